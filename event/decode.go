@@ -1,0 +1,155 @@
+package event
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/go-playground/validator/v10"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// Appender is what an answer may implement to skip reflection on the hot path.
+type Appender interface {
+	// AppendJSON appends the value as JSON.
+	AppendJSON(dst []byte) []byte
+}
+
+var validate = newValidator()
+
+func newValidator() *validator.Validate {
+	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(func(f reflect.StructField) string {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			return f.Name
+		}
+		return name
+	})
+	return v
+}
+
+// Decode reads a payload strictly into in, a pointer to a struct, and validates it. The
+// error is an INVALID fault that names the field. An empty or null payload is an empty object.
+func Decode(raw []byte, in any) error {
+	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
+		raw = []byte("{}")
+	}
+	if _, ok := in.(*None); ok && len(raw) == 2 && raw[0] == '{' {
+		return nil
+	}
+	if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
+		return invalid(err)
+	}
+	if reflect.TypeOf(in).Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	if err := validate.Struct(in); err != nil {
+		var fields validator.ValidationErrors
+		if !errors.As(err, &fields) {
+			return err
+		}
+		f := fields[0]
+		_, path, ok := strings.Cut(f.Namespace(), ".")
+		if !ok {
+			path = f.Field()
+		}
+		return fault.Invalid(path, reason(f))
+	}
+	return nil
+}
+
+func invalid(err error) error {
+	var semantic *json.SemanticError
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &semantic):
+		field := path(semantic.JSONPointer)
+		switch {
+		case errors.Is(err, json.ErrUnknownName):
+			return fault.Invalid(field, "unknown field")
+		case semantic.GoType != nil && semantic.JSONKind != 0:
+			return fault.Invalid(field, "expected "+kind(semantic.GoType))
+		}
+		return fault.Invalid(field, "wrong value")
+	case errors.As(err, &syntax):
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return fault.Invalid(path(syntax.JSONPointer), "given twice")
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+	}
+	return fault.Invalid("", "not valid JSON")
+}
+
+// path writes a JSON pointer as programmers write it: /give/items/0/qty is give.items[0].qty.
+func path(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		if _, err := strconv.Atoi(token); err == nil {
+			b.WriteString("[" + token + "]")
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		if len(token) > 64 {
+			token = token[:64]
+		}
+		b.WriteString(strings.ToValidUTF8(token, "?"))
+	}
+	return b.String()
+}
+
+func kind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return kind(t.Elem())
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	}
+	return "a whole number in range"
+}
+
+func reason(f validator.FieldError) string {
+	unit := ""
+	switch f.Kind() {
+	case reflect.String:
+		unit = " characters"
+	case reflect.Slice, reflect.Map, reflect.Array:
+		unit = " entries"
+	}
+	switch f.Tag() {
+	case "required":
+		return "required"
+	case "max", "lte":
+		return "at most " + f.Param() + unit
+	case "min", "gte":
+		return "at least " + f.Param() + unit
+	case "oneof":
+		return "one of " + f.Param()
+	}
+	return "must be " + f.Tag()
+}
+
+func appendJSON(dst []byte, out any) ([]byte, error) {
+	if a, ok := out.(Appender); ok {
+		return a.AppendJSON(dst), nil
+	}
+	b := bytes.NewBuffer(dst)
+	if err := json.MarshalWrite(b, out); err != nil {
+		return dst, err
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,185 @@
+// Package fault holds the errors that a player may see: a stable code, a message
+// written for people, and details that tell a program what to do next.
+//
+// Everything else that goes wrong is an ordinary error. At the edge Of turns any
+// error into a fault, so that a cause never leaks to a client.
+package fault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A Fault is an error with a code from the contract. Faults are immutable: With and
+// Because return copies, so package variables may be shared.
+type Fault struct {
+	// Code is stable and made for programs: "RATE_LIMITED", "TRADE_STALE".
+	Code string
+	// Message is for people. It never carries a cause, an id of a session or a token.
+	Message string
+
+	details []detail
+	cause   error
+}
+
+type detail struct {
+	key   string
+	value any
+}
+
+// The codes that every feature shares. A feature adds its own with New.
+var (
+	ErrUnknownEvent    = New("UNKNOWN_EVENT", "There is no such event.")
+	ErrInvalid         = New("INVALID", "The request is not valid.")
+	ErrUnauthenticated = New("UNAUTHENTICATED", "Please log in.")
+	ErrForbidden       = New("FORBIDDEN", "You may not do that.")
+	ErrNotFound        = New("NOT_FOUND", "There is no such thing.")
+	ErrConflict        = New("CONFLICT", "That was already asked for, with other words.")
+	ErrRateLimited     = New("RATE_LIMITED", "Too many requests. Please slow down.")
+	ErrLocked          = New("LOCKED", "Somebody else is at it. Please try again.")
+	ErrUnavailable     = New("UNAVAILABLE", "That is not available right now. Please try again.")
+	ErrTimeout         = New("TIMEOUT", "That took too long.")
+	ErrTooLarge        = New("PAYLOAD_TOO_LARGE", "That message is too large.")
+	ErrInternal        = New("INTERNAL", "Something went wrong on our side.")
+)
+
+// New makes a fault. Keep it in a package variable, named Err…
+func New(code, message string) *Fault { return &Fault{Code: code, Message: message} }
+
+// Invalid names the field of a payload that is not valid, and why. field is the path as
+// the client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
+func Invalid(field, reason string) *Fault {
+	return ErrInvalid.With("field", field).With("reason", reason)
+}
+
+// Unavailable says which feature can not be served now, and when to try again.
+func Unavailable(feature string, retryAfter time.Duration, cause error) *Fault {
+	return ErrUnavailable.With("feature", feature).With("retryAfterMs", retryAfter.Milliseconds()).Because(cause)
+}
+
+// With returns a copy that carries one more detail, which stands beside code and message
+// in the answer. value must be what JSON can carry.
+func (f *Fault) With(key string, value any) *Fault {
+	c := *f
+	c.details = append(slices.Clip(f.details), detail{key, value})
+	return &c
+}
+
+// Because returns a copy that remembers its cause, for the log and for errors.Is.
+func (f *Fault) Because(cause error) *Fault {
+	c := *f
+	c.cause = cause
+	return &c
+}
+
+// Detail returns what With put there, or nil.
+func (f *Fault) Detail(key string) any {
+	for _, d := range f.details {
+		if d.key == key {
+			return d.value
+		}
+	}
+	return nil
+}
+
+// Error is for logs: it includes the cause.
+func (f *Fault) Error() string {
+	if f.cause != nil {
+		return f.Code + ": " + f.cause.Error()
+	}
+	return f.Code + ": " + f.Message
+}
+
+// Unwrap gives the cause.
+func (f *Fault) Unwrap() error { return f.cause }
+
+// Is holds for faults with the same code, whatever their details.
+func (f *Fault) Is(target error) bool {
+	t, ok := target.(*Fault)
+	return ok && t.Code == f.Code
+}
+
+// MarshalJSON writes the error object of the contract: {"code", "message", …details}, in
+// that order.
+func (f *Fault) MarshalJSON() ([]byte, error) {
+	b := []byte(`{"code":`)
+	put := func(value any) error {
+		v, err := json.Marshal(value)
+		b = append(b, v...)
+		return err
+	}
+	if err := put(f.Code); err != nil {
+		return nil, err
+	}
+	b = append(b, `,"message":`...)
+	if err := put(f.Message); err != nil {
+		return nil, err
+	}
+	for _, d := range f.details {
+		b = append(b, ',')
+		if err := put(d.key); err != nil {
+			return nil, err
+		}
+		b = append(b, ':')
+		if err := put(d.value); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+// Of turns any error into the fault that a client is shown: a fault in the chain as it
+// is, a deadline as TIMEOUT, everything else as INTERNAL with the error as its cause.
+// Of(nil) is nil.
+func Of(err error) *Fault {
+	var f *Fault
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.DeadlineExceeded):
+		return ErrTimeout.Because(err)
+	}
+	return ErrInternal.Because(err)
+}
+
+var statuses = map[string]int{
+	"UNKNOWN_EVENT": http.StatusNotFound, "INVALID": http.StatusBadRequest, "UNAUTHENTICATED": http.StatusUnauthorized,
+	"FORBIDDEN": http.StatusForbidden, "NOT_FOUND": http.StatusNotFound, "CONFLICT": http.StatusConflict,
+	"RATE_LIMITED": http.StatusTooManyRequests, "LOCKED": http.StatusConflict, "UNAVAILABLE": http.StatusServiceUnavailable,
+	"TIMEOUT": http.StatusGatewayTimeout, "PAYLOAD_TOO_LARGE": http.StatusRequestEntityTooLarge, "INTERNAL": http.StatusInternalServerError,
+}
+
+// Status is the HTTP status of the fault; a feature's own codes are 409.
+func (f *Fault) Status() int {
+	if s, ok := statuses[f.Code]; ok {
+		return s
+	}
+	return http.StatusConflict
+}
+
+// WriteProblem answers an HTTP request with the fault, as application/problem+json (RFC 9457):
+// {"type", "title", "status", "code", …details}. A detail retryAfterMs becomes Retry-After too.
+func (f *Fault) WriteProblem(w http.ResponseWriter) {
+	p := map[string]any{"type": "about:blank", "title": f.Message, "status": f.Status(), "code": f.Code}
+	for _, d := range f.details {
+		p[d.key] = d.value
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	if ms, ok := f.Detail("retryAfterMs").(int64); ok && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", strconv.FormatInt(max(1, (ms+999)/1000), 10))
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(f.Status())
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,67 @@
+package fault_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+func TestOf(t *testing.T) {
+	t.Parallel()
+	redis := errors.New("dial tcp: refused")
+	for name, c := range map[string]struct {
+		err  error
+		code string
+	}{
+		"a fault stays itself":            {fault.ErrLocked, "LOCKED"},
+		"a wrapped fault is found":        {fmt.Errorf("trade 7: %w", fault.ErrConflict), "CONFLICT"},
+		"a deadline is a timeout":         {fmt.Errorf("get: %w", context.DeadlineExceeded), "TIMEOUT"},
+		"anything else is not told about": {redis, "INTERNAL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := fault.Of(c.err)
+			require.Equal(t, c.code, f.Code)
+			require.NotContains(t, f.Message, "refused")
+		})
+	}
+	require.Nil(t, fault.Of(nil))
+	require.ErrorIs(t, fault.Of(redis), redis, "the log still needs the cause")
+}
+
+func TestDetailsDoNotLeakIntoTheVariable(t *testing.T) {
+	t.Parallel()
+	a := fault.ErrInvalid.With("field", "qty")
+	b := a.With("reason", "required")
+	c := a.With("reason", "at least 1")
+	require.Nil(t, fault.ErrInvalid.Detail("field"))
+	require.Equal(t, "required", b.Detail("reason"))
+	require.Equal(t, "at least 1", c.Detail("reason"))
+	require.ErrorIs(t, c, fault.ErrInvalid)
+}
+
+func TestWriteProblem(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	fault.Unavailable("trade", 1500*time.Millisecond, errors.New("secret cause")).WriteProblem(w)
+	require.Equal(t, 503, w.Code)
+	require.Equal(t, "2", w.Header().Get("Retry-After"))
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
+	require.NotContains(t, w.Body.String(), "secret")
+	require.JSONEq(t, `{"type":"about:blank","title":"That is not available right now. Please try again.","status":503,"code":"UNAVAILABLE","feature":"trade","retryAfterMs":1500}`, w.Body.String())
+}
+
+func ExampleFault() {
+	err := fault.Invalid("give.items[0].qty", "at least 1")
+	b, _ := json.Marshal(err)
+	fmt.Println(string(b))
+	// Output: {"code":"INVALID","message":"The request is not valid.","field":"give.items[0].qty","reason":"at least 1"}
+}

@@ -1,0 +1,79 @@
+// Package keys spells every Redis key, each in one place. Other programs read and write
+// these keys, so their spelling is part of the contract with them.
+package keys
+
+// Channels and keys without parameters.
+const (
+	// Revocations is the pub/sub channel on which the end of sessions is told.
+	Revocations = "session:revocations"
+	// RevocationLog is the stream that holds the same messages.
+	RevocationLog = "session:revocations:log"
+	// OnlineUsers is the set of user ids that are online.
+	OnlineUsers = "online:users"
+	// OpenTrades is a zset of trade ids by deadline, Unix ms.
+	OpenTrades = "trade:open"
+	// TradeLedger is the hash-chained stream of completed trades and mints.
+	TradeLedger = "{trade:ledger}"
+	// TradeLedgerIndex is what makes an append to the ledger idempotent.
+	TradeLedgerIndex = "{trade:ledger}:index"
+)
+
+// Session is the hash of one session.
+func Session(id string) string { return "session:" + id }
+
+// UserSessions is the zset of a user's live sessions: id by expiry, Unix ms.
+func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
+
+// LastCharacter remembers the character that a user last played.
+func LastCharacter(userID string) string { return "user:" + userID + ":character" }
+
+// User is the cached profile of a user.
+func User(id string) string { return "user:" + id + ":profile" }
+
+// Settings is the cached settings of a user.
+func Settings(id string) string { return "user:" + id + ":settings" }
+
+// Achievements is the cached achievements of a user.
+func Achievements(id string) string { return "user:" + id + ":achievements" }
+
+// Character is the cached data of a character.
+func Character(id string) string { return "char:" + id + ":data" }
+
+// Inventory is everything that a character owns; it never expires.
+func Inventory(id string) string { return "char:" + id + ":inventory" }
+
+// Skills is the cached skills of a character.
+func Skills(id string) string { return "char:" + id + ":skills" }
+
+// Guild is the cached data of a guild.
+func Guild(id string) string { return "guild:" + id + ":data" }
+
+// Zone is the cached data of a zone.
+func Zone(id string) string { return "zone:" + id + ":data" }
+
+// Combat is the state of one fight.
+func Combat(id string) string { return "combat:" + id + ":state" }
+
+// Leaderboard is the warmed list of a leaderboard.
+func Leaderboard(name string) string { return "leaderboard:" + name }
+
+// LeaderboardScores is the zset that a leaderboard is made from.
+func LeaderboardScores(name string) string { return "leaderboard:" + name + ":scores" }
+
+// Temp is a value that goes away by itself.
+func Temp(kind, id string) string { return "temp:" + kind + ":" + id }
+
+// RateLimit is the window of one subject under one policy.
+func RateLimit(subject, policy string) string { return "ratelimit:" + subject + ":" + policy }
+
+// Lock is a distributed lock.
+func Lock(name string) string { return "lock:" + name }
+
+// LockFence is the counter from which the fences of a lock come; it outlives the lock.
+func LockFence(name string) string { return "lock:" + name + ":fence" }
+
+// Trade is one trade.
+func Trade(id string) string { return "trade:" + id }
+
+// ChatHistory is the stream of a channel's messages.
+func ChatHistory(channel string) string { return "chat:" + channel + ":history" }
