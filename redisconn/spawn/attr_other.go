@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package spawn
+
+import "syscall"
+
+func attr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

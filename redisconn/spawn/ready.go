@@ -1,0 +1,72 @@
+package spawn
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Ready waits until the child answers on network ("tcp" or "unix") and addr. The error is
+// that the child has ended, that ctx has, or that somebody else answers there.
+func (p *Process) Ready(ctx context.Context, network, addr string) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		pid, err := ask(ctx, network, addr)
+		switch {
+		case err == nil && (pid == p.Pid() || pid == 0):
+			return nil
+		case err == nil:
+			return fmt.Errorf("process %d answers on %s, not our %d", pid, addr, p.Pid())
+		}
+		last = err
+		select {
+		case <-p.done:
+			return p.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("no answer on %s: %w (%w)", addr, ctx.Err(), last)
+		case <-tick.C:
+		}
+	}
+}
+
+// ask is the process id of who answers, 0 when it wants a password before it tells.
+func ask(ctx context.Context, network, addr string) (int, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return 0, err
+	}
+	if _, err := io.WriteString(c, "PING\r\nINFO server\r\n"); err != nil {
+		return 0, err
+	}
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	switch {
+	case err != nil:
+		return 0, err
+	case strings.HasPrefix(line, "-NOAUTH"):
+		return 0, nil
+	case strings.HasPrefix(line, "-LOADING"):
+		return 0, fmt.Errorf("still loading")
+	}
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		if id, ok := strings.CutPrefix(line, "process_id:"); ok {
+			return strconv.Atoi(strings.TrimSpace(id))
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aeturnis/realtime/redisconn/spawn"
+)
+
+// A node is one server process, its directory and its port. The port and the directory
+// outlive the process.
+type node struct {
+	program string
+	dir     string
+	port    int
+	args    []string
+	process *spawn.Process
+}
+
+// start runs a server on a free port of 127.0.0.1 that persists nothing.
+func start(args ...string) (*node, error) {
+	program, err := spawn.Find()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "redistest-")
+	if err != nil {
+		return nil, err
+	}
+	n := &node{program: program, dir: dir, args: args}
+	var errs []error
+	for range 5 { // another process may take the port between our looking and the server's
+		if n.port, err = freePort(); err == nil {
+			if err = n.run(); err == nil {
+				return n, nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	_ = os.RemoveAll(dir)
+	return nil, errors.Join(errs...)
+}
+
+// run starts the process and waits until it answers.
+func (n *node) run() error {
+	args := append([]string{
+		"--port", strconv.Itoa(n.port), "--bind", "127.0.0.1", "--dir", n.dir,
+		"--save", "", "--appendonly", "no", "--loglevel", "warning",
+	}, n.args...)
+	p, err := spawn.Start(n.program, n.dir, args...)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := p.Ready(ctx, "tcp", n.addr()); err != nil {
+		p.Kill()
+		return err
+	}
+	n.process = p
+	return nil
+}
+
+func (n *node) addr() string { return fmt.Sprintf("127.0.0.1:%d", n.port) }
+
+// remove kills the process and deletes what it left.
+func (n *node) remove() {
+	n.process.Kill()
+	_ = os.RemoveAll(n.dir)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
