@@ -1,0 +1,76 @@
+package chat
+
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/aeturnis/realtime/event"
+)
+
+// Sender is who said it, as of that moment.
+type Sender struct {
+	UserID      string `json:"userId"`
+	Username    string `json:"username"`
+	CharacterID string `json:"characterId"` // "" while none is chosen
+}
+
+// Message is what everybody in a channel is sent, as the event chat:message.
+type Message struct {
+	ID       string `json:"id"` // a ULID; those of one node ascend in the order of sending
+	Channel  string `json:"channel"`
+	From     Sender `json:"from"`
+	Text     string `json:"text"`
+	At       int64  `json:"at"` // Unix ms
+	ClientID string `json:"clientId,omitempty"`
+}
+
+// Receipt answers the sender.
+type Receipt struct {
+	ID string `json:"id"`
+	At int64  `json:"at"` // Unix ms
+}
+
+var (
+	_ event.Appender = (*Message)(nil)
+	_ event.Appender = Receipt{}
+)
+
+// AppendJSON writes what the struct tags say, without reflection.
+func (m *Message) AppendJSON(dst []byte) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = quote(dst, m.ID)
+	dst = append(dst, `,"channel":`...)
+	dst = quote(dst, m.Channel)
+	dst = append(dst, `,"from":{"userId":`...)
+	dst = quote(dst, m.From.UserID)
+	dst = append(dst, `,"username":`...)
+	dst = quote(dst, m.From.Username)
+	dst = append(dst, `,"characterId":`...)
+	dst = quote(dst, m.From.CharacterID)
+	dst = append(dst, `},"text":`...)
+	dst = quote(dst, m.Text)
+	dst = append(dst, `,"at":`...)
+	dst = strconv.AppendInt(dst, m.At, 10)
+	if m.ClientID != "" {
+		dst = append(dst, `,"clientId":`...)
+		dst = quote(dst, m.ClientID)
+	}
+	return append(dst, '}')
+}
+
+// AppendJSON writes what the struct tags say, without reflection.
+func (r Receipt) AppendJSON(dst []byte) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = quote(dst, r.ID)
+	dst = append(dst, `,"at":`...)
+	dst = strconv.AppendInt(dst, r.At, 10)
+	return append(dst, '}')
+}
+
+// quote appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD: the error only
+// tells that there were some.
+func quote(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}

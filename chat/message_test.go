@@ -1,0 +1,117 @@
+package chat_test
+
+import (
+	"context"
+	stdjson "encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/event"
+)
+
+// The encoder by hand writes what the struct tags say, for any string.
+func TestAppendJSONIsWhatTheTagsSay(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.String()
+		m := chat.Message{
+			ID: s.Draw(t, "id"), Channel: s.Draw(t, "channel"), Text: s.Draw(t, "text"), At: rapid.Int64().Draw(t, "at"), ClientID: s.Draw(t, "clientId"),
+			From: chat.Sender{UserID: s.Draw(t, "userId"), Username: s.Draw(t, "username"), CharacterID: s.Draw(t, "characterId")},
+		}
+		want, err := json.Marshal(m)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(m.AppendJSON(nil)))
+		r := chat.Receipt{ID: m.ID, At: m.At}
+		want, err = json.Marshal(r)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(r.AppendJSON(nil)))
+	})
+}
+
+func TestAppendJSONOfStrangeStrings(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"quotes and backslashes": {`"\`, `"\"\\"`},
+		"controls":               {"\x00\b\t\n\f\r\x1f\x7f", "\"\\u0000\\b\\t\\n\\f\\r\\u001f\x7f\""},
+		"line separators":        {"\u2028\u2029", "\"\u2028\u2029\""},
+		"not UTF-8":              {"a\xffb\xc3", "\"a\ufffdb\ufffd\""},
+		"beyond the first plane": {"😀", `"😀"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := (&chat.Message{Text: c.text, From: chat.Sender{Username: c.text}, ClientID: c.text}).AppendJSON(nil)
+			require.Contains(t, string(b), `"text":`+c.want+`,`)
+			require.True(t, utf8.Valid(b))
+			var back chat.Message
+			require.NoError(t, stdjson.Unmarshal(b, &back))
+			require.Equal(t, strings.ToValidUTF8(c.text, "\ufffd"), back.Text)
+		})
+	}
+}
+
+func TestEncodingAllocatesNothing(t *testing.T) {
+	m := &chat.Message{
+		ID: "01JZZZZZZZZZZZZZZZZZZZZZZZ", Channel: "zone:12", Text: `say "hello" to é`, At: 1_700_000_000_000, ClientID: "c-1",
+		From: chat.Sender{UserID: "u", Username: "n", CharacterID: "c"},
+	}
+	dst := make([]byte, 0, 1024)
+	require.Zero(t, testing.AllocsPerRun(100, func() { dst = m.AppendJSON(dst[:0]) }))
+	r := chat.Receipt{ID: m.ID, At: m.At}
+	require.Zero(t, testing.AllocsPerRun(100, func() { dst = r.AppendJSON(dst[:0]) }))
+}
+
+// silent is a gateway that costs nothing, so that what is counted is the chat's.
+type silent struct{ dst []byte }
+
+func (s *silent) Join(context.Context, string, string) (int, error)  { return 1, nil }
+func (s *silent) Leave(context.Context, string, string) (int, error) { return 0, nil }
+func (s *silent) In(string, string) bool                             { return true }
+func (s *silent) Count(string, string) int                           { return 0 }
+func (s *silent) Cast(_ context.Context, _, _ string, payload any) error {
+	s.dst = payload.(event.Appender).AppendJSON(s.dst[:0])
+	return nil
+}
+
+// The message itself, its id, its room; decoding the payload adds the rest.
+func TestSendAllocatesThrice(t *testing.T) {
+	s := chat.New(&silent{dst: make([]byte, 0, 1024)}, chat.Config{})
+	ctx := context.Background()
+	draft := chat.Draft{Channel: "zone:12", Text: "gg", ClientID: "c-1"}
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+		if _, err := s.Send(ctx, ann, draft); err != nil {
+			t.Error(err)
+		}
+	}), 3.0)
+}
+
+func BenchmarkMessage(b *testing.B) {
+	s := chat.New(&silent{dst: make([]byte, 0, 1024)}, chat.Config{})
+	route := s.Routes()[2]
+	raw := []byte(`{"channel":"zone:12","text":"the quick brown fox jumps over the lazy dog","clientId":"c-17"}`)
+	dst := make([]byte, 0, 1024)
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := route.Serve(ctx, &ann, raw, dst[:0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	s := chat.New(&silent{dst: make([]byte, 0, 1024)}, chat.Config{})
+	draft := chat.Draft{Channel: "zone:12", Text: "the quick brown fox jumps over the lazy dog", ClientID: "c-17"}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Send(ctx, ann, draft); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
