@@ -14,7 +14,7 @@ type ids struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	last    uint64                 // guarded by mu
+	last    ulid.ULID              // guarded by mu; kept here so that making one costs no allocation
 	entropy *ulid.MonotonicEntropy // guarded by mu
 }
 
@@ -29,10 +29,12 @@ func (g *ids) next() (string, int64, error) {
 	now := ulid.Timestamp(g.now())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = max(g.last, now)
-	id, err := ulid.New(g.last, g.entropy)
-	if err != nil {
+	at := max(g.last.Time(), now)
+	if err := g.last.SetTime(at); err != nil {
 		return "", 0, err
 	}
-	return id.String(), int64(g.last), nil
+	if err := g.entropy.MonotonicRead(at, g.last[6:]); err != nil {
+		return "", 0, err
+	}
+	return g.last.String(), int64(at), nil
 }

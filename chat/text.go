@@ -55,10 +55,10 @@ func clean(text string) (string, error) {
 	if len(text) > maxRaw {
 		return "", errLong
 	}
-	if !utf8.ValidString(text) {
-		return "", errUTF8
-	}
-	if !norm.NFC.IsNormalString(text) {
+	if !ascii(text) {
+		if !utf8.ValidString(text) {
+			return "", errUTF8
+		}
 		text = norm.NFC.String(text)
 	}
 	n, seen := 0, false
@@ -76,6 +76,15 @@ func clean(text string) (string, error) {
 		return "", errBlank
 	}
 	return text, nil
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // visible tells whether a reader sees anything of r by itself: white space, zero-width and
