@@ -1,0 +1,138 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+// Touch slides a living session to its full TTL, but not past its absolute lifetime, and
+// returns when it will expire. ErrNotFound when it does not live: a touch revives nothing.
+func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err error) {
+	if !ValidID(id) {
+		return time.Time{}, ErrNotFound
+	}
+	one := []touch{{id: id}}
+	s.touch(ctx, one)
+	if one[0].err != nil {
+		return time.Time{}, one[0].err
+	}
+	return s.now().Add(one[0].left), nil
+}
+
+// A touch is one session to be slid, and what came of it.
+type touch struct {
+	id     string
+	userID string // "": leave the user's index alone
+	// lastCharacter is remembered for the user where none is yet; "" is not.
+	lastCharacter string
+	expiry        time.Time // for the index: about when it will expire
+
+	left, ttl time.Duration
+	err       error // ErrNotFound when the session does not live
+}
+
+// touch slides many sessions in one pipeline, and repairs the indexes of their users.
+func (s *Store) touch(ctx context.Context, touches []touch) {
+	now := s.now()
+	calls := make([]call, 0, 2*len(touches))
+	for i := range touches {
+		calls = append(calls, call{script: touchScript, key: keys.Session(touches[i].id),
+			args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())}})
+	}
+	for i := range touches {
+		if t := &touches[i]; t.userID != "" {
+			calls = append(calls, s.index(t.userID, t.id, now, t.expiry))
+		}
+	}
+	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+		for i := range touches {
+			if t := &touches[i]; t.userID != "" && t.lastCharacter != "" {
+				pipe.SetNX(ctx, keys.LastCharacter(t.userID), t.lastCharacter, 0)
+			}
+		}
+	})
+	for i := range touches {
+		t := &touches[i]
+		reply, err := calls[i].cmd.Int64Slice()
+		switch {
+		case wrongType(err):
+			t.err = ErrNotFound
+		case err != nil:
+			t.err = fmt.Errorf("session touch: %w", err)
+		case len(reply) != 2 || reply[0] < 0:
+			t.err = ErrNotFound
+		default:
+			t.left, t.ttl = time.Duration(reply[0])*time.Millisecond, time.Duration(reply[1])*time.Millisecond
+		}
+	}
+}
+
+// Extend gives a living session another TTL, which starts now and by which it slides from
+// now on; the absolute lifetime still caps it. It returns when the session will expire;
+// ErrNotFound when it does not live, an INVALID fault when ttl is not positive or over ten years.
+func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expiresAt time.Time, err error) {
+	if ttl < time.Millisecond || ttl > maxTTL {
+		return time.Time{}, fault.Invalid("ttl", "between a millisecond and ten years")
+	}
+	if !ValidID(id) {
+		return time.Time{}, ErrNotFound
+	}
+	left, err := call1(ctx, s.rdb, extendScript, keys.Session(id), ms(s.now().UnixMilli()), ms(ttl.Milliseconds())).Int64()
+	switch {
+	case wrongType(err):
+		return time.Time{}, ErrNotFound
+	case err != nil:
+		return time.Time{}, fmt.Errorf("session extend: %w", err)
+	case left < 0:
+		return time.Time{}, ErrNotFound
+	}
+	return s.now().Add(time.Duration(left) * time.Millisecond), nil
+}
+
+// UpdateCharacter says which character the user of a living session plays, and returns
+// the session. The user's last character is noted afterwards: two keys, maybe two servers; where that
+// fails, CharacterOf still knows it while the session lives. ErrNotFound when it does not live.
+func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
+	if !printable(characterID) {
+		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
+	}
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	out, err := s.update(ctx, id, "characterId", characterID)
+	if err != nil {
+		return Session{}, err
+	}
+	_ = s.rdb.Set(ctx, keys.LastCharacter(out.UserID), characterID, 0).Err()
+	return out, nil
+}
+
+// update sets one field of a living session.
+func (s *Store) update(ctx context.Context, id, field, value string) (Session, error) {
+	args := []any{field, value}
+	for _, f := range fields {
+		args = append(args, f)
+	}
+	reply, err := call1(ctx, s.rdb, updateScript, keys.Session(id), args...).Slice()
+	switch {
+	case wrongType(err):
+		return Session{}, ErrNotFound
+	case err != nil:
+		return Session{}, fmt.Errorf("session update %s: %w", field, err)
+	}
+	left, _ := reply[0].(int64)
+	d := time.Duration(left) * time.Millisecond
+	if left < 0 {
+		d = time.Duration(left) // as PTTL says it: -1 no expiry, -2 no session
+	}
+	if out, ok := s.decode(id, reply[1:], d); ok {
+		return out, nil
+	}
+	return Session{}, ErrNotFound
+}

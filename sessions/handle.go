@@ -1,0 +1,70 @@
+package sessions
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// A Handle is one socket's hold on its session.
+type Handle struct {
+	tracker *Tracker
+	live    *live
+	onEnd   func(Revocation)
+	state   atomic.Int32
+}
+
+const (
+	open int32 = iota
+	ended
+	closed
+)
+
+// Touch says that the client did something. It allocates nothing and takes no lock unless
+// a touch is due, and never waits for Redis.
+func (h *Handle) Touch() {
+	l := h.live
+	due := l.due.Load()
+	now := int64(h.tracker.clock())
+	if now < due || !h.Alive() {
+		return
+	}
+	if l.due.CompareAndSwap(due, now+l.interval.Load()) {
+		h.tracker.enqueue(l)
+	}
+}
+
+// TTL is how long the session lives without further activity, as far as this process
+// knows: early by the touch interval at most.
+func (h *Handle) TTL() time.Duration {
+	return max(0, time.Duration(h.live.deadline.Load())-h.tracker.clock())
+}
+
+// Alive tells whether the handle is open and its session not known to be gone.
+func (h *Handle) Alive() bool { return h.state.Load() == open && h.live.alive.Load() }
+
+// Close ends the hold; onEnd is not called any more, unless it was already. A touch that
+// is pending is still sent.
+func (h *Handle) Close() {
+	if !h.state.CompareAndSwap(open, closed) {
+		return
+	}
+	t, l := h.tracker, h.live
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(l.handles, h)
+	if i < 0 { // its session ended at this moment, and took it along
+		return
+	}
+	l.handles = slices.Delete(l.handles, i, i+1)
+	t.handles--
+	if len(l.handles) == 0 {
+		t.forget(l)
+	}
+}
+
+func (h *Handle) end(rev Revocation) {
+	if h.state.CompareAndSwap(open, ended) {
+		h.onEnd(rev)
+	}
+}

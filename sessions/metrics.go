@@ -1,0 +1,68 @@
+package sessions
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	touches                                   *prometheus.CounterVec
+	touchesStored, touchesGone, touchesFailed prometheus.Counter
+	heard, dropped                            prometheus.Counter
+	ends                                      *prometheus.CounterVec
+	latency                                   prometheus.Histogram
+	handles, followed, pending                prometheus.GaugeFunc
+}
+
+func newMetrics(t *Tracker) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauge := func(name, help string, value func() int) prometheus.GaugeFunc {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return float64(value())
+		})
+	}
+	m := &metrics{
+		touches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_session_touches_total", Help: "Touches by what came of them: stored, gone (no such session), failed (kept and sent again)."}, []string{"result"}),
+		heard:   counter("gateway_session_revocations_heard_total", "Revocations that were published, by anybody."),
+		dropped: counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel that were none."),
+		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_session_ends_total", Help: "Handles that were told the end of their session, by code."}, []string{"code"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "gateway_session_revocation_seconds", Help: "From the end of a session, as published, until its sockets here were told.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 15, 60}}),
+		handles:  gauge("gateway_session_handles", "Sockets that hold a session.", func() int { return t.handles }),
+		followed: gauge("gateway_sessions_followed", "Sessions with at least one socket here.", func() int { return len(t.sessions) }),
+		pending:  gauge("gateway_session_touches_pending", "Touches that wait for Redis.", func() int { return len(t.pending) }),
+	}
+	m.touchesStored, m.touchesGone, m.touchesFailed = m.touches.WithLabelValues("stored"), m.touches.WithLabelValues("gone"), m.touches.WithLabelValues("failed")
+	return m
+}
+
+// Describe makes the tracker a prometheus.Collector.
+func (t *Tracker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(t, ch) }
+
+// Collect gives the tracker's metrics.
+func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
+	m := t.metrics
+	for _, c := range []prometheus.Collector{m.touches, m.heard, m.dropped, m.ends, m.latency, m.handles, m.followed, m.pending} {
+		c.Collect(ch)
+	}
+}
+
+func (m *metrics) ended(rev Revocation, handles int) {
+	m.ends.WithLabelValues(rev.Code).Add(float64(handles))
+}
+
+// took notes how long a revocation was on its way. Clocks differ: below zero is zero, and
+// what claims to be over a minute old is left out.
+func (m *metrics) took(rev Revocation, now time.Time) {
+	if d := now.Sub(rev.At); !rev.At.IsZero() && d < time.Minute {
+		m.latency.Observe(max(0, d).Seconds())
+	}
+}

@@ -1,0 +1,185 @@
+package sessions
+
+import (
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// ErrNotFound says that there is no such session, or none any more. It matches
+// fault.ErrNotFound. A Redis that does not answer is never this error.
+var ErrNotFound = fault.New("NOT_FOUND", "There is no such session.")
+
+// A Session is who is logged in, as it was when it was read.
+type Session struct {
+	ID          string // a secret: never logged, never shown to others
+	UserID      string
+	Username    string
+	CharacterID string // "" while none is chosen
+	Roles       []string
+	Metadata    Metadata
+
+	CreatedAt         time.Time // zero when whoever made it did not say
+	LastActivityAt    time.Time // zero when unknown
+	AbsoluteExpiresAt time.Time // zero: no absolute lifetime
+	ExpiresAt         time.Time // by this machine's clock; slides with activity
+	TTL               time.Duration
+}
+
+// Metadata tells where a session was opened. Values that are too long are cut.
+type Metadata struct {
+	IPAddress  string            `json:"ipAddress,omitzero"`
+	UserAgent  string            `json:"userAgent,omitzero"`
+	DeviceInfo map[string]string `json:"deviceInfo,omitempty"`
+}
+
+// Options of a new session; the zero value takes everything from the store's Config.
+type Options struct {
+	// TTL is how long the session lives without activity.
+	TTL time.Duration
+	// AbsoluteTTL is how long it lives at most. Negative: without such a limit. Zero: the
+	// store's, but no shorter than TTL.
+	AbsoluteTTL time.Duration
+	CharacterID string
+	Metadata    Metadata
+}
+
+const (
+	maxTTL  = 10 * 365 * 24 * time.Hour
+	maxText = 512 // bytes of one metadata value
+)
+
+// ValidID tells whether an id has the form of a session id: [A-Za-z0-9_-]{1,128}.
+// Nothing else is ever looked up.
+func ValidID(id string) bool {
+	if id == "" || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// fields are those of the hash, in the order in which decode expects them.
+var fields = []string{
+	"userId", "username", "roles", "characterId", "metadata",
+	"createdAt", "lastActivityAt", "absoluteExpiresAt", "ttlMs",
+}
+
+// encode gives the hash of a new session as field, value, field, value, …
+func (s *Session) encode() ([]any, error) {
+	roles, err := json.Marshal(s.Roles)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := json.Marshal(s.Metadata, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	values := []any{
+		"userId", s.UserID, "username", s.Username, "roles", roles, "characterId", s.CharacterID, "metadata", metadata,
+		"createdAt", ms(s.CreatedAt.UnixMilli()), "lastActivityAt", ms(s.LastActivityAt.UnixMilli()),
+		"ttlMs", ms(s.TTL.Milliseconds()),
+	}
+	if !s.AbsoluteExpiresAt.IsZero() {
+		values = append(values, "absoluteExpiresAt", ms(s.AbsoluteExpiresAt.UnixMilli()))
+	}
+	return values, nil
+}
+
+// decode reads what HMGET of fields returned, and what PTTL said (-1: no expiry). It is
+// lenient with what other programs wrote: only the user id is needed, and roles that can
+// not be read are no roles. False: this is not a living session.
+func (s *Store) decode(id string, values []any, left time.Duration) (Session, bool) {
+	if len(values) != len(fields) {
+		return Session{}, false
+	}
+	text := func(i int) string { v, _ := values[i].(string); return v }
+	if text(0) == "" || left == -2 {
+		return Session{}, false
+	}
+	now := s.now()
+	out := Session{
+		ID: id, UserID: text(0), Username: text(1), CharacterID: text(3),
+		CreatedAt: unixMs(text(5)), LastActivityAt: unixMs(text(6)), AbsoluteExpiresAt: unixMs(text(7)),
+		TTL: time.Duration(number(text(8), maxTTL.Milliseconds())) * time.Millisecond,
+	}
+	if json.Unmarshal([]byte(text(2)), &out.Roles) != nil {
+		out.Roles = nil
+	}
+	if json.Unmarshal([]byte(text(4)), &out.Metadata, jsontext.AllowInvalidUTF8(true)) != nil {
+		out.Metadata = Metadata{}
+	}
+	if left < 0 {
+		left = s.cfg.TTL
+	}
+	if out.TTL == 0 {
+		out.TTL = max(left, time.Millisecond)
+	}
+	out.ExpiresAt = now.Add(left)
+	if abs := out.AbsoluteExpiresAt; !abs.IsZero() && abs.Before(out.ExpiresAt) {
+		if !abs.After(now) {
+			return Session{}, false
+		}
+		out.ExpiresAt = abs
+	}
+	return out, true
+}
+
+func unixMs(text string) time.Time {
+	if n := number(text, 1<<53-1); n > 0 {
+		return time.UnixMilli(n)
+	}
+	return time.Time{}
+}
+
+// number reads a positive number of another program, as the scripts do; 0 when it is none.
+func number(text string, most int64) int64 {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(n) || n <= 0 || n > float64(most) {
+		return 0
+	}
+	return int64(n)
+}
+
+func (m Metadata) bounded() Metadata {
+	out := Metadata{IPAddress: cut(m.IPAddress), UserAgent: cut(m.UserAgent)}
+	for k, v := range m.DeviceInfo {
+		if len(out.DeviceInfo) == 16 {
+			break
+		}
+		if out.DeviceInfo == nil {
+			out.DeviceInfo = make(map[string]string, len(m.DeviceInfo))
+		}
+		out.DeviceInfo[cut(k)] = cut(v)
+	}
+	return out
+}
+
+// cut makes text valid UTF-8 of at most maxText bytes.
+func cut(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText]
+	}
+	if utf8.ValidString(text) {
+		return text
+	}
+	out := make([]rune, 0, len(text))
+	for _, r := range text {
+		if r != utf8.RuneError {
+			out = append(out, r)
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,189 @@
+package sessions
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+// Config of a Store; the zero value works.
+type Config struct {
+	// TTL is how long a session lives without activity; 30 min when zero.
+	TTL time.Duration
+	// AbsoluteTTL is how long a session lives at most; 24 h when zero, no limit when negative.
+	AbsoluteTTL time.Duration
+	// LogLength is about how many revocations keys.RevocationLog holds; 10,000 when zero.
+	LogLength int64
+	// Now is the clock; time.Now when nil. Absolute lifetimes are judged by it, so the
+	// clocks of the nodes should agree; idle expiry is Redis's own.
+	Now func() time.Time
+}
+
+// A Store keeps sessions in Redis. It may be shared by any number of goroutines.
+type Store struct {
+	rdb redis.UniversalClient
+	cfg Config
+	now func() time.Time
+
+	created, destroyed atomic.Int64
+}
+
+// New makes a store. It does not talk to Redis yet.
+func New(rdb redis.UniversalClient, cfg Config) *Store {
+	if cfg.TTL <= 0 {
+		cfg.TTL = 30 * time.Minute
+	}
+	cfg.TTL = min(cfg.TTL, maxTTL)
+	if cfg.AbsoluteTTL == 0 {
+		cfg.AbsoluteTTL = max(24*time.Hour, cfg.TTL)
+	}
+	if cfg.LogLength <= 0 {
+		cfg.LogLength = 10_000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Store{rdb: rdb, cfg: cfg, now: cfg.Now}
+}
+
+// Create writes a new session and returns it; its id is 32 random bytes in base64url. It
+// is an INVALID fault when a name is empty, over 128 bytes or not printable.
+func (s *Store) Create(ctx context.Context, userID, username string, roles []string, o Options) (Session, error) {
+	if err := names(userID, username, o.CharacterID, roles); err != nil {
+		return Session{}, err
+	}
+	now := s.now().Round(time.Millisecond)
+	out := Session{
+		ID: newID(), UserID: userID, Username: username, CharacterID: o.CharacterID, Roles: slices.Clone(roles),
+		Metadata: o.Metadata.bounded(), CreatedAt: now, LastActivityAt: now, TTL: s.cfg.TTL,
+	}
+	if o.TTL > 0 {
+		out.TTL = min(max(o.TTL, time.Millisecond), maxTTL)
+	}
+	absolute := o.AbsoluteTTL
+	if absolute == 0 && s.cfg.AbsoluteTTL > 0 {
+		absolute = max(s.cfg.AbsoluteTTL, out.TTL)
+	}
+	left := out.TTL
+	if absolute > 0 {
+		absolute = max(absolute, time.Millisecond)
+		out.AbsoluteExpiresAt = now.Add(absolute)
+		left = min(left, absolute)
+	}
+	out.ExpiresAt = now.Add(left)
+
+	hash, err := out.encode()
+	if err != nil {
+		return Session{}, fmt.Errorf("session create: %w", err)
+	}
+	calls := []call{
+		{script: createScript, key: keys.Session(out.ID), args: append([]any{ms(left.Milliseconds())}, hash...)},
+		s.index(out.UserID, out.ID, now, out.ExpiresAt),
+	}
+	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+		if out.CharacterID != "" {
+			pipe.Set(ctx, keys.LastCharacter(userID), out.CharacterID, 0)
+		}
+	})
+	// The index and the last character are repaired by the first touch; only the session counts.
+	made, err := calls[0].cmd.Int64()
+	switch {
+	case err != nil:
+		return Session{}, fmt.Errorf("session create: %w", err)
+	case made == 0:
+		return Session{}, errors.New("session create: the id is taken")
+	}
+	s.created.Add(1)
+	return out, nil
+}
+
+// Get reads a session; it does not slide it. ErrNotFound when there is none, when it is
+// over, or when id has not the form of one (then without asking Redis).
+func (s *Store) Get(ctx context.Context, id string) (Session, error) {
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	pipe := s.rdb.Pipeline()
+	read := s.read(ctx, pipe, id)
+	_, _ = pipe.Exec(ctx) // each command carries its own error
+	return read()
+}
+
+// read queues what reads a session; call the result after Exec.
+func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
+	key := keys.Session(id)
+	hash := pipe.HMGet(ctx, key, fields...)
+	ttl := pipe.PTTL(ctx, key)
+	return func() (Session, error) {
+		err := errors.Join(hash.Err(), ttl.Err())
+		switch {
+		case wrongType(hash.Err()):
+			return Session{}, ErrNotFound
+		case err != nil:
+			return Session{}, fmt.Errorf("session get: %w", err)
+		}
+		if out, ok := s.decode(id, hash.Val(), ttl.Val()); ok {
+			return out, nil
+		}
+		return Session{}, ErrNotFound
+	}
+}
+
+// index is the call that notes a session under its user.
+func (s *Store) index(userID, id string, now, expiry time.Time) call {
+	keep := max(s.cfg.AbsoluteTTL, 24*time.Hour)
+	return call{script: indexScript, key: keys.UserSessions(userID), args: []any{
+		id, ms(expiry.UnixMilli()), ms(now.Add(-keep).UnixMilli()), ms((expiry.Sub(now) + keep).Milliseconds()),
+	}}
+}
+
+func newID() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails, says its documentation
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func names(userID, username, characterID string, roles []string) error {
+	if !printable(userID) {
+		return fault.Invalid("userId", "1 to 128 printable characters")
+	}
+	if !printable(username) {
+		return fault.Invalid("username", "1 to 128 printable characters")
+	}
+	if characterID != "" && !printable(characterID) {
+		return fault.Invalid("characterId", "1 to 128 printable characters")
+	}
+	if len(roles) > 64 {
+		return fault.Invalid("roles", "at most 64 entries")
+	}
+	for _, r := range roles {
+		if !printable(r) {
+			return fault.Invalid("roles", "1 to 128 printable characters")
+		}
+	}
+	return nil
+}
+
+func printable(name string) bool {
+	if name == "" || len(name) > 128 || !utf8.ValidString(name) {
+		return false
+	}
+	for _, r := range name {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}

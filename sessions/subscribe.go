@@ -1,0 +1,102 @@
+package sessions
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// subscribe hears of revocations until ctx ends. go-redis subscribes again by itself; what
+// was missed meanwhile is found by asking for all sessions.
+func (t *Tracker) subscribe(ctx context.Context) {
+	sub := t.store.rdb.Subscribe(ctx, keys.Revocations)
+	events := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024), redis.WithChannelSendTimeout(10*time.Second))
+	for {
+		select {
+		case <-ctx.Done():
+			_ = sub.Close()
+			for range events { // until its goroutine has ended
+			}
+			return
+		case e, ok := <-events:
+			switch e := e.(type) {
+			case *redis.Message:
+				t.hear(e.Payload)
+			case *redis.Subscription:
+				t.verify()
+			}
+			if !ok {
+				return
+			}
+		}
+	}
+}
+
+// hear judges what somebody published.
+func (t *Tracker) hear(payload string) {
+	rev, err := parseRevocation(payload)
+	if err != nil {
+		t.metrics.dropped.Inc()
+		return
+	}
+	t.metrics.heard.Inc()
+	t.mu.Lock()
+	now := t.clock()
+	var doomed []*live
+	if rev.SessionID != "" {
+		t.recent.add(memoryKey{session: rev.SessionID}, rev, now)
+		if l := t.sessions[rev.SessionID]; l != nil {
+			doomed = append(doomed, l)
+		}
+	} else {
+		t.recent.add(memoryKey{user: rev.UserID}, rev, now)
+		for _, l := range t.sessions {
+			if l.userID == rev.UserID {
+				doomed = append(doomed, l)
+			}
+		}
+	}
+	for _, l := range doomed {
+		l.alive.Store(false)
+		t.forget(l)
+	}
+	t.mu.Unlock()
+	for _, l := range doomed {
+		t.end(l, rev)
+	}
+	if len(doomed) > 0 {
+		t.metrics.took(rev, t.store.now())
+	}
+}
+
+// memory is the revocations of the last seconds, bounded.
+type memory struct {
+	by    map[memoryKey]remembered
+	order []memoryKey // oldest first
+}
+
+type memoryKey struct{ session, user string } // one of the two
+
+type remembered struct {
+	rev Revocation
+	at  time.Duration
+}
+
+func (m *memory) add(k memoryKey, rev Revocation, now time.Duration) {
+	for len(m.order) > 0 && (len(m.order) >= rememberMost || m.by[m.order[0]].at < now-rememberFor) {
+		delete(m.by, m.order[0])
+		m.order = m.order[1:]
+	}
+	if _, known := m.by[k]; !known {
+		m.order = append(m.order, k)
+		m.by[k] = remembered{rev, now}
+	}
+}
+
+func (m *memory) find(k memoryKey, now time.Duration) (Revocation, bool) {
+	r, ok := m.by[k]
+	return r.rev, ok && r.at >= now-rememberFor
+}

@@ -1,0 +1,185 @@
+package sessions
+
+import (
+	"container/heap"
+	"context"
+	"time"
+)
+
+// watch ends sessions whose time is over, until ctx ends.
+func (t *Tracker) watch(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		over, unsure, next := t.dueChecks()
+		for _, l := range over {
+			t.end(l, *l.ending)
+		}
+		if len(unsure) > 0 {
+			t.ask(ctx, unsure)
+		}
+		timer.Reset(max(0, next-t.clock()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-t.wakeWatch:
+		}
+	}
+}
+
+// dueChecks takes what is due: sessions that are over, and sessions of which only Redis
+// knows. next is when to come back.
+func (t *Tracker) dueChecks() (over, unsure []*live, next time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	for len(t.checks) > 0 && t.checks[0].at <= now && len(unsure) < chunk {
+		l := t.checks[0]
+		deadline := time.Duration(l.deadline.Load())
+		switch {
+		case l.ending != nil:
+			t.forget(l)
+			over = append(over, l)
+		case l.absolute != 0 && l.absolute <= now:
+			l.alive.Store(false)
+			l.ending = &Revocation{SessionID: l.id, UserID: l.userID, Code: Expired, Reason: "The session is over.", At: t.base.Add(now)}
+			t.forget(l)
+			over = append(over, l)
+		case !l.ask && deadline > now: // it was slid meanwhile
+			t.checks.move(l, deadline)
+		default:
+			l.ask = false
+			unsure = append(unsure, l)
+			t.checks.move(l, now+askAgainAfter) // unless the answer says otherwise
+		}
+	}
+	if len(t.checks) == 0 {
+		return over, unsure, now + time.Hour
+	}
+	return over, unsure, t.checks[0].at
+}
+
+// ask finds out from Redis how long sessions live. Those that it does not answer for are
+// asked again a second later.
+func (t *Tracker) ask(ctx context.Context, unsure []*live) {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
+	defer cancel()
+	asked := t.clock()
+	ids := make([]string, len(unsure))
+	for i, l := range unsure {
+		ids[i] = l.id
+	}
+	for i, left := range t.store.left(ctx, ids) {
+		l := unsure[i]
+		switch {
+		case left.err != nil:
+			t.mu.Lock()
+			l.ask = true
+			t.mu.Unlock()
+		case left.ttl == gone:
+			t.lost(l)
+		case left.ttl < 0: // no expiry: a touch will give it one
+			t.slid(l, asked+time.Duration(l.ttl.Load()), 0)
+		default:
+			t.slid(l, asked+left.ttl+time.Millisecond, 0) // Redis rounds down
+		}
+	}
+}
+
+// lost marks a session that Redis does not have any more. Its handles are told a moment
+// later, when a revocation that is on its way has had the time to say why.
+func (t *Tracker) lost(l *live) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l.place < 0 || l.ending != nil {
+		return
+	}
+	now := t.clock()
+	l.alive.Store(false)
+	at := now
+	rev, ok := t.recent.find(memoryKey{session: l.id}, now)
+	if !ok {
+		rev, ok = t.recent.find(memoryKey{user: l.userID}, now)
+	}
+	if !ok {
+		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
+		if time.Duration(l.deadline.Load()) > now {
+			at = now + endGrace
+		}
+	}
+	rev.SessionID, rev.UserID = l.id, l.userID
+	l.ending = &rev
+	t.checks.move(l, at)
+	t.wake(t.wakeWatch)
+}
+
+// end tells the handles of a session, which is not followed any more.
+func (t *Tracker) end(l *live, rev Revocation) {
+	t.mu.Lock()
+	l.alive.Store(false)
+	handles := l.handles
+	l.handles = nil
+	t.handles -= len(handles)
+	t.mu.Unlock()
+	rev.SessionID, rev.UserID = l.id, l.userID
+	t.metrics.ended(rev, len(handles))
+	for _, h := range handles {
+		h.end(rev)
+	}
+}
+
+// verify asks Redis soon for all sessions.
+func (t *Tracker) verify() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	for _, l := range t.checks {
+		if l.ending == nil {
+			l.ask, l.at = true, now
+		}
+	}
+	heap.Init(&t.checks)
+	t.wake(t.wakeWatch)
+}
+
+// checks is a heap of live sessions by their next check.
+type checks []*live
+
+func (c *checks) add(l *live, at time.Duration) {
+	l.at = at
+	heap.Push(c, l)
+}
+
+func (c *checks) move(l *live, at time.Duration) {
+	l.at = at
+	if l.place >= 0 {
+		heap.Fix(c, l.place)
+	}
+}
+
+func (c *checks) remove(l *live) {
+	heap.Remove(c, l.place)
+	l.place = -1
+}
+
+func (c checks) Len() int           { return len(c) }
+func (c checks) Less(i, j int) bool { return c[i].at < c[j].at }
+func (c checks) Swap(i, j int) {
+	c[i], c[j] = c[j], c[i]
+	c[i].place, c[j].place = i, j
+}
+
+func (c *checks) Push(x any) {
+	l := x.(*live)
+	l.place = len(*c)
+	*c = append(*c, l)
+}
+
+func (c *checks) Pop() any {
+	old := *c
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*c = old[:len(old)-1]
+	return l
+}
