@@ -1,0 +1,341 @@
+package engineio
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Handler is told what happens to one connection.
+type Handler interface {
+	// Message is one message from the client. data is only valid during the call, and may
+	// be changed. While Message blocks, nothing more is read from the client, and its
+	// ping timeout stands still. An error is a violation: Malformed is called with it, and
+	// the connection is closed.
+	Message(c *Conn, binary bool, data []byte) error
+	// Malformed says that the client broke the protocol and is about to be closed: the
+	// moment for last words. err is ErrTooLarge, ErrMalformed, ErrTooMany, or what
+	// Message returned.
+	Malformed(c *Conn, err error)
+	// Overflow says that the outbound queue is full and the client is about to be closed:
+	// the moment for last words. It is called once.
+	Overflow(c *Conn)
+	// Closed is called once, when nothing more comes in or goes out.
+	Closed(c *Conn, reason string)
+}
+
+type state = int32
+
+const (
+	stateOpen    state = iota
+	stateClosing       // the handler knows; what was sent may still leave
+	stateClosed
+)
+
+// request is what is remembered of the handshake's HTTP request, until Forget.
+type request struct {
+	header http.Header
+	uri    string
+	secure bool
+}
+
+// A Conn is one client, over whichever transport.
+type Conn struct {
+	listeners // for the library
+
+	// static after open
+	srv     *Server
+	id      string
+	addr    string
+	shard   int
+	opened  time.Time
+	handler Handler
+
+	request   atomic.Pointer[request]
+	state     atomic.Int32
+	seen      atomic.Int64 // when the client was last heard, Unix ns
+	blocked   atomic.Bool  // the handler keeps the reader waiting
+	confirmed atomic.Bool
+	posting   atomic.Bool
+
+	mu       sync.Mutex
+	timer    *time.Timer // guarded by mu
+	pingAt   time.Time   // when the unanswered ping was sent, or zero; guarded by mu
+	wire     *wire       // nil while polling; guarded by mu
+	poll     chan []byte // the poll that waits, or nil; guarded by mu
+	probing  bool        // an upgrade is under way; guarded by mu
+	out      *[]byte     // frames that wait; guarded by mu
+	sending  int         // bytes that the writer has taken; guarded by mu
+	writing  bool        // a writer runs; guarded by mu
+	dirty    bool        // a flusher will come; guarded by mu
+	overflow bool        // guarded by mu
+}
+
+// ID is the sid. It is a secret between client and server.
+func (c *Conn) ID() string { return c.id }
+
+// Addr is the client's IP address.
+func (c *Conn) Addr() string { return c.addr }
+
+// Handler is what Config.Handler made.
+func (c *Conn) Handler() Handler { return c.handler }
+
+// Open tells whether messages can still be sent.
+func (c *Conn) Open() bool { return c.state.Load() == stateOpen }
+
+// TransportName is "polling" or "websocket".
+func (c *Conn) TransportName() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wire == nil {
+		return "polling"
+	}
+	return "websocket"
+}
+
+// Header gives the headers of the handshake, until Forget.
+func (c *Conn) Header() http.Header {
+	if r := c.request.Load(); r != nil {
+		return r.header
+	}
+	return nil
+}
+
+// Confirm says that the client has shown what it came for: the connect timeout no longer
+// applies. Forget lets go of the handshake's request.
+func (c *Conn) Confirm() { c.confirmed.Store(true) }
+
+// Forget frees what was kept of the handshake.
+func (c *Conn) Forget() { c.request.Store(nil) }
+
+// open introduces the connection: first our side, then the client's OPEN.
+func (c *Conn) open(r *http.Request) {
+	c.heard()
+	if c.srv.cfg.Handler != nil {
+		c.handler = c.srv.cfg.Handler(c, r)
+	}
+	if c.handler == nil {
+		c.handler = emitting{}
+		c.srv.Emit("connection", c)
+	}
+	cfg := &c.srv.cfg
+	m := NewText()
+	b := append(m.Buffer()[:headroom], packetOpen)
+	b = append(append(append(b, `{"sid":"`...), c.id...), `","upgrades":[`...)
+	c.mu.Lock()
+	if c.wire == nil {
+		b = append(b, `"websocket"`...)
+	}
+	b = strconv.AppendInt(append(b, `],"pingInterval":`...), cfg.PingInterval.Milliseconds(), 10)
+	b = strconv.AppendInt(append(b, `,"pingTimeout":`...), cfg.PingTimeout.Milliseconds(), 10)
+	b = strconv.AppendInt(append(b, `,"maxPayload":`...), int64(cfg.MaxPayload), 10)
+	m.SetBuffer(append(b, '}'))
+	// OPEN stands before whatever the handler already sent.
+	rest := c.out
+	c.out = nil
+	c.append(m.frame())
+	if rest != nil {
+		*c.out = append(*c.out, *rest...)
+		release(rest)
+	}
+	m.Free()
+	if c.Open() {
+		c.timer = time.AfterFunc(c.untilPing(), c.tick)
+	}
+	c.flush()
+	c.mu.Unlock()
+	if !c.srv.add(c) {
+		c.Shut("server shutting down")
+	}
+	if c.state.Load() == stateClosed { // ended while it was being opened
+		c.srv.forget(c)
+	}
+}
+
+func (c *Conn) heard() { c.seen.Store(time.Now().UnixNano()) }
+
+// untilPing is how long the timer may sleep: until the next ping is due, one interval after
+// the last, or the client should have shown what it came for. mu is held.
+func (c *Conn) untilPing() time.Duration {
+	due := c.opened.Add(c.srv.cfg.PingInterval)
+	if !c.pingAt.IsZero() {
+		due = c.pingAt.Add(c.srv.cfg.PingInterval)
+	}
+	if !c.confirmed.Load() {
+		if by := c.opened.Add(c.srv.cfg.ConnectTimeout); by.Before(due) {
+			due = by
+		}
+	}
+	return max(0, time.Until(due))
+}
+
+var pingFrame = []byte{flagFin | opText, 1, packetPing}
+
+// tick is the connection's one timer: ping, its timeout, the time to the first CONNECT,
+// and the end of a close that lingers.
+func (c *Conn) tick() {
+	now := time.Now()
+	cfg := &c.srv.cfg
+	c.mu.Lock()
+	switch c.state.Load() {
+	case stateClosing:
+		c.mu.Unlock()
+		c.finish()
+		return
+	case stateClosed:
+		c.mu.Unlock()
+		return
+	}
+	if !c.confirmed.Load() && !now.Before(c.opened.Add(cfg.ConnectTimeout)) {
+		c.mu.Unlock()
+		c.shut(ReasonNoConnect, true, closeNormal)
+		return
+	}
+	if c.late(now) {
+		if !c.blocked.Load() {
+			c.mu.Unlock()
+			c.shut(ReasonPingTimeout, false, closeNormal)
+			return
+		}
+		c.timer.Reset(cfg.PingTimeout)
+		c.mu.Unlock()
+		return
+	}
+	switch {
+	case c.pingAt.IsZero(), c.seen.Load() >= c.pingAt.UnixNano(): // quiet, or the pong came
+		if wait := c.untilPing(); wait > 0 {
+			c.timer.Reset(wait)
+			break
+		}
+		c.pingAt = now
+		c.append(pingFrame)
+		c.flush()
+		c.timer.Reset(cfg.PingTimeout)
+	default: // waiting for the pong
+		c.timer.Reset(time.Until(c.pingAt.Add(cfg.PingTimeout)))
+	}
+	c.mu.Unlock()
+}
+
+// late tells whether the pong is overdue. mu is held.
+func (c *Conn) late(now time.Time) bool {
+	return !c.pingAt.IsZero() && !now.Before(c.pingAt.Add(c.srv.cfg.PingTimeout)) && c.seen.Load() < c.pingAt.UnixNano()
+}
+
+// Shut ends the connection politely: what was sent before still leaves, within the linger
+// time. The reason is what Closed is told.
+func (c *Conn) Shut(reason string) { c.shut(reason, true, closeNormal) }
+
+var (
+	closePacket = []byte{flagFin | opText, 1, packetClose}
+	noopPacket  = []byte{flagFin | opText, 1, packetNoop}
+)
+
+// Abort ends the connection at once.
+func (c *Conn) Abort(reason string) { c.shut(reason, false, closeNormal) }
+
+func (c *Conn) shut(reason string, polite bool, status int) {
+	if !c.state.CompareAndSwap(stateOpen, stateClosing) {
+		if !polite {
+			c.finish()
+		}
+		return
+	}
+	if polite {
+		c.mu.Lock()
+		if c.wire != nil {
+			c.append(appendClose(nil, status))
+		} else {
+			last := closePacket
+			if reason == ReasonTransportClose { // its own wish: a poll on its way ends quietly
+				last = noopPacket
+			}
+			c.append(last)
+		}
+		if c.timer != nil {
+			c.timer.Reset(c.srv.cfg.Linger)
+		} else {
+			c.timer = time.AfterFunc(c.srv.cfg.Linger, c.tick)
+		}
+		c.flush()
+		c.mu.Unlock()
+	} else {
+		c.finish()
+	}
+	c.handler.Closed(c, reason)
+}
+
+// finish lets go of everything. It may be called again.
+func (c *Conn) finish() {
+	c.mu.Lock()
+	c.finishLocked()
+	c.mu.Unlock()
+}
+
+func (c *Conn) finishLocked() {
+	first := c.state.Swap(stateClosed) != stateClosed
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	if c.poll != nil {
+		close(c.poll)
+		c.poll = nil
+	}
+	if c.out != nil {
+		release(c.out)
+		c.out = nil
+	}
+	if c.wire != nil {
+		c.wire.close()
+	}
+	if first {
+		c.srv.remove(c)
+	}
+}
+
+// fail ends a connection that broke the protocol.
+func (c *Conn) fail(err error) {
+	if c.Open() {
+		c.handler.Malformed(c, err)
+	}
+	c.mu.Lock()
+	silent := c.wire == nil && c.out == nil && c.poll == nil // a poll would only come for the close
+	c.mu.Unlock()
+	c.shut(ReasonParseError, !silent, closeStatus(err))
+}
+
+// receive handles one packet of the client.
+func (c *Conn) receive(kind byte, data []byte) error {
+	if !c.Open() {
+		return nil
+	}
+	switch kind {
+	case packetMessage, packetBinary:
+		return c.handler.Message(c, kind == packetBinary, data)
+	case packetPong, packetNoop:
+		return nil
+	case packetClose:
+		c.leave()
+		return nil
+	}
+	return ErrMalformed
+}
+
+// leave ends the connection because the client said so.
+func (c *Conn) leave() { c.shut(ReasonTransportClose, c.TransportName() == "polling", closeNormal) }
+
+// Block says that the handler is about to keep the reader waiting: what was queued is
+// written, and the ping timeout stands still until Unblock.
+func (c *Conn) Block() {
+	c.blocked.Store(true)
+	c.Flush()
+}
+
+// Unblock ends Block.
+func (c *Conn) Unblock() {
+	c.heard()
+	c.blocked.Store(false)
+}

@@ -1,0 +1,16 @@
+// Package engineio is an Engine.IO 4 server: polling, websocket and the upgrade between
+// them, built so that nothing is lost or reordered while a connection lives, and so that
+// nothing a client does can grow without bound.
+//
+// # Key invariants
+//
+//   - A connection has one end: whoever moves its state to closed tells the handler, once.
+//   - Inbound: Handler.Message is called by one goroutine at a time, in the order of the
+//     wire. While it blocks, nothing more is read: TCP slows the sender, a POST waits.
+//   - Outbound: one queue in order, bounded in bytes. It belongs to whichever transport
+//     the connection has, and moves with it at the upgrade.
+//   - An idle websocket costs one goroutine without a buffer, and one timer.
+//   - Conn's methods may be called from any goroutine.
+//
+// The protocol is described at https://socket.io/docs/v4/engine-io-protocol/.
+package engineio

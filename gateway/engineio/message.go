@@ -1,0 +1,106 @@
+package engineio
+
+import (
+	"encoding/binary"
+	"sync"
+)
+
+// headroom is what the longest header of an unmasked frame takes, and a little, so that
+// the start of a sealed frame is never 0.
+const headroom = 12
+
+// A Message is one Engine.IO message, framed once for any number of connections and for
+// both transports. Fill it with Append or Buffer/SetBuffer, then send it; after the first
+// Push it must not change any more.
+type Message struct {
+	buf      []byte // headroom, then the packet as a websocket carries it
+	start    int    // where the frame begins; 0 until it is sealed
+	binary   bool
+	volatile bool
+}
+
+var messages = sync.Pool{New: func() any { return &Message{buf: make([]byte, headroom, 512)} }}
+
+// NewText returns an empty text message. Free it when nobody needs it any more; a message
+// that is not freed is left to the garbage collector.
+func NewText() *Message {
+	m := messages.Get().(*Message)
+	m.buf = append(m.buf[:headroom], packetMessage)
+	m.start, m.binary, m.volatile = 0, false, false
+	return m
+}
+
+// NewBinary returns a binary message with a copy of data.
+func NewBinary(data []byte) *Message {
+	m := messages.Get().(*Message)
+	m.buf = append(m.buf[:headroom], data...)
+	m.start, m.binary, m.volatile = 0, true, false
+	return m
+}
+
+// Free gives the message back. Connections copy what they keep, so a message may be freed
+// as soon as the last Push returned.
+func (m *Message) Free() {
+	if cap(m.buf) <= 16<<10 {
+		messages.Put(m)
+	}
+}
+
+// Volatile marks a message that may be dropped when a connection is behind.
+func (m *Message) Volatile() *Message {
+	m.volatile = true
+	return m
+}
+
+// Append adds text to the message.
+func (m *Message) Append(s string) *Message {
+	m.buf = append(m.buf, s...)
+	return m
+}
+
+// Buffer is for append-style encoders: what they return goes back with SetBuffer.
+func (m *Message) Buffer() []byte { return m.buf }
+
+// SetBuffer takes what an append-style encoder made of Buffer.
+func (m *Message) SetBuffer(b []byte) { m.buf = b }
+
+// Len is the size of the packet in bytes.
+func (m *Message) Len() int { return len(m.buf) - headroom }
+
+// seal puts the frame's header in front of the packet. A message that is to be sent from
+// several goroutines is sealed before they see it.
+func (m *Message) seal() {
+	if m.start != 0 {
+		return
+	}
+	op := byte(opText)
+	if m.binary {
+		op = opBinary
+	}
+	n := m.Len()
+	switch {
+	case n < 126:
+		m.start = headroom - 2
+		m.buf[m.start+1] = byte(n)
+	case n < 1<<16:
+		m.start = headroom - 4
+		m.buf[m.start+1] = 126
+		binary.BigEndian.PutUint16(m.buf[m.start+2:], uint16(n))
+	default:
+		m.start = headroom - 10
+		m.buf[m.start+1] = 127
+		binary.BigEndian.PutUint64(m.buf[m.start+2:], uint64(n))
+	}
+	m.buf[m.start] = flagFin | op
+}
+
+// Seal readies a message for several goroutines at once.
+func (m *Message) Seal() *Message {
+	m.seal()
+	return m
+}
+
+func (m *Message) frame() []byte {
+	m.seal()
+	return m.buf[m.start:]
+}

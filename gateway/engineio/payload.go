@@ -1,0 +1,47 @@
+package engineio
+
+import (
+	"bytes"
+	"encoding/base64"
+	"unicode/utf8"
+)
+
+// splitPayload walks the packets of a polling body. each is called with the packet type
+// and what follows it; for binary packets data is decoded. It stops at the first error.
+func splitPayload(body []byte, maxPackets int, each func(kind byte, data []byte) error) error {
+	if bytes.Count(body, []byte{separator})+1 > maxPackets {
+		return ErrTooMany
+	}
+	for rest, more := body, true; more; {
+		var p []byte
+		p, rest, more = bytes.Cut(rest, []byte{separator})
+		if len(p) == 0 {
+			return ErrMalformed
+		}
+		kind, data := p[0], p[1:]
+		if kind == packetBinary {
+			n, err := base64.StdEncoding.Decode(data, data) // never longer than its source
+			if err != nil {
+				return ErrMalformed
+			}
+			data = data[:n]
+		} else if !utf8.Valid(data) {
+			return ErrMalformed
+		}
+		if err := each(kind, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendPacket adds a message to a polling body.
+func appendPacket(dst []byte, isBinary bool, packet []byte) []byte {
+	if len(dst) > 0 {
+		dst = append(dst, separator)
+	}
+	if !isBinary {
+		return append(dst, packet...)
+	}
+	return base64.StdEncoding.AppendEncode(append(dst, packetBinary), packet)
+}

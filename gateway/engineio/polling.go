@@ -1,0 +1,124 @@
+package engineio
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// servePoll answers a GET with what waits for the client, or waits for it.
+func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	if c.state.Load() == stateClosed || c.state.Load() == stateClosing && c.out == nil {
+		c.mu.Unlock()
+		errUnknownSid.write(w)
+		return
+	}
+	if c.late(time.Now()) {
+		c.mu.Unlock()
+		c.shut(ReasonPingTimeout, false, closeNormal)
+		errUnknownSid.write(w)
+		return
+	}
+	if c.wire != nil {
+		c.mu.Unlock()
+		errBadRequest.write(w)
+		return
+	}
+	if c.poll != nil { // two polls at once: the protocol says that both are over
+		c.mu.Unlock()
+		c.shut(ReasonTransportError, true, closeNormal)
+		errBadRequest.write(w)
+		return
+	}
+	wait := make(chan []byte, 1)
+	c.poll = wait
+	if c.probing && c.out == nil { // the client is on its way to the websocket: do not keep it
+		wait <- []byte{packetNoop}
+		c.poll = nil
+	}
+	c.answerPoll()
+	c.mu.Unlock()
+	select {
+	case body, ok := <-wait:
+		if !ok {
+			errUnknownSid.write(w)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.Header().Set("Cache-Control", "no-store")
+		if _, err := w.Write(body); err != nil {
+			c.shut(ReasonTransportError, false, closeNormal)
+		}
+	case <-r.Context().Done():
+		c.shut(ReasonTransportError, false, closeNormal)
+	}
+}
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// servePost takes a POST's packets.
+func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(c.srv.cfg.BodyTimeout))
+	if !c.Open() {
+		c.srv.refuseBody(w, r)
+		errUnknownSid.write(w)
+		return
+	}
+	if c.TransportName() != "polling" {
+		c.srv.refuseBody(w, r)
+		errBadRequest.write(w)
+		return
+	}
+	if !c.posting.CompareAndSwap(false, true) {
+		c.srv.refuseBody(w, r)
+		c.shut(ReasonTransportError, true, closeNormal)
+		errBadRequest.write(w)
+		return
+	}
+	defer c.posting.Store(false)
+	body := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		if body.Cap() <= 64<<10 {
+			body.Reset()
+			bodies.Put(body)
+		}
+	}()
+	limit := int64(c.srv.cfg.MaxPayload)
+	err := error(ErrTooLarge)
+	if r.ContentLength <= limit {
+		_, err = io.Copy(body, io.LimitReader(r.Body, limit+1))
+		if err == nil && int64(body.Len()) > limit {
+			err = ErrTooLarge
+		}
+	}
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		_ = control.SetReadDeadline(time.Now().Add(time.Second))
+		if errors.Is(err, ErrTooLarge) {
+			c.fail(err)
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return
+		}
+		c.shut(ReasonTransportError, true, closeNormal)
+		w.WriteHeader(http.StatusRequestTimeout)
+		return
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	c.heard()
+	if err := splitPayload(body.Bytes(), c.srv.cfg.MaxPackets, c.receive); err != nil {
+		c.fail(err)
+		errBadRequest.write(w)
+		return
+	}
+	c.heard()
+	c.Flush()
+	w.Header().Set("Content-Type", "text/html")
+	_, _ = io.WriteString(w, "ok")
+}

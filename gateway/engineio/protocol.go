@@ -1,0 +1,75 @@
+package engineio
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Engine.IO packet types: the first byte of a text packet.
+const (
+	packetOpen    = '0'
+	packetClose   = '1'
+	packetPing    = '2'
+	packetPong    = '3'
+	packetMessage = '4'
+	packetUpgrade = '5'
+	packetNoop    = '6'
+
+	packetBinary = 'b' // polling only: base64 follows
+	separator    = '\x1e'
+)
+
+// protocolError is how the protocol refuses a request: {"code", "message"} with an HTTP status.
+type protocolError struct {
+	code    int
+	message string
+	status  int
+}
+
+var (
+	errUnknownTransport = protocolError{0, "Transport unknown", http.StatusBadRequest}
+	errUnknownSid       = protocolError{1, "Session ID unknown", http.StatusBadRequest}
+	errBadMethod        = protocolError{2, "Bad handshake method", http.StatusBadRequest}
+	errBadRequest       = protocolError{3, "Bad request", http.StatusBadRequest}
+	errForbidden        = protocolError{4, "Forbidden", http.StatusForbidden}
+	errBadVersion       = protocolError{5, "Unsupported protocol version", http.StatusBadRequest}
+)
+
+func (e protocolError) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.status)
+	_, _ = w.Write([]byte(`{"code":` + strconv.Itoa(e.code) + `,"message":"` + e.message + `"}`))
+}
+
+// A Refusal turns a handshake away before a sid exists. Browsers come back by themselves.
+type Refusal struct {
+	Status     int           // 503, or 429 for a limit of the caller's own
+	Message    string        // for people
+	RetryAfter time.Duration // becomes Retry-After, in whole seconds
+}
+
+func (e *Refusal) write(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.FormatInt(max(1, int64((e.RetryAfter+time.Second-1)/time.Second)), 10))
+	protocolError{errForbidden.code, e.Message, e.Status}.write(w)
+}
+
+// What a client did wrong. The handler is told before the connection is closed, so that it
+// can say so; see Handler.Malformed.
+var (
+	ErrTooLarge  = errors.New("engineio: message too large")
+	ErrMalformed = errors.New("engineio: malformed packet")
+	ErrTooMany   = errors.New("engineio: too many packets in one payload")
+)
+
+// Why a connection ended, in the words that Socket.IO uses.
+const (
+	ReasonTransportClose = "transport close"
+	ReasonTransportError = "transport error"
+	ReasonParseError     = "parse error"
+	ReasonPingTimeout    = "ping timeout"
+	ReasonForcedClose    = "forced close"
+	ReasonSlowConsumer   = "slow consumer"
+	ReasonNoConnect      = "connect timeout"
+)

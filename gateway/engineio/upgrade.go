@@ -1,0 +1,110 @@
+package engineio
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"time"
+)
+
+var (
+	probe      = []byte("2probe")
+	probeReply = []byte{flagFin | opText, 6, '3', 'p', 'r', 'o', 'b', 'e'}
+
+	errUpgraded = errors.New("engineio: upgraded")
+)
+
+// upgrade moves a polling connection to a websocket. The new websocket first proves that
+// it carries frames (2probe, 3probe); the client then lets its last poll end and says 5.
+// Until then polling goes on, and a websocket that fails changes nothing.
+func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	taken := c.wire != nil || c.probing || !c.Open()
+	c.probing = c.probing || !taken
+	c.mu.Unlock()
+	wire, err := c.srv.hijack(w, r)
+	switch {
+	case err == nil && taken:
+		wire.close()
+		return
+	case err != nil && !taken:
+		c.probed()
+		return
+	case err != nil:
+		return
+	}
+	go c.runUpgrade(wire)
+}
+
+// probed ends an upgrade that did not come about.
+func (c *Conn) probed() {
+	c.mu.Lock()
+	c.probing = false
+	c.mu.Unlock()
+}
+
+func (c *Conn) runUpgrade(w *wire) {
+	timeout := time.AfterFunc(c.srv.cfg.UpgradeTimeout, w.close)
+	proven := false
+	switched := false
+	err := c.readFrames(w, func(isBinary bool, data []byte) error {
+		switch {
+		case switched:
+			c.heard()
+			if isBinary {
+				return c.receive(packetBinary, data)
+			}
+			if len(data) == 0 {
+				return ErrMalformed
+			}
+			return c.receive(data[0], data[1:])
+		case !proven && !isBinary && bytes.Equal(data, probe):
+			proven = true
+			c.heard()
+			c.control(w, probeReply)
+			c.releasePoll()
+			return nil
+		case proven && !isBinary && len(data) == 1 && data[0] == packetUpgrade:
+			if !timeout.Stop() || !c.switchTo(w) {
+				return errUpgraded
+			}
+			switched = true
+			return nil
+		}
+		return ErrMalformed
+	})
+	timeout.Stop()
+	if switched {
+		c.ended(w, err)
+		return
+	}
+	c.probed()
+	w.close()
+}
+
+// releasePoll ends a waiting poll, so that the client can pause polling.
+func (c *Conn) releasePoll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.poll != nil {
+		c.poll <- []byte{packetNoop}
+		c.poll = nil
+	}
+}
+
+// switchTo makes the websocket the connection's transport.
+func (c *Conn) switchTo(w *wire) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.probing = false
+	if !c.Open() {
+		return false
+	}
+	if c.poll != nil {
+		c.poll <- []byte{packetNoop}
+		c.poll = nil
+	}
+	c.wire = w
+	c.flush()
+	return true
+}

@@ -1,0 +1,177 @@
+package engineio
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+func closeStatus(err error) int {
+	var c *closeError
+	switch {
+	case errors.As(err, &c):
+		return c.code
+	case errors.Is(err, ErrTooLarge):
+		return closeLarge
+	}
+	return closeNormal
+}
+
+// read is the goroutine of a websocket: it reads until the connection ends.
+func (c *Conn) read(w *wire) {
+	err := c.readFrames(w, func(isBinary bool, data []byte) error {
+		c.heard()
+		if isBinary {
+			return c.receive(packetBinary, data)
+		}
+		if len(data) == 0 {
+			return ErrMalformed
+		}
+		return c.receive(data[0], data[1:])
+	})
+	c.ended(w, err)
+}
+
+// ended closes the connection because reading its websocket ended with err, and reads on
+// until the client has had time to hear why.
+func (c *Conn) ended(w *wire, err error) {
+	switch {
+	case errors.Is(err, errPeerClosed), errors.Is(err, io.EOF):
+		c.shut(ReasonTransportClose, false, closeNormal)
+	case isNetwork(err):
+		c.shut(ReasonTransportError, false, closeNormal)
+	case err != nil:
+		c.fail(err)
+	}
+	w.discard()
+	c.finish()
+}
+
+// isNetwork tells errors of the connection from violations of the client.
+func isNetwork(err error) bool {
+	var ne net.Error // every errno, timeout and net.OpError is one
+	var closed *websocket.CloseError
+	return errors.As(err, &ne) || errors.As(err, &closed) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// discard reads until the other side closes, or somebody closes the wire.
+func (w *wire) discard() {
+	r := newReader(&wire{nc: w.nc, raw: w.raw})
+	for {
+		if _, err := r.fill(); err != nil {
+			w.close()
+			return
+		}
+		r.keep(nil, 0)
+	}
+}
+
+// readFrames gives every message of the websocket to each, and answers what the websocket
+// protocol itself asks for. It returns why it ended: each's error, the client's close, a
+// violation, or the network's error.
+func (c *Conn) readFrames(w *wire, each func(isBinary bool, data []byte) error) error {
+	if w.z != nil {
+		return c.readCompressed(w, each)
+	}
+	limit := c.srv.cfg.MaxPayload
+	r := newReader(w)
+	var parts assembler
+	for {
+		b, err := r.fill()
+		if err != nil {
+			return err
+		}
+		need := 0
+		for len(b) > 0 {
+			var f frame
+			var n int
+			if f, n, need, err = parseFrame(b, limit); err != nil {
+				r.letGo()
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			b = b[n:]
+			if err = c.frame(w, f, &parts, limit, each); err != nil {
+				r.letGo()
+				return err
+			}
+		}
+		r.keep(b, need)
+		if c.waiting() {
+			c.Flush()
+		}
+		runtime.Gosched()
+	}
+}
+
+// waiting tells whether something is queued that no flusher will come for.
+func (c *Conn) waiting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out != nil && !c.writing
+}
+
+func (c *Conn) frame(w *wire, f frame, parts *assembler, limit int, each func(bool, []byte) error) error {
+	switch f.op {
+	case opPing:
+		c.control(w, appendControl(nil, opPong, f.payload))
+		return nil
+	case opPong:
+		return nil
+	case opClose:
+		if len(f.payload) == 1 || len(f.payload) > 2 && !utf8.Valid(f.payload[2:]) {
+			return &closeError{closeBad, "bad close frame"}
+		}
+		c.control(w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
+		return errPeerClosed
+	}
+	data, isBinary, complete, err := parts.add(f, limit)
+	if err != nil || !complete {
+		return err
+	}
+	return each(isBinary, data)
+}
+
+// control sends a control frame over a wire: in its turn where the wire is the
+// connection's own, at once where it is one that still probes.
+func (c *Conn) control(w *wire, frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wire == w {
+		if !c.full(len(frame)) {
+			c.append(frame)
+			c.flush()
+		}
+		return
+	}
+	_, _ = w.nc.Write(frame)
+}
+
+func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
+	for {
+		kind, data, err := w.z.ReadMessage()
+		switch {
+		case errors.Is(err, websocket.ErrReadLimit):
+			return ErrTooLarge
+		case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
+			return errPeerClosed
+		case err != nil:
+			return err
+		}
+		if kind == websocket.TextMessage && !utf8.Valid(data) {
+			return &closeError{closeUTF8, "text is not UTF-8"}
+		}
+		if err := each(kind == websocket.BinaryMessage, data); err != nil {
+			return err
+		}
+		if c.waiting() {
+			c.Flush()
+		}
+	}
+}

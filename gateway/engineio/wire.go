@@ -1,0 +1,227 @@
+package engineio
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A wire is one websocket. Over plain TCP we read and write it ourselves, so that an idle
+// connection holds no buffer; where permessage-deflate was agreed, gorilla does.
+type wire struct {
+	nc  net.Conn
+	raw syscall.RawConn // nil where the descriptor can not be used, as with TLS
+	z   *websocket.Conn // nil without compression
+}
+
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (*wire, error) {
+	ws, err := s.upgrader.Upgrade(w, r, nil) // answers by itself when it fails
+	if err != nil {
+		return nil, err
+	}
+	x := &wire{nc: ws.NetConn()}
+	_ = x.nc.SetDeadline(time.Time{})
+	if s.cfg.Compression && ws.Subprotocol() == "" && deflates(r) {
+		ws.SetReadLimit(int64(s.cfg.MaxPayload))
+		x.z = ws
+		return x, nil
+	}
+	if sc, ok := x.nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			x.raw = raw
+		}
+	}
+	return x, nil
+}
+
+func deflates(r *http.Request) bool {
+	for _, v := range r.Header["Sec-Websocket-Extensions"] {
+		if len(v) >= len("permessage-deflate") && v[:len("permessage-deflate")] == "permessage-deflate" {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *wire) close() { _ = w.nc.Close() }
+
+func (w *wire) closeWrite() {
+	if tcp, ok := w.nc.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+}
+
+// direct tells whether tryWrite works.
+func (w *wire) direct() bool { return w.raw != nil }
+
+// attempt is one write that does not wait.
+type attempt struct {
+	b   []byte
+	n   int
+	err error
+	fn  func(fd uintptr) bool
+}
+
+var attempts = sync.Pool{New: func() any {
+	a := &attempt{}
+	a.fn = func(fd uintptr) bool {
+		for {
+			a.n, a.err = syscall.Write(int(fd), a.b)
+			if a.err != syscall.EINTR {
+				return true
+			}
+		}
+	}
+	return a
+}}
+
+// tryWrite writes what the kernel takes now.
+func (w *wire) tryWrite(b []byte) (int, error) {
+	a := attempts.Get().(*attempt)
+	a.b = b
+	err := w.raw.Write(a.fn)
+	n := max(a.n, 0)
+	if err == nil && a.err != nil && !errors.Is(a.err, syscall.EAGAIN) {
+		err = a.err
+	}
+	a.b = nil
+	attempts.Put(a)
+	return n, err
+}
+
+// write writes frames and waits for it.
+func (w *wire) write(frames []byte) error {
+	if w.z == nil {
+		_, err := w.nc.Write(frames)
+		return err
+	}
+	var err error
+	eachFrame(frames, func(op byte, payload []byte) {
+		if err != nil {
+			return
+		}
+		if op >= opClose {
+			err = w.z.WriteControl(int(op), payload, time.Now().Add(time.Second))
+			return
+		}
+		err = w.z.WriteMessage(int(op), payload)
+	})
+	return err
+}
+
+// eachFrame walks frames that we made ourselves.
+func eachFrame(b []byte, each func(op byte, payload []byte)) {
+	for len(b) > 0 {
+		size, head := int(b[1]), 2
+		switch size {
+		case 126:
+			size, head = int(binary.BigEndian.Uint16(b[2:])), 4
+		case 127:
+			size, head = int(binary.BigEndian.Uint64(b[2:])), 10
+		}
+		each(b[0]&maskOp, b[head:head+size])
+		b = b[head+size:]
+	}
+}
+
+const readSize = 16 << 10
+
+var readBuffers = sync.Pool{New: func() any {
+	b := make([]byte, readSize)
+	return &b
+}}
+
+// A reader takes bytes from a wire. Between reads it holds nothing but the part of a frame
+// that has not arrived whole.
+type reader struct {
+	w    *wire
+	part []byte  // the beginning of a frame
+	need int     // how long the frame is at least
+	buf  *[]byte // what is being read into; nil between reads
+	big  bool    // buf is our own, made for one large frame
+	n    int
+	err  error
+	try  func(fd uintptr) bool
+}
+
+func newReader(w *wire) *reader {
+	r := &reader{w: w}
+	r.try = func(fd uintptr) bool {
+		r.acquire()
+		for {
+			r.n, r.err = syscall.Read(int(fd), (*r.buf)[len(r.part):])
+			if r.err != syscall.EINTR {
+				break
+			}
+		}
+		if r.err == syscall.EAGAIN {
+			r.letGo()
+			return false
+		}
+		return true
+	}
+	return r
+}
+
+// acquire makes room for at least one more byte behind part. The room grows with what has
+// arrived, not with what the client announced.
+func (r *reader) acquire() {
+	if r.buf != nil {
+		return
+	}
+	if r.need <= readSize && len(r.part) < readSize {
+		r.buf, r.big = readBuffers.Get().(*[]byte), false
+	} else {
+		b := make([]byte, max(readSize, min(r.need, 2*len(r.part)))+1)
+		r.buf, r.big = &b, true
+	}
+	copy(*r.buf, r.part)
+}
+
+func (r *reader) letGo() {
+	if !r.big && r.buf != nil {
+		readBuffers.Put(r.buf)
+	}
+	r.buf = nil
+}
+
+// fill waits for bytes and returns all there are. They are valid until keep.
+func (r *reader) fill() ([]byte, error) {
+	if r.w.raw != nil {
+		if err := r.w.raw.Read(r.try); err != nil {
+			return nil, err
+		}
+	} else {
+		r.acquire()
+		r.n, r.err = r.w.nc.Read((*r.buf)[len(r.part):])
+	}
+	if r.n <= 0 {
+		if r.err == nil {
+			r.err = io.EOF
+		}
+		r.letGo()
+		return nil, r.err
+	}
+	return (*r.buf)[:len(r.part)+r.n], nil
+}
+
+// keep remembers rest, the beginning of a frame of at least need bytes, and lets go of the buffer.
+func (r *reader) keep(rest []byte, need int) {
+	r.need = need
+	if r.big && len(rest) > 0 && &rest[0] == &(*r.buf)[0] {
+		r.part = rest // our own memory
+	} else {
+		r.part = append(r.part[:0:0], rest...)
+	}
+	if len(rest) == 0 {
+		r.part = nil
+	}
+	r.letGo()
+}

@@ -1,0 +1,5 @@
+package main
+
+import "net/http"
+
+func socketMode(*http.ServeMux) (stop func()) { return func() {} }
