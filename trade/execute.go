@@ -1,0 +1,288 @@
+package trade
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+// A Gift is the payload of trade:execute.
+type Gift struct {
+	To   string `json:"to"` // a user id
+	Give Goods  `json:"give"`
+	// IdempotencyKey is the caller's own name for this gift, 1 to 128 characters.
+	IdempotencyKey string `json:"idempotencyKey"`
+}
+
+var itemID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+
+// Execute settles a one-sided gift at once and tells both sides trade:completed. The receiver need
+// not be online.
+//
+// Codes: INVALID, TRADE_EMPTY, TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, TRADE_SELF, NO_CHARACTER,
+// NOT_FOUND (the receiver), ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, CONFLICT, LOCKED: nothing
+// moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, repeat with the same key.
+func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, error) {
+	if err := s.Check(); err != nil {
+		return Trade{}, fault.Unavailable("trade", retryAfter, err)
+	}
+	if err := in.check(); err != nil {
+		return Trade{}, err
+	}
+	if in.To == p.UserID {
+		return Trade{}, ErrSelf
+	}
+	in.Give = in.Give.sorted()
+	record, body := recordKey(p.UserID, in.IdempotencyKey), in.hash()
+	// The record comes first: a repeat is answered although the lock is busy, the goods are
+	// gone or the receiver has left.
+	if t, err := s.recall(ctx, record, body); err != nil || t != nil {
+		return deref(t), err
+	}
+	from, err := s.character(ctx, p)
+	if err != nil {
+		return Trade{}, err
+	}
+	to, err := s.receiver(ctx, in.To)
+	if err != nil {
+		return Trade{}, err
+	}
+	if from == to {
+		return Trade{}, ErrSelf // two users, one character: it would be given to itself
+	}
+	t := Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+		{UserID: p.UserID, CharacterID: from, Offer: in.Give, Accepted: true},
+		{UserID: in.To, CharacterID: to, Offer: Goods{Items: []Line{}}, Accepted: true},
+	}}
+	return s.settle(ctx, t, record, body)
+}
+
+// settle commits a gift inside the lock of its two users.
+func (s *Service) settle(ctx context.Context, t Trade, record, body string) (Trade, error) {
+	lock := lockName(t.Parties[0].UserID, t.Parties[1].UserID)
+	var again *Trade
+	var failed error
+	moved := false
+	err := s.locks.Do(ctx, lock, func(ctx context.Context, fence int64) error {
+		again, failed = s.commit(ctx, &t, record, body, lock, fence)
+		moved = failed == nil && again == nil
+		return failed
+	})
+	switch {
+	case moved: // whatever became of the lock afterwards
+		s.tell(ctx, t)
+		return t, nil
+	case again != nil:
+		return *again, nil
+	case failed != nil:
+		return Trade{}, failed
+	case err != nil:
+		return Trade{}, trouble(err, lock)
+	}
+	return Trade{}, errors.New("trade: the lock ran nothing")
+}
+
+// commit runs the script. It fills in t's times when the goods moved, and returns the earlier
+// trade when this key was used before.
+func (s *Service) commit(ctx context.Context, t *Trade, record, body, lock string, fence int64) (*Trade, error) {
+	giver, taker := t.Parties[0], t.Parties[1]
+	entry, err := json.Marshal(entryBody{Moves: []Move{{
+		FromUser: giver.UserID, From: giver.CharacterID, ToUser: taker.UserID, To: taker.CharacterID, Goods: giver.Offer,
+	}}})
+	if err != nil {
+		return nil, fmt.Errorf("trade %s: entry: %w", t.TradeID, err)
+	}
+	args := append([]any{
+		t.TradeID, body, fence, s.cfg.Keep.Milliseconds(), fenceKept.Milliseconds(), Max,
+		entry, offerText(giver.Offer), offerText(taker.Offer), giver.UserID, giver.CharacterID, taker.UserID, taker.CharacterID,
+	}, giver.Offer.fields()...)
+	answer, err := giftScript.Run(ctx, s.rdb, []string{
+		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), keys.Trade(t.TradeID), record,
+		fenceKey(lock), keys.TradeLedger, keys.TradeLedgerIndex, knownItems,
+	}, args...).StringSlice()
+	if err != nil {
+		return nil, trouble(err, "trade "+t.TradeID+": settle")
+	}
+	switch answer[0] {
+	case "ok":
+		t.CreatedAt = number(answer[1])
+		t.ExpiresAt = t.CreatedAt + s.cfg.Keep.Milliseconds()
+		return nil, nil
+	case "seen":
+		again, err := s.recall(ctx, record, body)
+		if err == nil && again == nil {
+			err = fault.ErrLocked // its 24 h ended between the two looks
+		}
+		if again != nil && again.TradeID == t.TradeID {
+			// Our own script, repeated by the client library after a lost answer.
+			*t = *again
+			return nil, nil
+		}
+		return again, err
+	}
+	if err := refusal(answer, giver.Offer); err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// recall returns the trade that a key stands for, nil when the key is new, and CONFLICT when it
+// came with another body.
+func (s *Service) recall(ctx context.Context, record, body string) (*Trade, error) {
+	v, err := s.rdb.Get(ctx, record).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, trouble(err, "trade: look up the key")
+	}
+	id, was, _ := strings.Cut(v, " ")
+	if was != body {
+		return nil, fault.ErrConflict.With("field", "idempotencyKey")
+	}
+	t, err := s.Show(ctx, id)
+	switch {
+	case errors.Is(err, fault.ErrNotFound): // kept longer than the record: somebody deleted it
+		return nil, fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err)
+	case err != nil:
+		return nil, err
+	}
+	return &t, nil
+}
+
+// tell casts the completed trade to both users. It outlives the caller's leaving: what is done
+// must be told.
+func (s *Service) tell(ctx context.Context, t Trade) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	for _, p := range t.Parties {
+		if err := s.cast.Cast(ctx, "user:"+p.UserID, "trade:completed", t); err != nil {
+			s.cfg.Missed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
+		}
+	}
+}
+
+// character is whom the caller plays: the session's character, else the user's.
+func (s *Service) character(ctx context.Context, p event.Player) (string, error) {
+	if p.CharacterID != "" {
+		return p.CharacterID, nil
+	}
+	id, err := s.chars.CharacterOf(ctx, p.UserID)
+	if errors.Is(err, fault.ErrNotFound) || err == nil && id == "" {
+		return "", ErrNoCharacter
+	}
+	return id, trouble(err, "trade: character of the caller")
+}
+
+func (s *Service) receiver(ctx context.Context, userID string) (string, error) {
+	id, err := s.chars.CharacterOf(ctx, userID)
+	if errors.Is(err, fault.ErrNotFound) || err == nil && id == "" {
+		return "", errNoPlayer
+	}
+	return id, trouble(err, "trade: character of the receiver")
+}
+
+// check judges the payload alone.
+func (g Gift) check() error {
+	if err := checkID("to", g.To); err != nil {
+		return err
+	}
+	switch n := utf8.RuneCountInString(g.IdempotencyKey); {
+	case n == 0:
+		return fault.Invalid("idempotencyKey", "required")
+	case n > maxID:
+		return fault.Invalid("idempotencyKey", "at most 128 characters")
+	}
+	return g.Give.check("give.")
+}
+
+// check judges goods that came from outside; under is the path of the object, with a dot.
+func (g Goods) check(under string) error {
+	if g.empty() {
+		return ErrEmpty
+	}
+	if len(g.Items) > MaxLines {
+		return ErrTooManyLines
+	}
+	seen := make(map[string]bool, len(g.Items))
+	for i, l := range g.Items {
+		at := under + "items[" + strconv.Itoa(i) + "]."
+		switch {
+		case l.ItemID == "":
+			return fault.Invalid(at+"itemId", "required")
+		case !itemID.MatchString(l.ItemID):
+			return fault.Invalid(at+"itemId", "at most 64 of A-Z a-z 0-9 _ . : -")
+		case seen[l.ItemID]:
+			return fault.Invalid(at+"itemId", "given twice")
+		case l.Qty < 1:
+			return fault.Invalid(at+"qty", "at least 1")
+		case l.Qty > Max:
+			return ErrOverflow.With("itemId", l.ItemID)
+		}
+		seen[l.ItemID] = true
+	}
+	switch {
+	case g.Gold < 0:
+		return fault.Invalid(under+"gold", "at least 0")
+	case g.Gold > Max:
+		return ErrOverflow.With("gold", true)
+	}
+	return nil
+}
+
+func checkID(field, id string) error {
+	switch {
+	case id == "":
+		return fault.Invalid(field, "required")
+	case utf8.RuneCountInString(id) > maxID:
+		return fault.Invalid(field, "at most 128 characters")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }):
+		return fault.Invalid(field, "no spaces or control characters")
+	}
+	return nil
+}
+
+// recordKey is where the outcome of a caller's key is kept. Neither stands in the key itself.
+func recordKey(userID, key string) string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(len(userID)) + ":" + userID + key))
+	return keys.Temp("trade", hex.EncodeToString(sum[:20]))
+}
+
+// hash tells two requests apart. The order of lines does not count.
+func (g Gift) hash() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "gift\n%s\n%d\n", g.To, g.Give.Gold)
+	for _, l := range g.Give.Items {
+		fmt.Fprintf(&b, "%s %d\n", l.ItemID, l.Qty)
+	}
+	sum := sha256.Sum256([]byte(b.String()))
+	return hex.EncodeToString(sum[:20])
+}
+
+func deref(t *Trade) Trade {
+	if t == nil {
+		return Trade{}
+	}
+	return *t
+}
+
+// number reads what a script formatted.
+func number(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}

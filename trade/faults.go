@@ -1,0 +1,92 @@
+package trade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// What a player may be told. After each of these nothing has moved.
+var (
+	ErrSelf         = fault.New("TRADE_SELF", "You can not trade with yourself.")
+	ErrEmpty        = fault.New("TRADE_EMPTY", "There is nothing in that trade.")
+	ErrTooManyLines = fault.New("TRADE_TOO_MANY_LINES", "That is too much for one trade.").With("max", MaxLines)
+	ErrOverflow     = fault.New("TRADE_OVERFLOW", "That is more than a character can hold.").With("max", Max)
+	ErrItems        = fault.New("INSUFFICIENT_ITEMS", "You do not have enough of that.")
+	ErrGold         = fault.New("INSUFFICIENT_GOLD", "You do not have enough gold.")
+	ErrUnknownItem  = fault.New("ITEM_UNKNOWN", "There is no such item.")
+	ErrNoCharacter  = fault.New("NO_CHARACTER", "Choose a character first.")
+	errNoTrade      = fault.New("NOT_FOUND", "There is no such trade.")
+	errNoPlayer     = fault.New("NOT_FOUND", "There is no such player.").With("field", "to")
+)
+
+// ErrCluster is why Check refuses a client.
+var ErrCluster = errors.New("trade: needs a single Redis server or a Sentinel set, not a Cluster or a Ring")
+
+const retryAfter = time.Second
+
+// Replies by which a server says that it can not serve now, whatever was asked.
+var notNow = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "OOM", "MISCONF", "NOAUTH", "WRONGPASS"}
+
+// trouble tells the player what became of a call to Redis or to the lock: a fault stays, a Redis
+// that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
+func trouble(err error, doing string) error {
+	var f *fault.Fault
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		if f.Code == fault.ErrUnavailable.Code && f.Detail("feature") != "trade" {
+			return fault.Unavailable("trade", retryAfter, err)
+		}
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	wrapped := fmt.Errorf("%s: %w", doing, err)
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		for _, prefix := range notNow {
+			if strings.HasPrefix(reply.Error(), prefix) {
+				return fault.Unavailable("trade", retryAfter, wrapped)
+			}
+		}
+		return wrapped
+	}
+	return fault.Unavailable("trade", retryAfter, wrapped)
+}
+
+// refusal turns what a script returned instead of "ok" into a fault, or into an error when the
+// data itself is wrong. want is what the caller asked for.
+func refusal(answer []string, want Goods) error {
+	field := ""
+	if len(answer) > 1 {
+		field = answer[1]
+	}
+	item := strings.TrimPrefix(field, "item:")
+	switch answer[0] {
+	case "unknown":
+		return ErrUnknownItem.With("itemId", item)
+	case "short":
+		if field == goldField {
+			return ErrGold.With("have", number(answer[2])).With("need", want.Gold)
+		}
+		return ErrItems.With("itemId", item).With("have", number(answer[2])).With("need", want.qty(item))
+	case "overflow":
+		if field == goldField {
+			return ErrOverflow.With("gold", true)
+		}
+		return ErrOverflow.With("itemId", item)
+	case "stale":
+		return fault.ErrLocked.Because(fmt.Errorf("fence %s has committed since", field))
+	case "corrupt":
+		return fmt.Errorf("%s: field %q holds no amount", answer[1], answer[2])
+	}
+	return fmt.Errorf("script answered %q", answer)
+}

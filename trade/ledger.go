@@ -1,0 +1,153 @@
+package trade
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+// An Entry is one line of the ledger: goods that came into being or changed hands.
+//
+// In the stream it has the fields seq, kind, ref, at, body, prev and hash; body is the JSON
+// {"moves": [Move…]}, hash the SHA-1, in hex, of prev, seq, kind, ref, at and body joined by
+// newlines, and prev the hash of the entry before, "" for the first. The chain shows edits and
+// gaps; it is no signature, since whoever may write to Redis can also make a new chain.
+type Entry struct {
+	StreamID string `json:"streamId"`
+	Seq      int64  `json:"seq"`  // 1, 2, 3, …
+	Kind     string `json:"kind"` // "gift" or "mint"
+	Ref      string `json:"ref"`  // the trade's id, or the mint's
+	At       int64  `json:"at"`   // Unix ms, Redis's clock
+	Moves    []Move `json:"moves"`
+	Prev     string `json:"prev"`
+	Hash     string `json:"hash"`
+
+	fits bool // hash is that of the content
+}
+
+// A Move is goods that went from one character to another. From is empty for a mint.
+type Move struct {
+	FromUser string `json:"fromUser,omitzero"`
+	From     string `json:"from,omitzero"`
+	ToUser   string `json:"toUser,omitzero"`
+	To       string `json:"to"`
+	Goods
+}
+
+type entryBody struct {
+	Moves []Move `json:"moves"`
+}
+
+// Mint makes goods come into being: qty of an item, gold, or both. The character need not exist
+// yet. The entry of the ledger is returned by its id (Entry.Ref).
+//
+// Codes: INVALID (field character, item, qty or gold), TRADE_EMPTY, TRADE_OVERFLOW: nothing was minted.
+// UNAVAILABLE, TIMEOUT: the outcome is open, look at the ledger before minting again.
+func (s *Service) Mint(ctx context.Context, characterID, item string, qty, gold int64) (string, error) {
+	if err := s.Check(); err != nil {
+		return "", fault.Unavailable("trade", retryAfter, err)
+	}
+	goods, err := minted(characterID, item, qty, gold)
+	if err != nil {
+		return "", err
+	}
+	id := newID()
+	body, err := json.Marshal(entryBody{Moves: []Move{{To: characterID, Goods: goods}}})
+	if err != nil {
+		return "", fmt.Errorf("mint %s: entry: %w", id, err)
+	}
+	answer, err := mintScript.Run(ctx, s.rdb,
+		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, knownItems},
+		append([]any{id, Max, body}, goods.fields()...)...).StringSlice()
+	switch {
+	case err != nil:
+		return "", trouble(err, "mint "+id)
+	case answer[0] == "ok", answer[0] == "seen": // seen: the client library asked twice
+		return id, nil
+	}
+	return "", refusal(answer, goods)
+}
+
+func minted(characterID, item string, qty, gold int64) (Goods, error) {
+	goods := Goods{Items: []Line{}, Gold: gold}
+	if err := checkID("character", characterID); err != nil {
+		return goods, err
+	}
+	switch {
+	case item != "":
+		goods.Items = []Line{{ItemID: item, Qty: qty}}
+	case qty != 0:
+		return goods, fault.Invalid("item", "required")
+	}
+	err := goods.check("")
+	var f *fault.Fault
+	if errors.As(err, &f) && errors.Is(f, fault.ErrInvalid) {
+		field, _ := f.Detail("field").(string)
+		reason, _ := f.Detail("reason").(string)
+		return goods, fault.Invalid(strings.NewReplacer("items[0].itemId", "item", "items[0].", "").Replace(field), reason)
+	}
+	return goods, err
+}
+
+// Ledger returns up to limit entries that come after the stream id, oldest first; "" starts at the
+// beginning. An entry that can not be read is an error; Audit names it instead.
+func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]Entry, error) {
+	from := "-"
+	if after != "" {
+		from = "(" + after
+	}
+	msgs, err := s.rdb.XRangeN(ctx, keys.TradeLedger, from, "+", limit).Result()
+	if err != nil {
+		return nil, trouble(err, "trade: read the ledger")
+	}
+	entries := make([]Entry, 0, len(msgs))
+	for _, m := range msgs {
+		e, err := parse(m)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// parse reads an entry strictly, and checks that its hash fits.
+func parse(m redis.XMessage) (Entry, error) {
+	field := func(name string) string { v, _ := m.Values[name].(string); return v }
+	e := Entry{
+		StreamID: m.ID, Seq: number(field("seq")), Kind: field("kind"), Ref: field("ref"), At: number(field("at")),
+		Prev: field("prev"), Hash: field("hash"),
+	}
+	sum := sha1.Sum([]byte(strings.Join([]string{e.Prev, field("seq"), e.Kind, e.Ref, field("at"), field("body")}, "\n")))
+	e.fits = hex.EncodeToString(sum[:]) == e.Hash
+	var body entryBody
+	if err := json.Unmarshal([]byte(field("body")), &body, json.RejectUnknownMembers(true)); err != nil {
+		return e, fmt.Errorf("ledger entry %s: body: %w", m.ID, err)
+	}
+	e.Moves = body.Moves
+	return e, nil
+}
+
+// trade rebuilds a trade from its entry. ok is false for a mint.
+func (e Entry) trade(keep int64) (t Trade, ok bool) {
+	if e.Kind != "gift" || len(e.Moves) != 1 {
+		return Trade{}, false
+	}
+	m := e.Moves[0]
+	return Trade{
+		TradeID: e.Ref, Status: Completed, Version: 1, CreatedAt: e.At, ExpiresAt: e.At + keep,
+		Parties: []Party{
+			{UserID: m.FromUser, CharacterID: m.From, Offer: m.Goods.sorted(), Accepted: true},
+			{UserID: m.ToUser, CharacterID: m.To, Offer: Goods{Items: []Line{}}, Accepted: true},
+		},
+	}, true
+}
