@@ -1,0 +1,145 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/aeturnis/realtime/redisconn/spawn"
+)
+
+// EmbeddedConfig tunes the embedded server. The zero value works.
+type EmbeddedConfig struct {
+	// Dir is where the private directory is made; "" means the system's temporary one.
+	Dir string
+	// InProcess takes miniredis even where a server program is on PATH.
+	InProcess bool
+}
+
+// A Server is the embedded default: Redis for somebody who configured nothing. It keeps
+// nothing over a restart, and ends with us.
+type Server struct {
+	kind string
+	url  string
+	done <-chan struct{}
+	err  func() error
+	stop func()
+	once sync.Once
+}
+
+// Kind is the program and its version: "redis-server 7.0.15", "valkey-server 8.1.1" or
+// "miniredis".
+func (s *Server) Kind() string { return s.kind }
+
+// URL is what Open takes. It may hold a password: show Redact(URL()).
+func (s *Server) URL() string { return s.url }
+
+// Done is closed when the server has ended: after Close, or by itself.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err is how the server ended by itself; nil while it runs. It is of no use after Close.
+func (s *Server) Err() error { return s.err() }
+
+// Close ends the server, waits for that, and removes what it left. It may be called more
+// than once, and always returns nil.
+func (s *Server) Close() error {
+	s.once.Do(s.stop)
+	return nil
+}
+
+// Embedded starts redis-server or valkey-server from PATH on a unix socket in a directory
+// that only we may enter; where neither is installed, miniredis in this process. The
+// context bounds the start, not the server's life.
+func Embedded(ctx context.Context, cfg EmbeddedConfig) (*Server, error) {
+	if cfg.InProcess {
+		return inProcess()
+	}
+	program, err := spawn.Find()
+	if errors.Is(err, spawn.ErrNotInstalled) {
+		return inProcess()
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir, err := privateDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("embedded redis: %w", err)
+	}
+	s, err := child(ctx, program, dir)
+	if err != nil {
+		dir.remove()
+		return nil, fmt.Errorf("embedded redis: %w", err)
+	}
+	return s, nil
+}
+
+func child(ctx context.Context, program string, dir *private) (*Server, error) {
+	socket := filepath.Join(dir.path, "redis.sock")
+	p, err := spawn.Start(program, dir.path,
+		"--port", "0", "--unixsocket", socket, "--unixsocketperm", "700",
+		"--dir", dir.path, "--save", "", "--appendonly", "no",
+		"--maxmemory-policy", "noeviction", "--loglevel", "warning")
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Ready(ctx, "unix", socket); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	s := &Server{url: "unix://" + socket, done: p.Done(), err: p.Err, stop: func() {
+		p.Stop(stopGrace)
+		dir.remove()
+	}}
+	if s.kind, err = kind(ctx, s.url, filepath.Base(program)); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// kind asks the server who it is: distributions link the one program to the other's name.
+func kind(ctx context.Context, url, program string) (string, error) {
+	client, err := Open(ctx, url, Config{PoolSize: 1})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	text, err := client.Info(ctx, "server").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask its version: %w", err)
+	}
+	info := parseInfo(text)
+	if info["server_name"] == "valkey" {
+		return "valkey-server " + info["valkey_version"], nil
+	}
+	return program + " " + info["redis_version"], nil
+}
+
+// privateDir makes a directory of mode 0700 whose path leaves room for a socket's name in
+// the 104 bytes that a unix address may have.
+func privateDir(parent string) (*private, error) {
+	if parent == "" {
+		parent = os.TempDir()
+		if len(parent) > 60 {
+			parent = "/tmp"
+		}
+	}
+	sweep(parent)
+	path, err := os.MkdirTemp(parent, dirPrefix)
+	if err != nil {
+		return nil, err
+	}
+	if len(path)+len("/redis.sock") > 103 {
+		_ = os.Remove(path)
+		return nil, fmt.Errorf("%s is too long a path for a unix socket", path)
+	}
+	lock, err := claim(path)
+	if err != nil {
+		_ = os.RemoveAll(path)
+		return nil, err
+	}
+	return &private{path: path, lock: lock}, nil
+}

@@ -1,0 +1,115 @@
+package redisconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// refusals are the answers of a server that cannot serve now, by their first word.
+var refusals = map[string]string{
+	"LOADING":     "Redis is loading its data",
+	"READONLY":    "Redis is read-only",
+	"MASTERDOWN":  "the replica has lost its master",
+	"CLUSTERDOWN": "the Cluster is down",
+	"TRYAGAIN":    "the Cluster is moving keys",
+	"NOREPLICAS":  "too few replicas",
+	"MISCONF":     "Redis cannot save to its disk and refuses writes",
+	"OOM":         "Redis has no memory left",
+	"BUSY":        "a script keeps Redis busy",
+	"UNBLOCKED":   "Redis is changing its role",
+	"NOAUTH":      "Redis wants a password",
+	"WRONGPASS":   "Redis does not take our password",
+}
+
+// readOnly are those refusals under which reads still work.
+var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
+
+// IsUnavailable tells whether err means that Redis cannot be used now: it is unreachable,
+// does not answer in time, or refuses everybody. False for a missing key, a wrong type, a
+// script's own error, and for a caller that went away (context.Canceled).
+func IsUnavailable(err error) bool {
+	return err != nil && !errors.Is(err, context.Canceled) && cause(err) != ""
+}
+
+// cause says in a few words why Redis cannot be used; "" when err does not mean that.
+// It holds nothing that came from a URL. What goes wrong while a connection is greeted
+// reaches us without its *net.OpError: go-redis takes the outermost wrapping off.
+func cause(err error) string {
+	if err == nil || errors.Is(err, redis.Nil) {
+		return ""
+	}
+	if word := refusalWord(err); word != "" {
+		return refusals[word]
+	}
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		if strings.Contains(reply.Error(), "max number of clients reached") {
+			return "Redis has too many clients"
+		}
+		if strings.HasPrefix(reply.Error(), "EXECABORT ") {
+			// A command was refused when it was queued. go-redis keeps only this, so
+			// a malformed command counts too; ours are not.
+			return "Redis refused a transaction"
+		}
+		return ""
+	}
+	var network *net.OpError // not net.Error: a file's error is one of those too
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return "all connections are busy"
+	case errors.Is(err, redis.ErrClosed):
+		return "the client is closed"
+	case errors.As(err, &dns):
+		return "the host is not found"
+	case errors.As(err, &cert):
+		return "its certificate is not trusted"
+	case refused(err):
+		return "connection refused"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &network) && network.Timeout():
+		return "no answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection lost"
+	case network != nil, errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "network error"
+	case strings.Contains(err.Error(), "sentinels specified in configuration are unreachable"):
+		return "no sentinel answers"
+	case strings.Contains(err.Error(), "redis: cluster has no nodes"):
+		return "no node of the Cluster answers"
+	}
+	return ""
+}
+
+// refusalWord is the first word of a server's answer when it is one of refusals. A script's
+// error carries it in front (Redis 7) or behind a dash (Redis 6), a transaction's behind
+// "because of: ".
+func refusalWord(err error) string {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return ""
+	}
+	text := reply.Error()
+	if _, inner, ok := strings.Cut(text, "discarded because of: "); ok {
+		text = inner
+	} else if strings.HasPrefix(text, "ERR Error running script") {
+		if _, inner, ok := strings.Cut(text, ": -"); ok {
+			text = inner
+		}
+	}
+	word, _, _ := strings.Cut(text, " ")
+	if refusals[word] == "" {
+		return ""
+	}
+	return word
+}

@@ -1,0 +1,128 @@
+package redisconn
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// What Health.Status says.
+const (
+	StatusUp       = "up"       // reads and writes, in time
+	StatusDegraded = "degraded" // answers, but slowly, read-only or while loading
+	StatusDown     = "down"     // does not answer us
+)
+
+// Health is what Check found. Fields that the server does not tell are left out.
+type Health struct {
+	Status         string   `json:"status"`
+	LatencyMs      float64  `json:"latencyMs"`                // of one PING
+	Role           string   `json:"role,omitempty"`           // "master", "replica" or "cluster"
+	Version        string   `json:"version,omitempty"`        // "7.0.15", "valkey 8.1.1"
+	Memory         *Memory  `json:"memory,omitempty"`         // of a Cluster the sum of its masters
+	EvictionPolicy string   `json:"evictionPolicy,omitempty"` // "noeviction"
+	Persistence    string   `json:"persistence,omitempty"`    // "none", "rdb", "aof" or "rdb+aof"
+	Pool           Pool     `json:"pool"`
+	Warnings       []string `json:"warnings"`        // what an operator should mend, in words
+	Error          string   `json:"error,omitempty"` // why it is not up; holds no secret
+}
+
+// Memory is the server's use of it, in bytes. MaxBytes 0 means that nothing limits it.
+type Memory struct {
+	UsedBytes int64 `json:"usedBytes"`
+	MaxBytes  int64 `json:"maxBytes"`
+}
+
+// Pool is our connections: Total and Idle now, the rest since the start.
+type Pool struct {
+	Total    uint32 `json:"total"`
+	Idle     uint32 `json:"idle"`
+	Stale    uint32 `json:"stale"`
+	Hits     uint32 `json:"hits"`
+	Misses   uint32 `json:"misses"`
+	Timeouts uint32 `json:"timeouts"`
+}
+
+const (
+	// slowAfter is the latency from which Redis is called slow.
+	slowAfter = 250 * time.Millisecond
+	// checkTime bounds a check whose context has no earlier end.
+	checkTime = 2 * time.Second
+)
+
+// Check asks Redis how it is, in at most five round trips. It answers within ctx, and
+// within two seconds, whatever Redis does.
+func Check(ctx context.Context, client redis.UniversalClient) Health {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	found := make(chan Health, 1)
+	go func() { // ends by the client's own timeouts where something ignores ctx
+		defer cancel()
+		found <- check(ctx, client)
+	}()
+	select {
+	case h := <-found:
+		return h
+	case <-ctx.Done():
+		select {
+		case h := <-found:
+			return h
+		default:
+			return Health{Status: StatusDown, Warnings: []string{}, Error: "no answer in time"}
+		}
+	}
+}
+
+func check(ctx context.Context, client redis.UniversalClient) Health {
+	h := Health{Status: StatusUp, Warnings: []string{}}
+	start := time.Now()
+	err := client.Ping(ctx).Err()
+	latency := time.Since(start)
+	h.LatencyMs = float64(latency.Microseconds()) / 1000
+	if err == nil {
+		err = probe(ctx, client)
+	}
+	if err != nil {
+		h.Status, h.Error = judge(err)
+	}
+	if h.Status == StatusDown {
+		h.Pool = pool(client)
+		return h
+	}
+	if latency > slowAfter {
+		h.Status = StatusDegraded
+		h.warn("Redis answers slowly")
+	}
+	h.ask(ctx, client)
+	h.Pool = pool(client)
+	return h
+}
+
+// judge turns an error of PING or of the probe into a status and a cause.
+func judge(err error) (status, why string) {
+	switch refusalWord(err) {
+	case "":
+	case "NOAUTH", "WRONGPASS":
+		return StatusDown, cause(err)
+	default:
+		return StatusDegraded, cause(err)
+	}
+	if why = cause(err); why == "" {
+		why = "unexpected answer"
+	}
+	return StatusDown, why
+}
+
+func (h *Health) warn(text string) { h.Warnings = append(h.Warnings, text) }
+
+func pool(client redis.UniversalClient) Pool {
+	s := client.PoolStats()
+	p := Pool{s.TotalConns, s.IdleConns, s.StaleConns, s.Hits, s.Misses, s.Timeouts}
+	if s := s.PipelineStats; s != nil {
+		p = Pool{
+			p.Total + s.TotalConns, p.Idle + s.IdleConns, p.Stale + s.StaleConns,
+			p.Hits + s.Hits, p.Misses + s.Misses, p.Timeouts + s.Timeouts,
+		}
+	}
+	return p
+}

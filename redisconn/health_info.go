@@ -1,0 +1,102 @@
+package redisconn
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ask fills in what INFO and CONFIG tell. A server that does not know them, or does not
+// let us ask, is none the worse for it.
+func (h *Health) ask(ctx context.Context, client redis.UniversalClient) {
+	nodes := h.infos(ctx, client)
+	if len(nodes) == 0 {
+		return
+	}
+	n := nodes[0]
+	h.Version = n.version()
+	h.EvictionPolicy = n["maxmemory_policy"]
+	if h.Role == "" {
+		h.Role = strings.Replace(n["role"], "slave", "replica", 1)
+	}
+	if h.Version == "" {
+		h.warn("this Redis runs inside the gateway, for development: nothing is kept, nothing is shared")
+		return
+	}
+	h.persistence(ctx, client, n)
+	h.Memory = &Memory{}
+	full, broken := false, false
+	for _, n := range nodes {
+		used, limit := n.number("used_memory"), n.number("maxmemory")
+		h.Memory.UsedBytes += used
+		h.Memory.MaxBytes += limit
+		full = full || limit > 0 && used > limit/10*9
+		broken = broken || n["rdb_last_bgsave_status"] == "err" || n["aof_last_write_status"] == "err"
+	}
+	if full {
+		h.warn("more than 90 % of maxmemory is used")
+	}
+	if broken {
+		h.warn("the last save to disk failed")
+	}
+	if h.Memory.MaxBytes > 0 && h.EvictionPolicy != "noeviction" {
+		h.warn("maxmemory-policy " + h.EvictionPolicy + " may throw away sessions and inventories; set noeviction")
+	}
+	if n["master_link_status"] == "down" {
+		h.warn("this replica has lost its master")
+	}
+}
+
+// infos is INFO of the server, or of every master of a Cluster.
+func (h *Health) infos(ctx context.Context, client redis.UniversalClient) []info {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok {
+		text, err := client.Info(ctx).Result()
+		if err != nil {
+			h.warn("Redis does not answer INFO")
+			return nil
+		}
+		return []info{parseInfo(text)}
+	}
+	h.Role = "cluster"
+	var mu sync.Mutex
+	var nodes []info
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		text, err := c.Info(ctx).Result()
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			nodes = append(nodes, parseInfo(text))
+		}
+		return err
+	})
+	if err != nil {
+		h.Status, h.Error = StatusDegraded, "a master of the Cluster does not answer"
+	}
+	if text, err := cluster.ClusterInfo(ctx).Result(); err == nil {
+		if state := parseInfo(text)["cluster_state"]; state != "ok" {
+			h.Status, h.Error = StatusDegraded, "the Cluster is down"
+		}
+	}
+	return nodes
+}
+
+// persistence tells how data is kept. Snapshots are told by CONFIG only, which many
+// hosted servers refuse.
+func (h *Health) persistence(ctx context.Context, client redis.UniversalClient, n info) {
+	aof := n["aof_enabled"] == "1"
+	save, err := client.ConfigGet(ctx, "save").Result()
+	switch rdb := save["save"] != ""; {
+	case aof && rdb:
+		h.Persistence = "rdb+aof"
+	case aof:
+		h.Persistence = "aof"
+	case rdb:
+		h.Persistence = "rdb"
+	case err == nil:
+		h.Persistence = "none"
+		h.warn("nothing is kept when Redis restarts: neither snapshots nor an append-only file")
+	}
+}

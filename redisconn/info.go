@@ -1,0 +1,34 @@
+package redisconn
+
+import (
+	"strconv"
+	"strings"
+)
+
+// info is what INFO answers: field to value.
+type info map[string]string
+
+const maxInfoFields = 2000
+
+func parseInfo(text string) info {
+	m := make(info)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok && line[0] != '#' && len(m) < maxInfoFields {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+func (m info) number(name string) int64 {
+	n, _ := strconv.ParseInt(m[name], 10, 64) // a missing field is 0
+	return n
+}
+
+// version is "7.0.15", or "valkey 8.1.1"; "" when the server does not tell.
+func (m info) version() string {
+	if m["server_name"] == "valkey" {
+		return "valkey " + m["valkey_version"]
+	}
+	return m["redis_version"]
+}

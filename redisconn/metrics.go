@@ -1,0 +1,120 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+// Metrics measures client: its connections, and how long commands take, retries and the
+// wait for a connection included. It registers
+//
+//	redis_command_duration_seconds{command, outcome}   outcome: ok, error, unavailable
+//	redis_pool_connections{pool, state}                 pool: main, pipeline; state: busy, idle
+//	redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
+//	redis_pool_wait_seconds_total{pool}
+//
+// where command is one of a fixed list of families (string, hash, script, pipeline, …).
+// The error is the registry's: call it once for a registry. Pub/sub passes unmeasured.
+func Metrics(reg prometheus.Registerer, client redis.UniversalClient) error {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "redis_command_duration_seconds", Help: "How long Redis commands took.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+	}, []string{"command", "outcome"})
+	if err := reg.Register(h); err != nil {
+		return err
+	}
+	if err := reg.Register(&poolCollector{client}); err != nil {
+		reg.Unregister(h)
+		return err
+	}
+	client.AddHook(newMeter(h))
+	return nil
+}
+
+const (
+	outcomeOK = iota
+	outcomeError
+	outcomeUnavailable
+	outcomes
+)
+
+var outcomeNames = [outcomes]string{"ok", "error", "unavailable"}
+
+func outcome(err error) int {
+	switch {
+	case err == nil, errors.Is(err, redis.Nil):
+		return outcomeOK
+	case IsUnavailable(err):
+		return outcomeUnavailable
+	}
+	return outcomeError
+}
+
+// meter is the hook. Its observers are looked up once, so that a command costs no more
+// than two readings of the clock.
+type meter struct {
+	families map[string]*[outcomes]prometheus.Observer // by command
+	other    *[outcomes]prometheus.Observer
+	pipeline *[outcomes]prometheus.Observer
+}
+
+func newMeter(h *prometheus.HistogramVec) *meter {
+	row := func(family string) *[outcomes]prometheus.Observer {
+		var r [outcomes]prometheus.Observer
+		for i, name := range outcomeNames {
+			r[i] = h.WithLabelValues(family, name)
+		}
+		return &r
+	}
+	m := &meter{families: make(map[string]*[outcomes]prometheus.Observer), other: row("other"), pipeline: row("pipeline")}
+	for family, commands := range families {
+		r := row(family)
+		for _, c := range commands {
+			m.families[c] = r
+		}
+	}
+	return m
+}
+
+func (m *meter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, cmd)
+		row := m.families[cmd.Name()]
+		if row == nil {
+			row = m.other
+		}
+		row[outcome(err)].Observe(time.Since(start).Seconds())
+		return err
+	}
+}
+
+func (m *meter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, cmds)
+		m.pipeline[outcome(err)].Observe(time.Since(start).Seconds())
+		return err
+	}
+}
+
+// families are the commands that we use, by label. What blocks on purpose stands apart.
+var families = map[string][]string{
+	"string":   {"get", "set", "setnx", "setex", "psetex", "getset", "getdel", "getex", "mget", "mset", "incr", "incrby", "decr", "decrby", "append", "strlen"},
+	"key":      {"del", "unlink", "exists", "expire", "pexpire", "expireat", "pexpireat", "persist", "ttl", "pttl", "type", "scan", "rename", "dump", "restore"},
+	"hash":     {"hget", "hset", "hsetnx", "hmget", "hmset", "hgetall", "hdel", "hexists", "hincrby", "hkeys", "hvals", "hlen", "hscan"},
+	"list":     {"lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "lrange", "lindex", "llen", "lrem", "ltrim", "lset"},
+	"set":      {"sadd", "srem", "smembers", "sismember", "smismember", "scard", "spop", "sscan", "sunion", "sinter", "sdiff"},
+	"zset":     {"zadd", "zrem", "zrange", "zrevrange", "zrangebyscore", "zrevrangebyscore", "zscore", "zmscore", "zrank", "zrevrank", "zcard", "zcount", "zincrby", "zpopmin", "zpopmax", "zremrangebyscore", "zremrangebyrank", "zscan"},
+	"stream":   {"xadd", "xrange", "xrevrange", "xlen", "xdel", "xtrim", "xack", "xgroup", "xinfo", "xpending", "xclaim", "xautoclaim"},
+	"script":   {"eval", "evalsha", "eval_ro", "evalsha_ro", "script", "fcall", "fcall_ro"},
+	"publish":  {"publish", "spublish", "pubsub"},
+	"blocking": {"xread", "xreadgroup", "blpop", "brpop", "blmove", "bzpopmin", "bzpopmax", "wait", "waitaof"},
+	"server":   {"ping", "info", "config", "time", "role", "client", "cluster", "command", "hello", "dbsize", "memory", "flushdb"},
+}

@@ -1,0 +1,50 @@
+package redisconn
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// apart is a client for the same Redis with a connection of its own, which tries once. A
+// client of a kind that we do not know is used as it is.
+func apart(client redis.UniversalClient) redis.UniversalClient {
+	switch c := client.(type) {
+	case *redis.Client:
+		o := *c.Options()
+		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
+		return redis.NewClient(&o)
+	case *redis.ClusterClient:
+		o := *c.Options()
+		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
+		return redis.NewClusterClient(&o)
+	}
+	return client
+}
+
+// waker wakes the monitor when a command finds Redis unavailable.
+type waker struct{ m *Monitor }
+
+func (w waker) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (w waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return w.see(next(ctx, cmd))
+	}
+}
+
+func (w waker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		return w.see(next(ctx, cmds))
+	}
+}
+
+func (w waker) see(err error) error {
+	if IsUnavailable(err) {
+		select {
+		case w.m.wake <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}

@@ -1,0 +1,61 @@
+package redisconn
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	dirPrefix = "gateway-redis-"
+	stopGrace = 2 * time.Second
+	// claimTime is how long a directory may exist before its owner has locked it.
+	claimTime = time.Minute
+	maxSwept  = 100
+)
+
+// private is the directory of an embedded server. Its owner holds a lock in it, which the
+// kernel releases however the owner ends; so a later start knows what nobody owns.
+type private struct {
+	path string
+	lock *os.File
+}
+
+func (p *private) remove() {
+	_ = os.RemoveAll(p.path) // what stays is swept by a later start
+	_ = p.lock.Close()
+}
+
+func claim(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "owner.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sweep removes the directories that killed owners left in parent, ours only.
+func sweep(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, dirPrefix+"*")) // the pattern is sound
+	for i, dir := range dirs {
+		st, err := os.Lstat(dir)
+		if i >= maxSwept {
+			return
+		}
+		if err != nil || !st.IsDir() || time.Since(st.ModTime()) < claimTime {
+			continue
+		}
+		if owner, ok := st.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Getuid() {
+			continue
+		}
+		if f, err := claim(dir); err == nil {
+			_ = os.RemoveAll(dir)
+			_ = f.Close()
+		}
+	}
+}

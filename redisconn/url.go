@@ -1,0 +1,215 @@
+package redisconn
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// ErrURL is what every *URLError is.
+var ErrURL = errors.New("bad Redis URL")
+
+// URLError says what is wrong with a Redis URL. It quotes no part of the URL that could
+// hold a password.
+type URLError struct {
+	Reason string
+}
+
+func (e *URLError) Error() string { return ErrURL.Error() + ": " + e.Reason }
+
+// Is makes errors.Is(err, ErrURL) true.
+func (e *URLError) Is(target error) bool { return target == ErrURL }
+
+// schemes are the forms of URL, with their example.
+var schemes = map[string]string{
+	"redis":           "redis://[user:password@]host:port[/db]",
+	"rediss":          "rediss://[user:password@]host:port[/db]",
+	"unix":            "unix:///path/of/socket[?db=n]",
+	"redis+sentinel":  "redis+sentinel://[user:password@]host:port,host:port/MASTER[/db]",
+	"rediss+sentinel": "rediss+sentinel://[user:password@]host:port,host:port/MASTER[/db]",
+	"redis+cluster":   "redis+cluster://[user:password@]host:port,host:port",
+	"rediss+cluster":  "rediss+cluster://[user:password@]host:port,host:port",
+}
+
+const (
+	maxURL   = 4096 // bytes
+	maxAddrs = 64
+	maxDB    = 1<<31 - 1
+)
+
+// target is a Redis URL, read.
+type target struct {
+	scheme   string
+	user     string
+	password string
+	addrs    []string // host:port, or the socket's path
+	master   string   // Sentinel only
+	db       int
+}
+
+func (t *target) tls() bool     { return strings.HasPrefix(t.scheme, "rediss") }
+func (t *target) cluster() bool { return strings.HasSuffix(t.scheme, "+cluster") }
+
+// parse reads a URL. Passwords may be percent-encoded or raw: the last @ ends them.
+func parse(raw string) (*target, error) {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	switch {
+	case len(raw) > maxURL:
+		return nil, &URLError{"longer than 4096 bytes"}
+	case strings.ContainsFunc(raw, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return nil, &URLError{"it holds a control character"}
+	case !ok:
+		return nil, &URLError{"it has no scheme; wanted redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"}
+	case schemes[scheme] == "":
+		return nil, &URLError{"unknown scheme; wanted redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"}
+	}
+	t := &target{scheme: scheme}
+	if scheme != "unix" || !strings.HasPrefix(rest, "/") {
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			if err := t.credentials(rest[:at]); err != nil {
+				return nil, err
+			}
+			rest = rest[at+1:]
+		}
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if err := t.query(query); err != nil {
+		return nil, err
+	}
+	if scheme == "unix" {
+		if len(rest) < 2 || rest[0] != '/' {
+			return nil, &URLError{"a unix socket needs an absolute path: " + schemes["unix"]}
+		}
+		path, err := url.PathUnescape(rest)
+		if err != nil {
+			return nil, &URLError{"the path has a bad % escape"}
+		}
+		t.addrs = []string{path}
+		return t, nil
+	}
+	hosts, path, _ := strings.Cut(rest, "/")
+	if err := t.hosts(hosts); err != nil {
+		return nil, err
+	}
+	return t, t.path(path)
+}
+
+func (t *target) credentials(info string) error {
+	user, password, both := strings.Cut(info, ":")
+	if !both && t.scheme != "unix" {
+		return &URLError{"write credentials as user:password@ or :password@"}
+	}
+	var err1, err2 error
+	t.user, err1 = url.PathUnescape(user)
+	t.password, err2 = url.PathUnescape(password)
+	if err1 != nil || err2 != nil {
+		return &URLError{"the credentials have a bad % escape (write % as %25)"}
+	}
+	return nil
+}
+
+func (t *target) query(query string) error {
+	if query == "" {
+		return nil
+	}
+	name, value, _ := strings.Cut(query, "=")
+	if name != "db" || t.cluster() {
+		return &URLError{"unknown parameter after ?; only db is known, and not on a Cluster"}
+	}
+	return t.database(value)
+}
+
+func (t *target) database(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > maxDB {
+		return &URLError{"the database is not a number"}
+	}
+	t.db = n
+	return nil
+}
+
+func (t *target) hosts(list string) error {
+	many := t.cluster() || strings.HasSuffix(t.scheme, "+sentinel")
+	for _, s := range strings.Split(list, ",") {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			host, port = strings.Trim(s, "[]"), t.port()
+			if strings.Contains(host, ":") && net.ParseIP(host) == nil {
+				return &URLError{"write each server as host:port (an IPv6 address in [])"}
+			}
+		}
+		n, err := strconv.Atoi(port)
+		switch {
+		case host == "" || strings.ContainsAny(host, " /?#%"):
+			return &URLError{"a host is missing or malformed: " + schemes[t.scheme]}
+		case err != nil || n < 1 || n > 65535:
+			return &URLError{"a port is not a number from 1 to 65535"}
+		}
+		t.addrs = append(t.addrs, net.JoinHostPort(host, port))
+	}
+	switch {
+	case len(t.addrs) > 1 && !many:
+		return &URLError{"more than one server needs redis+sentinel:// or redis+cluster://"}
+	case len(t.addrs) > maxAddrs:
+		return &URLError{"more than 64 servers"}
+	}
+	return nil
+}
+
+func (t *target) port() string {
+	if strings.HasSuffix(t.scheme, "+sentinel") {
+		return "26379"
+	}
+	return "6379"
+}
+
+func (t *target) path(path string) error {
+	path = strings.TrimSuffix(path, "/")
+	switch {
+	case t.cluster():
+		if path != "" {
+			return &URLError{"a Cluster has no databases: " + schemes[t.scheme]}
+		}
+		return nil
+	case strings.HasSuffix(t.scheme, "+sentinel"):
+		t.master, path, _ = strings.Cut(path, "/")
+		if t.master == "" {
+			return &URLError{"the master's name is missing: " + schemes[t.scheme]}
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	return t.database(path)
+}
+
+// Redact is the URL with its password, and what follows a ?, hidden. Of a URL that cannot
+// be read only the scheme is shown.
+func Redact(raw string) string {
+	t, err := parse(raw)
+	if err != nil {
+		if scheme, _, ok := strings.Cut(raw, "://"); ok && schemes[scheme] != "" {
+			return scheme + "://***"
+		}
+		return "***"
+	}
+	var b strings.Builder
+	b.WriteString(t.scheme + "://")
+	if t.user != "" || t.password != "" {
+		b.WriteString(url.PathEscape(t.user) + ":***@")
+	}
+	b.WriteString(strings.Join(t.addrs, ","))
+	if t.master != "" {
+		b.WriteString("/" + t.master)
+	}
+	switch {
+	case t.db == 0:
+	case t.scheme == "unix":
+		b.WriteString("?db=" + strconv.Itoa(t.db))
+	default:
+		b.WriteString("/" + strconv.Itoa(t.db))
+	}
+	return b.String()
+}
