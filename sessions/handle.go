@@ -64,7 +64,7 @@ func (h *Handle) Close() {
 }
 
 func (h *Handle) end(rev Revocation) {
-	if h.state.CompareAndSwap(open, ended) {
+	if h.state.CompareAndSwap(open, ended) && h.onEnd != nil {
 		h.onEnd(rev)
 	}
 }

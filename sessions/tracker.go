@@ -82,8 +82,8 @@ func (t *Tracker) Run(ctx context.Context) error {
 }
 
 // Open follows a session that was just read, for one socket. It counts as activity. onEnd
-// is called once when the session ends before Close, on a goroutine of Run and under no lock; it must
-// not wait, for others are told by the same goroutine. See the package's documentation for what
+// is called once when the session ends before Close, on a goroutine of Run and under no lock (nil: nobody wants to
+// know); it must not wait, for others are told by the same goroutine. See the package's documentation for what
 // happens to sessions that end between Get and Open.
 func (t *Tracker) Open(s Session, onEnd func(Revocation)) *Handle {
 	h := &Handle{tracker: t, onEnd: onEnd}

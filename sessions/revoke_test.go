@@ -1,0 +1,173 @@
+package sessions_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+func TestDestroyDeletesAndSaysSo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	store := sessions.New(rdb, sessions.Config{})
+	s := create(t, store, sessions.Options{CharacterID: "c"})
+	sub := rdb.Subscribe(t.Context(), "session:revocations")
+	t.Cleanup(func() { _ = sub.Close() })
+	_, err := sub.Receive(t.Context())
+	require.NoError(t, err)
+
+	before := time.Now().UnixMilli()
+	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.LoggedOut, "bye"))
+	require.Zero(t, rdb.Exists(t.Context(), keys.Session(s.ID)).Val())
+	require.Zero(t, rdb.ZCard(t.Context(), keys.UserSessions(s.UserID)).Val())
+
+	type message struct {
+		SessionID, UserID, Code, Reason string
+		At                              int64
+	}
+	check := func(text string, user string) {
+		t.Helper()
+		var m message
+		require.NoError(t, json.Unmarshal([]byte(text), &m))
+		require.InDelta(t, before, m.At, 5000)
+		m.At = 0
+		require.Equal(t, message{s.ID, user, "LOGGED_OUT", "bye", 0}, m)
+	}
+	told, err := sub.ReceiveMessage(t.Context())
+	require.NoError(t, err)
+	check(told.Payload, s.UserID)
+	log, err := rdb.XRange(t.Context(), "session:revocations:log", "-", "+").Result()
+	require.NoError(t, err)
+	require.Len(t, log, 1)
+	check(log[0].Values["message"].(string), "")
+
+	require.ErrorIs(t, store.Destroy(t.Context(), s.ID, sessions.LoggedOut, "bye"), sessions.ErrNotFound)
+	_, err = sub.ReceiveMessage(t.Context())
+	require.NoError(t, err, "sockets that outlived the session hear the second try")
+}
+
+func TestDestroyUser(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	var ids []string
+	for range 5 {
+		ids = append(ids, create(t, store, sessions.Options{}).ID)
+	}
+	other, err := store.Create(t.Context(), "somebody-else", "bob", nil, sessions.Options{})
+	require.NoError(t, err)
+	n, err := store.DestroyUser(t.Context(), "u-"+t.Name(), sessions.Revoked, "password changed", ids[2])
+	require.NoError(t, err)
+	require.Equal(t, 4, n)
+	list, err := store.List(t.Context(), "u-"+t.Name())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, ids[2], list[0].ID)
+	_, err = store.Get(t.Context(), other.ID)
+	require.NoError(t, err)
+	n, err = store.DestroyUser(t.Context(), "u-"+t.Name(), sessions.Revoked, "", "")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+}
+
+// Whatever is under way on two clients, and in a tracker, when sessions are destroyed: once
+// Destroy has returned, they are not there, and they do not come back.
+func TestDestroyedIsNeverRevived(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	stores := []*sessions.Store{sessions.New(server.Client(), sessions.Config{}), sessions.New(server.Client(), sessions.Config{})}
+	rdb := server.Client()
+	tracker := sessions.NewTracker(stores[0], sessions.TrackerConfig{Gather: time.Millisecond})
+	follow(t, tracker)
+	ctx := t.Context()
+
+	rapid.Check(t, func(rt *rapid.T) {
+		s, err := stores[0].Create(ctx, "u", "ann", nil, sessions.Options{TTL: time.Minute})
+		require.NoError(rt, err)
+		verbs := rapid.SliceOfN(rapid.SampledFrom([]string{"touch", "extend", "update", "get", "track", "list"}), 1, 12)
+		schedules := rapid.SliceOfN(verbs, 2, 6).Draw(rt, "schedules")
+		position := rapid.IntRange(0, 12).Draw(rt, "destroy after")
+		byUser := rapid.Bool().Draw(rt, "by user")
+
+		gone := make(chan struct{})
+		var wg sync.WaitGroup
+		fail := make(chan string, 1)
+		revived := func(verb string) {
+			select {
+			case fail <- verb:
+			default:
+			}
+		}
+		for i, verbs := range schedules {
+			wg.Go(func() {
+				store := stores[i%2]
+				for _, verb := range verbs {
+					wasGone := false
+					select {
+					case <-gone:
+						wasGone = true
+					default:
+					}
+					var err error
+					switch verb {
+					case "touch":
+						_, err = store.Touch(ctx, s.ID)
+					case "extend":
+						_, err = store.Extend(ctx, s.ID, time.Hour)
+					case "update":
+						_, err = store.UpdateCharacter(ctx, s.ID, "c")
+					case "get":
+						_, err = store.Get(ctx, s.ID)
+					case "list":
+						list, e := store.List(ctx, "u")
+						err = e
+						for _, l := range list {
+							if l.ID == s.ID && wasGone {
+								revived(verb)
+							}
+						}
+						continue
+					case "track":
+						h := tracker.Open(s, func(sessions.Revocation) {})
+						h.Touch()
+						h.Close()
+						continue
+					}
+					if err == nil && wasGone {
+						revived(verb)
+					}
+				}
+			})
+		}
+		for range position {
+			_, _ = stores[1].Get(ctx, s.ID)
+		}
+		if byUser {
+			_, err = stores[1].DestroyUser(ctx, "u", sessions.Revoked, "", "")
+		} else {
+			err = stores[1].Destroy(ctx, s.ID, sessions.Revoked, "")
+		}
+		require.NoError(rt, err)
+		close(gone)
+		wg.Wait()
+		select {
+		case verb := <-fail:
+			rt.Fatal(fmt.Sprintf("%s found a destroyed session", verb))
+		default:
+		}
+		require.Zero(rt, rdb.Exists(ctx, keys.Session(s.ID)).Val())
+	})
+	left, err := rdb.Keys(ctx, keys.Session("*")).Result()
+	require.NoError(t, err)
+	require.Equal(t, []string{keys.RevocationLog}, left, "late touches of the tracker revive nothing either")
+}
