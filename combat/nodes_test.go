@@ -1,0 +1,232 @@
+package combat_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// Of all actions at once, on all nodes, one is played at each version; each node tells of
+// its own in order.
+func TestActionsAtOnce(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	nodes := []world{node(t, rdb, combat.Config{}), node(t, rdb, combat.Config{}), node(t, rdb, combat.Config{})}
+	id := nodes[0].start(t, ann, "training-dummy").CombatID
+
+	const each = 40
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	versions := map[int64]int{}
+	for i := range len(nodes) * each {
+		wg.Go(func() {
+			out, err := nodes[i%len(nodes)].act(ann, id, "attack")
+			for errors.Is(err, fault.ErrLocked) { // a client would ask again, too
+				out, err = nodes[i%len(nodes)].act(ann, id, "attack")
+			}
+			if err != nil {
+				t.Errorf("action %d: %v", i, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			versions[out.State.Version]++
+		})
+	}
+	wg.Wait()
+	require.Len(t, versions, len(nodes)*each, "one action a version")
+	last := nodes[0].state(t, id)
+	require.EqualValues(t, 1+len(nodes)*each, last.Version)
+
+	seen := map[int64]bool{}
+	for _, n := range nodes {
+		before := int64(0)
+		for _, c := range n.rooms.told() {
+			v := c.payload.(*combat.Update).State.Version
+			require.Greater(t, v, before)
+			require.False(t, seen[v])
+			before, seen[v] = v, true
+		}
+	}
+	require.Len(t, seen, len(nodes)*each)
+}
+
+// One of two last blows ends the fight, and it ends once.
+func TestAFightEndsOnce(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a, b := node(t, rdb, combat.Config{}), node(t, rdb, combat.Config{})
+	id := a.start(t, ann, "training-dummy").CombatID
+	var wg sync.WaitGroup
+	var done, over atomic.Int32
+	for i := range 20 {
+		wg.Go(func() {
+			w := a
+			if i%2 == 1 {
+				w = b
+			}
+			switch _, err := w.act(ann, id, "flee"); {
+			case err == nil:
+				done.Add(1)
+			case fault.Of(err).Code == "COMBAT_OVER":
+				over.Add(1)
+			default:
+				t.Errorf("flee: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, done.Load())
+	require.EqualValues(t, 19, over.Load())
+	ended := 0
+	for _, c := range append(a.rooms.told(), b.rooms.told()...) {
+		if c.event == "combat:ended" {
+			ended++
+		}
+	}
+	require.Equal(t, 1, ended)
+}
+
+// What a node remembers of a fight is not believed when it speaks against an action.
+func TestAStaleNodeAsksBeforeItRefuses(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a, b := node(t, rdb, combat.Config{}), node(t, rdb, combat.Config{})
+	id := a.start(t, ann, "training-dummy").CombatID
+	_, err := a.act(ann, id, "skill")
+	require.NoError(t, err)
+	for range 3 {
+		_, err = b.act(ann, id, "defend")
+		require.NoError(t, err)
+	}
+	out, err := a.act(ann, id, "skill") // for all that a knows, it is still cooling
+	require.NoError(t, err)
+	require.EqualValues(t, 6, out.State.Version)
+}
+
+// An action is one round trip to Redis on the node that served the one before.
+func TestAnActionIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	w := node(t, redistest.Client(t), combat.Config{})
+	id := w.start(t, ann, "training-dummy").CombatID
+	_, err := w.act(ann, id, "attack") // loads the script
+	require.NoError(t, err)
+	var trips counter
+	w.rdb.AddHook(&trips)
+	for range 10 {
+		_, err := w.act(ann, id, "attack")
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 10, trips.Load())
+}
+
+// The log in Redis, replayed from its base, is the state in Redis, also once the log has
+// started anew.
+func TestAStoredFightReplays(t *testing.T) {
+	t.Parallel()
+	w := node(t, redistest.Client(t), combat.Config{})
+	id := w.start(t, ann, "training-dummy").CombatID
+	longest := 0
+	for i := range 300 {
+		action := []string{"attack", "defend", "attack", "skill"}[i%4]
+		_, err := w.act(ann, id, action)
+		if err != nil {
+			require.Contains(t, []string{"COMBAT_COOLDOWN", "COMBAT_NO_ENERGY"}, fault.Of(err).Code)
+		}
+		stored, err := combat.Verify(t.Context(), w.rdb, id)
+		require.NoError(t, err)
+		require.Equal(t, w.state(t, id).Version, stored.Version)
+		longest = max(longest, len(w.rdb.HGet(t.Context(), keys.Combat(id), "log").Val()))
+	}
+	require.Less(t, longest, 4096, "the log stays short")
+
+	require.NoError(t, w.rdb.HSet(t.Context(), keys.Combat(id), "seed", "1").Err())
+	_, err := combat.Verify(t.Context(), w.rdb, id)
+	require.Error(t, err, "somebody changed the seed")
+}
+
+// When the answer of a change is lost and the client asks again, the action is done once.
+func TestALostAnswerIsNotASecondAction(t *testing.T) {
+	t.Parallel()
+	w := node(t, redistest.Client(t), combat.Config{})
+	id := w.start(t, ann, "training-dummy").CombatID
+	_, err := w.act(ann, id, "attack")
+	require.NoError(t, err)
+	twice := &again{}
+	w.rdb.AddHook(twice)
+	out, err := w.act(ann, id, "attack")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, twice.sent.Load())
+	require.EqualValues(t, 3, out.State.Version)
+	require.EqualValues(t, 3, w.state(t, id).Version)
+}
+
+// counter counts the round trips to Redis.
+type counter struct{ atomic.Int64 }
+
+func (c *counter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.Add(1); return next(ctx, cmd) }
+}
+
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.Add(1); return next(ctx, cmds) }
+}
+
+// again sends each script twice, as go-redis does when the first answer was lost.
+type again struct {
+	counter
+	sent atomic.Int64
+}
+
+func (a *again) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "evalsha") {
+			a.sent.Add(1)
+			if err := next(ctx, cmd); err != nil {
+				return fmt.Errorf("first: %w", err)
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func BenchmarkAction(b *testing.B) {
+	r := redistest.Client(b)
+	s := combat.New(r, silent{}, combat.Config{})
+	f, err := s.Start(context.Background(), ann, combat.Opening{NPC: "training-dummy"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw, dst := []byte(`{"combatId":"`+f.CombatID+`","action":"attack"}`), make([]byte, 0, 4096)
+	route := s.Routes()[1]
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := route.Serve(context.Background(), &ann, raw, dst[:0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// silent is a gateway that costs nothing.
+type silent struct{}
+
+func (silent) Join(context.Context, string, string) (int, error)  { return 1, nil }
+func (silent) Leave(context.Context, string, string) (int, error) { return 0, nil }
+func (silent) Cast(context.Context, string, string, any) error    { return nil }

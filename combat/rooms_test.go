@@ -1,0 +1,63 @@
+package combat_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+func TestMain(m *testing.M) { redistest.Main(m) }
+
+// rooms is a gateway of one node: it keeps who is where and what was cast.
+type rooms struct {
+	mu    sync.Mutex
+	in    map[string]map[string]bool // room → connections
+	casts []cast
+	fail  error // what every call returns, when set
+}
+
+type cast struct {
+	room, event string
+	payload     any
+}
+
+func newRooms() *rooms { return &rooms{in: map[string]map[string]bool{}} }
+
+func (r *rooms) Join(_ context.Context, conn, room string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.in[room] == nil {
+		r.in[room] = map[string]bool{}
+	}
+	r.in[room][conn] = true
+	return len(r.in[room]), r.fail
+}
+
+func (r *rooms) Leave(_ context.Context, conn, room string) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.in[room], conn)
+	return len(r.in[room]), r.fail
+}
+
+func (r *rooms) Cast(_ context.Context, room, event string, payload any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.casts = append(r.casts, cast{room, event, payload})
+	return r.fail
+}
+
+func (r *rooms) has(conn, room string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.in[room][conn]
+}
+
+// told is what was cast, in order.
+func (r *rooms) told() []cast {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]cast(nil), r.casts...)
+}

@@ -1,0 +1,233 @@
+package combat
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// Faults of a fight, beside those of package fault.
+var (
+	ErrOver     = fault.New("COMBAT_OVER", "That fight has ended.")
+	ErrEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
+	ErrCooldown = fault.New("COMBAT_COOLDOWN", "That skill is not ready yet.")
+)
+
+// What a player may do.
+const (
+	Attack = "attack" // strike
+	Defend = "defend" // take half the damage this turn
+	Skill  = "skill"  // strike twice as hard and never miss, for energy, every few turns
+	Flee   = "flee"   // run: the fight ends if it works
+)
+
+const (
+	skillCost     = 20 // energy
+	skillCooldown = 3  // turns
+	recovery      = 5  // energy that everybody regains at the end of a turn
+	missIn100     = 5
+	criticalIn100 = 10
+)
+
+// Move is a decision of one participant. A fight's log is the list of its moves.
+type Move struct {
+	By     int    // index of the participant
+	Action string // attack, defend, skill or flee
+	Target int    // index of the participant that attack and skill are aimed at
+	At     int64  // Unix ms
+}
+
+// Apply plays one turn: the move, and what the NPCs do in the same turn. It is a pure
+// function: the same state and move always give the same turn. s is left as it was.
+//
+// The order of a turn: those who defend raise their guard; then all act by speed, the
+// fastest first, of equals the one whose move it is; the dead do nothing any more, and
+// nothing happens after the end. Then the living regain energy.
+//
+// Errors: COMBAT_OVER, FORBIDDEN for who can not move, INVALID naming action or target,
+// COMBAT_NO_ENERGY {energy, cost}, COMBAT_COOLDOWN {turns}.
+func Apply(s State, m Move) (State, Event, error) {
+	if err := allowed(&s, m); err != nil {
+		return State{}, Event{}, err
+	}
+	t := turn{}
+	t.dice.Seed(s.Seed, uint64(s.Version))
+	s.Participants = slices.Clone(s.Participants)
+	t.State = &s
+	e := Event{Turn: s.Turn, By: s.Participants[m.By].ID, Action: m.Action}
+	if strikes(m.Action) {
+		e.Target = s.Participants[m.Target].ID
+	}
+
+	moves := append(make([]Move, 0, len(s.Participants)), m)
+	for i := range s.Participants {
+		if p := &s.Participants[i]; p.Kind == "npc" && p.HP > 0 {
+			moves = append(moves, t.decide(i, m.By))
+		}
+	}
+	slices.SortStableFunc(moves, func(a, b Move) int {
+		if (a.Action == Defend) != (b.Action == Defend) {
+			if a.Action == Defend {
+				return -1
+			}
+			return 1
+		}
+		return s.Participants[b.By].Speed - s.Participants[a.By].Speed
+	})
+	t.acts = make([]Act, 0, len(moves))
+	for _, m := range moves {
+		if s.Status == Active && s.Participants[m.By].HP > 0 {
+			t.act(m)
+		}
+	}
+	for i := range s.Participants {
+		if p := &s.Participants[i]; p.HP > 0 {
+			p.Energy = min(p.MaxEnergy, p.Energy+recovery)
+		}
+	}
+	e.Acts = t.acts
+	s.Version++
+	s.Turn++
+	s.UpdatedAt = max(s.UpdatedAt, m.At)
+	return s, e, nil
+}
+
+func allowed(s *State, m Move) error {
+	if s.Status != Active {
+		return ErrOver
+	}
+	if m.By < 0 || m.By >= len(s.Participants) || s.Participants[m.By].Kind != "player" || s.Participants[m.By].HP <= 0 {
+		return fault.ErrForbidden
+	}
+	switch m.Action {
+	case Defend, Flee:
+		return nil
+	case Attack, Skill:
+	default:
+		return fault.Invalid("action", "one of attack defend skill flee")
+	}
+	if m.Target < 0 || m.Target >= len(s.Participants) || m.Target == m.By || s.Participants[m.Target].HP <= 0 {
+		return fault.Invalid("target", "no living opponent")
+	}
+	if m.Action == Skill {
+		p := &s.Participants[m.By]
+		if p.SkillTurn > s.Turn {
+			return ErrCooldown.With("turns", p.SkillTurn-s.Turn)
+		}
+		if p.Energy < skillCost {
+			return ErrEnergy.With("energy", p.Energy).With("cost", skillCost)
+		}
+	}
+	return nil
+}
+
+func strikes(action string) bool { return action == Attack || action == Skill }
+
+// turn is a turn while it is being played.
+type turn struct {
+	*State
+	dice    rand.PCG
+	guarded uint64 // bit i: participant i has its guard up
+	acts    []Act
+}
+
+// in100 is true in n of 100 throws.
+func (t *turn) in100(n int) bool { return int(t.dice.Uint64()%100) < n }
+
+// decide is what the NPC i does in this turn, against foe.
+func (t *turn) decide(i, foe int) Move {
+	p := &t.Participants[i]
+	n := npcs[strings.TrimPrefix(p.ID, npcID)]
+	switch {
+	case n.mends && p.HP*2 < p.MaxHP:
+		return Move{By: i, Action: "mend"}
+	case n.mends:
+		return Move{By: i}
+	case t.in100(n.guard):
+		return Move{By: i, Action: Defend}
+	}
+	return Move{By: i, Action: Attack, Target: foe}
+}
+
+func (t *turn) act(m Move) {
+	p := &t.Participants[m.By]
+	done := Act{By: p.ID, Action: m.Action}
+	switch m.Action {
+	case Defend:
+		t.guarded |= 1 << m.By
+		done.Result = "guard"
+	case Attack, Skill:
+		t.strike(p, m, &done)
+	case Flee:
+		t.flee(m.By, &done)
+	case "mend":
+		// Its wounds of this very turn are healed too: it comes after the strike.
+		done.Result, done.Healed = "mended", p.MaxHP-p.HP
+		p.HP = p.MaxHP
+	default:
+		return
+	}
+	t.acts = append(t.acts, done)
+}
+
+func (t *turn) strike(p *Participant, m Move, done *Act) {
+	foe := &t.Participants[m.Target]
+	done.Target = foe.ID
+	damage := p.Attack*(75+int(t.dice.Uint64()%51))/100 - foe.Defense/2
+	missed, critical := t.in100(missIn100), t.in100(criticalIn100)
+	if m.Action == Skill {
+		p.Energy -= skillCost
+		p.SkillTurn = t.Turn + 1 + skillCooldown
+		damage, missed = damage*2, false
+	}
+	if missed {
+		done.Result = "miss"
+		return
+	}
+	done.Result = "hit"
+	if critical {
+		done.Result = "critical"
+		damage += damage / 2
+	}
+	if t.guarded&(1<<m.Target) != 0 {
+		damage /= 2
+	}
+	done.Damage = min(max(1, damage), foe.HP)
+	foe.HP -= done.Damage
+	if foe.HP == 0 {
+		t.end(p.ID, Defeated)
+	}
+}
+
+// flee works in half of the tries, in more for the faster and in fewer for the slower;
+// from one that does not move it always works.
+func (t *turn) flee(by int, done *Act) {
+	done.Result = "fled"
+	for i := range t.Participants {
+		p, foe := &t.Participants[by], &t.Participants[i]
+		if i == by || foe.HP <= 0 || foe.Speed <= 0 {
+			continue
+		}
+		if !t.in100(min(90, max(10, 50+5*(p.Speed-foe.Speed)))) {
+			done.Result = "caught"
+			return
+		}
+	}
+	t.end(t.Participants[t.opponent(by)].ID, Fled)
+}
+
+func (t *turn) end(winner, outcome string) {
+	t.Status, t.Winner, t.Outcome = Ended, winner, outcome
+}
+
+// opponent is the first living participant other than by.
+func (s *State) opponent(by int) int {
+	for i := range s.Participants {
+		if i != by && s.Participants[i].HP > 0 {
+			return i
+		}
+	}
+	return -1
+}

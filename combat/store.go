@@ -1,0 +1,215 @@
+package combat
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/oklog/ulid/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+var (
+	//go:embed change.lua
+	changeLua string
+	//go:embed reserve.lua
+	reserveLua string
+
+	changeScript  = redis.NewScript(changeLua)
+	reserveScript = redis.NewScript(reserveLua)
+)
+
+const (
+	// rebase is after how many changes the log starts anew, so that it stays short.
+	rebase = 128
+	// settling is how long a place may be held by a fight that is not there yet.
+	settling = 10 * time.Second
+	// placesTTL is longer than anybody fights on; a place is given back long before.
+	placesTTL = 24 * time.Hour
+)
+
+// store keeps fights in Redis: each is one hash, and changed by one script only.
+type store struct {
+	rdb redis.UniversalClient
+	ttl time.Duration // since the last change
+}
+
+func (st *store) create(ctx context.Context, s State) error {
+	key, encoded := keys.Combat(s.CombatID), s.AppendJSON(nil)
+	_, err := st.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.HSet(ctx, key, "version", s.Version, "state", encoded, "seed", strconv.FormatUint(s.Seed, 10), "base", encoded, "log", "")
+		p.PExpire(ctx, key, st.ttl)
+		return nil
+	})
+	return trouble(ctx, "create "+s.CombatID, err)
+}
+
+// load reads a fight; one that is not there is NOT_FOUND.
+func (st *store) load(ctx context.Context, id string) (State, error) {
+	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "state", "seed").Result()
+	if err != nil {
+		return State{}, trouble(ctx, "load "+id, err)
+	}
+	if found[0] == nil {
+		return State{}, fault.ErrNotFound
+	}
+	return decode(id, found[0], found[1])
+}
+
+// change puts next in the place of the state with the version before it. When that is not
+// the state in Redis any more, nothing is changed, and current is the one that is.
+func (st *store) change(ctx context.Context, next State, encoded []byte, m Move, writer string) (changed bool, current State, err error) {
+	id, anew := next.CombatID, "0"
+	if next.Version%rebase == 0 {
+		anew = "1"
+	}
+	log := appendMove(make([]byte, 0, 24), m, next.StartedAt)
+	reply, err := changeScript.Run(ctx, st.rdb, []string{keys.Combat(id)},
+		next.Version-1, next.Version, encoded, log, st.ttl.Milliseconds(), writer, anew).Result()
+	if err != nil {
+		return false, State{}, trouble(ctx, "change "+id, err)
+	}
+	switch reply := reply.(type) {
+	case int64:
+		if reply == 1 {
+			return true, next, nil
+		}
+		return false, State{}, fault.ErrNotFound
+	case []any:
+		if len(reply) == 2 {
+			current, err = decode(id, reply[0], reply[1])
+			return false, current, err
+		}
+	}
+	return false, State{}, fmt.Errorf("combat: change %s: strange reply %T", id, reply)
+}
+
+// history reads a fight, the state that its log begins at, and the log.
+func (st *store) history(ctx context.Context, id string) (base, stored State, log string, err error) {
+	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "base", "state", "seed", "log").Result()
+	if err != nil {
+		return State{}, State{}, "", trouble(ctx, "history of "+id, err)
+	}
+	if found[0] == nil {
+		return State{}, State{}, "", fault.ErrNotFound
+	}
+	if base, err = decode(id, found[0], found[2]); err != nil {
+		return State{}, State{}, "", err
+	}
+	stored, err = decode(id, found[1], found[2])
+	log, _ = found[3].(string)
+	return base, stored, log, err
+}
+
+func decode(id string, state, seed any) (State, error) {
+	text, _ := state.(string)
+	var s State
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return State{}, fmt.Errorf("combat %s: stored state: %w", id, err)
+	}
+	digits, _ := seed.(string)
+	var err error
+	if s.Seed, err = strconv.ParseUint(digits, 10, 64); err != nil {
+		return State{}, fmt.Errorf("combat %s: stored seed: %w", id, err)
+	}
+	return s, nil
+}
+
+// reserve takes one of the user's places for a running fight, or is COMBAT_TOO_MANY.
+func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, places int) error {
+	var held []string
+	for range 2 {
+		var err error
+		held, err = reserveScript.Run(ctx, st.rdb, []string{running(userID)}, id, at.UnixMilli(), places, placesTTL.Milliseconds()).StringSlice()
+		if err != nil {
+			return trouble(ctx, "reserve for "+userID, err)
+		}
+		if len(held) == 0 {
+			return nil
+		}
+		over, err := st.over(ctx, held, at)
+		if err != nil {
+			return err
+		}
+		if len(over) == 0 {
+			break
+		}
+		if err := st.release(ctx, userID, over...); err != nil {
+			return err
+		}
+		held = slices.DeleteFunc(held, func(id string) bool { return slices.Contains(over, id) })
+	}
+	return ErrTooMany.With("limit", places).With("combats", held)
+}
+
+// over picks the fights that have ended, or run out of their TTL.
+func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]string, error) {
+	found := make([]*redis.StringCmd, len(ids))
+	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			found[i] = p.HGet(ctx, keys.Combat(id), "state")
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, trouble(ctx, "look through fights", err)
+	}
+	var over []string
+	for i, id := range ids {
+		var s State
+		switch state, err := found[i].Bytes(); {
+		case errors.Is(err, redis.Nil):
+			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > settling {
+				over = append(over, id)
+			}
+		case err != nil:
+			return nil, trouble(ctx, "look at "+id, err)
+		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
+			over = append(over, id)
+		}
+	}
+	return over, nil
+}
+
+// release gives places back.
+func (st *store) release(ctx context.Context, userID string, ids ...string) error {
+	return trouble(ctx, "release for "+userID, st.rdb.ZRem(ctx, running(userID), ids).Err())
+}
+
+// running is the zset of a user's running fights, ids by start, Unix ms.
+func running(userID string) string { return keys.Temp("combats", userID) }
+
+// trouble says what went wrong with Redis: when it can not serve, or can not be reached,
+// the player is told UNAVAILABLE; when the caller's time ran out, that is the error.
+func trouble(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("combat: %s: %w", doing, err)
+	var reply redis.Error
+	if ctx.Err() != nil || errors.As(err, &reply) && !passing(reply) {
+		return err
+	}
+	return fault.Unavailable("combat", time.Second, err)
+}
+
+// passing tells whether a refusal of the server is one that goes by.
+func passing(err error) bool {
+	for _, is := range []func(error) bool{
+		redis.IsLoadingError, redis.IsReadOnlyError, redis.IsClusterDownError, redis.IsTryAgainError,
+		redis.IsMasterDownError, redis.IsMaxClientsError, redis.IsOOMError, redis.IsNoReplicasError, redis.IsExecAbortError,
+	} {
+		if is(err) {
+			return true
+		}
+	}
+	return redis.HasErrorPrefix(err, "MISCONF") || redis.HasErrorPrefix(err, "BUSY")
+}
