@@ -251,8 +251,8 @@ func checkID(field, id string) error {
 		return fault.Invalid(field, "required")
 	case utf8.RuneCountInString(id) > maxID:
 		return fault.Invalid(field, "at most 128 characters")
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }):
-		return fault.Invalid(field, "no spaces or control characters")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fault.Invalid(field, "printable characters only")
 	}
 	return nil
 }

@@ -169,6 +169,18 @@ func TestTheLargestAmountsStayExact(t *testing.T) {
 	w.clean()
 }
 
+// A session's user id may hold any printable character, so a receiver's may.
+func TestIDsWithSpacesAndColons(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, redistest.Client(t))
+	s := trade.New(w.rdb, w.locks, plays{"Bob of: Ålesund": "Bob of: Ålesund"}, w.told, trade.Config{})
+	w.mint("anna", "", 0, 9)
+	_, err := s.Execute(t.Context(), ann, gift("Bob of: Ålesund", "k", 4))
+	require.NoError(t, err)
+	w.has("Bob of: Ålesund", "4 gold")
+	w.clean()
+}
+
 // Whoever was overtaken must not commit, and must not be able to later.
 func TestAStaleHolderCannotCommit(t *testing.T) {
 	t.Parallel()
