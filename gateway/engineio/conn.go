@@ -59,9 +59,11 @@ type Conn struct {
 	blocked   atomic.Bool  // the handler keeps the reader waiting
 	confirmed atomic.Bool
 	posting   atomic.Bool
+	held      atomic.Bool
 
 	mu       sync.Mutex
 	timer    *time.Timer // guarded by mu
+	expected time.Time   // by when Confirm is due; guarded by mu
 	pingAt   time.Time   // when the unanswered ping was sent, or zero; guarded by mu
 	wire     *wire       // nil while polling; guarded by mu
 	poll     chan []byte // the poll that waits, or nil; guarded by mu
@@ -104,8 +106,21 @@ func (c *Conn) Header() http.Header {
 }
 
 // Confirm says that the client has shown what it came for: the connect timeout no longer
-// applies. Forget lets go of the handshake's request.
+// applies, until Expect.
 func (c *Conn) Confirm() { c.confirmed.Store(true) }
+
+// Expect starts the connect timeout again.
+func (c *Conn) Expect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.confirmed.Swap(false) && c.state.Load() == stateOpen && c.timer != nil {
+		c.expected = time.Now().Add(c.srv.cfg.ConnectTimeout)
+		// The timer may sleep until the next ping, which is soon enough.
+	}
+}
+
+// Hold makes ReadyState say "open" whatever happens, for a library that must be let finish.
+func (c *Conn) Hold(held bool) { c.held.Store(held) }
 
 // Forget frees what was kept of the handshake.
 func (c *Conn) Forget() { c.request.Store(nil) }
@@ -141,6 +156,7 @@ func (c *Conn) open(r *http.Request) {
 		release(rest)
 	}
 	m.Free()
+	c.expected = c.opened.Add(cfg.ConnectTimeout)
 	if c.Open() {
 		c.timer = time.AfterFunc(c.untilPing(), c.tick)
 	}
@@ -164,7 +180,7 @@ func (c *Conn) untilPing() time.Duration {
 		due = c.pingAt.Add(c.srv.cfg.PingInterval)
 	}
 	if !c.confirmed.Load() {
-		if by := c.opened.Add(c.srv.cfg.ConnectTimeout); by.Before(due) {
+		if by := c.expected; by.Before(due) {
 			due = by
 		}
 	}
@@ -188,7 +204,7 @@ func (c *Conn) tick() {
 		c.mu.Unlock()
 		return
 	}
-	if !c.confirmed.Load() && !now.Before(c.opened.Add(cfg.ConnectTimeout)) {
+	if !c.confirmed.Load() && !now.Before(c.expected) {
 		c.mu.Unlock()
 		c.shut(ReasonNoConnect, true, closeNormal)
 		return

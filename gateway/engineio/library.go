@@ -156,7 +156,7 @@ func (c *Conn) RemoteAddress() string { return c.addr }
 
 // ReadyState is "open" or "closed".
 func (c *Conn) ReadyState() string {
-	if c.Open() {
+	if c.Open() || c.held.Load() {
 		return "open"
 	}
 	return "closed"
@@ -207,6 +207,9 @@ func (c *Conn) Write(r io.Reader, o *packet.Options, done engine.SendCallback) e
 			return c
 		}
 		m = NewBinary(b)
+	}
+	if h, ok := c.handler.(interface{ Wrote(text []byte) }); ok && !m.binary {
+		h.Wrote(m.buf[headroom+1:])
 	}
 	c.Push(m)
 	m.Free()

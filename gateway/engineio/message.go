@@ -17,6 +17,7 @@ type Message struct {
 	start    int    // where the frame begins; 0 until it is sealed
 	binary   bool
 	volatile bool
+	sealed   bool // buf holds finished frames
 }
 
 var messages = sync.Pool{New: func() any { return &Message{buf: make([]byte, headroom, 512)} }}
@@ -26,7 +27,7 @@ var messages = sync.Pool{New: func() any { return &Message{buf: make([]byte, hea
 func NewText() *Message {
 	m := messages.Get().(*Message)
 	m.buf = append(m.buf[:headroom], packetMessage)
-	m.start, m.binary, m.volatile = 0, false, false
+	m.start, m.binary, m.volatile, m.sealed = 0, false, false, false
 	return m
 }
 
@@ -34,7 +35,7 @@ func NewText() *Message {
 func NewBinary(data []byte) *Message {
 	m := messages.Get().(*Message)
 	m.buf = append(m.buf[:headroom], data...)
-	m.start, m.binary, m.volatile = 0, true, false
+	m.start, m.binary, m.volatile, m.sealed = 0, true, false, false
 	return m
 }
 
@@ -101,6 +102,9 @@ func (m *Message) Seal() *Message {
 }
 
 func (m *Message) frame() []byte {
+	if m.sealed {
+		return m.buf
+	}
 	m.seal()
 	return m.buf[m.start:]
 }

@@ -178,3 +178,17 @@ func (c *Conn) takeBody() []byte {
 	c.out = nil
 	return body
 }
+
+// PushAll is Push for a text message with the binary messages that belong to it: all of
+// them leave one after the other, or none does.
+func (c *Conn) PushAll(text *Message, binary []*Message) bool {
+	all := NewText()
+	all.buf = append(all.buf[:0], text.frame()...)
+	for _, b := range binary {
+		all.buf = append(all.buf, b.frame()...)
+	}
+	all.sealed, all.volatile = true, text.volatile
+	ok := c.Push(all)
+	all.Free()
+	return ok
+}

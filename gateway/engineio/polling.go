@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// probingPoll is how long a poll waits while an upgrade is under way.
+const probingPoll = 50 * time.Millisecond
+
 // servePoll answers a GET with what waits for the client, or waits for it.
 func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
@@ -37,16 +40,15 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	wait := make(chan []byte, 1)
 	c.poll = wait
-	if c.probing && c.out == nil { // the client is on its way to the websocket: do not keep it
-		wait <- []byte{packetNoop}
-		c.poll = nil
+	if c.probing { // the client is on its way to the websocket: do not keep it long
+		defer time.AfterFunc(probingPoll, c.releasePoll).Stop()
 	}
 	c.answerPoll()
 	c.mu.Unlock()
 	select {
 	case body, ok := <-wait:
-		if !ok {
-			errUnknownSid.write(w)
+		if !ok { // the connection ended, or has moved to its websocket
+			errBadRequest.write(w)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")

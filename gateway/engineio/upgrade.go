@@ -100,8 +100,8 @@ func (c *Conn) switchTo(w *wire) bool {
 	if !c.Open() {
 		return false
 	}
-	if c.poll != nil {
-		c.poll <- []byte{packetNoop}
+	if c.poll != nil { // a client that says 5 has paused polling
+		close(c.poll)
 		c.poll = nil
 	}
 	c.wire = w

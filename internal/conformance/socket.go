@@ -1,5 +1,172 @@
 package main
 
-import "net/http"
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"time"
 
-func socketMode(*http.ServeMux) (stop func()) { return func() {} }
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/aeturnis/realtime/gateway/socketio"
+)
+
+func socketMode(mux *http.ServeMux) (stop func()) {
+	cfg := socketio.Config{Engine: engineConfig()}
+	cfg.Engine.ConnectTimeout = time.Second
+	cfg.Namespaces = map[string]socketio.Receiver{"/": suite{}, "/custom": suite{}}
+	s := socketio.New(cfg)
+	mux.Handle("/socket.io/", s)
+	return s.Close
+}
+
+// suite is the namespace that the Socket.IO 5 suite talks to.
+type suite struct{}
+
+func (suite) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
+	if len(auth) == 0 {
+		auth = []byte("{}")
+	}
+	var a struct {
+		Deny jsontext.Value `json:"deny"`
+	}
+	_ = json.Unmarshal(auth, &a)
+	if len(a.Deny) > 0 {
+		return &socketio.Refusal{Message: "denied", Data: map[string]any{"code": 4001, "why": a.Deny}}
+	}
+	s.SetData(bytes.Clone(auth))
+	return nil
+}
+
+func (suite) Connected(s *socketio.Socket) {
+	_ = s.EmitArgs("auth", socketio.Args{JSON: s.Data().([]byte)})
+	s.SetData(nil)
+}
+
+func (suite) Instant([]byte) bool                   { return false }
+func (suite) Disconnected(*socketio.Socket, string) {}
+
+// text reads argument i as a string; "" when it is none.
+func text(e *socketio.Event, i int) string {
+	var args []jsontext.Value
+	if json.Unmarshal([]byte("["+string(e.Args)+"]"), &args) != nil || i >= len(args) {
+		return ""
+	}
+	var v any
+	_ = json.Unmarshal(args[i], &v)
+	switch v := v.(type) {
+	case string:
+		return v
+	case bool:
+		if v {
+			return "true"
+		}
+	case float64:
+		b, _ := json.Marshal(v)
+		return string(b)
+	}
+	return ""
+}
+
+// rest is the arguments behind the first.
+func rest(e *socketio.Event) []byte {
+	var args []jsontext.Value
+	if json.Unmarshal([]byte("["+string(e.Args)+"]"), &args) != nil || len(args) < 2 {
+		return nil
+	}
+	var b []byte
+	for i, a := range args[1:] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, a...)
+	}
+	return b
+}
+
+func (suite) Event(s *socketio.Socket, e *socketio.Event) {
+	same := socketio.Args{JSON: e.Args, Attachments: e.Attachments}
+	nsp := s.Namespace()
+	switch name := string(e.Name); name {
+	case "message":
+		_ = s.EmitArgs("message-back", same)
+	case "message-with-ack":
+		_ = s.Answer(e.ID, same)
+	case "join":
+		s.Join(text(e, 0))
+		if e.HasID {
+			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"joined"`)})
+		}
+	case "leave":
+		s.Leave(text(e, 0))
+		if e.HasID {
+			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"left"`)})
+		}
+	case "bcast":
+		nsp.CastArgs(text(e, 0), "", name, socketio.Args{JSON: rest(e), Attachments: e.Attachments})
+	case "bcast-ex":
+		nsp.CastArgs(text(e, 0), s.ID(), "bcast", socketio.Args{JSON: rest(e), Attachments: e.Attachments})
+	case "kick":
+		s.Library().Disconnect(text(e, 0) == "true")
+	case "panic":
+		panic("asked to")
+	case "ask":
+		s.Ask(500*time.Millisecond, "question", socketio.Args{JSON: []byte(`"q"`)}, func(answer []jsontext.Value, err error) {
+			_ = s.Emit("answer", list(answer, err), reason(err))
+		})
+	case "bcast-ack":
+		nsp.Ask(500*time.Millisecond, text(e, 0), "question", socketio.Args{JSON: []byte(`"q"`)}, func(answers []jsontext.Value, err error) {
+			_ = s.Emit("answer", list(answers, err), reason(err))
+		})
+	case "burst", "burst-room":
+		n := 0
+		_ = json.Unmarshal([]byte(text(e, 0)), &n)
+		for i := range min(n, 100_000) {
+			if name == "burst" {
+				_ = s.Emit("b", i)
+			} else {
+				nsp.CastArgs(s.ID(), "", "b", must(i))
+			}
+		}
+	case "bin":
+		_ = s.Emit("bin", []byte{1, 2, 3}, map[string]any{"x": []byte("hello")})
+	case "seq":
+		_ = s.EmitArgs("seq", same)
+	case "slow":
+		time.Sleep(300 * time.Millisecond)
+		_ = s.Emit("slow-done")
+	case "volatile":
+		for i := range 50 {
+			_ = s.EmitVolatile("vol", i)
+		}
+		_ = s.Emit("vol-end")
+	}
+}
+
+func must(v ...any) socketio.Args {
+	a, err := socketio.Encode(v...)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// list is what a callback would have been given: null where it failed.
+func list(v []jsontext.Value, err error) any {
+	if err != nil && len(v) == 0 {
+		return nil
+	}
+	if v == nil {
+		return []jsontext.Value{}
+	}
+	return v
+}
+
+func reason(err error) any {
+	if err == nil {
+		return nil
+	}
+	return strings.TrimPrefix(err.Error(), "socketio: ")
+}

@@ -1,0 +1,216 @@
+package socketio
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/zishang520/engine.io/v2/types"
+	"github.com/zishang520/socket.io-go-parser/v2/parser"
+
+	"github.com/aeturnis/realtime/gateway/engineio"
+)
+
+func decode(b []byte, v any) error { return json.Unmarshal(b, v) }
+
+// Args are the arguments of an event or an acknowledgement, encoded.
+type Args struct {
+	// JSON holds the values, comma separated, without brackets; it may be empty.
+	JSON []byte
+	// Attachments are the binary values that JSON names with placeholders.
+	Attachments [][]byte
+}
+
+// Encode makes Args of Go values. []byte values, at any depth, become attachments. The
+// error says what can not be sent, such as NaN.
+func Encode(values ...any) (Args, error) {
+	var a Args
+	binary := json.WithMarshalers(json.JoinMarshalers(
+		json.MarshalToFunc(func(e *jsontext.Encoder, b []byte) error { return a.attach(e, b) }),
+		json.MarshalToFunc(func(e *jsontext.Encoder, b *types.BytesBuffer) error { return a.attach(e, b.Bytes()) }),
+	))
+	for i, v := range values {
+		if i > 0 {
+			a.JSON = append(a.JSON, ',')
+		}
+		if r, ok := v.(io.Reader); ok { // the library's strings and streams
+			b, err := io.ReadAll(r)
+			if err != nil {
+				return a, err
+			}
+			v = b
+			if _, ok := r.(*types.StringBuffer); ok {
+				v = string(b)
+			}
+		}
+		b := bytes.NewBuffer(a.JSON)
+		if err := json.MarshalWrite(b, v, binary); err != nil {
+			return a, err
+		}
+		a.JSON = b.Bytes()
+	}
+	return a, nil
+}
+
+func (a *Args) attach(e *jsontext.Encoder, b []byte) error {
+	p := strconv.AppendInt([]byte(`{"_placeholder":true,"num":`), int64(len(a.Attachments)), 10)
+	a.Attachments = append(a.Attachments, bytes.Clone(b))
+	return e.WriteValue(append(p, '}'))
+}
+
+// appendHeader starts a packet: type, attachments, namespace and id.
+func appendHeader(dst []byte, kind byte, attachments int, nsp string, id uint64, hasID bool) []byte {
+	if attachments > 0 {
+		kind += typeBinaryEvent - typeEvent
+		dst = append(dst, kind)
+		dst = append(strconv.AppendInt(dst, int64(attachments), 10), '-')
+	} else {
+		dst = append(dst, kind)
+	}
+	if nsp != "/" {
+		dst = append(append(dst, nsp...), ',')
+	}
+	if hasID {
+		dst = strconv.AppendUint(dst, id, 10)
+	}
+	return dst
+}
+
+// A frames is one Socket.IO packet, framed: the text, and one binary message for each
+// attachment.
+type frames struct {
+	text   *engineio.Message
+	binary []*engineio.Message
+}
+
+// event frames an event.
+func event(nsp, name string, a Args, id uint64, hasID bool) frames {
+	m := engineio.NewText()
+	b := appendHeader(m.Buffer(), typeEvent, len(a.Attachments), nsp, id, hasID)
+	b = appendString(append(b, '['), name)
+	if len(a.JSON) > 0 {
+		b = append(append(b, ','), a.JSON...)
+	}
+	m.SetBuffer(append(b, ']'))
+	return frames{text: m}.attach(a.Attachments)
+}
+
+// acknowledgement frames an answer.
+func acknowledgement(nsp string, id uint64, a Args) frames {
+	m := engineio.NewText()
+	b := appendHeader(m.Buffer(), typeAck, len(a.Attachments), nsp, id, true)
+	b = append(append(append(b, '['), a.JSON...), ']')
+	m.SetBuffer(b)
+	return frames{text: m}.attach(a.Attachments)
+}
+
+func (f frames) attach(parts [][]byte) frames {
+	for _, p := range parts {
+		f.binary = append(f.binary, engineio.NewBinary(p))
+	}
+	return f
+}
+
+// seal readies the frames for several goroutines.
+func (f frames) seal(volatile bool) frames {
+	f.text.Seal()
+	if volatile {
+		f.text.Volatile()
+	}
+	for _, b := range f.binary {
+		b.Seal()
+	}
+	return f
+}
+
+// push sends the frames to one connection: all of them or none.
+func (f frames) push(c *engineio.Conn) bool {
+	if len(f.binary) == 0 {
+		return c.Push(f.text)
+	}
+	return c.PushAll(f.text, f.binary)
+}
+
+// queue is push for a caller that will flush.
+func (f frames) queue(c *engineio.Conn) bool {
+	if len(f.binary) == 0 {
+		return c.Queue(f.text)
+	}
+	return c.PushAll(f.text, f.binary)
+}
+
+func (f frames) free() {
+	f.text.Free()
+	for _, b := range f.binary {
+		b.Free()
+	}
+}
+
+func appendString(dst []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return append(append(append(dst, '"'), s...), '"')
+	}
+	out, err := jsontext.AppendQuote(dst, s)
+	if err != nil { // not UTF-8: the replaced form is valid all the same
+		return out
+	}
+	return out
+}
+
+// libraryParser gives the library our encoder and a decoder that takes parsed packets.
+type libraryParser struct{}
+
+func (libraryParser) NewEncoder() parser.Encoder { return libraryEncoder{} }
+func (libraryParser) NewDecoder() parser.Decoder { return &libraryDecoder{} }
+
+type libraryEncoder struct{}
+
+// Encode returns the packet's messages, or none when its data can not be encoded.
+func (libraryEncoder) Encode(p *parser.Packet) []types.BufferInterface {
+	text, binary, err := encodePacket(p)
+	if err != nil {
+		return nil
+	}
+	out := []types.BufferInterface{types.NewStringBuffer(text)}
+	for _, b := range binary {
+		out = append(out, types.NewBytesBuffer(b))
+	}
+	return out
+}
+
+// encodePacket encodes what the library's own Emit and CONNECT make.
+func encodePacket(p *parser.Packet) (text []byte, binary [][]byte, err error) {
+	var a Args
+	kind := byte(p.Type)
+	switch kind {
+	case typeBinaryEvent, typeBinaryAck:
+		kind -= typeBinaryEvent - typeEvent
+	}
+	if list, ok := p.Data.([]any); ok {
+		if a, err = Encode(list...); err != nil {
+			return nil, nil, err
+		}
+	} else if p.Data != nil {
+		if a, err = Encode(p.Data); err != nil {
+			return nil, nil, err
+		}
+	}
+	var id uint64
+	if p.Id != nil {
+		id = *p.Id
+	}
+	text = appendHeader(nil, kind, len(a.Attachments), p.Nsp, id, p.Id != nil)
+	if kind == typeEvent || kind == typeAck {
+		return append(append(append(text, '['), a.JSON...), ']'), a.Attachments, nil
+	}
+	return append(text, a.JSON...), nil, nil
+}

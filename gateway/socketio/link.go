@@ -1,0 +1,465 @@
+package socketio
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/zishang520/socket.io-go-parser/v2/parser"
+	"github.com/zishang520/socket.io/v2/socket"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/gateway/engineio"
+)
+
+// A link is one connection: between its engine on one side, and its sockets and their
+// receivers on the other. It is the engine's handler.
+type link struct {
+	srv  *Server
+	conn *engineio.Conn
+
+	// owned by the goroutine that reads
+	partial *item // a binary packet whose attachments have not all arrived
+
+	// owned by whoever runs: the worker, or the reader when it serves an instant event
+	client bool // the library knows of the connection
+
+	mu      sync.Mutex
+	queue   []item        // what waits for the worker; guarded by mu
+	bytes   int           // of queue; guarded by mu
+	running bool          // somebody runs; guarded by mu
+	space   chan struct{} // the reader waits for it to be closed; guarded by mu
+	ended   bool          // the connection is over; guarded by mu
+	sockets []*Socket     // connected ones; guarded by mu
+	moving  *Socket       // one that the library is connecting or disconnecting; guarded by mu
+	settled chan struct{} // closed when it has; guarded by mu
+}
+
+// An item is one thing that happens to a connection.
+type item struct {
+	packet      packet
+	data        []byte // our copy, in which packet's slices lie
+	attachments [][]byte
+
+	// or one of these, with a reason
+	gone   *Socket // the library disconnected it
+	closed bool    // the connection ended
+	reason string
+}
+
+// Message parses what the engine read, and serves or queues it.
+func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
+	if binary {
+		return l.attachment(data)
+	}
+	if l.partial != nil {
+		return malformed("text where an attachment was due")
+	}
+	p, err := parse(data, l.srv.limits)
+	if err != nil {
+		return err
+	}
+	if p.kind == typeEvent && l.instant(&p) {
+		return nil
+	}
+	it := item{packet: p, data: bytes.Clone(data)}
+	it.packet.move(data, it.data)
+	if p.attachments > 0 {
+		l.partial = &it
+		return nil
+	}
+	l.submit(it)
+	return nil
+}
+
+func (l *link) attachment(data []byte) error {
+	it := l.partial
+	if it == nil {
+		return malformed("an attachment of nothing")
+	}
+	size := len(data)
+	for _, a := range it.attachments {
+		size += len(a)
+	}
+	if size > l.srv.cfg.InboundBytes {
+		return engineio.ErrTooLarge
+	}
+	it.attachments = append(it.attachments, bytes.Clone(data))
+	if len(it.attachments) == it.packet.attachments {
+		l.partial = nil
+		l.submit(*it)
+	}
+	return nil
+}
+
+// instant serves an event on the goroutine that reads, when nothing is ahead of it and it
+// will not wait.
+func (l *link) instant(p *packet) bool {
+	l.mu.Lock()
+	s := l.find(p.nsp)
+	if s == nil || l.running || len(l.queue) > 0 || !s.nsp.receiver.Instant(p.name) {
+		l.mu.Unlock()
+		return false
+	}
+	l.running = true
+	l.mu.Unlock()
+	l.guarded(s, p)
+	l.mu.Lock()
+	if len(l.queue) > 0 {
+		go l.run()
+	} else {
+		l.running = false
+	}
+	l.mu.Unlock()
+	return true
+}
+
+// find returns the socket of a namespace. mu is held.
+func (l *link) find(nsp string) *Socket {
+	for _, s := range l.sockets {
+		if s.nsp.name == nsp {
+			return s
+		}
+	}
+	return nil
+}
+
+// submit queues an item, waiting for room when there is none. It keeps the order of its
+// one caller, the goroutine that reads.
+func (l *link) submit(it item) {
+	size := it.size()
+	l.mu.Lock()
+	for !l.ended && len(l.queue) > 0 && (len(l.queue) >= l.srv.cfg.Inbound || l.bytes+size > l.srv.cfg.InboundBytes) {
+		space := make(chan struct{})
+		l.space = space
+		l.mu.Unlock()
+		l.conn.Block()
+		<-space
+		l.conn.Unblock()
+		l.mu.Lock()
+	}
+	l.push(it, size)
+	l.mu.Unlock()
+}
+
+func (it *item) size() int {
+	n := len(it.data)
+	for _, a := range it.attachments {
+		n += len(a)
+	}
+	return n
+}
+
+// push queues an item and sees to it that somebody runs. mu is held.
+func (l *link) push(it item, size int) {
+	l.queue = append(l.queue, it)
+	l.bytes += size
+	if !l.running {
+		l.running = true
+		go l.run()
+	}
+}
+
+// run is the worker: it lives while something waits.
+func (l *link) run() {
+	for {
+		l.mu.Lock()
+		if len(l.queue) == 0 {
+			l.queue, l.running = nil, false
+			l.mu.Unlock()
+			l.conn.Flush()
+			return
+		}
+		it := l.queue[0]
+		l.queue[0] = item{}
+		l.queue = l.queue[1:]
+		l.bytes -= it.size()
+		if l.space != nil {
+			close(l.space)
+			l.space = nil
+		}
+		l.mu.Unlock()
+		l.serve(&it)
+	}
+}
+
+// recover keeps a receiver's panic to its own connection.
+func (l *link) recover() {
+	if p := recover(); p != nil {
+		l.srv.cfg.Log.Error("receiver panicked", zap.Any("panic", p), zap.Stack("stack"))
+		l.conn.Shut(engineio.ReasonForcedClose)
+	}
+}
+
+// serve handles one item. It runs alone for its connection.
+func (l *link) serve(it *item) {
+	defer l.recover()
+	switch {
+	case it.closed:
+		l.over(it.reason)
+		return
+	case it.gone != nil:
+		it.gone.nsp.receiver.Disconnected(it.gone, it.reason)
+		return
+	}
+	p := &it.packet
+	if p.kind == typeConnect {
+		l.connect(p)
+		return
+	}
+	l.mu.Lock()
+	s := l.find(p.nsp)
+	l.mu.Unlock()
+	if s == nil {
+		// Not connected there: a client may have sent it before it heard that it was
+		// disconnected, so this is not held against it unless it never was connected.
+		if !l.client {
+			l.broken(malformed("not connected"))
+		}
+		return
+	}
+	switch p.kind {
+	case typeEvent, typeBinaryEvent:
+		l.event(s, p, it.attachments)
+	case typeAck, typeBinaryAck:
+		s.acknowledged(p, it.attachments)
+	case typeDisconnect:
+		l.disconnect(s)
+	}
+}
+
+func (l *link) guarded(s *Socket, p *packet) {
+	defer l.recover()
+	l.event(s, p, nil)
+}
+
+func (l *link) event(s *Socket, p *packet, attachments [][]byte) {
+	e := Event{Name: p.name, Args: p.args, Count: p.count, Attachments: attachments, ID: p.id, HasID: p.hasID}
+	s.nsp.receiver.Event(s, &e)
+}
+
+// broken closes the connection for a violation that was found late.
+func (l *link) broken(err error) {
+	if l.conn.Open() {
+		l.Malformed(l.conn, err)
+		l.conn.Shut(engineio.ReasonParseError)
+	}
+}
+
+// connect judges a CONNECT, and lets the library connect who may come in.
+func (l *link) connect(p *packet) {
+	n := l.srv.nsps[p.nsp]
+	if n == nil {
+		l.refuse(p.nsp, &Refusal{Message: "Invalid namespace"})
+		return
+	}
+	s := &Socket{nsp: n, link: l, auth: p.data}
+	l.mu.Lock()
+	again, ended := l.find(p.nsp) != nil, l.ended
+	l.mu.Unlock()
+	switch {
+	case again:
+		l.broken(malformed("connected twice"))
+		return
+	case ended:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.srv.cfg.AdmitTimeout)
+	err := n.receiver.Admit(ctx, s, p.data)
+	cancel()
+	var no *Refusal
+	switch {
+	case errors.As(err, &no):
+		l.refuse(p.nsp, no)
+		return
+	case err != nil:
+		l.conn.Shut(engineio.ReasonForcedClose)
+		return
+	}
+	settled := l.move(s)
+	l.conn.Hold(true) // the library must finish what it begins, even if the client leaves
+	if !l.client {
+		l.client = true
+		l.srv.engine.Emit("connection", l.conn)
+	}
+	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp})
+	<-settled
+	l.conn.Hold(false)
+	l.mu.Lock()
+	connected := l.find(p.nsp) == s
+	l.mu.Unlock()
+	if !connected { // another middleware refused it
+		n.receiver.Disconnected(s, "server namespace disconnect")
+		return
+	}
+	l.conn.Confirm()
+	l.conn.Forget()
+	s.auth = nil
+	n.receiver.Connected(s)
+}
+
+func (l *link) refuse(nsp string, no *Refusal) {
+	body := map[string]any{"message": no.Message}
+	if no.Data != nil {
+		body["data"] = no.Data
+	}
+	a, err := Encode(body)
+	if err != nil {
+		a.JSON = []byte(`{"message":"refused"}`)
+	}
+	m := engineio.NewText()
+	m.SetBuffer(append(appendHeader(m.Buffer(), typeConnectError, 0, nsp, 0, false), a.JSON...))
+	l.conn.Push(m)
+	m.Free()
+}
+
+// move says that the library is about to connect or disconnect the socket; the channel is
+// closed when it has.
+func (l *link) move(s *Socket) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moving, l.settled = s, make(chan struct{})
+	return l.settled
+}
+
+// moved ends the wait for the library. mu is held.
+func (l *link) moved() {
+	if l.settled != nil {
+		close(l.settled)
+		l.moving, l.settled = nil, nil
+	}
+}
+
+// meet is called by the library's middleware, on the goroutine of connect.
+func (l *link) meet(lib *socket.Socket) {
+	l.mu.Lock()
+	s := l.moving
+	l.mu.Unlock()
+	if s == nil {
+		return
+	}
+	lib.StrictEventEmitter.EventEmitter = &shortList{}
+	h := lib.Handshake()
+	h.Headers, h.Query = nil, nil
+	s.lib, s.id = lib, lib.Id()
+	_ = lib.On("disconnect", func(args ...any) {
+		reason, _ := args[0].(string)
+		l.gone(s, reason)
+	})
+}
+
+// socket returns our socket of the library's, or nil.
+func (l *link) socket(lib *socket.Socket) *Socket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sockets {
+		if s.lib == lib {
+			return s
+		}
+	}
+	return nil
+}
+
+// settle is called when the library has connected the socket that was met.
+func (l *link) settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.moving != nil {
+		l.sockets = append(l.sockets, l.moving)
+		l.moved()
+	}
+}
+
+// Wrote is told what the library writes: a CONNECT_ERROR means that another middleware
+// refused the socket.
+func (l *link) Wrote(text []byte) {
+	if len(text) > 0 && text[0] == typeConnectError {
+		l.mu.Lock()
+		l.moved()
+		l.mu.Unlock()
+	}
+}
+
+// disconnect is the client's DISCONNECT from a namespace.
+func (l *link) disconnect(s *Socket) {
+	l.mu.Lock()
+	if l.find(s.nsp.name) != s {
+		l.mu.Unlock()
+		return
+	}
+	l.moving, l.settled = s, make(chan struct{})
+	settled := l.settled
+	l.mu.Unlock()
+	l.conn.Emit("data", &parser.Packet{Type: parser.DISCONNECT, Nsp: s.nsp.name})
+	<-settled
+}
+
+// gone is called when the library has disconnected a socket, for whatever reason, on
+// whatever goroutine. The receiver is told in its turn.
+func (l *link) gone(s *Socket, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, x := range l.sockets {
+		if x == s {
+			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
+			l.push(item{gone: s, reason: reason}, 0)
+			break
+		}
+	}
+	if len(l.sockets) == 0 {
+		l.conn.Expect()
+	}
+	if l.moving == s {
+		l.moved()
+	}
+}
+
+// Closed is called by the engine, once, on whatever goroutine.
+func (l *link) Closed(_ *engineio.Conn, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	if l.space != nil {
+		close(l.space)
+		l.space = nil
+	}
+	l.push(item{closed: true, reason: reason}, 0)
+}
+
+// over tells the library, and through it the receivers, that the connection has ended.
+func (l *link) over(reason string) {
+	l.conn.Emit("close", reason)
+	l.mu.Lock()
+	left := append([]*Socket(nil), l.sockets...)
+	l.mu.Unlock()
+	for _, s := range left { // whom the library has lost sight of
+		s.lib.Disconnect(false)
+		l.gone(s, reason)
+	}
+	l.conn.Clear()
+}
+
+// Malformed tells the client's sockets what it did wrong.
+func (l *link) Malformed(_ *engineio.Conn, err error) {
+	code, message := "INVALID", err.Error()
+	if errors.Is(err, engineio.ErrTooLarge) || errors.Is(err, engineio.ErrTooMany) {
+		code, message = "PAYLOAD_TOO_LARGE", "That message is too large."
+	}
+	l.last("error", map[string]any{"code": code, "message": message})
+}
+
+// Overflow tells a client that it is too slow.
+func (l *link) Overflow(*engineio.Conn) {
+	l.last("gateway:closing", map[string]any{"code": "SLOW_CONSUMER", "reconnectInMs": 1000})
+}
+
+// last sends last words to every socket of the connection.
+func (l *link) last(name string, body map[string]any) {
+	l.mu.Lock()
+	sockets := append([]*Socket(nil), l.sockets...)
+	l.mu.Unlock()
+	for _, s := range sockets {
+		_ = s.Emit(name, body)
+	}
+}

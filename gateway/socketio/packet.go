@@ -1,0 +1,207 @@
+package socketio
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"github.com/aeturnis/realtime/gateway/engineio"
+)
+
+// Socket.IO packet types: the first byte of an Engine.IO message.
+const (
+	typeConnect      = '0'
+	typeDisconnect   = '1'
+	typeEvent        = '2'
+	typeAck          = '3'
+	typeConnectError = '4'
+	typeBinaryEvent  = '5'
+	typeBinaryAck    = '6'
+)
+
+// Bounds of a packet that nobody needs to change.
+const (
+	maxNamespace = 128 // bytes of a namespace's name
+	maxIDDigits  = 15  // of an acknowledgement's id: what JavaScript counts exactly
+	maxEventName = 128 // bytes of an event's name
+)
+
+// A packet is one parsed Socket.IO packet. Its slices lie in the message it was parsed from.
+type packet struct {
+	kind        byte
+	attachments int
+	nsp         string // "/" when none was named
+	id          uint64
+	hasID       bool
+	data        []byte // the JSON: of a CONNECT the object, of EVENT and ACK the list
+	name        []byte // EVENT: the event's name, unquoted
+	args        []byte // EVENT: what follows the name; ACK: all of it. Comma separated, without brackets
+	count       int    // how many values args holds
+}
+
+// malformed is a parse error that says why, for the log and for the client.
+type malformed string
+
+func (e malformed) Error() string        { return "malformed packet: " + string(e) }
+func (e malformed) Is(target error) bool { return target == engineio.ErrMalformed }
+
+// limits bounds what parse accepts.
+type limits struct {
+	attachments int // of one packet
+	depth       int // of JSON
+}
+
+// parse reads one text message strictly. Every error is a malformed.
+func parse(b []byte, max limits) (p packet, err error) {
+	if len(b) == 0 {
+		return p, malformed("empty")
+	}
+	p.kind = b[0]
+	i := 1
+	switch p.kind {
+	case typeConnect, typeDisconnect, typeEvent, typeAck:
+	case typeBinaryEvent, typeBinaryAck:
+		j := skipDigits(b, i)
+		if j == i || j-i > 3 || j >= len(b) || b[j] != '-' {
+			return p, malformed("no number of attachments")
+		}
+		p.attachments, _ = strconv.Atoi(string(b[i:j]))
+		if p.attachments == 0 || p.attachments > max.attachments {
+			return p, malformed(fmt.Sprintf("1 to %d attachments", max.attachments))
+		}
+		i = j + 1
+	default:
+		return p, malformed("unknown type")
+	}
+	p.nsp = "/"
+	if i < len(b) && b[i] == '/' {
+		name := b[i:]
+		if comma := bytes.IndexByte(name, ','); comma >= 0 {
+			name = name[:comma]
+			i++
+		}
+		if len(name) > maxNamespace {
+			return p, malformed("namespace too long")
+		}
+		i += len(name)
+		if len(name) > 1 {
+			name, _, _ = bytes.Cut(name, []byte{'?'})
+			p.nsp = string(name)
+		}
+	}
+	if j := skipDigits(b, i); j > i {
+		if j-i > maxIDDigits {
+			return p, malformed("acknowledgement id too long")
+		}
+		for _, c := range b[i:j] {
+			p.id = p.id*10 + uint64(c-'0')
+		}
+		p.hasID = true
+		i = j
+	}
+	p.data = b[i:]
+	return p, p.check(max)
+}
+
+// check judges the parts of a packet by its type.
+func (p *packet) check(max limits) error {
+	switch p.kind {
+	case typeConnect:
+		if p.hasID || len(p.data) > 0 && (p.data[0] != '{' || skipValue(p.data, 0, max.depth) != len(p.data)) {
+			return malformed("CONNECT takes an object")
+		}
+	case typeDisconnect:
+		if p.hasID || len(p.data) > 0 {
+			return malformed("DISCONNECT takes nothing")
+		}
+	case typeEvent, typeBinaryEvent:
+		if !p.list(max.depth) || p.count == 0 {
+			return malformed("an event is a list with a name")
+		}
+		return p.cutName()
+	case typeAck, typeBinaryAck:
+		if !p.hasID {
+			return malformed("an acknowledgement without an id")
+		}
+		if !p.list(max.depth) {
+			return malformed("an acknowledgement is a list")
+		}
+	}
+	return nil
+}
+
+// list checks that data is a list, and sets args and count.
+func (p *packet) list(depth int) bool {
+	b := p.data
+	if len(b) < 2 || b[0] != '[' {
+		return false
+	}
+	i := skipSpace(b, 1)
+	if i < len(b) && b[i] == ']' {
+		return i == len(b)-1
+	}
+	start := i
+	for {
+		if i = skipValue(b, i, depth); i < 0 {
+			return false
+		}
+		p.count++
+		end := i
+		i = skipSpace(b, i)
+		switch {
+		case i >= len(b):
+			return false
+		case b[i] == ']':
+			p.args = b[start:end]
+			return i == len(b)-1
+		case b[i] != ',':
+			return false
+		}
+		i = skipSpace(b, i+1)
+	}
+}
+
+// reserved are the names that Socket.IO keeps for itself.
+var reserved = map[string]bool{
+	"connect": true, "connect_error": true, "disconnect": true, "disconnecting": true,
+	"newListener": true, "removeListener": true,
+}
+
+// cutName takes the event's name off the front of args.
+func (p *packet) cutName() error {
+	if p.args[0] != '"' {
+		return malformed("an event's name is a string")
+	}
+	end := skipString(p.args, 0)
+	p.name = p.args[1 : end-1]
+	if bytes.IndexByte(p.name, '\\') >= 0 {
+		var s string
+		if err := decode(p.args[:end], &s); err != nil {
+			return malformed("an event's name is a string")
+		}
+		p.name = []byte(s)
+	}
+	if len(p.name) > maxEventName {
+		return malformed("an event's name is too long")
+	}
+	if reserved[string(p.name)] {
+		return malformed("a reserved event")
+	}
+	i := skipSpace(p.args, end)
+	if p.count--; p.count == 0 {
+		p.args = nil
+		return nil
+	}
+	p.args = p.args[skipSpace(p.args, i+1):]
+	return nil
+}
+
+// move makes the packet's slices, which lie in from, lie in its copy to.
+func (p *packet) move(from, to []byte) {
+	for _, s := range []*[]byte{&p.data, &p.name, &p.args} {
+		at := cap(from) - cap(*s)
+		if len(*s) > 0 && at >= 0 && at+len(*s) <= len(from) && &from[at] == &(*s)[0] {
+			*s = to[at : at+len(*s)]
+		}
+	}
+}

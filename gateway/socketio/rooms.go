@@ -1,0 +1,376 @@
+package socketio
+
+import (
+	"sync"
+
+	"github.com/zishang520/engine.io/v2/types"
+	"github.com/zishang520/socket.io-go-parser/v2/parser"
+	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/gateway/engineio"
+)
+
+// rooms is our adapter: who is in which room on this node. One lock guards both directions
+// of the index, so a join never races the last leave; a broadcast is framed once and the
+// same bytes are queued for every member. Every socket is in the room of its own id
+// without an entry for it.
+type rooms struct {
+	socket.Adapter // what is not about rooms
+
+	maxRooms int
+
+	mu      sync.RWMutex
+	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
+	members map[socket.SocketId]*member // guarded by mu
+}
+
+type room struct {
+	name    socket.Room
+	members []*member
+}
+
+// A member is one socket with its seats.
+type member struct {
+	lib   *socket.Socket
+	conn  *engineio.Conn
+	seats []seat
+}
+
+// A seat is a member's place in one room.
+type seat struct {
+	room  *room
+	index int // in room.members
+}
+
+type roomsBuilder struct{ maxRooms int }
+
+// New is called by the library, once for each namespace.
+func (b roomsBuilder) New(nsp socket.Namespace) socket.Adapter {
+	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
+	a.Prototype(a)
+	a.Construct(nsp)
+	return a
+}
+
+// AddAll puts a socket into rooms.
+func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
+	lib, ok := a.Nsp().Sockets().Load(id)
+	if !ok {
+		return
+	}
+	conn, _ := lib.Conn().(*engineio.Conn)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.members[id]
+	if m == nil {
+		m = &member{lib: lib, conn: conn}
+		a.members[id] = m
+	}
+	for _, name := range names.Keys() {
+		a.sit(m, id, name)
+	}
+}
+
+// sit reports whether the member is in the room now. mu is held.
+func (a *rooms) sit(m *member, id socket.SocketId, name socket.Room) bool {
+	if name == socket.Room(id) || m.seatIn(name) >= 0 {
+		return true
+	}
+	if a.maxRooms > 0 && len(m.seats) >= a.maxRooms {
+		return false
+	}
+	r := a.rooms[name]
+	if r == nil {
+		r = &room{name: name}
+		a.rooms[name] = r
+	}
+	m.seats = append(m.seats, seat{r, len(r.members)})
+	r.members = append(r.members, m)
+	return true
+}
+
+func (m *member) seatIn(name socket.Room) int {
+	for i, s := range m.seats {
+		if s.room.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// rise takes seat i from a member. mu is held.
+func (a *rooms) rise(m *member, i int) {
+	s := m.seats[i]
+	r := s.room
+	last := r.members[len(r.members)-1]
+	r.members[s.index] = last
+	last.seats[last.seatIn(r.name)].index = s.index
+	r.members[len(r.members)-1] = nil
+	if r.members = r.members[:len(r.members)-1]; len(r.members) == 0 {
+		delete(a.rooms, r.name)
+	}
+	m.seats[i] = m.seats[len(m.seats)-1]
+	m.seats = m.seats[:len(m.seats)-1]
+}
+
+// Del takes a socket out of a room.
+func (a *rooms) Del(id socket.SocketId, name socket.Room) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m := a.members[id]; m != nil {
+		if i := m.seatIn(name); i >= 0 {
+			a.rise(m, i)
+		}
+	}
+}
+
+// DelAll forgets a socket.
+func (a *rooms) DelAll(id socket.SocketId) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m := a.members[id]; m != nil {
+		for len(m.seats) > 0 {
+			a.rise(m, len(m.seats)-1)
+		}
+		delete(a.members, id)
+	}
+}
+
+// join and leave are AddAll and Del for one socket and one room; they tell how many
+// members the room has then.
+func (a *rooms) join(id socket.SocketId, name socket.Room) (members int, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.members[id]
+	if m == nil || !a.sit(m, id, name) {
+		return a.size(name), false
+	}
+	return a.size(name), true
+}
+
+func (a *rooms) leave(id socket.SocketId, name socket.Room) (members int) {
+	a.Del(id, name)
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.size(name)
+}
+
+func (a *rooms) in(id socket.SocketId, name socket.Room) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	m := a.members[id]
+	return m != nil && m.seatIn(name) >= 0
+}
+
+// size is how many members a room has on this node. mu is held.
+func (a *rooms) size(name socket.Room) int {
+	if r := a.rooms[name]; r != nil {
+		return len(r.members)
+	}
+	return 0
+}
+
+// Sockets lists the sockets that are in any of the rooms, or all.
+func (a *rooms) Sockets(names *types.Set[socket.Room]) *types.Set[socket.SocketId] {
+	ids := types.NewSet[socket.SocketId]()
+	a.each(&socket.BroadcastOptions{Rooms: names}, func(m *member) { ids.Add(m.lib.Id()) })
+	return ids
+}
+
+// SocketRooms lists the rooms of a socket, its own first; nil when there is no such socket.
+func (a *rooms) SocketRooms(id socket.SocketId) *types.Set[socket.Room] {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	m := a.members[id]
+	if m == nil {
+		return nil
+	}
+	names := types.NewSet(socket.Room(id))
+	for _, s := range m.seats {
+		names.Add(s.room.name)
+	}
+	return names
+}
+
+// Rooms and Sids copy the index; they are for tools, not for the path of a message.
+func (a *rooms) Rooms() *types.Map[socket.Room, *types.Set[socket.SocketId]] {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := &types.Map[socket.Room, *types.Set[socket.SocketId]]{}
+	for name, r := range a.rooms {
+		ids := types.NewSet[socket.SocketId]()
+		for _, m := range r.members {
+			ids.Add(m.lib.Id())
+		}
+		all.Store(name, ids)
+	}
+	for id := range a.members {
+		all.Store(socket.Room(id), types.NewSet(id))
+	}
+	return all
+}
+
+// Sids is the other direction of Rooms.
+func (a *rooms) Sids() *types.Map[socket.SocketId, *types.Set[socket.Room]] {
+	a.mu.RLock()
+	ids := make([]socket.SocketId, 0, len(a.members))
+	for id := range a.members {
+		ids = append(ids, id)
+	}
+	a.mu.RUnlock()
+	all := &types.Map[socket.SocketId, *types.Set[socket.Room]]{}
+	for _, id := range ids {
+		if names := a.SocketRooms(id); names != nil {
+			all.Store(id, names)
+		}
+	}
+	return all
+}
+
+// each calls f for every member that opts selects, once. f must not call the adapter.
+func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	var names, except []socket.Room
+	if opts != nil && opts.Rooms != nil {
+		names = opts.Rooms.Keys()
+	}
+	if opts != nil && opts.Except != nil {
+		except = opts.Except.Keys()
+	}
+	excluded := func(m *member) bool {
+		for _, name := range except {
+			if socket.Room(m.lib.Id()) == name || m.seatIn(name) >= 0 {
+				return true
+			}
+		}
+		return false
+	}
+	if len(names) == 0 {
+		for _, m := range a.members {
+			if !excluded(m) {
+				f(m)
+			}
+		}
+		return
+	}
+	for i, name := range names {
+		visit := func(m *member) {
+			for _, earlier := range names[:i] { // it had its turn
+				if socket.Room(m.lib.Id()) == earlier || m.seatIn(earlier) >= 0 {
+					return
+				}
+			}
+			if !excluded(m) {
+				f(m)
+			}
+		}
+		if r := a.rooms[name]; r != nil {
+			for _, m := range r.members {
+				visit(m)
+			}
+		}
+		if m := a.members[socket.SocketId(name)]; m != nil && m.seatIn(name) < 0 {
+			visit(m)
+		}
+	}
+}
+
+// cast queues frames for every member of one room: the path of a game's broadcast. It
+// tells how many took them.
+func (a *rooms) cast(name socket.Room, f frames) (reached int) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	r := a.rooms[name]
+	if r == nil {
+		return 0
+	}
+	for _, m := range r.members {
+		if m.conn != nil && f.push(m.conn) {
+			reached++
+		}
+	}
+	return reached
+}
+
+// Broadcast is the library's broadcast.
+func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+	p.Nsp = a.Nsp().Name()
+	text, binary, err := encodePacket(p)
+	if err != nil {
+		return // the operator's Emit has no way to say so; our own Emit does
+	}
+	m := engineio.NewText()
+	m.SetBuffer(append(m.Buffer(), text...))
+	f := frames{text: m}.attach(binary).seal(opts != nil && opts.Flags != nil && opts.Flags.Volatile)
+	a.each(opts, func(m *member) {
+		if m.conn != nil {
+			f.push(m.conn)
+		}
+	})
+	f.free()
+}
+
+// BroadcastWithAck broadcasts and calls ack for each client's answer, with exactly one
+// value: the first argument, or nil for an empty answer.
+func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+	id := a.Nsp().Ids()
+	p.Id = &id
+	var one sync.Mutex
+	n := uint64(0)
+	a.each(opts, func(m *member) {
+		n++
+		m.lib.Acks().Store(id, func(args []any, err error) {
+			one.Lock()
+			defer one.Unlock()
+			if len(args) == 0 {
+				args = []any{nil}
+			}
+			ack(args[:1], err)
+		})
+	})
+	count(n)
+	a.Broadcast(p, opts)
+}
+
+// FetchSockets lists the sockets that opts selects.
+func (a *rooms) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
+	return func(done func([]socket.SocketDetails, error)) {
+		all := []socket.SocketDetails{}
+		for _, lib := range a.selected(opts) {
+			all = append(all, lib)
+		}
+		done(all, nil)
+	}
+}
+
+func (a *rooms) selected(opts *socket.BroadcastOptions) (all []*socket.Socket) {
+	a.each(opts, func(m *member) { all = append(all, m.lib) })
+	return all
+}
+
+// AddSockets makes the sockets that opts selects join rooms.
+func (a *rooms) AddSockets(opts *socket.BroadcastOptions, names []socket.Room) {
+	for _, lib := range a.selected(opts) {
+		lib.Join(names...)
+	}
+}
+
+// DelSockets makes the sockets that opts selects leave rooms.
+func (a *rooms) DelSockets(opts *socket.BroadcastOptions, names []socket.Room) {
+	for _, lib := range a.selected(opts) {
+		for _, name := range names {
+			lib.Leave(name)
+		}
+	}
+}
+
+// DisconnectSockets disconnects the sockets that opts selects.
+func (a *rooms) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
+	for _, lib := range a.selected(opts) {
+		lib.Disconnect(closing)
+	}
+}
+
+// ServerCount is 1: this adapter knows one node.
+func (a *rooms) ServerCount() int64 { return 1 }

@@ -1,0 +1,286 @@
+package socketio
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/zishang520/engine.io/v2/types"
+	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/gateway/engineio"
+)
+
+// ErrClosed says that a message was not sent because its socket has ended.
+var ErrClosed = errors.New("socketio: the socket is closed")
+
+// ErrNoAnswer says that a client did not acknowledge in time, or left.
+var ErrNoAnswer = errors.New("socketio: no acknowledgement in time")
+
+// A Socket is one client in one namespace. Its methods may be called from any goroutine.
+type Socket struct {
+	nsp  *Namespace
+	link *link
+	id   socket.SocketId
+	lib  *socket.Socket
+	auth []byte // of the CONNECT, until it is connected
+
+	mu   sync.Mutex
+	data any // guarded by mu
+}
+
+// ID is the socket's public id. It is "" while it is being admitted.
+func (s *Socket) ID() string { return string(s.id) }
+
+// Namespace is where the socket is.
+func (s *Socket) Namespace() *Namespace { return s.nsp }
+
+// Conn is the connection that carries the socket.
+func (s *Socket) Conn() *engineio.Conn { return s.link.conn }
+
+// Library is the library's socket, or nil while it is being admitted. Do not call its
+// Volatile, Compress or Timeout: they are not safe on a shared socket.
+func (s *Socket) Library() *socket.Socket { return s.lib }
+
+// SetData keeps something with the socket.
+func (s *Socket) SetData(v any) {
+	s.mu.Lock()
+	s.data = v
+	s.mu.Unlock()
+}
+
+// Data is what SetData kept.
+func (s *Socket) Data() any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data
+}
+
+// Emit sends an event. The error says what can not be encoded, or ErrClosed.
+func (s *Socket) Emit(name string, args ...any) error {
+	a, err := Encode(args...)
+	if err != nil {
+		return err
+	}
+	return s.EmitArgs(name, a)
+}
+
+// EmitVolatile is Emit for an event that may be dropped when the client is behind.
+func (s *Socket) EmitVolatile(name string, args ...any) error {
+	a, err := Encode(args...)
+	if err != nil {
+		return err
+	}
+	f := event(s.nsp.name, name, a, 0, false).seal(true)
+	defer f.free()
+	f.push(s.link.conn)
+	return nil
+}
+
+// EmitArgs sends an event whose arguments are encoded already.
+func (s *Socket) EmitArgs(name string, a Args) error {
+	f := event(s.nsp.name, name, a, 0, false)
+	defer f.free()
+	if !f.push(s.link.conn) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Answer acknowledges an event from within Receiver.Event, or from anywhere.
+func (s *Socket) Answer(id uint64, a Args) error {
+	f := acknowledgement(s.nsp.name, id, a)
+	defer f.free()
+	if !f.push(s.link.conn) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Answering starts the acknowledgement of an event: append one JSON value to the message's
+// buffer and give it to Reply, or Free it.
+func (s *Socket) Answering(id uint64) *engineio.Message {
+	m := engineio.NewText()
+	m.SetBuffer(append(appendHeader(m.Buffer(), typeAck, 0, s.nsp.name, id, true), '['))
+	return m
+}
+
+// Reply sends what Answering started. It is only called from within Receiver.Event: what
+// is sent there leaves together when the event has been handled.
+func (s *Socket) Reply(m *engineio.Message) bool {
+	m.SetBuffer(append(m.Buffer(), ']'))
+	ok := s.link.conn.Queue(m)
+	m.Free()
+	return ok
+}
+
+// Ask sends an event and waits for the client's acknowledgement, then calls done once: with
+// the arguments, each as JSON, or ErrNoAnswer after the timeout.
+func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answer []jsontext.Value, err error)) {
+	id := s.nsp.lib.Ids()
+	s.expect(id, timeout, done)
+	f := event(s.nsp.name, name, a, id, true)
+	f.push(s.link.conn)
+	f.free()
+}
+
+// expect registers done for the acknowledgement with this id.
+func (s *Socket) expect(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
+	acks := s.lib.Acks()
+	timer := time.AfterFunc(timeout, func() {
+		if _, waiting := acks.LoadAndDelete(id); waiting {
+			done(nil, ErrNoAnswer)
+		}
+	})
+	acks.Store(id, func(args []any, _ error) {
+		timer.Stop()
+		values := make([]jsontext.Value, len(args))
+		for i, v := range args {
+			values[i], _ = v.(jsontext.Value)
+		}
+		done(values, nil)
+	})
+}
+
+// acknowledged passes a client's acknowledgement to whoever waits for it: our own Ask, or
+// the library's Emit with a callback.
+func (s *Socket) acknowledged(p *packet, attachments [][]byte) {
+	ack, ok := s.lib.Acks().LoadAndDelete(p.id)
+	if !ok {
+		return // too late, or never asked
+	}
+	ack(values(p.args, attachments), nil)
+}
+
+// values splits encoded arguments: attachments as the library's buffers, the rest as JSON.
+func values(args []byte, attachments [][]byte) []any {
+	var out []any
+	for i := skipSpace(args, 0); i < len(args); {
+		end := skipValue(args, i, 1<<10)
+		if end < 0 {
+			return out
+		}
+		v := jsontext.Value(append([]byte(nil), args[i:end]...))
+		var place struct {
+			Placeholder bool `json:"_placeholder"`
+			Num         int  `json:"num"`
+		}
+		if len(attachments) > 0 && decode(v, &place) == nil && place.Placeholder && place.Num >= 0 && place.Num < len(attachments) {
+			out = append(out, types.NewBytesBuffer(attachments[place.Num]))
+		} else {
+			out = append(out, v)
+		}
+		i = skipSpace(args, end)
+		if i < len(args) && args[i] == ',' {
+			i = skipSpace(args, i+1)
+		}
+	}
+	return out
+}
+
+// Join puts the socket into a room, and tells how many members it has on this node. It
+// reports false when the socket has ended, or is in as many rooms as it may be.
+func (s *Socket) Join(room string) (members int, ok bool) {
+	return s.nsp.rooms.join(s.id, socket.Room(room))
+}
+
+// Leave takes the socket out of a room, and tells how many members are left on this node.
+func (s *Socket) Leave(room string) (members int) {
+	return s.nsp.rooms.leave(s.id, socket.Room(room))
+}
+
+// In tells whether the socket is in a room.
+func (s *Socket) In(room string) bool { return s.nsp.rooms.in(s.id, socket.Room(room)) }
+
+// Disconnect sends what waits and DISCONNECT: the client will not come back by itself.
+// With closing, the transport is closed once that has left.
+func (s *Socket) Disconnect(closing bool) {
+	if s.lib != nil {
+		s.lib.Disconnect(false)
+	}
+	if closing {
+		s.link.conn.Shut("server namespace disconnect")
+	}
+}
+
+// Cast sends an event with one encoded argument to every member of a room on this node,
+// framed once. It tells how many took it.
+func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
+	m := engineio.NewText()
+	b := append(appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false), '[')
+	b = append(appendString(b, name), ',')
+	m.SetBuffer(append(build(b), ']'))
+	reached = n.rooms.cast(socket.Room(room), frames{text: m}.seal(false))
+	m.Free()
+	return reached
+}
+
+// Ask sends an event to every member of a room and calls done once, with each client's
+// first argument as JSON (null for an empty answer): when all have answered, or with
+// ErrNoAnswer and those that have after the timeout.
+func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
+	var mu sync.Mutex
+	var answers []jsontext.Value
+	over := false
+	members := n.rooms.selected(&socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))})
+	left := len(members)
+	finish := func(err error) { // mu is held
+		if !over {
+			over = true
+			done(answers, err)
+		}
+	}
+	if left == 0 {
+		done(nil, nil)
+		return
+	}
+	id := n.lib.Ids()
+	f := event(n.name, name, a, id, true).seal(false)
+	defer f.free()
+	for _, lib := range members {
+		s := linkOf(lib).socket(lib)
+		if s == nil { // it is leaving
+			mu.Lock()
+			if left--; left == 0 {
+				finish(nil)
+			}
+			mu.Unlock()
+			continue
+		}
+		s.expect(id, timeout, func(v []jsontext.Value, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				finish(err)
+				return
+			}
+			first := jsontext.Value("null")
+			if len(v) > 0 && v[0] != nil {
+				first = v[0]
+			}
+			answers = append(answers, first)
+			if left--; left == 0 {
+				finish(nil)
+			}
+		})
+		f.push(s.link.conn)
+	}
+}
+
+// CastArgs is Cast for arguments that are encoded already, any number and binary ones too.
+// except is a room whose members are left out, or "".
+func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
+	f := event(n.name, name, a, 0, false).seal(false)
+	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
+	if except != "" {
+		opts.Except = types.NewSet(socket.Room(except))
+	}
+	n.rooms.each(opts, func(m *member) {
+		if m.conn != nil && f.push(m.conn) {
+			reached++
+		}
+	})
+	f.free()
+	return reached
+}
