@@ -25,6 +25,10 @@ func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err 
 	return s.now().Add(one[0].left), nil
 }
 
+// TouchInterval is how often the activity of a session is worth storing: a tenth of its
+// TTL, 15 s at most. Whoever slides sessions should not do it more often.
+func TouchInterval(ttl time.Duration) time.Duration { return min(ttl/10, maxInterval) }
+
 // A touch is one session to be slid, and what came of it.
 type touch struct {
 	id     string

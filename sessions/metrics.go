@@ -9,7 +9,7 @@ import (
 type metrics struct {
 	touches                                   *prometheus.CounterVec
 	touchesStored, touchesGone, touchesFailed prometheus.Counter
-	heard, dropped                            prometheus.Counter
+	subscribed, heard, dropped                prometheus.Counter
 	ends                                      *prometheus.CounterVec
 	latency                                   prometheus.Histogram
 	handles, followed, pending                prometheus.GaugeFunc
@@ -29,8 +29,9 @@ func newMetrics(t *Tracker) *metrics {
 	m := &metrics{
 		touches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_session_touches_total", Help: "Touches by what came of them: stored, gone (no such session), failed (kept and sent again)."}, []string{"result"}),
-		heard:   counter("gateway_session_revocations_heard_total", "Revocations that were published, by anybody."),
-		dropped: counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel that were none."),
+		subscribed: counter("gateway_session_subscriptions_total", "Times that the revocation channel was subscribed to; more than one means that connections were lost."),
+		heard:      counter("gateway_session_revocations_heard_total", "Revocations that were published, by anybody."),
+		dropped:    counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel that were none."),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_session_ends_total", Help: "Handles that were told the end of their session, by code."}, []string{"code"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -50,7 +51,7 @@ func (t *Tracker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect gives the tracker's metrics.
 func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
 	m := t.metrics
-	for _, c := range []prometheus.Collector{m.touches, m.heard, m.dropped, m.ends, m.latency, m.handles, m.followed, m.pending} {
+	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.ends, m.latency, m.handles, m.followed, m.pending} {
 		c.Collect(ch)
 	}
 }

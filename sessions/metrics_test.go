@@ -35,6 +35,17 @@ func value(t *testing.T, c prometheus.Collector, name, label string) float64 {
 	return 0
 }
 
+func gauge(t *testing.T, c prometheus.Collector, name string) float64 {
+	t.Helper()
+	for _, f := range gather(t, c) {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	require.FailNow(t, "no gauge "+name)
+	return 0
+}
+
 func gather(t *testing.T, c prometheus.Collector) []*dto.MetricFamily {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()

@@ -27,6 +27,7 @@ func (t *Tracker) subscribe(ctx context.Context) {
 				t.hear(e.Payload)
 			case *redis.Subscription:
 				t.verify()
+				t.metrics.subscribed.Inc()
 			}
 			if !ok {
 				return

@@ -162,5 +162,5 @@ type live struct {
 
 func (l *live) setTTL(ttl time.Duration) {
 	l.ttl.Store(int64(ttl))
-	l.interval.Store(int64(min(ttl/10, maxInterval)))
+	l.interval.Store(int64(TouchInterval(ttl)))
 }
