@@ -1,0 +1,53 @@
+package throttle
+
+import (
+	"time"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// Where a decision came from.
+const (
+	SourceRedis  = "redis"
+	SourceMemory = "memory"
+	SourceLocal  = "local"
+)
+
+// A Decision is the answer for one event. Where several policies were spent it tells of the
+// one that refused, or of the one with the least left. Without any policy in force it is
+// {Allowed: true} and nothing else.
+type Decision struct {
+	Allowed bool
+	Policy  string
+	Scope   Scope
+	// Limit is how many are admitted in a Window; Remaining how many would be right now.
+	Limit, Remaining int
+	Window           time.Duration
+	// RetryAfter is set on a refusal: whole milliseconds, at least one. Whoever waits so
+	// long is admitted.
+	RetryAfter time.Duration
+	// ResetAt is when all of Limit is there again, if nothing more is spent.
+	ResetAt time.Time
+	// Source is redis, memory or local.
+	Source string
+}
+
+// Fault is the refusal as a client is told it: RATE_LIMITED with policy, scope, limit,
+// remaining, windowMs and retryAfterMs. It is nil when the decision allows.
+func (d Decision) Fault() *fault.Fault {
+	if d.Allowed {
+		return nil
+	}
+	return fault.ErrRateLimited.
+		With("policy", d.Policy).With("scope", string(d.Scope)).
+		With("limit", d.Limit).With("remaining", d.Remaining).
+		With("windowMs", d.Window.Milliseconds()).With("retryAfterMs", d.RetryAfter.Milliseconds())
+}
+
+// seconds rounds up, for headers.
+func seconds(d time.Duration) int64 { return int64((max(d, 0) + time.Second - 1) / time.Second) }
+
+// wholeMs rounds up to whole milliseconds, at least one.
+func wholeMs(d time.Duration) time.Duration {
+	return max(time.Millisecond, (d + time.Millisecond - 1).Truncate(time.Millisecond))
+}

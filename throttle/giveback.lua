@@ -1,0 +1,19 @@
+-- Takes one admission out of a window again: on a Cluster, where a neighbour refused.
+-- KEYS[1]  the window
+-- ARGV[1]  the stamp that spend.lua returned
+-- returns  1, or 0 when it is not there
+local s = redis.call('GET', KEYS[1]) or ''
+local stamp = tonumber(ARGV[1])
+for i = #s - 4, 1, -5 do
+  local a, b, c, d, e = string.byte(s, i, i + 4)
+  if a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e == stamp then
+    s = string.sub(s, 1, i - 1) .. string.sub(s, i + 5)
+    if s == '' then
+      redis.call('DEL', KEYS[1])
+    else
+      redis.call('SET', KEYS[1], s, 'KEEPTTL')
+    end
+    return 1
+  end
+end
+return 0

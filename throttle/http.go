@@ -1,0 +1,54 @@
+package throttle
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// Middleware spends policy once for every request before next is called. key says who
+// asks; it must not believe headers that the client writes. A refusal is answered with 429,
+// application/problem+json and Retry-After. Refused or not, the answer carries the fields
+// RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers: q a window's limit,
+// w its seconds, r what remains, t seconds until more is there or, at rest, until all is)
+// and X-RateLimit-Limit, -Remaining and -Reset (Unix seconds). A policy that is off adds none.
+func (l *Limiter) Middleware(policy string, key func(*http.Request) Subject, next http.Handler) http.Handler {
+	names := []string{policy}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, err := l.Spend(r.Context(), names, key(r))
+		if err != nil {
+			if l.cfg.OnError != nil {
+				l.cfg.OnError(r, err)
+			}
+			fault.Of(err).WriteProblem(w)
+			return
+		}
+		d.Header(w.Header())
+		if !d.Allowed {
+			d.Fault().WriteProblem(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Header writes the fields of Middleware. Policies that are spent one after the other each
+// add to the RateLimit lists; the X- fields tell of the last.
+func (d Decision) Header(h http.Header) {
+	if d.Policy == "" {
+		return
+	}
+	reset := time.Until(d.ResetAt)
+	if !d.Allowed {
+		reset = d.RetryAfter
+		h.Set("Retry-After", strconv.FormatInt(seconds(reset), 10))
+	}
+	h.Add("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%d`, d.Policy, d.Limit, seconds(d.Window)))
+	h.Add("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, d.Policy, d.Remaining, seconds(reset)))
+	h.Set("X-RateLimit-Limit", strconv.Itoa(d.Limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt((d.ResetAt.UnixMilli()+999)/1000, 10))
+}

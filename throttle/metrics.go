@@ -1,0 +1,36 @@
+package throttle
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var (
+	decisionsDesc = prometheus.NewDesc("gateway_ratelimit_decisions_total",
+		"Decisions by policy: allowed or refused, by redis, memory or the local window.",
+		[]string{"policy", "scope", "decision", "source"}, nil)
+	degradedDesc = prometheus.NewDesc("gateway_ratelimit_degraded",
+		"1 while local windows decide because Redis does not answer.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l *Limiter) Describe(ch chan<- *prometheus.Desc) {
+	ch <- decisionsDesc
+	ch <- degradedDesc
+}
+
+// Collect implements prometheus.Collector: register the Limiter itself.
+func (l *Limiter) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range l.byName {
+		for i, source := range sources {
+			if n := p.allowed[i].Load(); n > 0 {
+				ch <- prometheus.MustNewConstMetric(decisionsDesc, prometheus.CounterValue, float64(n), p.Name, string(p.Scope), "allowed", source)
+			}
+			if n := p.refused[i].Load(); n > 0 {
+				ch <- prometheus.MustNewConstMetric(decisionsDesc, prometheus.CounterValue, float64(n), p.Name, string(p.Scope), "refused", source)
+			}
+		}
+	}
+	degraded := 0.0
+	if l.Degraded() {
+		degraded = 1
+	}
+	ch <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, degraded)
+}

@@ -1,0 +1,110 @@
+package throttle
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // Redis names scripts so
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed spend.lua
+var spendSource string
+
+//go:embed giveback.lua
+var giveBackSource string
+
+type script struct{ source, sha string }
+
+func newScript(source string) script {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec
+	return script{source, hex.EncodeToString(sum[:])}
+}
+
+var (
+	spendScript    = newScript(spendSource)
+	giveBackScript = newScript(giveBackSource)
+)
+
+// command is EVALSHA, or EVAL for a server that does not know the script yet.
+func (s script) command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
+	a := make([]any, 0, 3+len(keys)+len(args))
+	if load {
+		a = append(a, "eval", s.source)
+	} else {
+		a = append(a, "evalsha", s.sha)
+	}
+	a = append(a, len(keys))
+	for _, k := range keys {
+		a = append(a, k)
+	}
+	return redis.NewCmd(ctx, append(a, args...)...)
+}
+
+// A request is one script call that an event needs: several windows on one server, or one
+// window on a Cluster.
+type request struct {
+	keys []string
+	args []any
+	cmd  *redis.Cmd
+}
+
+// verdict is what Redis says about an event.
+type verdict struct {
+	refused  int            // index of the target that refused, or -1
+	left     [maxSpends]int // of each target
+	one, all int64          // of the refusal: ms until one, until all are admitted
+}
+
+var errReply = errors.New("throttle: unexpected reply from the script")
+
+// read takes the replies of an event's requests apart.
+func (v *verdict) read(rs []request) error {
+	v.refused = -1
+	for i := range rs {
+		r := &rs[i]
+		if err := r.cmd.Err(); err != nil {
+			return fmt.Errorf("spend: %w", err)
+		}
+		if n, ok := r.cmd.Val().(int64); ok && n >= 0 && len(r.keys) == 1 {
+			v.left[i] = int(n)
+			continue
+		}
+		a, err := r.cmd.Int64Slice()
+		switch {
+		case err != nil || len(a) < 3 || a[0] < 0 || a[0] > int64(len(r.keys)):
+			return errReply
+		case a[0] > 0 && v.refused < 0:
+			v.refused, v.one, v.all = i+int(a[0])-1, a[1], a[2]
+		case a[0] == 0 && len(a) == len(r.keys)+2:
+			for k := range r.keys {
+				v.left[i+k] = int(a[1+k])
+			}
+		}
+	}
+	return nil
+}
+
+// spent are the requests that were charged, with their stamps.
+func spent(rs []request, each func(key string, stamp int64)) {
+	for i := range rs {
+		if a, err := rs[i].cmd.Int64Slice(); err == nil && len(a) == 3 && a[0] == 0 {
+			each(rs[i].keys[0], a[2])
+		}
+	}
+}
+
+func unknownScript(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT")
+}
+
+// onlyThisKey tells that the server is well and only this window is not: something else
+// lives under its key. Every other error means that the store can not be used now.
+func onlyThisKey(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && strings.Contains(reply.Error(), "WRONGTYPE")
+}

@@ -1,0 +1,142 @@
+-- Spends one policy or several, all or none.
+-- KEYS     the windows, one a policy
+-- ARGV     limit and window (ms) of each; then, seldom: now in µs ('' is Redis's clock;
+--          tests set it), and anything that asks for the long answer
+-- returns  refused:  {k, ms until one will be admitted, ms until all will be}; k is the first
+--                    window that refuses, from 1
+--          admitted: how many remain, a number; for several, or asked for the long answer,
+--                    {0, what remains of each…, the stamp of the last}
+--
+-- A window is a string: the admissions of one subject, oldest first, five bytes each, big
+-- endian, microseconds modulo 2^40 (twelve days). It holds at least all that still count;
+-- what is stale in front goes with a later write. Flat code, without functions: making a
+-- closure costs as much as a call to Redis. 1099511627776 is 2^40, 549755813888 is 2^39.
+local call, byte, floor = redis.call, string.byte, math.floor
+local args = 2 * #KEYS
+local now = ARGV[args + 1]
+if not now or now == '' then
+  now = call('TIME')
+  now = now[1] * 1000000 + now[2]
+end
+now = now % 1099511627776
+local many, writes, reply = args > 2 or ARGV[args + 2]
+if many then
+  writes, reply = {}, {0}
+end
+
+for k = 1, #KEYS do
+  local key, limit, ms = KEYS[k], ARGV[2 * k - 1] + 0, ARGV[2 * k]
+  local us = ms * 1000
+  -- s: the window, or a piece of it that begins after off bytes. n: its bytes in all.
+  -- i: where what counts begins in s. stamp: the time to judge by.
+  local s, n, long
+  local i, off, stamp, newest = 1, 0, now, now
+  if limit > 200 then
+    n = call('STRLEN', key)
+    long = n > 1000
+  end
+  if long then
+    s = call('GETRANGE', key, -5, -1)
+  else
+    s = call('GET', key) or ''
+    n = #s
+  end
+
+  if n > 0 and n % 5 == 0 then
+    local a, b, c, d, e = byte(s, -5, -1)
+    newest = a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e
+    local ahead = (newest - now) % 1099511627776
+    if ahead > 0 and ahead < 549755813888 then -- the clock has gone back
+      stamp = newest
+      if ahead > us then -- by more than a window: start anew
+        s, n, long, stamp = '', 0, false, now
+      end
+    end
+  else -- empty, or not ours
+    s, n, long = '', 0, false
+  end
+
+  local trim = true
+  if long then
+    trim = false
+    while true do
+      s = call('GETRANGE', key, off, off + 639)
+      if off == 0 then -- no stamp may grow so old that it looks new
+        local a, b, c, d, e = byte(s, 1, 5)
+        trim = (stamp - (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e)) % 1099511627776 >= 2 * us
+      end
+      local low, high = 0, #s / 5
+      while low < high do
+        local mid = floor((low + high) / 2)
+        local a, b, c, d, e = byte(s, mid * 5 + 1, mid * 5 + 5)
+        if (stamp - (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e)) % 1099511627776 >= us then
+          low = mid + 1
+        else
+          high = mid
+        end
+      end
+      i = low * 5 + 1
+      if i < #s or off + #s >= n then break end
+      off = off + #s
+    end
+    i = off + i
+    trim = trim or i > 640
+  else
+    while i < n do
+      local a, b, c, d, e = byte(s, i, i + 4)
+      if (stamp - (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e)) % 1099511627776 < us then break end
+      i = i + 5
+    end
+  end
+
+  local left = limit - (n - i + 1) / 5
+  if left <= 0 then
+    i = i - 5 * left -- the admission that must leave
+    if long then
+      s, i = call('GETRANGE', key, i - 1, i + 3), 1
+    end
+    local a, b, c, d, e = byte(s, i, i + 4)
+    local one = (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e - now) % 1099511627776
+    local all = (newest - now) % 1099511627776
+    if one >= 549755813888 then one = one - 1099511627776 end
+    if all >= 549755813888 then all = all - 1099511627776 end
+    return {k, math.ceil((one + us) / 1000), math.ceil((all + us) / 1000)}
+  end
+
+  local h, l = floor(stamp / 65536), stamp % 65536
+  local new = string.char(floor(h / 65536), floor(h / 256) % 256, h % 256, floor(l / 256), l % 256)
+  local ttl = ms + 1
+  if stamp ~= now then ttl = ttl + math.ceil((stamp - now) % 1099511627776 / 1000) end
+  if many then
+    if long then
+      s = trim and call('GETRANGE', key, i - 1, -1)
+    elseif i > 1 then
+      s = string.sub(s, i)
+    end
+    reply[k + 1], reply[#KEYS + 2] = left - 1, stamp
+    writes[k] = {ttl, s, new}
+  elseif trim then
+    if long then
+      s = call('GETRANGE', key, i - 1, -1)
+    elseif i > 1 then
+      s = string.sub(s, i)
+    end
+    call('PSETEX', key, ttl, s .. new)
+    return left - 1
+  else
+    call('APPEND', key, new)
+    call('PEXPIRE', key, ttl)
+    return left - 1
+  end
+end
+
+for k = 1, #KEYS do
+  local w = writes[k]
+  if w[2] then
+    call('PSETEX', KEYS[k], w[1], w[2] .. w[3])
+  else
+    call('APPEND', KEYS[k], w[3])
+    call('PEXPIRE', KEYS[k], w[1])
+  end
+end
+return reply
