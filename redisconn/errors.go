@@ -29,6 +29,8 @@ var refusals = map[string]string{
 	"WRONGPASS":   "Redis does not take our password",
 }
 
+const noAnswer = "no answer in time"
+
 // readOnly are those refusals under which reads still work.
 var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
 
@@ -77,7 +79,7 @@ func cause(err error) string {
 		return "connection refused"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &network) && network.Timeout():
-		return "no answer in time"
+		return noAnswer
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "connection lost"

@@ -68,7 +68,7 @@ func Check(ctx context.Context, client redis.UniversalClient) Health {
 		case h := <-found:
 			return h
 		default:
-			return Health{Status: StatusDown, Warnings: []string{}, Error: "no answer in time"}
+			return Health{Status: StatusDown, Warnings: []string{}, Error: noAnswer}
 		}
 	}
 }

@@ -116,5 +116,6 @@ var families = map[string][]string{
 	"script":   {"eval", "evalsha", "eval_ro", "evalsha_ro", "script", "fcall", "fcall_ro"},
 	"publish":  {"publish", "spublish", "pubsub"},
 	"blocking": {"xread", "xreadgroup", "blpop", "brpop", "blmove", "bzpopmin", "bzpopmax", "wait", "waitaof"},
-	"server":   {"ping", "info", "config", "time", "role", "client", "cluster", "command", "hello", "dbsize", "memory", "flushdb"},
+	"connect":  {"hello", "auth", "select", "client"},
+	"server":   {"ping", "info", "config", "time", "role", "cluster", "command", "dbsize", "memory", "flushdb"},
 }

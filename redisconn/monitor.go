@@ -2,7 +2,6 @@ package redisconn
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -120,7 +119,7 @@ func (m *Monitor) judge(ctx context.Context) {
 	err := m.ask(ctx, m.cfg.Budget)
 	late := false
 	if err != nil && ctx.Err() == nil {
-		if late = errors.Is(err, context.DeadlineExceeded); late && m.State() == Up {
+		if late = cause(err) == noAnswer; late && m.State() == Up {
 			m.change(Slow, "")
 		}
 		err = m.ask(ctx, m.cfg.Patience)
@@ -143,7 +142,7 @@ func (m *Monitor) judge(ctx context.Context) {
 // question takes a new connection to whoever is the master then.
 func (m *Monitor) ask(ctx context.Context, limit time.Duration) error {
 	if m.own == nil {
-		m.own = apart(m.client)
+		m.own = apart(m.client, max(m.cfg.Budget, m.cfg.Patience))
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

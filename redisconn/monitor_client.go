@@ -2,21 +2,24 @@ package redisconn
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// apart is a client for the same Redis with a connection of its own, which tries once. A
-// client of a kind that we do not know is used as it is.
-func apart(client redis.UniversalClient) redis.UniversalClient {
+// apart is a client for the same Redis with a connection of its own, which tries once, for
+// at most limit. A client of a kind that we do not know is used as it is.
+func apart(client redis.UniversalClient, limit time.Duration) redis.UniversalClient {
 	switch c := client.(type) {
 	case *redis.Client:
 		o := *c.Options()
 		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
 		return redis.NewClient(&o)
 	case *redis.ClusterClient:
 		o := *c.Options()
 		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
 		return redis.NewClusterClient(&o)
 	}
 	return client

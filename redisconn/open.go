@@ -56,6 +56,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout,
 		WriteTimeout: cfg.WriteTimeout, PoolTimeout: cfg.PoolTimeout,
 		ContextTimeoutEnabled: true,
+		DisableIdentity:       true, // a round trip that Redis 7.0 answers with an error
 		DialerRetries:         1,
 		MaxRetries:            1,
 		MaintNotificationsConfig: &maintnotifications.Config{
