@@ -131,6 +131,9 @@ func TestAnActionIsOneRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 10, trips.Load())
+	_, err = w.act(bob, id, "attack")
+	require.ErrorIs(t, err, fault.ErrForbidden)
+	require.EqualValues(t, 10, trips.Load(), "a stranger costs Redis nothing")
 }
 
 // The log in Redis, replayed from its base, is the state in Redis, also once the log has
