@@ -44,6 +44,8 @@ type Config struct {
 	AllowOrigin func(*http.Request) bool
 	// ClientAddr tells the client's IP address. Nil takes it from the connection.
 	ClientAddr func(*http.Request) string
+	// Header picks what Conn.Header keeps of a handshake. Nil keeps the request's headers.
+	Header func(*http.Request) http.Header
 	// Handler makes the handler of a new connection. Nil leaves the messages to the
 	// connection's "data" listeners.
 	Handler func(*Conn, *http.Request) Handler
@@ -71,7 +73,10 @@ func (c Config) withDefaults() Config {
 		c.OutboundQueue = 1 << 20
 	}
 	if c.ClientAddr == nil {
-		c.ClientAddr = peerAddr
+		c.ClientAddr = PeerAddr
+	}
+	if c.Header == nil {
+		c.Header = func(r *http.Request) http.Header { return r.Header }
 	}
 	if c.AllowOrigin == nil {
 		c.AllowOrigin = func(*http.Request) bool { return true }
@@ -79,7 +84,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func peerAddr(r *http.Request) string {
+// PeerAddr is the IP address at the other end of the TCP connection.
+func PeerAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -293,7 +299,7 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request, ws bool) {
 	if name := s.cfg.Cookie; name != "" {
 		http.SetCookie(w, &http.Cookie{Name: name, Value: c.id, Path: r.URL.Path, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	}
-	c.request.Store(&request{header: r.Header, uri: r.RequestURI, secure: r.TLS != nil})
+	c.request.Store(&request{header: s.cfg.Header(r), uri: r.RequestURI, secure: r.TLS != nil})
 	if !ws {
 		c.open(r)
 		c.servePoll(w, r)

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/zishang520/engine.io/v2/types"
@@ -160,6 +161,20 @@ func (a *rooms) in(id socket.SocketId, name socket.Room) bool {
 	defer a.mu.RUnlock()
 	m := a.members[id]
 	return m != nil && m.seatIn(name) >= 0
+}
+
+// count is in how many rooms whose names begin with prefix the socket is.
+func (a *rooms) count(id socket.SocketId, prefix string) (n int) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if m := a.members[id]; m != nil {
+		for _, s := range m.seats {
+			if strings.HasPrefix(string(s.room.name), prefix) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // size is how many members a room has on this node. mu is held.

@@ -176,3 +176,14 @@ func (n *Namespace) Name() string { return n.name }
 
 // Library is the library's namespace.
 func (n *Namespace) Library() socket.Namespace { return n.lib }
+
+// SocketOf is the connection's socket in a namespace, or nil.
+func SocketOf(c *engineio.Conn, n *Namespace) *Socket {
+	l, ok := c.Handler().(*link)
+	if !ok {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.find(n.name)
+}

@@ -193,6 +193,9 @@ func (s *Socket) Leave(room string) (members int) {
 // In tells whether the socket is in a room.
 func (s *Socket) In(room string) bool { return s.nsp.rooms.in(s.id, socket.Room(room)) }
 
+// Rooms counts the rooms whose names begin with prefix that the socket is in.
+func (s *Socket) Rooms(prefix string) int { return s.nsp.rooms.count(s.id, prefix) }
+
 // Disconnect sends what waits and DISCONNECT: the client will not come back by itself.
 // With closing, the transport is closed once that has left.
 func (s *Socket) Disconnect(closing bool) {

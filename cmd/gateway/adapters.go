@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/sessions"
+	"github.com/aeturnis/realtime/throttle"
+)
+
+// This file fits the libraries to the interfaces of those who use them.
+
+func admitted(s sessions.Session) gateway.Session {
+	return gateway.Session{
+		Player: event.Player{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles, SessionID: s.ID},
+		TTL:    s.TTL, ExpiresAt: s.ExpiresAt, Source: s,
+	}
+}
+
+// authenticator is auth as the gateway wants it.
+type authenticator struct{ *auth.Service }
+
+func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
+	s, err := a.Service.Authenticate(ctx, payload, h)
+	return admitted(s), err
+}
+
+func (a authenticator) Identify(r *http.Request) (gateway.Session, error) {
+	s, err := a.Request(r)
+	return admitted(s), err
+}
+
+// tracker is sessions.Tracker as the gateway wants it.
+type tracker struct{ *sessions.Tracker }
+
+func (t tracker) Open(s gateway.Session, ended func(code, reason string)) gateway.Handle {
+	source, _ := s.Source.(sessions.Session)
+	return t.Tracker.Open(source, func(r sessions.Revocation) { ended(r.Code, r.Reason) })
+}
+
+// sessionChanges is sessions.Store as the gateway wants it.
+type sessionChanges struct{ store *sessions.Store }
+
+func (s sessionChanges) SetCharacter(ctx context.Context, id, characterID string) (gateway.Session, error) {
+	session, err := s.store.UpdateCharacter(ctx, id, characterID)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return gateway.Session{}, fault.ErrUnauthenticated
+	}
+	return admitted(session), unavailable("session", err)
+}
+
+func (s sessionChanges) Logout(ctx context.Context, id string) error {
+	err := s.store.Destroy(ctx, id, sessions.LoggedOut, "You have logged out.")
+	if errors.Is(err, sessions.ErrNotFound) { // as it should be
+		return nil
+	}
+	return unavailable("session", err)
+}
+
+// limiter is throttle.Limiter as the gateway wants it.
+type limiter struct{ *throttle.Limiter }
+
+func (l limiter) Spend(ctx context.Context, policies []string, s gateway.Subject) error {
+	d, err := l.Limiter.Spend(ctx, policies, throttle.Subject(s))
+	if err != nil {
+		return err
+	}
+	if !d.Allowed {
+		return d.Fault()
+	}
+	return nil
+}
+
+func (l limiter) Describe() any {
+	return struct {
+		Policies []throttle.Policy `json:"policies"`
+	}{l.Policies()}
+}
+
+// locker is lock.Manager as trades want it.
+type locker struct{ *lock.Manager }
+
+func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error {
+	return l.Manager.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
+		return fn(ctx, lease.Fence())
+	})
+}
+
+// characters says whom a gift to a user goes to. With dev, a user without a character is
+// its own.
+type characters struct {
+	store *sessions.Store
+	dev   bool
+}
+
+func (c characters) CharacterOf(ctx context.Context, userID string) (string, error) {
+	id, err := c.store.CharacterOf(ctx, userID)
+	if c.dev && errors.Is(err, sessions.ErrNotFound) {
+		return userID, nil
+	}
+	return id, err
+}
+
+// rooms are the gateway's rooms for services that are made before it is.
+type rooms struct{ *gateway.Gateway }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aeturnis/realtime/throttle"
+)
+
+// serveCmd is the configuration of `gateway serve`: every setting, once.
+type serveCmd struct {
+	Config    string `placeholder:"FILE" help:"A YAML file with settings by their flags' names."`
+	Addr      string `default:"127.0.0.1:8080" help:"Where players connect."`
+	AdminAddr string `default:"127.0.0.1:8081" help:"Where operators look: /metrics, /health/detailed, /debug/pprof. Empty serves none."`
+	redisFlag `embed:""`
+	Dev       bool   `help:"Guest logins, relaxed origins and limits: for a developer's machine."`
+	Env       string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
+	Node      string `help:"This node's name in logs, metrics and sessions. Default: the host's name and the port."`
+
+	SessionTTL         time.Duration `default:"30m" help:"How long a session lives without activity."`
+	SessionAbsoluteTTL time.Duration `default:"24h" help:"How long a session lives at most."`
+	SessionCookie      string        `default:"sid" help:"The cookie that may carry the session id."`
+	AllowedOrigins     []string      `placeholder:"URL" help:"Pages that may connect and use the session cookie, such as https://play.example; may be repeated."`
+	Limit              []string      `placeholder:"NAME=N/WINDOW" help:"Override a policy (chat=20/10s) or lift it (chat=off); may be repeated."`
+
+	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
+	HandlerTimeout time.Duration `default:"5s" help:"How long one event may take."`
+
+	PingInterval        time.Duration `default:"25s" help:"Between heartbeats."`
+	PingTimeout         time.Duration `default:"20s" help:"For a heartbeat's answer."`
+	ConnectTimeout      time.Duration `default:"45s" help:"For a connection to log in."`
+	UpgradeTimeout      time.Duration `default:"10s" help:"For an upgrade to websocket to complete."`
+	BodyTimeout         time.Duration `default:"10s" help:"For the body of a POST to arrive."`
+	MaxPayload          int           `default:"1000000" help:"Bytes of one message, and of one POST."`
+	MaxPackets          int           `default:"2000" help:"Packets in one POST."`
+	MaxAttachments      int           `default:"10" help:"Binary values in one message."`
+	MaxDepth            int           `default:"32" help:"Nesting of a payload's JSON."`
+	MaxRooms            int           `default:"64" help:"Rooms that one connection may be in."`
+	InboundQueue        int           `default:"256" help:"Events of one connection that may wait; then its sender is slowed."`
+	OutboundQueue       int           `default:"1048576" help:"Bytes that may wait for one client; then it is closed as too slow."`
+	MaxConnections      int           `default:"100000" help:"Connections in all; 0 is no bound."`
+	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"Connections of one address; 0 is no bound."`
+	HandshakesPerSecond float64       `default:"0" help:"New connections per second; 0 is no bound."`
+	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
+
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"${enum}."`
+	LogFormat string `default:"auto" enum:"auto,json,console" help:"auto is console in a terminal, else json (${enum})."`
+}
+
+// check names what does not fit together.
+func (c *serveCmd) check() error {
+	switch {
+	case c.Env == "production" && c.Dev:
+		return usage("--dev is refused with --env production")
+	case c.Env == "production" && c.Redis == "":
+		return usage("--redis is required with --env production: the embedded Redis keeps nothing")
+	}
+	for name, d := range map[string]time.Duration{
+		"session-ttl": c.SessionTTL, "session-absolute-ttl": c.SessionAbsoluteTTL, "handler-timeout": c.HandlerTimeout,
+		"ping-interval": c.PingInterval, "ping-timeout": c.PingTimeout, "connect-timeout": c.ConnectTimeout,
+		"upgrade-timeout": c.UpgradeTimeout, "body-timeout": c.BodyTimeout,
+	} {
+		if d <= 0 {
+			return usage("--%s must be positive", name)
+		}
+	}
+	for name, n := range map[string]int{
+		"max-payload": c.MaxPayload, "max-packets": c.MaxPackets, "max-attachments": c.MaxAttachments, "max-depth": c.MaxDepth,
+		"max-rooms": c.MaxRooms, "inbound-queue": c.InboundQueue, "outbound-queue": c.OutboundQueue,
+	} {
+		if n <= 0 {
+			return usage("--%s must be positive", name)
+		}
+	}
+	switch {
+	case c.DrainFor < 0:
+		return usage("--drain-for must not be negative")
+	case c.MaxConnections < 0, c.MaxConnectionsAddr < 0, c.HandshakesPerSecond < 0:
+		return usage("--max-connections, --max-connections-per-address and --handshakes-per-second must not be negative")
+	}
+	for _, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) || strings.Trim(u.Path, "/") != "" {
+			return usage("--allowed-origins: %q is no origin such as https://play.example", o)
+		}
+	}
+	return nil
+}
+
+// policies are the limits in force.
+func (c *serveCmd) policies() ([]throttle.Policy, error) {
+	var overrides []throttle.Override
+	for _, l := range c.Limit {
+		o, err := throttle.ParseOverride(l)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--limit: %w", err)}
+		}
+		overrides = append(overrides, o)
+	}
+	all, err := throttle.Apply(throttle.Defaults(c.Dev), overrides)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--limit: %w", err)}
+	}
+	return all, nil
+}
+
+// node is the configured name, or one that tells where this process listens.
+func (c *serveCmd) node(port string) string {
+	if c.Node != "" {
+		return c.Node
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "gateway"
+	}
+	return host + ":" + port
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/throttle"
+	"github.com/aeturnis/realtime/web/testclient"
+)
+
+func byAddress(r *http.Request) throttle.Subject { return throttle.Subject{IP: engineio.PeerAddr(r)} }
+
+// byPlayer is who the gateway identified.
+func byPlayer(r *http.Request) throttle.Subject {
+	p, _ := gateway.PlayerOf(r)
+	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr}
+}
+
+// publicRoutes is what players reach.
+func (n *node) publicRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", n.gateway)
+	mux.Handle("POST /auth/login", n.limits.Middleware("login", byAddress, http.HandlerFunc(n.auth.Login)))
+	mux.HandleFunc("POST /auth/logout", n.auth.Logout)
+	endpoint := func(path, policy, event string) {
+		mux.Handle(path, n.gateway.Identify(n.limits.Middleware(policy, byPlayer, n.gateway.Endpoint(event))))
+	}
+	endpoint("POST /chat/message", "chat", "chat:message")
+	endpoint("POST /combat/action", "combat", "combat:action")
+	n.healthRoutes(mux)
+	mux.Handle("/", testclient.Handler(n.cfg.Dev))
+	return mux
+}
+
+// healthRoutes is what balancers ask.
+func (n *node) healthRoutes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /health/ready", func(w http.ResponseWriter, _ *http.Request) {
+		status, code := "ready", http.StatusOK
+		switch {
+		case n.gateway.Draining():
+			status, code = "draining", http.StatusServiceUnavailable
+		case n.monitor.State() == redisconn.Slow:
+			status = "degraded"
+		case n.monitor.State() != redisconn.Up:
+			status, code = "redis "+n.monitor.State().String(), http.StatusServiceUnavailable
+		}
+		writeJSON(w, code, map[string]string{"status": status})
+	})
+	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, r *http.Request) {
+		h := n.redisHealth(r.Context())
+		code := http.StatusOK
+		if h.Status == redisconn.StatusDown {
+			code = http.StatusServiceUnavailable
+		}
+		writeJSON(w, code, struct {
+			redisconn.Health `json:",inline"`
+			Server           string `json:"server"`
+		}{h, n.redisKind()})
+	})
+}
+
+func (n *node) redisHealth(ctx context.Context) redisconn.Health {
+	ctx, cancel := context.WithTimeout(ctx, 800*time.Millisecond)
+	defer cancel()
+	return redisconn.Check(ctx, n.rdb)
+}
+
+// redisKind is "configured", or what the embedded default is.
+func (n *node) redisKind() string {
+	if n.embedded == nil {
+		return "configured"
+	}
+	return "embedded " + n.embedded.Kind()
+}
+
+// adminRoutes is what operators reach.
+func (n *node) adminRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
+	n.healthRoutes(mux)
+	mux.HandleFunc("GET /health/detailed", func(w http.ResponseWriter, r *http.Request) {
+		h := n.redisHealth(r.Context())
+		code := http.StatusOK
+		if h.Status == redisconn.StatusDown {
+			code = http.StatusServiceUnavailable
+		}
+		writeJSON(w, code, map[string]any{
+			"status": h.Status, "version": version(), "node": n.name, "redis": h, "redisServer": n.redisKind(),
+			"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),
+			"limits": map[string]any{"local": n.limits.Degraded(), "policies": n.limits.Policies()},
+		})
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+// banner tells a newcomer what runs and what to try.
+func banner(w io.Writer, n *node, public net.Addr, admin net.Listener) {
+	url := "http://" + public.String()
+	fmt.Fprintf(w, "listening on %s\n", url)
+	if admin != nil {
+		fmt.Fprintf(w, "operators    http://%s/metrics\n", admin.Addr())
+	}
+	if n.embedded != nil {
+		fmt.Fprintf(w, "redis        EMBEDDED %s: for trying out, nothing is kept\n", n.embedded.Kind())
+	} else {
+		fmt.Fprintf(w, "redis        %s\n", redisconn.Redact(n.cfg.Redis))
+	}
+	if n.cfg.Dev {
+		fmt.Fprintf(w, "guests       open %s/ in a browser, or get a session:\n", url)
+		fmt.Fprintf(w, "             curl -s %s/auth/login -H 'Content-Type: application/json' -d '{\"username\":\"ann\"}'\n", url)
+	}
+}

@@ -1,0 +1,102 @@
+// Command gateway is the realtime gateway: `gateway serve` serves players, the other
+// commands are for operators. `gateway --help` lists them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/aeturnis/realtime/redisconn"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// Exit statuses, as the contract has them.
+const (
+	exitNo          = 1 // the answer is no: not found, audit broken, load test saw a fault
+	exitUsage       = 2 // wrong usage or configuration
+	exitUnreachable = 3 // Redis cannot be reached
+)
+
+// A usageError is what the caller must change.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var wrong usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &wrong), errors.Is(err, redisconn.ErrURL):
+		return exitUsage
+	case errors.Is(err, redisconn.ErrUnreachable), redisconn.IsUnavailable(err):
+		return exitUnreachable
+	}
+	return exitNo
+}
+
+// commands is the command line.
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Serve players."`
+	Session sessionCmd `cmd:"" help:"Create, show, list and revoke sessions."`
+	Trade   tradeCmd   `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// streams are what a command reads and writes.
+type streams struct {
+	out, err io.Writer
+	getenv   func(string) string
+}
+
+// run is the program: everything it needs comes in, and it ends when ctx does.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var cli commands
+	done := false
+	parser, err := kong.New(&cli,
+		kong.Name("gateway"),
+		kong.Description("A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { done = true }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(streams{stdout, stderr, getenv}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return err
+	}
+	settings, err := readSettings(args, getenv, parser.Model)
+	if err != nil {
+		return usageError{err}
+	}
+	// Of several resolvers the last that knows a value wins.
+	if err := kong.Resolvers(settings.file, settings.environment).Apply(parser); err != nil {
+		return err
+	}
+	k, err := parser.Parse(args)
+	if done { // --help was asked for and given
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	return k.Run()
+}

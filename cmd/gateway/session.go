@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/aeturnis/realtime/sessions"
+)
+
+type sessionCmd struct {
+	Create     sessionCreate     `cmd:"" help:"Create a session and print its id."`
+	Show       sessionShow       `cmd:"" help:"Show one session."`
+	List       sessionList       `cmd:"" help:"List a user's sessions."`
+	Revoke     sessionRevoke     `cmd:"" help:"End one session: its sockets are closed everywhere."`
+	RevokeUser sessionRevokeUser `cmd:"" help:"End all sessions of a user."`
+}
+
+var errNoSession = errors.New("there is no such session")
+
+// store opens Redis and the sessions in it; done closes it.
+func (f redisFlag) store(ctx context.Context) (store *sessions.Store, done func(), err error) {
+	rdb, err := f.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return sessions.New(rdb, sessions.Config{}), func() { _ = rdb.Close() }, nil
+}
+
+type sessionCreate struct {
+	redisFlag `embed:""`
+	User      string        `required:"" help:"The user's id."`
+	Username  string        `required:"" help:"The user's name."`
+	Role      []string      `help:"A role; may be repeated."`
+	Character string        `help:"The character's id."`
+	TTL       time.Duration `default:"30m" help:"How long the session lives without activity."`
+	JSON      bool          `help:"Print the whole session as JSON."`
+}
+
+// Run prints the session id, and nothing else, on standard output.
+func (c sessionCreate) Run(ctx context.Context, s streams) error {
+	if c.TTL <= 0 {
+		return usage("--ttl must be positive")
+	}
+	store, done, err := c.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	session, err := store.Create(ctx, c.User, c.Username, c.Role, sessions.Options{TTL: c.TTL, CharacterID: c.Character})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.out, view(session))
+	}
+	_, err = fmt.Fprintln(s.out, session.ID)
+	return err
+}
+
+// sessionView is a session as the command line shows it. Times are Unix ms.
+type sessionView struct {
+	SessionID      string   `json:"sessionId"`
+	UserID         string   `json:"userId"`
+	Username       string   `json:"username"`
+	CharacterID    string   `json:"characterId"`
+	Roles          []string `json:"roles"`
+	CreatedAt      int64    `json:"createdAt"`
+	LastActivityAt int64    `json:"lastActivityAt"`
+	ExpiresAt      int64    `json:"expiresAt"`
+	TTLMs          int64    `json:"ttlMs"`
+}
+
+func view(s sessions.Session) sessionView {
+	roles := s.Roles
+	if roles == nil {
+		roles = []string{}
+	}
+	return sessionView{s.ID, s.UserID, s.Username, s.CharacterID, roles,
+		s.CreatedAt.UnixMilli(), s.LastActivityAt.UnixMilli(), s.ExpiresAt.UnixMilli(), s.TTL.Milliseconds()}
+}
+
+func printJSON(w io.Writer, v any) error {
+	b, err := json.Marshal(v, jsontext.Multiline(true))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, string(b))
+	return err
+}
+
+func printSessions(w io.Writer, all ...sessions.Session) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SESSION\tUSER\tNAME\tCHARACTER\tROLES\tLAST ACTIVITY\tEXPIRES IN")
+	for _, s := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
+			s.LastActivityAt.UTC().Format(time.RFC3339), time.Until(s.ExpiresAt).Round(time.Second))
+	}
+	return t.Flush()
+}
+
+type sessionShow struct {
+	redisFlag `embed:""`
+	ID        string `arg:"" help:"The session's id."`
+	JSON      bool   `help:"Print JSON."`
+}
+
+// Run exits 1 when there is no such session.
+func (c sessionShow) Run(ctx context.Context, s streams) error {
+	store, done, err := c.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	session, err := store.Get(ctx, c.ID)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		return errNoSession
+	case err != nil:
+		return err
+	case c.JSON:
+		return printJSON(s.out, view(session))
+	}
+	return printSessions(s.out, session)
+}
+
+type sessionList struct {
+	redisFlag `embed:""`
+	User      string `arg:"" help:"The user's id."`
+	JSON      bool   `help:"Print JSON."`
+}
+
+// Run lists nothing, and exits 0, for a user without sessions.
+func (c sessionList) Run(ctx context.Context, s streams) error {
+	store, done, err := c.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	all, err := store.List(ctx, c.User)
+	if err != nil {
+		return err
+	}
+	if !c.JSON {
+		return printSessions(s.out, all...)
+	}
+	views := make([]sessionView, 0, len(all))
+	for _, x := range all {
+		views = append(views, view(x))
+	}
+	return printJSON(s.out, views)
+}
+
+type sessionRevoke struct {
+	redisFlag `embed:""`
+	ID        string `arg:"" help:"The session's id."`
+	Reason    string `default:"Ended by an operator." help:"What the player is told."`
+}
+
+// Run exits 1 when there was no such session.
+func (c sessionRevoke) Run(ctx context.Context) error {
+	store, done, err := c.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = store.Destroy(ctx, c.ID, sessions.Revoked, c.Reason)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return errNoSession
+	}
+	return err
+}
+
+type sessionRevokeUser struct {
+	redisFlag `embed:""`
+	User      string `arg:"" help:"The user's id."`
+	Reason    string `default:"Ended by an operator." help:"What the player is told."`
+}
+
+// Run prints how many sessions were ended.
+func (c sessionRevokeUser) Run(ctx context.Context, s streams) error {
+	store, done, err := c.store(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	n, err := store.DestroyUser(ctx, c.User, sessions.Revoked, c.Reason, "")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, n)
+	return err
+}

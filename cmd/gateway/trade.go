@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/trade"
+)
+
+type tradeCmd struct {
+	Mint  tradeMint  `cmd:"" help:"Bring items or gold into being; the ledger records it."`
+	Show  tradeShow  `cmd:"" help:"Show one trade."`
+	List  tradeList  `cmd:"" help:"List the newest trades."`
+	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled; exits 1 and names every break otherwise."`
+}
+
+// trades opens Redis and the trades in it, for reading and minting; done closes it.
+func (f redisFlag) trades(ctx context.Context) (svc *trade.Service, done func(), err error) {
+	rdb, err := f.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return trade.New(rdb, nil, nil, nil, trade.Config{}), func() { _ = rdb.Close() }, nil
+}
+
+type tradeMint struct {
+	redisFlag `embed:""`
+	Character string `required:"" help:"Who gets it."`
+	Item      string `help:"The item's id."`
+	Qty       int64  `help:"How many of the item."`
+	Gold      int64  `help:"How much gold."`
+}
+
+// Run prints the mint's id.
+func (c tradeMint) Run(ctx context.Context, s streams) error {
+	if c.Item == "" && c.Gold == 0 {
+		return usage("--item with --qty, or --gold, is required")
+	}
+	svc, done, err := c.trades(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	id, err := svc.Mint(ctx, c.Character, c.Item, c.Qty, c.Gold)
+	var f *fault.Fault
+	if errors.As(err, &f) && f.Code == fault.ErrInvalid.Code {
+		return usageError{fmt.Errorf("%v: %v", f.Detail("field"), f.Detail("reason"))}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, id)
+	return err
+}
+
+type tradeShow struct {
+	redisFlag `embed:""`
+	ID        string `arg:"" help:"The trade's id."`
+	JSON      bool   `help:"Print JSON."`
+}
+
+// Run exits 1 when there is no such trade.
+func (c tradeShow) Run(ctx context.Context, s streams) error {
+	svc, done, err := c.trades(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	t, err := svc.Show(ctx, c.ID)
+	switch {
+	case errors.Is(err, fault.ErrNotFound):
+		return errors.New("there is no such trade")
+	case err != nil:
+		return err
+	case c.JSON:
+		return printJSON(s.out, t)
+	}
+	return printTrades(s.out, t)
+}
+
+type tradeList struct {
+	redisFlag `embed:""`
+	JSON      bool `help:"Print JSON."`
+}
+
+// Run prints the newest trades, newest first.
+func (c tradeList) Run(ctx context.Context, s streams) error {
+	svc, done, err := c.trades(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	all, err := svc.List(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.out, all)
+	}
+	return printTrades(s.out, all...)
+}
+
+func printTrades(w io.Writer, all ...trade.Trade) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TRADE\tSTATUS\tAT\tFROM\tTO\tGIVES\tGETS")
+	for _, x := range all {
+		row := []string{x.TradeID, string(x.Status), time.UnixMilli(x.CreatedAt).UTC().Format(time.RFC3339)}
+		var who, what []string
+		for _, p := range x.Parties {
+			who = append(who, p.CharacterID)
+			var goods []string
+			for _, i := range p.Offer.Items {
+				goods = append(goods, strconv.FormatInt(i.Qty, 10)+" "+i.ItemID)
+			}
+			if p.Offer.Gold > 0 {
+				goods = append(goods, strconv.FormatInt(p.Offer.Gold, 10)+" gold")
+			}
+			what = append(what, strings.Join(goods, ", "))
+		}
+		fmt.Fprintln(t, strings.Join(append(append(row, who...), what...), "\t"))
+	}
+	return t.Flush()
+}
+
+type tradeAudit struct {
+	redisFlag `embed:""`
+	JSON      bool `help:"Print JSON."`
+}
+
+var errAudit = errors.New("the audit found breaks")
+
+// Run exits 1 when anything is wrong, and names it.
+func (c tradeAudit) Run(ctx context.Context, s streams) error {
+	svc, done, err := c.trades(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	r, err := svc.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(s.out, r)
+	} else {
+		_, err = fmt.Fprintf(s.out, "%d ledger entries: %d trades, %d mints; %d characters\n", r.Entries, r.Trades, r.Mints, r.Characters)
+		for _, b := range r.Breaks {
+			fmt.Fprintln(s.out, "BREAK", b)
+		}
+	}
+	if err == nil && !r.Clean() {
+		err = errAudit
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/socketio"
+)
+
+// A conn is one player's connection.
+type conn struct {
+	socket *socketio.Socket
+	handle Handle
+	opened time.Time
+	player atomic.Pointer[event.Player] // replaced when the character changes
+	dead   atomic.Bool                  // the session is over
+
+	mu        sync.Mutex
+	connected bool   // guarded by mu
+	leaving   bool   // a logout is being answered; guarded by mu
+	ended     *ended // why the session is over, while that can not be told yet; guarded by mu
+}
+
+type ended struct {
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// receiver is the gateway as its namespace sees it.
+type receiver struct{ g *Gateway }
+
+// Admit asks who it is. Refusals are told to the client in the words that it compares.
+func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
+	g := r.g
+	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
+	if err != nil {
+		var f *fault.Fault
+		if !errors.As(err, &f) {
+			g.metrics.refused("UNAVAILABLE")
+			g.log.Warn("handshake could not be judged", zap.String("addr", s.Conn().Addr()), zap.Error(err))
+			return err
+		}
+		g.metrics.refused(f.Code)
+		g.log.Info("connection refused", zap.String("addr", s.Conn().Addr()), zap.String("code", f.Code))
+		data := map[string]any{"code": f.Code}
+		if ms := f.Detail("retryAfterMs"); ms != nil {
+			data["retryAfterMs"] = ms
+		}
+		return &socketio.Refusal{Message: f.Message, Data: data}
+	}
+	c := &conn{socket: s, opened: time.Now()}
+	p := session.Player
+	p.Addr = s.Conn().Addr()
+	c.player.Store(&p)
+	s.SetData(c)
+	c.handle = g.cfg.Tracker.Open(session, func(code, reason string) { g.revoked(c, ended{code, reason}) })
+	return nil
+}
+
+// Connected introduces both sides: the client gets `session` and `limits`, once.
+func (r receiver) Connected(s *socketio.Socket) {
+	g := r.g
+	c := s.Data().(*conn)
+	p := *c.player.Load()
+	p.Conn = s.ID()
+	c.player.Store(&p)
+	g.conns.Store(s.ID(), c)
+	s.Join(userRoom(p.UserID))
+	ttl := c.handle.TTL()
+	now := time.Now()
+	_ = s.Emit("session", welcome{
+		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: roles(p.Roles),
+		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
+	})
+	_ = s.Emit("limits", g.cfg.Limiter.Describe())
+	g.metrics.opened()
+	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID),
+		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
+	c.mu.Lock()
+	c.connected = true
+	over := c.ended
+	c.mu.Unlock()
+	if over != nil {
+		g.tell(c, *over)
+	}
+}
+
+// welcome is the `session` event.
+type welcome struct {
+	SessionID   string   `json:"sessionId"`
+	UserID      string   `json:"userId"`
+	Username    string   `json:"username"`
+	CharacterID string   `json:"characterId"`
+	Roles       []string `json:"roles"`
+	TTLMs       int64    `json:"ttlMs"`
+	ExpiresAt   int64    `json:"expiresAt"`
+	ServerTime  int64    `json:"serverTime"`
+	Node        string   `json:"node"`
+}
+
+func roles(r []string) []string {
+	if r == nil {
+		return []string{}
+	}
+	return r
+}
+
+func userRoom(id string) string { return "user:" + id }
+
+// Disconnected forgets the connection.
+func (r receiver) Disconnected(s *socketio.Socket, reason string) {
+	c, ok := s.Data().(*conn)
+	if !ok {
+		return
+	}
+	c.handle.Close()
+	g := r.g
+	if _, known := g.conns.LoadAndDelete(s.ID()); !known {
+		return
+	}
+	g.metrics.closed(reason)
+	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", c.player.Load().UserID),
+		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()))
+}
+
+// revoked is called when the session is over, on whatever goroutine.
+func (g *Gateway) revoked(c *conn, why ended) {
+	c.dead.Store(true)
+	c.mu.Lock()
+	c.ended = &why
+	wait := !c.connected || c.leaving
+	c.mu.Unlock()
+	if !wait {
+		g.tell(c, why)
+	}
+}
+
+// tell says why the session is over, and closes: a browser must log in again.
+func (g *Gateway) tell(c *conn, why ended) {
+	_ = c.socket.Emit("session:revoked", why)
+	c.socket.Disconnect(true)
+}

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+)
+
+type playerKey struct{}
+
+// PlayerOf is who made the request, behind Identify.
+func PlayerOf(r *http.Request) (event.Player, bool) {
+	p, ok := r.Context().Value(playerKey{}).(event.Player)
+	return p, ok
+}
+
+// Identify lets only requests with a living session through; others are answered with
+// problem+json.
+func (g *Gateway) Identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := g.cfg.Auth.Identify(r)
+		if err != nil {
+			var f *fault.Fault
+			if !errors.As(err, &f) {
+				f = fault.Unavailable("session", time.Second, err)
+				g.log.Warn("request could not be judged", zap.String("path", r.URL.Path), zap.Error(err))
+			} else if f.Status() == http.StatusConflict { // the codes of a refused handshake
+				f = fault.ErrUnauthenticated
+			}
+			f.WriteProblem(w)
+			return
+		}
+		p := s.Player
+		p.Addr = g.cfg.Socket.Engine.ClientAddr(r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), playerKey{}, p)))
+	})
+}
+
+const maxRequest = 64 << 10 // bytes of a request's body
+
+// Endpoint serves one route to callers without a socket, behind Identify: the payload is
+// the request's body, the answer is the acknowledgement's data. It spends no limits: put
+// their middleware in front.
+func (g *Gateway) Endpoint(name string) http.Handler {
+	r := g.routes[name]
+	if r == nil {
+		panic("gateway: no route is named " + name)
+	}
+	free := &route{r.Route, r.served}
+	free.Limits = nil
+	free.Quick = false
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		start := time.Now()
+		p, ok := PlayerOf(req)
+		out, err := []byte(nil), error(fault.ErrUnauthenticated)
+		if ok {
+			out, err = g.request(&p, free, w, req)
+		}
+		if err != nil {
+			f := fault.Of(err)
+			free.served.failed(f.Code, start)
+			g.logFailure(&p, name, f, start)
+			f.WriteProblem(w)
+			return
+		}
+		free.served.ok(start)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(out)
+	})
+}
+
+func (g *Gateway) request(p *event.Player, r *route, w http.ResponseWriter, req *http.Request) ([]byte, error) {
+	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, fault.Invalid("", "Content-Type must be application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxRequest))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, fault.ErrTooLarge
+	case err != nil:
+		return nil, fault.Invalid("", "the body could not be read")
+	}
+	return g.perform(p, r, body, nil)
+}

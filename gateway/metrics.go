@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics count what a gateway does. Register them where they are served.
+type Metrics struct {
+	connections prometheus.Gauge
+	opens       prometheus.Counter
+	refusals    *prometheus.CounterVec
+	closes      *prometheus.CounterVec
+	events      *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+}
+
+// NewMetrics makes the gateway's metrics.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Players connected to this node."}),
+		opens:       prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_connections_opened_total", Help: "Connections that were admitted."}),
+		refusals:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Handshakes that were refused, by code."}, []string{"code"}),
+		closes:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
+		events:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "gateway_event_seconds", Help: "From the turn of an event to its answer.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
+		}, []string{"event"}),
+	}
+}
+
+// Describe and Collect make Metrics a prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect sends every metric.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.events, m.seconds} {
+		c.Collect(ch)
+	}
+}
+
+func (m *Metrics) opened() {
+	m.connections.Inc()
+	m.opens.Inc()
+}
+
+func (m *Metrics) closed(reason string) {
+	m.connections.Dec()
+	m.closes.WithLabelValues(reason).Inc()
+}
+
+func (m *Metrics) refused(code string) { m.refusals.WithLabelValues(code).Inc() }
+func (m *Metrics) unknown()            { m.events.WithLabelValues("unknown", "UNKNOWN_EVENT").Inc() }
+
+// outcomes are the counters of one event, found once.
+type outcomes struct {
+	m       *Metrics
+	event   string
+	good    prometheus.Counter
+	seconds prometheus.Observer
+	codes   sync.Map // code → prometheus.Counter; as many as there are codes
+}
+
+func (m *Metrics) outcomes(event string) *outcomes {
+	return &outcomes{m: m, event: event, good: m.events.WithLabelValues(event, "ok"), seconds: m.seconds.WithLabelValues(event)}
+}
+
+func (o *outcomes) ok(start time.Time) {
+	o.good.Inc()
+	o.seconds.Observe(time.Since(start).Seconds())
+}
+
+func (o *outcomes) failed(code string, start time.Time) {
+	c, ok := o.codes.Load(code)
+	if !ok {
+		c, _ = o.codes.LoadOrStore(code, o.m.events.WithLabelValues(o.event, code))
+	}
+	c.(prometheus.Counter).Inc()
+	o.seconds.Observe(time.Since(start).Seconds())
+}

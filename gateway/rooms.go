@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+)
+
+// ErrNotConnected is returned to a handler whose player left meanwhile.
+var ErrNotConnected = fault.New("NOT_CONNECTED", "The connection has ended.")
+
+// ErrTooManyRooms refuses a room to a connection that is in as many as it may be.
+var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")
+
+// Join puts a connection into a room, once however often it is called, and tells how many
+// members the room has. The error is ErrTooManyRooms, or ErrNotConnected.
+func (g *Gateway) Join(_ context.Context, conn, room string) (members int, err error) {
+	c := g.find(conn)
+	if c == nil {
+		return 0, ErrNotConnected
+	}
+	members, ok := c.socket.Join(room)
+	if !ok {
+		return members, ErrTooManyRooms
+	}
+	return members, nil
+}
+
+// Leave takes a connection out of a room, and tells how many members are left. Of a
+// connection that has ended it does nothing: it is in no room any more.
+func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err error) {
+	c := g.find(conn)
+	if c == nil {
+		return 0, nil
+	}
+	return c.socket.Leave(room), nil
+}
+
+// In tells whether a connection is in a room.
+func (g *Gateway) In(conn, room string) bool {
+	c := g.find(conn)
+	return c != nil && c.socket.In(room)
+}
+
+// Count tells in how many rooms whose names begin with prefix a connection is.
+func (g *Gateway) Count(conn, prefix string) int {
+	if c := g.find(conn); c != nil {
+		return c.socket.Rooms(prefix)
+	}
+	return 0
+}
+
+// Cast sends an event to every member of a room. The payload is encoded once; an
+// event.Appender encodes itself. The error says that it can not be encoded.
+func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
+	if a, ok := payload.(event.Appender); ok {
+		g.nsp.Cast(room, name, a.AppendJSON)
+		return nil
+	}
+	var buf bytes.Buffer
+	if err := json.MarshalWrite(&buf, payload); err != nil {
+		return fmt.Errorf("cast %s: %w", name, err)
+	}
+	g.nsp.Cast(room, name, func(dst []byte) []byte { return append(dst, buf.Bytes()...) })
+	return nil
+}

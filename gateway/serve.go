@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/socketio"
+)
+
+// Instant lets events be served at once whose handlers never wait.
+func (r receiver) Instant(name []byte) bool {
+	route := r.g.routes[string(name)]
+	return route != nil && route.Quick && len(route.Limits) == 0
+}
+
+const (
+	answerHead = `{"ok":true,"data":`
+	refuseHead = `{"ok":false,"error":`
+)
+
+// Event is the one inbound path.
+func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
+	g := r.g
+	c := s.Data().(*conn)
+	start := time.Now()
+	m := s.Answering(e.ID)
+	head := len(m.Buffer())
+	b := append(m.Buffer(), answerHead...)
+	route := g.routes[string(e.Name)]
+	b, err := g.serve(c, route, e, b)
+	if err == nil {
+		if e.HasID {
+			m.SetBuffer(append(b, '}'))
+			s.Reply(m)
+		} else {
+			m.Free()
+		}
+		c.handle.Touch()
+		route.served.ok(start)
+		g.leave(c)
+		return
+	}
+	f := fault.Of(err)
+	g.failed(c, route, e.Name, f, start)
+	refusal, encodeErr := json.Marshal(f)
+	if encodeErr != nil {
+		refusal, _ = json.Marshal(fault.ErrInternal)
+	}
+	if e.HasID {
+		b = append(append(append(b[:head], refuseHead...), refusal...), '}')
+		m.SetBuffer(b)
+		s.Reply(m)
+		return
+	}
+	m.Free()
+	_ = s.EmitArgs("error", socketio.Args{JSON: refusal})
+}
+
+// serve judges one event and appends the handler's answer to dst.
+func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, dst []byte) ([]byte, error) {
+	switch {
+	case c.dead.Load() || !c.handle.Alive():
+		return dst, fault.ErrUnauthenticated
+	case r == nil:
+		return dst, fault.ErrUnknownEvent
+	case len(e.Attachments) > 0:
+		return dst, fault.Invalid("", "binary values are not taken")
+	case e.Count > 1:
+		return dst, fault.Invalid("", "one payload at most")
+	}
+	return g.perform(c.player.Load(), r, e.Args, dst)
+}
+
+// perform is what events and HTTP requests have in common: roles, limits, the handler.
+func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) ([]byte, error) {
+	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
+		return dst, fault.ErrForbidden
+	}
+	ctx := g.base
+	if !r.Quick || len(r.Limits) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(g.base, g.cfg.Timeout)
+		defer cancel()
+	}
+	if len(r.Limits) > 0 {
+		if err := g.cfg.Limiter.Spend(ctx, r.Limits, Subject{p.UserID, p.SessionID, p.Addr, p.Conn}); err != nil {
+			return dst, err
+		}
+	}
+	return g.call(ctx, p, r, payload, dst)
+}
+
+// A panicked handler is an error with a stack.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// call runs the handler and keeps its panic to this event.
+func (g *Gateway) call(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = dst, &panicked{v, debug.Stack()}
+		}
+	}()
+	return r.Serve(ctx, p, payload, dst)
+}
+
+// failed counts and logs an event that was not served: once, here, and nowhere else.
+func (g *Gateway) failed(c *conn, r *route, name []byte, f *fault.Fault, start time.Time) {
+	event := "unknown"
+	if r != nil {
+		event = r.Name
+		r.served.failed(f.Code, start)
+	} else {
+		g.metrics.unknown()
+	}
+	p := c.player.Load()
+	g.logFailure(p, event, f, start)
+}
+
+func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time) {
+	fields := []zap.Field{
+		zap.String("conn", p.Conn), zap.String("user", p.UserID), zap.String("event", name),
+		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()),
+	}
+	cause := f.Unwrap()
+	if cause != nil {
+		fields = append(fields, zap.NamedError("cause", cause))
+		if p, ok := cause.(*panicked); ok {
+			fields = append(fields, zap.ByteString("stack", p.stack))
+		}
+	}
+	switch f.Code {
+	case fault.ErrInternal.Code:
+		g.log.Error("event failed", fields...)
+	case fault.ErrUnavailable.Code, fault.ErrTimeout.Code:
+		g.log.Warn("event failed", fields...)
+	default:
+		g.log.Info("event refused", fields...)
+	}
+}

@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/aeturnis/realtime/event"
+)
+
+// sessionRoutes are the events about the player's own session.
+func (g *Gateway) sessionRoutes() []event.Route {
+	return []event.Route{
+		event.On("session:ping", g.ping).Instant(),
+		event.On("session:character", g.character),
+		event.On("session:logout", g.logout),
+	}
+}
+
+// Pong answers session:ping.
+type Pong struct {
+	TTLMs      int64 `json:"ttlMs"`      // what is left of the session
+	ServerTime int64 `json:"serverTime"` // Unix ms
+}
+
+// AppendJSON is the hot path's encoder.
+func (p *Pong) AppendJSON(dst []byte) []byte {
+	dst = strconv.AppendInt(append(dst, `{"ttlMs":`...), p.TTLMs, 10)
+	dst = strconv.AppendInt(append(dst, `,"serverTime":`...), p.ServerTime, 10)
+	return append(dst, '}')
+}
+
+func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, error) {
+	now := time.Now().UnixMilli()
+	c := g.find(p.Conn)
+	if c == nil {
+		return Pong{ServerTime: now}, nil
+	}
+	return Pong{c.handle.TTL().Milliseconds(), now}, nil
+}
+
+func (g *Gateway) find(id string) *conn {
+	if c, ok := g.conns.Load(id); ok {
+		return c.(*conn)
+	}
+	return nil
+}
+
+// Choice is the payload of session:character.
+type Choice struct {
+	CharacterID string `json:"characterId" validate:"required,max=64,printascii"`
+}
+
+// character changes the session's character, for every connection of the session here.
+func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (welcome, error) {
+	s, err := g.cfg.Sessions.SetCharacter(ctx, p.SessionID, in.CharacterID)
+	if err != nil {
+		return welcome{}, err
+	}
+	g.conns.Range(func(_, v any) bool {
+		c := v.(*conn)
+		if old := c.player.Load(); old.SessionID == p.SessionID {
+			fresh := *old
+			fresh.CharacterID = s.CharacterID
+			c.player.Store(&fresh)
+		}
+		return true
+	})
+	now := time.Now()
+	return welcome{
+		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: roles(p.Roles),
+		TTLMs: s.TTL.Milliseconds(), ExpiresAt: s.ExpiresAt.UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
+	}, nil
+}
+
+// logout destroys the session. The answer leaves before session:revoked.
+func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
+	c := g.find(p.Conn)
+	if c != nil {
+		c.mu.Lock()
+		c.leaving = true
+		c.mu.Unlock()
+	}
+	err := g.cfg.Sessions.Logout(ctx, p.SessionID)
+	if err != nil && c != nil {
+		c.mu.Lock()
+		c.leaving = false
+		over := c.ended
+		c.mu.Unlock()
+		if over != nil {
+			g.tell(c, *over)
+		}
+	}
+	return event.None{}, err
+}
+
+// leave finishes a logout whose answer was sent.
+func (g *Gateway) leave(c *conn) {
+	c.mu.Lock()
+	leaving := c.leaving
+	c.leaving = false
+	c.mu.Unlock()
+	if leaving {
+		c.dead.Store(true)
+		g.tell(c, ended{"LOGGED_OUT", "You have logged out."})
+	}
+}
