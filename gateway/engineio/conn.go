@@ -73,6 +73,9 @@ type Conn struct {
 	writing  bool        // a writer runs; guarded by mu
 	dirty    bool        // a flusher will come; guarded by mu
 	overflow bool        // guarded by mu
+	// farewell is the packet that ends polling. It travels alone, in a poll of its own: the
+	// client drops what came together with it. Guarded by mu.
+	farewell []byte
 }
 
 // ID is the sid. It is a secret between client and server.
@@ -264,11 +267,14 @@ func (c *Conn) shut(reason string, polite bool, status int) {
 		if c.wire != nil {
 			c.append(appendClose(nil, status))
 		} else {
-			last := closePacket
+			c.farewell = closePacket
 			if reason == ReasonTransportClose { // its own wish: a poll on its way ends quietly
-				last = noopPacket
+				c.farewell = noopPacket
 			}
-			c.append(last)
+			if c.out == nil {
+				c.append(c.farewell)
+				c.farewell = nil
+			}
 		}
 		if c.timer != nil {
 			c.timer.Reset(c.srv.cfg.Linger)

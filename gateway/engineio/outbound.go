@@ -163,7 +163,12 @@ func (c *Conn) answerPoll() {
 	}
 	c.poll <- c.takeBody()
 	c.poll = nil
-	if c.state.Load() == stateClosing {
+	switch {
+	case c.state.Load() != stateClosing:
+	case c.farewell != nil:
+		c.append(c.farewell)
+		c.farewell = nil
+	default:
 		c.finishLocked()
 	}
 }
