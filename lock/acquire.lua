@@ -1,0 +1,17 @@
+-- KEYS[1]  the lock   KEYS[2]  its fence
+-- ARGV[1]  the holder's random value   ARGV[2]  TTL, ms
+-- returns  the fence, higher than any before; or, when it is taken, minus the ms that the
+--          holder has left
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  local fence = redis.call('INCR', KEYS[2])
+  if fence == 1 then -- new, or Redis lost it: the time is higher than what it was
+    local t = redis.call('TIME')
+    fence = t[1] * 1000 + math.floor(t[2] / 1000)
+    redis.call('SET', KEYS[2], string.format('%.0f', fence))
+  end
+  redis.call('PEXPIRE', KEYS[2], 604800000)
+  return fence
+end
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then return -60000 end -- not set by us: it never runs out
+return -left - 1
