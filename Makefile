@@ -1,0 +1,100 @@
+# `make help` lists the targets. Settings go on the line: make run ARGS="--addr 127.0.0.1:9000"
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO    ?= go
+NPM   ?= npm
+TOOL  := $(GO) tool -modfile=tools.mod
+# Arguments for `gateway serve` in `make run`.
+ARGS  ?=
+# Packages for `make test` and `make bench`, one test or more for `make test`: RUN=TestName.
+PKG   ?= ./...
+RUN   ?=
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+
+BUNDLE := web/testclient/vendor/socket.io.esm.min.js
+NPM_CI := $(NPM) ci --no-audit --no-fund --loglevel=error
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Build and serve on http://127.0.0.1:8080, with guest logins and a Redis of its own
+	@bin/gateway serve --dev $(ARGS)
+
+.PHONY: build
+build: $(BUNDLE) ## Build bin/gateway, the test client's page included
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/gateway ./cmd/gateway
+
+# The page's one file from npm: the official client, as the lock file names it.
+$(BUNDLE): web/testclient/package-lock.json web/testclient/package.json web/testclient/vendor.mjs
+	cd web/testclient && $(NPM_CI) && node vendor.mjs
+	@touch $@
+
+.PHONY: deps
+deps: ## Install what the tests need and is missing (as root, through apt-get)
+	@scripts/install
+
+.PHONY: test
+test: deps build ## Run every test: Go with -race, the official JavaScript client, the browser
+	@PKG='$(PKG)' RUN='$(RUN)' scripts/test
+
+.PHONY: test-go
+test-go: $(BUNDLE) ## Run the Go tests alone (PKG=./chat RUN=TestName)
+	$(GO) test -race -timeout 15m $(if $(RUN),-run '$(RUN)') $(PKG)
+
+.PHONY: test-client
+test-client: build test/client/node_modules ## Run the tests with the official JavaScript client alone
+	cd test/client && $(NPM) test
+
+test/client/node_modules: test/client/package-lock.json
+	cd test/client && $(NPM_CI)
+	@touch $@
+
+.PHONY: screenshot
+screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
+	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
+
+.PHONY: check
+check: format-check lint generate-check fuzz ## Check format, lint, generated files; fuzz each target for FUZZTIME
+
+.PHONY: format
+format: ## Format the Go code
+	$(TOOL) gofumpt -w $$(git ls-files '*.go')
+
+.PHONY: format-check
+format-check:
+	@bad=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); \
+	if [ -n "$$bad" ]; then printf 'make format would change:\n%s\n' "$$bad"; exit 1; fi
+
+.PHONY: lint
+lint: $(BUNDLE) ## go vet and golangci-lint, the import picture included (the first time builds it: minutes)
+	$(GO) vet ./...
+	$(TOOL) golangci-lint run
+
+.PHONY: generate
+generate: build ## Write the generated files
+	scripts/generate
+
+.PHONY: generate-check
+generate-check: build
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	scripts/generate --check
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME (30s)
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+.PHONY: clean
+clean: ## Remove what was built and downloaded here
+	rm -rf bin node_modules web/testclient/node_modules test/client/node_modules bench/peer-node/node_modules $(BUNDLE)

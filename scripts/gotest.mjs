@@ -1,0 +1,59 @@
+// Reads `go test -json` on standard input and prints what people want to read of it: each
+// package's line, and all that a failed test said. Writes "passed failed skipped" to the
+// file that its argument names.
+import { createInterface } from 'node:readline';
+import { writeFileSync } from 'node:fs';
+
+const sums = { pass: 0, fail: 0, skip: 0 };
+const said = new Map(); // package and test → what it printed, while it runs
+const failedIn = new Set(); // packages with a failed test
+const name = (e) => `${e.Package} ${e.Test}`;
+
+// A subtest's lines belong to its parents too: a parent fails after its subtests.
+function tell(key) {
+  process.stdout.write((said.get(key) ?? []).join(''));
+  said.delete(key);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let e;
+  try {
+    e = JSON.parse(line);
+  } catch {
+    console.log(line); // from the go command itself
+    continue;
+  }
+  switch (e.Action) {
+    case 'build-output':
+      process.stdout.write(e.Output);
+      break;
+    case 'output':
+      if (!e.Test) {
+        process.stdout.write(e.Output);
+      } else if (!/^=== (RUN|PAUSE|CONT|NAME)/.test(e.Output)) {
+        const key = name(e);
+        said.set(key, [...(said.get(key) ?? []).slice(-2000), e.Output]);
+      }
+      break;
+    case 'pass':
+    case 'skip':
+      if (e.Test) {
+        sums[e.Action]++;
+        said.delete(name(e));
+      }
+      break;
+    case 'fail':
+      if (e.Test) {
+        sums.fail++;
+        failedIn.add(e.Package);
+        tell(name(e));
+        break;
+      }
+      for (const key of said.keys()) { // those that a panic or the timeout cut off
+        if (key.startsWith(`${e.Package} `)) tell(key);
+      }
+      if (!failedIn.has(e.Package)) sums.fail++; // it did not build, or ended early
+      break;
+  }
+}
+writeFileSync(process.argv[2], `${sums.pass} ${sums.fail} ${sums.skip}\n`);
