@@ -1,0 +1,118 @@
+// A fight: two health bars, four actions, what happened.
+import { addTo, clock, el, meter, refs } from '../dom.js';
+
+const NPC = 'training-dummy';
+const KEYS = { a: 'attack', d: 'defend', s: 'skill', f: 'flee' };
+
+export function fight(root, client) {
+  const ui = refs(root);
+  const bars = new Map(); // fighter id → its elements
+  let combatId = '';
+  let over = true;
+  let self = '';
+  let seen = 0; // the newest version drawn
+
+  client.on('session', (session) => {
+    self = session.characterId || session.userId;
+    if (!over) client.ask('combat:state', { combatId }).then(show, stop);
+  });
+  client.on('state', ({ status }) => {
+    ui.start.disabled = status !== 'connected';
+  });
+  client.on('combat:update', (update) => {
+    if (update.combatId !== combatId) return;
+    note(update.event, update.state);
+    show(update.state);
+  });
+  client.on('combat:ended', (end) => {
+    if (end.combatId !== combatId) return;
+    stop();
+    const gains = rewards(end.rewards);
+    if (end.winner === self) say(`You win.${gains}`, 'good');
+    else say(end.winner ? `${nameOf(end.winner)} wins.` : 'The fight is over.', 'bad');
+  });
+
+  async function start() {
+    const state = await client.ask('combat:start', { npc: NPC });
+    combatId = state.combatId;
+    over = false;
+    seen = 0;
+    bars.clear();
+    ui.fighters.replaceChildren();
+    ui.log.replaceChildren();
+    show(state);
+    say('The fight begins.');
+    ui.actions.firstElementChild.focus();
+  }
+
+  const act = (action) => client.ask('combat:action', { combatId, action }).catch((refusal) => say(`${action}: ${refusal.code}`, 'bad'));
+
+  function show(state) {
+    if ((state.version ?? seen) < seen) return;
+    seen = state.version ?? seen;
+    for (const fighter of fightersOf(state)) draw(fighter);
+    ui.status.textContent = state.status ?? 'active';
+    if (state.status && state.status !== 'active') stop();
+    else if (!over) for (const button of ui.actions.children) button.disabled = false;
+    ui.start.hidden = !over;
+    ui.actions.hidden = over;
+  }
+
+  function stop() {
+    over = true;
+    ui.status.textContent = 'over';
+    for (const button of ui.actions.children) button.disabled = true;
+    ui.actions.hidden = true;
+    ui.start.hidden = false;
+    ui.start.textContent = 'Fight again';
+  }
+
+  function draw({ id, name, hp, maxHp, defending }) {
+    if (!bars.has(id)) {
+      const parts = { name: el('b'), tag: el('span', { class: 'tag' }), hp: el('span', { class: 'hp' }), bar: el('div', { class: 'meter', 'aria-hidden': 'true' }, el('i')) };
+      parts.root = el('div', { class: 'fighter', 'data-testid': 'fighter', dataset: { fighter: id } }, el('span', {}, parts.name, parts.tag), parts.hp, parts.bar);
+      bars.set(id, parts);
+      ui.fighters.append(parts.root);
+    }
+    const parts = bars.get(id);
+    parts.name.textContent = name ?? id;
+    parts.tag.textContent = defending ? 'defending' : id === self ? 'you' : '';
+    parts.hp.textContent = `${hp} / ${maxHp}`;
+    meter(parts.bar, hp / maxHp);
+    parts.root.dataset.health = hp > maxHp * 0.5 ? 'fine' : hp > maxHp * 0.25 ? 'hurt' : 'low';
+    if (hp < Number(parts.root.dataset.hp)) {
+      parts.root.classList.remove('hit');
+      requestAnimationFrame(() => parts.root.classList.add('hit'));
+    }
+    parts.root.dataset.hp = hp;
+  }
+
+  function note(event, state) {
+    const { actor, action, target, damage } = event ?? {};
+    if (!action) return;
+    const who = fightersOf(state).find((f) => f.id === actor)?.name ?? actor;
+    say(`${who} ${action}s${target && damage ? ` ${nameOf(target)}` : ''}${damage ? ` for ${damage}` : ''}`, actor === self ? '' : 'bad');
+  }
+
+  const nameOf = (id) => bars.get(id)?.name.textContent || id;
+  const say = (text, kind = '') => addTo(ui.log, el('li', { class: kind }, el('time', {}, clock(Date.now())), el('span', {}, text)), 100);
+
+  ui.start.addEventListener('click', () => start().catch(() => {}));
+  ui.actions.addEventListener('click', (e) => {
+    const button = e.target.closest('[data-action]');
+    if (button) act(button.dataset.action);
+  });
+  root.addEventListener('keydown', (e) => {
+    const action = KEYS[e.key.toLowerCase()];
+    if (!action || over || e.ctrlKey || e.metaKey || e.altKey) return;
+    e.preventDefault();
+    act(action);
+  });
+}
+
+const fightersOf = (state) => state?.fighters ?? [];
+
+function rewards({ gold = 0, items = [] } = {}) {
+  const parts = [...(gold ? [`${gold} gold`] : []), ...items.map((i) => `${i.qty} × ${i.itemId}`)];
+  return parts.length ? ` Won: ${parts.join(', ')}.` : '';
+}
