@@ -107,7 +107,7 @@ func (l *link) instant(p *packet) bool {
 	l.guarded(s, p)
 	l.mu.Lock()
 	if len(l.queue) > 0 {
-		go l.run()
+		l.srv.workers.start(l)
 	} else {
 		l.running = false
 	}
@@ -157,7 +157,7 @@ func (l *link) push(it item, size int) {
 	l.bytes += size
 	if !l.running {
 		l.running = true
-		go l.run()
+		l.srv.workers.start(l)
 	}
 }
 

@@ -91,10 +91,11 @@ type Server struct {
 	// documentation says.
 	IO *socket.Server
 
-	cfg    Config
-	limits limits
-	engine *engineio.Server
-	nsps   map[string]*Namespace
+	cfg     Config
+	limits  limits
+	engine  *engineio.Server
+	workers *workers
+	nsps    map[string]*Namespace
 }
 
 // A Namespace is one namespace of a server.
@@ -108,7 +109,7 @@ type Namespace struct {
 // New makes a server. Close it to end its goroutines.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
-	s := &Server{cfg: cfg, limits: limits{cfg.Attachments, cfg.Depth}, nsps: map[string]*Namespace{}}
+	s := &Server{cfg: cfg, limits: limits{cfg.Attachments, cfg.Depth}, workers: newWorkers(), nsps: map[string]*Namespace{}}
 	opts := socket.DefaultServerOptions()
 	opts.SetParser(libraryParser{})
 	opts.SetAdapter(roomsBuilder{cfg.MaxRooms})
@@ -169,7 +170,10 @@ func (s *Server) Engine() *engineio.Server { return s.engine }
 func (s *Server) Of(name string) *Namespace { return s.nsps[name] }
 
 // Close ends every connection and returns when all are gone.
-func (s *Server) Close() { s.engine.Stop() }
+func (s *Server) Close() {
+	s.engine.Stop()
+	s.workers.close()
+}
 
 // Name is the namespace's name.
 func (n *Namespace) Name() string { return n.name }
