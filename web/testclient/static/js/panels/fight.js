@@ -21,7 +21,7 @@ export function fight(root, client) {
   });
   client.on('combat:update', (update) => {
     if (update.combatId !== combatId) return;
-    note(update.event, update.state);
+    note(update.event);
     show(update.state);
   });
   client.on('combat:ended', (end) => {
@@ -48,11 +48,11 @@ export function fight(root, client) {
   const act = (action) => client.ask('combat:action', { combatId, action }).catch((refusal) => say(`${action}: ${refusal.code}`, 'bad'));
 
   function show(state) {
-    if ((state.version ?? seen) < seen) return;
-    seen = state.version ?? seen;
-    for (const fighter of fightersOf(state)) draw(fighter);
-    ui.status.textContent = state.status ?? 'active';
-    if (state.status && state.status !== 'active') stop();
+    if (state.version < seen) return;
+    seen = state.version;
+    for (const participant of state.participants) draw(participant);
+    ui.status.textContent = `turn ${state.turn}`;
+    if (state.status !== 'active') stop();
     else if (!over) for (const button of ui.actions.children) button.disabled = false;
     ui.start.hidden = !over;
     ui.actions.hidden = over;
@@ -67,7 +67,7 @@ export function fight(root, client) {
     ui.start.textContent = 'Fight again';
   }
 
-  function draw({ id, name, hp, maxHp, defending }) {
+  function draw({ id, name, hp, maxHp, energy, maxEnergy }) {
     if (!bars.has(id)) {
       const parts = { name: el('b'), tag: el('span', { class: 'tag' }), hp: el('span', { class: 'hp' }), bar: el('div', { class: 'meter', 'aria-hidden': 'true' }, el('i')) };
       parts.root = el('div', { class: 'fighter', 'data-testid': 'fighter', dataset: { fighter: id } }, el('span', {}, parts.name, parts.tag), parts.hp, parts.bar);
@@ -76,7 +76,7 @@ export function fight(root, client) {
     }
     const parts = bars.get(id);
     parts.name.textContent = name ?? id;
-    parts.tag.textContent = defending ? 'defending' : id === self ? 'you' : '';
+    parts.tag.textContent = [id === self ? 'you' : '', maxEnergy ? `energy ${energy}/${maxEnergy}` : ''].filter(Boolean).join(' · ');
     parts.hp.textContent = `${hp} / ${maxHp}`;
     meter(parts.bar, hp / maxHp);
     parts.root.dataset.health = hp > maxHp * 0.5 ? 'fine' : hp > maxHp * 0.25 ? 'hurt' : 'low';
@@ -87,11 +87,13 @@ export function fight(root, client) {
     parts.root.dataset.hp = hp;
   }
 
-  function note(event, state) {
-    const { actor, action, target, damage } = event ?? {};
-    if (!action) return;
-    const who = fightersOf(state).find((f) => f.id === actor)?.name ?? actor;
-    say(`${who} ${action}s${target && damage ? ` ${nameOf(target)}` : ''}${damage ? ` for ${damage}` : ''}`, actor === self ? '' : 'bad');
+  // One line for each thing that was done in the turn, the answer to it too.
+  function note({ acts }) {
+    for (const { by, action, target, result, damage, healed } of acts) {
+      const at = target && target !== by ? ` ${nameOf(target)}` : '';
+      const gain = damage ? ` −${damage}` : healed ? ` +${healed}` : '';
+      say(`${nameOf(by)}: ${action}${at}, ${result}${gain}`, by === self ? '' : 'theirs');
+    }
   }
 
   const nameOf = (id) => bars.get(id)?.name.textContent || id;
@@ -109,8 +111,6 @@ export function fight(root, client) {
     act(action);
   });
 }
-
-const fightersOf = (state) => state?.fighters ?? [];
 
 function rewards({ gold = 0, items = [] } = {}) {
   const parts = [...(gold ? [`${gold} gold`] : []), ...items.map((i) => `${i.qty} × ${i.itemId}`)];

@@ -1,5 +1,5 @@
 // What the player owns, and giving some of it away.
-import { avatar, el, refs, uid } from '../dom.js';
+import { el, refs, uid } from '../dom.js';
 
 export function items(root, client) {
   const ui = refs(root);
@@ -22,7 +22,7 @@ export function items(root, client) {
     }
     const chosen = ui.give.elements.itemId.value;
     ui.gold.textContent = `${held.gold.toLocaleString()} gold`;
-    ui.inventory.replaceChildren(...held.items.map(({ itemId, qty }) => el('li', { 'data-testid': 'item', dataset: { item: itemId, qty } }, avatar(itemId), el('span', { title: itemId }, itemId), el('b', {}, `×${qty}`))));
+    ui.inventory.replaceChildren(...held.items.map(({ itemId, qty }) => el('li', { 'data-testid': 'item', dataset: { item: itemId, qty } }, el('span', { title: itemId }, itemId), el('b', {}, `×${qty}`))));
     ui.give.elements.itemId.replaceChildren(...held.items.map(({ itemId }) => el('option', { value: itemId }, itemId)));
     if (held.items.some((i) => i.itemId === chosen)) ui.give.elements.itemId.value = chosen;
     ui.empty.hidden = held.items.length > 0;
@@ -36,10 +36,10 @@ export function items(root, client) {
       last = gift;
       ui.again.disabled = false;
       ui.outcome.className = 'outcome good';
-      ui.outcome.textContent = `${qty} × ${itemId} to ${gift.to}: ${trade.status} (trade ${trade.tradeId})`;
+      ui.outcome.textContent = ui.outcome.title = `${qty} × ${itemId} to ${gift.to}: ${trade.status}, trade ${trade.tradeId}`;
     } catch (refusal) {
       ui.outcome.className = 'outcome bad';
-      ui.outcome.textContent = `${refusal.code}: ${refusal.message}`;
+      ui.outcome.textContent = ui.outcome.title = `${refusal.code}: ${refusal.message}`;
     }
     await list();
   }

@@ -8,6 +8,7 @@ const spends = {
   'combat:action': 'combat',
   'trade:execute': 'trade', 'trade:propose': 'trade', 'trade:offer': 'trade', 'trade:accept': 'trade',
 };
+const isSpentHere = ({ name }) => Object.values(spends).includes(name);
 const PIPS_UP_TO = 20;
 
 export function limits(root, client, { tick }) {
@@ -17,7 +18,7 @@ export function limits(root, client, { tick }) {
   client.on('limits', ({ policies }) => {
     const before = new Map(rows);
     rows.clear();
-    for (const p of policies) rows.set(p.name, { ...p, spent: before.get(p.name)?.spent ?? [], deniedUntil: 0, ui: build(p) });
+    for (const p of policies.toSorted((a, b) => isSpentHere(b) - isSpentHere(a))) rows.set(p.name, { ...p, spent: before.get(p.name)?.spent ?? [], deniedUntil: 0, ui: build(p) });
     list.replaceChildren(...[...rows.values()].map((r) => r.ui.root));
     draw();
   });
@@ -49,7 +50,7 @@ function build({ name, limit, windowMs, scope }) {
   const left = el('span', { class: 'left' });
   const bar = el('div', { class: limit <= PIPS_UP_TO ? 'meter pips' : 'meter', 'aria-hidden': 'true' }, el('i'));
   bar.style.setProperty('--n', limit);
-  const here = Object.values(spends).includes(name);
+  const here = isSpentHere({ name });
   const rule = el('small', {}, ` ${limit} in ${windowMs / 1000} s per ${scope}`);
   return { left, bar, here, root: el('li', { class: here ? 'policy' : 'policy elsewhere', 'data-testid': `limit-${name}` }, el('span', {}, el('b', {}, name), rule), left, bar) };
 }
