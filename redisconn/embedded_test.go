@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/aeturnis/realtime/redisconn"
 )
@@ -154,4 +155,28 @@ func TestInProcessClockTicks(t *testing.T) {
 	require.NoError(t, s.Close())
 	<-s.Done()
 	require.Error(t, c.Ping(ctx).Err())
+}
+
+// TestNothingIsLeft is not parallel: it counts goroutines.
+func TestNothingIsLeft(t *testing.T) {
+	open(t, embedded(t, redisconn.EmbeddedConfig{}).URL()) // go-redis starts a clock once
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(context.Background())
+	for _, cfg := range []redisconn.EmbeddedConfig{{}, {InProcess: true}} {
+		s, err := redisconn.Embedded(ctx, cfg)
+		require.NoError(t, err)
+		c, err := redisconn.Open(ctx, s.URL(), redisconn.Config{})
+		require.NoError(t, err)
+		m := redisconn.NewMonitor(c, redisconn.MonitorConfig{Every: time.Millisecond})
+		done := make(chan error, 1)
+		running, stop := context.WithCancel(ctx)
+		go func() { done <- m.Run(running) }()
+		require.Equal(t, redisconn.StatusUp, redisconn.Check(ctx, c).Status)
+		stop()
+		require.NoError(t, <-done)
+		require.NoError(t, c.Close())
+		require.NoError(t, s.Close())
+	}
+	cancel()
+	goleak.VerifyNone(t, before)
 }

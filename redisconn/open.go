@@ -74,6 +74,13 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		network = "unix"
 	}
 	o.Dialer = dialer(network, o.TLSConfig, cfg.DialTimeout)
+	if t.cluster() {
+		c := o.Cluster()
+		// A dead master does not tell who took over: by itself go-redis would ask for the
+		// map once a minute.
+		c.ClusterStateReloadInterval = time.Second
+		return redis.NewClusterClient(c), nil
+	}
 	return redis.NewUniversalClient(o), nil
 }
 

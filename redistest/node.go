@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +20,17 @@ type node struct {
 	dir     string
 	port    int
 	args    []string
+	config  string // a sentinel's configuration; "" for a server
 	process *spawn.Process
 }
 
 // start runs a server on a free port of 127.0.0.1 that persists nothing.
-func start(args ...string) (*node, error) {
+func start(args ...string) (*node, error) { return startNode(&node{args: args}) }
+
+// startSentinel runs a sentinel on a free port of 127.0.0.1. It rewrites its configuration.
+func startSentinel(config string) (*node, error) { return startNode(&node{config: config}) }
+
+func startNode(n *node) (*node, error) {
 	program, err := spawn.Find()
 	if err != nil {
 		return nil, err
@@ -32,7 +39,7 @@ func start(args ...string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{program: program, dir: dir, args: args}
+	n.program, n.dir = program, dir
 	for range 5 { // another process may take the port between our looking and the server's
 		if n.port, err = freePort(); err != nil {
 			break
@@ -54,6 +61,15 @@ func (n *node) run() error {
 		"--port", strconv.Itoa(n.port), "--bind", "127.0.0.1", "--dir", n.dir,
 		"--save", "", "--appendonly", "no", "--loglevel", "warning",
 	}, n.args...)
+	if n.config != "" {
+		file := filepath.Join(n.dir, "sentinel.conf")
+		if _, err := os.Stat(file); err != nil {
+			if err := os.WriteFile(file, []byte(n.config), 0o600); err != nil {
+				return err
+			}
+		}
+		args = []string{file, "--sentinel", "--port", strconv.Itoa(n.port), "--bind", "127.0.0.1", "--dir", n.dir}
+	}
 	p, err := spawn.Start(n.program, n.dir, args...)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
@@ -34,10 +35,12 @@ var shared struct {
 	free   []int // databases that no test uses, guarded by mu
 }
 
-// Main starts the shared server, runs the tests, stops it and exits.
+// Main starts the shared server, runs the tests, stops it and exits. It silences the log
+// of go-redis.
 func Main(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	redis.SetLogger(new(logging.VoidLogger)) // a line for every failed dial helps nobody
 	n, err := start("--databases", fmt.Sprint(databases))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redistest:", err)

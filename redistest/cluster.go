@@ -1,0 +1,77 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Cluster is three masters, which share the slots evenly, and a replica of each.
+type Cluster struct {
+	// Nodes are the masters, then their replicas in the same order, as they were at the
+	// start.
+	Nodes []*Instance
+}
+
+// StartCluster starts a Redis Cluster for this test and waits until it serves, about
+// three seconds. A node that does not answer for a second is failed over. args go to
+// every node.
+func StartCluster(t testing.TB, args ...string) *Cluster {
+	t.Helper()
+	ctx := context.Background()
+	c := &Cluster{}
+	var clients []redis.UniversalClient
+	for range 6 {
+		bus, err := freePort()
+		if err != nil {
+			t.Fatalf("redistest: %v", err)
+		}
+		i := Server(t, append([]string{
+			"--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--cluster-node-timeout", "1000",
+		}, args...)...)
+		c.Nodes = append(c.Nodes, i)
+		clients = append(clients, client(t, &redis.Options{Addr: i.Addr()}, 5*time.Second))
+		must(t, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", i.n.port, bus))
+	}
+	for i, slots := range [][2]int{{0, 5460}, {5461, 10922}, {10923, 16383}} {
+		must(t, clients[i].ClusterAddSlotsRange(ctx, slots[0], slots[1]))
+	}
+	wait(t, 20*time.Second, "the nodes to meet", func(ctx context.Context) bool {
+		for _, c := range clients {
+			if n := c.ClusterNodes(ctx).Val(); strings.Count(n, "\n") != 6 || strings.Contains(n, "handshake") {
+				return false
+			}
+		}
+		return true
+	})
+	for i := range 3 {
+		must(t, clients[i+3].ClusterReplicate(ctx, clients[i].ClusterMyID(ctx).Val()))
+	}
+	wait(t, 20*time.Second, "the Cluster to serve", func(ctx context.Context) bool {
+		for i, c := range clients {
+			if !strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok") ||
+				strings.Count(c.ClusterNodes(ctx).Val(), " slave ")+strings.Count(c.ClusterNodes(ctx).Val(), "myself,slave ") != 3 {
+				return false
+			}
+			if i >= 3 && !strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up") {
+				return false
+			}
+		}
+		return true
+	})
+	return c
+}
+
+func must(t testing.TB, cmd redis.Cmder) {
+	t.Helper()
+	if err := cmd.Err(); err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+}
+
+// URL is the redis+cluster:// URL, of all nodes.
+func (c *Cluster) URL() string { return "redis+cluster://" + addrs(c.Nodes) }
