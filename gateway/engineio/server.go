@@ -313,6 +313,6 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request, ws bool) {
 	c.wire = wire
 	go func() {
 		c.open(r)
-		c.read(wire)
+		go c.read(newReader(wire)) // on a stack that has not grown: most connections are idle
 	}()
 }

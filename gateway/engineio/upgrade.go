@@ -47,17 +47,12 @@ func (c *Conn) runUpgrade(w *wire) {
 	timeout := time.AfterFunc(c.srv.cfg.UpgradeTimeout, w.close)
 	proven := false
 	switched := false
-	err := c.readFrames(w, func(isBinary bool, data []byte) error {
+	r := newReader(w)
+	r.again = false
+	err := c.readFrames(r, func(isBinary bool, data []byte) error {
 		switch {
 		case switched:
-			c.heard()
-			if isBinary {
-				return c.receive(packetBinary, data)
-			}
-			if len(data) == 0 {
-				return ErrMalformed
-			}
-			return c.receive(data[0], data[1:])
+			return c.take(isBinary, data)
 		case !proven && !isBinary && bytes.Equal(data, probe):
 			proven = true
 			c.heard()
@@ -68,13 +63,17 @@ func (c *Conn) runUpgrade(w *wire) {
 			if !timeout.Stop() || !c.switchTo(w) {
 				return errUpgraded
 			}
-			switched = true
+			switched, r.again = true, true
 			return nil
 		}
 		return ErrMalformed
 	})
 	timeout.Stop()
-	if switched {
+	switch {
+	case switched && errors.Is(err, errAgain):
+		go c.read(r)
+		return
+	case switched:
 		c.ended(w, err)
 		return
 	}

@@ -22,18 +22,29 @@ func closeStatus(err error) int {
 }
 
 // read is the goroutine of a websocket: it reads until the connection ends.
-func (c *Conn) read(w *wire) {
-	err := c.readFrames(w, func(isBinary bool, data []byte) error {
-		c.heard()
-		if isBinary {
-			return c.receive(packetBinary, data)
-		}
-		if len(data) == 0 {
-			return ErrMalformed
-		}
-		return c.receive(data[0], data[1:])
-	})
-	c.ended(w, err)
+func (c *Conn) read(r *reader) {
+	err := c.readFrames(r, c.take)
+	if errors.Is(err, errAgain) {
+		go c.read(r)
+		return
+	}
+	c.ended(r.w, err)
+}
+
+// errAgain asks for reading to go on on a goroutine of its own: the first packets, with
+// which a connection logs in or is upgraded, have grown the stack of the one that read them.
+var errAgain = errors.New("engineio: read on")
+
+// take handles one websocket message.
+func (c *Conn) take(isBinary bool, data []byte) error {
+	c.heard()
+	if isBinary {
+		return c.receive(packetBinary, data)
+	}
+	if len(data) == 0 {
+		return ErrMalformed
+	}
+	return c.receive(data[0], data[1:])
 }
 
 // ended closes the connection because reading its websocket ended with err, and reads on
@@ -72,14 +83,12 @@ func (w *wire) discard() {
 
 // readFrames gives every message of the websocket to each, and answers what the websocket
 // protocol itself asks for. It returns why it ended: each's error, the client's close, a
-// violation, or the network's error.
-func (c *Conn) readFrames(w *wire, each func(isBinary bool, data []byte) error) error {
-	if w.z != nil {
-		return c.readCompressed(w, each)
+// violation, the network's error, or errAgain.
+func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error) error {
+	if r.w.z != nil {
+		return c.readCompressed(r.w, each)
 	}
 	limit := c.srv.cfg.MaxPayload
-	r := newReader(w)
-	var parts assembler
 	for {
 		b, err := r.fill()
 		if err != nil {
@@ -97,7 +106,7 @@ func (c *Conn) readFrames(w *wire, each func(isBinary bool, data []byte) error) 
 				break
 			}
 			b = b[n:]
-			if err = c.frame(w, f, &parts, limit, each); err != nil {
+			if err = c.frame(r, f, limit, each); err != nil {
 				r.letGo()
 				return err
 			}
@@ -105,6 +114,10 @@ func (c *Conn) readFrames(w *wire, each func(isBinary bool, data []byte) error) 
 		r.keep(b, need)
 		if c.waiting() {
 			c.Flush()
+		}
+		if r.again {
+			r.again = false
+			return errAgain
 		}
 		runtime.Gosched()
 	}
@@ -117,10 +130,10 @@ func (c *Conn) waiting() bool {
 	return c.out != nil && !c.writing
 }
 
-func (c *Conn) frame(w *wire, f frame, parts *assembler, limit int, each func(bool, []byte) error) error {
+func (c *Conn) frame(r *reader, f frame, limit int, each func(bool, []byte) error) error {
 	switch f.op {
 	case opPing:
-		c.control(w, appendControl(nil, opPong, f.payload))
+		c.control(r.w, appendControl(nil, opPong, f.payload))
 		return nil
 	case opPong:
 		return nil
@@ -128,10 +141,10 @@ func (c *Conn) frame(w *wire, f frame, parts *assembler, limit int, each func(bo
 		if len(f.payload) == 1 || len(f.payload) > 2 && !utf8.Valid(f.payload[2:]) {
 			return &closeError{closeBad, "bad close frame"}
 		}
-		c.control(w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
+		c.control(r.w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
 		return errPeerClosed
 	}
-	data, isBinary, complete, err := parts.add(f, limit)
+	data, isBinary, complete, err := r.parts.add(f, limit)
 	if err != nil || !complete {
 		return err
 	}

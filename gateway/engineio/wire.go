@@ -149,10 +149,13 @@ type reader struct {
 	n    int
 	err  error
 	try  func(fd uintptr) bool
+
+	parts assembler
+	again bool // after this batch, read on with a fresh stack
 }
 
 func newReader(w *wire) *reader {
-	r := &reader{w: w}
+	r := &reader{w: w, again: true}
 	r.try = func(fd uintptr) bool {
 		r.acquire()
 		for {

@@ -26,7 +26,7 @@ type link struct {
 	client bool // the library knows of the connection
 
 	mu      sync.Mutex
-	queue   []item        // what waits for the worker; guarded by mu
+	queue   []*item       // what waits for the worker; guarded by mu
 	bytes   int           // of queue; guarded by mu
 	running bool          // somebody runs; guarded by mu
 	space   chan struct{} // the reader waits for it to be closed; guarded by mu
@@ -48,6 +48,20 @@ type item struct {
 	reason string
 }
 
+var items = sync.Pool{New: func() any { return new(item) }}
+
+func newItem() *item { return items.Get().(*item) }
+
+// free gives the item back; nothing that it held may be used after.
+func (it *item) free() {
+	data := it.data[:0]
+	if cap(data) > 4<<10 {
+		data = nil
+	}
+	*it = item{data: data}
+	items.Put(it)
+}
+
 // Message parses what the engine read, and serves or queues it.
 func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 	if binary {
@@ -56,17 +70,20 @@ func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 	if l.partial != nil {
 		return malformed("text where an attachment was due")
 	}
-	p, err := parse(data, l.srv.limits)
-	if err != nil {
+	it := newItem()
+	p := &it.packet
+	if err := p.parse(data, l.srv.limits); err != nil {
+		it.free()
 		return err
 	}
-	if p.kind == typeEvent && l.instant(&p) {
+	if p.kind == typeEvent && l.instant(p) {
+		it.free()
 		return nil
 	}
-	it := item{packet: p, data: bytes.Clone(data)}
-	it.packet.move(data, it.data)
+	it.data = append(it.data[:0], data...)
+	p.move(data, it.data)
 	if p.attachments > 0 {
-		l.partial = &it
+		l.partial = it
 		return nil
 	}
 	l.submit(it)
@@ -78,17 +95,13 @@ func (l *link) attachment(data []byte) error {
 	if it == nil {
 		return malformed("an attachment of nothing")
 	}
-	size := len(data)
-	for _, a := range it.attachments {
-		size += len(a)
-	}
-	if size > l.srv.cfg.InboundBytes {
+	if it.size()+len(data) > l.srv.cfg.InboundBytes {
 		return engineio.ErrTooLarge
 	}
 	it.attachments = append(it.attachments, bytes.Clone(data))
 	if len(it.attachments) == it.packet.attachments {
 		l.partial = nil
-		l.submit(*it)
+		l.submit(it)
 	}
 	return nil
 }
@@ -127,7 +140,7 @@ func (l *link) find(nsp string) *Socket {
 
 // submit queues an item, waiting for room when there is none. It keeps the order of its
 // one caller, the goroutine that reads.
-func (l *link) submit(it item) {
+func (l *link) submit(it *item) {
 	size := it.size()
 	l.mu.Lock()
 	for !l.ended && len(l.queue) > 0 && (len(l.queue) >= l.srv.cfg.Inbound || l.bytes+size > l.srv.cfg.InboundBytes) {
@@ -152,7 +165,7 @@ func (it *item) size() int {
 }
 
 // push queues an item and sees to it that somebody runs. mu is held.
-func (l *link) push(it item, size int) {
+func (l *link) push(it *item, size int) {
 	l.queue = append(l.queue, it)
 	l.bytes += size
 	if !l.running {
@@ -172,7 +185,7 @@ func (l *link) run() {
 			return
 		}
 		it := l.queue[0]
-		l.queue[0] = item{}
+		l.queue[0] = nil
 		l.queue = l.queue[1:]
 		l.bytes -= it.size()
 		if l.space != nil {
@@ -180,7 +193,8 @@ func (l *link) run() {
 			l.space = nil
 		}
 		l.mu.Unlock()
-		l.serve(&it)
+		l.serve(it)
+		it.free()
 	}
 }
 
@@ -403,7 +417,7 @@ func (l *link) gone(s *Socket, reason string) {
 	for i, x := range l.sockets {
 		if x == s {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-			l.push(item{gone: s, reason: reason}, 0)
+			l.push(&item{gone: s, reason: reason}, 0)
 			break
 		}
 	}
@@ -424,7 +438,7 @@ func (l *link) Closed(_ *engineio.Conn, reason string) {
 		close(l.space)
 		l.space = nil
 	}
-	l.push(item{closed: true, reason: reason}, 0)
+	l.push(&item{closed: true, reason: reason}, 0)
 }
 
 // over tells the library, and through it the receivers, that the connection has ended.

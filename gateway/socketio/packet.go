@@ -51,10 +51,17 @@ type limits struct {
 	depth       int // of JSON
 }
 
-// parse reads one text message strictly. Every error is a malformed.
+// parse is packet.parse for a packet of its own.
 func parse(b []byte, max limits) (p packet, err error) {
+	err = p.parse(b, max)
+	return p, err
+}
+
+// parse reads one text message strictly. Every error is a malformed.
+func (p *packet) parse(b []byte, max limits) error {
+	*p = packet{}
 	if len(b) == 0 {
-		return p, malformed("empty")
+		return malformed("empty")
 	}
 	p.kind = b[0]
 	i := 1
@@ -63,15 +70,15 @@ func parse(b []byte, max limits) (p packet, err error) {
 	case typeBinaryEvent, typeBinaryAck:
 		j := skipDigits(b, i)
 		if j == i || j-i > 3 || j >= len(b) || b[j] != '-' {
-			return p, malformed("no number of attachments")
+			return malformed("no number of attachments")
 		}
 		p.attachments, _ = strconv.Atoi(string(b[i:j]))
 		if p.attachments == 0 || p.attachments > max.attachments {
-			return p, malformed(fmt.Sprintf("1 to %d attachments", max.attachments))
+			return malformed(fmt.Sprintf("1 to %d attachments", max.attachments))
 		}
 		i = j + 1
 	default:
-		return p, malformed("unknown type")
+		return malformed("unknown type")
 	}
 	p.nsp = "/"
 	if i < len(b) && b[i] == '/' {
@@ -81,7 +88,7 @@ func parse(b []byte, max limits) (p packet, err error) {
 			i++
 		}
 		if len(name) > maxNamespace {
-			return p, malformed("namespace too long")
+			return malformed("namespace too long")
 		}
 		i += len(name)
 		if len(name) > 1 {
@@ -91,7 +98,7 @@ func parse(b []byte, max limits) (p packet, err error) {
 	}
 	if j := skipDigits(b, i); j > i {
 		if j-i > maxIDDigits {
-			return p, malformed("acknowledgement id too long")
+			return malformed("acknowledgement id too long")
 		}
 		for _, c := range b[i:j] {
 			p.id = p.id*10 + uint64(c-'0')
@@ -100,7 +107,7 @@ func parse(b []byte, max limits) (p packet, err error) {
 		i = j
 	}
 	p.data = b[i:]
-	return p, p.check(max)
+	return p.check(max)
 }
 
 // check judges the parts of a packet by its type.
