@@ -107,7 +107,13 @@ func (p *packet) parse(b []byte, max limits) error {
 		i = j
 	}
 	p.data = b[i:]
-	return p.check(max)
+	if err := p.check(max); err != nil {
+		return err
+	}
+	if p.attachments > 0 && !placed(p.data, p.attachments) {
+		return malformed("a placeholder of no attachment")
+	}
+	return nil
 }
 
 // check judges the parts of a packet by its type.
