@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
 // ErrNotConnected is returned to a handler whose player left meanwhile.
@@ -67,5 +68,16 @@ func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error 
 		return fmt.Errorf("cast %s: %w", name, err)
 	}
 	g.nsp.Cast(room, name, func(dst []byte) []byte { return append(dst, buf.Bytes()...) })
+	return nil
+}
+
+// Status tells every player on this node how features are: each value is "ok", "local",
+// "stale" or "paused".
+func (g *Gateway) Status(features map[string]string) error {
+	a, err := socketio.Encode(features)
+	if err != nil {
+		return err
+	}
+	g.nsp.CastAll("gateway:status", a)
 	return nil
 }

@@ -193,8 +193,20 @@ func (n *node) admit(*http.Request) *engineio.Refusal {
 	return nil
 }
 
+// redisChanged tells the log and the players what Redis can not do for them now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
 	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
+	away := func(s redisconn.State) bool { return s == redisconn.Down || s == redisconn.ReadOnly }
+	if away(from) == away(to) {
+		return
+	}
+	features := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "combat": "ok", "trade": "ok"}
+	if away(to) {
+		features = map[string]string{"session": "stale", "limits": "local", "chat": "local", "combat": "paused", "trade": "paused"}
+	}
+	if err := n.gateway.Status(features); err != nil {
+		n.log.Error("status could not be told", zap.Error(err))
+	}
 }
 
 // serve runs everything until ctx ends or something fails, then stops in the right order:

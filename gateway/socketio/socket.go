@@ -219,6 +219,17 @@ func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reac
 	return reached
 }
 
+// CastAll is Cast to every socket of the namespace on this node.
+func (n *Namespace) CastAll(name string, a Args) {
+	f := event(n.name, name, a, 0, false).seal(false)
+	n.rooms.each(nil, func(m *member) {
+		if m.conn != nil {
+			f.push(m.conn)
+		}
+	})
+	f.free()
+}
+
 // Ask sends an event to every member of a room and calls done once, with each client's
 // first argument as JSON (null for an empty answer): when all have answered, or with
 // ErrNoAnswer and those that have after the timeout.
