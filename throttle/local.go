@@ -75,16 +75,19 @@ func (d *denials) len() (n int) {
 // sweep makes room for one more: it looks at a few entries, in the map's random order, drops
 // those that are over, and one that is not when the map is full.
 func sweep[V any](m map[target]V, capacity int, over func(V) bool) {
-	looked := 0
+	looked, one := 0, target{}
 	for t, v := range m {
 		if over(v) {
 			delete(m, t)
-		} else if looked >= 4 && len(m) >= capacity {
-			delete(m, t)
+		} else {
+			one = t
 		}
-		if looked++; looked > 4 {
+		if looked++; looked == 4 {
 			break
 		}
+	}
+	if len(m) >= capacity {
+		delete(m, one)
 	}
 }
 

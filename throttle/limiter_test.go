@@ -1,0 +1,331 @@
+package throttle
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+var ann = Subject{User: "ann", Session: "s-ann", IP: "10.0.0.1", Conn: "c1"}
+
+// Two nodes, forty callers, for several windows: in no window more than the limit. The
+// times are Redis's own, read from the windows themselves.
+func TestNeverMoreThanTheLimitOnTwoNodes(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	p := Policy{"burst", 10, 300 * time.Millisecond, ByUser}
+	nodes := []*Limiter{newLimiter(t, rdb, patient, p), newLimiter(t, rdb, patient, p)}
+	seen := map[int64]int{} // stamps of admissions
+	var mu sync.Mutex
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				d, err := nodes[i%2].Spend(ctx, []string{"burst"}, ann)
+				if err != nil || !d.Allowed {
+					continue
+				}
+				admitted.Add(1)
+				raw, _ := rdb.Get(context.Background(), keys.RateLimit("ann", "burst")).Bytes()
+				mu.Lock()
+				count := map[int64]int{}
+				for ; len(raw) >= 5; raw = raw[5:] {
+					s := int64(raw[0])<<32 | int64(raw[1])<<24 | int64(raw[2])<<16 | int64(raw[3])<<8 | int64(raw[4])
+					count[s]++
+				}
+				for s, n := range count {
+					seen[s] = max(seen[s], n)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	require.Greater(t, admitted.Load(), int64(20), "several windows")
+	for s := range seen {
+		n := 0
+		for other, k := range seen {
+			if other >= s && other < s+p.Window.Microseconds() {
+				n += k
+			}
+		}
+		require.LessOrEqual(t, n, p.Limit, "in the window that begins at %d", s)
+	}
+}
+
+// One is refused until just before the promised time, and admitted at it.
+func TestRetryAfterIsKept(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	p := Policy{"p", 2, 400 * time.Millisecond, ByUser}
+	a, b := newLimiter(t, rdb, patient, p), newLimiter(t, rdb, patient, p)
+	begun := time.Now()
+	require.True(t, spend(t, a, ann, "p").Allowed)
+	require.True(t, spend(t, b, ann, "p").Allowed)
+	var d Decision
+	for d = spend(t, a, ann, "p"); d.Allowed; d = spend(t, a, ann, "p") {
+	}
+	told := time.Now()
+	require.Positive(t, d.RetryAfter)
+	require.LessOrEqual(t, d.RetryAfter, p.Window)
+	require.Zero(t, d.RetryAfter%time.Millisecond)
+	// Asked all the time, both nodes refuse until then…
+	for time.Since(told) < d.RetryAfter-5*time.Millisecond {
+		if again := spend(t, a, ann, "p"); time.Since(begun) < p.Window {
+			require.False(t, again.Allowed)
+			require.False(t, spend(t, b, ann, "p").Allowed)
+		}
+	}
+	// …and admit then.
+	<-time.After(time.Until(told.Add(d.RetryAfter)))
+	require.True(t, spend(t, a, ann, "p").Allowed)
+}
+
+func TestDecisionTellsAll(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, redistest.Client(t), patient, Defaults(false)...)
+	d := spend(t, l, ann, "chat")
+	require.WithinDuration(t, time.Now().Add(10*time.Second), d.ResetAt, 5*time.Second)
+	d.ResetAt = time.Time{}
+	require.Equal(t, Decision{Allowed: true, Policy: "chat", Scope: ByUser, Limit: 10, Remaining: 9, Window: 10 * time.Second, Source: "redis"}, d)
+	require.Nil(t, d.Fault())
+	for i := 8; i >= 0; i-- {
+		require.Equal(t, i, spend(t, l, ann, "chat").Remaining)
+	}
+	d = spend(t, l, ann, "chat")
+	f := d.Fault()
+	require.ErrorIs(t, f, fault.ErrRateLimited)
+	require.Equal(t, "chat", f.Detail("policy"))
+	require.Equal(t, "user", f.Detail("scope"))
+	require.Equal(t, 10, f.Detail("limit"))
+	require.Equal(t, 0, f.Detail("remaining"))
+	require.Equal(t, int64(10_000), f.Detail("windowMs"))
+	require.Equal(t, d.RetryAfter.Milliseconds(), f.Detail("retryAfterMs"))
+	require.True(t, d.ResetAt.After(time.Now().Add(d.RetryAfter-time.Second)))
+	// Others, and other policies, have budgets of their own.
+	require.True(t, spend(t, l, Subject{User: "bob"}, "chat").Allowed)
+	require.True(t, spend(t, l, ann, "combat").Allowed)
+}
+
+func TestScopes(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	l := newLimiter(t, rdb, patient,
+		Policy{"u", 1, time.Minute, ByUser}, Policy{"s", 1, time.Minute, BySession},
+		Policy{"i", 1, time.Minute, ByIP}, Policy{"c", 1, time.Minute, ByConnection})
+	for policy, key := range map[string]string{"u": "ann", "s": "s-ann", "i": "10.0.0.1", "c": "c1"} {
+		require.True(t, spend(t, l, ann, policy).Allowed)
+		require.EqualValues(t, 1, rdb.Exists(t.Context(), keys.RateLimit(key, policy)).Val(), policy)
+		require.False(t, spend(t, l, ann, policy).Allowed)
+		_, err := l.Spend(t.Context(), []string{policy}, Subject{})
+		require.ErrorIs(t, err, ErrNoSubject)
+	}
+	require.True(t, spend(t, l, Subject{IP: "2001:db8:1:2:aaaa::1"}, "i").Allowed)
+	require.False(t, spend(t, l, Subject{IP: "2001:db8:1:2:bbbb::9"}, "i").Allowed, "the same /64")
+	require.True(t, spend(t, l, Subject{IP: "2001:db8:1:3::1"}, "i").Allowed)
+	require.False(t, spend(t, l, Subject{IP: "::ffff:10.0.0.1"}, "i").Allowed, "the same IPv4 address")
+}
+
+func TestSeveralPolicies(t *testing.T) {
+	t.Parallel()
+	for name, cluster := range map[string]bool{"one script": false, "spend and give back": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := patient
+			cfg.Cluster = cluster
+			l := newLimiter(t, redistest.Client(t), cfg,
+				Policy{"wide", 5, time.Minute, ByUser}, Policy{"narrow", 2, time.Minute, ByUser}, Policy{"off", 0, 0, ByUser})
+			both := []string{"wide", "off", "narrow", "wide"}
+			d := spend(t, l, ann, both...)
+			require.True(t, d.Allowed)
+			require.Equal(t, "narrow", d.Policy, "the one with the least left")
+			require.Equal(t, 1, d.Remaining)
+			require.True(t, spend(t, l, ann, both...).Allowed)
+			for range 3 {
+				d = spend(t, l, ann, both...)
+				require.False(t, d.Allowed)
+				require.Equal(t, "narrow", d.Policy)
+			}
+			require.Equal(t, 2, spend(t, l, ann, "wide").Remaining, "refusals cost the other policy nothing")
+		})
+	}
+}
+
+func TestUnknownAndOff(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	var sent counter
+	rdb.AddHook(&sent)
+	l := newLimiter(t, rdb, patient, Policy{Name: "off", Scope: ByUser})
+	_, err := l.Spend(t.Context(), []string{"nonsense"}, ann)
+	require.ErrorIs(t, err, ErrUnknownPolicy)
+	require.Equal(t, Decision{Allowed: true}, spend(t, l, Subject{}, "off"))
+	require.Equal(t, Decision{Allowed: true}, spend(t, l, Subject{}))
+	require.Zero(t, sent.total())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l = newLimiter(t, rdb, patient, Defaults(false)...)
+	_, err = l.Spend(ctx, []string{"chat"}, ann)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A flood of refused events costs Redis nothing, and us no allocation.
+func TestRefusalsAreRemembered(t *testing.T) {
+	// Not parallel: it counts allocations.
+	rdb := redistest.Client(t)
+	l := newLimiter(t, rdb, patient, Policy{"p", 3, 2 * time.Second, ByUser})
+	var sent counter
+	rdb.AddHook(&sent)
+	var d Decision
+	for d = spend(t, l, ann, "p"); d.Allowed; d = spend(t, l, ann, "p") {
+	}
+	require.Equal(t, SourceRedis, d.Source)
+	asked := sent.total()
+	end := time.Now().Add(d.RetryAfter)
+	policies := []string{"p"}
+	n, ctx := 0, t.Context()
+	allocs := testing.AllocsPerRun(1000, func() {
+		if d, err := l.Spend(ctx, policies, ann); err != nil || d.Allowed || d.Source != SourceMemory {
+			t.Error(d, err)
+		}
+		n++
+	})
+	require.True(t, time.Now().Before(end), "the machine is too slow to tell")
+	require.Zero(t, allocs)
+	require.Equal(t, 1001, n)
+	require.Equal(t, asked, sent.total(), "Redis was not asked")
+	require.Equal(t, d.ResetAt.UnixMilli(), spend(t, l, ann, "p").ResetAt.UnixMilli())
+	<-time.After(time.Until(end))
+	d = spend(t, l, ann, "p")
+	require.True(t, d.Allowed)
+	require.Equal(t, SourceRedis, d.Source)
+}
+
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, redistest.Client(t), Config{Remember: 128}, Policy{"p", 1, time.Hour, ByUser})
+	p := l.byName["p"]
+	for i := range 10_000 {
+		l.denials.put(target{p, fmt.Sprint(i)}, denial{until: 1 << 40}, int64(i))
+		l.spendLocal([]target{{p, fmt.Sprint(i)}}, time.Duration(i))
+	}
+	require.LessOrEqual(t, l.denials.len(), 128)
+	require.Greater(t, l.denials.len(), 64)
+	require.LessOrEqual(t, len(l.locals.m), 128)
+	_, ok := l.denials.get(target{p, "9999"}, 0)
+	require.True(t, ok, "the newest is there")
+	_, ok = l.denials.get(target{p, "9999"}, 1<<40)
+	require.False(t, ok, "it ends")
+	_, ok = l.denials.get(target{p, "9999"}, 0)
+	require.False(t, ok, "and is gone then")
+}
+
+// Callers at once are batched, and a server that has lost its scripts gets them again.
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	l := newLimiter(t, rdb, patient, Policy{"p", 1000, time.Minute, ByUser}, Policy{"q", 1000, time.Minute, ByUser})
+	for range 2 {
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for range 5 {
+					d, err := l.Spend(context.Background(), []string{"p", "q"}, ann)
+					if err != nil || !d.Allowed || d.Source != SourceRedis {
+						t.Error(d, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.NoError(t, rdb.ScriptFlush(t.Context()).Err())
+	}
+	require.Equal(t, 1000-641, spend(t, l, ann, "p").Remaining, "each was charged once")
+}
+
+// A foreign value under one key is that subject's trouble, not everybody's.
+func TestWrongTypeStaysWithItsSubject(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	l := newLimiter(t, rdb, patient, Policy{"p", 1, time.Minute, ByUser})
+	require.NoError(t, rdb.LPush(t.Context(), keys.RateLimit("ann", "p"), 1).Err())
+	require.Equal(t, SourceLocal, spend(t, l, ann, "p").Source)
+	require.False(t, l.Degraded())
+	require.Equal(t, SourceRedis, spend(t, l, Subject{User: "bob"}, "p").Source)
+}
+
+// AutoPipeline, where the caller has it, works underneath too.
+func TestAutoPipeline(t *testing.T) {
+	t.Parallel()
+	ap, err := redistest.Client(t).(*redis.Client).AutoPipeline()
+	require.NoError(t, err)
+	l := newLimiter(t, ap, patient, Policy{"p", 2, time.Minute, ByUser})
+	require.True(t, spend(t, l, ann, "p").Allowed)
+	require.True(t, spend(t, l, ann, "p").Allowed)
+	require.False(t, spend(t, l, ann, "p").Allowed)
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, redistest.Client(t), patient, Policy{"p", 1, time.Minute, ByUser})
+	for range 4 {
+		spend(t, l, ann, "p")
+	}
+	reg := prometheus.NewPedanticRegistry()
+	require.NoError(t, reg.Register(l))
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got[name(f, m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	require.Equal(t, map[string]float64{
+		"gateway_ratelimit_decisions_total allowed p user redis":  1,
+		"gateway_ratelimit_decisions_total refused p user redis":  1,
+		"gateway_ratelimit_decisions_total refused p user memory": 2,
+		"gateway_ratelimit_degraded":                              0,
+	}, got)
+}
+
+func name(f *dto.MetricFamily, m *dto.Metric) string {
+	s := f.GetName()
+	for _, l := range m.GetLabel() { // sorted: decision, policy, scope, source
+		s += " " + l.GetValue()
+	}
+	return s
+}
+
+func TestNoGoroutineIsLeft(t *testing.T) {
+	// Not parallel: it counts goroutines.
+	server := redistest.Server(t)
+	rdb := server.Client()
+	require.NoError(t, rdb.Ping(t.Context()).Err())
+	before := goleak.IgnoreCurrent()
+	l, err := New(rdb, Defaults(false), Config{})
+	require.NoError(t, err)
+	spend(t, l, ann, "chat", "combat")
+	server.Kill()
+	require.Equal(t, SourceLocal, spend(t, l, ann, "chat").Source)
+	require.True(t, l.Degraded())
+	l.Close()
+	goleak.VerifyNone(t, before)
+}
