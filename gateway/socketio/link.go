@@ -23,7 +23,9 @@ type link struct {
 	partial *item // a binary packet whose attachments have not all arrived
 
 	// owned by whoever runs: the worker, or the reader when it serves an instant event
-	client bool // the library knows of the connection
+	client   bool // the library knows of the connection
+	inline   bool // the reader runs, and will flush
+	connects int  // CONNECTs that were judged
 
 	mu      sync.Mutex
 	queue   []*item       // what waits for the worker; guarded by mu
@@ -31,6 +33,7 @@ type link struct {
 	running bool          // somebody runs; guarded by mu
 	space   chan struct{} // the reader waits for it to be closed; guarded by mu
 	ended   bool          // the connection is over; guarded by mu
+	told    bool          // and everybody has been told, or is about to be; guarded by mu
 	sockets []*Socket     // connected ones; guarded by mu
 	moving  *Socket       // one that the library is connecting or disconnecting; guarded by mu
 	settled chan struct{} // closed when it has; guarded by mu
@@ -117,7 +120,9 @@ func (l *link) instant(p *packet) bool {
 	}
 	l.running = true
 	l.mu.Unlock()
+	l.inline = true
 	l.guarded(s, p)
+	l.inline = false
 	l.mu.Lock()
 	if len(l.queue) > 0 {
 		l.srv.workers.start(l)
@@ -176,12 +181,17 @@ func (l *link) push(it *item, size int) {
 
 // run is the worker: it lives while something waits.
 func (l *link) run() {
-	for {
+	for first := true; ; first = false {
 		l.mu.Lock()
 		if len(l.queue) == 0 {
 			l.queue, l.running = nil, false
+			last := l.told
+			l.told = false
 			l.mu.Unlock()
 			l.conn.Flush()
+			if last {
+				l.srv.live.Add(-1)
+			}
 			return
 		}
 		it := l.queue[0]
@@ -193,6 +203,9 @@ func (l *link) run() {
 			l.space = nil
 		}
 		l.mu.Unlock()
+		if !first {
+			l.conn.Soon() // the answer before must not wait for this one
+		}
 		l.serve(it)
 		it.free()
 	}
@@ -253,6 +266,10 @@ func (l *link) event(s *Socket, p *packet, attachments [][]byte) {
 	s.nsp.receiver.Event(s, &e)
 }
 
+// maxConnects bounds how often one connection may ask to be let in: each time costs a look
+// into the store, and the limits of connecting are spent by handshakes.
+const maxConnects = 64
+
 // broken closes the connection for a violation that was found late.
 func (l *link) broken(err error) {
 	if l.conn.Open() {
@@ -272,9 +289,13 @@ func (l *link) connect(p *packet) {
 	l.mu.Lock()
 	again, ended := l.find(p.nsp) != nil, l.ended
 	l.mu.Unlock()
+	l.connects++
 	switch {
 	case again:
 		l.broken(malformed("connected twice"))
+		return
+	case l.connects > maxConnects:
+		l.broken(malformed("connected too often"))
 		return
 	case ended:
 		return
@@ -314,12 +335,11 @@ func (l *link) connect(p *packet) {
 }
 
 func (l *link) refuse(nsp string, no *Refusal) {
-	body := map[string]any{"message": no.Message}
-	if no.Data != nil {
-		body["data"] = no.Data
-	}
-	a, err := Encode(body)
-	if err != nil {
+	a, err := Encode(struct {
+		Message string `json:"message"`
+		Data    any    `json:"data,omitzero"`
+	}{no.Message, no.Data})
+	if err != nil || len(a.Attachments) > 0 {
 		a.JSON = []byte(`{"message":"refused"}`)
 	}
 	m := engineio.NewText()
@@ -378,9 +398,16 @@ func (l *link) socket(lib *socket.Socket) *Socket {
 // settle is called when the library has connected the socket that was met.
 func (l *link) settle() {
 	l.mu.Lock()
+	s := l.moving
+	l.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.nsp.rooms.arrive(s.id, l.conn) // not under mu: a broadcast that ends a connection has their locks the other way round
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.moving != nil {
-		l.sockets = append(l.sockets, l.moving)
+	if l.moving == s {
+		l.sockets = append(l.sockets, s)
 		l.moved()
 	}
 }
@@ -443,6 +470,11 @@ func (l *link) Closed(_ *engineio.Conn, reason string) {
 
 // over tells the library, and through it the receivers, that the connection has ended.
 func (l *link) over(reason string) {
+	defer func() {
+		l.mu.Lock()
+		l.told = true
+		l.mu.Unlock()
+	}()
 	l.conn.Emit("close", reason)
 	l.mu.Lock()
 	left := append([]*Socket(nil), l.sockets...)
@@ -460,16 +492,22 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 	if errors.Is(err, engineio.ErrTooLarge) || errors.Is(err, engineio.ErrTooMany) {
 		code, message = "PAYLOAD_TOO_LARGE", "That message is too large."
 	}
-	l.last("error", map[string]any{"code": code, "message": message})
+	l.last("error", struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{code, message})
 }
 
 // Overflow tells a client that it is too slow.
 func (l *link) Overflow(*engineio.Conn) {
-	l.last("gateway:closing", map[string]any{"code": "SLOW_CONSUMER", "reconnectInMs": 1000})
+	l.last("gateway:closing", struct {
+		Code          string `json:"code"`
+		ReconnectInMs int64  `json:"reconnectInMs"`
+	}{"SLOW_CONSUMER", 1000})
 }
 
 // last sends last words to every socket of the connection.
-func (l *link) last(name string, body map[string]any) {
+func (l *link) last(name string, body any) {
 	l.mu.Lock()
 	sockets := append([]*Socket(nil), l.sockets...)
 	l.mu.Unlock()

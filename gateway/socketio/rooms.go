@@ -3,6 +3,7 @@ package socketio
 import (
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/zishang520/engine.io/v2/types"
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
@@ -33,7 +34,7 @@ type room struct {
 // A member is one socket with its seats.
 type member struct {
 	lib   *socket.Socket
-	conn  *engineio.Conn
+	conn  *engineio.Conn // nil until it has arrived
 	seats []seat
 }
 
@@ -59,16 +60,27 @@ func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
 	if !ok {
 		return
 	}
-	conn, _ := lib.Conn().(*engineio.Conn)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.members[id]
 	if m == nil {
-		m = &member{lib: lib, conn: conn}
+		if !names.Has(socket.Room(id)) {
+			return // it has left: only a socket that connects joins the room of its own id
+		}
+		m = &member{lib: lib}
 		a.members[id] = m
 	}
 	for _, name := range names.Keys() {
 		a.sit(m, id, name)
+	}
+}
+
+// arrive is called when the socket's CONNECT is on its way: before, it is sent nothing.
+func (a *rooms) arrive(id socket.SocketId, conn *engineio.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m := a.members[id]; m != nil {
+		m.conn = conn
 	}
 }
 
@@ -160,7 +172,7 @@ func (a *rooms) in(id socket.SocketId, name socket.Room) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	m := a.members[id]
-	return m != nil && m.seatIn(name) >= 0
+	return m != nil && (name == socket.Room(id) || m.seatIn(name) >= 0)
 }
 
 // count is in how many rooms whose names begin with prefix the socket is.
@@ -178,11 +190,14 @@ func (a *rooms) count(id socket.SocketId, prefix string) (n int) {
 }
 
 // size is how many members a room has on this node. mu is held.
-func (a *rooms) size(name socket.Room) int {
+func (a *rooms) size(name socket.Room) (n int) {
 	if r := a.rooms[name]; r != nil {
-		return len(r.members)
+		n = len(r.members)
 	}
-	return 0
+	if a.members[socket.SocketId(name)] != nil {
+		n++
+	}
+	return n
 }
 
 // Sockets lists the sockets that are in any of the rooms, or all.
@@ -220,7 +235,8 @@ func (a *rooms) Rooms() *types.Map[socket.Room, *types.Set[socket.SocketId]] {
 		all.Store(name, ids)
 	}
 	for id := range a.members {
-		all.Store(socket.Room(id), types.NewSet(id))
+		own, _ := all.LoadOrStore(socket.Room(id), types.NewSet[socket.SocketId]())
+		own.Add(id)
 	}
 	return all
 }
@@ -296,20 +312,27 @@ func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
 func (a *rooms) cast(name socket.Room, f frames) (reached int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	r := a.rooms[name]
-	if r == nil {
-		return 0
-	}
-	for _, m := range r.members {
-		if m.conn != nil && f.push(m.conn) {
-			reached++
+	if r := a.rooms[name]; r != nil {
+		for _, m := range r.members {
+			if m.conn != nil && f.push(m.conn) {
+				reached++
+			}
 		}
+	}
+	if m := a.members[socket.SocketId(name)]; m != nil && m.conn != nil && f.push(m.conn) {
+		reached++
 	}
 	return reached
 }
 
 // Broadcast is the library's broadcast.
 func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+	a.send(p, opts, func(*member) {})
+}
+
+// send frames a packet once and queues it for every member that opts selects; it calls
+// first for each before.
+func (a *rooms) send(p *parser.Packet, opts *socket.BroadcastOptions, first func(*member)) {
 	p.Nsp = a.Nsp().Name()
 	text, binary, err := encodePacket(p)
 	if err != nil {
@@ -320,6 +343,7 @@ func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	f := frames{text: m}.attach(binary).seal(opts != nil && opts.Flags != nil && opts.Flags.Volatile)
 	a.each(opts, func(m *member) {
 		if m.conn != nil {
+			first(m)
 			f.push(m.conn)
 		}
 	})
@@ -327,25 +351,42 @@ func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 }
 
 // BroadcastWithAck broadcasts and calls ack for each client's answer, with exactly one
-// value: the first argument, or nil for an empty answer.
+// value: the first argument, or nil for an empty answer. Where a single response is
+// expected, that value is the list of all its arguments.
 func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	id := a.Nsp().Ids()
 	p.Id = &id
-	var one sync.Mutex
-	n := uint64(0)
-	a.each(opts, func(m *member) {
-		n++
+	single := opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
+	var one sync.Mutex // held until the number of answers is known
+	one.Lock()
+	defer one.Unlock()
+	var asked []*socket.Socket
+	a.send(p, opts, func(m *member) {
+		asked = append(asked, m.lib)
 		m.lib.Acks().Store(id, func(args []any, err error) {
 			one.Lock()
 			defer one.Unlock()
-			if len(args) == 0 {
+			switch {
+			case single:
+				args = []any{args}
+			case len(args) == 0:
 				args = []any{nil}
 			}
 			ack(args[:1], err)
 		})
 	})
-	count(n)
-	a.Broadcast(p, opts)
+	if single && len(asked) == 0 {
+		count(1) // it has left: the library would look for its answer all the same
+	} else {
+		count(uint64(len(asked)))
+	}
+	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
+		time.AfterFunc(*opts.Flags.Timeout, func() { // who has not answered by then need not
+			for _, lib := range asked {
+				lib.Acks().Delete(id)
+			}
+		})
+	}
 }
 
 // FetchSockets lists the sockets that opts selects.

@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/zishang520/socket.io/v2/socket"
@@ -95,6 +96,7 @@ type Server struct {
 	limits  limits
 	engine  *engineio.Server
 	workers *workers
+	live    atomic.Int64 // links that have not been told of their end
 	nsps    map[string]*Namespace
 }
 
@@ -117,6 +119,7 @@ func New(cfg Config) *Server {
 	opts.SetConnectTimeout(time.Hour) // ours comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)
 	cfg.Engine.Handler = func(c *engineio.Conn, _ *http.Request) engineio.Handler {
+		s.live.Add(1)
 		return &link{srv: s, conn: c}
 	}
 	s.engine = engineio.New(cfg.Engine)
@@ -169,9 +172,13 @@ func (s *Server) Engine() *engineio.Server { return s.engine }
 // Of is a namespace that Config named.
 func (s *Server) Of(name string) *Namespace { return s.nsps[name] }
 
-// Close ends every connection and returns when all are gone.
+// Close ends every connection and returns when all are gone and their receivers have
+// been told; it waits no longer than AdmitTimeout for receivers that are busy.
 func (s *Server) Close() {
 	s.engine.Stop()
+	for deadline := time.Now().Add(s.cfg.AdmitTimeout); s.live.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(2 * time.Millisecond)
+	}
 	s.workers.close()
 }
 

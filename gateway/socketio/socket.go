@@ -106,11 +106,14 @@ func (s *Socket) Answering(id uint64) *engineio.Message {
 	return m
 }
 
-// Reply sends what Answering started. It is only called from within Receiver.Event: what
-// is sent there leaves together when the event has been handled.
-func (s *Socket) Reply(m *engineio.Message) bool {
+// Reply sends what Answering started. It is only called from within Receiver.Event.
+func (s *Socket) Reply(m *engineio.Message) (ok bool) {
 	m.SetBuffer(append(m.Buffer(), ']'))
-	ok := s.link.conn.Queue(m)
+	if s.link.inline {
+		ok = s.link.conn.Queue(m)
+	} else { // the next event may take long: this answer does not wait for it
+		ok = s.link.conn.Push(m)
+	}
 	m.Free()
 	return ok
 }
@@ -128,11 +131,12 @@ func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answe
 // expect registers done for the acknowledgement with this id.
 func (s *Socket) expect(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
 	acks := s.lib.Acks()
-	timer := time.AfterFunc(timeout, func() {
+	timer := time.AfterFunc(time.Hour, func() {
 		if _, waiting := acks.LoadAndDelete(id); waiting {
 			done(nil, ErrNoAnswer)
 		}
 	})
+	defer timer.Reset(timeout) // not before there is something to give up
 	acks.Store(id, func(args []any, _ error) {
 		timer.Stop()
 		values := make([]jsontext.Value, len(args))
