@@ -192,7 +192,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		c.Shut(engineio.ReasonTransportClose)
+		c.Shut(engineio.ReasonShutdown)
 	}
 }
 

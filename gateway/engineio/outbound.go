@@ -31,6 +31,17 @@ func (c *Conn) Queue(m *Message) bool {
 	return ok
 }
 
+// Soon sees to it that what was queued leaves, without waiting for it.
+func (c *Conn) Soon() {
+	c.mu.Lock()
+	flush := c.out != nil && !c.dirty && !c.writing
+	c.dirty = c.dirty || flush
+	c.mu.Unlock()
+	if flush {
+		c.srv.flushers[c.shard].add(c)
+	}
+}
+
 func (c *Conn) enqueue(m *Message, schedule bool) (ok, flush bool) {
 	f := m.frame()
 	c.mu.Lock()

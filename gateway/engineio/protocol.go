@@ -72,4 +72,5 @@ const (
 	ReasonForcedClose    = "forced close"
 	ReasonSlowConsumer   = "slow consumer"
 	ReasonNoConnect      = "connect timeout"
+	ReasonShutdown       = "server shutting down"
 )

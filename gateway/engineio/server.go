@@ -170,7 +170,7 @@ func (s *Server) Refuse() {
 func (s *Server) Stop() {
 	s.Refuse()
 	for _, c := range s.Conns() {
-		c.Shut("server shutting down")
+		c.Shut(ReasonShutdown)
 	}
 	for deadline := time.Now().Add(s.cfg.Linger + time.Second); s.Count() > 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
