@@ -61,6 +61,8 @@ type Conn struct {
 	posting   atomic.Bool
 	held      atomic.Bool
 
+	inbound sync.Mutex // held while a POST is handled, and to take the client's packets away from POSTs
+
 	mu       sync.Mutex
 	timer    *time.Timer // guarded by mu
 	expected time.Time   // by when Confirm is due; guarded by mu
@@ -68,6 +70,7 @@ type Conn struct {
 	wire     *wire       // nil while polling; guarded by mu
 	poll     chan []byte // the poll that waits, or nil; guarded by mu
 	probing  bool        // an upgrade is under way; guarded by mu
+	prober   *wire       // the websocket of that upgrade; guarded by mu
 	out      *[]byte     // frames that wait; guarded by mu
 	sending  int         // bytes that the writer has taken; guarded by mu
 	writing  bool        // a writer runs; guarded by mu
@@ -161,12 +164,12 @@ func (c *Conn) open(r *http.Request) {
 	m.Free()
 	c.expected = c.opened.Add(cfg.ConnectTimeout)
 	if c.Open() {
-		c.timer = time.AfterFunc(c.untilPing(), c.tick)
+		c.timer = time.AfterFunc(c.until(c.pingDue()), c.tick)
 	}
 	c.flush()
 	c.mu.Unlock()
 	if !c.srv.add(c) {
-		c.Shut("server shutting down")
+		c.Shut(ReasonShutdown)
 	}
 	if c.state.Load() == stateClosed { // ended while it was being opened
 		c.srv.forget(c)
@@ -175,19 +178,22 @@ func (c *Conn) open(r *http.Request) {
 
 func (c *Conn) heard() { c.seen.Store(time.Now().UnixNano()) }
 
-// untilPing is how long the timer may sleep: until the next ping is due, one interval after
-// the last, or the client should have shown what it came for. mu is held.
-func (c *Conn) untilPing() time.Duration {
-	due := c.opened.Add(c.srv.cfg.PingInterval)
-	if !c.pingAt.IsZero() {
-		due = c.pingAt.Add(c.srv.cfg.PingInterval)
+// pingDue is when the next ping is due: one interval after the last. mu is held.
+func (c *Conn) pingDue() time.Time {
+	last := c.pingAt
+	if last.IsZero() {
+		last = c.opened
 	}
-	if !c.confirmed.Load() {
-		if by := c.expected; by.Before(due) {
-			due = by
-		}
+	return last.Add(c.srv.cfg.PingInterval)
+}
+
+// until is how long the timer may sleep: until then, or until the client should have shown
+// what it came for. mu is held.
+func (c *Conn) until(then time.Time) time.Duration {
+	if !c.confirmed.Load() && c.expected.Before(then) {
+		then = c.expected
 	}
-	return max(0, time.Until(due))
+	return max(0, time.Until(then))
 }
 
 var pingFrame = []byte{flagFin | opText, 1, packetPing}
@@ -224,16 +230,22 @@ func (c *Conn) tick() {
 	}
 	switch {
 	case c.pingAt.IsZero(), c.seen.Load() >= c.pingAt.UnixNano(): // quiet, or the pong came
-		if wait := c.untilPing(); wait > 0 {
-			c.timer.Reset(wait)
+		due := c.pingDue()
+		if now.Before(due) {
+			c.timer.Reset(c.until(due))
 			break
 		}
-		c.pingAt = now
+		// The clock of the pong runs from when the ping was due, as it does at the client,
+		// unless the timer came much too late.
+		c.pingAt = due
+		if late := now.Add(-cfg.PingTimeout / 10); due.Before(late) {
+			c.pingAt = late
+		}
 		c.append(pingFrame)
 		c.flush()
-		c.timer.Reset(cfg.PingTimeout)
+		c.timer.Reset(c.until(c.pingAt.Add(cfg.PingTimeout)))
 	default: // waiting for the pong
-		c.timer.Reset(time.Until(c.pingAt.Add(cfg.PingTimeout)))
+		c.timer.Reset(c.until(c.pingAt.Add(cfg.PingTimeout)))
 	}
 	c.mu.Unlock()
 }
@@ -256,14 +268,15 @@ var (
 func (c *Conn) Abort(reason string) { c.shut(reason, false, closeNormal) }
 
 func (c *Conn) shut(reason string, polite bool, status int) {
+	c.mu.Lock()
 	if !c.state.CompareAndSwap(stateOpen, stateClosing) {
 		if !polite {
-			c.finish()
+			c.finishLocked()
 		}
+		c.mu.Unlock()
 		return
 	}
 	if polite {
-		c.mu.Lock()
 		if c.wire != nil {
 			c.append(appendClose(nil, status))
 		} else {
@@ -282,10 +295,10 @@ func (c *Conn) shut(reason string, polite bool, status int) {
 			c.timer = time.AfterFunc(c.srv.cfg.Linger, c.tick)
 		}
 		c.flush()
-		c.mu.Unlock()
 	} else {
-		c.finish()
+		c.finishLocked()
 	}
+	c.mu.Unlock()
 	c.handler.Closed(c, reason)
 }
 
@@ -313,6 +326,9 @@ func (c *Conn) finishLocked() {
 	if c.wire != nil {
 		c.wire.close()
 	}
+	if c.prober != nil {
+		c.prober.close()
+	}
 	if first {
 		c.srv.remove(c)
 	}
@@ -336,8 +352,13 @@ func (c *Conn) receive(kind byte, data []byte) error {
 	}
 	switch kind {
 	case packetMessage, packetBinary:
-		return c.handler.Message(c, kind == packetBinary, data)
+		c.blocked.Store(true)
+		err := c.handler.Message(c, kind == packetBinary, data)
+		c.heard() // now: a pong may have come meanwhile, and is still to be read
+		c.blocked.Store(false)
+		return err
 	case packetPong, packetNoop:
+		c.heard()
 		return nil
 	case packetClose:
 		c.leave()

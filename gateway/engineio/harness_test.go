@@ -91,7 +91,8 @@ type site struct {
 	*Server
 	web    *httptest.Server
 	client *http.Client
-	told   sync.Map // sid → *recorder
+	told   sync.Map     // sid → *recorder
+	active atomic.Int32 // requests that are being served
 }
 
 type option func(*recorder)
@@ -122,7 +123,11 @@ func newSite(cfg Config, opts ...option) *site {
 		}
 	}
 	s.Server = New(cfg)
-	s.web = httptest.NewUnstartedServer(s.Server)
+	s.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.active.Add(1)
+		defer s.active.Add(-1)
+		s.ServeHTTP(w, r)
+	}))
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 2 * patience}
 	return s
 }
@@ -446,8 +451,12 @@ func peak() (stop func() int64) {
 // calm waits until no more goroutines run than before.
 func calm(t testing.TB, before int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, patience, 10*time.Millisecond,
-		"%d goroutines now, %d before", runtime.NumGoroutine(), before)
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 64<<10)
+			require.FailNow(t, "goroutines stay", "%d now, %d before\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}
 }
 
 func TestMain(m *testing.M) { os.Exit(m.Run()) }

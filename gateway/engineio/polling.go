@@ -21,7 +21,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 		errUnknownSid.write(w)
 		return
 	}
-	if c.late(time.Now()) {
+	if c.late(time.Now()) && !c.blocked.Load() {
 		c.mu.Unlock()
 		c.shut(ReasonPingTimeout, false, closeNormal)
 		errUnknownSid.write(w)
@@ -54,12 +54,27 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.Header().Set("Cache-Control", "no-store")
-		if _, err := w.Write(body); err != nil {
+		if err := c.writePoll(w, body); err != nil {
 			c.shut(ReasonTransportError, false, closeNormal)
 		}
 	case <-r.Context().Done():
 		c.shut(ReasonTransportError, false, closeNormal)
 	}
+}
+
+// writePoll writes a poll's answer. A client that does not take it in the time in which it
+// must be heard again is gone.
+func (c *Conn) writePoll(w http.ResponseWriter, body []byte) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(c.srv.cfg.PingInterval + c.srv.cfg.PingTimeout))
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	_ = control.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -113,13 +128,17 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	c.heard()
+	c.inbound.Lock()
+	defer c.inbound.Unlock()
+	if c.TransportName() != "polling" { // it moved on while the body arrived
+		errBadRequest.write(w)
+		return
+	}
 	if err := splitPayload(body.Bytes(), c.srv.cfg.MaxPackets, c.receive); err != nil {
 		c.fail(err)
 		errBadRequest.write(w)
 		return
 	}
-	c.heard()
 	c.Flush()
 	w.Header().Set("Content-Type", "text/html")
 	_, _ = io.WriteString(w, "ok")

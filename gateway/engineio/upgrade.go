@@ -39,11 +39,16 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 // probed ends an upgrade that did not come about.
 func (c *Conn) probed() {
 	c.mu.Lock()
-	c.probing = false
+	c.probing, c.prober = false, nil
 	c.mu.Unlock()
 }
 
 func (c *Conn) runUpgrade(w *wire) {
+	c.mu.Lock()
+	if c.prober = w; c.state.Load() == stateClosed {
+		w.close()
+	}
+	c.mu.Unlock()
 	timeout := time.AfterFunc(c.srv.cfg.UpgradeTimeout, w.close)
 	proven := false
 	switched := false
@@ -93,9 +98,11 @@ func (c *Conn) releasePoll() {
 
 // switchTo makes the websocket the connection's transport.
 func (c *Conn) switchTo(w *wire) bool {
+	c.inbound.Lock() // a POST that is being handled goes first
+	defer c.inbound.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.probing = false
+	c.probing, c.prober = false, nil
 	if !c.Open() {
 		return false
 	}

@@ -37,7 +37,6 @@ var errAgain = errors.New("engineio: read on")
 
 // take handles one websocket message.
 func (c *Conn) take(isBinary bool, data []byte) error {
-	c.heard()
 	if isBinary {
 		return c.receive(packetBinary, data)
 	}
@@ -155,15 +154,15 @@ func (c *Conn) frame(r *reader, f frame, limit int, each func(bool, []byte) erro
 // connection's own, at once where it is one that still probes.
 func (c *Conn) control(w *wire, frame []byte) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.wire == w {
-		if !c.full(len(frame)) {
-			c.append(frame)
-			c.flush()
-		}
-		return
+	own := c.wire == w
+	if own && !c.full(len(frame)) {
+		c.append(frame)
+		c.flush()
 	}
-	_, _ = w.nc.Write(frame)
+	c.mu.Unlock()
+	if !own { // nobody else writes to it, and it may block: never under mu
+		_, _ = w.nc.Write(frame)
+	}
 }
 
 func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
