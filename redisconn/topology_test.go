@@ -2,6 +2,7 @@ package redisconn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -45,7 +46,12 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		return nil
 	})
-	require.NotEqual(t, old.Addr(), s.Master().Addr())
+	eventually(t, 10*time.Second, func() error {
+		if s.Master() == old {
+			return errors.New("most sentinels still name the old master")
+		}
+		return nil
+	})
 	h := redisconn.Check(ctx, c)
 	require.Equal(t, redisconn.StatusUp, h.Status, h.Error)
 	require.Equal(t, "master", h.Role)

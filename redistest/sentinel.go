@@ -57,24 +57,29 @@ func (s *Sentinels) URL() string {
 	return "redis+sentinel://" + addrs(s.sentinels) + "/" + MasterName
 }
 
-// Master is the server that is master now, by the first sentinel that answers.
+// Master is the server that most of the sentinels that answer call master. After a
+// failover they learn of it one after the other, within about two seconds.
 func (s *Sentinels) Master() *Instance {
 	s.t.Helper()
+	votes := make(map[string]int)
 	for _, i := range s.sentinels {
 		c := redis.NewSentinelClient(options(&redis.Options{Addr: i.Addr()}, time.Second))
 		at, err := c.GetMasterAddrByName(context.Background(), MasterName).Result()
 		_ = c.Close() // it only asked
-		if err != nil {
-			continue
-		}
-		for _, server := range s.servers {
-			if server.Addr() == strings.Join(at, ":") {
-				return server
-			}
+		if err == nil {
+			votes[strings.Join(at, ":")]++
 		}
 	}
-	s.t.Fatal("redistest: no sentinel knows a master")
-	return nil
+	var master *Instance
+	for _, server := range s.servers {
+		if n := votes[server.Addr()]; n > 0 && (master == nil || n > votes[master.Addr()]) {
+			master = server
+		}
+	}
+	if master == nil {
+		s.t.Fatal("redistest: no sentinel knows a master")
+	}
+	return master
 }
 
 // KillMaster kills the master with kill -9 and returns it. It can be Restarted, and then
