@@ -28,11 +28,10 @@ export function connection(root, client, { tick }) {
     ping();
   });
   client.on('session:expiring', ({ expiresInMs }) => { endsAt = Date.now() + expiresInMs; });
-  client.on('asked', ({ event, ok, data, ms }) => {
+  client.on('asked', ({ event, ok, ms }) => {
     if (!ok) return;
     endsAt = Date.now() + ttlMs; // what was admitted is activity, and slides the session
     if (event !== 'session:ping') return;
-    if (data?.ttlMs) endsAt = Date.now() + data.ttlMs;
     latencies.push(ms);
     if (latencies.length > KEPT_POINTS) latencies.shift();
     ui.latency.textContent = `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;

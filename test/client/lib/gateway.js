@@ -1,0 +1,87 @@
+// The gateway under test: the built binary, on a free port, with a Redis of its own.
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { startRedis } from './redis.js';
+import { until } from './wait.js';
+
+const run = promisify(execFile);
+const binary = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../bin/gateway', import.meta.url));
+
+// What a test file does before the limit it is about must not be refused by another.
+const ROOMY = ['--limit', 'login=1000/60s', '--limit', 'connect=1000/10s'];
+
+/** Gateway.start(...flags) serves; stop() fails when the process has died in between. */
+export class Gateway {
+  static async start(...flags) {
+    if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set GATEWAY_BIN`);
+    const g = new Gateway();
+    g.redis = await startRedis();
+    g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--redis', g.redis.url, '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags]);
+    g.kill = () => g.child.kill('SIGKILL');
+    process.on('exit', g.kill);
+    g.out = '';
+    g.log = '';
+    g.child.stdout.on('data', (d) => { g.out += d; });
+    g.child.stderr.on('data', (d) => {
+      g.log += d;
+      if (process.env.GATEWAY_LOG) process.stderr.write(d);
+    });
+    await until(async () => {
+      if (g.ended) throw new Error(`the gateway ended:\n${g.log}`);
+      g.url ??= /^listening on (http:\/\/\S+)$/m.exec(g.out)?.[1];
+      return g.url && fetch(`${g.url}/health/ready`).then((r) => r.ok, () => false);
+    }, 'the gateway to be ready', 20_000);
+    return g;
+  }
+
+  get ended() {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  async stop() {
+    process.off('exit', this.kill);
+    const died = this.ended;
+    if (!died) {
+      const gone = new Promise((done) => this.child.once('exit', done));
+      this.child.kill('SIGTERM');
+      const timer = setTimeout(this.kill, 10_000);
+      await gone;
+      clearTimeout(timer);
+    }
+    await this.redis.stop();
+    assert.ok(!died, `the gateway died on the way:\n${this.log.slice(-4000)}`);
+  }
+
+  /** cli runs another command of the binary against the same Redis, and gives its standard output. */
+  async cli(...args) {
+    const { stdout } = await run(binary, [...args, '--redis', this.redis.url]);
+    return stdout.trim();
+  }
+
+  session(name, ...flags) {
+    return this.cli('session', 'create', '--user', name, '--username', name, '--character', name, ...flags);
+  }
+
+  mint(character, item, qty) {
+    return this.cli('trade', 'mint', '--character', character, '--item', item, '--qty', String(qty));
+  }
+
+  /** login is the guest's way in over HTTP; it gives the session id. */
+  async login(username) {
+    const answer = await this.post('/auth/login', { username });
+    assert.equal(answer.status, 201, await answer.clone().text());
+    return (await answer.json()).sessionId;
+  }
+
+  post(path, body, headers = {}) {
+    return fetch(this.url + path, { method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body: body && JSON.stringify(body) });
+  }
+
+  /** ttl is what Redis has left of a session, in ms; below 0 when it is gone. */
+  ttl(sessionId) {
+    return this.redis.command('PTTL', `session:${sessionId}`);
+  }
+}
