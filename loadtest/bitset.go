@@ -1,0 +1,34 @@
+package loadtest
+
+import "math/bits"
+
+// A bitset is a set of small numbers.
+type bitset []uint64
+
+func (b *bitset) add(n uint32) {
+	for int(n>>6) >= len(*b) {
+		*b = append(*b, 0)
+	}
+	(*b)[n>>6] |= 1 << (n & 63)
+}
+
+func (b bitset) has(n uint32) bool {
+	return int(n>>6) < len(b) && b[n>>6]&(1<<(n&63)) != 0
+}
+
+// count is how many numbers from ≤ n < to are in the set.
+func (b bitset) count(from, to uint32) uint32 {
+	to = min(to, uint32(len(b))<<6)
+	sum := 0
+	for n := from; n < to; {
+		word, end := b[n>>6]>>(n&63), min(to, n|63+1)
+		if end&63 != 0 && end>>6 == n>>6 {
+			word &= 1<<(end-n) - 1
+		}
+		sum += bits.OnesCount64(word)
+		n = end
+	}
+	return uint32(sum)
+}
+
+func (b bitset) len() uint32 { return b.count(0, uint32(len(b))<<6) }

@@ -1,0 +1,151 @@
+package loadtest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A refusal is an answer of the server that means no: a code of the contract, or an HTTP status.
+type refusal string
+
+func (r refusal) Error() string { return "refused: " + string(r) }
+
+// A greeting is the websocket handshake of a run: the same bytes for each connection.
+type greeting struct {
+	request []byte
+	accept  string
+}
+
+// newGreeting follows RFC 6455 section 4.1.
+func newGreeting(e endpoint, extra http.Header) greeting {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	key := base64.StdEncoding.EncodeToString(nonce[:])
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", e.host, key)
+	_ = extra.Write(&b) // a buffer does not fail
+	b.WriteString("\r\n")
+	return greeting{b.Bytes(), base64.StdEncoding.EncodeToString(sum[:])}
+}
+
+// errNotUpgraded is an answer to the handshake that is no websocket.
+var errNotUpgraded = errors.New("the answer is no websocket handshake")
+
+// check reads the head of the server's answer.
+func (g greeting) check(head []byte) error {
+	answer, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(head), len(head)), nil)
+	if err != nil {
+		return errNotUpgraded
+	}
+	_ = answer.Body.Close()
+	switch {
+	case answer.StatusCode != http.StatusSwitchingProtocols:
+		return refusal("HTTP " + strconv.Itoa(answer.StatusCode))
+	case answer.Header.Get("Sec-WebSocket-Accept") != g.accept || !strings.EqualFold(answer.Header.Get("Upgrade"), "websocket"):
+		return errNotUpgraded
+	}
+	return nil
+}
+
+// maxHead bounds the head of the answer to a handshake.
+const maxHead = 16 << 10
+
+// connect opens the connection and joins the namespace, on the caller's goroutine: when it returns nil the
+// CONNECT is answered. A second connect is a new connection of the same player.
+func (c *client) connect(ctx context.Context) (err error) {
+	r := c.run
+	dialer := net.Dialer{Timeout: r.cfg.Timeout, KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, "tcp", r.endpoint.dial)
+	if err != nil {
+		return err
+	}
+	if r.endpoint.secure {
+		host, _, _ := net.SplitHostPort(r.endpoint.dial)
+		conn = tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+	}
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	c.joined, c.died, c.ended, c.rest, c.part, c.beat = false, false, nil, nil, nil, r.cfg.Timeout
+	c.leaving.Store(false)
+	sc := getScratch()
+	defer sc.put()
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	_ = conn.SetDeadline(time.Now().Add(r.cfg.Timeout))
+	if _, err = conn.Write(r.greeting.request); err != nil {
+		return err
+	}
+	have, head := 0, -1
+	for head < 0 {
+		if have >= maxHead {
+			return errNotUpgraded
+		}
+		n, err := conn.Read(sc.in[have:])
+		if err != nil {
+			return err
+		}
+		have += n
+		head = bytes.Index(sc.in[:have], []byte("\r\n\r\n"))
+	}
+	if err = r.greeting.check(sc.in[:head+4]); err != nil {
+		return err
+	}
+	c.feed(sc, sc.in[head+4:have], r.now())
+	for !c.joined && c.ended == nil {
+		n, err := conn.Read(sc.in)
+		if err != nil {
+			return err
+		}
+		c.feed(sc, sc.in[:n], r.now())
+	}
+	if c.ended != nil {
+		return c.ended
+	}
+	_ = conn.SetDeadline(time.Time{})
+	_ = conn.SetReadDeadline(time.Now().Add(c.beat))
+	c.alive.Store(true)
+	return nil
+}
+
+// codeOf names an error for the table.
+func codeOf(err error) string {
+	var r refusal
+	switch {
+	case errors.As(err, &r):
+		return string(r)
+	case isTimeout(err), errors.Is(err, errSilence), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, errNotUpgraded), errors.Is(err, errFrame), errors.Is(err, errTooLarge):
+		return "protocol"
+	case errors.Is(err, errGone):
+		return "closed"
+	}
+	text := err.Error()
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		text = text[i+2:]
+	}
+	return text[:min(len(text), 60)]
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}

@@ -1,0 +1,160 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// A meter follows one run: it takes samples, draws the progress, and knows which part is measured. All of it
+// belongs to the goroutine of Run.
+type meter struct {
+	run      *run
+	sampler  *sampler
+	bar      *progressbar.ProgressBar // nil without a terminal
+	base     counts                   // when measuring began
+	part     counts                   // of the measured time
+	measured time.Duration
+	storms   []time.Duration // until 99 % were back
+}
+
+func newMeter(r *run, progress io.Writer) *meter {
+	m := &meter{run: r, sampler: newSampler(r.tallies, r.scenario.byDelivery)}
+	if progress != nil {
+		total := r.cfg.Ramp + r.cfg.Warmup + r.cfg.For
+		m.bar = progressbar.NewOptions64(max(1, total.Milliseconds()),
+			progressbar.OptionSetWriter(progress), progressbar.OptionSetWidth(24),
+			progressbar.OptionSetDescription(r.scenario.name+": connecting"), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(50*time.Millisecond))
+		_ = m.bar.RenderBlank() // a terminal that is gone is no reason to stop
+	}
+	return m
+}
+
+func (m *meter) close() {
+	if m.bar != nil {
+		_ = m.bar.Finish()
+	}
+}
+
+// start sets the times of the traffic, which begins now.
+func (m *meter) start() {
+	r := m.run
+	r.begin = r.now()
+	r.until = r.begin + int64(r.cfg.Ramp+r.cfg.Warmup+r.cfg.For)
+	m.sampler.last = 0
+}
+
+// watch follows the traffic until its end, or until the context's, and calls chore about once a second.
+func (m *meter) watch(ctx context.Context, chore func()) error {
+	r := m.run
+	step := int64(max(100*time.Millisecond, min(r.cfg.For/60, 10*time.Second)))
+	from := r.until - int64(r.cfg.For)
+	const second = int64(time.Second)
+	sample, work := r.begin+step, r.begin+second
+	for measuring := false; ; {
+		now := r.now()
+		over := now >= r.until || ctx.Err() != nil
+		if !measuring && now >= from {
+			m.sampler.take(now-r.begin, false)
+			m.base, m.measured = m.sampler.total, -time.Duration(now)
+			measuring = true
+			m.tell(true)
+			sample = now + step
+		}
+		if over {
+			if measuring {
+				m.sampler.take(now-r.begin, true)
+				m.part, m.measured = m.sampler.total, m.measured+time.Duration(now)
+				m.tell(false)
+			}
+			return nil // ended early, the result is of the shorter time
+		}
+		if now >= sample {
+			m.sampler.take(now-r.begin, measuring)
+			m.draw(now)
+			sample = now + step
+		}
+		if now >= work {
+			if chore != nil {
+				chore()
+			}
+			work = now + second
+		}
+		next := min(sample, work, r.until)
+		if !measuring {
+			next = min(next, from)
+		}
+		_ = sleep(ctx, time.Duration(next-r.now())) // the top of the loop looks at ctx
+	}
+}
+
+func (m *meter) tell(measuring bool) {
+	if m.run.cfg.Watch != nil {
+		m.run.cfg.Watch(measuring)
+	}
+}
+
+func (m *meter) draw(now int64) {
+	if m.bar == nil {
+		return
+	}
+	s := m.sampler.samples[len(m.sampler.samples)-1]
+	rate, what := s.Answers, "answers/s"
+	if m.run.scenario.byDelivery {
+		rate, what = s.Deliveries, "deliveries/s"
+	}
+	m.bar.Describe(fmt.Sprintf("%s  %s %s  p99 %s ms  faults %d", m.run.scenario.name, grouped(int64(rate)), what, millis(s.P99), m.sampler.total.faults()))
+	_ = m.bar.Set64(min(m.bar.GetMax64()-1, (now-m.run.begin)/int64(time.Millisecond)))
+}
+
+// settled takes what came after the end of the traffic.
+func (m *meter) settled() {
+	m.sampler.take(m.run.now()-m.run.begin, false)
+	m.sampler.samples = m.sampler.samples[:max(0, len(m.sampler.samples)-1)] // not traffic
+}
+
+// result puts together what was seen; end is what only the end could tell.
+func (m *meter) result(end counts) Result {
+	r := m.run
+	m.sampler.take(m.run.now()-m.run.begin, false)
+	all := m.sampler.total
+	all.add(end)
+	connects := newHistogram()
+	errors := map[string]int64{}
+	for _, t := range r.tallies {
+		t.mu.Lock()
+		connects.Merge(t.connects)
+		for code, n := range t.errors {
+			errors[code] += n
+		}
+		t.mu.Unlock()
+	}
+	res := Result{
+		Scenario: r.scenario.name, Target: r.endpoint.base, Clients: r.cfg.Clients, Rate: r.cfg.Rate, At: time.Now(),
+		Sent: all.sent, Answered: all.answered, Delivered: all.delivered, Refused: all.refused, Behind: all.behind,
+		Lost: all.lost, Doubled: all.doubled, Reordered: all.reordered, Wrong: all.wrong, Disconnected: all.disconnections,
+		Errors: errors, Seconds: m.measured.Seconds(),
+		Connect: summarise(connects), Samples: m.sampler.samples,
+	}
+	main := m.sampler.answers
+	if r.scenario.byDelivery {
+		main = m.sampler.deliveries
+		res.Answer = new(summarise(m.sampler.answers))
+	}
+	res.Latency = summarise(main)
+	for _, b := range main.CumulativeDistribution() {
+		res.Distribution = append(res.Distribution, Quantile{b.Quantile / 100, time.Duration(b.ValueAt) * time.Microsecond})
+	}
+	if s := m.measured.Seconds(); s > 0 {
+		res.EventsPerSecond = round(float64(m.part.answered-m.base.answered) / s)
+		res.DeliveriesPerSecond = round(float64(m.part.delivered-m.base.delivered) / s)
+	}
+	for _, d := range m.storms {
+		res.StormMs = append(res.StormMs, inMillis(d))
+	}
+	return res
+}

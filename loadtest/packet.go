@@ -1,0 +1,139 @@
+package loadtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"hash/crc32"
+	"strconv"
+)
+
+// What the payloads of contract.md look like on the wire; found by their bytes, because decoding
+// each delivery would cost the load generator more than it costs the server to send it. A key can be searched for
+// because a quote inside a JSON string is always escaped.
+var (
+	okTrue    = []byte(`[{"ok":true`)
+	okFalse   = []byte(`[{"ok":false`)
+	keyCode   = []byte(`"code":"`)
+	keyText   = []byte(`"text":"`)
+	keyUser   = []byte(`"userId":"`)
+	keyRoom   = []byte(`"channel":"`)
+	keyCombat = []byte(`"combatId":"`)
+	keyTime   = []byte(`"serverTime":`)
+)
+
+// number reads the digits that b starts with, at most nine.
+func number(b []byte) (n uint32, rest []byte, ok bool) {
+	i := 0
+	for ; i < len(b) && i < 10 && b[i]-'0' < 10; i++ {
+		n = n*10 + uint32(b[i]-'0')
+	}
+	return n, b[i:], i > 0 && i < 10
+}
+
+// stringAfter finds key, which ends in the opening quote, and returns what stands before the closing one.
+func stringAfter(b, key []byte) ([]byte, bool) {
+	i := bytes.Index(b, key)
+	if i < 0 {
+		return nil, false
+	}
+	b = b[i+len(key):]
+	end := bytes.IndexByte(b, '"')
+	if end < 0 {
+		return nil, false
+	}
+	return b[:end], true
+}
+
+// An outcome is what an acknowledgement says.
+type outcome int
+
+const (
+	outcomeWrong   outcome = iota // no answer of the contract
+	outcomeOK                     // ok: true
+	outcomeRefused                // ok: false, with a code
+)
+
+// judge reads the arguments of an acknowledgement, "[{…}]".
+func judge(args []byte) (outcome, string) {
+	if !bytes.HasSuffix(args, []byte("}]")) {
+		return outcomeWrong, ""
+	}
+	switch {
+	case bytes.HasPrefix(args, okTrue) && (args[len(okTrue)] == ',' || args[len(okTrue)] == '}'):
+		return outcomeOK, ""
+	case bytes.HasPrefix(args, okFalse):
+		if code, ok := stringAfter(args, keyCode); ok && len(code) > 0 && len(code) <= 64 {
+			return outcomeRefused, string(code)
+		}
+	}
+	var answers []struct {
+		OK    *bool `json:"ok"`
+		Error struct {
+			Code string `json:"code"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(args, &answers) != nil || len(answers) != 1 || answers[0].OK == nil {
+		return outcomeWrong, ""
+	}
+	code := answers[0].Error.Code
+	switch {
+	case *answers[0].OK:
+		return outcomeOK, ""
+	case code == "" || len(code) > 64:
+		return outcomeWrong, ""
+	}
+	return outcomeRefused, code
+}
+
+// A mark is what a chat message says about itself: who sent it, as which of its messages, with which
+// acknowledgement id.
+type mark struct {
+	sender, seq, id uint32
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+const padding = "the quick brown fox jumps over the lazy dog, and the gateway tells everyone in the room; "
+
+// appendText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It needs no escapes in JSON.
+func appendText(dst []byte, m mark, size int) []byte {
+	at := len(dst)
+	for _, n := range [...]uint32{m.sender, m.seq, m.id} {
+		dst = strconv.AppendUint(dst, uint64(n), 10)
+		dst = append(dst, '.')
+	}
+	for fill := size - (len(dst) - at) - 9; fill > 0; {
+		n := min(fill, len(padding))
+		dst = append(dst, padding[:n]...)
+		fill -= n
+	}
+	dst = append(dst, '.')
+	return appendSum(dst, crc32.Checksum(dst[at:], castagnoli))
+}
+
+func appendSum(dst []byte, sum uint32) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 28; shift >= 0; shift -= 4 {
+		dst = append(dst, digits[sum>>shift&0xf])
+	}
+	return dst
+}
+
+// readText is the reverse of appendText; it is not ok when a byte is not as it was sent.
+func readText(text []byte) (m mark, ok bool) {
+	cut := len(text) - 8
+	if cut < 1 {
+		return m, false
+	}
+	var sum [8]byte
+	if !bytes.Equal(appendSum(sum[:0], crc32.Checksum(text[:cut], castagnoli)), text[cut:]) {
+		return m, false
+	}
+	for _, n := range [...]*uint32{&m.sender, &m.seq, &m.id} {
+		if *n, text, ok = number(text); !ok || len(text) == 0 || text[0] != '.' {
+			return m, false
+		}
+		text = text[1:]
+	}
+	return m, true
+}

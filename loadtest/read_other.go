@@ -1,0 +1,5 @@
+//go:build !unix
+
+package loadtest
+
+func (c *client) readAll() { c.readStream() }

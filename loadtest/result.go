@@ -1,0 +1,140 @@
+package loadtest
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// A Result is what a run saw. Numbers of events are of the whole run, with ramp, warm-up and the time until all was
+// settled; rates and latencies are of the measured time.
+type Result struct {
+	Scenario string    `json:"scenario"`
+	Target   string    `json:"target"`
+	At       time.Time `json:"at"` // when it ended
+	Clients  int       `json:"clients"`
+	Rate     float64   `json:"rate,omitempty"` // events/s asked for; absent in a closed loop
+
+	Sent      int64 `json:"sent"`      // events; connects in connect and storm
+	Answered  int64 `json:"answered"`  // answers, refusals too; successful connects in connect and storm
+	Delivered int64 `json:"delivered"` // chat messages and combat updates
+	Behind    int64 `json:"behind"`    // due but never sent: the server did not finish enough of what was sent before
+
+	Lost         int64 `json:"lost"`         // answers and deliveries that never came while the connection lived
+	Doubled      int64 `json:"doubled"`      // that came once more
+	Reordered    int64 `json:"reordered"`    // that came after one that was sent later
+	Wrong        int64 `json:"wrong"`        // not what was said, to the wrong one, or a broken promise
+	Disconnected int64 `json:"disconnected"` // connections that the server ended
+
+	Refused int64            `json:"refused"` // answers with ok: false, refused handshakes: no fault by themselves
+	Errors  map[string]int64 `json:"errors"`  // code → number, of refusals and disconnections
+
+	Seconds             float64  `json:"seconds"` // measured
+	EventsPerSecond     float64  `json:"eventsPerSecond"`
+	DeliveriesPerSecond float64  `json:"deliveriesPerSecond"`
+	Latency             Summary  `json:"latency"`          // of deliveries in chat and fanout, else of answers
+	Answer              *Summary `json:"answer,omitempty"` // of answers, where Latency is of deliveries
+	Connect             Summary  `json:"connectMs"`        // from dial to the answer to CONNECT
+	// StormMs is, for each storm, how long it took until 99 % were back.
+	StormMs []float64 `json:"stormMs,omitempty"`
+
+	Samples      []Sample   `json:"-"`
+	Distribution []Quantile `json:"-"`
+}
+
+// A Summary is a distribution of latencies in milliseconds.
+type Summary struct {
+	P50  float64 `json:"p50Ms"`
+	P90  float64 `json:"p90Ms"`
+	P99  float64 `json:"p99Ms"`
+	P999 float64 `json:"p999Ms"`
+	Max  float64 `json:"maxMs"`
+}
+
+// A Quantile is one point of a distribution: a share of all, 0 to 1, was at most this slow.
+type Quantile struct {
+	Share float64
+	At    time.Duration
+}
+
+func summarise(h *hdr.Histogram) Summary {
+	at := func(v int64) float64 { return inMillis(time.Duration(v) * time.Microsecond) }
+	return Summary{at(h.ValueAtQuantile(50)), at(h.ValueAtQuantile(90)), at(h.ValueAtQuantile(99)), at(h.ValueAtQuantile(99.9)), at(h.Max())}
+}
+
+func inMillis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func round(v float64) float64          { return math.Round(v*10) / 10 }
+
+func (c *counts) faults() int64 { return c.lost + c.doubled + c.reordered + c.wrong + c.disconnections }
+
+// Faults is how often the server broke a promise: lost, doubled, reordered, wrong, or a connection ended.
+func (r Result) Faults() int {
+	return int(r.Lost + r.Doubled + r.Reordered + r.Wrong + r.Disconnected)
+}
+
+// Table writes the result for people.
+func (r Result) Table(w io.Writer) error {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	loop := "closed loop"
+	if r.Rate > 0 {
+		loop = grouped(int64(r.Rate)) + " events/s wanted"
+	}
+	row("scenario", "%s, %s clients, %s, %.1f s measured", r.Scenario, grouped(int64(r.Clients)), loop, r.Seconds)
+	row("target", "%s", r.Target)
+	row("events", "%s sent, %s answered: %s a second", grouped(r.Sent), grouped(r.Answered), grouped(int64(r.EventsPerSecond)))
+	if r.Delivered > 0 {
+		row("deliveries", "%s: %s a second", grouped(r.Delivered), grouped(int64(r.DeliveriesPerSecond)))
+	}
+	line := func(name string, s Summary) {
+		row(name, "p50 %.3g  p90 %.3g  p99 %.3g  p99.9 %.3g  max %.3g ms", s.P50, s.P90, s.P99, s.P999, s.Max)
+	}
+	line("latency", r.Latency)
+	if r.Answer != nil {
+		line("answers", *r.Answer)
+	}
+	if r.Connect.Max > 0 {
+		line("connects", r.Connect)
+	}
+	if len(r.StormMs) > 0 {
+		row("99 % back", "after %.0f ms at worst, %d storms", slices.Max(r.StormMs), len(r.StormMs))
+	}
+	if r.Behind > 0 {
+		row("behind", "%s were due and never sent: the server is slower than the rate", grouped(r.Behind))
+	}
+	if r.Refused > 0 {
+		row("refused", "%s", grouped(r.Refused))
+	}
+	for _, code := range slices.Sorted(maps.Keys(r.Errors)) {
+		row("", "%s × %s", grouped(r.Errors[code]), code)
+	}
+	verdict := "none"
+	if n := r.Faults(); n > 0 {
+		verdict = grouped(int64(n)) + " FAULTS"
+	}
+	row("faults", "%s: lost %s, doubled %s, reordered %s, wrong %s, disconnected %s", verdict,
+		grouped(r.Lost), grouped(r.Doubled), grouped(r.Reordered), grouped(r.Wrong), grouped(r.Disconnected))
+	_ = t.Flush() // a builder does not fail
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// grouped writes 1234567 as 1,234,567.
+func grouped(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func millis(d time.Duration) string { return strconv.FormatFloat(inMillis(d), 'g', 3, 64) }

@@ -1,0 +1,108 @@
+package loadtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// batch is how many clients share a pipeline.
+const batch = 500
+
+// piped sends commands for all clients, many at a time, and fails on the first that fails.
+func (r *run) piped(ctx context.Context, clients []*client, f func(redis.Pipeliner, *client)) error {
+	for len(clients) > 0 {
+		n := min(batch, len(clients))
+		if _, err := r.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, c := range clients[:n] {
+				f(p, c)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		clients = clients[n:]
+	}
+	return nil
+}
+
+// openSessions gives every client a session: written to Redis as contract.md has it, or by logging in as a guest.
+func (r *run) openSessions(ctx context.Context) error {
+	if r.redis == nil {
+		return each(ctx, r.clients, r.login)
+	}
+	now := time.Now()
+	ttl := r.cfg.budget() + 10*time.Minute // they run out by themselves when we are killed
+	ms := func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+	return r.piped(ctx, r.clients, func(p redis.Pipeliner, c *client) {
+		var id [32]byte
+		_, _ = rand.Read(id[:]) // never fails
+		c.secret = base64.RawURLEncoding.EncodeToString(id[:])
+		key, index := keys.Session(c.secret), keys.UserSessions(c.user)
+		p.HSet(ctx, key, "userId", c.user, "username", c.user, "roles", "[]", "characterId", c.user, "metadata", "{}",
+			"createdAt", ms(now), "lastActivityAt", ms(now), "absoluteExpiresAt", ms(now.Add(24*time.Hour+ttl)),
+			"ttlMs", strconv.FormatInt(ttl.Milliseconds(), 10))
+		p.PExpire(ctx, key, ttl)
+		p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: c.secret})
+		p.PExpire(ctx, index, ttl)
+	})
+}
+
+// login is a guest's, which a server with --dev allows. A refusal for being too quick is waited out.
+func (r *run) login(ctx context.Context, c *client) error {
+	body, _ := json.Marshal(map[string]string{"username": c.user}) // strings always encode
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.endpoint.base+"/auth/login", bytes.NewReader(body))
+		if err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+		var session struct{ SessionID string }
+		err = json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&session)
+		_ = answer.Body.Close()
+		switch {
+		case answer.StatusCode == http.StatusTooManyRequests:
+			seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+			if err := sleep(ctx, time.Duration(min(max(seconds, 1), 60))*time.Second); err != nil {
+				return fmt.Errorf("login: %w", err)
+			}
+			continue
+		case answer.StatusCode != http.StatusCreated:
+			return fmt.Errorf("login: HTTP %d", answer.StatusCode)
+		case err != nil || session.SessionID == "":
+			return errors.New("login: no sessionId in the answer")
+		}
+		c.secret = session.SessionID
+		return nil
+	}
+}
+
+// closeSessions removes what openSessions wrote, and closes Redis. What is left because Redis is gone runs out.
+func (r *run) closeSessions() {
+	if r.redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_ = r.piped(ctx, r.clients, func(p redis.Pipeliner, c *client) {
+		p.Del(ctx, keys.Session(c.secret))
+		p.Del(ctx, keys.UserSessions(c.user))
+	})
+	_ = r.redis.Close()
+}

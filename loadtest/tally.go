@@ -1,0 +1,124 @@
+package loadtest
+
+import (
+	"sync"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// longest is what the histograms hold; anything slower is counted as this.
+const longest = int64(time.Minute / time.Microsecond)
+
+func newHistogram() *hdr.Histogram { return hdr.New(1, longest, 3) }
+
+// counts is what happened, in numbers of events and messages.
+type counts struct {
+	sent, answered, delivered, refused, behind      int64
+	lost, doubled, reordered, wrong, disconnections int64
+}
+
+func (c *counts) add(o counts) {
+	c.sent += o.sent
+	c.answered += o.answered
+	c.delivered += o.delivered
+	c.refused += o.refused
+	c.behind += o.behind
+	c.lost += o.lost
+	c.doubled += o.doubled
+	c.reordered += o.reordered
+	c.wrong += o.wrong
+	c.disconnections += o.disconnections
+}
+
+// A tally collects for some of the clients, so that cores do not wait for each other.
+type tally struct {
+	mu         sync.Mutex
+	counts                      // guarded by mu
+	errors     map[string]int64 // guarded by mu
+	answers    *hdr.Histogram   // guarded by mu; µs, measured time only, emptied by the sampler
+	deliveries *hdr.Histogram   // guarded by mu; the same
+	connects   *hdr.Histogram   // guarded by mu; never emptied
+}
+
+func newTally() *tally {
+	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram()}
+}
+
+// maxCodes bounds the names of errors: they come from the server.
+const maxCodes = 64
+
+// fail counts an error under its code. The caller holds mu.
+func (t *tally) fail(code string) {
+	if _, known := t.errors[code]; !known && len(t.errors) >= maxCodes {
+		code = "other"
+	}
+	t.errors[code]++
+}
+
+// record puts nanoseconds into a histogram of microseconds.
+func record(h *hdr.Histogram, ns int64) {
+	_ = h.RecordValue(min(max(ns/1000, 1), longest)) // in range, so it can not fail
+}
+
+// A Sample is one stretch of a run, for the plots.
+type Sample struct {
+	At         time.Duration // since the traffic began
+	Answers    float64       // per second
+	Deliveries float64       // per second
+	P50, P99   time.Duration
+	Max        time.Duration
+}
+
+// sampler empties the tallies at even distances. All fields belong to the one goroutine that calls take.
+type sampler struct {
+	tallies             []*tally
+	spare               *hdr.Histogram
+	answers, deliveries *hdr.Histogram // of all measured time
+	samples             []Sample
+	total               counts
+	last                int64
+	byDelivery          bool // the plots show deliveries rather than answers
+}
+
+func newSampler(tallies []*tally, byDelivery bool) *sampler {
+	return &sampler{tallies: tallies, spare: newHistogram(), answers: newHistogram(), deliveries: newHistogram(), byDelivery: byDelivery}
+}
+
+// take adds what happened since the last time, now being nanoseconds since the traffic began; only measured time enters
+// the totals.
+func (s *sampler) take(now int64, measured bool) {
+	var sum counts
+	part := newHistogram()
+	empty := func(of **hdr.Histogram, into *hdr.Histogram, plot bool) {
+		full := *of
+		*of, s.spare = s.spare, full
+		if measured {
+			into.Merge(full)
+		}
+		if plot {
+			part.Merge(full)
+		}
+	}
+	for _, t := range s.tallies {
+		t.mu.Lock()
+		sum.add(t.counts)
+		empty(&t.answers, s.answers, !s.byDelivery)
+		t.mu.Unlock()
+		s.spare.Reset()
+		t.mu.Lock()
+		empty(&t.deliveries, s.deliveries, s.byDelivery)
+		t.mu.Unlock()
+		s.spare.Reset()
+	}
+	if d := float64(now-s.last) / 1e9; d > 0.01 {
+		us := func(v int64) time.Duration { return time.Duration(v) * time.Microsecond }
+		s.samples = append(s.samples, Sample{
+			At:         time.Duration(now),
+			Answers:    float64(sum.answered-s.total.answered) / d,
+			Deliveries: float64(sum.delivered-s.total.delivered) / d,
+			P50:        us(part.ValueAtQuantile(50)), P99: us(part.ValueAtQuantile(99)), Max: us(part.Max()),
+		})
+	}
+	s.total, s.last = sum, now
+}
