@@ -56,9 +56,13 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout,
 		WriteTimeout: cfg.WriteTimeout, PoolTimeout: cfg.PoolTimeout,
 		ContextTimeoutEnabled: true,
-		DisableIdentity:       true, // a round trip that Redis 7.0 answers with an error
-		DialerRetries:         1,
-		MaxRetries:            1,
+		// Our commands and answers are short, and a pipeline's batches some tens of
+		// kilobytes: go-redis' own buffers would be 64 KiB a connection, 256 of a pipeline's.
+		ReadBufferSize: 8 << 10, WriteBufferSize: 8 << 10,
+		PipelineReadBufferSize: 32 << 10, PipelineWriteBufferSize: 32 << 10,
+		DisableIdentity: true, // a round trip that Redis 7.0 answers with an error
+		DialerRetries:   1,
+		MaxRetries:      1,
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,
 		},
