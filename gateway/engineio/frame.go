@@ -35,6 +35,9 @@ type closeError struct {
 
 func (e *closeError) Error() string { return "engineio: websocket: " + e.text }
 
+// Is lets handlers ask for ErrMalformed alone.
+func (e *closeError) Is(target error) bool { return target == ErrMalformed }
+
 // errPeerClosed says that the client sent a close frame.
 var errPeerClosed = errors.New("engineio: closed by the client")
 
@@ -144,6 +147,21 @@ func (a *assembler) add(f frame, limit int) (message []byte, isBinary, complete 
 		return nil, false, false, &closeError{closeUTF8, "text is not UTF-8"}
 	}
 	return message, isBinary, true, nil
+}
+
+// checkClose judges the payload of a client's close frame, RFC 6455 section 7.4.
+func checkClose(payload []byte) error {
+	if len(payload) == 0 {
+		return nil
+	}
+	if len(payload) == 1 || !utf8.Valid(payload[2:]) {
+		return &closeError{closeBad, "bad close frame"}
+	}
+	switch code := binary.BigEndian.Uint16(payload); {
+	case code < 1000, code >= 1004 && code <= 1006, code > 1014 && code < 3000, code > 4999:
+		return &closeError{closeBad, "bad close status"}
+	}
+	return nil
 }
 
 // appendControl adds a control frame to dst.

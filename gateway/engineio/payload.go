@@ -15,24 +15,31 @@ func splitPayload(body []byte, maxPackets int, each func(kind byte, data []byte)
 	for rest, more := body, true; more; {
 		var p []byte
 		p, rest, more = bytes.Cut(rest, []byte{separator})
-		if len(p) == 0 {
+		if p[0] != packetBinary && !utf8.Valid(p) {
 			return ErrMalformed
 		}
-		kind, data := p[0], p[1:]
-		if kind == packetBinary {
-			n, err := base64.StdEncoding.Decode(data, data) // never longer than its source
-			if err != nil {
-				return ErrMalformed
-			}
-			data = data[:n]
-		} else if !utf8.Valid(data) {
-			return ErrMalformed
-		}
-		if err := each(kind, data); err != nil {
+		if err := textPacket(p, each); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// textPacket gives one packet that came as text to each: its type and what follows; base64 is
+// decoded in place.
+func textPacket(p []byte, each func(kind byte, data []byte) error) error {
+	if len(p) == 0 {
+		return ErrMalformed
+	}
+	kind, data := p[0], p[1:]
+	if kind == packetBinary {
+		n, err := base64.StdEncoding.Decode(data, data) // never longer than its source
+		if err != nil {
+			return ErrMalformed
+		}
+		data = data[:n]
+	}
+	return each(kind, data)
 }
 
 // appendPacket adds a message to a polling body.

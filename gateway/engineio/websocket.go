@@ -40,10 +40,7 @@ func (c *Conn) take(isBinary bool, data []byte) error {
 	if isBinary {
 		return c.receive(packetBinary, data)
 	}
-	if len(data) == 0 {
-		return ErrMalformed
-	}
-	return c.receive(data[0], data[1:])
+	return textPacket(data, c.receive)
 }
 
 // ended closes the connection because reading its websocket ended with err, and reads on
@@ -64,8 +61,7 @@ func (c *Conn) ended(w *wire, err error) {
 // isNetwork tells errors of the connection from violations of the client.
 func isNetwork(err error) bool {
 	var ne net.Error // every errno, timeout and net.OpError is one
-	var closed *websocket.CloseError
-	return errors.As(err, &ne) || errors.As(err, &closed) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, &ne) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // discard reads until the other side closes, or somebody closes the wire.
@@ -137,8 +133,8 @@ func (c *Conn) frame(r *reader, f frame, limit int, each func(bool, []byte) erro
 	case opPong:
 		return nil
 	case opClose:
-		if len(f.payload) == 1 || len(f.payload) > 2 && !utf8.Valid(f.payload[2:]) {
-			return &closeError{closeBad, "bad close frame"}
+		if err := checkClose(f.payload); err != nil {
+			return err
 		}
 		c.control(r.w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
 		return errPeerClosed
@@ -166,13 +162,21 @@ func (c *Conn) control(w *wire, frame []byte) {
 }
 
 func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
+	limit := int64(c.srv.cfg.MaxPayload)
 	for {
-		kind, data, err := w.z.ReadMessage()
+		kind, message, err := w.z.NextReader()
+		var data []byte
+		if err == nil { // the library's own limit counts compressed bytes
+			data, err = io.ReadAll(io.LimitReader(message, limit+1))
+		}
+		var closed *websocket.CloseError
 		switch {
-		case errors.Is(err, websocket.ErrReadLimit):
+		case errors.Is(err, websocket.ErrReadLimit), int64(len(data)) > limit:
 			return ErrTooLarge
-		case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
+		case errors.As(err, &closed):
 			return errPeerClosed
+		case err != nil && !isNetwork(err):
+			return &closeError{closeBad, err.Error()}
 		case err != nil:
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +44,7 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (*wire, error) {
 
 func deflates(r *http.Request) bool {
 	for _, v := range r.Header["Sec-Websocket-Extensions"] {
-		if len(v) >= len("permessage-deflate") && v[:len("permessage-deflate")] == "permessage-deflate" {
+		if strings.Contains(v, "permessage-deflate") { // gorilla reads it anywhere in a list
 			return true
 		}
 	}
@@ -179,6 +180,11 @@ func (r *reader) acquire() {
 	if r.buf != nil {
 		return
 	}
+	if r.big && len(r.part) < cap(r.part) { // the large frame's own memory has room
+		b := r.part[:cap(r.part)]
+		r.buf = &b
+		return
+	}
 	if r.need <= readSize && len(r.part) < readSize {
 		r.buf, r.big = readBuffers.Get().(*[]byte), false
 	} else {
@@ -218,13 +224,15 @@ func (r *reader) fill() ([]byte, error) {
 // keep remembers rest, the beginning of a frame of at least need bytes, and lets go of the buffer.
 func (r *reader) keep(rest []byte, need int) {
 	r.need = need
-	if r.big && len(rest) > 0 && &rest[0] == &(*r.buf)[0] {
-		r.part = rest // our own memory
-	} else {
+	own := r.big && len(rest) > 0 && &rest[0] == &(*r.buf)[0]
+	switch {
+	case own:
+		r.part = rest
+	case len(rest) > 0:
 		r.part = append(r.part[:0:0], rest...)
-	}
-	if len(rest) == 0 {
+	default:
 		r.part = nil
 	}
 	r.letGo()
+	r.big = own
 }
