@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/event"
@@ -75,11 +76,11 @@ func (r receiver) Connected(s *socketio.Socket) {
 	s.Join(userRoom(p.UserID))
 	ttl := c.handle.TTL()
 	now := time.Now()
-	_ = s.Emit("session", welcome{
+	g.greet(s, "session", welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: roles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
-	_ = s.Emit("limits", g.cfg.Limiter.Describe())
+	g.greet(s, "limits", g.cfg.Limiter.Describe())
 	g.metrics.opened()
 	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
@@ -90,6 +91,16 @@ func (r receiver) Connected(s *socketio.Socket) {
 	if over != nil {
 		g.tell(c, *over)
 	}
+}
+
+// greet sends one of the two events that follow a connect.
+func (g *Gateway) greet(s *socketio.Socket, name string, payload any) {
+	b, err := json.Marshal(payload)
+	if err != nil {
+		g.log.Error("greeting could not be encoded", zap.String("event", name), zap.Error(err))
+		return
+	}
+	_ = s.EmitArgs(name, socketio.Args{JSON: b}) // a client that is gone already is told nothing
 }
 
 // welcome is the `session` event.

@@ -199,8 +199,8 @@ func encodePacket(p *parser.Packet) (text []byte, binary [][]byte, err error) {
 		if a, err = Encode(list...); err != nil {
 			return nil, nil, err
 		}
-	} else if p.Data != nil {
-		if a, err = Encode(p.Data); err != nil {
+	} else if p.Data != nil { // CONNECT and CONNECT_ERROR hold nothing binary
+		if a.JSON, err = json.Marshal(p.Data); err != nil {
 			return nil, nil, err
 		}
 	}
