@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 	"github.com/zishang520/socket.io/v2/socket"
@@ -24,7 +25,6 @@ type link struct {
 
 	// owned by whoever runs: the worker, or the reader when it serves an instant event
 	client   bool // the library knows of the connection
-	inline   bool // the reader runs, and will flush
 	connects int  // CONNECTs that were judged
 
 	mu      sync.Mutex
@@ -120,9 +120,7 @@ func (l *link) instant(p *packet) bool {
 	}
 	l.running = true
 	l.mu.Unlock()
-	l.inline = true
 	l.guarded(s, p)
-	l.inline = false
 	l.mu.Lock()
 	if len(l.queue) > 0 {
 		l.srv.workers.start(l)
@@ -491,6 +489,15 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 	code, message := "INVALID", err.Error()
 	if errors.Is(err, engineio.ErrTooLarge) || errors.Is(err, engineio.ErrTooMany) {
 		code, message = "PAYLOAD_TOO_LARGE", "That message is too large."
+	}
+	l.mu.Lock()
+	settled := l.settled
+	l.mu.Unlock()
+	if settled != nil { // the client knows that it is connected, we are about to
+		select {
+		case <-settled:
+		case <-time.After(l.srv.cfg.AdmitTimeout):
+		}
 	}
 	l.last("error", struct {
 		Code    string `json:"code"`

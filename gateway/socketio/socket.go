@@ -106,14 +106,11 @@ func (s *Socket) Answering(id uint64) *engineio.Message {
 	return m
 }
 
-// Reply sends what Answering started. It is only called from within Receiver.Event.
-func (s *Socket) Reply(m *engineio.Message) (ok bool) {
+// Reply sends what Answering started. It is only called from within Receiver.Event: what
+// is sent there leaves together when the event has been handled.
+func (s *Socket) Reply(m *engineio.Message) bool {
 	m.SetBuffer(append(m.Buffer(), ']'))
-	if s.link.inline {
-		ok = s.link.conn.Queue(m)
-	} else { // the next event may take long: this answer does not wait for it
-		ok = s.link.conn.Push(m)
-	}
+	ok := s.link.conn.Queue(m)
 	m.Free()
 	return ok
 }
