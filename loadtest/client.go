@@ -24,7 +24,7 @@ type client struct {
 	leaving atomic.Bool
 	alive   atomic.Bool
 	beat    time.Duration // how long the server may be silent
-	hello   bool          // the server told `session`, as contract.md says
+	hello   bool          // the server told `session`, as contract.md says; known once something was answered
 
 	mu     sync.Mutex // guards writing, and the fields down to moved
 	slots  []slot

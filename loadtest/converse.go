@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -114,6 +115,9 @@ func converse(ctx context.Context, r *run, m *meter) error {
 	if err := r.connectAll(ctx); err != nil {
 		return err
 	}
+	if err := each(ctx, r.clients, greet); err != nil {
+		return err
+	}
 	if err := r.talk.prepare(ctx); err != nil {
 		return err
 	}
@@ -132,6 +136,14 @@ func converse(ctx context.Context, r *run, m *meter) error {
 	r.settle()
 	m.settled()
 	return err
+}
+
+// greet asks for the time. Since all comes in order, after it we know whether the server sends `session`.
+func greet(ctx context.Context, c *client) error {
+	if _, err := c.request(ctx, pingEvent); err != nil {
+		return fmt.Errorf("client %d: session:ping: %w", c.index+1, err)
+	}
+	return nil
 }
 
 // keepUp runs about once a second: it gives lost events up so that their clients go on, and gives writes time.

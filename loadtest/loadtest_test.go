@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -201,4 +203,25 @@ func TestRampAndRate(t *testing.T) {
 	}
 	r.cfg.Ramp = 0
 	require.InDelta(t, 70*time.Millisecond, r.dueOf(7), 1000)
+}
+
+func TestReportStandsAlone(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	res, err := Run(context.Background(), "chat", settings(p), nil)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "out.html")
+	require.NoError(t, res.Report(path))
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, 3, bytes.Count(page, []byte("<svg")))
+	for _, has := range []string{"Throughput", "Latency", "Distribution", "p99", "deliveries", "no faults", "99.9 %"} {
+		require.Contains(t, string(page), has)
+	}
+	for _, not := range []string{"<script", "src=", "href=\"http", "@import", "<?xml"} {
+		require.NotContains(t, string(page), not, "nothing is loaded from elsewhere")
+	}
+	require.ErrorContains(t, res.Report(filepath.Join(t.TempDir(), "no", "such", "folder")), "report")
+
+	require.NoError(t, Result{Scenario: "empty"}.Report(path), "a run that saw nothing has a report too")
 }
