@@ -4,17 +4,28 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
 )
 
 // This file fits the libraries to the interfaces of those who use them.
+
+// unavailable turns an error that means "Redis is not there" into the fault that says so.
+func unavailable(feature string, err error) error {
+	var f *fault.Fault
+	if err == nil || errors.As(err, &f) || !redisconn.IsUnavailable(err) {
+		return err
+	}
+	return fault.Unavailable(feature, time.Second, err)
+}
 
 func admitted(s sessions.Session) gateway.Session {
 	return gateway.Session{

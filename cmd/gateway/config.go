@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"net/url"
+	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/aeturnis/realtime/throttle"
@@ -24,7 +22,7 @@ type serveCmd struct {
 	SessionTTL         time.Duration `default:"30m" help:"How long a session lives without activity."`
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"How long a session lives at most."`
 	SessionCookie      string        `default:"sid" help:"The cookie that may carry the session id."`
-	AllowedOrigins     []string      `placeholder:"URL" help:"Pages that may connect and use the session cookie, such as https://play.example; may be repeated."`
+	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of other hosts that may use this gateway and the session cookie, such as https://play.example; may be repeated."`
 	Limit              []string      `placeholder:"NAME=N/WINDOW" help:"Override a policy (chat=20/10s) or lift it (chat=off); may be repeated."`
 
 	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
@@ -59,33 +57,42 @@ func (c *serveCmd) check() error {
 	case c.Env == "production" && c.Redis == "":
 		return usage("--redis is required with --env production: the embedded Redis keeps nothing")
 	}
-	for name, d := range map[string]time.Duration{
-		"session-ttl": c.SessionTTL, "session-absolute-ttl": c.SessionAbsoluteTTL, "handler-timeout": c.HandlerTimeout,
-		"ping-interval": c.PingInterval, "ping-timeout": c.PingTimeout, "connect-timeout": c.ConnectTimeout,
-		"upgrade-timeout": c.UpgradeTimeout, "body-timeout": c.BodyTimeout,
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"session-ttl", c.SessionTTL}, {"session-absolute-ttl", c.SessionAbsoluteTTL}, {"handler-timeout", c.HandlerTimeout},
+		{"ping-interval", c.PingInterval}, {"ping-timeout", c.PingTimeout}, {"connect-timeout", c.ConnectTimeout},
+		{"upgrade-timeout", c.UpgradeTimeout}, {"body-timeout", c.BodyTimeout},
 	} {
-		if d <= 0 {
-			return usage("--%s must be positive", name)
+		if d.value < time.Millisecond {
+			return usage("--%s must be at least 1ms", d.name)
 		}
 	}
-	for name, n := range map[string]int{
-		"max-payload": c.MaxPayload, "max-packets": c.MaxPackets, "max-attachments": c.MaxAttachments, "max-depth": c.MaxDepth,
-		"max-rooms": c.MaxRooms, "inbound-queue": c.InboundQueue, "outbound-queue": c.OutboundQueue,
+	for _, n := range []struct {
+		name  string
+		value int
+		least int
+	}{
+		{"max-payload", c.MaxPayload, 1}, {"max-packets", c.MaxPackets, 1}, {"max-attachments", c.MaxAttachments, 1},
+		{"max-depth", c.MaxDepth, 1}, {"max-rooms", c.MaxRooms, 1}, {"inbound-queue", c.InboundQueue, 1}, {"outbound-queue", c.OutboundQueue, 1},
+		{"max-connections", c.MaxConnections, 0}, {"max-connections-per-address", c.MaxConnectionsAddr, 0},
 	} {
-		if n <= 0 {
-			return usage("--%s must be positive", name)
+		if n.value < n.least {
+			return usage("--%s must be at least %d", n.name, n.least)
 		}
 	}
 	switch {
 	case c.DrainFor < 0:
 		return usage("--drain-for must not be negative")
-	case c.MaxConnections < 0, c.MaxConnectionsAddr < 0, c.HandshakesPerSecond < 0:
-		return usage("--max-connections, --max-connections-per-address and --handshakes-per-second must not be negative")
+	case !(c.HandshakesPerSecond >= 0 && c.HandshakesPerSecond <= 1e9): // NaN is neither
+		return usage("--handshakes-per-second must be 0 to 1e9")
+	case (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil:
+		return usage("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
 	}
 	for _, o := range c.AllowedOrigins {
-		u, err := url.Parse(o)
-		if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) || strings.Trim(u.Path, "/") != "" {
-			return usage("--allowed-origins: %q is no origin such as https://play.example", o)
+		if !isOrigin(o) {
+			return usage("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
 		}
 	}
 	return nil

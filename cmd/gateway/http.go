@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -30,7 +31,6 @@ func byPlayer(r *http.Request) throttle.Subject {
 // publicRoutes is what players reach.
 func (n *node) publicRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/socket.io/", n.gateway)
 	mux.Handle("POST /auth/login", n.limits.Middleware("login", byAddress, http.HandlerFunc(n.auth.Login)))
 	mux.HandleFunc("POST /auth/logout", n.auth.Logout)
 	endpoint := func(path, policy, event string) {
@@ -40,7 +40,26 @@ func (n *node) publicRoutes() http.Handler {
 	endpoint("POST /combat/action", "combat", "combat:action")
 	n.healthRoutes(mux)
 	mux.Handle("/", testclient.Handler(n.cfg.Dev))
-	return mux
+	requests := bounded(n.cfg.BodyTimeout, mux)
+	return n.shared(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/socket.io/") {
+			// It has bounds of its own; this ends those of an earlier request of the same connection.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+			n.gateway.ServeHTTP(w, r)
+			return
+		}
+		requests.ServeHTTP(w, r)
+	}))
+}
+
+// bounded gives a client so long to send its body, and twice as long to take the answer.
+func bounded(body time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, now := http.NewResponseController(w), time.Now()
+		_ = c.SetReadDeadline(now.Add(body)) // net/http's own connections can
+		_ = c.SetWriteDeadline(now.Add(2*body + time.Second))
+		next.ServeHTTP(w, r)
+	})
 }
 
 // healthRoutes is what balancers ask.
@@ -53,19 +72,15 @@ func (n *node) healthRoutes(mux *http.ServeMux) {
 		switch {
 		case n.gateway.Draining():
 			status, code = "draining", http.StatusServiceUnavailable
+		case away(n.monitor.State()):
+			status, code = "redis "+n.monitor.State().String(), http.StatusServiceUnavailable
 		case n.monitor.State() == redisconn.Slow:
 			status = "degraded"
-		case n.monitor.State() != redisconn.Up:
-			status, code = "redis "+n.monitor.State().String(), http.StatusServiceUnavailable
 		}
 		writeJSON(w, code, map[string]string{"status": status})
 	})
-	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, r *http.Request) {
-		h := n.redisHealth(r.Context())
-		code := http.StatusOK
-		if h.Status == redisconn.StatusDown {
-			code = http.StatusServiceUnavailable
-		}
+	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) {
+		h, code := n.redisHealth()
 		writeJSON(w, code, struct {
 			redisconn.Health `json:",inline"`
 			Server           string `json:"server"`
@@ -73,10 +88,19 @@ func (n *node) healthRoutes(mux *http.ServeMux) {
 	})
 }
 
-func (n *node) redisHealth(ctx context.Context) redisconn.Health {
-	ctx, cancel := context.WithTimeout(ctx, 800*time.Millisecond)
-	defer cancel()
-	return redisconn.Check(ctx, n.rdb)
+// redisHealth asks Redis how it is, within a second whatever it does, and is the status
+// that tells a balancer. Requests that come at the same time share one check.
+func (n *node) redisHealth() (redisconn.Health, int) {
+	v, _, _ := n.health.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 800*time.Millisecond)
+		defer cancel()
+		return redisconn.Check(ctx, n.rdb), nil
+	})
+	h := v.(redisconn.Health)
+	if h.Status == redisconn.StatusDown {
+		return h, http.StatusServiceUnavailable
+	}
+	return h, http.StatusOK
 }
 
 // redisKind is "configured", or what the embedded default is.
@@ -92,12 +116,8 @@ func (n *node) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
 	n.healthRoutes(mux)
-	mux.HandleFunc("GET /health/detailed", func(w http.ResponseWriter, r *http.Request) {
-		h := n.redisHealth(r.Context())
-		code := http.StatusOK
-		if h.Status == redisconn.StatusDown {
-			code = http.StatusServiceUnavailable
-		}
+	mux.HandleFunc("GET /health/detailed", func(w http.ResponseWriter, _ *http.Request) {
+		h, code := n.redisHealth()
 		writeJSON(w, code, map[string]any{
 			"status": h.Status, "version": version(), "node": n.name, "redis": h, "redisServer": n.redisKind(),
 			"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),

@@ -10,8 +10,9 @@ import (
 )
 
 // newLog writes structured lines to w: console in a terminal, else JSON. A flood of one
-// message is sampled: the first hundred a second, then every hundredth.
-func newLog(w io.Writer, level, format string) *zap.Logger {
+// message is thinned: the first 2,000 a second are written, then every hundredth; dropped is
+// called for each of the others.
+func newLog(w io.Writer, level, format string, dropped func()) *zap.Logger {
 	var at zapcore.Level
 	if at.UnmarshalText([]byte(level)) != nil {
 		at = zapcore.InfoLevel
@@ -33,5 +34,9 @@ func newLog(w io.Writer, level, format string) *zap.Logger {
 		enc = zapcore.NewConsoleEncoder(cfg)
 	}
 	core := zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(w)), at)
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 100, 100))
+	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 2000, 100, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
+		if d&zapcore.LogDropped != 0 {
+			dropped()
+		}
+	})))
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -18,8 +19,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 	}
@@ -45,7 +46,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &wrong), errors.Is(err, redisconn.ErrURL):
+	case errors.As(err, &wrong):
 		return exitUsage
 	case errors.Is(err, redisconn.ErrUnreachable), redisconn.IsUnavailable(err):
 		return exitUnreachable
@@ -85,7 +86,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	settings, err := readSettings(args, getenv, parser.Model)
 	if err != nil {
-		return usageError{err}
+		return usageError{withoutSecrets(err)}
 	}
 	// Of several resolvers the last that knows a value wins.
 	if err := kong.Resolvers(settings.file, settings.environment).Apply(parser); err != nil {
@@ -96,7 +97,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return nil
 	}
 	if err != nil {
-		return usageError{err}
+		return usageError{withoutSecrets(err)}
 	}
 	return k.Run()
+}
+
+var credentials = regexp.MustCompile(`(://).*@`)
+
+// withoutSecrets hides what may be the password of a Redis URL: an error about the command
+// line quotes it, and a URL may stand in the wrong place.
+func withoutSecrets(err error) error {
+	text := err.Error()
+	if clean := credentials.ReplaceAllString(text, "$1***@"); clean != text {
+		return errors.New(clean)
+	}
+	return err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,5 +23,44 @@ func (f redisFlag) open(ctx context.Context) (redis.UniversalClient, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return redisconn.Open(ctx, f.Redis, redisconn.Config{Name: "gateway-command", PoolSize: 4})
+	return connect(ctx, f.Redis, redisconn.Config{Name: "gateway-command", PoolSize: 4})
+}
+
+// connect is redisconn.Open; a URL that can not be read is wrong usage.
+func connect(ctx context.Context, url string, cfg redisconn.Config) (redis.UniversalClient, error) {
+	rdb, err := redisconn.Open(ctx, url, cfg)
+	if errors.Is(err, redisconn.ErrURL) {
+		return nil, usageError{fmt.Errorf("--redis: %w", err)}
+	}
+	return rdb, err
+}
+
+// openRedis connects to what --redis names, or starts the embedded default.
+func (n *node) openRedis(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	url := n.cfg.Redis
+	if url == "" {
+		server, err := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
+		if err != nil {
+			return fmt.Errorf("embedded Redis: %w", err)
+		}
+		n.embedded, url = server, server.URL()
+	}
+	rdb, err := connect(ctx, url, redisconn.Config{Name: "gateway", PoolSize: 64})
+	if err != nil {
+		n.closeRedis()
+		return err
+	}
+	n.rdb = rdb
+	return nil
+}
+
+func (n *node) closeRedis() {
+	if n.rdb != nil {
+		_ = n.rdb.Close()
+	}
+	if n.embedded != nil {
+		_ = n.embedded.Close()
+	}
 }

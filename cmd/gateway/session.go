@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -56,12 +57,21 @@ func (c sessionCreate) Run(ctx context.Context, s streams) error {
 	defer done()
 	session, err := store.Create(ctx, c.User, c.Username, c.Role, sessions.Options{TTL: c.TTL, CharacterID: c.Character})
 	if err != nil {
-		return err
+		return invalid(err)
 	}
 	if c.JSON {
 		return printJSON(s.out, view(session))
 	}
 	_, err = fmt.Fprintln(s.out, session.ID)
+	return err
+}
+
+// invalid makes wrong usage of what a service finds INVALID, and names the field.
+func invalid(err error) error {
+	var f *fault.Fault
+	if errors.As(err, &f) && f.Code == fault.ErrInvalid.Code {
+		return usageError{fmt.Errorf("%v: %v", f.Detail("field"), f.Detail("reason"))}
+	}
 	return err
 }
 

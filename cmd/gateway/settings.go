@@ -14,22 +14,39 @@ import (
 // settings are the values that come from outside the command line.
 type settings struct{ file, environment kong.Resolver }
 
-// readSettings reads the file that --config or GATEWAY_CONFIG names. Its keys are the
-// names of flags; a key that no command has is an error.
+// readSettings reads the environment, and the file that --config or GATEWAY_CONFIG names.
 func readSettings(args []string, getenv func(string) string, model *kong.Application) (settings, error) {
-	known := map[string]bool{}
-	collect(model.Node, known)
-	s := settings{
-		file: none,
-		environment: kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			name := "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-			if v := getenv(name); v != "" {
-				return v, nil
-			}
-			return nil, nil
-		}),
+	values := map[string]string{}
+	if path := configFile(args, getenv); path != "" {
+		var err error
+		if values, err = readFile(path, model); err != nil {
+			return settings{}, fmt.Errorf("--config: %w", err)
+		}
 	}
-	path := getenv("GATEWAY_CONFIG")
+	return settings{
+		file:        resolver(func(flag string) string { return values[flag] }),
+		environment: resolver(func(flag string) string { return getenv(variable(flag)) }),
+	}, nil
+}
+
+// variable is the name of a flag in the environment.
+func variable(flag string) string {
+	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// resolver takes the values of flags from a function; "" is none.
+func resolver(value func(flag string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if v := value(flag.Name); v != "" && flag.Name != "help" {
+			return v, nil
+		}
+		return nil, nil
+	})
+}
+
+// configFile is the file's path, or "": the flags' values are needed before flags are parsed.
+func configFile(args []string, getenv func(string) string) string {
+	path := getenv(variable("config"))
 	for i, a := range args {
 		if a == "--config" && i+1 < len(args) {
 			path = args[i+1]
@@ -37,51 +54,59 @@ func readSettings(args []string, getenv func(string) string, model *kong.Applica
 			path = v
 		}
 	}
-	if path == "" {
-		return s, nil
-	}
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("--config: %s does not exist", path)
-	}
-	if err != nil {
-		return s, fmt.Errorf("--config: %w", err)
-	}
-	var values map[string]any
-	if err := yaml.Unmarshal(raw, &values); err != nil {
-		return s, fmt.Errorf("--config: %s: %w", path, err)
-	}
-	for key := range values {
-		if !known[key] || key == "config" || key == "help" {
-			return s, fmt.Errorf("--config: %s: unknown key %q", path, key)
-		}
-	}
-	s.file = kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		switch v := values[flag.Name].(type) {
-		case nil:
-			return nil, nil
-		case []any:
-			var parts []string
-			for _, p := range v {
-				parts = append(parts, fmt.Sprint(p))
-			}
-			return strings.Join(parts, ","), nil
-		case map[string]any:
-			return nil, fmt.Errorf("%s: %s takes a value or a list", path, flag.Name)
-		default:
-			return fmt.Sprint(v), nil
-		}
-	})
-	return s, nil
+	return path
 }
 
-var none = kong.ResolverFunc(func(*kong.Context, *kong.Path, *kong.Flag) (any, error) { return nil, nil })
+// readFile reads a YAML file whose keys are the names of the flags of serve; any other key
+// is an error, and a list where one value belongs. Values are as the command line has them.
+func readFile(path string, model *kong.Application) (map[string]string, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s does not exist", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found map[string]any
+	if err := yaml.Unmarshal(raw, &found); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	flags := serveFlags(model)
+	values := map[string]string{}
+	for key, value := range found {
+		flag := flags[key]
+		if flag == nil || key == "config" {
+			return nil, fmt.Errorf("%s: unknown key %q", path, key)
+		}
+		parts, list := value.([]any)
+		if !list {
+			parts = []any{value}
+		} else if !flag.IsSlice() {
+			return nil, fmt.Errorf("%s: %s takes one value, not a list", path, key)
+		}
+		var texts []string
+		for _, p := range parts {
+			switch p.(type) {
+			case nil: // the key stands alone
+			case map[string]any, []any:
+				return nil, fmt.Errorf("%s: %s takes plain values", path, key)
+			default:
+				texts = append(texts, fmt.Sprint(p))
+			}
+		}
+		values[key] = strings.Join(texts, ",")
+	}
+	return values, nil
+}
 
-func collect(n *kong.Node, known map[string]bool) {
-	for _, f := range n.Flags {
-		known[f.Name] = true
+func serveFlags(model *kong.Application) map[string]*kong.Flag {
+	flags := map[string]*kong.Flag{}
+	for _, n := range model.Children {
+		if n.Name == "serve" {
+			for _, f := range n.Flags {
+				flags[f.Name] = f
+			}
+		}
 	}
-	for _, c := range n.Children {
-		collect(c, known)
-	}
+	return flags
 }

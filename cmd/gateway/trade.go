@@ -49,12 +49,8 @@ func (c tradeMint) Run(ctx context.Context, s streams) error {
 	}
 	defer done()
 	id, err := svc.Mint(ctx, c.Character, c.Item, c.Qty, c.Gold)
-	var f *fault.Fault
-	if errors.As(err, &f) && f.Code == fault.ErrInvalid.Code {
-		return usageError{fmt.Errorf("%v: %v", f.Detail("field"), f.Detail("reason"))}
-	}
 	if err != nil {
-		return err
+		return invalid(err)
 	}
 	_, err = fmt.Fprintln(s.out, id)
 	return err

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/sessions"
+	"github.com/aeturnis/realtime/throttle"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// wire makes every service, from the bottom to the top. Nothing runs yet.
+func (n *node) wire(policies []throttle.Policy) (err error) {
+	c := n.cfg
+
+	// Who is there, and how much they may do.
+	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
+	n.store = sessions.New(n.rdb, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
+	n.tracker = sessions.NewTracker(n.store, sessions.TrackerConfig{})
+	n.auth = auth.New(n.store, auth.Config{
+		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
+		Failed: n.authFailed,
+	})
+	n.limits, err = throttle.New(n.rdb, policies, throttle.Config{OnChange: n.limitsMoved, OnError: n.limitFailed})
+	if err != nil {
+		return err
+	}
+	n.locks = lock.New([]redis.UniversalClient{n.rdb}, lock.Config{})
+
+	// The features. Their rooms are the gateway, which is made of their routes.
+	r := &rooms{}
+	talk := chat.New(r, chat.Config{})
+	fights := combat.New(n.rdb, r, combat.Config{Report: n.fightUntold})
+	trades := trade.New(n.rdb, locker{n.locks}, characters{n.store, c.Dev}, r, trade.Config{Missed: n.tradeUntold})
+	if err := trades.Check(); err != nil {
+		return usageError{err}
+	}
+	routes := talk.Routes()
+	routes = append(routes, fights.Routes()...)
+	routes = append(routes, trades.Routes()...)
+
+	metrics := gateway.NewMetrics()
+	n.gateway = gateway.New(gateway.Config{
+		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
+		Routes: routes, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
+	})
+	r.Gateway = n.gateway
+	return n.register(metrics, n.tracker, n.limits)
+}
+
+// socket is the wire's settings.
+func (n *node) socket() socketio.Config {
+	c := n.cfg
+	return socketio.Config{
+		Inbound: c.InboundQueue, Attachments: c.MaxAttachments, Depth: c.MaxDepth, MaxRooms: c.MaxRooms,
+		Engine: engineio.Config{
+			PingInterval: c.PingInterval, PingTimeout: c.PingTimeout, ConnectTimeout: c.ConnectTimeout,
+			UpgradeTimeout: c.UpgradeTimeout, BodyTimeout: c.BodyTimeout, MaxPayload: c.MaxPayload, MaxPackets: c.MaxPackets,
+			OutboundQueue: c.OutboundQueue, MaxConns: c.MaxConnections, MaxConnsPerAddr: c.MaxConnectionsAddr,
+			HandshakesPerSecond: c.HandshakesPerSecond, Compression: c.Compression,
+			Header: auth.HandshakeHeader, Admit: n.admit,
+		},
+	}
+}
+
+// register puts the metrics of all that was wired where /metrics finds them.
+func (n *node) register(services ...prometheus.Collector) error {
+	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
+	for _, x := range append(services, collectors.NewGoCollector(), process) {
+		if err := n.registry.Register(x); err != nil {
+			return err
+		}
+	}
+	return errors.Join(redisconn.Metrics(n.registry, n.rdb), n.monitor.Metrics(n.registry))
+}
+
+// closeServices waits for what services still do with Redis.
+func (n *node) closeServices() {
+	if n.limits != nil {
+		n.limits.Close()
+	}
+	if n.locks != nil {
+		n.locks.Close()
+	}
+}
+
+// admit turns handshakes away, before a sid exists, while Redis is known to be unreachable.
+func (n *node) admit(*http.Request) *engineio.Refusal {
+	if away(n.monitor.State()) {
+		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
+	}
+	return nil
+}
+
+// away tells that Redis takes no writes: nobody new may come in, and fights and trades pause.
+func away(s redisconn.State) bool { return s == redisconn.Down || s == redisconn.ReadOnly }
+
+// What services tell the log, because they have nobody to return it to.
+
+// redisChanged tells the players too what Redis can not do for them now.
+func (n *node) redisChanged(from, to redisconn.State, why string) {
+	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
+	if away(from) == away(to) {
+		return
+	}
+	features := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "combat": "ok", "trade": "ok"}
+	if away(to) {
+		features = map[string]string{"session": "stale", "limits": "local", "chat": "local", "combat": "paused", "trade": "paused"}
+	}
+	if err := n.gateway.Status(features); err != nil {
+		n.log.Error("status could not be told", zap.Error(err))
+	}
+}
+
+func (n *node) limitsMoved(local bool, cause error) {
+	n.log.Warn("limits moved", zap.Bool("local", local), zap.Error(cause))
+}
+
+func (n *node) limitFailed(r *http.Request, err error) {
+	n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+}
+
+func (n *node) authFailed(doing string, err error) {
+	n.log.Warn("request could not be served", zap.String("doing", doing), zap.Error(err))
+}
+
+func (n *node) fightUntold(err error) { n.log.Error("fight could not be told", zap.Error(err)) }
+
+func (n *node) tradeUntold(_ context.Context, err error) {
+	n.log.Error("trade could not be told", zap.Error(err))
+}
