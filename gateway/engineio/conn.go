@@ -166,9 +166,10 @@ func (c *Conn) open(r *http.Request) {
 	if c.Open() {
 		c.timer = time.AfterFunc(c.until(c.pingDue()), c.tick)
 	}
+	welcome := c.srv.add(c) // before the client learns its sid
 	c.flush()
 	c.mu.Unlock()
-	if !c.srv.add(c) {
+	if !welcome {
 		c.Shut(ReasonShutdown)
 	}
 	if c.state.Load() == stateClosed { // ended while it was being opened

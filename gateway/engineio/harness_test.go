@@ -143,7 +143,7 @@ func onMessage(f func(c *Conn, isBinary bool, data []byte) error) option {
 	return func(h *recorder) { h.message = f }
 }
 
-func lastWords(f func(c *Conn)) option { return func(h *recorder) { h.words = f } }
+func saying(f func(c *Conn)) option { return func(h *recorder) { h.words = f } }
 
 func (s *site) recorder(t testing.TB, sid string) *recorder {
 	t.Helper()

@@ -42,6 +42,9 @@ func (c *Conn) Soon() {
 	}
 }
 
+// lastWords is how many bytes more may wait once the queue is full, until the close.
+const lastWords = 16 << 10
+
 func (c *Conn) enqueue(m *Message, schedule bool) (ok, flush bool) {
 	f := m.frame()
 	c.mu.Lock()
@@ -54,6 +57,10 @@ func (c *Conn) enqueue(m *Message, schedule bool) (ok, flush bool) {
 		c.mu.Unlock()
 		c.handler.Overflow(c)
 		c.shut(ReasonSlowConsumer, true, closeNormal)
+		return false, false
+	}
+	if c.overflow && c.full(len(f)-lastWords) {
+		c.mu.Unlock()
 		return false, false
 	}
 	c.append(f)

@@ -15,7 +15,7 @@ func splitPayload(body []byte, maxPackets int, each func(kind byte, data []byte)
 	for rest, more := body, true; more; {
 		var p []byte
 		p, rest, more = bytes.Cut(rest, []byte{separator})
-		if p[0] != packetBinary && !utf8.Valid(p) {
+		if len(p) > 0 && p[0] != packetBinary && !utf8.Valid(p) {
 			return ErrMalformed
 		}
 		if err := textPacket(p, each); err != nil {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Engine.IO packet types: the first byte of a text packet.
@@ -40,7 +42,9 @@ var (
 func (e protocolError) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.status)
-	_, _ = w.Write([]byte(`{"code":` + strconv.Itoa(e.code) + `,"message":"` + e.message + `"}`))
+	b := strconv.AppendInt([]byte(`{"code":`), int64(e.code), 10)
+	b, _ = jsontext.AppendQuote(append(b, `,"message":`...), e.message)
+	_, _ = w.Write(append(b, '}'))
 }
 
 // A Refusal turns a handshake away before a sid exists. Browsers come back by themselves.
