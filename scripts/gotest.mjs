@@ -29,7 +29,7 @@ for await (const line of createInterface({ input: process.stdin })) {
       break;
     case 'output':
       if (!e.Test) {
-        process.stdout.write(e.Output);
+        if (e.Output !== 'PASS\n' && e.Output !== 'FAIL\n') process.stdout.write(e.Output);
       } else if (!/^=== (RUN|PAUSE|CONT|NAME)/.test(e.Output)) {
         const key = name(e);
         said.set(key, [...(said.get(key) ?? []).slice(-2000), e.Output]);
