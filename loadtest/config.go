@@ -20,6 +20,9 @@ const (
 	maxTextBytes = 500 // what chat:message takes
 )
 
+// ErrConfig is why Run did not even try: the scenario or a setting makes no sense.
+var ErrConfig = errors.New("bad load test")
+
 // Config says against whom, how many, how fast and how long. Only Target is required; the zero
 // value of everything else has a meaning.
 type Config struct {

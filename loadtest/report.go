@@ -75,7 +75,7 @@ func newPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.TextStyle.Font.Size, p.Title.Padding = 13, 6
-	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, 3
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{Y: 0xe4}, color.Gray{Y: 0xe4}
 	p.Add(grid)
@@ -170,7 +170,7 @@ var (
 // inline is a plot as an element of a page, in the page's own font.
 func inline(p *plot.Plot) (template.HTML, error) {
 	c := vgsvg.New(vg.Points(640), vg.Points(240))
-	p.Draw(draw.New(c))
+	p.Draw(draw.Crop(draw.New(c), 4, -20, 4, -4))
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return "", err

@@ -143,14 +143,14 @@ func newRun(name string, cfg Config) (*run, error) {
 		}
 	}
 	if r.scenario.name == "" {
-		return nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(Scenarios(), " "))
+		return nil, fmt.Errorf("%w: there is no scenario %q; there are %s", ErrConfig, name, strings.Join(Scenarios(), " "))
 	}
 	if err := r.cfg.validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	var err error
 	if r.endpoint, err = parseTarget(r.cfg.Target); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if err := r.resolve(); err != nil {
 		return nil, err
