@@ -56,10 +56,11 @@ func exitCode(err error) int {
 
 // commands is the command line.
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Serve players."`
-	Session sessionCmd `cmd:"" help:"Create, show, list and revoke sessions."`
-	Trade   tradeCmd   `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Serve players."`
+	Session  sessionCmd  `cmd:"" help:"Create, show, list and revoke sessions."`
+	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
+	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // streams are what a command reads and writes.
