@@ -105,8 +105,8 @@ for k = 1, #KEYS do
 
   local h, l = floor(stamp / 65536), stamp % 65536
   local new = string.char(floor(h / 65536), floor(h / 256) % 256, h % 256, floor(l / 256), l % 256)
-  local ttl = ms + 1
-  if stamp ~= now then ttl = ttl + math.ceil((stamp - now) % 1099511627776 / 1000) end
+  local ttl = ms -- a string: a number would be printed again for each call
+  if stamp ~= now then ttl = ms + 1 + math.ceil((stamp - now) % 1099511627776 / 1000) end
   if many then
     if long then
       s = trim and call('GETRANGE', key, i - 1, -1)
