@@ -147,20 +147,30 @@ func serve(t testing.TB, r *scene, cfg Config) *world {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
-	s := New(cfg)
+	w := listen(t, New(cfg))
+	w.main = r
+	t.Cleanup(func() {
+		w.Close()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		require.NoError(t, r.fault)
+		require.Empty(t, r.here, "who was connected must have been disconnected")
+		empty(t, w.Server)
+	})
+	return w
+}
+
+// listen makes a server reachable.
+func listen(t testing.TB, s *Server) *world {
+	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", s)
 	web := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		s.Close()
 		web.Close()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		require.NoError(t, r.fault)
-		require.Empty(t, r.here, "who was connected must have been disconnected")
-		empty(t, s)
 	})
-	return &world{s, web.URL + "/socket.io/", r}
+	return &world{Server: s, url: web.URL + "/socket.io/"}
 }
 
 // empty checks that a server holds nobody.

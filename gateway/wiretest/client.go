@@ -232,8 +232,7 @@ func (c *Client) Post(packets ...string) error { return c.send(packets) }
 // Next waits for a packet. The error is ErrSilent, or why the connection has ended. It is
 // called by one goroutine at a time.
 func (c *Client) Next() (string, error) {
-	late := time.NewTimer(Patience)
-	defer late.Stop()
+	var late <-chan time.Time
 	for {
 		c.mu.Lock()
 		if len(c.in) > 0 {
@@ -247,9 +246,14 @@ func (c *Client) Next() (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if late == nil {
+			timer := time.NewTimer(Patience)
+			defer timer.Stop()
+			late = timer.C
+		}
 		select {
 		case <-c.news:
-		case <-late.C:
+		case <-late:
 			return "", ErrSilent
 		}
 	}
