@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -110,10 +111,24 @@ func printSessions(w io.Writer, all ...sessions.Session) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SESSION\tUSER\tNAME\tCHARACTER\tROLES\tLAST ACTIVITY\tEXPIRES IN")
 	for _, s := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
-			s.LastActivityAt.UTC().Format(time.RFC3339), time.Until(s.ExpiresAt).Round(time.Second))
+		row(t, s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
+			s.LastActivityAt.UTC().Format(time.RFC3339), time.Until(s.ExpiresAt).Round(time.Second).String())
 	}
 	return t.Flush()
+}
+
+// row writes the cells of a table. What would move a terminal's cursor, which another program
+// may have stored, is shown as ?.
+func row(w io.Writer, cells ...string) {
+	for i, c := range cells {
+		cells[i] = strings.Map(func(r rune) rune {
+			if unicode.IsPrint(r) {
+				return r
+			}
+			return '?'
+		}, c)
+	}
+	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
 type sessionShow struct {

@@ -107,7 +107,7 @@ func printTrades(w io.Writer, all ...trade.Trade) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TRADE\tSTATUS\tAT\tFROM\tTO\tGIVES\tGETS")
 	for _, x := range all {
-		row := []string{x.TradeID, string(x.Status), time.UnixMilli(x.CreatedAt).UTC().Format(time.RFC3339)}
+		cells := []string{x.TradeID, string(x.Status), time.UnixMilli(x.CreatedAt).UTC().Format(time.RFC3339)}
 		var who, what []string
 		for _, p := range x.Parties {
 			who = append(who, p.CharacterID)
@@ -120,7 +120,7 @@ func printTrades(w io.Writer, all ...trade.Trade) error {
 			}
 			what = append(what, strings.Join(goods, ", "))
 		}
-		fmt.Fprintln(t, strings.Join(append(append(row, who...), what...), "\t"))
+		row(t, append(append(cells, who...), what...)...)
 	}
 	return t.Flush()
 }
