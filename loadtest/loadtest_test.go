@@ -225,3 +225,21 @@ func TestReportStandsAlone(t *testing.T) {
 
 	require.NoError(t, Result{Scenario: "empty"}.Report(path), "a run that saw nothing has a report too")
 }
+
+func TestHold(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	x := startProxy(t, p.url, "-", "pass", 1)
+	cfg := settings(p)
+	cfg.Target = x.url
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	require.NoError(t, Hold(ctx, cfg, cancel))
+
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	require.ErrorContains(t, Hold(ctx, cfg, func() {
+		x.cut()
+		time.AfterFunc(300*time.Millisecond, cancel)
+	}), "ended 20 of 20")
+}

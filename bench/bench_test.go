@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// of makes a row from the medians of peer and gateway.
+func of(c benchCase, rates, busy, work, load [2]float64) *row {
+	both := func(v [2]float64) map[string][]float64 {
+		return map[string][]float64{peerServer: {v[0]}, gatewayServer: {v[1]}}
+	}
+	return &row{benchCase: c, values: both(rates), busy: both(busy), work: both(work), load: both(load)}
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	ping := benchCase{name: "ping", title: "round trip", unit: "events/s", rate: events, want: 3}
+	memory := benchCase{name: "memory", title: "an idle connection", unit: "KB", want: 0.7}
+	full := [2]float64{1, 0.99}
+	faulty := of(ping, [2]float64{10, 40}, full, [2]float64{10, 40}, full)
+	faulty.faults = []string{"gateway: lost 1"}
+	for name, c := range map[string]struct {
+		row  *row
+		ok   bool
+		says string
+	}{
+		"three times and more":     {of(ping, [2]float64{10, 31}, full, [2]float64{10, 31}, full), true, "| 3.10 | ≥ 3.0 |"},
+		"missed":                   {of(ping, [2]float64{10, 29}, full, [2]float64{10, 29}, full), false, "**missed: 2.90**"},
+		"the load is the limit":    {of(ping, [2]float64{10, 25}, [2]float64{1, 0.5}, [2]float64{10, 50}, full), true, "ok, per CPU-second"},
+		"so, and missed":           {of(ping, [2]float64{10, 14}, [2]float64{1, 0.5}, [2]float64{10, 28}, full), false, "**missed: 2.80**"},
+		"CPU does not help a busy": {of(ping, [2]float64{10, 25}, full, [2]float64{10, 50}, full), false, "**missed: 2.50**"},
+		"nobody was busy":          {of(ping, [2]float64{10, 40}, [2]float64{0.5, 0.5}, [2]float64{20, 80}, [2]float64{0.5, 0.5}), false, "not measured"},
+		"faults":                   {faulty, false, "**faults**"},
+		"small":                    {of(memory, [2]float64{18, 12}, full, full, full), true, "| 0.67 | ≤ 0.7 |"},
+		"large":                    {of(memory, [2]float64{18, 13}, full, full, full), false, "**missed: 0.72**"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.ok, c.row.ok())
+			var b bytes.Buffer
+			require.NoError(t, writeTable(&b, []*row{c.row}, plan{rounds: 3, adapter: "memory"}))
+			require.Contains(t, b.String(), c.says)
+			lines := strings.Split(b.String(), "\n")
+			require.Equal(t, strings.Count(lines[2], "|"), strings.Count(lines[4], "|"), "each line has all columns")
+		})
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, median(nil))
+	require.InDelta(t, 2, median([]float64{9, 1, 2}), 0)
+	require.InDelta(t, 1.5, median([]float64{2, 1}), 0)
+}
+
+func TestProcessesAreMeasured(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("no /proc: the benchmark is for Linux")
+	}
+	before, err := cpuSeconds(os.Getpid())
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
+		}
+		after, err := cpuSeconds(os.Getpid())
+		return err == nil && after >= before+0.1
+	}, 20*time.Second, time.Millisecond, "work is seen")
+	kb, err := residentKB(os.Getpid())
+	require.NoError(t, err)
+	require.Greater(t, kb, int64(1000))
+	_, err = cpuSeconds(1 << 30)
+	require.Error(t, err)
+}
+
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	for args, says := range map[string]string{
+		"-gateway /no/such":   "make build",
+		"-child {":            "load:",
+		"-no-such":            "not defined",
+		"-child {}":          "no scenario",
+	} {
+		var out, log bytes.Buffer
+		require.ErrorContains(t, run(context.Background(), strings.Fields(args), &out, &log), says, args)
+	}
+}

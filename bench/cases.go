@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/aeturnis/realtime/loadtest"
+)
+
+// A benchCase is one row: a load, what counts in it, and the ratio to the peer that is wanted.
+type benchCase struct {
+	name, title string
+	load        load
+	unit        string
+	rate        func(loadtest.Result) float64 // nil: the memory of idle connections
+	want        float64                       // at least; for memory at most
+}
+
+func events(r loadtest.Result) float64     { return r.EventsPerSecond }
+func deliveries(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
+
+var cases = []benchCase{
+	{"ping", "round trip, 200 clients × 8", load{Scenario: "ping", Clients: 200, Inflight: 8}, "events/s", events, 3},
+	{"fanout", "fan-out to 1,000", load{Scenario: "fanout", Clients: 1000, Inflight: 8}, "deliveries/s", deliveries, 1.5},
+	{"chat10", "guarded chat, rooms of 10", load{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, "deliveries/s", deliveries, 1.8},
+	{"chat50", "guarded chat, rooms of 50", load{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, "deliveries/s", deliveries, 5},
+	{"connects", "authenticated connects, 64 at once", load{Scenario: "connect", Clients: 64}, "connects/s", events, 2.3},
+	{"memory", "an idle connection", load{}, "KB", nil, 0.7},
+}
+
+func caseNames() []string {
+	names := make([]string, len(cases))
+	for i, c := range cases {
+		names[i] = c.name
+	}
+	return names
+}
+
+// A row is what all rounds of a case gave, by server.
+type row struct {
+	benchCase
+	values map[string][]float64 // rates, or KB
+	busy   map[string][]float64 // the share of its core that the server used, 0 to 1
+	work   map[string][]float64 // per CPU-second of the server
+	load   map[string][]float64 // the share of its core that load generator and Redis used
+	faults []string
+}
+
+// measure runs all cases, the servers in turn.
+func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
+	var rows []*row
+	for _, c := range cases {
+		if len(l.plan.only) > 0 && !slices.Contains(l.plan.only, c.name) {
+			continue
+		}
+		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}}
+		rows = append(rows, r)
+		for round := range l.plan.rounds {
+			for _, server := range []string{peerServer, gatewayServer} {
+				if err := l.once(ctx, r, server); err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", c.name, server, err)
+				}
+				fmt.Fprintf(log, "%-8s  %d/%d  %-7s  %s\n", c.name, round+1, l.plan.rounds, server, r.last(server))
+			}
+		}
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("no such case: %s; there are %s", strings.Join(l.plan.only, ","), strings.Join(caseNames(), ","))
+	}
+	return rows, nil
+}
+
+// once runs a case against one fresh server.
+func (l *lab) once(ctx context.Context, r *row, server string) error {
+	s, err := l.start(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	if r.rate == nil {
+		kb, err := l.idleKB(ctx, s)
+		if err != nil {
+			return err
+		}
+		r.values[server] = append(r.values[server], kb)
+		return nil
+	}
+	in := r.benchCase.load
+	in.Warmup, in.For = l.plan.warmup, l.plan.measured
+	got, err := l.play(ctx, s, in)
+	if err != nil {
+		return err
+	}
+	res := got.Result
+	if res.Faults() > 0 || res.Refused > 0 {
+		r.faults = append(r.faults, fmt.Sprintf("%s: lost %d, doubled %d, reordered %d, wrong %d, disconnected %d, refused %d %v",
+			server, res.Lost, res.Doubled, res.Reordered, res.Wrong, res.Disconnected, res.Refused, res.Errors))
+	}
+	rate := r.rate(res)
+	r.values[server] = append(r.values[server], rate)
+	r.busy[server] = append(r.busy[server], got.ServerCPU/res.Seconds)
+	r.work[server] = append(r.work[server], rate*res.Seconds/max(got.ServerCPU, 1./ticks))
+	r.load[server] = append(r.load[server], (got.LoadCPU+got.RedisCPU)/res.Seconds)
+	return nil
+}
+
+func (r *row) last(server string) string {
+	at := func(m map[string][]float64) float64 { return m[server][len(m[server])-1] }
+	if r.rate == nil {
+		return fmt.Sprintf("%.1f KB", at(r.values))
+	}
+	return fmt.Sprintf("%.0f %s, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, 100*at(r.busy), 100*at(r.load))
+}
+
+// median is 0 without values.
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func ratio(of map[string][]float64) float64 {
+	return median(of[gatewayServer]) / max(median(of[peerServer]), 1e-9)
+}
+
+// saturated is the share of its core above which somebody was the bottleneck.
+const saturated = 0.9
+
+// judged is the ratio that counts, and whether it is that of work per CPU-second: where the load generator, not the gateway,
+// was the limit, the rate says little about the gateway.
+func (r *row) judged() (value float64, perCPU bool) {
+	if r.rate != nil && ratio(r.values) < r.want && median(r.busy[gatewayServer]) < saturated {
+		return ratio(r.work), true
+	}
+	return ratio(r.values), false
+}
+
+// disturbed names the servers in whose runs neither core was busy: something else had the processors, or the load was no
+// load, and the rates mean nothing.
+func (r *row) disturbed() (servers []string) {
+	for _, server := range []string{peerServer, gatewayServer} {
+		if r.rate != nil && median(r.busy[server]) < saturated && median(r.load[server]) < saturated {
+			servers = append(servers, server)
+		}
+	}
+	return servers
+}
+
+func (r *row) ok() bool {
+	value, _ := r.judged()
+	if len(r.faults) > 0 || len(r.disturbed()) > 0 {
+		return false
+	}
+	if r.rate == nil {
+		return value <= r.want && value > 0
+	}
+	return value >= r.want
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aeturnis/realtime/redisconn/spawn"
+)
+
+// A lab starts the servers, each on its core.
+type lab struct {
+	plan                            plan
+	taskset, env, node, redis, self string // paths
+	folder                          string
+}
+
+func (l *lab) close() { _ = os.RemoveAll(l.folder) } // in the temporary folder anyway
+
+// The two servers.
+const (
+	peerServer    = "peer"
+	gatewayServer = "gateway"
+)
+
+// high is a limit that no run reaches: both sides do all the work of limiting and refuse nothing.
+const (
+	highLimit  = "1000000"
+	highWindow = time.Second
+)
+
+// A stand is one server with its Redis.
+type stand struct {
+	server, redis *spawn.Process
+	url, redisURL string
+	collect       string // a URL that makes the server collect its garbage
+}
+
+// start runs a fresh server on a fresh Redis. The caller stops it.
+func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
+	var ports [3]string
+	for i := range ports {
+		if ports[i], err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	addr, admin, redis := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[2]
+	s := &stand{url: "http://" + addr, redisURL: "redis://" + redis}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	s.redis, err = spawn.Start(l.taskset, l.folder, "-c", l.plan.loadCore, l.redis, "--port", ports[2], "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
+		return nil, err
+	}
+	onCore := []string{"-c", l.plan.serverCore, l.env}
+	window := strconv.FormatInt(highWindow.Milliseconds(), 10)
+	switch which {
+	case gatewayServer:
+		s.collect = "http://" + admin + "/debug/pprof/heap?gc=1"
+		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", s.redisURL,
+			"--log-level", "error", "--limit", "connect=off")
+		for _, policy := range []string{"chat", "combat"} {
+			args = append(args, "--limit", policy+"="+highLimit+"/"+highWindow.String())
+		}
+		s.server, err = spawn.Start(l.taskset, l.folder, args...)
+	case peerServer:
+		s.collect = s.url + "/gc"
+		s.server, err = spawn.Start(l.taskset, l.plan.peer, append(onCore, "NODE_ENV=production", "PORT="+ports[0], "REDIS="+redis,
+			"ADAPTER="+l.plan.adapter, "LIMITER=lua", "CHAT_LIMIT="+highLimit, "CHAT_WINDOW_MS="+window,
+			"COMBAT_LIMIT="+highLimit, "COMBAT_WINDOW_MS="+window, l.node, "--expose-gc", "server.js")...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, s.awaken(ctx, addr)
+}
+
+// awaken waits until the server takes connections.
+func (s *stand) awaken(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-s.server.Done():
+			return s.server.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("the server does not listen: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *stand) stop() {
+	for _, p := range []*spawn.Process{s.server, s.redis} {
+		if p != nil {
+			p.Kill()
+		}
+	}
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("port: %w", err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// clean makes the server collect its garbage.
+func (s *stand) clean(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.collect, nil)
+	if err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		return fmt.Errorf("collect: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("collect: %s says %s", s.collect, answer.Status)
+	}
+	return nil
+}
+
+// ticks is how many clock ticks /proc counts in a second: USER_HZ, fixed on Linux.
+const ticks = 100
+
+// cpuSeconds is the processor time that a process has used.
+func cpuSeconds(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the program's name in parentheses and may hold anything.
+	_, rest, ok := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: not as expected", pid)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("/proc/%d/stat: not as expected", pid)
+	}
+	return float64(user+system) / ticks, nil
+}
+
+// residentKB is the memory that a process holds, in KB.
+func residentKB(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := strings.Cut(string(b), "VmRSS:")
+	if !ok {
+		return 0, fmt.Errorf("/proc/%d/status: no VmRSS", pid)
+	}
+	return strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+}

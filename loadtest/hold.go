@@ -1,0 +1,39 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+)
+
+// Hold opens Config.Clients connections, calls ready when all have joined, and keeps them idle, answering heartbeats, until
+// ctx ends: to see what waiting players cost a server. The error says why not all could be opened, or that the server
+// ended some meanwhile.
+func Hold(ctx context.Context, cfg Config, ready func()) error {
+	r, err := newRun("ping", cfg)
+	if err != nil {
+		return err
+	}
+	opening, cancel := context.WithTimeout(ctx, r.cfg.budget())
+	defer cancel()
+	if err := r.openSessions(opening); err != nil {
+		return fmt.Errorf("sessions: %w", err)
+	}
+	defer r.closeSessions()
+	defer r.leave()
+	if err := r.connectAll(opening); err != nil {
+		return err
+	}
+	ready()
+	<-ctx.Done()
+	r.leave()
+	ended := 0
+	for _, c := range r.clients {
+		if c.died {
+			ended++
+		}
+	}
+	if ended > 0 {
+		return fmt.Errorf("the server ended %d of %d connections", ended, len(r.clients))
+	}
+	return nil
+}
