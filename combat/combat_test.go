@@ -253,7 +253,7 @@ func TestAPlaceThatWasNotGivenBackIsFound(t *testing.T) {
 	s := w.start(t, ann, "training-dummy")
 	_, err := w.act(ann, s.CombatID, "flee")
 	require.NoError(t, err)
-	require.NoError(t, w.rdb.ZAdd(t.Context(), keys.Temp("combats", "ann"), redis.Z{Member: s.CombatID}).Err())
+	require.NoError(t, w.rdb.ZAdd(t.Context(), keys.UserCombats("ann"), redis.Z{Member: s.CombatID}).Err())
 	w.start(t, ann, "goblin")
 }
 

@@ -128,7 +128,7 @@ func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, p
 	var held []string
 	for range 2 {
 		var err error
-		held, err = reserveScript.Run(ctx, st.rdb, []string{running(userID)}, id, at.UnixMilli(), places, placesTTL.Milliseconds()).StringSlice()
+		held, err = reserveScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), places, placesTTL.Milliseconds()).StringSlice()
 		if err != nil {
 			return trouble(ctx, "reserve for "+userID, err)
 		}
@@ -181,11 +181,8 @@ func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]strin
 
 // release gives places back.
 func (st *store) release(ctx context.Context, userID string, ids ...string) error {
-	return trouble(ctx, "release for "+userID, st.rdb.ZRem(ctx, running(userID), ids).Err())
+	return trouble(ctx, "release for "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
-
-// running is the zset of a user's running fights, ids by start, Unix ms.
-func running(userID string) string { return keys.Temp("combats", userID) }
 
 // trouble says what went wrong with Redis: when it can not serve, or can not be reached,
 // the player is told UNAVAILABLE; when the caller's time ran out, that is the error.

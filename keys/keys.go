@@ -14,6 +14,8 @@ const (
 	OpenTrades = "trade:open"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
 	TradeLedger = "{trade:ledger}"
+	// MintedItems is the set of item ids that ever came into being.
+	MintedItems = "{trade:ledger}:items"
 	// TradeLedgerIndex is what makes an append to the ledger idempotent.
 	TradeLedgerIndex = "{trade:ledger}:index"
 )
@@ -69,11 +71,18 @@ func RateLimit(subject, policy string) string { return "ratelimit:" + subject + 
 // Lock is a distributed lock.
 func Lock(name string) string { return "lock:" + name }
 
-// LockFence is the counter from which the fences of a lock come; it outlives the lock.
-func LockFence(name string) string { return "lock:" + name + ":fence" }
+// LockFence is the counter from which the fences of a lock come; it outlives the lock. Its
+// hash tag is the lock's whole key, so both lie in one slot of a Cluster.
+func LockFence(name string) string { return "{lock:" + name + "}:fence" }
 
 // Trade is one trade.
 func Trade(id string) string { return "trade:" + id }
+
+// TradeFence is the highest fence under which a pair of users traded lately.
+func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
+
+// UserCombats is the zset of a user's running fights by start, Unix ms.
+func UserCombats(userID string) string { return "user:" + userID + ":combats" }
 
 // ChatHistory is the stream of a channel's messages.
 func ChatHistory(channel string) string { return "chat:" + channel + ":history" }

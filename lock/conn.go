@@ -27,8 +27,9 @@ var (
 // An attempt is one try of redsync's at the servers, and what each of them said. Redsync asks
 // through pools and conns; ours take the fence with the lock, in one script.
 type attempt struct {
-	m    *Manager
-	name string
+	m      *Manager
+	name   string
+	agreed int64 // the fence that counts; owned by the goroutine that acquires
 
 	mu     sync.Mutex
 	fence  int64         // the highest handed out; guarded by mu

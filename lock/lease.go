@@ -31,11 +31,8 @@ type Lease struct {
 }
 
 func (m *Manager) lease(ctx context.Context, a *attempt, mutex *redsync.Mutex, opt Options, leave func()) *Lease {
-	a.mu.Lock()
-	fence := a.fence
-	a.mu.Unlock()
 	l := &Lease{
-		m: m, name: a.name, opt: opt, fence: fence, begun: time.Now(), leave: leave,
+		m: m, name: a.name, opt: opt, fence: a.agreed, begun: time.Now(), leave: leave,
 		mutex: mutex, until: mutex.Until(), done: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)

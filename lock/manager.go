@@ -180,12 +180,13 @@ func givenUp(ctx context.Context, opt Options) error {
 // agree makes the fence of a quorum known to a majority before the lease counts. Any later
 // majority shares a server with this one, and counts on from there.
 func (m *Manager) agree(ctx context.Context, a *attempt, mutex *redsync.Mutex) error {
+	a.mu.Lock()
+	fence := a.fence // of the majority that answered: a later answer may be higher, and nobody's but its own
+	a.agreed = fence
+	a.mu.Unlock()
 	if len(m.clients) == 1 {
 		return nil
 	}
-	a.mu.Lock()
-	fence := a.fence
-	a.mu.Unlock()
 	try, cancel := context.WithTimeout(ctx, m.cfg.Try)
 	defer cancel()
 	answers := make(chan bool, len(m.clients))

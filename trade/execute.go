@@ -79,7 +79,7 @@ func (s *Service) settle(ctx context.Context, t Trade, record, body string) (Tra
 	var failed error
 	moved := false
 	err := s.locks.Do(ctx, lock, func(ctx context.Context, fence int64) error {
-		again, failed = s.commit(ctx, &t, record, body, lock, fence)
+		again, failed = s.commit(ctx, &t, record, body, fence)
 		moved = failed == nil && again == nil
 		return failed
 	})
@@ -99,7 +99,7 @@ func (s *Service) settle(ctx context.Context, t Trade, record, body string) (Tra
 
 // commit runs the script. It fills in t's times when the goods moved, and returns the earlier
 // trade when this key was used before.
-func (s *Service) commit(ctx context.Context, t *Trade, record, body, lock string, fence int64) (*Trade, error) {
+func (s *Service) commit(ctx context.Context, t *Trade, record, body string, fence int64) (*Trade, error) {
 	giver, taker := t.Parties[0], t.Parties[1]
 	entry, err := json.Marshal(entryBody{Moves: []Move{{
 		FromUser: giver.UserID, From: giver.CharacterID, ToUser: taker.UserID, To: taker.CharacterID, Goods: giver.Offer,
@@ -113,7 +113,7 @@ func (s *Service) commit(ctx context.Context, t *Trade, record, body, lock strin
 	}, giver.Offer.fields()...)
 	answer, err := giftScript.Run(ctx, s.rdb, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), keys.Trade(t.TradeID), record,
-		fenceKey(lock), keys.TradeLedger, keys.TradeLedgerIndex, knownItems,
+		keys.TradeFence(min(giver.UserID, taker.UserID), max(giver.UserID, taker.UserID)), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems,
 	}, args...).StringSlice()
 	if err != nil {
 		return nil, trouble(err, "trade "+t.TradeID+": settle")

@@ -66,7 +66,7 @@ func (s *Service) Mint(ctx context.Context, characterID, item string, qty, gold 
 		return "", fmt.Errorf("mint %s: entry: %w", id, err)
 	}
 	answer, err := mintScript.Run(ctx, s.rdb,
-		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, knownItems},
+		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
 		append([]any{id, Max, body}, goods.fields()...)...).StringSlice()
 	switch {
 	case err != nil:

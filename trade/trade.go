@@ -12,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
-	"github.com/aeturnis/realtime/keys"
 )
 
 const (
@@ -173,12 +172,6 @@ func (g Goods) fields() []any {
 	}
 	return args
 }
-
-// knownItems is the set of every item id that was ever minted.
-const knownItems = keys.TradeLedger + ":items"
-
-// fenceKey holds the highest fence that committed under a lock.
-func fenceKey(lock string) string { return "trade:fence:" + strings.TrimPrefix(lock, "trade:") }
 
 // lockName is the lock of two users, whichever asks.
 func lockName(a, b string) string { return "trade:" + min(a, b) + ":" + max(a, b) }

@@ -1,0 +1,47 @@
+package keys_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// Other programs spell these keys too: a change here is a change of the contract.
+func TestSpelling(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"session:abc":               keys.Session("abc"),
+		"user:123:sessions":         keys.UserSessions("123"),
+		"user:123:character":        keys.LastCharacter("123"),
+		"user:123:combats":          keys.UserCombats("123"),
+		"session:revocations":       keys.Revocations,
+		"session:revocations:log":   keys.RevocationLog,
+		"online:users":              keys.OnlineUsers,
+		"user:123:profile":          keys.User("123"),
+		"user:123:settings":         keys.Settings("123"),
+		"user:123:achievements":     keys.Achievements("123"),
+		"char:456:data":             keys.Character("456"),
+		"char:456:inventory":        keys.Inventory("456"),
+		"char:456:skills":           keys.Skills("456"),
+		"guild:789:data":            keys.Guild("789"),
+		"zone:zone1:data":           keys.Zone("zone1"),
+		"combat:combat123:state":    keys.Combat("combat123"),
+		"leaderboard:global":        keys.Leaderboard("global"),
+		"leaderboard:global:scores": keys.LeaderboardScores("global"),
+		"temp:password_reset:123":   keys.Temp("password_reset", "123"),
+		"ratelimit:123:login":       keys.RateLimit("123", "login"),
+		"lock:trade:a:b":            keys.Lock("trade:a:b"),
+		"{lock:trade:a:b}:fence":    keys.LockFence("trade:a:b"),
+		"trade:7":                   keys.Trade("7"),
+		"trade:open":                keys.OpenTrades,
+		"trade:fence:a:b":           keys.TradeFence("a", "b"),
+		"{trade:ledger}":            keys.TradeLedger,
+		"{trade:ledger}:index":      keys.TradeLedgerIndex,
+		"{trade:ledger}:items":      keys.MintedItems,
+		"chat:zone:1:history":       keys.ChatHistory("zone:1"),
+	} {
+		require.Equal(t, want, got)
+	}
+}
