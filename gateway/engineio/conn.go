@@ -244,7 +244,7 @@ func (c *Conn) tick() {
 		}
 		c.append(pingFrame)
 		c.flush()
-		c.timer.Reset(c.until(c.pingAt.Add(cfg.PingTimeout)))
+		c.timer.Reset(c.until(c.pingAt.Add(min(cfg.PingInterval, cfg.PingTimeout))))
 	default: // waiting for the pong
 		c.timer.Reset(c.until(c.pingAt.Add(cfg.PingTimeout)))
 	}

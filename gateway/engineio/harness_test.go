@@ -368,6 +368,16 @@ func (w *socket) text() string {
 	return string(payload)
 }
 
+// message reads the next message, over pings.
+func (w *socket) message() string {
+	w.t.Helper()
+	for {
+		if text := w.text(); text != "2" {
+			return text
+		}
+	}
+}
+
 // status reads until the server closes, and returns the status that its close frame told:
 // 0 when none came.
 func (w *socket) status() (status int) {

@@ -158,7 +158,7 @@ func TestAChunkedPostPastTheBoundIsAnswered(t *testing.T) {
 
 // Not parallel: it counts goroutines and memory.
 func TestHalfOpenPostsEndInTime(t *testing.T) {
-	const posts = 1500
+	const posts = 1000
 	before := runtime.NumGoroutine()
 	s := newSite(Config{BodyTimeout: time.Second, Linger: 50 * time.Millisecond})
 	s.web.Start()
@@ -239,10 +239,10 @@ func TestTwoPostsAtOnceEndTheSession(t *testing.T) {
 
 func TestAPollThatIsNeverReadEnds(t *testing.T) {
 	t.Parallel()
-	s := serve(t, Config{OutboundQueue: 32 << 20, PingInterval: 200 * time.Millisecond, PingTimeout: 300 * time.Millisecond})
+	big := NewText().Append(strings.Repeat("x", 24<<20)).Seal() // more than the kernel takes
+	s := serve(t, Config{OutboundQueue: 32 << 20, PingInterval: 500 * time.Millisecond, PingTimeout: 500 * time.Millisecond})
 	p := s.poller(t)
 	h, c := p.recorder(), p.conn()
-	big := NewText().Append(strings.Repeat("x", 24<<20)) // more than the kernel takes
 	require.True(t, c.Push(big))
 	nc, err := net.Dial("tcp", s.web.Listener.Addr().String())
 	require.NoError(t, err)
