@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway/wiretest"
 )
@@ -144,8 +143,8 @@ func serve(t testing.TB, r *scene, cfg Config) *world {
 		cfg.Namespaces = map[string]Receiver{}
 	}
 	cfg.Namespaces["/"] = r
-	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
+	if cfg.Engine.Linger == 0 {
+		cfg.Engine.Linger = 200 * time.Millisecond // polling clients that are gone
 	}
 	w := listen(t, New(cfg))
 	w.main = r

@@ -250,21 +250,32 @@ func TestGoodbyesArrive(t *testing.T) {
 // A broadcast that meets a CONNECT comes after its answer, or not at all.
 func TestNothingComesBeforeTheAnswerToConnect(t *testing.T) {
 	t.Parallel()
-	w := serve(t, &scene{}, Config{})
+	p := gather(t, 1, Config{})
+	a, lib := p.Of("/").rooms, p.sockets[0].Library()
+	a.DelAll(lib.Id())
+	lib.Join(socket.Room(lib.Id())) // what the library does first, before it answers
+	_ = p.IO.Emit("early")
+	require.Zero(t, p.Of("/").CastArgs(p.sockets[0].ID(), "", "early", Args{}))
+	alive(t, p.clients[0])
+	a.arrive(lib.Id(), p.sockets[0].Conn())
+	_ = p.IO.Emit("now")
+	p.clients[0].Expect(`42["now"]`)
+
 	stop := make(chan struct{})
 	var casts sync.WaitGroup
 	casts.Go(func() {
-		for {
+		for beat := time.NewTicker(100 * time.Microsecond); ; {
 			select {
 			case <-stop:
+				beat.Stop()
 				return
-			default:
-				_ = w.IO.Emit("all")
+			case <-beat.C:
+				_ = p.IO.Emit("all")
 			}
 		}
 	})
-	for range 200 {
-		c := w.open(t, "websocket")
+	for range 30 {
+		c := p.open(t, "websocket")
 		c.Send("40")
 		require.True(t, strings.HasPrefix(c.Read(), "40{"))
 		c.Expect(`42["all"]`)
