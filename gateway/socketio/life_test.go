@@ -264,7 +264,7 @@ func TestNothingComesBeforeTheAnswerToConnect(t *testing.T) {
 	stop := make(chan struct{})
 	var casts sync.WaitGroup
 	casts.Go(func() {
-		for beat := time.NewTicker(100 * time.Microsecond); ; {
+		for beat := time.NewTicker(2 * time.Millisecond); ; {
 			select {
 			case <-stop:
 				beat.Stop()
