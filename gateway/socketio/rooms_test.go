@@ -64,7 +64,7 @@ type party struct {
 
 func gather(t *testing.T, n int, cfg Config) *party {
 	t.Helper()
-	met := make(chan *Socket, n)
+	met := make(chan *Socket, 1000)
 	p := &party{world: serve(t, &scene{event: echo, connected: func(s *Socket) { met <- s }}, cfg)}
 	for range n {
 		c, _ := p.join(t, "websocket")
