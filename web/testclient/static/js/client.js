@@ -21,6 +21,7 @@ export class Client {
   #listeners = new Map();
   #records = 0;
   #ended = false;
+  #revoked = null; // why the session ended; the disconnect comes right after it
 
   /** io is the official client's; transports as it takes them, undefined for its default. */
   constructor(io, { sessionId, transports }) {
@@ -39,7 +40,7 @@ export class Client {
     const { socket } = this;
     socket.onAny((event, ...args) => {
       this.#record({ dir: 'in', event, payload: args[0] });
-      if (event === 'session:revoked') this.#end(args[0] ?? {});
+      if (event === 'session:revoked') this.#revoked = args[0];
       this.#tell(event, args[0]);
     });
     socket.on('connect', () => {
@@ -53,8 +54,8 @@ export class Client {
       else this.#end({ code: error.data?.code ?? 'REFUSED', reason: error.message });
     });
     socket.on('disconnect', (reason) => {
-      if (socket.active) this.#become('reconnecting', '', reason);
-      else this.#end({ code: 'DISCONNECTED', reason });
+      if (this.#revoked || !socket.active) this.#end(this.#revoked ?? { code: 'DISCONNECTED', reason });
+      else this.#become('reconnecting', '', reason);
     });
     socket.connect();
     return this;

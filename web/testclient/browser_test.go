@@ -1,0 +1,245 @@
+package testclient
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+func TestMain(m *testing.M) { redistest.Main(m) }
+
+// A server is the gateway as it ships.
+type server struct {
+	url    string
+	redis  string
+	binary string
+}
+
+// serve builds the gateway from the sources that are tested, and starts it with guest logins
+// on a free port. It stops with the test.
+func serve(t *testing.T) server {
+	t.Helper()
+	_, err := files.Open(strings.TrimPrefix(bundle, "/"))
+	require.NoError(t, err, "the page's bundle is missing: run `make build`, or `npm ci` in web/testclient")
+	s := server{redis: redistest.Server(t).URL(), binary: filepath.Join(t.TempDir(), "gateway")}
+	out, err := exec.Command("go", "build", "-o", s.binary, "github.com/aeturnis/realtime/cmd/gateway").CombinedOutput()
+	require.NoError(t, err, string(out))
+	cmd := exec.CommandContext(t.Context(), s.binary, "serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "",
+		"--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off", "--log-level", "error")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	var banner, logged guarded
+	cmd.Stdout, cmd.Stderr = &banner, &logged
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Wait() // the test's end interrupted it
+		if t.Failed() {
+			t.Logf("the gateway's log:\n%s", logged.String())
+		}
+	})
+	listening := regexp.MustCompile(`(?m)^listening on (http://\S+)$`)
+	require.Eventually(t, func() bool {
+		if m := listening.FindStringSubmatch(banner.String()); m != nil {
+			s.url = m[1]
+		}
+		if s.url == "" {
+			return false
+		}
+		answer, err := http.Get(s.url + "/health/ready")
+		if err != nil {
+			return false
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, 20*time.Second, 20*time.Millisecond, "the gateway is not ready: %s", &logged)
+	return s
+}
+
+// cli runs another command of the binary on the same Redis.
+func (s server) cli(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), s.binary, append(args, "--redis", s.redis)...).CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// guarded is a buffer that a process may write while a test reads.
+type guarded struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (g *guarded) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.b.Write(p)
+}
+
+func (g *guarded) String() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.b.String()
+}
+
+// chromium starts a browser for the test; every tab of it is a context made from the one returned.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless_shell", "headless-shell"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	require.NotEmpty(t, path, "the browser test needs Chromium: apt-get install chromium")
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("headless", "new"), chromedp.Flag("disable-dev-shm-usage", true))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...) // it outlives t.Context, for the picture of a failure
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	require.NoError(t, chromedp.Do(ctx), "Chromium does not start")
+	return ctx
+}
+
+// A tab is one player's page. Errors in its console fail the test, and warnings of the page.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func open(t *testing.T, browser context.Context, url string, width, height int64) tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	var console guarded
+	require.NoError(t, chromedp.Listen(ctx, func(e any) {
+		switch e := e.(type) {
+		case *runtime.EventConsoleAPICalled:
+			if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+				for _, a := range e.Args {
+					fmt.Fprintf(&console, "console.%s: %s %s\n", e.Type, a.Value, a.Description)
+				}
+			}
+		case *runtime.EventExceptionThrown:
+			fmt.Fprintf(&console, "exception: %s\n", e.ExceptionDetails.Text)
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Level == cdplog.EntryLevelError {
+				fmt.Fprintf(&console, "%s: %s %s\n", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+			}
+		}
+	}))
+	p := tab{t, ctx}
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.shot(filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".png"))
+		}
+		require.Empty(t, console.String(), "the console is not clean")
+	})
+	p.run(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
+	return p
+}
+
+// run fails when an action does not come about, such as an element that does not appear.
+func (p tab) run(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	defer cancel()
+	require.NoError(p.t, chromedp.Do(ctx, steps...))
+}
+
+// is waits until a JavaScript expression is true.
+func (p tab) is(expression string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	defer cancel()
+	err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
+	require.NoError(p.t, err, "waited in vain for %s", expression)
+}
+
+func (p tab) eval(expression string) any {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[any](expression))
+	require.NoError(p.t, err, expression)
+	return value
+}
+
+func (p tab) click(id string) {
+	p.t.Helper()
+	p.run(chromedp.Click(sel(id), chromedp.NodeVisible))
+}
+
+func (p tab) write(id, text string) {
+	p.t.Helper()
+	p.run(chromedp.WaitVisible(sel(id)))
+	p.set(id, "")
+	p.run(chromedp.SendKeys(sel(id), text))
+}
+
+// set gives a control its value at once.
+func (p tab) set(id, value string) {
+	p.t.Helper()
+	p.eval(fmt.Sprintf(`document.querySelector(%q).value = %q`, string(sel(id)), value))
+}
+
+// says waits until an element's text contains another.
+func (p tab) says(id, text string) {
+	p.t.Helper()
+	p.is(fmt.Sprintf(`document.querySelector(%q)?.textContent.includes(%q)`, string(sel(id)), text))
+}
+
+// login ends when the page has settled: connected, in its channel, inventory read.
+func (p tab) login(name string) {
+	p.t.Helper()
+	p.write("username", name+"\r")
+	p.is(`document.querySelector('[data-testid=state]')?.dataset.state === 'connected'`)
+	p.says("who", name)
+	p.says("members", "member")
+	p.says("gold", "gold")
+}
+
+func (p tab) chat(text string) {
+	p.t.Helper()
+	p.write("chat-text", text+"\r")
+}
+
+func (p tab) shot(path string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		p.t.Logf("no screenshot: %v", err)
+		return
+	}
+	require.NoError(p.t, os.WriteFile(path, png, 0o644))
+	p.t.Logf("screenshot: %s", path)
+}
+
+func sel(id string) chromedp.CSS { return chromedp.CSS(`[data-testid="` + id + `"]`) }
+
+// page serves the page alone, without a gateway behind it.
+func page(t *testing.T, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}

@@ -1,0 +1,167 @@
+package testclient
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// One gateway and one browser serve all of these; each has players of its own.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	s, browser := serve(t), chromium(t)
+	for name, test := range map[string]func(*testing.T, server, context.Context){
+		"two tabs":      twoTabs,
+		"widths":        widths,
+		"ended session": endedSession,
+		"page alone":    pageAlone,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s, browser) })
+	}
+}
+
+// Ann and Bob are two tabs of one browser: they talk, she gives him a potion, and she fights
+// until the gateway stops her.
+func twoTabs(t *testing.T, s server, browser context.Context) {
+	for item, qty := range map[string]int{"sword": 3, "potion": 12, "iron-ore": 40} {
+		s.cli(t, "trade", "mint", "--character", "ann", "--item", item, "--qty", strconv.Itoa(qty))
+	}
+	ann, bob := open(t, browser, s.url, 1440, 900), open(t, browser, s.url, 1440, 900)
+	bob.login("bob")
+	ann.login("ann")
+	ann.says("node", "demo-1")
+	ann.says("transport", "websocket")
+	for range 8 {
+		ann.click("ping")
+	}
+	ann.says("latency", "ms")
+	ann.is(`/^(30:00|29:5\d)$/.test(document.querySelector('[data-testid=ttl]').textContent)`)
+
+	// Both hear both, and markup of others is text.
+	bob.chat("Anyone for the <b>harbor</b> raid?")
+	ann.says("messages", "Anyone for the <b>harbor</b> raid?")
+	require.EqualValues(t, 0, ann.eval(`document.querySelectorAll('[data-testid=messages] b:not(header b)').length`))
+	ann.chat("Me! Give me two minutes.")
+	bob.says("messages", "Me! Give me two minutes.")
+	bob.chat("Bring potions, please.")
+	ann.says("messages", "Bring potions, please.")
+	ann.chat("I have twelve. Take one, then you see how it works.")
+	bob.says("messages", "Take one")
+	ann.is(`document.querySelectorAll('[data-testid=message].own:not(.pending)').length === 2`)
+	require.EqualValues(t, 4, ann.eval(`document.querySelectorAll('[data-testid=message]').length`))
+	ann.write("channel", "zone:harbor\r")
+	ann.is(`document.querySelector('[data-channel="zone:harbor"]')?.getAttribute('aria-selected') === 'true'`)
+	bob.chat("Still there?")
+	ann.is(`document.querySelector('[data-channel=global] .unread')?.textContent === '1'`)
+	ann.run(chromedp.Click(chromedp.CSS(`[data-channel=global]`)))
+	ann.says("messages", "Still there?")
+
+	// A gift moves; sent again with its key, it does not.
+	bob.is(`!document.querySelector('[data-testid=empty]').hidden`)
+	bob.says("mint", "gateway trade mint --character bob")
+	ann.write("give-to", "bob")
+	ann.set("give-item", "potion")
+	ann.click("give")
+	ann.says("give-outcome", "completed")
+	ann.is(`document.querySelector('[data-item=potion]')?.dataset.qty === '11'`)
+	bob.is(`document.querySelector('[data-item=potion]')?.dataset.qty === '1'`)
+	ann.click("give-again")
+	ann.is(`document.querySelectorAll('[data-testid=event][data-event="trade:execute"][data-result=ok]').length === 2`)
+	ann.click("refresh")
+	ann.is(`document.querySelector('[data-item=potion]')?.dataset.qty === '11'`)
+
+	// A fight: with the mouse, with the keyboard, and once too often.
+	ann.click("fight-start")
+	ann.is(`document.querySelectorAll('[data-testid=fighter]').length === 2`)
+	ann.click("attack")
+	ann.says("fight-log", "Training dummy")
+	ann.run(chromedp.KeyEvent("d"))
+	ann.says("fight-log", "guard")
+	ann.is(`document.querySelectorAll('[data-testid=event][data-event="combat:update"]').length === 2`)
+	for i := 0; ann.eval(`document.querySelector('[data-testid=toast]')`) == nil; i++ {
+		require.Less(t, i, 100, "nothing is refused")
+		ann.run(chromedp.KeyEvent("a"))
+	}
+	ann.says("toast", "RATE_LIMITED")
+	ann.says("fight-log", "RATE_LIMITED")
+	ann.is(`document.querySelector('[data-testid=limit-combat].refused .left')?.textContent.startsWith('wait')`)
+	const done = `document.querySelectorAll('[data-testid=event][data-event="combat:action"][data-result=ok]').length`
+	before, _ := ann.eval(done).(float64)
+	require.GreaterOrEqual(t, before, 10.0)
+	if os.Getenv("UPDATE_SCREENSHOT") != "" {
+		require.NoError(t, os.MkdirAll("../../docs", 0o755))
+		ann.is(`document.querySelector('[data-testid=toast]').getAnimations().length === 0`)
+		ann.shot("../../docs/screenshot.png")
+	}
+	ann.is(`!document.querySelector('[data-testid=limit-combat]').classList.contains('refused')`)
+	ann.click("attack")
+	ann.is(fmt.Sprintf(`%s === %v`, done, before+1))
+
+	// A reload comes back as the same player; a logout does not touch the other tab.
+	ann.run(chromedp.Reload())
+	ann.says("who", "ann")
+	ann.is(`document.querySelector('[data-testid=state]')?.dataset.state === 'connected'`)
+	ann.click("logout")
+	ann.is(`!document.querySelector('#login').hidden && !document.querySelector('[data-testid=console]')`)
+	bob.click("ping")
+	bob.is(`document.querySelectorAll('[data-testid=event][data-event="session:ping"][data-result=ok]').length === 2`)
+	require.NotContains(t, bob.eval(`document.body.textContent`), bob.eval(`sessionStorage.getItem('gateway.session')`),
+		"what opens a session is not shown")
+}
+
+func widths(t *testing.T, s server, browser context.Context) {
+	for name, c := range map[string]struct {
+		transport     string
+		width, height int64
+	}{
+		"polling on a phone":    {"polling", 390, 844},
+		"websocket on a tablet": {"websocket", 820, 1180},
+		"polling on a desk":     {"polling", 1280, 720},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := open(t, browser, s.url+"/?transport="+c.transport, c.width, c.height)
+			p.login("walt")
+			p.says("transport", c.transport)
+			p.chat("hello")
+			p.is(`document.querySelector('[data-testid=message].own:not(.pending)')`)
+			p.click("fight-start")
+			p.click("flee")
+			p.says("fight-log", "flee")
+			require.EqualValues(t, c.width, p.eval(`document.documentElement.scrollWidth`), "nothing sticks out")
+			require.Equal(t, "", p.eval(`[...document.querySelectorAll('button, input, select, a')].filter((n) => n.checkVisibility() && !n.textContent.trim() && !n.getAttribute('aria-label') && !n.closest('label')).map((n) => n.outerHTML).join()`),
+				"every control has a name")
+		})
+	}
+}
+
+// An open session that the server ends brings the login back, and says why.
+func endedSession(t *testing.T, s server, browser context.Context) {
+	p := open(t, browser, s.url+"/?transport=websocket", 1280, 800)
+	p.login("eve")
+	id, ok := p.eval(`sessionStorage.getItem('gateway.session')`).(string)
+	require.True(t, ok)
+	s.cli(t, "session", "revoke", id)
+	p.says("login-notice", "SESSION_REVOKED")
+	require.Nil(t, p.eval(`sessionStorage.getItem('gateway.session')`))
+
+	p.run(chromedp.Click(chromedp.CSS("#by-session summary")), chromedp.SendKeys(sel("session-id"), id+"\r"))
+	p.says("login-notice", "Invalid session (SESSION_INVALID)")
+	p.login("eve")
+}
+
+func pageAlone(t *testing.T, _ server, browser context.Context) {
+	t.Run("without the bundle it says how to get it", func(t *testing.T) {
+		p := open(t, browser, page(t, handler(clone(t), true)), 800, 600)
+		p.is(`document.body.textContent.includes('make build')`)
+	})
+	t.Run("without guest logins it asks for a session id", func(t *testing.T) {
+		p := open(t, browser, page(t, Handler(false)), 800, 600)
+		p.is(`document.querySelector('[data-testid=session-id]').checkVisibility()`)
+		require.Equal(t, false, p.eval(`document.querySelector('[data-testid=login-form]').checkVisibility()`))
+	})
+}
