@@ -26,6 +26,7 @@ type conn struct {
 	mu        sync.Mutex
 	connected bool   // guarded by mu
 	leaving   bool   // a logout is being answered; guarded by mu
+	told      bool   // that the session is over; guarded by mu
 	ended     *ended // why the session is over, while that can not be told yet; guarded by mu
 }
 
@@ -50,11 +51,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		}
 		g.metrics.refused(f.Code)
 		g.log.Info("connection refused", zap.String("addr", s.Conn().Addr()), zap.String("code", f.Code))
-		data := map[string]any{"code": f.Code}
-		if ms := f.Detail("retryAfterMs"); ms != nil {
-			data["retryAfterMs"] = ms
-		}
-		return &socketio.Refusal{Message: f.Message, Data: data}
+		return &socketio.Refusal{Message: f.Message, Data: refused{f.Code, f.Detail("retryAfterMs")}}
 	}
 	c := &conn{socket: s, opened: time.Now()}
 	p := session.Player
@@ -65,6 +62,12 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	return nil
 }
 
+// refused is the data of a CONNECT_ERROR.
+type refused struct {
+	Code         string `json:"code"`
+	RetryAfterMs any    `json:"retryAfterMs,omitzero"`
+}
+
 // Connected introduces both sides: the client gets `session` and `limits`, once.
 func (r receiver) Connected(s *socketio.Socket) {
 	g := r.g
@@ -73,7 +76,6 @@ func (r receiver) Connected(s *socketio.Socket) {
 	p.Conn = s.ID()
 	c.player.Store(&p)
 	g.conns.Store(s.ID(), c)
-	s.Join(userRoom(p.UserID))
 	ttl := c.handle.TTL()
 	now := time.Now()
 	g.greet(s, "session", welcome{
@@ -81,6 +83,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
 	g.greet(s, "limits", g.cfg.Limiter.Describe())
+	s.Join(userRoom(p.UserID)) // what others send it comes behind
 	g.metrics.opened()
 	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
@@ -153,8 +156,15 @@ func (g *Gateway) revoked(c *conn, why ended) {
 	}
 }
 
-// tell says why the session is over, and closes: a browser must log in again.
+// tell says why the session is over, once, and closes: a browser must log in again.
 func (g *Gateway) tell(c *conn, why ended) {
+	c.mu.Lock()
+	again := c.told
+	c.told = true
+	c.mu.Unlock()
+	if again {
+		return
+	}
 	_ = c.socket.Emit("session:revoked", why)
 	c.socket.Disconnect(true)
 }

@@ -194,6 +194,17 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		}
 		c.Shut(engineio.ReasonShutdown)
 	}
+	for g.Connections() > 0 { // those that linger, and those that were being opened
+		pause.Reset(5 * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, c := range g.io.Engine().Conns() {
+			c.Shut(engineio.ReasonShutdown)
+		}
+	}
 }
 
 // bye tells a client that its connection will close, and how long to wait then before it

@@ -76,13 +76,17 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (wel
 // logout destroys the session. The answer leaves before session:revoked.
 func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
 	c := g.find(p.Conn)
-	if c != nil {
-		c.mu.Lock()
-		c.leaving = true
-		c.mu.Unlock()
+	if c == nil {
+		return event.None{}, g.cfg.Sessions.Logout(ctx, p.SessionID)
 	}
-	err := g.cfg.Sessions.Logout(ctx, p.SessionID)
-	if err != nil && c != nil {
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
+	done := false
+	defer func() {
+		if done {
+			return
+		}
 		c.mu.Lock()
 		c.leaving = false
 		over := c.ended
@@ -90,7 +94,9 @@ func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (eve
 		if over != nil {
 			g.tell(c, *over)
 		}
-	}
+	}()
+	err := g.cfg.Sessions.Logout(ctx, p.SessionID)
+	done = err == nil
 	return event.None{}, err
 }
 
