@@ -83,10 +83,10 @@ func TestProcessesAreMeasured(t *testing.T) {
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
-		"-gateway /no/such":   "make build",
-		"-child {":            "load:",
-		"-no-such":            "not defined",
-		"-child {}":          "no scenario",
+		"-gateway /no/such": "make build",
+		"-child {":          "load:",
+		"-no-such":          "not defined",
+		"-child {}":         "no scenario",
 	} {
 		var out, log bytes.Buffer
 		require.ErrorContains(t, run(context.Background(), strings.Fields(args), &out, &log), says, args)

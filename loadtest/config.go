@@ -56,8 +56,8 @@ type Config struct {
 	Timeout time.Duration
 	// Header is sent with each handshake, on top of what a websocket needs.
 	Header http.Header
-	// Mint gives a character items to trade with, in the way the server keeps its books. Nil: the inventory in Redis is
-	// written directly.
+	// Mint gives a character items to trade with, in the way the server keeps its books; needed by trade against the gateway. Nil:
+	// the inventory in Redis is written directly.
 	Mint func(ctx context.Context, character, item string, qty int64) error
 	// Watch is called when measuring starts (true) and when it ends (false). It must be quick.
 	Watch func(measuring bool)

@@ -56,6 +56,9 @@ func (t *trade) prepare(ctx context.Context) error {
 	if len(r.speakers) == 0 {
 		return errors.New("at least two clients are needed")
 	}
+	if r.cfg.Mint == nil && r.speakers[0].hello {
+		return errors.New("this server keeps books of what was minted: Config.Mint is needed")
+	}
 	if r.cfg.Mint != nil {
 		return each(ctx, r.speakers, func(ctx context.Context, c *client) error {
 			return r.cfg.Mint(ctx, c.user, t.item, coins)
