@@ -97,6 +97,23 @@ func event(nsp, name string, a Args, id uint64, hasID bool) frames {
 	return frames{text: m}.attach(a.Attachments)
 }
 
+// packetOf frames an event whose name is the first of its arguments.
+func packetOf(nsp string, a Args, id uint64, hasID bool) frames {
+	m := engineio.NewText()
+	b := appendHeader(m.Buffer(), typeEvent, len(a.Attachments), nsp, id, hasID)
+	m.SetBuffer(append(append(append(b, '['), a.JSON...), ']'))
+	return frames{text: m}.attach(a.Attachments)
+}
+
+// encodeEvent encodes the event that the library broadcasts, its name first.
+func encodeEvent(p *parser.Packet) (Args, error) {
+	list, ok := p.Data.([]any)
+	if !ok {
+		return Args{}, malformed("no list")
+	}
+	return Encode(list...)
+}
+
 // acknowledgement frames an answer.
 func acknowledgement(nsp string, id uint64, a Args) frames {
 	m := engineio.NewText()

@@ -20,6 +20,7 @@ type rooms struct {
 	socket.Adapter // what is not about rooms
 
 	maxRooms int
+	watch    func(name socket.Room, by int) // told of the first join and the last leave, mu held; nil watches nothing
 
 	mu      sync.RWMutex
 	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
@@ -44,14 +45,30 @@ type seat struct {
 	index int // in room.members
 }
 
-type roomsBuilder struct{ maxRooms int }
+type roomsBuilder struct {
+	maxRooms int
+	cluster  *cluster // nil for a server that is alone
+}
 
 // New is called by the library, once for each namespace.
 func (b roomsBuilder) New(nsp socket.Namespace) socket.Adapter {
 	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
+	if b.cluster != nil {
+		n := b.cluster.join(nsp.Name(), a)
+		a.Prototype(n)
+		a.Construct(nsp)
+		return n
+	}
 	a.Prototype(a)
 	a.Construct(nsp)
 	return a
+}
+
+// noted tells who watches. mu is held.
+func (a *rooms) noted(name socket.Room, by int) {
+	if a.watch != nil {
+		a.watch(name, by)
+	}
 }
 
 // AddAll puts a socket into rooms.
@@ -69,6 +86,7 @@ func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
 		}
 		m = &member{lib: lib}
 		a.members[id] = m
+		a.noted(socket.Room(id), 1)
 	}
 	for _, name := range names.Keys() {
 		a.sit(m, id, name)
@@ -96,6 +114,7 @@ func (a *rooms) sit(m *member, id socket.SocketId, name socket.Room) bool {
 	if r == nil {
 		r = &room{name: name}
 		a.rooms[name] = r
+		a.noted(name, 1)
 	}
 	m.seats = append(m.seats, seat{r, len(r.members)})
 	r.members = append(r.members, m)
@@ -121,6 +140,7 @@ func (a *rooms) rise(m *member, i int) {
 	r.members[len(r.members)-1] = nil
 	if r.members = r.members[:len(r.members)-1]; len(r.members) == 0 {
 		delete(a.rooms, r.name)
+		a.noted(r.name, -1)
 	}
 	m.seats[i] = m.seats[len(m.seats)-1]
 	m.seats = m.seats[:len(m.seats)-1]
@@ -146,6 +166,7 @@ func (a *rooms) DelAll(id socket.SocketId) {
 			a.rise(m, len(m.seats)-1)
 		}
 		delete(a.members, id)
+		a.noted(socket.Room(id), -1)
 	}
 }
 
@@ -327,41 +348,71 @@ func (a *rooms) cast(name socket.Room, f frames) (reached int) {
 
 // Broadcast is the library's broadcast.
 func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
-	a.send(p, opts, func(*member) {})
-}
-
-// send frames a packet once and queues it for every member that opts selects; it calls
-// first for each before.
-func (a *rooms) send(p *parser.Packet, opts *socket.BroadcastOptions, first func(*member)) {
-	p.Nsp = a.Nsp().Name()
-	text, binary, err := encodePacket(p)
+	e, err := encodeEvent(p)
 	if err != nil {
 		return // the operator's Emit has no way to say so; our own Emit does
 	}
-	m := engineio.NewText()
-	m.SetBuffer(append(m.Buffer(), text...))
-	f := frames{text: m}.attach(binary).seal(opts != nil && opts.Flags != nil && opts.Flags.Volatile)
+	a.broadcast(e, opts)
+}
+
+// broadcast delivers an event, framed once.
+func (a *rooms) broadcast(e Args, opts *socket.BroadcastOptions) {
+	f := packetOf(a.Nsp().Name(), e, 0, false).seal(volatile(opts))
+	a.deliver(f, opts, nil)
+	f.free()
+}
+
+func volatile(opts *socket.BroadcastOptions) bool {
+	return opts != nil && opts.Flags != nil && opts.Flags.Volatile
+}
+
+// deliver queues frames for every member that opts selects; it calls first for each before.
+func (a *rooms) deliver(f frames, opts *socket.BroadcastOptions, first func(*member)) {
 	a.each(opts, func(m *member) {
 		if m.conn != nil {
-			first(m)
+			if first != nil {
+				first(m)
+			}
 			f.push(m.conn)
 		}
 	})
-	f.free()
 }
 
 // BroadcastWithAck broadcasts and calls ack for each client's answer, with exactly one
 // value: the first argument, or nil for an empty answer. Where a single response is
 // expected, that value is the list of all its arguments.
 func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+	e, err := encodeEvent(p)
+	if err != nil {
+		return
+	}
+	a.ask(e, opts, func(n uint64) { count(expected(opts, n)) }, ack)
+}
+
+// expected is how many answers the library is told to wait for: one from a single socket
+// that has left too, for it would look for its answer all the same.
+func expected(opts *socket.BroadcastOptions, n uint64) uint64 {
+	if single(opts) {
+		n = max(n, 1)
+	}
+	return n
+}
+
+func single(opts *socket.BroadcastOptions) bool {
+	return opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
+}
+
+// ask is BroadcastWithAck of an event that is encoded.
+func (a *rooms) ask(e Args, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	id := a.Nsp().Ids()
-	p.Id = &id
-	single := opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
+	single := single(opts)
 	var one sync.Mutex // held until the number of answers is known
 	one.Lock()
 	defer one.Unlock()
 	var asked []*socket.Socket
-	a.send(p, opts, func(m *member) {
+	f := packetOf(a.Nsp().Name(), e, id, true).seal(volatile(opts))
+	defer f.free()
+	a.deliver(f, opts, func(m *member) {
 		asked = append(asked, m.lib)
 		m.lib.Acks().Store(id, func(args []any, err error) {
 			one.Lock()
@@ -375,11 +426,7 @@ func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions
 			ack(args[:1], err)
 		})
 	})
-	if single && len(asked) == 0 {
-		count(1) // it has left: the library would look for its answer all the same
-	} else {
-		count(uint64(len(asked)))
-	}
+	count(uint64(len(asked)))
 	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
 		time.AfterFunc(*opts.Flags.Timeout, func() { // who has not answered by then need not
 			for _, lib := range asked {

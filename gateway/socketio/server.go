@@ -63,6 +63,9 @@ type Config struct {
 	MaxRooms     int           // that one socket may be in; 0 is no bound
 	AdmitTimeout time.Duration // for a CONNECT to be judged; 5 s
 
+	// Cluster makes this server one of several; nil leaves it alone.
+	Cluster *ClusterConfig
+
 	// Log gets what no Receiver can: a panic of one. Nil logs nothing.
 	Log *zap.Logger
 }
@@ -96,6 +99,7 @@ type Server struct {
 	limits  limits
 	engine  *engineio.Server
 	workers *workers
+	cluster *cluster     // nil when it is alone
 	live    atomic.Int64 // links that have not been told of their end
 	nsps    map[string]*Namespace
 }
@@ -105,6 +109,7 @@ type Namespace struct {
 	name     string
 	receiver Receiver
 	rooms    *rooms
+	cluster  *clusterNamespace // nil when the server is alone
 	lib      socket.Namespace
 }
 
@@ -114,7 +119,10 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, limits: limits{cfg.Attachments, cfg.Depth}, workers: newWorkers(), nsps: map[string]*Namespace{}}
 	opts := socket.DefaultServerOptions()
 	opts.SetParser(libraryParser{})
-	opts.SetAdapter(roomsBuilder{cfg.MaxRooms})
+	if cfg.Cluster != nil {
+		s.cluster = newCluster(*cfg.Cluster, cfg.Log)
+	}
+	opts.SetAdapter(roomsBuilder{cfg.MaxRooms, s.cluster})
 	opts.SetServeClient(false)
 	opts.SetConnectTimeout(time.Hour) // ours comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)
@@ -126,10 +134,18 @@ func New(cfg Config) *Server {
 	s.IO.Bind(s.engine)
 	for name, receiver := range cfg.Namespaces {
 		n := &Namespace{name: name, receiver: receiver, lib: s.IO.Of(name, nil)}
-		n.rooms = n.lib.Adapter().(*rooms)
+		switch a := n.lib.Adapter().(type) {
+		case *rooms:
+			n.rooms = a
+		case *clusterNamespace:
+			n.rooms, n.cluster = a.rooms, a
+		}
 		n.lib.Use(meet)
 		_ = n.lib.On("connection", settle)
 		s.nsps[name] = n
+	}
+	if s.cluster != nil {
+		s.cluster.start()
 	}
 	return s
 }
@@ -180,6 +196,17 @@ func (s *Server) Close() {
 		time.Sleep(2 * time.Millisecond)
 	}
 	s.workers.close()
+	if s.cluster != nil {
+		s.cluster.close()
+	}
+}
+
+// ClusterStats tells what went over the cluster's bus; zero for a server that is alone.
+func (s *Server) ClusterStats() ClusterStats {
+	if s.cluster == nil {
+		return ClusterStats{Nodes: 1}
+	}
+	return s.cluster.stats()
 }
 
 // Name is the namespace's name.

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -208,13 +209,17 @@ func (s *Socket) Disconnect(closing bool) {
 	}
 }
 
-// Cast sends an event with one encoded argument to every member of a room on this node,
-// framed once. It tells how many took it.
+// Cast sends an event with one encoded argument to every member of a room, framed once. It
+// tells how many on this node took it. Other nodes of a cluster are told without waiting.
 func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
 	m := engineio.NewText()
-	b := append(appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false), '[')
-	b = append(appendString(b, name), ',')
+	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
+	list := len(b)
+	b = append(appendString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
+	if n.cluster != nil {
+		n.cluster.tell(m.Buffer()[list:], nil, target{rooms: []socket.Room{socket.Room(room)}})
+	}
 	reached = n.rooms.cast(socket.Room(room), frames{text: m}.seal(false))
 	m.Free()
 	return reached
@@ -286,6 +291,13 @@ func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done f
 // CastArgs is Cast for arguments that are encoded already, any number and binary ones too.
 // except is a room whose members are left out, or "".
 func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
+	if n.cluster != nil {
+		t := target{rooms: []socket.Room{socket.Room(room)}}
+		if except != "" {
+			t.except = []socket.Room{socket.Room(except)}
+		}
+		n.cluster.tell(named(name, a).list(), a.Attachments, t)
+	}
 	f := event(n.name, name, a, 0, false).seal(false)
 	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
 	if except != "" {
@@ -298,4 +310,13 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 	})
 	f.free()
 	return reached
+}
+
+// Heard returns when the other nodes of the cluster are heard by a room that has members
+// here, or ctx ends: from its first join on, that takes Redis about one round trip.
+func (n *Namespace) Heard(ctx context.Context, room string) error {
+	if n.cluster == nil {
+		return nil
+	}
+	return n.cluster.hub.subs.wait(ctx, n.cluster.roomChannel(socket.Room(room)))
 }

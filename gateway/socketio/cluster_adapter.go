@@ -1,0 +1,360 @@
+package socketio
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/redis/go-redis/v9"
+	"github.com/zishang520/engine.io/v2/types"
+	"github.com/zishang520/socket.io-go-parser/v2/parser"
+	"github.com/zishang520/socket.io/v2/socket"
+)
+
+// This file is what the library asks of its adapter, done on every node.
+
+func newID() string {
+	b := make([]byte, 9)
+	_, _ = rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// sharded tells that Redis is a Cluster.
+func (c *cluster) sharded() bool {
+	_, is := c.cfg.Redis.(*redis.ClusterClient)
+	return is
+}
+
+func local(opts *socket.BroadcastOptions) bool {
+	return opts != nil && opts.Flags != nil && opts.Flags.Local
+}
+
+// named puts an event's name before its arguments.
+func named(name string, a Args) Args {
+	b := appendString(nil, name)
+	if len(a.JSON) > 0 {
+		b = append(append(b, ','), a.JSON...)
+	}
+	return Args{JSON: b, Attachments: a.Attachments}
+}
+
+// list is an event as the bus wants it: in brackets.
+func (a Args) list() []byte {
+	return append(append([]byte{'['}, a.JSON...), ']')
+}
+
+// options are a target as the library has it.
+func (t target) options() *socket.BroadcastOptions {
+	return &socket.BroadcastOptions{Rooms: types.NewSet(t.rooms...), Except: types.NewSet(t.except...), Flags: &socket.BroadcastFlags{}}
+}
+
+// Broadcast tells all nodes, and its own members at once.
+func (n *clusterNamespace) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+	e, err := encodeEvent(p)
+	if err != nil {
+		return // as rooms.Broadcast
+	}
+	if !local(opts) {
+		n.tell(e.list(), e.Attachments, targetOf(opts))
+	}
+	n.broadcast(e, opts)
+}
+
+// countPatience is how long a broadcast that asks for answers waits for the other nodes to
+// tell how many they will give.
+const countPatience = time.Second
+
+// BroadcastWithAck asks the members on all nodes. The library counts on being told how many
+// answers will come before its Emit goes on, so this waits for the other nodes to say it:
+// one round trip over Redis, at most countPatience, and not at all when no other node is
+// known. The answers come after, from any goroutine.
+func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+	e, err := encodeEvent(p)
+	if err != nil {
+		return // as rooms.BroadcastWithAck
+	}
+	nodes := n.nodes.Load()
+	// What comes before the library's Emit has gone on waits: it would not see it.
+	var gate sync.Mutex
+	gate.Lock()
+	defer time.AfterFunc(2*time.Millisecond, gate.Unlock)
+	answer := func(args []any, err error) {
+		gate.Lock()
+		defer gate.Unlock()
+		ack(args, err)
+	}
+	timeout := time.Duration(0)
+	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
+		timeout = *opts.Flags.Timeout
+	}
+	theirs := make(chan uint64, 1)
+	theirs <- 0
+	if !local(opts) && nodes > 1 {
+		<-theirs
+		n.poll(timeout, e, targetOf(opts), pollHooks{
+			counted: func(total, _ int) { theirs <- uint64(total) },
+			answer: func(_ string, v any) {
+				if single(opts) {
+					v = []any{v}
+				}
+				go answer([]any{v}, nil)
+			},
+		})
+	}
+	var ours uint64
+	n.ask(e, opts, func(n uint64) { ours = n }, func(args []any, err error) { go answer(args, err) })
+	late := time.NewTimer(min(max(timeout, 10*time.Millisecond), countPatience))
+	defer late.Stop()
+	total := ours
+	select {
+	case n := <-theirs:
+		total += n
+	case <-late.C:
+	}
+	count(expected(opts, total))
+	for range nodes - 1 { // the library expects each node to count
+		count(0)
+	}
+}
+
+// pollHooks are told what comes of a poll, one thing at a time.
+type pollHooks struct {
+	counted func(total, missing int)          // once: how many clients were asked, how many nodes are not known
+	answer  func(node string, v any)          // each answer
+	fell    func(node string)                 // a node is gone; may be nil
+	nodes   func(node string, clients uint64) // each node; may be nil
+}
+
+// poll asks the members on other nodes: a broadcast with acknowledgements.
+func (n *clusterNamespace) poll(timeout time.Duration, e Args, t target, hooks pollHooks) {
+	total := 0
+	q := &inquiry{
+		heard: func(r *response) {
+			clients := uint64(math.Max(0, math.Min(r.ClientCount, 1<<24)))
+			total += int(clients)
+			if hooks.nodes != nil {
+				hooks.nodes(r.UID, clients)
+			}
+		},
+		acked: func(r *response) {
+			var v any
+			if len(r.Packet) > 0 {
+				v = values(r.Packet, r.attachments)[0]
+			}
+			hooks.answer(r.UID, v)
+		},
+		fell: hooks.fell,
+	}
+	q.done = func(missing int) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		hooks.counted(total, missing)
+	}
+	n.inquire(max(timeout, 10*time.Millisecond), q, func(id string) ([]byte, bool) {
+		b := appendText(appendText([]byte{0x85}, "uid"), n.hub.uid)
+		b = appendText(appendText(b, "requestId"), id)
+		b = append(appendText(b, "type"), requestBroadcast)
+		b, ok := appendPacket(appendText(b, "packet"), e.list(), e.Attachments, n.name, busDepth)
+		b = append(appendText(b, "opts"), 0x83)
+		b = appendRooms(appendText(b, "rooms"), t.rooms)
+		b = appendRooms(appendText(b, "except"), t.except)
+		b = append(appendText(b, "flags"), 0x81)
+		return appendUint(appendText(b, "timeout"), uint64(timeout.Milliseconds())), ok
+	})
+}
+
+// request sends one of the requests that are JSON.
+func (n *clusterNamespace) send(r request) error {
+	r.UID = n.hub.uid
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	n.hub.pub.publish(n.request, b)
+	return nil
+}
+
+func (t target) request() *requestOpts {
+	return &requestOpts{Rooms: t.rooms, Except: t.except}
+}
+
+// AddSockets makes sockets on all nodes join rooms.
+func (n *clusterNamespace) AddSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
+	n.rooms.AddSockets(opts, rooms)
+	if !local(opts) {
+		_ = n.send(request{Type: requestJoin, Opts: targetOf(opts).request(), Rooms: rooms}) // names are JSON
+	}
+}
+
+// DelSockets makes sockets on all nodes leave rooms.
+func (n *clusterNamespace) DelSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
+	n.rooms.DelSockets(opts, rooms)
+	if !local(opts) {
+		_ = n.send(request{Type: requestLeave, Opts: targetOf(opts).request(), Rooms: rooms}) // names are JSON
+	}
+}
+
+// DisconnectSockets disconnects sockets on all nodes.
+func (n *clusterNamespace) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
+	n.rooms.DisconnectSockets(opts, closing)
+	if !local(opts) {
+		_ = n.send(request{Type: requestDisconnect, Opts: targetOf(opts).request(), Close: closing}) // names are JSON
+	}
+}
+
+// ServerCount is how many nodes serve the namespace, as far as this one has heard.
+func (n *clusterNamespace) ServerCount() int64 { return n.nodes.Load() }
+
+// FetchSockets lists sockets on all nodes, and calls back when all have answered, or those
+// who have not are gone or out of time: then the list is what there is, and the error nil.
+func (n *clusterNamespace) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
+	return func(done func([]socket.SocketDetails, error)) {
+		n.fetch(opts, func(all []socket.SocketDetails, _ int) { done(all, nil) })
+	}
+}
+
+// fetch is FetchSockets that tells how many nodes did not answer.
+func (n *clusterNamespace) fetch(opts *socket.BroadcastOptions, done func(all []socket.SocketDetails, missing int)) {
+	all := []socket.SocketDetails{}
+	for _, lib := range n.selected(opts) {
+		all = append(all, lib)
+	}
+	if local(opts) {
+		done(all, 0)
+		return
+	}
+	q := &inquiry{heard: func(r *response) { all = append(all, remoteSockets(r.Sockets)...) }}
+	q.done = func(missing int) { n.hub.guarded(func() { done(all, missing) }) }
+	n.inquire(n.hub.cfg.Timeout, q, func(id string) ([]byte, bool) {
+		b, err := json.Marshal(request{UID: n.hub.uid, Type: requestFetch, RequestID: id, Opts: targetOf(opts).request()})
+		return b, err == nil
+	})
+}
+
+// ServerSideEmit calls the listeners of an event on the other nodes. With a callback as the
+// last argument, it is called with one answer of each node: of all, or of those that are
+// there within the timeout, with a nil error.
+func (n *clusterNamespace) ServerSideEmit(args []any) error {
+	if len(args) == 0 {
+		return errors.New("socketio: an event has a name")
+	}
+	var done func([]any, error)
+	switch f := args[len(args)-1].(type) {
+	case socket.Ack:
+		done = f
+	}
+	if done != nil {
+		args = args[:len(args)-1]
+	}
+	data, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	if done == nil {
+		return n.send(request{Type: requestServerSide, Data: data})
+	}
+	answers := []any{}
+	q := &inquiry{heard: func(r *response) {
+		var v any
+		if len(r.Data) > 0 {
+			_ = json.Unmarshal(r.Data, &v) // it is JSON: readControl has read it
+		}
+		answers = append(answers, v)
+	}}
+	q.done = func(int) { n.hub.guarded(func() { done(answers, nil) }) }
+	n.inquire(n.hub.cfg.Timeout, q, func(id string) ([]byte, bool) {
+		b, err := json.Marshal(request{UID: n.hub.uid, Type: requestServerSide, RequestID: id, Data: data})
+		return b, err == nil
+	})
+	return nil
+}
+
+// A remoteSocket is a socket of another node.
+type remoteSocket struct {
+	id        socket.SocketId
+	handshake *socket.Handshake
+	rooms     []socket.Room
+	data      any
+}
+
+func (r *remoteSocket) Id() socket.SocketId            { return r.id }
+func (r *remoteSocket) Handshake() *socket.Handshake   { return r.handshake }
+func (r *remoteSocket) Rooms() *types.Set[socket.Room] { return types.NewSet(r.rooms...) }
+func (r *remoteSocket) Data() any                      { return r.data }
+
+// A wireSocket is a socket on the bus, as Node has it.
+type wireSocket struct {
+	ID        string        `json:"id"`
+	Handshake wireHandshake `json:"handshake"`
+	Rooms     names         `json:"rooms"`
+	Data      any           `json:"data"`
+}
+
+type wireHandshake struct {
+	Headers map[string]any `json:"headers"`
+	Query   map[string]any `json:"query"`
+	Time    string         `json:"time"`
+	Address string         `json:"address"`
+	Xdomain bool           `json:"xdomain"`
+	Secure  bool           `json:"secure"`
+	Issued  float64        `json:"issued"`
+	URL     string         `json:"url"`
+	Auth    any            `json:"auth"`
+}
+
+// remoteSockets reads what a node lists; what is malformed is left out.
+func remoteSockets(b jsontext.Value) (all []socket.SocketDetails) {
+	var list []jsontext.Value
+	_ = json.Unmarshal(b, &list) // then it is empty
+	for _, v := range list {
+		var w wireSocket
+		if json.Unmarshal(v, &w, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil || w.ID == "" {
+			continue
+		}
+		h := w.Handshake
+		all = append(all, &remoteSocket{
+			id: socket.SocketId(w.ID), rooms: w.Rooms, data: w.Data,
+			handshake: &socket.Handshake{
+				Headers: lists(h.Headers), Query: lists(h.Query), Time: h.Time, Address: h.Address,
+				Xdomain: h.Xdomain, Secure: h.Secure, Issued: int64(h.Issued), Url: h.URL, Auth: h.Auth,
+			},
+		})
+	}
+	return all
+}
+
+// lists are Node's header and query values, each a string or a list of strings, as Go has them.
+func lists(m map[string]any) map[string][]string {
+	out := make(map[string][]string, len(m))
+	for k, v := range m {
+		switch v := v.(type) {
+		case string:
+			out[k] = []string{v}
+		case []any:
+			for _, e := range v {
+				if s, ok := e.(string); ok {
+					out[k] = append(out[k], s)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// joined is the other way round.
+func joined(m map[string][]string, lower bool) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		if lower {
+			k = strings.ToLower(k)
+		}
+		out[k] = strings.Join(v, ", ")
+	}
+	return out
+}

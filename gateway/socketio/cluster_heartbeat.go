@@ -1,0 +1,145 @@
+package socketio
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Who is there.
+//
+// Our nodes tell that they live on a channel of their own, each namespace's. Who was not
+// heard for five beats, or said goodbye, is gone, and nobody waits for it any more.
+//
+// Node's classic adapter knows no heartbeat. It is counted by what Redis says: of all who
+// subscribe to the requests, those who do not subscribe to the heartbeats. Both numbers
+// hold a crashed node of ours for as long as Redis takes it to be connected, so it is in
+// neither of the two counts. A crashed Node node that Redis takes to be connected is the
+// only one that is waited for, until a request's timeout.
+
+// The first byte of a heartbeat; the node's uid follows.
+const (
+	beatHello = "h" // a node that has come, or has come back: others answer
+	beatAlive = "a"
+	beatBye   = "b"
+)
+
+// beats that may be missed
+const beats = 5
+
+func (n *clusterNamespace) say(what string) {
+	n.hub.pub.publish(n.heartbeat, []byte(what+n.hub.uid))
+}
+
+// beat tells that this node lives, and looks who else does, until done.
+func (c *cluster) beat(done <-chan struct{}) {
+	tick := time.NewTicker(c.cfg.Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-c.beatNow:
+		case <-tick.C:
+			c.subs.check(beats * c.cfg.Heartbeat)
+		}
+		c.each((*clusterNamespace).greet)
+		c.each((*clusterNamespace).look)
+	}
+}
+
+// beatSoon does not wait for the next beat.
+func (c *cluster) beatSoon() {
+	select {
+	case c.beatNow <- struct{}{}:
+	default:
+	}
+}
+
+func (n *clusterNamespace) greet() {
+	if n.arrived.Swap(false) { // Redis has just begun to let us hear
+		n.young.Store(time.Now().UnixNano())
+		n.say(beatHello)
+		return
+	}
+	n.say(beatAlive)
+}
+
+func (n *clusterNamespace) onHeartbeat(s string) bool {
+	if len(s) < 2 || len(s) > 32 || !strings.Contains(beatHello+beatAlive+beatBye, s[:1]) {
+		return false
+	}
+	what, uid := s[:1], strings.Clone(s[1:])
+	if uid == n.hub.uid {
+		return true
+	}
+	n.mu.Lock()
+	_, known := n.peers[uid]
+	full := !known && len(n.peers) >= maxPeers
+	if what == beatBye {
+		delete(n.peers, uid)
+	} else if !full {
+		n.peers[uid] = time.Now()
+	}
+	n.recount()
+	n.mu.Unlock()
+	switch what {
+	case beatBye:
+		n.gone(uid)
+		n.hub.beatSoon() // the others are counted anew
+	case beatHello:
+		n.hub.beatSoon()
+	}
+	return !full
+}
+
+// maxPeers bounds what strangers on the bus can make us remember.
+const maxPeers = 4096
+
+// recount counts the nodes anew. mu is held.
+func (n *clusterNamespace) recount() { n.nodes.Store(1 + int64(len(n.peers)) + n.classic.Load()) }
+
+// look forgets who was not heard, and asks Redis for those who have no heartbeat.
+func (n *clusterNamespace) look() {
+	var gone []string
+	n.mu.Lock()
+	for uid, at := range n.peers {
+		if time.Since(at) > beats*n.hub.cfg.Heartbeat {
+			delete(n.peers, uid)
+			gone = append(gone, uid)
+		}
+	}
+	n.mu.Unlock()
+	for _, uid := range gone {
+		n.gone(uid)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), n.hub.cfg.Heartbeat)
+	defer cancel()
+	if requests, heartbeats, err := n.subscribers(ctx); err == nil {
+		n.classic.Store(max(0, requests-heartbeats))
+	}
+	n.mu.Lock()
+	n.recount()
+	n.mu.Unlock()
+}
+
+// subscribers counts the connections on the channels of requests and heartbeats.
+func (n *clusterNamespace) subscribers(ctx context.Context) (requests, heartbeats int64, err error) {
+	var mu sync.Mutex // the shards of a Cluster answer at the same time
+	count := func(ctx context.Context, c redis.UniversalClient) error {
+		r, err := c.PubSubNumSub(ctx, n.request, n.heartbeat).Result()
+		mu.Lock()
+		requests += r[n.request]
+		heartbeats += r[n.heartbeat]
+		mu.Unlock()
+		return err
+	}
+	if c, ok := n.hub.cfg.Redis.(*redis.ClusterClient); ok {
+		err = c.ForEachShard(ctx, func(ctx context.Context, c *redis.Client) error { return count(ctx, c) })
+		return requests, heartbeats, err
+	}
+	return requests, heartbeats, count(ctx, n.hub.cfg.Redis)
+}

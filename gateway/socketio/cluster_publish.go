@@ -1,0 +1,207 @@
+package socketio
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A publisher sends to Redis what this node tells the others: one goroutine, so that the
+// order is kept, with pipelines, so that it is quick. Nobody waits for it: what comes
+// while too much waits already is dropped, and so is what Redis did not take. Nothing is
+// sent twice.
+type publisher struct {
+	client redis.UniversalClient
+	limit  int // bytes that may wait
+
+	mu      sync.Mutex
+	waiting []publication // guarded by mu
+	arena   []byte        // their payloads; guarded by mu
+	spare   []byte        // the arena before, emptied; guarded by mu
+	flight  int           // bytes that are being sent; guarded by mu
+	ended   bool          // guarded by mu
+
+	wake      chan struct{} // capacity 1
+	published atomic.Int64
+	failed    atomic.Int64 // what was dropped, or not taken
+}
+
+// A publication is one message. Its payload lies in the arena.
+type publication struct {
+	channel    string
+	start, end int
+	marker     string  // a channel whose subscribers are counted with it, or ""
+	told       hearing // may be nil
+}
+
+// A hearing is called with how many connections heard a message, how many subscribe to its
+// marker, and why it was not sent. It must not wait.
+type hearing func(receivers, marked int64, err error)
+
+// Bounds of one pipeline.
+const (
+	pipelineMessages = 512
+	pipelineBytes    = 512 << 10
+	pipelineTimeout  = 2 * time.Second
+)
+
+func newPublisher(client redis.UniversalClient, limit int) *publisher {
+	return &publisher{client: client, limit: limit, wake: make(chan struct{}, 1)}
+}
+
+// publish queues a message; the payload is copied.
+func (p *publisher) publish(channel string, payload []byte) { p.ask(channel, "", payload, nil) }
+
+// ask is publish for who wants to know how many heard it. f is called in any case, never by
+// ask itself.
+func (p *publisher) ask(channel, marker string, payload []byte, f hearing) {
+	p.mu.Lock()
+	full := p.ended || len(p.arena)+p.flight+len(payload) > p.limit
+	if !full {
+		start := len(p.arena)
+		p.arena = append(p.arena, payload...)
+		p.waiting = append(p.waiting, publication{channel, start, len(p.arena), marker, f})
+	}
+	p.mu.Unlock()
+	if full {
+		p.failed.Add(1)
+		if f != nil {
+			go f(0, 0, errQueueFull)
+		}
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends until done is closed, and then what waits still, once.
+func (p *publisher) run(done <-chan struct{}) {
+	retry := backoff{}
+	for last := false; ; {
+		if !last {
+			select {
+			case <-p.wake:
+			case <-done:
+				last = true
+			}
+		}
+		p.mu.Lock()
+		batch, arena := p.waiting, p.arena
+		p.waiting, p.arena, p.spare = nil, p.spare[:0], nil
+		p.flight = len(arena)
+		p.ended = last
+		p.mu.Unlock()
+		ok := p.send(batch, arena)
+		p.mu.Lock()
+		p.flight = 0
+		if cap(arena) <= 1<<20 {
+			p.spare = arena
+		}
+		p.mu.Unlock()
+		if last {
+			return
+		}
+		retry.after(ok, done)
+	}
+}
+
+// send sends a batch in pipelines. After two that failed, the rest is dropped: it would
+// come too late.
+func (p *publisher) send(batch []publication, arena []byte) (ok bool) {
+	failures := 0
+	for len(batch) > 0 {
+		n, size := 0, 0
+		for n < len(batch) && n < pipelineMessages && (n == 0 || size < pipelineBytes) {
+			size += batch[n].end - batch[n].start
+			n++
+		}
+		if failures < 2 && p.pipeline(batch[:n], arena) {
+			failures = 0
+		} else if failures++; failures > 2 {
+			p.drop(batch[:n], errRedisAway)
+		}
+		batch = batch[n:]
+	}
+	return failures == 0
+}
+
+func (p *publisher) drop(batch []publication, err error) {
+	p.failed.Add(int64(len(batch)))
+	for _, m := range batch {
+		if m.told != nil {
+			m.told(0, 0, err)
+		}
+	}
+}
+
+// once is a PUBLISH that go-redis must not send again when the connection broke.
+type once struct{ *redis.IntCmd }
+
+// NoRetry tells so.
+func (once) NoRetry() bool { return true }
+
+// pipeline reports whether Redis took any of it.
+func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), pipelineTimeout)
+	defer cancel()
+	var pipe redis.Pipeliner
+	if c, is := p.client.(*redis.ClusterClient); is { // one node for all, for the order
+		node, err := c.MasterForKey(ctx, "socket.io")
+		if err != nil {
+			p.drop(batch, err)
+			return false
+		}
+		pipe = node.Pipeline()
+	} else {
+		pipe = p.client.Pipeline()
+	}
+	sent := make([]*redis.IntCmd, len(batch))
+	marked := map[int]*redis.MapStringIntCmd{}
+	for i, m := range batch {
+		sent[i] = redis.NewIntCmd(ctx, "publish", m.channel, arena[m.start:m.end])
+		_ = pipe.Process(ctx, once{sent[i]}) // only queues
+		if m.marker != "" {
+			marked[i] = pipe.PubSubNumSub(ctx, m.marker)
+		}
+	}
+	_, _ = pipe.Exec(ctx) // each command has its error
+	for i, cmd := range sent {
+		receivers, err := cmd.Result()
+		if err != nil {
+			p.failed.Add(1)
+		} else {
+			p.published.Add(1)
+			ok = true
+		}
+		if f := batch[i].told; f != nil {
+			n := int64(0)
+			if m := marked[i]; m != nil && err == nil {
+				n, err = m.Val()[batch[i].marker], m.Err()
+			}
+			f(receivers, n, err)
+		}
+	}
+	return ok
+}
+
+// backoff waits longer after each failure, from 20 ms to 1 s.
+type backoff struct{ wait time.Duration }
+
+func (b *backoff) after(ok bool, done <-chan struct{}) {
+	if ok {
+		b.wait = 0
+		return
+	}
+	b.wait = min(max(2*b.wait, 20*time.Millisecond), time.Second)
+	t := time.NewTimer(b.wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-done:
+	}
+}

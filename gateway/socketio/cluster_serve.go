@@ -1,0 +1,214 @@
+package socketio
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/zishang520/engine.io/v2/types"
+	"github.com/zishang520/socket.io/v2/socket"
+)
+
+// This file is what other nodes ask of this one.
+
+// onRequest serves a request, on the subscriber's goroutine. It reports false for one that
+// makes no sense.
+func (n *clusterNamespace) onRequest(b []byte) bool {
+	r := request{Type: -1}
+	var ok bool
+	if r.attachments, ok = readControl(b, n.hub.cfg.MaxMessage, &r); !ok {
+		return false
+	}
+	if r.UID == n.hub.uid {
+		return true
+	}
+	if r.Opts == nil {
+		r.Opts = &requestOpts{}
+		switch r.Type {
+		case requestJoin, requestLeave, requestDisconnect, requestFetch, requestBroadcast:
+			return false // without a target it would be for everybody
+		}
+	}
+	for _, room := range r.Rooms {
+		if !wireName(room) {
+			return false
+		}
+	}
+	opts := target{rooms: r.Opts.Rooms, except: r.Opts.Except}.options()
+	switch r.Type {
+	case requestJoin:
+		n.rooms.AddSockets(opts, r.Rooms)
+	case requestLeave:
+		n.rooms.DelSockets(opts, r.Rooms)
+	case requestDisconnect:
+		n.rooms.DisconnectSockets(opts, r.Close)
+	case requestFetch:
+		n.respond(&r, n.listing(opts))
+	case requestSockets:
+		ids := []socket.SocketId{}
+		opts.Rooms = types.NewSet(r.Rooms...)
+		for _, lib := range n.selected(opts) {
+			ids = append(ids, lib.Id())
+		}
+		n.respond(&r, ids)
+	case requestAllRooms:
+		n.respondRooms(&r)
+	case requestServerSide:
+		return n.onServerSide(&r)
+	case requestBroadcast:
+		return n.onPoll(&r, opts)
+	default:
+		return false
+	}
+	return true
+}
+
+// answerTo is the channel that the asker alone hears, or the one for all.
+func (n *clusterNamespace) answerTo(r *request) string {
+	if r.UID == "" || len(r.UID) > 64 || strings.ContainsRune(r.UID, '#') {
+		return n.answer
+	}
+	return n.answer + r.UID + "#"
+}
+
+// answerHead is what our answers have besides Node's.
+type answerHead struct {
+	Type      int    `json:"type,omitzero"`
+	RequestID string `json:"requestId"`
+	UID       string `json:"uid"`
+}
+
+func (n *clusterNamespace) reply(r *request, v any) {
+	if b, err := json.Marshal(v); err == nil { // what can not be told is not told
+		n.hub.pub.publish(n.answerTo(r), b)
+	}
+}
+
+func (n *clusterNamespace) respond(r *request, sockets any) {
+	n.reply(r, struct {
+		answerHead
+		Sockets any `json:"sockets"`
+	}{answerHead{0, r.RequestID, n.hub.uid}, sockets})
+}
+
+func (n *clusterNamespace) respondRooms(r *request) {
+	names := []socket.Room{}
+	n.Rooms().Range(func(name socket.Room, _ *types.Set[socket.SocketId]) bool {
+		names = append(names, name)
+		return true
+	})
+	n.reply(r, struct {
+		answerHead
+		Rooms []socket.Room `json:"rooms"`
+	}{answerHead{0, r.RequestID, n.hub.uid}, names})
+}
+
+// listing describes sockets of this node. What a socket's Data holds is told if it is JSON;
+// the handshake's auth, which may hold secrets, was never kept.
+func (n *clusterNamespace) listing(opts *socket.BroadcastOptions) []jsontext.Value {
+	all := []jsontext.Value{}
+	for _, lib := range n.selected(opts) {
+		h := lib.Handshake()
+		w := wireSocket{
+			ID: string(lib.Id()), Rooms: lib.Rooms().Keys(), Data: lib.Data(),
+			Handshake: wireHandshake{
+				Headers: joined(h.Headers, true), Query: joined(h.Query, false), Time: h.Time, Address: h.Address,
+				Xdomain: h.Xdomain, Secure: h.Secure, Issued: float64(h.Issued), URL: h.Url, Auth: h.Auth,
+			},
+		}
+		if w.Data == nil {
+			w.Data = struct{}{}
+		}
+		if w.Handshake.Auth == nil {
+			w.Handshake.Auth = struct{}{}
+		}
+		b, err := json.Marshal(w)
+		if err != nil {
+			w.Data = struct{}{}
+			if b, err = json.Marshal(w); err != nil {
+				continue
+			}
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// onServerSide calls this node's listeners of another's event, in their turn.
+func (n *clusterNamespace) onServerSide(r *request) bool {
+	var args []any
+	if json.Unmarshal(r.Data, &args, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil || len(args) == 0 {
+		return false
+	}
+	if _, ok := args[0].(string); !ok {
+		return false
+	}
+	if r.RequestID != "" {
+		var once sync.Once
+		args = append(args, socket.Ack(func(answer []any, _ error) {
+			once.Do(func() {
+				var v any
+				if len(answer) > 0 {
+					v = answer[0]
+				}
+				n.reply(r, struct {
+					answerHead
+					Data any `json:"data"`
+				}{answerHead{requestServerSide, r.RequestID, n.hub.uid}, v})
+			})
+		}))
+	}
+	select {
+	case n.hub.tasks <- func() { n.Nsp().OnServerSideEmit(args) }:
+		return true
+	default: // the listeners are too slow
+		return false
+	}
+}
+
+// maxPollTimeout bounds how long others may make us keep their questions.
+const maxPollTimeout = time.Minute
+
+// onPoll asks this node's clients for another node.
+func (n *clusterNamespace) onPoll(r *request, opts *socket.BroadcastOptions) bool {
+	if nsp := r.Packet.Nsp; nsp != "" && nsp != n.name {
+		return true
+	}
+	p := packet{data: r.Packet.Data}
+	if !p.list(busDepth) || p.count == 0 || p.cutName() != nil || len(r.attachments) > 0 && !placed(r.Packet.Data, len(r.attachments)) {
+		return false
+	}
+	timeout := time.Duration(r.Opts.Flags.Timeout) * time.Millisecond
+	if timeout <= 0 || timeout > maxPollTimeout {
+		timeout = maxPollTimeout
+	}
+	opts.Flags.Timeout = &timeout
+	e := Args{JSON: r.Packet.Data[1 : len(r.Packet.Data)-1], Attachments: r.attachments}
+	to := n.answerTo(r)
+	n.ask(e, opts, func(clients uint64) {
+		n.reply(r, struct {
+			answerHead
+			ClientCount uint64 `json:"clientCount"`
+		}{answerHead{responseCount, r.RequestID, n.hub.uid}, clients})
+	}, func(args []any, _ error) {
+		b := append(appendText([]byte{0x84}, "type"), responseAck)
+		b = appendText(appendText(b, "requestId"), r.RequestID)
+		b = appendText(appendText(b, "uid"), n.hub.uid)
+		b = appendText(b, "packet")
+		ok := true
+		switch v := args[0].(type) {
+		case jsontext.Value:
+			b, ok = pack(b, v, nil, busDepth)
+		case *types.BytesBuffer:
+			b = appendBinary(b, v.Bytes())
+		default:
+			b = append(b, 0xc0)
+		}
+		if ok {
+			n.hub.pub.publish(to, b)
+		}
+	})
+	return true
+}
