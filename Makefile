@@ -50,7 +50,7 @@ test-go: $(BUNDLE) ## Run the Go tests alone (PKG=./chat RUN=TestName)
 
 .PHONY: test-client
 test-client: build test/client/node_modules ## Run the tests with the official JavaScript client alone
-	cd test/client && $(NPM) test
+	cd test/client && NODE_OPTIONS="--test-reporter=spec" $(NPM) test
 
 test/client/node_modules: test/client/package-lock.json
 	cd test/client && $(NPM_CI)
