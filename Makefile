@@ -10,6 +10,8 @@ NPM   ?= npm
 TOOL  := $(GO) tool -modfile=tools.mod
 # Arguments for `gateway serve` in `make run`.
 ARGS  ?=
+# Arguments for `make bench`.
+BENCH ?=
 # Packages for `make test` and `make bench`, one test or more for `make test`: RUN=TestName.
 PKG   ?= ./...
 RUN   ?=
@@ -92,7 +94,15 @@ fuzz: ## Fuzz each target for FUZZTIME (30s)
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
+bench: build bench/peer-node/node_modules ## Measure against the Node peer; fails below a ratio (BENCH="-only ping -quick")
+	$(GO) run ./bench $(BENCH)
+
+bench/peer-node/node_modules: bench/peer-node/package-lock.json
+	cd bench/peer-node && $(NPM_CI)
+	@touch $@
+
+.PHONY: bench-go
+bench-go: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
 .PHONY: clean
