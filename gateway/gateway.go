@@ -202,7 +202,10 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 			return
 		}
 		for _, c := range g.io.Engine().Conns() {
-			c.Shut(engineio.ReasonShutdown)
+			if c.Open() {
+				g.bye(c, "DRAINING", 0)
+				c.Shut(engineio.ReasonShutdown)
+			}
 		}
 	}
 }
