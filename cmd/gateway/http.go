@@ -43,9 +43,7 @@ func (n *node) publicRoutes() http.Handler {
 	requests := bounded(n.cfg.BodyTimeout, mux)
 	return n.shared(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/socket.io/") {
-			// It has bounds of its own; this ends those of an earlier request of the same connection.
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-			n.gateway.ServeHTTP(w, r)
+			n.sockets(w, r)
 			return
 		}
 		requests.ServeHTTP(w, r)

@@ -70,7 +70,7 @@ func TestLogs(t *testing.T) {
 		n           int
 		event, code string
 	}{
-		{1, "chat:message", "RATE_LIMITED"}, {1, "chat:join", "INVALID"}, {1, "unknown", "UNKNOWN_EVENT"},
+		{2, "chat:message", "RATE_LIMITED"}, {1, "chat:join", "INVALID"}, {1, "unknown", "UNKNOWN_EVENT"},
 		{1, "combat:state", "NOT_FOUND"}, {1, "chat:leave", "INVALID"},
 	} {
 		line := g.logged(want.n, "event refused", map[string]any{"event": want.event, "code": want.code, "user": "ann", "conn": opened["conn"]})[0]
@@ -83,6 +83,8 @@ func TestLogs(t *testing.T) {
 	}
 	g.logged(2, "connection refused", map[string]any{"code": "SESSION_INVALID", "addr": "127.0.0.1"})
 	g.logged(1, "connection refused", map[string]any{"code": "SESSION_REQUIRED"})
+	do(t, "GET", g.public+"/socket.io/?EIO=3&transport=polling", "")
+	g.logged(1, "connection refused", map[string]any{"code": "INVALID", "status": 400.0})
 	do(t, "POST", g.public+"/auth/logout", "", bearer(token)...)
 	do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"`+text+`","x":1}`, bearer(id)...)
 	do(t, "POST", g.public+"/auth/login", `{"username":"`+text+` "}`)
@@ -117,9 +119,12 @@ func TestLogsOfAnOutage(t *testing.T) {
 	line := g.logged(1, "event failed", map[string]any{"event": "combat:start", "code": "UNAVAILABLE", "user": "ann"})[0]
 	require.NotEmpty(t, line["cause"])
 	g.logged(1, "redis changed", map[string]any{"to": "down"})
+	g.status(g.public+"/health/ready", 503, patience)
 	do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"x"}`, bearer(id)...)
 	do(t, "POST", g.public+"/auth/logout", "", bearer(id)...)
-	g.handshake(id)
+	_, _, err := dial(t, g)
+	require.Error(t, err)
+	g.logged(1, "connection refused", map[string]any{"code": "UNAVAILABLE", "status": 503.0, "addr": "127.0.0.1"})
 	require.NoError(t, g.stop())
 	require.NotContains(t, g.err.String(), id)
 }

@@ -134,4 +134,6 @@ func TestRedisFailsWhileAHandshakeIsJudged(t *testing.T) {
 	require.False(t, p.ended())
 	_, refused := p.look("44", func(frame) bool { return true })
 	require.False(t, refused)
+	g.logged(1, "handshake could not be judged", map[string]any{"addr": "127.0.0.1"})
+	require.NotContains(t, g.err.String(), id)
 }
