@@ -118,6 +118,14 @@ func (s *subscriber) wait(ctx context.Context, name string) error {
 	}
 }
 
+// connected tells whether Redis has confirmed a channel that is always wanted.
+func (s *subscriber) connected(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[name]
+	return c != nil && c.active
+}
+
 // sync brings what Redis knows in line with what is wanted, until done.
 func (s *subscriber) sync(done <-chan struct{}) {
 	later := time.NewTimer(s.linger)

@@ -312,11 +312,18 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 	return reached
 }
 
+// ErrUnheard says that this node does not hear the other nodes of its cluster.
+var ErrUnheard = errors.New("socketio: the cluster is not heard")
+
 // Heard returns when the other nodes of the cluster are heard by a room that has members
-// here, or ctx ends: from its first join on, that takes Redis about one round trip.
+// here, or ctx ends: from its first join on, that takes Redis about one round trip. While
+// Redis is away it is ErrUnheard at once.
 func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
+	}
+	if !n.cluster.hub.subs.connected(n.cluster.heartbeat) {
+		return ErrUnheard
 	}
 	return n.cluster.hub.subs.wait(ctx, n.cluster.roomChannel(socket.Room(room)))
 }

@@ -1,8 +1,9 @@
 // Command conformance serves what the official Engine.IO 4 and Socket.IO 5 test suites
 // expect, on exactly the code that the gateway serves with.
 //
-//	go run ./internal/conformance -mode engine|socket -addr 127.0.0.1:3000
+//	go run ./internal/conformance -mode engine|socket -addr 127.0.0.1:3000 [-redis host:port]
 //
+// With -redis, in socket mode, it is one node of a cluster and serves GET /op (op.go).
 // It prints "listening" on standard error when it is ready.
 package main
 
@@ -25,10 +26,11 @@ import (
 func main() {
 	mode := flag.String("mode", "socket", "engine or socket")
 	addr := flag.String("addr", "127.0.0.1:3000", "where to listen")
+	bus := flag.String("redis", "", "host:port of the cluster's Redis, in socket mode")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *mode, *addr); err != nil {
+	if err := run(ctx, *mode, *addr, *bus); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -39,14 +41,14 @@ func engineConfig() engineio.Config {
 	return engineio.Config{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxPayload: 1e6}
 }
 
-func run(ctx context.Context, mode, addr string) error {
+func run(ctx context.Context, mode, addr, bus string) error {
 	mux := http.NewServeMux()
 	var stop func()
 	switch mode {
 	case "engine":
 		stop = engineMode(mux)
 	case "socket":
-		stop = socketMode(mux)
+		stop = socketMode(mux, bus)
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
 	}

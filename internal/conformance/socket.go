@@ -13,13 +13,24 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-func socketMode(mux *http.ServeMux) (stop func()) {
+func socketMode(mux *http.ServeMux, bus string) (stop func()) {
 	cfg := socketio.Config{Engine: engineConfig()}
 	cfg.Engine.ConnectTimeout = time.Second
 	cfg.Namespaces = map[string]socketio.Receiver{"/": suite{}, "/custom": suite{}}
+	if bus == "" {
+		s := socketio.New(cfg)
+		mux.Handle("/socket.io/", s)
+		return s.Close
+	}
+	client := redisClient(bus)
+	cfg.Cluster = &socketio.ClusterConfig{Redis: client}
 	s := socketio.New(cfg)
 	mux.Handle("/socket.io/", s)
-	return s.Close
+	mux.Handle("/op", newOps(s))
+	return func() {
+		s.Close()
+		_ = client.Close() // nothing uses it any more
+	}
 }
 
 // suite is the namespace that the Socket.IO 5 suite talks to.
@@ -41,6 +52,7 @@ func (suite) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
 }
 
 func (suite) Connected(s *socketio.Socket) {
+	s.Library().SetData(map[string]any{"srv": "go"})
 	_ = s.EmitArgs("auth", socketio.Args{JSON: s.Data().([]byte)})
 	s.SetData(nil)
 }
@@ -96,6 +108,9 @@ func (suite) Event(s *socketio.Socket, e *socketio.Event) {
 		_ = s.Answer(e.ID, same)
 	case "join":
 		s.Join(text(e, 0))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = nsp.Heard(ctx, text(e, 0)) // then other nodes are heard in any case, or Redis is away
+		cancel()
 		if e.HasID {
 			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"joined"`)})
 		}

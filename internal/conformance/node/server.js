@@ -1,0 +1,86 @@
+// A node of a cluster as Node makes it: the official server, adapter and emitter. It serves
+// the same GET /op as ../op.go, and the operations em-emit, em-emitbin, em-join, em-leave,
+// em-disc and em-sse through the emitter, which is no node at all.
+// Usage: node server.js <redis host:port>; it prints its own port when it is ready.
+import { createServer } from 'node:http';
+import { Server } from 'socket.io';
+import { Redis } from 'ioredis';
+import { createAdapter } from '@socket.io/redis-adapter';
+import { Emitter } from '@socket.io/redis-emitter';
+
+const [host, port] = process.argv[2].split(':');
+const client = () => {
+  const c = new Redis({ host, port: Number(port), retryStrategy: (n) => Math.min(20 * n, 200), maxRetriesPerRequest: null });
+  c.on('error', () => {});
+  return c;
+};
+const pub = client();
+const http = createServer();
+const io = new Server(http, { serveClient: false, adapter: createAdapter(pub, client()) });
+const emitter = new Emitter(pub);
+
+let last = [];
+io.on('connection', (s) => {
+  s.data = { srv: 'node' };
+  s.emit('auth', s.handshake.auth);
+  s.on('join', (room, ack) => { s.join(room); ack?.('joined'); });
+  s.on('burst-room', (room, n) => { for (let i = 0; i < n; i++) io.to(room).emit('b', i); });
+});
+io.on('sse', (...args) => {
+  if (typeof args.at(-1) === 'function') args.pop()('node-pong');
+  last = args;
+});
+
+const list = (s) => (s ?? '').split(',').filter(Boolean);
+const target = (of, q) => {
+  let to = of;
+  for (const r of list(q.get('room'))) to = to.to(r);
+  for (const r of list(q.get('except'))) to = to.except(r);
+  return to;
+};
+const both = (start) => new Promise((ok) => start((err, values) => ok([values ?? null, err ? err.message : 'null'])));
+
+const ops = {
+  emit: (to, v) => to.emit('ev', v, { k: [1, true] }) && true,
+  emitbin: (to) => to.emit('evb', Buffer.from([1, 2, 3])) && true,
+  emitack: (to) => both((done) => to.timeout(1500).emit('question', 'q', done)),
+  fetch: async (to) => {
+    try {
+      const all = await to.fetchSockets();
+      return [all.map((s) => ({ id: s.id, rooms: [...s.rooms].sort(), data: s.data, hs: s.handshake?.issued > 0 })), 'null'];
+    } catch (e) {
+      return [null, e.message];
+    }
+  },
+  join: (to, v) => (to.socketsJoin(v), true),
+  leave: (to, v) => (to.socketsLeave(v), true),
+  disc: (to, v) => (to.disconnectSockets(v === '1'), true),
+  sse: (to, v) => (io.serverSideEmit('sse', v), true),
+  sseack: (to, v) => both((done) => io.serverSideEmit('sse', v, done)),
+  count: () => io.of('/').adapter.serverCount(),
+  lastsse: () => JSON.stringify(last),
+  rooms: () => [...io.of('/').adapter.rooms.keys()].sort(),
+  allrooms: async () => [...(await io.of('/').adapter.allRooms())].sort(),
+};
+const viaEmitter = {
+  'em-emit': ops.emit,
+  'em-emitbin': ops.emitbin,
+  'em-join': ops.join,
+  'em-leave': ops.leave,
+  'em-disc': ops.disc,
+  'em-sse': (to, v) => (emitter.serverSideEmit('sse', v), true),
+};
+
+http.on('request', async (req, res) => {
+  const url = new URL(req.url, 'http://node');
+  if (url.pathname !== '/op') return;
+  const q = url.searchParams;
+  const op = q.get('op');
+  const run = ops[op] ?? viaEmitter[op];
+  const answer = run ? await run(target(op in viaEmitter ? emitter : io.of('/'), q), q.get('v') ?? '') : null;
+  res.statusCode = run ? 200 : 400;
+  res.end(JSON.stringify(answer));
+});
+
+http.listen(0, '127.0.0.1', () => console.log(http.address().port));
+process.stdin.on('end', () => process.exit()).resume(); // it ends with the test that started it
