@@ -92,16 +92,35 @@ func TestMischiefIsFound(t *testing.T) {
 	}
 }
 
+// What is lost at the end leaves no gap that something later shows.
+func TestLossAtTheEndIsFound(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	for scenario, kind := range map[string]string{"ping": "43", "fanout": `42["chat:message"`} {
+		t.Run(scenario, func(t *testing.T) {
+			t.Parallel()
+			x := startProxy(t, p.url, kind, "fall silent", 5)
+			cfg := settings(p)
+			cfg.Target, cfg.Clients, cfg.Timeout = x.url, 4, 2*time.Second
+			res, err := Run(context.Background(), scenario, cfg, nil)
+			require.NoError(t, err)
+			require.Positive(t, res.Lost)
+			require.Equal(t, x.done.Load(), res.Lost, "%+v", res)
+		})
+	}
+}
+
 func TestRefusalsAreNoFaults(t *testing.T) {
 	t.Parallel()
-	p := startPeer(t, "CHAT_LIMIT=10", "CHAT_WINDOW_MS=400")
+	p := startPeer(t, "CHAT_LIMIT=3", "CHAT_WINDOW_MS=60000")
 	cfg := settings(p)
 	res, err := Run(context.Background(), "chat", cfg, nil)
 	require.NoError(t, err)
 	require.Zero(t, res.Faults(), "%+v", res)
 	require.Positive(t, res.Refused)
 	require.Equal(t, res.Refused, res.Errors["RATE_LIMITED"])
-	require.Equal(t, (res.Sent-res.Refused)*5, res.Delivered, "what was refused is told to nobody")
+	require.EqualValues(t, 20*3, res.Sent-res.Refused)
+	require.EqualValues(t, 20*3*5, res.Delivered, "what was refused is told to nobody")
 }
 
 func TestServerThatDiesIsAFault(t *testing.T) {

@@ -46,6 +46,13 @@ var mischiefs = map[string]mischief{
 		}
 		return [][]byte{f}, nil, false
 	},
+	// fall silent holds all back from the first strike on.
+	"fall silent": func(f, held []byte, strike bool) ([][]byte, []byte, bool) {
+		if strike || held != nil {
+			return nil, []byte{}, true
+		}
+		return [][]byte{f}, nil, false
+	},
 	"double": func(f, _ []byte, strike bool) ([][]byte, []byte, bool) {
 		if strike {
 			return [][]byte{f, f}, nil, true
@@ -116,7 +123,7 @@ func (p *proxy) pass(near, far net.Conn) {
 	upgraded, seen := false, 0
 	buf := make([]byte, 32<<10)
 	for {
-		if held != nil {
+		if len(held) > 0 {
 			_ = far.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
 		n, err := far.Read(buf)
