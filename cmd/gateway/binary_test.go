@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -13,20 +13,22 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-// program builds the gateway as an operator would.
-func program(t *testing.T) string {
+// program is the gateway as a process of its own: this test binary, which calls main and
+// nothing else (building it once more would take longer than all the tests).
+func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "gateway")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return path
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), beTheProgram+"=1")
+	return cmd
 }
 
-// start runs `gateway serve` as a process of its own.
-func start(t *testing.T, path string, args ...string) (*gate, *exec.Cmd) {
+// start runs `gateway serve` as that process.
+func start(t *testing.T, args ...string) (*gate, *exec.Cmd) {
 	t.Helper()
 	g := &gate{t: t, out: &output{}, err: &output{}}
-	cmd := exec.Command(path, append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--dev"}, args...)...)
+	cmd := program(t, append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--dev"}, args...)...)
 	cmd.Stdout, cmd.Stderr = g.out, g.err
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -41,11 +43,9 @@ func start(t *testing.T, path string, args ...string) (*gate, *exec.Cmd) {
 
 func TestTheProgram(t *testing.T) {
 	t.Parallel()
-	path := program(t)
-
 	t.Run("kill -9 leaves no Redis behind", func(t *testing.T) {
 		t.Parallel()
-		g, cmd := start(t, path)
+		g, cmd := start(t)
 		g.connect(g.guest("ann")).ok("session:ping", "")
 		servers := embeddedServers(t, cmd.Process.Pid)
 		require.Len(t, servers, 1)
@@ -56,7 +56,7 @@ func TestTheProgram(t *testing.T) {
 	t.Run("SIGTERM drains and leaves nothing behind", func(t *testing.T) {
 		t.Parallel()
 		const over = time.Second
-		g, cmd := start(t, path, "--drain-for", over.String())
+		g, cmd := start(t, "--drain-for", over.String())
 		servers := embeddedServers(t, cmd.Process.Pid)
 		require.Len(t, servers, 1)
 		ann, bob := g.connect(g.guest("ann")), g.connect(g.guest("bob"))
@@ -76,7 +76,7 @@ func TestTheProgram(t *testing.T) {
 
 	t.Run("a second SIGTERM does not wait", func(t *testing.T) {
 		t.Parallel()
-		g, cmd := start(t, path, "--drain-for", "1h")
+		g, cmd := start(t, "--drain-for", "1h")
 		g.connect(g.guest("ann"))
 		g.connect(g.guest("bob"))
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
@@ -99,7 +99,7 @@ func TestTheProgram(t *testing.T) {
 			"unreachable": {[]string{"session", "show", "x", "--redis", "redis://127.0.0.1:1"}, 3, "gateway: redis://127.0.0.1:1: Redis cannot be reached"},
 		} {
 			var out, errs bytes.Buffer
-			cmd := exec.Command(path, c.args...)
+			cmd := program(t, c.args...)
 			cmd.Stdout, cmd.Stderr = &out, &errs
 			_ = cmd.Run()
 			require.Equal(t, c.code, cmd.ProcessState.ExitCode(), name)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,7 +18,15 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(beTheProgram) != "" {
+		main()
+	}
+	redistest.Main(m)
+}
+
+// beTheProgram makes this test binary the gateway: see program.
+const beTheProgram = "GATEWAY_TEST_IS_PROGRAM"
 
 const (
 	// patience is for what happens at once on a machine that is not busy.
