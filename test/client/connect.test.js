@@ -90,7 +90,7 @@ for (const way of WAYS) {
       revoked: {
         async id() {
           const id = await gateway.login(name('out'));
-          await gateway.cli('session', 'revoke', id);
+          await gateway.revoke(id);
           return id;
         },
         message: 'Invalid session', code: 'SESSION_INVALID',

@@ -100,7 +100,7 @@ for (const way of WAYS) {
       const user = name('banned');
       const [a, other] = [await join(gateway, way, user), await join(gateway, way, user)];
       const b = await new Player(gateway.url, way, { auth: { sessionId: a.sessionId } }).connected();
-      await gateway.cli('session', 'revoke', a.sessionId);
+      await gateway.revoke(a.sessionId);
       await ends(a, 'SESSION_REVOKED');
       await ends(b, 'SESSION_REVOKED');
       await other.ask('session:ping');

@@ -73,9 +73,9 @@ func serve(t *testing.T) server {
 }
 
 // cli runs another command of the binary on the same Redis.
-func (s server) cli(t *testing.T, args ...string) {
+func (s server) cli(t *testing.T, topic, verb string, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), s.binary, append(args, "--redis", s.redis)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), s.binary, append([]string{topic, verb, "--redis", s.redis}, args...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 }
 

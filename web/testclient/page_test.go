@@ -145,7 +145,7 @@ func endedSession(t *testing.T, s server, browser context.Context) {
 	p.login("eve")
 	id, ok := p.eval(`sessionStorage.getItem('gateway.session')`).(string)
 	require.True(t, ok)
-	s.cli(t, "session", "revoke", id)
+	s.cli(t, "session", "revoke", "--", id) // an id may begin with a -
 	p.says("login-notice", "SESSION_REVOKED")
 	require.Nil(t, p.eval(`sessionStorage.getItem('gateway.session')`))
 

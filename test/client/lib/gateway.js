@@ -56,9 +56,14 @@ export class Gateway {
   }
 
   /** cli runs another command of the binary against the same Redis, and gives its standard output. */
-  async cli(...args) {
-    const { stdout } = await run(binary, [...args, '--redis', this.redis.url]);
+  async cli(topic, verb, ...args) {
+    const { stdout } = await run(binary, [topic, verb, '--redis', this.redis.url, ...args]);
     return stdout.trim();
+  }
+
+  /** revoke ends a session from the command line. The id stands after --, since it may begin with a -. */
+  revoke(sessionId) {
+    return this.cli('session', 'revoke', '--', sessionId);
   }
 
   session(name, ...flags) {
