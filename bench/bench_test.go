@@ -37,6 +37,7 @@ func TestVerdict(t *testing.T) {
 		"so, and missed":           {of(ping, [2]float64{10, 14}, [2]float64{1, 0.5}, [2]float64{10, 28}, full), false, "**missed: 2.80**"},
 		"CPU does not help a busy": {of(ping, [2]float64{10, 25}, full, [2]float64{10, 50}, full), false, "**missed: 2.50**"},
 		"nobody was busy":          {of(ping, [2]float64{10, 40}, [2]float64{0.5, 0.5}, [2]float64{20, 80}, [2]float64{0.5, 0.5}), false, "not measured"},
+		"a peer that did nothing":  {of(ping, [2]float64{0, 40}, full, [2]float64{0, 40}, full), false, "**missed: 0.00**"},
 		"faults":                   {faulty, false, "**faults**"},
 		"small":                    {of(memory, [2]float64{18, 12}, full, full, full), true, "| 0.67 | ≤ 0.7 |"},
 		"large":                    {of(memory, [2]float64{18, 13}, full, full, full), false, "**missed: 0.72**"},

@@ -124,8 +124,13 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
+// ratio is the gateway's median over the peer's, 0 when there is none to compare with.
 func ratio(of map[string][]float64) float64 {
-	return median(of[gatewayServer]) / max(median(of[peerServer]), 1e-9)
+	peer := median(of[peerServer])
+	if peer <= 0 {
+		return 0
+	}
+	return median(of[gatewayServer]) / peer
 }
 
 // saturated is the share of its core above which somebody was the bottleneck.
