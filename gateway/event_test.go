@@ -182,6 +182,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(c *Config) { c.Timeout = 20 * time.Millisecond })
 	c, conn := h.enter(t, "ann")
+	alive(t, c) // the line about the connection is written
 	const text = "what-the-player-wrote"
 	for name, want := range map[string]struct {
 		level   zapcore.Level
