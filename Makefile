@@ -107,4 +107,4 @@ bench-go: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
-	rm -rf bin node_modules web/testclient/node_modules test/client/node_modules bench/peer-node/node_modules $(BUNDLE)
+	rm -rf bin {web/testclient,test/client,bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)
