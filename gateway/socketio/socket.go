@@ -240,6 +240,16 @@ func (n *Namespace) CastAll(name string, a Args) {
 // first argument as JSON (null for an empty answer): when all have answered, or with
 // ErrNoAnswer and those that have after the timeout.
 func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
+	here := func(done func([]jsontext.Value, error)) { n.ask(timeout, room, name, a, done) }
+	if n.cluster == nil {
+		here(done)
+		return
+	}
+	n.cluster.survey(timeout, room, named(name, a), here, done)
+}
+
+// ask is Ask on this node.
+func (n *Namespace) ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
 	var mu sync.Mutex
 	var answers []jsontext.Value
 	over := false
