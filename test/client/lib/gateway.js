@@ -4,6 +4,7 @@ import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { guard } from './guard.js';
 import { startRedis } from './redis.js';
 import { until } from './wait.js';
 
@@ -20,8 +21,7 @@ export class Gateway {
     const g = new Gateway();
     g.redis = await startRedis();
     g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--redis', g.redis.url, '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags]);
-    g.kill = () => g.child.kill('SIGKILL');
-    process.on('exit', g.kill);
+    g.unguard = guard(g.child);
     g.out = '';
     g.log = '';
     g.child.stdout.on('data', (d) => { g.out += d; });
@@ -42,15 +42,15 @@ export class Gateway {
   }
 
   async stop() {
-    process.off('exit', this.kill);
     const died = this.ended;
     if (!died) {
       const gone = new Promise((done) => this.child.once('exit', done));
       this.child.kill('SIGTERM');
-      const timer = setTimeout(this.kill, 10_000);
+      const timer = setTimeout(() => this.child.kill('SIGKILL'), 10_000);
       await gone;
       clearTimeout(timer);
     }
+    this.unguard();
     await this.redis.stop();
     assert.ok(!died, `the gateway died on the way:\n${this.log.slice(-4000)}`);
   }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { guard } from './guard.js';
 import { until } from './wait.js';
 
 /** startRedis spawns a server on a private unix socket. {url, command(...words), stop()} */
@@ -12,18 +13,17 @@ export async function startRedis() {
   const path = join(dir, 'redis.sock');
   const child = spawn('redis-server', ['--port', '0', '--unixsocket', path, '--dir', dir, '--save', '', '--appendonly', 'no'], { stdio: 'ignore' });
   const dead = new Promise((_, fail) => child.on('error', (e) => fail(new Error(`redis-server: ${e.message}; install it (apt install redis-server)`))));
-  const kill = () => child.kill('SIGKILL');
-  process.on('exit', kill);
+  const unguard = child.pid ? guard(child) : () => {};
   const answers = () => command(path, ['PING']).then((a) => a === 'PONG', () => false);
   await Promise.race([dead, until(answers, 'redis-server to answer')]);
   return {
     url: `unix://${path}`,
     command: (...words) => command(path, words),
     async stop() {
-      process.off('exit', kill);
       const gone = new Promise((done) => child.once('exit', done));
-      kill();
+      child.kill('SIGKILL');
       await gone;
+      unguard();
       rmSync(dir, { recursive: true, force: true });
     },
   };
