@@ -46,8 +46,10 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 	now := s.now()
 	calls := make([]call, 0, 2*len(touches))
 	for i := range touches {
-		calls = append(calls, call{script: touchScript, key: keys.Session(touches[i].id),
-			args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())}})
+		calls = append(calls, call{
+			script: touchScript, key: keys.Session(touches[i].id),
+			args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())},
+		})
 	}
 	for i := range touches {
 		if t := &touches[i]; t.userID != "" {

@@ -158,7 +158,7 @@ func (s *Service) recall(ctx context.Context, record, body string) (*Trade, erro
 	t, err := s.Show(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound): // kept longer than the record: somebody deleted it
-		return nil, fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err)
+		return nil, fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err) //nolint:errorlint // wrapped, it would be shown as NOT_FOUND
 	case err != nil:
 		return nil, err
 	}

@@ -61,9 +61,14 @@ func (c *serveCmd) check() error {
 		name  string
 		value time.Duration
 	}{
-		{"session-ttl", c.SessionTTL}, {"session-absolute-ttl", c.SessionAbsoluteTTL}, {"handler-timeout", c.HandlerTimeout},
-		{"ping-interval", c.PingInterval}, {"ping-timeout", c.PingTimeout}, {"connect-timeout", c.ConnectTimeout},
-		{"upgrade-timeout", c.UpgradeTimeout}, {"body-timeout", c.BodyTimeout},
+		{"session-ttl", c.SessionTTL},
+		{"session-absolute-ttl", c.SessionAbsoluteTTL},
+		{"handler-timeout", c.HandlerTimeout},
+		{"ping-interval", c.PingInterval},
+		{"ping-timeout", c.PingTimeout},
+		{"connect-timeout", c.ConnectTimeout},
+		{"upgrade-timeout", c.UpgradeTimeout},
+		{"body-timeout", c.BodyTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return usage("--%s must be at least 1ms", d.name)
@@ -74,9 +79,15 @@ func (c *serveCmd) check() error {
 		value int
 		least int
 	}{
-		{"max-payload", c.MaxPayload, 1}, {"max-packets", c.MaxPackets, 1}, {"max-attachments", c.MaxAttachments, 1},
-		{"max-depth", c.MaxDepth, 1}, {"max-rooms", c.MaxRooms, 1}, {"inbound-queue", c.InboundQueue, 1}, {"outbound-queue", c.OutboundQueue, 1},
-		{"max-connections", c.MaxConnections, 0}, {"max-connections-per-address", c.MaxConnectionsAddr, 0},
+		{"max-payload", c.MaxPayload, 1},
+		{"max-packets", c.MaxPackets, 1},
+		{"max-attachments", c.MaxAttachments, 1},
+		{"max-depth", c.MaxDepth, 1},
+		{"max-rooms", c.MaxRooms, 1},
+		{"inbound-queue", c.InboundQueue, 1},
+		{"outbound-queue", c.OutboundQueue, 1},
+		{"max-connections", c.MaxConnections, 0},
+		{"max-connections-per-address", c.MaxConnectionsAddr, 0},
 	} {
 		if n.value < n.least {
 			return usage("--%s must be at least %d", n.name, n.least)

@@ -70,8 +70,11 @@ func TestLogs(t *testing.T) {
 		n           int
 		event, code string
 	}{
-		{2, "chat:message", "RATE_LIMITED"}, {1, "chat:join", "INVALID"}, {1, "unknown", "UNKNOWN_EVENT"},
-		{1, "combat:state", "NOT_FOUND"}, {1, "chat:leave", "INVALID"},
+		{2, "chat:message", "RATE_LIMITED"},
+		{1, "chat:join", "INVALID"},
+		{1, "unknown", "UNKNOWN_EVENT"},
+		{1, "combat:state", "NOT_FOUND"},
+		{1, "chat:leave", "INVALID"},
 	} {
 		line := g.logged(want.n, "event refused", map[string]any{"event": want.event, "code": want.code, "user": "ann", "conn": opened["conn"]})[0]
 		require.Contains(t, line, "ms")

@@ -94,8 +94,10 @@ func view(s sessions.Session) sessionView {
 	if roles == nil {
 		roles = []string{}
 	}
-	return sessionView{s.ID, s.UserID, s.Username, s.CharacterID, roles,
-		s.CreatedAt.UnixMilli(), s.LastActivityAt.UnixMilli(), s.ExpiresAt.UnixMilli(), s.TTL.Milliseconds()}
+	return sessionView{
+		s.ID, s.UserID, s.Username, s.CharacterID, roles,
+		s.CreatedAt.UnixMilli(), s.LastActivityAt.UnixMilli(), s.ExpiresAt.UnixMilli(), s.TTL.Milliseconds(),
+	}
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -82,7 +82,8 @@ func TestHandshakesAreTurnedAway(t *testing.T) {
 		{"too many of an address", Config{MaxConnsPerAddr: 2}, 2, 429, "5", `{"code":4,"message":"Too many connections from this address"}`},
 		{"too many a second", Config{HandshakesPerSecond: 0.001}, 1, 503, "1", `{"code":4,"message":"Too many handshakes"}`},
 		{
-			"not admitted", Config{Admit: func(*http.Request) *Refusal {
+			"not admitted",
+			Config{Admit: func(*http.Request) *Refusal {
 				return &Refusal{429, "Slow \"down\"\n", 1500 * time.Millisecond}
 			}},
 			0, 429, "2", `{"code":4,"message":"Slow \"down\"\n"}`,

@@ -108,7 +108,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	limit := int64(c.srv.cfg.MaxPayload)
-	err := error(ErrTooLarge)
+	err := ErrTooLarge
 	if r.ContentLength <= limit {
 		_, err = io.Copy(body, io.LimitReader(r.Body, limit+1))
 		if err == nil && int64(body.Len()) > limit {

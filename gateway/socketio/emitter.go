@@ -34,9 +34,11 @@ func (l *shortList) add(name events.EventName, once bool, fns []events.Listener)
 }
 
 func (l *shortList) On(n events.EventName, fns ...events.Listener) error { return l.add(n, false, fns) }
+
 func (l *shortList) AddListener(n events.EventName, fns ...events.Listener) error {
 	return l.add(n, false, fns)
 }
+
 func (l *shortList) Once(n events.EventName, fns ...events.Listener) error {
 	return l.add(n, true, fns)
 }

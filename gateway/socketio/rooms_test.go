@@ -262,7 +262,8 @@ func TestTheLibrarysTools(t *testing.T) {
 	lib := p.IO.Of("/", nil)
 	fetch := func(op interface {
 		FetchSockets() func(func([]*socket.RemoteSocket, error))
-	}) (ids []string) {
+	},
+	) (ids []string) {
 		op.FetchSockets()(func(all []*socket.RemoteSocket, err error) {
 			require.NoError(t, err)
 			for _, s := range all {
