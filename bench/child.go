@@ -92,8 +92,7 @@ func (l *lab) command(ctx context.Context, in load) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, l.taskset, "-c", l.plan.loadCore, l.self, "-child", string(described))
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400")
+	cmd := exec.CommandContext(ctx, l.taskset, "-c", l.plan.loadCore, l.env, "GOMAXPROCS=1", "GOGC=400", l.self, "-child", string(described))
 	cmd.Stderr = os.Stderr
 	return cmd, nil
 }

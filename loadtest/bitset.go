@@ -30,5 +30,3 @@ func (b bitset) count(from, to uint32) uint32 {
 	}
 	return uint32(sum)
 }
-
-func (b bitset) len() uint32 { return b.count(0, uint32(len(b))<<6) }

@@ -35,7 +35,6 @@ type client struct {
 	next     atomic.Uint32 // the next acknowledgement id; written under mu
 	said     atomic.Uint32 // chat messages so far; written under mu
 	question atomic.Pointer[question]
-	state    any // of the scenario
 
 	// Owned by the goroutine that reads, and after its end by the verdict.
 	joined   bool

@@ -65,7 +65,6 @@ type run struct {
 
 	readers sync.WaitGroup
 	talking atomic.Bool
-	measure atomic.Bool
 	begin   int64 // when the traffic began, on the run's clock
 	until   int64 // when it ends
 }

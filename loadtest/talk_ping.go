@@ -11,11 +11,10 @@ type ping struct{ silent }
 // silent is a talk's answers to what does not concern it.
 type silent struct{}
 
-func (silent) prepare(context.Context) error               { return nil }
-func (silent) refused(*client, uint32, string)             {}
-func (silent) told(*client, []byte)                        {}
-func (silent) verdict(context.Context, *counts) error      { return nil }
-func (silent) answered(_ *client, _ uint32, _ []byte) bool { return true }
+func (silent) prepare(context.Context) error          { return nil }
+func (silent) refused(*client, uint32, string)        {}
+func (silent) told(*client, []byte)                   {}
+func (silent) verdict(context.Context, *counts) error { return nil }
 
 const pingEvent = `["session:ping",{}]`
 
