@@ -42,6 +42,7 @@ type link struct {
 // An item is one thing that happens to a connection.
 type item struct {
 	packet      packet
+	event       Event  // what the receiver is shown of it
 	data        []byte // our copy, in which packet's slices lie
 	attachments [][]byte
 
@@ -79,7 +80,7 @@ func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 		it.free()
 		return err
 	}
-	if p.kind == typeEvent && l.instant(p) {
+	if p.kind == typeEvent && l.instant(it) {
 		it.free()
 		return nil
 	}
@@ -111,7 +112,8 @@ func (l *link) attachment(data []byte) error {
 
 // instant serves an event on the goroutine that reads, when nothing is ahead of it and it
 // will not wait.
-func (l *link) instant(p *packet) bool {
+func (l *link) instant(it *item) bool {
+	p := &it.packet
 	l.mu.Lock()
 	s := l.find(p.nsp)
 	if s == nil || l.running || len(l.queue) > 0 || !s.nsp.receiver.Instant(p.name) {
@@ -120,7 +122,7 @@ func (l *link) instant(p *packet) bool {
 	}
 	l.running = true
 	l.mu.Unlock()
-	l.guarded(s, p)
+	l.guarded(s, it)
 	l.mu.Lock()
 	if len(l.queue) > 0 {
 		l.srv.workers.start(l)
@@ -246,7 +248,7 @@ func (l *link) serve(it *item) {
 	}
 	switch p.kind {
 	case typeEvent, typeBinaryEvent:
-		l.event(s, p, it.attachments)
+		l.event(s, it)
 	case typeAck, typeBinaryAck:
 		s.acknowledged(p, it.attachments)
 	case typeDisconnect:
@@ -254,14 +256,15 @@ func (l *link) serve(it *item) {
 	}
 }
 
-func (l *link) guarded(s *Socket, p *packet) {
+func (l *link) guarded(s *Socket, it *item) {
 	defer l.recover()
-	l.event(s, p, nil)
+	l.event(s, it)
 }
 
-func (l *link) event(s *Socket, p *packet, attachments [][]byte) {
-	e := Event{Name: p.name, Args: p.args, Count: p.count, Attachments: attachments, ID: p.id, HasID: p.hasID}
-	s.nsp.receiver.Event(s, &e)
+func (l *link) event(s *Socket, it *item) {
+	p := &it.packet
+	it.event = Event{Name: p.name, Args: p.args, Count: p.count, Attachments: it.attachments, ID: p.id, HasID: p.hasID}
+	s.nsp.receiver.Event(s, &it.event)
 }
 
 // maxConnects bounds how often one connection may ask to be let in: each time costs a look

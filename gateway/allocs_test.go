@@ -1,0 +1,69 @@
+//go:build !race
+
+package gateway
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/gateway/wiretest"
+)
+
+// The race detector makes pools forget on purpose, so these are measured without it. They
+// are not parallel: every allocation of the process counts.
+
+// silent connects a client that reads nothing more, so that it allocates nothing.
+func (h *hall) silent(t *testing.T, user string) {
+	t.Helper()
+	before := h.Connections()
+	c, err := wiretest.Silent(t, h.url, "websocket")
+	require.NoError(t, err)
+	c.Send(`40{"sessionId":"s-` + user + `"}`)
+	require.Eventually(t, func() bool {
+		return h.logs.FilterMessage("connection opened").Len() == before+1
+	}, wiretest.Patience, tick)
+}
+
+func TestAllocationsOfAPing(t *testing.T) {
+	h := open(t)
+	h.silent(t, "ann")
+	c := h.io.Engine().Conns()[0]
+	for name, message := range map[string]string{"with an answer": `21["session:ping"]`, "with an empty payload": `212["session:ping",{}]`, "unasked": `2["session:ping"]`} {
+		packet := []byte(message)
+		perPing := testing.AllocsPerRun(1000, func() { // from the message that was read to the answer in the socket
+			if err := c.Handler().Message(c, false, packet); err != nil {
+				t.Error(err)
+			}
+			c.Flush()
+		})
+		t.Log(name, perPing)
+		require.LessOrEqual(t, perPing, 2.0, name)
+	}
+	require.True(t, c.Open())
+}
+
+func TestAllocationsOfABroadcast(t *testing.T) {
+	h := open(t)
+	payload := &total{42}
+	cast := func(members int) float64 {
+		for i := h.Connections(); i < members; i++ {
+			h.silent(t, "u1")
+		}
+		for id := range h.conns.Range {
+			_, err := h.Join(t.Context(), id.(string), "zone")
+			require.NoError(t, err)
+		}
+		return testing.AllocsPerRun(500, func() {
+			if err := h.Cast(context.Background(), "zone", "zone:tick", payload); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	one := cast(1)
+	hundred := cast(101)
+	t.Log("allocations of a cast to 1:", one, "to 101:", hundred)
+	require.LessOrEqual(t, hundred-one, 1.0, "a hundred more deliveries allocate nothing")
+	require.LessOrEqual(t, one, 3.0)
+}
