@@ -41,6 +41,20 @@ func start(t *testing.T, args ...string) (*gate, *exec.Cmd) {
 	return g, cmd
 }
 
+// ended waits for the process, and returns what Wait does.
+func ended(t *testing.T, cmd *exec.Cmd) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(patience):
+		t.Fatal("the process did not end")
+		return nil
+	}
+}
+
 func TestTheProgram(t *testing.T) {
 	t.Parallel()
 	t.Run("kill -9 leaves no Redis behind", func(t *testing.T) {
@@ -68,7 +82,7 @@ func TestTheProgram(t *testing.T) {
 			require.Positive(t, bye["reconnectInMs"])
 			require.False(t, p.ended(), "a DISCONNECT would keep browsers away")
 		}
-		require.NoError(t, cmd.Wait(), "%s", g.err)
+		require.NoError(t, ended(t, cmd), "%s", g.err)
 		require.Less(t, time.Since(begun), over+3*time.Second)
 		gone(t, servers[0])
 		require.NotContains(t, g.out.String()+g.err.String(), "SHUTTING_DOWN")
@@ -82,7 +96,7 @@ func TestTheProgram(t *testing.T) {
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		g.status(g.public+"/health/ready", 503, patience)
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		require.Error(t, cmd.Wait())
+		require.Error(t, ended(t, cmd))
 	})
 
 	t.Run("exit statuses and errors", func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -15,8 +14,6 @@ import (
 // sockets serves /socket.io/, which bounds its requests by itself, and logs the handshakes
 // that are refused before a sid exists: nobody below knows them as connections.
 func (n *node) sockets(w http.ResponseWriter, r *http.Request) {
-	// An earlier request of the same connection may have left its deadline.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	if strings.Contains(r.URL.RawQuery, "sid=") {
 		n.gateway.ServeHTTP(w, r)
 		return
