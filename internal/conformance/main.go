@@ -42,6 +42,11 @@ func engineConfig() engineio.Config {
 }
 
 func run(ctx context.Context, mode, addr, bus string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }()
 	mux := http.NewServeMux()
 	var stop func()
 	switch mode {
@@ -51,10 +56,6 @@ func run(ctx context.Context, mode, addr, bus string) error {
 		stop = socketMode(mux, bus)
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
 	}
 	srv := &http.Server{Handler: cors.AllowAll().Handler(mux), ReadHeaderTimeout: 5 * time.Second}
 	failed := make(chan error, 1)

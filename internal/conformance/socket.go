@@ -105,7 +105,9 @@ func (suite) Event(s *socketio.Socket, e *socketio.Event) {
 	case "message":
 		_ = s.EmitArgs("message-back", same)
 	case "message-with-ack":
-		_ = s.Answer(e.ID, same)
+		if e.HasID {
+			_ = s.Answer(e.ID, same)
+		}
 	case "join":
 		s.Join(text(e, 0))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
