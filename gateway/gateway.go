@@ -148,6 +148,7 @@ func New(cfg Config) *Gateway {
 	}
 	g.io = socketio.New(cfg.Socket)
 	g.nsp = g.io.Of("/")
+	g.metrics.bus.Store(&busMetrics{g.io.ClusterStats})
 	return g
 }
 

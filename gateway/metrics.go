@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ type Metrics struct {
 	closes      *prometheus.CounterVec
 	events      *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
+	bus         atomic.Pointer[busMetrics] // of the gateway that counts here
 }
 
 // NewMetrics makes the gateway's metrics.
@@ -39,6 +41,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.events, m.seconds} {
 		c.Collect(ch)
+	}
+	if bus := m.bus.Load(); bus != nil {
+		bus.collect(ch)
 	}
 }
 

@@ -20,7 +20,8 @@ var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")
 
 // Join puts a connection into a room, once however often it is called, and tells how many
 // members the room has. The error is ErrTooManyRooms, or ErrNotConnected.
-func (g *Gateway) Join(_ context.Context, conn, room string) (members int, err error) {
+// From then on the player hears what any node casts to the room.
+func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err error) {
 	c := g.find(conn)
 	if c == nil {
 		return 0, ErrNotConnected
@@ -29,6 +30,7 @@ func (g *Gateway) Join(_ context.Context, conn, room string) (members int, err e
 	if !ok {
 		return members, ErrTooManyRooms
 	}
+	g.heard(ctx, room)
 	return members, nil
 }
 
@@ -56,7 +58,7 @@ func (g *Gateway) Count(conn, prefix string) int {
 	return 0
 }
 
-// Cast sends an event to every member of a room. The payload is encoded once; an
+// Cast sends an event to every member of a room, on all nodes. The payload is encoded once; an
 // event.Appender encodes itself. The error says that it can not be encoded.
 func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
 	if a, ok := payload.(event.Appender); ok {

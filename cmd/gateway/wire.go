@@ -67,7 +67,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 func (n *node) socket() socketio.Config {
 	c := n.cfg
 	return socketio.Config{
-		Inbound: c.InboundQueue, Attachments: c.MaxAttachments, Depth: c.MaxDepth, MaxRooms: c.MaxRooms,
+		Inbound: c.InboundQueue, Attachments: c.MaxAttachments, Depth: c.MaxDepth, MaxRooms: c.MaxRooms, Cluster: n.cluster(),
 		Engine: engineio.Config{
 			PingInterval: c.PingInterval, PingTimeout: c.PingTimeout, ConnectTimeout: c.ConnectTimeout,
 			UpgradeTimeout: c.UpgradeTimeout, BodyTimeout: c.BodyTimeout, MaxPayload: c.MaxPayload, MaxPackets: c.MaxPackets,

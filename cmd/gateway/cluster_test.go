@@ -1,0 +1,29 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// TestTwoGatewaysAreOne is a channel and a whisper between players of two gateways that
+// share a Redis and a database; a third uses another database of it.
+func TestTwoGatewaysAreOne(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	one, two := serve(t, "--redis", url, "--dev", "--node", "one"), serve(t, "--redis", url, "--dev", "--node", "two")
+	apart := serve(t, "--redis", redistest.URL(t), "--dev")
+	ann, bob, eve := one.connect(one.guest("ann")), two.connect(two.guest("bob")), apart.connect(apart.guest("eve"))
+	for _, p := range []*player{ann, bob, eve} {
+		p.ok("chat:join", `{"channel":"zone:1"}`) // what is sent from now on is heard
+	}
+	ann.ok("chat:message", `{"channel":"zone:1","text":"from one"}`)
+	require.Equal(t, "from one", bob.event("chat:message")["text"])
+	bob.ok("chat:message", `{"channel":"zone:1","text":"from two"}`)
+	require.Equal(t, "from one", ann.event("chat:message")["text"])
+	require.Equal(t, "from two", ann.event("chat:message")["text"])
+	eve.ok("chat:message", `{"channel":"zone:1","text":"alone"}`)
+	require.Equal(t, "alone", eve.event("chat:message")["text"])
+}

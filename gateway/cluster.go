@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aeturnis/realtime/gateway/socketio"
+)
+
+// heardWithin bounds how long a Join waits for this node to hear the other nodes' casts to
+// a room that was empty here. It takes Redis one round trip.
+const heardWithin = 200 * time.Millisecond
+
+// heard waits until other nodes' casts to a room come to this one, as far as it can be
+// waited for: a player who is in a room hears it all, unless Redis is slow or away.
+func (g *Gateway) heard(ctx context.Context, room string) {
+	ctx, cancel := context.WithTimeout(ctx, heardWithin)
+	defer cancel()
+	_ = g.nsp.Heard(ctx, room) // without it, the room is this node's for now: `gateway:status` tells
+}
+
+// Reach counts a room's members on all nodes; whole is false when a node did not answer
+// before ctx ended. Room "user:<id>" is every device of a user.
+func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bool) {
+	members, missing := g.nsp.Members(ctx, room)
+	return members, missing == 0
+}
+
+// Cluster tells what went over the bus to the other nodes.
+func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }
+
+// busMetrics are Cluster's numbers, for Prometheus.
+type busMetrics struct{ stats func() socketio.ClusterStats }
+
+var (
+	busNodes    = prometheus.NewDesc("gateway_cluster_nodes", "Nodes that serve the game, this one included.", nil, nil)
+	busChannels = prometheus.NewDesc("gateway_cluster_channels", "Channels that this node hears.", nil, nil)
+	busMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
+	busPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
+	busRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
+)
+
+func (m busMetrics) collect(ch chan<- prometheus.Metric) {
+	s := m.stats()
+	ch <- prometheus.MustNewConstMetric(busNodes, prometheus.GaugeValue, float64(s.Nodes))
+	ch <- prometheus.MustNewConstMetric(busChannels, prometheus.GaugeValue, float64(s.Channels))
+	for what, n := range map[string]int64{"published": s.Published, "unpublished": s.Unpublished, "received": s.Received, "malformed": s.Malformed} {
+		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(n), what)
+	}
+	ch <- prometheus.MustNewConstMetric(busPartial, prometheus.CounterValue, float64(s.Partial))
+	ch <- prometheus.MustNewConstMetric(busRestarts, prometheus.CounterValue, float64(s.Restarts))
+}

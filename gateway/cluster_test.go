@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+func init() { redis.SetLogger(new(logging.VoidLogger)) } // a line for every failed dial helps nobody
+
+// TestCastsReachEveryNode is a channel whose members sit on two nodes, and a user with a
+// device on each.
+func TestCastsReachEveryNode(t *testing.T) {
+	t.Parallel()
+	bus := redistest.Server(t)
+	var nodes []*hall
+	for range 2 {
+		nodes = append(nodes, open(t, func(c *Config) {
+			c.Socket.Cluster = &socketio.ClusterConfig{Redis: bus.Client()}
+		}))
+	}
+	for _, h := range nodes {
+		require.Eventually(t, func() bool { return h.Cluster().Nodes == 2 }, wiretest.Patience, tick)
+	}
+	ctx := t.Context()
+	var players []*wiretest.Client
+	for _, h := range nodes {
+		c, conn := h.enter(t, "ann")
+		_, err := h.Join(ctx, conn, "chat:a") // what is cast from now on is heard
+		require.NoError(t, err)
+		require.NoError(t, h.nsp.Heard(ctx, userRoom("ann")))
+		players = append(players, c)
+	}
+	for i, room := range []string{"chat:a", userRoom("ann")} {
+		for _, h := range nodes {
+			require.NoError(t, h.Cast(ctx, room, "x", &total{i}))
+			for _, c := range players {
+				c.Expect(fmt.Sprintf(`42["x",{"sum":%d}]`, i))
+			}
+		}
+		members, whole := nodes[0].Reach(ctx, room)
+		require.Equal(t, 2, members)
+		require.True(t, whole)
+	}
+	require.NoError(t, nodes[0].Status(map[string]string{"chat": "local"})) // is for the players of one node
+	players[0].Expect(`42["gateway:status",{"chat":"local"}]`)
+	require.NoError(t, nodes[0].Cast(ctx, "chat:a", "x", &total{7}))
+	players[1].Expect(`42["x",{"sum":7}]`)
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(nodes[0].metrics)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			values[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	require.Equal(t, 2.0, values["gateway_cluster_nodes"])
+	require.Positive(t, values["gateway_cluster_messages_total"])
+	require.Positive(t, values["gateway_cluster_channels"])
+}
