@@ -259,3 +259,80 @@ func TestEmitter(t *testing.T) {
 	n.op("em-emit", "v=4")
 	expect(t, "a neighbour", []string{`42["ev","4",{"k":[1,true]}]`}, b)
 }
+
+// TestNodesThatDie kills one after the other what the rest depends on, in the middle of
+// traffic.
+func TestNodesThatDie(t *testing.T) {
+	pairs(t, func(t *testing.T, here, there *member) {
+		if here.srv == "node" {
+			t.Skip("Node has its own tests")
+		}
+		a, b := here.client("red"), there.client("red")
+		here.op("emit", "room=red", "v=1")
+		expect(t, "both", []string{`42["ev","1",{"k":[1,true]}]`}, a, b)
+		stop := make(chan struct{})
+		done := make(chan int)
+		go func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					done <- n
+					return
+				default:
+					here.op("emit", "room=red", "v=traffic")
+				}
+			}
+		}()
+		there.kill()
+		for _, op := range []string{"fetch", "sseack"} {
+			begun := time.Now()
+			got := here.op(op, "room=red").([]any)
+			require.Equal(t, "null", got[1], "what is left is no error")
+			require.Less(t, time.Since(begun), 4*time.Second)
+		}
+		require.Eventually(t, func() bool { return here.op("count") == 1.0 }, wiretest.Patience, 10*time.Millisecond)
+		close(stop)
+		for range <-done {
+			expect(t, "who lives", []string{`42["ev","traffic",{"k":[1,true]}]`}, a)
+		}
+	})
+}
+
+// TestRedisThatDies is a cluster of both kinds whose Redis is killed and comes back.
+func TestRedisThatDies(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	g, n := goNode(t, r.Addr()), nodeNode(t, r.Addr())
+	both := func() bool { return g.op("count") == 2.0 && n.op("count") == 2.0 }
+	require.Eventually(t, both, wiretest.Patience, 10*time.Millisecond)
+	a, b := g.client("red"), n.client("red")
+	for round := range 2 {
+		r.Kill()
+		g.op("emit", "room=red", "v=alone")
+		expect(t, "the members here", []string{`42["ev","alone",{"k":[1,true]}]`}, a)
+		r.Restart()
+		require.Eventually(t, both, wiretest.Patience, 10*time.Millisecond)
+		c := g.client("red") // hears the others when it has joined, and so does the room
+		v := fmt.Sprint("round ", round)
+		g.op("emit", "room=red", "v="+v)
+		expect(t, "both again", []string{fmt.Sprintf(`42["ev",%q,{"k":[1,true]}]`, v)}, a, b, c)
+		n.op("emit", "room=red", "v="+v)
+		expect(t, "both ways", []string{fmt.Sprintf(`42["ev",%q,{"k":[1,true]}]`, v)}, a, b, c)
+	}
+}
+
+// TestOrderFromNode is 5,000 broadcasts of a Node node to a room here.
+func TestOrderFromNode(t *testing.T) {
+	t.Parallel()
+	bus := redistest.Server(t).Addr()
+	g, n := goNode(t, bus), nodeNode(t, bus)
+	for _, m := range []*member{g, n} {
+		require.Eventually(t, func() bool { return m.op("count") == 2.0 }, wiretest.Patience, 10*time.Millisecond)
+	}
+	a, b := g.client("red"), n.client("red")
+	const count = 5000
+	b.Send(fmt.Sprintf(`42["burst-room","red",%d]`, count))
+	for i := range count {
+		expect(t, "order", []string{fmt.Sprintf(`42["b",%d]`, i)}, a, b)
+	}
+}
