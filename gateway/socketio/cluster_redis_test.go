@@ -1,0 +1,94 @@
+package socketio
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// universal is a client of several servers, as redisconn makes it.
+func universal(t *testing.T, o *redis.UniversalOptions) redis.UniversalClient {
+	const limit = 500 * time.Millisecond
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
+	o.DialerRetries, o.MaxRetries, o.ContextTimeoutEnabled = 1, 1, true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	c := redis.NewUniversalClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// two starts two nodes with clients of their own.
+func two(t *testing.T, client func() redis.UniversalClient) (w []*world) {
+	for range 2 {
+		n := serve(t, &scene{event: echo}, Config{Cluster: &ClusterConfig{Redis: client()}})
+		n.heard(t, "")
+		w = append(w, n)
+	}
+	for _, n := range w {
+		n.knows(t, 2)
+	}
+	return w
+}
+
+func TestClusterOnSentinel(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t)
+	w := two(t, func() redis.UniversalClient {
+		return universal(t, &redis.UniversalOptions{MasterName: redistest.MasterName, Addrs: []string{s.Sentinel(0).Addr(), s.Sentinel(1).Addr(), s.Sentinel(2).Addr()}})
+	})
+	here, _ := w[0].member(t, "r")
+	there, _ := w[1].member(t, "r")
+	s.KillMaster()
+	// Until another is master, and both have found it, only this node's members hear.
+	i := 0
+	require.Eventually(t, func() bool {
+		w[0].Of("/").Cast("r", "b", func(d []byte) []byte { return fmt.Append(d, i) })
+		here.Expect(fmt.Sprintf(`42["b",%d]`, i))
+		i++
+		return w[0].ClusterStats().Nodes == 2 && w[0].Of("/").Heard(t.Context(), "r") == nil && w[1].Of("/").Heard(t.Context(), "r") == nil &&
+			w[1].ClusterStats().Nodes == 2 && i > 10 && w[0].ClusterStats().Unpublished > 0
+	}, time.Minute, 50*time.Millisecond)
+	w[0].Of("/").Cast("r", "end", func(d []byte) []byte { return append(d, '1') })
+	last := -1
+	for { // what was heard on the other node is in order, and nothing twice
+		p := there.Read()
+		if p == `42["end",1]` {
+			break
+		}
+		var n int
+		_, err := fmt.Sscanf(p, `42["b",%d]`, &n)
+		require.NoError(t, err, p)
+		require.Greater(t, n, last)
+		last = n
+	}
+}
+
+func TestClusterOnRedisCluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t)
+	var addrs []string
+	for _, n := range c.Nodes {
+		addrs = append(addrs, n.Addr())
+	}
+	w := two(t, func() redis.UniversalClient {
+		return universal(t, &redis.UniversalOptions{IsClusterMode: true, Addrs: addrs})
+	})
+	here, _ := w[0].member(t, "r")
+	there, _ := w[1].member(t, "r", "s")
+	const n = 500
+	for i := range n {
+		w[0].IO.To("r").Emit("b", i)
+	}
+	require.NoError(t, numbers(here, "b", n))
+	require.NoError(t, numbers(there, "b", n))
+	w[0].IO.To("s").Emit("s")
+	there.Expect(`42["s"]`)
+	members, missing := w[0].Of("/").Members(t.Context(), "r")
+	require.Equal(t, [2]int{2, 0}, [2]int{members, missing})
+}
