@@ -45,10 +45,16 @@ func (suite) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
 	}
 	_ = json.Unmarshal(auth, &a)
 	if len(a.Deny) > 0 {
-		return &socketio.Refusal{Message: "denied", Data: map[string]any{"code": 4001, "why": a.Deny}}
+		return &socketio.Refusal{Message: "denied", Data: denial{4001, a.Deny}}
 	}
 	s.SetData(bytes.Clone(auth))
 	return nil
+}
+
+// denial is the data of a refusal.
+type denial struct {
+	Code int            `json:"code"`
+	Why  jsontext.Value `json:"why"`
 }
 
 func (suite) Connected(s *socketio.Socket) {
