@@ -121,7 +121,7 @@ func (c *Conn) Expect() {
 	defer c.mu.Unlock()
 	if c.confirmed.Swap(false) && c.state.Load() == stateOpen && c.timer != nil {
 		c.expected = time.Now().Add(c.srv.cfg.ConnectTimeout)
-		// The timer may sleep until the next ping, which is soon enough.
+		c.timer.Reset(0) // it finds out by itself what is due
 	}
 }
 
@@ -245,8 +245,8 @@ func (c *Conn) tick() {
 		c.append(pingFrame)
 		c.flush()
 		c.timer.Reset(c.until(c.pingAt.Add(min(cfg.PingInterval, cfg.PingTimeout))))
-	default: // waiting for the pong
-		c.timer.Reset(c.until(c.pingAt.Add(cfg.PingTimeout)))
+	default: // waiting for the pong, which may come long before it is overdue
+		c.timer.Reset(min(cfg.PingInterval, c.until(c.pingAt.Add(cfg.PingTimeout))))
 	}
 	c.mu.Unlock()
 }
@@ -301,6 +301,16 @@ func (c *Conn) shut(reason string, polite bool, status int) {
 	}
 	c.mu.Unlock()
 	c.handler.Closed(c, reason)
+}
+
+// finishSaid finishes a polling connection that is only remembered so that late requests of
+// its client are not held against it.
+func (c *Conn) finishSaid() {
+	c.mu.Lock()
+	if c.state.Load() == stateClosing && c.wire == nil && c.out == nil && c.farewell == nil {
+		c.finishLocked()
+	}
+	c.mu.Unlock()
 }
 
 // finish lets go of everything. It may be called again.

@@ -195,15 +195,18 @@ func TestHeartbeatsWhileAHandlerWorksElsewhere(t *testing.T) {
 	w.send("4a")
 	w.send("4b")
 	w.raw(frameOf(flagFin|opPing, "p"))
-	op, _, err := w.next()
-	require.NoError(t, err)
-	require.Equal(t, byte(opPong), op)
+	for op := byte(opText); op != opPong; { // a ping of ours may come first
+		var err error
+		op, _, err = w.next()
+		require.NoError(t, err)
+	}
 	for range 3 {
 		require.Equal(t, "2", w.text())
 		w.send("3")
 	}
 	close(gate)
-	require.Equal(t, "4a", w.text())
+	require.Equal(t, "4a", w.message())
+	require.Equal(t, "4b", w.message())
 	close(jobs)
 	<-done
 }
@@ -211,7 +214,7 @@ func TestHeartbeatsWhileAHandlerWorksElsewhere(t *testing.T) {
 func TestShutDeliversWhatWasSentBefore(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{OutboundQueue: 64 << 20, Linger: patience})
-	const messages, size = 2000, 5000 // more than the kernel takes
+	const messages, size = 800, 10_000 // more than the kernel takes
 	m := NewText().Append(strings.Repeat("x", size)).Seal()
 	end := func(c *Conn) {
 		for range messages {

@@ -90,7 +90,7 @@ func TestNothingIsLostDoubledOrReordered(t *testing.T) {
 			t.Cleanup(s.end)
 			each := 10_000 // messages in each direction
 			if raced && c.deflate {
-				each /= 10
+				each /= 20
 			}
 			k := &talker{t: t, each: each, s: s, in: in, out: &tally{next: map[string]int{}}, deflate: c.deflate, quit: t.Context().Done()}
 			k.run(c.polling, c.upgrade)

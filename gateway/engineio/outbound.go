@@ -186,8 +186,7 @@ func (c *Conn) answerPoll() {
 	case c.farewell != nil:
 		c.append(c.farewell)
 		c.farewell = nil
-	default:
-		c.finishLocked()
+	default: // the timer forgets the sid: what the client sends meanwhile is not held against it
 	}
 }
 

@@ -83,14 +83,15 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(c.srv.cfg.BodyTimeout))
-	if !c.Open() {
-		c.srv.refuseBody(w, r)
-		errUnknownSid.write(w)
-		return
-	}
 	if c.TransportName() != "polling" {
 		c.srv.refuseBody(w, r)
 		errBadRequest.write(w)
+		return
+	}
+	if !c.Open() { // what it sent before it heard of the end: nobody will look at it
+		c.srv.refuseBody(w, r)
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "ok")
 		return
 	}
 	if !c.posting.CompareAndSwap(false, true) {

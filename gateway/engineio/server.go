@@ -174,6 +174,9 @@ func (s *Server) Stop() {
 	}
 	for deadline := time.Now().Add(s.cfg.Linger + time.Second); s.Count() > 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
+		for _, c := range s.Conns() {
+			c.finishSaid()
+		}
 	}
 	for _, c := range s.Conns() {
 		c.finish()
