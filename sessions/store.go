@@ -152,7 +152,11 @@ func (s *Store) index(userID, id string, now, expiry time.Time) call {
 func newID() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails, says its documentation
-	return base64.RawURLEncoding.EncodeToString(b)
+	id := base64.RawURLEncoding.EncodeToString(b)
+	if id[0] == '-' { // would look like a flag on a command line
+		id = "_" + id[1:]
+	}
+	return id
 }
 
 func names(userID, username, characterID string, roles []string) error {
