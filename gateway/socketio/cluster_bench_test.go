@@ -1,0 +1,60 @@
+package socketio
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+const chatMessage = `{"id":"01HZX3J5Q7","channel":"zone:1","from":{"userId":"ann","username":"Ann","characterId":"ann"},"text":"hello, all of you","at":1767225600000}`
+
+// BenchmarkClusterTell is a cast on its way to Redis.
+func BenchmarkClusterTell(b *testing.B) {
+	a := node(b, redistest.Server(b), ClusterConfig{Queue: 1 << 30})
+	n := a.Of("/")
+	b.ReportAllocs()
+	for b.Loop() {
+		n.Cast("zone:1", "chat:message", func(d []byte) []byte { return append(d, chatMessage...) })
+	}
+	b.StopTimer()
+	require.Zero(b, a.ClusterStats().Unpublished)
+}
+
+// BenchmarkClusterHear is a message of another node on its way to a room of one.
+func BenchmarkClusterHear(b *testing.B) {
+	a := node(b, redistest.Server(b), ClusterConfig{})
+	a.member(b, "zone:1")
+	n := a.Of("/").cluster
+	m, ok := appendPacket(appendText([]byte{0x93}, "other1"), []byte(`["chat:message",`+chatMessage+`]`), nil, "/", busDepth)
+	require.True(b, ok)
+	m = target{rooms: []socket.Room{"zone:1"}, volatile: true}.append(m) // volatile: nobody reads so fast
+	b.ReportAllocs()
+	for b.Loop() {
+		if !n.onBroadcast(m) {
+			b.Fatal("refused")
+		}
+	}
+}
+
+// TestClusterSpendsNoMoreThanNode compares what a broadcast takes on the bus with what
+// Node's adapter publishes for it.
+func TestClusterSpendsNoMoreThanNode(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	a := node(t, r, ClusterConfig{})
+	ps := r.Client().Subscribe(context.Background(), "socket.io#/#zone:1#")
+	defer ps.Close()
+	_, err := ps.Receive(context.Background())
+	require.NoError(t, err)
+	a.Of("/").Cast("zone:1", "chat:message", func(d []byte) []byte { return append(d, chatMessage...) })
+	got, err := ps.ReceiveMessage(context.Background())
+	require.NoError(t, err)
+	// What notepack.io makes of ["uidsix", {type: 2, data: ["chat:message", …], nsp: "/"}, {rooms: ["zone:1"], except: [], flags: {}}].
+	const node = 181
+	require.LessOrEqual(t, len(got.Payload), node, fmt.Sprintf("%q", got.Payload))
+}
