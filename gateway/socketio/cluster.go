@@ -220,7 +220,15 @@ func (c *cluster) guarded(f func()) {
 // hear is called for each message, on the subscriber's goroutine. It must not wait.
 func (c *cluster) hear(to *channel, payload string) {
 	b := unsafe.Slice(unsafe.StringData(payload), len(payload)) // only read
-	ok := true
+	ok := false
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("cluster message panicked", zap.Any("panic", p), zap.Stack("stack"))
+		}
+		if !ok {
+			c.malformed.Add(1)
+		}
+	}()
 	switch to.kind {
 	case channelRoom, channelAll:
 		ok = to.nsp.onBroadcast(b)
@@ -230,9 +238,6 @@ func (c *cluster) hear(to *channel, payload string) {
 		ok = to.nsp.onResponse(b)
 	case channelHeartbeat:
 		ok = to.nsp.onHeartbeat(payload)
-	}
-	if !ok {
-		c.malformed.Add(1)
 	}
 }
 
