@@ -3,6 +3,7 @@ package engineio
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,8 +99,9 @@ func TestManyEndsAtOnceAreOne(t *testing.T) {
 }
 
 // gated is a handler that waits in Message until it is let go.
-func gated() (o option, entered *atomic.Int32, gate chan struct{}) {
-	entered, gate = new(atomic.Int32), make(chan struct{})
+func gated() (o option, entered *atomic.Int32, open func()) {
+	gate, entered := make(chan struct{}), new(atomic.Int32)
+	open = sync.OnceFunc(func() { close(gate) })
 	return onMessage(func(c *Conn, _ bool, data []byte) error {
 		entered.Add(1)
 		<-gate
@@ -107,12 +109,13 @@ func gated() (o option, entered *atomic.Int32, gate chan struct{}) {
 		c.Push(m)
 		m.Free()
 		return nil
-	}), entered, gate
+	}), entered, open
 }
 
 func TestWhileAHandlerBlocksTheWebsocketWaits(t *testing.T) {
 	t.Parallel()
-	o, entered, gate := gated()
+	o, entered, open := gated()
+	defer open()
 	s := serve(t, quick(), o)
 	w := s.socket(t)
 	h := w.recorder()
@@ -138,7 +141,7 @@ func TestWhileAHandlerBlocksTheWebsocketWaits(t *testing.T) {
 	}
 	require.Equal(t, int32(1), entered.Load())
 	require.Equal(t, "2", w.text(), "pings go out meanwhile")
-	close(gate)
+	open()
 	require.Equal(t, "4a", w.message())
 	require.Equal(t, "4b", w.message())
 	<-stuck
@@ -147,7 +150,8 @@ func TestWhileAHandlerBlocksTheWebsocketWaits(t *testing.T) {
 
 func TestWhileAHandlerBlocksAPostWaits(t *testing.T) {
 	t.Parallel()
-	o, entered, gate := gated()
+	o, entered, open := gated()
+	defer open()
 	s := serve(t, quick(), o)
 	p := s.poller(t)
 	h, c := p.recorder(), p.conn()
@@ -167,7 +171,7 @@ func TestWhileAHandlerBlocksAPostWaits(t *testing.T) {
 	require.Empty(t, posted)
 	require.Empty(t, h.closed)
 	require.Equal(t, int32(1), entered.Load())
-	close(gate)
+	open()
 	require.Equal(t, 200, <-posted)
 	_, body = p.get()
 	require.True(t, strings.HasPrefix(body, "4a\x1e4b"), body) // and perhaps a ping
