@@ -1,12 +1,14 @@
 // Reads `go test -json` on standard input and prints what people want to read of it: each
 // package's line, and all that a failed test said. Writes "passed failed skipped" to the
-// file that its argument names.
+// file that its first argument names, and the failed top-level tests, "package test" a line,
+// to the second.
 import { createInterface } from 'node:readline';
 import { writeFileSync } from 'node:fs';
 
 const sums = { pass: 0, fail: 0, skip: 0 };
 const said = new Map(); // package and test → what it printed, while it runs
 const failedIn = new Set(); // packages with a failed test
+const failed = new Set(); // "package test", or "package" when it did not get that far
 const name = (e) => `${e.Package} ${e.Test}`;
 
 // A subtest's lines belong to its parents too: a parent fails after its subtests.
@@ -46,14 +48,19 @@ for await (const line of createInterface({ input: process.stdin })) {
       if (e.Test) {
         sums.fail++;
         failedIn.add(e.Package);
+        failed.add(`${e.Package} ${e.Test.split('/')[0]}`);
         tell(name(e));
         break;
       }
       for (const key of said.keys()) { // those that a panic or the timeout cut off
         if (key.startsWith(`${e.Package} `)) tell(key);
       }
-      if (!failedIn.has(e.Package)) sums.fail++; // it did not build, or ended early
+      if (!failedIn.has(e.Package)) { // it did not build, or ended early
+        sums.fail++;
+        failed.add(e.Package);
+      }
       break;
   }
 }
 writeFileSync(process.argv[2], `${sums.pass} ${sums.fail} ${sums.skip}\n`);
+if (process.argv[3]) writeFileSync(process.argv[3], [...failed].map((f) => `${f}\n`).join(''));

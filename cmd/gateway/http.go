@@ -141,6 +141,14 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	_, _ = w.Write(append(b, '\n'))
 }
 
+// redisURL is where this node's data is. It may hold a password.
+func (n *node) redisURL() string {
+	if n.embedded != nil {
+		return n.embedded.URL()
+	}
+	return n.cfg.Redis
+}
+
 // banner tells a newcomer what runs and what to try.
 func banner(w io.Writer, n *node, public net.Addr, admin net.Listener) {
 	url := "http://" + public.String()
@@ -156,5 +164,8 @@ func banner(w io.Writer, n *node, public net.Addr, admin net.Listener) {
 	if n.cfg.Dev {
 		fmt.Fprintf(w, "guests       open %s/ in a browser, or get a session:\n", url)
 		fmt.Fprintf(w, "             curl -s %s/auth/login -H 'Content-Type: application/json' -d '{\"username\":\"ann\"}'\n", url)
+		if at := n.redisURL(); at == redisconn.Redact(at) { // no password in it
+			fmt.Fprintf(w, "items        gateway trade mint --redis %s --character ann --item sword --qty 3\n", at)
+		}
 	}
 }
