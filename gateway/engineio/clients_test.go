@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bufio"
+	"compress/flate"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -179,6 +180,9 @@ func (w *socket) next() (op byte, payload []byte, err error) {
 	}
 	payload = make([]byte, size)
 	_, err = io.ReadFull(w.br, payload)
+	if err == nil && head[0]&0x40 != 0 { // compressed
+		payload, err = io.ReadAll(flate.NewReader(strings.NewReader(string(payload) + "\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
+	}
 	return head[0] & maskOp, payload, err
 }
 
