@@ -147,7 +147,7 @@ func (n *clusterNamespace) onServerSide(r *request) bool {
 	}
 	if r.RequestID != "" {
 		var once sync.Once
-		args = append(args, socket.Ack(func(answer []any, _ error) {
+		args = append(args, func(answer []any, _ error) {
 			once.Do(func() {
 				var v any
 				if len(answer) > 0 {
@@ -158,7 +158,7 @@ func (n *clusterNamespace) onServerSide(r *request) bool {
 					Data any `json:"data"`
 				}{answerHead{requestServerSide, r.RequestID, n.hub.uid}, v})
 			})
-		}))
+		})
 	}
 	select {
 	case n.hub.tasks <- func() { n.Nsp().OnServerSideEmit(args) }:

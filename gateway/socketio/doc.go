@@ -23,16 +23,18 @@
 // @socket.io/redis-adapter alike. The adapter that the library sees is then a
 // clusterNamespace around the rooms of this node:
 //
-//		Cast, Emit → tell: JSON packed as msgpack → publisher's queue (bounded in bytes) → one
-//		goroutine, pipelines → PUBLISH → subscriber's goroutine → unpacked into one frame → the
-//		members here
+//	Cast, Emit → tell: JSON packed as msgpack → publisher's queue (bounded in bytes) → one
+//	goroutine, pipelines → PUBLISH → subscriber's goroutine → unpacked into one frame → the
+//	members here
 //
-//	  - A node subscribes to the channel for all, to requests and answers, and to each room
-//	    (and socket) that it has. A room that is new here hears the others a round trip after
-//	    its first Join; Namespace.Heard waits for that.
-//	  - Messages reach a node at most once, those of one sender in their order. What Redis did
-//	    not take is dropped and counted; nobody waits for Redis.
-//	  - Requests wait for our nodes by name, as long as their heartbeats are heard, and for
-//	    Node's by number. They end with what there is: a partial result is counted, and told
-//	    where the result has room for it (Namespace.Members), but is no error.
+// A node subscribes to the channel for all, to requests and answers, and to each room (and
+// socket) that it has. A room that is new here hears the others a round trip after its first
+// Join; Namespace.Heard waits for that.
+//
+// Messages reach a node at most once, those of one sender in their order. What Redis did not
+// take is dropped and counted; nobody waits for Redis.
+//
+// Requests wait for our nodes by name, as long as their heartbeats are heard, and for Node's
+// by number. They end with what there is: a partial result is counted, and told where the
+// result has room for it (Namespace.Members), but is no error.
 package socketio

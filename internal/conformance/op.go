@@ -122,7 +122,7 @@ func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, 
 		return result{err: to.Emit("evb", types.NewBytesBuffer([]byte{1, 2, 3}))}.list(), true
 	case "emitack":
 		return await(func(done func(any, error)) {
-			err := to.Timeout(1500*time.Millisecond).Emit("question", "q", socket.Ack(func(a []any, err error) { done(a, err) }))
+			err := to.Timeout(1500*time.Millisecond).Emit("question", "q", func(a []any, err error) { done(a, err) })
 			if err != nil {
 				done(nil, err)
 			}
@@ -141,7 +141,7 @@ func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, 
 		return result{err: nsp.ServerSideEmit("sse", v)}.list(), true
 	case "sseack":
 		return await(func(done func(any, error)) {
-			if err := nsp.ServerSideEmit("sse", v, socket.Ack(func(a []any, err error) { done(a, err) })); err != nil {
+			if err := nsp.ServerSideEmit("sse", v, func(a []any, err error) { done(a, err) }); err != nil {
 				done(nil, err)
 			}
 		}), true
