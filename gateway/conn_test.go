@@ -197,6 +197,27 @@ func TestRevokedAtAnyMoment(t *testing.T) {
 	all.Wait()
 }
 
+// Several may come to know of the end at the same time.
+func TestTheEndIsToldOnce(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	for i := range 60 {
+		client, id := h.enter(t, fmt.Sprint("u", i))
+		c := h.find(id)
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				<-start
+				h.tell(c, ended{"SESSION_EXPIRED", ""})
+			})
+		}
+		close(start)
+		over(t, client, "SESSION_EXPIRED", "")
+		all.Wait()
+	}
+}
+
 func TestADeadSessionIsNotServed(t *testing.T) {
 	t.Parallel()
 	h := open(t)
