@@ -134,7 +134,7 @@ func ratio(of map[string][]float64) float64 {
 }
 
 // saturated is the share of its core above which somebody was the bottleneck.
-const saturated = 0.9
+const saturated = 0.85
 
 // judged is the ratio that counts, and whether it is that of work per CPU-second: where the load generator, not the gateway,
 // was the limit, the rate says little about the gateway.

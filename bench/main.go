@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.DurationVar(&p.warmup, "warmup", 3*time.Second, "unmeasured time before it")
 	flags.StringVar(&p.gateway, "gateway", "bin/gateway", "the gateway's binary")
 	flags.StringVar(&p.peer, "peer", "bench/peer-node", "the peer's folder, with node_modules")
-	flags.StringVar(&p.adapter, "adapter", "memory", "the peer's adapter: memory or redis; memory is the faster one")
+	flags.StringVar(&p.adapter, "adapter", "redis", "the peer's adapter: redis, as the gateway publishes what it casts, or memory")
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
 	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")

@@ -25,6 +25,7 @@ type subscriber struct {
 	ps       *redis.PubSub       // the present connection; guarded by mu
 	channels map[string]*channel // wanted, or not yet given up; guarded by mu
 	dirty    []*channel          // to be looked at; guarded by mu
+	away     bool                // the connection broke, and is not back; guarded by mu
 	ended    bool                // guarded by mu
 
 	wake     chan struct{} // capacity 1
@@ -118,12 +119,12 @@ func (s *subscriber) wait(ctx context.Context, name string) error {
 	}
 }
 
-// connected tells whether Redis has confirmed a channel that is always wanted.
-func (s *subscriber) connected(name string) bool {
+// connected tells whether there is hope that a subscription will be confirmed soon. At
+// first there is.
+func (s *subscriber) connected() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.channels[name]
-	return c != nil && c.active
+	return !s.away
 }
 
 // sync brings what Redis knows in line with what is wanted, until done.
@@ -254,6 +255,7 @@ func (s *subscriber) confirm(v *redis.Subscription) {
 		}
 		c.waiters = nil
 		if c.kind == channelHeartbeat {
+			s.away = false
 			c.nsp.arrived.Store(true)
 			c.nsp.hub.beatSoon()
 		}
@@ -268,6 +270,7 @@ func (s *subscriber) lost(ps *redis.PubSub) {
 	if s.ps != ps {
 		return
 	}
+	s.away = true
 	now := time.Now()
 	for _, c := range s.channels {
 		c.active = false
@@ -312,7 +315,7 @@ func (s *subscriber) restart() {
 	if s.ended {
 		old = fresh
 	} else {
-		s.ps = fresh
+		s.ps, s.away = fresh, true
 		for _, c := range s.channels {
 			c.active, c.asked = false, time.Time{}
 			s.look(c)

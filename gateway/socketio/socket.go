@@ -332,7 +332,7 @@ func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
 	}
-	if !n.cluster.hub.subs.connected(n.cluster.heartbeat) {
+	if !n.cluster.hub.subs.connected() {
 		return ErrUnheard
 	}
 	return n.cluster.hub.subs.wait(ctx, n.cluster.roomChannel(socket.Room(room)))
