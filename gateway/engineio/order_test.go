@@ -204,7 +204,7 @@ func (k *talker) send() {
 			}
 		}
 		r, err := k.s.client.Post(k.s.url(k.p.query()), "text/plain", strings.NewReader(strings.Join(body, "\x1e")))
-		if err != nil || r.StatusCode != 200 {
+		if err != nil || r.StatusCode != http.StatusOK {
 			k.t.Errorf("post: %v %v", err, r)
 			return
 		}
@@ -238,7 +238,7 @@ func (k *talker) receive() {
 	polling := k.ws == nil
 	for polling && int(k.out.count.Load()) < k.each {
 		r, err := k.s.client.Get(k.s.url(k.p.query()))
-		if err != nil || r.StatusCode != 200 {
+		if err != nil || r.StatusCode != http.StatusOK {
 			k.t.Errorf("poll: %v %v", err, r)
 			return
 		}

@@ -150,14 +150,6 @@ func (f frames) push(c *engineio.Conn) bool {
 	return c.PushAll(f.text, f.binary)
 }
 
-// queue is push for a caller that will flush.
-func (f frames) queue(c *engineio.Conn) bool {
-	if len(f.binary) == 0 {
-		return c.Queue(f.text)
-	}
-	return c.PushAll(f.text, f.binary)
-}
-
 func (f frames) free() {
 	f.text.Free()
 	for _, b := range f.binary {
