@@ -66,12 +66,15 @@ func parse(raw string) (*target, error) {
 		return nil, &URLError{"unknown scheme; wanted redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"}
 	}
 	t := &target{scheme: scheme}
-	if scheme != "unix" || !strings.HasPrefix(rest, "/") {
-		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		switch {
+		case scheme != "unix" || rest[0] != '/':
 			if err := t.credentials(rest[:at]); err != nil {
 				return nil, err
 			}
 			rest = rest[at+1:]
+		case strings.Contains(rest[:at], ":"): // a slash too many, and a password in what we show as a path
+			return nil, &URLError{"credentials stand before the path's first / (write an @ of the path as %40)"}
 		}
 	}
 	rest, query, _ := strings.Cut(rest, "?")

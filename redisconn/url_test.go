@@ -60,6 +60,7 @@ func TestRedact(t *testing.T) {
 		"rediss://:hunter2@[::1]:1":                  "rediss://:***@[::1]:1",
 		"redis://::1":                                "redis://[::1]:6379",
 		"unix:///run/a@b.sock":                       "unix:///run/a@b.sock",
+		"unix:///ann:hunter2@/run/r.sock":            "unix://***",
 		"unix://ann:hunter2@/run/r.sock?db=4":        "unix://ann:***@/run/r.sock?db=4",
 		"redis+sentinel://:hunter2@a,b:2/main/5":     "redis+sentinel://:***@a:26379,b:2/main/5",
 		"redis+cluster://a:1,b:2":                    "redis+cluster://a:1,b:2",
@@ -76,6 +77,7 @@ func FuzzRedact(f *testing.F) {
 	f.Add("redis://", "a:1/0")
 	f.Add("redis+sentinel://", "a:1,b:2/main")
 	f.Add("unix://", "/run/redis.sock")
+	f.Add("unix:///", "0")
 	f.Fuzz(func(t *testing.T, scheme, rest string) {
 		const secret = "Sw0rdf1sh"
 		if strings.Contains(scheme+rest, "Sw0rd") || strings.ContainsAny(rest, "@") {
