@@ -35,13 +35,15 @@ func newValidator() *validator.Validate {
 	return v
 }
 
+var empty = []byte("{}") // only read
+
 // Decode reads a payload strictly into in, a pointer to a struct, and validates it. The
 // error is an INVALID fault that names the field. An empty or null payload is an empty object.
 func Decode(raw []byte, in any) error {
-	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
-		raw = []byte("{}")
+	if len(raw) == 0 || string(raw) == "null" {
+		raw = empty
 	}
-	if _, ok := in.(*None); ok && len(raw) == 2 && raw[0] == '{' {
+	if _, ok := in.(*None); ok && string(raw) == "{}" {
 		return nil
 	}
 	if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {

@@ -62,7 +62,9 @@ func TestNoneTakesNothing(t *testing.T) {
 	for _, raw := range []string{"", "null", "{}", "{ }"} {
 		require.NoError(t, event.Decode([]byte(raw), &event.None{}))
 	}
-	require.ErrorIs(t, event.Decode([]byte(`{"x":1}`), &event.None{}), fault.ErrInvalid)
+	for _, raw := range []string{`{"x":1}`, "{x", "[]", "0"} {
+		require.ErrorIs(t, event.Decode([]byte(raw), &event.None{}), fault.ErrInvalid, raw)
+	}
 }
 
 func TestOnRefusesABadTable(t *testing.T) {

@@ -73,7 +73,7 @@ type ClusterStats struct {
 	Nodes       int   // that serve the main namespace, this one included
 }
 
-// cluster is what a server's namespaces share: one publisher, one subscriber, and four
+// cluster is what a server's namespaces share: one publisher, one subscriber, and five
 // goroutines, which close waits for.
 type cluster struct {
 	cfg  ClusterConfig

@@ -1,0 +1,210 @@
+package socketio
+
+import (
+	"sync"
+	"time"
+
+	"github.com/zishang520/socket.io-go-parser/v2/parser"
+	"github.com/zishang520/socket.io/v2/socket"
+)
+
+// This file is what the index of rooms is for: whom a message reaches.
+
+// each calls f for every member that opts selects, once. f must not call the adapter.
+func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	var names, except []socket.Room
+	if opts != nil && opts.Rooms != nil {
+		names = opts.Rooms.Keys()
+	}
+	if opts != nil && opts.Except != nil {
+		except = opts.Except.Keys()
+	}
+	excluded := func(m *member) bool {
+		for _, name := range except {
+			if socket.Room(m.lib.Id()) == name || m.seatIn(name) >= 0 {
+				return true
+			}
+		}
+		return false
+	}
+	if len(names) == 0 {
+		for _, m := range a.members {
+			if !excluded(m) {
+				f(m)
+			}
+		}
+		return
+	}
+	for i, name := range names {
+		visit := func(m *member) {
+			for _, earlier := range names[:i] { // it had its turn
+				if socket.Room(m.lib.Id()) == earlier || m.seatIn(earlier) >= 0 {
+					return
+				}
+			}
+			if !excluded(m) {
+				f(m)
+			}
+		}
+		if r := a.rooms[name]; r != nil {
+			for _, m := range r.members {
+				visit(m)
+			}
+		}
+		if m := a.members[socket.SocketId(name)]; m != nil && m.seatIn(name) < 0 {
+			visit(m)
+		}
+	}
+}
+
+// cast queues frames for every member of one room: the path of a game's broadcast. It
+// tells how many took them.
+func (a *rooms) cast(name socket.Room, f frames) (reached int) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if r := a.rooms[name]; r != nil {
+		for _, m := range r.members {
+			if m.conn != nil && f.push(m.conn) {
+				reached++
+			}
+		}
+	}
+	if m := a.members[socket.SocketId(name)]; m != nil && m.conn != nil && f.push(m.conn) {
+		reached++
+	}
+	return reached
+}
+
+// Broadcast is the library's broadcast.
+func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
+	e, err := encodeEvent(p)
+	if err != nil {
+		return // the operator's Emit has no way to say so; our own Emit does
+	}
+	a.broadcast(e, opts)
+}
+
+// broadcast delivers an event, framed once.
+func (a *rooms) broadcast(e Args, opts *socket.BroadcastOptions) {
+	f := packetOf(a.Nsp().Name(), e, 0, false).seal(volatile(opts))
+	a.deliver(f, opts, nil)
+	f.free()
+}
+
+func volatile(opts *socket.BroadcastOptions) bool {
+	return opts != nil && opts.Flags != nil && opts.Flags.Volatile
+}
+
+// deliver queues frames for every member that opts selects; it calls first for each before.
+func (a *rooms) deliver(f frames, opts *socket.BroadcastOptions, first func(*member)) {
+	a.each(opts, func(m *member) {
+		if m.conn != nil {
+			if first != nil {
+				first(m)
+			}
+			f.push(m.conn)
+		}
+	})
+}
+
+// BroadcastWithAck broadcasts and calls ack for each client's answer, with exactly one
+// value: the first argument, or nil for an empty answer. Where a single response is
+// expected, that value is the list of all its arguments.
+func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+	e, err := encodeEvent(p)
+	if err != nil {
+		return
+	}
+	a.ask(e, opts, func(n uint64) { count(expected(opts, n)) }, ack)
+}
+
+// expected is how many answers the library is told to wait for: one from a single socket
+// that has left too, for it would look for its answer all the same.
+func expected(opts *socket.BroadcastOptions, n uint64) uint64 {
+	if single(opts) {
+		n = max(n, 1)
+	}
+	return n
+}
+
+func single(opts *socket.BroadcastOptions) bool {
+	return opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
+}
+
+// ask is BroadcastWithAck of an event that is encoded.
+func (a *rooms) ask(e Args, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+	id := a.Nsp().Ids()
+	single := single(opts)
+	var one sync.Mutex // held until the number of answers is known
+	one.Lock()
+	defer one.Unlock()
+	var asked []*socket.Socket
+	f := packetOf(a.Nsp().Name(), e, id, true).seal(volatile(opts))
+	defer f.free()
+	a.deliver(f, opts, func(m *member) {
+		asked = append(asked, m.lib)
+		m.lib.Acks().Store(id, func(args []any, err error) {
+			one.Lock()
+			defer one.Unlock()
+			switch {
+			case single:
+				args = []any{args}
+			case len(args) == 0:
+				args = []any{nil}
+			}
+			ack(args[:1], err)
+		})
+	})
+	count(uint64(len(asked)))
+	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
+		time.AfterFunc(*opts.Flags.Timeout, func() { // who has not answered by then need not
+			for _, lib := range asked {
+				lib.Acks().Delete(id)
+			}
+		})
+	}
+}
+
+// FetchSockets lists the sockets that opts selects.
+func (a *rooms) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
+	return func(done func([]socket.SocketDetails, error)) {
+		all := []socket.SocketDetails{}
+		for _, lib := range a.selected(opts) {
+			all = append(all, lib)
+		}
+		done(all, nil)
+	}
+}
+
+func (a *rooms) selected(opts *socket.BroadcastOptions) (all []*socket.Socket) {
+	a.each(opts, func(m *member) { all = append(all, m.lib) })
+	return all
+}
+
+// AddSockets makes the sockets that opts selects join rooms.
+func (a *rooms) AddSockets(opts *socket.BroadcastOptions, names []socket.Room) {
+	for _, lib := range a.selected(opts) {
+		lib.Join(names...)
+	}
+}
+
+// DelSockets makes the sockets that opts selects leave rooms.
+func (a *rooms) DelSockets(opts *socket.BroadcastOptions, names []socket.Room) {
+	for _, lib := range a.selected(opts) {
+		for _, name := range names {
+			lib.Leave(name)
+		}
+	}
+}
+
+// DisconnectSockets disconnects the sockets that opts selects.
+func (a *rooms) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
+	for _, lib := range a.selected(opts) {
+		lib.Disconnect(closing)
+	}
+}
+
+// ServerCount is 1: this adapter knows one node.
+func (a *rooms) ServerCount() int64 { return 1 }
