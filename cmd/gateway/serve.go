@@ -35,6 +35,7 @@ type node struct {
 	limits  *throttle.Limiter
 	auth    *auth.Service
 	locks   *lock.Manager
+	people  profileSource
 	gateway *gateway.Gateway
 }
 

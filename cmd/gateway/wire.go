@@ -28,6 +28,10 @@ import (
 func (n *node) wire(policies []throttle.Policy) (err error) {
 	c := n.cfg
 
+	if n.people, err = c.source(c.Dev); err != nil {
+		return err
+	}
+
 	// Who is there, and how much they may do.
 	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
 	n.store = sessions.New(n.rdb, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})

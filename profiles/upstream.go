@@ -1,0 +1,226 @@
+package profiles
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"github.com/go-json-experiment/json"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// Config tunes an Upstream. The zero value works.
+type Config struct {
+	// Timeout bounds one try, the answer's body included; 0 means 1 s.
+	Timeout time.Duration
+	// Tries is how often a request is made that fails; 0 means 3. Between two tries lie 50
+	// to 500 ms, with jitter.
+	Tries int
+	// Failures in a row open the breaker; 0 means 5. Tries count one by one.
+	Failures int
+	// Rest is how long an open breaker lets nothing through, before one request may try
+	// again; 0 means 5 s.
+	Rest time.Duration
+	// Token is sent as Authorization: Bearer, when it is not empty.
+	Token string
+	// Client makes the requests; nil is one of our own, which follows no redirects.
+	Client *http.Client
+}
+
+func (c Config) withDefaults() Config {
+	if c.Timeout <= 0 {
+		c.Timeout = time.Second
+	}
+	if c.Tries <= 0 {
+		c.Tries = 3
+	}
+	if c.Failures <= 0 {
+		c.Failures = 5
+	}
+	if c.Rest <= 0 {
+		c.Rest = 5 * time.Second
+	}
+	if c.Client == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = 32
+		c.Client = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
+	}
+	return c
+}
+
+// maxBody bounds an answer, in bytes.
+const maxBody = 64 << 10
+
+// Upstream is the profile service of the studio, over HTTP:
+//
+//	GET <base>/users/{id}        200 with a User, 404
+//	GET <base>/characters/{id}   200 with a Character, 404
+//	PUT <base>/characters/{id}   2xx; the body is a Character. It may arrive twice.
+//
+// Members that we do not know are ignored. Every other answer, one that is late, and one
+// whose id is not the one that was asked for, is tried again, and then UNAVAILABLE.
+type Upstream struct {
+	base    string
+	cfg     Config
+	breaker circuitbreaker.CircuitBreaker[[]byte]
+	calls   failsafe.Executor[[]byte]
+}
+
+// NewUpstream makes a client without asking anything. The error says what is wrong with
+// base, and quotes no password of it.
+func NewUpstream(base string, cfg Config) (*Upstream, error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil:
+		return nil, errors.New("the profile service's URL can not be read")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, errors.New("the profile service's URL must start with http:// or https:// and a host")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("the profile service's URL takes no user, query or fragment")
+	}
+	cfg = cfg.withDefaults()
+	s := &Upstream{base: strings.TrimSuffix(u.String(), "/"), cfg: cfg}
+	failed := func(_ []byte, err error) bool {
+		return err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, fault.ErrInvalid) && !errors.Is(err, context.Canceled)
+	}
+	s.breaker = circuitbreaker.NewBuilder[[]byte]().
+		HandleIf(failed).WithFailureThreshold(uint(cfg.Failures)).WithDelay(cfg.Rest).WithSuccessThreshold(1).Build()
+	retries := retrypolicy.NewBuilder[[]byte]().
+		HandleIf(failed).AbortOnErrors(circuitbreaker.ErrOpen).ReturnLastFailure().WithMaxAttempts(cfg.Tries).
+		WithBackoff(50*time.Millisecond, 500*time.Millisecond).WithJitterFactor(0.3).Build()
+	s.calls = failsafe.With(retries, failsafe.Policy[[]byte](s.breaker))
+	return s, nil
+}
+
+// Breaker is "closed", "open" or "half-open".
+func (s *Upstream) Breaker() string { return s.breaker.State().String() }
+
+// User returns the user with the id. Errors: ErrNotFound, UNAVAILABLE.
+func (s *Upstream) User(ctx context.Context, id string) (u User, err error) {
+	err = s.get(ctx, "/users/", id, func(body []byte) error {
+		u = User{}
+		return decode(body, &u, &u.UserID, id)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	if u.Characters == nil {
+		u.Characters = []string{}
+	}
+	return u, nil
+}
+
+// Character returns the character with the id. Errors: ErrNotFound, UNAVAILABLE.
+func (s *Upstream) Character(ctx context.Context, id string) (c Character, err error) {
+	err = s.get(ctx, "/characters/", id, func(body []byte) error {
+		c = Character{}
+		return decode(body, &c, &c.CharacterID, id)
+	})
+	if err != nil {
+		return Character{}, err
+	}
+	return c, nil
+}
+
+// SaveCharacter stores a character under its id. Errors: INVALID (ours, or that of an
+// upstream that answers 400 or 422), ErrNotFound, UNAVAILABLE: then it may be stored or not.
+func (s *Upstream) SaveCharacter(ctx context.Context, c Character) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return s.do(ctx, http.MethodPut, "/characters/"+c.CharacterID, body, func([]byte) error { return nil })
+}
+
+func (s *Upstream) get(ctx context.Context, path, id string, read func([]byte) error) error {
+	if !ValidID(id) {
+		return ErrNotFound
+	}
+	return s.do(ctx, http.MethodGet, path+id, nil, read)
+}
+
+// decode reads an answer, and refuses one about somebody else: it would be cached.
+func decode(body []byte, into any, id *string, want string) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	if *id != want {
+		return fmt.Errorf("answer: it is about another id")
+	}
+	return nil
+}
+
+// do makes the tries; read judges the body of each.
+func (s *Upstream) do(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
+	_, err := s.calls.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
+		answer, err := s.try(ctx, method, path, body)
+		if err == nil {
+			err = read(answer)
+		}
+		return nil, err
+	})
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, fault.ErrInvalid):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("profile: %w", context.Cause(ctx))
+	}
+	return unavailable(method+" "+path[:strings.LastIndexByte(path, '/')], err)
+}
+
+func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if s.cfg.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.cfg.Token)
+	}
+	res, err := s.cfg.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(answer) > maxBody:
+		return nil, errors.New("answer: longer than 64 KiB")
+	}
+	switch code := res.StatusCode; {
+	case code == http.StatusNotFound:
+		return nil, ErrNotFound
+	case method == http.MethodGet && code == http.StatusOK, method == http.MethodPut && code >= 200 && code < 300:
+		return answer, nil
+	case method == http.MethodPut && (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity):
+		return nil, fault.Invalid("", "the profile service refused it")
+	default:
+		return nil, fmt.Errorf("answer: status %d", code)
+	}
+}
+
+func unavailable(doing string, cause error) error {
+	return fmt.Errorf("profile: %s: %w", doing, fault.Unavailable("profiles", time.Second, cause))
+}
