@@ -83,6 +83,13 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
+// Casts are what members hear.
+func (s *Service) Casts() []event.Cast {
+	return []event.Cast{
+		event.Sends[Message]("chat:message", "Somebody said something in a channel that you are in; the sender hears it too."),
+	}
+}
+
 // Channel names a channel: "global", or "zone:", "guild:", "party:" or "combat:" and an id
 // of 1 to 64 letters, digits, "_" and "-".
 type Channel struct {

@@ -108,6 +108,14 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
+// Casts are what those who follow a fight hear.
+func (s *Service) Casts() []event.Cast {
+	return []event.Cast{
+		event.Sends[Update]("combat:update", "Something happened in a fight that you follow."),
+		event.Sends[Ending]("combat:ended", "A fight that you follow is over; nothing comes after this."),
+	}
+}
+
 // Opening starts a fight.
 type Opening struct {
 	// NPC is the opponent's name: see NPCs.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
+	"strings"
 )
 
 // A Player is who sent an event, as its session says. Values are snapshots: a handler
@@ -42,6 +44,8 @@ type Route struct {
 	Roles []string
 	// In and Out are the payload types, for documentation.
 	In, Out reflect.Type
+	// Handler is the full name of the Go function behind it, whose comment documents it.
+	Handler string
 	// Quick says that the handler never waits: it is given no deadline of its own.
 	Quick bool
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
@@ -60,6 +64,7 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 	}
 	return Route{
 		Name: name, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		Handler: strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(h).Pointer()).Name(), "-fm"),
 		Serve: func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error) {
 			var in In
 			if err := Decode(raw, &in); err != nil {

@@ -27,12 +27,7 @@ type conn struct {
 	connected bool   // guarded by mu
 	leaving   bool   // a logout is being answered; guarded by mu
 	told      bool   // that the session is over; guarded by mu
-	ended     *ended // why the session is over, while that can not be told yet; guarded by mu
-}
-
-type ended struct {
-	Code   string `json:"code"`
-	Reason string `json:"reason"`
+	ended     *Ended // why the session is over, while that can not be told yet; guarded by mu
 }
 
 // receiver is the gateway as its namespace sees it.
@@ -58,7 +53,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
 	s.SetData(c)
-	c.handle = g.cfg.Tracker.Open(session, func(code, reason string) { g.revoked(c, ended{code, reason}) })
+	c.handle = g.cfg.Tracker.Open(session, func(code, reason string) { g.revoked(c, Ended{code, reason}) })
 	return nil
 }
 
@@ -78,7 +73,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 	g.conns.Store(s.ID(), c)
 	ttl := c.handle.TTL()
 	now := time.Now()
-	g.greet(s, "session", welcome{
+	g.greet(s, "session", Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: roles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
@@ -104,19 +99,6 @@ func (g *Gateway) greet(s *socketio.Socket, name string, payload any) {
 		return
 	}
 	_ = s.EmitArgs(name, socketio.Args{JSON: b}) // a client that is gone already is told nothing
-}
-
-// welcome is the `session` event.
-type welcome struct {
-	SessionID   string   `json:"sessionId"`
-	UserID      string   `json:"userId"`
-	Username    string   `json:"username"`
-	CharacterID string   `json:"characterId"`
-	Roles       []string `json:"roles"`
-	TTLMs       int64    `json:"ttlMs"`
-	ExpiresAt   int64    `json:"expiresAt"`
-	ServerTime  int64    `json:"serverTime"`
-	Node        string   `json:"node"`
 }
 
 func roles(r []string) []string {
@@ -145,7 +127,7 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 }
 
 // revoked is called when the session is over, on whatever goroutine.
-func (g *Gateway) revoked(c *conn, why ended) {
+func (g *Gateway) revoked(c *conn, why Ended) {
 	c.dead.Store(true)
 	c.mu.Lock()
 	c.ended = &why
@@ -157,7 +139,7 @@ func (g *Gateway) revoked(c *conn, why ended) {
 }
 
 // tell says why the session is over, once, and closes: a browser must log in again.
-func (g *Gateway) tell(c *conn, why ended) {
+func (g *Gateway) tell(c *conn, why Ended) {
 	c.mu.Lock()
 	again := c.told
 	c.told = true

@@ -89,12 +89,12 @@ func TestGreetings(t *testing.T) {
 		c := wiretest.Open(t, h.url, transport)
 		conn := c.Connect("", `{"sessionId":"s-root"}`)
 		session := c.Read()
-		var s welcome
+		var s Welcome
 		require.NoError(t, json.Unmarshal([]byte(strings.TrimSuffix(strings.TrimPrefix(session, `42["session",`), "]")), &s), session)
 		require.WithinRange(t, time.UnixMilli(s.ServerTime), begun.Truncate(time.Millisecond), time.Now())
 		require.Equal(t, s.ServerTime+60_000, s.ExpiresAt)
 		s.ServerTime, s.ExpiresAt = 0, 0
-		require.Equal(t, welcome{SessionID: "s-root", UserID: "root", Username: "The root", Roles: []string{"admin"}, TTLMs: 60_000, Node: "n1"}, s)
+		require.Equal(t, Welcome{SessionID: "s-root", UserID: "root", Username: "The root", Roles: []string{"admin"}, TTLMs: 60_000, Node: "n1"}, s)
 		require.JSONEq(t, `["limits",{"policies":[{"name":"combat","limit":2}]}]`, strings.TrimPrefix(c.Read(), "42"))
 		for range 3 { // and once
 			alive(t, c)
@@ -209,7 +209,7 @@ func TestTheEndIsToldOnce(t *testing.T) {
 		for range 8 {
 			all.Go(func() {
 				<-start
-				h.tell(c, ended{"SESSION_EXPIRED", ""})
+				h.tell(c, Ended{"SESSION_EXPIRED", ""})
 			})
 		}
 		close(start)
@@ -320,7 +320,7 @@ func TestRoomsOfAConnection(t *testing.T) {
 
 	for payload, want := range map[any]string{
 		&total{5}:                          `{"sum":5}`,
-		closing{"X", 1}:                    `{"code":"X","reconnectInMs":1}`,
+		Closing{"X", 1}:                    `{"code":"X","reconnectInMs":1}`,
 		"text with \" and \u2028 and \x00": "\"text with \\\" and \u2028 and \\u0000\"",
 		nil:                                "null",
 	} {

@@ -15,10 +15,10 @@ import (
 )
 
 // farewell reads the last words to a client: `gateway:closing`, and no DISCONNECT.
-func farewell(t *testing.T, rest []string) closing {
+func farewell(t *testing.T, rest []string) Closing {
 	t.Helper()
 	require.Len(t, rest, 1, "%q", rest)
-	var c closing
+	var c Closing
 	require.NoError(t, json.Unmarshal([]byte(strings.TrimSuffix(strings.TrimPrefix(rest[0], `42["gateway:closing",`), "]")), &c), rest[0])
 	return c
 }

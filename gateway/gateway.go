@@ -82,7 +82,8 @@ type Config struct {
 	Tracker  Tracker
 	Sessions Sessions
 	Limiter  Limiter
-	Routes   []event.Route
+	Routes   []event.Route // of the features
+	Casts    []event.Cast  // of the features
 
 	Socket  socketio.Config // its namespaces are ours
 	Node    string          // this node's name, in `session` and in logs
@@ -167,6 +168,9 @@ func (g *Gateway) Routes() []event.Route {
 	return all
 }
 
+// Casts lists every event that clients may be sent.
+func (g *Gateway) Casts() []event.Cast { return append(ownCasts(), g.cfg.Casts...) }
+
 // Draining tells whether Drain was called.
 func (g *Gateway) Draining() bool { return g.draining.Load() }
 
@@ -215,13 +219,8 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 // comes back: different for each, so that they do not come all at once.
 func (g *Gateway) bye(c *engineio.Conn, code string, spread time.Duration) {
 	if s := socketio.SocketOf(c, g.nsp); s != nil {
-		_ = s.Emit("gateway:closing", closing{code, 500 + (spread % (5 * time.Second)).Milliseconds()})
+		_ = s.Emit("gateway:closing", Closing{code, 500 + (spread % (5 * time.Second)).Milliseconds()})
 	}
-}
-
-type closing struct {
-	Code          string `json:"code"`
-	ReconnectInMs int64  `json:"reconnectInMs"`
 }
 
 // Close tells those who are still there, ends every connection and waits for it.

@@ -52,10 +52,10 @@ type Choice struct {
 }
 
 // character changes the session's character, for every connection of the session here.
-func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (welcome, error) {
+func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
 	s, err := g.cfg.Sessions.SetCharacter(ctx, p.SessionID, in.CharacterID)
 	if err != nil {
-		return welcome{}, err
+		return Welcome{}, err
 	}
 	g.conns.Range(func(_, v any) bool {
 		c := v.(*conn)
@@ -67,7 +67,7 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (wel
 		return true
 	})
 	now := time.Now()
-	return welcome{
+	return Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: roles(p.Roles),
 		TTLMs: s.TTL.Milliseconds(), ExpiresAt: s.ExpiresAt.UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	}, nil
@@ -108,6 +108,6 @@ func (g *Gateway) leave(c *conn) {
 	c.mu.Unlock()
 	if leaving {
 		c.dead.Store(true)
-		g.tell(c, ended{"LOGGED_OUT", "You have logged out."})
+		g.tell(c, Ended{"LOGGED_OUT", "You have logged out."})
 	}
 }

@@ -93,6 +93,13 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
+// Casts are what the parties of a trade hear, on all their devices.
+func (s *Service) Casts() []event.Cast {
+	return []event.Cast{
+		event.Sends[Trade]("trade:completed", "The goods of a trade of yours have moved."),
+	}
+}
+
 // A Line is a quantity of one item.
 type Line struct {
 	ItemID string `json:"itemId"`

@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
@@ -54,17 +55,29 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if err := trades.Check(); err != nil {
 		return usageError{err}
 	}
-	routes := talk.Routes()
-	routes = append(routes, fights.Routes()...)
-	routes = append(routes, trades.Routes()...)
+	routes, casts := tables(talk, fights, trades)
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Routes: routes, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
+		Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
 	return n.register(metrics, n.tracker, n.limits)
+}
+
+// A feature is two tables: what players may ask of it, and what it tells them.
+type feature interface {
+	Routes() []event.Route
+	Casts() []event.Cast
+}
+
+func tables(features ...feature) (routes []event.Route, casts []event.Cast) {
+	for _, f := range features {
+		routes = append(routes, f.Routes()...)
+		casts = append(casts, f.Casts()...)
+	}
+	return routes, casts
 }
 
 // socket is the wire's settings.

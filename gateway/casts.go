@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+)
+
+// ownCasts are what the gateway itself tells players.
+func ownCasts() []event.Cast {
+	return []event.Cast{
+		event.Sends[Welcome]("session", "Who you are: once, right after connect."),
+		event.Sends[Limits]("limits", "How much you may do: once, right after session."),
+		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
+		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
+		event.Sends[map[string]Health]("gateway:status", "How features are, by name, whenever that changes."),
+		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame."),
+	}
+}
+
+// Welcome says who the player is.
+type Welcome struct {
+	SessionID   string   `json:"sessionId"`
+	UserID      string   `json:"userId"`
+	Username    string   `json:"username"`
+	CharacterID string   `json:"characterId"` // "" while none is chosen
+	Roles       []string `json:"roles"`
+	TTLMs       int64    `json:"ttlMs"`      // how long the session lasts from the last activity
+	ExpiresAt   int64    `json:"expiresAt"`  // Unix ms
+	ServerTime  int64    `json:"serverTime"` // Unix ms
+	Node        string   `json:"node"`       // the gateway's process
+}
+
+// Limits says how much a player may do.
+type Limits struct {
+	Policies []Policy `json:"policies"`
+}
+
+// Policy is one limit: so many events in any window of that length.
+type Policy struct {
+	Name     string `json:"name"`
+	Limit    int    `json:"limit"`
+	WindowMs int64  `json:"windowMs"`
+	Scope    string `json:"scope" validate:"oneof=user session ip connection"`
+}
+
+// Ended says why a session is over.
+type Ended struct {
+	Code   string `json:"code" validate:"oneof=SESSION_REVOKED SESSION_EXPIRED LOGGED_OUT REPLACED"`
+	Reason string `json:"reason"`
+}
+
+// Closing says why a connection will be closed.
+type Closing struct {
+	Code          string `json:"code" validate:"oneof=SLOW_CONSUMER DRAINING SHUTTING_DOWN"`
+	ReconnectInMs int64  `json:"reconnectInMs"` // when to come back: different for each client
+}
+
+// Health is how a feature is.
+type Health string
+
+// How a feature can be.
+const (
+	Healthy Health = "ok"
+	Local   Health = "local"  // for this node's players only
+	Stale   Health = "stale"  // what is shown may be old
+	Paused  Health = "paused" // refused with UNAVAILABLE
+)
