@@ -11,7 +11,7 @@ import (
 
 // heardWithin bounds how long a Join waits for this node to hear the other nodes' casts to
 // a room that was empty here. It takes Redis one round trip.
-const heardWithin = 200 * time.Millisecond
+const heardWithin = time.Second
 
 // heard waits until other nodes' casts to a room come to this one, as far as it can be
 // waited for: a player who is in a room hears it all, unless Redis is slow or away.
@@ -27,6 +27,23 @@ func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bo
 	members, missing := g.nsp.Members(ctx, room)
 	return members, missing == 0
 }
+
+// CastUser sends an event to every device of a user, on all nodes, and tells how many it
+// reached. whole is false when a node did not say so within a second, or before ctx ended,
+// or Redis did not take the event: then there may be more. The error says that the payload
+// can not be encoded.
+func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
+	build, err := encoder(name, payload)
+	if err != nil {
+		return 0, false, err
+	}
+	reached, missing := g.nsp.CastCount(ctx, userRoom(userID), name, build)
+	return reached, missing == 0, nil
+}
+
+// Nodes is how many gateways, and Node servers beside them, live as far as this one has
+// heard, itself included: at least 1. While Redis is away it stays what it was.
+func (g *Gateway) Nodes() int { return g.nsp.Nodes() }
 
 // Cluster tells what went over the bus to the other nodes.
 func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }

@@ -50,6 +50,21 @@ func TestCastsReachEveryNode(t *testing.T) {
 		require.Equal(t, 2, members)
 		require.True(t, whole)
 	}
+	reached, whole, err := nodes[1].CastUser(ctx, "ann", "x", &total{5})
+	require.NoError(t, err)
+	require.Equal(t, 2, reached)
+	require.True(t, whole)
+	for _, c := range players {
+		c.Expect(`42["x",{"sum":5}]`)
+	}
+	reached, whole, err = nodes[0].CastUser(ctx, "nobody", "x", &total{5})
+	require.NoError(t, err)
+	require.Zero(t, reached)
+	require.True(t, whole)
+	_, _, err = nodes[0].CastUser(ctx, "ann", "x", make(chan int))
+	require.Error(t, err)
+	require.Equal(t, 2, nodes[0].Nodes())
+
 	require.NoError(t, nodes[0].Status(map[string]string{"chat": "local"})) // is for the players of one node
 	players[0].Expect(`42["gateway:status",{"chat":"local"}]`)
 	require.NoError(t, nodes[0].Cast(ctx, "chat:a", "x", &total{7}))

@@ -61,16 +61,24 @@ func (g *Gateway) Count(conn, prefix string) int {
 // Cast sends an event to every member of a room, on all nodes. The payload is encoded once; an
 // event.Appender encodes itself. The error says that it can not be encoded.
 func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
+	build, err := encoder(name, payload)
+	if err != nil {
+		return err
+	}
+	g.nsp.Cast(room, name, build)
+	return nil
+}
+
+// encoder appends a payload's JSON.
+func encoder(name string, payload any) (build func(dst []byte) []byte, err error) {
 	if a, ok := payload.(event.Appender); ok {
-		g.nsp.Cast(room, name, a.AppendJSON)
-		return nil
+		return a.AppendJSON, nil
 	}
 	var buf bytes.Buffer
 	if err := json.MarshalWrite(&buf, payload); err != nil {
-		return fmt.Errorf("cast %s: %w", name, err)
+		return nil, fmt.Errorf("cast %s: %w", name, err)
 	}
-	g.nsp.Cast(room, name, func(dst []byte) []byte { return append(dst, buf.Bytes()...) })
-	return nil
+	return func(dst []byte) []byte { return append(dst, buf.Bytes()...) }, nil
 }
 
 // Status tells every player on this node how features are: each value is "ok", "local",

@@ -1,12 +1,32 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/redistest"
 )
+
+// heardBy waits until n gateways hear what is cast to a room. A join waits for that itself,
+// but not for ever.
+func heardBy(t *testing.T, url, room string, n int64) {
+	t.Helper()
+	opts, err := redis.ParseURL(url)
+	require.NoError(t, err)
+	client := redis.NewClient(opts)
+	defer client.Close()
+	channel := "socket.io"
+	if opts.DB != 0 {
+		channel += fmt.Sprintf(":%d", opts.DB)
+	}
+	channel += "#/#" + room + "#"
+	require.Eventually(t, func() bool {
+		return client.PubSubNumSub(t.Context(), channel).Val()[channel] == n
+	}, patience, tick, channel)
+}
 
 // TestTwoGatewaysAreOne is a channel and a whisper between players of two gateways that
 // share a Redis and a database; a third uses another database of it.
@@ -17,8 +37,9 @@ func TestTwoGatewaysAreOne(t *testing.T) {
 	apart := serve(t, "--redis", redistest.URL(t), "--dev")
 	ann, bob, eve := one.connect(one.guest("ann")), two.connect(two.guest("bob")), apart.connect(apart.guest("eve"))
 	for _, p := range []*player{ann, bob, eve} {
-		p.ok("chat:join", `{"channel":"zone:1"}`) // what is sent from now on is heard
+		p.ok("chat:join", `{"channel":"zone:1"}`)
 	}
+	heardBy(t, url, "chat:zone:1", 2)
 	ann.ok("chat:message", `{"channel":"zone:1","text":"from one"}`)
 	require.Equal(t, "from one", bob.event("chat:message")["text"])
 	bob.ok("chat:message", `{"channel":"zone:1","text":"from two"}`)

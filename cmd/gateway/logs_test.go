@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,24 +11,30 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-// lines are the log lines so far; each must be JSON.
-func (g *gate) lines() (all []map[string]any) {
-	g.t.Helper()
-	for _, line := range strings.Split(strings.TrimSpace(g.err.String()), "\n") {
+// lines are the log lines so far; each must be JSON. There may be none yet.
+func (g *gate) lines() (all []map[string]any, err error) {
+	for line := range strings.Lines(g.err.String()) {
 		var v map[string]any
-		require.NoError(g.t, json.Unmarshal([]byte(line), &v), "%q", line)
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
 		all = append(all, v)
 	}
-	return all
+	return all, nil
 }
 
 // logged waits until n lines with that message and those fields are there, and returns them.
 func (g *gate) logged(n int, msg string, fields map[string]any) (found []map[string]any) {
 	g.t.Helper()
+	var broken error
 	require.Eventually(g.t, func() bool {
 		found = nil
+		lines, err := g.lines()
+		if broken = err; err != nil {
+			return true
+		}
 	next:
-		for _, l := range g.lines() {
+		for _, l := range lines {
 			if l["msg"] != msg {
 				continue
 			}
@@ -40,6 +47,7 @@ func (g *gate) logged(n int, msg string, fields map[string]any) (found []map[str
 		}
 		return len(found) >= n
 	}, patience, tick, "%s %v\n%s", msg, fields, g.err)
+	require.NoError(g.t, broken)
 	require.Len(g.t, found, n, "%s %v", msg, fields)
 	return found
 }

@@ -59,6 +59,7 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 var (
 	errQueueFull = errors.New("socketio: too much waits to be published")
 	errRedisAway = errors.New("socketio: redis takes nothing")
+	errTooLarge  = errors.New("socketio: too large for the cluster")
 )
 
 // ClusterStats count what went over the bus since the start.
@@ -107,6 +108,7 @@ type clusterNamespace struct {
 	arrived atomic.Bool  // Redis has just confirmed the subscriptions
 	young   atomic.Int64 // since when we are there, Unix ns
 	nodes   atomic.Int64 // this one included
+	known   atomic.Int64 // nodes, as they were when Redis last let us hear
 	classic atomic.Int64 // of them, those without heartbeats
 
 	mu       sync.Mutex
@@ -138,6 +140,7 @@ func (c *cluster) join(name string, r *rooms) *clusterNamespace {
 		peers:     map[string]time.Time{}, requests: map[string]*inquiry{},
 	}
 	n.nodes.Store(1)
+	n.known.Store(1)
 	n.young.Store(time.Now().UnixNano())
 	r.watch = n.watch
 	c.mu.Lock()
@@ -274,23 +277,37 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // tell publishes an event to the other nodes: list is its name and arguments as JSON, in
 // brackets. It does not wait.
 func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
+	n.publish(list, attachments, t, nil)
+}
+
+// publish is tell; an inquiry asks how many it reaches.
+func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, q *inquiry) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	b := appendText(append((*buf)[:0], 0x93), n.hub.uid)
+	b := appendText(append((*buf)[:0], broadcastHead), n.hub.uid)
 	b, ok := appendPacket(b, list, attachments, n.name, busDepth)
 	b = t.append(b)
+	var told hearing
+	if q != nil {
+		b[0] = countingHead
+		b = appendText(b, q.id)
+		told = q.listeners
+	}
 	if *buf = b; cap(b) > 64<<10 {
 		*buf = nil
 	}
 	if !ok || len(b) > n.hub.cfg.MaxMessage {
 		n.hub.pub.failed.Add(1)
+		if told != nil {
+			told(0, 0, errTooLarge)
+		}
 		return
 	}
 	to := n.all
 	if len(t.rooms) == 1 {
 		to = n.roomChannel(t.rooms[0])
 	}
-	n.hub.pub.publish(to, b)
+	n.hub.pub.ask(to, "", b, told)
 }
 
 // onBroadcast delivers what another node broadcasts.
@@ -298,12 +315,17 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 	if len(b) > n.hub.cfg.MaxMessage {
 		return false
 	}
-	if len(b) > 2+len(n.hub.uid) && b[1] == 0xa0|byte(len(n.hub.uid)) && string(b[2:2+len(n.hub.uid)]) == n.hub.uid {
-		return true // our own
+	ours := len(b) > 2+len(n.hub.uid) && b[1] == 0xa0|byte(len(n.hub.uid)) && string(b[2:2+len(n.hub.uid)]) == n.hub.uid
+	if ours && b[0] != countingHead {
+		return true
 	}
 	m, ok := readBroadcast(b)
 	if !ok {
 		return false
+	}
+	if ours {
+		n.selfHeard(&m)
+		return true
 	}
 	if string(m.nsp) != n.name {
 		return true
@@ -313,7 +335,7 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 		return false
 	}
 	if len(m.rooms) == 1 && len(m.except) == 0 {
-		n.cast(m.rooms[0], f)
+		n.counted(&m, n.cast(m.rooms[0], f))
 	} else {
 		n.deliver(f, m.options(), nil)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"math"
 	"strings"
 	"sync"
 	"time"
@@ -136,10 +135,10 @@ func (n *clusterNamespace) poll(timeout time.Duration, e Args, t target, hooks p
 	total := 0
 	q := &inquiry{
 		heard: func(r *response) {
-			clients := uint64(math.Max(0, math.Min(r.ClientCount, 1<<24)))
-			total += int(clients)
+			asked := clients(r.ClientCount)
+			total += asked
 			if hooks.nodes != nil {
-				hooks.nodes(r.UID, clients)
+				hooks.nodes(r.UID, uint64(asked))
 			}
 		},
 		acked: func(r *response) {

@@ -19,7 +19,7 @@ type inquiry struct {
 
 	mu       sync.Mutex
 	sent     bool            // whom to wait for is known; guarded by mu
-	due      map[string]bool // our nodes that are waited for; guarded by mu
+	due      map[string]bool // our nodes that are waited for by name, or nil; guarded by mu
 	answered map[string]bool // our nodes that answered; guarded by mu
 	others   int             // nodes without a name that are waited for; guarded by mu
 	unnamed  int             // answers of such; guarded by mu
@@ -38,24 +38,34 @@ const (
 
 // inquire sends a request to all other nodes: build makes it with its id. It does not wait.
 func (n *clusterNamespace) inquire(timeout time.Duration, q *inquiry, build func(id string) ([]byte, bool)) {
-	q.nsp, q.id = n, newID()
-	q.due, q.answered = map[string]bool{}, map[string]bool{}
+	q.id = newID()
 	payload, ok := build(q.id)
-	n.mu.Lock()
-	if ok = ok && len(n.requests) < maxInquiries && len(payload) <= n.hub.cfg.MaxMessage; ok {
-		n.requests[q.id] = q
-	}
-	n.mu.Unlock()
-	if !ok {
+	if !ok || len(payload) > n.hub.cfg.MaxMessage || !n.open(timeout, q) {
 		n.hub.pub.failed.Add(1)
 		n.hub.partial.Add(1)
 		go q.done(int(n.nodes.Load()) - 1)
 		return
 	}
+	n.hub.pub.ask(n.request, n.heartbeat, payload, q.told)
+}
+
+// open lets answers come to the inquiry until it is over. It reports false when too many
+// are open.
+func (n *clusterNamespace) open(timeout time.Duration, q *inquiry) bool {
+	q.nsp, q.answered = n, map[string]bool{}
+	n.mu.Lock()
+	full := len(n.requests) >= maxInquiries
+	if !full {
+		n.requests[q.id] = q
+	}
+	n.mu.Unlock()
+	if full {
+		return false
+	}
 	q.mu.Lock()
 	q.timer = time.AfterFunc(timeout, q.expire)
 	q.mu.Unlock()
-	n.hub.pub.ask(n.request, n.heartbeat, payload, q.told)
+	return true
 }
 
 // told learns how many heard the request: our nodes are waited for by name, the rest by
@@ -90,21 +100,26 @@ func (q *inquiry) check() {
 	if !q.sent || q.over {
 		return
 	}
+	if q.unanswered() == 0 {
+		q.finish(0)
+	}
+}
+
+// unanswered is how many answers are waited for. mu is held.
+func (q *inquiry) unanswered() int {
 	unnamed := q.unnamed
 	for uid := range q.answered {
 		if !q.due[uid] {
 			unnamed++ // it has come since
 		}
 	}
-	if unnamed < q.others {
-		return
-	}
+	missing := max(0, q.others-unnamed)
 	for uid := range q.due {
 		if !q.answered[uid] {
-			return
+			missing++
 		}
 	}
-	q.finish(0)
+	return missing
 }
 
 // finish ends the wait. mu is held.
@@ -134,12 +149,7 @@ func (q *inquiry) forget() {
 func (q *inquiry) expire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	missing := max(0, q.others-q.unnamed)
-	for uid := range q.due {
-		if !q.answered[uid] {
-			missing++
-		}
-	}
+	missing := q.unanswered()
 	if !q.sent {
 		missing = int(q.nsp.nodes.Load()) - 1
 	}

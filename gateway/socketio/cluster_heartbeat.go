@@ -100,7 +100,20 @@ func (n *clusterNamespace) onHeartbeat(s string) bool {
 const maxPeers = 4096
 
 // recount counts the nodes anew. mu is held.
-func (n *clusterNamespace) recount() { n.nodes.Store(1 + int64(len(n.peers)) + n.classic.Load()) }
+func (n *clusterNamespace) recount() {
+	now := 1 + int64(len(n.peers)) + n.classic.Load()
+	n.nodes.Store(now)
+	if now >= n.known.Load() || n.hears() {
+		n.known.Store(now)
+	}
+}
+
+// hears tells that Redis has let this node hear for so long that it would have heard all
+// who live.
+func (n *clusterNamespace) hears() bool {
+	return n.hub.subs.connected() && time.Since(time.Unix(0, n.hub.subs.heard.Load())) < 2*n.hub.cfg.Heartbeat &&
+		time.Since(time.Unix(0, n.young.Load())) > beats*n.hub.cfg.Heartbeat
+}
 
 // look forgets who was not heard, and asks Redis for those who have no heartbeat.
 func (n *clusterNamespace) look() {

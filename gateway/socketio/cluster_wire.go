@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -15,7 +16,8 @@ import (
 //
 //	[uid, {type: 2, data: [name, …args], nsp}, {rooms, except, flags: {volatile, …}}]
 //
-// on the channel of its one room, or else on the one for all. Requests and responses are
+// on the channel of its one room, or else on the one for all; where a fourth element stands,
+// it is a question (cluster_count.go). Requests and responses are
 // JSON or, when they may hold binary values, msgpack.
 const (
 	requestSockets    = 0
@@ -28,6 +30,12 @@ const (
 	requestBroadcast  = 7
 	responseCount     = 8
 	responseAck       = 9
+)
+
+// The first byte of our broadcasts: a list of three, or of four.
+const (
+	broadcastHead = 0x93
+	countingHead  = 0x94
 )
 
 // busDepth bounds the nesting of messages of other nodes.
@@ -92,6 +100,7 @@ type broadcast struct {
 	data     []byte // msgpack: the list
 	binaries int    // binary values in data
 	nsp      []byte
+	question []byte // the id of who wants to know how many it reaches, or empty
 	target
 }
 
@@ -144,8 +153,22 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 		}
 		return good
 	})
-	return m, i > 0 && m.event()
+	if i < 0 {
+		return m, false
+	}
+	if h.n > 3 {
+		if q, ok := readHead(b, i); ok && q.kind == packedText && q.n <= maxQuestion {
+			m.question = b[q.next : q.next+q.n]
+		}
+	}
+	return m, m.event()
 }
+
+// maxQuestion is how long the id of a question may be.
+const maxQuestion = 64
+
+// clients is a number of clients that another node tells.
+func clients(n float64) int { return int(math.Max(0, math.Min(n, 1<<24))) }
 
 // event checks the data: a list that begins with a name that clients accept.
 func (m *broadcast) event() bool {

@@ -209,6 +209,15 @@ func (s *Server) ClusterStats() ClusterStats {
 	return s.cluster.stats()
 }
 
+// Nodes is how many nodes live that serve the namespace, this one included. While Redis is
+// away it stays what it was: nobody can know better.
+func (n *Namespace) Nodes() int {
+	if n.cluster == nil {
+		return 1
+	}
+	return int(n.cluster.known.Load())
+}
+
 // Name is the namespace's name.
 func (n *Namespace) Name() string { return n.name }
 
