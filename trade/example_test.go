@@ -23,7 +23,7 @@ func Example() {
 	ctx := context.Background()
 	s := trade.New(rdb, open{}, plays{"ann": "anna", "bob": "bobo"}, &casts{}, trade.Config{})
 
-	_, _ = s.Mint(ctx, "anna", "apple", 5, 100)
+	_, _ = s.Mint(ctx, grant("anna", "apple", 5, 100))
 	present := trade.Gift{To: "bob", Give: trade.Goods{Items: []trade.Line{{ItemID: "apple", Qty: 2}}, Gold: 30}, IdempotencyKey: "birthday"}
 	first, err := s.Execute(ctx, ann, present)
 	fmt.Println(first.Status, err)

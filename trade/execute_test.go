@@ -157,7 +157,7 @@ func TestTheLargestAmountsStayExact(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))
 	w.mint("anna", "dust", trade.Max, trade.Max)
-	_, err := w.Mint(t.Context(), "anna", "dust", 1, 0)
+	_, err := w.Mint(t.Context(), grant("anna", "dust", 1, 0))
 	require.Equal(t, "TRADE_OVERFLOW", code(err))
 	_, err = w.Execute(t.Context(), ann, gift("bob", "k1", trade.Max-1, some("dust", 1)))
 	require.NoError(t, err)
@@ -314,7 +314,7 @@ func TestArithmetic(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"mint": func(rt *rapid.T) {
 				who, what, n := user.Draw(rt, "who"), item.Draw(rt, "what"), amount.Draw(rt, "n")
-				_, err := s.Mint(t.Context(), who, what, n, 0)
+				_, err := s.Mint(t.Context(), grant(who, what, n, 0))
 				if model[who+what]+n > trade.Max {
 					require.Equal(rt, "TRADE_OVERFLOW", code(err))
 					return

@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -45,57 +43,6 @@ type Move struct {
 
 type entryBody struct {
 	Moves []Move `json:"moves"`
-}
-
-// Mint makes goods come into being: qty of an item, gold, or both. The character need not exist
-// yet. The entry of the ledger is returned by its id (Entry.Ref).
-//
-// Codes: INVALID (field character, item, qty or gold), TRADE_EMPTY, TRADE_OVERFLOW: nothing was minted.
-// UNAVAILABLE, TIMEOUT: the outcome is open, look at the ledger before minting again.
-func (s *Service) Mint(ctx context.Context, characterID, item string, qty, gold int64) (string, error) {
-	if err := s.Check(); err != nil {
-		return "", fault.Unavailable("trade", retryAfter, err)
-	}
-	goods, err := minted(characterID, item, qty, gold)
-	if err != nil {
-		return "", err
-	}
-	id := newID()
-	body, err := json.Marshal(entryBody{Moves: []Move{{To: characterID, Goods: goods}}})
-	if err != nil {
-		return "", fmt.Errorf("mint %s: entry: %w", id, err)
-	}
-	answer, err := mintScript.Run(ctx, s.rdb,
-		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
-		append([]any{id, Max, body}, goods.fields()...)...).StringSlice()
-	switch {
-	case err != nil:
-		return "", trouble(err, "mint "+id)
-	case answer[0] == "ok", answer[0] == "seen": // seen: the client library asked twice
-		return id, nil
-	}
-	return "", refusal(answer, goods)
-}
-
-func minted(characterID, item string, qty, gold int64) (Goods, error) {
-	goods := Goods{Items: []Line{}, Gold: gold}
-	if err := checkID("character", characterID); err != nil {
-		return goods, err
-	}
-	switch {
-	case item != "":
-		goods.Items = []Line{{ItemID: item, Qty: qty}}
-	case qty != 0:
-		return goods, fault.Invalid("item", "required")
-	}
-	err := goods.check("")
-	var f *fault.Fault
-	if errors.As(err, &f) && errors.Is(f, fault.ErrInvalid) {
-		field, _ := f.Detail("field").(string)
-		reason, _ := f.Detail("reason").(string)
-		return goods, fault.Invalid(strings.NewReplacer("items[0].itemId", "item", "items[0].", "").Replace(field), reason)
-	}
-	return goods, err
 }
 
 // Ledger returns up to limit entries that come after the stream id, oldest first; "" starts at the

@@ -39,7 +39,7 @@ func TestWithoutRedisItIsUnavailable(t *testing.T) {
 	unavailable(err)
 	_, err = w.Inventory(t.Context(), ann, event.None{})
 	unavailable(err)
-	_, err = w.Mint(t.Context(), "anna", "apple", 1, 0)
+	_, err = w.Mint(t.Context(), grant("anna", "apple", 1, 0))
 	unavailable(err)
 	_, err = w.Audit(t.Context())
 	unavailable(err)

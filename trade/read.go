@@ -2,14 +2,12 @@ package trade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
@@ -91,25 +89,12 @@ func (s *Service) Show(ctx context.Context, id string) (Trade, error) {
 	if len(h) > 0 {
 		return load(id, h)
 	}
-	at, err := s.rdb.HGet(ctx, keys.TradeLedgerIndex, id).Result()
-	if errors.Is(err, redis.Nil) {
-		return Trade{}, errNoTrade
-	}
+	e, err := s.entry(ctx, id)
 	if err != nil {
-		return Trade{}, trouble(err, "trade "+id+": ledger index")
+		return Trade{}, err
 	}
-	msgs, err := s.rdb.XRange(ctx, keys.TradeLedger, at, at).Result()
-	if err != nil {
-		return Trade{}, trouble(err, "trade "+id+": ledger")
-	}
-	for _, m := range msgs {
-		e, err := parse(m)
-		if err != nil {
-			return Trade{}, err
-		}
-		if t, ok := e.trade(s.cfg.Keep.Milliseconds()); ok && e.Ref == id {
-			return t, nil
-		}
+	if t, ok := e.trade(s.cfg.Keep.Milliseconds()); ok {
+		return t, nil
 	}
 	return Trade{}, errNoTrade
 }

@@ -42,7 +42,7 @@ func newTown(t testing.TB, rdb redis.UniversalClient) *town {
 
 func (w *town) mint(character, item string, qty, gold int64) {
 	w.t.Helper()
-	_, err := w.Mint(w.t.Context(), character, item, qty, gold)
+	_, err := w.Mint(w.t.Context(), grant(character, item, qty, gold))
 	require.NoError(w.t, err)
 }
 
@@ -81,6 +81,15 @@ func (w *town) everything() map[string]string {
 
 func gift(to, key string, gold int64, items ...trade.Line) trade.Gift {
 	return trade.Gift{To: to, IdempotencyKey: key, Give: trade.Goods{Items: items, Gold: gold}}
+}
+
+// grant is goods to be minted, without a key.
+func grant(character, item string, qty, gold int64) trade.MintRequest {
+	r := trade.MintRequest{CharacterID: character, Gold: gold}
+	if item != "" || qty != 0 {
+		r.Items = []trade.Line{some(item, qty)}
+	}
+	return r
 }
 
 func some(item string, qty int64) trade.Line { return trade.Line{ItemID: item, Qty: qty} }

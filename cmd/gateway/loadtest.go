@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/aeturnis/realtime/loadtest"
+	"github.com/aeturnis/realtime/trade"
 )
 
 // loadtestCmd generates load and checks the truth of every answer.
@@ -46,7 +47,7 @@ func (c loadtestCmd) Run(ctx context.Context, s streams) error {
 		}
 		defer done()
 		cfg.Mint = func(ctx context.Context, character, item string, qty int64) error {
-			_, err := books.Mint(ctx, character, item, qty, 0)
+			_, err := books.Mint(ctx, trade.MintRequest{CharacterID: character, Items: []trade.Line{{ItemID: item, Qty: qty}}})
 			return err
 		}
 	}

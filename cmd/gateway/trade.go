@@ -36,6 +36,7 @@ type tradeMint struct {
 	Item      string `help:"The item's id."`
 	Qty       int64  `help:"How many of the item."`
 	Gold      int64  `help:"How much gold."`
+	Key       string `help:"Mint once under this name, however often the command is repeated."`
 }
 
 // Run prints the mint's id.
@@ -48,7 +49,11 @@ func (c tradeMint) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer done()
-	id, err := svc.Mint(ctx, c.Character, c.Item, c.Qty, c.Gold)
+	in := trade.MintRequest{Key: c.Key, CharacterID: c.Character, Gold: c.Gold}
+	if c.Item != "" || c.Qty != 0 {
+		in.Items = []trade.Line{{ItemID: c.Item, Qty: c.Qty}}
+	}
+	id, err := svc.Mint(ctx, in)
 	if err != nil {
 		return invalid(err)
 	}
