@@ -3,12 +3,11 @@ package redisconn
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"syscall"
 	"time"
+
+	"github.com/aeturnis/realtime/outage"
 )
 
 // dialer connects to a server, or to a socket when network is "unix".
@@ -27,19 +26,11 @@ func dialer(network string, config *tls.Config, timeout time.Duration) func(cont
 	}
 	return func(ctx context.Context, _, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
-		if err != nil && refused(err) {
+		if err != nil && outage.Refused(err) {
 			return &refusal{fmt.Errorf("redis: %w", err)}, nil // go-redis takes one wrapping off
 		}
 		return c, err
 	}
-}
-
-// refused tells whether nobody listens there. A missing file is meant only where it is a
-// socket: the same error of a file is none of ours.
-func refused(err error) bool {
-	var call *os.SyscallError
-	return errors.Is(err, syscall.ECONNREFUSED) ||
-		errors.As(err, &call) && call.Syscall == "connect" && call.Err == syscall.ENOENT
 }
 
 // refusal is a connection on which everything fails in the same way.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/outage"
 )
 
 // What Health.Status says.
@@ -68,7 +70,7 @@ func Check(ctx context.Context, client redis.UniversalClient) Health {
 		case h := <-found:
 			return h
 		default:
-			return Health{Status: StatusDown, Warnings: []string{}, Error: noAnswer}
+			return Health{Status: StatusDown, Warnings: []string{}, Error: outage.NoAnswer}
 		}
 	}
 }
@@ -100,14 +102,14 @@ func check(ctx context.Context, client redis.UniversalClient) Health {
 
 // judge turns an error of PING or of the probe into a status and a cause.
 func judge(err error) (status, why string) {
-	switch refusalWord(err) {
+	switch outage.Word(err) {
 	case "":
 	case "NOAUTH", "WRONGPASS":
-		return StatusDown, cause(err)
+		return StatusDown, outage.Why(err)
 	default:
-		return StatusDegraded, cause(err)
+		return StatusDegraded, outage.Why(err)
 	}
-	if why = cause(err); why == "" {
+	if why = outage.Why(err); why == "" {
 		why = "unexpected answer"
 	}
 	return StatusDown, why
