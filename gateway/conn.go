@@ -79,6 +79,9 @@ func (r receiver) Connected(s *socketio.Socket) {
 	})
 	g.greet(s, "limits", g.cfg.Limiter.Describe())
 	s.Join(userRoom(p.UserID)) // what others send it comes behind
+	if g.cfg.Witness != nil {
+		g.cfg.Witness.Came(p)
+	}
 	g.metrics.opened()
 	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
@@ -120,6 +123,9 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	g := r.g
 	if _, known := g.conns.LoadAndDelete(s.ID()); !known {
 		return
+	}
+	if g.cfg.Witness != nil {
+		g.cfg.Witness.Went(*c.player.Load())
 	}
 	g.metrics.closed(reason)
 	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", c.player.Load().UserID),

@@ -64,6 +64,16 @@ type Sessions interface {
 	Logout(ctx context.Context, sessionID string) error
 }
 
+// A Witness is told who comes and goes on this node. Its methods must not wait.
+type Witness interface {
+	// Came is called when a connection may send events; p.Conn names it.
+	Came(p event.Player)
+	// Changed is called when the player of a connection has chosen another character.
+	Changed(p event.Player)
+	// Went is called once for each connection that came, after its last event.
+	Went(p event.Player)
+}
+
 // A Subject is whom a limit may be about.
 type Subject struct{ User, Session, IP, Conn string }
 
@@ -82,6 +92,7 @@ type Config struct {
 	Tracker  Tracker
 	Sessions Sessions
 	Limiter  Limiter
+	Witness  Witness       // of comings and goings; nil tells nobody
 	Routes   []event.Route // of the features
 	Casts    []event.Cast  // of the features
 

@@ -81,6 +81,17 @@ func encoder(name string, payload any) (build func(dst []byte) []byte, err error
 	return func(dst []byte) []byte { return append(dst, buf.Bytes()...) }, nil
 }
 
+// Here lists a user's connections on this node.
+func (g *Gateway) Here(userID string) (players []event.Player) {
+	g.conns.Range(func(_, v any) bool {
+		if p := v.(*conn).player.Load(); p.UserID == userID {
+			players = append(players, *p)
+		}
+		return true
+	})
+	return players
+}
+
 // Status tells every player on this node how features are: each value is "ok", "local",
 // "stale" or "paused".
 func (g *Gateway) Status(features map[string]string) error {

@@ -63,6 +63,9 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Wel
 			fresh := *old
 			fresh.CharacterID = s.CharacterID
 			c.player.Store(&fresh)
+			if g.cfg.Witness != nil {
+				g.cfg.Witness.Changed(fresh)
+			}
 		}
 		return true
 	})
