@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
@@ -44,6 +45,24 @@ func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any
 // Nodes is how many gateways, and Node servers beside them, live as far as this one has
 // heard, itself included: at least 1. While Redis is away it stays what it was.
 func (g *Gateway) Nodes() int { return g.nsp.Nodes() }
+
+// clusterStatus is a `gateway:status` about the feature cluster alone.
+type clusterStatus struct {
+	Cluster     string `json:"cluster"`     // "ok" or "local"
+	Unpublished int64  `json:"unpublished"` // casts of players here that others elsewhere missed, since the last one
+}
+
+// clusterChanged tells the players here, and the log, whether the other nodes hear them.
+func (g *Gateway) clusterChanged(s socketio.ClusterState) {
+	status := clusterStatus{"ok", s.Unpublished}
+	if s.Local {
+		status.Cluster = "local"
+	}
+	g.log.Warn("cluster changed", zap.String("state", status.Cluster), zap.Int64("unpublished", s.Unpublished))
+	if g.ready.Load() {
+		_ = g.tellAll("gateway:status", status) // it is JSON
+	}
+}
 
 // Cluster tells what went over the bus to the other nodes.
 func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }

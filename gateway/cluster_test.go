@@ -70,6 +70,19 @@ func TestCastsReachEveryNode(t *testing.T) {
 	require.NoError(t, nodes[0].Cast(ctx, "chat:a", "x", &total{7}))
 	players[1].Expect(`42["x",{"sum":7}]`)
 
+	players[0].Expect(`42["x",{"sum":7}]`)
+	bus.Kill()
+	players[0].Expect(`42["gateway:status",{"cluster":"local","unpublished":0}]`)
+	players[1].Expect(`42["gateway:status",{"cluster":"local","unpublished":0}]`)
+	for range 3 {
+		require.NoError(t, nodes[0].Cast(ctx, "chat:a", "x", &total{8}))
+		players[0].Expect(`42["x",{"sum":8}]`)
+	}
+	require.Eventually(t, func() bool { return nodes[0].Cluster().Unpublished == 3 }, wiretest.Patience, tick)
+	bus.Restart()
+	players[0].Expect(`42["gateway:status",{"cluster":"ok","unpublished":3}]`)
+	players[1].Expect(`42["gateway:status",{"cluster":"ok","unpublished":0}]`)
+
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(nodes[0].metrics)
 	families, err := registry.Gather()

@@ -114,6 +114,7 @@ type Gateway struct {
 	base    context.Context // of handlers; cancelled by Close
 	cancel  context.CancelFunc
 
+	ready    atomic.Bool // nsp is set
 	draining atomic.Bool
 	conns    sync.Map // socket id → *conn
 }
@@ -147,6 +148,11 @@ func New(cfg Config) *Gateway {
 		g.routes[r.Name] = &route{r, cfg.Metrics.outcomes(r.Name)}
 	}
 	cfg.Socket.Log = cfg.Log
+	if c := cfg.Socket.Cluster; c != nil {
+		told := *c
+		told.OnChange = g.clusterChanged
+		cfg.Socket.Cluster = &told
+	}
 	cfg.Socket.Namespaces = map[string]socketio.Receiver{"/": receiver{g}}
 	admit := cfg.Socket.Engine.Admit
 	cfg.Socket.Engine.Admit = func(r *http.Request) *engineio.Refusal {
@@ -160,6 +166,7 @@ func New(cfg Config) *Gateway {
 	}
 	g.io = socketio.New(cfg.Socket)
 	g.nsp = g.io.Of("/")
+	g.ready.Store(true)
 	g.metrics.bus.Store(&busMetrics{g.io.ClusterStats})
 	return g
 }

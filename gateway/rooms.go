@@ -95,10 +95,15 @@ func (g *Gateway) Here(userID string) (players []event.Player) {
 // Status tells every player on this node how features are: each value is "ok", "local",
 // "stale" or "paused".
 func (g *Gateway) Status(features map[string]string) error {
-	a, err := socketio.Encode(features)
+	return g.tellAll("gateway:status", features)
+}
+
+// tellAll tells every player on this node.
+func (g *Gateway) tellAll(name string, payload any) error {
+	a, err := socketio.Encode(payload)
 	if err != nil {
 		return err
 	}
-	g.nsp.CastAll("gateway:status", a)
+	g.nsp.CastAll(name, a)
 	return nil
 }

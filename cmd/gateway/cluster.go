@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,14 +12,29 @@ import (
 // cluster joins the other gateways, and Node servers with @socket.io/redis-adapter, that
 // use the same Redis. An embedded Redis is nobody else's. Redis knows no databases where it
 // publishes, so those who chose another than 0 are kept apart by the names of their
-// channels; the adapter's option "key" is then "socket.io:<database>".
+// channels, unless --cluster-prefix says how: the adapter's option "key" is then
+// "socket.io:<database>".
 func (n *node) cluster() *socketio.ClusterConfig {
 	if n.embedded != nil {
 		return nil
 	}
-	c := &socketio.ClusterConfig{Redis: n.rdb, Prefix: "socket.io"}
+	c := &socketio.ClusterConfig{Redis: n.rdb, Prefix: n.cfg.ClusterPrefix}
+	if c.Prefix != "" {
+		return c
+	}
+	c.Prefix = "socket.io"
 	if r, ok := n.rdb.(*redis.Client); ok && r.Options().DB != 0 {
 		c.Prefix += fmt.Sprintf(":%d", r.Options().DB)
 	}
 	return c
+}
+
+// isPrefix tells whether names of channels may begin so; "" is the default.
+func isPrefix(s string) bool {
+	for _, r := range s {
+		if !strings.ContainsRune("-_.:", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return len(s) <= 64
 }

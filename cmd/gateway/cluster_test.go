@@ -12,14 +12,13 @@ import (
 
 // heardBy waits until n gateways hear what is cast to a room. A join waits for that itself,
 // but not for ever.
-func heardBy(t *testing.T, url, room string, n int64) {
+func heardBy(t *testing.T, url, channel, room string, n int64) {
 	t.Helper()
 	opts, err := redis.ParseURL(url)
 	require.NoError(t, err)
 	client := redis.NewClient(opts)
 	defer client.Close()
-	channel := "socket.io"
-	if opts.DB != 0 {
+	if opts.DB != 0 && channel == "socket.io" {
 		channel += fmt.Sprintf(":%d", opts.DB)
 	}
 	channel += "#/#" + room + "#"
@@ -39,12 +38,45 @@ func TestTwoGatewaysAreOne(t *testing.T) {
 	for _, p := range []*player{ann, bob, eve} {
 		p.ok("chat:join", `{"channel":"zone:1"}`)
 	}
-	heardBy(t, url, "chat:zone:1", 2)
+	heardBy(t, url, "socket.io", "chat:zone:1", 2)
 	ann.ok("chat:message", `{"channel":"zone:1","text":"from one"}`)
 	require.Equal(t, "from one", bob.event("chat:message")["text"])
 	bob.ok("chat:message", `{"channel":"zone:1","text":"from two"}`)
 	require.Equal(t, "from one", ann.event("chat:message")["text"])
 	require.Equal(t, "from two", ann.event("chat:message")["text"])
+	eve.ok("chat:message", `{"channel":"zone:1","text":"alone"}`)
+	require.Equal(t, "alone", eve.event("chat:message")["text"])
+}
+
+// TestNodesAreNamed finds the name of each of two nodes in `session`, logs and metrics.
+func TestNodesAreNamed(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	for _, name := range []string{"one", "two"} {
+		g := serve(t, "--redis", url, "--dev", "--node", name)
+		p := g.handshake(g.guest("ann-" + name))
+		require.Equal(t, name, p.event("session")["node"])
+		g.logged(1, "connection opened", map[string]any{"node": name, "user": "ann-" + name})
+		metrics := string(do(t, "GET", g.admin+"/metrics", "").body)
+		require.Contains(t, metrics, fmt.Sprintf("gateway_node_info{node=%q} 1", name))
+	}
+}
+
+// TestClusterPrefix is two gateways on different databases that share a prefix, and a third
+// that has another.
+func TestClusterPrefix(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	one, two := serve(t, "--redis", url, "--dev", "--cluster-prefix", "game:eu"), serve(t, "--redis", redistest.URL(t), "--dev", "--cluster-prefix", "game:eu")
+	apart := serve(t, "--redis", url, "--dev", "--cluster-prefix", "game:us")
+	ann, bob, eve := one.connect(one.guest("ann")), two.connect(two.guest("bob")), apart.connect(apart.guest("eve"))
+	for _, p := range []*player{ann, bob, eve} {
+		p.ok("chat:join", `{"channel":"zone:1"}`)
+	}
+	heardBy(t, url, "game:eu", "chat:zone:1", 2)
+	heardBy(t, url, "game:us", "chat:zone:1", 1)
+	ann.ok("chat:message", `{"channel":"zone:1","text":"to the prefix"}`)
+	require.Equal(t, "to the prefix", bob.event("chat:message")["text"])
 	eve.ok("chat:message", `{"channel":"zone:1","text":"alone"}`)
 	require.Equal(t, "alone", eve.event("chat:message")["text"])
 }

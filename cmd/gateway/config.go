@@ -19,6 +19,8 @@ type serveCmd struct {
 	Env       string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
 	Node      string `help:"This node's name in logs, metrics and sessions. Default: the host's name and the port."`
 
+	ClusterPrefix string `placeholder:"NAME" help:"Gateways (and Node servers, by their adapter's option key) on one Redis that share this are one. Default: socket.io, and the database's number behind it where that is not 0."`
+
 	SessionTTL         time.Duration `default:"30m" help:"How long a session lives without activity."`
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"How long a session lives at most."`
 	SessionCookie      string        `default:"sid" help:"The cookie that may carry the session id."`
@@ -96,6 +98,8 @@ func (c *serveCmd) check() error {
 		}
 	}
 	switch {
+	case !isPrefix(c.ClusterPrefix):
+		return usage("--cluster-prefix must be up to 64 letters, digits or -_.:")
 	case c.DrainFor < 0:
 		return usage("--drain-for must not be negative")
 	case !(c.HandshakesPerSecond >= 0 && c.HandshakesPerSecond <= 1e9): // NaN is neither

@@ -120,6 +120,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"no rate":                       {args: []string{"serve", "--handshakes-per-second=NaN"}, want: []string{"--handshakes-per-second"}},
 		"no cookie name":                {args: []string{"serve", "--session-cookie", "a b"}, want: []string{"--session-cookie", "a b"}},
 		"empty cookie name":             {args: []string{"serve", "--session-cookie="}, want: []string{"--session-cookie"}},
+		"bad cluster prefix":            {args: []string{"serve", "--cluster-prefix", "a#b"}, want: []string{"--cluster-prefix"}},
 		"bad limit":                     {args: []string{"serve", "--limit", "chat=10"}, want: []string{"--limit", "chat=10"}},
 		"unknown limit":                 {args: []string{"serve", "--limit", "chatt=10/10s"}, want: []string{"--limit", "chatt", "combat"}},
 		"negative limit":                {args: []string{"serve", "--limit", "chat=-1/10s"}, want: []string{"--limit", "chat=-1/10s"}},

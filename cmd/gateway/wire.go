@@ -98,7 +98,11 @@ func (n *node) socket() socketio.Config {
 // register puts the metrics of all that was wired where /metrics finds them.
 func (n *node) register(services ...prometheus.Collector) error {
 	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
-	for _, x := range append(services, collectors.NewGoCollector(), process) {
+	this := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gateway_node_info", Help: "1, with this node's name.", ConstLabels: prometheus.Labels{"node": n.name},
+	})
+	this.Set(1)
+	for _, x := range append(services, collectors.NewGoCollector(), process, this) {
 		if err := n.registry.Register(x); err != nil {
 			return err
 		}

@@ -31,6 +31,10 @@ type ClusterConfig struct {
 	Heartbeat  time.Duration // between two signs of life; a node that gave none five times is gone; 500 ms
 	Timeout    time.Duration // for the other nodes to answer a request; 5 s
 	Linger     time.Duration // a room's subscription outlives its last member by this; 1 s
+
+	// OnChange is called when the nodes no longer hear each other, and when they do again.
+	// It must not wait. Nil is not called.
+	OnChange func(ClusterState)
 }
 
 func (c ClusterConfig) withDefaults() ClusterConfig {

@@ -19,7 +19,7 @@ const countWithin = time.Second
 
 // CastCount is Cast that tells how many members took it on all nodes. missing is how many
 // nodes did not say so within a second, or before ctx ended, or at least 1 when Redis did
-// not take the message: then more may have been reached.
+// not take the message: then more may have been reached. While Redis is away it does not wait.
 func (n *Namespace) CastCount(ctx context.Context, room, name string, build func(dst []byte) []byte) (reached, missing int) {
 	if n.cluster == nil {
 		return n.Cast(room, name, build), 0
@@ -54,7 +54,7 @@ func (n *clusterNamespace) count(ctx context.Context, list []byte, room socket.R
 		heard: func(r *response) { total += clients(r.ClientCount) },
 		done:  func(missing int) { got <- missing },
 	}
-	if !n.open(time.Until(deadline), q) {
+	if !n.hub.subs.connected() || !n.open(time.Until(deadline), q) {
 		n.tell(list, nil, t)
 		return func() (int, int) { return 0, max(1, int(n.nodes.Load())-1) }
 	}

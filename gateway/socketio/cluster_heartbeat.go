@@ -31,13 +31,14 @@ const (
 const beats = 5
 
 func (n *clusterNamespace) say(what string) {
-	n.hub.pub.publish(n.heartbeat, []byte(what+n.hub.uid))
+	n.hub.pub.beat(n.heartbeat, []byte(what+n.hub.uid))
 }
 
 // beat tells that this node lives, and looks who else does, until done.
 func (c *cluster) beat(done <-chan struct{}) {
 	tick := time.NewTicker(c.cfg.Heartbeat)
 	defer tick.Stop()
+	w := watchman{tell: c.cfg.OnChange}
 	for {
 		select {
 		case <-done:
@@ -45,6 +46,7 @@ func (c *cluster) beat(done <-chan struct{}) {
 		case <-c.beatNow:
 		case <-tick.C:
 			c.subs.check(beats * c.cfg.Heartbeat)
+			c.guarded(func() { w.look(c.subs.connected(), c.pub.failed.Load()) })
 		}
 		c.each((*clusterNamespace).greet)
 		c.each((*clusterNamespace).look)

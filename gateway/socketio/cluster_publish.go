@@ -35,6 +35,7 @@ type publication struct {
 	start, end int
 	marker     string  // a channel whose subscribers are counted with it, or ""
 	told       hearing // may be nil
+	beat       bool    // nobody misses it
 }
 
 // A hearing is called with how many connections heard a message, how many subscribe to its
@@ -58,18 +59,28 @@ func (p *publisher) publish(channel string, payload []byte) { p.ask(channel, "",
 // ask is publish for who wants to know how many heard it. f is called in any case, never by
 // ask itself.
 func (p *publisher) ask(channel, marker string, payload []byte, f hearing) {
+	p.queue(publication{channel: channel, marker: marker, told: f}, payload)
+}
+
+// beat is publish for a sign of life: when it is lost the next one does, and nothing is counted.
+func (p *publisher) beat(channel string, payload []byte) {
+	p.queue(publication{channel: channel, beat: true}, payload)
+}
+
+func (p *publisher) queue(m publication, payload []byte) {
 	p.mu.Lock()
 	full := p.ended || len(p.arena)+p.flight+len(payload) > p.limit
 	if !full {
-		start := len(p.arena)
+		m.start = len(p.arena)
 		p.arena = append(p.arena, payload...)
-		p.waiting = append(p.waiting, publication{channel, start, len(p.arena), marker, f})
+		m.end = len(p.arena)
+		p.waiting = append(p.waiting, m)
 	}
 	p.mu.Unlock()
 	if full {
-		p.failed.Add(1)
-		if f != nil {
-			go f(0, 0, errQueueFull)
+		p.lose(&m)
+		if m.told != nil {
+			go m.told(0, 0, errQueueFull)
 		}
 		return
 	}
@@ -131,11 +142,18 @@ func (p *publisher) send(batch []publication, arena []byte) (ok bool) {
 }
 
 func (p *publisher) drop(batch []publication, err error) {
-	p.failed.Add(int64(len(batch)))
 	for _, m := range batch {
+		p.lose(&m)
 		if m.told != nil {
 			m.told(0, 0, err)
 		}
+	}
+}
+
+// lose counts a message that was dropped, or not taken.
+func (p *publisher) lose(m *publication) {
+	if !m.beat {
+		p.failed.Add(1)
 	}
 }
 
@@ -173,7 +191,7 @@ func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 	for i, cmd := range sent {
 		receivers, err := cmd.Result()
 		if err != nil {
-			p.failed.Add(1)
+			p.lose(&batch[i])
 		} else {
 			p.published.Add(1)
 			ok = true
