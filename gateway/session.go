@@ -30,6 +30,7 @@ func (p *Pong) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// ping tells how much of the session is left. It counts as activity.
 func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, error) {
 	now := time.Now().UnixMilli()
 	c := g.find(p.Conn)
@@ -51,7 +52,7 @@ type Choice struct {
 	CharacterID string `json:"characterId" validate:"required,max=64,printascii"`
 }
 
-// character changes the session's character, for every connection of the session here.
+// character chooses whom the session plays, for all its connections to this node.
 func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
 	s, err := g.cfg.Sessions.SetCharacter(ctx, p.SessionID, in.CharacterID)
 	if err != nil {
@@ -76,7 +77,7 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Wel
 	}, nil
 }
 
-// logout destroys the session. The answer leaves before session:revoked.
+// logout destroys the session. The answer comes before session:revoked.
 func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
 	c := g.find(p.Conn)
 	if c == nil {

@@ -39,6 +39,7 @@ func (n *node) publicRoutes() http.Handler {
 	endpoint("POST /chat/message", "chat", "chat:message")
 	endpoint("POST /combat/action", "combat", "combat:action")
 	n.healthRoutes(mux)
+	n.contractRoutes(mux)
 	mux.Handle("/", testclient.Handler(n.cfg.Dev))
 	requests := bounded(n.cfg.BodyTimeout, mux)
 	return n.shared(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -60,6 +60,7 @@ type commands struct {
 	Session  sessionCmd  `cmd:"" help:"Create, show, list and revoke sessions."`
 	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
 	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
+	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,190 @@
+package contract
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const preamble = `// The gateway's events, as types for socket.io-client. Generated from the server's own table: do not edit.
+//
+//   import { io, type Socket } from 'socket.io-client';
+//   import type { ClientToServerEvents, ServerToClientEvents } from './events';
+//
+//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url, { auth: { sessionId } });
+//   const answer = await socket.emitWithAck('chat:join', { channel: 'global' });
+//   if (answer.ok) answer.data.members; else answer.error.code;
+
+/** What every event is answered with. */
+export type Answer<Data, Code extends string> = { ok: true; data: Data } | { ok: false; error: Refusal<Code> };
+
+/** What an event without data is answered with. */
+export type Nothing = Record<string, never>;
+
+/** What stands beside code and message, for the codes that every feature shares. */
+export interface RefusalDetails {
+  INVALID: { field: string; reason: string };
+  RATE_LIMITED: { policy: string; scope: 'user' | 'session' | 'ip' | 'connection'; limit: number; remaining: number; windowMs: number; retryAfterMs: number };
+  UNAVAILABLE: { feature: string; retryAfterMs: number };
+}
+
+/** Why something is refused: compare code. The message is for people. */
+export type Refusal<Code extends string = ErrorCode> = Code extends keyof RefusalDetails
+  ? { code: Code; message: string } & RefusalDetails[Code]
+  : { code: Code; message: string; [detail: string]: unknown };
+
+/** The data of a connect_error that the server meant: log in again. */
+export interface ConnectErrorData {
+  code: 'SESSION_REQUIRED' | 'SESSION_INVALID' | 'BANNED' | 'TOO_MANY_CONNECTIONS' | 'ORIGIN_REFUSED';
+  retryAfterMs?: number;
+}
+`
+
+// TypeScript is the contract as types: ClientToServerEvents and ServerToClientEvents are what
+// socket.io-client's Socket takes.
+func (c *Contract) TypeScript() []byte {
+	var b strings.Builder
+	b.WriteString(preamble)
+
+	b.WriteString("\n/** The codes that any event may be refused with. */\nexport type SharedCode = " + union(shared) + ";\n")
+	b.WriteString("\nexport type ErrorCode =\n")
+	for _, code := range c.codes() {
+		fmt.Fprintf(&b, "  | %s // %s\n", quote(code.name), code.message)
+	}
+	b.WriteString("  ;\n")
+
+	for _, name := range c.types.sorted() {
+		s := c.types.named[name]
+		comment(&b, "", s.Description)
+		if s.Type == "object" && s.Additional != nil && len(s.Properties) == 0 || s.Type != "object" {
+			fmt.Fprintf(&b, "export type %s = %s;\n", name, c.ts(s, ""))
+			continue
+		}
+		fmt.Fprintf(&b, "export interface %s %s\n", name, c.ts(s, ""))
+	}
+
+	b.WriteString("\n/** What clients send. */\nexport interface ClientToServerEvents {\n")
+	for _, a := range c.asks {
+		comment(&b, "  ", strings.TrimSpace(a.doc+" "+limited(a)))
+		data := "Nothing"
+		if a.out != nil {
+			data = c.ts(a.out, "  ")
+		}
+		codes := "SharedCode"
+		if own := slices.DeleteFunc(slices.Clone(a.codes), func(code string) bool { return slices.Contains(shared, code) }); len(own) > 0 {
+			codes += " | " + union(own)
+		}
+		payload := ""
+		if a.in != nil {
+			payload = "payload: " + c.ts(a.in, "  ") + ", "
+		}
+		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", a.name, payload, data, codes)
+	}
+	b.WriteString("}\n\n/** What the server sends. */\nexport interface ServerToClientEvents {\n")
+	for _, s := range c.casts {
+		comment(&b, "  ", s.doc)
+		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, c.ts(s.payload, "  "))
+	}
+	b.WriteString("}\n")
+	return []byte(b.String())
+}
+
+// ts is a schema as a type.
+func (c *Contract) ts(s *schema, indent string) string {
+	switch {
+	case s.Ref != "":
+		return strings.TrimPrefix(s.Ref, refBase)
+	case len(s.Enum) > 0:
+		return union(s.Enum)
+	case s.Type == "string", s.Type == "boolean", s.Type == "number":
+		return s.Type
+	case s.Type == "integer":
+		return "number"
+	case s.Type == "array":
+		inner := c.ts(s.Items, indent)
+		if strings.ContainsAny(inner, " |{") {
+			return "Array<" + inner + ">"
+		}
+		return inner + "[]"
+	case s.Type == "object" && len(s.Properties) == 0:
+		if of, ok := s.Additional.(*schema); ok {
+			return "Record<string, " + c.ts(of, indent) + ">"
+		}
+		return "Nothing"
+	case s.Type == "object":
+		var b strings.Builder
+		b.WriteString("{\n")
+		for _, p := range s.Properties {
+			comment(&b, indent+"  ", strings.TrimSpace(p.schema.Description+" "+bounds(p.schema)))
+			mark := "?"
+			if slices.Contains(s.Required, p.name) {
+				mark = ""
+			}
+			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, c.ts(p.schema, indent+"  "))
+		}
+		b.WriteString(indent + "}")
+		return b.String()
+	}
+	return "unknown"
+}
+
+// bounds are a schema's limits in words, in brackets; or nothing.
+func bounds(s *schema) string {
+	var parts []string
+	add := func(is bool, format string, n any) {
+		if is {
+			parts = append(parts, fmt.Sprintf(format, n))
+		}
+	}
+	add(s.MinLength > 1, "at least %d characters", s.MinLength)
+	add(s.MinLength == 1, "not empty%.0s", "")
+	add(s.MaxLength > 0, "at most %d characters", s.MaxLength)
+	add(s.MinItems > 0, "at least %d entries", s.MinItems)
+	add(s.MaxItems > 0, "at most %d entries", s.MaxItems)
+	if s.Minimum != nil && *s.Minimum != 0 {
+		parts = append(parts, "at least "+strconv.FormatInt(*s.Minimum, 10))
+	}
+	if s.Maximum != nil {
+		parts = append(parts, "at most "+strconv.FormatInt(*s.Maximum, 10))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "(" + strings.Join(parts, ", ") + ")"
+}
+
+func limited(a ask) string {
+	var parts []string
+	if len(a.limits) > 0 {
+		parts = append(parts, "Limited by "+strings.Join(a.limits, " and ")+".")
+	}
+	if len(a.roles) > 0 {
+		parts = append(parts, "For "+strings.Join(a.roles, " or ")+" only.")
+	}
+	return strings.Join(parts, " ")
+}
+
+func comment(b *strings.Builder, indent, text string) {
+	if text == "" {
+		if indent == "" {
+			b.WriteByte('\n')
+		}
+		return
+	}
+	if indent == "" {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(b, "%s/** %s */\n", indent, strings.ReplaceAll(text, "*/", "* /"))
+}
+
+func union(values []string) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = quote(v)
+	}
+	return strings.Join(quoted, " | ")
+}
+
+// quote is a string of TypeScript: names and codes hold nothing that needs escaping.
+func quote(s string) string { return "'" + s + "'" }

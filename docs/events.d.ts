@@ -1,0 +1,410 @@
+// The gateway's events, as types for socket.io-client. Generated from the server's own table: do not edit.
+//
+//   import { io, type Socket } from 'socket.io-client';
+//   import type { ClientToServerEvents, ServerToClientEvents } from './events';
+//
+//   const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io(url, { auth: { sessionId } });
+//   const answer = await socket.emitWithAck('chat:join', { channel: 'global' });
+//   if (answer.ok) answer.data.members; else answer.error.code;
+
+/** What every event is answered with. */
+export type Answer<Data, Code extends string> = { ok: true; data: Data } | { ok: false; error: Refusal<Code> };
+
+/** What an event without data is answered with. */
+export type Nothing = Record<string, never>;
+
+/** What stands beside code and message, for the codes that every feature shares. */
+export interface RefusalDetails {
+  INVALID: { field: string; reason: string };
+  RATE_LIMITED: { policy: string; scope: 'user' | 'session' | 'ip' | 'connection'; limit: number; remaining: number; windowMs: number; retryAfterMs: number };
+  UNAVAILABLE: { feature: string; retryAfterMs: number };
+}
+
+/** Why something is refused: compare code. The message is for people. */
+export type Refusal<Code extends string = ErrorCode> = Code extends keyof RefusalDetails
+  ? { code: Code; message: string } & RefusalDetails[Code]
+  : { code: Code; message: string; [detail: string]: unknown };
+
+/** The data of a connect_error that the server meant: log in again. */
+export interface ConnectErrorData {
+  code: 'SESSION_REQUIRED' | 'SESSION_INVALID' | 'BANNED' | 'TOO_MANY_CONNECTIONS' | 'ORIGIN_REFUSED';
+  retryAfterMs?: number;
+}
+
+/** The codes that any event may be refused with. */
+export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
+
+export type ErrorCode =
+  | 'COMBAT_COOLDOWN' // That skill is not ready yet.
+  | 'COMBAT_NO_ENERGY' // You have not enough energy for that.
+  | 'COMBAT_OPPONENT_UNAVAILABLE' // You can not fight against another player yet.
+  | 'COMBAT_OVER' // That fight has ended.
+  | 'COMBAT_TOO_MANY' // Finish one of your fights first.
+  | 'CONFLICT' // That was already asked for, with other words.
+  | 'FORBIDDEN' // You may not do that.
+  | 'INSUFFICIENT_GOLD' // You do not have enough gold.
+  | 'INSUFFICIENT_ITEMS' // You do not have enough of that.
+  | 'INTERNAL' // Something went wrong on our side.
+  | 'INVALID' // The request is not valid.
+  | 'ITEM_UNKNOWN' // There is no such item.
+  | 'LOCKED' // Somebody else is at it. Please try again.
+  | 'NOT_CONNECTED' // The connection has ended.
+  | 'NOT_FOUND' // There is no such thing.
+  | 'NOT_IN_CHANNEL' // Join the channel before you speak in it.
+  | 'NO_CHARACTER' // Choose a character first.
+  | 'ORIGIN_REFUSED' // This page may not use your session
+  | 'PAYLOAD_TOO_LARGE' // That message is too large.
+  | 'RATE_LIMITED' // Too many requests. Please slow down.
+  | 'SESSION_INVALID' // Invalid session
+  | 'SESSION_REQUIRED' // No session provided
+  | 'TIMEOUT' // That took too long.
+  | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
+  | 'TOO_MANY_ROOMS' // You are in too many rooms.
+  | 'TRADE_EMPTY' // There is nothing in that trade.
+  | 'TRADE_OVERFLOW' // That is more than a character can hold.
+  | 'TRADE_SELF' // You can not trade with yourself.
+  | 'TRADE_TOO_MANY_LINES' // That is too much for one trade.
+  | 'UNAUTHENTICATED' // Please log in.
+  | 'UNAVAILABLE' // That is not available right now. Please try again.
+  | 'UNKNOWN_EVENT' // There is no such event.
+  ;
+
+/** Names a channel: "global", or "zone:", "guild:", "party:" or "combat:" and an id of 1 to 64 letters, digits, "_" and "-". */
+export interface ChatChannel {
+  /** (not empty) */
+  channel: string;
+}
+
+/** What a player wants to say. */
+export interface ChatDraft {
+  /** (not empty) */
+  channel: string;
+  /** 1 to 500 characters after normalisation (NFC), something of it visible, no control characters. (not empty) */
+  text: string;
+  /** The sender's own name for the message, echoed to everybody. (at most 64 characters) */
+  clientId?: string;
+}
+
+/** Answers a join or a leave. */
+export interface ChatMembers {
+  channel: string;
+  /** connections in the channel now */
+  members: number;
+}
+
+/** What everybody in a channel is sent, as the event chat:message. */
+export interface ChatMessage {
+  /** a ULID; those of one node ascend in the order of sending */
+  id: string;
+  channel: string;
+  from: ChatSender;
+  text: string;
+  /** Unix ms */
+  at: number;
+  clientId?: string;
+}
+
+/** Answers the sender. */
+export interface ChatReceipt {
+  id: string;
+  /** Unix ms */
+  at: number;
+}
+
+/** Who said it, as of that moment. */
+export interface ChatSender {
+  userId: string;
+  username: string;
+  /** "" while none is chosen */
+  characterId: string;
+}
+
+/** The payload of session:character. */
+export interface Choice {
+  /** (not empty, at most 64 characters) */
+  characterId: string;
+}
+
+/** Says why a connection will be closed. */
+export interface Closing {
+  code: 'SLOW_CONSUMER' | 'DRAINING' | 'SHUTTING_DOWN';
+  /** when to come back: different for each client */
+  reconnectInMs: number;
+}
+
+/** One thing that one participant did in a turn. */
+export interface CombatAct {
+  by: string;
+  /** attack, defend, skill, flee or mend */
+  action: string;
+  target?: string;
+  /** hit, critical, miss, guard, fled, caught or mended */
+  result: string;
+  /** hp that the target lost */
+  damage?: number;
+  /** hp that the participant got back */
+  healed?: number;
+}
+
+/** What a player wants to do. */
+export interface CombatAction {
+  /** (not empty, at most 64 characters) */
+  combatId: string;
+  action: 'attack' | 'defend' | 'skill' | 'flee';
+  /** The id of the participant that attack and skill are aimed at; the opponent when it is absent. (at most 128 characters) */
+  target?: string;
+}
+
+/** What everybody in the fight's room is sent last, as the event combat:ended. */
+export interface CombatEnding {
+  combatId: string;
+  /** a participant's id */
+  winner: string;
+  rewards: CombatRewards;
+}
+
+/** What happened in one turn. */
+export interface CombatEvent {
+  turn: number;
+  /** whose move it was: a participant's id */
+  by: string;
+  /** attack, defend, skill or flee */
+  action: string;
+  target?: string;
+  /** all that was done, the answer too, in the order in which it happened */
+  acts: CombatAct[];
+}
+
+/** A quantity of one thing. */
+export interface CombatItem {
+  itemId: string;
+  qty: number;
+}
+
+/** Starts a fight. */
+export interface CombatOpening {
+  /** The opponent's name: see NPCs. (at most 64 characters) */
+  npc?: string;
+  /** The character of another player. (at most 128 characters) */
+  opponentId?: string;
+}
+
+/** Answers an action. */
+export interface CombatOutcome {
+  event: CombatEvent;
+  state: CombatState;
+}
+
+/** One of those who fight. In a fight with an NPC the player comes first. */
+export interface CombatParticipant {
+  /** the character's id, else the user's; "npc:" and a name for an NPC */
+  id: string;
+  /** player or npc */
+  kind: string;
+  userId?: string;
+  characterId?: string;
+  name: string;
+  maxHp: number;
+  maxEnergy: number;
+  attack: number;
+  defense: number;
+  speed: number;
+  /** 0 to maxHp; at 0 it is dead, and does nothing any more */
+  hp: number;
+  /** 0 to maxEnergy; what a skill costs */
+  energy: number;
+  /** The first turn in which the skill may be used again. */
+  skillTurn: number;
+}
+
+/** What the winner gets. */
+export interface CombatRewards {
+  items: CombatItem[];
+  gold: number;
+}
+
+/** A fight as everybody may see it. Values are snapshots: nothing writes to Participants of a State that somebody else may hold. */
+export interface CombatState {
+  combatId: string;
+  /** 1 at the start and one more after each change: of two states of a fight the one with the higher version is the newer. */
+  version: number;
+  /** active or ended */
+  status: string;
+  /** The round that comes next, from 1. */
+  turn: number;
+  participants: CombatParticipant[];
+  /** a participant's id, once ended */
+  winner?: string;
+  /** defeated or fled, once ended */
+  outcome?: string;
+  /** Unix ms */
+  startedAt: number;
+  /** Unix ms */
+  updatedAt: number;
+}
+
+/** What everybody in the fight's room is sent, as the event combat:update. */
+export interface CombatUpdate {
+  combatId: string;
+  event: CombatEvent;
+  state: CombatState;
+}
+
+/** Names a fight. */
+export interface CombatWhich {
+  /** (not empty, at most 64 characters) */
+  combatId: string;
+}
+
+/** Says why a session is over. */
+export interface Ended {
+  code: 'SESSION_REVOKED' | 'SESSION_EXPIRED' | 'LOGGED_OUT' | 'REPLACED';
+  reason: string;
+}
+
+/** How a feature is. */
+export type Health = 'ok' | 'local' | 'stale' | 'paused';
+
+/** Says how much a player may do. */
+export interface Limits {
+  policies: Policy[];
+}
+
+/** One limit: so many events in any window of that length. */
+export interface Policy {
+  name: string;
+  limit: number;
+  windowMs: number;
+  scope: 'user' | 'session' | 'ip' | 'connection';
+}
+
+/** Answers session:ping. */
+export interface Pong {
+  /** what is left of the session */
+  ttlMs: number;
+  /** Unix ms */
+  serverTime: number;
+}
+
+/** What both parties see. Of a gift the giver is the first party, and expiresAt is until when the trade is shown and its idempotency key remembered. */
+export interface Trade {
+  tradeId: string;
+  status: TradeStatus;
+  version: number;
+  /** two */
+  parties: TradeParty[];
+  /** Unix ms */
+  createdAt: number;
+  /** Unix ms */
+  expiresAt: number;
+  reason?: string;
+}
+
+/** The payload of trade:state. */
+export interface TradeAsk {
+  tradeId: string;
+}
+
+/** The payload of trade:execute. */
+export interface TradeGift {
+  /** a user id */
+  to: string;
+  give: TradeGoods;
+  /** The caller's own name for this gift, 1 to 128 characters. */
+  idempotencyKey: string;
+}
+
+/** What one side gives, or what a character has: items, each named once, and gold. */
+export interface TradeGoods {
+  items: TradeLine[];
+  /** 0 to Max */
+  gold: number;
+}
+
+/** A quantity of one item. */
+export interface TradeLine {
+  itemId: string;
+  /** 1 to Max */
+  qty: number;
+}
+
+/** One side of a trade. */
+export interface TradeParty {
+  userId: string;
+  characterId: string;
+  offer: TradeGoods;
+  accepted: boolean;
+}
+
+/** How far a trade is. */
+export type TradeStatus = 'open' | 'settling' | 'completed' | 'cancelled' | 'expired' | 'failed';
+
+/** Says who the player is. */
+export interface Welcome {
+  sessionId: string;
+  userId: string;
+  username: string;
+  /** "" while none is chosen */
+  characterId: string;
+  roles: string[];
+  /** how long the session lasts from the last activity */
+  ttlMs: number;
+  /** Unix ms */
+  expiresAt: number;
+  /** Unix ms */
+  serverTime: number;
+  /** the gateway's process */
+  node: string;
+}
+
+/** What clients send. */
+export interface ClientToServerEvents {
+  /** Puts the player's connection into a channel; joining twice is the same as once. */
+  'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatMembers, SharedCode | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
+  /** Takes the player's connection out of a channel; leaving twice is the same as once. */
+  'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatMembers, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Says something to everybody in a channel, the sender included, and answers once it is on its way. Limited by chat. */
+  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'FORBIDDEN' | 'NOT_IN_CHANNEL' | 'RATE_LIMITED'>) => void) => void;
+  /** Plays one turn, and tells the fight's room what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
+  'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED'>) => void) => void;
+  /** Begins a fight against an NPC, and joins the player's connection to its room. */
+  'combat:start': (payload: CombatOpening, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
+  /** Reads a fight. A participant's connection hears of the fight from then on, so this is how one who lost the connection comes back. */
+  'combat:state': (payload: CombatWhich, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Lists what the caller's character owns, by item id. */
+  'inventory:list': (ack: (answer: Answer<TradeGoods, SharedCode>) => void) => void;
+  /** Chooses whom the session plays, for all its connections to this node. */
+  'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
+  /** Destroys the session. The answer comes before session:revoked. */
+  'session:logout': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
+  /** Tells how much of the session is left. It counts as activity. */
+  'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
+  /** Settles a one-sided gift at once and tells both sides trade:completed. The receiver need not be online. Limited by trade. */
+  'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
+  /** Shows a trade to its parties; to all others it is NOT_FOUND. */
+  'trade:state': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'NOT_FOUND'>) => void) => void;
+}
+
+/** What the server sends. */
+export interface ServerToClientEvents {
+  /** Somebody said something in a channel that you are in; the sender hears it too. */
+  'chat:message': (payload: ChatMessage) => void;
+  /** A fight that you follow is over; nothing comes after this. */
+  'combat:ended': (payload: CombatEnding) => void;
+  /** Something happened in a fight that you follow. */
+  'combat:update': (payload: CombatUpdate) => void;
+  /** A refusal of an event that was sent without an acknowledgement, or of a frame. */
+  'error': (payload: Refusal) => void;
+  /** This connection is about to be closed; the client comes back by itself. */
+  'gateway:closing': (payload: Closing) => void;
+  /** How features are, by name, whenever that changes. */
+  'gateway:status': (payload: Record<string, Health>) => void;
+  /** How much you may do: once, right after session. */
+  'limits': (payload: Limits) => void;
+  /** Who you are: once, right after connect. */
+  'session': (payload: Welcome) => void;
+  /** The session is over. The disconnect follows, and only a new login helps. */
+  'session:revoked': (payload: Ended) => void;
+  /** The goods of a trade of yours have moved. */
+  'trade:completed': (payload: Trade) => void;
+}
