@@ -8,6 +8,8 @@ const (
 	Revocations = "session:revocations"
 	// RevocationLog is the stream that holds the same messages.
 	RevocationLog = "session:revocations:log"
+	// SessionCounts is the hash of how many sessions were created, destroyed and found expired.
+	SessionCounts = "sessions:counts"
 	// OnlineUsers is the set of user ids that are online.
 	OnlineUsers = "online:users"
 	// OpenTrades is a zset of trade ids by deadline, Unix ms.

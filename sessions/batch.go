@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -109,21 +110,36 @@ func (t *Tracker) send(ctx context.Context, batch []*live) bool {
 	return answered
 }
 
-// slid notes until when a session lives; ttl is 0 where it was not told.
+// slid notes until when a session lives, and warns its handles when that is soon; ttl is 0
+// where it was not told.
 func (t *Tracker) slid(l *live, deadline, ttl time.Duration) {
 	if l.absolute != 0 {
 		deadline = min(deadline, l.absolute)
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	now := t.clock()
 	if ttl > 0 {
 		l.setTTL(ttl)
 		l.character = ""
+		l.promised.Store(0)
 	}
-	l.deadline.Store(int64(deadline))
-	if l.place >= 0 && l.ending == nil && deadline < l.at {
-		t.checks.move(l, deadline)
-		t.wake(t.wakeWatch)
+	if old := time.Duration(l.deadline.Swap(int64(deadline))); deadline > old+time.Millisecond {
+		l.warned = false
+	}
+	var warn []*Handle
+	if l.ending == nil && l.place >= 0 {
+		if !l.warned && deadline > now && l.next() <= now {
+			l.warned = true
+			warn = slices.Clone(l.handles)
+		}
+		if next := l.next(); next < l.at {
+			t.checks.move(l, next)
+			t.wake(t.wakeWatch)
+		}
+	}
+	t.mu.Unlock()
+	for _, h := range warn {
+		h.expiring(deadline - now)
 	}
 }
 

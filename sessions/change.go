@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
@@ -117,6 +118,19 @@ func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Se
 	}
 	_ = s.rdb.Set(ctx, keys.LastCharacter(out.UserID), characterID, 0).Err()
 	return out, nil
+}
+
+// UpdateMetadata replaces what is known of where a living session was opened, and returns
+// the session. Values that are too long are cut. ErrNotFound when it does not live.
+func (s *Store) UpdateMetadata(ctx context.Context, id string, m Metadata) (Session, error) {
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	text, err := json.Marshal(m.bounded(), json.Deterministic(true))
+	if err != nil {
+		return Session{}, fmt.Errorf("session update metadata: %w", err)
+	}
+	return s.update(ctx, id, "metadata", string(text))
 }
 
 // update sets one field of a living session.

@@ -51,7 +51,7 @@ func TestEmbedded(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{CharacterID: "c"})
 	onEnd, ends := end()
-	tracker.Open(s, onEnd)
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
 	if _, err := store.Extend(t.Context(), s.ID, time.Minute); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 type Handle struct {
 	tracker *Tracker
 	live    *live
-	onEnd   func(Revocation)
+	on      Listener
 	state   atomic.Int32
 }
 
@@ -30,20 +30,25 @@ func (h *Handle) Touch() {
 		return
 	}
 	if l.due.CompareAndSwap(due, now+l.interval.Load()) {
+		until := now + l.ttl.Load()
+		if l.absolute != 0 {
+			until = min(until, int64(l.absolute))
+		}
+		l.promised.Store(until)
 		h.tracker.enqueue(l)
 	}
 }
 
 // TTL is how long the session lives without further activity, as far as this process
-// knows: early by the touch interval at most.
+// knows: early by the touch interval at most. A touch that is on its way counts already.
 func (h *Handle) TTL() time.Duration {
-	return max(0, time.Duration(h.live.deadline.Load())-h.tracker.clock())
+	return max(0, time.Duration(max(h.live.deadline.Load(), h.live.promised.Load()))-h.tracker.clock())
 }
 
 // Alive tells whether the handle is open and its session not known to be gone.
 func (h *Handle) Alive() bool { return h.state.Load() == open && h.live.alive.Load() }
 
-// Close ends the hold; onEnd is not called any more, unless it was already. A touch that
+// Close ends the hold; the listener is not called any more, unless it was already. A touch that
 // is pending is still sent.
 func (h *Handle) Close() {
 	if !h.state.CompareAndSwap(open, closed) {
@@ -64,7 +69,13 @@ func (h *Handle) Close() {
 }
 
 func (h *Handle) end(rev Revocation) {
-	if h.state.CompareAndSwap(open, ended) && h.onEnd != nil {
-		h.onEnd(rev)
+	if h.state.CompareAndSwap(open, ended) && h.on.Ended != nil {
+		h.on.Ended(rev)
+	}
+}
+
+func (h *Handle) expiring(left time.Duration) {
+	if h.on.Expiring != nil && h.Alive() {
+		h.on.Expiring(left)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -82,78 +81,6 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 		return "", ErrNotFound
 	}
 	return last.Val(), nil
-}
-
-// Stats are figures for operators.
-type Stats struct {
-	Active     int // sessions that live, on the whole Redis
-	Users      int // that have one
-	MaxPerUser int // sessions of the user who has most
-
-	Created, Destroyed int64 // by this store, since it was made
-}
-
-// Stats counts the living sessions. It walks the whole keyspace (SCAN, on each master of a
-// Cluster), so it is for operators and not for every second.
-func (s *Store) Stats(ctx context.Context) (Stats, error) {
-	var mu sync.Mutex
-	perUser := make(map[string]int) // guarded by mu
-	count := func(ctx context.Context, rdb redis.Cmdable) error {
-		return scanUsers(ctx, rdb, func(user string) {
-			mu.Lock()
-			defer mu.Unlock()
-			perUser[user]++
-		})
-	}
-	var err error
-	if cluster, ok := s.rdb.(interface {
-		ForEachMaster(context.Context, func(context.Context, *redis.Client) error) error
-	}); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return count(ctx, c) })
-	} else {
-		err = count(ctx, s.rdb)
-	}
-	if err != nil {
-		return Stats{}, fmt.Errorf("session stats: %w", err)
-	}
-	out := Stats{Users: len(perUser), Created: s.created.Load(), Destroyed: s.destroyed.Load()}
-	for _, n := range perUser {
-		out.Active += n
-		out.MaxPerUser = max(out.MaxPerUser, n)
-	}
-	return out, nil
-}
-
-// scanUsers calls found with the user of every session of one server.
-func scanUsers(ctx context.Context, rdb redis.Cmdable, found func(user string)) error {
-	seen := make(map[string]struct{}) // SCAN may return a key twice
-	for cursor := uint64(0); ; {
-		page, next, err := rdb.ScanType(ctx, cursor, keys.Session("*"), chunk, "hash").Result()
-		if err != nil {
-			return err
-		}
-		pipe := rdb.Pipeline()
-		for _, key := range page {
-			if _, again := seen[key]; !again {
-				seen[key] = struct{}{}
-				pipe.HGet(ctx, key, "userId")
-			}
-		}
-		if pipe.Len() > 0 {
-			cmds, err := pipe.Exec(ctx)
-			if err != nil && !errors.Is(err, redis.Nil) {
-				return err
-			}
-			for _, c := range cmds {
-				if user := c.(*redis.StringCmd).Val(); user != "" {
-					found(user)
-				}
-			}
-		}
-		if cursor = next; cursor == 0 {
-			return nil
-		}
-	}
 }
 
 // gone is what Redis says of a key that is not there.

@@ -1,15 +1,13 @@
 package sessions
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metrics struct {
 	touches                                   *prometheus.CounterVec
 	touchesStored, touchesGone, touchesFailed prometheus.Counter
-	subscribed, heard, dropped                prometheus.Counter
+	subscribed, heard, dropped, recovered     prometheus.Counter
 	ends                                      *prometheus.CounterVec
 	latency                                   prometheus.Histogram
 	handles, followed, pending                prometheus.GaugeFunc
@@ -33,6 +31,7 @@ func newMetrics(t *Tracker) *metrics {
 		subscribed: counter("gateway_session_subscriptions_total", "Times that the revocation channel was subscribed to; more than one means that connections were lost."),
 		heard:      counter("gateway_session_revocations_heard_total", "Revocations that were published, by anybody."),
 		dropped:    counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel that were none."),
+		recovered:  counter("gateway_session_revocations_recovered_total", "Revocations of sessions here that were found in the log: their message was not heard."),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_session_ends_total", Help: "Handles that were told the end of their session, by code.",
 		}, []string{"code"}),
@@ -54,19 +53,11 @@ func (t *Tracker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect gives the tracker's metrics.
 func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
 	m := t.metrics
-	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.ends, m.latency, m.handles, m.followed, m.pending} {
+	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.recovered, m.ends, m.latency, m.handles, m.followed, m.pending} {
 		c.Collect(ch)
 	}
 }
 
 func (m *metrics) ended(rev Revocation, handles int) {
 	m.ends.WithLabelValues(rev.Code).Add(float64(handles))
-}
-
-// took notes how long a revocation was on its way. Clocks differ: below zero is zero, and
-// what claims to be over a minute old is left out.
-func (m *metrics) took(rev Revocation, now time.Time) {
-	if d := now.Sub(rev.At); !rev.At.IsZero() && d < time.Minute {
-		m.latency.Observe(max(0, d).Seconds())
-	}
 }

@@ -62,7 +62,7 @@ func TestRevocationLatencyIsMeasured(t *testing.T) {
 	follow(t, tracker)
 	onEnd, ends := end()
 	s := create(t, store, sessions.Options{})
-	tracker.Open(s, onEnd)
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.Revoked, ""))
 	told(t, ends)
 	require.Eventually(t, func() bool {

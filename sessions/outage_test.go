@@ -20,7 +20,7 @@ func TestTouchesSurviveAnOutage(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: 10 * time.Second}) // the interval is a second
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 
 	server.Pause()
@@ -41,7 +41,7 @@ func TestRevokedWhileTheSubscriptionWasDown(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: time.Hour})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 
 	server.Kill()
@@ -58,7 +58,7 @@ func TestRedisGoneAtTheDeadline(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: 500 * time.Millisecond})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 	server.Kill()
 	require.Eventually(t, func() bool { return h.TTL() == 0 }, soon, tick)
@@ -87,7 +87,7 @@ func TestOnACluster(t *testing.T) {
 	var all []sessions.Session
 	for range 20 {
 		s := create(t, store, sessions.Options{CharacterID: "c"})
-		tracker.Open(s, onEnd)
+		tracker.Open(s, sessions.Listener{Ended: onEnd})
 		all = append(all, s)
 	}
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 20 }, soon, tick)

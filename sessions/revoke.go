@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -42,6 +43,7 @@ type message struct {
 const (
 	maxMessage = 4 << 10
 	chunk      = 512 // commands that go into one pipeline
+	maxRounds  = 16  // in which DestroyUser looks for sessions that came meanwhile
 )
 
 func (r Revocation) encode() ([]byte, error) {
@@ -85,7 +87,7 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	if !ValidID(id) {
 		return ErrNotFound
 	}
-	n, err := s.destroy(ctx, []string{id}, "", code, reason)
+	n, err := s.destroy(ctx, []string{id}, "", code, reason, countDestroyed)
 	switch {
 	case err != nil:
 		return err
@@ -96,33 +98,39 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 }
 
 // DestroyUser ends all sessions of a user but exceptID ("" ends all), and returns how many
-// it ended, also beside an error. Sessions that another program made are found once they
-// were used here.
+// it ended, also beside an error. A session that gets a new id meanwhile (Renew) is ended too. Sessions
+// that another program made are found once they were used here.
 func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (n int, err error) {
-	ids, err := s.rdb.ZRange(ctx, keys.UserSessions(userID), 0, -1).Result()
-	if err != nil {
-		return 0, fmt.Errorf("sessions of user: %w", err)
-	}
-	doomed := ids[:0]
-	for _, id := range ids {
-		if id != exceptID && ValidID(id) {
-			doomed = append(doomed, id)
-		}
-	}
-	for len(doomed) > 0 {
-		part := doomed[:min(chunk, len(doomed))]
-		doomed = doomed[len(part):]
-		k, err := s.destroy(ctx, part, userID, code, reason)
-		n += k
+	tried := map[string]bool{exceptID: true}
+	for range maxRounds {
+		ids, err := s.rdb.ZRange(ctx, keys.UserSessions(userID), 0, -1).Result()
 		if err != nil {
-			return n, err
+			return n, fmt.Errorf("sessions of user: %w", err)
+		}
+		doomed := ids[:0]
+		for _, id := range ids {
+			if !tried[id] && ValidID(id) {
+				tried[id] = true
+				doomed = append(doomed, id)
+			}
+		}
+		if len(doomed) == 0 {
+			return n, nil
+		}
+		for part := range slices.Chunk(doomed, chunk) {
+			k, err := s.destroy(ctx, part, userID, code, reason, countDestroyed)
+			n += k
+			if err != nil {
+				return n, err
+			}
 		}
 	}
-	return n, nil
+	return n, errors.New("sessions of user: new ones keep coming")
 }
 
-// destroy ends sessions in one pipeline and then drops them from their user's index.
-func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason string) (n int, err error) {
+// destroy ends sessions in one pipeline, and then drops them from their user's index and
+// counts them under a field of keys.SessionCounts ("" counts nothing).
+func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
 	rev := Revocation{Code: code(why), Reason: cut(reason), At: s.now()}
 	calls := make([]call, len(ids))
 	texts := make([]string, len(ids))
@@ -158,7 +166,9 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason s
 			pipe.ZRem(ctx, keys.UserSessions(userID), ids[i])
 		}
 	}
-	s.destroyed.Add(int64(n))
+	if n > 0 && count != "" {
+		pipe.HIncrBy(ctx, keys.SessionCounts, count, int64(n))
+	}
 	if pipe.Len() > 0 {
 		_, _ = pipe.Exec(ctx) // an entry that stays is harmless: whoever reads it looks for the session
 	}

@@ -94,7 +94,7 @@ func TestDestroyedIsNeverRevived(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s, err := stores[0].Create(ctx, "u", "ann", nil, sessions.Options{TTL: time.Minute})
 		require.NoError(rt, err)
-		verbs := rapid.SliceOfN(rapid.SampledFrom([]string{"touch", "extend", "update", "get", "track", "list"}), 1, 12)
+		verbs := rapid.SliceOfN(rapid.SampledFrom([]string{"touch", "extend", "update", "metadata", "get", "track", "list", "cleanup"}), 1, 12)
 		schedules := rapid.SliceOfN(verbs, 2, 6).Draw(rt, "schedules")
 		position := rapid.IntRange(0, 12).Draw(rt, "destroy after")
 		byUser := rapid.Bool().Draw(rt, "by user")
@@ -126,6 +126,11 @@ func TestDestroyedIsNeverRevived(t *testing.T) {
 						_, err = store.Extend(ctx, s.ID, time.Hour)
 					case "update":
 						_, err = store.UpdateCharacter(ctx, s.ID, "c")
+					case "metadata":
+						_, err = store.UpdateMetadata(ctx, s.ID, sessions.Metadata{UserAgent: "x"})
+					case "cleanup":
+						_, _ = store.CleanupExpired(ctx)
+						continue
 					case "get":
 						_, err = store.Get(ctx, s.ID)
 					case "list":
@@ -137,7 +142,7 @@ func TestDestroyedIsNeverRevived(t *testing.T) {
 						}
 						continue
 					case "track":
-						h := tracker.Open(s, func(sessions.Revocation) {})
+						h := tracker.Open(s, sessions.Listener{Ended: func(sessions.Revocation) {}})
 						h.Touch()
 						h.Close()
 						continue
@@ -169,4 +174,41 @@ func TestDestroyedIsNeverRevived(t *testing.T) {
 	left, err := rdb.Keys(ctx, keys.Session("*")).Result()
 	require.NoError(t, err)
 	require.Equal(t, []string{keys.RevocationLog}, left, "late touches of the tracker revive nothing either")
+}
+
+// However Renew and DestroyUser meet, on two clients: once DestroyUser has returned, and
+// the renewals that were under way too, no session of the user is left.
+func TestRenewalRevivesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	stores := []*sessions.Store{sessions.New(server.Client(), sessions.Config{}), sessions.New(server.Client(), sessions.Config{})}
+	rdb := server.Client()
+	ctx := t.Context()
+	rapid.Check(t, func(rt *rapid.T) {
+		s, err := stores[0].Create(ctx, "u", "ann", nil, sessions.Options{TTL: time.Minute})
+		require.NoError(rt, err)
+		renewals := rapid.IntRange(1, 4).Draw(rt, "renewals")
+		rivals := rapid.IntRange(1, 3).Draw(rt, "rivals")
+		position := rapid.IntRange(0, 8).Draw(rt, "destroy after")
+		var wg sync.WaitGroup
+		for i := range rivals {
+			wg.Go(func() {
+				at := s
+				for range renewals {
+					if next, err := stores[i%2].Renew(ctx, at.ID); err == nil {
+						at = next
+					}
+				}
+			})
+		}
+		for range position {
+			_, _ = stores[1].Get(ctx, s.ID)
+		}
+		_, err = stores[1].DestroyUser(ctx, "u", sessions.Revoked, "", "")
+		require.NoError(rt, err)
+		wg.Wait()
+		left, err := rdb.Keys(ctx, "session:*").Result()
+		require.NoError(rt, err)
+		require.Subset(rt, []string{keys.RevocationLog}, left)
+	})
 }

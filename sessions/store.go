@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -36,8 +35,6 @@ type Store struct {
 	rdb redis.UniversalClient
 	cfg Config
 	now func() time.Time
-
-	created, destroyed atomic.Int64
 }
 
 // New makes a store. It does not talk to Redis yet.
@@ -96,6 +93,7 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 		if out.CharacterID != "" {
 			pipe.Set(ctx, keys.LastCharacter(userID), out.CharacterID, 0)
 		}
+		pipe.HIncrBy(ctx, keys.SessionCounts, countCreated, 1)
 	})
 	// The index and the last character are repaired by the first touch; only the session counts.
 	made, err := calls[0].cmd.Int64()
@@ -105,7 +103,6 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 	case made == 0:
 		return Session{}, errors.New("session create: the id is taken")
 	}
-	s.created.Add(1)
 	return out, nil
 }
 

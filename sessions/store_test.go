@@ -308,7 +308,7 @@ func TestListAndStats(t *testing.T) {
 
 	stats, err := store.Stats(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, sessions.Stats{Active: 3, Users: 2, MaxPerUser: 2, Created: 4}, stats)
+	require.Equal(t, sessions.Stats{Active: 3, Users: 2, MaxPerUser: 2, Created: 4, Destroyed: 0}, stats)
 }
 
 func TestRedisFailureIsNotNotFound(t *testing.T) {
@@ -326,6 +326,9 @@ func TestRedisFailureIsNotNotFound(t *testing.T) {
 		"update":      func() error { _, err := store.UpdateCharacter(ctx, s.ID, "c"); return err },
 		"destroy":     func() error { return store.Destroy(ctx, s.ID, sessions.Revoked, "") },
 		"destroyUser": func() error { _, err := store.DestroyUser(ctx, s.UserID, sessions.Revoked, "", ""); return err },
+		"metadata":    func() error { _, err := store.UpdateMetadata(ctx, s.ID, sessions.Metadata{}); return err },
+		"renew":       func() error { _, err := store.Renew(ctx, s.ID); return err },
+		"cleanup":     func() error { _, err := store.CleanupExpired(ctx); return err },
 		"list":        func() error { _, err := store.List(ctx, s.UserID); return err },
 		"character":   func() error { _, err := store.CharacterOf(ctx, s.UserID); return err },
 		"stats":       func() error { _, err := store.Stats(ctx); return err },

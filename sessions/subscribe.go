@@ -27,6 +27,7 @@ func (t *Tracker) subscribe(ctx context.Context) {
 				t.hear(e.Payload)
 			case *redis.Subscription:
 				t.verify()
+				t.wake(t.wakeCatchUp)
 				t.metrics.subscribed.Inc()
 			}
 			if !ok {
@@ -69,7 +70,7 @@ func (t *Tracker) hear(payload string) {
 		t.end(l, rev)
 	}
 	if len(doomed) > 0 {
-		t.metrics.took(rev, t.store.now())
+		t.took.note(t, rev)
 	}
 }
 

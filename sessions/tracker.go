@@ -14,6 +14,19 @@ type TrackerConfig struct {
 	Gather time.Duration
 	// Timeout bounds each question to Redis; 2 s when zero.
 	Timeout time.Duration
+	// CatchUp is how often the log of revocations is read, for messages that were not heard.
+	// When zero it is the touch interval of the store's TTL.
+	CatchUp time.Duration
+}
+
+// A Listener is told what happens to the session of a Handle, on a goroutine of Run and
+// under no lock. Its functions must not wait, for others are told by the same goroutine; each may be nil.
+type Listener struct {
+	// Ended is called once, when the session ends before Close.
+	Ended func(Revocation)
+	// Expiring is called when a tenth of the TTL is left, or less: once, and again after the
+	// session was slid. What the client does then slides it, unless its absolute lifetime ends.
+	Expiring func(left time.Duration)
 }
 
 const (
@@ -36,8 +49,8 @@ type Tracker struct {
 	base    time.Time // times are kept as durations since then
 	metrics *metrics
 
-	wakeBatch, wakeWatch chan struct{} // capacity 1
-	running              atomic.Bool
+	wakeBatch, wakeWatch, wakeCatchUp chan struct{} // capacity 1
+	running                           atomic.Bool
 
 	mu       sync.Mutex
 	sessions map[string]*live // by session id, guarded by mu
@@ -45,6 +58,7 @@ type Tracker struct {
 	pending  map[string]*live // whose touch is due, by session id, guarded by mu
 	recent   memory           // guarded by mu
 	handles  int              // guarded by mu
+	took     latencies        // guarded by mu
 }
 
 // NewTracker makes a tracker; it follows nothing until Run.
@@ -55,9 +69,12 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 2 * time.Second
 	}
+	if cfg.CatchUp <= 0 {
+		cfg.CatchUp = max(TouchInterval(store.cfg.TTL), 50*time.Millisecond)
+	}
 	t := &Tracker{
 		store: store, cfg: cfg, base: store.now(),
-		wakeBatch: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1),
+		wakeBatch: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1), wakeCatchUp: make(chan struct{}, 1),
 		sessions: make(map[string]*live), pending: make(map[string]*live),
 		recent: memory{by: make(map[memoryKey]remembered)},
 	}
@@ -67,13 +84,14 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 
 // Run listens for revocations, sends touches and watches deadlines until ctx ends. Then it
 // stops all of that, sends the touches that are still pending (for a second at most) and
-// returns nil. onEnd functions are called on its goroutines. A tracker runs once.
+// returns nil. Listeners are called on its goroutines. A tracker runs once.
 func (t *Tracker) Run(ctx context.Context) error {
 	if !t.running.CompareAndSwap(false, true) {
 		return errors.New("sessions: this tracker ran already")
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { t.subscribe(ctx) })
+	wg.Go(func() { t.catchUp(ctx) })
 	wg.Go(func() { t.batch(ctx) })
 	wg.Go(func() { t.watch(ctx) })
 	wg.Wait()
@@ -81,12 +99,10 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Open follows a session that was just read, for one socket. It counts as activity. onEnd
-// is called once when the session ends before Close, on a goroutine of Run and under no lock (nil: nobody wants to
-// know); it must not wait, for others are told by the same goroutine. See the package's documentation for what
-// happens to sessions that end between Get and Open.
-func (t *Tracker) Open(s Session, onEnd func(Revocation)) *Handle {
-	h := &Handle{tracker: t, onEnd: onEnd}
+// Open follows a session that was just read, for one socket. It counts as activity. See the
+// package's documentation for what happens to sessions that end between Get and Open.
+func (t *Tracker) Open(s Session, on Listener) *Handle {
+	h := &Handle{tracker: t, on: on}
 	t.mu.Lock()
 	l := t.sessions[s.ID]
 	if l == nil {
@@ -111,7 +127,7 @@ func (t *Tracker) follow(s Session) *live {
 		l.absolute = s.AbsoluteExpiresAt.Sub(t.base)
 	}
 	l.alive.Store(true)
-	at := time.Duration(l.deadline.Load())
+	at := l.next()
 	if rev, ok := t.recent.find(memoryKey{session: s.ID}, now); ok {
 		l.alive.Store(false)
 		l.ending, at = &rev, now
@@ -149,12 +165,15 @@ type live struct {
 	interval atomic.Int64 // ns between touches
 	ttl      atomic.Int64 // ns
 	deadline atomic.Int64 // ns since base: when it expires, as far as we know
+	promised atomic.Int64 // ns since base: when it will expire once the touch under way is stored; 0: none is
 	alive    atomic.Bool
 
 	// guarded by Tracker.mu
+	warned    bool
 	character string // to be remembered by the next touch
 	handles   []*Handle
 	ending    *Revocation   // it is gone, and this is why
+	heard     bool          // somebody told why
 	ask       bool          // at the next check ask Redis, whatever the deadline
 	at        time.Duration // since base: the next check
 	place     int           // in checks; -1: not followed any more
@@ -163,4 +182,14 @@ type live struct {
 func (l *live) setTTL(ttl time.Duration) {
 	l.ttl.Store(int64(ttl))
 	l.interval.Store(int64(TouchInterval(ttl)))
+}
+
+// next is when to look at a session again: when it is to be warned, else at its deadline.
+// Tracker.mu is held.
+func (l *live) next() time.Duration {
+	deadline := time.Duration(l.deadline.Load())
+	if l.warned {
+		return deadline
+	}
+	return min(deadline, max(deadline, time.Duration(l.promised.Load()))-time.Duration(l.ttl.Load()/10))
 }

@@ -64,10 +64,10 @@ func TestRevocationEndsEverySocketOnEveryNode(t *testing.T) {
 	other, err := store.Create(t.Context(), "other-"+t.Name(), "bob", nil, sessions.Options{})
 	require.NoError(t, err)
 	onEnd, ends := end()
-	h1, h2, h3 := a.Open(s, onEnd), a.Open(s, onEnd), b.Open(s, onEnd)
-	closedBefore := a.Open(s, func(sessions.Revocation) { t.Error("a closed handle was told") })
+	h1, h2, h3 := a.Open(s, sessions.Listener{Ended: onEnd}), a.Open(s, sessions.Listener{Ended: onEnd}), b.Open(s, sessions.Listener{Ended: onEnd})
+	closedBefore := a.Open(s, sessions.Listener{Ended: func(sessions.Revocation) { t.Error("a closed handle was told") }})
 	closedBefore.Close()
-	stays := b.Open(other, func(sessions.Revocation) { t.Error("the wrong session ended") })
+	stays := b.Open(other, sessions.Listener{Ended: func(sessions.Revocation) { t.Error("the wrong session ended") }})
 
 	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.LoggedOut, "bye"))
 	for range 3 {
@@ -91,7 +91,7 @@ func TestUserWideRevocationOfAnotherProgram(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{})
 	onEnd, ends := end()
-	tracker.Open(s, onEnd)
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
 	require.NoError(t, rdb.Publish(t.Context(), keys.Revocations, `{"userId":"`+s.UserID+`","code":"BANNED","extra":true}`).Err())
 	r := told(t, ends)
@@ -106,12 +106,12 @@ func TestDestroyedBetweenGetAndOpen(t *testing.T) {
 	follow(t, tracker)
 	first, s := create(t, store, sessions.Options{}), create(t, store, sessions.Options{})
 	onEnd, ends := end()
-	tracker.Open(first, onEnd)
+	tracker.Open(first, sessions.Listener{Ended: onEnd})
 	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.Revoked, "gone already"))
 	require.NoError(t, store.Destroy(t.Context(), first.ID, sessions.Revoked, ""))
 	require.Equal(t, first.ID, told(t, ends).SessionID, "so the message before it was heard too")
 
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	r := told(t, ends)
 	require.Equal(t, []string{s.ID, sessions.Revoked, "gone already"}, []string{r.SessionID, r.Code, r.Reason})
 	require.False(t, h.Alive())
@@ -129,7 +129,7 @@ func TestMessageLost(t *testing.T) {
 		if name == "at Open" {
 			require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
 		}
-		h := tracker.Open(s, onEnd)
+		h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 		if name != "at Open" {
 			require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
 		}
@@ -146,7 +146,7 @@ func TestTouchesAreCoalescedPerSession(t *testing.T) {
 	stop := follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: time.Hour})
 	require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), time.Minute).Err())
-	h1, h2 := tracker.Open(s, nil), tracker.Open(s, nil)
+	h1, h2 := tracker.Open(s, sessions.Listener{}), tracker.Open(s, sessions.Listener{})
 	require.Eventually(t, func() bool { return pttl(t, rdb, s.ID) > 59*time.Minute }, soon, tick, "a handshake is activity")
 	for range 1000 {
 		h1.Touch()
@@ -164,7 +164,7 @@ func TestFirstActivityAfterTheIntervalIsStoredAtOnce(t *testing.T) {
 	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: 100 * time.Second})
-	h := tracker.Open(s, nil)
+	h := tracker.Open(s, sessions.Listener{})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 
 	require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), 50*time.Second).Err())
@@ -186,7 +186,7 @@ func TestIdleSessionExpires(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: 300 * time.Millisecond})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	started := time.Now()
 	r := told(t, ends)
 	require.Equal(t, sessions.Expired, r.Code)
@@ -202,7 +202,7 @@ func TestIdleHereButActiveElsewhereStays(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: time.Second})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	for until := time.Now().Add(2500 * time.Millisecond); time.Now().Before(until); { // another node slides it
 		_, err := store.Touch(t.Context(), s.ID)
 		require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestAbsoluteLifetimeEndsABusySession(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: 300 * time.Millisecond, AbsoluteTTL: 900 * time.Millisecond})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.Eventually(t, func() bool { h.Touch(); return len(ends) == 1 }, soon, tick)
 	require.Equal(t, sessions.Expired, told(t, ends).Code)
 	require.WithinDuration(t, s.AbsoluteExpiresAt, time.Now(), 2*time.Second)
@@ -238,7 +238,7 @@ func TestRunFlushesWhatIsPending(t *testing.T) {
 	stop := follow(t, tracker)
 	s := create(t, store, sessions.Options{TTL: time.Hour})
 	require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), time.Minute).Err())
-	tracker.Open(s, nil).Close()
+	tracker.Open(s, sessions.Listener{}).Close()
 	stop()
 	require.Greater(t, pttl(t, rdb, s.ID), 59*time.Minute)
 	require.Error(t, tracker.Run(t.Context()), "a tracker runs once")
@@ -255,7 +255,7 @@ func TestFirstTouchRepairsTheIndex(t *testing.T) {
 	require.NoError(t, rdb.PExpire(ctx, keys.Session("foreign"), time.Minute).Err())
 	s, err := store.Get(ctx, "foreign")
 	require.NoError(t, err)
-	tracker.Open(s, nil)
+	tracker.Open(s, sessions.Listener{})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 	c, err := store.CharacterOf(ctx, user)
 	require.NoError(t, err)
@@ -274,7 +274,7 @@ func TestHostileMessagesAreDropped(t *testing.T) {
 	follow(t, tracker)
 	s := create(t, store, sessions.Options{})
 	onEnd, ends := end()
-	h := tracker.Open(s, onEnd)
+	h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 	hostile := []string{
 		"", "x", "null", "7", "[]", "{}", `"x"`, `{"sessionId":7}`, `{"sessionId":["` + s.ID + `"]}`, `{"sessionId":null}`,
 		`{"userId":{}}`, `{"sessionId":"a:b"}`, `{"sessionId":"` + s.ID + `"`, `{"sessionId":"` + s.ID + `"}{}`,
@@ -298,7 +298,7 @@ func TestTouchAllocatesNothing(t *testing.T) {
 	store := sessions.New(redistest.Client(t), sessions.Config{})
 	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
 	follow(t, tracker)
-	h := tracker.Open(create(t, store, sessions.Options{}), nil)
+	h := tracker.Open(create(t, store, sessions.Options{}), sessions.Listener{})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 	require.Zero(t, testing.AllocsPerRun(1000, h.Touch))
 }
@@ -312,8 +312,8 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	stop := follow(t, tracker)
 	for range 100 {
 		s := create(t, store, sessions.Options{})
-		h := tracker.Open(s, nil)
-		tracker.Open(s, nil).Close()
+		h := tracker.Open(s, sessions.Listener{})
+		tracker.Open(s, sessions.Listener{}).Close()
 		h.Close()
 		h.Close()
 	}
@@ -338,7 +338,7 @@ func TestManySessionsShareAPipeline(t *testing.T) {
 	hook.n.Store(0)
 	follow(t, tracker)
 	for _, s := range all {
-		tracker.Open(s, nil)
+		tracker.Open(s, sessions.Listener{})
 	}
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 100 }, soon, tick)
 	require.LessOrEqual(t, hook.n.Load(), int64(8), "touches, checks, and what the connections need to begin")

@@ -11,14 +11,17 @@ func (t *Tracker) watch(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		over, unsure, next := t.dueChecks()
+		over, unsure, again := t.dueChecks()
 		for _, l := range over {
 			t.end(l, *l.ending)
+			if l.heard {
+				t.took.note(t, *l.ending)
+			}
 		}
 		if len(unsure) > 0 {
 			t.ask(ctx, unsure)
 		}
-		timer.Reset(max(0, next-t.clock()))
+		timer.Reset(max(0, again-t.clock()))
 		select {
 		case <-ctx.Done():
 			return
@@ -29,14 +32,14 @@ func (t *Tracker) watch(ctx context.Context) {
 }
 
 // dueChecks takes what is due: sessions that are over, and sessions of which only Redis
-// knows. next is when to come back.
-func (t *Tracker) dueChecks() (over, unsure []*live, next time.Duration) {
+// knows; the rest is slid or left. again is when to come back.
+func (t *Tracker) dueChecks() (over, unsure []*live, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
 	for len(t.checks) > 0 && t.checks[0].at <= now && len(unsure) < chunk {
 		l := t.checks[0]
-		deadline := time.Duration(l.deadline.Load())
+		next := l.next()
 		switch {
 		case l.ending != nil:
 			t.forget(l)
@@ -46,8 +49,8 @@ func (t *Tracker) dueChecks() (over, unsure []*live, next time.Duration) {
 			l.ending = &Revocation{SessionID: l.id, UserID: l.userID, Code: Expired, Reason: "The session is over.", At: t.base.Add(now)}
 			t.forget(l)
 			over = append(over, l)
-		case !l.ask && deadline > now: // it was slid meanwhile
-			t.checks.move(l, deadline)
+		case !l.ask && next > now: // it was slid meanwhile
+			t.checks.move(l, next)
 		default:
 			l.ask = false
 			unsure = append(unsure, l)
@@ -106,10 +109,11 @@ func (t *Tracker) lost(l *live) {
 		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
 		if time.Duration(l.deadline.Load()) > now {
 			at = now + endGrace
+			t.wake(t.wakeCatchUp) // the log may say why
 		}
 	}
 	rev.SessionID, rev.UserID = l.id, l.userID
-	l.ending = &rev
+	l.ending, l.heard = &rev, ok
 	t.checks.move(l, at)
 	t.wake(t.wakeWatch)
 }

@@ -1,0 +1,82 @@
+package sessions_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+// endUnheard ends a session as Destroy does, but for the message on the channel.
+func endUnheard(t *testing.T, rdb redis.UniversalClient, id string) {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"sessionId": id, "code": "LOGGED_OUT", "reason": "unheard", "at": time.Now().UnixMilli()})
+	require.NoError(t, err)
+	require.NoError(t, rdb.Del(t.Context(), keys.Session(id)).Err())
+	require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.RevocationLog, Values: []any{"message", text}}).Err())
+}
+
+func TestALostMessageIsFoundInTheLog(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	const interval = 500 * time.Millisecond
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{CatchUp: interval})
+	follow(t, tracker)
+	onEnd, ends := end()
+	for range 3 {
+		s := create(t, store, sessions.Options{TTL: time.Hour})
+		h := tracker.Open(s, sessions.Listener{Ended: onEnd})
+		require.Eventually(t, func() bool { return metric(t, tracker, "stored") >= 1 }, soon, tick)
+		endUnheard(t, rdb, s.ID)
+		at := time.Now()
+		r := told(t, ends) // though the client does nothing
+		require.Equal(t, []string{s.ID, s.UserID, "LOGGED_OUT", "unheard"}, []string{r.SessionID, r.UserID, r.Code, r.Reason})
+		require.Less(t, time.Since(at), interval+2*time.Second)
+		require.False(t, h.Alive())
+	}
+	require.InDelta(t, 3, value(t, tracker, "gateway_session_revocations_recovered_total", ""), 0)
+	require.EqualValues(t, 3, tracker.Stats().Revocations, "and their latency is known")
+}
+
+// The log says that an id ended, and another program has made a session of that id since.
+func TestTheLogEndsNothingThatLives(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{CatchUp: 50 * time.Millisecond})
+	follow(t, tracker)
+	living, ended := create(t, store, sessions.Options{}), create(t, store, sessions.Options{})
+	onEnd, ends := end()
+	h := tracker.Open(living, sessions.Listener{Ended: onEnd})
+	tracker.Open(ended, sessions.Listener{Ended: onEnd})
+	for _, text := range []string{`{"sessionId":"` + living.ID + `"}`, `{"userId":"` + living.UserID + `"}`, "no revocation"} {
+		require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.RevocationLog, Values: []any{"message", text}}).Err())
+	}
+	endUnheard(t, rdb, ended.ID)
+	require.Equal(t, ended.ID, told(t, ends).SessionID, "so all before it was read")
+	require.True(t, h.Alive())
+	require.Empty(t, ends)
+}
+
+func TestALogThatWasCutIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{CatchUp: 100 * time.Millisecond})
+	follow(t, tracker)
+	onEnd, ends := end()
+	first, s := create(t, store, sessions.Options{}), create(t, store, sessions.Options{})
+	tracker.Open(first, sessions.Listener{Ended: onEnd})
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
+	endUnheard(t, rdb, first.ID)
+	require.Equal(t, first.ID, told(t, ends).SessionID, "the cursor stands at an entry")
+	require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID), keys.RevocationLog).Err())
+	require.Equal(t, s.ID, told(t, ends).SessionID)
+}

@@ -1,0 +1,156 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// A Cleanup is what CleanupExpired did.
+type Cleanup struct {
+	Expired int // entries of users' indexes whose session had run out: forgotten
+	Indexed int // living sessions that their user's index lacked: added
+	Bounded int // sessions without any expiry: they got the store's TTL
+}
+
+// CleanupExpired repairs what failures between the keys of a session left behind. It is
+// safe beside everything else, and on several nodes at once, though one at a time is enough: nothing
+// depends on it but List, DestroyUser and Stats of sessions that nobody uses. It walks the whole keyspace
+// twice, so every few minutes is often. What it did until then stands beside an error.
+func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
+	var mu sync.Mutex
+	var out Cleanup // guarded by mu
+	err := s.scan(ctx, keys.UserSessions("*"), "zset", func(page []string) error {
+		n, err := s.forgetExpired(ctx, page)
+		mu.Lock()
+		defer mu.Unlock()
+		out.Expired += n
+		return err
+	})
+	if err == nil {
+		err = s.scan(ctx, keys.Session("*"), "hash", func(page []string) error {
+			indexed, bounded, err := s.repair(ctx, page)
+			mu.Lock()
+			defer mu.Unlock()
+			out.Indexed += indexed
+			out.Bounded += bounded
+			return err
+		})
+	}
+	if out.Expired > 0 {
+		err = errors.Join(err, s.rdb.HIncrBy(context.WithoutCancel(ctx), keys.SessionCounts, countExpired, int64(out.Expired)).Err())
+	}
+	if err != nil {
+		return out, fmt.Errorf("session cleanup: %w", err)
+	}
+	return out, nil
+}
+
+// forgetExpired drops entries of indexes whose time is over and whose session is not there:
+// a session that is gone never comes back, so what is found here stays true.
+func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err error) {
+	until := ms(s.now().UnixMilli())
+	pipe := s.rdb.Pipeline()
+	over := make([]*redis.StringSliceCmd, len(indexes))
+	for i, index := range indexes {
+		over[i] = pipe.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: "-inf", Max: until, Count: chunk})
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, err
+	}
+	type entry struct {
+		index, id string
+		there     *redis.IntCmd
+	}
+	var entries []entry
+	pipe = s.rdb.Pipeline()
+	for i, index := range indexes {
+		for _, id := range over[i].Val() {
+			entries = append(entries, entry{index, id, pipe.Exists(ctx, keys.Session(id))})
+		}
+	}
+	if len(entries) == 0 {
+		return 0, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, err
+	}
+	pipe = s.rdb.Pipeline()
+	var removed []*redis.IntCmd
+	for _, e := range entries {
+		if e.there.Val() == 0 {
+			removed = append(removed, pipe.ZRem(ctx, e.index, e.id))
+		}
+	}
+	if len(removed) == 0 {
+		return 0, nil
+	}
+	_, err = pipe.Exec(ctx)
+	for _, r := range removed {
+		n += int(r.Val())
+	}
+	return n, err
+}
+
+// repair bounds sessions that never expire, and adds sessions to the index that lacks them.
+func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, bounded int, err error) {
+	users, err := s.owners(ctx, sessionKeys)
+	if err != nil {
+		return 0, 0, err
+	}
+	pipe := s.rdb.Pipeline()
+	left := make([]*redis.DurationCmd, len(users))
+	score := make([]*redis.FloatCmd, len(users))
+	for i, key := range sessionKeys {
+		left[i] = pipe.PTTL(ctx, key)
+		score[i] = pipe.ZScore(ctx, keys.UserSessions(users[i]), strings.TrimPrefix(key, keys.Session("")))
+	}
+	_, _ = pipe.Exec(ctx) // a score that is not there is an error too
+	now := s.now()
+	var calls []call
+	var endless []string
+	for i, user := range users {
+		id := strings.TrimPrefix(sessionKeys[i], keys.Session(""))
+		if err := left[i].Err(); err != nil {
+			return 0, 0, err
+		}
+		ttl := left[i].Val()
+		if ttl == gone || user == "" || !ValidID(id) {
+			continue
+		}
+		if ttl < 0 {
+			endless = append(endless, sessionKeys[i])
+			ttl = s.cfg.TTL
+		}
+		if errors.Is(score[i].Err(), redis.Nil) {
+			calls = append(calls, s.index(user, id, now, now.Add(ttl)))
+		}
+	}
+	if len(calls)+len(endless) == 0 {
+		return 0, 0, nil
+	}
+	var bounds []*redis.BoolCmd
+	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+		for _, key := range endless { // a touch may have come first: NX
+			bounds = append(bounds, pipe.ExpireNX(ctx, key, max(time.Second, s.cfg.TTL)))
+		}
+	})
+	for _, c := range calls {
+		if err = errors.Join(err, c.cmd.Err()); c.cmd.Err() == nil {
+			indexed++
+		}
+	}
+	for _, b := range bounds {
+		if err = errors.Join(err, b.Err()); b.Val() {
+			bounded++
+		}
+	}
+	return indexed, bounded, err
+}

@@ -1,0 +1,111 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// maxFields bounds the hash that Renew copies: fields of other programs come along.
+const maxFields = 256
+
+// Renew gives a living session a new id and returns it; the old id ends with REPLACED, and
+// so do the sockets that hold it. It is what a change of rights calls for: whoever learned the old id
+// before (session fixation) has nothing. It counts as activity; the absolute lifetime stays.
+// ErrNotFound when the session does not live.
+//
+// The two ids are two keys, maybe on two servers, so this is three round trips: the copy is written and
+// indexed under an id that nobody knows yet, then the old session is deleted. That deletion decides: where the
+// session was destroyed meanwhile, the copy goes too. So a session is never revived by its renewal.
+func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	old, hash, err := s.whole(ctx, id)
+	if err != nil {
+		return Session{}, err
+	}
+	now := s.now().Truncate(time.Millisecond)
+	fresh := old
+	fresh.ID, fresh.LastActivityAt = newID(), now
+	if until := now.Add(fresh.TTL); until.After(fresh.ExpiresAt) {
+		fresh.ExpiresAt = until
+	}
+	if abs := fresh.AbsoluteExpiresAt; !abs.IsZero() && abs.Before(fresh.ExpiresAt) {
+		fresh.ExpiresAt = abs
+	}
+	left := fresh.ExpiresAt.Sub(now).Milliseconds()
+	if left <= 0 {
+		return Session{}, ErrNotFound
+	}
+	hash["lastActivityAt"], hash["ttlMs"] = ms(now.UnixMilli()), ms(fresh.TTL.Milliseconds())
+	args := []any{ms(left)}
+	for field, value := range hash {
+		args = append(args, field, value)
+	}
+	calls := []call{
+		{script: createScript, key: keys.Session(fresh.ID), args: args},
+		s.index(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
+	}
+	run(ctx, s.rdb, calls, nil)
+	// The index must have it before the old id goes: DestroyUser looks there again.
+	for _, c := range calls {
+		if c.cmd.Err() != nil {
+			s.drop(ctx, fresh)
+			return Session{}, fmt.Errorf("session renew: %w", c.cmd.Err())
+		}
+	}
+	n, err := s.destroy(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")
+	if err == nil && n == 1 {
+		return fresh, nil
+	}
+	s.drop(ctx, fresh)
+	if err == nil {
+		err = ErrNotFound
+	}
+	return Session{}, fmt.Errorf("session renew: %w", err)
+}
+
+// whole reads a living session and its hash with every field.
+func (s *Store) whole(ctx context.Context, id string) (Session, map[string]string, error) {
+	key := keys.Session(id)
+	pipe := s.rdb.Pipeline()
+	hash, ttl := pipe.HGetAll(ctx, key), pipe.PTTL(ctx, key)
+	_, _ = pipe.Exec(ctx) // each command carries its own error
+	switch err := errors.Join(hash.Err(), ttl.Err()); {
+	case wrongType(hash.Err()):
+		return Session{}, nil, ErrNotFound
+	case err != nil:
+		return Session{}, nil, fmt.Errorf("session renew: %w", err)
+	}
+	all := hash.Val()
+	values := make([]any, len(fields))
+	ours := make(map[string]string, len(fields))
+	for i, f := range fields {
+		if v, ok := all[f]; ok {
+			values[i], ours[f] = v, v
+		}
+	}
+	found, ok := s.decode(id, values, ttl.Val())
+	if !ok {
+		return Session{}, nil, ErrNotFound
+	}
+	if len(all) > maxFields {
+		return found, ours, nil
+	}
+	return found, all, nil
+}
+
+// drop deletes a copy that nobody knows of, as well as it can: what stays runs out by itself.
+func (s *Store) drop(ctx context.Context, copied Session) {
+	_, _ = s.rdb.Pipelined(context.WithoutCancel(ctx), func(pipe redis.Pipeliner) error {
+		pipe.Del(context.WithoutCancel(ctx), keys.Session(copied.ID))
+		pipe.ZRem(context.WithoutCancel(ctx), keys.UserSessions(copied.UserID), copied.ID)
+		return nil
+	})
+}
