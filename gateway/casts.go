@@ -10,6 +10,7 @@ func ownCasts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Welcome]("session", "Who you are: once, right after connect."),
 		event.Sends[Limits]("limits", "How much you may do: once, right after session."),
+		event.Sends[Expiring]("session:expiring", "The session ends soon; whatever the player does slides it, until its absolute lifetime is over."),
 		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
 		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
 		event.Sends[map[string]Health]("gateway:status", "How features are, by name, whenever that changes."),
@@ -41,6 +42,11 @@ type Policy struct {
 	Limit    int    `json:"limit"`
 	WindowMs int64  `json:"windowMs"`
 	Scope    string `json:"scope" validate:"oneof=user session ip connection"`
+}
+
+// Expiring says that a session is about to run out.
+type Expiring struct {
+	ExpiresInMs int64 `json:"expiresInMs"`
 }
 
 // Ended says why a session is over.

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -53,7 +55,10 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
 	s.SetData(c)
-	c.handle = g.cfg.Tracker.Open(session, func(code, reason string) { g.revoked(c, Ended{code, reason}) })
+	c.handle = g.cfg.Tracker.Open(session, Listener{
+		Ended:    func(code, reason string) { g.revoked(c, Ended{code, reason}) },
+		Expiring: func(left time.Duration) { g.expiring(c, left) },
+	})
 	return nil
 }
 
@@ -83,7 +88,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 		g.cfg.Witness.Came(p)
 	}
 	g.metrics.opened()
-	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID),
+	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID), tag(p.SessionID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
 	c.mu.Lock()
 	c.connected = true
@@ -124,12 +129,29 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	if _, known := g.conns.LoadAndDelete(s.ID()); !known {
 		return
 	}
+	p := c.player.Load()
 	if g.cfg.Witness != nil {
-		g.cfg.Witness.Went(*c.player.Load())
+		g.cfg.Witness.Went(*p)
 	}
 	g.metrics.closed(reason)
-	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", c.player.Load().UserID),
+	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", p.UserID), tag(p.SessionID),
 		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()))
+}
+
+// tag is how log lines name a session: by a short hash, since its id is a secret.
+func tag(sessionID string) zap.Field {
+	sum := sha256.Sum256([]byte(sessionID))
+	return zap.String("session", hex.EncodeToString(sum[:6]))
+}
+
+// expiring warns a player who does nothing.
+func (g *Gateway) expiring(c *conn, left time.Duration) {
+	c.mu.Lock()
+	connected := c.connected && !c.told
+	c.mu.Unlock()
+	if connected {
+		_ = c.socket.Emit("session:expiring", Expiring{left.Milliseconds()}) // a client that is gone is told nothing
+	}
 }
 
 // revoked is called when the session is over, on whatever goroutine.

@@ -229,7 +229,7 @@ func TestADeadSessionIsNotServed(t *testing.T) {
 		require.Equal(t, refused, ask(t, c, name, ""))
 	}
 	require.Zero(t, hold.touches.Load())
-	hold.ended("SESSION_EXPIRED", "")
+	hold.on.Ended("SESSION_EXPIRED", "")
 	over(t, c, "SESSION_EXPIRED", "")
 }
 
@@ -286,12 +286,12 @@ func TestOneLineForEachConnection(t *testing.T) {
 		h := open(t)
 		c, conn := h.enter(t, "ann", transport)
 		alive(t, c)
-		require.Equal(t, map[string]any{"conn": conn, "user": "ann", "addr": "127.0.0.1", "transport": transport}, h.lines(t, "connection opened", 1)[0])
+		require.Equal(t, map[string]any{"conn": conn, "user": "ann", "addr": "127.0.0.1", "transport": transport, "session": "b8d78fe125d0"}, h.lines(t, "connection opened", 1)[0], "a hash: the id is a secret")
 		c.Send("1")
 		closed := h.lines(t, "connection closed", 1)[0]
 		require.IsType(t, int64(0), closed["ms"])
 		delete(closed, "ms")
-		require.Equal(t, map[string]any{"conn": conn, "user": "ann", "reason": "transport close"}, closed)
+		require.Equal(t, map[string]any{"conn": conn, "user": "ann", "reason": "transport close", "session": "b8d78fe125d0"}, closed)
 		require.Len(t, h.logs.All(), 2, "and nothing else")
 	})
 }

@@ -172,10 +172,12 @@ func TestOnlyAdmittedEventsTouch(t *testing.T) {
 		c.Expect(`42["zone:tick",{"sum":1}]`)
 	}
 	touches(0, "a delivery is no activity")
-	ask(t, c, "session:ping", "")
+	ask(t, c, "game:add", "")
 	ask(t, c, "game:quick", "")
 	c.Send(`42["game:add"]`)
 	touches(3, "three were admitted")
+	ask(t, c, "session:ping", "")
+	touches(2, "a ping, which counts in its own answer already")
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {

@@ -43,12 +43,13 @@ type book struct {
 	broken   error              // what every call answers; guarded by mu
 	early    bool               // sessions end while they are being opened; guarded by mu
 	logout   func() error       // instead of an ordinary one; guarded by mu
+	owners   map[string]string  // user by character; guarded by mu
 }
 
 // hold is a Handle that counts.
 type hold struct {
 	session Session
-	ended   func(code, reason string)
+	on      Listener
 	touches atomic.Int32
 	gone    atomic.Bool
 	closed  atomic.Int32
@@ -101,15 +102,15 @@ func (b *book) find(id string) (Session, error) {
 	return s, nil
 }
 
-func (b *book) Open(s Session, ended func(code, reason string)) Handle {
-	h := &hold{session: s, ended: ended}
+func (b *book) Open(s Session, on Listener) Handle {
+	h := &hold{session: s, on: on}
 	b.mu.Lock()
 	b.handles = append(b.handles, h)
 	early := b.early
 	b.mu.Unlock()
 	if early {
 		h.gone.Store(true)
-		ended("SESSION_EXPIRED", "too late")
+		on.Ended("SESSION_EXPIRED", "too late")
 	}
 	return h
 }
@@ -123,7 +124,7 @@ func (b *book) end(id, code, reason string) {
 	for _, h := range all {
 		if h.session.SessionID == id && h.Alive() {
 			h.gone.Store(true)
-			h.ended(code, reason)
+			h.on.Ended(code, reason)
 		}
 	}
 }
@@ -141,6 +142,13 @@ func (b *book) SetCharacter(_ context.Context, id, character string) (Session, e
 	s.CharacterID = character
 	b.sessions[id] = s
 	return s, nil
+}
+
+// Owns makes it Characters.
+func (b *book) Owns(_ context.Context, userID, characterID string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.owners[characterID] == userID, b.broken
 }
 
 func (b *book) Logout(_ context.Context, id string) error {

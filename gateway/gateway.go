@@ -44,8 +44,14 @@ type Authenticator interface {
 
 // A Tracker follows the sessions of this node's connections.
 type Tracker interface {
-	// Open begins to follow. ended is called at most once, when the session is gone.
-	Open(s Session, ended func(code, reason string)) Handle
+	// Open begins to follow.
+	Open(s Session, on Listener) Handle
+}
+
+// A Listener is told what happens to the session of a connection. It never waits.
+type Listener struct {
+	Ended    func(code, reason string) // at most once, when the session is gone
+	Expiring func(left time.Duration)  // when it will be soon, unless the player does something
 }
 
 // A Handle is one connection's hold on its session.
@@ -86,6 +92,12 @@ type Limiter interface {
 	Describe() any
 }
 
+// Characters knows whose characters are whose.
+type Characters interface {
+	// Owns tells whether the character is the user's; an error means that nobody knows now.
+	Owns(ctx context.Context, userID, characterID string) (bool, error)
+}
+
 // Config of a gateway. Auth, Tracker, Sessions, Limiter and Routes are required.
 type Config struct {
 	Auth     Authenticator
@@ -95,6 +107,8 @@ type Config struct {
 	Witness  Witness       // of comings and goings; nil tells nobody
 	Routes   []event.Route // of the features
 	Casts    []event.Cast  // of the features
+
+	Characters Characters // nil: players say which character they play, and are believed
 
 	Socket  socketio.Config // its namespaces are ours
 	Node    string          // this node's name, in `session` and in logs

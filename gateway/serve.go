@@ -131,7 +131,7 @@ func (g *Gateway) failed(c *conn, r *route, name []byte, f *fault.Fault, start t
 
 func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time) {
 	fields := []zap.Field{
-		zap.String("conn", p.Conn), zap.String("user", p.UserID), zap.String("event", name),
+		zap.String("conn", p.Conn), zap.String("user", p.UserID), tag(p.SessionID), zap.String("event", name),
 		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()),
 	}
 	cause := f.Unwrap()

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
 )
 
 // sessionRoutes are the events about the player's own session.
@@ -37,6 +39,7 @@ func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, e
 	if c == nil {
 		return Pong{ServerTime: now}, nil
 	}
+	c.handle.Touch() // so that the answer counts it
 	return Pong{c.handle.TTL().Milliseconds(), now}, nil
 }
 
@@ -52,8 +55,20 @@ type Choice struct {
 	CharacterID string `json:"characterId" validate:"required,max=64,printascii"`
 }
 
+// errNotYours answers who would play another's character.
+var errNotYours = fault.New(fault.ErrForbidden.Code, "That character is not yours.")
+
 // character chooses whom the session plays, for all its connections to this node.
 func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
+	if g.cfg.Characters != nil {
+		yours, err := g.cfg.Characters.Owns(ctx, p.UserID, in.CharacterID)
+		if err != nil {
+			return Welcome{}, fmt.Errorf("owner of character: %w", err)
+		}
+		if !yours {
+			return Welcome{}, errNotYours
+		}
+	}
 	s, err := g.cfg.Sessions.SetCharacter(ctx, p.SessionID, in.CharacterID)
 	if err != nil {
 		return Welcome{}, err

@@ -123,7 +123,8 @@ func (t *Tracker) slid(l *live, deadline, ttl time.Duration) {
 		l.character = ""
 		l.promised.Store(0)
 	}
-	if old := time.Duration(l.deadline.Swap(int64(deadline))); deadline > old+time.Millisecond {
+	l.deadline.Store(int64(deadline))
+	if deadline-time.Duration(l.ttl.Load()/10) > now {
 		l.warned = false
 	}
 	var warn []*Handle

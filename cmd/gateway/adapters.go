@@ -50,9 +50,12 @@ func (a authenticator) Identify(r *http.Request) (gateway.Session, error) {
 // tracker is sessions.Tracker as the gateway wants it.
 type tracker struct{ *sessions.Tracker }
 
-func (t tracker) Open(s gateway.Session, ended func(code, reason string)) gateway.Handle {
+func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
 	source, _ := s.Source.(sessions.Session)
-	return t.Tracker.Open(source, func(r sessions.Revocation) { ended(r.Code, r.Reason) })
+	return t.Tracker.Open(source, sessions.Listener{
+		Ended:    func(r sessions.Revocation) { on.Ended(r.Code, r.Reason) },
+		Expiring: on.Expiring,
+	})
 }
 
 // sessionChanges is sessions.Store as the gateway wants it.

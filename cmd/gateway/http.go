@@ -120,7 +120,8 @@ func (n *node) adminRoutes() http.Handler {
 		writeJSON(w, code, map[string]any{
 			"status": h.Status, "version": version(), "node": n.name, "redis": h, "redisServer": n.redisKind(),
 			"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),
-			"limits": map[string]any{"local": n.limits.Degraded(), "policies": n.limits.Policies()},
+			"sessions": n.tracker.Stats(),
+			"limits":   map[string]any{"local": n.limits.Degraded(), "policies": n.limits.Policies()},
 		})
 	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -57,7 +57,7 @@ func exitCode(err error) int {
 // commands is the command line.
 type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Serve players."`
-	Session  sessionCmd  `cmd:"" help:"Create, show, list and revoke sessions."`
+	Session  sessionCmd  `cmd:"" help:"Create, show, list, revoke and count sessions."`
 	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
 	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`

@@ -23,6 +23,7 @@ type sessionCmd struct {
 	List       sessionList       `cmd:"" help:"List a user's sessions."`
 	Revoke     sessionRevoke     `cmd:"" help:"End one session: its sockets are closed everywhere."`
 	RevokeUser sessionRevokeUser `cmd:"" help:"End all sessions of a user."`
+	Stats      sessionStats      `cmd:"" help:"Count sessions. It walks the whole keyspace."`
 }
 
 var errNoSession = errors.New("there is no such session")

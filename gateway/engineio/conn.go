@@ -1,8 +1,11 @@
 package engineio
 
 import (
+	"bufio"
 	"net/http"
+	"net/textproto"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,13 +56,15 @@ type Conn struct {
 	opened  time.Time
 	handler Handler
 
-	request   atomic.Pointer[request]
-	state     atomic.Int32
-	seen      atomic.Int64 // when the client was last heard, Unix ns
-	blocked   atomic.Bool  // the handler keeps the reader waiting
-	confirmed atomic.Bool
-	posting   atomic.Bool
-	held      atomic.Bool
+	request atomic.Pointer[request]
+	// credentials are headers in wire format; nil where there are none.
+	credentials atomic.Pointer[string]
+	state       atomic.Int32
+	seen        atomic.Int64 // when the client was last heard, Unix ns
+	blocked     atomic.Bool  // the handler keeps the reader waiting
+	confirmed   atomic.Bool
+	posting     atomic.Bool
+	held        atomic.Bool
 
 	inbound sync.Mutex // held while a POST is handled, and to take the client's packets away from POSTs
 
@@ -103,10 +108,16 @@ func (c *Conn) TransportName() string {
 	return "websocket"
 }
 
-// Header gives the headers of the handshake, until Forget.
+// Header gives the headers of the handshake; after Forget only where they carry credentials.
 func (c *Conn) Header() http.Header {
 	if r := c.request.Load(); r != nil {
 		return r.header
+	}
+	if kept := c.credentials.Load(); kept != nil {
+		h, err := textproto.NewReader(bufio.NewReader(strings.NewReader(*kept))).ReadMIMEHeader()
+		if err == nil {
+			return http.Header(h)
+		}
 	}
 	return nil
 }
@@ -128,8 +139,19 @@ func (c *Conn) Expect() {
 // Hold makes ReadyState say "open" whatever happens, for a library that must be let finish.
 func (c *Conn) Hold(held bool) { c.held.Store(held) }
 
-// Forget frees what was kept of the handshake.
-func (c *Conn) Forget() { c.request.Store(nil) }
+// Forget frees what was kept of the handshake. Headers with an Authorization or a Cookie stay,
+// as one small string: a client that leaves its namespace may connect again by them.
+func (c *Conn) Forget() {
+	r := c.request.Swap(nil)
+	if r == nil || r.header.Get("Authorization") == "" && r.header.Get("Cookie") == "" {
+		return
+	}
+	var b strings.Builder
+	_ = r.header.Write(&b) // a Builder takes everything
+	b.WriteString("\r\n")
+	kept := b.String()
+	c.credentials.Store(&kept)
+}
 
 // open introduces the connection: first our side, then the client's OPEN.
 func (c *Conn) open(r *http.Request) {
