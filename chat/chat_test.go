@@ -37,7 +37,7 @@ func ask(t testing.TB, s *chat.Service, p event.Player, name, raw string) (strin
 
 func TestJoinAndLeaveAreIdempotent(t *testing.T) {
 	t.Parallel()
-	s := chat.New(newRooms(), chat.Config{})
+	s := chat.New(nil, newRooms(), chat.Config{})
 	for _, step := range []struct {
 		who         event.Player
 		name, reply string
@@ -58,7 +58,7 @@ func TestJoinAndLeaveAreIdempotent(t *testing.T) {
 func TestMessageReachesTheRoom(t *testing.T) {
 	t.Parallel()
 	r := newRooms()
-	s := chat.New(r, chat.Config{Now: func() time.Time { return time.UnixMilli(1_700_000_000_123) }})
+	s := chat.New(nil, r, chat.Config{Now: func() time.Time { return time.UnixMilli(1_700_000_000_123) }})
 	_, err := s.Join(t.Context(), ann, chat.Channel{Channel: "global"})
 	require.NoError(t, err)
 
@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRooms()
-			s := chat.New(r, chat.Config{})
+			s := chat.New(nil, r, chat.Config{})
 			_, err := ask(t, s, ann, "chat:join", `{"channel":"zone:1"}`)
 			require.NoError(t, err)
 			_, err = ask(t, s, ann, c.event, c.raw)
@@ -137,7 +137,7 @@ func TestTextIsNormalised(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRooms()
-			s := chat.New(r, chat.Config{})
+			s := chat.New(nil, r, chat.Config{})
 			_, err := s.Send(t.Context(), event.Player{UserID: "bot"}, chat.Draft{Channel: "global", Text: c.in})
 			require.NoError(t, err)
 			require.Equal(t, c.out, r.casts[0].payload.(*chat.Message).Text)
@@ -149,7 +149,7 @@ func TestAConnectionIsInFiftyChannelsAtMost(t *testing.T) {
 	t.Parallel()
 	r := newRooms()
 	_, _ = r.Join(t.Context(), ann.Conn, "combat:1") // other rooms do not count
-	s := chat.New(r, chat.Config{})
+	s := chat.New(nil, r, chat.Config{})
 	join := func(p event.Player, i int) error {
 		_, err := s.Join(t.Context(), p, chat.Channel{Channel: fmt.Sprintf("zone:%d", i)})
 		return err
@@ -180,7 +180,7 @@ func (g guild) MayJoin(_ context.Context, p event.Player, channel string) (bool,
 func TestMembershipDecides(t *testing.T) {
 	t.Parallel()
 	r := newRooms()
-	s := chat.New(r, chat.Config{Membership: guild{user: "ann"}})
+	s := chat.New(nil, r, chat.Config{Membership: guild{user: "ann"}})
 	wolves := chat.Channel{Channel: "guild:wolves"}
 	_, err := s.Join(t.Context(), ann, wolves)
 	require.NoError(t, err)
@@ -190,7 +190,7 @@ func TestMembershipDecides(t *testing.T) {
 	_, err = s.Join(t.Context(), bob, chat.Channel{Channel: "global"})
 	require.NoError(t, err)
 
-	down := chat.New(r, chat.Config{Membership: guild{user: "ann", err: fault.Unavailable("guild", time.Second, nil)}})
+	down := chat.New(nil, r, chat.Config{Membership: guild{user: "ann", err: fault.Unavailable("guild", time.Second, nil)}})
 	_, err = down.Join(t.Context(), ann, wolves)
 	require.ErrorIs(t, err, fault.ErrUnavailable, "when membership is not known, nobody is let in")
 }
@@ -198,7 +198,7 @@ func TestMembershipDecides(t *testing.T) {
 func TestCallersWithoutASocket(t *testing.T) {
 	t.Parallel()
 	r := newRooms()
-	s := chat.New(r, chat.Config{Membership: guild{user: "ann"}})
+	s := chat.New(nil, r, chat.Config{Membership: guild{user: "ann"}})
 	web := func(p event.Player) event.Player { p.Conn = ""; return p }
 	say := chat.Draft{Channel: "guild:wolves", Text: "hi"}
 
@@ -217,7 +217,7 @@ func TestCallersWithoutASocket(t *testing.T) {
 func TestTheGatewaysErrorsAreTheAnswer(t *testing.T) {
 	t.Parallel()
 	r := newRooms()
-	s := chat.New(r, chat.Config{})
+	s := chat.New(nil, r, chat.Config{})
 	_, err := s.Join(t.Context(), ann, chat.Channel{Channel: "global"})
 	require.NoError(t, err)
 	r.fail = errors.New("gone")
@@ -233,7 +233,7 @@ func TestIdsAscendWhenTheClockStepsBack(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	now := time.UnixMilli(1_000_000)
-	s := chat.New(newRooms(), chat.Config{Now: func() time.Time {
+	s := chat.New(nil, newRooms(), chat.Config{Now: func() time.Time {
 		mu.Lock()
 		defer mu.Unlock()
 		now = now.Add(-time.Second)
@@ -249,11 +249,18 @@ func TestIdsAscendWhenTheClockStepsBack(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
+func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
-	limits := map[string][]string{}
-	for _, r := range chat.New(newRooms(), chat.Config{}).Routes() {
-		limits[r.Name] = r.Limits
+	for _, r := range chat.New(nil, newRooms(), chat.Config{}).Routes() {
+		switch r.Name {
+		case "chat:message", "chat:whisper":
+			require.Equal(t, []string{"chat"}, r.Limits, r.Name)
+			require.Empty(t, r.Roles, r.Name)
+		case "chat:join", "chat:leave", "chat:history":
+			require.Empty(t, r.Limits, r.Name)
+			require.Empty(t, r.Roles, r.Name)
+		default:
+			require.Equal(t, []string{"moderator", "admin"}, r.Roles, r.Name)
+		}
 	}
-	require.Equal(t, map[string][]string{"chat:join": nil, "chat:leave": nil, "chat:message": {"chat"}}, limits)
 }

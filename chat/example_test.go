@@ -11,7 +11,7 @@ import (
 // A player joins a channel, speaks in it, and is not heard where it did not join.
 func Example() {
 	gateway := newRooms() // in production, the gateway
-	s := chat.New(gateway, chat.Config{})
+	s := chat.New(nil, gateway, chat.Config{})
 	ctx := context.Background()
 	ann := event.Player{UserID: "u1", Username: "ann", CharacterID: "c1", Conn: "1"}
 

@@ -4,14 +4,22 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"testing"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/redistest"
 )
+
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // rooms is a gateway of one node: it keeps who is where and what was cast.
 type rooms struct {
 	mu    sync.Mutex
 	in    map[string]map[string]bool // room → connections
 	casts []cast
-	fail  error // what every call returns, when set
+	told  []cast                  // to users: room is the user id
+	users map[string]event.Player // connection → who it is
+	fail  error                   // what every call returns, when set
 }
 
 type cast struct {
@@ -19,7 +27,49 @@ type cast struct {
 	payload     any
 }
 
-func newRooms() *rooms { return &rooms{in: map[string]map[string]bool{}} }
+func newRooms() *rooms {
+	return &rooms{in: map[string]map[string]bool{}, users: map[string]event.Player{ann.Conn: ann, bob.Conn: bob}}
+}
+
+func (r *rooms) CastUser(_ context.Context, userID, event string, payload any) (int, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, cast{userID, event, payload})
+	return len(r.here(userID)), true, r.fail
+}
+
+func (r *rooms) Here(userID string) []event.Player {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.here(userID)
+}
+
+func (r *rooms) here(userID string) (all []event.Player) {
+	for _, p := range r.users {
+		if p.UserID == userID {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (r *rooms) RoomsOf(conn, prefix string) (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for room, conns := range r.in {
+		if conns[conn] && strings.HasPrefix(room, prefix) {
+			names = append(names, room)
+		}
+	}
+	return names
+}
+
+// heard is what was cast so far.
+func (r *rooms) heard() []cast {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]cast(nil), r.casts...)
+}
 
 func (r *rooms) Join(_ context.Context, conn, room string) (int, error) {
 	r.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -79,6 +80,20 @@ func encoder(name string, payload any) (build func(dst []byte) []byte, err error
 		return nil, fmt.Errorf("cast %s: %w", name, err)
 	}
 	return func(dst []byte) []byte { return append(dst, buf.Bytes()...) }, nil
+}
+
+// RoomsOf lists the rooms of a connection whose names begin with prefix.
+func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
+	c := g.find(conn)
+	if c == nil || c.socket.Library() == nil {
+		return nil
+	}
+	for _, name := range c.socket.Library().Rooms().Keys() {
+		if strings.HasPrefix(string(name), prefix) {
+			rooms = append(rooms, string(name))
+		}
+	}
+	return rooms
 }
 
 // Here lists a user's connections on this node.

@@ -2,6 +2,8 @@
 // these keys, so their spelling is part of the contract with them.
 package keys
 
+import "strconv"
+
 // Channels and keys without parameters.
 const (
 	// Revocations is the pub/sub channel on which the end of sessions is told.
@@ -12,6 +14,12 @@ const (
 	SessionCounts = "sessions:counts"
 	// OnlineUsers is the set of user ids that are online.
 	OnlineUsers = "online:users"
+	// PresenceNodes is the zset of the nodes that live, by the end of their leases, Unix ms.
+	PresenceNodes = "{presence:nodes}"
+	// PresenceDead is the set of the nodes whose users are to be taken out.
+	PresenceDead = "{presence:nodes}:dead"
+	// ChatRules is the hash of who is muted or banned, and of slow channels.
+	ChatRules = "chat:rules"
 	// OpenTrades is a zset of trade ids by deadline, Unix ms.
 	OpenTrades = "trade:open"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
@@ -85,6 +93,45 @@ func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
 
 // UserCombats is the zset of a user's running fights by start, Unix ms.
 func UserCombats(userID string) string { return "user:" + userID + ":combats" }
+
+// The keys about one channel have the key of its history as their hash tag, so that one
+// script may use them on a Cluster too.
+
+// ChatSent is what was answered to a user's message with that client id.
+func ChatSent(channel, userID, clientID string) string {
+	return "{" + ChatHistory(channel) + "}:sent:" + strconv.Itoa(len(userID)) + ":" + userID + ":" + clientID
+}
+
+// ChatSlow is there while a user may not speak again in a slow channel.
+func ChatSlow(channel, userID string) string { return "{" + ChatHistory(channel) + "}:slow:" + userID }
+
+// WhisperSent is what was answered to a user's whisper with that client id.
+func WhisperSent(userID, clientID string) string {
+	return "chat:whisper:sent:" + strconv.Itoa(len(userID)) + ":" + userID + ":" + clientID
+}
+
+// Members is the set of the user ids that belong to a guild or a party; kind says which.
+func Members(kind, id string) string { return kind + ":" + id + ":members" }
+
+// The keys about one place, a channel or OnlineUsers, have its name as their hash tag.
+
+// PresenceUsers is the zset of the users in a place, ordered by id.
+func PresenceUsers(place string) string { return "presence:{" + place + "}:users" }
+
+// PresenceWho is the hash of what is shown of them: user id → JSON.
+func PresenceWho(place string) string { return "presence:{" + place + "}:who" }
+
+// PresenceCounts is the hash of on how many nodes they are: user id → number.
+func PresenceCounts(place string) string { return "presence:{" + place + "}:counts" }
+
+// PresenceOn is the set of those that are there on one node.
+func PresenceOn(place, node string) string { return "presence:{" + place + "}:on:" + node }
+
+// PresenceSeen is the zset of when users were last online, Unix ms.
+const PresenceSeen = "presence:{" + OnlineUsers + "}:seen"
+
+// PresenceNode is the set of places in which a node has users.
+func PresenceNode(node string) string { return "presence:node:" + node }
 
 // ChatHistory is the stream of a channel's messages.
 func ChatHistory(channel string) string { return "chat:" + channel + ":history" }

@@ -41,6 +41,20 @@ func TestSpelling(t *testing.T) {
 		"{trade:ledger}:index":      keys.TradeLedgerIndex,
 		"{trade:ledger}:items":      keys.MintedItems,
 		"chat:zone:1:history":       keys.ChatHistory("zone:1"),
+		"chat:rules":                keys.ChatRules,
+		"guild:7:members":           keys.Members("guild", "7"),
+
+		"{chat:zone:1:history}:sent:2:u1:c1": keys.ChatSent("zone:1", "u1", "c1"),
+		"{chat:zone:1:history}:slow:u1":      keys.ChatSlow("zone:1", "u1"),
+		"chat:whisper:sent:2:u1:c1":          keys.WhisperSent("u1", "c1"),
+		"{presence:nodes}":                   keys.PresenceNodes,
+		"{presence:nodes}:dead":              keys.PresenceDead,
+		"presence:node:n1":                   keys.PresenceNode("n1"),
+		"presence:{online:users}:seen":       keys.PresenceSeen,
+		"presence:{zone:1}:users":            keys.PresenceUsers("zone:1"),
+		"presence:{zone:1}:who":              keys.PresenceWho("zone:1"),
+		"presence:{zone:1}:counts":           keys.PresenceCounts("zone:1"),
+		"presence:{zone:1}:on:n1":            keys.PresenceOn("zone:1", "n1"),
 	} {
 		require.Equal(t, want, got)
 	}

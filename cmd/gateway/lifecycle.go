@@ -41,6 +41,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	loop(n.monitor.Run)
 	loop(n.tracker.Run)
+	loop(n.talk.Run)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
@@ -35,6 +36,7 @@ type node struct {
 	limits  *throttle.Limiter
 	auth    *auth.Service
 	locks   *lock.Manager
+	talk    *chat.Service
 	people  profileSource
 	gateway *gateway.Gateway
 }

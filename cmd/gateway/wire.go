@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/auth"
-	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway"
@@ -49,13 +48,13 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 
 	// The features. Their rooms are the gateway, which is made of their routes.
 	r := &rooms{}
-	talk := chat.New(r, chat.Config{})
+	n.talk = n.chat(r)
 	fights := combat.New(n.rdb, r, combat.Config{Report: n.fightUntold})
 	trades := trade.New(n.rdb, locker{n.locks}, characters{n.store, c.Dev}, r, trade.Config{Missed: n.tradeUntold})
 	if err := trades.Check(); err != nil {
 		return usageError{err}
 	}
-	routes, casts := tables(talk, fights, trades)
+	routes, casts := tables(n.talk, fights, trades)
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
@@ -112,6 +111,9 @@ func (n *node) register(services ...prometheus.Collector) error {
 
 // closeServices waits for what services still do with Redis.
 func (n *node) closeServices() {
+	if n.talk != nil {
+		n.talk.Close()
+	}
 	if n.limits != nil {
 		n.limits.Close()
 	}

@@ -1,0 +1,42 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/outage"
+)
+
+// Roster is a Membership that the game keeps in Redis: the sets guild:<id>:members and
+// party:<id>:members hold the user ids that may come into these channels. Channels of the
+// other kinds are open to all, and all channels to those with one of Roles.
+type Roster struct {
+	Redis redis.UniversalClient
+	Roles []string // nil is "moderator" and "admin"
+}
+
+// MayJoin implements Membership.
+func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bool, error) {
+	kind, id, _ := strings.Cut(channel, ":")
+	if kind != "guild" && kind != "party" {
+		return true, nil
+	}
+	roles := r.Roles
+	if roles == nil {
+		roles = []string{"moderator", "admin"}
+	}
+	if slices.ContainsFunc(roles, p.HasRole) {
+		return true, nil
+	}
+	in, err := r.Redis.SIsMember(ctx, keys.Members(kind, id), p.UserID).Result()
+	if err != nil {
+		return false, outage.Fault(ctx, feature, fmt.Errorf("who is in %s: %w", channel, err))
+	}
+	return in, nil
+}

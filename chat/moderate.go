@@ -1,0 +1,237 @@
+package chat
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/outage"
+)
+
+// errNoSanction is what chat:unmute and chat:unban say of somebody who is not.
+var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
+
+var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
+
+// An Act is something that a moderator did. It holds no text that a player wrote.
+type Act struct {
+	Event   string // "chat:mute", …
+	By      string // the moderator's user id
+	UserID  string // to whom, or ""
+	Channel string // where; "" is everywhere
+	Message string // the id of a message that was deleted, or ""
+	Until   time.Time
+	Every   time.Duration // of a slow channel
+}
+
+// Verdict is what a moderator decides about a player.
+type Verdict struct {
+	UserID string `json:"userId" validate:"required,max=128"`
+	// Channel is where it holds; without it, everywhere, and for whispers too.
+	Channel string `json:"channel,omitempty"`
+	// ForMs is how long, a second to a year.
+	ForMs int64 `json:"forMs" validate:"min=1000,max=31622400000"`
+	// Reason is told to the player.
+	Reason string `json:"reason,omitempty" validate:"max=200"`
+}
+
+// Pardon ends a sanction before its time.
+type Pardon struct {
+	UserID  string `json:"userId" validate:"required,max=128"`
+	Channel string `json:"channel,omitempty"` // as it was given
+}
+
+// Sanction is what holds for a player. It is told to each of the player's devices.
+type Sanction struct {
+	Kind    string `json:"kind" validate:"oneof=mute ban"`
+	UserID  string `json:"userId"`
+	Channel string `json:"channel,omitempty"` // absent: everywhere
+	Until   int64  `json:"until"`             // Unix ms; 0 when it was lifted
+	By      string `json:"by"`                // the moderator's user id
+	Reason  string `json:"reason,omitempty"`
+}
+
+// Removal names a message to delete.
+type Removal struct {
+	Channel string `json:"channel" validate:"required"`
+	ID      string `json:"id" validate:"required"`
+}
+
+// Deleted is what everybody in the channel is told of it.
+type Deleted struct {
+	Channel string `json:"channel"`
+	ID      string `json:"id"`
+	By      string `json:"by"` // the moderator's user id
+}
+
+// Pace makes a channel slow.
+type Pace struct {
+	Channel string `json:"channel" validate:"required"`
+	// EveryMs is how long each player waits between two messages, up to an hour; 0 ends it.
+	EveryMs int64 `json:"everyMs" validate:"min=0,max=3600000"`
+}
+
+// Slowness is what everybody in the channel is told of it.
+type Slowness struct {
+	Channel string `json:"channel"`
+	EveryMs int64  `json:"everyMs"` // 0: it is slow no more
+	By      string `json:"by"`      // the moderator's user id
+}
+
+// moderates tells whether one of a player's roles is a moderator's.
+func (s *Service) moderates(roles []string) bool {
+	for _, r := range roles {
+		if slices.Contains(s.cfg.Moderators, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// Mute keeps a player from speaking, in a channel or everywhere. A later one replaces an
+// earlier. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
+func (s *Service) Mute(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
+	return s.sanction(ctx, p, Mute, in)
+}
+
+// Ban keeps a player out of a channel, or of all, and takes out who is in. Errors: as Mute.
+func (s *Service) Ban(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
+	return s.sanction(ctx, p, Ban, in)
+}
+
+// Unmute ends a mute. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
+func (s *Service) Unmute(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
+	return s.pardon(ctx, p, Mute, in)
+}
+
+// Unban ends a ban. Errors: as Unmute.
+func (s *Service) Unban(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
+	return s.pardon(ctx, p, Ban, in)
+}
+
+func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in Verdict) (Sanction, error) {
+	at, err := target(kind, in.UserID, in.Channel)
+	if err != nil {
+		return Sanction{}, err
+	}
+	reason := ""
+	if in.Reason != "" {
+		if reason, err = clean(in.Reason); err != nil {
+			return Sanction{}, fault.Invalid("reason", "as a message's text")
+		}
+	}
+	until := s.cfg.Now().Add(time.Duration(in.ForMs) * time.Millisecond)
+	x := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, Until: until.UnixMilli(), By: p.UserID, Reason: reason}
+	if len(s.rules.book(ctx).sanctions) >= maxRules {
+		return Sanction{}, fault.ErrConflict.With("reason", "too many sanctions")
+	}
+	if _, err := s.rules.change(ctx, at.field(), x); err != nil {
+		return Sanction{}, outage.Fault(ctx, feature, err)
+	}
+	if kind == Ban {
+		if err := s.expel(ctx, in.UserID, in.Channel); err != nil { // other nodes do so within a second
+			s.cfg.Report(err)
+		}
+	}
+	return x, s.sanctioned(ctx, x, Act{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
+}
+
+func (s *Service) pardon(ctx context.Context, p event.Player, kind string, in Pardon) (Sanction, error) {
+	at, err := target(kind, in.UserID, in.Channel)
+	if err != nil {
+		return Sanction{}, err
+	}
+	existed, err := s.rules.change(ctx, at.field(), nil)
+	switch {
+	case err != nil:
+		return Sanction{}, outage.Fault(ctx, feature, err)
+	case !existed:
+		return Sanction{}, errNoSanction
+	}
+	x := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, By: p.UserID}
+	return x, s.sanctioned(ctx, x, Act{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
+}
+
+// sanctioned tells the player and the audit.
+func (s *Service) sanctioned(ctx context.Context, x Sanction, a Act) error {
+	s.cfg.Audit(a)
+	if _, _, err := s.gateway.CastUser(ctx, x.UserID, "chat:sanction", x); err != nil {
+		return fmt.Errorf("chat: tell of a sanction: %w", err)
+	}
+	return nil
+}
+
+// target is whom a sanction is about. Its user id stands behind a space in the rules.
+func target(kind, userID, channel string) (sanctioned, error) {
+	if channel != everywhere && !ValidChannel(channel) {
+		return sanctioned{}, errChannel
+	}
+	if strings.ContainsFunc(userID, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return sanctioned{}, errUser
+	}
+	return sanctioned{kind, channel, userID}, nil
+}
+
+// explain tells the player until when, and why.
+func (s Sanction) explain(f *fault.Fault, now time.Time) error {
+	f = f.With("until", s.Until).With("retryAfterMs", s.Until-now.UnixMilli())
+	if s.Channel != everywhere {
+		f = f.With("channel", s.Channel)
+	}
+	if s.Reason != "" {
+		f = f.With("reason", s.Reason)
+	}
+	return f
+}
+
+// Delete takes a message out of a channel's history, and tells its members. Errors: INVALID,
+// FORBIDDEN, NOT_FOUND, UNAVAILABLE.
+func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Deleted, error) {
+	if !ValidChannel(in.Channel) {
+		return Deleted{}, errChannel
+	}
+	id, err := ulid.ParseStrict(in.ID)
+	if err != nil {
+		return Deleted{}, fault.Invalid("id", "the id of a message")
+	}
+	found, err := s.journal.remove(ctx, in.Channel, in.ID, id.Timestamp())
+	switch {
+	case err != nil:
+		return Deleted{}, outage.Fault(ctx, feature, fmt.Errorf("chat: delete in %s: %w", in.Channel, err))
+	case !found:
+		return Deleted{}, errNoMessage
+	}
+	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
+	s.cfg.Audit(Act{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
+	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
+		return Deleted{}, fmt.Errorf("chat: tell of a deletion: %w", err)
+	}
+	return out, nil
+}
+
+// Slow makes every player, moderators excepted, wait between two messages in a channel.
+// Errors: INVALID, FORBIDDEN, UNAVAILABLE.
+func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, error) {
+	if !ValidChannel(in.Channel) {
+		return Slowness{}, errChannel
+	}
+	out := Slowness{Channel: in.Channel, EveryMs: in.EveryMs, By: p.UserID}
+	var rule any
+	if in.EveryMs > 0 {
+		rule = out
+	}
+	if _, err := s.rules.change(ctx, slowField(in.Channel), rule); err != nil {
+		return Slowness{}, outage.Fault(ctx, feature, err)
+	}
+	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(in.EveryMs) * time.Millisecond})
+	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {
+		return Slowness{}, fmt.Errorf("chat: tell of a slow channel: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,161 @@
+package chat_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+var mod = event.Player{UserID: "mod", Username: "Mod", Conn: "conn-mod", Roles: []string{"moderator"}}
+
+// acts is an audit.
+type acts struct {
+	mu  sync.Mutex
+	all []chat.Act // guarded by mu
+}
+
+func (a *acts) note(x chat.Act) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, x)
+}
+
+// A mute holds on both nodes, in its channel, until it ends, and is told.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	audit := &acts{}
+	one, told := node(t, rdb, chat.Config{Audit: audit.note})
+	two, _ := node(t, rdb, chat.Config{})
+	x, err := one.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", Channel: "global", ForMs: 60_000, Reason: "rude"})
+	require.NoError(t, err)
+	require.Equal(t, []cast{{"ann", "chat:sanction", x}}, told.told)
+	require.Len(t, audit.all, 1)
+	require.Equal(t, "chat:mute mod ann global", audit.all[0].Event+" "+audit.all[0].By+" "+audit.all[0].UserID+" "+audit.all[0].Channel)
+
+	refused := func(s *chat.Service, in chat.Draft) *fault.Fault {
+		_, err := s.Send(t.Context(), ann, in)
+		return fault.Of(err)
+	}
+	f := refused(one, say("at once, here"))
+	require.ErrorIs(t, f, chat.ErrMuted)
+	require.Equal(t, "rude", f.Detail("reason"))
+	require.Equal(t, "global", f.Detail("channel"))
+	require.Equal(t, x.Until, f.Detail("until"))
+	require.InDelta(t, 60_000, f.Detail("retryAfterMs"), 10_000)
+	require.Eventually(t, func() bool { return refused(two, say("within a second, there")) != nil }, 5*time.Second, 50*time.Millisecond)
+	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
+	require.NoError(t, err)
+	require.Nil(t, refused(one, chat.Draft{Channel: "zone:1", Text: "in other channels it does not hold"}))
+	_, err = one.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "whispers are another matter"})
+	require.NoError(t, err)
+
+	_, err = two.Unmute(t.Context(), mod, chat.Pardon{UserID: "ann", Channel: "global"})
+	require.NoError(t, err)
+	require.Nil(t, refused(two, say("again")))
+	require.Eventually(t, func() bool { return refused(one, say("again")) == nil }, 5*time.Second, 50*time.Millisecond)
+	_, err = two.Unmute(t.Context(), mod, chat.Pardon{UserID: "ann", Channel: "global"})
+	require.ErrorIs(t, err, fault.ErrNotFound)
+}
+
+func TestMutesEnd(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	s, _ := node(t, rdb, chat.Config{})
+	_, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 1000})
+	require.NoError(t, err)
+	_, err = s.Send(t.Context(), ann, say("x"))
+	require.ErrorIs(t, err, chat.ErrMuted)
+	_, err = s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "x"})
+	require.ErrorIs(t, err, chat.ErrMuted, "who may speak nowhere does not whisper either")
+	require.Eventually(t, func() bool {
+		_, err := s.Send(t.Context(), ann, say("x"))
+		return err == nil
+	}, 5*time.Second, 50*time.Millisecond)
+	_, err = s.Mute(t.Context(), mod, chat.Verdict{UserID: "bob", ForMs: 60_000})
+	require.NoError(t, err)
+	require.Equal(t, int64(2), rdb.HLen(t.Context(), keys.ChatRules).Val(), "what is over is taken away: bob's, and the version")
+}
+
+// Who is banned is taken out, on every node, and does not come back.
+func TestBan(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	one, here := node(t, rdb, chat.Config{})
+	_, there := node(t, rdb, chat.Config{})
+	_, err := one.Ban(t.Context(), mod, chat.Verdict{UserID: "ann", Channel: "global", ForMs: 60_000})
+	require.NoError(t, err)
+	require.False(t, here.In(ann.Conn, "chat:global"))
+	require.Eventually(t, func() bool { return !there.In(ann.Conn, "chat:global") }, 5*time.Second, 20*time.Millisecond)
+	require.True(t, there.In(bob.Conn, "chat:global"))
+	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "global"})
+	require.ErrorIs(t, err, chat.ErrBanned)
+	web := ann
+	web.Conn = ""
+	_, err = one.Send(t.Context(), web, say("by another way"))
+	require.ErrorIs(t, err, chat.ErrBanned)
+
+	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
+	require.NoError(t, err)
+	_, err = one.Ban(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 60_000})
+	require.NoError(t, err)
+	require.False(t, here.In(ann.Conn, "chat:zone:1"), "everywhere is every channel")
+	_, err = one.Unban(t.Context(), mod, chat.Pardon{UserID: "ann"})
+	require.NoError(t, err)
+	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
+	require.NoError(t, err)
+	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "global"})
+	require.ErrorIs(t, err, chat.ErrBanned, "the other one holds still")
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	s, heard := node(t, redistest.Client(t), chat.Config{})
+	var ids []string
+	for _, text := range []string{"a", "b", "c"} {
+		draft := say(text)
+		draft.ClientID = text
+		got, err := s.Send(t.Context(), ann, draft)
+		require.NoError(t, err)
+		ids = append(ids, got.ID)
+	}
+	out, err := s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: ids[1]})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "c"}, texts(t, s, 0))
+	require.Equal(t, cast{"chat:global", "chat:deleted", out}, heard.heard()[3])
+	_, err = s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: ids[1]})
+	require.ErrorIs(t, err, fault.ErrNotFound)
+	_, err = s.Delete(t.Context(), mod, chat.Removal{Channel: "zone:1", ID: ids[0]})
+	require.ErrorIs(t, err, fault.ErrNotFound)
+}
+
+func TestWhatModeratorsMayNot(t *testing.T) {
+	t.Parallel()
+	s, told := node(t, redistest.Client(t), chat.Config{})
+	for raw, field := range map[string][2]string{
+		"no user":                    {"chat:mute", `{"forMs":1000}`},
+		"a user in two":              {"chat:mute", `{"userId":"a b","forMs":1000}`},
+		"no time":                    {"chat:mute", `{"userId":"a"}`},
+		"too short":                  {"chat:ban", `{"userId":"a","forMs":999}`},
+		"longer than a year":         {"chat:ban", `{"userId":"a","forMs":31622400001}`},
+		"unknown channel":            {"chat:ban", `{"userId":"a","channel":"x","forMs":1000}`},
+		"a reason with a line break": {"chat:ban", `{"userId":"a","forMs":1000,"reason":"a\nb"}`},
+		"no id":                      {"chat:delete", `{"channel":"global"}`},
+		"not an id":                  {"chat:delete", `{"channel":"global","id":"x"}`},
+		"delete nowhere":             {"chat:delete", `{"channel":"x","id":"01JZZZZZZZZZZZZZZZZZZZZZZZ"}`},
+		"slow nowhere":               {"chat:slow", `{"channel":"x","everyMs":1}`},
+		"slower than an hour":        {"chat:slow", `{"channel":"global","everyMs":3600001}`},
+	} {
+		_, err := ask(t, s, mod, field[0], field[1])
+		require.ErrorIs(t, err, fault.ErrInvalid, raw)
+	}
+	require.Empty(t, told.told)
+}

@@ -1,0 +1,154 @@
+package chat_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// clusterClient is a client of a Redis Cluster that the test starts.
+func clusterClient(t *testing.T) redis.UniversalClient {
+	c := redistest.StartCluster(t)
+	var addrs []string
+	for _, n := range c.Nodes {
+		addrs = append(addrs, n.Addr())
+	}
+	return impatient(t, &redis.UniversalOptions{IsClusterMode: true, Addrs: addrs}, 5*time.Second)
+}
+
+func impatient(t *testing.T, o *redis.UniversalOptions, limit time.Duration) redis.UniversalClient {
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
+	o.DialerRetries, o.MaxRetries, o.ContextTimeoutEnabled = 1, 1, true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	c := redis.NewUniversalClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Without Redis members hear each other, retries and slow channels are judged by what this
+// node knows, sanctions hold, and the history is UNAVAILABLE; then all is as before.
+func TestWithoutRedis(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{
+		"killed":  {(*redistest.Instance).Kill, (*redistest.Instance).Restart},
+		"hanging": {(*redistest.Instance).Pause, (*redistest.Instance).Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			s, heard := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 300*time.Millisecond),
+				chat.Config{Patience: 300 * time.Millisecond})
+			_, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "bob", ForMs: 3_600_000})
+			require.NoError(t, err)
+			_, err = s.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
+			require.NoError(t, err)
+			_, err = s.Slow(t.Context(), mod, chat.Pace{Channel: "zone:1", EveryMs: 3_600_000})
+			require.NoError(t, err)
+			known := chat.Draft{Channel: "global", Text: "before", ClientID: "c0"}
+			first, err := s.Send(t.Context(), ann, known)
+			require.NoError(t, err)
+
+			c.lose(server)
+			before := len(heard.heard())
+			again, err := s.Send(t.Context(), ann, known)
+			require.NoError(t, err)
+			require.Equal(t, first, again, "what Redis took is remembered here too")
+			fresh := chat.Draft{Channel: "global", Text: "meanwhile", ClientID: "c1"}
+			first, err = s.Send(t.Context(), ann, fresh)
+			require.NoError(t, err)
+			again, err = s.Send(t.Context(), ann, fresh)
+			require.NoError(t, err)
+			require.Equal(t, first, again)
+			_, err = s.Send(t.Context(), ann, say("plain"))
+			require.NoError(t, err)
+			slow := chat.Draft{Channel: "zone:1", Text: "x"}
+			_, err = s.Send(t.Context(), ann, slow)
+			require.NoError(t, err)
+			_, err = s.Send(t.Context(), ann, slow)
+			require.ErrorIs(t, err, fault.ErrRateLimited)
+			require.Len(t, heard.heard(), before+3)
+			_, err = s.Send(t.Context(), bob, say("muted"))
+			require.ErrorIs(t, err, chat.ErrMuted)
+			got, err := s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "x", ClientID: "w"})
+			require.NoError(t, err)
+			require.True(t, got.Delivered)
+
+			for name, call := range map[string]func() error{
+				"history": func() error { _, err := s.History(t.Context(), ann, chat.Span{Channel: "global"}); return err },
+				"mute":    func() error { _, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "x", ForMs: 1000}); return err },
+				"unmute":  func() error { _, err := s.Unmute(t.Context(), mod, chat.Pardon{UserID: "bob"}); return err },
+				"delete": func() error {
+					_, err := s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: first.ID})
+					return err
+				},
+			} {
+				f := fault.Of(call())
+				require.ErrorIs(t, f, fault.ErrUnavailable, name)
+				require.Equal(t, "chat", f.Detail("feature"), name)
+			}
+
+			c.back(server)
+			require.Eventually(t, func() bool {
+				_, err := s.Send(t.Context(), ann, say("again"))
+				h, lost := s.History(t.Context(), ann, chat.Span{Channel: "global"})
+				return err == nil && lost == nil && len(h.Messages) > 0 && h.Messages[len(h.Messages)-1].Text == "again"
+			}, 10*time.Second, 20*time.Millisecond)
+		})
+	}
+}
+
+// A message waits for a Redis that hangs no longer than Patience.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	s, _ := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{Patience: 50 * time.Millisecond})
+	server.Pause()
+	defer server.Resume()
+	draft := say("x")
+	draft.ClientID = "c"
+	begun := time.Now()
+	_, err := s.Send(t.Context(), ann, draft)
+	require.NoError(t, err)
+	require.Less(t, time.Since(begun), time.Second)
+}
+
+// The game's own sets say who belongs to a guild or a party.
+func TestRoster(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	require.NoError(t, rdb.SAdd(t.Context(), "guild:wolves:members", "ann").Err())
+	require.NoError(t, rdb.SAdd(t.Context(), "party:p1:members", "bob").Err())
+	roster := chat.Roster{Redis: rdb}
+	for _, c := range []struct {
+		p       event.Player
+		channel string
+		may     bool
+	}{
+		{ann, "guild:wolves", true},
+		{bob, "guild:wolves", false},
+		{bob, "party:p1", true},
+		{ann, "party:p1", false},
+		{ann, "guild:unknown", false},
+		{mod, "guild:wolves", true},
+		{bob, "global", true},
+		{bob, "zone:wolves", true},
+		{bob, "combat:wolves", true},
+	} {
+		may, err := roster.MayJoin(t.Context(), c.p, c.channel)
+		require.NoError(t, err)
+		require.Equal(t, c.may, may, "%s in %s", c.p.UserID, c.channel)
+	}
+	server := redistest.Server(t)
+	gone := chat.Roster{Redis: impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, time.Second)}
+	server.Kill()
+	_, err := gone.MayJoin(t.Context(), ann, "guild:wolves")
+	require.ErrorIs(t, err, fault.ErrUnavailable, "when it is not known, nobody is let in")
+}

@@ -1,0 +1,263 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/outage"
+)
+
+const (
+	// everywhere is the channel of a sanction that holds in all of them, and for whispers.
+	everywhere = ""
+	// versionField counts the changes of the rules.
+	versionField = ":version"
+	// lookEvery is how often a node asks whether the rules changed elsewhere.
+	lookEvery = time.Second
+	// maxRules bounds what a node keeps; a moderator who adds more is refused.
+	maxRules = 100_000
+)
+
+// Kinds of a Sanction.
+const (
+	Mute = "mute" // may not speak
+	Ban  = "ban"  // may not speak, and not be there
+)
+
+// rules are who is muted or banned, and which channels are slow: one hash in Redis, and a
+// copy on every node, which is never older than a second while Redis is there. Nobody waits
+// for Redis to speak.
+type rules struct {
+	rdb redis.UniversalClient // nil has none
+	now func() time.Time
+
+	copy    atomic.Pointer[rulebook]
+	loading sync.Mutex // one at a time
+	asked   atomic.Bool
+}
+
+// A rulebook is one version of the rules; it is never changed.
+type rulebook struct {
+	version   string
+	sanctions map[sanctioned]Sanction
+	slow      map[string]Slowness // by channel
+}
+
+var noRules = &rulebook{}
+
+type sanctioned struct{ kind, channel, userID string }
+
+// field is where a sanction stands in the hash.
+func (s sanctioned) field() string { return s.kind + " " + s.channel + " " + s.userID }
+
+func slowField(channel string) string { return "slow " + channel }
+
+// book is the copy. The first who asks waits for it to be read.
+func (r *rules) book(ctx context.Context) *rulebook {
+	if b := r.copy.Load(); b != nil {
+		return b
+	}
+	if r.rdb != nil && !r.asked.Swap(true) {
+		_ = r.load(ctx) // Run tries again, and reports
+	}
+	if b := r.copy.Load(); b != nil {
+		return b
+	}
+	return noRules
+}
+
+// muted is why a user may not speak in a channel, or nil.
+func (r *rules) muted(ctx context.Context, userID, channel string) error {
+	b := r.book(ctx)
+	if len(b.sanctions) == 0 {
+		return nil
+	}
+	if err := r.banned(ctx, userID, channel); err != nil {
+		return err
+	}
+	if s, ok := b.find(Mute, userID, channel, r.now()); ok {
+		return s.explain(ErrMuted, r.now())
+	}
+	return nil
+}
+
+// banned is why a user may not be in a channel, or nil.
+func (r *rules) banned(ctx context.Context, userID, channel string) error {
+	if s, ok := r.book(ctx).find(Ban, userID, channel, r.now()); ok {
+		return s.explain(ErrBanned, r.now())
+	}
+	return nil
+}
+
+// slow is how long to wait between two messages in a channel.
+func (r *rules) slow(channel string) time.Duration {
+	b := r.copy.Load()
+	if b == nil || len(b.slow) == 0 {
+		return 0
+	}
+	return time.Duration(b.slow[channel].EveryMs) * time.Millisecond
+}
+
+// find gives what holds longest: here, or everywhere.
+func (b *rulebook) find(kind, userID, channel string, now time.Time) (s Sanction, found bool) {
+	if len(b.sanctions) == 0 {
+		return s, false
+	}
+	for _, at := range []string{everywhere, channel} {
+		if x, ok := b.sanctions[sanctioned{kind, at, userID}]; ok && now.UnixMilli() < x.Until && x.Until > s.Until {
+			s, found = x, true
+		}
+	}
+	return s, found
+}
+
+// load reads all rules, and takes out of Redis those that are over.
+func (r *rules) load(ctx context.Context) error {
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	all, err := r.rdb.HGetAll(ctx, keys.ChatRules).Result()
+	if err != nil {
+		return fmt.Errorf("chat: read the rules: %w", err)
+	}
+	b := &rulebook{version: all[versionField], sanctions: map[sanctioned]Sanction{}, slow: map[string]Slowness{}}
+	delete(all, versionField)
+	var over []string
+	var wrong error
+	for field, text := range all {
+		words := strings.SplitN(field, " ", 3)
+		switch {
+		case len(words) == 2 && words[0] == "slow":
+			var s Slowness
+			if wrong = errors.Join(wrong, json.Unmarshal([]byte(text), &s)); s.EveryMs > 0 {
+				b.slow[words[1]] = s
+			}
+		case len(words) == 3:
+			var s Sanction
+			wrong = errors.Join(wrong, json.Unmarshal([]byte(text), &s))
+			if s.Until <= r.now().UnixMilli() {
+				over = append(over, field)
+			} else if len(b.sanctions) < maxRules {
+				b.sanctions[sanctioned{words[0], words[1], words[2]}] = s
+			}
+		}
+	}
+	r.copy.Store(b)
+	if len(over) > 0 {
+		wrong = errors.Join(wrong, r.rdb.HDel(ctx, keys.ChatRules, over...).Err())
+	}
+	if wrong != nil {
+		return fmt.Errorf("chat: read the rules: %w", wrong)
+	}
+	return nil
+}
+
+// change writes one field, or takes it away when value is nil, and reads all anew.
+func (r *rules) change(ctx context.Context, field string, value any) (existed bool, err error) {
+	if r.rdb == nil {
+		return false, fault.Unavailable(feature, outage.RetryAfter, errAway)
+	}
+	var was *redis.BoolCmd
+	_, err = r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		was = p.HExists(ctx, keys.ChatRules, field)
+		if value == nil {
+			p.HDel(ctx, keys.ChatRules, field)
+		} else {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return err
+			}
+			p.HSet(ctx, keys.ChatRules, field, text)
+		}
+		p.HIncrBy(ctx, keys.ChatRules, versionField, 1)
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("chat: change the rules: %w", err)
+	}
+	return was.Val(), r.load(ctx)
+}
+
+// Run keeps this node's copy of the rules true until ctx ends: what a moderator does on
+// another node holds here within a second.
+func (s *Service) Run(ctx context.Context) error {
+	r := s.rules
+	if r.rdb == nil {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := s.look(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.cfg.Report(err)
+		}
+		failing = err != nil
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look reads the rules when they changed, and takes those out who are banned by now.
+func (s *Service) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	r := s.rules
+	version, err := r.rdb.HGet(ctx, keys.ChatRules, versionField).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("chat: version of the rules: %w", err)
+	}
+	if b := r.copy.Load(); b != nil && b.version == version {
+		return nil
+	}
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	now := r.now().UnixMilli()
+	for at, x := range r.copy.Load().sanctions {
+		if at.kind == Ban && now < x.Until {
+			err = errors.Join(err, s.expel(ctx, at.userID, at.channel))
+		}
+	}
+	return err
+}
+
+// expel takes a user's connections on this node out of a channel, or of all.
+func (s *Service) expel(ctx context.Context, userID, channel string) (err error) {
+	for _, p := range s.gateway.Here(userID) {
+		err = errors.Join(err, s.expelOne(ctx, p, channel))
+	}
+	return err
+}
+
+func (s *Service) expelOne(ctx context.Context, p event.Player, channel string) (err error) {
+	in := []string{channel}
+	if channel == everywhere {
+		in = s.gateway.RoomsOf(p.Conn, RoomPrefix)
+		for i := range in {
+			in[i] = strings.TrimPrefix(in[i], RoomPrefix)
+		}
+	}
+	for _, c := range in {
+		if s.gateway.In(p.Conn, RoomPrefix+c) {
+			_, e := s.leave(ctx, p, c)
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}

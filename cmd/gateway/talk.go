@@ -1,0 +1,37 @@
+package main
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/chat"
+)
+
+// chat makes the chat. With --dev everybody may come into every channel; else the game
+// says in Redis who is in a guild or a party.
+func (n *node) chat(r *rooms) *chat.Service {
+	c := chat.Config{Audit: n.moderated, Report: n.chatUnkept}
+	if !n.cfg.Dev {
+		c.Membership = chat.Roster{Redis: n.rdb}
+	}
+	return chat.New(n.rdb, r, c)
+}
+
+// moderated is the audit of what moderators do: who, what, whom and where, and no text.
+func (n *node) moderated(a chat.Act) {
+	fields := []zap.Field{zap.String("event", a.Event), zap.String("by", a.By), zap.String("channel", a.Channel)}
+	if a.UserID != "" {
+		fields = append(fields, zap.String("user", a.UserID))
+	}
+	if a.Message != "" {
+		fields = append(fields, zap.String("message", a.Message))
+	}
+	if !a.Until.IsZero() {
+		fields = append(fields, zap.Time("until", a.Until))
+	}
+	if a.Every > 0 {
+		fields = append(fields, zap.Duration("every", a.Every))
+	}
+	n.log.Info("moderated", fields...)
+}
+
+func (n *node) chatUnkept(err error) { n.log.Warn("chat could not be kept", zap.Error(err)) }
