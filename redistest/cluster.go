@@ -75,3 +75,36 @@ func must(t testing.TB, cmd redis.Cmder) {
 
 // URL is the redis+cluster:// URL, of all nodes.
 func (c *Cluster) URL() string { return "redis+cluster://" + addrs(c.Nodes) }
+
+// MoveSlot moves the slot of a key, which holds nothing, from its master to the next one,
+// and returns both.
+func (c *Cluster) MoveSlot(key string) (from, to *Instance) {
+	t := c.Nodes[0].t
+	t.Helper()
+	ctx := context.Background()
+	var masters []redis.UniversalClient
+	var ids []string
+	for _, i := range c.Nodes[:3] {
+		m := client(t, &redis.Options{Addr: i.Addr()}, 5*time.Second)
+		masters, ids = append(masters, m), append(ids, m.ClusterMyID(ctx).Val())
+	}
+	slot := masters[0].ClusterKeySlot(ctx, key).Val()
+	source := -1
+	for i, m := range masters {
+		for _, owned := range m.ClusterSlots(ctx).Val() {
+			if slot >= int64(owned.Start) && slot <= int64(owned.End) && owned.Nodes[0].ID == ids[i] {
+				source = i
+			}
+		}
+	}
+	if source < 0 {
+		t.Fatalf("redistest: nobody has slot %d", slot)
+	}
+	target := (source + 1) % 3
+	must(t, masters[target].Do(ctx, "cluster", "setslot", slot, "importing", ids[source]))
+	must(t, masters[source].Do(ctx, "cluster", "setslot", slot, "migrating", ids[target]))
+	for _, i := range []int{target, source, 3 - target - source} {
+		must(t, masters[i].Do(ctx, "cluster", "setslot", slot, "node", ids[target]))
+	}
+	return c.Nodes[source], c.Nodes[target]
+}

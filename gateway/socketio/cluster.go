@@ -78,14 +78,17 @@ type ClusterStats struct {
 	Nodes       int   // that serve the main namespace, this one included
 }
 
-// cluster is what a server's namespaces share: one publisher, one subscriber, and five
-// goroutines, which close waits for.
+// cluster is what a server's namespaces share: one publisher, one subscriber (two on a Redis
+// Cluster), and their goroutines, which close waits for.
 type cluster struct {
 	cfg  ClusterConfig
 	log  *zap.Logger
 	uid  string
 	pub  *publisher
 	subs *subscriber
+
+	shards  *shards     // nil where Redis is no Cluster
+	sharded *subscriber // of the shards; nil there too
 
 	mu         sync.Mutex
 	namespaces []*clusterNamespace // replaced, never changed in place; guarded by mu
@@ -126,10 +129,16 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	_, _ = rand.Read(uid) // never fails
 	c := &cluster{
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid),
-		pub: newPublisher(cfg.Redis, cfg.Queue), subs: newSubscriber(cfg.Redis, cfg.Linger),
+		pub:   newPublisher(cfg.Redis, cfg.Queue),
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
-	c.subs.handle = c.hear
+	c.subs = newSubscriber(cfg.Linger, c.hear)
+	c.subs.wire = newLine(c.subs, cfg.Redis)
+	if client, is := cfg.Redis.(*redis.ClusterClient); is {
+		c.sharded = newSubscriber(cfg.Linger, c.hear)
+		c.shards = newShards(c.sharded, client)
+		c.sharded.wire = c.shards
+	}
 	return c
 }
 
@@ -186,7 +195,11 @@ func (c *cluster) start() {
 		n.listen()
 	}
 	c.mu.Unlock()
-	for _, run := range []func(<-chan struct{}){c.subs.run, c.subs.sync, c.beat, c.work, c.pub.run} {
+	runs := []func(<-chan struct{}){c.subs.wire.run, c.subs.sync, c.beat, c.work, c.pub.run}
+	if c.sharded != nil {
+		runs = append(runs, c.shards.run, c.sharded.sync)
+	}
+	for _, run := range runs {
 		c.running.Go(func() { run(c.done) })
 	}
 }
@@ -197,7 +210,7 @@ func (c *cluster) close() {
 		c.each(func(n *clusterNamespace) { n.say(beatBye) })
 		close(c.done)
 	})
-	c.subs.close()
+	c.subs.wire.close()
 	c.running.Wait()
 	c.each((*clusterNamespace).abandon)
 }
@@ -257,6 +270,10 @@ func (c *cluster) stats() ClusterStats {
 	c.subs.mu.Lock()
 	s.Channels = len(c.subs.channels)
 	c.subs.mu.Unlock()
+	if c.sharded != nil {
+		s.Received += c.sharded.received.Load()
+		s.Restarts += c.sharded.restarts.Load()
+	}
 	c.each(func(n *clusterNamespace) {
 		if n.name == "/" {
 			s.Nodes = int(n.nodes.Load())
@@ -273,7 +290,11 @@ func (n *clusterNamespace) roomChannel(room socket.Room) string {
 // watch is called when a room gets its first member, and when the last has left. The order
 // of the calls is that of the events.
 func (n *clusterNamespace) watch(room socket.Room, by int) {
-	n.hub.subs.want(n.roomChannel(room), n, channelRoom, by)
+	name := n.roomChannel(room)
+	n.hub.subs.want(name, n, channelRoom, by)
+	if n.hub.sharded != nil {
+		n.hub.sharded.want(name, n, channelRoom, by)
+	}
 }
 
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
@@ -307,11 +328,14 @@ func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, 
 		}
 		return
 	}
-	to := n.all
-	if len(t.rooms) == 1 {
-		to = n.roomChannel(t.rooms[0])
+	switch {
+	case len(t.rooms) != 1:
+		n.hub.pub.ask(n.all, "", b, told)
+	case n.hub.shards != nil && !n.hub.shards.absent.Load() && n.classic.Load() == 0:
+		n.hub.pub.shard(n.roomChannel(t.rooms[0]), b, told)
+	default:
+		n.hub.pub.ask(n.roomChannel(t.rooms[0]), "", b, told)
 	}
-	n.hub.pub.ask(to, "", b, told)
 }
 
 // onBroadcast delivers what another node broadcasts.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/redis/go-redis/v9"
 	"github.com/zishang520/engine.io/v2/types"
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 	"github.com/zishang520/socket.io/v2/socket"
@@ -22,12 +21,6 @@ func newID() string {
 	b := make([]byte, 9)
 	_, _ = rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-// sharded tells that Redis is a Cluster.
-func (c *cluster) sharded() bool {
-	_, is := c.cfg.Redis.(*redis.ClusterClient)
-	return is
 }
 
 func local(opts *socket.BroadcastOptions) bool {

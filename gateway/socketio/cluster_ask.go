@@ -73,7 +73,7 @@ func (n *clusterNamespace) open(timeout time.Duration, q *inquiry) bool {
 func (q *inquiry) told(receivers, marked int64, err error) {
 	n := q.nsp
 	others := int(max(0, receivers-marked))
-	if n.hub.sharded() { // Redis told of one of its nodes only
+	if n.hub.shards != nil { // Redis told of one of its nodes only
 		others = int(n.classic.Load())
 	}
 	n.mu.Lock()

@@ -46,6 +46,9 @@ func (c *cluster) beat(done <-chan struct{}) {
 		case <-c.beatNow:
 		case <-tick.C:
 			c.subs.check(beats * c.cfg.Heartbeat)
+			if c.sharded != nil {
+				c.sharded.check(beats * c.cfg.Heartbeat)
+			}
 			c.guarded(func() { w.look(c.subs.connected(), c.pub.failed.Load()) })
 		}
 		c.each((*clusterNamespace).greet)

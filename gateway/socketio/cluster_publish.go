@@ -36,6 +36,7 @@ type publication struct {
 	marker     string  // a channel whose subscribers are counted with it, or ""
 	told       hearing // may be nil
 	beat       bool    // nobody misses it
+	sharded    bool    // it goes to the master of the channel's slot
 }
 
 // A hearing is called with how many connections heard a message, how many subscribe to its
@@ -55,6 +56,11 @@ func newPublisher(client redis.UniversalClient, limit int) *publisher {
 
 // publish queues a message; the payload is copied.
 func (p *publisher) publish(channel string, payload []byte) { p.ask(channel, "", payload, nil) }
+
+// shard is ask for a sharded channel.
+func (p *publisher) shard(channel string, payload []byte, f hearing) {
+	p.queue(publication{channel: channel, told: f, sharded: true}, payload)
+}
 
 // ask is publish for who wants to know how many heard it. f is called in any case, never by
 // ask itself.
@@ -167,21 +173,26 @@ func (once) NoRetry() bool { return true }
 func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), pipelineTimeout)
 	defer cancel()
-	var pipe redis.Pipeliner
-	if c, is := p.client.(*redis.ClusterClient); is { // one node for all, for the order
-		node, err := c.MasterForKey(ctx, "socket.io")
-		if err != nil {
-			p.drop(batch, err)
-			return false
-		}
-		pipe = node.Pipeline()
-	} else {
-		pipe = p.client.Pipeline()
+	if c, is := p.client.(*redis.ClusterClient); is {
+		return p.scatter(ctx, c, batch, arena)
 	}
+	moved, ok := p.exchange(ctx, p.client, batch, arena)
+	p.drop(moved, errRedisAway)
+	return ok
+}
+
+// exchange publishes over one connection. It returns what belongs to another node of a
+// Cluster, in order, and whether any of the rest was taken.
+func (p *publisher) exchange(ctx context.Context, client redis.UniversalClient, batch []publication, arena []byte) (moved []publication, ok bool) {
+	pipe := client.Pipeline()
 	sent := make([]*redis.IntCmd, len(batch))
 	marked := map[int]*redis.MapStringIntCmd{}
 	for i, m := range batch {
-		sent[i] = redis.NewIntCmd(ctx, "publish", m.channel, arena[m.start:m.end])
+		command := "publish"
+		if m.sharded {
+			command = "spublish"
+		}
+		sent[i] = redis.NewIntCmd(ctx, command, m.channel, arena[m.start:m.end])
 		_ = pipe.Process(ctx, once{sent[i]}) // only queues
 		if m.marker != "" {
 			marked[i] = pipe.PubSubNumSub(ctx, m.marker)
@@ -190,6 +201,10 @@ func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, cmd := range sent {
 		receivers, err := cmd.Result()
+		if _, is := redis.IsMovedError(err); is {
+			moved = append(moved, batch[i])
+			continue
+		}
 		if err != nil {
 			p.lose(&batch[i])
 		} else {
@@ -204,7 +219,7 @@ func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 			f(receivers, n, err)
 		}
 	}
-	return ok
+	return moved, ok
 }
 
 // backoff waits longer after each failure, from 20 ms to 1 s.

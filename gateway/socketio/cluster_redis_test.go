@@ -24,9 +24,9 @@ func universal(t *testing.T, o *redis.UniversalOptions) redis.UniversalClient {
 }
 
 // two starts two nodes with clients of their own.
-func two(t *testing.T, client func() redis.UniversalClient) (w []*world) {
+func two(t *testing.T, client func() redis.UniversalClient, heartbeat time.Duration) (w []*world) {
 	for range 2 {
-		n := serve(t, &scene{event: echo}, Config{Cluster: &ClusterConfig{Redis: client()}})
+		n := serve(t, &scene{event: echo}, Config{Cluster: &ClusterConfig{Redis: client(), Heartbeat: heartbeat}})
 		n.heard(t, "")
 		w = append(w, n)
 	}
@@ -41,7 +41,7 @@ func TestClusterOnSentinel(t *testing.T) {
 	s := redistest.StartSentinel(t)
 	w := two(t, func() redis.UniversalClient {
 		return universal(t, &redis.UniversalOptions{MasterName: redistest.MasterName, Addrs: []string{s.Sentinel(0).Addr(), s.Sentinel(1).Addr(), s.Sentinel(2).Addr()}})
-	})
+	}, 0)
 	here, _ := w[0].member(t, "r")
 	there, _ := w[1].member(t, "r")
 	s.KillMaster()
@@ -67,30 +67,6 @@ func TestClusterOnSentinel(t *testing.T) {
 		require.Greater(t, n, last)
 		last = n
 	}
-}
-
-func TestClusterOnRedisCluster(t *testing.T) {
-	t.Parallel()
-	c := redistest.StartCluster(t)
-	var addrs []string
-	for _, n := range c.Nodes {
-		addrs = append(addrs, n.Addr())
-	}
-	w := two(t, func() redis.UniversalClient {
-		return universal(t, &redis.UniversalOptions{IsClusterMode: true, Addrs: addrs})
-	})
-	here, _ := w[0].member(t, "r")
-	there, _ := w[1].member(t, "r", "s")
-	const n = 500
-	for i := range n {
-		w[0].IO.To("r").Emit("b", i)
-	}
-	require.NoError(t, numbers(here, "b", n))
-	require.NoError(t, numbers(there, "b", n))
-	w[0].IO.To("s").Emit("s")
-	there.Expect(`42["s"]`)
-	members, missing := w[0].Of("/").Members(t.Context(), "r")
-	require.Equal(t, [2]int{2, 0}, [2]int{members, missing})
 }
 
 // TestClusterLosesConnections has Redis close all connections, again and again, in the

@@ -9,29 +9,39 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A subscriber hears the channels that somebody on this node wants, over one connection.
-// Wishes are counted; one goroutine brings what Redis knows in line with them, so a join
-// that races the last leave is never lost. Another goroutine reads.
+// A subscriber hears the channels that somebody on this node wants. Wishes are counted; one
+// goroutine brings what Redis knows in line with them, so a join that races the last leave is
+// never lost. Others read: see line and shards.
 //
 // From a room's first join to the moment when Redis has its subscription, about one round
 // trip, what other nodes send to the room is not heard; wait closes that window for who
 // needs it. After the last leave the subscription stays for a while.
 type subscriber struct {
-	client redis.UniversalClient
 	linger time.Duration
 	handle func(to *channel, payload string)
+	wire   wire // static
 
 	mu       sync.Mutex
-	ps       *redis.PubSub       // the present connection; guarded by mu
 	channels map[string]*channel // wanted, or not yet given up; guarded by mu
 	dirty    []*channel          // to be looked at; guarded by mu
 	away     bool                // the connection broke, and is not back; guarded by mu
-	ended    bool                // guarded by mu
 
 	wake     chan struct{} // capacity 1
 	heard    atomic.Int64  // when anything came last, Unix ns
 	received atomic.Int64
 	restarts atomic.Int64 // connections lost
+}
+
+// A wire carries a subscriber's wishes to Redis, and what is heard back.
+type wire interface {
+	// subscribe asks for channels, and returns those that could not be asked for.
+	subscribe(list []*channel) (failed []*channel)
+	unsubscribe(list []*channel)
+	// run reads until close.
+	run(done <-chan struct{})
+	// check pings, and gives up connections on which nothing came for so long.
+	check(patience time.Duration)
+	close()
 }
 
 // A channel is one channel of Redis.
@@ -58,12 +68,8 @@ const (
 	channelHeartbeat
 )
 
-// batch is how many channels one SUBSCRIBE names.
-const batch = 1000
-
-func newSubscriber(client redis.UniversalClient, linger time.Duration) *subscriber {
-	s := &subscriber{client: client, linger: linger, channels: map[string]*channel{}, wake: make(chan struct{}, 1)}
-	s.ps = client.Subscribe(context.Background()) // nothing yet: it does not dial
+func newSubscriber(linger time.Duration, handle func(to *channel, payload string)) *subscriber {
+	s := &subscriber{linger: linger, handle: handle, channels: map[string]*channel{}, wake: make(chan struct{}, 1)}
 	s.heard.Store(time.Now().UnixNano())
 	return s
 }
@@ -155,7 +161,6 @@ func (s *subscriber) reconcile() bool {
 	now := time.Now()
 	var come, go_ []*channel
 	s.mu.Lock()
-	ps := s.ps
 	list := s.dirty
 	s.dirty = nil
 	for _, c := range list {
@@ -169,75 +174,49 @@ func (s *subscriber) reconcile() bool {
 			s.dirty = append(s.dirty, c)
 		case c.wanted == 0:
 			delete(s.channels, c.name)
-			if !c.asked.IsZero() {
-				go_ = append(go_, c)
-			}
+			go_ = append(go_, c)
 		}
 	}
 	s.mu.Unlock()
-	ok := each(go_, func(names []string, _ []*channel) bool {
-		_ = ps.Unsubscribe(context.Background(), names...) // what fails ends with its connection
-		return true
-	})
-	return each(come, func(names []string, part []*channel) bool {
-		if ps.Subscribe(context.Background(), names...) == nil {
-			return true
-		}
-		s.mu.Lock()
-		for _, c := range part {
-			if !c.active {
-				c.asked = time.Time{}
-				s.look(c)
-			}
-		}
-		s.mu.Unlock()
-		return false
-	}) && ok
-}
-
-func each(list []*channel, f func([]string, []*channel) bool) bool {
-	ok := true
-	for len(list) > 0 {
-		part := list[:min(len(list), batch)]
-		names := make([]string, len(part))
-		for i, c := range part {
-			names[i] = c.name
-		}
-		ok = f(names, part) && ok
-		list = list[len(part):]
+	if len(go_) > 0 {
+		s.wire.unsubscribe(go_) // what fails ends with its connection
 	}
-	return ok
+	if len(come) == 0 {
+		return true
+	}
+	failed := s.wire.subscribe(come)
+	s.again(failed, false)
+	return len(failed) == 0
 }
 
-// run reads until close.
-func (s *subscriber) run(done <-chan struct{}) {
-	retry := backoff{}
-	for {
+// again asks once more for channels, unless they are confirmed and that counts.
+func (s *subscriber) again(list []*channel, confirmed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range list {
+		if confirmed {
+			c.active = false
+		}
+		if !c.active && !c.asked.IsZero() {
+			c.asked = time.Time{}
+			s.look(c)
+		}
+	}
+}
+
+// receive takes what came over a connection.
+func (s *subscriber) receive(v any) {
+	s.heard.Store(time.Now().UnixNano())
+	switch v := v.(type) {
+	case *redis.Subscription:
+		s.confirm(v)
+	case *redis.Message:
+		s.received.Add(1)
 		s.mu.Lock()
-		ps, ended := s.ps, s.ended
+		c := s.channels[v.Channel]
 		s.mu.Unlock()
-		if ended {
-			return
-		}
-		v, err := ps.Receive(context.Background())
-		if err != nil {
-			s.lost(ps)
-			retry.after(false, done)
-			continue
-		}
-		retry.wait = 0
-		s.heard.Store(time.Now().UnixNano())
-		switch v := v.(type) {
-		case *redis.Subscription:
-			s.confirm(v)
-		case *redis.Message:
-			s.received.Add(1)
-			s.mu.Lock()
-			c := s.channels[v.Channel]
-			s.mu.Unlock()
-			if c != nil {
-				s.handle(c, v.Payload)
-			}
+		if c != nil {
+			s.handle(c, v.Payload)
 		}
 	}
 }
@@ -249,43 +228,28 @@ func (s *subscriber) confirm(v *redis.Subscription) {
 	if c == nil {
 		return
 	}
-	if c.active = v.Kind == "subscribe"; c.active {
-		for _, w := range c.waiters {
-			close(w)
+	if c.active = v.Kind == "subscribe" || v.Kind == "ssubscribe"; !c.active {
+		if v.Kind == "sunsubscribe" && c.wanted > 0 { // its slot has moved
+			c.asked = time.Time{}
+			s.look(c)
 		}
-		c.waiters = nil
-		if c.kind == channelHeartbeat {
-			s.away = false
-			c.nsp.arrived.Store(true)
-			c.nsp.hub.beatSoon()
-		}
-	}
-}
-
-// lost forgets what Redis confirmed: the connection broke, and go-redis asks again for all
-// of it on a new one.
-func (s *subscriber) lost(ps *redis.PubSub) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ps != ps {
 		return
 	}
-	s.away = true
-	now := time.Now()
-	for _, c := range s.channels {
-		c.active = false
-		if !c.asked.IsZero() {
-			c.asked = now
-		}
+	for _, w := range c.waiters {
+		close(w)
+	}
+	c.waiters = nil
+	if c.kind == channelHeartbeat {
+		s.away = false
+		c.nsp.arrived.Store(true)
+		c.nsp.hub.beatSoon()
 	}
 }
 
-// check asks again for what was not confirmed in time, and gives up a connection on which
-// nothing came for so long although it is pinged.
+// check asks again for what was not confirmed in time.
 func (s *subscriber) check(patience time.Duration) {
 	now := time.Now()
 	s.mu.Lock()
-	ps, ended := s.ps, s.ended
 	for _, c := range s.channels {
 		if c.wanted > 0 && !c.active && !c.asked.IsZero() && now.Sub(c.asked) > patience {
 			c.asked = time.Time{}
@@ -293,43 +257,5 @@ func (s *subscriber) check(patience time.Duration) {
 		}
 	}
 	s.mu.Unlock()
-	if ended {
-		return
-	}
-	if now.Sub(time.Unix(0, s.heard.Load())) < patience {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		_ = ps.Ping(ctx) // what comes of it is heard, or not
-		return
-	}
-	s.heard.Store(now.UnixNano())
-	s.restart()
-}
-
-// restart begins again with a new connection.
-func (s *subscriber) restart() {
-	s.restarts.Add(1)
-	fresh := s.client.Subscribe(context.Background())
-	s.mu.Lock()
-	old := s.ps
-	if s.ended {
-		old = fresh
-	} else {
-		s.ps, s.away = fresh, true
-		for _, c := range s.channels {
-			c.active, c.asked = false, time.Time{}
-			s.look(c)
-		}
-	}
-	s.mu.Unlock()
-	_ = old.Close() // it is given up; not under mu: it may wait for a dial
-}
-
-// close ends run.
-func (s *subscriber) close() {
-	s.mu.Lock()
-	s.ended = true
-	ps := s.ps
-	s.mu.Unlock()
-	_ = ps.Close() // nothing more is wanted of it
+	s.wire.check(patience)
 }

@@ -332,8 +332,14 @@ func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
 	}
-	if !n.cluster.hub.subs.connected() {
+	hub, name := n.cluster.hub, n.cluster.roomChannel(socket.Room(room))
+	if !hub.subs.connected() {
 		return ErrUnheard
 	}
-	return n.cluster.hub.subs.wait(ctx, n.cluster.roomChannel(socket.Room(room)))
+	if hub.sharded != nil && !hub.shards.absent.Load() {
+		if err := hub.sharded.wait(ctx, name); err != nil {
+			return err
+		}
+	}
+	return hub.subs.wait(ctx, name)
 }
