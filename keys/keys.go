@@ -28,6 +28,9 @@ const (
 	MintedItems = "{trade:ledger}:items"
 	// TradeLedgerIndex is what makes an append to the ledger idempotent.
 	TradeLedgerIndex = "{trade:ledger}:index"
+	// CacheInvalidations is the pub/sub channel on which nodes tell each other which cached
+	// values changed.
+	CacheInvalidations = "cache:invalidations"
 )
 
 // Session is the hash of one session.
@@ -135,3 +138,10 @@ func PresenceNode(node string) string { return "presence:node:" + node }
 
 // ChatHistory is the stream of a channel's messages.
 func ChatHistory(channel string) string { return "chat:" + channel + ":history" }
+
+// CacheTag is the version of a tag: values that were cached under another are not valid.
+func CacheTag(tag string) string { return "cache:tag:" + tag }
+
+// CacheLoad is the lease of whoever loads a cached value. Its hash tag is the value's whole
+// key, so both lie in one slot of a Cluster.
+func CacheLoad(key string) string { return "{" + key + "}:load" }

@@ -1,0 +1,205 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// A Loader asks the source. An error that is fault.ErrNotFound, and a value that encodes to
+// null, say that there is nothing.
+type Loader[T any] func(ctx context.Context) (T, error)
+
+// Options of Aside and Tagged. The zero value works.
+type Options struct {
+	// TTL is how long a value is fresh; 0 means Config.TTL.
+	TTL time.Duration
+	// RefreshThreshold is the share of the TTL at whose end a value is loaded anew while it is
+	// served: 0.1 is the last tenth. One node of all does so. 0 is never.
+	RefreshThreshold float64
+	// NegativeTTL is how long "there is nothing" is remembered; 0 means 30 s, negative not at all.
+	NegativeTTL time.Duration
+	// Jitter is the share of the TTL by which it is made shorter, at random, so that what was
+	// loaded together does not expire together; 0 means 0.1, negative none.
+	Jitter float64
+	// StaleFor is how long after its TTL a value may be served when the source fails, or when
+	// it takes longer than Soft. 0 is not at all.
+	StaleFor time.Duration
+	// Soft is how long callers wait for the source when there is a stale value; 0 is until it answers.
+	Soft time.Duration
+	// Hard is how long a load may take; 0 means 5 s. It goes on when its callers leave.
+	Hard time.Duration
+}
+
+func (o Options) withDefaults(c Config) Options {
+	if o.TTL <= 0 {
+		o.TTL = c.TTL
+	}
+	if o.NegativeTTL == 0 {
+		o.NegativeTTL = 30 * time.Second
+	}
+	if o.Jitter == 0 {
+		o.Jitter = 0.1
+	}
+	o.Jitter = min(max(o.Jitter, 0), 1)
+	o.StaleFor = max(o.StaleFor, 0)
+	if o.Hard <= 0 {
+		o.Hard = 5 * time.Second
+	}
+	return o
+}
+
+// life is what Redis is told for a value that was loaded now.
+func (o Options) life() time.Duration {
+	fresh := o.TTL - time.Duration(o.Jitter*rand.Float64()*float64(o.TTL))
+	return max(fresh, time.Millisecond) + o.StaleFor
+}
+
+// left is how long an entry is still fresh.
+func (o Options) left(e *entry) time.Duration {
+	left := time.Until(e.expires)
+	if !e.absent() {
+		left -= o.StaleFor
+	}
+	return left
+}
+
+// due tells whether a fresh entry should be loaded anew.
+func (o Options) due(e *entry) bool {
+	return o.RefreshThreshold > 0 && !e.absent() && o.left(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
+}
+
+// Aside returns the value under key, and asks the source for it when there is none: once,
+// however many ask, on however many nodes. Errors: ErrNotFound; a fault of the source as it is, another error of the
+// source as UNAVAILABLE, both only when nothing stale may be served; ErrKey, ErrValue, ErrTooLarge; and
+// that of ctx.
+func Aside[T any](ctx context.Context, m *Manager, key string, load Loader[T], o Options) (T, error) {
+	return aside(ctx, m, key, nil, load, o)
+}
+
+func aside[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (v T, err error) {
+	if err := checkKey(key); err != nil {
+		return v, err
+	}
+	source := func(ctx context.Context) ([]byte, error) {
+		v, err := load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return m.encode(key, v)
+	}
+	e, err := m.aside(ctx, key, tags, source, o.withDefaults(m.cfg))
+	if err != nil {
+		return v, err
+	}
+	v, ok, err := decode[T](m, key, e.data)
+	if err == nil && !ok {
+		err = ErrNotFound
+	}
+	return v, err
+}
+
+// source is a Loader whose value is encoded.
+type source func(ctx context.Context) ([]byte, error)
+
+// aside is Aside without types.
+func (m *Manager) aside(ctx context.Context, key string, tags []string, load source, o Options) (*entry, error) {
+	if m.local != nil {
+		if e := m.local.get(key); e != nil && o.left(e) > 0 && m.local.valid(e) {
+			m.counts.of(key).localHits.Add(1)
+			if o.due(e) {
+				m.refresh(ctx, key, tags, load, o)
+			}
+			return e, nil
+		}
+	}
+	f := m.loads.join(key, func(f *flight) {
+		m.fly(ctx, 2*o.Hard+time.Second, func(ctx context.Context) {
+			e, err := m.find(ctx, f, key, tags, load, o)
+			m.loads.land(key, f, e, err)
+		})
+	})
+	return m.wait(ctx, f, key, o)
+}
+
+// wait is until the flight has landed; until Soft is over when it has something stale.
+func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*entry, error) {
+	var soft <-chan time.Time
+	var old <-chan struct{}
+	if o.Soft > 0 {
+		timer := time.NewTimer(o.Soft)
+		defer timer.Stop()
+		soft = timer.C
+	}
+	for {
+		select {
+		case <-f.done:
+			return f.entry, f.err
+		case <-soft:
+			soft, old = nil, f.hasOld // closed when there is one
+		case <-old:
+			m.counts.of(key).stale.Add(1)
+			return f.old, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// find is what a flight does: Redis, else the load of another node, else the source.
+func (m *Manager) find(ctx context.Context, f *flight, key string, tags []string, load source, o Options) (*entry, error) {
+	e, err := m.fetch(ctx, key, tags)
+	gone := err != nil
+	switch {
+	case gone:
+		_ = m.failed(ctx, "read", key, err) // it is counted and told; the source answers
+	case e != nil && o.left(e) > 0:
+		m.counts.of(key).hits.Add(1)
+		if o.due(e) {
+			m.refresh(ctx, key, tags, load, o)
+		}
+		return e, nil
+	}
+	m.counts.of(key).misses.Add(1)
+	old := e
+	if gone && m.local != nil {
+		old = m.local.old(key)
+	}
+	if old != nil && !old.absent() {
+		f.offer(old)
+	}
+
+	token := ""
+	if !gone {
+		token, e, err = m.turn(ctx, key, tags, o)
+		if e != nil {
+			return e, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			_ = m.failed(ctx, "take turns", key, err)
+		}
+	}
+	e, err = m.load(ctx, key, token, tags, load, o)
+	if err == nil {
+		return e, nil
+	}
+	if f.old != nil && time.Now().Before(f.old.expires) && !errors.Is(err, ErrNotFound) {
+		m.counts.of(key).stale.Add(1)
+		m.cfg.Failed("load", err)
+		return f.old, nil
+	}
+	return nil, err
+}
+
+// unavailable is the source's error as callers see it.
+func unavailable(err error) error {
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &f), errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge):
+		return err
+	}
+	return fault.Unavailable("cache", time.Second, err)
+}

@@ -1,0 +1,217 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// chunk bounds the commands of one pipeline.
+const chunk = 500
+
+// MGet returns the values that there are, by key. Errors are those of Get; a value that is no
+// T is one for the whole call. One round trip for each 500 keys that L1 does not have, and a second one
+// where there are tagged ones; to each node of a Cluster.
+func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, error) {
+	out := make(map[string]T, len(all))
+	add := func(key string, data []byte) error {
+		v, ok, err := decode[T](m, key, data)
+		if ok {
+			out[key] = v
+		}
+		return err
+	}
+	var ask []string
+	for _, key := range all {
+		if err := checkKey(key); err != nil {
+			return nil, err
+		}
+		if e := m.lookup(key); e == nil {
+			ask = append(ask, key)
+		} else if err := add(key, e.data); err != nil {
+			return nil, err
+		}
+	}
+	for part := range slices.Chunk(ask, chunk) {
+		found, err := m.fetchAll(ctx, part)
+		if err != nil {
+			return nil, m.failed(ctx, "get many", part[0], err)
+		}
+		for i, key := range part {
+			if found[i] == nil {
+				m.counts.of(key).misses.Add(1)
+				continue
+			}
+			m.counts.of(key).hits.Add(1)
+			if err := add(key, found[i].data); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// fetchAll reads many keys; nil are those that are not there. It leaves L1 alone, because it
+// does not ask how long they live.
+func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) {
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	raw, err := m.readAll(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*entry, len(all))
+	var tags []string
+	for i, data := range raw {
+		if data == nil || m.owed.has(all[i]) {
+			continue
+		}
+		if out[i], err = open(data); err != nil {
+			return nil, err
+		}
+		for tag := range out[i].tags {
+			tags = append(tags, tag)
+		}
+	}
+	if len(tags) == 0 {
+		return out, nil
+	}
+	slices.Sort(tags)
+	pipe := m.rdb.Pipeline()
+	reads := m.askVersions(ctx, pipe, slices.Compact(tags))
+	if pipe.Len() > 0 {
+		_, _ = pipe.Exec(ctx) // each command carries its own error
+	}
+	for i, e := range out {
+		if e == nil {
+			continue
+		}
+		ok, err := m.current(ctx, e, reads)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			out[i] = nil
+		}
+	}
+	return out, nil
+}
+
+// readAll is MGET where one server has all keys, else a pipeline of GET.
+func (m *Manager) readAll(ctx context.Context, all []string) ([][]byte, error) {
+	out := make([][]byte, len(all))
+	if _, cluster := m.rdb.(masters); !cluster {
+		values, err := m.rdb.MGet(ctx, all...).Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range values {
+			if s, ok := v.(string); ok { // nil, of a key that is not there or no string, is none
+				out[i] = []byte(s)
+			}
+		}
+		return out, nil
+	}
+	pipe := m.rdb.Pipeline()
+	cmds := make([]*redis.StringCmd, len(all))
+	for i, key := range all {
+		cmds[i] = pipe.Get(ctx, key)
+	}
+	_, _ = pipe.Exec(ctx) // each command carries its own error
+	for i, cmd := range cmds {
+		data, err := cmd.Bytes()
+		switch {
+		case err == nil:
+			out[i] = data
+		case !errors.Is(err, redis.Nil):
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// An Item is a value to store.
+type Item struct {
+	Key   string
+	Value any
+	TTL   time.Duration // as Set takes it
+}
+
+// MSet stores many values, each for its own TTL. All or none is not promised: with an error
+// of Redis some may be stored. Errors are those of Set; with one of ours nothing is.
+func (m *Manager) MSet(ctx context.Context, items ...Item) error {
+	writes := make([]write, 0, len(items))
+	for _, i := range items {
+		if err := checkKey(i.Key); err != nil {
+			return err
+		}
+		data, err := m.encode(i.Key, i.Value)
+		if err != nil {
+			return err
+		}
+		writes = append(writes, write{i.Key, data, m.life(i.TTL)})
+	}
+	_, err := m.writeAll(ctx, "set many", writes)
+	return err
+}
+
+// A write is one change of many; nil data removes.
+type write struct {
+	key  string
+	data []byte
+	ttl  time.Duration
+}
+
+// writeAll makes many changes, and returns how many were made.
+func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n int, err error) {
+	for part := range slices.Chunk(all, chunk) {
+		done, err := m.writePart(ctx, part)
+		for _, w := range part {
+			m.forget(w.key) // also when the answer was lost: it may be written
+		}
+		n += done
+		if err != nil {
+			return n, m.failed(ctx, doing, part[0].key, err)
+		}
+	}
+	return n, nil
+}
+
+// writePart is one pipeline, and a second one, with the script's text, for the servers that
+// do not know the script yet.
+func (m *Manager) writePart(ctx context.Context, part []write) (n int, err error) {
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	run := func(part []write, script func(redis.Scripter, []string, []any) *redis.Cmd) (unknown []write, err error) {
+		pipe := m.rdb.Pipeline()
+		cmds := make([]*redis.Cmd, len(part))
+		for i, w := range part {
+			cmds[i] = script(pipe, writeKeys(w.key), m.writeArgs(w.key, "", w.data, w.ttl))
+		}
+		_, _ = pipe.Exec(ctx) // each command carries its own error
+		for i, cmd := range cmds {
+			done, e := cmd.Int()
+			switch {
+			case e == nil:
+				n += done
+			case redis.HasErrorPrefix(e, "NOSCRIPT"):
+				unknown = append(unknown, part[i])
+			default:
+				err = e
+			}
+		}
+		return unknown, err
+	}
+	unknown, err := run(part, func(c redis.Scripter, keys []string, args []any) *redis.Cmd {
+		return writeScript.EvalSha(ctx, c, keys, args...)
+	})
+	if err == nil && len(unknown) > 0 {
+		_, err = run(unknown, func(c redis.Scripter, keys []string, args []any) *redis.Cmd {
+			return writeScript.Eval(ctx, c, keys, args...)
+		})
+	}
+	return n, err
+}

@@ -1,0 +1,102 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// counter adds to a counter, in one transaction.
+func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl time.Duration) (int64, error) {
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	pipe := m.rdb.TxPipeline()
+	if ttl > 0 {
+		pipe.SetNX(bounded, key, 0, max(ttl, time.Millisecond)) //nolint:staticcheck // SET NX PX is what it sends
+	}
+	n := pipe.IncrBy(bounded, key, by)
+	_, err := pipe.Exec(bounded)
+	m.forget(key)
+	if err != nil {
+		return 0, m.failed(ctx, doing, key, err)
+	}
+	return n.Val(), nil
+}
+
+// Increment adds by to a counter, which starts at 0, and returns the sum. A counter that
+// starts with a ttl ends that long after its first increment; without one it stays. Other nodes
+// are not told: read counters with Increment by 0, and not with Get, which may ask L1.
+func (m *Manager) Increment(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
+	return m.counter(ctx, "increment", key, by, ttl)
+}
+
+// Decrement is Increment by less.
+func (m *Manager) Decrement(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
+	return m.counter(ctx, "decrement", key, -by, ttl)
+}
+
+// set runs one command on a set of strings.
+func set[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
+	if err := checkKey(key); err != nil {
+		return out, err
+	}
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	out, err = run(bounded)
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return out, m.failed(ctx, doing, key, err)
+	}
+	return out, nil
+}
+
+// AddToSet adds members and returns how many are new. Sets live until they are empty.
+func (m *Manager) AddToSet(ctx context.Context, key string, members ...string) (int64, error) {
+	return set(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SAdd(ctx, key, list(members)...).Result()
+	})
+}
+
+// RemoveFromSet removes members and returns how many were there.
+func (m *Manager) RemoveFromSet(ctx context.Context, key string, members ...string) (int64, error) {
+	return set(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SRem(ctx, key, list(members)...).Result()
+	})
+}
+
+// InSet tells whether a set has the member.
+func (m *Manager) InSet(ctx context.Context, key, member string) (bool, error) {
+	return set(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
+		return m.rdb.SIsMember(ctx, key, member).Result()
+	})
+}
+
+// maxMembers bounds what SetMembers returns.
+const maxMembers = 100_000
+
+// SetMembers returns all members, in no order. A set of more than 100,000 is ErrTooLarge.
+func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) {
+	return set(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
+		n, err := m.rdb.SCard(ctx, key).Result()
+		if err != nil {
+			return nil, err
+		}
+		if n > maxMembers {
+			return nil, fmt.Errorf("%w: %d members", ErrTooLarge, n)
+		}
+		return m.rdb.SMembers(ctx, key).Result()
+	})
+}
+
+func list(members []string) []any {
+	out := make([]any, len(members))
+	for i, s := range members {
+		out[i] = s
+	}
+	return out
+}

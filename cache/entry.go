@@ -1,0 +1,115 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/redis/go-redis/v9"
+)
+
+// An entry is a stored value, read.
+type entry struct {
+	data    []byte            // encoded, without envelope; shared, never written
+	tags    map[string]string // tag to its version when it was stored; nil without tags
+	expires time.Time         // when Redis drops it
+}
+
+// never is when a key without TTL expires.
+var never = time.UnixMilli(math.MaxInt64 / 2)
+
+func (e *entry) absent() bool { return bytes.Equal(e.data, nothing) }
+
+// envelope is the stored form of a tagged value. Its data is the codec's bytes when these are
+// JSON, else base64 of them.
+type envelope struct {
+	Tags map[string]string `json:"$tags"`
+	Data jsontext.Value    `json:"data,omitzero"`
+	Raw  []byte            `json:"raw,omitempty"`
+}
+
+// envelopeStart is how every envelope begins, and no value.
+var envelopeStart = []byte(`{"$tags":`)
+
+func seal(tags map[string]string, data []byte) ([]byte, error) {
+	e := envelope{Tags: tags}
+	if v := jsontext.Value(data); v.IsValid() {
+		e.Data = v
+	} else {
+		e.Raw = data
+	}
+	return json.Marshal(e, json.Deterministic(true))
+}
+
+func open(data []byte) (*entry, error) {
+	if !bytes.HasPrefix(data, envelopeStart) {
+		return &entry{data: data}, nil
+	}
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return nil, fmt.Errorf("%w: its envelope: %w", ErrValue, err)
+	}
+	if e.Raw != nil {
+		return &entry{data: e.Raw, tags: e.Tags}, nil
+	}
+	return &entry{data: e.Data, tags: e.Tags}, nil
+}
+
+// fetch reads a key from Redis, together with the versions of the tags that it is known to
+// have: one round trip, and a second one for tags that were not known. nil is a miss, also
+// of a value whose tags were invalidated. What it read goes to L1.
+func (m *Manager) fetch(ctx context.Context, key string, tags []string) (*entry, error) {
+	return m.fetchAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
+}
+
+// fetchAfter is fetch with commands in front, in the same round trip.
+func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
+	var read mark
+	if m.local != nil {
+		read = m.local.mark(key)
+	}
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	pipe := m.rdb.Pipeline()
+	first(ctx, pipe)
+	get, left := pipe.Get(ctx, key), pipe.PTTL(ctx, key)
+	versions := m.askVersions(ctx, pipe, tags)
+	_, _ = pipe.Exec(ctx) // each command carries its own error
+	if err := get.Err(); errors.Is(err, redis.Nil) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if m.owed.has(key) {
+		return nil, nil
+	}
+	if err := left.Err(); err != nil {
+		return nil, err
+	}
+	data, _ := get.Bytes() // its error is looked at
+	e, err := open(data)
+	if err != nil {
+		return nil, err
+	}
+	switch d := left.Val(); {
+	case d >= 0:
+		e.expires = time.Now().Add(d)
+	case d == -1:
+		e.expires = never
+	default: // it went between the two commands
+		return nil, nil
+	}
+	ok, err := m.current(ctx, e, versions)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if m.local != nil {
+		m.local.keep(key, e, read)
+	}
+	return e, nil
+}

@@ -1,0 +1,133 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// local is the L1: entries as Redis had them, for at most ttl, and for longer as what is left
+// when neither Redis nor the source answers.
+type local struct {
+	entries *otter.Cache[string, kept]
+	ttl     time.Duration
+	heard   atomic.Bool // a subscription was there: others' changes reach us
+	seed    maphash.Seed
+	// Whoever forgets a key first counts its generation up, then drops it. Whoever read it from
+	// Redis keeps it first, then looks whether the generation is still that from before the read.
+	generations [256]atomic.Uint64
+}
+
+// kept is an entry and until when it may be served.
+type kept struct {
+	*entry
+	until time.Time
+}
+
+// overhead is what an entry takes besides its key and value, about, in bytes.
+const overhead = 200
+
+func newLocal(cfg Local, c *counts) *local {
+	l := &local{ttl: cfg.TTL, seed: maphash.MakeSeed()}
+	l.entries = otter.Must(&otter.Options[string, kept]{
+		MaximumWeight: cfg.Bytes,
+		Weigher: func(key string, k kept) uint32 {
+			n := overhead + len(key) + len(k.data)
+			for tag, version := range k.tags {
+				n += len(tag) + len(version) + overhead/4
+			}
+			return uint32(n)
+		},
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, kept]) time.Duration {
+			return min(max(time.Until(e.Value.expires), time.Millisecond), time.Hour)
+		}),
+		OnDeletion: func(e otter.DeletionEvent[string, kept]) {
+			if e.Cause == otter.CauseOverflow {
+				c.of(e.Key).evictions.Add(1)
+			}
+		},
+		Logger: &otter.NoopLogger{},
+	})
+	return l
+}
+
+// A mark is a moment before a read from Redis.
+type mark struct {
+	shard      *atomic.Uint64
+	generation uint64
+}
+
+func (l *local) mark(key string) mark {
+	shard := &l.generations[maphash.String(l.seed, key)%uint64(len(l.generations))]
+	return mark{shard, shard.Load()}
+}
+
+// keep holds what was read since the mark, unless the key has been forgotten meanwhile.
+func (l *local) keep(key string, e *entry, since mark) {
+	if !l.heard.Load() {
+		return
+	}
+	now := time.Now()
+	until := now.Add(l.ttl)
+	if e.expires.Before(until) {
+		until = e.expires
+	}
+	l.entries.Set(key, kept{e, until})
+	if since.shard.Load() != since.generation {
+		l.entries.Invalidate(key)
+	}
+}
+
+func (l *local) forget(key string) {
+	l.mark(key).shard.Add(1)
+	l.entries.Invalidate(key)
+}
+
+// forgetAll is for when changes may have gone unheard.
+func (l *local) forgetAll() {
+	for i := range l.generations {
+		l.generations[i].Add(1)
+	}
+	l.entries.InvalidateAll()
+}
+
+// get is the entry that may be served, or nil.
+func (l *local) get(key string) *entry {
+	k, ok := l.entries.GetIfPresent(key)
+	if !ok || !time.Now().Before(k.until) {
+		return nil
+	}
+	return k.entry
+}
+
+// old is the entry, however long ago it was read; nil when Redis would have dropped it.
+func (l *local) old(key string) *entry {
+	k, ok := l.entries.GetIfPresent(key)
+	if !ok || !time.Now().Before(k.expires) {
+		return nil
+	}
+	return k.entry
+}
+
+// version is that of a tag, if it is known.
+func (l *local) version(tag string) (string, bool) {
+	e := l.get(keys.CacheTag(tag))
+	if e == nil {
+		return "", false
+	}
+	return string(e.data), true
+}
+
+// valid tells whether the entry's tags are known to be as they were.
+func (l *local) valid(e *entry) bool {
+	for tag, version := range e.tags {
+		if now, ok := l.version(tag); !ok || now != version {
+			return false
+		}
+	}
+	return true
+}

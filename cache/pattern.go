@@ -1,0 +1,91 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// masters is what a client of a Cluster has.
+type masters interface {
+	ForEachMaster(ctx context.Context, fn func(ctx context.Context, c *redis.Client) error) error
+}
+
+// DeletePattern removes all values whose key matches a glob pattern ("temp:*"), and says how
+// many. It walks the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never blocks Redis;
+// what is written meanwhile may stay. Each batch has Config.Budget, the walk only ctx. A pattern of wildcards alone is ErrKey.
+func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err error) {
+	if err := checkPattern(pattern); err != nil {
+		return 0, err
+	}
+	var deleted atomic.Int64
+	walk := func(ctx context.Context, c redis.Cmdable) error {
+		for cursor := uint64(0); ; {
+			page, next, err := m.scan(ctx, c, cursor, pattern)
+			if err != nil {
+				return err
+			}
+			done, err := m.unlink(ctx, c, page)
+			deleted.Add(int64(done))
+			if err != nil {
+				return err
+			}
+			if cursor = next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	if cluster, ok := m.rdb.(masters); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
+	} else {
+		err = walk(ctx, m.rdb)
+	}
+	if err != nil {
+		err = fmt.Errorf("cache: delete pattern: %w", err)
+	}
+	return int(deleted.Load()), err
+}
+
+// unlink removes the keys of one server; those that could be none of ours without telling
+// anybody.
+func (m *Manager) unlink(ctx context.Context, c redis.Cmdable, page []string) (n int, err error) {
+	var writes []write
+	pipe := c.Pipeline()
+	for _, key := range page {
+		if checkKey(key) == nil {
+			writes = append(writes, write{key: key})
+		} else {
+			pipe.Unlink(ctx, key)
+		}
+	}
+	if n, err = m.writeAll(ctx, "delete pattern", writes); err != nil || pipe.Len() == 0 {
+		return n, err
+	}
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	cmds, err := pipe.Exec(ctx)
+	for _, cmd := range cmds {
+		n += int(cmd.(*redis.IntCmd).Val())
+	}
+	return n, err
+}
+
+func (m *Manager) scan(ctx context.Context, c redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	return c.Scan(ctx, cursor, pattern, chunk).Result()
+}
+
+// checkPattern wants at least one character that stands for itself in front.
+func checkPattern(pattern string) error {
+	if err := checkKey(pattern); err != nil {
+		return err
+	}
+	switch pattern[0] {
+	case '*', '?', '[', '\\':
+		return fmt.Errorf("%w: a pattern begins with a plain character: %.64q", ErrKey, pattern)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package cache
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Stats are of one Manager since it was made: in all, and by what stands before the first
+// colon of a key.
+type Stats struct {
+	Total
+	Prefixes map[string]Total `json:"prefixes"`
+	// LocalBytes is what L1 holds, about.
+	LocalBytes uint64 `json:"localBytes"`
+}
+
+// Total counts what happened.
+type Total struct {
+	LocalHits  uint64  `json:"localHits"`  // served from L1
+	Hits       uint64  `json:"hits"`       // served from Redis
+	Misses     uint64  `json:"misses"`     // not there, or no longer fresh
+	Rate       float64 `json:"rate"`       // hits of both kinds, of all that was asked for; 0 to 1
+	Stale      uint64  `json:"stale"`      // served after their TTL
+	Loads      uint64  `json:"loads"`      // times that the source was asked
+	LoadErrors uint64  `json:"loadErrors"` // times that it failed
+	Refreshes  uint64  `json:"refreshes"`  // loads ahead of time
+	Errors     uint64  `json:"errors"`     // calls that Redis did not serve
+	Evictions  uint64  `json:"evictions"`  // from L1, for want of room
+}
+
+func (t *Total) add(o Total) {
+	t.LocalHits += o.LocalHits
+	t.Hits += o.Hits
+	t.Misses += o.Misses
+	t.Stale += o.Stale
+	t.Loads += o.Loads
+	t.LoadErrors += o.LoadErrors
+	t.Refreshes += o.Refreshes
+	t.Errors += o.Errors
+	t.Evictions += o.Evictions
+	t.Rate = 0
+	if asked := t.LocalHits + t.Hits + t.Misses; asked > 0 {
+		t.Rate = float64(t.LocalHits+t.Hits) / float64(asked)
+	}
+}
+
+// tally is the Total of one prefix.
+type tally struct {
+	localHits, hits, misses, stale, loads, loadErrors, refreshes, errors, evictions atomic.Uint64
+}
+
+func (t *tally) total() (out Total) {
+	out.add(Total{
+		LocalHits: t.localHits.Load(), Hits: t.hits.Load(), Misses: t.misses.Load(), Stale: t.stale.Load(), Loads: t.loads.Load(),
+		LoadErrors: t.loadErrors.Load(), Refreshes: t.refreshes.Load(), Errors: t.errors.Load(), Evictions: t.evictions.Load(),
+	})
+	return out
+}
+
+// maxPrefixes bounds how many prefixes are counted apart; the rest is "other".
+const maxPrefixes = 64
+
+type counts struct {
+	mu       sync.RWMutex
+	prefixes map[string]*tally // guarded by mu
+}
+
+func (c *counts) of(key string) *tally {
+	prefix, _, _ := strings.Cut(key, ":")
+	c.mu.RLock()
+	t := c.prefixes[prefix]
+	c.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.prefixes[prefix]; !known && len(c.prefixes) >= maxPrefixes {
+		prefix = "other"
+	}
+	if c.prefixes[prefix] == nil {
+		c.prefixes[strings.Clone(prefix)] = &tally{}
+	}
+	return c.prefixes[prefix]
+}
+
+// Stats returns what has happened so far.
+func (m *Manager) Stats() Stats {
+	out := Stats{Prefixes: make(map[string]Total)}
+	m.counts.mu.RLock()
+	defer m.counts.mu.RUnlock()
+	for prefix, t := range m.counts.prefixes {
+		one := t.total()
+		out.Prefixes[prefix] = one
+		out.add(one)
+	}
+	if m.local != nil {
+		out.LocalBytes = m.local.entries.WeightedSize()
+	}
+	return out
+}

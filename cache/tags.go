@@ -1,0 +1,164 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// A tag is a version in Redis. A tagged value carries the versions that its tags had before
+// it was loaded, and is a miss as soon as one of them has another, or none. To invalidate a tag is to give
+// it a new version: nothing is listed, so nothing can be forgotten, and nothing grows.
+
+const (
+	// tagLife is how long a tag is remembered that nothing is stored under. A value whose tag
+	// was forgotten is loaded again.
+	tagLife = 7 * 24 * time.Hour
+	maxTags = 32
+)
+
+// newVersion never comes twice, so that no value comes back when Redis lost a tag.
+func newVersion() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+func checkTags(tags []string) error {
+	if len(tags) > maxTags {
+		return fmt.Errorf("%w: more than 32 tags", ErrKey)
+	}
+	for _, tag := range tags {
+		if err := checkName(tag, maxTag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tagged is Aside for a value that InvalidateByTag forgets with any of its tags: 1 to 32 of
+// them.
+func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (T, error) {
+	if err := checkTags(tags); err != nil {
+		var zero T
+		return zero, err
+	}
+	return aside(ctx, m, key, tags, load, o)
+}
+
+// InvalidateByTag forgets all values with one of the tags, on every node. A load that is under
+// way does not store what it found.
+func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
+	if err := checkTags(tags); err != nil {
+		return err
+	}
+	var writes []write
+	for _, tag := range tags {
+		writes = append(writes, write{keys.CacheTag(tag), []byte(newVersion()), tagLife})
+	}
+	_, err := m.writeAll(ctx, "invalidate tag", writes)
+	return err
+}
+
+// A versionRead is the version of a tag, known or asked for.
+type versionRead struct {
+	known string
+	cmd   *redis.StringCmd // nil when it was known
+	since mark
+}
+
+// askVersions adds to the pipeline what L1 does not know.
+func (m *Manager) askVersions(ctx context.Context, pipe redis.Pipeliner, tags []string) map[string]versionRead {
+	reads := make(map[string]versionRead, len(tags))
+	for _, tag := range tags {
+		var r versionRead
+		if m.local != nil {
+			if v, ok := m.local.version(tag); ok {
+				reads[tag] = versionRead{known: v}
+				continue
+			}
+			r.since = m.local.mark(keys.CacheTag(tag))
+		}
+		r.cmd = pipe.Get(ctx, keys.CacheTag(tag))
+		reads[tag] = r
+	}
+	return reads
+}
+
+// current tells whether all tags of an entry have the versions that it was stored with. What
+// was not asked for is asked now.
+func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versionRead) (bool, error) {
+	var more []string
+	for tag := range e.tags {
+		if _, ok := reads[tag]; !ok {
+			more = append(more, tag)
+		}
+	}
+	if len(more) > 0 {
+		pipe := m.rdb.Pipeline()
+		for tag, r := range m.askVersions(ctx, pipe, more) {
+			if reads == nil {
+				reads = make(map[string]versionRead)
+			}
+			reads[tag] = r
+		}
+		if pipe.Len() > 0 {
+			_, _ = pipe.Exec(ctx) // each command carries its own error
+		}
+	}
+	ok := true
+	for tag, want := range e.tags {
+		v, err := m.version(tag, reads[tag])
+		if err != nil {
+			return false, err
+		}
+		ok = ok && v == want
+	}
+	return ok, nil
+}
+
+// version is what was read; "" when the tag has none. It goes to L1.
+func (m *Manager) version(tag string, r versionRead) (string, error) {
+	if r.cmd == nil {
+		return r.known, nil
+	}
+	v, err := r.cmd.Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	if m.local != nil {
+		m.local.keep(keys.CacheTag(tag), &entry{data: []byte(v), expires: never}, r.since)
+	}
+	return v, nil
+}
+
+// versions are those of the tags now, from Redis itself; a tag that has none gets one.
+func (m *Manager) versions(ctx context.Context, tags []string) (map[string]string, error) {
+	if len(tags) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	pipe := m.rdb.Pipeline()
+	cmds := make(map[string]*redis.StringCmd, len(tags))
+	for _, tag := range tags {
+		key := keys.CacheTag(tag)
+		pipe.SetNX(ctx, key, newVersion(), tagLife)
+		pipe.PExpire(ctx, key, tagLife)
+		cmds[tag] = pipe.Get(ctx, key)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(tags))
+	for tag, cmd := range cmds {
+		out[tag] = cmd.Val()
+	}
+	return out, nil
+}
