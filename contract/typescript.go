@@ -64,7 +64,7 @@ func (c *Contract) TypeScript() []byte {
 		fmt.Fprintf(&b, "export interface %s %s\n", name, c.ts(s, ""))
 	}
 
-	b.WriteString("\n/** What clients send. */\nexport interface ClientToServerEvents {\n")
+	b.WriteString("\n/** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */\nexport interface ClientToServerEvents {\n")
 	for _, a := range c.asks {
 		comment(&b, "  ", strings.TrimSpace(a.doc+" "+limited(a)))
 		data := "Nothing"

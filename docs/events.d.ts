@@ -357,7 +357,7 @@ export interface Welcome {
   node: string;
 }
 
-/** What clients send. */
+/** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
 export interface ClientToServerEvents {
   /** Puts the player's connection into a channel; joining twice is the same as once. */
   'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatMembers, SharedCode | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;

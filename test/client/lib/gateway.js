@@ -4,6 +4,7 @@ import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { learn } from './contract.js';
 import { guard } from './guard.js';
 import { startRedis } from './redis.js';
 import { until } from './wait.js';
@@ -34,6 +35,7 @@ export class Gateway {
       g.url ??= /^listening on (http:\/\/\S+)$/m.exec(g.out)?.[1];
       return g.url && fetch(`${g.url}/health/ready`).then((r) => r.ok, () => false);
     }, 'the gateway to be ready', 20_000);
+    g.contract = await learn(g.url);
     return g;
   }
 
@@ -52,6 +54,7 @@ export class Gateway {
     }
     this.unguard();
     await this.redis.stop();
+    this.contract?.kept();
     assert.ok(!died, `the gateway died on the way:\n${this.log.slice(-4000)}`);
   }
 

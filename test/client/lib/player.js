@@ -1,6 +1,7 @@
 // Players with the official client, over each of its ways to connect.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
+import { contractOf } from './contract.js';
 import { until } from './wait.js';
 
 /** Every test of the contract runs over each of these. */
@@ -22,8 +23,12 @@ export class Player {
   constructor(url, { transports }, options) {
     this.transports = transports;
     this.heard = [];
+    this.contract = contractOf(url);
     this.socket = io(url, { transports, forceNew: true, reconnection: false, ...options });
-    this.socket.onAny((event, ...args) => this.heard.push({ event, args }));
+    this.socket.onAny((event, ...args) => {
+      this.heard.push({ event, args });
+      this.contract?.heard(event, ...args);
+    });
     this.socket.on('disconnect', (reason) => this.heard.push({ event: 'disconnect', args: [reason] }));
     open.add(this);
   }
@@ -48,8 +53,10 @@ export class Player {
   }
 
   /** answer gives the whole acknowledgement. */
-  answer(event, ...args) {
-    return this.socket.timeout(ANSWER_WITHIN_MS).emitWithAck(event, ...args);
+  async answer(event, ...args) {
+    const answer = await this.socket.timeout(ANSWER_WITHIN_MS).emitWithAck(event, ...args);
+    this.contract?.answered(event, answer);
+    return answer;
   }
 
   /** ask gives the data, and fails on a refusal. */

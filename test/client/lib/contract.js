@@ -1,0 +1,65 @@
+// The contract that a gateway serves at /asyncapi.json: what it says and what it does are compared, for
+// everything that any test hears.
+import assert from 'node:assert/strict';
+import Ajv from 'ajv';
+
+const contracts = new Map(); // gateway's address → Contract
+
+/** contractOf gives what learn read, or undefined. */
+export const contractOf = (url) => contracts.get(url);
+
+/** learn reads the contract of a gateway, and gives it. */
+export async function learn(url) {
+  const document = await (await fetch(`${url}/asyncapi.json`)).json();
+  contracts.set(url, new Contract(document));
+  return contracts.get(url);
+}
+
+class Contract {
+  #ajv = new Ajv({ strict: false, allErrors: true, logger: false });
+  #compiled = new Map();
+  #document;
+  #breaches = []; // by what was heard, where no test waits for an error
+
+  constructor(document) {
+    this.#document = document;
+    exact(document);
+    this.#ajv.addSchema(document, 'contract');
+  }
+
+  /** answered fails when an acknowledgement is not what the event's answer may be. Unknown events have no contract. */
+  answered(event, answer) {
+    if (answer?.error?.code !== 'UNKNOWN_EVENT') this.#check('answers', event, answer);
+  }
+
+  /** heard remembers an event that is not one that the server may send. */
+  heard(event, ...args) {
+    try {
+      assert.equal(args.length, 1, `${event} came with ${args.length} values`);
+      this.#check('casts', event, args[0]);
+    } catch (breach) {
+      this.#breaches.push(breach.message);
+    }
+  }
+
+  /** kept fails when anything heard broke the contract. */
+  kept() {
+    assert.deepEqual(this.#breaches, []);
+  }
+
+  #check(channel, event, value) {
+    const key = event.replaceAll(':', '.');
+    assert.ok(this.#document.channels[channel].messages[key], `${event} is not among the ${channel} of the contract`);
+    const at = `${channel}/messages/${key}`;
+    if (!this.#compiled.has(at)) this.#compiled.set(at, this.#ajv.compile({ $ref: `contract#/channels/${at}/payload` }));
+    const valid = this.#compiled.get(at);
+    assert.ok(valid(value), `${channel}: ${event} ${JSON.stringify(value)?.slice(0, 600)} breaks the contract: ${JSON.stringify(valid.errors)?.slice(0, 600)}`);
+  }
+}
+
+// exact allows no property that is not named, but for the details of a refusal.
+function exact(node) {
+  if (node === null || typeof node !== 'object') return;
+  if (node.type === 'object' && node.properties && !(node.properties.code && node.properties.message)) node.additionalProperties ??= false;
+  Object.values(node).forEach(exact);
+}
