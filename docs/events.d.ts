@@ -35,6 +35,8 @@ export interface ConnectErrorData {
 export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
 
 export type ErrorCode =
+  | 'CHAT_BANNED' // You have been banned from the chat.
+  | 'CHAT_MUTED' // You have been muted.
   | 'COMBAT_COOLDOWN' // That skill is not ready yet.
   | 'COMBAT_NO_ENERGY' // You have not enough energy for that.
   | 'COMBAT_OPPONENT_UNAVAILABLE' // You can not fight against another player yet.
@@ -69,10 +71,37 @@ export type ErrorCode =
   | 'UNKNOWN_EVENT' // There is no such event.
   ;
 
+/** What a player wants to say to one other. */
+export interface ChatAside {
+  /** A user id. (not empty, at most 128 characters) */
+  to: string;
+  /** As in a Draft. (not empty) */
+  text: string;
+  /** As in a Draft, for whispers of the sender to whomever. (at most 64 characters) */
+  clientId?: string;
+}
+
 /** Names a channel: "global", or "zone:", "guild:", "party:" or "combat:" and an id of 1 to 64 letters, digits, "_" and "-". */
 export interface ChatChannel {
   /** (not empty) */
   channel: string;
+}
+
+/** What everybody in the channel is told of it. */
+export interface ChatDeleted {
+  channel: string;
+  id: string;
+  /** the moderator's user id */
+  by: string;
+}
+
+/** Answers the sender of a whisper. */
+export interface ChatDelivery {
+  id: string;
+  /** Unix ms */
+  at: number;
+  /** Tells that a device of the user took it. Whispers are not kept for later. */
+  delivered: boolean;
 }
 
 /** What a player wants to say. */
@@ -81,15 +110,15 @@ export interface ChatDraft {
   channel: string;
   /** 1 to 500 characters after normalisation (NFC), something of it visible, no control characters. (not empty) */
   text: string;
-  /** The sender's own name for the message, echoed to everybody. (at most 64 characters) */
+  /** The sender's own name for the message, echoed to everybody. Who repeats it in this channel within two minutes is given the first answer, and nothing is said. (at most 64 characters) */
   clientId?: string;
 }
 
-/** Answers a join or a leave. */
-export interface ChatMembers {
-  channel: string;
-  /** connections in the channel now */
-  members: number;
+/** Answers, newest last. */
+export interface ChatHistory {
+  messages: ChatMessage[];
+  /** The Before of the page with the messages that came before these; absent when there are none. */
+  next?: number;
 }
 
 /** What everybody in a channel is sent, as the event chat:message. */
@@ -104,11 +133,55 @@ export interface ChatMessage {
   clientId?: string;
 }
 
+/** Answers a join or a leave. */
+export interface ChatOccupancy {
+  channel: string;
+  /** connections in the channel now, on this node */
+  members: number;
+}
+
+/** Makes a channel slow. */
+export interface ChatPace {
+  /** (not empty) */
+  channel: string;
+  /** How long each player waits between two messages, up to an hour; 0 ends it. (at most 3600000) */
+  everyMs: number;
+}
+
+/** Ends a sanction before its time. */
+export interface ChatPardon {
+  /** (not empty, at most 128 characters) */
+  userId: string;
+  /** as it was given */
+  channel?: string;
+}
+
 /** Answers the sender. */
 export interface ChatReceipt {
   id: string;
   /** Unix ms */
   at: number;
+}
+
+/** Names a message to delete. */
+export interface ChatRemoval {
+  /** (not empty) */
+  channel: string;
+  /** (not empty) */
+  id: string;
+}
+
+/** What holds for a player. It is told to each of the player's devices. */
+export interface ChatSanction {
+  kind: 'mute' | 'ban';
+  userId: string;
+  /** absent: everywhere */
+  channel?: string;
+  /** Unix ms; 0 when it was lifted */
+  until: number;
+  /** the moderator's user id */
+  by: string;
+  reason?: string;
 }
 
 /** Who said it, as of that moment. */
@@ -117,6 +190,47 @@ export interface ChatSender {
   username: string;
   /** "" while none is chosen */
   characterId: string;
+}
+
+/** What everybody in the channel is told of it. */
+export interface ChatSlowness {
+  channel: string;
+  /** 0: it is slow no more */
+  everyMs: number;
+  /** the moderator's user id */
+  by: string;
+}
+
+/** The part of a history that a player wants to read. */
+export interface ChatSpan {
+  /** (not empty) */
+  channel: string;
+  /** A Unix time in ms: only messages from before it are wanted; 0 is now. (at most 9007199254740991) */
+  before?: number;
+  /** How many; 0 is 50. (at most 100) */
+  limit?: number;
+}
+
+/** What a moderator decides about a player. */
+export interface ChatVerdict {
+  /** (not empty, at most 128 characters) */
+  userId: string;
+  /** Where it holds; without it, everywhere, and for whispers too. */
+  channel?: string;
+  /** How long, a second to a year. (at least 1000, at most 31622400000) */
+  forMs: number;
+  /** Told to the player. (at most 200 characters) */
+  reason?: string;
+}
+
+/** What every device of the user is sent, as the event chat:whisper. */
+export interface ChatWhispered {
+  id: string;
+  from: ChatSender;
+  text: string;
+  /** Unix ms */
+  at: number;
+  clientId?: string;
 }
 
 /** The payload of session:character. */
@@ -262,6 +376,11 @@ export interface Ended {
   reason: string;
 }
 
+/** Says that a session is about to run out. */
+export interface Expiring {
+  expiresInMs: number;
+}
+
 /** How a feature is. */
 export type Health = 'ok' | 'local' | 'stale' | 'paused';
 
@@ -359,12 +478,28 @@ export interface Welcome {
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
 export interface ClientToServerEvents {
+  /** Keeps a player out of a channel, or of all, and takes out who is in. For moderator or admin only. */
+  'chat:ban': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Takes a message out of a channel's history, and tells its members. For moderator or admin only. */
+  'chat:delete': (payload: ChatRemoval, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
+  /** Reads what was said in a channel, by those who may be in it. A page ends between two milliseconds, so that no message is missed by reading page after page; so it may hold a few messages fewer or more than were asked for. */
+  'chat:history': (payload: ChatSpan, ack: (answer: Answer<ChatHistory, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Puts the player's connection into a channel; joining twice is the same as once. */
-  'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatMembers, SharedCode | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
+  'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'CHAT_BANNED' | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
   /** Takes the player's connection out of a channel; leaving twice is the same as once. */
-  'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatMembers, SharedCode | 'FORBIDDEN'>) => void) => void;
+  'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
   /** Says something to everybody in a channel, the sender included, and answers once it is on its way. Limited by chat. */
-  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'FORBIDDEN' | 'NOT_IN_CHANNEL' | 'RATE_LIMITED'>) => void) => void;
+  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL' | 'RATE_LIMITED'>) => void) => void;
+  /** Keeps a player from speaking, in a channel or everywhere. A later one replaces an earlier. For moderator or admin only. */
+  'chat:mute': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Makes every player, moderators excepted, wait between two messages in a channel. For moderator or admin only. */
+  'chat:slow': (payload: ChatPace, ack: (answer: Answer<ChatSlowness, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Ends a ban. For moderator or admin only. */
+  'chat:unban': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Ends a mute. For moderator or admin only. */
+  'chat:unmute': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
+  /** Says something to every device of one user. Limited by chat. */
+  'chat:whisper': (payload: ChatAside, ack: (answer: Answer<ChatDelivery, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED' | 'RATE_LIMITED'>) => void) => void;
   /** Plays one turn, and tells the fight's room what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
   'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED'>) => void) => void;
   /** Begins a fight against an NPC, and joins the player's connection to its room. */
@@ -387,8 +522,16 @@ export interface ClientToServerEvents {
 
 /** What the server sends. */
 export interface ServerToClientEvents {
+  /** A moderator took a message back, in a channel that you are in. */
+  'chat:deleted': (payload: ChatDeleted) => void;
   /** Somebody said something in a channel that you are in; the sender hears it too. */
   'chat:message': (payload: ChatMessage) => void;
+  /** You were muted or banned, or are no more: then until is 0. */
+  'chat:sanction': (payload: ChatSanction) => void;
+  /** A channel that you are in became slow, or is no more: then everyMs is 0. */
+  'chat:slowed': (payload: ChatSlowness) => void;
+  /** Somebody said something to you alone; each of your devices hears it. */
+  'chat:whisper': (payload: ChatWhispered) => void;
   /** A fight that you follow is over; nothing comes after this. */
   'combat:ended': (payload: CombatEnding) => void;
   /** Something happened in a fight that you follow. */
@@ -403,6 +546,8 @@ export interface ServerToClientEvents {
   'limits': (payload: Limits) => void;
   /** Who you are: once, right after connect. */
   'session': (payload: Welcome) => void;
+  /** The session ends soon; whatever the player does slides it, until its absolute lifetime is over. */
+  'session:expiring': (payload: Expiring) => void;
   /** The session is over. The disconnect follows, and only a new login helps. */
   'session:revoked': (payload: Ended) => void;
   /** The goods of a trade of yours have moved. */
