@@ -53,6 +53,8 @@ type Store interface {
 	Lookup
 	// Create returns an INVALID fault for names that can not be.
 	Create(ctx context.Context, userID, username string, roles []string, o sessions.Options) (sessions.Session, error)
+	// Renew returns sessions.ErrNotFound when there is none.
+	Renew(ctx context.Context, id string) (sessions.Session, error)
 	// Destroy returns sessions.ErrNotFound when there is none.
 	Destroy(ctx context.Context, id, code, reason string) error
 }
@@ -75,10 +77,19 @@ type Config struct {
 	// AllowedOrigins are the pages that may use the cookie: "https://play.example". There
 	// are no wildcards: "*" allows nobody.
 	AllowedOrigins []string
+	// Tokens judges the tokens of POST /auth/login; nil takes none.
+	Tokens Verifier
+	// Gate turns away whose token logins failed too often; nil lets them try.
+	Gate Gate
+	// Spend charges a login to its account and tells the limit in the answer's header; it
+	// returns a RATE_LIMITED fault. Nil does not limit accounts.
+	Spend func(ctx context.Context, account string, h http.Header) error
+	// Addr is the client's IP address; that of the connection when nil.
+	Addr func(*http.Request) string
 	// Timeout bounds what a login or logout waits for Redis; 2 s when zero.
 	Timeout time.Duration
-	// Failed, when set, is told why an HTTP request could not be served: the answer only
-	// says UNAVAILABLE.
+	// Failed, when set, is told why an HTTP request could not be served, or a token did not
+	// stand: the answer does not say it.
 	Failed func(doing string, err error)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
@@ -103,6 +114,9 @@ func New(store Store, cfg Config) *Service {
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 2 * time.Second
+	}
+	if cfg.Addr == nil {
+		cfg.Addr = Proxies(nil).Addr
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -16,81 +15,6 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/sessions"
 )
-
-// ErrNoLogin answers POST /auth/login where this gateway opens no sessions over HTTP.
-var ErrNoLogin = fault.New(fault.ErrForbidden.Code, "Guest logins are only open with --dev; no other login is configured.")
-
-// user is who logged in, as the client is told.
-type user struct {
-	UserID      string   `json:"userId"`
-	Username    string   `json:"username"`
-	CharacterID string   `json:"characterId"`
-	Roles       []string `json:"roles"`
-}
-
-type loggedIn struct {
-	SessionID string `json:"sessionId"`
-	ExpiresAt int64  `json:"expiresAt"` // Unix ms
-	User      user   `json:"user"`
-}
-
-// Login serves POST /auth/login: with Dev, {"username"} of 1 to 32 letters, digits, _ and -
-// opens a guest's session, whose user and character are the username. The answer is 201
-// {sessionId, expiresAt, user} and the cookie, else a problem: INVALID with the field,
-// PAYLOAD_TOO_LARGE, FORBIDDEN without Dev, UNAVAILABLE. The body must be application/json, which a foreign
-// page can not send without asking first (CORS).
-func (a *Service) Login(w http.ResponseWriter, r *http.Request) {
-	if !post(w, r) {
-		return
-	}
-	out, err := a.login(r)
-	if err != nil {
-		a.refuse(w, "login", err)
-		return
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.SetCookie(w, a.cookie(out.SessionID, 0))
-	body, err := json.Marshal(out)
-	if err != nil {
-		a.refuse(w, "login", err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(body) // the client has gone
-}
-
-func (a *Service) login(r *http.Request) (loggedIn, error) {
-	if !a.cfg.Dev {
-		return loggedIn{}, ErrNoLogin
-	}
-	var in struct {
-		Username *string `json:"username"`
-	}
-	if err := body(r, &in); err != nil {
-		return loggedIn{}, err
-	}
-	if in.Username == nil {
-		return loggedIn{}, fault.Invalid("username", "required")
-	}
-	name := *in.Username
-	if !guestName(name) {
-		return loggedIn{}, fault.Invalid("username", "1 to 32 letters, digits, _ and -")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
-	defer cancel()
-	s, err := a.store.Create(ctx, name, name, []string{"player"}, sessions.Options{
-		TTL: a.cfg.SessionTTL, CharacterID: name,
-		Metadata: sessions.Metadata{IPAddress: address(r), UserAgent: r.UserAgent()},
-	})
-	if err != nil {
-		return loggedIn{}, err
-	}
-	return loggedIn{
-		SessionID: s.ID, ExpiresAt: s.ExpiresAt.UnixMilli(),
-		User: user{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles},
-	}, nil
-}
 
 // Logout serves POST /auth/logout: it destroys the caller's session, which closes its
 // sockets everywhere, and takes the cookie away. 204, also when the session ended meanwhile; else a
@@ -117,13 +41,36 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// Renew serves POST /auth/renew: the caller's session gets a new id, and the cookie with it. Sockets that
+// hold the old id are told session:revoked with REPLACED. 200 {sessionId, expiresAt, user}, else a
+// problem: UNAUTHENTICATED, FORBIDDEN (a foreign page), UNAVAILABLE.
+func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
+	if !post(w, r) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
+	defer cancel()
+	s, err := a.Request(r.WithContext(ctx))
+	if err == nil {
+		s, err = a.store.Renew(ctx, s.ID)
+	}
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		a.refuse(w, "renew", fault.ErrUnauthenticated.Because(err))
+	case err != nil:
+		a.refuse(w, "renew", err)
+	default:
+		a.welcome(w, http.StatusOK, s)
+	}
+}
+
 // refuse answers with a problem; a cause that is not the caller's is told to Failed.
 func (a *Service) refuse(w http.ResponseWriter, doing string, err error) {
 	f := fault.Of(err)
 	if f.Code == fault.ErrInternal.Code || f.Code == fault.ErrTimeout.Code {
 		f = fault.Unavailable("session", time.Second, err)
 	}
-	if f.Code == fault.ErrUnavailable.Code {
+	if f.Code == fault.ErrUnavailable.Code || errors.Is(err, ErrBadToken) && f.Message == ErrBadToken.Message {
 		a.cfg.Failed(doing, f)
 	}
 	f.WriteProblem(w)
@@ -179,15 +126,4 @@ func field(p jsontext.Pointer) string {
 		name = name[:64]
 	}
 	return strings.ToValidUTF8(name, "?")
-}
-
-func guestName(name string) bool { return len(name) <= 32 && sessions.ValidID(name) }
-
-// address is the client's, without a port.
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

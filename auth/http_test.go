@@ -25,6 +25,7 @@ func serve(t *testing.T, store auth.Store, cfg auth.Config) (*httptest.Server, *
 	mux := http.NewServeMux()
 	mux.HandleFunc("/auth/login", a.Login)
 	mux.HandleFunc("/auth/logout", a.Logout)
+	mux.HandleFunc("/auth/renew", a.Renew)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	jar, err := cookiejar.New(nil)

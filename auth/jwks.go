@@ -1,0 +1,185 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxKeySet    = 1 << 20 // bytes
+	maxKeys      = 64
+	keysFor      = time.Hour        // then the set is read again
+	keysPause    = 10 * time.Second // at least this long between two readings
+	keysWithin   = 5 * time.Second
+	maxRedirects = 3
+)
+
+// keySet is a JWKS that is read again when a token names a key that it lacks, and once an
+// hour. Where that fails, the keys that are known go on.
+type keySet struct {
+	source string
+	url    bool
+	now    func() time.Time
+	client *http.Client
+
+	reading sync.Mutex // held while the set is read, so that one does it for all
+
+	mu   sync.Mutex
+	keys []jose.JSONWebKey // guarded by mu
+	read time.Time         // when keys were read; guarded by mu
+	try  time.Time         // when it was last tried; guarded by mu
+	why  error             // why that failed; guarded by mu
+}
+
+func newKeySet(source string, now func() time.Time) (*keySet, error) {
+	s := &keySet{source: source, now: now}
+	if !strings.Contains(source, "://") {
+		return s, nil
+	}
+	u, err := url.Parse(source)
+	if err != nil || !safe(u) {
+		return nil, errors.New("a JWKS is an https URL (http on loopback) or a file")
+	}
+	s.url = true
+	s.client = &http.Client{Timeout: keysWithin, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects || !safe(r.URL) {
+			return errors.New("redirected to where keys are not read from")
+		}
+		return nil
+	}}
+	return s, nil
+}
+
+// safe tells whether nobody on the way can change what such a URL answers.
+func safe(u *url.URL) bool {
+	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host))
+}
+
+// find returns the keys with that id; without an id, all. An error means that no keys were ever read.
+func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+	found, fresh := s.known(id)
+	if fresh {
+		return found, nil
+	}
+	err := s.refresh(ctx, id)
+	found, _ = s.known(id)
+	s.mu.Lock()
+	never := s.read.IsZero()
+	s.mu.Unlock()
+	if never {
+		return nil, err
+	}
+	return found, nil
+}
+
+// known looks among the keys that were read; fresh says that there is no need to read again.
+func (s *keySet) known(id string) (found []jose.JSONWebKey, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keys {
+		if id == "" || k.KeyID == id {
+			found = append(found, k)
+		}
+	}
+	return found, len(found) > 0 && s.now().Sub(s.read) < keysFor
+}
+
+// refresh reads the set, unless another just did, or it was tried a moment ago: whoever
+// sends tokens with made-up key ids does not make us ask the provider each time.
+func (s *keySet) refresh(ctx context.Context, id string) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if _, fresh := s.known(id); fresh {
+		return nil
+	}
+	s.mu.Lock()
+	early, why := !s.try.IsZero() && s.now().Sub(s.try) < keysPause, s.why
+	s.mu.Unlock()
+	if early {
+		return why
+	}
+	return s.load(ctx)
+}
+
+func (s *keySet) load(ctx context.Context) error {
+	keys, err := s.fetch(context.WithoutCancel(ctx)) // others wait for it too; it takes keysWithin at most
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.try, s.why = s.now(), err
+	if err == nil {
+		s.keys, s.read = keys, s.try
+	}
+	return err
+}
+
+func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
+	raw, err := s.raw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read JWKS: %w", err)
+	}
+	if len(raw) > maxKeySet {
+		return nil, errors.New("read JWKS: it is too large")
+	}
+	return parseKeys(raw)
+}
+
+func (s *keySet) raw(ctx context.Context) ([]byte, error) {
+	if !s.url {
+		f, err := os.Open(s.source)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, maxKeySet+1))
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.source, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+}
+
+// parseKeys takes the public signature keys of a set. Keys of kinds that we do not know are
+// left alone, as RFC 7517 asks; a set without any that we can use is an error.
+func parseKeys(raw []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []jsontext.Value `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &set); err != nil {
+		return nil, errors.New("read JWKS: it is no JSON object with keys")
+	}
+	var keys []jose.JSONWebKey
+	for _, text := range set.Keys[:min(len(set.Keys), maxKeys)] {
+		var k jose.JSONWebKey
+		if k.UnmarshalJSON(text) != nil || !k.Valid() || !k.IsPublic() || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		if fits("RS256", k.Key) || fits("ES256", k.Key) || fits("EdDSA", k.Key) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("read JWKS: it has no RSA (2,048 bits), P-256 or Ed25519 key for signatures")
+	}
+	return keys, nil
+}

@@ -1,0 +1,156 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+func TestATokenBuysASession(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	var accounts []string
+	var told []string
+	server, client := serve(t, store, auth.Config{
+		Tokens: tokens(t, auth.TokenConfig{Secret: secret}), Gate: auth.NewLockout(rdb, auth.LockoutConfig{}), SessionTTL: time.Minute,
+		Spend: func(_ context.Context, account string, h http.Header) error {
+			accounts = append(accounts, account)
+			h.Add("RateLimit", "told")
+			if account == "greedy" {
+				return fault.ErrRateLimited.With("retryAfterMs", int64(1500))
+			}
+			return nil
+		},
+		Failed: func(_ string, err error) { told = append(told, err.Error()) },
+	})
+	login := func(body string) (*http.Response, map[string]any) {
+		return do(t, client, server.URL+"/auth/login", "application/json", body)
+	}
+	token := func(changes object) string {
+		return `{"token":"` + sign(t, jose.HS256, secret, "", good(changes)) + `"}`
+	}
+
+	resp, out := login(token(nil))
+	require.Equal(t, http.StatusCreated, resp.StatusCode)
+	require.Equal(t, map[string]any{"userId": "u7", "username": "Ann", "characterId": "c7", "roles": []any{"player"}}, out["user"])
+	id := out["sessionId"].(string)
+	require.Equal(t, "sid="+id+"; Path=/; HttpOnly; Secure; SameSite=Lax", resp.Header.Get("Set-Cookie"))
+	require.Equal(t, "told", resp.Header.Get("RateLimit"))
+	require.Equal(t, []string{"u7"}, accounts)
+	s, err := store.Get(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1", s.Metadata.IPAddress)
+
+	for name, c := range map[string]struct {
+		body, code, field string
+		status            int
+	}{
+		"a guest":         {`{"username":"ann"}`, "INVALID", "token", 400},
+		"both":            {`{"username":"ann","token":"x"}`, "INVALID", "username", 400},
+		"a number":        {`{"token":7}`, "INVALID", "token", 400},
+		"nothing":         {`{}`, "INVALID", "token", 400},
+		"no token":        {`{"token":"` + unsigned(`{"alg":"none"}`, `{"sub":"u9"}`, "") + `"}`, "UNAUTHENTICATED", "", 401},
+		"a user with NUL": {token(object{"sub": "u\x00"}), "INVALID", "userId", 400},
+		"too often":       {token(object{"sub": "greedy"}), "RATE_LIMITED", "", 429},
+	} {
+		resp, out = login(c.body)
+		require.Equal(t, c.status, resp.StatusCode, name)
+		require.Equal(t, c.code, out["code"], name)
+		if c.field != "" {
+			require.Equal(t, c.field, out["field"], name)
+		}
+		require.Empty(t, resp.Header.Get("Set-Cookie"), name)
+	}
+	require.Len(t, told, 1, "the log knows why: %v", told)
+
+	expired := token(object{"exp": noon.Add(-time.Hour).Unix()})
+	for range 5 {
+		resp, _ = login(expired)
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	}
+	resp, out = login(token(nil))
+	require.Equal(t, http.StatusTooManyRequests, resp.StatusCode, "the account is locked, for a good token too")
+	require.Equal(t, "user", out["scope"])
+	require.Equal(t, "60", resp.Header.Get("Retry-After"))
+	resp, _ = login(token(object{"sub": "u8"}))
+	require.Equal(t, http.StatusCreated, resp.StatusCode)
+	for range 5 { // with the one before and these, ten from this address
+		login(`{"token":"x"}`)
+	}
+	resp, out = login(token(object{"sub": "u8"}))
+	require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
+	require.Equal(t, "ip", out["scope"])
+}
+
+func TestTokensThatCanNotBeJudged(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	var told int
+	gate := auth.NewLockout(rdb, auth.LockoutConfig{AccountFailures: 1, AddressFailures: 1})
+	server, client := serve(t, sessions.New(rdb, sessions.Config{}), auth.Config{
+		Tokens: tokens(t, auth.TokenConfig{JWKS: "http://127.0.0.1:1/"}), Gate: gate, Failed: func(string, error) { told++ },
+	})
+	p := newProvider(t)
+	for range 3 {
+		resp, out := do(t, client, server.URL+"/auth/login", "application/json", `{"token":"`+sign(t, jose.EdDSA, p.ed, "ed", good(nil))+`"}`)
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode, "nobody is locked for it")
+		require.Equal(t, "UNAVAILABLE", out["code"])
+	}
+	require.Equal(t, 3, told)
+}
+
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	server, client := serve(t, store, auth.Config{Dev: true})
+	_, out := do(t, client, server.URL+"/auth/login", "application/json", `{"username":"ann"}`)
+	old := out["sessionId"].(string)
+
+	resp, _ := do(t, client, server.URL+"/auth/renew", "", "", "Origin: https://evil.example")
+	require.Equal(t, http.StatusForbidden, resp.StatusCode)
+	resp, out = do(t, client, server.URL+"/auth/renew", "", "") // by the cookie
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	fresh := out["sessionId"].(string)
+	require.NotEqual(t, old, fresh)
+	require.Equal(t, "ann", out["user"].(map[string]any)["userId"])
+	require.True(t, strings.HasPrefix(resp.Header.Get("Set-Cookie"), "sid="+fresh+";"))
+	require.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+	require.Zero(t, rdb.Exists(t.Context(), keys.Session(old)).Val())
+
+	resp, out = do(t, &http.Client{}, server.URL+"/auth/renew", "", "", "Authorization: Bearer "+old)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, "UNAUTHENTICATED", out["code"])
+	resp, _ = do(t, &http.Client{}, server.URL+"/auth/renew", "", "", "Authorization: Bearer "+fresh)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+// broken is a store whose Redis is away at the last step.
+type broken struct{ *sessions.Store }
+
+func (broken) Renew(context.Context, string) (sessions.Session, error) {
+	return sessions.Session{}, errors.New("redis: connection refused")
+}
+
+func TestRenewWithoutRedis(t *testing.T) {
+	t.Parallel()
+	store := sessions.New(redistest.Client(t), sessions.Config{})
+	server, client := serve(t, broken{store}, auth.Config{Dev: true})
+	do(t, client, server.URL+"/auth/login", "application/json", `{"username":"ann"}`)
+	resp, out := do(t, client, server.URL+"/auth/renew", "", "")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Equal(t, "UNAVAILABLE", out["code"])
+}

@@ -1,0 +1,68 @@
+package auth
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Proxies are the networks of those whose X-Forwarded-For is believed; none believes nobody.
+type Proxies []netip.Prefix
+
+// ParseProxies reads addresses and networks: "10.0.0.7", "10.0.0.0/8", "2001:db8::/32".
+func ParseProxies(texts []string) (Proxies, error) {
+	var out Proxies
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", text)
+			}
+			p = netip.PrefixFrom(a.Unmap().WithZone(""), a.Unmap().BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// maxHops bounds how much of an X-Forwarded-For is read.
+const maxHops = 16
+
+// Addr is the client's IP address. Each proxy appends to X-Forwarded-For whom it was called by, so the list is
+// read from its end, as long as the one who told it is trusted; what stands before that, anybody may
+// have written. Forwarded and X-Real-IP are not read.
+func (p Proxies) Addr(r *http.Request) string {
+	peer := r.RemoteAddr
+	if host, _, err := net.SplitHostPort(peer); err == nil {
+		peer = host
+	}
+	at, err := netip.ParseAddr(peer)
+	if err != nil || !p.trust(at) {
+		return peer
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= max(0, len(hops)-maxHops); i-- {
+		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
+		if err != nil {
+			break // a proxy that we trust says "unknown": the last address that we know counts
+		}
+		at = hop.Unmap().WithZone("")
+		if !p.trust(at) {
+			break
+		}
+	}
+	return at.String()
+}
+
+func (p Proxies) trust(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	for _, network := range p {
+		if network.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

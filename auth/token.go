@@ -1,0 +1,221 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+// ErrBadToken answers a login whose token does not stand; its cause says why, for the log.
+var ErrBadToken = fault.New(fault.ErrUnauthenticated.Code, "That token is not valid.")
+
+// TokenConfig says which tokens of the studio's identity provider log a player in.
+type TokenConfig struct {
+	// Secret is what the provider signs with, HS256; at least 32 bytes. Either it or JWKS is given.
+	Secret []byte
+	// JWKS is where the provider's public keys are, for RS256, ES256 and EdDSA: an https URL
+	// (http on loopback), or a file.
+	JWKS string
+	// Issuer and Audience are what iss must be and aud must contain; empty is not checked.
+	Issuer, Audience string
+	// Skew is how far the provider's clock may be off, for exp, nbf and iat; 30 s when zero,
+	// five minutes at most.
+	Skew time.Duration
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// Tokens judges JSON Web Tokens. It may be used by any number of goroutines.
+//
+// Which algorithms count depends on the configured keys alone, never on the token: HS256 with a secret; with
+// a JWKS RS256, ES256 and EdDSA, each with a key of its own kind. So `alg: none`, and a public key used as an HMAC
+// secret, are refused before anything is verified. RSA keys have at least 2,048 bits.
+type Tokens struct {
+	cfg        TokenConfig
+	algorithms []jose.SignatureAlgorithm
+	keys       *keySet // nil with a secret
+}
+
+const (
+	maxToken  = 16 << 10 // bytes
+	minSecret = 32       // bytes: as many as the hash has (RFC 7518, 3.2)
+	maxSkew   = 5 * time.Minute
+)
+
+// NewTokens makes one. It does not read the JWKS yet: Load does, or the first token.
+func NewTokens(cfg TokenConfig) (*Tokens, error) {
+	if cfg.Skew == 0 {
+		cfg.Skew = 30 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	t := &Tokens{cfg: cfg, algorithms: []jose.SignatureAlgorithm{jose.HS256}}
+	switch {
+	case cfg.Skew < 0 || cfg.Skew > maxSkew:
+		return nil, fmt.Errorf("the clock skew must be 0 to %s", maxSkew)
+	case (len(cfg.Secret) > 0) == (cfg.JWKS != ""):
+		return nil, errors.New("either a secret or a JWKS is needed")
+	case cfg.JWKS != "":
+		keys, err := newKeySet(cfg.JWKS, cfg.Now)
+		if err != nil {
+			return nil, err
+		}
+		t.keys, t.algorithms = keys, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
+	case len(cfg.Secret) < minSecret:
+		return nil, fmt.Errorf("the secret has %d bytes, and needs %d", len(cfg.Secret), minSecret)
+	}
+	return t, nil
+}
+
+// Load reads the JWKS, so that a mistake is found at the start.
+func (t *Tokens) Load(ctx context.Context) error {
+	if t.keys == nil {
+		return nil
+	}
+	return t.keys.load(ctx)
+}
+
+// An Identity is whom a token names.
+type Identity struct {
+	UserID      string   // sub
+	Username    string   // name, else preferred_username, else sub
+	CharacterID string   // characterId; may be ""
+	Roles       []string // roles, a list of strings
+}
+
+type claims struct {
+	Name              string   `json:"name"`
+	PreferredUsername string   `json:"preferred_username"`
+	CharacterID       string   `json:"characterId"`
+	Roles             []string `json:"roles"`
+}
+
+// Verify judges a token. ErrBadToken when it does not stand (form, algorithm, signature, iss, aud, exp,
+// nbf, iat, no exp, no sub); any other error means that the keys could not be read.
+func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
+	parsed, err := t.parse(token)
+	if err != nil {
+		return Identity{}, ErrBadToken.Because(short(err))
+	}
+	keys, err := t.candidates(ctx, parsed.Headers[0])
+	if err != nil {
+		return Identity{}, fmt.Errorf("keys of tokens: %w", err)
+	}
+	err = errors.New("no key fits it")
+	for _, key := range keys {
+		var standard jwt.Claims
+		var own claims
+		if err = parsed.Claims(key, &standard, &own); err != nil {
+			continue
+		}
+		id, err := t.judge(standard, own)
+		if err != nil {
+			return Identity{}, ErrBadToken.Because(err)
+		}
+		return id, nil
+	}
+	return Identity{}, ErrBadToken.Because(err)
+}
+
+// short bounds what an error quotes of a token.
+func short(err error) error {
+	if text := err.Error(); len(text) > 200 {
+		return errors.New(strings.ToValidUTF8(text[:200], "?"))
+	}
+	return err
+}
+
+// Claimed is the account that a token claims to be of, verified or not: "" when it is none.
+func (t *Tokens) Claimed(token string) string {
+	parsed, err := t.parse(token)
+	if err != nil {
+		return ""
+	}
+	var standard jwt.Claims
+	if parsed.UnsafeClaimsWithoutVerification(&standard) != nil || len(standard.Subject) > maxAccount {
+		return ""
+	}
+	return standard.Subject
+}
+
+// parse takes compact tokens with one of our algorithms.
+func (t *Tokens) parse(token string) (*jwt.JSONWebToken, error) {
+	if len(token) > maxToken {
+		return nil, errors.New("it is too long")
+	}
+	parsed, err := jwt.ParseSigned(token, t.algorithms)
+	if err != nil {
+		return nil, err
+	}
+	if len(parsed.Headers) != 1 {
+		return nil, errors.New("it needs one signature")
+	}
+	return parsed, nil
+}
+
+// candidates are the keys that may have signed a token with that header.
+func (t *Tokens) candidates(ctx context.Context, header jose.Header) ([]any, error) {
+	if t.keys == nil {
+		return []any{t.cfg.Secret}, nil
+	}
+	found, err := t.keys.find(ctx, header.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	var keys []any
+	for _, k := range found {
+		if (k.Algorithm == "" || k.Algorithm == header.Algorithm) && fits(header.Algorithm, k.Key) {
+			keys = append(keys, k.Key)
+		}
+	}
+	return keys, nil
+}
+
+// fits tells whether a key is of the kind that an algorithm takes.
+func fits(algorithm string, key any) bool {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		return algorithm == string(jose.RS256) && k.N.BitLen() >= 2048
+	case *ecdsa.PublicKey:
+		return algorithm == string(jose.ES256) && k.Curve.Params().BitSize == 256
+	case ed25519.PublicKey:
+		return algorithm == string(jose.EdDSA)
+	}
+	return false
+}
+
+// judge looks at what a token says, which its signature has shown to be the provider's.
+func (t *Tokens) judge(standard jwt.Claims, own claims) (Identity, error) {
+	want := jwt.Expected{Issuer: t.cfg.Issuer, Time: t.cfg.Now()}
+	if t.cfg.Audience != "" {
+		want.AnyAudience = jwt.Audience{t.cfg.Audience}
+	}
+	switch {
+	case standard.Expiry == nil:
+		return Identity{}, errors.New("it has no exp")
+	case standard.Subject == "":
+		return Identity{}, errors.New("it has no sub")
+	}
+	if err := standard.ValidateWithLeeway(want, t.cfg.Skew); err != nil {
+		return Identity{}, err
+	}
+	out := Identity{UserID: standard.Subject, Username: standard.Subject, CharacterID: own.CharacterID, Roles: own.Roles}
+	if own.PreferredUsername != "" {
+		out.Username = own.PreferredUsername
+	}
+	if own.Name != "" {
+		out.Username = own.Name
+	}
+	return out, nil
+}
