@@ -27,6 +27,7 @@ type serveCmd struct {
 	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of other hosts that may use this gateway and the session cookie, such as https://play.example; may be repeated."`
 	Limit              []string      `placeholder:"NAME=N/WINDOW" help:"Override a policy (chat=20/10s) or lift it (chat=off); may be repeated."`
 
+	loginSettings   `embed:""`
 	profileSettings `embed:""`
 
 	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
-
-	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
 // sockets serves /socket.io/, which bounds its requests by itself, and logs the handshakes
@@ -30,7 +28,7 @@ func (n *node) sockets(w http.ResponseWriter, r *http.Request) {
 	case http.StatusTooManyRequests:
 		code = "RATE_LIMITED"
 	}
-	n.log.Info("connection refused", zap.String("addr", engineio.PeerAddr(r)), zap.String("code", code), zap.Int("status", h.status))
+	n.log.Info("connection refused", zap.String("addr", n.addr(r)), zap.String("code", code), zap.Int("status", h.status))
 }
 
 // handshake remembers the status of an answer; 0 is 200, or a websocket.

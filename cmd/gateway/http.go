@@ -14,13 +14,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/aeturnis/realtime/gateway"
-	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/web/testclient"
 )
 
-func byAddress(r *http.Request) throttle.Subject { return throttle.Subject{IP: engineio.PeerAddr(r)} }
+func (n *node) byAddress(r *http.Request) throttle.Subject { return throttle.Subject{IP: n.addr(r)} }
 
 // byPlayer is who the gateway identified.
 func byPlayer(r *http.Request) throttle.Subject {
@@ -31,8 +30,9 @@ func byPlayer(r *http.Request) throttle.Subject {
 // publicRoutes is what players reach.
 func (n *node) publicRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /auth/login", n.limits.Middleware("login", byAddress, http.HandlerFunc(n.auth.Login)))
+	mux.Handle("POST /auth/login", n.limits.Middleware("login", n.byAddress, http.HandlerFunc(n.auth.Login)))
 	mux.HandleFunc("POST /auth/logout", n.auth.Logout)
+	mux.HandleFunc("POST /auth/renew", n.auth.Renew)
 	endpoint := func(path, policy, event string) {
 		mux.Handle(path, n.gateway.Identify(n.limits.Middleware(policy, byPlayer, n.gateway.Endpoint(event))))
 	}

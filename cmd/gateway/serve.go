@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -35,6 +36,7 @@ type node struct {
 	tracker *sessions.Tracker
 	limits  *throttle.Limiter
 	auth    *auth.Service
+	addr    func(*http.Request) string // the client's, behind trusted proxies
 	locks   *lock.Manager
 	talk    *chat.Service
 	people  profileSource

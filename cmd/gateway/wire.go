@@ -36,12 +36,11 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
 	n.store = sessions.New(n.rdb, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
 	n.tracker = sessions.NewTracker(n.store, sessions.TrackerConfig{})
-	n.auth = auth.New(n.store, auth.Config{
-		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
-		Failed: n.authFailed,
-	})
 	n.limits, err = throttle.New(n.rdb, policies, throttle.Config{OnChange: n.limitsMoved, OnError: n.limitFailed})
 	if err != nil {
+		return err
+	}
+	if err := n.openLogins(); err != nil {
 		return err
 	}
 	n.locks = lock.New([]redis.UniversalClient{n.rdb}, lock.Config{})
@@ -59,7 +58,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
+		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
 	return n.register(metrics, n.tracker, n.limits)
@@ -89,7 +88,7 @@ func (n *node) socket() socketio.Config {
 			UpgradeTimeout: c.UpgradeTimeout, BodyTimeout: c.BodyTimeout, MaxPayload: c.MaxPayload, MaxPackets: c.MaxPackets,
 			OutboundQueue: c.OutboundQueue, MaxConns: c.MaxConnections, MaxConnsPerAddr: c.MaxConnectionsAddr,
 			HandshakesPerSecond: c.HandshakesPerSecond, Compression: c.Compression,
-			Header: auth.HandshakeHeader, Admit: n.admit,
+			ClientAddr: n.addr, Header: auth.HandshakeHeader, Admit: n.admit,
 		},
 	}
 }

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/throttle"
+)
+
+// loginSettings say who may open sessions, and from where.
+type loginSettings struct {
+	JWTSecretFile  string        `name:"jwt-secret-file" placeholder:"FILE" help:"Take tokens at POST /auth/login that are signed by this secret (HS256, at least 32 bytes)."`
+	JWTJWKS        string        `name:"jwt-jwks" placeholder:"URL" help:"Take tokens that are signed by one of these public keys (RS256, ES256, EdDSA): an https URL, or a file."`
+	JWTIssuer      string        `name:"jwt-issuer" placeholder:"ISS" help:"What iss of a token must be."`
+	JWTAudience    string        `name:"jwt-audience" placeholder:"AUD" help:"What aud of a token must contain."`
+	JWTSkew        time.Duration `name:"jwt-skew" default:"30s" help:"How far the clock of the tokens' issuer may be off."`
+	TrustedProxies []string      `placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed: 10.0.0.0/8; may be repeated."`
+}
+
+// tokens are what POST /auth/login exchanges; nil takes none.
+func (l loginSettings) tokens(production bool) (*auth.Tokens, error) {
+	cfg := auth.TokenConfig{JWKS: l.JWTJWKS, Issuer: l.JWTIssuer, Audience: l.JWTAudience, Skew: l.JWTSkew}
+	if l.JWTSecretFile == "" && l.JWTJWKS == "" {
+		return nil, nil
+	}
+	if l.JWTSecretFile != "" {
+		raw, err := os.ReadFile(l.JWTSecretFile)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--jwt-secret-file: %w", err)}
+		}
+		cfg.Secret = bytes.TrimRight(raw, "\r\n")
+	}
+	switch {
+	case l.JWTSkew <= 0:
+		return nil, usage("--jwt-skew must be positive")
+	case l.JWTSecretFile != "" && l.JWTJWKS != "":
+		return nil, usage("--jwt-secret-file and --jwt-jwks exclude each other")
+	case production && (l.JWTIssuer == "" || l.JWTAudience == ""):
+		return nil, usage("--jwt-issuer and --jwt-audience are required with --env production: else tokens for others would log in here")
+	}
+	t, err := auth.NewTokens(cfg)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("tokens: %w", err)}
+	}
+	return t, nil
+}
+
+// openLogins makes what logs players in.
+func (n *node) openLogins() error {
+	c := n.cfg
+	proxies, err := auth.ParseProxies(c.TrustedProxies)
+	if err != nil {
+		return usageError{fmt.Errorf("--trusted-proxies: %w", err)}
+	}
+	n.addr = proxies.Addr
+	cfg := auth.Config{
+		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
+		Addr: n.addr, Spend: n.spendLogin, Failed: n.authFailed,
+	}
+	tokens, err := c.tokens(c.Env == "production")
+	if err != nil {
+		return err
+	}
+	if tokens != nil {
+		cfg.Tokens, cfg.Gate = tokens, auth.NewLockout(n.rdb, auth.LockoutConfig{})
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := tokens.Load(ctx); err != nil {
+			if _, statErr := os.Stat(c.JWTJWKS); statErr == nil { // a file that is wrong stays wrong
+				return usageError{fmt.Errorf("--jwt-jwks: %w", err)}
+			}
+			n.log.Warn("keys of tokens could not be read yet", zap.Error(err))
+		}
+	}
+	n.auth = auth.New(n.store, cfg)
+	return nil
+}
+
+// spendLogin charges a login to its account; its address pays for it at the route.
+func (n *node) spendLogin(ctx context.Context, account string, h http.Header) error {
+	d, err := n.limits.Spend(ctx, []string{"login"}, throttle.Subject{IP: "account:" + account})
+	if err != nil {
+		return err
+	}
+	d.Header(h)
+	if !d.Allowed {
+		return fault.ErrRateLimited.
+			With("policy", d.Policy).With("scope", "user").With("limit", d.Limit).With("remaining", d.Remaining).
+			With("windowMs", d.Window.Milliseconds()).With("retryAfterMs", d.RetryAfter.Milliseconds())
+	}
+	return nil
+}
+
+// owners knows whose characters are whose by the profile service.
+type owners struct{ people profileSource }
+
+func (o owners) Owns(ctx context.Context, userID, characterID string) (bool, error) {
+	c, err := o.people.Character(ctx, characterID)
+	if errors.Is(err, profiles.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && c.OwnerID == userID, err
+}
+
+// characterOwners is nil where no profile service is configured: then players are believed.
+func (n *node) characterOwners() gateway.Characters {
+	if n.cfg.ProfilesURL == "" {
+		return nil
+	}
+	return owners{n.people}
+}
