@@ -1,10 +1,13 @@
-// Package combat lets players fight against opponents that the server plays. The server
-// alone judges: a client says what it wants to do, and is told what happened.
+// Package combat lets players fight: against opponents that the server plays, and against
+// each other. The server alone judges: a client says what it wants to do, and is told what
+// happened.
 //
 //   - rules.go, npc.go and replay.go are the rules: pure functions of the state and a move.
-//   - store.go and its scripts keep the state in one Redis key, and change it only from the
-//     version that the change was made from: any node may serve any action.
+//   - store.go, places.go and their scripts keep the state in one Redis key, and change it only
+//     from the version that the change was made from: any node may serve any action.
 //   - recent.go saves the reading, so that an action costs one round trip.
+//   - ending.go settles what has ended, and ends what was abandoned: every node looks for
+//     such fights, and one of them does it.
 package combat
 
 import (
@@ -24,14 +27,11 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Faults of starting a fight.
-var (
-	ErrOpponent = fault.New("COMBAT_OPPONENT_UNAVAILABLE", "You can not fight against another player yet.")
-	ErrTooMany  = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
-)
-
 // RoomPrefix comes before a fight's id in the name of its room.
 const RoomPrefix = "combat:"
+
+// userPrefix comes before a user's id in the name of the room of all their devices.
+const userPrefix = "user:"
 
 // maxTries bounds how often an action is tried anew because another came between. Each of
 // those tries means that one of the others was served.
@@ -43,15 +43,72 @@ type Rooms interface {
 	Join(ctx context.Context, conn, room string) (members int, err error)
 	// Leave takes it out again; leaving twice is the same as once.
 	Leave(ctx context.Context, conn, room string) (members int, err error)
-	// Cast sends an event to everybody in the room, in the order of the calls. A payload
-	// that is an event.Appender is encoded without reflection.
-	Cast(ctx context.Context, room, event string, payload any) error
+	// CastExcept sends an event to everybody in the room who is not in the room except, which
+	// may be "", in the order of the calls. A payload that is an event.Appender is encoded
+	// without reflection.
+	CastExcept(ctx context.Context, room, except, event string, payload any) error
+}
+
+// Characters is where characters come from.
+type Characters interface {
+	// Character says whose a character is and what it can do; NOT_FOUND when there is none.
+	Character(ctx context.Context, id string) (Character, error)
+}
+
+// A Character is who enters a fight.
+type Character struct {
+	UserID string // who plays it
+	Name   string
+	Stats  Stats
+}
+
+// Presence knows who is there.
+type Presence interface {
+	// Online tells whether a user is connected, on any node.
+	Online(ctx context.Context, userID string) (bool, error)
+}
+
+// Rewarder pays what a victory is worth.
+type Rewarder interface {
+	// Reward gives goods to a character, once for each key however often it is called. A
+	// fault other than UNAVAILABLE, TIMEOUT and LOCKED says that it can never be paid.
+	Reward(ctx context.Context, key, characterID string, won Rewards) error
+}
+
+// Scorer counts victories.
+type Scorer interface {
+	// Score counts a victory once for each key, however often it is called.
+	Score(ctx context.Context, v Victory) error
+}
+
+// A Victory is what counts on a leaderboard.
+type Victory struct {
+	Key    string // names it
+	ID     string // of the winner: the character's id, else the user's
+	Name   string
+	Points int64
+	At     time.Time
 }
 
 // Config of the fights. The zero value works.
 type Config struct {
-	// TTL is for how long a fight in which nothing happens is kept, and an ended one; 0 is
-	// 10 minutes.
+	// Characters says what players can do; nil gives everybody the same stats, and nobody can
+	// fight another player.
+	Characters Characters
+	// Presence says whom one can fight; nil takes everybody for online.
+	Presence Presence
+	// Rewarder pays for victories; nil pays nothing.
+	Rewarder Rewarder
+	// Scorer counts victories; nil counts nothing.
+	Scorer Scorer
+
+	// Abandon is after how long without a move a fight ends; 0 is 2 minutes. It is noticed
+	// within Sweep.
+	Abandon time.Duration
+	// Sweep is how often Run looks for fights to end and to settle; 0 is a second.
+	Sweep time.Duration
+	// TTL is for how long a fight in which nothing happens is kept, and a settled one: at
+	// least twice Abandon; 0 is 10 minutes.
 	TTL time.Duration
 	// MaxFights is how many running fights one user may have; 0 is 5.
 	MaxFights int
@@ -75,11 +132,18 @@ type Service struct {
 	writes atomic.Uint64 // names one change among those of this process
 }
 
-// New makes the service over a Redis and the gateway's rooms.
+// New makes the service over a Redis and the gateway's rooms. Run must run for fights to
+// time out.
 func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
-	if cfg.TTL == 0 {
-		cfg.TTL = 10 * time.Minute
+	or := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
 	}
+	or(&cfg.Abandon, 2*time.Minute)
+	or(&cfg.Sweep, time.Second)
+	or(&cfg.TTL, 10*time.Minute)
+	cfg.TTL = max(cfg.TTL, 2*cfg.Abandon)
 	if cfg.MaxFights == 0 {
 		cfg.MaxFights = 5
 	}
@@ -105,14 +169,16 @@ func (s *Service) Routes() []event.Route {
 		event.On("combat:start", s.Start),
 		event.On("combat:action", s.Act).Limit("combat"),
 		event.On("combat:state", s.State),
+		event.On("combat:list", s.List),
 	}
 }
 
 // Casts are what those who follow a fight hear.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
+		event.Sends[Started]("combat:started", "A fight between you and another player has begun; both are sent it."),
 		event.Sends[Update]("combat:update", "Something happened in a fight that you follow."),
-		event.Sends[Ending]("combat:ended", "A fight that you follow is over; nothing comes after this."),
+		event.Sends[Ending]("combat:ended", "A fight that you follow is over and settled; nothing comes after this."),
 	}
 }
 
@@ -138,51 +204,9 @@ type Which struct {
 	CombatID string `json:"combatId" validate:"required,max=64"`
 }
 
-// Start begins a fight against an NPC, and joins the player's connection to its room.
-// Errors: INVALID, NOT_FOUND for no such NPC, COMBAT_TOO_MANY {limit, combats},
-// COMBAT_OPPONENT_UNAVAILABLE, UNAVAILABLE.
-func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State, error) {
-	switch {
-	case in.NPC == "" && in.OpponentID == "":
-		return State{}, fault.Invalid("npc", "npc or opponentId is required")
-	case in.NPC != "" && in.OpponentID != "":
-		return State{}, fault.Invalid("npc", "either npc or opponentId")
-	case in.OpponentID != "":
-		return State{}, ErrOpponent
-	}
-	if _, ok := npcs[in.NPC]; !ok {
-		return State{}, fault.ErrNotFound.With("npcs", NPCs())
-	}
-	now := s.cfg.Now()
-	ticket, err := ulid.New(ulid.Timestamp(now), rand.Reader)
-	if err != nil {
-		return State{}, fmt.Errorf("combat: id: %w", err)
-	}
-	id := ticket.String()
-	if err := s.store.reserve(ctx, p.UserID, id, now, s.cfg.MaxFights); err != nil {
-		return State{}, err
-	}
-	// Should the rest fail, the place is free again after settling.
-	state := begin(id, s.cfg.Seed(), now.UnixMilli(), player(&p), in.NPC)
-	if err := s.store.create(ctx, state); err != nil {
-		return State{}, err
-	}
-	s.recent.put(state)
-	if p.Conn != "" {
-		if _, err := s.rooms.Join(ctx, p.Conn, RoomPrefix+id); err != nil {
-			return State{}, fmt.Errorf("combat %s: join: %w", id, err)
-		}
-	}
-	return state, nil
-}
-
-// player is how a player enters a fight.
-func player(p *event.Player) Participant {
-	id := p.CharacterID
-	if id == "" {
-		id = p.UserID
-	}
-	return Participant{ID: id, Kind: "player", UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: demo}
+// Fights are the running ones of a player, the oldest first.
+type Fights struct {
+	Combats []State `json:"combats"`
 }
 
 // State reads a fight. A participant's connection hears of the fight from then on, so this
@@ -195,23 +219,47 @@ func (s *Service) State(ctx context.Context, p event.Player, in Which) (State, e
 	if err != nil {
 		return State{}, err
 	}
-	if p.Conn == "" || state.index(p.UserID) < 0 {
-		return state, nil
-	}
-	follow := s.rooms.Join
-	if state.Status == Ended {
-		follow = s.rooms.Leave
-	}
-	if _, err := follow(ctx, p.Conn, RoomPrefix+in.CombatID); err != nil {
-		return State{}, fmt.Errorf("combat %s: follow: %w", in.CombatID, err)
-	}
-	return state, nil
+	return state, s.follow(ctx, &p, &state)
 }
 
-// index is the participant that the user plays, or -1.
-func (s *State) index(userID string) int {
-	for i := range s.Participants {
-		if s.Participants[i].Kind == "player" && s.Participants[i].UserID == userID {
+// List reads the caller's running fights, those too that others began. The connection hears
+// of each from then on. Errors: UNAVAILABLE.
+func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fights, error) {
+	running, err := s.store.running(ctx, p.UserID)
+	if err != nil {
+		return Fights{}, err
+	}
+	for i := range running {
+		if err := s.follow(ctx, &p, &running[i]); err != nil {
+			return Fights{}, err
+		}
+	}
+	return Fights{running}, nil
+}
+
+// follow lets a participant's connection hear of the fight, and not any more once it has
+// ended. Fights between players are told to all devices of both without it.
+func (s *Service) follow(ctx context.Context, p *event.Player, state *State) error {
+	by := played(state.Participants, p)
+	if p.Conn == "" || by < 0 || state.duel() && state.Participants[by].UserID == p.UserID {
+		return nil
+	}
+	do := s.rooms.Join
+	if state.Status == Ended {
+		do = s.rooms.Leave
+	}
+	if _, err := do(ctx, p.Conn, RoomPrefix+state.CombatID); err != nil {
+		return fmt.Errorf("combat %s: follow: %w", state.CombatID, err)
+	}
+	return nil
+}
+
+// played is the participant that is the player's, or -1: theirs as a user, or the character
+// that they play now.
+func played(fighters []Participant, p *event.Player) int {
+	for i := range fighters {
+		if f := &fighters[i]; f.Kind == kindPlayer &&
+			(p.UserID != "" && f.UserID == p.UserID || p.CharacterID != "" && f.CharacterID == p.CharacterID) {
 			return i
 		}
 	}

@@ -120,7 +120,7 @@ func TestAFightFromStartToEnd(t *testing.T) {
 	}
 	last := told[len(told)-1]
 	require.Equal(t, "combat:ended", last.event)
-	require.Equal(t, combat.Ending{CombatID: s.CombatID, Winner: s.Winner, Rewards: combat.Rewards{Items: []combat.Item{}}}, last.payload)
+	require.Equal(t, combat.Ending{CombatID: s.CombatID, Winner: s.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}}, last.payload)
 	require.False(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "nothing more will be told")
 
 	_, err := w.act(ann, s.CombatID, "attack")
@@ -138,24 +138,24 @@ func TestRefusals(t *testing.T) {
 		event, raw, code string
 		field            any
 	}{
-		"nothing to fight":    {ann, "combat:start", `{}`, "INVALID", "npc"},
-		"two to fight":        {ann, "combat:start", `{"npc":"goblin","opponentId":"c-bob"}`, "INVALID", "npc"},
-		"no such NPC":         {ann, "combat:start", `{"npc":"dragon"}`, "NOT_FOUND", nil},
-		"another player":      {ann, "combat:start", `{"opponentId":"c-bob"}`, "COMBAT_OPPONENT_UNAVAILABLE", nil},
-		"a long name":         {ann, "combat:start", `{"npc":"` + fmt.Sprintf("%065d", 0) + `"}`, "INVALID", "npc"},
-		"hp of one's own":     {ann, "combat:start", `{"npc":"goblin","hp":9999}`, "INVALID", "hp"},
-		"no fight named":      {ann, "combat:action", `{"action":"attack"}`, "INVALID", "combatId"},
-		"no action":           {ann, "combat:action", `{"combatId":"` + id + `"}`, "INVALID", "action"},
-		"no such action":      {ann, "combat:action", `{"combatId":"` + id + `","action":"mend"}`, "INVALID", "action"},
-		"no such target":      {ann, "combat:action", `{"combatId":"` + id + `","action":"attack","target":"c-bob"}`, "INVALID", "target"},
-		"oneself":             {ann, "combat:action", `{"combatId":"` + id + `","action":"skill","target":"c-ann"}`, "INVALID", "target"},
-		"no such fight":       {ann, "combat:action", `{"combatId":"` + gone + `","action":"attack"}`, "NOT_FOUND", nil},
-		"no id of a fight":    {ann, "combat:action", `{"combatId":"*","action":"attack"}`, "NOT_FOUND", nil},
-		"a fight of others":   {bob, "combat:action", `{"combatId":"` + id + `","action":"attack"}`, "FORBIDDEN", nil},
-		"nobody":              {event.Player{}, "combat:action", `{"combatId":"` + id + `","action":"flee"}`, "FORBIDDEN", nil},
-		"state of no fight":   {ann, "combat:state", `{"combatId":"` + gone + `"}`, "NOT_FOUND", nil},
-		"state without an id": {ann, "combat:state", `{}`, "INVALID", "combatId"},
-		"a list as an id":     {ann, "combat:state", `{"combatId":["` + id + `"]}`, "INVALID", "combatId"},
+		"nothing to fight":                     {ann, "combat:start", `{}`, "INVALID", "npc"},
+		"two to fight":                         {ann, "combat:start", `{"npc":"goblin","opponentId":"c-bob"}`, "INVALID", "npc"},
+		"no such NPC":                          {ann, "combat:start", `{"npc":"dragon"}`, "NOT_FOUND", nil},
+		"another player, of whom nobody knows": {ann, "combat:start", `{"opponentId":"c-bob"}`, "NOT_FOUND", nil},
+		"a long name":                          {ann, "combat:start", `{"npc":"` + fmt.Sprintf("%065d", 0) + `"}`, "INVALID", "npc"},
+		"hp of one's own":                      {ann, "combat:start", `{"npc":"goblin","hp":9999}`, "INVALID", "hp"},
+		"no fight named":                       {ann, "combat:action", `{"action":"attack"}`, "INVALID", "combatId"},
+		"no action":                            {ann, "combat:action", `{"combatId":"` + id + `"}`, "INVALID", "action"},
+		"no such action":                       {ann, "combat:action", `{"combatId":"` + id + `","action":"mend"}`, "INVALID", "action"},
+		"no such target":                       {ann, "combat:action", `{"combatId":"` + id + `","action":"attack","target":"c-bob"}`, "INVALID", "target"},
+		"oneself":                              {ann, "combat:action", `{"combatId":"` + id + `","action":"skill","target":"c-ann"}`, "INVALID", "target"},
+		"no such fight":                        {ann, "combat:action", `{"combatId":"` + gone + `","action":"attack"}`, "NOT_FOUND", nil},
+		"no id of a fight":                     {ann, "combat:action", `{"combatId":"*","action":"attack"}`, "NOT_FOUND", nil},
+		"a fight of others":                    {bob, "combat:action", `{"combatId":"` + id + `","action":"attack"}`, "FORBIDDEN", nil},
+		"nobody":                               {event.Player{}, "combat:action", `{"combatId":"` + id + `","action":"flee"}`, "FORBIDDEN", nil},
+		"state of no fight":                    {ann, "combat:state", `{"combatId":"` + gone + `"}`, "NOT_FOUND", nil},
+		"state without an id":                  {ann, "combat:state", `{}`, "INVALID", "combatId"},
+		"a list as an id":                      {ann, "combat:state", `{"combatId":["` + id + `"]}`, "INVALID", "combatId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := w.ask(t, c.who, c.event, c.raw)
@@ -333,5 +333,5 @@ func TestLimits(t *testing.T) {
 	for _, r := range combat.New(nil, nil, combat.Config{}).Routes() {
 		limits[r.Name] = r.Limits
 	}
-	require.Equal(t, map[string][]string{"combat:start": nil, "combat:action": {"combat"}, "combat:state": nil}, limits)
+	require.Equal(t, map[string][]string{"combat:start": nil, "combat:action": {"combat"}, "combat:state": nil, "combat:list": nil}, limits)
 }

@@ -232,4 +232,6 @@ type silent struct{}
 
 func (silent) Join(context.Context, string, string) (int, error)  { return 1, nil }
 func (silent) Leave(context.Context, string, string) (int, error) { return 0, nil }
-func (silent) Cast(context.Context, string, string, any) error    { return nil }
+func (silent) CastExcept(context.Context, string, string, string, any) error {
+	return nil
+}

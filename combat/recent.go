@@ -17,7 +17,7 @@ type recent struct {
 
 // fight is what this node knows of one fight.
 type fight struct {
-	users []string // user ids of the participants; never change
+	fighters []Participant // as they came in; only who they are matters, which never changes
 
 	turn  chan struct{} // holds one token: who has it may act, so that this node tells of the turns in order
 	known State         // guarded by turn
@@ -43,10 +43,7 @@ func (r *recent) put(s State) *fight {
 		}
 		delete(r.fights, id)
 	}
-	f := &fight{known: s, turn: make(chan struct{}, 1)}
-	for _, p := range s.Participants {
-		f.users = append(f.users, p.UserID)
-	}
+	f := &fight{fighters: s.Participants, known: s, turn: make(chan struct{}, 1)}
 	f.turn <- struct{}{}
 	r.fights[s.CombatID] = f
 	return f

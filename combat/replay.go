@@ -11,9 +11,9 @@ import (
 )
 
 // A log is the moves since its base state, each "by action target at;": by and target are
-// indexes, action its first letter, at the ms since StartedAt. "0a1+1200;0f0+2311;".
+// indexes, action its first letter, at the ms since StartedAt. "0a1+1200;0f0+2311;"; "-1t-1+62311;" is a fight that was abandoned.
 
-var letters = map[byte]string{'a': Attack, 'd': Defend, 's': Skill, 'f': Flee}
+var letters = map[byte]string{'a': Attack, 'd': Defend, 's': Skill, 'f': Flee, 't': abandon}
 
 // appendMove appends one move to a log.
 func appendMove(log []byte, m Move, startedAt int64) []byte {
@@ -45,7 +45,7 @@ func Replay(base State, log string) (State, error) {
 }
 
 func parseMove(entry string, startedAt int64) (Move, bool) {
-	at := strings.IndexAny(entry, "adsf")
+	at := strings.IndexAny(entry, "adsft")
 	plus := strings.IndexByte(entry, '+')
 	if at < 0 || plus < at {
 		return Move{}, false

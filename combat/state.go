@@ -1,13 +1,5 @@
 package combat
 
-import (
-	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/aeturnis/realtime/event"
-)
-
 // The status of a fight.
 const (
 	Active = "active"
@@ -18,6 +10,14 @@ const (
 const (
 	Defeated = "defeated" // all opponents of the winner are at 0 hp
 	Fled     = "fled"     // the loser ran away
+	// Abandoned is a fight in which nobody moved for too long. Nobody won.
+	Abandoned = "abandoned"
+)
+
+// The kinds of participants.
+const (
+	kindPlayer = "player"
+	kindNPC    = "npc"
 )
 
 // State is a fight as everybody may see it. Values are snapshots: nothing writes to
@@ -32,7 +32,7 @@ type State struct {
 	Turn         int64         `json:"turn"`
 	Participants []Participant `json:"participants"`
 	Winner       string        `json:"winner,omitempty"`  // a participant's id, once ended
-	Outcome      string        `json:"outcome,omitempty"` // defeated or fled, once ended
+	Outcome      string        `json:"outcome,omitempty"` // defeated, fled or abandoned, once ended
 	StartedAt    int64         `json:"startedAt"`         // Unix ms
 	UpdatedAt    int64         `json:"updatedAt"`         // Unix ms
 
@@ -41,7 +41,7 @@ type State struct {
 	Seed uint64 `json:"-"`
 }
 
-// Participant is one of those who fight. In a fight with an NPC the player comes first.
+// Participant is one of those who fight. Who started the fight comes first.
 type Participant struct {
 	ID          string `json:"id"`   // the character's id, else the user's; "npc:" and a name for an NPC
 	Kind        string `json:"kind"` // player or npc
@@ -53,6 +53,10 @@ type Participant struct {
 	Energy int `json:"energy"` // 0 to MaxEnergy; what a skill costs
 	// SkillTurn is the first turn in which the skill may be used again.
 	SkillTurn int64 `json:"skillTurn"`
+	// Guarding says that strikes against it do half the damage, until its next move.
+	Guarding bool `json:"guarding"`
+	// NextActionAt is when a player may move again, Unix ms; 0 for an NPC.
+	NextActionAt int64 `json:"nextActionAt"`
 }
 
 // Stats are what does not change during a fight.
@@ -67,8 +71,8 @@ type Stats struct {
 // Event is what happened in one turn.
 type Event struct {
 	Turn   int64  `json:"turn"`
-	By     string `json:"by"`     // whose move it was: a participant's id
-	Action string `json:"action"` // attack, defend, skill or flee
+	By     string `json:"by"`     // whose move it was: a participant's id; empty for a timeout
+	Action string `json:"action"` // attack, defend, skill or flee; timeout when the fight was abandoned
 	Target string `json:"target,omitempty"`
 	Acts   []Act  `json:"acts"` // all that was done, the answer too, in the order in which it happened
 }
@@ -99,135 +103,29 @@ type Update struct {
 // Ending is what everybody in the fight's room is sent last, as the event combat:ended.
 type Ending struct {
 	CombatID string  `json:"combatId"`
-	Winner   string  `json:"winner"` // a participant's id
-	Rewards  Rewards `json:"rewards"`
+	Winner   string  `json:"winner"`  // a participant's id; empty when nobody won
+	Outcome  string  `json:"outcome"` // defeated, fled or abandoned
+	Rewards  Rewards `json:"rewards"` // what the winner got
 }
 
-// Rewards are what the winner gets.
+// Started is what the users of a fight between players are sent first, as the event
+// combat:started.
+type Started struct {
+	CombatID string `json:"combatId"`
+	State    State  `json:"state"`
+}
+
+// Rewards are what the winner of a fight gets.
 type Rewards struct {
 	Items []Item `json:"items"`
 	Gold  int64  `json:"gold"`
 }
 
+// None tells whether there is nothing in it.
+func (r Rewards) None() bool { return len(r.Items) == 0 && r.Gold == 0 }
+
 // Item is a quantity of one thing.
 type Item struct {
 	ItemID string `json:"itemId"`
 	Qty    int64  `json:"qty"`
-}
-
-var (
-	_ event.Appender = State{}
-	_ event.Appender = Outcome{}
-	_ event.Appender = (*Update)(nil)
-)
-
-// AppendJSON writes what the struct tags say, without reflection.
-func (s State) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, s.CombatID)
-	dst = number(dst, `,"version":`, s.Version)
-	dst = text(dst, `,"status":`, s.Status)
-	dst = number(dst, `,"turn":`, s.Turn)
-	dst = append(dst, `,"participants":[`...)
-	for i := range s.Participants {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = s.Participants[i].appendJSON(dst)
-	}
-	dst = append(dst, ']')
-	if s.Winner != "" {
-		dst = text(dst, `,"winner":`, s.Winner)
-	}
-	if s.Outcome != "" {
-		dst = text(dst, `,"outcome":`, s.Outcome)
-	}
-	dst = number(dst, `,"startedAt":`, s.StartedAt)
-	dst = number(dst, `,"updatedAt":`, s.UpdatedAt)
-	return append(dst, '}')
-}
-
-func (p *Participant) appendJSON(dst []byte) []byte {
-	dst = text(dst, `{"id":`, p.ID)
-	dst = text(dst, `,"kind":`, p.Kind)
-	if p.UserID != "" {
-		dst = text(dst, `,"userId":`, p.UserID)
-	}
-	if p.CharacterID != "" {
-		dst = text(dst, `,"characterId":`, p.CharacterID)
-	}
-	dst = text(dst, `,"name":`, p.Name)
-	dst = number(dst, `,"maxHp":`, int64(p.MaxHP))
-	dst = number(dst, `,"maxEnergy":`, int64(p.MaxEnergy))
-	dst = number(dst, `,"attack":`, int64(p.Attack))
-	dst = number(dst, `,"defense":`, int64(p.Defense))
-	dst = number(dst, `,"speed":`, int64(p.Speed))
-	dst = number(dst, `,"hp":`, int64(p.HP))
-	dst = number(dst, `,"energy":`, int64(p.Energy))
-	dst = number(dst, `,"skillTurn":`, p.SkillTurn)
-	return append(dst, '}')
-}
-
-// AppendJSON writes what the struct tags say, without reflection.
-func (e Event) AppendJSON(dst []byte) []byte {
-	dst = number(dst, `{"turn":`, e.Turn)
-	dst = text(dst, `,"by":`, e.By)
-	dst = text(dst, `,"action":`, e.Action)
-	if e.Target != "" {
-		dst = text(dst, `,"target":`, e.Target)
-	}
-	dst = append(dst, `,"acts":[`...)
-	for i := range e.Acts {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = e.Acts[i].appendJSON(dst)
-	}
-	return append(dst, `]}`...)
-}
-
-func (a *Act) appendJSON(dst []byte) []byte {
-	dst = text(dst, `{"by":`, a.By)
-	dst = text(dst, `,"action":`, a.Action)
-	if a.Target != "" {
-		dst = text(dst, `,"target":`, a.Target)
-	}
-	dst = text(dst, `,"result":`, a.Result)
-	if a.Damage != 0 {
-		dst = number(dst, `,"damage":`, int64(a.Damage))
-	}
-	if a.Healed != 0 {
-		dst = number(dst, `,"healed":`, int64(a.Healed))
-	}
-	return append(dst, '}')
-}
-
-// AppendJSON writes what the struct tags say, without reflection.
-func (o Outcome) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"event":`...)
-	dst = o.Event.AppendJSON(dst)
-	dst = append(dst, `,"state":`...)
-	dst = o.State.AppendJSON(dst)
-	return append(dst, '}')
-}
-
-// AppendJSON writes what the struct tags say, without reflection.
-func (u *Update) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, u.CombatID)
-	dst = append(dst, `,"event":`...)
-	dst = u.Event.AppendJSON(dst)
-	dst = append(dst, `,"state":`...)
-	dst = u.State.AppendJSON(dst)
-	return append(dst, '}')
-}
-
-// text appends a name and a JSON string. Bytes that are not UTF-8 become U+FFFD: the error
-// that is dropped here only tells that there were some.
-func text(dst []byte, name, s string) []byte {
-	dst = append(dst, name...)
-	dst, _ = jsontext.AppendQuote(dst, s)
-	return dst
-}
-
-func number(dst []byte, name string, n int64) []byte {
-	return strconv.AppendInt(append(dst, name...), n, 10)
 }

@@ -5,12 +5,10 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/oklog/ulid/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
@@ -20,11 +18,11 @@ import (
 var (
 	//go:embed change.lua
 	changeLua string
-	//go:embed reserve.lua
-	reserveLua string
+	//go:embed due.lua
+	dueLua string
 
-	changeScript  = redis.NewScript(changeLua)
-	reserveScript = redis.NewScript(reserveLua)
+	changeScript = redis.NewScript(changeLua)
+	dueScript    = redis.NewScript(dueLua)
 )
 
 const (
@@ -32,8 +30,8 @@ const (
 	rebase = 128
 	// settling is how long a place may be held by a fight that is not there yet.
 	settling = 10 * time.Second
-	// placesTTL is longer than anybody fights on; a place is given back long before.
-	placesTTL = 24 * time.Hour
+	// unsettled is for how long an ended fight is kept whose winner could not be paid yet.
+	unsettled = 24 * time.Hour
 )
 
 // store keeps fights in Redis: each is one hash, and changed by one script only.
@@ -71,9 +69,13 @@ func (st *store) change(ctx context.Context, next State, encoded []byte, m Move,
 	if next.Version%rebase == 0 {
 		anew = "1"
 	}
+	ttl := st.ttl
+	if next.Status == Ended {
+		ttl = max(ttl, unsettled)
+	}
 	log := appendMove(make([]byte, 0, 24), m, next.StartedAt)
 	reply, err := changeScript.Run(ctx, st.rdb, []string{keys.Combat(id)},
-		next.Version-1, next.Version, encoded, log, st.ttl.Milliseconds(), writer, anew).Result()
+		next.Version-1, next.Version, encoded, log, ttl.Milliseconds(), writer, anew).Result()
 	if err != nil {
 		return false, State{}, trouble(ctx, "change "+id, err)
 	}
@@ -90,6 +92,27 @@ func (st *store) change(ctx context.Context, next State, encoded []byte, m Move,
 		}
 	}
 	return false, State{}, fmt.Errorf("combat: change %s: strange reply %T", id, reply)
+}
+
+// lookAt says when the fight's deadline is.
+func (st *store) lookAt(ctx context.Context, id string, at time.Time) error {
+	return trouble(ctx, "deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
+}
+
+// due takes on fights whose deadline has come: until then, nobody else does.
+func (st *store) due(ctx context.Context, now, until time.Time, most int) ([]string, error) {
+	ids, err := dueScript.Run(ctx, st.rdb, []string{keys.CombatDeadlines}, now.UnixMilli(), until.UnixMilli(), most).StringSlice()
+	return ids, trouble(ctx, "look for deadlines", err)
+}
+
+// settled takes a fight from the deadlines: nothing is to be done about it any more.
+func (st *store) settled(ctx context.Context, id string) error {
+	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZRem(ctx, keys.CombatDeadlines, id)
+		p.PExpire(ctx, keys.Combat(id), st.ttl)
+		return nil
+	})
+	return trouble(ctx, "settled "+id, err)
 }
 
 // history reads a fight, the state that its log begins at, and the log.
@@ -121,67 +144,6 @@ func decode(id string, state, seed any) (State, error) {
 		return State{}, fmt.Errorf("combat %s: stored seed: %w", id, err)
 	}
 	return s, nil
-}
-
-// reserve takes one of the user's places for a running fight, or is COMBAT_TOO_MANY.
-func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, places int) error {
-	var held []string
-	for range 2 {
-		var err error
-		held, err = reserveScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), places, placesTTL.Milliseconds()).StringSlice()
-		if err != nil {
-			return trouble(ctx, "reserve for "+userID, err)
-		}
-		if len(held) == 0 {
-			return nil
-		}
-		over, err := st.over(ctx, held, at)
-		if err != nil {
-			return err
-		}
-		if len(over) == 0 {
-			break
-		}
-		if err := st.release(ctx, userID, over...); err != nil {
-			return err
-		}
-		held = slices.DeleteFunc(held, func(id string) bool { return slices.Contains(over, id) })
-	}
-	return ErrTooMany.With("limit", places).With("combats", held)
-}
-
-// over picks the fights that have ended, or run out of their TTL.
-func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]string, error) {
-	found := make([]*redis.StringCmd, len(ids))
-	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			found[i] = p.HGet(ctx, keys.Combat(id), "state")
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, trouble(ctx, "look through fights", err)
-	}
-	var over []string
-	for i, id := range ids {
-		var s State
-		switch state, err := found[i].Bytes(); {
-		case errors.Is(err, redis.Nil):
-			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > settling {
-				over = append(over, id)
-			}
-		case err != nil:
-			return nil, trouble(ctx, "look at "+id, err)
-		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
-			over = append(over, id)
-		}
-	}
-	return over, nil
-}
-
-// release gives places back.
-func (st *store) release(ctx context.Context, userID string, ids ...string) error {
-	return trouble(ctx, "release for "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
 
 // trouble says what went wrong with Redis: when it can not serve, or can not be reached,

@@ -69,6 +69,15 @@ func Zone(id string) string { return "zone:" + id + ":data" }
 // Combat is the state of one fight.
 func Combat(id string) string { return "combat:" + id + ":state" }
 
+// CombatDeadlines is the zset of fights that are not settled yet by when to look at them, Unix ms.
+const CombatDeadlines = "combat:deadlines"
+
+// CombatPair names the running fight between two characters.
+func CombatPair(a, b string) string { return "combat:pair:" + min(a, b) + ":" + max(a, b) }
+
+// CharacterPlayer is the user who played a character lately.
+func CharacterPlayer(id string) string { return "char:" + id + ":player" }
+
 // Leaderboard is the warmed list of a leaderboard.
 func Leaderboard(name string) string { return "leaderboard:" + name }
 

@@ -1,0 +1,182 @@
+package combat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/aeturnis/realtime/fault"
+)
+
+const (
+	// settleWithin is for how long who settles a fight is left alone with it.
+	settleWithin = 5 * time.Second
+	// sweepAtOnce is how many fights one look at the deadlines takes on.
+	sweepAtOnce = 100
+)
+
+// Run ends fights that were abandoned, and settles those that ended where a node died or
+// Redis failed in that moment: on every node, until ctx ends. Each such fight is taken by
+// one of them.
+func (s *Service) Run(ctx context.Context) error {
+	t := time.NewTicker(s.cfg.Sweep)
+	defer t.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
+			s.cfg.Report(fmt.Errorf("combat: sweep: %w", err))
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// sweep takes on what is due. One fight that fails does not hold up the others.
+func (s *Service) sweep(ctx context.Context) error {
+	now := s.cfg.Now()
+	due, err := s.store.due(ctx, now, now.Add(settleWithin), sweepAtOnce)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, id := range due {
+		if ctx.Err() != nil {
+			break // another node takes on what is left
+		}
+		if err := s.look(ctx, id, now); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// look does what is due about one fight, all of it even when the node stops meanwhile.
+func (s *Service) look(ctx context.Context, id string, now time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	defer cancel()
+	state, err := s.store.load(ctx, id)
+	if errors.Is(err, fault.ErrNotFound) {
+		if at, err := ulid.Parse(id); err == nil && now.Sub(at.Timestamp()) < settling {
+			return nil // it may only not be written yet
+		}
+		s.recent.forget(id)
+		return s.store.settled(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
+	if state.Status == Ended {
+		return s.settle(ctx, &state)
+	}
+	if at := s.deadline(&state); at.After(now) {
+		return s.store.lookAt(ctx, id, at)
+	}
+	return s.abandon(ctx, id)
+}
+
+// deadline is when a running fight ends unless somebody moves.
+func (s *Service) deadline(state *State) time.Time {
+	return time.UnixMilli(state.UpdatedAt).Add(s.cfg.Abandon)
+}
+
+// errMoved says that somebody moved in the last moment.
+var errMoved = errors.New("combat: not abandoned")
+
+// abandon ends a fight in which nobody moved.
+func (s *Service) abandon(ctx context.Context, id string) error {
+	f, err := s.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := f.enter(ctx); err != nil {
+		return fmt.Errorf("combat %s: wait for a turn: %w", id, err)
+	}
+	defer f.leave()
+	out, err := s.play(ctx, f, func(state *State) (State, Event, Move, error) {
+		now := s.cfg.Now()
+		m := Move{By: -1, Action: abandon, Target: -1, At: now.UnixMilli()}
+		if s.deadline(state).After(now) {
+			return State{}, Event{}, m, errMoved
+		}
+		next, what, err := Apply(*state, m)
+		return next, what, m, err
+	})
+	switch {
+	case errors.Is(err, errMoved), errors.Is(err, ErrOver):
+		return nil // its new deadline is looked at in settleWithin
+	case err != nil:
+		return err
+	}
+	s.tell(ctx, nil, &out)
+	return nil
+}
+
+// settle pays for a fight that has ended, counts it, tells its end and gives the places
+// back. Whatever of it was done before is not done again, but the telling: it is told once
+// unless the node dies between that and the last step. After an error all of it is due again.
+func (s *Service) settle(ctx context.Context, state *State) error {
+	id := state.CombatID
+	s.recent.forget(id)
+	won, err := s.pay(ctx, state)
+	if err != nil {
+		return err
+	}
+	s.cast(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: won})
+	var ids []string
+	for i := range state.Participants {
+		p := &state.Participants[i]
+		if p.Kind != kindPlayer {
+			continue
+		}
+		ids = append(ids, p.ID)
+		// A place that is not given back here is found when the player runs out of places.
+		s.report(id, s.store.release(ctx, p.UserID, id))
+	}
+	if len(ids) == 2 {
+		s.report(id, s.store.part(ctx, ids[0], ids[1], id))
+	}
+	return s.store.settled(ctx, id)
+}
+
+// pay gives the winner what was won, and counts the victory.
+func (s *Service) pay(ctx context.Context, state *State) (Rewards, error) {
+	winner, prize := state.prizeOf()
+	none := Rewards{Items: []Item{}}
+	if winner == nil {
+		return none, nil
+	}
+	key := RoomPrefix + state.CombatID
+	if s.cfg.Scorer != nil && prize.points > 0 {
+		v := Victory{Key: key, ID: winner.ID, Name: winner.Name, Points: prize.points, At: time.UnixMilli(state.UpdatedAt)}
+		if err := s.cfg.Scorer.Score(ctx, v); err != nil {
+			return none, fmt.Errorf("combat %s: score: %w", state.CombatID, err)
+		}
+	}
+	won := Rewards{Items: append([]Item{}, prize.items...), Gold: prize.gold}
+	if s.cfg.Rewarder == nil || winner.CharacterID == "" || won.None() {
+		return none, nil
+	}
+	err := s.cfg.Rewarder.Reward(ctx, key, winner.CharacterID, won)
+	switch {
+	case err == nil:
+		return won, nil
+	case final(err):
+		s.cfg.Report(fmt.Errorf("combat %s: reward can not be paid: %w", state.CombatID, err))
+		return none, nil
+	}
+	return none, fmt.Errorf("combat %s: reward: %w", state.CombatID, err)
+}
+
+// final tells that trying again would change nothing.
+func final(err error) bool {
+	var f *fault.Fault
+	if !errors.As(err, &f) {
+		return false
+	}
+	return !errors.Is(f, fault.ErrUnavailable) && !errors.Is(f, fault.ErrTimeout) && !errors.Is(f, fault.ErrLocked)
+}

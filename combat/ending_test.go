@@ -1,0 +1,216 @@
+package combat_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// run lets a node look at the deadlines until the test ends.
+func (a arena) run(t testing.TB) {
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := a.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		wg.Wait()
+	})
+}
+
+// quick is a node that looks at the deadlines all the time.
+func (a arena) quick(t testing.TB, rdb redis.UniversalClient) arena {
+	cfg := a.config()
+	cfg.Sweep = 2 * time.Millisecond
+	a.world = node(t, rdb, cfg)
+	return a
+}
+
+// endings are what was told of a fight's end, on all nodes.
+func endings(id string, nodes ...arena) (all []combat.Ending) {
+	for _, n := range nodes {
+		for _, c := range n.rooms.told() {
+			if e, is := c.payload.(combat.Ending); is && c.room == "combat:"+id {
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond, what)
+}
+
+// A fight in which nobody moves ends on whichever node looks first, once, without a winner;
+// one in which somebody moves goes on.
+func TestAnAbandonedFightEnds(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	home := newArena(t, rdb)
+	nodes := []arena{home.quick(t, rdb), home.quick(t, rdb), home.quick(t, rdb)}
+	npc := home.start(t, ann, "goblin").CombatID
+	duel := home.challenge(t, ann, "c-bob").CombatID
+	played := home.start(t, bob, "training-dummy").CombatID
+	for _, n := range nodes {
+		n.run(t)
+	}
+	home.clock.advance(90 * time.Second)
+	_, err := home.act(bob, played, "attack")
+	require.NoError(t, err)
+	home.clock.advance(40 * time.Second)
+
+	for _, id := range []string{npc, duel} {
+		eventually(t, "the end", func() bool { return len(endings(id, nodes...)) > 0 })
+		require.Equal(t, []combat.Ending{{CombatID: id, Outcome: combat.Abandoned, Rewards: combat.Rewards{Items: []combat.Item{}}}}, endings(id, nodes...))
+		s := home.state(t, id)
+		require.Equal(t, combat.Ended, s.Status)
+		require.Equal(t, combat.Abandoned, s.Outcome)
+		require.Empty(t, s.Winner)
+		_, err := home.act(ann, id, "attack")
+		require.ErrorIs(t, err, combat.ErrOver)
+		_, err = combat.Verify(t.Context(), rdb, id)
+		require.NoError(t, err, "the log tells it too")
+	}
+	updates := 0
+	for _, n := range nodes {
+		for _, c := range n.rooms.told() {
+			if u, is := c.payload.(*combat.Update); is && c.room == "user:bob" {
+				require.Equal(t, combat.Event{Turn: 1, Action: "timeout", Acts: []combat.Act{}}, u.Event)
+				updates++
+			}
+		}
+	}
+	require.Equal(t, 1, updates)
+	require.Equal(t, combat.Active, home.state(t, played).Status)
+	running, err := home.List(t.Context(), ann, event.None{})
+	require.NoError(t, err)
+	require.Empty(t, running.Combats)
+
+	home.clock.advance(3 * time.Minute)
+	eventually(t, "the end of the last", func() bool { return home.rdb.Exists(t.Context(), keys.CombatDeadlines).Val() == 0 })
+	require.Equal(t, combat.Ended, home.state(t, played).Status)
+	require.Empty(t, home.bank.paid)
+}
+
+// The node that played the last move dies before it could settle the fight: another does.
+func TestAnotherNodeSettles(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	home := newArena(t, rdb)
+	id := home.challenge(t, ann, "c-bob").CombatID
+	dying := home // to those who pay it can not speak any more
+	cfg := home.config()
+	failed := 0
+	cfg.Report = func(error) { failed++ }
+	cfg.Rewarder, cfg.Scorer = broken{}, broken{}
+	dying.world = node(t, rdb, cfg)
+	end := turns(t, id, dying, dying)
+	require.Equal(t, combat.Defeated, end.Outcome)
+	require.Positive(t, failed)
+	require.Empty(t, endings(id, dying))
+	require.Empty(t, home.bank.paid)
+
+	other, third := home.quick(t, rdb), home.quick(t, rdb)
+	other.run(t)
+	third.run(t)
+	require.Never(t, func() bool { return len(endings(id, other, third)) > 0 }, 50*time.Millisecond, 5*time.Millisecond, "who settles is left alone for a while")
+	home.clock.advance(6 * time.Second)
+	eventually(t, "the end", func() bool { return len(endings(id, other, third)) > 0 })
+	require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}}}, endings(id, other, third))
+	require.Len(t, home.bank.paid, 1)
+	require.Len(t, home.bank.scored, 1)
+	require.Equal(t, 1, home.bank.calls)
+	eventually(t, "the deadline to go", func() bool { return home.rdb.Exists(t.Context(), keys.CombatDeadlines).Val() == 0 })
+}
+
+// broken pays and counts nothing.
+type broken struct{}
+
+var errBroken = errors.New("broken")
+
+func (broken) Reward(context.Context, string, string, combat.Rewards) error { return errBroken }
+func (broken) Score(context.Context, combat.Victory) error                  { return errBroken }
+
+func TestWhenRewardsFail(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err   error
+		again bool
+	}{
+		"for a while":  {fault.Unavailable("trade", time.Second, nil), true},
+		"somehow":      {errBroken, true},
+		"for too long": {fault.ErrTimeout, true},
+		"for good":     {fault.New("TRADE_OVERFLOW", "Full."), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Client(t)
+			var reported []error
+			a := newArena(t, rdb)
+			cfg := a.config()
+			cfg.Report = func(err error) { reported = append(reported, err) }
+			a.world = node(t, rdb, cfg)
+			id := a.challenge(t, ann, "c-bob").CombatID
+			a.bank.set(c.err)
+			end := turns(t, id, a, a)
+			require.Len(t, reported, 1)
+			require.ErrorIs(t, reported[0], c.err)
+			require.Empty(t, a.bank.paid)
+			if !c.again {
+				require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}}}, endings(id, a))
+				require.Zero(t, a.rdb.Exists(t.Context(), keys.CombatDeadlines).Val())
+				return
+			}
+			require.Empty(t, endings(id, a), "the end is told when it is settled")
+			require.Greater(t, a.rdb.PTTL(t.Context(), keys.Combat(id)).Val(), time.Hour, "kept until the winner is paid")
+			b := a.quick(t, rdb)
+			b.run(t)
+			a.bank.set(nil)
+			a.clock.advance(6 * time.Second)
+			eventually(t, "the end", func() bool { return len(endings(id, b)) == 1 })
+			require.Equal(t, map[string]combat.Rewards{"combat:" + id + " " + end.Winner: {Items: []combat.Item{}, Gold: 10}}, a.bank.paid)
+		})
+	}
+}
+
+// A deadline without a fight, which a start that failed leaves behind, goes away.
+func TestADeadlineWithoutAFight(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a := newArena(t, rdb)
+	id := a.start(t, ann, "goblin").CombatID
+	require.NoError(t, rdb.Del(t.Context(), keys.Combat(id)).Err())
+	a.quick(t, rdb).run(t)
+	a.clock.advance(3 * time.Minute)
+	eventually(t, "the deadline to go", func() bool { return rdb.Exists(t.Context(), keys.CombatDeadlines).Val() == 0 })
+}
+
+// Looking for deadlines goes on when Redis comes back.
+func TestSweepingSurvivesAnOutage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t, "--save", "", "--appendonly", "yes")
+	home := newArena(t, server.Client())
+	a := home.quick(t, server.Client())
+	id := home.start(t, ann, "goblin").CombatID
+	server.Kill()
+	a.run(t)
+	home.clock.advance(3 * time.Minute)
+	server.Restart()
+	eventually(t, "the end", func() bool { return len(endings(id, a)) == 1 })
+}
