@@ -3,7 +3,6 @@ package combat
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/outage"
 )
 
 var (
@@ -152,23 +152,5 @@ func trouble(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("combat: %s: %w", doing, err)
-	var reply redis.Error
-	if ctx.Err() != nil || errors.As(err, &reply) && !passing(reply) {
-		return err
-	}
-	return fault.Unavailable("combat", time.Second, err)
-}
-
-// passing tells whether a refusal of the server is one that goes by.
-func passing(err error) bool {
-	for _, is := range []func(error) bool{
-		redis.IsLoadingError, redis.IsReadOnlyError, redis.IsClusterDownError, redis.IsTryAgainError,
-		redis.IsMasterDownError, redis.IsMaxClientsError, redis.IsOOMError, redis.IsNoReplicasError, redis.IsExecAbortError,
-	} {
-		if is(err) {
-			return true
-		}
-	}
-	return redis.HasErrorPrefix(err, "MISCONF") || redis.HasErrorPrefix(err, "BUSY")
+	return outage.Fault(ctx, "combat", fmt.Errorf("combat: %s: %w", doing, err))
 }

@@ -70,6 +70,20 @@ func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error 
 	return nil
 }
 
+// CastExcept is Cast to those members of a room who are not in the room except, which may
+// be "": of several casts with the rooms before as except, each connection hears one.
+func (g *Gateway) CastExcept(ctx context.Context, room, except, name string, payload any) error {
+	if except == "" {
+		return g.Cast(ctx, room, name, payload)
+	}
+	build, err := encoder(name, payload)
+	if err != nil {
+		return err
+	}
+	g.nsp.CastArgs(room, except, name, socketio.Args{JSON: build(nil)})
+	return nil
+}
+
 // encoder appends a payload's JSON.
 func encoder(name string, payload any) (build func(dst []byte) []byte, err error) {
 	if a, ok := payload.(event.Appender); ok {

@@ -84,6 +84,18 @@ func Leaderboard(name string) string { return "leaderboard:" + name }
 // LeaderboardScores is the zset that a leaderboard is made from.
 func LeaderboardScores(name string) string { return "leaderboard:" + name + ":scores" }
 
+// What belongs to a leaderboard's scores; the hash tag is their whole key, so all of it lies
+// in one slot of a Cluster.
+
+// LeaderboardNames is the hash of what those on a leaderboard are called.
+func LeaderboardNames(name string) string { return "{" + LeaderboardScores(name) + "}:names" }
+
+// LeaderboardSeen is the zset of what was counted lately, by time, Unix ms.
+func LeaderboardSeen(name string) string { return "{" + LeaderboardScores(name) + "}:seen" }
+
+// LeaderboardSteps counts what was ever counted: who came first.
+func LeaderboardSteps(name string) string { return "{" + LeaderboardScores(name) + "}:steps" }
+
 // Temp is a value that goes away by itself.
 func Temp(kind, id string) string { return "temp:" + kind + ":" + id }
 

@@ -58,6 +58,13 @@ func TestSpelling(t *testing.T) {
 		"presence:{zone:1}:who":              keys.PresenceWho("zone:1"),
 		"presence:{zone:1}:counts":           keys.PresenceCounts("zone:1"),
 		"presence:{zone:1}:on:n1":            keys.PresenceOn("zone:1", "n1"),
+
+		"{leaderboard:global:scores}:names": keys.LeaderboardNames("global"),
+		"{leaderboard:global:scores}:seen":  keys.LeaderboardSeen("global"),
+		"{leaderboard:global:scores}:steps": keys.LeaderboardSteps("global"),
+		"combat:deadlines":                  keys.CombatDeadlines,
+		"combat:pair:a:b":                   keys.CombatPair("b", "a"),
+		"char:456:player":                   keys.CharacterPlayer("456"),
 	} {
 		require.Equal(t, want, got)
 	}

@@ -1,0 +1,30 @@
+-- Counts points for somebody, once for each key.
+--
+-- KEYS[1]  scores, a zset: points, and who reached them earlier has the larger fraction
+-- KEYS[2]  names, a hash           KEYS[3]  what was counted lately, a zset by time, Unix ms
+-- KEYS[4]  how much was counted    ARGV[1]  the key
+-- ARGV[2]  who                     ARGV[3]  their name
+-- ARGV[4]  points                  ARGV[5]  now, Unix ms
+-- ARGV[6]  keys before that are forgotten, Unix ms
+-- ARGV[7]  when the board goes away, Unix ms; 0 is never
+-- returns  {1 or 0 when the key was counted before, score}
+local was = math.floor(tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or '0'))
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+  return {0, was}
+end
+local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[6], 'LIMIT', 0, 50)
+if #old > 0 then
+  redis.call('ZREM', KEYS[3], unpack(old))
+end
+-- 23 bits of points and 30 of order make a double's 53: 1 - step / 2^30 is exact.
+local sum = math.min(8388607, math.max(0, was + tonumber(ARGV[4])))
+local step = math.min(1073741823, redis.call('INCR', KEYS[4]))
+redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+redis.call('ZADD', KEYS[1], string.format('%.17g', sum + (1073741824 - step) / 1073741824), ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+if ARGV[7] ~= '0' then
+  for i = 1, 4 do
+    redis.call('PEXPIREAT', KEYS[i], ARGV[7])
+  end
+end
+return {1, sum}
