@@ -62,8 +62,8 @@ func (s *State) prizeOf() (winner *Participant, won prize) {
 	return nil, prize{}
 }
 
-// demo are the stats of a player of whose character nothing is known.
-var demo = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Speed: 10}
+// Usual are the stats of a player of whose character nothing is known.
+var Usual = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Speed: 10}
 
 // npcID comes before an NPC's name in its participant id.
 const npcID = "npc:"

@@ -85,7 +85,7 @@ func (s *Service) open(ctx context.Context, state State) error {
 // fighter is how a player enters a fight. One of whose character nothing is known has the
 // usual stats.
 func (s *Service) fighter(ctx context.Context, p *event.Player) (Participant, error) {
-	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: demo}
+	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: Usual}
 	if me.ID == "" {
 		me.ID = p.UserID
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 // hero is a player, as a fight begins.
-var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: demo}
+var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: Usual}
 
 func against(kind string, seed uint64) State { return begin("F", seed, 1000, hero, opponentOf(kind)) }
 
 // rival is another player, as a fight begins.
-var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: demo}
+var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: Usual}
 
 func duel(seed uint64) State { return begin("F", seed, 1000, hero, rival) }
 

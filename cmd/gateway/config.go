@@ -29,6 +29,7 @@ type serveCmd struct {
 
 	loginSettings   `embed:""`
 	profileSettings `embed:""`
+	fightSettings   `embed:""`
 
 	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
 	HandlerTimeout time.Duration `default:"5s" help:"How long one event may take."`
@@ -74,6 +75,7 @@ func (c *serveCmd) check() error {
 		{"connect-timeout", c.ConnectTimeout},
 		{"upgrade-timeout", c.UpgradeTimeout},
 		{"body-timeout", c.BodyTimeout},
+		{"combat-timeout", c.CombatTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return usage("--%s must be at least 1ms", d.name)

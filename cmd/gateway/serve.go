@@ -13,6 +13,7 @@ import (
 
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
@@ -40,6 +41,8 @@ type node struct {
 	locks   *lock.Manager
 	talk    *chat.Service
 	people  profileSource
+	roster  *combat.Roster
+	fights  *combat.Service
 	gateway *gateway.Gateway
 }
 

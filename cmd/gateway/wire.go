@@ -12,11 +12,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/auth"
-	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
@@ -48,16 +48,18 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	// The features. Their rooms are the gateway, which is made of their routes.
 	r := &rooms{}
 	n.talk = n.chat(r)
-	fights := combat.New(n.rdb, r, combat.Config{Report: n.fightUntold})
 	trades := trade.New(n.rdb, locker{n.locks}, characters{n.store, c.Dev}, r, trade.Config{Missed: n.tradeUntold})
 	if err := trades.Check(); err != nil {
 		return usageError{err}
 	}
-	routes, casts := tables(n.talk, fights, trades)
+	boards := leaderboard.New(n.rdb, leaderboard.Config{})
+	n.fights = n.combat(r, trades, boards)
+	routes, casts := tables(n.talk, n.fights, trades, boards)
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
+		Witness:    witnesses{n.roster},
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
