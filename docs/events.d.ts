@@ -37,11 +37,13 @@ export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'TIMEOUT
 export type ErrorCode =
   | 'CHAT_BANNED' // You have been banned from the chat.
   | 'CHAT_MUTED' // You have been muted.
+  | 'COMBAT_ALREADY' // You are fighting each other already.
   | 'COMBAT_COOLDOWN' // That skill is not ready yet.
   | 'COMBAT_NO_ENERGY' // You have not enough energy for that.
-  | 'COMBAT_OPPONENT_UNAVAILABLE' // You can not fight against another player yet.
+  | 'COMBAT_OPPONENT_UNAVAILABLE' // That player can not fight now.
   | 'COMBAT_OVER' // That fight has ended.
   | 'COMBAT_TOO_MANY' // Finish one of your fights first.
+  | 'COMBAT_TOO_SOON' // You are not ready to act again.
   | 'CONFLICT' // That was already asked for, with other words.
   | 'FORBIDDEN' // You may not do that.
   | 'INSUFFICIENT_GOLD' // You do not have enough gold.
@@ -272,21 +274,29 @@ export interface CombatAction {
 /** What everybody in the fight's room is sent last, as the event combat:ended. */
 export interface CombatEnding {
   combatId: string;
-  /** a participant's id */
+  /** a participant's id; empty when nobody won */
   winner: string;
+  /** defeated, fled or abandoned */
+  outcome: string;
+  /** what the winner got */
   rewards: CombatRewards;
 }
 
 /** What happened in one turn. */
 export interface CombatEvent {
   turn: number;
-  /** whose move it was: a participant's id */
+  /** whose move it was: a participant's id; empty for a timeout */
   by: string;
-  /** attack, defend, skill or flee */
+  /** attack, defend, skill or flee; timeout when the fight was abandoned */
   action: string;
   target?: string;
   /** all that was done, the answer too, in the order in which it happened */
   acts: CombatAct[];
+}
+
+/** The running ones of a player, the oldest first. */
+export interface CombatFights {
+  combats: CombatState[];
 }
 
 /** A quantity of one thing. */
@@ -309,7 +319,7 @@ export interface CombatOutcome {
   state: CombatState;
 }
 
-/** One of those who fight. In a fight with an NPC the player comes first. */
+/** One of those who fight. Who started the fight comes first. */
 export interface CombatParticipant {
   /** the character's id, else the user's; "npc:" and a name for an NPC */
   id: string;
@@ -329,12 +339,22 @@ export interface CombatParticipant {
   energy: number;
   /** The first turn in which the skill may be used again. */
   skillTurn: number;
+  /** Says that strikes against it do half the damage, until its next move. */
+  guarding: boolean;
+  /** When a player may move again, Unix ms; 0 for an NPC. */
+  nextActionAt: number;
 }
 
-/** What the winner gets. */
+/** What the winner of a fight gets. */
 export interface CombatRewards {
   items: CombatItem[];
   gold: number;
+}
+
+/** What the users of a fight between players are sent first, as the event combat:started. */
+export interface CombatStarted {
+  combatId: string;
+  state: CombatState;
 }
 
 /** A fight as everybody may see it. Values are snapshots: nothing writes to Participants of a State that somebody else may hold. */
@@ -349,7 +369,7 @@ export interface CombatState {
   participants: CombatParticipant[];
   /** a participant's id, once ended */
   winner?: string;
-  /** defeated or fled, once ended */
+  /** defeated, fled or abandoned, once ended */
   outcome?: string;
   /** Unix ms */
   startedAt: number;
@@ -383,6 +403,63 @@ export interface Expiring {
 
 /** How a feature is. */
 export type Health = 'ok' | 'local' | 'stale' | 'paused';
+
+/** One line of a board. */
+export interface LeaderboardEntry {
+  /** from 1 */
+  rank: number;
+  /** a character's id, else a user's */
+  id: string;
+  name: string;
+  score: number;
+}
+
+/** Names a board and how much around the caller. */
+export interface LeaderboardNear {
+  /** (not empty, at most 32 characters) */
+  name: string;
+  /** How many entries before and how many after the caller's, 0 to 50; 5 when it is absent. (at most 50) */
+  span?: number;
+}
+
+/** A part of a board. */
+export interface LeaderboardPage {
+  /** the board's */
+  name: string;
+  /** the beginning of a week, Unix ms */
+  from?: number;
+  /** its end, Unix ms */
+  until?: number;
+  /** how many are on the board */
+  total: number;
+  /** by rank */
+  entries: LeaderboardEntry[];
+}
+
+/** Where the caller is on a board. */
+export interface LeaderboardPlace {
+  name: string;
+  /** how many are on the board */
+  total: number;
+  /** from 1; absent for who is not on it */
+  rank?: number;
+  /** absent for who is not on it */
+  score?: number;
+}
+
+/** Names a board and how much of it. */
+export interface LeaderboardWant {
+  /** Global, weekly, or weekly:2026-11-23 for the week that began on that Monday, one of the last eight. (not empty, at most 32 characters) */
+  name: string;
+  /** How many entries, 1 to 100; 10 when it is absent. (at least 1, at most 100) */
+  limit?: number;
+}
+
+/** Names a board. */
+export interface LeaderboardWhich {
+  /** (not empty, at most 32 characters) */
+  name: string;
+}
 
 /** Says how much a player may do. */
 export interface Limits {
@@ -500,14 +577,22 @@ export interface ClientToServerEvents {
   'chat:unmute': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Says something to every device of one user. Limited by chat. */
   'chat:whisper': (payload: ChatAside, ack: (answer: Answer<ChatDelivery, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED' | 'RATE_LIMITED'>) => void) => void;
-  /** Plays one turn, and tells the fight's room what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
-  'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED'>) => void) => void;
-  /** Begins a fight against an NPC, and joins the player's connection to its room. */
-  'combat:start': (payload: CombatOpening, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
+  /** Plays one turn, and tells those who follow the fight what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
+  'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED'>) => void) => void;
+  /** Reads the caller's running fights, those too that others began. The connection hears of each from then on. */
+  'combat:list': (ack: (answer: Answer<CombatFights, SharedCode>) => void) => void;
+  /** Begins a fight. Against an NPC the player's connection joins its room. Against the character of another player, who must be online and is not asked, both users are sent combat:started, and all that happens, on all their devices. */
+  'combat:start': (payload: CombatOpening, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
   /** Reads a fight. A participant's connection hears of the fight from then on, so this is how one who lost the connection comes back. */
   'combat:state': (payload: CombatWhich, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Lists what the caller's character owns, by item id. */
   'inventory:list': (ack: (answer: Answer<TradeGoods, SharedCode>) => void) => void;
+  /** Reads what is around the caller's character; no entries when that is not on the board. */
+  'leaderboard:around': (payload: LeaderboardNear, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Reads where the caller's character is. */
+  'leaderboard:rank': (payload: LeaderboardWhich, ack: (answer: Answer<LeaderboardPlace, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Reads the top of a board. */
+  'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Chooses whom the session plays, for all its connections to this node. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
   /** Destroys the session. The answer comes before session:revoked. */
@@ -532,8 +617,10 @@ export interface ServerToClientEvents {
   'chat:slowed': (payload: ChatSlowness) => void;
   /** Somebody said something to you alone; each of your devices hears it. */
   'chat:whisper': (payload: ChatWhispered) => void;
-  /** A fight that you follow is over; nothing comes after this. */
+  /** A fight that you follow is over and settled; nothing comes after this. */
   'combat:ended': (payload: CombatEnding) => void;
+  /** A fight between you and another player has begun; both are sent it. */
+  'combat:started': (payload: CombatStarted) => void;
   /** Something happened in a fight that you follow. */
   'combat:update': (payload: CombatUpdate) => void;
   /** A refusal of an event that was sent without an acknowledgement, or of a frame. */
