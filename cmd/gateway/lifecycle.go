@@ -44,6 +44,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.talk.Run)
 	loop(n.roster.Run)
 	loop(n.fights.Run)
+	loop(n.present.Run)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
@@ -40,6 +41,7 @@ type node struct {
 	addr    func(*http.Request) string // the client's, behind trusted proxies
 	locks   *lock.Manager
 	talk    *chat.Service
+	present *presence.Service
 	people  profileSource
 	roster  *combat.Roster
 	fights  *combat.Service

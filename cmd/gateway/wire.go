@@ -18,6 +18,7 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
@@ -47,6 +48,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 
 	// The features. Their rooms are the gateway, which is made of their routes.
 	r := &rooms{}
+	n.present = presence.New(n.rdb, channels{r}, presence.Config{Report: n.presenceUntold})
 	n.talk = n.chat(r)
 	trades := trade.New(n.rdb, locker{n.locks}, characters{n.store, c.Dev}, r, trade.Config{Missed: n.tradeUntold})
 	if err := trades.Check(); err != nil {
@@ -54,12 +56,12 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	}
 	boards := leaderboard.New(n.rdb, leaderboard.Config{})
 	n.fights = n.combat(r, trades, boards)
-	routes, casts := tables(n.talk, n.fights, trades, boards)
+	routes, casts := tables(n.talk, n.present, n.fights, trades, boards)
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Witness:    witnesses{n.roster},
+		Witness:    witnesses{n.present, n.roster},
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
@@ -142,9 +144,9 @@ func (n *node) redisChanged(from, to redisconn.State, why string) {
 	if away(from) == away(to) {
 		return
 	}
-	features := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "combat": "ok", "trade": "ok"}
+	features := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "presence": "ok", "combat": "ok", "trade": "ok"}
 	if away(to) {
-		features = map[string]string{"session": "stale", "limits": "local", "chat": "local", "combat": "paused", "trade": "paused"}
+		features = map[string]string{"session": "stale", "limits": "local", "chat": "local", "presence": "paused", "combat": "paused", "trade": "paused"}
 	}
 	if err := n.gateway.Status(features); err != nil {
 		n.log.Error("status could not be told", zap.Error(err))

@@ -1,0 +1,176 @@
+package presence
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	_ "embed"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/script"
+)
+
+//go:embed list.lua
+var listLua string
+
+var listScript = script.New(listLua)
+
+const pageSize = 100
+
+// Routes are what players may ask.
+func (s *Service) Routes() []event.Route {
+	return []event.Route{
+		event.On("presence:list", s.List),
+		event.On("presence:count", s.Count),
+		event.On("presence:seen", s.Seen),
+	}
+}
+
+// Casts are what members of channels are told.
+func (s *Service) Casts() []event.Cast {
+	return []event.Cast{
+		event.Sends[Movement]("presence:joined", "A user came into a channel that you are in, with the first of its devices. Not told in crowds."),
+		event.Sends[Movement]("presence:left", "A user left a channel that you are in, with the last of its devices. Not told in crowds."),
+	}
+}
+
+// Query asks who is somewhere.
+type Query struct {
+	// Channel is one that the player is in; without it, who is online at all.
+	Channel string `json:"channel,omitempty" validate:"max=128"`
+	// After is the Next of the page before.
+	After string `json:"after,omitempty" validate:"max=128"`
+	// Limit is how many; 0 is 100.
+	Limit int `json:"limit,omitempty" validate:"min=0,max=200"`
+}
+
+// Page is a part of those who are there, by user id.
+type Page struct {
+	Users []User `json:"users"`
+	Total int    `json:"total"` // users that are there
+	// Next is the After of the page that follows; absent on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// List tells who is in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
+func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, error) {
+	name, err := s.where(p, in.Channel)
+	if err != nil {
+		return Page{}, err
+	}
+	if in.Limit == 0 {
+		in.Limit = pageSize
+	}
+	reply, err := listScript.Do(ctx, s.rdb, []string{keys.PresenceUsers(name), keys.PresenceWho(name)}, in.After, strconv.Itoa(in.Limit+1)).Slice()
+	if err != nil {
+		return Page{}, trouble(ctx, "list", err)
+	}
+	total, shown, err := counted(reply, 1)
+	if err != nil {
+		return Page{}, fmt.Errorf("presence: list: %w", err)
+	}
+	page := Page{Total: total, Users: make([]User, 0, len(shown))}
+	for _, text := range shown {
+		if len(page.Users) == in.Limit {
+			page.Next = page.Users[in.Limit-1].UserID
+			break
+		}
+		var u User
+		if err := json.Unmarshal([]byte(text), &u); err != nil {
+			return Page{}, fmt.Errorf("presence: what is shown of a user: %w", err)
+		}
+		page.Users = append(page.Users, u)
+	}
+	return page, nil
+}
+
+// Place names a channel, or the game.
+type Place struct {
+	Channel string `json:"channel,omitempty" validate:"max=128"` // absent: who is online at all
+}
+
+// Number answers how many users are there, whatever their devices.
+type Number struct {
+	Count int `json:"count"`
+}
+
+// Count tells how many users are in a channel, or online. Errors: as List.
+func (s *Service) Count(ctx context.Context, p event.Player, in Place) (Number, error) {
+	name, err := s.where(p, in.Channel)
+	if err != nil {
+		return Number{}, err
+	}
+	n, err := s.rdb.ZCard(ctx, keys.PresenceUsers(name)).Result()
+	return Number{int(n)}, trouble(ctx, "count", err)
+}
+
+// Names are users that somebody asks about.
+type Names struct {
+	Users []string `json:"users" validate:"required,min=1,max=100,dive,min=1,max=128"` // ids
+}
+
+// Sightings answers, in the order of the question.
+type Sightings struct {
+	Users []Sighting `json:"users"`
+}
+
+// Sighting is what is known of one user.
+type Sighting struct {
+	UserID string `json:"userId"`
+	Online bool   `json:"online"`
+	// LastSeenAt is when a user that is not online was last, Unix ms; absent when that is
+	// not known, or too long ago.
+	LastSeenAt int64 `json:"lastSeenAt,omitzero"`
+}
+
+// Seen tells who of some users is online, and when the others were. Errors: INVALID, UNAVAILABLE.
+func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings, error) {
+	ids := make([]any, len(in.Users))
+	for i, id := range in.Users {
+		ids[i] = id
+	}
+	var online *redis.BoolSliceCmd
+	var seen *redis.FloatSliceCmd
+	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		online = p.SMIsMember(ctx, keys.OnlineUsers, ids...)
+		seen = p.ZMScore(ctx, keys.PresenceSeen, in.Users...)
+		return nil
+	})
+	if err != nil {
+		return Sightings{}, trouble(ctx, "seen", err)
+	}
+	out := Sightings{Users: make([]Sighting, len(in.Users))}
+	for i, id := range in.Users {
+		out.Users[i] = Sighting{UserID: id, Online: online.Val()[i]}
+		if !out.Users[i].Online {
+			out.Users[i].LastSeenAt = int64(seen.Val()[i])
+		}
+	}
+	return out, nil
+}
+
+// where is the place that a player may look at.
+func (s *Service) where(p event.Player, channel string) (string, error) {
+	if channel == "" {
+		return game, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.conns[p.Conn]; c == nil || !c.in(channel) {
+		return "", ErrNotInChannel.With("channel", channel)
+	}
+	return channel, nil
+}
+
+func trouble(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return outage.Fault(ctx, "presence", fmt.Errorf("presence: %s: %w", doing, err))
+}

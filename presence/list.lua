@@ -1,0 +1,13 @@
+-- KEYS[1]  users of a place, a zset   KEYS[2]  what is shown of them, a hash
+-- ARGV[1]  the id after which to begin, or ''   ARGV[2]  how many at most
+-- returns  {how many there are in all, what is shown of each…}
+local from = '-'
+if ARGV[1] ~= '' then from = '(' .. ARGV[1] end
+local reply = {redis.call('ZCARD', KEYS[1])}
+local users = redis.call('ZRANGEBYLEX', KEYS[1], from, '+', 'LIMIT', 0, ARGV[2])
+if #users > 0 then
+  for _, shown in ipairs(redis.call('HMGET', KEYS[2], unpack(users))) do
+    if shown then reply[#reply + 1] = shown end
+  end
+end
+return reply
