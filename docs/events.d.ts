@@ -65,9 +65,14 @@ export type ErrorCode =
   | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
   | 'TOO_MANY_ROOMS' // You are in too many rooms.
   | 'TRADE_EMPTY' // There is nothing in that trade.
+  | 'TRADE_OPEN' // There is an open trade between you already.
+  | 'TRADE_OVER' // That trade has ended.
   | 'TRADE_OVERFLOW' // That is more than a character can hold.
   | 'TRADE_SELF' // You can not trade with yourself.
+  | 'TRADE_STALE' // The offer has changed. Look again.
   | 'TRADE_TOO_MANY_LINES' // That is too much for one trade.
+  | 'TRADE_TOO_MANY_OPEN' // That is too many open trades.
+  | 'TRADE_WRONG_CHARACTER' // That trade belongs to another of your characters.
   | 'UNAUTHENTICATED' // Please log in.
   | 'UNAVAILABLE' // That is not available right now. Please try again.
   | 'UNKNOWN_EVENT' // There is no such event.
@@ -493,7 +498,14 @@ export interface Trade {
   createdAt: number;
   /** Unix ms */
   expiresAt: number;
+  /** failed: a code; cancelled: the user id of who did it */
   reason?: string;
+}
+
+/** The payload of trade:accept. */
+export interface TradeAgreement {
+  tradeId: string;
+  version: number;
 }
 
 /** The payload of trade:state. */
@@ -532,8 +544,23 @@ export interface TradeParty {
   accepted: boolean;
 }
 
+/** The payload of trade:propose. */
+export interface TradeProposal {
+  /** a user id */
+  to: string;
+}
+
 /** How far a trade is. */
 export type TradeStatus = 'open' | 'settling' | 'completed' | 'cancelled' | 'expired' | 'failed';
+
+/** The payload of trade:offer: all that the caller gives, in place of what they offered before. */
+export interface TradeTerms {
+  tradeId: string;
+  items: TradeLine[];
+  gold: number;
+  /** the version that it changes */
+  version: number;
+}
 
 /** Says who the player is. */
 export interface Welcome {
@@ -599,8 +626,16 @@ export interface ClientToServerEvents {
   'session:logout': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
   /** Tells how much of the session is left. It counts as activity. */
   'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
+  /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */
+  'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
+  /** Ends an open trade and tells both trade:cancelled. Repeating it is safe. Limited by trade. */
+  'trade:cancel': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OVER'>) => void) => void;
   /** Settles a one-sided gift at once and tells both sides trade:completed. The receiver need not be online. Limited by trade. */
   'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
+  /** Changes what the caller gives, raises the version, takes back both acceptances, and tells both trade:updated. An offer is a promise: goods stay where they are until both have accepted. Limited by trade. */
+  'trade:offer': (payload: TradeTerms, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_TOO_MANY_LINES' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
+  /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. Limited by trade. */
+  'trade:propose': (payload: TradeProposal, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OPEN' | 'TRADE_SELF' | 'TRADE_TOO_MANY_OPEN'>) => void) => void;
   /** Shows a trade to its parties; to all others it is NOT_FOUND. */
   'trade:state': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'NOT_FOUND'>) => void) => void;
 }
@@ -637,6 +672,12 @@ export interface ServerToClientEvents {
   'session:expiring': (payload: Expiring) => void;
   /** The session is over. The disconnect follows, and only a new login helps. */
   'session:revoked': (payload: Ended) => void;
+  /** A trade of yours has ended and nothing moved: see its status and reason. */
+  'trade:cancelled': (payload: Trade) => void;
   /** The goods of a trade of yours have moved. */
   'trade:completed': (payload: Trade) => void;
+  /** You, or somebody with you, opened a trade. */
+  'trade:proposed': (payload: Trade) => void;
+  /** An offer has changed, or one side has accepted; also when you come back to an open trade. */
+  'trade:updated': (payload: Trade) => void;
 }

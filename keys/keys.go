@@ -20,7 +20,7 @@ const (
 	PresenceDead = "{presence:nodes}:dead"
 	// ChatRules is the hash of who is muted or banned, and of slow channels.
 	ChatRules = "chat:rules"
-	// OpenTrades is a zset of trade ids by deadline, Unix ms.
+	// OpenTrades is a zset of trade ids by when somebody must look at them again, Unix ms.
 	OpenTrades = "trade:open"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
 	TradeLedger = "{trade:ledger}"
@@ -112,7 +112,15 @@ func LockFence(name string) string { return "{lock:" + name + "}:fence" }
 // Trade is one trade.
 func Trade(id string) string { return "trade:" + id }
 
-// TradeFence is the highest fence under which a pair of users traded lately.
+// CharacterTrades is the hash of a character's open trades: trade id to "<since, Unix ms> <partner's user id>".
+func CharacterTrades(id string) string { return "char:" + id + ":trades" }
+
+// TradeOutcomes is the zset of trades whose end a user may not have heard: trade id by until
+// when it is to be told, Unix ms.
+func TradeOutcomes(userID string) string { return "user:" + userID + ":outcomes" }
+
+// TradeFence is the hash of the highest fence under which a pair of users traded lately, and,
+// on a Cluster, of the trade that was settled under it.
 func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
 
 // UserCombats is the zset of a user's running fights by start, Unix ms.

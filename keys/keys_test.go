@@ -36,6 +36,8 @@ func TestSpelling(t *testing.T) {
 		"{lock:trade:a:b}:fence":    keys.LockFence("trade:a:b"),
 		"trade:7":                   keys.Trade("7"),
 		"trade:open":                keys.OpenTrades,
+		"char:456:trades":           keys.CharacterTrades("456"),
+		"user:123:outcomes":         keys.TradeOutcomes("123"),
 		"trade:fence:a:b":           keys.TradeFence("a", "b"),
 		"{trade:ledger}":            keys.TradeLedger,
 		"{trade:ledger}:index":      keys.TradeLedgerIndex,

@@ -125,9 +125,7 @@ func rewrite(ctx context.Context, rdb redis.UniversalClient, edit func(i int, m 
 	return nil
 }
 
-func TestAuditIsExactWhileTradesGoOn(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
+func auditIsExactWhileTradesGoOn(t *testing.T, w *town) {
 	w.mint("anna", "apple", 1000, 0)
 	w.mint("bobo", "apple", 1000, 0)
 	ctx, stop := context.WithCancel(t.Context())

@@ -1,39 +1,64 @@
-// Package trade moves what characters own: gifts now, trades between two later.
+// Package trade moves what characters own: gifts, trades between two, and what comes into being.
+//
+// # Trades
+//
+// trade:propose opens a trade between two users; each may change what they give (trade:offer), which
+// raises the version and takes back both acceptances; when both have accepted one version, goods change
+// hands. It may be cancelled, and expires after Config.OpenFor. An offer is a promise: goods stay with
+// their owner until both have accepted, and a trade that can not be kept then is failed. A pair has one open
+// trade, a character at most MaxOpen. trade:execute is a gift: one side gives, at once.
+//
+//	open ─▶ completed | cancelled | expired | failed          one Redis server
+//	open ─▶ settling ─▶ completed | failed                    a Cluster
 //
 // # What an ok means
 //
-// A gift is one Lua script: quantities are checked, goods move, the trade, its ledger entry and
-// the record of the caller's idempotency key are written, all or nothing. It runs inside the lock
-// trade:<a>:<b> (user ids sorted), which saves work; correctness does not rest on it. A holder
-// whose fence is older than one that already committed for the pair is refused with LOCKED.
+// On one Redis server (or a Sentinel set) a settlement is one Lua script: quantities are checked, goods
+// move, the trade, its ledger entry and the record of the caller's idempotency key are written, all or
+// nothing. On a Cluster it is done in steps, see steps.go; the decision is one script on the trade's key,
+// and what a dead process left is finished or undone by Sweep, on any node, by that decision alone: within
+// Config.DecideWithin and a second, less than 5 s. Both run inside the lock trade:<a>:<b> (user ids
+// sorted), which saves work; correctness does not rest on it. A holder whose fence is older than one that
+// already acted for the pair is refused with LOCKED.
+//
+// How durable an ok is, Config.Durability says.
 //
 // An idempotency key belongs to its caller and is kept for Config.Keep: the same key with the
-// same body gives the same answer and moves nothing; with another body it is CONFLICT. Only
-// completed gifts are remembered: a refusal moved nothing, so its key may be used again. When an
-// answer is UNAVAILABLE, TIMEOUT or missing, the outcome is open: ask again with the same key.
-// A repeat does not tell trade:completed again.
+// same body gives the same answer and moves nothing; with another body it is CONFLICT; while it is being
+// settled it is LOCKED. Only completed gifts are remembered: a refusal moved nothing, so its key may be used
+// again. When an answer is UNAVAILABLE, TIMEOUT or missing, the outcome is open: ask again with the same key,
+// accept again, or look at trade:state. A repeat does not tell trade:completed again.
+//
+// # Who is told
+//
+// Both parties hear every change on all their devices. The outcome of a trade is remembered for those who
+// are away, and told when they come back (Returns), with the trades that are still open. A gift is told to
+// those who are there.
 //
 // # Amounts
 //
 // Amounts are whole numbers from 0 to Max. An inventory field that reaches 0 is removed. An item
-// id is known once it was minted, or while the giver holds some of it.
+// id is known once it was minted, or while the giver holds some of it. On a Cluster goods that come while
+// others come too may take a character over Max: what was decided is never refused.
 //
 // # The ledger
 //
 // Everything that ever came into being or changed hands is an entry of one stream, see Entry.
 // Entries are hash-chained; the ledger and its index are kept for ever. Audit replays the ledger
-// and compares every inventory with it, also while trades go on.
+// and compares every inventory with it, also while trades go on. Other programs read it with a consumer group,
+// see the example.
 //
 // # Keys
 //
-//	char:<id>:inventory      item:<itemId> → qty, gold → amount
-//	trade:<id>               hash, see Trade; kept for Config.Keep
-//	trade:fence:<a>:<b>      highest fence that committed for the pair; kept for an hour
+//	char:<id>:inventory      item:<itemId> → qty, gold → amount; on a Cluster also hold:<tradeId> → what is in
+//	                         escrow, "field quantity …", and for some seconds done:<tradeId>
+//	char:<id>:trades         its open trades: id → "<since> <partner>"
+//	user:<id>:outcomes       zset of trades whose end the user may not have heard, by until when to tell it
+//	trade:<id>               hash, see deal; kept for Config.Keep after its end
+//	trade:open               zset of trades by when the sweeper must look at them
+//	trade:fence:<a>:<b>      fence: the highest that acted for the pair, trade: what was settled under it; an hour
 //	temp:trade:<hash>        "<tradeId> <body hash>", the record of an idempotency key
 //	{trade:ledger}           stream of entries
 //	{trade:ledger}:index     trade or mint id → stream id; head → "<seq>:<hash>" of the newest entry
 //	{trade:ledger}:items     set of every item id that was ever minted
-//
-// One script on all of these needs one Redis server (or a Sentinel set): Redis Cluster and Ring
-// clients are refused, see Service.Check.
 package trade

@@ -9,11 +9,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
@@ -38,9 +36,6 @@ var itemID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
 // NOT_FOUND (the receiver), ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, CONFLICT, LOCKED: nothing
 // moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, repeat with the same key.
 func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, error) {
-	if err := s.Check(); err != nil {
-		return Trade{}, fault.Unavailable("trade", retryAfter, err)
-	}
 	if err := in.check(); err != nil {
 		return Trade{}, err
 	}
@@ -51,70 +46,74 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 	record, body := recordKey(p.UserID, in.IdempotencyKey), in.hash()
 	// The record comes first: a repeat is answered although the lock is busy, the goods are
 	// gone or the receiver has left.
-	if t, err := s.recall(ctx, record, body); err != nil || t != nil {
-		return deref(t), err
+	again, was, err := s.recall(ctx, record, body)
+	if err != nil || again != nil {
+		return deref(again), err
 	}
-	from, err := s.character(ctx, p)
+	from, to, err := s.both(ctx, p, in.To)
 	if err != nil {
 		return Trade{}, err
 	}
-	to, err := s.receiver(ctx, in.To)
-	if err != nil {
-		return Trade{}, err
-	}
-	if from == to {
-		return Trade{}, ErrSelf // two users, one character: it would be given to itself
-	}
-	t := Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+	d := deal{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
 		{UserID: p.UserID, CharacterID: from, Offer: in.Give, Accepted: true},
-		{UserID: in.To, CharacterID: to, Offer: Goods{Items: []Line{}}, Accepted: true},
-	}}
-	return s.settle(ctx, t, record, body)
+		{UserID: in.To, CharacterID: to, Offer: Goods{}.sorted(), Accepted: true},
+	}}, kind: kindGift}
+	d.ref = d.TradeID
+	return s.give(ctx, d, record, body, was)
 }
 
-// settle commits a gift inside the lock of its two users.
-func (s *Service) settle(ctx context.Context, t Trade, record, body string) (Trade, error) {
-	lock := lockName(t.Parties[0].UserID, t.Parties[1].UserID)
+// give commits a gift inside the lock of its two users.
+func (s *Service) give(ctx context.Context, d deal, record, body, was string) (Trade, error) {
+	lock := lockName(d.Parties[0].UserID, d.Parties[1].UserID)
 	var again *Trade
 	var failed error
-	moved := false
+	ran := false
 	err := s.locks.Do(ctx, lock, func(ctx context.Context, fence int64) error {
-		again, failed = s.commit(ctx, &t, record, body, fence)
-		moved = failed == nil && again == nil
+		ran = true
+		if s.cluster {
+			var done deal
+			if done, again, failed = s.giveInSteps(ctx, d, record, body, was, fence); failed == nil && again == nil {
+				d = done
+			}
+		} else {
+			again, failed = s.commit(ctx, &d.Trade, record, body, fence)
+		}
 		return failed
 	})
 	switch {
-	case moved: // whatever became of the lock afterwards
-		s.tell(ctx, t)
-		return t, nil
-	case again != nil:
-		return *again, nil
+	case !ran && err != nil:
+		return Trade{}, trouble(err, lock)
+	case !ran:
+		return Trade{}, errors.New("trade: the lock ran nothing")
 	case failed != nil:
 		return Trade{}, failed
-	case err != nil:
-		return Trade{}, trouble(err, lock)
+	case again != nil:
+		return *again, nil
 	}
-	return Trade{}, errors.New("trade: the lock ran nothing")
+	if s.cluster {
+		s.conclude(ctx, d)
+	} else {
+		s.castAll(ctx, "trade:completed", d.Trade)
+	}
+	return d.Trade, nil
 }
 
 // commit runs the script. It fills in t's times when the goods moved, and returns the earlier
 // trade when this key was used before.
 func (s *Service) commit(ctx context.Context, t *Trade, record, body string, fence int64) (*Trade, error) {
 	giver, taker := t.Parties[0], t.Parties[1]
-	entry, err := json.Marshal(entryBody{Moves: []Move{{
-		FromUser: giver.UserID, From: giver.CharacterID, ToUser: taker.UserID, To: taker.CharacterID, Goods: giver.Offer,
-	}}})
+	entry, err := deal{Trade: *t}.body()
 	if err != nil {
-		return nil, fmt.Errorf("trade %s: entry: %w", t.TradeID, err)
+		return nil, err
 	}
 	args := append([]any{
 		t.TradeID, body, fence, s.cfg.Keep.Milliseconds(), fenceKept.Milliseconds(), Max,
 		entry, offerText(giver.Offer), offerText(taker.Offer), giver.UserID, giver.CharacterID, taker.UserID, taker.CharacterID,
 	}, giver.Offer.fields()...)
-	answer, err := giftScript.Run(ctx, s.rdb, []string{
+	answer, err := s.run(ctx, giftScript, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), keys.Trade(t.TradeID), record,
 		keys.TradeFence(min(giver.UserID, taker.UserID), max(giver.UserID, taker.UserID)), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems,
-	}, args...).StringSlice()
+	}, args...)
 	if err != nil {
 		return nil, trouble(err, "trade "+t.TradeID+": settle")
 	}
@@ -124,7 +123,7 @@ func (s *Service) commit(ctx context.Context, t *Trade, record, body string, fen
 		t.ExpiresAt = t.CreatedAt + s.cfg.Keep.Milliseconds()
 		return nil, nil
 	case "seen":
-		again, err := s.recall(ctx, record, body)
+		again, _, err := s.recall(ctx, record, body)
 		if err == nil && again == nil {
 			err = fault.ErrLocked // its 24 h ended between the two looks
 		}
@@ -135,47 +134,44 @@ func (s *Service) commit(ctx context.Context, t *Trade, record, body string, fen
 		}
 		return again, err
 	}
-	if err := refusal(answer, giver.Offer); err != nil {
-		return nil, err
-	}
-	return nil, nil
+	return nil, refusal(answer, giver.Offer)
 }
 
-// recall returns the trade that a key stands for, nil when the key is new, and CONFLICT when it
-// came with another body.
-func (s *Service) recall(ctx context.Context, record, body string) (*Trade, error) {
+// recall returns the trade that a key stands for, nil when the key is free, and CONFLICT when it
+// came with another body; was is what stands in the record. LOCKED: it is being settled.
+func (s *Service) recall(ctx context.Context, record, body string) (t *Trade, was string, err error) {
 	v, err := s.rdb.Get(ctx, record).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
+	if isNil(err) {
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, trouble(err, "trade: look up the key")
+		return nil, "", trouble(err, "trade: look up the key")
 	}
-	id, was, _ := strings.Cut(v, " ")
-	if was != body {
-		return nil, fault.ErrConflict.With("field", "idempotencyKey")
+	id, before, _ := strings.Cut(v, " ")
+	d, err := s.find(ctx, id)
+	switch {
+	case err == nil && d.Status == Failed: // nothing moved
+		return nil, v, nil
+	case before != body:
+		return nil, "", fault.ErrConflict.With("field", "idempotencyKey")
+	case err == nil && d.Status == Settling:
+		return nil, "", fault.ErrLocked
+	case err == nil:
+		return &d.Trade, v, trouble(s.settled(ctx, keys.Trade(id)), "trade "+id+": confirm")
+	case !errors.Is(err, fault.ErrNotFound):
+		return nil, "", err
 	}
-	t, err := s.Show(ctx, id)
+	shown, err := s.Show(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound): // kept longer than the record: somebody deleted it
-		return nil, fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err) //nolint:errorlint // wrapped, it would be shown as NOT_FOUND
+		return nil, "", fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err) //nolint:errorlint // wrapped, it would be shown as NOT_FOUND
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	}
-	return &t, nil
+	return &shown, v, nil
 }
 
-// tell casts the completed trade to both users. It outlives the caller's leaving: what is done
-// must be told.
-func (s *Service) tell(ctx context.Context, t Trade) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	for _, p := range t.Parties {
-		if err := s.cast.Cast(ctx, "user:"+p.UserID, "trade:completed", t); err != nil {
-			s.cfg.Missed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
-		}
-	}
-}
+func isNil(err error) bool { return errors.Is(err, redis.Nil) }
 
 // character is whom the caller plays: the session's character, else the user's.
 func (s *Service) character(ctx context.Context, p event.Player) (string, error) {

@@ -22,12 +22,17 @@ var (
 	ErrGold         = fault.New("INSUFFICIENT_GOLD", "You do not have enough gold.")
 	ErrUnknownItem  = fault.New("ITEM_UNKNOWN", "There is no such item.")
 	ErrNoCharacter  = fault.New("NO_CHARACTER", "Choose a character first.")
+	ErrStale        = fault.New("TRADE_STALE", "The offer has changed. Look again.")
+	ErrOver         = fault.New("TRADE_OVER", "That trade has ended.")
+	ErrOpen         = fault.New("TRADE_OPEN", "There is an open trade between you already.")
+	ErrTooManyOpen  = fault.New("TRADE_TOO_MANY_OPEN", "That is too many open trades.").With("max", MaxOpen)
+	ErrCharacter    = fault.New("TRADE_WRONG_CHARACTER", "That trade belongs to another of your characters.")
 	errNoTrade      = fault.New("NOT_FOUND", "There is no such trade.")
 	errNoPlayer     = fault.New("NOT_FOUND", "There is no such player.").With("field", "to")
 )
 
-// ErrCluster is why Check refuses a client.
-var ErrCluster = errors.New("trade: needs a single Redis server or a Sentinel set, not a Cluster or a Ring")
+// ErrRing is why Check refuses a client.
+var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or a Cluster, not a Ring")
 
 const retryAfter = time.Second
 
@@ -50,16 +55,24 @@ func trouble(err error, doing string) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	wrapped := fmt.Errorf("%s: %w", doing, err)
-	var reply redis.Error
-	if errors.As(err, &reply) {
-		for _, prefix := range notNow {
-			if strings.HasPrefix(reply.Error(), prefix) {
-				return fault.Unavailable("trade", retryAfter, wrapped)
-			}
-		}
+	if isReply(err) {
 		return wrapped
 	}
 	return fault.Unavailable("trade", retryAfter, wrapped)
+}
+
+// isReply tells that a server answered, and that its answer is about what it was asked.
+func isReply(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	for _, prefix := range notNow {
+		if strings.HasPrefix(reply.Error(), prefix) {
+			return false
+		}
+	}
+	return true
 }
 
 // refusal turns what a script returned instead of "ok" into a fault, or into an error when the
@@ -85,6 +98,19 @@ func refusal(answer []string, want Goods) error {
 		return ErrOverflow.With("itemId", item)
 	case "stale":
 		return fault.ErrLocked.Because(fmt.Errorf("fence %s has committed since", field))
+	case "gone":
+		return errNoTrade
+	case "over":
+		if Status(field) == Settling {
+			return fault.ErrLocked
+		}
+		return ErrOver.With("status", field)
+	case "due":
+		return ErrOver.With("status", string(Expired))
+	case "version":
+		return ErrStale.With("version", number(field))
+	case "late", "alone":
+		return fault.ErrLocked.Because(fmt.Errorf("overtaken: %s", answer[0]))
 	case "corrupt":
 		return fmt.Errorf("%s: field %q holds no amount", answer[1], answer[2])
 	}

@@ -12,49 +12,26 @@
 --          {'seen'} the key was used   {'taken'} the trade id was used   {'stale', highest fence}
 --          {'unknown', field}   {'short', field, have}   {'overflow', field}   {'corrupt', key, field}
 if redis.call('GET', KEYS[4]) then return {'seen'} end
-local highest = redis.call('GET', KEYS[5])
+local highest = redis.call('HGET', KEYS[5], 'fence')
 if highest and tonumber(highest) > tonumber(ARGV[3]) then return {'stale', highest} end
 if redis.call('HLEN', KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[7], ARGV[1]) == 1 then return {'taken'} end
-
-local fields, want = {}, {}
-for i = 14, #ARGV, 2 do
-  fields[#fields + 1] = ARGV[i]
-  want[#want + 1] = tonumber(ARGV[i + 1])
-end
-local from = redis.call('HMGET', KEYS[1], unpack(fields))
-local to = redis.call('HMGET', KEYS[2], unpack(fields))
-local left, gone, got = {}, {}, {}
-for i, field in ipairs(fields) do
-  local have, has = amount(from[i]), amount(to[i])
-  if not have then return {'corrupt', KEYS[1], field} end
-  if not has then return {'corrupt', KEYS[2], field} end
-  if have < want[i] then
-    if have == 0 and field ~= 'gold' and redis.call('SISMEMBER', KEYS[8], string.sub(field, 6)) == 0 then
-      return {'unknown', field}
-    end
-    return {'short', field, text(have)}
-  end
-  if has + want[i] > tonumber(ARGV[6]) then return {'overflow', field} end
-  if have == want[i] then
-    gone[#gone + 1] = field
-  else
-    left[#left + 1] = field
-    left[#left + 1] = text(have - want[i])
-  end
-  got[#got + 1] = field
-  got[#got + 1] = text(has + want[i])
-end
+local moved = goods(14, #ARGV)
+local from, refused = plan(KEYS[1], moved, {}, tonumber(ARGV[6]), KEYS[8])
+if not from then return refused end
+local to
+to, refused = plan(KEYS[2], {}, moved, tonumber(ARGV[6]))
+if not to then return refused end
 local seq, prev = head(KEYS[6], KEYS[7])
 local at = now()
 
-redis.call('HSET', KEYS[3], 'status', 'completed', 'version', '1', 'createdAt', text(at), 'expiresAt', text(at + ARGV[4]),
+redis.call('HSET', KEYS[3], 'kind', 'gift', 'status', 'completed', 'version', '1', 'createdAt', text(at), 'expiresAt', text(at + ARGV[4]),
   'a:user', ARGV[10], 'a:character', ARGV[11], 'a:offer', ARGV[8], 'a:accepted', '1',
   'b:user', ARGV[12], 'b:character', ARGV[13], 'b:offer', ARGV[9], 'b:accepted', '1')
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[4])
-redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[5])
-if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-if #left > 0 then redis.call('HSET', KEYS[1], unpack(left)) end
-redis.call('HSET', KEYS[2], unpack(got))
+redis.call('HSET', KEYS[5], 'fence', ARGV[3])
+redis.call('PEXPIRE', KEYS[5], ARGV[5])
+write(KEYS[1], from)
+write(KEYS[2], to)
 append(KEYS[6], KEYS[7], seq, prev, 'gift', ARGV[1], text(at), ARGV[7])
 return {'ok', text(at)}

@@ -22,7 +22,7 @@ import (
 type Entry struct {
 	StreamID string `json:"streamId"`
 	Seq      int64  `json:"seq"`  // 1, 2, 3, …
-	Kind     string `json:"kind"` // "gift" or "mint"
+	Kind     string `json:"kind"` // "gift", "trade" or "mint"
 	Ref      string `json:"ref"`  // the trade's id, or the mint's
 	At       int64  `json:"at"`   // Unix ms, Redis's clock
 	Moves    []Move `json:"moves"`
@@ -84,17 +84,21 @@ func parse(m redis.XMessage) (Entry, error) {
 	return e, nil
 }
 
-// trade rebuilds a trade from its entry. ok is false for a mint.
+// trade rebuilds a trade from its entry; its version is not in there and becomes 1. ok is false for a mint.
 func (e Entry) trade(keep int64) (t Trade, ok bool) {
-	if e.Kind != "gift" || len(e.Moves) != 1 {
+	if e.Kind == kindMint || len(e.Moves) == 0 || len(e.Moves) > 2 {
 		return Trade{}, false
 	}
 	m := e.Moves[0]
+	back := Goods{}
+	if len(e.Moves) == 2 {
+		back = e.Moves[1].Goods
+	}
 	return Trade{
 		TradeID: e.Ref, Status: Completed, Version: 1, CreatedAt: e.At, ExpiresAt: e.At + keep,
 		Parties: []Party{
 			{UserID: m.FromUser, CharacterID: m.From, Offer: m.Goods.sorted(), Accepted: true},
-			{UserID: m.ToUser, CharacterID: m.To, Offer: Goods{Items: []Line{}}, Accepted: true},
+			{UserID: m.ToUser, CharacterID: m.To, Offer: back.sorted(), Accepted: true},
 		},
 	}, true
 }

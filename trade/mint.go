@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
@@ -31,22 +30,33 @@ type MintRequest struct {
 // TRADE_OVERFLOW, CONFLICT, LOCKED: nothing was minted. UNAVAILABLE, TIMEOUT: the outcome is open; with a
 // key, ask again.
 func (s *Service) Mint(ctx context.Context, in MintRequest) (string, error) {
-	if err := s.Check(); err != nil {
-		return "", fault.Unavailable("trade", retryAfter, err)
-	}
 	goods := Goods{Items: in.Items, Gold: in.Gold}.sorted()
 	if err := in.check(goods); err != nil {
 		return "", err
 	}
 	id := in.id()
 	moves := []Move{{To: in.CharacterID, Goods: goods}}
-	body, err := json.Marshal(entryBody{Moves: moves})
+	body, err := movesText(moves)
 	if err != nil {
 		return "", fmt.Errorf("mint %s: entry: %w", id, err)
 	}
-	answer, err := mintScript.Run(ctx, s.rdb,
+	if s.cluster {
+		if in.Key != "" {
+			err := s.minted(ctx, id, body)
+			if !errors.Is(err, fault.ErrNotFound) {
+				return id, err
+			}
+		}
+		if err := s.mintInSteps(ctx, in, id, goods); errors.Is(err, errSeen) {
+			return id, s.minted(ctx, id, body)
+		} else if err != nil {
+			return "", err
+		}
+		return id, nil
+	}
+	answer, err := s.run(ctx, mintScript,
 		[]string{keys.Inventory(in.CharacterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
-		append([]any{id, Max, body}, goods.fields()...)...).StringSlice()
+		append([]any{id, Max, body}, goods.fields()...)...)
 	switch {
 	case err != nil:
 		return "", trouble(err, "mint "+id)
@@ -58,15 +68,21 @@ func (s *Service) Mint(ctx context.Context, in MintRequest) (string, error) {
 	return "", refusal(answer, goods)
 }
 
+// errSeen tells that the ledger has an entry under the key now.
+var errSeen = errors.New("minted before")
+
 // minted compares an earlier mint with what is asked for now.
 func (s *Service) minted(ctx context.Context, id string, body []byte) error {
 	e, err := s.entry(ctx, id)
 	if err != nil {
 		return err
 	}
-	was, err := json.Marshal(entryBody{Moves: e.Moves})
+	was, err := movesText(e.Moves)
 	if err != nil {
 		return fmt.Errorf("mint %s: entry: %w", id, err)
+	}
+	if err := s.settled(ctx, keys.TradeLedgerIndex); err != nil {
+		return trouble(err, "mint "+id+": confirm")
 	}
 	if string(was) != string(body) {
 		return fault.ErrConflict.With("field", "key")

@@ -7,13 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/redistest"
 	"github.com/aeturnis/realtime/trade"
 )
 
-func TestMint(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
+func minting(t *testing.T, w *town) {
 	for name, c := range map[string]struct {
 		in          trade.MintRequest
 		code, field string
@@ -50,9 +47,7 @@ func TestMint(t *testing.T) {
 }
 
 // A reward is paid once, whoever asks how often.
-func TestAMintUnderAKeyHappensOnce(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
+func aMintUnderAKeyHappensOnce(t *testing.T, w *town) {
 	reward := trade.MintRequest{Key: "combat:1:anna", CharacterID: "anna", Items: []trade.Line{some("tooth", 2), some("apple", 1)}, Gold: 5}
 	first, err := w.Mint(t.Context(), reward)
 	require.NoError(t, err)

@@ -140,13 +140,9 @@ func (l *lose) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return next
 }
 
-func TestClusterIsRefusedInTheOpen(t *testing.T) {
+func TestARingIsRefused(t *testing.T) {
 	t.Parallel()
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	rdb := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
 	defer rdb.Close()
-	s := trade.New(rdb, open{}, plays{}, &casts{}, trade.Config{})
-	require.ErrorIs(t, s.Check(), trade.ErrCluster)
-	_, err := s.Execute(t.Context(), ann, gift("bob", "k", 1))
-	require.ErrorIs(t, err, trade.ErrCluster)
-	require.Equal(t, "UNAVAILABLE", code(err))
+	require.ErrorIs(t, trade.New(rdb, open{}, plays{}, &casts{}, trade.Config{}).Check(t.Context()), trade.ErrRing)
 }

@@ -2,9 +2,9 @@ package trade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -79,15 +79,12 @@ func (s *Service) Owned(ctx context.Context, characterID string) (Goods, error) 
 // Show returns any trade: as long as it is kept from its own key, later from the ledger.
 // Code: NOT_FOUND.
 func (s *Service) Show(ctx context.Context, id string) (Trade, error) {
-	if !tradeID.MatchString(id) {
+	d, err := s.find(ctx, id)
+	if err == nil && d.kind == kindMint {
 		return Trade{}, errNoTrade
 	}
-	h, err := s.rdb.HGetAll(ctx, keys.Trade(id)).Result()
-	if err != nil {
-		return Trade{}, trouble(err, "trade "+id)
-	}
-	if len(h) > 0 {
-		return load(id, h)
+	if !errors.Is(err, fault.ErrNotFound) || !tradeID.MatchString(id) {
+		return d.Trade, err
 	}
 	e, err := s.entry(ctx, id)
 	if err != nil {
@@ -120,27 +117,6 @@ func (s *Service) List(ctx context.Context) ([]Trade, error) {
 		}
 	}
 	return trades, nil
-}
-
-// load reads the hash of a trade: status version createdAt expiresAt reason?, and of each side
-// a: and b: user, character, offer (JSON of Goods) and accepted (0 or 1).
-func load(id string, h map[string]string) (Trade, error) {
-	t := Trade{
-		TradeID: id, Status: Status(h["status"]), Version: number(h["version"]),
-		CreatedAt: number(h["createdAt"]), ExpiresAt: number(h["expiresAt"]), Reason: h["reason"],
-	}
-	for _, side := range []string{"a:", "b:"} {
-		p := Party{UserID: h[side+"user"], CharacterID: h[side+"character"], Accepted: h[side+"accepted"] == "1"}
-		if err := json.Unmarshal([]byte(h[side+"offer"]), &p.Offer); err != nil {
-			return Trade{}, fmt.Errorf("trade %s: offer: %w", id, err)
-		}
-		p.Offer = p.Offer.sorted()
-		t.Parties = append(t.Parties, p)
-	}
-	if !slices.Contains([]Status{Open, Settling, Completed, Cancelled, Expired, Failed}, t.Status) {
-		return Trade{}, fmt.Errorf("trade %s: status %q", id, t.Status)
-	}
-	return t, nil
 }
 
 func offerText(g Goods) []byte {

@@ -23,9 +23,7 @@ const (
 
 func faultField(err error) any { return fault.Of(err).Detail("field") }
 
-func TestStateIsForTheParties(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
+func stateIsForTheParties(t *testing.T, w *town) {
 	w.mint("anna", "apple", 3, 0)
 	done, err := w.Execute(t.Context(), ann, gift("bob", "k", 0, some("apple", 1)))
 	require.NoError(t, err)
@@ -77,9 +75,7 @@ func TestAfterItsTimeATradeIsReadFromTheLedger(t *testing.T) {
 	w.clean()
 }
 
-func TestInventory(t *testing.T) {
-	t.Parallel()
-	w := newTown(t, redistest.Client(t))
+func inventories(t *testing.T, w *town) {
 	g, err := w.Inventory(t.Context(), bob, event.None{})
 	require.NoError(t, err)
 	require.Equal(t, trade.Goods{Items: []trade.Line{}}, g, "an empty list, not null")
@@ -109,7 +105,7 @@ func TestRoutes(t *testing.T) {
 	for _, r := range w.Routes() {
 		routes[r.Name] = r
 	}
-	require.Len(t, routes, 3)
+	require.Len(t, routes, 7)
 	require.Equal(t, []string{"trade"}, routes["trade:execute"].Limits)
 	require.Empty(t, routes["trade:state"].Limits)
 

@@ -3,7 +3,6 @@ package trade
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,13 @@ const (
 
 	fenceKept = time.Hour // far longer than a holder can be paused and still have a caller
 	goldField = "gold"
+
+	// MaxOpen is how many trades a character may have open.
+	MaxOpen = 5
+
+	startWithin = 4 * time.Second // from the places that a proposal took to the proposal
+	forsaken    = 5 * time.Second // then such a place without a trade is free
+	lookAgain   = 2 * time.Second // after an end that nobody was told of yet
 )
 
 // Locker runs fn while it holds the lock of that name. fn's context ends when the lock is lost;
@@ -40,53 +46,71 @@ type Characters interface {
 	CharacterOf(ctx context.Context, userID string) (string, error)
 }
 
-// Caster tells everyone in a room what happened. The room "user:<userId>" holds all devices of a user.
+// Caster tells everyone in a room what happened, and counts them. The room "user:<userId>" holds all
+// devices of a user, on all nodes.
 type Caster interface {
 	Cast(ctx context.Context, room, event string, payload any) error
+	// Reach counts a room's members; whole is false when there may be more.
+	Reach(ctx context.Context, room string) (members int, whole bool)
 }
 
 // Config has defaults for all that is zero.
 type Config struct {
 	// Keep is how long a trade is shown and an idempotency key remembered: 24 h.
 	Keep time.Duration
-	// Missed hears of a trade:completed that could not be told; the trade stands. Default: nobody.
+	// OpenFor is how long a trade may be open before it expires: 5 min.
+	OpenFor time.Duration
+	// DecideWithin is how long a settlement on a Cluster may take until it is decided; then the sweeper undoes it: 2 s.
+	DecideWithin time.Duration
+	// Skew is how far the clocks of a Cluster's nodes may be apart: 10 s.
+	Skew time.Duration
+	// Durability is what an ok waits for: None.
+	Durability Durability
+	// Missed hears of what could not be told or cleaned up at once; the outcome stands, and the sweeper
+	// tries again. Default: nobody.
 	Missed func(ctx context.Context, err error)
 }
 
 // A Service holds the rules of trading and the scripts that keep them. It is safe for concurrent
-// use, owns no goroutine and needs no closing.
+// use, owns no goroutine and needs no closing; Sweep must run somewhere.
 type Service struct {
-	rdb   redis.UniversalClient
-	locks Locker
-	chars Characters
-	cast  Caster
-	cfg   Config
+	rdb     redis.UniversalClient
+	cluster bool // several servers by slot: trades are settled in steps
+	locks   Locker
+	chars   Characters
+	cast    Caster
+	cfg     Config
 }
 
-// New makes the service. Check tells whether rdb can carry it.
+// New makes the service. Check tells whether rdb can carry it. A service that only reads, mints
+// and audits needs no locks, chars and cast.
 func New(rdb redis.UniversalClient, locks Locker, chars Characters, cast Caster, cfg Config) *Service {
 	if cfg.Keep <= 0 {
 		cfg.Keep = 24 * time.Hour
 	}
+	if cfg.OpenFor <= 0 {
+		cfg.OpenFor = 5 * time.Minute
+	}
+	if cfg.DecideWithin <= 0 {
+		cfg.DecideWithin = 2 * time.Second
+	}
+	if cfg.Skew <= 0 {
+		cfg.Skew = 10 * time.Second
+	}
 	if cfg.Missed == nil {
 		cfg.Missed = func(context.Context, error) {}
 	}
-	return &Service{rdb: rdb, locks: locks, chars: chars, cast: cast, cfg: cfg}
-}
-
-// Check returns ErrCluster when the client reaches several servers by slot: a script can not
-// move goods between them. Every call that writes or audits returns it too.
-func (s *Service) Check() error {
-	switch s.rdb.(type) {
-	case *redis.ClusterClient, *redis.Ring:
-		return ErrCluster
-	}
-	return nil
+	_, cluster := rdb.(*redis.ClusterClient)
+	return &Service{rdb: rdb, cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
 }
 
 // Routes are the events of this feature.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
+		event.On("trade:propose", s.Propose).Limit("trade"),
+		event.On("trade:offer", s.Offer).Limit("trade"),
+		event.On("trade:accept", s.Accept).Limit("trade"),
+		event.On("trade:cancel", s.Cancel).Limit("trade"),
 		event.On("trade:execute", s.Execute).Limit("trade"),
 		event.On("trade:state", s.State),
 		event.On("inventory:list", s.Inventory),
@@ -96,7 +120,10 @@ func (s *Service) Routes() []event.Route {
 // Casts are what the parties of a trade hear, on all their devices.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
+		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade."),
+		event.Sends[Trade]("trade:updated", "An offer has changed, or one side has accepted; also when you come back to an open trade."),
 		event.Sends[Trade]("trade:completed", "The goods of a trade of yours have moved."),
+		event.Sends[Trade]("trade:cancelled", "A trade of yours has ended and nothing moved: see its status and reason."),
 	}
 }
 
@@ -123,7 +150,9 @@ type Party struct {
 // A Status is how far a trade is.
 type Status string
 
-// The states of a trade. A gift is completed from the start.
+// The states of a trade. It is open until both have accepted one version; settling only on a Cluster;
+// then completed, or failed when somebody no longer had what they offered. cancelled by a party,
+// expired by itself. A gift is completed from the start.
 const (
 	Open      Status = "open"
 	Settling  Status = "settling"
@@ -139,10 +168,10 @@ type Trade struct {
 	TradeID   string  `json:"tradeId"`
 	Status    Status  `json:"status"`
 	Version   int64   `json:"version"`
-	Parties   []Party `json:"parties"`   // two
-	CreatedAt int64   `json:"createdAt"` // Unix ms
-	ExpiresAt int64   `json:"expiresAt"` // Unix ms
-	Reason    string  `json:"reason,omitzero"`
+	Parties   []Party `json:"parties"`         // two
+	CreatedAt int64   `json:"createdAt"`       // Unix ms
+	ExpiresAt int64   `json:"expiresAt"`       // Unix ms
+	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it
 }
 
 // involves tells whether the user is a party of the trade.
@@ -184,17 +213,3 @@ func (g Goods) fields() []any {
 func lockName(a, b string) string { return "trade:" + min(a, b) + ":" + max(a, b) }
 
 func newID() string { return ulid.MustNew(ulid.Now(), rand.Reader).String() }
-
-//go:embed ledger.lua
-var ledgerLua string
-
-//go:embed gift.lua
-var giftLua string
-
-//go:embed mint.lua
-var mintLua string
-
-var (
-	giftScript = redis.NewScript(ledgerLua + giftLua)
-	mintScript = redis.NewScript(ledgerLua + mintLua)
-)

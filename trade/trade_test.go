@@ -3,6 +3,8 @@ package trade_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"testing"
 
@@ -35,8 +37,8 @@ var (
 
 func newTown(t testing.TB, rdb redis.UniversalClient) *town {
 	w := &town{t: t, rdb: rdb, locks: &locks{fences: map[string]int64{}, held: map[string]*sync.Mutex{}}, told: &casts{}}
-	w.Service = trade.New(rdb, w.locks, plays{"ann": "anna", "bob": "bobo", "mirror": "anna"}, w.told, trade.Config{})
-	require.NoError(t, w.Check())
+	w.Service = trade.New(rdb, w.locks, players, w.told, trade.Config{})
+	require.NoError(t, w.Check(t.Context()))
 	return w
 }
 
@@ -66,16 +68,52 @@ func (w *town) clean() trade.Report {
 	return r
 }
 
-// everything is every key of the database with its whole value.
+// anew is the same town with nothing in it.
+func (w *town) anew(t *testing.T) *town {
+	t.Helper()
+	flush := func(ctx context.Context, rdb redis.Cmdable) error { return rdb.FlushDB(ctx).Err() }
+	require.NoError(t, w.masters(t.Context(), flush))
+	return newTown(t, w.rdb)
+}
+
+func (w *town) masters(ctx context.Context, do func(ctx context.Context, rdb redis.Cmdable) error) error {
+	if c, ok := w.rdb.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, m *redis.Client) error { return do(ctx, m) })
+	}
+	return do(ctx, w.rdb)
+}
+
+// everything is every key of the database with its whole value. On a Cluster, where refused attempts leave
+// traces for a while, it is every inventory and the ledger.
 func (w *town) everything() map[string]string {
 	w.t.Helper()
+	var mu sync.Mutex
 	all := map[string]string{}
-	keys, err := w.rdb.Keys(w.t.Context(), "*").Result()
-	require.NoError(w.t, err)
-	for _, k := range keys {
-		all[k], err = w.rdb.Dump(w.t.Context(), k).Result()
-		require.NoError(w.t, err)
-	}
+	_, cluster := w.rdb.(*redis.ClusterClient)
+	require.NoError(w.t, w.masters(w.t.Context(), func(ctx context.Context, rdb redis.Cmdable) error {
+		keys, err := rdb.Keys(ctx, "*").Result()
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, k := range keys {
+			switch {
+			case cluster && strings.HasSuffix(k, ":inventory"):
+				h, err := rdb.HGetAll(ctx, k).Result()
+				if err != nil {
+					return err
+				}
+				maps.DeleteFunc(h, func(field, _ string) bool { return strings.HasPrefix(field, "done:") })
+				all[k] = fmt.Sprint(h)
+			case !cluster || strings.HasPrefix(k, "{trade:ledger}"):
+				if all[k], err = rdb.Dump(ctx, k).Result(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
 	return all
 }
 
@@ -101,6 +139,11 @@ func code(err error) string {
 	return fault.Of(err).Code
 }
 
+var players = plays{
+	"ann": "anna", "bob": "bobo", "mirror": "anna", "zoe": "zoe",
+	"p0": "p0", "p1": "p1", "p2": "p2", "p3": "p3", "p4": "p4", "p7": "p7", "p8": "p8",
+}
+
 // plays is who plays whom.
 type plays map[string]string
 
@@ -119,6 +162,7 @@ type locks struct {
 	held   map[string]*sync.Mutex // guarded by mu
 	before func(fence int64) (int64, error)
 	after  error
+	run    bool // leases have run out: nobody waits for anybody
 }
 
 func (l *locks) Do(ctx context.Context, name string, fn func(context.Context, int64) error) error {
@@ -126,10 +170,12 @@ func (l *locks) Do(ctx context.Context, name string, fn func(context.Context, in
 	if l.held[name] == nil {
 		l.held[name] = &sync.Mutex{}
 	}
-	held := l.held[name]
+	held, out := l.held[name], l.run
 	l.mu.Unlock()
-	held.Lock()
-	defer held.Unlock()
+	if !out {
+		held.Lock()
+		defer held.Unlock()
+	}
 	l.mu.Lock()
 	l.fences[name]++
 	fence := l.fences[name]
@@ -151,6 +197,29 @@ type casts struct {
 	mu   sync.Mutex
 	all  []told // guarded by mu
 	fail error
+	away map[string]bool // rooms with nobody in them; guarded by mu
+}
+
+func (c *casts) Reach(_ context.Context, room string) (int, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.away[room] {
+		return 0, true
+	}
+	return 1, true
+}
+
+// heard is what was told of a kind, by room.
+func (c *casts) heard(event string) map[string][]any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := map[string][]any{}
+	for _, x := range c.all {
+		if x.event == event {
+			m[x.room] = append(m[x.room], x.payload)
+		}
+	}
+	return m
 }
 
 type told struct {

@@ -33,6 +33,7 @@ type serveCmd struct {
 
 	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
 	HandlerTimeout time.Duration `default:"5s" help:"How long one event may take."`
+	tradeSettings  `embed:""`
 
 	PingInterval        time.Duration `default:"25s" help:"Between heartbeats."`
 	PingTimeout         time.Duration `default:"20s" help:"For a heartbeat's answer."`
@@ -70,6 +71,7 @@ func (c *serveCmd) check() error {
 		{"session-ttl", c.SessionTTL},
 		{"session-absolute-ttl", c.SessionAbsoluteTTL},
 		{"handler-timeout", c.HandlerTimeout},
+		{"trade-expiry", c.TradeExpiry},
 		{"ping-interval", c.PingInterval},
 		{"ping-timeout", c.PingTimeout},
 		{"connect-timeout", c.ConnectTimeout},

@@ -42,6 +42,8 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.monitor.Run)
 	loop(n.tracker.Run)
 	loop(n.talk.Run)
+	loop(n.trades.Sweep)
+	loop(n.returns.Run)
 	loop(n.roster.Run)
 	loop(n.fights.Run)
 	loop(n.present.Run)

@@ -40,6 +40,7 @@ type node struct {
 	auth    *auth.Service
 	addr    func(*http.Request) string // the client's, behind trusted proxies
 	locks   *lock.Manager
+	tradingParts
 	talk    *chat.Service
 	present *presence.Service
 	people  profileSource

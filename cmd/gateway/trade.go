@@ -88,17 +88,22 @@ func (c tradeShow) Run(ctx context.Context, s streams) error {
 
 type tradeList struct {
 	redisFlag `embed:""`
+	Open      bool `help:"Those that are open, instead of the newest that were completed."`
 	JSON      bool `help:"Print JSON."`
 }
 
-// Run prints the newest trades, newest first.
+// Run prints the newest completed trades, newest first; or the open ones.
 func (c tradeList) Run(ctx context.Context, s streams) error {
 	svc, done, err := c.trades(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	all, err := svc.List(ctx)
+	list := svc.List
+	if c.Open {
+		list = svc.OpenTrades
+	}
+	all, err := list(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -22,7 +21,6 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
-	"github.com/aeturnis/realtime/trade"
 )
 
 // wire makes every service, from the bottom to the top. Nothing runs yet.
@@ -50,9 +48,9 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	r := &rooms{}
 	n.present = presence.New(n.rdb, channels{r}, presence.Config{Report: n.presenceUntold})
 	n.talk = n.chat(r)
-	trades := trade.New(n.rdb, locker{n.locks}, characters{n.store, c.Dev}, r, trade.Config{Missed: n.tradeUntold})
-	if err := trades.Check(); err != nil {
-		return usageError{err}
+	trades, err := n.trading(r)
+	if err != nil {
+		return err
 	}
 	boards := leaderboard.New(n.rdb, leaderboard.Config{})
 	n.fights = n.combat(r, trades, boards)
@@ -61,7 +59,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Witness:    witnesses{n.present, n.roster},
+		Witness:    witnesses{n.present, n.roster, n.returns},
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
@@ -166,7 +164,3 @@ func (n *node) authFailed(doing string, err error) {
 }
 
 func (n *node) fightUntold(err error) { n.log.Error("fight could not be told", zap.Error(err)) }
-
-func (n *node) tradeUntold(_ context.Context, err error) {
-	n.log.Error("trade could not be told", zap.Error(err))
-}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/trade"
+)
+
+// tradeSettings are serve's settings of trades.
+type tradeSettings struct {
+	TradeExpiry     time.Duration `default:"5m" help:"How long a trade may be open."`
+	TradeDurability string        `default:"none" enum:"none,wait,fsync" help:"What an ok of a trade waits for: none; wait, a replica has it; fsync, it is on disk (Redis 7.2) (${enum})."`
+}
+
+// tradingParts are of a node.
+type tradingParts struct {
+	trades  *trade.Service
+	returns *trade.Returns
+}
+
+// trading makes the service of trades, and refuses what this Redis can not do.
+func (n *node) trading(r trade.Caster) (*trade.Service, error) {
+	n.trades = trade.New(n.rdb, locker{n.locks}, characters{n.store, n.cfg.Dev}, r, trade.Config{
+		OpenFor: n.cfg.TradeExpiry, Durability: trade.Durability(n.cfg.TradeDurability), Missed: n.tradeMissed,
+	})
+	n.returns = trade.NewReturns(n.trades)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := n.trades.Check(ctx)
+	if errors.Is(err, trade.ErrRing) || errors.Is(err, trade.ErrDurability) {
+		return nil, usageError{err}
+	}
+	return n.trades, err
+}
+
+func (n *node) tradeMissed(_ context.Context, err error) {
+	n.log.Error("trade could not be told or tidied up; the sweeper goes on", zap.Error(err))
+}

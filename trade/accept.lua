@@ -1,0 +1,27 @@
+-- One side accepts. When both have, and the caller holds the lock of the pair, the settlement begins.
+-- KEYS[1]  the trade
+-- ARGV[1]  who accepts, a or b   ARGV[2]  version
+-- ARGV[3]  fence of the holder of the lock; '' without it   ARGV[4]  not later than this, Unix ms
+-- ARGV[5]  the settlement must be decided within, ms
+-- returns  {'ok', field, value, …} the trade, open or settling; or, and then nothing was written:
+--          {'gone'}   {'over', status}   {'due'} it has expired   {'version', version}
+--          {'both'} the lock is needed   {'late'}
+local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', 'a:accepted', 'b:accepted', 'fence')
+if not t[1] then return {'gone'} end
+local mine = t[1] == 'settling' and t[6] == ARGV[3] -- our own command, repeated after a lost answer
+if t[1] ~= 'open' and not mine then return {'over', t[1]} end
+if not mine then
+  local at = now()
+  if at >= tonumber(t[3]) then return {'due'} end
+  if t[2] ~= ARGV[2] then return {'version', t[2]} end
+  local both = (ARGV[1] == 'a' and t[5] or t[4]) == '1'
+  if both then
+    if ARGV[3] == '' then return {'both'} end
+    if at > tonumber(ARGV[4]) then return {'late'} end
+    redis.call('HSET', KEYS[1], 'status', 'settling', 'fence', ARGV[3], 'deadline', text(at + ARGV[5]))
+  end
+  redis.call('HSET', KEYS[1], ARGV[1] .. ':accepted', '1')
+end
+local answer = redis.call('HGETALL', KEYS[1])
+table.insert(answer, 1, 'ok')
+return answer

@@ -1,0 +1,15 @@
+-- Makes a trade.
+-- KEYS[1]  the trade
+-- ARGV[1]  not later than this, Unix ms   ARGV[2]  it ends by itself after, ms
+-- ARGV[3]  its settlement must be decided within, ms; '' when it is not settled yet
+-- ARGV[4]  field, ARGV[5] value, and so on
+-- returns  {'ok', field, value, …} the trade, also when it is there: ids are used once   {'late'}
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  local at = now()
+  if at > tonumber(ARGV[1]) then return {'late'} end
+  redis.call('HSET', KEYS[1], 'createdAt', text(at), 'expiresAt', text(at + ARGV[2]), unpack(goods(4, #ARGV)))
+  if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'deadline', text(at + ARGV[3])) end
+end
+local answer = redis.call('HGETALL', KEYS[1])
+table.insert(answer, 1, 'ok')
+return answer

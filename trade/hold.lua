@@ -1,0 +1,16 @@
+-- Moves what one side gives into escrow, in its own inventory.
+-- KEYS[1]  inventory
+-- ARGV[1]  trade id   ARGV[2]  not later than this, Unix ms   ARGV[3]  most that a character may hold of one thing
+-- ARGV[4]  index of the last argument of what it gives
+-- ARGV[5]  inventory fields and quantities of what it gives, then of what it gets
+-- returns  {'ok'} also when it is there already; or, and then nothing was written:
+--          {'late'} too late, or given back   {'short', field, have}   {'overflow', field}   {'corrupt', key, field}
+-- writes   hold:<trade id> = "field quantity field quantity …"
+if redis.call('HEXISTS', KEYS[1], 'hold:' .. ARGV[1]) == 1 then return {'ok'} end
+if redis.call('HEXISTS', KEYS[1], 'done:' .. ARGV[1]) == 1 or now() >= tonumber(ARGV[2]) then return {'late'} end
+local outs = goods(5, tonumber(ARGV[4]))
+local p, refused = plan(KEYS[1], outs, goods(tonumber(ARGV[4]) + 1, #ARGV), tonumber(ARGV[3]))
+if not p then return refused end
+write(KEYS[1], plan(KEYS[1], outs, {}, tonumber(ARGV[3])))
+redis.call('HSET', KEYS[1], 'hold:' .. ARGV[1], table.concat(outs, ' '))
+return {'ok'}

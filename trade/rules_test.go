@@ -1,0 +1,82 @@
+package trade_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// rules are what holds on any Redis: one server, where a script does a settlement at once, and a
+// Cluster, where it takes steps. Each gets an empty town.
+var rules = map[string]func(*testing.T, *town){
+	"a gift moves once":                         aGiftMovesOnce,
+	"a key belongs to its caller and its body":  aKeyBelongsToItsCallerAndItsBody,
+	"refusals move nothing":                     refusalsMoveNothing,
+	"a refused key may be used again":           aRefusedKeyMayBeUsedAgain,
+	"the largest amounts stay exact":            theLargestAmountsStayExact,
+	"ids with spaces and colons":                idsWithSpacesAndColons,
+	"a stale holder can not commit":             aStaleHolderCannotCommit,
+	"the lock decides nothing after the commit": theLockDecidesNothingAfterTheCommit,
+	"concurrent gifts lose and double nothing":  concurrentGiftsLoseAndDoubleNothing,
+	"arithmetic":                                    arithmetic,
+	"minting":                                       minting,
+	"a mint under a key happens once":               aMintUnderAKeyHappensOnce,
+	"state is for the parties":                      stateIsForTheParties,
+	"inventories":                                   inventories,
+	"the audit is exact while trades go on":         auditIsExactWhileTradesGoOn,
+	"two trade":                                     twoTrade,
+	"a changed offer must be accepted anew":         aChangedOfferMustBeAcceptedAnew,
+	"what may not be offered":                       whatMayNotBeOffered,
+	"who may not trade":                             whoMayNotTrade,
+	"promises that can not be kept end a trade":     promisesThatCannotBeKeptEndATrade,
+	"one open trade for a pair, five for each":      oneOpenTradeForAPairFiveForEach,
+	"cancelled and expired trades move nothing":     cancelledAndExpiredTradesMoveNothing,
+	"who comes back is told":                        whoComesBackIsTold,
+	"both accept and cancel at once":                bothAcceptAndCancelAtOnce,
+	"many trades at once lose and double nothing":   manyTradesAtOnce,
+	"a process dies at any command of a gift":       aProcessDiesInAGift,
+	"a process dies at any command of a trade":      aProcessDiesInATrade,
+	"a process dies at any command of a mint":       aProcessDiesInAMint,
+	"a process dies at any command of a cancel":     aProcessDiesInACancel,
+	"a process stops at any command, and goes on":   aProcessStopsAndGoesOn,
+	"an answer is lost at any command of a gift":    anAnswerIsLostInAGift,
+	"an answer is lost at any command of a trade":   anAnswerIsLostInATrade,
+	"a trade whose other side stays is not touched": aLivingSettlementIsLeftAlone,
+}
+
+func TestOnOneServer(t *testing.T) {
+	t.Parallel()
+	for name, rule := range rules {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rule(t, newTown(t, redistest.Client(t)))
+		})
+	}
+}
+
+func TestOnACluster(t *testing.T) {
+	t.Parallel()
+	rdb := clusterClient(t, redistest.StartCluster(t))
+	for name, rule := range rules {
+		t.Run(name, func(t *testing.T) { rule(t, newTown(t, rdb).anew(t)) })
+	}
+}
+
+func clusterClient(t testing.TB, c *redistest.Cluster) *redis.ClusterClient {
+	o := &redis.ClusterOptions{
+		ReadTimeout: 10 * time.Second, ContextTimeoutEnabled: true, MaxRetries: 1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	for _, n := range c.Nodes {
+		o.Addrs = append(o.Addrs, n.Addr())
+	}
+	rdb := redis.NewClusterClient(o)
+	t.Cleanup(func() { _ = rdb.Close() })
+	require.NoError(t, rdb.Ping(t.Context()).Err())
+	return rdb
+}
