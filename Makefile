@@ -29,6 +29,13 @@ help: ## Show this list
 run: build ## Build and serve on http://127.0.0.1:8080, with guest logins and a Redis of its own
 	@bin/gateway serve --dev $(ARGS)
 
+# How many gateways `make cluster` starts: 2 or 3.
+NODES ?= 3
+
+.PHONY: cluster
+cluster: build ## Three gateways and a Redis behind HAProxy on http://127.0.0.1:8080 (NODES=2)
+	@NODES=$(NODES) scripts/cluster $(ARGS)
+
 .PHONY: build
 build: $(BUNDLE) ## Build bin/gateway, the test client's page included
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/gateway ./cmd/gateway

@@ -15,7 +15,6 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 // Errors of calls that can not be served; find out with errors.Is.
@@ -161,8 +160,8 @@ var (
 	//go:embed release.lua
 	releaseSource string
 
-	writeScript   = script.New(writeSource)
-	releaseScript = script.New(releaseSource)
+	writeScript   = redis.NewScript(writeSource)
+	releaseScript = redis.NewScript(releaseSource)
 )
 
 // write stores a value, or removes it when value is nil, and tells every node. With a token
@@ -171,7 +170,7 @@ var (
 func (m *Manager) write(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
-	done, err := writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
+	done, err := writeScript.Run(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
 	m.forget(key) // also when the answer was lost: it may be written
 	if err == nil {
 		m.owed.paid(key)

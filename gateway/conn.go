@@ -14,6 +14,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
@@ -94,8 +95,12 @@ func (r receiver) Connected(s *socketio.Socket) {
 	c.connected = true
 	over := c.ended
 	c.mu.Unlock()
-	if over != nil {
+	switch {
+	case over != nil:
 		g.tell(c, *over)
+	case g.draining.Load(): // its handshake was under way when the drain began
+		g.bye(s.Conn(), "DRAINING", 0)
+		s.Conn().Shut(engineio.ReasonShutdown)
 	}
 }
 

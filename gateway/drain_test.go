@@ -71,6 +71,18 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainTellsWhoComesLate is a handshake that was under way when the drain began.
+func TestDrainTellsWhoComesLate(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	late := wiretest.Open(t, h.url, "websocket")
+	h.Refuse()
+	late.Connect("", `{"sessionId":"s-ann"}`)
+	rest := late.Rest()
+	require.Len(t, rest, 3) // session, limits, and the goodbye
+	require.Equal(t, "DRAINING", farewell(t, rest[2:]).Code)
+}
+
 func TestDrainEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	h := open(t)

@@ -229,7 +229,9 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		c.Shut(engineio.ReasonShutdown)
+		if socketio.SocketOf(c, g.nsp) != nil {
+			c.Shut(engineio.ReasonShutdown)
+		}
 	}
 	for g.Connections() > 0 { // those that linger, and those that were being opened
 		pause.Reset(5 * time.Millisecond)
@@ -239,13 +241,17 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 			return
 		}
 		for _, c := range g.io.Engine().Conns() {
-			if c.Open() {
+			in := socketio.SocketOf(c, g.nsp) != nil
+			if c.Open() && (in || time.Since(begun) > over+lateWithin) { // one that is being let in is told by Connected
 				g.bye(c, "DRAINING", 0)
 				c.Shut(engineio.ReasonShutdown)
 			}
 		}
 	}
 }
+
+// lateWithin is how long after a drain a handshake may still be judged.
+const lateWithin = 500 * time.Millisecond
 
 // bye tells a client that its connection will close, and how long to wait then before it
 // comes back: different for each, so that they do not come all at once.

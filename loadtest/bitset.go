@@ -16,6 +16,26 @@ func (b bitset) has(n uint32) bool {
 	return int(n>>6) < len(b) && b[n>>6]&(1<<(n&63)) != 0
 }
 
+// with is the union of two sets.
+func (b bitset) with(o bitset) bitset {
+	if len(o) == 0 {
+		return b
+	}
+	all := make(bitset, max(len(b), len(o)))
+	copy(all, b)
+	for i, word := range o {
+		all[i] |= word
+	}
+	return all
+}
+
+// addRange adds from ≤ n < to.
+func (b *bitset) addRange(from, to uint32) {
+	for n := from; n < to; n++ {
+		b.add(n)
+	}
+}
+
 // count is how many numbers from ≤ n < to are in the set.
 func (b bitset) count(from, to uint32) uint32 {
 	to = min(to, uint32(len(b))<<6)

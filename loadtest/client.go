@@ -23,6 +23,7 @@ type client struct {
 	conn    net.Conn // set by connect, before anything else uses it
 	leaving atomic.Bool
 	alive   atomic.Bool
+	away    atomic.Bool   // it is on its way back, and says nothing
 	beat    time.Duration // how long the server may be silent
 	hello   bool          // the server told `session`, as contract.md says; known once something was answered
 
@@ -45,6 +46,11 @@ type client struct {
 	acks     stream
 	heard    []stream // by the place of the speaker
 	silenced bitset   // own chat messages that the server refused
+	unsure   bitset   // own chat messages of which nobody knows whether they were said
+	parted   []uint32 // by the place of the speaker: what was heard when the connection ended
+
+	told        bool          // that the connection will be closed
+	reconnectIn time.Duration // when to come back then
 }
 
 // A slot is one event on its way. The upper half of state is its id, the lower half how many things must still happen

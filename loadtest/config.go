@@ -40,6 +40,10 @@ type Config struct {
 	// Inflight is how many events of one client may be unfinished at once. Default 1 in a closed loop, 64 in an open one.
 	// An event is finished when it is answered and, for a chat message, every member has it.
 	Inflight int
+	// Reconnect makes clients come back when the server ends their connection, as a browser does, and go on: for a
+	// rolling restart. An end that was announced by gateway:closing is then no fault; an event that was answered
+	// must still have happened. Only for ping, chat, fanout, combat and mixed. An event is then finished when it is answered.
+	Reconnect bool
 	// Ramp is the time over which the connections, and then the traffic, rise from nothing. It is not measured.
 	Ramp time.Duration
 	// Warmup is full traffic that is not measured yet; its truth is checked like the rest.

@@ -80,7 +80,7 @@ func (c *client) connect(ctx context.Context) (err error) {
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
-	c.joined, c.died, c.ended, c.rest, c.part, c.beat = false, false, nil, nil, nil, r.cfg.Timeout
+	c.joined, c.died, c.told, c.ended, c.rest, c.part, c.beat = false, false, false, nil, nil, nil, r.cfg.Timeout
 	c.leaving.Store(false)
 	sc := getScratch()
 	defer sc.put()

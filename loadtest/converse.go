@@ -16,11 +16,15 @@ const maxBatch = 32 << 10
 // pump sends what c has to say now: in an open loop what is due, in a closed one what its window takes.
 func (c *client) pump(sc *scratch, now int64) {
 	r := c.run
-	if !r.talking.Load() || !c.alive.Load() || c.slots == nil {
+	if !r.talking.Load() || !c.alive.Load() || c.away.Load() || c.slots == nil {
 		return
 	}
 	sent := 0
 	c.mu.Lock()
+	if !c.alive.Load() || c.away.Load() { // its connection has just ended
+		c.mu.Unlock()
+		return
+	}
 	before := c.oldest
 	c.finished()
 	if c.oldest != before {
@@ -40,6 +44,9 @@ func (c *client) pump(sc *scratch, now int64) {
 		text, things, note := r.talk.say(c, id, text)
 		if text == nil {
 			break
+		}
+		if r.cfg.Reconnect {
+			things = 1 // those who are away hear nothing
 		}
 		if id == c.oldest {
 			c.moved = now
@@ -153,11 +160,12 @@ func (r *run) keepUp() {
 	now := r.now()
 	patience := time.Now().Add(r.cfg.Timeout)
 	for _, c := range r.clients {
+		c.mu.Lock()
 		_ = c.conn.SetWriteDeadline(patience)
 		if c.slots == nil {
+			c.mu.Unlock()
 			continue
 		}
-		c.mu.Lock()
 		c.finished()
 		stuck := c.oldest != c.next.Load() && now-c.moved > int64(r.cfg.Timeout)
 		if stuck {
@@ -199,7 +207,7 @@ func (r *run) finished() bool {
 	for _, c := range r.speakers {
 		c.mu.Lock()
 		c.finished()
-		open := c.alive.Load() && c.oldest != c.next.Load()
+		open := c.away.Load() || c.alive.Load() && c.oldest != c.next.Load()
 		c.mu.Unlock()
 		if open {
 			return false
@@ -231,6 +239,10 @@ func (r *run) truth(into *counts) {
 	}
 	for _, c := range r.clients {
 		asked := c.next.Load()
+		if c.away.Load() {
+			into.lost++ // it never came back
+			continue
+		}
 		if c.died {
 			asked = min(asked, c.acks.next)
 		}
@@ -240,10 +252,10 @@ func (r *run) truth(into *counts) {
 		for _, c := range room.members {
 			for place, from := range room.speakers {
 				h, said := &c.heard[place], from.said.Load()
-				if c.died {
+				if c.died || c.away.Load() {
 					said = min(said, h.next)
 				}
-				lost := h.missing(said, from.silenced)
+				lost := h.missing(said, from.silenced.with(from.unsure))
 				into.lost += int64(lost)
 				if want := said - from.silenced.count(0, said); h.came()+lost > want {
 					into.wrong += int64(h.came() + lost - want) // refused, and told all the same

@@ -89,9 +89,11 @@ func (c *client) comeBack(ctx context.Context, turns chan struct{}) bool {
 			c.count(ctx.Err())
 			return false
 		}
-		c.tally.mu.Lock()
-		c.tally.sent++
-		c.tally.mu.Unlock()
+		if c.run.scenario.course != nil { // connects are what it sends
+			c.tally.mu.Lock()
+			c.tally.sent++
+			c.tally.mu.Unlock()
+		}
 		start := c.run.now()
 		err := c.connect(ctx)
 		<-turns

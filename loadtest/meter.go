@@ -123,11 +123,12 @@ func (m *meter) result(end counts) Result {
 	m.sampler.take(m.run.now()-m.run.begin, false)
 	all := m.sampler.total
 	all.add(end)
-	connects := newHistogram()
+	connects, backs := newHistogram(), newHistogram()
 	errors := map[string]int64{}
 	for _, t := range r.tallies {
 		t.mu.Lock()
 		connects.Merge(t.connects)
+		backs.Merge(t.backs)
 		for code, n := range t.errors {
 			errors[code] += n
 		}
@@ -139,6 +140,9 @@ func (m *meter) result(end counts) Result {
 		Lost: all.lost, Doubled: all.doubled, Reordered: all.reordered, Wrong: all.wrong, Disconnected: all.disconnections,
 		Errors: errors, Seconds: m.measured.Seconds(),
 		Connect: summarise(connects), Samples: m.sampler.samples,
+	}
+	if res.Returned = all.returned; res.Returned > 0 {
+		res.Back = new(summarise(backs))
 	}
 	main := m.sampler.answers
 	if r.scenario.byDelivery {

@@ -122,6 +122,7 @@ var (
 	eventChat    = []byte(`["chat:message",`)
 	eventSession = []byte(`["session",`)
 	eventError   = []byte(`["error",`)
+	eventClosing = []byte(`["gateway:closing",`)
 )
 
 // message handles one Socket.IO packet.
@@ -135,6 +136,8 @@ func (c *client) message(sc *scratch, kind byte, body []byte, now int64) {
 			c.tally.wrong++ // all that we ask has an acknowledgement
 			code, _ := stringAfter(body, keyCode)
 			c.tally.fail("error " + string(code[:min(len(code), 40)]))
+		case bytes.HasPrefix(body, eventClosing):
+			c.closing(body[len(eventClosing):])
 		case bytes.HasPrefix(body, eventSession):
 			c.hello = true
 			if user, ok := stringAfter(body, keyUser); !ok || string(user) != c.user {
@@ -254,7 +257,7 @@ func (c *client) hear(sc *scratch, body []byte, now int64) {
 	t.delivered++
 	if s := from.slot(m.id); uint32(s.state.Load()>>32) == m.id {
 		record(t.deliveries, now-s.due.Load())
-		if from.progress(m.id, false) {
+		if !r.cfg.Reconnect && from.progress(m.id, false) {
 			sc.opened(from)
 		}
 	}
@@ -275,7 +278,34 @@ func (c *client) listen() {
 	if c.leaving.Load() {
 		return
 	}
+	if c.run.away(c) {
+		if !c.told {
+			c.disconnected()
+		}
+		c.comeBackFrom(c.run.now())
+		return
+	}
 	c.died = true
+	c.disconnected()
+}
+
+// maxReconnectIn bounds what a goodbye can ask for.
+const maxReconnectIn = time.Minute
+
+// closing is a goodbye, `{"code":…,"reconnectInMs":…}]`.
+func (c *client) closing(body []byte) {
+	c.told, c.reconnectIn = true, time.Second
+	if i := bytes.Index(body, keyReconnect); i >= 0 {
+		if ms, _, ok := number(body[i+len(keyReconnect):]); ok {
+			c.reconnectIn = min(time.Duration(ms)*time.Millisecond, maxReconnectIn)
+		}
+	}
+}
+
+var keyReconnect = []byte(`"reconnectInMs":`)
+
+// disconnected counts an end that was not ours.
+func (c *client) disconnected() {
 	why := "disconnected"
 	var no refusal
 	if errors.As(c.ended, &no) {

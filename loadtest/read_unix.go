@@ -9,7 +9,8 @@ import (
 
 // readAll reads through the raw descriptor, so that a waiting client holds no buffer, and one wake-up costs one
 // system call: a read that does not fill the buffer has emptied the socket, and the poller tells of what comes after.
-// A server that ends the connection in the same instant as its last bytes is noticed by the read deadline.
+// A server that ends the connection in the same instant as its last bytes is noticed by the read deadline; who wants
+// to come back looks again.
 func (c *client) readAll() {
 	sys, ok := c.conn.(syscall.Conn)
 	if !ok {
@@ -34,7 +35,7 @@ func (c *client) readAll() {
 				return true
 			}
 			c.feed(sc, sc.in[:n], c.run.now())
-			if n < len(sc.in) && c.ended == nil {
+			if n < len(sc.in) && c.ended == nil && !c.run.cfg.Reconnect {
 				return false
 			}
 		}

@@ -46,6 +46,11 @@ type Result struct {
 	// StormMs is, for each storm, how long it took until 99 % were back.
 	StormMs []float64 `json:"stormMs,omitempty"`
 
+	// Returned is how often a client came back after the server had ended its connection, and Back how long each
+	// was away; only with Config.Reconnect.
+	Returned int64    `json:"returned,omitempty"`
+	Back     *Summary `json:"backMs,omitempty"`
+
 	Samples      []Sample   `json:"-"`
 	Distribution []Quantile `json:"-"`
 }
@@ -107,6 +112,9 @@ func (r Result) Table(w io.Writer) error {
 	}
 	if len(r.StormMs) > 0 {
 		row("99 % back", "after %.0f ms at worst, %d storms", slices.Max(r.StormMs), len(r.StormMs))
+	}
+	if r.Back != nil {
+		row("returns", "%s; 99 %% back after %.0f ms, the last after %.0f ms", grouped(r.Returned), r.Back.P99, r.Back.Max)
 	}
 	if r.Behind > 0 {
 		row("behind", "%s were due and never sent: the server is slower than the rate", grouped(r.Behind))

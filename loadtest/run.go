@@ -65,6 +65,10 @@ type run struct {
 
 	readers sync.WaitGroup
 	talking atomic.Bool
+	returns absence        // of Config.Reconnect
+	absent  sync.WaitGroup // those who are on their way back
+	mu      sync.Mutex
+	over    bool  // nobody may begin to come back; guarded by mu
 	begin   int64 // when the traffic began, on the run's clock
 	until   int64 // when it ends
 }
@@ -88,6 +92,10 @@ type talk interface {
 	answered(c *client, note uint32, args []byte) bool
 	// refused hears of an answer with ok: false.
 	refused(c *client, note uint32, code string)
+	// dropped hears that the answer to an event never comes: its connection ended.
+	dropped(c *client, note uint32)
+	// rejoin puts c where it was, on a new connection, and excuses what it could not be told.
+	rejoin(ctx context.Context, c *client) error
 	// told hears of all events but chat messages and session: `["name",{…}]`.
 	told(c *client, body []byte)
 	// verdict runs after all have left, and adds what it finds.
@@ -135,7 +143,7 @@ func Run(ctx context.Context, name string, cfg Config, progress io.Writer) (Resu
 }
 
 func newRun(name string, cfg Config) (*run, error) {
-	r := &run{cfg: cfg.withDefaults(), born: time.Now(), tag: strconv.FormatUint(uint64(rand.Uint32()), 36)}
+	r := &run{cfg: cfg.withDefaults(), born: time.Now(), returns: absence{turns: make(chan struct{}, 4*dials)}, tag: strconv.FormatUint(uint64(rand.Uint32()), 36)}
 	for _, s := range scenarios {
 		if s.name == name {
 			r.scenario = s
@@ -143,6 +151,9 @@ func newRun(name string, cfg Config) (*run, error) {
 	}
 	if r.scenario.name == "" {
 		return nil, fmt.Errorf("%w: there is no scenario %q; there are %s", ErrConfig, name, strings.Join(Scenarios(), " "))
+	}
+	if s := r.scenario; r.cfg.Reconnect && (s.course != nil || s.name == "trade") {
+		return nil, fmt.Errorf("%w: %s does not reconnect", ErrConfig, s.name)
 	}
 	if err := r.cfg.validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -171,6 +182,7 @@ func newRun(name string, cfg Config) (*run, error) {
 			user: "lt-" + r.tag + "-" + strconv.Itoa(i),
 		})
 	}
+	r.returns.ctx, r.returns.cancel = context.WithCancel(context.Background())
 	if r.scenario.talk != nil {
 		r.talk = r.scenario.talk(r)
 	}
@@ -239,6 +251,7 @@ func each(ctx context.Context, clients []*client, f func(context.Context, *clien
 // leave closes all connections and waits for their readers.
 func (r *run) leave() {
 	r.talking.Store(false)
+	r.endReturns()
 	for _, c := range r.clients {
 		c.leave()
 	}

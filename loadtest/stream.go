@@ -8,7 +8,12 @@ type stream struct {
 	next uint32 // one past the highest seen
 	gaps []gap  // what is missing below next, in order
 	gone uint32 // missing for good: gaps that fell out of memory
+
+	excused bitset // need not come
 }
+
+// excuse says that from ≤ n < to need not come.
+func (s *stream) excuse(from, to uint32) { s.excused.addRange(from, to) }
 
 // A gap is the numbers from ≤ n < to.
 type gap struct{ from, to uint32 }
@@ -61,9 +66,11 @@ func (s *stream) saw(n uint32) arrival {
 	return again
 }
 
-// missing counts the numbers below total that never came, except those in but.
+// missing counts the numbers below total that never came, except those in but and those that
+// are excused.
 func (s *stream) missing(total uint32, but bitset) uint32 {
 	n := s.gone
+	but = but.with(s.excused)
 	for _, g := range s.gaps {
 		n += g.to - g.from - but.count(g.from, g.to)
 	}

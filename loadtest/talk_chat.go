@@ -59,13 +59,32 @@ func (r *run) furnish(members, speakers []*client) {
 }
 
 func (t *chat) prepare(ctx context.Context) error {
-	return each(ctx, t.run.clients, func(ctx context.Context, c *client) error {
-		if _, err := c.request(ctx, fmt.Sprintf(`["chat:join",{"channel":%q}]`, t.run.rooms[c.room].name)); err != nil {
-			return fmt.Errorf("chat:join: %w", err)
-		}
-		return nil
-	})
+	return each(ctx, t.run.clients, t.join)
 }
+
+func (t *chat) join(ctx context.Context, c *client) error {
+	if _, err := c.request(ctx, fmt.Sprintf(`["chat:join",{"channel":%q}]`, t.run.rooms[c.room].name)); err != nil {
+		return fmt.Errorf("chat:join: %w", err)
+	}
+	return nil
+}
+
+// rejoin: what is said from when the join is answered must be heard, and what was said since
+// the last that was heard may be.
+func (t *chat) rejoin(ctx context.Context, c *client) error {
+	if err := t.join(ctx, c); err != nil {
+		return err
+	}
+	c.tally.mu.Lock() // the reader's
+	defer c.tally.mu.Unlock()
+	for place, from := range t.run.rooms[c.room].speakers {
+		h := &c.heard[place]
+		h.excuse(c.parted[place], from.said.Load())
+	}
+	return nil
+}
+
+func (t *chat) dropped(c *client, seq uint32) { c.unsure.add(seq) }
 
 func (t *chat) say(c *client, id uint32, dst []byte) ([]byte, int, uint32) {
 	seq := c.said.Load()
@@ -85,6 +104,8 @@ func (t *chat) answered(c *client, _ uint32, args []byte) bool {
 func (t *chat) refused(c *client, seq uint32, code string) {
 	if !open(code) {
 		c.silenced.add(seq)
+	} else {
+		c.unsure.add(seq)
 	}
 }
 

@@ -98,6 +98,34 @@ func (t *combat) told(c *client, body []byte) {
 	c.tally.delivered++
 }
 
+// rejoin: combat:state puts the connection back into its fight's room. A strike that was
+// answered is in the state, or it was lost.
+func (t *combat) rejoin(ctx context.Context, c *client) error {
+	if !c.hello {
+		return nil
+	}
+	f := &t.fights[c.index]
+	args, err := c.request(ctx, fmt.Sprintf(`["combat:state",{"combatId":%q}]`, f.id))
+	if err != nil {
+		return fmt.Errorf("combat:state: %w", err)
+	}
+	i := bytes.Index(args, keyVersion)
+	if i < 0 {
+		return errors.New("combat:state: no version")
+	}
+	version, _, ok := number(args[i+len(keyVersion):])
+	if !ok || version < 1 {
+		return errors.New("combat:state: no version")
+	}
+	c.tally.mu.Lock() // the reader's
+	defer c.tally.mu.Unlock()
+	if done := version - 1; done < f.ok {
+		c.tally.lost += int64(f.ok - done)
+	}
+	f.updates.excuse(f.updates.next, version-1)
+	return nil
+}
+
 func (t *combat) verdict(_ context.Context, into *counts) error {
 	for _, c := range t.run.clients {
 		f := &t.fights[c.index]

@@ -61,6 +61,15 @@ func (m *mixed) refused(c *client, note uint32, code string) {
 	m.of(note).refused(c, note&^kindMask, code)
 }
 
+func (m *mixed) dropped(c *client, note uint32) { m.of(note).dropped(c, note&^kindMask) }
+
+func (m *mixed) rejoin(ctx context.Context, c *client) error {
+	if err := m.chat.rejoin(ctx, c); err != nil {
+		return err
+	}
+	return m.combat.rejoin(ctx, c)
+}
+
 func (m *mixed) told(c *client, body []byte) { m.combat.told(c, body) }
 
 func (m *mixed) verdict(ctx context.Context, into *counts) error {

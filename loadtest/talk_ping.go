@@ -14,6 +14,8 @@ type silent struct{}
 func (silent) prepare(context.Context) error          { return nil }
 func (silent) refused(*client, uint32, string)        {}
 func (silent) told(*client, []byte)                   {}
+func (silent) dropped(*client, uint32)                {}
+func (silent) rejoin(context.Context, *client) error  { return nil }
 func (silent) verdict(context.Context, *counts) error { return nil }
 
 const pingEvent = `["session:ping",{}]`

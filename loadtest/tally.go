@@ -16,6 +16,7 @@ func newHistogram() *hdr.Histogram { return hdr.New(1, longest, 3) }
 type counts struct {
 	sent, answered, delivered, refused, behind      int64
 	lost, doubled, reordered, wrong, disconnections int64
+	returned                                        int64
 }
 
 func (c *counts) add(o counts) {
@@ -29,6 +30,7 @@ func (c *counts) add(o counts) {
 	c.reordered += o.reordered
 	c.wrong += o.wrong
 	c.disconnections += o.disconnections
+	c.returned += o.returned
 }
 
 // A tally collects for some of the clients, so that cores do not wait for each other.
@@ -39,10 +41,11 @@ type tally struct {
 	answers    *hdr.Histogram   // guarded by mu; µs, measured time only, emptied by the sampler
 	deliveries *hdr.Histogram   // guarded by mu; the same
 	connects   *hdr.Histogram   // guarded by mu; never emptied
+	backs      *hdr.Histogram   // from the end of a connection until the client is where it was; guarded by mu; never emptied
 }
 
 func newTally() *tally {
-	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram()}
+	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram(), backs: newHistogram()}
 }
 
 // maxCodes bounds the names of errors: they come from the server.

@@ -47,7 +47,6 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.roster.Run)
 	loop(n.fights.Run)
 	loop(n.present.Run)
-	loop(n.cache.Run)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

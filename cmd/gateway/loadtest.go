@@ -28,6 +28,7 @@ type loadtestCmd struct {
 	RoomSize  int           `default:"10" help:"Members of a chat room."`
 	Speakers  int           `default:"1" help:"Who speak in fanout."`
 	TextBytes int           `default:"96" help:"Length of a chat message, 56 to 500."`
+	Reconnect bool          `help:"Clients come back when the server ends their connection, and go on: for a rolling restart."`
 	JSON      bool          `help:"Print one JSON line instead of the table."`
 	Report    string        `placeholder:"FILE" help:"Write a self-contained HTML page with plots."`
 }
@@ -39,6 +40,7 @@ func (c loadtestCmd) Run(ctx context.Context, s streams) error {
 	cfg := loadtest.Config{
 		Target: c.Target, Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
 		Inflight: c.Inflight, RoomSize: c.RoomSize, Speakers: c.Speakers, TextBytes: c.TextBytes,
+		Reconnect: c.Reconnect,
 	}
 	if c.Redis != "" && (c.Scenario == "trade" || c.Scenario == "mixed") {
 		books, done, err := c.trades(ctx)

@@ -12,11 +12,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/aeturnis/realtime/auth"
-	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
-	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
@@ -48,11 +46,7 @@ type node struct {
 	people  profileSource
 	roster  *combat.Roster
 	fights  *combat.Service
-	boards  *leaderboard.Service
-
-	cache        *cache.Manager
-	cacheBreaker *redisconn.Breaker
-	gateway      *gateway.Gateway
+	gateway *gateway.Gateway
 }
 
 // Run serves until ctx ends, then drains.

@@ -30,7 +30,6 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if n.people, err = c.source(c.Dev); err != nil {
 		return err
 	}
-	n.makeCache()
 
 	// Who is there, and how much they may do.
 	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
@@ -53,9 +52,9 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if err != nil {
 		return err
 	}
-	n.boards = leaderboard.New(n.rdb, leaderboard.Config{})
-	n.fights = n.combat(r, trades, n.boards)
-	routes, casts := tables(n.talk, n.present, n.fights, trades, n.boards)
+	boards := leaderboard.New(n.rdb, leaderboard.Config{})
+	n.fights = n.combat(r, trades, boards)
+	routes, casts := tables(n.talk, n.present, n.fights, trades, boards)
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
@@ -108,12 +107,11 @@ func (n *node) register(services ...prometheus.Collector) error {
 			return err
 		}
 	}
-	return errors.Join(redisconn.Metrics(n.registry, n.rdb), n.monitor.Metrics(n.registry), n.cacheMetrics())
+	return errors.Join(redisconn.Metrics(n.registry, n.rdb), n.monitor.Metrics(n.registry))
 }
 
 // closeServices waits for what services still do with Redis.
 func (n *node) closeServices() {
-	n.closeCache()
 	if n.talk != nil {
 		n.talk.Close()
 	}

@@ -17,10 +17,15 @@ const ROOMY = ['--limit', 'login=1000/60s', '--limit', 'connect=1000/10s'];
 
 /** Gateway.start(...flags) serves; stop() fails when the process has died in between. */
 export class Gateway {
-  static async start(...flags) {
+  static start(...flags) {
+    return Gateway.beside(null, ...flags);
+  }
+
+  /** beside starts one on the Redis of another, which outlives it. */
+  static async beside(other, ...flags) {
     if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set GATEWAY_BIN`);
     const g = new Gateway();
-    g.redis = await startRedis();
+    g.redis = other ? { ...other.redis, stop: () => {} } : await startRedis();
     g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--redis', g.redis.url, '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags]);
     g.unguard = guard(g.child);
     g.out = '';
