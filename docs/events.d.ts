@@ -476,7 +476,11 @@ export interface Policy {
   name: string;
   limit: number;
   windowMs: number;
-  scope: 'user' | 'session' | 'ip' | 'connection';
+  scope: 'user' | 'session' | 'ip' | 'connection' | 'key' | 'global';
+  /** What one event takes, where that is not 1. */
+  cost?: number;
+  /** What is left, in a warning that it is less than a fifth. */
+  remaining?: number;
 }
 
 /** Answers session:ping. */
@@ -664,7 +668,7 @@ export interface ServerToClientEvents {
   'gateway:closing': (payload: Closing) => void;
   /** How features are, by name, whenever that changes. */
   'gateway:status': (payload: Record<string, Health>) => void;
-  /** How much you may do: once, right after session. */
+  /** How much you may do: right after session, and again when that changes. With remaining: of which policies little is left. */
   'limits': (payload: Limits) => void;
   /** Who you are: once, right after connect. */
   'session': (payload: Welcome) => void;

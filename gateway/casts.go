@@ -9,7 +9,7 @@ import (
 func ownCasts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Welcome]("session", "Who you are: once, right after connect."),
-		event.Sends[Limits]("limits", "How much you may do: once, right after session."),
+		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. With remaining: of which policies little is left."),
 		event.Sends[Expiring]("session:expiring", "The session ends soon; whatever the player does slides it, until its absolute lifetime is over."),
 		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
 		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
@@ -41,7 +41,11 @@ type Policy struct {
 	Name     string `json:"name"`
 	Limit    int    `json:"limit"`
 	WindowMs int64  `json:"windowMs"`
-	Scope    string `json:"scope" validate:"oneof=user session ip connection"`
+	Scope    string `json:"scope" validate:"oneof=user session ip connection key global"`
+	// Cost is what one event takes, where that is not 1.
+	Cost int `json:"cost,omitzero"`
+	// Remaining is what is left, in a warning that it is less than a fifth.
+	Remaining *int `json:"remaining,omitzero"`
 }
 
 // Expiring says that a session is about to run out.

@@ -24,7 +24,9 @@ type conn struct {
 	handle Handle
 	opened time.Time
 	player atomic.Pointer[event.Player] // replaced when the character changes
-	dead   atomic.Bool                  // the session is over
+	dead   atomic.Bool                  // the session is over, or the connection about to be
+
+	budgets budgets
 
 	mu        sync.Mutex
 	connected bool   // guarded by mu
@@ -83,7 +85,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: roles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
-	g.greet(s, "limits", g.cfg.Limiter.Describe())
+	g.greet(s, "limits", g.cfg.Limiter.Describe(p.Roles))
 	s.Join(userRoom(p.UserID)) // what others send it comes behind
 	if g.cfg.Witness != nil {
 		g.cfg.Witness.Came(p)

@@ -88,11 +88,11 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c, conn := h.enter(t, "ann")
-	refused := `{"ok":false,"error":{"code":"RATE_LIMITED","message":"Too many requests. Please slow down.","policy":"combat","retryAfterMs":900}}`
+	refused := `{"ok":false,"error":{"code":"RATE_LIMITED","message":"Too many requests. Please slow down.","policy":"combat","scope":"user","limit":2,"remaining":0,"windowMs":60000,"retryAfterMs":900}}`
 	require.Contains(t, ask(t, c, "game:both", ""), `"policy":"none"`)
 	require.Empty(t, h.purse.spent, "all or none")
 	require.Contains(t, ask(t, c, "game:limited", ""), `"ok":true`)
-	require.Equal(t, Subject{"ann", "s-ann", "127.0.0.1", conn}, h.purse.last)
+	require.Equal(t, Subject{User: "ann", Session: "s-ann", IP: "127.0.0.1", Conn: conn}, h.purse.last)
 	require.Contains(t, ask(t, c, "game:limited", `{"a":77}`), "INVALID", "spent before the rules judge")
 	require.Equal(t, refused, ask(t, c, "game:limited", ""))
 	require.Equal(t, refused, ask(t, c, "game:limited", `{"a":77}`))
@@ -104,7 +104,7 @@ func TestLimits(t *testing.T) {
 func TestEveryEventIsAnsweredInOrder(t *testing.T) {
 	t.Parallel()
 	for _, transport := range []string{"websocket", "polling"} {
-		h := open(t)
+		h := open(t, func(c *Config) { c.CloseAfter = -1 })
 		c, _ := h.enter(t, "ann", transport)
 		names := []string{"session:ping", "game:add", "game:panic", "game:quick", "game:unknown", "game:both"}
 		var packets []string

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -185,28 +186,41 @@ func (b *book) the(t testing.TB, id string) (h *hold) {
 
 // purse is a Limiter: two of each policy are free for each user, "none" has none.
 type purse struct {
-	mu    sync.Mutex
-	spent map[string]int // guarded by mu
-	last  Subject        // guarded by mu
+	mu      sync.Mutex
+	spent   map[string]int  // guarded by mu
+	refused map[string]bool // guarded by mu
+	last    Subject         // guarded by mu
+	near    bool            // it says what remains; else that all does
 }
 
-func (p *purse) Spend(_ context.Context, policies []string, s Subject) error {
+func (p *purse) Spend(_ context.Context, policies []string, s Subject) (Verdict, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = s
+	v := Verdict{Allowed: true, Limit: fault.Limit{Scope: "user", Limit: 2, Window: time.Minute}}
 	for _, name := range policies {
+		v.Policy = name
 		if p.spent[name+s.User] >= 2 || name == "none" {
-			return fault.ErrRateLimited.With("policy", name).With("retryAfterMs", int64(900))
+			v.Allowed, v.RetryAfter, v.Known = false, 900*time.Millisecond, p.refused[name+s.User]
+			p.refused[name+s.User] = true
+			return v, nil
 		}
 	}
 	for _, name := range policies {
 		p.spent[name+s.User]++
+		if v.Remaining = 2; p.near {
+			v.Remaining = 2 - p.spent[name+s.User]
+		}
 	}
-	return nil
+	return v, nil
 }
 
-func (p *purse) Describe() any {
-	return map[string]any{"policies": []any{map[string]any{"name": "combat", "limit": 2}}}
+func (p *purse) Describe(roles []string) any {
+	policy := map[string]any{"name": "combat", "limit": 2}
+	if slices.Contains(roles, "vip") {
+		policy["limit"] = 9
+	}
+	return map[string]any{"policies": []any{policy}}
 }
 
 // A sum is what game:add takes.
@@ -287,7 +301,7 @@ func open(t testing.TB, change ...func(*Config)) *hall {
 		b.sessions["s-"+name] = session(name)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	p := &purse{spent: map[string]int{}}
+	p := &purse{spent: map[string]int{}, refused: map[string]bool{}}
 	cfg := Config{Auth: b, Tracker: b, Sessions: b, Limiter: p, Routes: routes(), Node: "n1", Log: zap.New(core)}
 	cfg.Socket.Engine.Linger = 200 * time.Millisecond
 	for _, f := range change {

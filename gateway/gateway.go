@@ -80,18 +80,6 @@ type Witness interface {
 	Went(p event.Player)
 }
 
-// A Subject is whom a limit may be about.
-type Subject struct{ User, Session, IP, Conn string }
-
-// A Limiter spends limits.
-type Limiter interface {
-	// Spend charges all policies, or none: then the error is a RATE_LIMITED fault. It never
-	// refuses because its own store failed.
-	Spend(ctx context.Context, policies []string, s Subject) error
-	// Describe is the `limits` event's {policies: […]}.
-	Describe() any
-}
-
 // Characters knows whose characters are whose.
 type Characters interface {
 	// Owns tells whether the character is the user's; an error means that nobody knows now.
@@ -109,6 +97,11 @@ type Config struct {
 	Casts    []event.Cast  // of the features
 
 	Characters Characters // nil: players say which character they play, and are believed
+	// Mistakes is the policy that unknown and malformed events spend; "" is none.
+	Mistakes string
+	// CloseAfter is how many times a limit may be refused to one connection in a window before
+	// the connection is closed; 0 is 10, and below is never.
+	CloseAfter int
 
 	Socket  socketio.Config // its namespaces are ours
 	Node    string          // this node's name, in `session` and in logs
@@ -143,6 +136,9 @@ type route struct {
 func New(cfg Config) *Gateway {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.CloseAfter == 0 {
+		cfg.CloseAfter = 10
 	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()

@@ -67,6 +67,8 @@ type outcomes struct {
 	good    prometheus.Counter
 	seconds prometheus.Observer
 	codes   sync.Map // code → prometheus.Counter; as many as there are codes
+	limited sync.Once
+	limits  prometheus.Counter // of RATE_LIMITED; made by limited
 }
 
 func (m *Metrics) outcomes(event string) *outcomes {
@@ -84,5 +86,12 @@ func (o *outcomes) failed(code string, start time.Time) {
 		c, _ = o.codes.LoadOrStore(code, o.m.events.WithLabelValues(o.event, code))
 	}
 	c.(prometheus.Counter).Inc()
+	o.seconds.Observe(time.Since(start).Seconds())
+}
+
+// refused is failed for RATE_LIMITED, without an allocation.
+func (o *outcomes) refused(start time.Time) {
+	o.limited.Do(func() { o.limits = o.m.events.WithLabelValues(o.event, "RATE_LIMITED") })
+	o.limits.Inc()
 	o.seconds.Observe(time.Since(start).Seconds())
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -35,7 +36,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
 	route := g.routes[string(e.Name)]
-	b, err := g.serve(c, route, e, b)
+	b, v, err := g.serve(c, route, e, b)
 	if err == nil {
 		if e.HasID {
 			m.SetBuffer(append(b, '}'))
@@ -45,11 +46,24 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		}
 		c.handle.Touch()
 		route.served.ok(start)
+		g.warn(c, v)
 		g.leave(c)
 		return
 	}
-	f := fault.Of(err)
-	g.failed(c, route, e.Name, f, start)
+	var f *fault.Fault
+	if !errors.Is(err, errLimited) {
+		f = fault.Of(err)
+		if w, refused := g.mistaken(c.player.Load(), f); refused {
+			v, err = w, errLimited
+		}
+	}
+	if errors.Is(err, errLimited) {
+		m.Free()
+		g.limited(c, route, v, start)
+		g.refuse(c, s, e, v)
+		return
+	}
+	g.failed(c, route, f, start)
 	refusal, encodeErr := json.Marshal(f)
 	if encodeErr != nil {
 		refusal, _ = json.Marshal(fault.ErrInternal)
@@ -64,25 +78,37 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	_ = s.EmitArgs("error", socketio.Args{JSON: refusal})
 }
 
+// errLimited says that the verdict refuses.
+var errLimited = errors.New("gateway: refused by a limit")
+
 // serve judges one event and appends the handler's answer to dst.
-func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, dst []byte) ([]byte, error) {
+func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, dst []byte) ([]byte, Verdict, error) {
 	switch {
 	case c.dead.Load() || !c.handle.Alive():
-		return dst, fault.ErrUnauthenticated
+		return dst, Verdict{}, fault.ErrUnauthenticated
 	case r == nil:
-		return dst, fault.ErrUnknownEvent
+		return dst, Verdict{}, fault.ErrUnknownEvent
 	case len(e.Attachments) > 0:
-		return dst, fault.Invalid("", "binary values are not taken")
+		return dst, Verdict{}, fault.Invalid("", "binary values are not taken")
 	case e.Count > 1:
-		return dst, fault.Invalid("", "one payload at most")
+		return dst, Verdict{}, fault.Invalid("", "one payload at most")
 	}
 	return g.perform(c.player.Load(), r, e.Args, dst)
 }
 
 // perform is what events and HTTP requests have in common: roles, limits, the handler.
-func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) ([]byte, error) {
+func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
-		return dst, fault.ErrForbidden
+		return dst, v, fault.ErrForbidden
+	}
+	if len(r.Limits) > 0 {
+		v, err = g.spend(g.base, p, r.Limits)
+		switch {
+		case err != nil:
+			return dst, v, err
+		case !v.Allowed:
+			return dst, v, errLimited
+		}
 	}
 	ctx := g.base
 	if !r.Quick || len(r.Limits) > 0 {
@@ -90,12 +116,8 @@ func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) ([]byt
 		ctx, cancel = context.WithTimeout(g.base, g.cfg.Timeout)
 		defer cancel()
 	}
-	if len(r.Limits) > 0 {
-		if err := g.cfg.Limiter.Spend(ctx, r.Limits, Subject{p.UserID, p.SessionID, p.Addr, p.Conn}); err != nil {
-			return dst, err
-		}
-	}
-	return g.call(ctx, p, r, payload, dst)
+	out, err = g.call(ctx, p, r, payload, dst)
+	return out, v, err
 }
 
 // A panicked handler is an error with a stack.
@@ -116,8 +138,9 @@ func (g *Gateway) call(ctx context.Context, p *event.Player, r *route, payload, 
 	return r.Serve(ctx, p, payload, dst)
 }
 
-// failed counts and logs an event that was not served: once, here, and nowhere else.
-func (g *Gateway) failed(c *conn, r *route, name []byte, f *fault.Fault, start time.Time) {
+// failed counts and logs an event that was not served: once, here, and nowhere else; but see
+// limited.
+func (g *Gateway) failed(c *conn, r *route, f *fault.Fault, start time.Time) {
 	event := "unknown"
 	if r != nil {
 		event = r.Name
@@ -125,8 +148,29 @@ func (g *Gateway) failed(c *conn, r *route, name []byte, f *fault.Fault, start t
 	} else {
 		g.metrics.unknown()
 	}
+	g.logFailure(c.player.Load(), event, f, start)
+}
+
+// limited is failed for an event that came too often. A refusal that was known before makes
+// a line at debug level only: a flood of them must cost little.
+func (g *Gateway) limited(c *conn, r *route, v Verdict, start time.Time) {
+	event := "unknown"
+	if r != nil {
+		event = r.Name
+		r.served.refused(start)
+	} else {
+		g.metrics.unknown()
+	}
+	if v.Known && !g.log.Core().Enabled(zap.DebugLevel) {
+		return
+	}
 	p := c.player.Load()
-	g.logFailure(p, event, f, start)
+	level := zap.InfoLevel
+	if v.Known {
+		level = zap.DebugLevel
+	}
+	g.log.Log(level, "event refused", zap.String("conn", p.Conn), zap.String("user", p.UserID), zap.String("event", event),
+		zap.String("code", fault.ErrRateLimited.Code), zap.String("policy", v.Policy), zap.Int64("ms", time.Since(start).Milliseconds()))
 }
 
 func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time) {

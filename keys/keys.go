@@ -2,7 +2,10 @@
 // these keys, so their spelling is part of the contract with them.
 package keys
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Channels and keys without parameters.
 const (
@@ -20,6 +23,13 @@ const (
 	PresenceDead = "{presence:nodes}:dead"
 	// ChatRules is the hash of who is muted or banned, and of slow channels.
 	ChatRules = "chat:rules"
+	// LimitPolicies is the limits as the gateways were configured, JSON.
+	LimitPolicies = "ratelimit:policies"
+	// LimitOverrides is the hash of what operators changed at run time: NAME or NAME@ROLE to
+	// LIMIT/WINDOW or off.
+	LimitOverrides = "ratelimit:overrides"
+	// LimitChanges is the pub/sub channel on which changes of limits and windows are told.
+	LimitChanges = "ratelimit:changes"
 	// OpenTrades is a zset of trade ids by when somebody must look at them again, Unix ms.
 	OpenTrades = "trade:open"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
@@ -100,7 +110,14 @@ func LeaderboardSteps(name string) string { return "{" + LeaderboardScores(name)
 func Temp(kind, id string) string { return "temp:" + kind + ":" + id }
 
 // RateLimit is the window of one subject under one policy.
-func RateLimit(subject, policy string) string { return "ratelimit:" + subject + ":" + policy }
+func RateLimit(subject, policy string) string { return rateLimit + subject + ":" + policy }
+
+const rateLimit = "ratelimit:"
+
+// RateLimitSubject is the subject of a key that RateLimit made for the policy.
+func RateLimitSubject(key, policy string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(key, rateLimit), ":"+policy)
+}
 
 // Lock is a distributed lock.
 func Lock(name string) string { return "lock:" + name }

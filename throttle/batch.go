@@ -194,11 +194,8 @@ func (b *batcher) run(ctx context.Context, rs []*request, load bool) {
 // giveBack undoes, on a Cluster, what an event spent before one of its policies refused.
 // Where that fails the charge stays: it is over-strict for a window, and never the opposite.
 func (b *batcher) giveBack(ctx context.Context, rs []request) {
-	spent(rs, func(key string, stamp int64) {
-		cmd := giveBackScript.command(ctx, false, []string{key}, stamp)
-		if err := b.rdb.Process(ctx, cmd); unknownScript(err) {
-			_ = b.rdb.Process(ctx, giveBackScript.command(ctx, true, []string{key}, stamp))
-		}
+	spent(rs, func(key string, stamp int64, cost int) {
+		_ = giveBackScript.run(ctx, b.rdb, key, stamp, cost).Err()
 	})
 }
 

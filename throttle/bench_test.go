@@ -80,7 +80,7 @@ func cpu(b *testing.B, rdb redis.UniversalClient) (seconds float64) {
 func BenchmarkSpend(b *testing.B) {
 	for _, callers := range []int{2, 64, 512} {
 		b.Run(fmt.Sprintf("redis/%d", callers), func(b *testing.B) {
-			l := newLimiter(b, redistest.Client(b), Config{Budget: time.Minute}, Policy{"p", 10, 100 * time.Millisecond, ByUser})
+			l := newLimiter(b, redistest.Client(b), Config{Budget: time.Minute}, Policy{Name: "p", Limit: 10, Window: 100 * time.Millisecond, Scope: ByUser})
 			var who atomic.Int64
 			b.SetParallelism(max(1, callers/2))
 			b.ReportAllocs()
@@ -95,7 +95,7 @@ func BenchmarkSpend(b *testing.B) {
 		})
 	}
 	b.Run("refused", func(b *testing.B) {
-		l := newLimiter(b, redistest.Client(b), Config{Budget: time.Minute}, Policy{"p", 1, time.Hour, ByUser})
+		l := newLimiter(b, redistest.Client(b), Config{Budget: time.Minute}, Policy{Name: "p", Limit: 1, Window: time.Hour, Scope: ByUser})
 		spend(b, l, ann, "p")
 		spend(b, l, ann, "p")
 		policies := []string{"p"}

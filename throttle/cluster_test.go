@@ -20,7 +20,7 @@ func TestRedisCluster(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return rdb.Set(t.Context(), "x", 1, 0).Err() == nil
 	}, 20*time.Second, 20*time.Millisecond)
-	l := newLimiter(t, rdb, patient, Policy{"wide", 9, time.Minute, ByUser}, Policy{"narrow", 2, time.Minute, ByUser})
+	l := newLimiter(t, rdb, patient, Policy{Name: "wide", Limit: 9, Window: time.Minute, Scope: ByUser}, Policy{Name: "narrow", Limit: 2, Window: time.Minute, Scope: ByUser})
 	for i := range 4 {
 		d := spend(t, l, ann, "wide", "narrow")
 		require.Equal(t, i < 2, d.Allowed)

@@ -20,7 +20,8 @@ type Decision struct {
 	Allowed bool
 	Policy  string
 	Scope   Scope
-	// Limit is how many are admitted in a Window; Remaining how many would be right now.
+	// Limit is how many are admitted in a Window, by the rule of the subject's roles; Remaining
+	// how many would be right now.
 	Limit, Remaining int
 	Window           time.Duration
 	// RetryAfter is set on a refusal: whole milliseconds, at least one. Whoever waits so
@@ -28,20 +29,27 @@ type Decision struct {
 	RetryAfter time.Duration
 	// ResetAt is when all of Limit is there again, if nothing more is spent.
 	ResetAt time.Time
+	// BlockedUntil is when a block ends. Only Peek and its like tell it.
+	BlockedUntil time.Time
 	// Source is redis, memory or local.
 	Source string
 }
 
-// Fault is the refusal as a client is told it: RATE_LIMITED with policy, scope, limit,
-// remaining, windowMs and retryAfterMs. It is nil when the decision allows.
+// Refusal is what a client is told of a refusal.
+func (d Decision) Refusal() fault.Limit {
+	return fault.Limit{
+		Policy: d.Policy, Scope: string(d.Scope), Limit: d.Limit, Remaining: d.Remaining,
+		Window: d.Window, RetryAfter: d.RetryAfter,
+	}
+}
+
+// Fault is the refusal as an error: RATE_LIMITED with policy, scope, limit, remaining,
+// windowMs and retryAfterMs. It is nil when the decision allows.
 func (d Decision) Fault() *fault.Fault {
 	if d.Allowed {
 		return nil
 	}
-	return fault.ErrRateLimited.
-		With("policy", d.Policy).With("scope", string(d.Scope)).
-		With("limit", d.Limit).With("remaining", d.Remaining).
-		With("windowMs", d.Window.Milliseconds()).With("retryAfterMs", d.RetryAfter.Milliseconds())
+	return d.Refusal().Fault()
 }
 
 // seconds rounds up, for headers.

@@ -30,7 +30,7 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 				if degraded != (cause != nil) {
 					t.Error(degraded, cause)
 				}
-			}}, Policy{"p", 5, time.Minute, ByUser})
+			}}, Policy{Name: "p", Limit: 5, Window: time.Minute, Scope: ByUser})
 			require.Eventually(t, func() bool {
 				return spend(t, l, Subject{User: "warm"}, "p").Source == SourceRedis
 			}, 10*time.Second, 10*time.Millisecond)
@@ -74,7 +74,7 @@ const slack = 30 * time.Millisecond
 func TestCallsUnderWayComeBackInTime(t *testing.T) {
 	// Not parallel: it measures time.
 	server := redistest.Server(t)
-	l := newLimiter(t, server.Client(), Config{}, Policy{"p", 100_000, time.Minute, ByUser})
+	l := newLimiter(t, server.Client(), Config{}, Policy{Name: "p", Limit: 100_000, Window: time.Minute, Scope: ByUser})
 	spend(t, l, ann, "p")
 	server.Pause()
 	defer server.Resume()
@@ -103,7 +103,7 @@ func TestReadOnlyServer(t *testing.T) {
 	rdb := replica.Client()
 	host, port := split(t, primary.Addr())
 	require.NoError(t, rdb.SlaveOf(t.Context(), host, port).Err())
-	l := newLimiter(t, rdb, Config{Budget: 10 * time.Second}, Policy{"p", 5, time.Minute, ByUser})
+	l := newLimiter(t, rdb, Config{Budget: 10 * time.Second}, Policy{Name: "p", Limit: 5, Window: time.Minute, Scope: ByUser})
 	require.Equal(t, SourceLocal, spend(t, l, ann, "p").Source)
 	require.True(t, l.Degraded())
 	require.NoError(t, rdb.SlaveOf(t.Context(), "NO", "ONE").Err())
@@ -115,7 +115,7 @@ func TestReadOnlyServer(t *testing.T) {
 func TestCallerWhoLeaves(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
-	l := newLimiter(t, server.Client(), Config{Budget: 10 * time.Second}, Policy{"p", 5, time.Minute, ByUser})
+	l := newLimiter(t, server.Client(), Config{Budget: 10 * time.Second}, Policy{Name: "p", Limit: 5, Window: time.Minute, Scope: ByUser})
 	server.Pause()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

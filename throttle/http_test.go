@@ -33,7 +33,7 @@ func TestMiddleware(t *testing.T) {
 	cfg := patient
 	cfg.OnError = func(_ *http.Request, err error) { failed = err }
 	l := newLimiter(t, redistest.Client(t), cfg,
-		Policy{"login", 2, time.Minute, ByIP}, Policy{"api", 9, time.Minute, ByIP}, Policy{Name: "off", Scope: ByIP})
+		Policy{Name: "login", Limit: 2, Window: time.Minute, Scope: ByIP}, Policy{Name: "api", Limit: 9, Window: time.Minute, Scope: ByIP}, Policy{Name: "off", Scope: ByIP})
 	served := 0
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		served++

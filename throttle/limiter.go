@@ -3,14 +3,17 @@ package throttle
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -26,9 +29,23 @@ type Config struct {
 	// Cluster says that keys lie on several servers. It is found out by itself when rdb is
 	// a *redis.ClusterClient.
 	Cluster bool
+	// Nodes, when set, tells how many nodes share the limits now. While Redis is gone each
+	// admits its part of a limit, and at least one event, by the number that there was when
+	// Run last saw Redis.
+	Nodes func() int
+	// NoLocal turns the local window off: while Redis is gone Spend returns an UNAVAILABLE
+	// fault, and Middleware answers 503.
+	NoLocal bool
+	// RefreshEvery is how often Run reads the overrides in Redis again, in case that a
+	// message was lost. Default 5 s.
+	RefreshEvery time.Duration
 	// OnChange, when set, is called when Redis is given up (with the cause) and when it is
 	// back. Calls never overlap.
 	OnChange func(degraded bool, cause error)
+	// OnPolicies, when set, is called when other policies are in force than before.
+	OnPolicies func()
+	// OnRefresh, when set, is told why Run could not read overrides, or use one.
+	OnRefresh func(error)
 	// OnError, when set, is told what went wrong with a request that Middleware answered
 	// with a status of its own: a policy that is not there, a subject that is empty.
 	OnError func(r *http.Request, err error)
@@ -40,20 +57,25 @@ const maxSpends = 8
 // A Limiter judges events. Its methods may be called from any goroutine.
 type Limiter struct {
 	cfg     Config
-	byName  map[string]*policy
+	rdb     redis.UniversalClient
 	started time.Time
 	denials *denials
 	locals  locals
 	redis   batcher
 	health  health
-}
 
-// A policy in force, with what the hot path needs of it.
-type policy struct {
-	Policy
-	args    []any // of spend.lua
-	refused [3]atomic.Uint64
-	allowed [3]atomic.Uint64
+	// clock is the time since started, and stamp Redis's in µs where a test sets it.
+	clock func() time.Duration
+	stamp func() int64
+
+	table atomic.Pointer[map[string]*policy] // the map is never written
+	nodes atomic.Int64                       // how many there were when Redis was there last
+
+	mu        sync.Mutex
+	base      []Policy   // as configured; guarded by mu
+	overrides []Override // of Redis; guarded by mu
+	current   []Policy   // both together; guarded by mu
+	rejected  error      // why some of them are not in force; guarded by mu
 }
 
 // New makes a Limiter of policies with distinct names; those with limit 0 are known, and off.
@@ -68,26 +90,105 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	if cfg.Remember <= 0 {
 		cfg.Remember = 1 << 16
 	}
+	if cfg.RefreshEvery <= 0 {
+		cfg.RefreshEvery = 5 * time.Second
+	}
+	if cfg.Nodes == nil {
+		cfg.Nodes = func() int { return 1 }
+	}
 	if _, ok := rdb.(*redis.ClusterClient); ok {
 		cfg.Cluster = true
 	}
 	l := &Limiter{
-		cfg: cfg, byName: make(map[string]*policy), started: time.Now(),
+		cfg: cfg, rdb: rdb, started: time.Now(),
 		denials: newDenials(cfg.Remember),
-		locals:  locals{m: make(map[target]*window), cap: cfg.Remember},
+		locals:  locals{m: make(map[place]*window), cap: cfg.Remember},
 		redis:   batcher{rdb: rdb, budget: cfg.Budget},
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
+	l.clock = func() time.Duration { return time.Since(l.started) }
+	l.table.Store(&map[string]*policy{})
+	_, err := l.setBase(policies)
+	return l, err
+}
+
+// SetPolicies puts other policies in force, at once and for the events to come; what was
+// admitted before still counts, for as long as the window in force then lasted. A policy
+// that is not among them is off. Errors: ErrBadPolicy, and then nothing changes.
+func (l *Limiter) SetPolicies(policies []Policy) error {
+	changed, err := l.setBase(policies)
+	l.announce(changed)
+	return err
+}
+
+func (l *Limiter) announce(changed bool) {
+	if changed && l.cfg.OnPolicies != nil {
+		l.cfg.OnPolicies()
+	}
+}
+
+func (l *Limiter) setBase(policies []Policy) (changed bool, err error) {
+	seen := map[string]bool{}
 	for _, p := range policies {
 		if err := p.validate(); err != nil {
-			return nil, err
+			return false, err
 		}
-		if l.byName[p.Name] != nil {
-			return nil, fmt.Errorf("%w: %s is there twice", ErrBadPolicy, p.Name)
+		if seen[p.Name] {
+			return false, fmt.Errorf("%w: %s is there twice", ErrBadPolicy, p.Name)
 		}
-		l.byName[p.Name] = &policy{Policy: p, args: []any{p.Limit, p.Window.Milliseconds()}}
+		seen[p.Name] = true
 	}
-	return l, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.base = slices.Clone(policies)
+	return l.enforce(), nil
+}
+
+// enforce makes what is in force of base and overrides, and tells whether it differs from
+// what was. l.mu is held.
+func (l *Limiter) enforce() (changed bool) {
+	policies := slices.Clone(l.base)
+	l.rejected = nil
+	for _, o := range l.overrides {
+		next, err := Apply(policies, []Override{o})
+		if err == nil {
+			for _, p := range next {
+				if p.Name == o.Name {
+					err = p.validate()
+				}
+			}
+		}
+		if err != nil { // of another version, or of a policy that is not there any more
+			l.rejected = fmt.Errorf("override %s: %w", o, err)
+			continue
+		}
+		policies = next
+	}
+	l.current = policies
+	old := *l.table.Load()
+	table := maps.Clone(old)
+	for _, p := range policies {
+		known := table[p.Name]
+		if known == nil {
+			known = &policy{name: p.Name}
+			known.force.Store(newForce(p))
+			table[p.Name], changed = known, true
+		} else if !known.force.Load().same(p) {
+			known.force.Store(newForce(p))
+			changed = true
+		}
+	}
+	for name, known := range old {
+		p := known.force.Load().Policy
+		if slices.ContainsFunc(policies, func(p Policy) bool { return p.Name == name }) || p.Limit == 0 && len(p.Roles) == 0 {
+			continue
+		}
+		p.Limit, p.Roles = 0, nil
+		known.force.Store(newForce(p))
+		changed = true
+	}
+	l.table.Store(&table)
+	return changed
 }
 
 // Close stops the probing of Redis and waits for calls under way.
@@ -96,14 +197,27 @@ func (l *Limiter) Close() {
 	l.redis.close()
 }
 
-// Policies are those in force, by name.
-func (l *Limiter) Policies() []Policy {
-	out := make([]Policy, 0, len(l.byName))
-	for _, p := range l.byName {
-		if p.Limit > 0 {
-			out = append(out, p.Policy)
+// Policies are those in force for players with these roles, by name.
+func (l *Limiter) Policies(roles ...string) []Policy {
+	table := *l.table.Load()
+	out := make([]Policy, 0, len(table))
+	for _, p := range table {
+		f := p.force.Load()
+		if r := f.of(roles); r != nil {
+			q := f.Policy
+			q.Limit, q.Window = r.limit, r.window
+			out = append(out, q)
 		}
 	}
+	slices.SortFunc(out, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// All are the policies in force with all their rules, those that are off too, by name.
+func (l *Limiter) All() []Policy {
+	l.mu.Lock()
+	out := slices.Clone(l.current)
+	l.mu.Unlock()
 	slices.SortFunc(out, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
@@ -114,26 +228,23 @@ func (l *Limiter) Degraded() bool { return l.health.degraded.Load() }
 // Spend charges one event to policies, all or none, and says whether it may be. Policies
 // that are off are skipped; the first that refuses, in the given order, is the answer. It
 // returns within Config.Budget whatever Redis does. Errors: ErrUnknownPolicy,
-// ErrNoSubject, and the context's when it ends first; a store that fails is no error.
+// ErrNoSubject, and the context's when it ends first; a store that fails is no error, but
+// with Config.NoLocal it is an UNAVAILABLE fault.
 func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (Decision, error) {
 	var buf [maxSpends]target
 	ts := buf[:0]
 	for _, name := range policies {
-		p := l.byName[name]
-		if p == nil {
-			return Decision{}, fmt.Errorf("%w %q", ErrUnknownPolicy, name)
+		t, err := l.target(name, &sub)
+		if err != nil {
+			return Decision{}, err
 		}
-		if p.Limit == 0 || slices.ContainsFunc(ts, func(t target) bool { return t.policy == p }) {
+		if t.rule == nil || slices.ContainsFunc(ts, func(o target) bool { return o.policy == t.policy }) {
 			continue
 		}
 		if len(ts) == maxSpends {
 			return Decision{}, fmt.Errorf("%w: an event spends at most %d", ErrBadPolicy, maxSpends)
 		}
-		subject, err := sub.of(p)
-		if err != nil {
-			return Decision{}, err
-		}
-		ts = append(ts, target{p, subject})
+		ts = append(ts, t)
 	}
 	if len(ts) == 0 {
 		return Decision{Allowed: true}, nil
@@ -141,14 +252,14 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	if err := ctx.Err(); err != nil {
 		return Decision{}, err
 	}
-	now := time.Since(l.started)
+	now := l.clock()
 	for _, t := range ts {
 		if d, ok := l.denials.get(t, int64(now)); ok {
-			return l.refusal(t.policy, now, time.Duration(d.until), time.Duration(d.reset), 1), nil
+			return l.refusal(t, now, d, 1), nil
 		}
 	}
 	if l.health.degraded.Load() {
-		return l.spendLocal(ts, now), nil
+		return l.spendLocal(ts, now)
 	}
 	v, err := l.spendRedis(ctx, ts)
 	switch {
@@ -157,62 +268,59 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 		return Decision{}, ctx.Err()
 	default:
 		if !onlyThisKey(err) {
-			l.health.failed(keys.RateLimit(ts[0].subject, ts[0].policy.Name), err)
+			if n := int64(l.cfg.Nodes()); n > l.nodes.Load() {
+				l.nodes.Store(n)
+			}
+			l.health.failed(keys.RateLimit(ts[0].subject, ts[0].policy.name), err)
 		}
-		return l.spendLocal(ts, time.Since(l.started)), nil
+		return l.spendLocal(ts, l.clock())
 	}
-	now = time.Since(l.started)
+	now = l.clock()
 	if v.refused < 0 {
 		return l.allowance(ts, v.left[:], now, 0), nil
 	}
 	t := ts[v.refused]
-	d := denial{int64(now) + v.one*int64(time.Millisecond), int64(now) + v.all*int64(time.Millisecond)}
+	d := denial{until: int64(now) + v.one*int64(time.Millisecond), reset: int64(now) + v.all*int64(time.Millisecond), left: v.left[v.refused]}
 	l.denials.put(t, d, int64(now))
-	return l.refusal(t.policy, now, time.Duration(d.until), time.Duration(d.reset), 0), nil
+	return l.refusal(t, now, d, 0), nil
 }
 
-// spendRedis asks Redis. One script takes all windows, except on a Cluster.
-func (l *Limiter) spendRedis(ctx context.Context, ts []target) (verdict, error) {
-	c := newCall()
-	if l.cfg.Cluster {
-		for _, t := range ts {
-			r := request{keys: []string{keys.RateLimit(t.subject, t.policy.Name)}, args: t.policy.args}
-			if len(ts) > 1 {
-				r.args = append(slices.Clip(r.args), "", "stamp")
-			}
-			c.requests = append(c.requests, r)
-		}
-	} else {
-		r := request{args: ts[0].policy.args}
-		for i, t := range ts {
-			r.keys = append(r.keys, keys.RateLimit(t.subject, t.policy.Name))
-			if i > 0 {
-				r.args = append(slices.Clip(r.args), t.policy.args...)
-			}
-		}
-		c.requests = append(c.requests, r)
+// target finds what an event of sub spends of a policy; without a rule it spends nothing.
+func (l *Limiter) target(name string, sub *Subject) (target, error) {
+	p := (*l.table.Load())[name]
+	if p == nil {
+		return target{}, fmt.Errorf("%w %q", ErrUnknownPolicy, name)
 	}
-	l.redis.submit(c)
-	return c.wait(ctx, l.cfg.Budget)
+	f := p.force.Load()
+	r := f.of(sub.Roles)
+	if r == nil {
+		return target{}, nil
+	}
+	subject, err := sub.of(&f.Policy)
+	return target{p, r, subject}, err
 }
 
-func (l *Limiter) spendLocal(ts []target, now time.Duration) Decision {
+// spendLocal judges by the windows of this process.
+func (l *Limiter) spendLocal(ts []target, now time.Duration) (Decision, error) {
+	if l.cfg.NoLocal {
+		return Decision{}, fault.Unavailable("limits", time.Second, nil)
+	}
 	var left [maxSpends]int
-	refused, one, all := l.locals.spend(ts, now, left[:])
+	refused, one, all := l.locals.spend(ts, int(l.nodes.Load()), now, left[:])
 	if refused < 0 {
-		return l.allowance(ts, left[:], now, 2)
+		return l.allowance(ts, left[:], now, 2), nil
 	}
-	return l.refusal(ts[refused].policy, now, now+one, now+all, 2)
+	return l.refusal(ts[refused], now, denial{until: int64(now + one), reset: int64(now + all), left: left[refused]}, 2), nil
 }
 
 var sources = [3]string{SourceRedis, SourceMemory, SourceLocal}
 
 // refusal and allowance make the decision and count it; times are since l.started.
-func (l *Limiter) refusal(p *policy, now, until, reset time.Duration, source int) Decision {
-	p.refused[source].Add(1)
+func (l *Limiter) refusal(t target, now time.Duration, d denial, source int) Decision {
+	t.policy.refused[source].Add(1)
 	return Decision{
-		Policy: p.Name, Scope: p.Scope, Limit: p.Limit, Window: p.Window,
-		RetryAfter: wholeMs(until - now), ResetAt: l.started.Add(reset), Source: sources[source],
+		Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Window: t.rule.window, Remaining: d.left,
+		RetryAfter: wholeMs(time.Duration(d.until) - now), ResetAt: l.started.Add(time.Duration(d.reset)), Source: sources[source],
 	}
 }
 
@@ -224,9 +332,9 @@ func (l *Limiter) allowance(ts []target, left []int, now time.Duration, source i
 			least = i
 		}
 	}
-	p := ts[least].policy
+	t := ts[least]
 	return Decision{
-		Allowed: true, Policy: p.Name, Scope: p.Scope, Limit: p.Limit, Remaining: left[least], Window: p.Window,
-		ResetAt: l.started.Add(now + p.Window), Source: sources[source],
+		Allowed: true, Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Remaining: left[least], Window: t.rule.window,
+		ResetAt: l.started.Add(now + t.rule.window), Source: sources[source],
 	}
 }

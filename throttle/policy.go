@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -21,6 +18,8 @@ const (
 	BySession    Scope = "session"
 	ByIP         Scope = "ip"
 	ByConnection Scope = "connection"
+	ByKey        Scope = "key"    // what Policy.Key says
+	Global       Scope = "global" // everybody spends from one budget
 )
 
 // A Policy is a limit with a name.
@@ -29,6 +28,20 @@ type Policy struct {
 	Limit  int           // at most MaxLimit; 0 is off
 	Window time.Duration // whole milliseconds, at most MaxWindow
 	Scope  Scope
+	// Cost is what one event takes of the limit, and at most that much. 0 is 1.
+	Cost int
+	// Roles replace limit and window for players with a role. Of several that a player has,
+	// the most generous counts: off, else the most events per second.
+	Roles []RoleRule
+	// Key tells the subject, and "" what has none. It is for ByKey, and required there.
+	Key func(Subject) string
+}
+
+// A RoleRule is the limit of players with a role. Limit 0 is off.
+type RoleRule struct {
+	Role   string
+	Limit  int
+	Window time.Duration
 }
 
 // What a policy may be.
@@ -36,11 +49,13 @@ const (
 	MaxLimit   = 1_000_000
 	MaxWindow  = 24 * time.Hour
 	maxSubject = 512 // bytes
+	// maxMixed bounds the limits of a policy whose rules have windows of different lengths:
+	// its windows are read whole.
+	maxMixed = 10_000
 )
 
 // Errors of configuration.
 var (
-	ErrBadOverride   = errors.New("throttle: want NAME=LIMIT/WINDOW or NAME=off")
 	ErrUnknownPolicy = errors.New("throttle: unknown policy")
 	ErrBadPolicy     = errors.New("throttle: bad policy")
 	ErrBadLimit      = fmt.Errorf("throttle: a limit is a whole number from 1 to %d", MaxLimit)
@@ -54,27 +69,62 @@ func Defaults(dev bool) []Policy {
 		login = 60
 	}
 	return []Policy{
-		{"combat", 10, 5 * time.Second, ByUser},
-		{"chat", 10, 10 * time.Second, ByUser},
-		{"login", login, time.Minute, ByIP},
-		{"api", 50, time.Minute, ByIP},
-		{"connect", 20, 10 * time.Second, ByIP},
-		{"trade", 10, 10 * time.Second, ByUser},
+		{Name: "combat", Limit: 10, Window: 5 * time.Second, Scope: ByUser},
+		{Name: "chat", Limit: 10, Window: 10 * time.Second, Scope: ByUser},
+		{Name: "login", Limit: login, Window: time.Minute, Scope: ByIP},
+		{Name: "api", Limit: 50, Window: time.Minute, Scope: ByIP},
+		{Name: "connect", Limit: 20, Window: 10 * time.Second, Scope: ByIP},
+		{Name: "trade", Limit: 10, Window: 10 * time.Second, Scope: ByUser},
+		{Name: "errors", Limit: 20, Window: 5 * time.Second, Scope: ByConnection},
 	}
 }
 
-var policyName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+var (
+	policyName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+	roleName   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	scopes     = []Scope{ByUser, BySession, ByIP, ByConnection, ByKey, Global}
+)
 
 func (p Policy) validate() error {
-	switch {
-	case !policyName.MatchString(p.Name):
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s: %w", ErrBadPolicy, p.Name, fmt.Errorf(format, args...))
+	}
+	if !policyName.MatchString(p.Name) {
 		return fmt.Errorf("%w: name %q", ErrBadPolicy, p.Name)
-	case !slices.Contains([]Scope{ByUser, BySession, ByIP, ByConnection}, p.Scope):
-		return fmt.Errorf("%w: %s: scope %q", ErrBadPolicy, p.Name, p.Scope)
-	case p.Limit < 0 || p.Limit > MaxLimit:
-		return fmt.Errorf("%w: %s: %w", ErrBadPolicy, p.Name, ErrBadLimit)
-	case p.Limit > 0 && !goodWindow(p.Window):
-		return fmt.Errorf("%w: %s: %w", ErrBadPolicy, p.Name, ErrBadWindow)
+	}
+	switch {
+	case !slices.Contains(scopes, p.Scope):
+		return bad("scope %q", p.Scope)
+	case (p.Scope == ByKey) != (p.Key != nil):
+		return bad("scope %q and the key function do not fit", p.Scope)
+	case p.Cost < 0:
+		return bad("cost %d", p.Cost)
+	}
+	rules := append([]RoleRule{{"", p.Limit, p.Window}}, p.Roles...)
+	var most int
+	var window time.Duration
+	mixed := false
+	for i, r := range rules {
+		if r.Limit > 0 {
+			most = max(most, r.Limit)
+			mixed = mixed || window > 0 && r.Window != window
+			window = r.Window
+		}
+		switch {
+		case i > 0 && !roleName.MatchString(r.Role):
+			return bad("role %q", r.Role)
+		case slices.ContainsFunc(rules[:i], func(o RoleRule) bool { return o.Role == r.Role }):
+			return bad("role %q is there twice", r.Role)
+		case r.Limit < 0 || r.Limit > MaxLimit:
+			return bad("%w", ErrBadLimit)
+		case r.Limit > 0 && !goodWindow(r.Window):
+			return bad("%w", ErrBadWindow)
+		case r.Limit > 0 && r.Limit < p.Cost:
+			return bad("one event costs %d, more than the limit of %d", p.Cost, r.Limit)
+		}
+	}
+	if mixed && most > maxMixed {
+		return bad("with windows of different lengths a limit is at most %d", maxMixed)
 	}
 	return nil
 }
@@ -83,110 +133,17 @@ func goodWindow(d time.Duration) bool {
 	return d >= time.Millisecond && d <= MaxWindow && d%time.Millisecond == 0
 }
 
-// MarshalJSON writes {"name", "limit", "windowMs", "scope"}, as clients are told.
+// MarshalJSON writes {"name", "limit", "windowMs", "scope"}, as clients are told, and "cost"
+// where it is not 1.
 func (p Policy) MarshalJSON() ([]byte, error) {
+	if p.Cost == 1 {
+		p.Cost = 0
+	}
 	return json.Marshal(struct {
 		Name     string `json:"name"`
 		Limit    int    `json:"limit"`
 		WindowMs int64  `json:"windowMs"`
 		Scope    Scope  `json:"scope"`
-	}{p.Name, p.Limit, p.Window.Milliseconds(), p.Scope})
-}
-
-// An Override replaces the limit and window of a policy. Limit 0 lifts it.
-type Override struct {
-	Name   string
-	Limit  int
-	Window time.Duration
-}
-
-// ParseOverride reads "chat=2000/1s" or "chat=off". Errors: ErrBadOverride, ErrBadLimit,
-// ErrBadWindow.
-func ParseOverride(s string) (Override, error) {
-	name, rule, ok := strings.Cut(s, "=")
-	if !ok || !policyName.MatchString(name) {
-		return Override{}, fmt.Errorf("%q: %w", s, ErrBadOverride)
-	}
-	if rule == "off" {
-		return Override{Name: name}, nil
-	}
-	count, window, ok := strings.Cut(rule, "/")
-	if !ok {
-		return Override{}, fmt.Errorf("%q: %w", s, ErrBadOverride)
-	}
-	n, err := strconv.Atoi(count)
-	if err != nil || n < 1 || n > MaxLimit {
-		return Override{}, fmt.Errorf("%q: %w", s, ErrBadLimit)
-	}
-	d, err := time.ParseDuration(window)
-	if err != nil || !goodWindow(d) {
-		return Override{}, fmt.Errorf("%q: %w", s, ErrBadWindow)
-	}
-	return Override{name, n, d}, nil
-}
-
-// Apply returns the policies with the overrides in force; a later override wins. It fails
-// with ErrUnknownPolicy, and says which there are.
-func Apply(policies []Policy, overrides []Override) ([]Policy, error) {
-	out := slices.Clone(policies)
-	for _, o := range overrides {
-		i := slices.IndexFunc(out, func(p Policy) bool { return p.Name == o.Name })
-		if i < 0 {
-			names := make([]string, len(out))
-			for j, p := range out {
-				names[j] = p.Name
-			}
-			slices.Sort(names)
-			return nil, fmt.Errorf("%w %q: there are %s", ErrUnknownPolicy, o.Name, strings.Join(names, ", "))
-		}
-		out[i].Limit = o.Limit
-		if o.Limit > 0 {
-			out[i].Window = o.Window
-		}
-	}
-	return out, nil
-}
-
-// A Subject is who spends. A policy needs only the field of its scope.
-type Subject struct{ User, Session, IP, Conn string }
-
-// ErrNoSubject is returned when the field that a policy's scope needs is empty or too long:
-// a mistake of the caller's, never a verdict.
-var ErrNoSubject = errors.New("throttle: no usable subject")
-
-func (s *Subject) of(p *policy) (string, error) {
-	var v string
-	switch p.Scope {
-	case ByUser:
-		v = s.User
-	case BySession:
-		v = s.Session
-	case ByConnection:
-		v = s.Conn
-	case ByIP:
-		v = address(s.IP)
-	}
-	if v == "" || len(v) > maxSubject {
-		return "", fmt.Errorf("%w: policy %s is by %s", ErrNoSubject, p.Name, p.Scope)
-	}
-	return v, nil
-}
-
-// address folds an IPv6 address to its /64; what is no IPv6 address stays as it is.
-func address(s string) string {
-	if strings.IndexByte(s, ':') < 0 {
-		return s
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return s
-	}
-	if a = a.Unmap(); a.Is4() {
-		return a.String()
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return s
-	}
-	return p.String()
+		Cost     int    `json:"cost,omitempty"`
+	}{p.Name, p.Limit, p.Window.Milliseconds(), p.Scope, p.Cost})
 }

@@ -18,6 +18,7 @@ func TestDefaults(t *testing.T) {
 		{"name":"chat","limit":10,"windowMs":10000,"scope":"user"},
 		{"name":"combat","limit":10,"windowMs":5000,"scope":"user"},
 		{"name":"connect","limit":20,"windowMs":10000,"scope":"ip"},
+		{"name":"errors","limit":20,"windowMs":5000,"scope":"connection"},
 		{"name":"login","limit":5,"windowMs":60000,"scope":"ip"},
 		{"name":"trade","limit":10,"windowMs":10000,"scope":"user"}]`, string(b))
 	for _, p := range Defaults(true) {
@@ -30,10 +31,10 @@ func TestDefaults(t *testing.T) {
 func TestParseOverride(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]Override{
-		"chat=2000/1s":    {"chat", 2000, time.Second},
+		"chat=2000/1s":    {Name: "chat", Limit: 2000, Window: time.Second},
 		"chat=off":        {Name: "chat"},
-		"login=1/1ms":     {"login", 1, time.Millisecond},
-		"api=1000000/24h": {"api", 1_000_000, 24 * time.Hour},
+		"login=1/1ms":     {Name: "login", Limit: 1, Window: time.Millisecond},
+		"api=1000000/24h": {Name: "api", Limit: 1_000_000, Window: 24 * time.Hour},
 	} {
 		got, err := ParseOverride(in)
 		require.NoError(t, err, in)
@@ -69,20 +70,20 @@ func TestParseOverride(t *testing.T) {
 func TestApply(t *testing.T) {
 	t.Parallel()
 	base := Defaults(false)
-	got, err := Apply(base, []Override{{"chat", 5, time.Second}, {Name: "combat"}, {"chat", 7, time.Minute}})
+	got, err := Apply(base, []Override{{Name: "chat", Limit: 5, Window: time.Second}, {Name: "combat"}, {Name: "chat", Limit: 7, Window: time.Minute}})
 	require.NoError(t, err)
 	require.Equal(t, Defaults(false), base, "the given ones stay")
 	l := newLimiter(t, nil, Config{}, got...)
-	require.Len(t, l.Policies(), 5, "combat is off")
-	require.Equal(t, Policy{"chat", 7, time.Minute, ByUser}, l.Policies()[1])
-	_, err = Apply(base, []Override{{"chta", 5, time.Second}})
+	require.Len(t, l.Policies(), 6, "combat is off")
+	require.Equal(t, Policy{Name: "chat", Limit: 7, Window: time.Minute, Scope: ByUser}, l.Policies()[1])
+	_, err = Apply(base, []Override{{Name: "chta", Limit: 5, Window: time.Second}})
 	require.ErrorIs(t, err, ErrUnknownPolicy)
-	require.ErrorContains(t, err, "api, chat, combat, connect, login, trade")
+	require.ErrorContains(t, err, "api, chat, combat, connect, errors, login, trade")
 }
 
 func TestNewRefusesBadPolicies(t *testing.T) {
 	t.Parallel()
-	good := Policy{"p", 1, time.Second, ByUser}
+	good := Policy{Name: "p", Limit: 1, Window: time.Second, Scope: ByUser}
 	for name, change := range map[string]func(*Policy){
 		"name":   func(p *Policy) { p.Name = "a:b" },
 		"scope":  func(p *Policy) { p.Scope = "planet" },

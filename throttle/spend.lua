@@ -1,15 +1,17 @@
 -- Spends one policy or several, all or none.
 -- KEYS     the windows, one a policy
 -- ARGV     limit and window (ms) of each; then, seldom: now in µs ('' is Redis's clock;
---          tests set it), and anything that asks for the long answer
--- returns  refused:  {k, ms until one will be admitted, ms until all will be}; k is the first
---                    window that refuses, from 1
+--          tests set it), 'stamp' for the long answer or '', and of each what the event
+--          costs (else 1) and how long admissions are kept (ms, at least the window; else it)
+-- returns  refused:  {k, ms until it will be admitted, ms until all will be, what remains};
+--                    k is the first window that refuses, from 1
 --          admitted: how many remain, a number; for several, or asked for the long answer,
 --                    {0, what remains of each…, the stamp of the last}
 --
 -- A window is a string: the admissions of one subject, oldest first, five bytes each, big
 -- endian, microseconds modulo 2^40 (twelve days). It holds at least all that still count;
--- what is stale in front goes with a later write. Flat code, without functions: making a
+-- what is stale in front goes with a later write. In front of them may stand a block, 16
+-- bytes: BLK and the millisecond, 13 digits, until which all is refused. Flat code, without functions: making a
 -- closure costs as much as a call to Redis. 1099511627776 is 2^40, 549755813888 is 2^39.
 local call, byte, floor = redis.call, string.byte, math.floor
 local args = 2 * #KEYS
@@ -18,8 +20,10 @@ if not now or now == '' then
   now = call('TIME')
   now = now[1] * 1000000 + now[2]
 end
+local real = now
 now = now % 1099511627776
-local many, writes, reply = args > 2 or ARGV[args + 2]
+local many, writes, reply = args > 2 or ARGV[args + 2] == 'stamp'
+local special = ARGV[args + 3]
 if many then
   writes, reply = {}, {0}
 end
@@ -27,20 +31,34 @@ end
 for k = 1, #KEYS do
   local key, limit, ms = KEYS[k], ARGV[2 * k - 1] + 0, ARGV[2 * k]
   local us = ms * 1000
+  local cost, keep, kept = 1, us, ms
+  if special then
+    cost, kept = ARGV[args + 1 + 2 * k] + 0, ARGV[args + 2 + 2 * k]
+    keep = kept * 1000
+  end
   -- s: the window, or a piece of it that begins after off bytes. n: its bytes in all.
   -- i: where what counts begins in s. stamp: the time to judge by.
   local s, n, long
   local i, off, stamp, newest = 1, 0, now, now
-  if limit > 200 then
+  if limit > 200 and keep == us then
     n = call('STRLEN', key)
     long = n > 1000
   end
-  if long then
-    s = call('GETRANGE', key, -5, -1)
-  else
+  if not long then
     s = call('GET', key) or ''
     n = #s
   end
+  if n % 5 == 1 then
+    local front = s and string.sub(s, 1, 16) or call('GETRANGE', key, 0, 15)
+    if string.sub(front, 1, 3) == 'BLK' then
+      local wait = math.ceil(string.sub(front, 4) - real / 1000)
+      if wait > 0 then return {k, wait, wait, 0} end
+      s = string.sub(s or call('GET', key), 17)
+      n, long = #s, false
+      if n == 0 then call('DEL', key) else call('SET', key, s, 'KEEPTTL') end
+    end
+  end
+  if long then s = call('GETRANGE', key, -5, -1) end
 
   if n > 0 and n % 5 == 0 then
     local a, b, c, d, e = byte(s, -5, -1)
@@ -48,7 +66,7 @@ for k = 1, #KEYS do
     local ahead = (newest - now) % 1099511627776
     if ahead > 0 and ahead < 549755813888 then -- the clock has gone back
       stamp = newest
-      if ahead > us then -- by more than a window: start anew
+      if ahead > keep then -- by more than a window: start anew
         s, n, long, stamp = '', 0, false, now
       end
     end
@@ -56,7 +74,8 @@ for k = 1, #KEYS do
     s, n, long = '', 0, false
   end
 
-  local trim = true
+  -- from: where what is kept begins
+  local trim, from = true
   if long then
     trim = false
     while true do
@@ -80,9 +99,16 @@ for k = 1, #KEYS do
       off = off + #s
     end
     i = off + i
+    from = i
     trim = trim or i > 640
   else
     while i < n do
+      local a, b, c, d, e = byte(s, i, i + 4)
+      if (stamp - (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e)) % 1099511627776 < keep then break end
+      i = i + 5
+    end
+    from = i
+    while keep > us and i < n do
       local a, b, c, d, e = byte(s, i, i + 4)
       if (stamp - (a * 4294967296 + b * 16777216 + c * 65536 + d * 256 + e)) % 1099511627776 < us then break end
       i = i + 5
@@ -90,8 +116,8 @@ for k = 1, #KEYS do
   end
 
   local left = limit - (n - i + 1) / 5
-  if left <= 0 then
-    i = i - 5 * left -- the admission that must leave
+  if left < cost then
+    i = i + 5 * (cost - 1 - left) -- the admission that must leave
     if long then
       s, i = call('GETRANGE', key, i - 1, i + 3), 1
     end
@@ -100,33 +126,34 @@ for k = 1, #KEYS do
     local all = (newest - now) % 1099511627776
     if one >= 549755813888 then one = one - 1099511627776 end
     if all >= 549755813888 then all = all - 1099511627776 end
-    return {k, math.ceil((one + us) / 1000), math.ceil((all + us) / 1000)}
+    return {k, math.ceil((one + us) / 1000), math.ceil((all + us) / 1000), left > 0 and left or 0}
   end
 
   local h, l = floor(stamp / 65536), stamp % 65536
   local new = string.char(floor(h / 65536), floor(h / 256) % 256, h % 256, floor(l / 256), l % 256)
-  local ttl = ms -- a string: a number would be printed again for each call
-  if stamp ~= now then ttl = ms + 1 + math.ceil((stamp - now) % 1099511627776 / 1000) end
+  if cost > 1 then new = string.rep(new, cost) end
+  local ttl = kept -- a string: a number would be printed again for each call
+  if stamp ~= now then ttl = kept + 1 + math.ceil((stamp - now) % 1099511627776 / 1000) end
   if many then
     if long then
-      s = trim and call('GETRANGE', key, i - 1, -1)
-    elseif i > 1 then
-      s = string.sub(s, i)
+      s = trim and call('GETRANGE', key, from - 1, -1)
+    elseif from > 1 then
+      s = string.sub(s, from)
     end
-    reply[k + 1], reply[#KEYS + 2] = left - 1, stamp
+    reply[k + 1], reply[#KEYS + 2] = left - cost, stamp
     writes[k] = {ttl, s, new}
   elseif trim then
     if long then
-      s = call('GETRANGE', key, i - 1, -1)
-    elseif i > 1 then
-      s = string.sub(s, i)
+      s = call('GETRANGE', key, from - 1, -1)
+    elseif from > 1 then
+      s = string.sub(s, from)
     end
     call('PSETEX', key, ttl, s .. new)
-    return left - 1
+    return left - cost
   else
     call('APPEND', key, new)
     call('PEXPIRE', key, ttl)
-    return left - 1
+    return left - cost
   end
 end
 

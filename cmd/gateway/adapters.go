@@ -80,21 +80,15 @@ func (s sessionChanges) Logout(ctx context.Context, id string) error {
 // limiter is throttle.Limiter as the gateway wants it.
 type limiter struct{ *throttle.Limiter }
 
-func (l limiter) Spend(ctx context.Context, policies []string, s gateway.Subject) error {
+func (l limiter) Spend(ctx context.Context, policies []string, s gateway.Subject) (gateway.Verdict, error) {
 	d, err := l.Limiter.Spend(ctx, policies, throttle.Subject(s))
-	if err != nil {
-		return err
-	}
-	if !d.Allowed {
-		return d.Fault()
-	}
-	return nil
+	return gateway.Verdict{Allowed: d.Allowed, Known: d.Source == throttle.SourceMemory, Limit: d.Refusal()}, err
 }
 
-func (l limiter) Describe() any {
+func (l limiter) Describe(roles []string) any {
 	return struct {
 		Policies []throttle.Policy `json:"policies"`
-	}{l.Policies()}
+	}{l.Policies(roles...)}
 }
 
 // locker is lock.Manager as trades want it.

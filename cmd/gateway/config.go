@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"time"
-
-	"github.com/aeturnis/realtime/throttle"
 )
 
 // serveCmd is the configuration of `gateway serve`: every setting, once.
@@ -25,9 +22,9 @@ type serveCmd struct {
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"How long a session lives at most."`
 	SessionCookie      string        `default:"sid" help:"The cookie that may carry the session id."`
 	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of other hosts that may use this gateway and the session cookie, such as https://play.example; may be repeated."`
-	Limit              []string      `placeholder:"NAME=N/WINDOW" help:"Override a policy (chat=20/10s) or lift it (chat=off); may be repeated."`
 
 	loginSettings   `embed:""`
+	limitSettings   `embed:""`
 	profileSettings `embed:""`
 	fightSettings   `embed:""`
 
@@ -96,6 +93,7 @@ func (c *serveCmd) check() error {
 		{"inbound-queue", c.InboundQueue, 1},
 		{"outbound-queue", c.OutboundQueue, 1},
 		{"max-connections", c.MaxConnections, 0},
+		{"limit-close-after", c.LimitCloseAfter, 0},
 		{"max-connections-per-address", c.MaxConnectionsAddr, 0},
 	} {
 		if n.value < n.least {
@@ -118,23 +116,6 @@ func (c *serveCmd) check() error {
 		}
 	}
 	return nil
-}
-
-// policies are the limits in force.
-func (c *serveCmd) policies() ([]throttle.Policy, error) {
-	var overrides []throttle.Override
-	for _, l := range c.Limit {
-		o, err := throttle.ParseOverride(l)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--limit: %w", err)}
-		}
-		overrides = append(overrides, o)
-	}
-	all, err := throttle.Apply(throttle.Defaults(c.Dev), overrides)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--limit: %w", err)}
-	}
-	return all, nil
 }
 
 // node is the configured name, or one that tells where this process listens.

@@ -166,7 +166,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 func TestEveryPolicyMayBeSet(t *testing.T) {
 	t.Parallel()
 	args := []string{"--redis", redistest.URL(t)}
-	names := []string{"combat", "chat", "login", "api", "connect", "trade"}
+	names := []string{"combat", "chat", "login", "api", "connect", "trade", "errors"}
 	for _, name := range names {
 		args = append(args, "--limit", name+"=7/3s")
 	}

@@ -24,7 +24,7 @@ func (n *node) byAddress(r *http.Request) throttle.Subject { return throttle.Sub
 // byPlayer is who the gateway identified.
 func byPlayer(r *http.Request) throttle.Subject {
 	p, _ := gateway.PlayerOf(r)
-	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr}
+	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr, Roles: p.Roles}
 }
 
 // publicRoutes is what players reach.

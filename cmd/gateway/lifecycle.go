@@ -47,6 +47,8 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.roster.Run)
 	loop(n.fights.Run)
 	loop(n.present.Run)
+	loop(n.limits.Run)
+	loop(n.reload)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

@@ -58,6 +58,7 @@ func exitCode(err error) int {
 type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Serve players."`
 	Session  sessionCmd  `cmd:"" help:"Create, show, list, revoke and count sessions."`
+	Limits   limitsCmd   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
 	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
 	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
@@ -68,40 +69,52 @@ type commands struct {
 type streams struct {
 	out, err io.Writer
 	getenv   func(string) string
+	args     []string
 }
 
 // run is the program: everything it needs comes in, and it ends when ctx does.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var cli commands
 	done := false
-	parser, err := kong.New(&cli,
-		kong.Name("gateway"),
-		kong.Description("A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."),
+	k, err := parse(&cli, args, getenv,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { done = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(streams{stdout, stderr, getenv}),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Bind(streams{stdout, stderr, getenv, args}),
 	)
-	if err != nil {
-		return err
-	}
-	settings, err := readSettings(args, getenv, parser.Model)
-	if err != nil {
-		return usageError{withoutSecrets(err)}
-	}
-	// Of several resolvers the last that knows a value wins.
-	if err := kong.Resolvers(settings.file, settings.environment).Apply(parser); err != nil {
-		return err
-	}
-	k, err := parser.Parse(args)
 	if done { // --help was asked for and given
 		return nil
 	}
 	if err != nil {
-		return usageError{withoutSecrets(err)}
+		return err
 	}
 	return k.Run()
+}
+
+// parse reads the command line, and what it does not say from the environment and the file.
+func parse(cli *commands, args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
+	parser, err := kong.New(cli, append(options,
+		kong.Name("gateway"),
+		kong.Description("A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := readSettings(args, getenv, parser.Model)
+	if err != nil {
+		return nil, usageError{withoutSecrets(err)}
+	}
+	cli.Serve.filePolicies = settings.policies
+	// Of several resolvers the last that knows a value wins.
+	if err := kong.Resolvers(settings.file, settings.environment).Apply(parser); err != nil {
+		return nil, err
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		return nil, usageError{withoutSecrets(err)}
+	}
+	return k, nil
 }
 
 var credentials = regexp.MustCompile(`(://).*@`)

@@ -25,6 +25,8 @@ import (
 // node is one running gateway: everything that serve wires together.
 type node struct {
 	cfg      *serveCmd
+	told     told
+	reread   func() (*serveCmd, error) // the settings as they are now
 	name     string
 	log      *zap.Logger
 	registry *prometheus.Registry
@@ -72,7 +74,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	}
 
 	_, port, _ := net.SplitHostPort(public.Addr().String())
-	n := &node{cfg: c, name: c.node(port), registry: prometheus.NewRegistry()}
+	n := &node{cfg: c, reread: s.reread, name: c.node(port), registry: prometheus.NewRegistry()}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "log_lines_dropped_total", Help: "Log lines that a flood of their kind left out."})
 	n.registry.MustRegister(dropped)
 	n.log = newLog(s.err, c.LogLevel, c.LogFormat, dropped.Inc).With(zap.String("node", n.name))
@@ -87,6 +89,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err := n.wire(policies); err != nil {
 		return err
 	}
+	n.publishLimits(ctx)
 	banner(s.out, n, public.Addr(), admin)
 	return n.serve(ctx, public, admin)
 }

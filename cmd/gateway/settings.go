@@ -12,20 +12,25 @@ import (
 )
 
 // settings are the values that come from outside the command line.
-type settings struct{ file, environment kong.Resolver }
+type settings struct {
+	file, environment kong.Resolver
+	policies          map[string]filePolicy // of the file
+}
 
 // readSettings reads the environment, and the file that --config or GATEWAY_CONFIG names.
 func readSettings(args []string, getenv func(string) string, model *kong.Application) (settings, error) {
 	values := map[string]string{}
+	var policies map[string]filePolicy
 	if path := configFile(args, getenv); path != "" {
 		var err error
-		if values, err = readFile(path, model); err != nil {
+		if values, policies, err = readFile(path, model); err != nil {
 			return settings{}, fmt.Errorf("--config: %w", err)
 		}
 	}
 	return settings{
 		file:        resolver(func(flag string) string { return values[flag] }),
 		environment: resolver(func(flag string) string { return getenv(variable(flag)) }),
+		policies:    policies,
 	}, nil
 }
 
@@ -57,46 +62,51 @@ func configFile(args []string, getenv func(string) string) string {
 	return path
 }
 
-// readFile reads a YAML file whose keys are the names of the flags of serve; any other key
-// is an error, and a list where one value belongs. Values are as the command line has them.
-func readFile(path string, model *kong.Application) (map[string]string, error) {
+// readFile reads a YAML file whose keys are the names of the flags of serve, and `policies`;
+// any other key is an error, and a list where one value belongs. Values are as the command line has them.
+func readFile(path string, model *kong.Application) (map[string]string, map[string]filePolicy, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s does not exist", path)
+		return nil, nil, fmt.Errorf("%s does not exist", path)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var found map[string]any
 	if err := yaml.Unmarshal(raw, &found); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
+	policies, err := readPolicies(found["policies"])
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: policies: %w", path, err)
+	}
+	delete(found, "policies")
 	flags := serveFlags(model)
 	values := map[string]string{}
 	for key, value := range found {
 		flag := flags[key]
 		if flag == nil || key == "config" {
-			return nil, fmt.Errorf("%s: unknown key %q", path, key)
+			return nil, nil, fmt.Errorf("%s: unknown key %q", path, key)
 		}
 		parts, list := value.([]any)
 		if !list {
 			parts = []any{value}
 		} else if !flag.IsSlice() {
-			return nil, fmt.Errorf("%s: %s takes one value, not a list", path, key)
+			return nil, nil, fmt.Errorf("%s: %s takes one value, not a list", path, key)
 		}
 		var texts []string
 		for _, p := range parts {
 			switch p.(type) {
 			case nil: // the key stands alone
 			case map[string]any, []any:
-				return nil, fmt.Errorf("%s: %s takes plain values", path, key)
+				return nil, nil, fmt.Errorf("%s: %s takes plain values", path, key)
 			default:
 				texts = append(texts, fmt.Sprint(p))
 			}
 		}
 		values[key] = strings.Join(texts, ",")
 	}
-	return values, nil
+	return values, policies, nil
 }
 
 func serveFlags(model *kong.Application) map[string]*kong.Flag {

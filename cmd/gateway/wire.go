@@ -35,9 +35,9 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
 	n.store = sessions.New(n.rdb, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
 	n.tracker = sessions.NewTracker(n.store, sessions.TrackerConfig{})
-	n.limits, err = throttle.New(n.rdb, policies, throttle.Config{OnChange: n.limitsMoved, OnError: n.limitFailed})
+	n.limits, err = throttle.New(n.rdb, policies, n.throttling())
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if err := n.openLogins(); err != nil {
 		return err
@@ -55,11 +55,15 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	boards := leaderboard.New(n.rdb, leaderboard.Config{})
 	n.fights = n.combat(r, trades, boards)
 	routes, casts := tables(n.talk, n.present, n.fights, trades, boards)
+	if err := attach(routes, c.filePolicies); err != nil {
+		return err
+	}
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Witness:    witnesses{n.present, n.roster, n.returns},
+		Witness:  witnesses{n.present, n.roster, n.returns},
+		Mistakes: "errors", CloseAfter: c.closeAfter(),
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
@@ -123,12 +127,13 @@ func (n *node) closeServices() {
 	}
 }
 
-// admit turns handshakes away, before a sid exists, while Redis is known to be unreachable.
-func (n *node) admit(*http.Request) *engineio.Refusal {
+// admit turns handshakes away, before a sid exists, while Redis is known to be unreachable,
+// and those of an address that come too often.
+func (n *node) admit(r *http.Request) *engineio.Refusal {
 	if away(n.monitor.State()) {
 		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
 	}
-	return nil
+	return n.connects(r)
 }
 
 // away tells that Redis takes no writes: nobody new may come in, and fights and trades pause.
@@ -139,24 +144,7 @@ func away(s redisconn.State) bool { return s == redisconn.Down || s == redisconn
 // redisChanged tells the players too what Redis can not do for them now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
 	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
-	if away(from) == away(to) {
-		return
-	}
-	features := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "presence": "ok", "combat": "ok", "trade": "ok"}
-	if away(to) {
-		features = map[string]string{"session": "stale", "limits": "local", "chat": "local", "presence": "paused", "combat": "paused", "trade": "paused"}
-	}
-	if err := n.gateway.Status(features); err != nil {
-		n.log.Error("status could not be told", zap.Error(err))
-	}
-}
-
-func (n *node) limitsMoved(local bool, cause error) {
-	n.log.Warn("limits moved", zap.Bool("local", local), zap.Error(cause))
-}
-
-func (n *node) limitFailed(r *http.Request, err error) {
-	n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+	n.tellStatus(to)
 }
 
 func (n *node) authFailed(doing string, err error) {

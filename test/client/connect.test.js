@@ -42,6 +42,7 @@ for (const way of WAYS) {
         { name: 'chat', limit: 10, windowMs: 10_000, scope: 'user' },
         { name: 'combat', limit: 10, windowMs: 5_000, scope: 'user' },
         { name: 'connect', limit: 1000, windowMs: 10_000, scope: 'ip' },
+        { name: 'errors', limit: 20, windowMs: 5_000, scope: 'connection' },
         { name: 'login', limit: 1000, windowMs: 60_000, scope: 'ip' },
         { name: 'trade', limit: 10, windowMs: 10_000, scope: 'user' },
       ]);

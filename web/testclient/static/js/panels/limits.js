@@ -16,6 +16,11 @@ export function limits(root, client, { tick }) {
   const rows = new Map();
 
   client.on('limits', ({ policies }) => {
+    if (policies.some((p) => 'remaining' in p)) { // a warning about some, not the whole list
+      for (const { name, remaining } of policies) correct(rows.get(name), remaining);
+      draw();
+      return;
+    }
     const before = new Map(rows);
     rows.clear();
     for (const p of policies.toSorted((a, b) => isSpentHere(b) - isSpentHere(a))) rows.set(p.name, { ...p, spent: before.get(p.name)?.spent ?? [], deniedUntil: 0, ui: build(p) });
@@ -29,6 +34,11 @@ export function limits(root, client, { tick }) {
     else row.spent.push(sentAt);
     draw();
   });
+
+  // What other devices of the player spent was not counted here: it is made up for, as if spent now.
+  function correct(row, remaining) {
+    for (let n = row ? row.limit - row.spent.length - remaining : 0; n > 0; n--) row.spent.push(Date.now());
+  }
 
   function draw() {
     const now = Date.now();

@@ -1,0 +1,52 @@
+package fault
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// A Limit is what a client is told when it did something too often: RATE_LIMITED with these
+// details.
+type Limit struct {
+	Policy, Scope    string
+	Limit, Remaining int
+	Window           time.Duration
+	RetryAfter       time.Duration
+	// Fatal says that the connection is closed for it.
+	Fatal bool
+}
+
+// Fault is the refusal as an error.
+func (l Limit) Fault() *Fault {
+	f := ErrRateLimited.
+		With("policy", l.Policy).With("scope", l.Scope).With("limit", l.Limit).With("remaining", l.Remaining).
+		With("windowMs", l.Window.Milliseconds()).With("retryAfterMs", l.RetryAfter.Milliseconds())
+	if l.Fatal {
+		f = f.With("fatal", true)
+	}
+	return f
+}
+
+var limitHead = func() []byte {
+	b, err := json.Marshal(ErrRateLimited)
+	if err != nil {
+		panic(err)
+	}
+	return append(b[:len(b)-1], `,"policy":"`...)
+}()
+
+// AppendJSON appends what marshalling Fault gives, without an allocation. Policy and Scope are
+// names that JSON need not escape.
+func (l Limit) AppendJSON(dst []byte) []byte {
+	dst = append(append(dst, limitHead...), l.Policy...)
+	dst = append(append(dst, `","scope":"`...), l.Scope...)
+	dst = strconv.AppendInt(append(dst, `","limit":`...), int64(l.Limit), 10)
+	dst = strconv.AppendInt(append(dst, `,"remaining":`...), int64(l.Remaining), 10)
+	dst = strconv.AppendInt(append(dst, `,"windowMs":`...), l.Window.Milliseconds(), 10)
+	dst = strconv.AppendInt(append(dst, `,"retryAfterMs":`...), l.RetryAfter.Milliseconds(), 10)
+	if l.Fatal {
+		dst = append(dst, `,"fatal":true`...)
+	}
+	return append(dst, '}')
+}

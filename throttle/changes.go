@@ -1,0 +1,237 @@
+package throttle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// A change is what is told on keys.LimitChanges: one window, or with neither field that the
+// overrides are others.
+type change struct {
+	Policy  string `json:"policy,omitzero"`
+	Subject string `json:"subject,omitzero"`
+}
+
+// tell makes every node, this one first, ask Redis about a window again.
+func (l *Limiter) tell(ctx context.Context, at place) error {
+	l.denials.forget(at)
+	return l.publish(ctx, change{at.policy.name, at.subject})
+}
+
+func (l *Limiter) publish(ctx context.Context, c change) error {
+	b, err := json.Marshal(c)
+	if err == nil {
+		err = l.rdb.Publish(ctx, keys.LimitChanges, b).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("tell other nodes: %w", err)
+	}
+	return nil
+}
+
+// Override changes a limit on every node that runs Run, until Restore; the configured one is
+// kept beneath. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those
+// of Redis.
+func (l *Limiter) Override(ctx context.Context, o Override) error {
+	if err := l.CheckOverrides([]Override{o}); err != nil {
+		return err
+	}
+	if err := l.rdb.HSet(ctx, keys.LimitOverrides, o.field(), o.rule()).Err(); err != nil {
+		return fmt.Errorf("override: %w", err)
+	}
+	return errors.Join(l.publish(ctx, change{}), l.Refresh(ctx))
+}
+
+// CheckOverrides tells whether Override would take these. Errors: ErrUnknownPolicy,
+// ErrBadPolicy.
+func (l *Limiter) CheckOverrides(overrides []Override) error {
+	l.mu.Lock()
+	next, err := Apply(l.current, overrides)
+	l.mu.Unlock()
+	for _, p := range next {
+		if err == nil {
+			err = p.validate()
+		}
+	}
+	return err
+}
+
+// Restore ends the override of a policy (or of a role in it, "chat@vip") and tells whether
+// there was one.
+func (l *Limiter) Restore(ctx context.Context, name string) (bool, error) {
+	n, err := l.rdb.HDel(ctx, keys.LimitOverrides, name).Result()
+	if err != nil {
+		return false, fmt.Errorf("restore: %w", err)
+	}
+	return n > 0, errors.Join(l.publish(ctx, change{}), l.Refresh(ctx))
+}
+
+// Overrides are those of Redis that this node knows.
+func (l *Limiter) Overrides() []Override {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.overrides)
+}
+
+// Refresh reads the overrides in Redis and puts them in force. The error tells of those that
+// can not be used too; the others are in force then.
+func (l *Limiter) Refresh(ctx context.Context) error {
+	fields, err := l.rdb.HGetAll(ctx, keys.LimitOverrides).Result()
+	if err != nil {
+		return fmt.Errorf("read overrides: %w", err)
+	}
+	l.nodes.Store(int64(l.cfg.Nodes()))
+	var bad error
+	var overrides []Override
+	for field, text := range fields {
+		o, err := ParseOverride(field + "=" + text)
+		if err != nil {
+			bad = err
+			continue
+		}
+		overrides = append(overrides, o)
+	}
+	slices.SortFunc(overrides, func(a, b Override) int { return strings.Compare(a.field(), b.field()) })
+	l.mu.Lock()
+	changed := false
+	if !slices.Equal(overrides, l.overrides) {
+		l.overrides = overrides
+		changed = l.enforce()
+	}
+	bad = errors.Join(bad, l.rejected)
+	l.mu.Unlock()
+	l.announce(changed)
+	return bad
+}
+
+// Run keeps up with what operators change, on this node and on others, until ctx ends: it is
+// told by a message, and reads again every Config.RefreshEvery in case that one was lost.
+// While Redis is away the last overrides stay in force.
+func (l *Limiter) Run(ctx context.Context) error {
+	sub := l.rdb.Subscribe(ctx, keys.LimitChanges)
+	events := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
+	again := time.NewTicker(l.cfg.RefreshEvery)
+	defer again.Stop()
+	var told string // the last trouble, which is told once
+	refresh := func() {
+		try, cancel := context.WithTimeout(ctx, l.cfg.RefreshEvery)
+		err := l.Refresh(try)
+		cancel()
+		switch {
+		case err == nil:
+			told = ""
+		case ctx.Err() == nil && err.Error() != told && l.cfg.OnRefresh != nil:
+			told = err.Error()
+			l.cfg.OnRefresh(err)
+		}
+	}
+	refresh()
+	for {
+		select {
+		case <-ctx.Done():
+			_ = sub.Close()
+			for range events { // until its goroutine has ended
+			}
+			return nil
+		case <-again.C:
+			refresh()
+		case e, ok := <-events:
+			if !ok {
+				return nil
+			}
+			m, said := e.(*redis.Message)
+			if said && l.forget(m.Payload) {
+				continue
+			}
+			refresh()
+		}
+	}
+}
+
+// forget does what a message about one window says; of others it is false.
+func (l *Limiter) forget(payload string) bool {
+	var c change
+	if json.Unmarshal([]byte(payload), &c) != nil || c.Policy == "" {
+		return false
+	}
+	if p := (*l.table.Load())[c.Policy]; p != nil {
+		l.denials.forget(place{p, c.Subject})
+	}
+	return true
+}
+
+// stored is a Policy in Redis.
+type stored struct {
+	Policy string   `json:"policy"`
+	Rule   string   `json:"rule"`
+	Scope  Scope    `json:"scope"`
+	Cost   int      `json:"cost,omitzero"`
+	Roles  []string `json:"roles,omitzero"` // ROLE=RULE
+}
+
+// Publish stores the configured policies in Redis, for operators' commands: those of the node
+// that did so last. Policies with a key function stay out.
+func (l *Limiter) Publish(ctx context.Context) error {
+	l.mu.Lock()
+	base := slices.Clone(l.base)
+	l.mu.Unlock()
+	var all []stored
+	for _, p := range base {
+		if p.Key != nil {
+			continue
+		}
+		s := stored{Policy: p.Name, Rule: Override{Limit: p.Limit, Window: p.Window}.rule(), Scope: p.Scope, Cost: p.Cost}
+		for _, r := range p.Roles {
+			s.Roles = append(s.Roles, r.Role+"="+Override{Limit: r.Limit, Window: r.Window}.rule())
+		}
+		all = append(all, s)
+	}
+	b, err := json.Marshal(all)
+	if err == nil {
+		err = l.rdb.Set(ctx, keys.LimitPolicies, b, 0).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("publish policies: %w", err)
+	}
+	return nil
+}
+
+// Published are the policies that a node stored with Publish; none when none has.
+func Published(ctx context.Context, rdb redis.UniversalClient) ([]Policy, error) {
+	b, err := rdb.Get(ctx, keys.LimitPolicies).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("published policies: %w", err)
+	}
+	var all []stored
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, fmt.Errorf("published policies: %w", err)
+	}
+	var out []Policy
+	for _, s := range all {
+		p := Policy{Name: s.Policy, Scope: s.Scope, Cost: s.Cost}
+		if p.Limit, p.Window, err = ParseRule(s.Rule); err != nil {
+			return nil, fmt.Errorf("published policies: %s: %w", s.Policy, err)
+		}
+		for _, r := range s.Roles {
+			o, err := ParseOverride(s.Policy + "@" + r)
+			if err != nil {
+				return nil, fmt.Errorf("published policies: %s: %w", s.Policy, err)
+			}
+			p.override(o)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

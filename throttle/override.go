@@ -1,0 +1,114 @@
+package throttle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrBadOverride is returned for what is no override.
+var ErrBadOverride = errors.New("throttle: want NAME[@ROLE]=LIMIT/WINDOW or NAME[@ROLE]=off")
+
+// An Override replaces the limit and window of a policy, or those of a role in it. Limit 0
+// lifts it.
+type Override struct {
+	Name   string
+	Role   string // "" is the base
+	Limit  int
+	Window time.Duration
+}
+
+// ParseOverride reads "chat=2000/1s", "chat=off" or "chat@vip=50/10s". Errors: ErrBadOverride,
+// ErrBadLimit, ErrBadWindow.
+func ParseOverride(s string) (Override, error) {
+	target, text, ok := strings.Cut(s, "=")
+	if !ok {
+		return Override{}, fmt.Errorf("%q: %w", s, ErrBadOverride)
+	}
+	name, role, forRole := strings.Cut(target, "@")
+	if !policyName.MatchString(name) || forRole && !roleName.MatchString(role) {
+		return Override{}, fmt.Errorf("%q: %w", s, ErrBadOverride)
+	}
+	limit, window, err := ParseRule(text)
+	if err != nil {
+		return Override{}, fmt.Errorf("%q: %w", s, err)
+	}
+	return Override{name, role, limit, window}, nil
+}
+
+// ParseRule reads "2000/1s", or "off", which is a limit of 0. Errors: as ParseOverride.
+func ParseRule(text string) (limit int, window time.Duration, err error) {
+	if text == "off" {
+		return 0, 0, nil
+	}
+	count, length, ok := strings.Cut(text, "/")
+	if !ok {
+		return 0, 0, ErrBadOverride
+	}
+	limit, err = strconv.Atoi(count)
+	if err != nil || limit < 1 || limit > MaxLimit {
+		return 0, 0, ErrBadLimit
+	}
+	window, err = time.ParseDuration(length)
+	if err != nil || !goodWindow(window) {
+		return 0, 0, ErrBadWindow
+	}
+	return limit, window, nil
+}
+
+// field and rule are the override as ParseOverride reads it, around the "=".
+func (o Override) field() string {
+	if o.Role == "" {
+		return o.Name
+	}
+	return o.Name + "@" + o.Role
+}
+
+func (o Override) rule() string {
+	if o.Limit == 0 {
+		return "off"
+	}
+	return fmt.Sprintf("%d/%s", o.Limit, o.Window)
+}
+
+// String is what ParseOverride reads.
+func (o Override) String() string { return o.field() + "=" + o.rule() }
+
+// Apply returns the policies with the overrides in force; a later override wins. It fails
+// with ErrUnknownPolicy, and says which there are.
+func Apply(policies []Policy, overrides []Override) ([]Policy, error) {
+	out := slices.Clone(policies)
+	for _, o := range overrides {
+		i := slices.IndexFunc(out, func(p Policy) bool { return p.Name == o.Name })
+		if i < 0 {
+			names := make([]string, len(out))
+			for j, p := range out {
+				names[j] = p.Name
+			}
+			slices.Sort(names)
+			return nil, fmt.Errorf("%w %q: there are %s", ErrUnknownPolicy, o.Name, strings.Join(names, ", "))
+		}
+		out[i].override(o)
+	}
+	return out, nil
+}
+
+func (p *Policy) override(o Override) {
+	if o.Role == "" {
+		p.Limit = o.Limit
+		if o.Limit > 0 {
+			p.Window = o.Window
+		}
+		return
+	}
+	p.Roles = slices.Clone(p.Roles)
+	r := RoleRule{o.Role, o.Limit, o.Window}
+	if i := slices.IndexFunc(p.Roles, func(r RoleRule) bool { return r.Role == o.Role }); i >= 0 {
+		p.Roles[i] = r
+	} else {
+		p.Roles = append(p.Roles, r)
+	}
+}

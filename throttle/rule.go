@@ -1,0 +1,117 @@
+package throttle
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// A policy is one name, for as long as the limiter lives; what is in force under it may change.
+type policy struct {
+	name    string
+	force   atomic.Pointer[force]
+	refused [3]atomic.Uint64 // by source
+	allowed [3]atomic.Uint64
+}
+
+// force is a policy in force, with what the hot path needs of it. It never changes.
+type force struct {
+	Policy
+	base  *rule // nil: off
+	roles []roleRule
+	most  int // the highest limit of all rules
+}
+
+type roleRule struct {
+	role string
+	rule *rule // nil: off
+}
+
+// A rule is what one event is judged by. Its address tells it from those before it.
+type rule struct {
+	scope  Scope
+	limit  int
+	window time.Duration
+	cost   int
+	keep   time.Duration // how long admissions are kept: the longest window of the policy
+	args   []any         // of spend.lua, for this window alone
+}
+
+func newForce(p Policy) *force {
+	f := &force{Policy: p, most: p.Limit}
+	keep := p.Window
+	if p.Limit == 0 {
+		keep = 0
+	}
+	for _, r := range p.Roles {
+		if r.Limit > 0 {
+			keep, f.most = max(keep, r.Window), max(f.most, r.Limit)
+		}
+	}
+	build := func(limit int, window time.Duration) *rule {
+		if limit == 0 {
+			return nil
+		}
+		r := &rule{scope: p.Scope, limit: limit, window: window, cost: max(1, p.Cost), keep: keep}
+		r.args = []any{limit, window.Milliseconds()}
+		if r.special() {
+			r.args = append(r.args, "", "", r.cost, keep.Milliseconds())
+		}
+		return r
+	}
+	f.base = build(p.Limit, p.Window)
+	for _, r := range p.Roles {
+		f.roles = append(f.roles, roleRule{r.Role, build(r.Limit, r.Window)})
+	}
+	return f
+}
+
+// special tells that the script must be told cost and keep.
+func (r *rule) special() bool { return r.cost != 1 || r.keep != r.window }
+
+// of is the rule for a player with these roles, or nil when nothing limits it.
+func (f *force) of(roles []string) *rule {
+	if len(f.roles) == 0 || len(roles) == 0 {
+		return f.base
+	}
+	best, found := f.base, false
+	for i := range f.roles {
+		r := &f.roles[i]
+		if !slices.Contains(roles, r.role) {
+			continue
+		}
+		if r.rule == nil {
+			return nil
+		}
+		if !found || r.rule.perSecond() > best.perSecond() {
+			best, found = r.rule, true
+		}
+	}
+	return best
+}
+
+// same tells that p is what is in force. A key function is the same only by being none.
+func (f *force) same(p Policy) bool {
+	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost &&
+		slices.Equal(f.Roles, p.Roles) && f.Key == nil && p.Key == nil
+}
+
+func (r *rule) perSecond() float64 { return float64(r.limit) / r.window.Seconds() }
+
+// share is the limit of one of so many nodes that can not ask each other.
+func (r *rule) share(nodes int) int { return max(r.cost, r.limit/max(1, nodes)) }
+
+// A target is one policy, the rule of it that counts, and whose budget is meant.
+type target struct {
+	policy  *policy
+	rule    *rule
+	subject string
+}
+
+func (t target) place() place { return place{t.policy, t.subject} }
+
+// A place is where a window lies.
+type place struct {
+	policy  *policy
+	subject string
+}

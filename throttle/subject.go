@@ -1,0 +1,78 @@
+package throttle
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// A Subject is who spends. A policy needs only the field of its scope.
+type Subject struct {
+	User, Session, IP, Conn string
+	// Roles choose among the rules of a policy.
+	Roles []string
+}
+
+// SubjectOf is a subject of which one thing is known: its user id under ByUser, its address
+// under ByIP, and so on.
+func SubjectOf(scope Scope, id string) Subject {
+	switch scope {
+	case BySession:
+		return Subject{Session: id}
+	case ByIP:
+		return Subject{IP: id}
+	case ByConnection:
+		return Subject{Conn: id}
+	default:
+		return Subject{User: id}
+	}
+}
+
+// ErrNoSubject is returned when the field that a policy's scope needs is empty or too long:
+// a mistake of the caller's, never a verdict.
+var ErrNoSubject = errors.New("throttle: no usable subject")
+
+func (s *Subject) of(p *Policy) (string, error) {
+	var v string
+	switch p.Scope {
+	case ByUser:
+		v = s.User
+	case BySession:
+		v = s.Session
+	case ByConnection:
+		v = s.Conn
+	case ByIP:
+		v = address(s.IP)
+	case ByKey:
+		v = p.Key(*s)
+	case Global:
+		v = string(Global)
+	}
+	if v == "" || len(v) > maxSubject {
+		return "", fmt.Errorf("%w: policy %s is by %s", ErrNoSubject, p.Name, p.Scope)
+	}
+	return v, nil
+}
+
+// address folds an IPv6 address to its /64; what is no IPv6 address stays as it is.
+func address(s string) string {
+	if strings.IndexByte(s, ':') < 0 {
+		return s
+	}
+	if p, err := netip.ParsePrefix(s); err == nil { // as Dump names it
+		return p.Masked().String()
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return s
+	}
+	if a = a.Unmap(); a.Is4() {
+		return a.String()
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return s
+	}
+	return p.String()
+}
