@@ -103,10 +103,3 @@ func (s streams) reread() (*serveCmd, error) {
 	_, err := parse(&cli, s.args, s.getenv)
 	return &cli.Serve, err
 }
-
-// apiRoutes is what stands under /api/.
-func (n *node) apiRoutes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fault.ErrNotFound.WriteProblem(w) })
-	return mux
-}
