@@ -86,6 +86,9 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	}
 	defer n.closeRedis()
 	defer n.closeServices()
+	if err := n.crashAt(s.getenv); err != nil {
+		return err
+	}
 	if err := n.wire(policies); err != nil {
 		return err
 	}

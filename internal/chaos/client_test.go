@@ -1,0 +1,122 @@
+package chaos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// A player is one connection to one gateway.
+type player struct {
+	user string
+	ws   *websocket.Conn
+	gone chan struct{} // closed when the connection has ended
+
+	mu    sync.Mutex
+	next  int                 // guarded by mu
+	asked map[int]chan answer // guarded by mu
+}
+
+type answer struct {
+	OK    bool
+	Data  json.RawMessage
+	Error struct{ Code, TradeID string }
+}
+
+// errUnanswered says that the outcome of what was asked is open.
+var errUnanswered = errors.New("no answer")
+
+// join connects a player.
+func join(addr, user, session string) (*player, error) {
+	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		return nil, err
+	}
+	_ = r.Body.Close()
+	p := &player{user: user, ws: ws, gone: make(chan struct{}), asked: map[int]chan answer{}}
+	if _, _, err := ws.ReadMessage(); err != nil {
+		return nil, err
+	}
+	if err := p.send(fmt.Sprintf(`40{"sessionId":%q}`, session)); err != nil {
+		return nil, err
+	}
+	_, b, err := ws.ReadMessage()
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(string(b), "40") {
+		return nil, fmt.Errorf("not admitted: %s", b)
+	}
+	go p.read()
+	return p, nil
+}
+
+func (p *player) send(text string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ws.WriteMessage(websocket.TextMessage, []byte(text))
+}
+
+func (p *player) read() {
+	defer close(p.gone)
+	for {
+		_, b, err := p.ws.ReadMessage()
+		if err != nil {
+			return
+		}
+		text := string(b)
+		switch {
+		case text == "2":
+			_ = p.send("3")
+		case strings.HasPrefix(text, "43"):
+			at := strings.IndexByte(text, '[')
+			id, _ := strconv.Atoi(text[2:at])
+			var args []answer
+			if json.Unmarshal(b[at:], &args) == nil && len(args) == 1 {
+				p.mu.Lock()
+				p.asked[id] <- args[0]
+				delete(p.asked, id)
+				p.mu.Unlock()
+			}
+		}
+	}
+}
+
+// ask waits for an answer. UNAVAILABLE, TIMEOUT and INTERNAL are none.
+func (p *player) ask(event string, payload any, data any) (code string, err error) {
+	body, err := json.Marshal([]any{event, payload})
+	if err != nil {
+		return "", err
+	}
+	got := make(chan answer, 1)
+	p.mu.Lock()
+	p.next++
+	id := p.next
+	p.asked[id] = got
+	err = p.ws.WriteMessage(websocket.TextMessage, append([]byte("42"+strconv.Itoa(id)), body...))
+	p.mu.Unlock()
+	if err != nil {
+		return "", errUnanswered
+	}
+	select {
+	case a := <-got:
+		switch a.Error.Code {
+		case "UNAVAILABLE", "TIMEOUT", "INTERNAL":
+			return a.Error.Code, errUnanswered
+		case "":
+			return "", json.Unmarshal(a.Data, data)
+		}
+		return a.Error.Code, nil
+	case <-p.gone:
+	case <-time.After(8 * time.Second):
+	}
+	return "", errUnanswered
+}
+
+func (p *player) leave() { _ = p.ws.Close() }

@@ -1,0 +1,4 @@
+package trade
+
+// Sources of scripts, for tests that plant a bug in one.
+var Sources = map[string]string{"gift": ledgerLua + giftLua, "settle": ledgerLua + settleLua, "close": ledgerLua + closeLua}

@@ -1,0 +1,121 @@
+package trade_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// plant is a hook that runs a script with a bug in place of a script.
+type plant struct{ hash, bug string }
+
+func newPlant(t *testing.T, script, line, wrong string) plant {
+	source := trade.Sources[script]
+	require.Equal(t, 1, strings.Count(source, line), "the line that is to be wrong")
+	sum := sha1.Sum([]byte(source))
+	return plant{hex.EncodeToString(sum[:]), strings.Replace(source, line, wrong, 1)}
+}
+
+func (p plant) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (p plant) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if a := cmd.Args(); a[0] == "evalsha" && a[1] == p.hash {
+			a[0], a[1] = "eval", p.bug
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (p plant) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// The checks of the other tests notice when something is wrong: each of these bugs fails at least one.
+func TestAPlantedBugIsCaught(t *testing.T) {
+	t.Parallel()
+	cluster := clusterClient(t, redistest.StartCluster(t))
+	for name, c := range map[string]struct {
+		script, line, wrong string
+		cluster             bool
+		caught              func(t *testing.T, w *town) bool
+	}{
+		"one half of a trade is forgotten": {"settle", "write(KEYS[2], right)", "", false, func(t *testing.T, w *town) bool {
+			w.accept(bob, w.barter())
+			r, err := w.Audit(t.Context())
+			require.NoError(t, err)
+			return !r.Clean()
+		}},
+		"what is in escrow is applied twice": {"close", "redis.call('HDEL', KEYS[1], 'hold:' .. ARGV[1])", "", true, func(t *testing.T, w *town) bool {
+			for n := int64(6); n < 10; n++ { // an answer is lost behind the decision, and the sweeper does it again
+				w := w.anew(t)
+				w.Service = trade.New(w.rdb, w.locks, players, w.told, quickly)
+				w.mint("anna", "apple", 5, 0)
+				w.mint("bobo", "", 0, 50)
+				o := w.barter()
+				_, _ = w.struck(t, &blow{at: n, after: true, dies: true}).Accept(t.Context(), bob, agree(o))
+				w.swept()
+				for _, who := range []string{"anna", "bobo"} {
+					g, err := w.Owned(t.Context(), who)
+					require.NoError(t, err)
+					if g.Gold > 50 || len(g.Items) > 0 && g.Items[0].Qty > 5 {
+						return true
+					}
+				}
+				if held, _ := w.rdb.HExists(t.Context(), "char:anna:inventory", "hold:"+o.TradeID).Result(); held {
+					return true
+				}
+			}
+			return false
+		}},
+		"a stale holder commits": {"gift", "if highest and tonumber(highest) > tonumber(ARGV[3])", "if false", false, func(t *testing.T, w *town) bool {
+			for i, fence := range []int64{7, 6} {
+				w.locks.before = func(int64) (int64, error) { return fence, nil }
+				_, err := w.Execute(t.Context(), ann, gift("bob", string(rune('a'+i)), 0, some("apple", 1)))
+				if i == 1 {
+					return code(err) != "LOCKED"
+				}
+			}
+			return false
+		}},
+		"a key is forgotten": {"gift", "if redis.call('GET', KEYS[4]) then return {'seen'} end", "", false, func(t *testing.T, w *town) bool {
+			// Two devices at once: both have looked before either has given.
+			both := make(chan trade.Trade, 2)
+			ready := make(chan struct{}, 2)
+			w.locks.run = true
+			w.locks.before = func(f int64) (int64, error) {
+				ready <- struct{}{}
+				for len(ready) < 2 {
+				}
+				return f, nil
+			}
+			for range 2 {
+				go func() {
+					done, _ := w.Execute(context.WithoutCancel(t.Context()), ann, gift("bob", "k", 0, some("apple", 1)))
+					both <- done
+				}()
+			}
+			return (<-both).TradeID != (<-both).TradeID
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rdb := redistest.Client(t)
+			if c.cluster {
+				rdb = cluster
+			}
+			w := newTown(t, rdb).anew(t)
+			w.mint("anna", "apple", 5, 0)
+			w.mint("bobo", "", 0, 50)
+			rdb.(interface{ AddHook(redis.Hook) }).AddHook(newPlant(t, c.script, c.line, c.wrong))
+			require.True(t, c.caught(t, w), "a bug that no check notices")
+		})
+	}
+}
