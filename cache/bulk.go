@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/script"
 )
 
 // chunk bounds the commands of one pipeline.
@@ -180,38 +182,21 @@ func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n in
 	return n, nil
 }
 
-// writePart is one pipeline, and a second one, with the script's text, for the servers that
-// do not know the script yet.
+// writePart is one pipeline.
 func (m *Manager) writePart(ctx context.Context, part []write) (n int, err error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
-	run := func(part []write, script func(redis.Scripter, []string, []any) *redis.Cmd) (unknown []write, err error) {
-		pipe := m.rdb.Pipeline()
-		cmds := make([]*redis.Cmd, len(part))
-		for i, w := range part {
-			cmds[i] = script(pipe, writeKeys(w.key), m.writeArgs(w.key, "", w.data, w.ttl))
-		}
-		_, _ = pipe.Exec(ctx) // each command carries its own error
-		for i, cmd := range cmds {
-			done, e := cmd.Int()
-			switch {
-			case e == nil:
-				n += done
-			case redis.HasErrorPrefix(e, "NOSCRIPT"):
-				unknown = append(unknown, part[i])
-			default:
-				err = e
-			}
-		}
-		return unknown, err
+	calls := make([]*script.Call, len(part))
+	for i, w := range part {
+		calls[i] = &script.Call{Script: writeScript, Keys: writeKeys(w.key), Args: m.writeArgs(w.key, "", w.data, w.ttl)}
 	}
-	unknown, err := run(part, func(c redis.Scripter, keys []string, args []any) *redis.Cmd {
-		return writeScript.EvalSha(ctx, c, keys, args...)
-	})
-	if err == nil && len(unknown) > 0 {
-		_, err = run(unknown, func(c redis.Scripter, keys []string, args []any) *redis.Cmd {
-			return writeScript.Eval(ctx, c, keys, args...)
-		})
+	script.Run(ctx, m.rdb, calls...)
+	for _, c := range calls {
+		done, e := c.Int()
+		if e != nil {
+			err = e
+		}
+		n += done
 	}
 	return n, err
 }

@@ -198,14 +198,14 @@ func (m *Manager) load(ctx context.Context, key, token string, tags []string, lo
 func (m *Manager) fill(ctx context.Context, key, token string, data []byte, life time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
-	return writeScript.Run(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, data, life)...).Bool()
+	return writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, data, life)...).Bool()
 }
 
 // release lets the next one load. It ends by itself otherwise.
 func (m *Manager) release(ctx context.Context, key, token string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
-	if err := releaseScript.Run(ctx, m.rdb, []string{keys.CacheLoad(key)}, token).Err(); err != nil {
+	if err := releaseScript.Do(ctx, m.rdb, []string{keys.CacheLoad(key)}, token).Err(); err != nil {
 		_ = m.failed(ctx, "release", key, err)
 	}
 }

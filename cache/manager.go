@@ -15,6 +15,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/script"
 )
 
 // Errors of calls that can not be served; find out with errors.Is.
@@ -160,8 +161,8 @@ var (
 	//go:embed release.lua
 	releaseSource string
 
-	writeScript   = redis.NewScript(writeSource)
-	releaseScript = redis.NewScript(releaseSource)
+	writeScript   = script.New(writeSource)
+	releaseScript = script.New(releaseSource)
 )
 
 // write stores a value, or removes it when value is nil, and tells every node. With a token
@@ -170,7 +171,7 @@ var (
 func (m *Manager) write(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
-	done, err := writeScript.Run(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
+	done, err := writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
 	m.forget(key) // also when the answer was lost: it may be written
 	if err == nil {
 		m.owed.paid(key)

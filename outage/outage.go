@@ -37,6 +37,9 @@ var refusals = map[string]string{
 // NoAnswer is why a server that takes too long can not be used.
 const NoAnswer = "no answer in time"
 
+// ErrBreakerOpen is what a command gets instead of being sent, while a breaker rests.
+var ErrBreakerOpen = errors.New("the breaker is open")
+
 // readOnly are those refusals under which reads still work.
 var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
 
@@ -92,6 +95,8 @@ func Why(err error) string {
 	switch {
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return "all connections are busy"
+	case errors.Is(err, ErrBreakerOpen):
+		return ErrBreakerOpen.Error()
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
 	case errors.As(err, &dns):

@@ -27,6 +27,7 @@ type serveCmd struct {
 	limitSettings   `embed:""`
 	profileSettings `embed:""`
 	fightSettings   `embed:""`
+	cacheSettings   `embed:""`
 
 	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
 	HandlerTimeout time.Duration `default:"5s" help:"How long one event may take."`
@@ -75,6 +76,7 @@ func (c *serveCmd) check() error {
 		{"upgrade-timeout", c.UpgradeTimeout},
 		{"body-timeout", c.BodyTimeout},
 		{"combat-timeout", c.CombatTimeout},
+		{"cache-ttl", c.CacheTTL},
 	} {
 		if d.value < time.Millisecond {
 			return usage("--%s must be at least 1ms", d.name)

@@ -38,6 +38,7 @@ func (n *node) publicRoutes() http.Handler {
 	}
 	endpoint("POST /chat/message", "chat", "chat:message")
 	endpoint("POST /combat/action", "combat", "combat:action")
+	mux.Handle("/api/", n.limits.Middleware("api", n.byAddress, n.apiRoutes()))
 	n.healthRoutes(mux)
 	n.contractRoutes(mux)
 	mux.Handle("/", testclient.Handler(n.cfg.Dev))
@@ -115,15 +116,7 @@ func (n *node) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
 	n.healthRoutes(mux)
-	mux.HandleFunc("GET /health/detailed", func(w http.ResponseWriter, _ *http.Request) {
-		h, code := n.redisHealth()
-		writeJSON(w, code, map[string]any{
-			"status": h.Status, "version": version(), "node": n.name, "redis": h, "redisServer": n.redisKind(),
-			"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),
-			"sessions": n.tracker.Stats(),
-			"limits":   map[string]any{"local": n.limits.Degraded(), "policies": n.limits.Policies()},
-		})
-	})
+	mux.HandleFunc("GET /health/detailed", n.detailed)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)

@@ -49,6 +49,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.present.Run)
 	loop(n.limits.Run)
 	loop(n.reload)
+	loop(n.cache.Run)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

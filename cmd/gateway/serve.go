@@ -12,9 +12,11 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
@@ -48,7 +50,11 @@ type node struct {
 	people  profileSource
 	roster  *combat.Roster
 	fights  *combat.Service
-	gateway *gateway.Gateway
+	boards  *leaderboard.Service
+
+	cache        *cache.Manager
+	cacheBreaker *redisconn.Breaker
+	gateway      *gateway.Gateway
 }
 
 // Run serves until ctx ends, then drains.

@@ -30,6 +30,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if n.people, err = c.source(c.Dev); err != nil {
 		return err
 	}
+	n.makeCache()
 
 	// Who is there, and how much they may do.
 	n.monitor = redisconn.NewMonitor(n.rdb, redisconn.MonitorConfig{OnChange: n.redisChanged})
@@ -52,9 +53,9 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if err != nil {
 		return err
 	}
-	boards := leaderboard.New(n.rdb, leaderboard.Config{})
-	n.fights = n.combat(r, trades, boards)
-	routes, casts := tables(n.talk, n.present, n.fights, trades, boards)
+	n.boards = leaderboard.New(n.rdb, leaderboard.Config{})
+	n.fights = n.combat(r, trades, n.boards)
+	routes, casts := tables(n.talk, n.present, n.fights, trades, n.boards)
 	if err := attach(routes, c.filePolicies); err != nil {
 		return err
 	}
@@ -111,11 +112,12 @@ func (n *node) register(services ...prometheus.Collector) error {
 			return err
 		}
 	}
-	return errors.Join(redisconn.Metrics(n.registry, n.rdb), n.monitor.Metrics(n.registry))
+	return errors.Join(redisconn.Metrics(n.registry, n.rdb), n.monitor.Metrics(n.registry), n.cacheMetrics())
 }
 
 // closeServices waits for what services still do with Redis.
 func (n *node) closeServices() {
+	n.closeCache()
 	if n.talk != nil {
 		n.talk.Close()
 	}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/redisconn"
+)
+
+// cacheSettings tune the cache.
+type cacheSettings struct {
+	CacheLocalBytes uint64        `default:"67108864" help:"What this process may cache besides Redis, in bytes; 0 is nothing."`
+	CacheTTL        time.Duration `name:"cache-ttl" default:"30m" help:"How long users and characters are cached."`
+}
+
+// makeCache puts the cache behind a breaker of its own: without Redis, sources answer at once.
+func (n *node) makeCache() {
+	n.cacheBreaker = redisconn.NewBreaker(n.rdb, "cache", redisconn.BreakerConfig{
+		Budget: 300 * time.Millisecond, OnChange: n.breakerChanged,
+	})
+	n.cache = cache.New(n.cacheBreaker.Client(), cache.Config{
+		TTL: n.cfg.CacheTTL, Failed: n.cacheFailed,
+		Local: cache.Local{Off: n.cfg.CacheLocalBytes == 0, Bytes: n.cfg.CacheLocalBytes},
+	})
+}
+
+// closeCache waits for loads that are under way.
+func (n *node) closeCache() {
+	if n.cache != nil {
+		n.cache.Close()
+		_ = n.cacheBreaker.Close() // nothing was sent
+	}
+}
+
+func (n *node) cacheMetrics() error {
+	return errors.Join(n.registry.Register(n.cache), n.cacheBreaker.Metrics(n.registry))
+}
+
+func (n *node) breakerChanged(feature, state string) {
+	n.log.Warn("breaker changed", zap.String("feature", feature), zap.String("state", state))
+}
+
+func (n *node) cacheFailed(doing string, err error) {
+	n.log.Warn("cache failed", zap.String("doing", doing), zap.Error(err))
+}
+
+// breakers are the states of all, by what stands behind them.
+func (n *node) breakers() map[string]string {
+	all := map[string]string{"cache": n.cacheBreaker.State()}
+	if u, ok := n.people.(*profiles.Upstream); ok {
+		all["profiles"] = u.Breaker()
+	}
+	return all
+}

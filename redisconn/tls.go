@@ -1,0 +1,52 @@
+package redisconn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// TLSFiles are PEM files; those that are empty are not used.
+type TLSFiles struct {
+	CA   string // the authorities to trust instead of the system's
+	Cert string // our certificate, for a server that wants one
+	Key  string // its key
+}
+
+// Load reads the files for Config.TLS: nil when there are none. Errors name the file, and
+// nothing of what is in it.
+func (f TLSFiles) Load() (*tls.Config, error) {
+	if f == (TLSFiles{}) {
+		return nil, nil
+	}
+	if (f.Cert == "") != (f.Key == "") {
+		return nil, errors.New("a certificate and its key go together")
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.CA != "" {
+		pem, err := os.ReadFile(f.CA)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", f.CA)
+		}
+	}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%s and %s: %w", f.Cert, f.Key, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// Secure tells whether a URL is one of a rediss scheme.
+func Secure(rawURL string) bool {
+	t, err := parse(rawURL)
+	return err == nil && t.tls()
+}
