@@ -49,6 +49,9 @@ func Session(id string) string { return "session:" + id }
 // UserSessions is the zset of a user's live sessions: id by expiry, Unix ms.
 func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
 
+// UserDevices is the hash of a user's connected sessions and of the nodes that hold them.
+func UserDevices(userID string) string { return "user:" + userID + ":devices" }
+
 // LastCharacter remembers the character that a user last played.
 func LastCharacter(userID string) string { return "user:" + userID + ":character" }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
@@ -34,28 +33,9 @@ func admitted(s sessions.Session) gateway.Session {
 	}
 }
 
-// authenticator is auth as the gateway wants it.
-type authenticator struct{ *auth.Service }
-
-func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
-	s, err := a.Service.Authenticate(ctx, payload, h)
-	return admitted(s), err
-}
-
 func (a authenticator) Identify(r *http.Request) (gateway.Session, error) {
 	s, err := a.Request(r)
 	return admitted(s), err
-}
-
-// tracker is sessions.Tracker as the gateway wants it.
-type tracker struct{ *sessions.Tracker }
-
-func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
-	source, _ := s.Source.(sessions.Session)
-	return t.Tracker.Open(source, sessions.Listener{
-		Ended:    func(r sessions.Revocation) { on.Ended(r.Code, r.Reason) },
-		Expiring: on.Expiring,
-	})
 }
 
 // sessionChanges is sessions.Store as the gateway wants it.

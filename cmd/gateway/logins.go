@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
 )
 
@@ -25,6 +26,7 @@ type loginSettings struct {
 	JWTIssuer      string        `name:"jwt-issuer" placeholder:"ISS" help:"What iss of a token must be."`
 	JWTAudience    string        `name:"jwt-audience" placeholder:"AUD" help:"What aud of a token must contain."`
 	JWTSkew        time.Duration `name:"jwt-skew" default:"30s" help:"How far the clock of the tokens' issuer may be off."`
+	Devices        string        `default:"many" placeholder:"RULE" help:"On how many devices a user may be connected: many, single (a new one ends the old), newest:N, or oldest:N (a new one is refused)."`
 	TrustedProxies []string      `placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed: 10.0.0.0/8; may be repeated."`
 }
 
@@ -83,6 +85,11 @@ func (n *node) openLogins() error {
 			n.log.Warn("keys of tokens could not be read yet", zap.Error(err))
 		}
 	}
+	devices, err := parseDevices(c.Devices)
+	if err != nil {
+		return err
+	}
+	n.devices = sessions.NewDevices(n.store, devices)
 	n.auth = auth.New(n.store, cfg)
 	return nil
 }

@@ -40,6 +40,7 @@ type node struct {
 
 	store   *sessions.Store
 	tracker *sessions.Tracker
+	devices *sessions.Devices
 	limits  *throttle.Limiter
 	auth    *auth.Service
 	addr    func(*http.Request) string // the client's, behind trusted proxies

@@ -62,7 +62,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
-		Auth: authenticator{n.auth}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
+		Auth: authenticator{n.auth, n.devices}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
 		Witness:  witnesses{n.present, n.roster, n.returns},
 		Mistakes: "errors", CloseAfter: c.closeAfter(),
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,

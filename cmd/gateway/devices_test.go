@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// 50 sessions of one user connect at once to two gateways.
+func TestDevicesAreCountedAcrossGateways(t *testing.T) {
+	t.Parallel()
+	for rule, c := range map[string]struct{ connected, refused, ended int }{
+		"oldest:3": {3, 47, 0}, "newest:3": {3, 0, 47}, "single": {1, 0, 49},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			url := redistest.URL(t)
+			gates := []*gate{serve(t, "--redis", url, "--devices", rule), serve(t, "--redis", url, "--devices", rule)}
+			players := make([]*player, 50)
+			ids := make([]string, len(players))
+			for i := range ids {
+				ids[i] = create(t, url, "ann")
+			}
+			var wg sync.WaitGroup
+			for i := range players {
+				p, _, err := dial(t, gates[i%2])
+				require.NoError(t, err)
+				players[i] = p
+			}
+			for i, p := range players {
+				wg.Go(func() { p.send(`40{"sessionId":"` + ids[i] + `"}`) })
+			}
+			wg.Wait()
+			got := struct{ connected, refused, ended int }{}
+			count := func() bool {
+				for _, p := range players {
+					if f, ok := p.look("44", func(frame) bool { return true }); ok {
+						var no struct{ Data struct{ Code string } }
+						require.NoError(t, json.Unmarshal(f.body, &no))
+						require.Contains(t, []string{"TOO_MANY_CONNECTIONS", "SESSION_INVALID"}, no.Data.Code)
+						if no.Data.Code == "SESSION_INVALID" { // it gave way before it was told that it is in
+							got.ended++
+						} else {
+							got.refused++
+						}
+					}
+					if _, ok := p.look("40", func(frame) bool { return true }); ok {
+						got.connected++
+					}
+					if f, ok := p.look("42", func(f frame) bool { return f.name == "session:revoked" }); ok {
+						require.Contains(t, string(f.body), `"REPLACED"`)
+						got.ended++
+						got.connected--
+					}
+				}
+				return got == c
+			}
+			require.Eventually(t, count, patience, tick, "%+v", &got)
+		})
+	}
+	_, errs, code := command(t, "serve", "--devices", "three", "--redis", redistest.URL(t), "--addr", "127.0.0.1:0", "--admin-addr", "")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "oldest:N")
+}
+
+func TestASecondDeviceOfASinglePlayer(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	one, two := serve(t, "--redis", url, "--devices", "single"), serve(t, "--redis", url, "--devices", "single")
+	old, fresh := create(t, url, "ann"), create(t, url, "ann")
+	tab, another := one.connect(old), two.connect(old)
+	p := two.connect(fresh)
+	for _, q := range []*player{tab, another} {
+		require.Equal(t, "REPLACED", q.event("session:revoked")["code"])
+		require.True(t, q.ended())
+	}
+	p.ok("session:ping", "")
+	must(t, "session", "revoke", fresh, "--redis", url)
+	require.True(t, p.ended())
+	one.connect(create(t, url, "ann"))
+}
