@@ -4,7 +4,8 @@
 // # Where the id comes from
 //
 // In this order, the first that is given counts, even when it is wrong: sessionId of the
-// CONNECT packet's auth (null and "" are not given), Authorization: Bearer, the cookie.
+// CONNECT packet's auth (null and "" are not given), Authorization: Bearer, the cookie. With Config.Express each of
+// the three may carry the signed cookie of express-session instead, and its cookie comes before ours.
 //
 // # When the cookie counts
 //
@@ -77,6 +78,8 @@ type Config struct {
 	// AllowedOrigins are the pages that may use the cookie: "https://play.example". There
 	// are no wildcards: "*" allows nobody.
 	AllowedOrigins []string
+	// Express makes the logins of a site with express-session and connect-redis count; nil does not.
+	Express *Express
 	// Tokens judges the tokens of POST /auth/login; nil takes none.
 	Tokens Verifier
 	// Gate turns away whose token logins failed too often; nil lets them try.
@@ -145,10 +148,13 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	if id == "" {
-		if id, err = a.headerID(header, true); err != nil {
-			return sessions.Session{}, err
-		}
+	if id != "" {
+		id, err = a.judged(id)
+	} else {
+		id, err = a.headerID(header, true)
+	}
+	if err != nil {
+		return sessions.Session{}, err
 	}
 	return a.lookup(ctx, id)
 }
@@ -243,19 +249,54 @@ func (a *Service) headerID(h http.Header, socket bool) (string, error) {
 	} else if len(bearers) == 1 {
 		scheme, id, _ := strings.Cut(strings.TrimSpace(bearers[0]), " ")
 		if id = strings.TrimSpace(id); strings.EqualFold(scheme, "Bearer") && id != "" {
-			return id, nil
+			return a.judged(id)
 		}
 	}
-	cookies := (&http.Request{Header: h}).CookiesNamed(a.cfg.CookieName)
-	id := ""
-	for _, c := range cookies {
-		if id != "" && id != c.Value { // one of them was planted
-			return "", ErrSessionInvalid
-		}
-		id = c.Value
+	id, err := a.cookieID(h)
+	if err != nil || id == "" {
+		return "", err
 	}
-	if id != "" && !a.mayUseCookie(h, socket) {
+	if !a.mayUseCookie(h, socket) {
 		return "", ErrOriginRefused
 	}
+	return a.judged(id)
+}
+
+// cookieID is the value of the express cookie, where there is such a source, else of ours;
+// "" when neither is given.
+func (a *Service) cookieID(h http.Header) (id string, err error) {
+	names := []string{a.cfg.CookieName}
+	if a.cfg.Express != nil {
+		names = []string{a.cfg.Express.Cookie, a.cfg.CookieName}
+	}
+	for _, name := range names {
+		for _, c := range (&http.Request{Header: h}).CookiesNamed(name) {
+			if id != "" && id != c.Value { // one of them was planted
+				return "", ErrSessionInvalid
+			}
+			id = c.Value
+		}
+		if id != "" {
+			break
+		}
+	}
 	return id, nil
+}
+
+// judged is the session id behind what a client presents: the same, or, where the client shows
+// a cookie that express-session signed, that session's.
+func (a *Service) judged(presented string) (string, error) {
+	if a.cfg.Express != nil {
+		if signed, ok := a.cfg.Express.signed(presented); ok {
+			sid, ok := a.cfg.Express.verify(signed)
+			if !ok {
+				return "", ErrSessionInvalid
+			}
+			return sessions.ExpressID(sid), nil
+		}
+	}
+	if !sessions.ValidID(presented) {
+		return "", ErrSessionInvalid
+	}
+	return presented, nil
 }

@@ -63,6 +63,7 @@ export type ErrorCode =
   | 'SESSION_REQUIRED' // No session provided
   | 'TIMEOUT' // That took too long.
   | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
+  | 'TOO_MANY_CONNECTIONS' // You are connected on too many devices.
   | 'TOO_MANY_ROOMS' // You are in too many rooms.
   | 'TRADE_EMPTY' // There is nothing in that trade.
   | 'TRADE_OPEN' // There is an open trade between you already.

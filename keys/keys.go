@@ -46,6 +46,9 @@ const (
 // Session is the hash of one session.
 func Session(id string) string { return "session:" + id }
 
+// ExpressSession is a session of express-session, as connect-redis keeps it.
+func ExpressSession(id string) string { return "sess:" + id }
+
 // UserSessions is the zset of a user's live sessions: id by expiry, Unix ms.
 func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
 

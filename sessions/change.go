@@ -15,7 +15,7 @@ import (
 // Touch slides a living session to its full TTL, but not past its absolute lifetime, and
 // returns when it will expire. ErrNotFound when it does not live: a touch revives nothing.
 func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err error) {
-	if !ValidID(id) {
+	if !known(id) {
 		return time.Time{}, ErrNotFound
 	}
 	one := []touch{{id: id}}
@@ -47,10 +47,7 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 	now := s.now()
 	calls := make([]call, 0, 2*len(touches))
 	for i := range touches {
-		calls = append(calls, call{
-			script: touchScript, key: keys.Session(touches[i].id),
-			args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())},
-		})
+		calls = append(calls, s.touchCall(touches[i].id, now))
 	}
 	for i := range touches {
 		if t := &touches[i]; t.userID != "" {
@@ -108,6 +105,9 @@ func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expir
 func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
 	if !printable(characterID) {
 		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
+	}
+	if _, ok := foreign(id); ok {
+		return s.playAs(ctx, id, characterID)
 	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound

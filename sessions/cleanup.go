@@ -73,7 +73,7 @@ func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err
 	pipe = s.rdb.Pipeline()
 	for i, index := range indexes {
 		for _, id := range over[i].Val() {
-			entries = append(entries, entry{index, id, pipe.Exists(ctx, keys.Session(id))})
+			entries = append(entries, entry{index, id, pipe.Exists(ctx, key(id))})
 		}
 	}
 	if len(entries) == 0 {

@@ -30,7 +30,7 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 		pipe := s.rdb.Pipeline()
 		var reads []func() (Session, error)
 		for _, id := range part {
-			if ValidID(id) {
+			if known(id) {
 				reads = append(reads, s.read(ctx, pipe, id))
 			}
 		}
@@ -97,7 +97,7 @@ func (s *Store) left(ctx context.Context, ids []string) []remainder {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.DurationCmd, len(ids))
 	for i, id := range ids {
-		cmds[i] = pipe.PTTL(ctx, keys.Session(id))
+		cmds[i] = pipe.PTTL(ctx, key(id))
 	}
 	_, _ = pipe.Exec(ctx) // each command carries its own error
 	out := make([]remainder, len(ids))

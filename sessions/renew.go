@@ -17,12 +17,15 @@ const maxFields = 256
 // Renew gives a living session a new id and returns it; the old id ends with REPLACED, and
 // so do the sockets that hold it. It is what a change of rights calls for: whoever learned the old id
 // before (session fixation) has nothing. It counts as activity; the absolute lifetime stays.
-// ErrNotFound when the session does not live.
+// ErrNotFound when the session does not live, ErrForeign for one of ExpressID.
 //
 // The two ids are two keys, maybe on two servers, so this is three round trips: the copy is written and
 // indexed under an id that nobody knows yet, then the old session is deleted. That deletion decides: where the
 // session was destroyed meanwhile, the copy goes too. So a session is never revived by its renewal.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
+	if _, ok := foreign(id); ok {
+		return Session{}, ErrForeign
+	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}

@@ -64,7 +64,7 @@ func parseRevocation(raw string) (Revocation, error) {
 	if json.Unmarshal([]byte(raw), &m, jsontext.AllowInvalidUTF8(true)) != nil {
 		return Revocation{}, errMessage
 	}
-	if m.SessionID == "" && m.UserID == "" || m.SessionID != "" && !ValidID(m.SessionID) {
+	if m.SessionID == "" && m.UserID == "" || m.SessionID != "" && !known(m.SessionID) {
 		return Revocation{}, errMessage
 	}
 	out := Revocation{SessionID: m.SessionID, UserID: m.UserID, Code: code(m.Code), Reason: cut(m.Reason), At: unixMs(string(m.At))}
@@ -84,7 +84,7 @@ func code(c string) string {
 // brings the session back. code is one of the package's; anything else is SESSION_REVOKED. ErrNotFound
 // when there was none; the end is told all the same, for sockets that outlived their session.
 func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
-	if !ValidID(id) {
+	if !known(id) {
 		return ErrNotFound
 	}
 	n, err := s.destroy(ctx, []string{id}, "", code, reason, countDestroyed)
@@ -109,7 +109,7 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 		}
 		doomed := ids[:0]
 		for _, id := range ids {
-			if !tried[id] && ValidID(id) {
+			if !tried[id] && known(id) {
 				tried[id] = true
 				doomed = append(doomed, id)
 			}
@@ -141,7 +141,7 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, 
 			return 0, fmt.Errorf("session destroy: %w", err)
 		}
 		texts[i] = string(text)
-		calls[i] = call{script: destroyScript, key: keys.Session(id), args: []any{keys.Revocations, texts[i]}}
+		calls[i] = destroyCall(id, texts[i])
 	}
 	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
 		for _, text := range texts {

@@ -109,6 +109,9 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 // Get reads a session; it does not slide it. ErrNotFound when there is none, when it is
 // over, or when id has not the form of one (then without asking Redis).
 func (s *Store) Get(ctx context.Context, id string) (Session, error) {
+	if _, ok := foreign(id); ok {
+		return s.getExpress(ctx, id)
+	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
@@ -120,7 +123,10 @@ func (s *Store) Get(ctx context.Context, id string) (Session, error) {
 
 // read queues what reads a session; call the result after Exec.
 func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
-	key := keys.Session(id)
+	if _, ok := foreign(id); ok {
+		return s.readExpress(ctx, pipe, id)
+	}
+	key := key(id)
 	hash := pipe.HMGet(ctx, key, fields...)
 	ttl := pipe.PTTL(ctx, key)
 	return func() (Session, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,13 +22,16 @@ import (
 
 // loginSettings say who may open sessions, and from where.
 type loginSettings struct {
-	JWTSecretFile  string        `name:"jwt-secret-file" placeholder:"FILE" help:"Take tokens at POST /auth/login that are signed by this secret (HS256, at least 32 bytes)."`
-	JWTJWKS        string        `name:"jwt-jwks" placeholder:"URL" help:"Take tokens that are signed by one of these public keys (RS256, ES256, EdDSA): an https URL, or a file."`
-	JWTIssuer      string        `name:"jwt-issuer" placeholder:"ISS" help:"What iss of a token must be."`
-	JWTAudience    string        `name:"jwt-audience" placeholder:"AUD" help:"What aud of a token must contain."`
-	JWTSkew        time.Duration `name:"jwt-skew" default:"30s" help:"How far the clock of the tokens' issuer may be off."`
-	Devices        string        `default:"many" placeholder:"RULE" help:"On how many devices a user may be connected: many, single (a new one ends the old), newest:N, or oldest:N (a new one is refused)."`
-	TrustedProxies []string      `placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed: 10.0.0.0/8; may be repeated."`
+	JWTSecretFile     string        `name:"jwt-secret-file" placeholder:"FILE" help:"Take tokens at POST /auth/login that are signed by this secret (HS256, at least 32 bytes)."`
+	JWTJWKS           string        `name:"jwt-jwks" placeholder:"URL" help:"Take tokens that are signed by one of these public keys (RS256, ES256, EdDSA): an https URL, or a file."`
+	JWTIssuer         string        `name:"jwt-issuer" placeholder:"ISS" help:"What iss of a token must be."`
+	JWTAudience       string        `name:"jwt-audience" placeholder:"AUD" help:"What aud of a token must contain."`
+	JWTSkew           time.Duration `name:"jwt-skew" default:"30s" help:"How far the clock of the tokens' issuer may be off."`
+	Devices           string        `default:"many" placeholder:"RULE" help:"On how many devices a user may be connected: many, single (a new one ends the old), newest:N, or oldest:N (a new one is refused)."`
+	SessionSource     string        `default:"gateway" enum:"gateway,express" help:"express makes logins of a site with express-session and connect-redis count here too (${enum})."`
+	SessionSecretFile string        `placeholder:"FILE" help:"The secret of that site's sessions; several, a line each, while it is changed."`
+	ExpressCookie     string        `default:"connect.sid" help:"The cookie of that site's sessions."`
+	TrustedProxies    []string      `placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed: 10.0.0.0/8; may be repeated."`
 }
 
 // tokens are what POST /auth/login exchanges; nil takes none.
@@ -58,6 +62,34 @@ func (l loginSettings) tokens(production bool) (*auth.Tokens, error) {
 	return t, nil
 }
 
+// express reads the cookies of a site with express-session; nil reads none.
+func (l loginSettings) express() (*auth.Express, error) {
+	switch {
+	case l.SessionSource != "express" && l.SessionSecretFile != "":
+		return nil, usage("--session-secret-file is for --session-source express")
+	case l.SessionSource != "express":
+		return nil, nil
+	case l.SessionSecretFile == "":
+		return nil, usage("--session-source express needs --session-secret-file")
+	case (&http.Cookie{Name: l.ExpressCookie, Value: "x"}).Valid() != nil:
+		return nil, usage("--express-cookie: %q can not be the name of a cookie", l.ExpressCookie)
+	}
+	raw, err := os.ReadFile(l.SessionSecretFile)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--session-secret-file: %w", err)}
+	}
+	out := &auth.Express{Cookie: l.ExpressCookie}
+	for line := range strings.Lines(string(raw)) {
+		if secret := strings.TrimRight(line, "\r\n"); secret != "" {
+			out.Secrets = append(out.Secrets, secret)
+		}
+	}
+	if len(out.Secrets) == 0 {
+		return nil, usage("--session-secret-file: %s is empty", l.SessionSecretFile)
+	}
+	return out, nil
+}
+
 // openLogins makes what logs players in.
 func (n *node) openLogins() error {
 	c := n.cfg
@@ -84,6 +116,9 @@ func (n *node) openLogins() error {
 			}
 			n.log.Warn("keys of tokens could not be read yet", zap.Error(err))
 		}
+	}
+	if cfg.Express, err = c.express(); err != nil {
+		return err
 	}
 	devices, err := parseDevices(c.Devices)
 	if err != nil {

@@ -123,6 +123,10 @@ func TestLoginSettingsAreJudged(t *testing.T) {
 		"a skew of nothing":   {[]string{"--jwt-secret-file", secret, "--jwt-skew", "0s"}, "--jwt-skew"},
 		"a skew of an hour":   {[]string{"--jwt-secret-file", secret, "--jwt-skew", "1h"}, "skew"},
 		"production, for all": {[]string{"--jwt-secret-file", secret, "--env", "production"}, "--jwt-issuer"},
+		"express, no secret":  {[]string{"--session-source", "express"}, "--session-secret-file"},
+		"an empty secret":     {[]string{"--session-source", "express", "--session-secret-file", file("empty", "\n\n")}, "empty"},
+		"no such source":      {[]string{"--session-source", "php"}, "--session-source"},
+		"a secret for nobody": {[]string{"--session-secret-file", secret}, "--session-source"},
 		"a proxy by name":     {[]string{"--trusted-proxies", "proxy.internal"}, "--trusted-proxies"},
 	} {
 		_, errs, code := command(t, append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", url}, c.args...)...)
