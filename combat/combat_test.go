@@ -120,7 +120,7 @@ func TestAFightFromStartToEnd(t *testing.T) {
 	}
 	last := told[len(told)-1]
 	require.Equal(t, "combat:ended", last.event)
-	require.Equal(t, combat.Ending{CombatID: s.CombatID, Winner: s.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}}, last.payload)
+	require.Equal(t, combat.Ending{CombatID: s.CombatID, Winner: s.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}, Version: s.Version}, last.payload)
 	require.False(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "nothing more will be told")
 
 	_, err := w.act(ann, s.CombatID, "attack")

@@ -169,7 +169,7 @@ func TestTwoPlayersFight(t *testing.T) {
 			versions[c.room] = append(versions[c.room], u.State.Version)
 		case combat.Ending:
 			require.Equal(t, combat.Ending{
-				CombatID: s.CombatID, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10},
+				CombatID: s.CombatID, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}, Version: end.Version,
 			}, u)
 			versions[c.room] = append(versions[c.room], -1)
 		}

@@ -126,6 +126,19 @@ func (b *Started) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// Updates and the ending of a fight are heard in order, whichever nodes they come from. The
+// first update has version 2; the ending comes after the last.
+var (
+	_ event.Ordered = (*Update)(nil)
+	_ event.Ordered = Ending{}
+)
+
+// Order is the update's place among those of its fight.
+func (u *Update) Order() (stream string, place int64) { return u.CombatID, u.State.Version - 1 }
+
+// Order is the ending's place, behind all updates.
+func (e Ending) Order() (stream string, place int64) { return e.CombatID, e.Version }
+
 // text appends a name and a JSON string. Bytes that are not UTF-8 become U+FFFD: the error
 // that is dropped here only tells that there were some.
 func text(dst []byte, name, s string) []byte {

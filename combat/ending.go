@@ -126,7 +126,7 @@ func (s *Service) settle(ctx context.Context, state *State) error {
 	if err != nil {
 		return err
 	}
-	s.cast(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: won})
+	s.cast(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: won, Version: state.Version})
 	var ids []string
 	for i := range state.Participants {
 		p := &state.Participants[i]

@@ -77,7 +77,7 @@ func TestAnAbandonedFightEnds(t *testing.T) {
 
 	for _, id := range []string{npc, duel} {
 		eventually(t, "the end", func() bool { return len(endings(id, nodes...)) > 0 })
-		require.Equal(t, []combat.Ending{{CombatID: id, Outcome: combat.Abandoned, Rewards: combat.Rewards{Items: []combat.Item{}}}}, endings(id, nodes...))
+		require.Equal(t, []combat.Ending{{CombatID: id, Outcome: combat.Abandoned, Rewards: combat.Rewards{Items: []combat.Item{}}, Version: 2}}, endings(id, nodes...))
 		s := home.state(t, id)
 		require.Equal(t, combat.Ended, s.Status)
 		require.Equal(t, combat.Abandoned, s.Outcome)
@@ -132,7 +132,7 @@ func TestAnotherNodeSettles(t *testing.T) {
 	require.Never(t, func() bool { return len(endings(id, other, third)) > 0 }, 50*time.Millisecond, 5*time.Millisecond, "who settles is left alone for a while")
 	home.clock.advance(6 * time.Second)
 	eventually(t, "the end", func() bool { return len(endings(id, other, third)) > 0 })
-	require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}}}, endings(id, other, third))
+	require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}, Version: end.Version}}, endings(id, other, third))
 	require.Len(t, home.bank.paid, 1)
 	require.Len(t, home.bank.scored, 1)
 	require.Equal(t, 1, home.bank.calls)
@@ -173,7 +173,7 @@ func TestWhenRewardsFail(t *testing.T) {
 			require.ErrorIs(t, reported[0], c.err)
 			require.Empty(t, a.bank.paid)
 			if !c.again {
-				require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}}}, endings(id, a))
+				require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}, Version: end.Version}}, endings(id, a))
 				require.Zero(t, a.rdb.Exists(t.Context(), keys.CombatDeadlines).Val())
 				return
 			}

@@ -91,19 +91,12 @@ func begin(id string, seed uint64, at int64, fighters ...Participant) State {
 		CombatID: id, Version: 1, Status: Active, Turn: 1, Seed: seed, StartedAt: at, UpdatedAt: at,
 		Participants: fighters,
 	}
-	fastest := 0
-	for _, p := range fighters {
-		fastest = max(fastest, p.Speed)
-	}
 	for i := range s.Participants {
 		p := &s.Participants[i]
 		p.Stats = p.Stats.bounded()
 		p.HP, p.Energy = p.MaxHP, p.MaxEnergy
 		if p.Kind == kindPlayer {
 			p.NextActionAt = at
-			if s.duel() {
-				p.NextActionAt += pauseOf(p.Speed) - pauseOf(fastest)
-			}
 		}
 	}
 	return s

@@ -54,8 +54,8 @@ type Move struct {
 // dead do nothing any more, and nothing happens after the end. Then the living regain energy.
 //
 // Against an NPC a player may move at any time, since the NPC answers in the same turn.
-// Between players a turn is one player's move, and each waits after a move, the faster
-// less: until NextActionAt. At the start the slower wait for what they are slower by.
+// Between players a turn is one player's move. Both may move at once at the start, and each
+// waits after a move, the faster less: until NextActionAt.
 //
 // Errors: COMBAT_OVER, FORBIDDEN for who can not move, INVALID naming action or target,
 // COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},

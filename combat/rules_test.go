@@ -240,18 +240,18 @@ func TestInitiative(t *testing.T) {
 	quick.Speed, slow.Speed = 20, 5
 	s := begin("F", 1, 10_000, quick, slow)
 	require.EqualValues(t, 10_000, s.Participants[0].NextActionAt)
-	require.EqualValues(t, 10_750, s.Participants[1].NextActionAt, "slower by 750 ms")
+	require.EqualValues(t, 10_000, s.Participants[1].NextActionAt, "at the start, whoever is first")
 	s, _, err := Apply(s, Move{By: 0, Action: Defend, At: 10_000})
 	require.NoError(t, err)
+	after, _, err := Apply(s, Move{By: 1, Action: Defend, At: 10_000})
+	require.NoError(t, err)
+	require.EqualValues(t, 11_000, after.Participants[1].NextActionAt)
 	require.EqualValues(t, 10_250, s.Participants[0].NextActionAt)
 	_, _, err = Apply(s, Move{By: 0, Action: Defend, At: 10_200})
 	require.ErrorIs(t, err, ErrTooSoon)
 	require.EqualValues(t, 50, fault.Of(err).Detail("retryAfterMs"))
 	require.EqualValues(t, 10_250, fault.Of(err).Detail("nextActionAt"))
 
-	even := duel(1)
-	require.EqualValues(t, 1000, even.Participants[0].NextActionAt, "of equals, whoever is quicker")
-	require.EqualValues(t, 1000, even.Participants[1].NextActionAt)
 	for speed, ms := range map[int]int64{-1: 2000, 0: 2000, 1: 2000, 10: 500, 1000: 250} {
 		require.Equal(t, ms, pauseOf(speed), speed)
 	}

@@ -106,6 +106,7 @@ type Ending struct {
 	Winner   string  `json:"winner"`  // a participant's id; empty when nobody won
 	Outcome  string  `json:"outcome"` // defeated, fled or abandoned
 	Rewards  Rewards `json:"rewards"` // what the winner got
+	Version  int64   `json:"version"` // of the fight's last state
 }
 
 // Started is what the users of a fight between players are sent first, as the event

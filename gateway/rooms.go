@@ -60,28 +60,34 @@ func (g *Gateway) Count(conn, prefix string) int {
 }
 
 // Cast sends an event to every member of a room, on all nodes. The payload is encoded once; an
-// event.Appender encodes itself. The error says that it can not be encoded.
+// event.Appender encodes itself, an event.Ordered is heard in its order. The error says that
+// it can not be encoded.
 func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
+	return g.cast(room, "", name, payload)
+}
+
+func (g *Gateway) cast(room, except, name string, payload any) error {
 	build, err := encoder(name, payload)
 	if err != nil {
 		return err
 	}
-	g.nsp.Cast(room, name, build)
+	if o, ok := payload.(event.Ordered); ok {
+		stream, place := o.Order()
+		g.nsp.CastInOrder(room, except, name, stream, place, build)
+		return nil
+	}
+	if except == "" {
+		g.nsp.Cast(room, name, build)
+		return nil
+	}
+	g.nsp.CastArgs(room, except, name, socketio.Args{JSON: build(nil)})
 	return nil
 }
 
 // CastExcept is Cast to those members of a room who are not in the room except, which may
 // be "": of several casts with the rooms before as except, each connection hears one.
-func (g *Gateway) CastExcept(ctx context.Context, room, except, name string, payload any) error {
-	if except == "" {
-		return g.Cast(ctx, room, name, payload)
-	}
-	build, err := encoder(name, payload)
-	if err != nil {
-		return err
-	}
-	g.nsp.CastArgs(room, except, name, socketio.Args{JSON: build(nil)})
-	return nil
+func (g *Gateway) CastExcept(_ context.Context, room, except, name string, payload any) error {
+	return g.cast(room, except, name, payload)
 }
 
 // encoder appends a payload's JSON.

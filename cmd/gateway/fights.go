@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
@@ -22,10 +24,33 @@ type fightSettings struct {
 // combat makes the fights.
 func (n *node) combat(r *rooms, trades *trade.Service, boards *leaderboard.Service) *combat.Service {
 	n.roster = combat.NewRoster(n.rdb, n.fightUntold)
-	return combat.New(n.rdb, r, combat.Config{
+	return combat.New(n.rdb, arena{r}, combat.Config{
 		Characters: fighters{n.people, n.roster}, Presence: online{r}, Rewarder: rewards{trades}, Scorer: victories{boards},
 		Abandon: n.cfg.CombatTimeout, Report: n.fightUntold,
 	})
+}
+
+// arena are the gateway's rooms as fights see them: the room of a fight is that of the chat's
+// channel of the same name, so whoever joins the channel combat:<id> watches the fight.
+type arena struct{ rooms *rooms }
+
+func channel(room string) string {
+	if strings.HasPrefix(room, combat.RoomPrefix) {
+		return chat.RoomPrefix + room
+	}
+	return room
+}
+
+func (a arena) Join(ctx context.Context, conn, room string) (int, error) {
+	return a.rooms.Join(ctx, conn, channel(room))
+}
+
+func (a arena) Leave(ctx context.Context, conn, room string) (int, error) {
+	return a.rooms.Leave(ctx, conn, channel(room))
+}
+
+func (a arena) CastExcept(ctx context.Context, room, except, name string, payload any) error {
+	return a.rooms.CastExcept(ctx, channel(room), channel(except), name, payload)
 }
 
 // fighters are the characters of fights: what they can do is the profile source's, who

@@ -362,6 +362,10 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 	if !ok {
 		return false
 	}
+	if len(m.rooms) == 1 && m.place.n > 0 {
+		n.inOrder(m.target, f)
+		return true
+	}
 	if len(m.rooms) == 1 && len(m.except) == 0 {
 		n.counted(&m, n.cast(m.rooms[0], f))
 	} else {

@@ -45,6 +45,7 @@ const busDepth = 64
 type target struct {
 	rooms, except []socket.Room
 	volatile      bool
+	place         place // of a broadcast that is delivered in order
 }
 
 func targetOf(opts *socket.BroadcastOptions) (t target) {
@@ -78,9 +79,14 @@ func (t target) append(dst []byte) []byte {
 		dst[at]++
 		dst = appendRooms(appendText(dst, "except"), t.except)
 	}
-	if t.volatile {
+	switch {
+	case t.volatile:
 		dst[at]++
 		dst = append(appendText(append(appendText(dst, "flags"), 0x81), "volatile"), 0xc3)
+	case t.place.n > 0:
+		dst[at]++
+		dst = appendText(appendText(append(appendText(dst, "flags"), 0x82), "stream"), t.place.stream)
+		dst = appendUint(appendText(dst, "place"), uint64(t.place.n))
 	}
 	return dst
 }
@@ -149,7 +155,7 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 		case "except":
 			m.except, good = readRooms(b, at)
 		case "flags":
-			m.volatile, good = readFlags(b, at)
+			m.volatile, m.place, good = readFlags(b, at)
 		}
 		return good
 	})
@@ -237,17 +243,24 @@ func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 	return rooms, true
 }
 
-func readFlags(b []byte, i int) (volatile, ok bool) {
+// readFlags reads the flags that we know: Node's volatile, and our own place in a stream.
+func readFlags(b []byte, i int) (volatile bool, p place, ok bool) {
 	if h, ok := readHead(b, i); ok && h.kind == packedNil {
-		return false, true
+		return false, p, true
 	}
-	i = eachPair(b, i, func(key []byte, at, _ int) bool {
-		if v, _ := readHead(b, at); string(key) == "volatile" && v.kind == packedBool {
+	i = eachPair(b, i, func(key []byte, at, end int) bool {
+		v, _ := readHead(b, at)
+		switch {
+		case string(key) == "volatile" && v.kind == packedBool:
 			volatile = v.bits == 1
+		case string(key) == "stream" && v.kind == packedText && v.n <= maxStream:
+			p.stream = string(b[v.next:end])
+		case string(key) == "place" && v.kind == packedUint && v.bits < 1<<62:
+			p.n = int64(v.bits)
 		}
 		return true
 	})
-	return volatile, i > 0
+	return volatile, p, i > 0
 }
 
 // frames frames a received broadcast once for all members on this node. ok is false when it

@@ -28,6 +28,7 @@ type rooms struct {
 type room struct {
 	name    socket.Room
 	members []*member
+	streams streams // of what is cast to it in order
 }
 
 // A member is one socket with its seats.
