@@ -286,6 +286,8 @@ export interface CombatEnding {
   outcome: string;
   /** what the winner got */
   rewards: CombatRewards;
+  /** of the fight's last state */
+  version: number;
 }
 
 /** What happened in one turn. */
@@ -492,6 +494,69 @@ export interface Pong {
   serverTime: number;
 }
 
+/** What members of a channel are told of one user. */
+export interface PresenceMovement {
+  channel: string;
+  user: PresenceUser;
+}
+
+/** Users that somebody asks about. */
+export interface PresenceNames {
+  /** ids (at least 1 entries, at most 100 entries) */
+  users: string[];
+}
+
+/** Answers how many users are there, whatever their devices. */
+export interface PresenceNumber {
+  count: number;
+}
+
+/** A part of those who are there, by user id. */
+export interface PresencePage {
+  users: PresenceUser[];
+  /** users that are there */
+  total: number;
+  /** The After of the page that follows; absent on the last. */
+  next?: string;
+}
+
+/** Names a channel, or the game. */
+export interface PresencePlace {
+  /** absent: who is online at all (at most 128 characters) */
+  channel?: string;
+}
+
+/** Asks who is somewhere. */
+export interface PresenceQuery {
+  /** One that the player is in; without it, who is online at all. (at most 128 characters) */
+  channel?: string;
+  /** The Next of the page before. (at most 128 characters) */
+  after?: string;
+  /** How many; 0 is 100. (at most 200) */
+  limit?: number;
+}
+
+/** What is known of one user. */
+export interface PresenceSighting {
+  userId: string;
+  online: boolean;
+  /** When a user that is not online was last, Unix ms; absent when that is not known, or too long ago. */
+  lastSeenAt?: number;
+}
+
+/** Answers, in the order of the question. */
+export interface PresenceSightings {
+  users: PresenceSighting[];
+}
+
+/** What others are shown of a user. */
+export interface PresenceUser {
+  userId: string;
+  username: string;
+  /** "" while none is chosen */
+  characterId: string;
+}
+
 /** What both parties see. Of a gift the giver is the first party, and expiresAt is until when the trade is shown and its idempotency key remembered. */
 export interface Trade {
   tradeId: string;
@@ -625,6 +690,12 @@ export interface ClientToServerEvents {
   'leaderboard:rank': (payload: LeaderboardWhich, ack: (answer: Answer<LeaderboardPlace, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Reads the top of a board. */
   'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Tells how many users are in a channel, or online. */
+  'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode>) => void) => void;
+  /** Tells who is in a channel, or online. */
+  'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
+  /** Tells who of some users is online, and when the others were. */
+  'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
   /** Chooses whom the session plays, for all its connections to this node. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
   /** Destroys the session. The answer comes before session:revoked. */
@@ -671,6 +742,10 @@ export interface ServerToClientEvents {
   'gateway:status': (payload: Record<string, Health>) => void;
   /** How much you may do: right after session, and again when that changes. With remaining: of which policies little is left. */
   'limits': (payload: Limits) => void;
+  /** A user came into a channel that you are in, with the first of its devices. Not told in crowds. */
+  'presence:joined': (payload: PresenceMovement) => void;
+  /** A user left a channel that you are in, with the last of its devices. Not told in crowds. */
+  'presence:left': (payload: PresenceMovement) => void;
   /** Who you are: once, right after connect. */
   'session': (payload: Welcome) => void;
   /** The session ends soon; whatever the player does slides it, until its absolute lifetime is over. */
