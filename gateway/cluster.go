@@ -74,6 +74,7 @@ var (
 	busNodes    = prometheus.NewDesc("gateway_cluster_nodes", "Nodes that serve the game, this one included.", nil, nil)
 	busChannels = prometheus.NewDesc("gateway_cluster_channels", "Channels that this node hears.", nil, nil)
 	busMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
+	busBytes    = prometheus.NewDesc("gateway_cluster_received_bytes_total", "Bytes of the messages that came from the other nodes.", nil, nil)
 	busPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
 	busRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
 )
@@ -85,6 +86,7 @@ func (m busMetrics) collect(ch chan<- prometheus.Metric) {
 	for what, n := range map[string]int64{"published": s.Published, "unpublished": s.Unpublished, "received": s.Received, "malformed": s.Malformed} {
 		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(n), what)
 	}
+	ch <- prometheus.MustNewConstMetric(busBytes, prometheus.CounterValue, float64(s.Bytes))
 	ch <- prometheus.MustNewConstMetric(busPartial, prometheus.CounterValue, float64(s.Partial))
 	ch <- prometheus.MustNewConstMetric(busRestarts, prometheus.CounterValue, float64(s.Restarts))
 }

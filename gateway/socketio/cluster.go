@@ -71,6 +71,7 @@ type ClusterStats struct {
 	Published   int64 // messages that Redis took
 	Unpublished int64 // messages that it did not take, or that were dropped before
 	Received    int64 // messages that came, our own too
+	Bytes       int64 // of those
 	Malformed   int64 // messages that came and were dropped
 	Partial     int64 // requests that not every node answered
 	Restarts    int64 // silent connections that were given up
@@ -265,13 +266,14 @@ func (c *cluster) hear(to *channel, payload string) {
 func (c *cluster) stats() ClusterStats {
 	s := ClusterStats{
 		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(),
-		Received: c.subs.received.Load(), Malformed: c.malformed.Load(), Partial: c.partial.Load(), Restarts: c.subs.restarts.Load(),
+		Received: c.subs.received.Load(), Bytes: c.subs.bytes.Load(), Malformed: c.malformed.Load(), Partial: c.partial.Load(), Restarts: c.subs.restarts.Load(),
 	}
 	c.subs.mu.Lock()
 	s.Channels = len(c.subs.channels)
 	c.subs.mu.Unlock()
 	if c.sharded != nil {
 		s.Received += c.sharded.received.Load()
+		s.Bytes += c.sharded.bytes.Load()
 		s.Restarts += c.sharded.restarts.Load()
 	}
 	c.each(func(n *clusterNamespace) {

@@ -29,6 +29,7 @@ type subscriber struct {
 	wake     chan struct{} // capacity 1
 	heard    atomic.Int64  // when anything came last, Unix ns
 	received atomic.Int64
+	bytes    atomic.Int64
 	restarts atomic.Int64 // connections lost
 }
 
@@ -212,6 +213,7 @@ func (s *subscriber) receive(v any) {
 		s.confirm(v)
 	case *redis.Message:
 		s.received.Add(1)
+		s.bytes.Add(int64(len(v.Payload)))
 		s.mu.Lock()
 		c := s.channels[v.Channel]
 		s.mu.Unlock()
