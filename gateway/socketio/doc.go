@@ -31,6 +31,9 @@
 // socket) that it has. A room that is new here hears the others a round trip after its first
 // Join; Namespace.Heard waits for that.
 //
+// On a Redis Cluster a room's messages are sharded: see shards. A message may ask how many it
+// reaches: see Namespace.CastCount.
+//
 // Messages reach a node at most once, those of one sender in their order. What Redis did not
 // take is dropped and counted; nobody waits for Redis.
 //
