@@ -38,6 +38,8 @@ const (
 	MintedItems = "{trade:ledger}:items"
 	// TradeLedgerIndex is what makes an append to the ledger idempotent.
 	TradeLedgerIndex = "{trade:ledger}:index"
+	// AllTemp is the pattern of all that Temp names.
+	AllTemp = "temp:*"
 	// CacheInvalidations is the pub/sub channel on which nodes tell each other which cached
 	// values changed.
 	CacheInvalidations = "cache:invalidations"
@@ -197,3 +199,6 @@ func CacheTag(tag string) string { return "cache:tag:" + tag }
 // CacheLoad is the lease of whoever loads a cached value. Its hash tag is the value's whole
 // key, so both lie in one slot of a Cluster.
 func CacheLoad(key string) string { return "{" + key + "}:load" }
+
+// Job is what came of the last run of a periodic job.
+func Job(name string) string { return "job:" + name }

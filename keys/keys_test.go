@@ -43,6 +43,7 @@ func TestSpelling(t *testing.T) {
 		"{trade:ledger}:index":      keys.TradeLedgerIndex,
 		"{trade:ledger}:items":      keys.MintedItems,
 		"cache:invalidations":       keys.CacheInvalidations,
+		"job:leaderboards":          keys.Job("leaderboards"),
 		"cache:tag:guild":           keys.CacheTag("guild"),
 		"{user:123:profile}:load":   keys.CacheLoad("user:123:profile"),
 		"chat:zone:1:history":       keys.ChatHistory("zone:1"),

@@ -51,6 +51,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.limits.Run)
 	loop(n.reload)
 	loop(n.cache.Run)
+	loop(n.chores.Run)
 	if n.embedded != nil {
 		loop(n.watchEmbedded)
 	}

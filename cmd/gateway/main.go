@@ -60,6 +60,7 @@ type commands struct {
 	Session  sessionCmd  `cmd:"" help:"Create, show, list, revoke and count sessions."`
 	Limits   limitsCmd   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
 	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
+	Jobs     jobsCmd     `cmd:"" help:"List periodic jobs, run one now."`
 	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -16,6 +16,7 @@ import (
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/jobs"
 	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/presence"
@@ -52,6 +53,7 @@ type node struct {
 	roster  *combat.Roster
 	fights  *combat.Service
 	boards  *leaderboard.Service
+	chores  *jobs.Runner
 
 	cache        *cache.Manager
 	cacheBreaker *redisconn.Breaker

@@ -1,0 +1,61 @@
+package jobs
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/script"
+)
+
+//go:embed forgotten.lua
+var forgottenSource string
+
+var forgottenScript = script.New(forgottenSource)
+
+// batch is how many keys one step looks at.
+const batch = 500
+
+// RemoveForgotten removes the keys of a pattern ("temp:*") that have no TTL, though they
+// must have one, and says how many. It walks all keys in batches, on every master of a Cluster.
+func RemoveForgotten(ctx context.Context, rdb redis.UniversalClient, pattern string) (int, error) {
+	var removed atomic.Int64
+	walk := func(ctx context.Context, c redis.UniversalClient) error {
+		for cursor := uint64(0); ; {
+			page, next, err := c.Scan(ctx, cursor, pattern, batch).Result()
+			if err != nil {
+				return err
+			}
+			calls := make([]*script.Call, len(page))
+			for i, key := range page {
+				calls[i] = &script.Call{Script: forgottenScript, Keys: []string{key}}
+			}
+			if len(calls) > 0 {
+				script.Run(ctx, c, calls...)
+			}
+			for _, call := range calls {
+				n, err := call.Int()
+				if err != nil {
+					return err
+				}
+				removed.Add(int64(n))
+			}
+			if cursor = next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	var err error
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
+	} else {
+		err = walk(ctx, rdb)
+	}
+	if err != nil {
+		err = fmt.Errorf("remove forgotten %s: %w", pattern, err)
+	}
+	return int(removed.Load()), err
+}

@@ -1,0 +1,58 @@
+package jobs
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// meters are what a node tells of the jobs.
+type meters struct {
+	runs            *prometheus.CounterVec
+	last, took, bad *prometheus.GaugeVec
+	leader          *prometheus.GaugeVec
+}
+
+func newMeters() *meters {
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"job"})
+	}
+	return &meters{
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jobs_runs_total", Help: "Runs on this node.",
+		}, []string{"job", "outcome"}),
+		last:   gauge("jobs_last_run_timestamp_seconds", "When a job was last begun, on any node, as its leader knows."),
+		took:   gauge("jobs_last_duration_seconds", "How long the last run on this node took."),
+		bad:    gauge("jobs_last_failed", "1 when the last run on this node failed."),
+		leader: gauge("jobs_leader", "1 while this node leads the job."),
+	}
+}
+
+func (m *meters) all() []prometheus.Collector {
+	return []prometheus.Collector{m.runs, m.last, m.took, m.bad, m.leader}
+}
+
+func (m *meters) ran(job string, start time.Time, took time.Duration, err error) {
+	outcome, bad := "ok", 0.
+	if err != nil {
+		outcome, bad = "error", 1
+	}
+	m.runs.WithLabelValues(job, outcome).Inc()
+	m.last.WithLabelValues(job).Set(float64(start.Unix()))
+	m.took.WithLabelValues(job).Set(took.Seconds())
+	m.bad.WithLabelValues(job).Set(bad)
+}
+
+// Describe tells the registry what Collect sends.
+func (r *Runner) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range r.meters.all() {
+		c.Describe(ch)
+	}
+}
+
+// Collect sends the figures of now.
+func (r *Runner) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range r.meters.all() {
+		c.Collect(ch)
+	}
+}

@@ -1,0 +1,93 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+// A State is what is known of a job, on all nodes.
+type State struct {
+	Name      string
+	About     string
+	Every     time.Duration
+	LastRunAt time.Time     // when it was begun; zero: never
+	Took      time.Duration // the last run
+	LastError string        // of the last run; "" when it went well
+	Node      string        // that ran it
+	Runs      int64
+	Failures  int64
+}
+
+const (
+	// stateLife is how long the state of a job is kept that nobody runs any more.
+	stateLife = 30 * 24 * time.Hour
+	maxError  = 500 // bytes of an error that are kept
+)
+
+// List tells the state of every job, in their order. One round trip.
+func (r *Runner) List(ctx context.Context) ([]State, error) {
+	pipe := r.rdb.Pipeline()
+	cmds := make([]*redis.MapStringStringCmd, len(r.jobs))
+	for i, w := range r.jobs {
+		cmds[i] = pipe.HGetAll(ctx, keys.Job(w.Name))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("jobs: list: %w", err)
+	}
+	out := make([]State, len(r.jobs))
+	for i, w := range r.jobs {
+		out[i] = read(w, cmds[i].Val())
+	}
+	return out, nil
+}
+
+func (r *Runner) state(ctx context.Context, w *work) (State, error) {
+	fields, err := r.rdb.HGetAll(ctx, keys.Job(w.Name)).Result()
+	if err != nil {
+		return State{}, fmt.Errorf("read the last run: %w", err)
+	}
+	return read(w, fields), nil
+}
+
+func read(w *work, fields map[string]string) State {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(fields[name], 10, 64) // a field that is missing is 0
+		return n
+	}
+	s := State{
+		Name: w.Name, About: w.About, Every: w.Every, Took: time.Duration(number("tookMs")) * time.Millisecond,
+		LastError: fields["error"], Node: fields["node"], Runs: number("runs"), Failures: number("failures"),
+	}
+	if at := number("lastRunAt"); at > 0 {
+		s.LastRunAt = time.UnixMilli(at)
+	}
+	return s
+}
+
+// keep stores what came of a run.
+func (r *Runner) keep(ctx context.Context, w *work, start time.Time, took time.Duration, failure error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	text, failed := "", int64(0)
+	if failure != nil {
+		text, failed = strings.ToValidUTF8(failure.Error(), "?"), 1
+		text = text[:min(len(text), maxError)]
+	}
+	key := keys.Job(w.Name)
+	pipe := r.rdb.TxPipeline()
+	pipe.HSet(ctx, key, "lastRunAt", start.UnixMilli(), "tookMs", took.Milliseconds(), "error", text, "node", r.cfg.Node)
+	pipe.HIncrBy(ctx, key, "runs", 1)
+	pipe.HIncrBy(ctx, key, "failures", failed)
+	pipe.PExpire(ctx, key, stateLife)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("keep the run: %w", err)
+	}
+	return nil
+}
