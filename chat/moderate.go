@@ -95,12 +95,13 @@ func (s *Service) moderates(roles []string) bool {
 }
 
 // Mute keeps a player from speaking, in a channel or everywhere. A later one replaces an
-// earlier. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
+// earlier. Errors: INVALID, FORBIDDEN, CONFLICT, UNAVAILABLE.
 func (s *Service) Mute(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
 	return s.sanction(ctx, p, Mute, in)
 }
 
-// Ban keeps a player out of a channel, or of all, and takes out who is in. Errors: as Mute.
+// Ban keeps a player out of a channel, or of all, and takes out who is in. Errors: INVALID,
+// FORBIDDEN, CONFLICT, UNAVAILABLE.
 func (s *Service) Ban(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
 	return s.sanction(ctx, p, Ban, in)
 }
@@ -110,7 +111,7 @@ func (s *Service) Unmute(ctx context.Context, p event.Player, in Pardon) (Sancti
 	return s.pardon(ctx, p, Mute, in)
 }
 
-// Unban ends a ban. Errors: as Unmute.
+// Unban ends a ban. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Unban(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
 	return s.pardon(ctx, p, Ban, in)
 }

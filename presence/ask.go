@@ -100,7 +100,8 @@ type Number struct {
 	Count int `json:"count"`
 }
 
-// Count tells how many users are in a channel, or online. Errors: as List.
+// Count tells how many users are in a channel, or online. Errors: INVALID,
+// NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) Count(ctx context.Context, p event.Player, in Place) (Number, error) {
 	name, err := s.where(p, in.Channel)
 	if err != nil {
