@@ -3,9 +3,11 @@ package chat_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/redisconn"
 )
 
 // A player joins a channel, speaks in it, and is not heard where it did not join.
@@ -27,4 +29,37 @@ func Example() {
 	// {Channel:zone:harbour Members:1}
 	// <nil> chat:zone:harbour Land ahoy!
 	// NOT_IN_CHANNEL: Join the channel before you speak in it.
+}
+
+// A message that is sent again with its clientId is said once, and a moderator may take it
+// back.
+func Example_history() {
+	ctx := context.Background()
+	server, _ := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
+	defer server.Close()
+	rdb, _ := redisconn.Open(ctx, server.URL(), redisconn.Config{})
+	defer rdb.Close()
+	s := chat.New(rdb, newRooms(), chat.Config{
+		Patience: time.Minute, // longer than any example takes
+		Audit:    func(a chat.Act) { fmt.Println(a.Event, "by", a.By) },
+	})
+	defer s.Close()
+
+	ann := event.Player{UserID: "u1", Username: "ann"} // without a socket: by POST /chat/message
+	draft := chat.Draft{Channel: "global", Text: "oops", ClientID: "c-17"}
+	first, _ := s.Send(ctx, ann, draft)
+	again, _ := s.Send(ctx, ann, draft)
+	fmt.Println(first == again)
+
+	h, _ := s.History(ctx, ann, chat.Span{Channel: "global"})
+	fmt.Println(len(h.Messages), h.Messages[0].From.Username, h.Messages[0].Text)
+
+	_, err := s.Delete(ctx, event.Player{UserID: "mod"}, chat.Removal{Channel: "global", ID: first.ID})
+	h, _ = s.History(ctx, ann, chat.Span{Channel: "global"})
+	fmt.Println(len(h.Messages), err)
+	// Output:
+	// true
+	// 1 ann oops
+	// chat:delete by mod
+	// 0 <nil>
 }

@@ -3,8 +3,11 @@ package chat_test
 import (
 	"context"
 	stdjson "encoding/json"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/redistest"
 )
 
 // The encoder by hand writes what the struct tags say, for any string.
@@ -120,4 +124,45 @@ func BenchmarkSend(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkKept is a message with all that Redis keeps of it, plain and with a clientId, from
+// 64 callers.
+func BenchmarkKept(b *testing.B) {
+	for _, named := range []bool{false, true} {
+		b.Run(map[bool]string{false: "plain", true: "clientId"}[named], func(b *testing.B) {
+			s := chat.New(redistest.Client(b), quiet{}, chat.Config{Patience: time.Minute})
+			defer s.Close()
+			var n atomic.Int64
+			b.SetParallelism(64)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					i := n.Add(1)
+					draft := chat.Draft{Channel: "zone:" + strconv.FormatInt(i%50, 10), Text: "the quick brown fox jumps over the lazy dog"}
+					if named {
+						draft.ClientID = strconv.FormatInt(i, 10)
+					}
+					if _, err := s.Send(context.Background(), ann, draft); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// quiet is a gateway that casts to nobody, from any number of goroutines.
+type quiet struct{}
+
+func (quiet) In(string, string) bool                             { return true }
+func (quiet) Join(context.Context, string, string) (int, error)  { return 1, nil }
+func (quiet) Leave(context.Context, string, string) (int, error) { return 0, nil }
+func (quiet) Count(string, string) int                           { return 0 }
+func (quiet) RoomsOf(string, string) []string                    { return nil }
+func (quiet) Here(string) []event.Player                         { return nil }
+func (quiet) Cast(context.Context, string, string, any) error    { return nil }
+func (quiet) CastUser(context.Context, string, string, any) (int, bool, error) {
+	return 0, true, nil
 }

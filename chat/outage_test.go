@@ -1,6 +1,8 @@
 package chat_test
 
 import (
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,19 +107,47 @@ func TestWithoutRedis(t *testing.T) {
 	}
 }
 
-// A message waits for a Redis that hangs no longer than Patience.
+// A message waits for a Redis that hangs no longer than Patience, and a plain one not at all.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
 	s, _ := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{Patience: 50 * time.Millisecond})
 	server.Pause()
 	defer server.Resume()
+	begun := time.Now()
+	for range 100 {
+		_, err := s.Send(t.Context(), ann, say("plain"))
+		require.NoError(t, err)
+	}
+	require.Less(t, time.Since(begun), time.Second)
 	draft := say("x")
 	draft.ClientID = "c"
-	begun := time.Now()
+	begun = time.Now()
 	_, err := s.Send(t.Context(), ann, draft)
 	require.NoError(t, err)
 	require.Less(t, time.Since(begun), time.Second)
+}
+
+// What is said while the history can not keep up is said all the same; what waits is bounded.
+func TestTheHistoryMayMissWhatIsTooMuch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	var missed atomic.Int64
+	s, heard := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{Report: func(error) { missed.Add(1) }})
+	server.Pause()
+	long := say(strings.Repeat("\U0001F600", 500)) // 2 KB each, 8 MiB may wait
+	for range 6000 {
+		_, err := s.Send(t.Context(), ann, long)
+		require.NoError(t, err)
+	}
+	require.Len(t, heard.heard(), 6000)
+	require.Positive(t, missed.Load())
+	server.Resume()
+	require.Eventually(t, func() bool {
+		_, err := s.Send(t.Context(), ann, say("again"))
+		h, lost := s.History(t.Context(), ann, chat.Span{Channel: "global", Limit: 1})
+		return err == nil && lost == nil && len(h.Messages) == 1 && h.Messages[0].Text == "again"
+	}, 10*time.Second, 20*time.Millisecond)
 }
 
 // The game's own sets say who belongs to a guild or a party.

@@ -653,7 +653,7 @@ export interface Welcome {
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
 export interface ClientToServerEvents {
   /** Keeps a player out of a channel, or of all, and takes out who is in. For moderator or admin only. */
-  'chat:ban': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  'chat:ban': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
   /** Takes a message out of a channel's history, and tells its members. For moderator or admin only. */
   'chat:delete': (payload: ChatRemoval, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Reads what was said in a channel, by those who may be in it. A page ends between two milliseconds, so that no message is missed by reading page after page; so it may hold a few messages fewer or more than were asked for. */
@@ -665,11 +665,11 @@ export interface ClientToServerEvents {
   /** Says something to everybody in a channel, the sender included, and answers once it is on its way. Limited by chat. */
   'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL' | 'RATE_LIMITED'>) => void) => void;
   /** Keeps a player from speaking, in a channel or everywhere. A later one replaces an earlier. For moderator or admin only. */
-  'chat:mute': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  'chat:mute': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
   /** Makes every player, moderators excepted, wait between two messages in a channel. For moderator or admin only. */
   'chat:slow': (payload: ChatPace, ack: (answer: Answer<ChatSlowness, SharedCode | 'FORBIDDEN'>) => void) => void;
   /** Ends a ban. For moderator or admin only. */
-  'chat:unban': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN'>) => void) => void;
+  'chat:unban': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Ends a mute. For moderator or admin only. */
   'chat:unmute': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Says something to every device of one user. Limited by chat. */
@@ -691,7 +691,7 @@ export interface ClientToServerEvents {
   /** Reads the top of a board. */
   'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Tells how many users are in a channel, or online. */
-  'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode>) => void) => void;
+  'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Tells who is in a channel, or online. */
   'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Tells who of some users is online, and when the others were. */
