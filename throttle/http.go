@@ -9,26 +9,34 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
+// problemTypes are those of draft-ietf-httpapi-ratelimit-headers.
+const problemTypes = "https://iana.org/assignments/http-problem-types#"
+
 // Middleware spends policy once for every request before next is called. key says who
 // asks; it must not believe headers that the client writes. A refusal is answered with 429,
 // application/problem+json and Retry-After. Refused or not, the answer carries the fields
 // RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers: q a window's limit,
 // w its seconds, r what remains, t seconds until more is there or, at rest, until all is)
 // and X-RateLimit-Limit, -Remaining and -Reset (Unix seconds). A policy that is off adds none.
+// When Redis is gone and Config.NoLocal is set the answer is 503, of the problem type
+// temporary-reduced-capacity.
 func (l *Limiter) Middleware(policy string, key func(*http.Request) Subject, next http.Handler) http.Handler {
 	names := []string{policy}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, err := l.Spend(r.Context(), names, key(r))
 		if err != nil {
-			if l.cfg.OnError != nil {
+			f := fault.Of(err)
+			if f.Code == fault.ErrUnavailable.Code {
+				f = f.With("type", problemTypes+"temporary-reduced-capacity")
+			} else if l.cfg.OnError != nil {
 				l.cfg.OnError(r, err)
 			}
-			fault.Of(err).WriteProblem(w)
+			f.WriteProblem(w)
 			return
 		}
 		d.Header(w.Header())
 		if !d.Allowed {
-			d.Fault().WriteProblem(w)
+			d.Fault().With("type", problemTypes+"quota-exceeded").With("violated-policies", []string{d.Policy}).WriteProblem(w)
 			return
 		}
 		next.ServeHTTP(w, r)

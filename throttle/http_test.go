@@ -68,6 +68,8 @@ func TestMiddleware(t *testing.T) {
 	var body map[string]any
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
 	require.Equal(t, "RATE_LIMITED", body["code"])
+	require.Equal(t, "https://iana.org/assignments/http-problem-types#quota-exceeded", body["type"])
+	require.Equal(t, []any{"login"}, body["violated-policies"])
 	require.Equal(t, "login", body["policy"])
 	require.Equal(t, "ip", body["scope"])
 	require.EqualValues(t, 60_000, body["windowMs"])
