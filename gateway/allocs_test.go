@@ -5,9 +5,13 @@ package gateway
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/gateway/wiretest"
 )
 
@@ -66,4 +70,32 @@ func TestAllocationsOfABroadcast(t *testing.T) {
 	t.Log("allocations of a cast to 1:", one, "to 101:", hundred)
 	require.LessOrEqual(t, hundred-one, 1.0, "a hundred more deliveries allocate nothing")
 	require.LessOrEqual(t, one, 3.0)
+}
+
+// A refused event that is one of a flood costs its answer and nothing else.
+func TestAllocationsOfARefusal(t *testing.T) {
+	h := open(t, func(c *Config) { c.CloseAfter, c.Log = -1, zap.NewNop() })
+	conn, err := wiretest.Silent(t, h.url, "websocket")
+	require.NoError(t, err)
+	conn.Send(`40{"sessionId":"s-ann"}`)
+	require.Eventually(t, func() bool {
+		n := 0
+		h.conns.Range(func(any, any) bool { n++; return true })
+		return n == 1
+	}, wiretest.Patience, tick)
+	c := h.io.Engine().Conns()[0]
+	refused := func() {
+		s := h.find(firstConn(h))
+		h.refuse(s, s.socket, &socketio.Event{ID: 7, HasID: true}, Verdict{Known: true, Limit: fault.Limit{Policy: "combat", Scope: "user", Limit: 2, Window: time.Minute, RetryAfter: time.Second}})
+		c.Flush()
+	}
+	refused()
+	n := testing.AllocsPerRun(1000, refused)
+	t.Log("allocations of a refusal:", n)
+	require.LessOrEqual(t, n, 1.0)
+}
+
+func firstConn(h *hall) (id string) {
+	h.conns.Range(func(k, _ any) bool { id = k.(string); return false })
+	return id
 }
