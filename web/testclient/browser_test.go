@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -120,9 +121,18 @@ func chromium(t *testing.T) context.Context {
 
 // A tab is one player's page. Errors in its console fail the test, and warnings of the page.
 type tab struct {
-	t   *testing.T
-	ctx context.Context
+	t     *testing.T
+	ctx   context.Context
+	scope string // a selector of what the page holds more than once; "" is the whole page
 }
+
+// player is the tab seen as its nth player alone, from 1.
+func (p tab) player(n int) tab {
+	p.scope = fmt.Sprintf("[data-testid=console]:nth-of-type(%d) ", n)
+	return p
+}
+
+func (p tab) sel(id string) chromedp.CSS { return chromedp.CSS(p.scope + `[data-testid="` + id + `"]`) }
 
 func open(t *testing.T, browser context.Context, url string, width, height int64) tab {
 	t.Helper()
@@ -145,7 +155,7 @@ func open(t *testing.T, browser context.Context, url string, width, height int64
 			}
 		}
 	}))
-	p := tab{t, ctx}
+	p := tab{t: t, ctx: ctx}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.shot(filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".png"))
@@ -184,33 +194,44 @@ func (p tab) eval(expression string) any {
 
 func (p tab) click(id string) {
 	p.t.Helper()
-	p.run(chromedp.Click(sel(id), chromedp.NodeVisible))
+	p.run(chromedp.Click(p.sel(id), chromedp.NodeVisible))
 }
 
 func (p tab) write(id, text string) {
 	p.t.Helper()
-	p.run(chromedp.WaitVisible(sel(id)))
+	p.run(chromedp.WaitVisible(p.sel(id)))
 	p.set(id, "")
-	p.run(chromedp.SendKeys(sel(id), text))
+	p.run(chromedp.SendKeys(p.sel(id), text))
 }
 
 // set gives a control its value at once.
 func (p tab) set(id, value string) {
 	p.t.Helper()
-	p.eval(fmt.Sprintf(`document.querySelector(%q).value = %q`, string(sel(id)), value))
+	p.eval(fmt.Sprintf(`document.querySelector(%q).value = %q`, string(p.sel(id)), value))
+}
+
+// has waits until an expression about an element n, the first of that name, is true.
+func (p tab) has(id, expression string) {
+	p.t.Helper()
+	p.is(fmt.Sprintf(`((n) => n && (%s))(document.querySelector(%q))`, expression, string(p.sel(id))))
 }
 
 // says waits until an element's text contains another.
 func (p tab) says(id, text string) {
 	p.t.Helper()
-	p.is(fmt.Sprintf(`document.querySelector(%q)?.textContent.includes(%q)`, string(sel(id)), text))
+	p.has(id, fmt.Sprintf(`n.textContent.includes(%q)`, text))
 }
 
 // login ends when the page has settled: connected, in its channel, inventory read.
 func (p tab) login(name string) {
 	p.t.Helper()
 	p.write("username", name+"\r")
-	p.is(`document.querySelector('[data-testid=state]')?.dataset.state === 'connected'`)
+	p.settled(name)
+}
+
+func (p tab) settled(name string) {
+	p.t.Helper()
+	p.has("state", `n.dataset.state === 'connected'`)
 	p.says("who", name)
 	p.says("members", "member")
 	p.says("gold", "gold")
@@ -234,12 +255,15 @@ func (p tab) shot(path string) {
 	p.t.Logf("screenshot: %s", path)
 }
 
-func sel(id string) chromedp.CSS { return chromedp.CSS(`[data-testid="` + id + `"]`) }
-
 // page serves the page alone, without a gateway behind it.
 func page(t *testing.T, h http.Handler) string {
 	t.Helper()
-	s := httptest.NewServer(h)
+	mux := http.NewServeMux()
+	mux.Handle("/", h)
+	mux.HandleFunc("/asyncapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"channels": {"asks": {"messages": {}}, "casts": {"messages": {}}}, "operations": {}}`)
+	})
+	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL
 }

@@ -1,10 +1,12 @@
 // One player's connection: asks and hears, and tells its listeners what went by.
 //
 // Told to listeners of `on`: every server event by its own name, and
-//   'state'  {status, transport, reason}   status: connecting connected reconnecting ended
+//   'state'  {status, transport, reason}   status: connecting connected reconnecting offline ended
 //   'ended'  {code, reason}                it will not come back by itself
 //   'record' a record of one event in or out, new or changed (see #record)
 //   'asked'  {event, payload, ok, data, error, ms, sentAt}   after each answer
+// Panels tell each other more: 'inventory' what is owned, and what the player wants of somebody:
+// 'want:fight' {characterId}, 'want:trade' {userId}, 'want:whisper' {userId, username}.
 
 /** A Refusal is an answer with ok: false. `details` is the whole error object of the contract. */
 export class Refusal extends Error {
@@ -17,14 +19,21 @@ export class Refusal extends Error {
 
 const ANSWER_WITHIN_MS = 15_000;
 
+const SLOW_POLL_MS = 4000;
+
 export class Client {
+  /** What this player has at hand, by the names of payloads' properties: the newest combatId, a channel, and so on. */
+  known = {};
   #listeners = new Map();
   #records = 0;
   #ended = false;
   #revoked = null; // why the session ended; the disconnect comes right after it
+  #slow = false;
+  #away = false; // by our own wish
 
-  /** io is the official client's; transports as it takes them, undefined for its default. */
-  constructor(io, { sessionId, transports }) {
+  /** io is the official client's; transports as it takes them, undefined for its default. contract is readContract's. */
+  constructor(io, { sessionId, transports, contract }) {
+    this.contract = contract;
     this.socket = io({ auth: { sessionId }, transports, forceNew: true, autoConnect: false });
     this.state = { status: 'connecting', transport: '', reason: '' };
   }
@@ -41,8 +50,9 @@ export class Client {
     socket.onAny((event, ...args) => {
       this.#record({ dir: 'in', event, payload: args[0] });
       if (event === 'session:revoked') this.#revoked = args[0];
-      this.#tell(event, args[0]);
+      this.tell(event, args[0]);
     });
+    socket.io.on('open', () => this.#throttle());
     socket.on('connect', () => {
       const { engine } = socket.io;
       this.#become('connected', engine.transport.name);
@@ -54,7 +64,8 @@ export class Client {
       else this.#end({ code: error.data?.code ?? 'REFUSED', reason: error.message });
     });
     socket.on('disconnect', (reason) => {
-      if (this.#revoked || !socket.active) this.#end(this.#revoked ?? { code: 'DISCONNECTED', reason });
+      if (this.#away) this.#become('offline', '', reason);
+      else if (this.#revoked || !socket.active) this.#end(this.#revoked ?? { code: 'DISCONNECTED', reason });
       else this.#become('reconnecting', '', reason);
     });
     socket.connect();
@@ -64,6 +75,43 @@ export class Client {
   close() {
     this.#ended = true;
     this.socket.disconnect();
+  }
+
+  /** serves tells whether this server knows an event. */
+  serves(event) {
+    return this.contract.asks.has(event);
+  }
+
+  /** drop ends the transport without a word, as a bad network does; the client comes back by itself. */
+  drop() {
+    this.socket.io.engine.close();
+  }
+
+  /** leave disconnects, and stays away until reconnect. */
+  leave() {
+    this.#away = true;
+    this.socket.disconnect();
+  }
+
+  /** reconnect begins anew: over these transports, or as before. slow polls only every four seconds. */
+  reconnect({ transports, slow = this.#slow } = {}) {
+    const { socket } = this;
+    this.#slow = slow;
+    this.#away = true;
+    socket.disconnect();
+    if (slow) socket.io.opts.transports = ['polling'];
+    else if (transports) socket.io.opts.transports = transports;
+    this.#away = false;
+    this.#become('connecting', '');
+    socket.connect();
+  }
+
+  // A slow reader fetches late what waits for it, so that the server has to keep it.
+  #throttle() {
+    const { transport } = this.socket.io.engine;
+    if (!this.#slow || !transport.doPoll) return;
+    const poll = transport.doPoll.bind(transport);
+    transport.doPoll = () => setTimeout(() => transport.readyState !== 'closed' && poll(), SLOW_POLL_MS);
   }
 
   /** ask sends an event and gives its data. Throws a Refusal, or an Error when no answer comes. */
@@ -81,7 +129,7 @@ export class Client {
     const ms = performance.now() - started;
     const { ok, data, error } = answer ?? { ok: false, error: { code: 'NO_ANSWER', message: 'The answer was empty.' } };
     this.#record(Object.assign(record, { ms, ok, code: error?.code, answer }));
-    this.#tell('asked', { event, payload, ok, data, error, ms, sentAt });
+    this.tell('asked', { event, payload, ok, data, error, ms, sentAt });
     if (!ok) throw new Refusal(error);
     return data;
   }
@@ -89,25 +137,26 @@ export class Client {
   #become(status, transport, reason = '') {
     if (this.#ended) return;
     this.state = { status, transport, reason };
-    this.#tell('state', this.state);
+    this.tell('state', this.state);
   }
 
   #end({ code = 'ENDED', reason = '' }) {
     if (this.#ended) return;
     this.#become('ended', '', reason);
     this.#ended = true;
-    this.#tell('ended', { code, reason });
+    this.tell('ended', { code, reason });
   }
 
   // A record: {id, at, dir: 'in'|'out', event, payload, ms?, ok?, code?, answer?}.
   #record(record) {
     record.id ??= ++this.#records;
     record.at ??= Date.now();
-    this.#tell('record', record);
+    this.tell('record', record);
     return record;
   }
 
-  #tell(name, value) {
+  /** tell calls the listeners of a name. */
+  tell(name, value) {
     for (const listener of this.#listeners.get(name) ?? []) listener(value);
   }
 }

@@ -24,6 +24,31 @@ export function avatar(name, node = el('span', { class: 'avatar', 'aria-hidden':
   return node;
 }
 
+/** tabs makes a list of buttons with data-tab show one panel each; it gives a function that shows one by name. */
+export function tabs(list, panelOf) {
+  const buttons = [...list.querySelectorAll('[data-tab]')];
+  const show = (name) => {
+    if (!buttons.some((b) => b.dataset.tab === name)) return;
+    for (const button of buttons) {
+      const chosen = button.dataset.tab === name;
+      button.setAttribute('aria-selected', chosen);
+      button.tabIndex = chosen ? 0 : -1;
+      button.classList.toggle('news', !chosen && button.classList.contains('news'));
+      panelOf(button.dataset.tab).hidden = !chosen;
+    }
+  };
+  list.addEventListener('click', (e) => show(e.target.closest('[data-tab]')?.dataset.tab));
+  list.addEventListener('keydown', (e) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    if (!step) return;
+    const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    show(next.dataset.tab);
+    next.focus();
+  });
+  show(buttons[0].dataset.tab);
+  return show;
+}
+
 /** meter sets a bar to part of whole, between 0 and 1. */
 export const meter = (node, part) => node.style.setProperty('--part', Math.min(1, Math.max(0, part || 0)).toFixed(4));
 

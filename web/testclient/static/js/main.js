@@ -1,46 +1,81 @@
-// The page: a login, and a console for each player who is logged in.
+// The page: a login, and a console for each player who is logged in, side by side.
 import { mountConsole } from './console.js';
+import { readContract } from './contract.js';
+import { avatar, el } from './dom.js';
 
-const KEPT = 'gateway.session'; // this tab's session id, so that a reload comes back
+const KEPT = 'gateway.sessions'; // this tab's session ids, so that a reload comes back
 const { dev, bundle } = document.documentElement.dataset;
-const login = document.getElementById('login');
-const notice = document.getElementById('login-notice');
-const guest = document.getElementById('guest');
-const bySession = document.getElementById('by-session');
-const consoles = document.getElementById('consoles');
+const byId = (id) => document.getElementById(id);
+const [login, notice, guest, bySession, consoles, strip, players] = ['login', 'login-notice', 'guest', 'by-session', 'consoles', 'strip', 'players'].map(byId);
 
 if (bundle === 'missing') {
-  document.getElementById('main').replaceChildren(document.getElementById('missing').content.cloneNode(true));
+  byId('main').replaceChildren(byId('missing').content.cloneNode(true));
 } else {
-  const { io } = await import('/vendor/socket.io.esm.min.js');
-  start(io);
+  const [{ io }, contract] = await Promise.all([import('/vendor/socket.io.esm.min.js'), readContract()]);
+  start(io, contract);
 }
 
-function start(io) {
+function start(io, contract) {
   const wanted = new URLSearchParams(location.search).get('transport');
   const transports = ['polling', 'websocket'].includes(wanted) ? [wanted] : undefined;
+  const open = new Map(); // session id → {console, chip}
 
-  const open = (sessionId) => {
-    sessionStorage.setItem(KEPT, sessionId);
+  const keep = () => {
+    if (open.size) sessionStorage.setItem(KEPT, JSON.stringify([...open.keys()]));
+    else sessionStorage.removeItem(KEPT);
+    strip.hidden = open.size === 0;
+    document.title = open.size === 1 ? `${[...open.values()][0].chip.textContent} · Realtime gateway` : 'Realtime gateway';
+  };
+
+  const enter = (sessionId) => {
+    if (open.has(sessionId)) return;
     login.hidden = true;
+    const face = avatar('?');
+    const name = el('span', {}, '…');
+    const chip = el('button', { class: 'chip', 'data-testid': 'player' }, face, name);
     const console = mountConsole(consoles, io, {
       sessionId,
       transports,
+      contract,
+      onName(username) {
+        avatar(username, face);
+        name.textContent = username;
+        keep();
+      },
       onEnd({ code, reason }) {
-        sessionStorage.removeItem(KEPT);
+        open.delete(sessionId);
         console.remove();
-        ask(code === 'LOGGED_OUT' ? '' : `${reason || 'The session ended.'} (${code})`);
+        chip.remove();
+        keep();
+        const why = code === 'LOGGED_OUT' ? '' : `${reason || 'The session ended.'} (${code})`;
+        if (why || open.size === 0) ask(why);
       },
     });
+    chip.addEventListener('click', () => console.root.scrollIntoView({ inline: 'start', block: 'nearest' }));
+    players.append(chip);
+    open.set(sessionId, { console, chip });
+    keep();
+    console.root.scrollIntoView({ inline: 'start', block: 'nearest' });
   };
 
   const ask = (why = '') => {
     login.hidden = false;
     notice.textContent = why;
+    byId('cancel').hidden = open.size === 0;
+    login.classList.toggle('over', open.size > 0);
     guest.hidden = dev !== 'true';
     if (guest.hidden) bySession.open = true;
     (guest.hidden ? bySession.querySelector('input') : guest.elements.username).focus();
   };
+
+  const cancel = () => {
+    if (open.size === 0 || login.hidden) return;
+    login.hidden = true;
+    byId('add').focus();
+  };
+  byId('add').addEventListener('click', () => ask());
+  byId('cancel').addEventListener('click', cancel);
+  document.addEventListener('keydown', (e) => { if (e.key === 'Escape') cancel(); });
 
   guest.addEventListener('submit', async (e) => {
     e.preventDefault();
@@ -48,22 +83,23 @@ function start(io) {
     notice.textContent = '';
     button.disabled = true;
     try {
-      open(await logIn(guest.elements.username.value.trim()));
+      enter(await logIn(guest.elements.username.value.trim()));
+      guest.reset();
     } catch (error) {
       notice.textContent = error.message;
     } finally {
       button.disabled = false;
     }
   });
-  document.getElementById('token').addEventListener('submit', (e) => {
+  byId('token').addEventListener('submit', (e) => {
     e.preventDefault();
     notice.textContent = '';
-    open(e.target.elements.sessionId.value);
+    enter(e.target.elements.sessionId.value);
     e.target.reset();
   });
 
-  const kept = sessionStorage.getItem(KEPT);
-  if (kept) open(kept);
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? '[]');
+  if (kept.length) kept.forEach(enter);
   else ask();
 }
 

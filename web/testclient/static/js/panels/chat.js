@@ -1,55 +1,101 @@
-// Channels and what is said in them.
+// Channels and whispers: what is said in them, what was said before, and who is there.
 import { addTo, avatar, clock, el, refs, uid } from '../dom.js';
+import { people } from './people.js';
 
 const HOME = 'global';
 const KEPT = 200;
+const PAGE = 30;
 
 export function chat(root, client) {
   const ui = refs(root);
-  const channels = new Map(); // name → {list: [node], unread, members, tab}
+  const channels = new Map(); // name, or @user for whispers → {list: [node], seen: Set(id), unread, members, tab, to?, before?}
   const pending = new Map(); // clientId → node
+  const there = people(root, client);
   let current = '';
   let self = '';
 
   client.on('session', async (session) => {
     self = session.userId;
-    const again = channels.size ? [...channels.keys()] : [HOME];
-    for (const name of again) await join(name, again.length === 1).catch(() => {});
+    const joined = [...channels.keys()].filter((name) => !channels.get(name).to);
+    const again = joined.length ? joined : [HOME];
+    for (const name of again) await join(name, !current).catch(() => {});
   });
   client.on('state', ({ status }) => {
     for (const control of root.querySelectorAll('form button')) control.disabled = status !== 'connected';
   });
 
+  function channel(name, to) {
+    if (!channels.has(name)) channels.set(name, { list: [], seen: new Set(), unread: 0, to, tab: tab(name) });
+    return channels.get(name);
+  }
+
   async function join(name, show) {
     const { members } = await client.ask('chat:join', { channel: name });
-    if (!channels.has(name)) channels.set(name, { list: [], unread: 0, members, tab: tab(name) });
-    channels.get(name).members = members;
+    const fresh = !channels.has(name);
+    channel(name).members = members;
+    if (fresh) await earlier(name);
     if (show) select(name);
+    else if (name === current) there.look(name);
+    draw();
+  }
+
+  // earlier puts a page of what was said before on top.
+  async function earlier(name) {
+    if (!client.serves('chat:history')) return;
+    const c = channels.get(name);
+    const { messages, next } = await client.ask('chat:history', { channel: name, limit: PAGE, ...(c.before && { before: c.before }) });
+    c.before = next;
+    const nodes = messages.filter((m) => !c.seen.has(m.id)).map((m) => {
+      c.seen.add(m.id);
+      return message(m, m.from.userId === self);
+    });
+    c.list.unshift(...nodes);
+    if (name !== current) return;
+    const below = ui.messages.scrollHeight - ui.messages.scrollTop;
+    ui.messages.prepend(...nodes);
+    ui.messages.scrollTop = ui.messages.scrollHeight - below;
     draw();
   }
 
   async function leave() {
     const name = current;
-    await client.ask('chat:leave', { channel: name });
+    if (!channels.get(name).to) await client.ask('chat:leave', { channel: name });
     channels.get(name).tab.remove();
     channels.delete(name);
     select(channels.keys().next().value ?? '');
   }
 
-  client.on('chat:message', (m) => {
-    const channel = channels.get(m.channel);
-    if (!channel) return;
+  function hear(name, m) {
+    const c = channels.get(name);
+    if (!c || c.seen.has(m.id)) return;
+    c.seen.add(m.id);
     const waiting = m.from.userId === self && pending.get(m.clientId);
     if (waiting) {
       pending.delete(m.clientId);
       waiting.classList.remove('pending');
+      waiting.dataset.id = m.id;
       return;
     }
-    put(m.channel, message(m, m.from.userId === self));
-    if (m.channel !== current) {
-      channel.unread++;
-      draw();
-    }
+    put(name, message(m, m.from.userId === self));
+    if (name === current) return;
+    c.unread++;
+    draw();
+  }
+  client.on('chat:message', (m) => hear(m.channel, m));
+  client.on('chat:whisper', (m) => {
+    const other = m.from.userId === self ? m.to ?? '' : m.from.userId; // our own come back from our other devices
+    if (!other) return;
+    channel(`@${other}`, other);
+    hear(`@${other}`, m);
+  });
+  client.on('chat:deleted', ({ channel: name, id }) => {
+    const gone = channels.get(name)?.list.find((node) => node.dataset.id === id);
+    gone?.querySelector('p').replaceChildren(el('em', {}, 'taken back by a moderator'));
+  });
+  client.on('want:whisper', ({ userId }) => {
+    channel(`@${userId}`, userId);
+    select(`@${userId}`);
+    ui.send.elements.text.focus();
   });
 
   ui.send.addEventListener('submit', async (e) => {
@@ -59,12 +105,16 @@ export function chat(root, client) {
     if (!text || !current) return;
     input.value = '';
     const clientId = uid();
+    const { to } = channels.get(current);
     const node = message({ from: { userId: self, username: self }, text, at: Date.now() }, true);
     node.classList.add('pending');
-    pending.set(clientId, node);
     put(current, node);
+    if (!to) pending.set(clientId, node);
     try {
-      await client.ask('chat:message', { channel: current, text, clientId });
+      const { id, delivered } = await client.ask(to ? 'chat:whisper' : 'chat:message', { ...(to ? { to } : { channel: current }), text, clientId });
+      node.dataset.id = id;
+      if (to) node.classList.remove('pending');
+      if (delivered === false) node.querySelector('header').append(el('span', {}, 'not online'));
     } catch (refusal) {
       pending.delete(clientId);
       node.classList.replace('pending', 'failed');
@@ -78,6 +128,7 @@ export function chat(root, client) {
     join(name, true).then(() => ui.join.reset(), () => {});
   });
   ui.leave.addEventListener('click', () => leave().catch(() => {}));
+  ui.earlier.addEventListener('click', () => earlier(current).catch(() => {}));
   ui.tabs.addEventListener('keydown', (e) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
     if (!step) return;
@@ -101,10 +152,13 @@ export function chat(root, client) {
 
   function select(name) {
     current = name;
-    const channel = channels.get(name);
-    if (channel) channel.unread = 0;
-    ui.messages.replaceChildren(...(channel?.list ?? []));
+    const c = channels.get(name);
+    if (c) c.unread = 0;
+    ui.messages.replaceChildren(...(c?.list ?? []));
     ui.messages.scrollTop = ui.messages.scrollHeight;
+    if (c && !c.to) client.known.channel = name;
+    if (c?.to) client.known.to = c.to;
+    there.look(c && !c.to ? name : '');
     draw();
   }
 
@@ -115,13 +169,16 @@ export function chat(root, client) {
       button.tabIndex = chosen ? 0 : -1;
       button.replaceChildren(name, ...(unread ? [el('span', { class: 'unread', 'aria-label': `${unread} unread` }, String(unread))] : []));
     }
-    const members = channels.get(current)?.members;
-    ui.members.textContent = members ? `${members} ${members === 1 ? 'member' : 'members'} when you joined` : '';
+    const { members, before, to } = channels.get(current) ?? {};
+    if (!there.counts) ui.members.textContent = members ? `${members} ${members === 1 ? 'member' : 'members'} when you joined` : '';
+    ui.earlier.hidden = !before;
     ui.leave.disabled = !current;
+    ui.leave.textContent = to ? 'Close' : 'Leave';
+    ui.send.elements.text.placeholder = to ? `Whisper to ${to}` : 'Say something';
   }
 }
 
-function message({ from, text, at }, own) {
-  return el('li', { class: own ? 'message own' : 'message', 'data-testid': 'message' },
+function message({ id = '', from, text, at }, own) {
+  return el('li', { class: own ? 'message own' : 'message', 'data-testid': 'message', dataset: { id } },
     avatar(from.username), el('header', {}, el('b', {}, from.username), el('time', {}, clock(at))), el('p', {}, text));
 }

@@ -18,6 +18,10 @@ export function connection(root, client, { tick }) {
   };
 
   client.on('state', ({ transport, status }) => {
+    const away = status === 'offline';
+    ui.drop.disabled = status !== 'connected';
+    ui.toggle.textContent = away ? 'Connect' : 'Disconnect';
+    ui.toggle.disabled = status === 'ended';
     ui.transport.textContent = transport || '–';
     ui.ping.disabled = status !== 'connected';
   });
@@ -45,6 +49,13 @@ export function connection(root, client, { tick }) {
   }
 
   ui.ping.addEventListener('click', ping);
+  ui.drop.addEventListener('click', () => client.drop());
+  ui.toggle.addEventListener('click', () => (client.state.status === 'offline' ? client.reconnect() : client.leave()));
+  ui.ways.addEventListener('change', () => client.reconnect({ transports: ui.ways.value.split(' ') }));
+  ui.slow.addEventListener('change', () => {
+    ui.ways.disabled = ui.slow.checked;
+    client.reconnect({ slow: ui.slow.checked, transports: ui.ways.value.split(' ') });
+  });
   tick(() => {
     if (!endsAt) return;
     const left = endsAt - Date.now();

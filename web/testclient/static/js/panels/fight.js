@@ -1,20 +1,33 @@
-// A fight: two health bars, four actions, what happened.
-import { addTo, clock, el, meter, refs } from '../dom.js';
+// A fight, against an NPC or another player: health bars, four actions, what happened.
+import { addTo, clock, el, meter, refs, uid } from '../dom.js';
 
-const NPC = 'training-dummy';
+const NPCS = ['training-dummy', 'goblin', 'wolf'];
 const KEYS = { a: 'attack', d: 'defend', s: 'skill', f: 'flee' };
 
-export function fight(root, client) {
+export function fight(root, client, { show: bring, tick }) {
   const ui = refs(root);
   const bars = new Map(); // fighter id → its elements
   let combatId = '';
   let over = true;
   let self = '';
   let seen = 0; // the newest version drawn
+  let ahead = 0; // of this machine's clock, the server's
+  let readyAt = 0; // when I may act again, in the server's clock
 
   client.on('session', (session) => {
     self = session.characterId || session.userId;
+    ahead = session.serverTime - Date.now();
     if (!over) client.ask('combat:state', { combatId }).then(show, stop);
+    else if (client.serves('combat:list')) client.ask('combat:list').then(({ combats }) => combats.length && enter(combats.at(-1), 'You are back in the fight.'), () => {});
+  });
+  client.on('combat:started', ({ state }) => {
+    if (state.combatId === combatId || !over) return;
+    bring('fight');
+    enter(state, 'The fight begins.');
+  });
+  client.on('want:fight', ({ characterId }) => {
+    bring('fight');
+    start({ opponentId: characterId }).catch(() => {});
   });
   client.on('state', ({ status }) => {
     ui.start.disabled = status !== 'connected';
@@ -27,44 +40,60 @@ export function fight(root, client) {
   client.on('combat:ended', (end) => {
     if (end.combatId !== combatId) return;
     stop();
+    if (end.outcome === 'abandoned') return say('The fight was abandoned.', 'bad');
     const gains = rewards(end.rewards);
     if (end.winner === self) say(`You win.${gains}`, 'good');
     else say(end.winner ? `${nameOf(end.winner)} wins.` : 'The fight is over.', 'bad');
   });
 
-  async function start() {
-    const state = await client.ask('combat:start', { npc: NPC });
-    combatId = state.combatId;
+  async function start(opponent) {
+    const state = await client.ask('combat:start', opponent);
+    if (state.combatId !== combatId) enter(state, 'The fight begins.');
+    ui.actions.firstElementChild.focus();
+  }
+
+  function enter(state, words) {
+    combatId = client.known.combatId = state.combatId;
     over = false;
     seen = 0;
     bars.clear();
     ui.fighters.replaceChildren();
     ui.log.replaceChildren();
     show(state);
-    say('The fight begins.');
-    ui.actions.firstElementChild.focus();
+    say(words);
   }
 
-  const act = (action) => client.ask('combat:action', { combatId, action }).catch((refusal) => say(`${action}: ${refusal.code}`, 'bad'));
+  const act = (action) => allow() && client.ask('combat:action', { combatId, action }).catch((refusal) => say(`${action}: ${refusal.code}`, 'bad'));
 
   function show(state) {
     if (state.version < seen) return;
     seen = state.version;
     for (const participant of state.participants) draw(participant);
+    readyAt = state.participants.every((p) => p.kind === 'player') ? state.participants.find((p) => p.id === self)?.nextActionAt ?? 0 : 0;
     ui.status.textContent = `turn ${state.turn}`;
     if (state.status !== 'active') stop();
-    else if (!over) for (const button of ui.actions.children) button.disabled = false;
-    ui.start.hidden = !over;
+    else if (!over) allow();
+    ui.begin.hidden = !over;
     ui.actions.hidden = over;
   }
+
+  // Against another player there is a pause between two actions.
+  function allow() {
+    const wait = !over && Date.now() + ahead < readyAt;
+    for (const button of ui.actions.children) {
+      button.disabled = over;
+      button.setAttribute('aria-disabled', wait); // and keeps the focus
+    }
+    return !over && !wait;
+  }
+  tick(() => { if (!over) allow(); });
 
   function stop() {
     over = true;
     ui.status.textContent = 'over';
     for (const button of ui.actions.children) button.disabled = true;
     ui.actions.hidden = true;
-    ui.start.hidden = false;
-    ui.start.textContent = 'Fight again';
+    ui.begin.hidden = false;
   }
 
   function draw({ id, name, hp, maxHp, energy, maxEnergy }) {
@@ -80,6 +109,7 @@ export function fight(root, client) {
     parts.hp.textContent = `${hp} / ${maxHp}`;
     meter(parts.bar, hp / maxHp);
     parts.root.dataset.health = hp > maxHp * 0.5 ? 'fine' : hp > maxHp * 0.25 ? 'hurt' : 'low';
+    parts.root.dataset.self = id === self;
     if (hp < Number(parts.root.dataset.hp)) {
       parts.root.classList.remove('hit');
       requestAnimationFrame(() => parts.root.classList.add('hit'));
@@ -99,14 +129,21 @@ export function fight(root, client) {
   const nameOf = (id) => bars.get(id)?.name.textContent || id;
   const say = (text, kind = '') => addTo(ui.log, el('li', { class: kind }, el('time', {}, clock(Date.now())), el('span', {}, text)), 100);
 
-  ui.start.addEventListener('click', () => start().catch(() => {}));
+  ui.npcs.id = `npcs-${uid()}`;
+  ui.npcs.replaceChildren(...NPCS.map((name) => el('option', { value: name })));
+  ui.begin.elements.opponent.setAttribute('list', ui.npcs.id);
+  ui.begin.addEventListener('submit', (e) => {
+    e.preventDefault();
+    const name = ui.begin.elements.opponent.value.trim() || NPCS[0];
+    start(NPCS.includes(name) ? { npc: name } : { opponentId: name }).catch(() => {});
+  });
   ui.actions.addEventListener('click', (e) => {
     const button = e.target.closest('[data-action]');
     if (button) act(button.dataset.action);
   });
   root.addEventListener('keydown', (e) => {
     const action = KEYS[e.key.toLowerCase()];
-    if (!action || over || e.ctrlKey || e.metaKey || e.altKey) return;
+    if (!action || over || e.target.matches('input') || e.ctrlKey || e.metaKey || e.altKey) return;
     e.preventDefault();
     act(action);
   });

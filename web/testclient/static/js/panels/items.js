@@ -10,7 +10,7 @@ export function items(root, client) {
     list();
   });
   client.on('trade:completed', list);
-  client.on('combat:ended', list);
+  client.on('combat:ended', () => setTimeout(list, 300)); // the reward comes just after the end
   client.on('state', ({ status }) => { ui.refresh.disabled = status !== 'connected'; });
 
   async function list() {
@@ -20,6 +20,8 @@ export function items(root, client) {
     } catch {
       return;
     }
+    client.known.inventory = held;
+    client.tell('inventory', held);
     const chosen = ui.give.elements.itemId.value;
     ui.gold.textContent = `${held.gold.toLocaleString()} gold`;
     ui.inventory.replaceChildren(...held.items.map(({ itemId, qty }) => el('li', { 'data-testid': 'item', dataset: { item: itemId, qty } }, el('span', { title: itemId }, itemId), el('b', {}, `×${qty}`))));
