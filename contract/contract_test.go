@@ -75,7 +75,7 @@ func TestSchema(t *testing.T) {
 	require.Equal(t, []any{"trade"}, doc.Operations["shop.order"]["x-limits"])
 	require.Equal(t, []any{"admin"}, doc.Operations["shop.order"]["x-roles"])
 	require.Subset(t, doc.Operations["shop.order"]["x-codes"], []any{"RATE_LIMITED", "FORBIDDEN", "INVALID"})
-	require.NotContains(t, doc.Operations["shop.close"]["x-codes"], "RATE_LIMITED")
+	require.NotContains(t, doc.Operations["shop.close"]["x-codes"], "FORBIDDEN")
 	require.Equal(t, "send", doc.Operations["on.shop.sold"]["action"])
 }
 
@@ -86,7 +86,7 @@ func TestTypeScript(t *testing.T) {
 		"export interface ContractOrder {\n  id: string;\n  /** (not empty, at most 64 characters) */\n  to: string;\n  kind?: 'a' | 'b';\n",
 		"  next?: ContractOrder;\n  notes: Record<string, string>;\n  count: number;\n",
 		"  'shop:close': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;\n",
-		"  /** Limited by trade. For admin only. */\n  'shop:order': (payload: ContractOrder, ack: (answer: Answer<ContractOrder, SharedCode | 'FORBIDDEN' | 'RATE_LIMITED'>) => void) => void;\n",
+		"  /** Limited by trade. For admin only. */\n  'shop:order': (payload: ContractOrder, ack: (answer: Answer<ContractOrder, SharedCode | 'FORBIDDEN'>) => void) => void;\n",
 		"  /** Sold. */\n  'shop:sold': (payload: ContractLine[]) => void;\n",
 	} {
 		require.Contains(t, is, want)

@@ -21,7 +21,7 @@ How to connect, and the rules that all events share, stand in [contract.md](cont
 	for _, a := range c.asks {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", a.name, anchor(a.name), c.brief(a.in, "–"), c.brief(a.out, "`{}`"), ticked(a.limits))
 	}
-	b.WriteString("\nEvery one of them may be refused with " + ticked(shared) + ", those with a limit also with `RATE_LIMITED`. What else, stands with each.\n")
+	b.WriteString("\nEvery one of them may be refused with " + ticked(shared) + ". What else, stands with each.\n")
 	b.WriteString("\n| limit | events | window | for each |\n|---|---|---|---|\n")
 	for _, p := range c.policies {
 		fmt.Fprintf(&b, "| `%s` | %d | %g s | %s |\n", p.Name, p.Limit, float64(p.WindowMs)/1000, p.Scope)

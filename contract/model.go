@@ -53,8 +53,9 @@ type cast struct {
 	payload   *schema
 }
 
-// shared are the codes that every event can be refused with.
-var shared = []string{"INTERNAL", "INVALID", "PAYLOAD_TOO_LARGE", "TIMEOUT", "UNAUTHENTICATED", "UNAVAILABLE"}
+// shared are the codes that every event can be refused with. RATE_LIMITED is one of them, limit or
+// not: who sends what nobody understands, too often, is told that.
+var shared = []string{"INTERNAL", "INVALID", "PAYLOAD_TOO_LARGE", "RATE_LIMITED", "TIMEOUT", "UNAUTHENTICATED", "UNAVAILABLE"}
 
 // New reads the tables. It panics when a payload has a type that JSON Schema has no word for.
 func New(cfg Config) *Contract {
@@ -76,9 +77,6 @@ func (c *Contract) ask(r event.Route) ask {
 	a := ask{name: r.Name, limits: r.Limits, roles: r.Roles, codes: slices.Clone(shared)}
 	a.doc, a.refusals = split(doc)
 	a.codes = append(a.codes, c.comments.codes(doc)...)
-	if len(r.Limits) > 0 {
-		a.codes = append(a.codes, "RATE_LIMITED")
-	}
 	if len(r.Roles) > 0 {
 		a.codes = append(a.codes, "FORBIDDEN")
 	}

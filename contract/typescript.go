@@ -25,7 +25,7 @@ export type Nothing = Record<string, never>;
 /** What stands beside code and message, for the codes that every feature shares. */
 export interface RefusalDetails {
   INVALID: { field: string; reason: string };
-  RATE_LIMITED: { policy: string; scope: 'user' | 'session' | 'ip' | 'connection'; limit: number; remaining: number; windowMs: number; retryAfterMs: number };
+  RATE_LIMITED: { policy: string; scope: Policy['scope']; limit: number; remaining: number; windowMs: number; retryAfterMs: number; fatal?: true };
   UNAVAILABLE: { feature: string; retryAfterMs: number };
 }
 

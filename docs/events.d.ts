@@ -16,7 +16,7 @@ export type Nothing = Record<string, never>;
 /** What stands beside code and message, for the codes that every feature shares. */
 export interface RefusalDetails {
   INVALID: { field: string; reason: string };
-  RATE_LIMITED: { policy: string; scope: 'user' | 'session' | 'ip' | 'connection'; limit: number; remaining: number; windowMs: number; retryAfterMs: number };
+  RATE_LIMITED: { policy: string; scope: Policy['scope']; limit: number; remaining: number; windowMs: number; retryAfterMs: number; fatal?: true };
   UNAVAILABLE: { feature: string; retryAfterMs: number };
 }
 
@@ -32,7 +32,7 @@ export interface ConnectErrorData {
 }
 
 /** The codes that any event may be refused with. */
-export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
+export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'RATE_LIMITED' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
 
 export type ErrorCode =
   | 'CHAT_BANNED' // You have been banned from the chat.
@@ -663,7 +663,7 @@ export interface ClientToServerEvents {
   /** Takes the player's connection out of a channel; leaving twice is the same as once. */
   'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
   /** Says something to everybody in a channel, the sender included, and answers once it is on its way. Limited by chat. */
-  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL' | 'RATE_LIMITED'>) => void) => void;
+  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Keeps a player from speaking, in a channel or everywhere. A later one replaces an earlier. For moderator or admin only. */
   'chat:mute': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
   /** Makes every player, moderators excepted, wait between two messages in a channel. For moderator or admin only. */
@@ -673,9 +673,9 @@ export interface ClientToServerEvents {
   /** Ends a mute. For moderator or admin only. */
   'chat:unmute': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Says something to every device of one user. Limited by chat. */
-  'chat:whisper': (payload: ChatAside, ack: (answer: Answer<ChatDelivery, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED' | 'RATE_LIMITED'>) => void) => void;
+  'chat:whisper': (payload: ChatAside, ack: (answer: Answer<ChatDelivery, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED'>) => void) => void;
   /** Plays one turn, and tells those who follow the fight what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
-  'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED'>) => void) => void;
+  'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND'>) => void) => void;
   /** Reads the caller's running fights, those too that others began. The connection hears of each from then on. */
   'combat:list': (ack: (answer: Answer<CombatFights, SharedCode>) => void) => void;
   /** Begins a fight. Against an NPC the player's connection joins its room. Against the character of another player, who must be online and is not asked, both users are sent combat:started, and all that happens, on all their devices. */
@@ -703,15 +703,15 @@ export interface ClientToServerEvents {
   /** Tells how much of the session is left. It counts as activity. */
   'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
   /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */
-  'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
+  'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
   /** Ends an open trade and tells both trade:cancelled. Repeating it is safe. Limited by trade. */
-  'trade:cancel': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OVER'>) => void) => void;
+  'trade:cancel': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER'>) => void) => void;
   /** Settles a one-sided gift at once and tells both sides trade:completed. The receiver need not be online. Limited by trade. */
-  'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
+  'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
   /** Changes what the caller gives, raises the version, takes back both acceptances, and tells both trade:updated. An offer is a promise: goods stay where they are until both have accepted. Limited by trade. */
-  'trade:offer': (payload: TradeTerms, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_TOO_MANY_LINES' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
+  'trade:offer': (payload: TradeTerms, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_TOO_MANY_LINES' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
   /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. Limited by trade. */
-  'trade:propose': (payload: TradeProposal, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'RATE_LIMITED' | 'TRADE_OPEN' | 'TRADE_SELF' | 'TRADE_TOO_MANY_OPEN'>) => void) => void;
+  'trade:propose': (payload: TradeProposal, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OPEN' | 'TRADE_SELF' | 'TRADE_TOO_MANY_OPEN'>) => void) => void;
   /** Shows a trade to its parties; to all others it is NOT_FOUND. */
   'trade:state': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'NOT_FOUND'>) => void) => void;
 }

@@ -62,7 +62,7 @@ export function wrong(socket: GameSocket): void {
     // @ts-expect-error whether it is ok comes first
     void answer.data.gold;
     // @ts-expect-error this event is never refused for that
-    if (!answer.ok && answer.error.code === 'RATE_LIMITED') void answer;
+    if (!answer.ok && answer.error.code === 'NOT_IN_CHANNEL') void answer;
   });
   const refused: Answer<{ gold: number }, 'NOT_FOUND'> = { ok: false, error: { code: 'NOT_FOUND', message: '' } };
   // @ts-expect-error a refusal has no data
