@@ -11,11 +11,13 @@
 //
 // # What lives, and what does not
 //
-//   - Only Create writes a new session, under a new random id. Touch, Extend and
-//     UpdateCharacter are scripts on one key that act only where the session lives. So once
-//     Destroy has returned, nothing brings that session back, whatever is still under way.
+//   - Only Create and Renew write a new session, under a new random id. Touch, Extend, UpdateCharacter and
+//     UpdateMetadata are scripts on one key that act only where the session lives. So once
+//     Destroy has returned, nothing brings that session back, whatever is still under way. Renew copies first
+//     and deletes then, and the deletion decides: where there was nothing to delete, the copy goes too.
 //   - A session expires TTL after its last stored activity, and at the latest at
 //     AbsoluteExpiresAt. A touch never brings the expiry forward; Extend may.
+//   - CleanupExpired repairs what failures between the keys left; nothing else depends on it.
 //   - A user's index (user:<id>:sessions) and last character are other keys, maybe on other
 //     servers. They are hints: whoever reads an index looks for each session, and the first touch of a
 //     session that the index lacks adds it. Each order of failure between the keys is harmless.
@@ -35,6 +37,12 @@
 // stays gone. When Run ends, what is pending is sent within a second.
 //
 // # How a connected session ends
+//
+// A tenth of its TTL before its end each handle is warned (Listener.Expiring), once, after Redis was
+// asked whether another node has slid it. An end is told on the channel, and written to the log; the tracker
+// reads the log from where it was at each CatchUp, after each new subscription, and when it finds a session gone
+// without having heard why. So with the message lost, sockets are told within the touch interval of the store's TTL.
+// Other programs that delete a session and tell nobody are found out at the next touch or deadline.
 //
 // The gateway does Get, then Tracker.Open. A session that is destroyed between the two ends
 // all the same, without further care: the tracker remembers the revocations of the last ten

@@ -16,7 +16,7 @@ import (
 
 // A player is a Socket.IO client over a raw websocket.
 type player struct {
-	t    *testing.T
+	t    testing.TB
 	conn *websocket.Conn
 	gone chan struct{} // closed when the transport has ended
 
@@ -40,7 +40,7 @@ func socketURL(public string) string {
 }
 
 // dial opens a transport; the answer tells why there is none.
-func dial(t *testing.T, g *gate) (*player, *http.Response, error) {
+func dial(t testing.TB, g *gate) (*player, *http.Response, error) {
 	t.Helper()
 	conn, res, err := websocket.DefaultDialer.DialContext(t.Context(), socketURL(g.public), nil)
 	if res != nil && res.Body != nil {

@@ -54,7 +54,7 @@ func (o *output) String() string {
 
 // A gate is a gateway that serves.
 type gate struct {
-	t             *testing.T
+	t             testing.TB
 	public, admin string // http://host:port
 	out, err      *output
 
@@ -75,12 +75,12 @@ func environment(vars map[string]string) func(string) string {
 
 // serve runs `gateway serve` on free ports until the test ends, and waits until it
 // listens. The drain takes no time unless args say otherwise.
-func serve(t *testing.T, args ...string) *gate {
+func serve(t testing.TB, args ...string) *gate {
 	t.Helper()
 	return serveWith(t, nil, args...)
 }
 
-func serveWith(t *testing.T, vars map[string]string, args ...string) *gate {
+func serveWith(t testing.TB, vars map[string]string, args ...string) *gate {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &gate{t: t, out: &output{}, err: &output{}, cancel: cancel, done: make(chan error, 1)}
@@ -142,7 +142,7 @@ type answer struct {
 	body   []byte
 }
 
-func (a answer) json(t *testing.T) map[string]any {
+func (a answer) json(t testing.TB) map[string]any {
 	t.Helper()
 	var v map[string]any
 	require.NoError(t, json.Unmarshal(a.body, &v), "%s", a.body)
@@ -150,7 +150,7 @@ func (a answer) json(t *testing.T) map[string]any {
 }
 
 // problem is the code of a problem+json answer.
-func (a answer) problem(t *testing.T) string {
+func (a answer) problem(t testing.TB) string {
 	t.Helper()
 	require.Equal(t, "application/problem+json", a.header.Get("Content-Type"), "%s", a.body)
 	code, _ := a.json(t)["code"].(string)
@@ -163,14 +163,14 @@ var client = &http.Client{
 }
 
 // do makes a request; headers come as name, value.
-func do(t *testing.T, method, url, body string, headers ...string) answer {
+func do(t testing.TB, method, url, body string, headers ...string) answer {
 	t.Helper()
 	a, err := try(t, method, url, body, headers...)
 	require.NoError(t, err)
 	return a
 }
 
-func try(t *testing.T, method, url, body string, headers ...string) (answer, error) {
+func try(t testing.TB, method, url, body string, headers ...string) (answer, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
