@@ -17,18 +17,20 @@ type benchCase struct {
 	unit        string
 	rate        func(loadtest.Result) float64 // nil: the memory of idle connections
 	want        float64                       // at least; for memory at most
+	two         bool                          // two servers share the core and Redis; Redis's bytes for each event may be the peer's at most
 }
 
 func events(r loadtest.Result) float64     { return r.EventsPerSecond }
 func deliveries(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
 
 var cases = []benchCase{
-	{"ping", "round trip, 200 clients × 8", load{Scenario: "ping", Clients: 200, Inflight: 8}, "events/s", events, 3},
-	{"fanout", "fan-out to 1,000", load{Scenario: "fanout", Clients: 1000, Inflight: 8}, "deliveries/s", deliveries, 1.5},
-	{"chat10", "guarded chat, rooms of 10", load{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, "deliveries/s", deliveries, 1.8},
-	{"chat50", "guarded chat, rooms of 50", load{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, "deliveries/s", deliveries, 5},
-	{"connects", "authenticated connects, 64 at once", load{Scenario: "connect", Clients: 64}, "connects/s", events, 2.3},
-	{"memory", "an idle connection", load{}, "KB", nil, 0.7},
+	{name: "ping", title: "round trip, 200 clients × 8", load: load{Scenario: "ping", Clients: 200, Inflight: 8}, unit: "events/s", rate: events, want: 3},
+	{name: "fanout", title: "fan-out to 1,000", load: load{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveries, want: 1.5},
+	{name: "chat10", title: "guarded chat, rooms of 10", load: load{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, unit: "deliveries/s", rate: deliveries, want: 1.8},
+	{name: "chat50", title: "guarded chat, rooms of 50", load: load{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, unit: "deliveries/s", rate: deliveries, want: 5},
+	{name: "cross", title: "fan-out to 2 × 500 on two nodes", load: load{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveries, want: 1.5, two: true},
+	{name: "connects", title: "authenticated connects, 64 at once", load: load{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: events, want: 2.3},
+	{name: "memory", title: "an idle connection", load: load{}, unit: "KB", rate: nil, want: 0.7},
 }
 
 func caseNames() []string {
@@ -45,6 +47,7 @@ type row struct {
 	values map[string][]float64 // rates, or KB
 	busy   map[string][]float64 // the share of its core that the server used, 0 to 1
 	work   map[string][]float64 // per CPU-second of the server
+	bytes  map[string][]float64 // that Redis moved for each event
 	load   map[string][]float64 // the share of its core that load generator and Redis used
 	faults []string
 }
@@ -56,7 +59,7 @@ func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
 		if len(l.plan.only) > 0 && !slices.Contains(l.plan.only, c.name) {
 			continue
 		}
-		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}}
+		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}, bytes: map[string][]float64{}}
 		rows = append(rows, r)
 		for round := range l.plan.rounds {
 			for _, server := range []string{peerServer, gatewayServer} {
@@ -80,6 +83,11 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 		return err
 	}
 	defer s.stop()
+	if r.two {
+		if err := l.double(ctx, s, server); err != nil {
+			return err
+		}
+	}
 	if r.rate == nil {
 		kb, err := l.idleKB(ctx, s)
 		if err != nil {
@@ -103,6 +111,7 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 	r.values[server] = append(r.values[server], rate)
 	r.busy[server] = append(r.busy[server], got.ServerCPU/res.Seconds)
 	r.work[server] = append(r.work[server], rate*res.Seconds/max(got.ServerCPU, 1./ticks))
+	r.bytes[server] = append(r.bytes[server], got.RedisBytes/max(1, res.EventsPerSecond*res.Seconds))
 	r.load[server] = append(r.load[server], (got.LoadCPU+got.RedisCPU)/res.Seconds)
 	return nil
 }
@@ -111,6 +120,9 @@ func (r *row) last(server string) string {
 	at := func(m map[string][]float64) float64 { return m[server][len(m[server])-1] }
 	if r.rate == nil {
 		return fmt.Sprintf("%.1f KB", at(r.values))
+	}
+	if r.two {
+		return fmt.Sprintf("%.0f %s, %.0f bytes of Redis for each event, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, at(r.bytes), 100*at(r.busy), 100*at(r.load))
 	}
 	return fmt.Sprintf("%.0f %s, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, 100*at(r.busy), 100*at(r.load))
 }
@@ -164,5 +176,5 @@ func (r *row) ok() bool {
 	if r.rate == nil {
 		return value <= r.want && value > 0
 	}
-	return value >= r.want
+	return value >= r.want && (!r.two || ratio(r.bytes) <= 1)
 }

@@ -23,6 +23,8 @@ type load struct {
 	RoomSize            int
 	Warmup, For         time.Duration
 	ServerPid, RedisPid int
+	Second              string // the other node, where there are two
+	SecondPid           int
 }
 
 // A reading is what one run gave.
@@ -30,6 +32,8 @@ type reading struct {
 	Result loadtest.Result
 	// Seconds of CPU during the measured time.
 	ServerCPU, RedisCPU, LoadCPU float64
+	// RedisBytes is what Redis was sent and sent itself meanwhile.
+	RedisBytes float64
 }
 
 // browser is what Chromium 140 sends beside what a websocket needs.
@@ -52,6 +56,9 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize,
 		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second,
 	}
+	if in.Second != "" {
+		cfg.Nodes = []string{in.Second}
+	}
 	if in.Scenario == "hold" {
 		cfg.Header = browser
 		ctx, cancel := context.WithCancel(ctx)
@@ -67,14 +74,22 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 	var out reading
 	var failed error
 	cfg.Watch = func(measuring bool) {
-		for pid, sum := range map[int]*float64{in.ServerPid: &out.ServerCPU, in.RedisPid: &out.RedisCPU, os.Getpid(): &out.LoadCPU} {
+		sums := map[int]*float64{in.ServerPid: &out.ServerCPU, in.RedisPid: &out.RedisCPU, os.Getpid(): &out.LoadCPU}
+		if in.SecondPid != 0 {
+			sums[in.SecondPid] = &out.ServerCPU
+		}
+		sign := 1.
+		if measuring {
+			sign = -1
+		}
+		for pid, sum := range sums {
 			used, err := cpuSeconds(pid)
 			failed = errors.Join(failed, err)
-			if measuring {
-				used = -used
-			}
-			*sum += used
+			*sum += sign * used
 		}
+		moved, err := redisBytes(ctx, in.Redis)
+		failed = errors.Join(failed, err)
+		out.RedisBytes += sign * moved
 	}
 	var err error
 	if out.Result, err = loadtest.Run(ctx, in.Scenario, cfg, nil); err != nil {
@@ -100,6 +115,9 @@ func (l *lab) command(ctx context.Context, in load) (*exec.Cmd, error) {
 // play runs a load against a stand.
 func (l *lab) play(ctx context.Context, s *stand, in load) (reading, error) {
 	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
+	if s.second != nil {
+		in.Second, in.SecondPid = s.secondURL, s.second.Pid()
+	}
 	cmd, err := l.command(ctx, in)
 	if err != nil {
 		return reading{}, err

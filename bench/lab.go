@@ -39,6 +39,8 @@ const (
 type stand struct {
 	server, redis *spawn.Process
 	url, redisURL string
+	second        *spawn.Process // the other node, in the case of two
+	secondURL     string
 	collect       string // a URL that makes the server collect its garbage
 }
 
@@ -50,7 +52,7 @@ func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
 			return nil, err
 		}
 	}
-	addr, admin, redis := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1], "127.0.0.1:"+ports[2]
+	addr, redis := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[2]
 	s := &stand{url: "http://" + addr, redisURL: "redis://" + redis}
 	defer func() {
 		if err != nil {
@@ -64,31 +66,55 @@ func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
 	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
 		return nil, err
 	}
+	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL)
+	if err != nil {
+		return nil, err
+	}
+	return s, awaken(ctx, s.server, addr)
+}
+
+// serve starts one server on its core; collect is a URL that makes it collect its garbage.
+func (l *lab) serve(which, port, adminPort, redisURL string) (server *spawn.Process, collect string, err error) {
+	addr, admin := "127.0.0.1:"+port, "127.0.0.1:"+adminPort
 	onCore := []string{"-c", l.plan.serverCore, l.env}
 	window := strconv.FormatInt(highWindow.Milliseconds(), 10)
 	switch which {
 	case gatewayServer:
-		s.collect = "http://" + admin + "/debug/pprof/heap?gc=1"
-		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", s.redisURL,
+		collect = "http://" + admin + "/debug/pprof/heap?gc=1"
+		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", redisURL,
 			"--log-level", "error", "--limit", "connect=off")
 		for _, policy := range []string{"chat", "combat"} {
 			args = append(args, "--limit", policy+"="+highLimit+"/"+highWindow.String())
 		}
-		s.server, err = spawn.Start(l.taskset, l.folder, args...)
+		server, err = spawn.Start(l.taskset, l.folder, args...)
 	case peerServer:
-		s.collect = s.url + "/gc"
-		s.server, err = spawn.Start(l.taskset, l.plan.peer, append(onCore, "NODE_ENV=production", "PORT="+ports[0], "REDIS="+redis,
+		collect = "http://" + addr + "/gc"
+		server, err = spawn.Start(l.taskset, l.plan.peer, append(onCore, "NODE_ENV=production", "PORT="+port, "REDIS="+strings.TrimPrefix(redisURL, "redis://"),
 			"ADAPTER="+l.plan.adapter, "LIMITER=lua", "CHAT_LIMIT="+highLimit, "CHAT_WINDOW_MS="+window,
 			"COMBAT_LIMIT="+highLimit, "COMBAT_WINDOW_MS="+window, l.node, "--expose-gc", "server.js")...)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s, s.awaken(ctx, addr)
+	return server, collect, err
 }
 
-// awaken waits until the server takes connections.
-func (s *stand) awaken(ctx context.Context, addr string) error {
+// double starts a second server on the same core and Redis.
+func (l *lab) double(ctx context.Context, s *stand, which string) error {
+	var ports [2]string
+	for i := range ports {
+		var err error
+		if ports[i], err = freePort(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL); err != nil {
+		return err
+	}
+	s.secondURL = "http://127.0.0.1:" + ports[0]
+	return awaken(ctx, s.second, "127.0.0.1:"+ports[0])
+}
+
+// awaken waits until a server takes connections.
+func awaken(ctx context.Context, server *spawn.Process, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
@@ -97,8 +123,8 @@ func (s *stand) awaken(ctx context.Context, addr string) error {
 			return conn.Close()
 		}
 		select {
-		case <-s.server.Done():
-			return s.server.Err()
+		case <-server.Done():
+			return server.Err()
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not listen: %w", err)
 		case <-time.After(20 * time.Millisecond):
@@ -107,7 +133,7 @@ func (s *stand) awaken(ctx context.Context, addr string) error {
 }
 
 func (s *stand) stop() {
-	for _, p := range []*spawn.Process{s.server, s.redis} {
+	for _, p := range []*spawn.Process{s.server, s.second, s.redis} {
 		if p != nil {
 			p.Kill()
 		}

@@ -43,6 +43,9 @@ func (r *row) line(p plan) string {
 	if perCPU && r.ok() {
 		verdict += ", per CPU-second: the load generator was the limit"
 	}
+	if r.two {
+		verdict += fmt.Sprintf("; Redis moved %.0f bytes for each event with the peer, %.0f with the gateway", median(r.bytes[peerServer]), median(r.bytes[gatewayServer]))
+	}
 	peer, gateway := median(r.values[peerServer]), median(r.values[gatewayServer])
 	if r.rate == nil {
 		return fmt.Sprintf("| %s of %d, %s | %.1f | %.1f | %.2f | ≤ %.1f | | | | %s |\n", r.title, p.connections, r.unit, peer, gateway, ratio(r.values), r.want, verdict)

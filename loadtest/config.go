@@ -28,6 +28,9 @@ var ErrConfig = errors.New("bad load test")
 type Config struct {
 	// Target is the server, "http://host:port" or "https://host:port".
 	Target string
+	// Nodes are further servers of the same cluster: the clients are spread evenly over Target and these, neighbours on
+	// different ones.
+	Nodes []string
 	// Redis is where the sessions are made (redis://, rediss:// or unix://), and where the trade scenario
 	// reads the inventories at the end. Empty: sessions come from POST /auth/login as guests, which a
 	// server allows with --dev only, and slowly.

@@ -69,7 +69,7 @@ const maxHead = 16 << 10
 func (c *client) connect(ctx context.Context) (err error) {
 	r := c.run
 	dialer := net.Dialer{Timeout: r.cfg.Timeout, KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", r.endpoint.dial)
+	conn, err := dialer.DialContext(ctx, "tcp", r.dials[int(c.index)%len(r.dials)])
 	if err != nil {
 		return err
 	}

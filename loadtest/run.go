@@ -53,6 +53,7 @@ type run struct {
 	cfg      Config
 	scenario scenario
 	endpoint endpoint
+	dials    []string // ip:port of Config.Target and Config.Nodes
 	greeting greeting
 	tag      string // in all names of this run, so that two runs do not meet
 	born     time.Time
@@ -200,6 +201,18 @@ func (r *run) resolve() error {
 		return fmt.Errorf("target: %w", err)
 	}
 	r.endpoint.dial = addr.String()
+	r.dials = append(r.dials, r.endpoint.dial)
+	for _, node := range r.cfg.Nodes {
+		e, err := parseTarget(node)
+		if err != nil || e.secure != r.endpoint.secure {
+			return fmt.Errorf("%w: node %q: http://host:port is wanted, as for the target", ErrConfig, node)
+		}
+		addr, err := net.ResolveTCPAddr("tcp", e.address)
+		if err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		r.dials = append(r.dials, addr.String())
+	}
 	return nil
 }
 
