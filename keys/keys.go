@@ -32,6 +32,8 @@ const (
 	LimitChanges = "ratelimit:changes"
 	// OpenTrades is a zset of trade ids by when somebody must look at them again, Unix ms.
 	OpenTrades = "trade:open"
+	// LockReleases is the pub/sub channel on which the names of released locks are told that somebody waits for.
+	LockReleases = "lock:releases"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
 	TradeLedger = "{trade:ledger}"
 	// MintedItems is the set of item ids that ever came into being.
@@ -133,6 +135,9 @@ func Lock(name string) string { return "lock:" + name }
 // LockFence is the counter from which the fences of a lock come; it outlives the lock. Its
 // hash tag is the lock's whole key, so both lie in one slot of a Cluster.
 func LockFence(name string) string { return "{lock:" + name + "}:fence" }
+
+// LockWanted says that somebody waits for a lock; it lies in the slot of the lock.
+func LockWanted(name string) string { return "{lock:" + name + "}:wanted" }
 
 // Trade is one trade.
 func Trade(id string) string { return "trade:" + id }

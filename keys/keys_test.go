@@ -34,6 +34,8 @@ func TestSpelling(t *testing.T) {
 		"ratelimit:123:login":       keys.RateLimit("123", "login"),
 		"lock:trade:a:b":            keys.Lock("trade:a:b"),
 		"{lock:trade:a:b}:fence":    keys.LockFence("trade:a:b"),
+		"{lock:trade:a:b}:wanted":   keys.LockWanted("trade:a:b"),
+		"lock:releases":             keys.LockReleases,
 		"trade:7":                   keys.Trade("7"),
 		"trade:open":                keys.OpenTrades,
 		"char:456:trades":           keys.CharacterTrades("456"),

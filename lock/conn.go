@@ -19,9 +19,13 @@ var acquireSource string
 //go:embed raise.lua
 var raiseSource string
 
+//go:embed release.lua
+var releaseSource string
+
 var (
 	acquireScript = redis.NewScript(acquireSource)
 	raiseScript   = redis.NewScript(raiseSource)
+	releaseScript = redis.NewScript(releaseSource)
 )
 
 // An attempt is one try of redsync's at the servers, and what each of them said. Redsync asks
@@ -29,7 +33,8 @@ var (
 type attempt struct {
 	m      *Manager
 	name   string
-	agreed int64 // the fence that counts; owned by the goroutine that acquires
+	waits  time.Duration // for another holder; 0 when it does not
+	agreed int64         // the fence that counts; owned by the goroutine that acquires
 
 	mu     sync.Mutex
 	fence  int64         // the highest handed out; guarded by mu
@@ -57,7 +62,8 @@ type conn struct {
 
 // SetNX acquires the lock here, with a fence.
 func (c *conn) SetNX(key, value string, ttl time.Duration) (bool, error) {
-	n, err := acquireScript.Run(c.ctx, c.client, []string{key, keys.LockFence(c.name)}, value, ttl.Milliseconds()).Int64()
+	n, err := acquireScript.Run(c.ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
+		value, ttl.Milliseconds(), c.waits.Milliseconds()).Int64()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -97,6 +103,10 @@ func (c *conn) Eval(s *redsyncredis.Script, keysAndArgs ...any) (any, error) {
 }
 
 func (c *conn) eval(ctx context.Context, s *redsyncredis.Script, keysAndArgs []any) (any, error) {
+	if len(keysAndArgs) == 2 { // a release: ours wakes who waits
+		key, _ := keysAndArgs[0].(string)
+		return releaseScript.Run(ctx, c.client, []string{key, keys.LockWanted(c.name)}, keysAndArgs[1], keys.LockReleases, c.name).Result()
+	}
 	ks := make([]string, s.KeyCount)
 	for i := range ks {
 		ks[i], _ = keysAndArgs[i].(string)

@@ -25,8 +25,8 @@
 //     nor of the fence. A quorum of independent servers (New with several clients) stands the
 //     loss of a minority, when these do not come back with their data lost within a TTL.
 //   - Fairness between nodes: inside a process waiters are served in order, and the next is
-//     woken by the release; over nodes whoever asks first after a release is next (waiters ask
-//     every 10 to 20 ms).
+//     woken by the release; over nodes all that wait are woken by a message, and whoever asks
+//     first is next. A message may be lost: who waits asks every 100 to 200 ms too.
 //   - Reentrancy: who acquires a name again while holding it waits for itself.
 //
 // So a lock saves work. Correctness rests on scripts and fences.

@@ -156,6 +156,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	defer l.leave() // after Redis knows: the next one here finds it free
 	l.m.counts.held.Add(-1)
 	l.m.counts.holding.Add(int64(time.Since(l.begun)))
+	l.m.counts.took(l.m.counts.holds, time.Since(l.begun))
 	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.m.cfg.Try)
 	defer cancel()
 	ok, err := l.mutex.UnlockContext(try)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-redsync/redsync/v4"
@@ -55,7 +54,8 @@ type Manager struct {
 	cfg        Config
 	gates      gates
 	counts     counts
-	background sync.WaitGroup // undoing of tries that were given up
+	background sync.WaitGroup // undoing of tries that were given up, and listening
+	waiters    waiters
 }
 
 // New makes a Manager on one Redis service, or on the majority of several that do not
@@ -68,11 +68,19 @@ func New(clients []redis.UniversalClient, cfg Config) *Manager {
 	if cfg.Try <= 0 {
 		cfg.Try = 500 * time.Millisecond
 	}
-	return &Manager{clients: clients, cfg: cfg, gates: gates{m: make(map[string]*gate)}}
+	m := &Manager{clients: clients, cfg: cfg, gates: gates{m: make(map[string]*gate)}}
+	m.counts.names = make(map[string]uint64)
+	m.counts.waits, m.counts.holds = newTimes(), newTimes()
+	m.waiters.m = make(map[string]chan struct{})
+	m.waiters.ctx, m.waiters.stop = context.WithCancel(context.Background())
+	return m
 }
 
-// Close waits for what still runs behind the callers' backs. Leases are not its business.
-func (m *Manager) Close() { m.background.Wait() }
+// Close ends what still runs behind the callers' backs, and waits for it. Leases are not its business.
+func (m *Manager) Close() {
+	m.waiters.stop()
+	m.background.Wait()
+}
 
 // Acquire waits for its turn and returns a lease, which is extended until Release, or until
 // MaxHold is over. The lease's context comes from ctx. Errors: ErrTaken, ErrTimeout,
@@ -87,6 +95,7 @@ func (m *Manager) Acquire(ctx context.Context, name string, opt Options) (*Lease
 	l, err := m.acquire(ctx, name, opt)
 	m.counts.waiting.Add(-1)
 	m.counts.waited.Add(int64(time.Since(begun)))
+	m.counts.took(m.counts.waits, time.Since(begun))
 	switch {
 	case err == nil:
 		m.counts.acquired.Add(1)
@@ -117,8 +126,12 @@ func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease
 		}
 	}()
 
+	var woken <-chan struct{}
 	for {
 		a, mutex := m.try(name, opt)
+		if deadline, ok := waiting.Deadline(); ok && woken != nil {
+			a.waits = max(time.Until(deadline), time.Millisecond)
+		}
 		err := mutex.TryLockContext(ctx)
 		if err == nil {
 			err = m.agree(ctx, a, mutex)
@@ -136,16 +149,29 @@ func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease
 		if missing > (len(m.clients)-1)/2 || errors.Is(err, ErrUnavailable) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		delay := 10*time.Millisecond + rand.N(10*time.Millisecond) //nolint:gosec // spreads, hides nothing
-		if left > 0 && left < delay {
-			delay = left
-		}
 		if waiting.Err() != nil {
 			return nil, givenUp(ctx, opt)
+		}
+		m.counts.contended(name)
+		if woken == nil { // from now on a release wakes us; it may have come before
+			var done func()
+			woken, done = m.waiters.wait(m, name)
+			defer done()
+			continue
+		}
+		// A message may be lost, and a holder may die: then we ask by ourselves.
+		delay := pollEvery + rand.N(pollEvery) //nolint:gosec // spreads, hides nothing
+		if !m.waiters.hearing() {
+			delay = pollDeaf + rand.N(pollDeaf) //nolint:gosec // the same
+		}
+		if left > 0 && left < delay {
+			delay = left
 		}
 		pause := time.NewTimer(delay)
 		select {
 		case <-pause.C:
+		case <-woken:
+			pause.Stop()
 		case <-waiting.Done():
 			pause.Stop()
 			return nil, givenUp(ctx, opt)
@@ -224,33 +250,4 @@ func (m *Manager) Do(ctx context.Context, name string, opt Options, fn func(ctx 
 		return fmt.Errorf("lock %s: %w: %w", name, cause, err)
 	}
 	return err
-}
-
-// counts are of one process.
-type counts struct {
-	held, waiting                                   atomic.Int64
-	acquired, refused, unavailable, lost, forgotten atomic.Uint64
-	waited, holding                                 atomic.Int64 // ns in all
-}
-
-// Stats are of this process, since its start.
-type Stats struct {
-	Held, Waiting int64 // now
-	Acquired      uint64
-	Refused       uint64 // ErrTaken and ErrTimeout
-	Unavailable   uint64
-	Lost          uint64        // leases that ended before their release
-	Unreleased    uint64        // releases that Redis did not answer
-	Waited        time.Duration // in all acquisitions, also those that failed
-	Holding       time.Duration // in all leases that have ended
-}
-
-// Stats returns what has happened so far.
-func (m *Manager) Stats() Stats {
-	c := &m.counts
-	return Stats{
-		Held: c.held.Load(), Waiting: c.waiting.Load(), Acquired: c.acquired.Load(), Refused: c.refused.Load(),
-		Unavailable: c.unavailable.Load(), Lost: c.lost.Load(), Unreleased: c.forgotten.Load(),
-		Waited: time.Duration(c.waited.Load()), Holding: time.Duration(c.holding.Load()),
-	}
 }

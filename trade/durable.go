@@ -29,8 +29,8 @@ const (
 // ErrDurability is why Check refuses a server.
 var ErrDurability = errors.New("trade: the Redis server has not this durability")
 
-// durableWithin bounds the wait for a replica or the disk, ms.
-const durableWithin = 500
+// durableWithin bounds the wait for a replica or the disk, ms: less than a command may take.
+const durableWithin = 300
 
 // Check asks whether Redis can carry the service: ErrRing for a Ring, ErrDurability, wrapped with what is
 // missing, when it can not do what Config.Durability names.

@@ -61,6 +61,7 @@ type commands struct {
 	Limits   limitsCmd   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
 	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
 	Jobs     jobsCmd     `cmd:"" help:"List periodic jobs, run one now."`
+	Lock     lockCmd     `cmd:"" help:"List, show and clean up locks."`
 	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

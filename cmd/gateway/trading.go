@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/trade"
@@ -13,6 +14,7 @@ import (
 // tradeSettings are serve's settings of trades.
 type tradeSettings struct {
 	TradeExpiry     time.Duration `default:"5m" help:"How long a trade may be open."`
+	LockRedis       []string      `placeholder:"URL" help:"Redis servers that do not depend on each other, for locks on their majority instead of on --redis; may be repeated."`
 	TradeDurability string        `default:"none" enum:"none,wait,fsync" help:"What an ok of a trade waits for: none; wait, a replica has it; fsync, it is on disk (Redis 7.2) (${enum})."`
 }
 
@@ -20,6 +22,8 @@ type tradeSettings struct {
 type tradingParts struct {
 	trades  *trade.Service
 	returns *trade.Returns
+
+	lockServers []redis.UniversalClient // of --lock-redis
 }
 
 // trading makes the service of trades, and refuses what this Redis can not do.

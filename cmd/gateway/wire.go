@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/auth"
@@ -16,7 +15,6 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/leaderboard"
-	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
@@ -43,7 +41,9 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 	if err := n.openLogins(); err != nil {
 		return err
 	}
-	n.locks = lock.New([]redis.UniversalClient{n.rdb}, lock.Config{})
+	if err := n.locking(); err != nil {
+		return err
+	}
 
 	// The features. Their rooms are the gateway, which is made of their routes.
 	r := &rooms{}
@@ -126,9 +126,7 @@ func (n *node) closeServices() {
 	if n.limits != nil {
 		n.limits.Close()
 	}
-	if n.locks != nil {
-		n.locks.Close()
-	}
+	n.closeLocks()
 }
 
 // admit turns handshakes away, before a sid exists, while Redis is known to be unreachable,

@@ -1,0 +1,113 @@
+package lock_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// The release on one node wakes who waits on another: long before they would ask by themselves.
+func TestReleaseWakesOtherNodes(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t) // channels are of a server, not of a database
+	a, b := manager(t, server.Client()), manager(t, server.Client())
+	woken := 0
+	for range 30 {
+		first := acquire(t, a, "x", calm)
+		got := make(chan time.Time)
+		go func() {
+			l, err := b.Acquire(context.Background(), "x", calm)
+			if err != nil {
+				t.Error(err)
+			} else if err := l.Release(context.Background()); err != nil {
+				t.Error(err)
+			}
+			got <- time.Now()
+		}()
+		require.Eventually(t, func() bool {
+			return server.Client().Exists(t.Context(), keys.LockWanted("x")).Val() == 1
+		}, 10*time.Second, time.Millisecond)
+		begun := time.Now()
+		require.NoError(t, first.Release(t.Context()))
+		if (<-got).Sub(begun) < 50*time.Millisecond {
+			woken++
+		}
+	}
+	require.Greater(t, woken, 20, "who only asked by themselves would need 100 to 200 ms")
+}
+
+func TestSeveralLocksInOneOrder(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a, b := manager(t, rdb), manager(t, rdb)
+	count := 0 // no lock of Go's: the race detector is the judge
+	var g errgroup.Group
+	for i := range 20 {
+		m, names := a, []string{"x", "y", "z"}
+		if i%2 == 1 {
+			m, names = b, []string{"z", "x", "y", "x"}
+		}
+		g.Go(func() error {
+			return m.DoAll(t.Context(), names, calm, func(_ context.Context, leases []*lock.Lease) error {
+				require.Len(t, leases, 3)
+				count++
+				return nil
+			})
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.Equal(t, 20, count)
+	require.ErrorIs(t, a.DoAll(t.Context(), nil, calm, nil), lock.ErrBadOptions)
+
+	err := a.DoAll(t.Context(), []string{"x", "y"}, lock.Options{TTL: 600 * time.Millisecond}, func(ctx context.Context, _ []*lock.Lease) error {
+		require.NoError(t, rdb.Del(ctx, keys.Lock("x")).Err())
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), lock.ErrLost)
+		return ctx.Err()
+	})
+	require.ErrorIs(t, err, lock.ErrLost, "the loss of one is the loss of all")
+	require.Zero(t, rdb.Exists(t.Context(), keys.Lock("y")).Val())
+}
+
+func TestStatsListAndCleanup(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	m := manager(t, rdb)
+	held := acquire(t, m, "trade:ann:bob", calm)
+	for range 3 {
+		_, err := manager(t, rdb).Acquire(t.Context(), "trade:ann:bob", lock.Options{Wait: 30 * time.Millisecond})
+		require.ErrorIs(t, err, lock.ErrTimeout)
+	}
+	other := manager(t, rdb)
+	_, err := other.Acquire(t.Context(), "trade:ann:bob", lock.Options{Wait: 30 * time.Millisecond})
+	require.Error(t, err)
+	s := other.Stats()
+	require.Equal(t, "trade:ann:bob", s.MostContended[0].Name)
+	require.GreaterOrEqual(t, s.WaitP99, 25*time.Millisecond)
+	require.GreaterOrEqual(t, s.WaitP99, s.WaitP50)
+
+	require.NoError(t, rdb.Set(t.Context(), keys.Lock("forever"), "somebody", 0).Err())
+	list, err := m.List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"forever", "trade:ann:bob"}, []string{list[0].Name, list[1].Name})
+	require.Equal(t, held.Fence(), list[1].Fence)
+	require.Positive(t, list[1].Left)
+	n, err := m.Cleanup(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, ok, err := m.Show(t.Context(), "forever")
+	require.NoError(t, err)
+	require.False(t, ok)
+	_, ok, err = m.Show(t.Context(), "trade:ann:bob")
+	require.NoError(t, err)
+	require.True(t, ok, "a lease stays")
+	require.NoError(t, held.Release(t.Context()))
+	require.Positive(t, m.Stats().HoldP99)
+}
