@@ -9,13 +9,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/redistest"
 )
 
@@ -234,4 +237,30 @@ func (silent) Join(context.Context, string, string) (int, error)  { return 1, ni
 func (silent) Leave(context.Context, string, string) (int, error) { return 0, nil }
 func (silent) CastExcept(context.Context, string, string, string, any) error {
 	return nil
+}
+
+// On a Cluster each script touches one key.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t)
+	rdb, err := redisconn.Open(t.Context(), c.URL(), redisconn.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = rdb.Close() })
+	a := newArena(t, rdb)
+	b := a.quick(t, rdb)
+	b.run(t)
+	id := a.challenge(t, ann, "c-bob").CombatID
+	end := turns(t, id, a, b)
+	require.Len(t, a.bank.paid, 1)
+	require.Equal(t, combat.Defeated, end.Outcome)
+	_, err = combat.Verify(t.Context(), rdb, id)
+	require.NoError(t, err)
+
+	abandoned := a.start(t, ann, "goblin").CombatID
+	running, err := a.List(t.Context(), ann, event.None{})
+	require.NoError(t, err)
+	require.Len(t, running.Combats, 1)
+	a.clock.advance(3 * time.Minute)
+	eventually(t, "the end", func() bool { return len(endings(abandoned, b)) == 1 })
+	a.challenge(t, bob, "c-ann")
 }
