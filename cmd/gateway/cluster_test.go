@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -79,4 +81,38 @@ func TestClusterPrefix(t *testing.T) {
 	require.Equal(t, "to the prefix", bob.event("chat:message")["text"])
 	eve.ok("chat:message", `{"channel":"zone:1","text":"alone"}`)
 	require.Equal(t, "alone", eve.event("chat:message")["text"])
+}
+
+// TestAKilledGateway is kill -9 of one of two gateways in the middle of traffic: the players
+// of the other miss nothing of each other, and it is no longer counted.
+func TestAKilledGateway(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	doomed, process := start(t, "--redis", url, "--node", "doomed", "--limit", "chat=off")
+	g := serve(t, "--redis", url, "--dev", "--node", "other", "--limit", "chat=off")
+	nodes := func(n int) {
+		has := regexp.MustCompile(fmt.Sprintf(`(?m)^gateway_cluster_nodes %d$`, n))
+		require.Eventually(t, func() bool {
+			a, err := try(t, "GET", g.admin+"/metrics", "")
+			return err == nil && has.Match(a.body)
+		}, patience, tick)
+	}
+	nodes(2)
+	lost, ann, bob := doomed.connect(doomed.guest("eve")), g.connect(g.guest("ann")), g.connect(g.guest("bob"))
+	for _, p := range []*player{lost, ann, bob} {
+		p.ok("chat:join", `{"channel":"zone:1"}`)
+	}
+	heardBy(t, url, "socket.io", "chat:zone:1", 2)
+	const n = 100
+	for i := range n {
+		ann.ok("chat:message", fmt.Sprintf(`{"channel":"zone:1","text":"%d"}`, i))
+		if i == n/2 {
+			require.NoError(t, process.Process.Signal(syscall.SIGKILL))
+		}
+	}
+	require.False(t, lost.ended(), "its players come back by themselves")
+	for i := range n {
+		require.Equal(t, fmt.Sprint(i), bob.event("chat:message")["text"])
+	}
+	nodes(1)
 }
