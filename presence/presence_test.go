@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
@@ -139,84 +138,6 @@ func TestANodeThatWasPausedComesBack(t *testing.T) {
 		require.Contains(t, []string{"left zone:1 ann", "joined zone:1 ann"}, what)
 	}
 	other.online("ann", "bob")
-}
-
-// Keys of one place are in one slot; those of others need not be.
-func TestOnACluster(t *testing.T) {
-	t.Parallel()
-	c, h := redistest.StartCluster(t), &hall{}
-	var addrs []string
-	for _, n := range c.Nodes {
-		addrs = append(addrs, n.Addr())
-	}
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: addrs, ReadTimeout: 5 * time.Second, ContextTimeoutEnabled: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	t.Cleanup(func() { _ = rdb.Close() })
-	cfg := presence.Config{Grace: short}
-	one, two := start(t, rdb, h, cfg), start(t, rdb, h, cfg)
-	var want []string
-	var there []event.Player
-	for i := range 40 {
-		channel := fmt.Sprint("zone:", i)
-		one.come("ann", fmt.Sprint(i), channel)
-		there = append(there, two.come("bob", fmt.Sprint(i), channel))
-		want = append(want, "joined "+channel+" ann", "joined "+channel+" bob", "left "+channel+" bob")
-	}
-	require.Eventually(t, func() bool { return len(h.heard()) == 80 }, soon, tick)
-	one.online("ann", "bob")
-	for _, p := range there {
-		two.Went(p)
-	}
-	h.says(t, want...)
-	one.online("ann")
-	seen, err := one.Seen(t.Context(), event.Player{}, presence.Names{Users: []string{"bob", "ann"}})
-	require.NoError(t, err)
-	require.NotZero(t, seen.Users[0].LastSeenAt)
-	require.True(t, seen.Users[1].Online)
-}
-
-// What Redis lost is told anew: nobody who is here is missing for longer than a beat.
-func TestRedisLosesItsData(t *testing.T) {
-	t.Parallel()
-	rdb, h := redistest.Client(t), &hall{}
-	n := start(t, rdb, h, presence.Config{Lease: time.Second})
-	n.come("ann", "1", "zone:1")
-	n.online("ann")
-	require.NoError(t, rdb.FlushDB(t.Context()).Err())
-	n.online("ann")
-	require.Eventually(t, func() bool { return fmt.Sprint(n.ids("zone:1", 0)) == "[ann]" }, soon, tick)
-}
-
-// While Redis is away questions are UNAVAILABLE; what happened meanwhile is told then.
-func TestWithoutRedis(t *testing.T) {
-	t.Parallel()
-	server, h := redistest.Server(t), &hall{}
-	rdb := redis.NewClient(&redis.Options{
-		Addr: server.Addr(), DialTimeout: 300 * time.Millisecond, ReadTimeout: 300 * time.Millisecond, MaxRetries: 1, DialerRetries: 1,
-		ContextTimeoutEnabled: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	defer rdb.Close()
-	n := start(t, rdb, h, presence.Config{Lease: 2 * time.Second, Grace: short})
-	ann, bob := n.come("ann", "1", "zone:1"), n.come("bob", "1", "zone:1")
-	n.online("ann", "bob")
-	server.Pause()
-	n.Went(bob)
-	n.come("cat", "1", "zone:1")
-	n.Joined(ann, "zone:2")
-	for name, call := range map[string]func() error{
-		"list":  func() error { _, err := n.List(t.Context(), ann, presence.Query{Channel: "zone:1"}); return err },
-		"count": func() error { _, err := n.Count(t.Context(), ann, presence.Place{}); return err },
-		"seen":  func() error { _, err := n.Seen(t.Context(), ann, presence.Names{Users: []string{"bob"}}); return err },
-	} {
-		err := call()
-		require.ErrorIs(t, err, fault.ErrUnavailable, name)
-		require.Equal(t, "presence", fault.Of(err).Detail("feature"))
-	}
-	server.Resume()
-	n.online("ann", "cat")
-	require.Eventually(t, func() bool { return fmt.Sprint(n.ids("zone:1", 0)) == "[ann cat]" }, soon, tick)
 }
 
 // The last node to go leaves nobody online; others keep its users for the grace, so that
