@@ -23,6 +23,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,11 +68,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
 	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
-	only := flags.String("only", "", "cases, with commas between: "+strings.Join(caseNames(), ","))
+	only := flags.String("only", "", "cases, with commas between: "+strings.Join(append(caseNames(), limitsCase), ","))
 	quick := flags.Bool("quick", false, "one short round")
 	child := flags.String("child", "", "for its own use: play the load described by this JSON")
+	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *limiter != "" {
+		return playLimiter(ctx, *limiter, stdout, stderr)
 	}
 	if *child != "" {
 		return playLoad(ctx, *child, os.Stdin, stdout)
@@ -87,12 +92,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer l.close()
+	if slices.Equal(p.only, []string{limitsCase}) {
+		return l.limitsOnly(ctx, stdout)
+	}
 	rows, err := l.measure(ctx, stderr)
 	if err != nil {
 		return err
 	}
 	if err := writeTable(stdout, rows, p); err != nil {
 		return err
+	}
+	if len(p.only) == 0 {
+		if err := l.limitsOnly(ctx, stdout); err != nil {
+			return err
+		}
 	}
 	for _, r := range rows {
 		if !r.ok() {

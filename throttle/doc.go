@@ -15,8 +15,14 @@
 //     by the same rule, for every call until Redis answers a probe again (every
 //     Config.ProbeEvery). A store that fails never refuses by itself.
 //
+// Limits may change at any time (SetPolicies, Override): windows stay, and what was admitted
+// counts for as long as the window in force at its time. A block, and what Reward and Reset
+// give back, reach the memory of other nodes that run Run by a message; one that is lost
+// costs its subject the rest of a remembered refusal.
+//
 // What it does not promise: at a changeover between Redis and the local window, each may
-// admit up to the limit; with Redis gone, each node has a window of its own; a Redis that
+// admit up to the limit; with Redis gone, each node has a window of its own
+// and admits the limit divided by the nodes that there were, and at least one event; a Redis that
 // loses writes in a failover has lost those admissions; when Redis's clock goes back by
 // more than a window, windows start anew. On a Redis Cluster the windows of one event lie
 // on several servers: each is spent, and given back when another refuses. Between the two,

@@ -1,0 +1,46 @@
+// What a limiter of Node costs: so many callers ask without a pause, for so long, through ioredis with
+// auto-pipelining. It prints {decisions, cpuSeconds, seconds} as JSON.
+// Environment: REDIS, LIMITER=lua|flexible, CALLERS, SECONDS, WARMUP, SUBJECTS, LIMIT, WINDOW_MS.
+import { Redis } from 'ioredis';
+import { RateLimiterRedis } from 'rate-limiter-flexible';
+
+const { REDIS, LIMITER, CALLERS, SECONDS, WARMUP, SUBJECTS, LIMIT, WINDOW_MS } = process.env;
+const [host, port] = REDIS.split(':');
+const redis = new Redis({ host, port: Number(port), enableAutoPipelining: true });
+
+// The same window as server.js has.
+redis.defineCommand('slidingWindow', {
+  numberOfKeys: 1,
+  lua: `
+local now, win, lim = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, now - win)
+local n = redis.call('ZCARD', KEYS[1])
+if n >= lim then
+  local o = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  return {0, tonumber(o[2]) + win - now}
+end
+redis.call('ZADD', KEYS[1], now, ARGV[4])
+redis.call('PEXPIRE', KEYS[1], win)
+return {1, lim - n - 1}`,
+});
+const flexible = new RateLimiterRedis({ storeClient: redis, keyPrefix: 'rl', points: Number(LIMIT), duration: WINDOW_MS / 1000 });
+
+let uniq = 0;
+const spend = LIMITER === 'flexible'
+  ? (who) => flexible.consume(who, 1).catch((e) => { if (e instanceof Error) throw e; })
+  : (who) => { const now = Date.now(); return redis.slidingWindow(`rl:${who}`, now, WINDOW_MS, LIMIT, `${now}-${++uniq}`); };
+
+let decisions = 0;
+let over = false;
+let next = 0;
+const caller = async () => { while (!over) { await spend(`u${next++ % SUBJECTS}`); decisions++; } };
+const callers = Array.from({ length: Number(CALLERS) }, caller);
+await new Promise((done) => setTimeout(done, WARMUP * 1000));
+const [from, cpu, began] = [decisions, process.cpuUsage(), performance.now()];
+process.stderr.write('measuring\n');
+await new Promise((done) => setTimeout(done, SECONDS * 1000));
+const used = process.cpuUsage(cpu);
+console.log(JSON.stringify({ decisions: decisions - from, cpuSeconds: (used.user + used.system) / 1e6, seconds: (performance.now() - began) / 1000 }));
+over = true;
+await Promise.all(callers);
+redis.disconnect();

@@ -1,0 +1,69 @@
+// Limits as a player meets them: refusals, warnings, and the end of a flood.
+import assert from 'node:assert/strict';
+import { after as afterAll, before, describe, test } from 'node:test';
+import { Gateway } from './lib/gateway.js';
+import { WAYS, Player, closeAll, join, name } from './lib/player.js';
+import { until } from './lib/wait.js';
+
+let gateway;
+before(async () => { gateway = await Gateway.start('--limit', 'chat=5/60s', '--limit', 'chat@vip=8/60s', '--limit', 'errors=3/60s', '--limit', 'combat=2/60s'); });
+afterAll(() => {
+  closeAll();
+  return gateway.stop();
+});
+
+const say = { channel: 'global', text: 'x' };
+
+for (const way of WAYS) {
+  describe(`over ${way.way}`, { concurrency: true }, () => {
+    test('under a fifth is left: limits says so once, behind the answer', async () => {
+      const ann = await join(gateway, way);
+      await ann.ask('chat:join', { channel: 'global' });
+      for (let i = 0; i < 5; i++) await ann.ask('chat:message', say);
+      await until(() => ann.all('limits').length === 2, 'the warning');
+      assert.deepEqual(ann.all('limits')[1], { policies: [{ name: 'chat', limit: 5, windowMs: 60_000, scope: 'user', remaining: 0 }] });
+      assert.equal((await ann.refusal('chat:message', say)).policy, 'chat');
+      assert.equal(ann.all('limits').length, 2);
+    });
+
+    test('a role has a limit of its own, and is told it', async () => {
+      const user = name('vip');
+      const sessionId = await gateway.session(user, '--role', 'vip');
+      const vip = await new Player(gateway.url, way, { auth: { sessionId } }).connected();
+      const { policies } = await vip.hears('limits');
+      assert.equal(policies.find((p) => p.name === 'chat').limit, 8);
+      await vip.ask('chat:join', { channel: 'global' });
+      for (let i = 0; i < 8; i++) await vip.ask('chat:message', say);
+      assert.equal((await vip.refusal('chat:message', say)).limit, 8);
+    });
+
+    test('unknown and malformed events are limited by connection', async () => {
+      const ann = await join(gateway, way);
+      const codes = [];
+      for (const event of ['no:such', 'chat:join', 'no:such', 'chat:join', 'no:such']) codes.push((await ann.refusal(event, { nope: 1 })).code);
+      assert.deepEqual(codes, ['UNKNOWN_EVENT', 'INVALID', 'UNKNOWN_EVENT', 'RATE_LIMITED', 'RATE_LIMITED']);
+      await ann.ask('session:ping');
+    });
+
+    test('who goes on and on is told, closed, and may come back', async () => {
+      const user = name('flood');
+      const ann = await join(gateway, way, user);
+      const { combatId } = await ann.ask('combat:start', { npc: 'training-dummy' });
+      for (let i = 0; i < 40; i++) ann.socket.emit('combat:action', { combatId, action: 'defend' });
+      const reason = await ann.hears('disconnect');
+      assert.equal(reason, 'transport close');
+      assert.equal(ann.socket.active, true, 'it comes back by itself');
+      const fatal = ann.all('error').filter((e) => e.fatal);
+      assert.equal(fatal.length, 1);
+      assert.deepEqual({ code: fatal[0].code, policy: fatal[0].policy }, { code: 'RATE_LIMITED', policy: 'combat' });
+      const again = await join(gateway, way, user);
+      assert.equal((await again.refusal('combat:action', { combatId, action: 'defend' })).policy, 'combat', 'the window is the same');
+    });
+  });
+}
+
+test('operators change limits while players play', async () => {
+  const ann = await join(gateway, WAYS[1]);
+  await gateway.cli('limits', 'set', 'trade=77/60s');
+  await until(() => ann.all('limits').some((l) => l.policies.some((p) => p.name === 'trade' && p.limit === 77)), 'the new limit');
+});
