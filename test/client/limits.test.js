@@ -37,11 +37,11 @@ for (const way of WAYS) {
       assert.equal((await vip.refusal('chat:message', say)).limit, 8);
     });
 
-    test('unknown and malformed events are limited by connection', async () => {
+    test('malformed events are limited by connection', async () => {
       const ann = await join(gateway, way);
       const codes = [];
-      for (const event of ['no:such', 'chat:join', 'no:such', 'chat:join', 'no:such']) codes.push((await ann.refusal(event, { nope: 1 })).code);
-      assert.deepEqual(codes, ['UNKNOWN_EVENT', 'INVALID', 'UNKNOWN_EVENT', 'RATE_LIMITED', 'RATE_LIMITED']);
+      for (const event of ['chat:leave', 'chat:join', 'chat:leave', 'chat:join', 'chat:leave']) codes.push((await ann.refusal(event, { nope: 1 })).code);
+      assert.deepEqual(codes, ['INVALID', 'INVALID', 'INVALID', 'RATE_LIMITED', 'RATE_LIMITED']);
       await ann.ask('session:ping');
     });
 
