@@ -118,7 +118,7 @@ bench-go: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
 
 .PHONY: bench-cache
 bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache
-	cd bench/cache && $(GO) test -run '^$$' -bench . -benchmem
+	cd bench/_cache && $(GO) test -run '^$$' -bench . -benchmem
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here

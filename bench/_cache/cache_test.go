@@ -1,7 +1,7 @@
 // Package bench measures the cache beside plain go-redis and go-redis/cache. It is a module of its own, so that what it
 // compares with is nobody else's dependency:
 //
-//	cd bench/cache && go test -bench . -benchmem
+//	cd bench/_cache && go test -bench . -benchmem
 package bench
 
 import (

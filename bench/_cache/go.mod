@@ -1,4 +1,4 @@
-module github.com/aeturnis/realtime/bench/cache
+module github.com/aeturnis/realtime/bench/_cache
 
 go 1.26.0
 
