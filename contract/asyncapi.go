@@ -55,7 +55,9 @@ func (c *Contract) AsyncAPI() []byte {
 			"answers": channel{nil, "The acknowledgement of each: one object, {ok: true, data} or {ok: false, error}.", answers},
 			"casts":   channel{"/", "What the server sends by itself.", casts},
 		},
-		operations, map[string]any{"schemas": schemas}, c.policies,
+		operations,
+		map[string]any{"schemas": schemas},
+		c.policies,
 	})
 }
 

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
@@ -25,8 +23,7 @@ func Example() {
 	ctx, cancel := context.WithCancel(context.Background())
 	server, _ := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
 	defer server.Close()
-	opened, _ := redisconn.Open(ctx, server.URL(), redisconn.Config{})
-	var rdb redis.UniversalClient = opened
+	rdb, _ := redisconn.Open(ctx, server.URL(), redisconn.Config{})
 	defer rdb.Close()
 
 	told := make(loud, 8)

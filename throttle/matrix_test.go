@@ -32,7 +32,7 @@ func TestScopeByPolicyByFace(t *testing.T) {
 				}
 				rdb := redistest.Client(t)
 				l := newLimiter(t, rdb, patient, p)
-				served := l.Middleware("p", func(*http.Request) Subject { return ann }, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+				served := l.Middleware("p", func(*http.Request) Subject { return ann }, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 				request := func() *httptest.ResponseRecorder {
 					w := httptest.NewRecorder()
 					served.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))

@@ -1,7 +1,6 @@
 package trade_test
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 
@@ -79,5 +78,5 @@ func aMintUnderAKeyHappensOnce(t *testing.T, w *town) {
 	require.Equal(t, "TRADE_OVERFLOW", code(err))
 	_, err = w.Mint(t.Context(), trade.MintRequest{Key: "k", CharacterID: "anna", Gold: 1})
 	require.NoError(t, err, "a refusal leaves the key free")
-	require.Equal(t, []int64{2, 2}, []int64{w.clean().Entries, w.clean().Mints}, fmt.Sprint("two mints"))
+	require.Equal(t, []int64{2, 2}, []int64{w.clean().Entries, w.clean().Mints}, "two mints")
 }

@@ -103,7 +103,8 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 					both <- done
 				}()
 			}
-			return (<-both).TradeID != (<-both).TradeID
+			first, second := <-both, <-both
+			return first.TradeID != second.TradeID
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,8 +42,8 @@ func (c contractCmd) Run(ctx context.Context, s streams) error {
 	}
 	defer n.gateway.Close()
 	is := n.contract("")
-	print := map[string]func() []byte{"asyncapi": is.AsyncAPI, "typescript": is.TypeScript, "markdown": is.Markdown}[c.Form]
-	_, err = s.out.Write(print())
+	forms := map[string]func() []byte{"asyncapi": is.AsyncAPI, "typescript": is.TypeScript, "markdown": is.Markdown}
+	_, err = s.out.Write(forms[c.Form]())
 	return err
 }
 

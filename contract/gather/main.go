@@ -55,7 +55,7 @@ var skipped = []string{"bench", "cmd", "contract", "docs", "internal", "loadtest
 func gather(root string) ([]byte, error) {
 	all := &comments{map[string]*typeComment{}, map[string]string{}, map[string]string{}}
 	files := token.NewFileSet()
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { //nolint:gosec // root is the tree of the project
 		switch {
 		case err != nil:
 			return err
