@@ -1,6 +1,9 @@
 package chat_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +67,29 @@ func TestMute(t *testing.T) {
 	require.Eventually(t, func() bool { return refused(one, say("again")) == nil }, 5*time.Second, 50*time.Millisecond)
 	_, err = two.Unmute(t.Context(), mod, chat.Pardon{UserID: "ann", Channel: "global"})
 	require.ErrorIs(t, err, fault.ErrNotFound)
+}
+
+// A node that finds no rules at its start has nothing to complain of.
+func TestNoRulesAreNoTrouble(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	var reports []error
+	s := chat.New(rdb, newRooms(), chat.Config{Report: func(err error) { reports = append(reports, err) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	read := func() bool { return strings.Contains(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_hgetall:") }
+	require.Eventually(t, read, 5*time.Second, 5*time.Millisecond)
+	other, _ := node(t, rdb, chat.Config{})
+	_, err := other.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 60_000})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "heard?"})
+		return errors.Is(err, chat.ErrMuted)
+	}, 5*time.Second, 50*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	require.Empty(t, reports)
 }
 
 func TestMutesEnd(t *testing.T) {

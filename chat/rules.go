@@ -229,12 +229,13 @@ func (s *Service) look(ctx context.Context) error {
 		return err
 	}
 	now := r.now().UnixMilli()
+	var failed error
 	for at, x := range r.copy.Load().sanctions {
 		if at.kind == Ban && now < x.Until {
-			err = errors.Join(err, s.expel(ctx, at.userID, at.channel))
+			failed = errors.Join(failed, s.expel(ctx, at.userID, at.channel))
 		}
 	}
-	return err
+	return failed
 }
 
 // expel takes a user's connections on this node out of a channel, or of all.
