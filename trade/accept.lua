@@ -14,7 +14,9 @@ if not mine then
   local at = now()
   if at >= tonumber(t[3]) then return {'due'} end
   if t[2] ~= ARGV[2] then return {'version', t[2]} end
-  local both = (ARGV[1] == 'a' and t[5] or t[4]) == '1'
+  local other = t[4]
+  if ARGV[1] == 'a' then other = t[5] end
+  local both = other == '1'
   if both then
     if ARGV[3] == '' then return {'both'} end
     if at > tonumber(ARGV[4]) then return {'late'} end

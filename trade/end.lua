@@ -9,7 +9,9 @@ if not t[1] then return {'gone'} end
 local at = now()
 local holds = t[1] == ARGV[1]
 if ARGV[4] == 'due' then
-  holds = holds and at >= tonumber(t[1] == 'settling' and t[3] or t[2])
+  local due = t[2]
+  if t[1] == 'settling' then due = t[3] end
+  holds = holds and at >= tonumber(due or 0) -- without one nobody would ever end it
 elseif ARGV[4] == 'version' then
   holds = holds and t[4] == ARGV[5]
 elseif ARGV[4] == 'fence' then

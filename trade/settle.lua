@@ -17,7 +17,9 @@ if t[1] ~= 'open' then return {'over', t[1]} end
 local at = now()
 if at >= tonumber(t[3]) then return {'due'} end
 if t[2] ~= ARGV[3] then return {'version', t[2]} end
-if (ARGV[2] == 'a' and t[5] or t[4]) ~= '1' then return {'alone'} end
+local other = t[4]
+if ARGV[2] == 'a' then other = t[5] end
+if other ~= '1' then return {'alone'} end
 local highest = redis.call('HGET', KEYS[4], 'fence')
 if highest and tonumber(highest) > tonumber(ARGV[4]) then return {'stale', highest} end
 local a, b = goods(10, tonumber(ARGV[9])), goods(tonumber(ARGV[9]) + 1, #ARGV)
