@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,30 +24,12 @@ type Holding struct {
 // List finds all locks that are held, by name, on the first server of a quorum. It walks the whole keyspace, so
 // it is for operators.
 func (m *Manager) List(ctx context.Context) ([]Holding, error) {
-	var mu sync.Mutex
-	var names []string // guarded by mu
-	prefix := keys.Lock("")
-	scan := func(ctx context.Context, rdb redis.Cmdable) error {
-		it := rdb.Scan(ctx, 0, prefix+"*", 500).Iterator()
-		for it.Next(ctx) {
-			mu.Lock()
-			names = append(names, strings.TrimPrefix(it.Val(), prefix))
-			mu.Unlock()
-		}
-		return it.Err()
-	}
-	var err error
-	if c, ok := m.clients[0].(*redis.ClusterClient); ok {
-		err = c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return scan(ctx, master) })
-	} else {
-		err = scan(ctx, m.clients[0])
-	}
+	all, err := names(ctx, m.clients[0])
 	if err != nil {
 		return nil, fmt.Errorf("lock: list: %w: %w", ErrUnavailable, err)
 	}
-	slices.Sort(names)
 	list := []Holding{}
-	for _, name := range slices.Compact(names) {
+	for _, name := range all {
 		h, ok, err := m.Show(ctx, name)
 		if err != nil {
 			return nil, err
@@ -57,8 +38,31 @@ func (m *Manager) List(ctx context.Context) ([]Holding, error) {
 			list = append(list, h)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Holding) int { return cmp.Compare(a.Name, b.Name) })
 	return list, nil
+}
+
+// names are those of all locks on one server, sorted; on a Cluster of all its masters.
+func names(ctx context.Context, client redis.UniversalClient) ([]string, error) {
+	var mu sync.Mutex
+	var all []string // guarded by mu
+	prefix := keys.Lock("")
+	scan := func(ctx context.Context, rdb redis.Cmdable) error {
+		it := rdb.Scan(ctx, 0, prefix+"*", 500).Iterator()
+		for it.Next(ctx) {
+			mu.Lock()
+			all = append(all, strings.TrimPrefix(it.Val(), prefix))
+			mu.Unlock()
+		}
+		return it.Err()
+	}
+	var err error
+	if c, ok := client.(*redis.ClusterClient); ok {
+		err = c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return scan(ctx, master) })
+	} else {
+		err = scan(ctx, client)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), err
 }
 
 // Show tells of one lock; ok is false when nobody holds it.
@@ -77,24 +81,30 @@ func (m *Manager) Show(ctx context.Context, name string) (h Holding, ok bool, er
 	return h, true, nil
 }
 
-// Cleanup removes locks that never run out: no lease of ours is like that, and nobody would ever get the name
-// again. It returns how many these were.
+// Cleanup removes locks that never run out, on each server of a quorum: no lease of ours is like that, and nobody
+// would ever get the name again. It returns how many these were. A server that does not answer does not keep it
+// from the others; then the error is ErrUnavailable.
 func (m *Manager) Cleanup(ctx context.Context) (removed int, err error) {
-	list, err := m.List(ctx)
+	for _, c := range m.clients {
+		n, failed := cleanup(ctx, c)
+		if removed += n; failed != nil {
+			err = errors.Join(err, fmt.Errorf("lock: clean up: %w: %w", ErrUnavailable, failed))
+		}
+	}
+	return removed, err
+}
+
+func cleanup(ctx context.Context, client redis.UniversalClient) (removed int, err error) {
+	all, err := names(ctx, client)
 	if err != nil {
 		return 0, err
 	}
-	for _, h := range list {
-		if h.Left != -1 {
-			continue
+	for _, name := range all {
+		n, err := cleanupScript.Run(ctx, client, []string{keys.Lock(name)}).Int()
+		if err != nil {
+			return removed, err
 		}
-		for _, c := range m.clients {
-			n, err := cleanupScript.Run(ctx, c, []string{keys.Lock(h.Name)}).Int()
-			if err != nil {
-				return removed, fmt.Errorf("lock %s: clean up: %w: %w", h.Name, ErrUnavailable, err)
-			}
-			removed += n
-		}
+		removed += n
 	}
 	return removed, nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -110,4 +111,34 @@ func TestStatsListAndCleanup(t *testing.T) {
 	require.True(t, ok, "a lease stays")
 	require.NoError(t, held.Release(t.Context()))
 	require.Positive(t, m.Stats().HoldP99)
+
+	metrics := prometheus.NewPedanticRegistry()
+	require.NoError(t, metrics.Register(m))
+	all, err := metrics.Gather()
+	require.NoError(t, err)
+	got := map[string]float64{}
+	for _, f := range all {
+		got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() // of outcomes the first: acquired
+		if h := f.GetMetric()[0].GetSummary(); h != nil {
+			got[f.GetName()] = float64(h.GetSampleCount())
+		}
+	}
+	require.Equal(t, map[string]float64{
+		"lock_held": 0, "lock_waiting": 0, "lock_acquisitions_total": 1, "lock_lost_total": 0, "lock_unreleased_total": 0,
+		"lock_wait_seconds": 1, "lock_hold_seconds": 1,
+	}, got)
+}
+
+// What never runs out is removed wherever it is, also while another server is away.
+func TestCleanupOfAQuorum(t *testing.T) {
+	t.Parallel()
+	one, two, three := redistest.Server(t), redistest.Server(t), redistest.Server(t)
+	for _, s := range []*redistest.Instance{one, three} {
+		require.NoError(t, s.Client().Set(t.Context(), keys.Lock("forever"), "somebody", 0).Err())
+	}
+	m := manager(t, one.Client(), two.Client(), three.Client())
+	two.Kill()
+	n, err := m.Cleanup(t.Context())
+	require.ErrorIs(t, err, lock.ErrUnavailable)
+	require.Equal(t, 2, n)
 }

@@ -25,13 +25,7 @@ type jobsCmd struct {
 }
 
 // chores is all periodic work. What the guide does every five minutes and every thirty.
-func chores(rdb redis.UniversalClient, store *sessions.Store, c *cache.Manager, boards *leaderboard.Service) []jobs.Job {
-	forgotten := func(pattern string) func(context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := jobs.RemoveForgotten(ctx, rdb, pattern)
-			return err
-		}
-	}
+func chores(rdb redis.UniversalClient, locks *lock.Manager, store *sessions.Store, c *cache.Manager, boards *leaderboard.Service) []jobs.Job {
 	warm := func(name string, ttl time.Duration) cache.WarmItem {
 		return cache.WarmItem{Key: keys.Leaderboard(name), TTL: ttl, Load: func(ctx context.Context) (any, error) {
 			return boards.Top(ctx, name, boardLen)
@@ -40,11 +34,17 @@ func chores(rdb redis.UniversalClient, store *sessions.Store, c *cache.Manager, 
 	return []jobs.Job{
 		{
 			Name: "temp", About: "removes temp:* keys that have no TTL", Every: 5 * time.Minute, Timeout: 2 * time.Minute,
-			Run: forgotten(keys.AllTemp),
+			Run: func(ctx context.Context) error {
+				_, err := jobs.RemoveForgotten(ctx, rdb, keys.AllTemp)
+				return err
+			},
 		},
 		{
 			Name: "locks", About: "removes locks that have no TTL", Every: 5 * time.Minute, Timeout: 2 * time.Minute,
-			Run: forgotten(keys.Lock("*")),
+			Run: func(ctx context.Context) error {
+				_, err := locks.Cleanup(ctx)
+				return err
+			},
 		},
 		{
 			Name: "sessions", About: "forgets sessions that are gone, in the users' lists", Every: 5 * time.Minute, Timeout: 2 * time.Minute,
@@ -75,7 +75,7 @@ func (l leases) Take(ctx context.Context, name string) (jobs.Lease, bool, error)
 
 // makeJobs is this node's part in the work.
 func (n *node) makeJobs() {
-	n.chores = jobs.New(n.rdb, leases{n.locks}, jobs.Config{Node: n.name, Failed: n.jobFailed}, chores(n.rdb, n.store, n.cache, n.boards)...)
+	n.chores = jobs.New(n.rdb, leases{n.locks}, jobs.Config{Node: n.name, Failed: n.jobFailed}, chores(n.rdb, n.locks, n.store, n.cache, n.boards)...)
 }
 
 func (n *node) jobFailed(job string, err error) {
@@ -91,7 +91,7 @@ func (f redisFlag) runner(ctx context.Context) (r *jobs.Runner, done func(), err
 	locks := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
 	c := cache.New(rdb, cache.Config{Local: cache.Local{Off: true}, Budget: 2 * time.Second})
 	r = jobs.New(rdb, leases{locks}, jobs.Config{Node: "command"},
-		chores(rdb, sessions.New(rdb, sessions.Config{}), c, leaderboard.New(rdb, leaderboard.Config{}))...)
+		chores(rdb, locks, sessions.New(rdb, sessions.Config{}), c, leaderboard.New(rdb, leaderboard.Config{}))...)
 	return r, func() {
 		c.Close()
 		locks.Close()

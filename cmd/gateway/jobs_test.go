@@ -68,7 +68,13 @@ func TestNodesDoTheJobs(t *testing.T) {
 		return done == 4
 	}, patience, tick, "each once, at the start")
 	for _, g := range []*gate{a, b} {
-		require.True(t, strings.Contains(string(do(t, "GET", g.admin+"/metrics", "").body), "jobs_leader{"))
+		metrics := string(do(t, "GET", g.admin+"/metrics", "").body)
+		require.Contains(t, metrics, "jobs_leader{")
+		require.Contains(t, metrics, `lock_acquisitions_total{outcome="acquired"}`)
+		locks := do(t, "GET", g.admin+"/health/detailed", "").json(t)["locks"].(map[string]any)
+		for _, name := range []string{"held", "waiting", "refused", "waitP99Ms", "holdP99Ms", "mostContended"} {
+			require.Contains(t, locks, name)
+		}
 	}
 	got := do(t, "GET", b.public+"/api/leaderboards/weekly", "")
 	require.Equal(t, 200, got.status)

@@ -70,7 +70,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway
-	return n.register(metrics, n.chores, n.tracker, n.limits)
+	return n.register(metrics, n.chores, n.tracker, n.limits, n.locks)
 }
 
 // A feature is two tables: what players may ask of it, and what it tells them.
