@@ -3,6 +3,8 @@ package trade
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +23,8 @@ const (
 
 	maxItemID = 64  // characters
 	maxID     = 128 // characters of a user's or a character's id, and of an idempotency key
+
+	maxLockName = 256 // bytes
 
 	fenceKept = time.Hour // far longer than a holder can be paused and still have a caller
 	goldField = "gold"
@@ -209,7 +213,15 @@ func (g Goods) fields() []any {
 	return args
 }
 
-// lockName is the lock of two users, whichever asks.
-func lockName(a, b string) string { return "trade:" + min(a, b) + ":" + max(a, b) }
+// lockName is the lock of two users, whichever asks. Ids that no lock can be named after, because they are
+// long or have braces in them, are hashed.
+func lockName(a, b string) string {
+	name := "trade:" + min(a, b) + ":" + max(a, b)
+	if len(name) > maxLockName || strings.ContainsAny(name, "{}") {
+		sum := sha256.Sum256([]byte(name))
+		return "trade:" + hex.EncodeToString(sum[:20])
+	}
+	return name
+}
 
 func newID() string { return ulid.MustNew(ulid.Now(), rand.Reader).String() }
