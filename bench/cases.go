@@ -17,10 +17,17 @@ type benchCase struct {
 	unit        string
 	rate        func(loadtest.Result) float64 // nil: the memory of idle connections
 	want        float64                       // at least; for memory at most
+	p99         bool                          // the 99th percentile of the answers may be the peer's at most
 	two         bool                          // two servers share the core and Redis; Redis's bytes for each event may be the peer's at most
 }
 
 func events(r loadtest.Result) float64     { return r.EventsPerSecond }
+
+// settled leaves out the share of the trades that were refused, because the pair was busy for too long.
+func settled(r loadtest.Result) float64 {
+	return r.EventsPerSecond * float64(r.Answered-r.Refused) / float64(max(1, r.Answered))
+}
+
 func deliveries(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
 
 var cases = []benchCase{
@@ -30,6 +37,8 @@ var cases = []benchCase{
 	{name: "chat50", title: "guarded chat, rooms of 50", load: load{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, unit: "deliveries/s", rate: deliveries, want: 5},
 	{name: "cross", title: "fan-out to 2 × 500 on two nodes", load: load{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveries, want: 1.5, two: true},
 	{name: "connects", title: "authenticated connects, 64 at once", load: load{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: events, want: 2.3},
+	{name: "trade", title: "trades of 100 pairs, one of each gives", load: load{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settled, want: 3},
+	{name: "tradeboth", title: "trades of 100 pairs, both give at once", load: load{Scenario: "trade", Clients: 200}, unit: "trades/s", rate: settled, want: 3, p99: true},
 	{name: "memory", title: "an idle connection", load: load{}, unit: "KB", rate: nil, want: 0.7},
 }
 
@@ -47,6 +56,7 @@ type row struct {
 	values map[string][]float64 // rates, or KB
 	busy   map[string][]float64 // the share of its core that the server used, 0 to 1
 	work   map[string][]float64 // per CPU-second of the server
+	p99s   map[string][]float64 // of the answers, in ms
 	bytes  map[string][]float64 // that Redis moved for each event
 	load   map[string][]float64 // the share of its core that load generator and Redis used
 	faults []string
@@ -59,7 +69,7 @@ func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
 		if len(l.plan.only) > 0 && !slices.Contains(l.plan.only, c.name) {
 			continue
 		}
-		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}, bytes: map[string][]float64{}}
+		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}, p99s: map[string][]float64{}, bytes: map[string][]float64{}}
 		rows = append(rows, r)
 		for round := range l.plan.rounds {
 			for _, server := range []string{peerServer, gatewayServer} {
@@ -98,6 +108,7 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 	}
 	in := r.benchCase.load
 	in.Warmup, in.For = l.plan.warmup, l.plan.measured
+	in.Minted = in.Scenario == "trade" && server == gatewayServer
 	got, err := l.play(ctx, s, in)
 	if err != nil {
 		return err
@@ -112,6 +123,7 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 	r.busy[server] = append(r.busy[server], got.ServerCPU/res.Seconds)
 	r.work[server] = append(r.work[server], rate*res.Seconds/max(got.ServerCPU, 1./ticks))
 	r.bytes[server] = append(r.bytes[server], got.RedisBytes/max(1, res.EventsPerSecond*res.Seconds))
+	r.p99s[server] = append(r.p99s[server], res.Latency.P99)
 	r.load[server] = append(r.load[server], (got.LoadCPU+got.RedisCPU)/res.Seconds)
 	return nil
 }
@@ -123,6 +135,9 @@ func (r *row) last(server string) string {
 	}
 	if r.two {
 		return fmt.Sprintf("%.0f %s, %.0f bytes of Redis for each event, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, at(r.bytes), 100*at(r.busy), 100*at(r.load))
+	}
+	if r.p99 {
+		return fmt.Sprintf("%.0f %s, p99 %.1f ms, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, at(r.p99s), 100*at(r.busy), 100*at(r.load))
 	}
 	return fmt.Sprintf("%.0f %s, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, 100*at(r.busy), 100*at(r.load))
 }
@@ -176,5 +191,5 @@ func (r *row) ok() bool {
 	if r.rate == nil {
 		return value <= r.want && value > 0
 	}
-	return value >= r.want && (!r.two || ratio(r.bytes) <= 1)
+	return value >= r.want && (!r.two || ratio(r.bytes) <= 1) && (!r.p99 || ratio(r.p99s) <= 1)
 }

@@ -12,7 +12,11 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/aeturnis/realtime/loadtest"
+	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/trade"
 )
 
 // A load is what the child process plays, so that each run has a fresh load generator on its core.
@@ -21,6 +25,8 @@ type load struct {
 	Target, Redis       string
 	Clients, Inflight   int
 	RoomSize            int
+	OneSided            bool // in trade: one of each pair gives
+	Minted              bool // in trade: goods come into being as the gateway's ledger has it, not just in the inventories
 	Warmup, For         time.Duration
 	ServerPid, RedisPid int
 	Second              string // the other node, where there are two
@@ -54,7 +60,15 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 	}
 	cfg := loadtest.Config{
 		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize,
-		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second,
+		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second, OneSided: in.OneSided, Fresh: true,
+	}
+	if in.Minted {
+		rdb, err := redisconn.Open(ctx, in.Redis, redisconn.Config{Name: "bench"})
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		defer rdb.Close()
+		cfg.Mint = minter(rdb)
 	}
 	if in.Second != "" {
 		cfg.Nodes = []string{in.Second}
@@ -99,6 +113,15 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 		return fmt.Errorf("cpu: %w", failed)
 	}
 	return json.NewEncoder(stdout).Encode(out)
+}
+
+// minter makes goods in the way of the gateway, with an entry in its ledger.
+func minter(rdb redis.UniversalClient) func(ctx context.Context, character, item string, qty int64) error {
+	books := trade.New(rdb, nil, nil, nil, trade.Config{})
+	return func(ctx context.Context, character, item string, qty int64) error {
+		_, err := books.Mint(ctx, trade.MintRequest{CharacterID: character, Items: []trade.Line{{ItemID: item, Qty: qty}}})
+		return err
+	}
 }
 
 // command is a child that plays the load on the load generator's core.

@@ -82,7 +82,7 @@ func (l *lab) serve(which, port, adminPort, redisURL string) (server *spawn.Proc
 	case gatewayServer:
 		collect = "http://" + admin + "/debug/pprof/heap?gc=1"
 		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", redisURL,
-			"--log-level", "error", "--limit", "connect=off")
+			"--log-level", "error", "--limit", "connect=off", "--limit", "trade=off") // the peer has neither
 		for _, policy := range []string{"chat", "combat"} {
 			args = append(args, "--limit", policy+"="+highLimit+"/"+highWindow.String())
 		}

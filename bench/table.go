@@ -46,6 +46,9 @@ func (r *row) line(p plan) string {
 	if r.two {
 		verdict += fmt.Sprintf("; Redis moved %.0f bytes for each event with the peer, %.0f with the gateway", median(r.bytes[peerServer]), median(r.bytes[gatewayServer]))
 	}
+	if r.p99 {
+		verdict += fmt.Sprintf("; p99 %.1f ms with the peer, %.1f ms with the gateway", median(r.p99s[peerServer]), median(r.p99s[gatewayServer]))
+	}
 	peer, gateway := median(r.values[peerServer]), median(r.values[gatewayServer])
 	if r.rate == nil {
 		return fmt.Sprintf("| %s of %d, %s | %.1f | %.1f | %.2f | ≤ %.1f | | | | %s |\n", r.title, p.connections, r.unit, peer, gateway, ratio(r.values), r.want, verdict)

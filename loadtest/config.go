@@ -66,6 +66,11 @@ type Config struct {
 	// Mint gives a character items to trade with, in the way the server keeps its books; needed by trade against the gateway. Nil:
 	// the inventory in Redis is written directly.
 	Mint func(ctx context.Context, character, item string, qty int64) error
+	// OneSided leaves the giving, in trade, to one of each pair.
+	OneSided bool
+	// Fresh makes each event of trade a trade of its own. Else every eighth repeats the key before, and must move
+	// nothing, where the server knows keys.
+	Fresh bool
 	// Watch is called when measuring starts (true) and when it ends (false). It must be quick.
 	Watch func(measuring bool)
 }

@@ -17,7 +17,8 @@ type trade struct {
 	silent
 	run     *run
 	item    string
-	traders []trader // by the client's index
+	paired  []*client // all but, perhaps, a last one
+	traders []trader  // by the client's index
 }
 
 type trader struct {
@@ -39,9 +40,13 @@ func newTrade(r *run) talk {
 	for i := 0; i+1 < len(r.clients); i += 2 {
 		a, b := r.clients[i], r.clients[i+1]
 		t.traders[i].partner, t.traders[i+1].partner = b, a
-		r.speakers = append(r.speakers, a, b)
+		t.paired = append(t.paired, a, b)
+		r.speakers = append(r.speakers, a)
+		if !r.cfg.OneSided {
+			r.speakers = append(r.speakers, b)
+		}
 	}
-	for _, c := range r.speakers {
+	for _, c := range t.paired {
 		d := &t.traders[c.index]
 		d.before = fmt.Appendf(nil, `["trade:execute",{"to":%q,"give":{"items":[{"itemId":%q,"qty":1}],"gold":0},"idempotencyKey":"lt-%s-`, d.partner.user, t.item, r.tag)
 	}
@@ -60,11 +65,11 @@ func (t *trade) prepare(ctx context.Context) error {
 		return errors.New("this server keeps books of what was minted: Config.Mint is needed")
 	}
 	if r.cfg.Mint != nil {
-		return each(ctx, r.speakers, func(ctx context.Context, c *client) error {
+		return each(ctx, t.paired, func(ctx context.Context, c *client) error {
 			return r.cfg.Mint(ctx, c.user, t.item, coins)
 		})
 	}
-	return r.piped(ctx, r.speakers, func(p redis.Pipeliner, c *client) {
+	return r.piped(ctx, t.paired, func(p redis.Pipeliner, c *client) {
 		p.HSet(ctx, keys.Inventory(c.user), "item:"+t.item, coins)
 	})
 }
@@ -72,7 +77,7 @@ func (t *trade) prepare(ctx context.Context) error {
 func (t *trade) say(c *client, _ uint32, dst []byte) ([]byte, int, uint32) {
 	d := &t.traders[c.index]
 	key := d.keys
-	if c.hello && c.turn%repeats == repeats-1 {
+	if c.hello && !t.run.cfg.Fresh && c.turn%repeats == repeats-1 {
 		key-- // turn 0 is never a repeat, so there was one before
 	} else {
 		d.keys++
@@ -110,14 +115,14 @@ func (t *trade) bounds(c *client) (least, most int64) {
 func (t *trade) verdict(ctx context.Context, into *counts) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.run.cfg.Timeout)
 	defer cancel()
-	owned := make([]*redis.StringCmd, 0, len(t.run.speakers))
-	if err := t.run.piped(ctx, t.run.speakers, func(p redis.Pipeliner, c *client) {
+	owned := make([]*redis.StringCmd, 0, len(t.paired))
+	if err := t.run.piped(ctx, t.paired, func(p redis.Pipeliner, c *client) {
 		owned = append(owned, p.HGet(ctx, keys.Inventory(c.user), "item:"+t.item))
 	}); err != nil {
 		return fmt.Errorf("inventories: %w", err)
 	}
 	sum := int64(0)
-	for i, c := range t.run.speakers {
+	for i, c := range t.paired {
 		has, err := owned[i].Int64()
 		if err != nil {
 			return fmt.Errorf("inventory of client %d: %w", c.index, err)
@@ -130,11 +135,11 @@ func (t *trade) verdict(ctx context.Context, into *counts) error {
 		}
 	}
 	if t.run.cfg.Mint == nil { // else they are in the server's books
-		if err := t.run.piped(ctx, t.run.speakers, func(p redis.Pipeliner, c *client) { p.Del(ctx, keys.Inventory(c.user)) }); err != nil {
+		if err := t.run.piped(ctx, t.paired, func(p redis.Pipeliner, c *client) { p.Del(ctx, keys.Inventory(c.user)) }); err != nil {
 			return fmt.Errorf("inventories: %w", err)
 		}
 	}
-	if sum != coins*int64(len(t.run.speakers)) {
+	if sum != coins*int64(len(t.paired)) {
 		into.wrong++ // coins were made or destroyed
 	}
 	return nil
