@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/loadtest"
 )
 
 // of makes a row from the medians of peer and gateway.
@@ -26,11 +28,17 @@ func TestVerdict(t *testing.T) {
 	full := [2]float64{1, 0.99}
 	faulty := of(ping, [2]float64{10, 40}, full, [2]float64{10, 40}, full)
 	faulty.faults = []string{"gateway: lost 1"}
+	both := benchCase{name: "tradeboth", title: "trades", unit: "trades/s", rate: settled, want: 3, p99: true}
+	prompt, late := of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full), of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full)
+	prompt.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {10}}
+	late.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {21}}
 	for name, c := range map[string]struct {
 		row  *row
 		ok   bool
 		says string
 	}{
+		"enough and prompt":        {prompt, true, "ok; p99 20.0 ms with the peer, 10.0 ms"},
+		"enough but late":          {late, false, "**missed: 3.10**; p99 20.0 ms"},
 		"three times and more":     {of(ping, [2]float64{10, 31}, full, [2]float64{10, 31}, full), true, "| 3.10 | ≥ 3.0 |"},
 		"missed":                   {of(ping, [2]float64{10, 29}, full, [2]float64{10, 29}, full), false, "**missed: 2.90**"},
 		"the load is the limit":    {of(ping, [2]float64{10, 25}, [2]float64{1, 0.5}, [2]float64{10, 50}, full), true, "ok, per CPU-second"},
@@ -88,8 +96,17 @@ func TestWrongArguments(t *testing.T) {
 		"-child {":          "load:",
 		"-no-such":          "not defined",
 		"-child {}":         "no scenario",
+		"-holder {":         "holder:",
+		"-holder {}":        "no callers",
 	} {
 		var out, log bytes.Buffer
 		require.ErrorContains(t, run(context.Background(), strings.Fields(args), &out, &log), says, args)
 	}
+}
+
+// What was refused is no trade.
+func TestSettledCountsWhatMoved(t *testing.T) {
+	t.Parallel()
+	require.InDelta(t, 75, settled(loadtest.Result{EventsPerSecond: 100, Answered: 400, Refused: 100}), 0.001)
+	require.Zero(t, settled(loadtest.Result{}))
 }

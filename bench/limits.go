@@ -5,33 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redisconn/spawn"
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// Decisions of the limiter alone, beside the peer's window in Lua and rate-limiter-flexible: each process on one core,
-// Redis on the other. What counts is decisions per CPU-second of the client, and Redis's CPU for each.
-
-// A decided is what one limiter did.
-type decided struct {
-	Decisions  int64   `json:"decisions"`
-	CPUSeconds float64 `json:"cpuSeconds"`
-	Seconds    float64 `json:"seconds"`
-	redisCPU   float64 // seconds of Redis, the whole run, for all decisions of the run
-}
-
-func (d decided) perCPU() float64 { return float64(d.Decisions) / max(d.CPUSeconds, 1./ticks) }
+// Decisions of the limiter alone, beside the peer's window in Lua and rate-limiter-flexible. What counts is decisions per
+// CPU-second of the client, and Redis's CPU for each.
 
 // limitLoad is one run: an allowed flood has many subjects, a refused one has few and a long window.
 type limitLoad struct {
@@ -95,65 +81,19 @@ func (l *lab) limits(ctx context.Context, out io.Writer) (bool, error) {
 	return met, nil
 }
 
-// decide runs one limiter against a fresh Redis. Redis's CPU is per decision.
+// decide runs one limiter.
 func (l *lab) decide(ctx context.Context, who string, in limitLoad) (decided, error) {
-	port, err := freePort()
-	if err != nil {
-		return decided{}, err
-	}
-	in.Redis = "127.0.0.1:" + port
-	server, err := spawn.Start(l.taskset, l.folder, "-c", l.plan.loadCore, l.redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-	if err != nil {
-		return decided{}, err
-	}
-	defer server.Kill()
-	if err := server.Ready(ctx, "tcp", in.Redis); err != nil {
-		return decided{}, err
-	}
-	args := []string{"-c", l.plan.serverCore, l.env}
-	if who == "ours" {
-		described, err := json.Marshal(in)
-		if err != nil {
-			return decided{}, err
+	return l.contest(ctx, func(redis string) ([]string, error) {
+		in.Redis = redis
+		if who == "ours" {
+			return l.itself("-limiter", in)
 		}
-		args = append(args, "GOMAXPROCS=1", l.self, "-limiter", string(described))
-	} else {
-		args = append(args, "REDIS="+in.Redis, "LIMITER="+who, "CALLERS="+strconv.Itoa(in.Callers), "SUBJECTS="+strconv.Itoa(in.Subjects),
-			"LIMIT="+strconv.Itoa(in.Limit), "WINDOW_MS="+strconv.FormatInt(in.Window.Milliseconds(), 10),
-			fmt.Sprintf("WARMUP=%g", in.Warmup.Seconds()), fmt.Sprintf("SECONDS=%g", in.For.Seconds()), l.node, "limits.js")
-	}
-	cmd := exec.CommandContext(ctx, l.taskset, args...)
-	cmd.Dir = l.plan.peer
-	measuring := &onWrite{do: func() float64 { s, _ := cpuSeconds(server.Pid()); return s }}
-	cmd.Stderr = measuring
-	b, err := cmd.Output()
-	if err != nil {
-		return decided{}, fmt.Errorf("%w: %s", err, measuring.text.String())
-	}
-	after, err := cpuSeconds(server.Pid())
-	if err != nil {
-		return decided{}, err
-	}
-	var d decided
-	if err := json.Unmarshal(b, &d); err != nil {
-		return decided{}, err
-	}
-	d.redisCPU = (after - measuring.at) / float64(max(1, d.Decisions))
-	return d, nil
-}
-
-// onWrite takes a reading when the process says that it measures from now on.
-type onWrite struct {
-	do   func() float64
-	at   float64
-	text strings.Builder
-}
-
-func (o *onWrite) Write(b []byte) (int, error) {
-	if strings.Contains(string(b), "measuring") {
-		o.at = o.do()
-	}
-	return o.text.Write(b)
+		return []string{
+			"REDIS=" + in.Redis, "LIMITER=" + who, "CALLERS=" + strconv.Itoa(in.Callers), "SUBJECTS=" + strconv.Itoa(in.Subjects),
+			"LIMIT=" + strconv.Itoa(in.Limit), "WINDOW_MS=" + strconv.FormatInt(in.Window.Milliseconds(), 10),
+			fmt.Sprintf("WARMUP=%g", in.Warmup.Seconds()), fmt.Sprintf("SECONDS=%g", in.For.Seconds()), l.node, "limits.js",
+		}, nil
+	})
 }
 
 // playLimiter is the child: our limiter under so many callers.
@@ -180,39 +120,15 @@ func decideFor(ctx context.Context, rdb redis.UniversalClient, in limitLoad, std
 	for i := range names {
 		names[i] = "u" + strconv.Itoa(i)
 	}
-	var decisions, next atomic.Int64
-	var over atomic.Bool
-	var wg sync.WaitGroup
+	var next atomic.Int64
 	policies := []string{"p"}
-	for range in.Callers {
-		wg.Go(func() {
-			for !over.Load() {
-				who := names[next.Add(1)%int64(len(names))]
-				if _, err := l.Spend(ctx, policies, throttle.Subject{User: who}); err == nil {
-					decisions.Add(1)
-				}
-			}
-		})
-	}
-	time.Sleep(in.Warmup)
-	from, cpu, began := decisions.Load(), ownCPU(), time.Now()
-	fmt.Fprintln(stderr, "measuring")
-	time.Sleep(in.For)
-	d := decided{Decisions: decisions.Load() - from, CPUSeconds: ownCPU() - cpu, Seconds: time.Since(began).Seconds()}
-	local := l.Degraded()
-	over.Store(true)
-	wg.Wait()
-	if local {
+	d := contend(in.Callers, in.Warmup, in.For, stderr, func(int) bool {
+		who := names[next.Add(1)%int64(len(names))]
+		_, err := l.Spend(ctx, policies, throttle.Subject{User: who})
+		return err == nil
+	})
+	if l.Degraded() {
 		return fmt.Errorf("limiter: Redis was given up")
 	}
 	return json.NewEncoder(stdout).Encode(d)
-}
-
-// ownCPU is the processor time of this process, in seconds.
-func ownCPU() float64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }

@@ -68,15 +68,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
 	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
-	only := flags.String("only", "", "cases, with commas between: "+strings.Join(append(caseNames(), limitsCase), ","))
+	only := flags.String("only", "", "cases, with commas between: "+strings.Join(append(caseNames(), limitsCase, locksCase), ","))
 	quick := flags.Bool("quick", false, "one short round")
 	child := flags.String("child", "", "for its own use: play the load described by this JSON")
 	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
+	holder := flags.String("holder", "", "for its own use: play the holder of locks described by this JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *limiter != "" {
 		return playLimiter(ctx, *limiter, stdout, stderr)
+	}
+	if *holder != "" {
+		return playHolder(ctx, *holder, stdout, stderr)
 	}
 	if *child != "" {
 		return playLoad(ctx, *child, os.Stdin, stdout)
@@ -92,8 +96,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer l.close()
-	if slices.Equal(p.only, []string{limitsCase}) {
+	switch {
+	case slices.Equal(p.only, []string{limitsCase}):
 		return l.limitsOnly(ctx, stdout)
+	case slices.Equal(p.only, []string{locksCase}):
+		return l.locks(ctx, stdout)
 	}
 	rows, err := l.measure(ctx, stderr)
 	if err != nil {
@@ -103,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if len(p.only) == 0 {
-		if err := l.limitsOnly(ctx, stdout); err != nil {
+		if err := errors.Join(l.locks(ctx, stdout), l.limitsOnly(ctx, stdout)); err != nil {
 			return err
 		}
 	}

@@ -59,6 +59,20 @@ func TestAllIsWellAgainstThePeer(t *testing.T) {
 	}
 }
 
+// In one-sided trades half of the clients say nothing, and own in the end what they were given.
+func TestOneSidedTrades(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	cfg := settings(p)
+	cfg.Inflight, cfg.OneSided, cfg.Fresh = 1, true, true
+	res, err := Run(context.Background(), "trade", cfg, nil)
+	require.NoError(t, err)
+	require.Zero(t, res.Faults(), "%+v", res)
+	require.Zero(t, res.Refused, "nobody waits for a lock: %+v", res)
+	require.Positive(t, res.Sent)
+	require.Equal(t, res.Sent, res.Answered)
+}
+
 func TestMischiefIsFound(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
