@@ -19,7 +19,8 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
 			url := redistest.URL(t)
-			gates := []*gate{serve(t, "--redis", url, "--devices", rule), serve(t, "--redis", url, "--devices", rule)}
+			args := []string{"--redis", url, "--devices", rule, "--limit", "connect=off"}
+			gates := []*gate{serve(t, args...), serve(t, args...)}
 			players := make([]*player, 50)
 			ids := make([]string, len(players))
 			for i := range ids {
