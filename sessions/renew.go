@@ -19,7 +19,7 @@ const maxFields = 256
 // before (session fixation) has nothing. It counts as activity; the absolute lifetime stays.
 // ErrNotFound when the session does not live, ErrForeign for one of ExpressID.
 //
-// The two ids are two keys, maybe on two servers, so this is three round trips: the copy is written and
+// The two ids are two keys, maybe on two servers, so this is three round trips, and one that tidies the index: the copy is written and
 // indexed under an id that nobody knows yet, then the old session is deleted. That deletion decides: where the
 // session was destroyed meanwhile, the copy goes too. So a session is never revived by its renewal.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
