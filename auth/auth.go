@@ -84,7 +84,7 @@ type Config struct {
 	Tokens Verifier
 	// Gate turns away whose token logins failed too often; nil lets them try.
 	Gate Gate
-	// Spend charges a login to its account and tells the limit in the answer's header; it
+	// Spend charges a login to its account, and a renewal to "renewals:" and the user's id, and tells the limit in the answer's header; it
 	// returns a RATE_LIMITED fault. Nil does not limit accounts.
 	Spend func(ctx context.Context, account string, h http.Header) error
 	// Addr is the client's IP address; that of the connection when nil.

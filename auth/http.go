@@ -42,8 +42,9 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 }
 
 // Renew serves POST /auth/renew: the caller's session gets a new id, and the cookie with it. Sockets that
-// hold the old id are told session:revoked with REPLACED. 200 {sessionId, expiresAt, user}, else a
-// problem: UNAUTHENTICATED, FORBIDDEN (a foreign page), UNAVAILABLE.
+// hold the old id are told session:revoked with REPLACED. A user's renewals are limited as
+// logins are, since each tells every node, but apart from them: whoever claims to be the user spends those. 200 {sessionId, expiresAt, user}, else a problem: UNAUTHENTICATED, FORBIDDEN (a foreign
+// page), RATE_LIMITED, UNAVAILABLE.
 func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	if !post(w, r) {
 		return
@@ -51,6 +52,9 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
 	s, err := a.Request(r.WithContext(ctx))
+	if err == nil {
+		err = a.spend(ctx, "renewals:"+s.UserID, w.Header())
+	}
 	if err == nil {
 		s, err = a.store.Renew(ctx, s.ID)
 	}

@@ -159,7 +159,7 @@ func seated(c call) (sits bool, gaveWay []string, err error) {
 		return false, nil, err
 	}
 	for _, id := range reply[1:] {
-		if text, ok := id.(string); ok && ValidID(text) {
+		if text, ok := id.(string); ok && known(text) {
 			gaveWay = append(gaveWay, text)
 		}
 	}

@@ -125,6 +125,24 @@ func TestTheOldestDeviceGivesWay(t *testing.T) {
 	require.Empty(t, ends)
 }
 
+func TestASessionOfExpressGivesWay(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	d, _ := seats(t, store, sessions.DevicesConfig{Limit: 1})
+	for _, sid := range []string{"one", "two"} {
+		require.NoError(t, rdb.Set(t.Context(), "sess:"+sid, `{"cookie":{},"userId":"ann"}`, time.Minute).Err())
+		s, err := store.Get(t.Context(), sessions.ExpressID(sid))
+		require.NoError(t, err)
+		_, err = d.Take(t.Context(), s)
+		require.NoError(t, err)
+	}
+	_, err := store.Get(t.Context(), sessions.ExpressID("one"))
+	require.ErrorIs(t, err, sessions.ErrNotFound)
+	_, err = store.Get(t.Context(), sessions.ExpressID("two"))
+	require.NoError(t, err)
+}
+
 func TestASeatIsFreeWhenItsLastConnectionIsGone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

@@ -21,14 +21,20 @@ const problemTypes = "https://iana.org/assignments/http-problem-types#"
 // When Redis is gone and Config.NoLocal is set the answer is 503, of the problem type
 // temporary-reduced-capacity.
 func (l *Limiter) Middleware(policy string, key func(*http.Request) Subject, next http.Handler) http.Handler {
-	names := []string{policy}
+	return l.Guard([]string{policy}, key, next)
+}
+
+// Guard is Middleware for several policies, or none: each request spends all of them, or
+// none, as Spend does. The fields tell of the one that Spend tells of. Who leaves before the
+// decision is there is no error.
+func (l *Limiter) Guard(policies []string, key func(*http.Request) Subject, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, err := l.Spend(r.Context(), names, key(r))
+		d, err := l.Spend(r.Context(), policies, key(r))
 		if err != nil {
 			f := fault.Of(err)
 			if f.Code == fault.ErrUnavailable.Code {
 				f = f.With("type", problemTypes+"temporary-reduced-capacity")
-			} else if l.cfg.OnError != nil {
+			} else if l.cfg.OnError != nil && r.Context().Err() == nil {
 				l.cfg.OnError(r, err)
 			}
 			f.WriteProblem(w)

@@ -21,10 +21,22 @@ import (
 
 func (n *node) byAddress(r *http.Request) throttle.Subject { return throttle.Subject{IP: n.addr(r)} }
 
-// byPlayer is who the gateway identified.
+// byPlayer is who the gateway identified. Without a socket, all that a session asks for counts
+// as one connection.
 func byPlayer(r *http.Request) throttle.Subject {
 	p, _ := gateway.PlayerOf(r)
-	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr, Roles: p.Roles}
+	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr, Conn: "http:" + p.SessionID, Roles: p.Roles}
+}
+
+// endpoint serves an event to callers without a socket, for what it costs those with one.
+func (n *node) endpoint(event string) http.Handler {
+	var limits []string
+	for _, r := range n.gateway.Routes() {
+		if r.Name == event {
+			limits = r.Limits
+		}
+	}
+	return n.gateway.Identify(n.limits.Guard(limits, byPlayer, n.gateway.Endpoint(event)))
 }
 
 // publicRoutes is what players reach.
@@ -33,11 +45,8 @@ func (n *node) publicRoutes() http.Handler {
 	mux.Handle("POST /auth/login", n.limits.Middleware("login", n.byAddress, http.HandlerFunc(n.auth.Login)))
 	mux.HandleFunc("POST /auth/logout", n.auth.Logout)
 	mux.HandleFunc("POST /auth/renew", n.auth.Renew)
-	endpoint := func(path, policy, event string) {
-		mux.Handle(path, n.gateway.Identify(n.limits.Middleware(policy, byPlayer, n.gateway.Endpoint(event))))
-	}
-	endpoint("POST /chat/message", "chat", "chat:message")
-	endpoint("POST /combat/action", "combat", "combat:action")
+	mux.Handle("POST /chat/message", n.endpoint("chat:message"))
+	mux.Handle("POST /combat/action", n.endpoint("combat:action"))
 	mux.Handle("/api/", n.limits.Middleware("api", n.byAddress, n.apiRoutes()))
 	n.healthRoutes(mux)
 	n.contractRoutes(mux)

@@ -51,7 +51,9 @@ func (n *node) connects(r *http.Request) *engineio.Refusal {
 	case errors.As(err, &f):
 		return &engineio.Refusal{Status: f.Status(), Message: f.Message, RetryAfter: 2 * time.Second}
 	case err != nil:
-		n.limitFailed(r, err)
+		if r.Context().Err() == nil { // else the client has left
+			n.limitFailed(r, err)
+		}
 		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
 	case !d.Allowed:
 		return &engineio.Refusal{Status: http.StatusTooManyRequests, Message: fault.ErrRateLimited.Message, RetryAfter: d.RetryAfter}

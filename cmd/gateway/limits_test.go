@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -153,6 +154,7 @@ limit-close-after: 0
 policies:
   chat: {limit: %d, window: 1m, cost: 2, roles: {vip: 40/1m, moderator: off}}
   shouts: {limit: 5, window: 1m, scope: session, events: ["chat:message"]}
+  tabs: {limit: 50, window: 1m, scope: connection, events: ["chat:message"]}
 `, redistest.URL(t), limit), 0o600))
 	}
 	write(4)
@@ -172,6 +174,18 @@ policies:
 	require.Equal(t, 3, admitted(), "five shouts, of which two were spent")
 	require.Equal(t, "shouts", p.refused("chat:message", shout)["policy"])
 	require.Equal(t, "session", p.refused("chat:message", shout)["scope"])
+
+	speak := func(id string) answer {
+		return do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"hi"}`, bearer(id)...)
+	}
+	dan, eve := g.guest("dan"), g.guest("eve")
+	for range 5 {
+		require.Equal(t, http.StatusOK, speak(dan).status)
+	}
+	a := speak(dan)
+	require.Equal(t, "RATE_LIMITED", a.problem(t), "without a socket it costs the same")
+	require.Equal(t, "shouts", a.json(t)["policy"])
+	require.Equal(t, http.StatusOK, speak(eve).status)
 
 	for name, text := range map[string]string{
 		"unknown field": "policies: {chat: {limt: 3}}",

@@ -84,6 +84,14 @@ func TestATokenLogsIn(t *testing.T) {
 	require.True(t, p.ended())
 	fresh, _ := renewed.json(t)["sessionId"].(string)
 	g.connect(fresh)
+	for range 5 {
+		renewed = do(t, "POST", g.public+"/auth/renew", "", bearer(fresh)...)
+		require.Equal(t, http.StatusOK, renewed.status)
+		fresh, _ = renewed.json(t)["sessionId"].(string)
+	}
+	renewed = do(t, "POST", g.public+"/auth/renew", "", bearer(fresh)...)
+	require.Equal(t, "RATE_LIMITED", renewed.problem(t))
+	g.connect(fresh)
 }
 
 func TestTheAddressBehindAProxyIsThePlayers(t *testing.T) {
