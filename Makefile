@@ -116,6 +116,10 @@ bench/peer-node/node_modules: bench/peer-node/package-lock.json
 bench-go: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
+.PHONY: bench-cache
+bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache (a module of its own)
+	cd bench/cache && $(GO) test -run '^$$' -bench . -benchmem
+
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
 	rm -rf bin {web/testclient,test/client,bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)

@@ -21,7 +21,7 @@ type benchCase struct {
 	two         bool                          // two servers share the core and Redis; Redis's bytes for each event may be the peer's at most
 }
 
-func events(r loadtest.Result) float64     { return r.EventsPerSecond }
+func events(r loadtest.Result) float64 { return r.EventsPerSecond }
 
 // settled leaves out the share of the trades that were refused, because the pair was busy for too long.
 func settled(r loadtest.Result) float64 {
