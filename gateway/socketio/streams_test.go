@@ -24,6 +24,8 @@ func (h *heard) on(stream string, n int64) bool {
 
 func (h *heard) so(t *testing.T, want ...int64) {
 	t.Helper()
+	h.mu.Lock() // a timer may deliver afterwards
+	defer h.mu.Unlock()
 	require.Equal(t, want, h.all)
 }
 
@@ -90,14 +92,20 @@ func TestStreamsAreBounded(t *testing.T) {
 			h.on(fmt.Sprint(i), 1)
 			time.Sleep(time.Millisecond)
 		}
+		h.mu.Lock()
 		require.Len(t, h.streams.all, maxStreams)
 		require.Contains(t, h.streams.all, fmt.Sprint(3*maxStreams-1))
+		h.mu.Unlock()
 		for n := range int64(2 * maxWaiting) {
 			h.on("full", n+2)
 		}
+		h.mu.Lock()
 		require.LessOrEqual(t, len(h.streams.all["full"].waiting), maxWaiting)
+		h.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		require.Empty(t, h.streams.all["full"].waiting)
 	})
 }
