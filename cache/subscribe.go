@@ -18,10 +18,9 @@ func (m *Manager) message(key string) string { return m.id + " " + key }
 // ctx ends; then it returns nil. It is called once.
 // The subscription comes back by itself; what may have been missed meanwhile is forgotten.
 func (m *Manager) Run(ctx context.Context) error {
-	sub := m.rdb.Subscribe(ctx, keys.CacheInvalidations)
+	sub, told := m.listen(ctx)
 	defer func() { _ = sub.Close() }() // nothing is left to tell it
-	told := sub.ChannelWithSubscriptions(
-		redis.WithChannelSize(1000), redis.WithChannelHealthCheckInterval(time.Second), redis.WithChannelSendTimeout(time.Second))
+	var again <-chan time.Time         // when to subscribe anew
 	debts := time.NewTicker(250 * time.Millisecond)
 	defer debts.Stop()
 	for {
@@ -30,9 +29,17 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		case <-debts.C:
 			m.pay(ctx)
+		case <-again:
+			_ = sub.Close() // it has ended
+			sub, told = m.listen(ctx)
+			again = nil
 		case x, ok := <-told:
-			if !ok {
-				return nil
+			if !ok { // the client under it was closed, as of a node that left a Cluster
+				if m.local != nil {
+					m.local.heard.Store(false)
+				}
+				told, again = nil, time.After(time.Second)
+				continue
 			}
 			switch x := x.(type) {
 			case *redis.Subscription: // the first, or one after the connection was lost
@@ -45,6 +52,12 @@ func (m *Manager) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+func (m *Manager) listen(ctx context.Context) (*redis.PubSub, <-chan any) {
+	sub := m.rdb.Subscribe(ctx, keys.CacheInvalidations)
+	return sub, sub.ChannelWithSubscriptions(
+		redis.WithChannelSize(1000), redis.WithChannelHealthCheckInterval(time.Second), redis.WithChannelSendTimeout(time.Second))
 }
 
 func (m *Manager) hear(payload string) {

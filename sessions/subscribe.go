@@ -12,15 +12,25 @@ import (
 // subscribe hears of revocations until ctx ends. go-redis subscribes again by itself; what
 // was missed meanwhile is found by asking for all sessions.
 func (t *Tracker) subscribe(ctx context.Context) {
-	sub := t.store.rdb.Subscribe(ctx, keys.Revocations)
-	events := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024), redis.WithChannelSendTimeout(10*time.Second))
+	listen := func() (*redis.PubSub, <-chan any) {
+		sub := t.store.rdb.Subscribe(ctx, keys.Revocations)
+		return sub, sub.ChannelWithSubscriptions(redis.WithChannelSize(1024), redis.WithChannelSendTimeout(10*time.Second))
+	}
+	sub, events := listen()
+	var anew <-chan time.Time // when to subscribe again
 	for {
 		select {
 		case <-ctx.Done():
 			_ = sub.Close()
-			for range events { // until its goroutine has ended
+			if anew == nil {
+				for range events { // until its goroutine has ended
+				}
 			}
 			return
+		case <-anew:
+			_ = sub.Close() // it has ended
+			sub, events = listen()
+			anew = nil
 		case e, ok := <-events:
 			switch e := e.(type) {
 			case *redis.Message:
@@ -30,8 +40,8 @@ func (t *Tracker) subscribe(ctx context.Context) {
 				t.wake(t.wakeCatchUp)
 				t.metrics.subscribed.Inc()
 			}
-			if !ok {
-				return
+			if !ok { // the client under it was closed, as of a node that left a Cluster
+				events, anew = nil, time.After(time.Second)
 			}
 		}
 	}

@@ -117,8 +117,12 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 // told by a message, and reads again every Config.RefreshEvery in case that one was lost.
 // While Redis is away the last overrides stay in force.
 func (l *Limiter) Run(ctx context.Context) error {
-	sub := l.rdb.Subscribe(ctx, keys.LimitChanges)
-	events := sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
+	listen := func() (*redis.PubSub, <-chan any) {
+		sub := l.rdb.Subscribe(ctx, keys.LimitChanges)
+		return sub, sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
+	}
+	sub, events := listen()
+	var anew <-chan time.Time // when to subscribe again
 	again := time.NewTicker(l.cfg.RefreshEvery)
 	defer again.Stop()
 	var told string // the last trouble, which is told once
@@ -139,14 +143,21 @@ func (l *Limiter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			_ = sub.Close()
-			for range events { // until its goroutine has ended
+			if anew == nil {
+				for range events { // until its goroutine has ended
+				}
 			}
 			return nil
+		case <-anew:
+			_ = sub.Close() // it has ended
+			sub, events = listen()
+			anew = nil
 		case <-again.C:
 			refresh()
 		case e, ok := <-events:
-			if !ok {
-				return nil
+			if !ok { // the client under it was closed, as of a node that left a Cluster
+				events, anew = nil, time.After(time.Second)
+				continue
 			}
 			m, said := e.(*redis.Message)
 			if said && l.forget(m.Payload) {

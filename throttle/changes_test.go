@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -157,4 +158,18 @@ func TestCost(t *testing.T) {
 			require.Equal(t, 0, spend(t, l, ann, "q").Remaining, "the refusal cost it nothing")
 		})
 	}
+}
+
+// A subscription that ends under a limiter, as that of a node that left a Cluster, does not end Run.
+func TestRunOutlivesItsSubscription(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	l := newLimiter(t, rdb, Config{})
+	require.NoError(t, rdb.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	require.Never(t, func() bool { return len(done) > 0 }, 300*time.Millisecond, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
 }
