@@ -103,6 +103,11 @@ func TestWithoutRedis(t *testing.T) {
 				h, lost := s.History(t.Context(), ann, chat.Span{Channel: "global"})
 				return err == nil && lost == nil && len(h.Messages) > 0 && h.Messages[len(h.Messages)-1].Text == "again"
 			}, 10*time.Second, 20*time.Millisecond)
+			before = len(heard.heard())
+			again, err = s.Send(t.Context(), ann, fresh)
+			require.NoError(t, err)
+			require.Equal(t, first, again, "what was said without Redis is not said again with it")
+			require.Len(t, heard.heard(), before)
 		})
 	}
 }

@@ -57,6 +57,14 @@ func (r *recent) note(sent string, mine Receipt, named bool, paced string, slow 
 	}
 }
 
+// said is the answer to what was said under a key.
+func (r *recent) said(key string) (Receipt, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x, ok := r.find(key, r.now())
+	return x.answer, ok
+}
+
 // find needs mu.
 func (r *recent) find(key string, now time.Time) (remembered, bool) {
 	x, ok := r.young[key]

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/script"
 )
 
 const (
@@ -34,6 +36,11 @@ const (
 	Mute = "mute" // may not speak
 	Ban  = "ban"  // may not speak, and not be there
 )
+
+//go:embed forget.lua
+var forgetLua string
+
+var forgetScript = script.New(forgetLua)
 
 // rules are who is muted or banned, and which channels are slow: one hash in Redis, and a
 // copy on every node, which is never older than a second while Redis is there. Nobody waits
@@ -132,7 +139,7 @@ func (r *rules) load(ctx context.Context) error {
 	}
 	b := &rulebook{version: all[versionField], sanctions: map[sanctioned]Sanction{}, slow: map[string]Slowness{}}
 	delete(all, versionField)
-	var over []string
+	var over []any // field, text, field, …
 	var wrong error
 	for field, text := range all {
 		words := strings.SplitN(field, " ", 3)
@@ -146,7 +153,7 @@ func (r *rules) load(ctx context.Context) error {
 			var s Sanction
 			wrong = errors.Join(wrong, json.Unmarshal([]byte(text), &s))
 			if s.Until <= r.now().UnixMilli() {
-				over = append(over, field)
+				over = append(over, field, text)
 			} else if len(b.sanctions) < maxRules {
 				b.sanctions[sanctioned{words[0], words[1], words[2]}] = s
 			}
@@ -154,7 +161,7 @@ func (r *rules) load(ctx context.Context) error {
 	}
 	r.copy.Store(b)
 	if len(over) > 0 {
-		wrong = errors.Join(wrong, r.rdb.HDel(ctx, keys.ChatRules, over...).Err())
+		wrong = errors.Join(wrong, forgetScript.Do(ctx, r.rdb, []string{keys.ChatRules}, over...).Err())
 	}
 	if wrong != nil {
 		return fmt.Errorf("chat: read the rules: %w", wrong)

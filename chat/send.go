@@ -70,6 +70,11 @@ func (s *Service) slowness(roles []string, channel string) time.Duration {
 func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (first Receipt, said bool, err error) {
 	sent, paced := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
 	mine := Receipt{ID: m.ID, At: m.At}
+	if m.ClientID != "" { // Redis may not know it: it was away when this was said
+		if first, ok := s.recent.said(sent); ok {
+			return first, true, nil
+		}
+	}
 	v, err := s.journal.claim(ctx, m, sent, paced, slow)
 	if ctx.Err() != nil {
 		return Receipt{}, false, err
