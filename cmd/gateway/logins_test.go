@@ -166,3 +166,16 @@ func TestOnlyOnesOwnCharacter(t *testing.T) {
 	people.Close()
 	require.Equal(t, "UNAVAILABLE", p.refused("session:character", `{"characterId":"his"}`)["code"])
 }
+
+// In production nobody is believed: without a profile service, a user plays whom a login named.
+func TestProductionBelievesNobody(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	g := serve(t, "--redis", url, "--env", "production")
+	g.connect(create(t, url, "bob", "--character", "his"))
+	p := g.connect(create(t, url, "ann", "--character", "hers"))
+	require.Equal(t, "FORBIDDEN", p.refused("session:character", `{"characterId":"his"}`)["code"])
+	require.Equal(t, "hers", p.ok("session:character", `{"characterId":"hers"}`)["characterId"])
+	p = g.connect(create(t, url, "eve"))
+	require.Equal(t, "FORBIDDEN", p.refused("session:character", `{"characterId":"his"}`)["code"])
+}
