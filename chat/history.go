@@ -53,7 +53,7 @@ func (s *Service) History(ctx context.Context, p event.Player, in Span) (History
 	}
 	page, next, err := s.journal.read(ctx, in.Channel, in.Before, in.Limit)
 	if err != nil {
-		return History{}, outage.Fault(ctx, feature, fmt.Errorf("chat: history of %s: %w", in.Channel, err))
+		return History{}, outage.During(ctx, feature, "history of "+in.Channel, err)
 	}
 	out := History{Messages: make([]Message, 0, len(page)), Next: next}
 	for _, e := range slices.Backward(page) {

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -36,7 +35,7 @@ func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bo
 	}
 	in, err := r.Redis.SIsMember(ctx, keys.Members(kind, id), p.UserID).Result()
 	if err != nil {
-		return false, outage.Fault(ctx, feature, fmt.Errorf("who is in %s: %w", channel, err))
+		return false, outage.During(ctx, feature, "who is in "+channel, err)
 	}
 	return in, nil
 }

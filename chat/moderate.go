@@ -74,7 +74,7 @@ type Deleted struct {
 type Pace struct {
 	Channel string `json:"channel" validate:"required"`
 	// EveryMs is how long each player waits between two messages, up to an hour; 0 ends it.
-	EveryMs int64 `json:"everyMs" validate:"min=0,max=3600000"`
+	EveryMs *int64 `json:"everyMs" validate:"required,min=0,max=3600000"`
 }
 
 // Slowness is what everybody in the channel is told of it.
@@ -204,7 +204,7 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Delet
 	found, err := s.journal.remove(ctx, in.Channel, in.ID, id.Timestamp())
 	switch {
 	case err != nil:
-		return Deleted{}, outage.Fault(ctx, feature, fmt.Errorf("chat: delete in %s: %w", in.Channel, err))
+		return Deleted{}, outage.During(ctx, feature, "delete in "+in.Channel, err)
 	case !found:
 		return Deleted{}, errNoMessage
 	}
@@ -222,15 +222,18 @@ func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, 
 	if !ValidChannel(in.Channel) {
 		return Slowness{}, errChannel
 	}
-	out := Slowness{Channel: in.Channel, EveryMs: in.EveryMs, By: p.UserID}
+	if in.EveryMs == nil {
+		return Slowness{}, errPace
+	}
+	out := Slowness{Channel: in.Channel, EveryMs: *in.EveryMs, By: p.UserID}
 	var rule any
-	if in.EveryMs > 0 {
+	if out.EveryMs > 0 {
 		rule = out
 	}
 	if _, err := s.rules.change(ctx, slowField(in.Channel), rule); err != nil {
 		return Slowness{}, outage.Fault(ctx, feature, err)
 	}
-	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(in.EveryMs) * time.Millisecond})
+	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {
 		return Slowness{}, fmt.Errorf("chat: tell of a slow channel: %w", err)
 	}

@@ -297,7 +297,7 @@ func TestSlowMode(t *testing.T) {
 	one, heard := node(t, rdb, chat.Config{})
 	two, _ := node(t, rdb, chat.Config{})
 	mod := event.Player{UserID: "mod", Conn: bob.Conn, Roles: []string{"moderator"}}
-	out, err := one.Slow(t.Context(), mod, chat.Pace{Channel: "global", EveryMs: 60_000})
+	out, err := one.Slow(t.Context(), mod, chat.Pace{Channel: "global", EveryMs: new(int64(60_000))})
 	require.NoError(t, err)
 	require.Equal(t, cast{"chat:global", "chat:slowed", out}, heard.heard()[0])
 
@@ -319,7 +319,7 @@ func TestSlowMode(t *testing.T) {
 		_, err = one.Send(t.Context(), mod, say("moderators may"))
 		require.NoError(t, err)
 	}
-	_, err = one.Slow(t.Context(), mod, chat.Pace{Channel: "global"})
+	_, err = one.Slow(t.Context(), mod, chat.Pace{Channel: "global", EveryMs: new(int64)})
 	require.NoError(t, err)
 	_, err = one.Send(t.Context(), ann, say("over"))
 	require.NoError(t, err)

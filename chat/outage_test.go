@@ -52,7 +52,7 @@ func TestWithoutRedis(t *testing.T) {
 			require.NoError(t, err)
 			_, err = s.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 			require.NoError(t, err)
-			_, err = s.Slow(t.Context(), mod, chat.Pace{Channel: "zone:1", EveryMs: 3_600_000})
+			_, err = s.Slow(t.Context(), mod, chat.Pace{Channel: "zone:1", EveryMs: new(int64(3_600_000))})
 			require.NoError(t, err)
 			known := chat.Draft{Channel: "global", Text: "before", ClientID: "c0"}
 			first, err := s.Send(t.Context(), ann, known)

@@ -21,6 +21,7 @@ const (
 // Faults made once, since they are made of constants.
 var (
 	errChannel = fault.Invalid("channel", "global, or zone:, guild:, party: or combat: and an id of 1 to 64 letters, digits, _ and -")
+	errPace    = fault.Invalid("everyMs", "required")
 	errLong    = fault.Invalid("text", "at most 500 characters")
 	errControl = fault.Invalid("text", "no control characters")
 	errUTF8    = fault.Invalid("text", "must be valid UTF-8")

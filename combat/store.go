@@ -149,8 +149,5 @@ func decode(id string, state, seed any) (State, error) {
 // trouble says what went wrong with Redis: when it can not serve, or can not be reached,
 // the player is told UNAVAILABLE; when the caller's time ran out, that is the error.
 func trouble(ctx context.Context, doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return outage.Fault(ctx, "combat", fmt.Errorf("combat: %s: %w", doing, err))
+	return outage.During(ctx, "combat", doing, err)
 }

@@ -574,12 +574,15 @@ export interface Trade {
 
 /** The payload of trade:accept. */
 export interface TradeAgreement {
+  /** (not empty, at most 64 characters) */
   tradeId: string;
+  /** (at least 1) */
   version: number;
 }
 
 /** The payload of trade:state. */
 export interface TradeAsk {
+  /** (not empty, at most 64 characters) */
   tradeId: string;
 }
 
@@ -625,10 +628,11 @@ export type TradeStatus = 'open' | 'settling' | 'completed' | 'cancelled' | 'exp
 
 /** The payload of trade:offer: all that the caller gives, in place of what they offered before. */
 export interface TradeTerms {
+  /** (not empty, at most 64 characters) */
   tradeId: string;
   items: TradeLine[];
   gold: number;
-  /** the version that it changes */
+  /** the version that it changes (at least 1) */
   version: number;
 }
 

@@ -205,7 +205,7 @@ func weekOf(t time.Time) time.Time {
 }
 
 func trouble(ctx context.Context, doing string, err error) error {
-	return outage.Fault(ctx, "leaderboard", fmt.Errorf("leaderboard: %s: %w", doing, err))
+	return outage.During(ctx, "leaderboard", doing, err)
 }
 
 // Routes are the boards' events.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -65,6 +66,14 @@ func Fault(ctx context.Context, feature string, err error) error {
 		return err
 	}
 	return fault.Unavailable(feature, RetryAfter, err)
+}
+
+// During is Fault for a step of a feature: err is wrapped with both, and nil stays nil.
+func During(ctx context.Context, feature, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return Fault(ctx, feature, fmt.Errorf("%s: %s: %w", feature, doing, err))
 }
 
 // Why says in a few words why Redis cannot be used; "" when err does not mean that.

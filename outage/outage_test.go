@@ -56,3 +56,13 @@ func TestFault(t *testing.T) {
 		})
 	}
 }
+
+// A step names its feature and itself, to the log; nothing went wrong is nothing.
+func TestDuring(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, outage.During(t.Context(), "chat", "history of global", nil))
+	err := outage.During(t.Context(), "chat", "history of global", io.EOF)
+	require.ErrorIs(t, err, fault.ErrUnavailable)
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, "UNAVAILABLE: chat: history of global: EOF", err.Error())
+}

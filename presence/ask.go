@@ -170,8 +170,5 @@ func (s *Service) where(p event.Player, channel string) (string, error) {
 }
 
 func trouble(ctx context.Context, doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return outage.Fault(ctx, "presence", fmt.Errorf("presence: %s: %w", doing, err))
+	return outage.During(ctx, "presence", doing, err)
 }

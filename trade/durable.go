@@ -11,6 +11,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/outage"
 )
 
 // Durability is what stands behind an ok.
@@ -112,7 +113,7 @@ func (s *Service) run(ctx context.Context, script *redis.Script, ks []string, ar
 		return nil, err
 	}
 	if err := s.judge(done); err != nil {
-		return nil, fault.Unavailable("trade", retryAfter, err)
+		return nil, fault.Unavailable("trade", outage.RetryAfter, err)
 	}
 	return answer, nil
 }

@@ -64,29 +64,21 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 
 // give commits a gift inside the lock of its two users.
 func (s *Service) give(ctx context.Context, d deal, record, body, was string) (Trade, error) {
-	lock := lockName(d.Parties[0].UserID, d.Parties[1].UserID)
 	var again *Trade
-	var failed error
-	ran := false
-	err := s.locks.Do(ctx, lock, func(ctx context.Context, fence int64) error {
-		ran = true
-		if s.cluster {
-			var done deal
-			if done, again, failed = s.giveInSteps(ctx, d, record, body, was, fence); failed == nil && again == nil {
-				d = done
-			}
-		} else {
-			again, failed = s.commit(ctx, &d.Trade, record, body, fence)
+	err := s.locked(ctx, d, func(ctx context.Context, fence int64) (err error) {
+		if !s.cluster {
+			again, err = s.commit(ctx, &d.Trade, record, body, fence)
+			return err
 		}
-		return failed
+		var done deal
+		if done, again, err = s.giveInSteps(ctx, d, record, body, was, fence); err == nil && again == nil {
+			d = done
+		}
+		return err
 	})
 	switch {
-	case !ran && err != nil:
-		return Trade{}, trouble(err, lock)
-	case !ran:
-		return Trade{}, errors.New("trade: the lock ran nothing")
-	case failed != nil:
-		return Trade{}, failed
+	case err != nil:
+		return Trade{}, err
 	case again != nil:
 		return *again, nil
 	}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/outage"
 )
 
 // What a player may be told. After each of these nothing has moved.
@@ -34,11 +34,6 @@ var (
 // ErrRing is why Check refuses a client.
 var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or a Cluster, not a Ring")
 
-const retryAfter = time.Second
-
-// Replies by which a server says that it can not serve now, whatever was asked.
-var notNow = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "NOREPLICAS", "OOM", "MISCONF", "NOAUTH", "WRONGPASS"}
-
 // trouble tells the player what became of a call to Redis or to the lock: a fault stays, a Redis
 // that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
 func trouble(err error, doing string) error {
@@ -48,7 +43,7 @@ func trouble(err error, doing string) error {
 		return nil
 	case errors.As(err, &f):
 		if f.Code == fault.ErrUnavailable.Code && f.Detail("feature") != "trade" {
-			return fault.Unavailable("trade", retryAfter, err)
+			return fault.Unavailable("trade", outage.RetryAfter, err)
 		}
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
@@ -58,21 +53,13 @@ func trouble(err error, doing string) error {
 	if isReply(err) {
 		return wrapped
 	}
-	return fault.Unavailable("trade", retryAfter, wrapped)
+	return fault.Unavailable("trade", outage.RetryAfter, wrapped)
 }
 
 // isReply tells that a server answered, and that its answer is about what it was asked.
 func isReply(err error) bool {
 	var reply redis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	for _, prefix := range notNow {
-		if strings.HasPrefix(reply.Error(), prefix) {
-			return false
-		}
-	}
-	return true
+	return errors.As(err, &reply) && outage.Why(err) == ""
 }
 
 // refusal turns what a script returned instead of "ok" into a fault, or into an error when the

@@ -13,16 +13,16 @@ import (
 
 // A Terms is the payload of trade:offer: all that the caller gives, in place of what they offered before.
 type Terms struct {
-	TradeID string `json:"tradeId"`
+	TradeID string `json:"tradeId" validate:"required,max=64"`
 	Items   []Line `json:"items"`
 	Gold    int64  `json:"gold"`
-	Version int64  `json:"version"` // the version that it changes
+	Version int64  `json:"version" validate:"min=1"` // the version that it changes
 }
 
 // An Agreement is the payload of trade:accept.
 type Agreement struct {
-	TradeID string `json:"tradeId"`
-	Version int64  `json:"version"`
+	TradeID string `json:"tradeId" validate:"required,max=64"`
+	Version int64  `json:"version" validate:"min=1"`
 }
 
 // Offer changes what the caller gives, raises the version, takes back both acceptances, and tells both
@@ -103,26 +103,17 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 
 // exchange settles inside the lock of the two.
 func (s *Service) exchange(ctx context.Context, d deal, side int) (Trade, error) {
-	lock := lockName(d.Parties[0].UserID, d.Parties[1].UserID)
 	var done deal
-	var failed error
-	ran := false
-	err := s.locks.Do(ctx, lock, func(ctx context.Context, fence int64) error {
-		ran = true
+	err := s.locked(ctx, d, func(ctx context.Context, fence int64) (err error) {
 		if s.cluster {
-			done, failed = s.exchangeInSteps(ctx, d, side, fence)
+			done, err = s.exchangeInSteps(ctx, d, side, fence)
 		} else {
-			done, failed = s.exchangeAtOnce(ctx, d, side, fence)
+			done, err = s.exchangeAtOnce(ctx, d, side, fence)
 		}
-		return failed
+		return err
 	})
-	switch {
-	case !ran && err != nil:
-		return Trade{}, trouble(err, lock)
-	case !ran:
-		return Trade{}, errors.New("trade: the lock ran nothing")
-	case failed != nil:
-		return Trade{}, failed
+	if err != nil {
+		return Trade{}, err
 	}
 	s.conclude(ctx, done) // whatever became of the lock afterwards
 	return done.Trade, nil

@@ -16,7 +16,7 @@ import (
 
 // Ask is the payload of trade:state.
 type Ask struct {
-	TradeID string `json:"tradeId"`
+	TradeID string `json:"tradeId" validate:"required,max=64"`
 }
 
 // tradeID keeps clients away from the other keys that begin with "trade:".

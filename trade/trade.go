@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -225,3 +226,22 @@ func lockName(a, b string) string {
 }
 
 func newID() string { return ulid.MustNew(ulid.Now(), rand.Reader).String() }
+
+// locked runs fn inside the lock of the two. What fn answers stands, whatever becomes of the lock afterwards.
+func (s *Service) locked(ctx context.Context, d deal, fn func(ctx context.Context, fence int64) error) error {
+	name := lockName(d.Parties[0].UserID, d.Parties[1].UserID)
+	var answer error
+	ran := false
+	err := s.locks.Do(ctx, name, func(ctx context.Context, fence int64) error {
+		ran = true
+		answer = fn(ctx, fence)
+		return answer
+	})
+	switch {
+	case ran:
+		return answer
+	case err != nil:
+		return trouble(err, name)
+	}
+	return errors.New("trade: the lock ran nothing")
+}

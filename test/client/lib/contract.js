@@ -42,6 +42,11 @@ class Contract {
     }
   }
 
+  /** events gives the names of all that a client may ask, sorted. */
+  events() {
+    return Object.values(this.#document.channels.asks.messages).map((m) => m.name).sort();
+  }
+
   /** kept fails when anything heard broke the contract. */
   kept() {
     assert.deepEqual(this.#breaches, []);
