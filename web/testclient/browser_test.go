@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -240,6 +242,20 @@ func (p tab) settled(name string) {
 func (p tab) chat(text string) {
 	p.t.Helper()
 	p.write("chat-text", text+"\r")
+}
+
+// dark shows the page as to somebody who wants dark pages, or as it was.
+func (p tab) dark(on bool) {
+	p.t.Helper()
+	var media emulation.SetEmulatedMediaParams
+	if on {
+		media.Features = []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}
+	}
+	p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
+		return err
+	}))
+	p.is(`document.getAnimations().every((a) => !(a instanceof CSSTransition))`) // colours move
 }
 
 func (p tab) shot(path string) {

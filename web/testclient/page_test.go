@@ -106,6 +106,9 @@ func twoTabs(t *testing.T, s server, browser context.Context) {
 		require.NoError(t, os.MkdirAll("../../docs", 0o755))
 		ann.is(`document.querySelector('[data-testid=toast]').getAnimations().length === 0`)
 		ann.shot("../../docs/screenshot.png")
+		ann.dark(true)
+		ann.shot("../../docs/screenshot-dark.png")
+		ann.dark(false)
 	}
 	ann.is(`!document.querySelector('[data-testid=limit-combat]').classList.contains('refused')`)
 	ann.click("attack")

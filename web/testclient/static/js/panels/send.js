@@ -28,7 +28,7 @@ export function send(root, client) {
 
   // check judges the payload as the server will; what is not valid may be sent all the same.
   function check() {
-    const { problem } = read();
+    const problem = touched ? read().problem : '';
     ui.problem.textContent = problem;
     payload.setAttribute('aria-invalid', problem !== '');
   }
@@ -44,8 +44,8 @@ export function send(root, client) {
     }
   }
 
-  ui.form.addEventListener('input', () => { touched = true; });
-  event.addEventListener('change', begin);
+  ui.form.addEventListener('input', () => { touched = true; }, { capture: true });
+  event.addEventListener('change', () => { touched = true; begin(); });
   payload.addEventListener('input', check);
   payload.addEventListener('keydown', (e) => {
     if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) ui.form.requestSubmit();
