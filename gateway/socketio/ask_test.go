@@ -181,3 +181,30 @@ func TestBinaryIsFoundAtAnyDepth(t *testing.T) {
 		c.Expect(`451-["bin",{"_placeholder":true,"num":0},"plain",5]`, "bAQ==")
 	}
 }
+
+func TestAskGathersAnswers(t *testing.T) {
+	t.Parallel()
+	p := gather(t, 2, Config{})
+	ch := make(chan outcome, 1)
+	ask := func(timeout time.Duration, arg any) {
+		answers, err := Ask(p.IO.Of("/", nil), nil, nil, timeout, "q", arg)
+		ch <- outcome{answers, err}
+	}
+	go ask(wiretest.Patience, 1)
+	for i, answer := range []string{`["a","more"]`, `[]`} {
+		p.clients[i].Send("43" + idOf(p.clients[i].Read()) + answer)
+	}
+	o := wait(t, ch)
+	require.NoError(t, o.err)
+	require.ElementsMatch(t, []any{jsontext.Value(`"a"`), nil}, o.args)
+
+	go ask(100*time.Millisecond, 1) // one does not answer
+	p.clients[0].Read()
+	p.clients[1].Send("43" + idOf(p.clients[1].Read()) + `["b"]`)
+	o = wait(t, ch)
+	require.ErrorIs(t, o.err, errAnswersMissing)
+	require.Equal(t, []any{jsontext.Value(`"b"`)}, o.args)
+
+	go ask(time.Second, math.NaN())
+	require.Error(t, wait(t, ch).err, "it can not be sent")
+}

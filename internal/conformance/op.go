@@ -121,12 +121,8 @@ func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, 
 	case "emitbin":
 		return result{err: to.Emit("evb", types.NewBytesBuffer([]byte{1, 2, 3}))}.list(), true
 	case "emitack":
-		return await(func(done func(any, error)) {
-			err := to.Timeout(1500*time.Millisecond).Emit("question", "q", func(a []any, err error) { done(a, err) })
-			if err != nil {
-				done(nil, err)
-			}
-		}), true
+		answers, err := socketio.Ask(nsp, rooms, except, 1500*time.Millisecond, "question", "q")
+		return result{answers, err}.list(), true
 	case "fetch":
 		return await(func(done func(any, error)) {
 			to.FetchSockets()(func(all []*socket.RemoteSocket, err error) { done(described(all), err) })
