@@ -40,25 +40,34 @@ type change struct {
 	users []User // of seats, as they were then
 }
 
-// flush brings Redis in line with who is here.
+// flush brings Redis in line with who is here, as long as the beat can wait: a node that has much to tell must
+// not be taken for dead meanwhile. What is left comes next.
 func (s *Service) flush(ctx context.Context) error {
 	changes := s.changes()
 	for len(changes) > 0 {
 		n := min(len(changes), perRound)
 		if err := s.send(ctx, changes[:n]); err != nil {
-			s.mu.Lock()
-			for _, c := range changes {
-				for _, x := range c.seats {
-					x.stale = x.stale || c.enter
-					s.look(x)
-				}
-			}
-			s.mu.Unlock()
+			s.putBack(changes)
 			return err
 		}
-		changes = changes[n:]
+		if changes = changes[n:]; s.mustBeat() {
+			s.putBack(changes)
+			return nil
+		}
 	}
 	return nil
+}
+
+// putBack makes changes due again.
+func (s *Service) putBack(changes []*change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		for _, x := range c.seats {
+			x.stale = x.stale || c.enter
+			s.look(x)
+		}
+	}
 }
 
 // changes takes what differs from what Redis was told.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redistest"
 )
@@ -91,4 +92,33 @@ func TestWithoutRedis(t *testing.T) {
 	server.Resume()
 	n.online("ann", "cat")
 	require.Eventually(t, func() bool { return fmt.Sprint(n.ids("zone:1", 0)) == "[ann cat]" }, soon, tick)
+}
+
+// A node that has very much to tell is not taken for dead meanwhile.
+func TestMuchToTell(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	n := start(t, rdb, &hall{}, presence.Config{Lease: time.Second})
+	name := func() string {
+		all, err := rdb.ZRange(t.Context(), keys.PresenceNodes, 0, -1).Result()
+		require.NoError(t, err)
+		return fmt.Sprint(all)
+	}
+	n.come("ann", "phone")
+	n.online("ann")
+	first := name()
+	const users, each = 300, 50
+	for i := range users {
+		channels := make([]string, each)
+		for j := range channels {
+			channels[j] = fmt.Sprint("zone:", i*each+j)
+		}
+		n.come(fmt.Sprint("u", i), "phone", channels...)
+	}
+	require.Eventually(t, func() bool { // three keys for each channel, and one of this node
+		size, err := rdb.DBSize(t.Context()).Result()
+		require.NoError(t, err)
+		return size >= 4*users*each
+	}, 30*time.Second, 50*time.Millisecond)
+	require.Equal(t, first, name())
 }

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,6 +26,8 @@ const (
 	tidyEvery  = time.Minute
 	keepPlaces = 5 * time.Minute // a channel's keys outlive all its nodes by this
 	keepIndex  = 24 * time.Hour
+	perKeep    = 200  // places in one round trip
+	perIndex   = 5000 // names in one command
 )
 
 // run is what the goroutine of Run knows.
@@ -34,6 +37,7 @@ type run struct {
 	former     []string // names that this node had, to be swept
 	nextBeat   time.Time
 	nextTidy   time.Time
+	tidying    []string // channels whose keys are still to be prolonged
 	failing    bool
 }
 
@@ -95,10 +99,12 @@ func (s *Service) round(ctx context.Context) error {
 		return err
 	}
 	if now := time.Now(); !now.Before(s.nextTidy) {
-		s.nextTidy = now.Add(tidyEvery)
-		return s.prolong(ctx)
+		s.nextTidy, s.tidying = now.Add(tidyEvery), s.channels()
+		if err := s.rdb.PExpire(ctx, keys.PresenceNode(s.node), keepIndex).Err(); err != nil {
+			return fmt.Errorf("keep: %w", err)
+		}
 	}
-	return nil
+	return s.prolong(ctx)
 }
 
 // pulse renews the lease, and sweeps the dead. A lease that had ended is not renewed: others
@@ -175,8 +181,10 @@ func (s *Service) condemn(ctx context.Context) error {
 		return nil
 	}
 	for _, node := range s.former {
-		if err := s.index(ctx, node, names); err != nil {
-			return err
+		for some := range slices.Chunk(names, perIndex) {
+			if err := s.index(ctx, node, some); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -218,25 +226,29 @@ func (s *Service) forgetPlace(p *place) {
 // keepGame lets the keys of the game live on. They expire soon after the last node died.
 func (s *Service) keepGame(ctx context.Context) error { return s.keep(ctx, 2*s.cfg.Lease, game) }
 
-// prolong lets the keys of all channels here live on.
-func (s *Service) prolong(ctx context.Context) error {
-	var names []string
+// channels are the places here besides the game.
+func (s *Service) channels() (names []string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for name := range s.places {
 		if name != game {
 			names = append(names, name)
 		}
 	}
-	s.mu.Unlock()
-	for len(names) > 0 {
-		n := min(len(names), 200)
-		if err := s.keep(ctx, keepPlaces, names[:n]...); err != nil {
+	return names
+}
+
+// mustBeat tells that half of the lease is over, and the beat can not wait any more.
+func (s *Service) mustBeat() bool { return time.Now().After(s.nextBeat.Add(s.cfg.Lease / 4)) }
+
+// prolong lets the keys of the channels live on, as long as the beat can wait.
+func (s *Service) prolong(ctx context.Context) error {
+	for len(s.tidying) > 0 && !s.mustBeat() {
+		n := min(len(s.tidying), perKeep)
+		if err := s.keep(ctx, keepPlaces, s.tidying[:n]...); err != nil {
 			return err
 		}
-		names = names[n:]
-	}
-	if s.registered {
-		return s.rdb.PExpire(ctx, keys.PresenceNode(s.node), keepIndex).Err()
+		s.tidying = s.tidying[n:]
 	}
 	return nil
 }
