@@ -18,6 +18,12 @@ type cacheSettings struct {
 }
 
 // makeCache puts the cache behind a breaker of its own: without Redis, sources answer at once.
+//
+// Trades have none. A breaker would not turn an unknown outcome into a refusal, since UNAVAILABLE says that the
+// outcome is open; but it would cut off what follows a decision on its way (the escrow, the ledger, the telling),
+// which then waits for the sweeper, its budget would end a wait for a replica or the disk, and on a Cluster its
+// client has no hooks of ours. Fights have none either: the first command that
+// times out ends the request, as with trades.
 func (n *node) makeCache() {
 	n.cacheBreaker = redisconn.NewBreaker(n.rdb, "cache", redisconn.BreakerConfig{
 		Budget: 300 * time.Millisecond, OnChange: n.breakerChanged,
