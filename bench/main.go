@@ -2,7 +2,7 @@
 // and the load generator on another, both servers in turn, several times. It prints a table of medians and ratios in
 // Markdown and exits 1 when a ratio is missed or anything was lost, doubled, out of order or refused.
 //
-//	make bench                      all of it, about eight minutes
+//	make bench                      all of it, about twelve minutes
 //	go run ./bench -quick           once and short, to see that it runs
 //	go run ./bench -only ping,connects
 //
