@@ -255,7 +255,7 @@ func (p tab) dark(on bool) {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
 		return err
 	}))
-	p.is(`document.getAnimations().every((a) => !(a instanceof CSSTransition))`) // colours move
+	p.is(`[...document.querySelectorAll('button')].every((b) => b.getAnimations().length === 0)`) // colours move
 }
 
 func (p tab) shot(path string) {
