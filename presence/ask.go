@@ -87,7 +87,25 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 		}
 		page.Users = append(page.Users, u)
 	}
+	s.rename(ctx, page.Users)
 	return page, nil
+}
+
+// rename shows users by the names of their profiles.
+func (s *Service) rename(ctx context.Context, users []User) {
+	if s.cfg.Usernames == nil || len(users) == 0 {
+		return
+	}
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = u.UserID
+	}
+	names := s.cfg.Usernames(ctx, ids)
+	for i, u := range users {
+		if name := names[u.UserID]; name != "" {
+			users[i].Username = name
+		}
+	}
 }
 
 // Place names a channel, or the game.

@@ -36,6 +36,9 @@ type Config struct {
 	Crowd int
 	// SeenFor is how long it is known when a user was last seen; 0 is 30 days.
 	SeenFor time.Duration
+	// Usernames tells the names of users, by id, as their profiles have them; those it leaves
+	// out, or all when it is nil, are shown as their sessions name them.
+	Usernames func(ctx context.Context, userIDs []string) map[string]string
 	// Report is told what could not be told to Redis or to players; nil tells nobody. It
 	// must not wait.
 	Report func(error)

@@ -181,3 +181,20 @@ func TestLeaderboardsAreTheWarmedList(t *testing.T) {
 	require.Equal(t, 404, do(t, "GET", g.public+"/api/leaderboards/nothing", "").status)
 	require.Equal(t, 404, do(t, "GET", g.public+"/api/leaderboards/a:b", "").status)
 }
+
+// A player is listed by the name that the profile has, and by the session's where the
+// profile service knows nobody, or is away.
+func TestPresenceShowsTheNamesOfProfiles(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	url := redistest.URL(t)
+	g := serve(t, "--redis", url, "--profiles-url", s.URL)
+	ann, bob := g.connect(create(t, url, "ann")), g.connect(create(t, url, "bob"))
+	for _, p := range []*player{ann, bob} {
+		p.ok("chat:join", `{"channel":"global"}`)
+	}
+	require.Eventually(t, func() bool {
+		list := fmt.Sprint(ann.ok("presence:list", `{"channel":"global"}`)["users"])
+		return strings.Contains(list, "username:Ann") && strings.Contains(list, "username:bob")
+	}, patience, tick)
+}

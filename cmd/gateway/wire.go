@@ -47,7 +47,7 @@ func (n *node) wire(policies []throttle.Policy) (err error) {
 
 	// The features. Their rooms are the gateway, which is made of their routes.
 	r := &rooms{}
-	n.present = presence.New(n.rdb, channels{r}, presence.Config{Report: n.presenceUntold})
+	n.present = presence.New(n.rdb, channels{r}, presence.Config{Usernames: n.usernames, Report: n.presenceUntold})
 	n.talk = n.chat(r)
 	trades, err := n.trading(r)
 	if err != nil {
