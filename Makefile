@@ -106,7 +106,8 @@ fuzz: ## Fuzz each target for FUZZTIME (30s)
 
 .PHONY: bench
 bench: build bench/peer-node/node_modules ## Measure against the Node peer; fails below a ratio (BENCH="-only ping -quick")
-	$(GO) run ./bench $(BENCH)
+	@status=0; $(GO) run ./bench $(BENCH) || status=$$?; \
+	$(if $(BENCH),,$(MAKE) bench-cache || status=$$?;) exit $$status
 
 bench/peer-node/node_modules: bench/peer-node/package-lock.json
 	cd bench/peer-node && $(NPM_CI)
