@@ -120,7 +120,7 @@ func (n *node) online(want ...string) {
 	require.Eventually(n.t, func() bool {
 		got = n.ids("", 3)
 		return fmt.Sprint(got) == fmt.Sprint(want)
-	}, soon, tick, "wanted %v", want)
+	}, soon, tick, "wanted %v, got %v", want, &got)
 }
 
 // says waits until exactly that was told.
