@@ -111,6 +111,9 @@ func (b *Breaker) guard(ctx context.Context, send func(context.Context) error) e
 	if ctx.Value(guarded{}) == b {
 		return send(ctx)
 	}
+	if err := ctx.Err(); err != nil { // nothing would be learnt of Redis: this must be no probe
+		return err
+	}
 	if !b.state.TryAcquirePermit() {
 		return fmt.Errorf("redis: %s: %w", b.feature, outage.ErrBreakerOpen)
 	}
