@@ -8,7 +8,7 @@ import { until } from './lib/wait.js';
 const TTL = 10_000; // so that a touch is due each second
 
 let gateway;
-before(async () => { gateway = await Gateway.start('--limit', 'chat=off', '--limit', 'combat=1/60s'); });
+before(async () => { gateway = await Gateway.start('--limit', 'chat=off', '--limit', 'combat=1/60s', '--limit-close-after', '0'); });
 after(() => {
   closeAll();
   return gateway.stop();

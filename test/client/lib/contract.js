@@ -27,9 +27,10 @@ class Contract {
     this.#ajv.addSchema(document, 'contract');
   }
 
-  /** answered fails when an acknowledgement is not what the event's answer may be. Unknown events have no contract. */
+  /** answered fails when an acknowledgement is not what the event's answer may be. Unknown events are told so, or that they are too many. */
   answered(event, answer) {
-    if (answer?.error?.code !== 'UNKNOWN_EVENT') this.#check('answers', event, answer);
+    if (this.events().includes(event)) this.#check('answers', event, answer);
+    else assert.match(answer?.error?.code ?? 'none', /^(UNKNOWN_EVENT|RATE_LIMITED)$/, event);
   }
 
   /** heard remembers an event that is not one that the server may send. */
