@@ -51,6 +51,7 @@ func TestClusterTellsItsState(t *testing.T) {
 	for range 100 {
 		a.Of("/").Cast("r", "e", func(d []byte) []byte { return append(d, '1') })
 	}
+	require.Eventually(t, func() bool { return a.ClusterStats().Unpublished >= 100 }, wiretest.Patience, tick, "a Redis that is back sooner loses none")
 	r.Restart()
 	back := <-states
 	require.False(t, back.Local)
