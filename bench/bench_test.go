@@ -98,6 +98,7 @@ func TestWrongArguments(t *testing.T) {
 		"-child {}":         "no scenario",
 		"-holder {":         "holder:",
 		"-holder {}":        "no callers",
+		"-only ping,pong":   "no such case: pong",
 	} {
 		var out, log bytes.Buffer
 		require.ErrorContains(t, run(context.Background(), strings.Fields(args), &out, &log), says, args)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/aeturnis/realtime/loadtest"
 )
@@ -42,12 +41,13 @@ var cases = []benchCase{
 	{name: "memory", title: "an idle connection", load: load{}, unit: "KB", rate: nil, want: 0.7},
 }
 
-func caseNames() []string {
-	names := make([]string, len(cases))
-	for i, c := range cases {
-		names[i] = c.name
+// allCases are the names that -only takes.
+func allCases() []string {
+	names := make([]string, 0, len(cases)+2)
+	for _, c := range cases {
+		names = append(names, c.name)
 	}
-	return names
+	return append(names, limitsCase, locksCase)
 }
 
 // A row is what all rounds of a case gave, by server.
@@ -66,7 +66,7 @@ type row struct {
 func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
 	var rows []*row
 	for _, c := range cases {
-		if len(l.plan.only) > 0 && !slices.Contains(l.plan.only, c.name) {
+		if !l.plan.wants(c.name) {
 			continue
 		}
 		r := &row{benchCase: c, values: map[string][]float64{}, busy: map[string][]float64{}, work: map[string][]float64{}, load: map[string][]float64{}, p99s: map[string][]float64{}, bytes: map[string][]float64{}}
@@ -79,9 +79,6 @@ func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
 				fmt.Fprintf(log, "%-8s  %d/%d  %-7s  %s\n", c.name, round+1, l.plan.rounds, server, r.last(server))
 			}
 		}
-	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("no such case: %s; there are %s", strings.Join(l.plan.only, ","), strings.Join(caseNames(), ","))
 	}
 	return rows, nil
 }

@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
 	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
-	only := flags.String("only", "", "cases, with commas between: "+strings.Join(append(caseNames(), limitsCase, locksCase), ","))
+	only := flags.String("only", "", "cases, with commas between: "+strings.Join(allCases(), ","))
 	quick := flags.Bool("quick", false, "one short round")
 	child := flags.String("child", "", "for its own use: play the load described by this JSON")
 	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
@@ -91,32 +91,46 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *only != "" {
 		p.only = strings.Split(*only, ",")
 	}
+	if err := p.check(); err != nil {
+		return err
+	}
 	l, err := newLab(p)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	switch {
-	case slices.Equal(p.only, []string{limitsCase}):
-		return l.limitsOnly(ctx, stdout)
-	case slices.Equal(p.only, []string{locksCase}):
-		return l.locks(ctx, stdout)
-	}
 	rows, err := l.measure(ctx, stderr)
 	if err != nil {
 		return err
 	}
-	if err := writeTable(stdout, rows, p); err != nil {
-		return err
-	}
-	if len(p.only) == 0 {
-		if err := errors.Join(l.locks(ctx, stdout), l.limitsOnly(ctx, stdout)); err != nil {
+	if len(rows) > 0 {
+		if err := writeTable(stdout, rows, p); err != nil {
 			return err
 		}
 	}
+	var missed error
 	for _, r := range rows {
 		if !r.ok() {
-			return errMissed
+			missed = errMissed
+		}
+	}
+	if p.wants(locksCase) {
+		missed = errors.Join(missed, l.locks(ctx, stdout))
+	}
+	if p.wants(limitsCase) {
+		missed = errors.Join(missed, l.limitsOnly(ctx, stdout))
+	}
+	return missed
+}
+
+// wants tells whether a case was asked for: all are, unless some are named.
+func (p *plan) wants(name string) bool { return len(p.only) == 0 || slices.Contains(p.only, name) }
+
+// check names a case that there is not.
+func (p *plan) check() error {
+	for _, name := range p.only {
+		if !slices.Contains(allCases(), name) {
+			return fmt.Errorf("no such case: %s; there are %s", name, strings.Join(allCases(), ","))
 		}
 	}
 	return nil

@@ -3,12 +3,13 @@
 // Environment: REDIS, LIMITER=lua|flexible, CALLERS, SECONDS, WARMUP, SUBJECTS, LIMIT, WINDOW_MS.
 import { Redis } from 'ioredis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
+import { measure } from './measure.js';
 
-const { REDIS, LIMITER, CALLERS, SECONDS, WARMUP, SUBJECTS, LIMIT, WINDOW_MS } = process.env;
+const { REDIS, LIMITER, SUBJECTS, LIMIT, WINDOW_MS } = process.env;
 const [host, port] = REDIS.split(':');
 const redis = new Redis({ host, port: Number(port), enableAutoPipelining: true });
 
-// The same window as server.js has.
+// The same window as server.js has, which starts a server when it is imported.
 redis.defineCommand('slidingWindow', {
   numberOfKeys: 1,
   lua: `
@@ -30,17 +31,9 @@ const spend = LIMITER === 'flexible'
   ? (who) => flexible.consume(who, 1).catch((e) => { if (e instanceof Error) throw e; })
   : (who) => { const now = Date.now(); return redis.slidingWindow(`rl:${who}`, now, WINDOW_MS, LIMIT, `${now}-${++uniq}`); };
 
-let decisions = 0;
-let over = false;
 let next = 0;
-const caller = async () => { while (!over) { await spend(`u${next++ % SUBJECTS}`); decisions++; } };
-const callers = Array.from({ length: Number(CALLERS) }, caller);
-await new Promise((done) => setTimeout(done, WARMUP * 1000));
-const [from, cpu, began] = [decisions, process.cpuUsage(), performance.now()];
-process.stderr.write('measuring\n');
-await new Promise((done) => setTimeout(done, SECONDS * 1000));
-const used = process.cpuUsage(cpu);
-console.log(JSON.stringify({ decisions: decisions - from, cpuSeconds: (used.user + used.system) / 1e6, seconds: (performance.now() - began) / 1000 }));
-over = true;
-await Promise.all(callers);
+await measure(async () => {
+  await spend(`u${next++ % SUBJECTS}`);
+  return 1;
+});
 redis.disconnect();

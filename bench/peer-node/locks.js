@@ -3,32 +3,22 @@
 // Environment: REDIS, CALLERS, NAMES, SECONDS, WARMUP.
 import { Redis } from 'ioredis';
 import redlockPkg from 'redlock';
+import { measure } from './measure.js';
 
 const Redlock = redlockPkg.default ?? redlockPkg;
-const { REDIS, CALLERS, NAMES, SECONDS, WARMUP } = process.env;
+const { REDIS, NAMES } = process.env;
 const [host, port] = REDIS.split(':');
 const redis = new Redis({ host, port: Number(port), enableAutoPipelining: true });
 const redlock = new Redlock([redis], { retryCount: 10, retryDelay: 20, retryJitter: 20 });
 redlock.on('error', () => {});
 
-let decisions = 0;
-let over = false;
-const caller = async (i) => {
-  while (!over) {
-    try {
-      const lock = await redlock.acquire([`lock:bench:${i % NAMES}`], 3000);
-      await lock.release();
-      decisions++;
-    } catch {} // taken for too long: not counted
+await measure(async (i) => {
+  try {
+    const lock = await redlock.acquire([`lock:bench:${i % NAMES}`], 3000);
+    await lock.release();
+    return 1;
+  } catch { // taken for too long: not counted
+    return 0;
   }
-};
-const callers = Array.from({ length: Number(CALLERS) }, (_, i) => caller(i));
-await new Promise((done) => setTimeout(done, WARMUP * 1000));
-const [from, cpu, began] = [decisions, process.cpuUsage(), performance.now()];
-process.stderr.write('measuring\n');
-await new Promise((done) => setTimeout(done, SECONDS * 1000));
-const used = process.cpuUsage(cpu);
-console.log(JSON.stringify({ decisions: decisions - from, cpuSeconds: (used.user + used.system) / 1e6, seconds: (performance.now() - began) / 1000 }));
-over = true;
-await Promise.all(callers);
+});
 redis.disconnect();
