@@ -2,6 +2,7 @@ package redistest_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -56,6 +57,63 @@ func TestInstanceLifecycle(t *testing.T) {
 		require.NoError(t, c.Ping(ctx).Err(), name)
 		require.ErrorIs(t, c.Get(ctx, "k").Err(), redis.Nil, "nothing is kept")
 	}
+}
+
+// Each fault is seen by who asks, and over when the wire is mended.
+func TestToxic(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	ctx := context.Background()
+	for name, c := range map[string]struct {
+		spoil   func(*redistest.Wire)
+		refused bool
+	}{
+		"sound":      {(*redistest.Wire).Mend, false},
+		"delay":      {func(w *redistest.Wire) { w.Delay(30 * time.Millisecond) }, false},
+		"late":       {func(w *redistest.Wire) { w.Delay(10 * time.Second) }, true},
+		"black hole": {(*redistest.Wire).BlackHole, true},
+		"reset":      {(*redistest.Wire).Reset, true},
+		"trickle":    {func(w *redistest.Wire) { w.Trickle(time.Second) }, true},
+		"two faults": {func(w *redistest.Wire) { w.Reset(); w.Delay(0) }, false},
+		"cut":        {(*redistest.Wire).Cut, false}, // a new connection is there at once
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := redistest.Toxic(t, server)
+			rdb := w.Client()
+			require.Eventually(t, func() bool { return rdb.Ping(ctx).Err() == nil }, 10*time.Second, time.Millisecond)
+			c.spoil(w)
+			begun := time.Now()
+			if c.refused {
+				require.Error(t, rdb.Ping(ctx).Err())
+			} else {
+				require.Eventually(t, func() bool { return rdb.Ping(ctx).Err() == nil }, 10*time.Second, time.Millisecond)
+			}
+			if name == "delay" {
+				require.GreaterOrEqual(t, time.Since(begun), 30*time.Millisecond)
+			}
+			w.Mend()
+			require.Eventually(t, func() bool { return rdb.Ping(ctx).Err() == nil }, 10*time.Second, time.Millisecond)
+		})
+	}
+}
+
+// An open connection does not outlive a cut.
+func TestToxicCut(t *testing.T) {
+	t.Parallel()
+	w := redistest.Toxic(t, redistest.Server(t))
+	conn, err := net.Dial("tcp", w.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("PING\r\n"))
+	require.NoError(t, err)
+	_, err = conn.Read(make([]byte, 64))
+	require.NoError(t, err)
+	w.Cut()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err = conn.Read(make([]byte, 64))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 // TestServerDiesWithTheTestBinary runs this binary again, kills it with -9 and sees its

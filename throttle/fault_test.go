@@ -1,18 +1,13 @@
 package throttle
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/fault"
@@ -23,20 +18,22 @@ import (
 // it; and when it is right again, Redis is asked again within moments.
 func TestFaultsBetweenUsAndRedis(t *testing.T) {
 	// Not parallel: it measures time.
-	for name, toxic := range map[string]string{
-		"latency":    `{"name":"bad","type":"latency","stream":"downstream","attributes":{"latency":400}}`,
-		"black hole": `{"name":"bad","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,
-		"reset":      `{"name":"bad","type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
-		"trickle":    `{"name":"bad","type":"slicer","stream":"downstream","attributes":{"average_size":1,"size_variation":0,"delay":100000}}`,
-		"restart":    "",
+	for name, c := range map[string]struct {
+		harm, mend func(*redistest.Instance, *redistest.Wire)
+	}{
+		"latency":    {harm: func(_ *redistest.Instance, w *redistest.Wire) { w.Delay(400 * time.Millisecond) }},
+		"black hole": {harm: func(_ *redistest.Instance, w *redistest.Wire) { w.BlackHole() }},
+		"reset":      {harm: func(_ *redistest.Instance, w *redistest.Wire) { w.Reset() }},
+		"trickle":    {harm: func(_ *redistest.Instance, w *redistest.Wire) { w.Trickle(100 * time.Millisecond) }},
+		"restart": {
+			harm: func(s *redistest.Instance, _ *redistest.Wire) { s.Kill() },
+			mend: func(s *redistest.Instance, _ *redistest.Wire) { s.Restart() },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Server(t)
-			lab := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-			p := toxiproxy.NewProxy(lab, "redis", "127.0.0.1:0", server.Addr())
-			require.NoError(t, p.Start())
-			defer p.Stop()
-			rdb := redis.NewClient(&redis.Options{Addr: p.Listen, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second, ContextTimeoutEnabled: true})
+			wire := redistest.Toxic(t, server)
+			rdb := redis.NewClient(&redis.Options{Addr: wire.Addr(), DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second, ContextTimeoutEnabled: true})
 			defer rdb.Close()
 			var back atomic.Int64 // when Redis was trusted again, Unix ns
 			l := newLimiter(t, rdb, Config{OnChange: func(degraded bool, _ error) {
@@ -49,12 +46,8 @@ func TestFaultsBetweenUsAndRedis(t *testing.T) {
 			}
 			require.Eventually(t, healthy, 10*time.Second, 5*time.Millisecond)
 
-			if toxic == "" {
-				server.Kill()
-			} else {
-				_, err := p.Toxics.AddToxicJson(strings.NewReader(toxic))
-				require.NoError(t, err)
-			}
+			harmed := time.Now().UnixNano()
+			c.harm(server, wire)
 			var slowest time.Duration
 			local := 0
 			for begun := time.Now(); time.Since(begun) < 700*time.Millisecond; {
@@ -70,14 +63,15 @@ func TestFaultsBetweenUsAndRedis(t *testing.T) {
 			require.NotZero(t, local)
 			require.Less(t, slowest, 50*time.Millisecond+slack)
 
-			mended := time.Now()
-			if toxic == "" {
-				server.Restart()
-			} else {
-				require.NoError(t, p.Toxics.RemoveToxic(context.Background(), "bad"))
+			if c.mend != nil {
+				c.mend(server, wire)
 			}
-			require.Eventually(t, healthy, 10*time.Second, 5*time.Millisecond)
-			t.Logf("slowest decision %s, back after %s", slowest, time.Unix(0, back.Load()).Sub(mended))
+			wire.Mend()
+			mended := time.Now()
+			require.Eventually(t, func() bool { return healthy() && back.Load() > harmed }, 10*time.Second, 5*time.Millisecond)
+			revert := time.Unix(0, back.Load()).Sub(mended)
+			require.Less(t, revert, 500*time.Millisecond)
+			t.Logf("slowest decision %s, back after %s", slowest, revert)
 		})
 	}
 }
