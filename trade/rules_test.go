@@ -24,6 +24,7 @@ var rules = map[string]func(*testing.T, *town){
 	"the lock decides nothing after the commit": theLockDecidesNothingAfterTheCommit,
 	"concurrent gifts lose and double nothing":  concurrentGiftsLoseAndDoubleNothing,
 	"arithmetic":                                    arithmetic,
+	"what two exchange is what they offered":        exchanges,
 	"minting":                                       minting,
 	"a mint under a key happens once":               aMintUnderAKeyHappensOnce,
 	"state is for the parties":                      stateIsForTheParties,
