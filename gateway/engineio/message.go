@@ -3,6 +3,7 @@ package engineio
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 )
 
 // headroom is what the longest header of an unmasked frame takes, and a little, so that
@@ -18,6 +19,8 @@ type Message struct {
 	binary   bool
 	volatile bool
 	sealed   bool // buf holds finished frames
+
+	dirtied atomic.Int32 // how many connections had nothing to be flushed before
 }
 
 var messages = sync.Pool{New: func() any { return &Message{buf: make([]byte, headroom, 512)} }}
@@ -28,6 +31,7 @@ func NewText() *Message {
 	m := messages.Get().(*Message)
 	m.buf = append(m.buf[:headroom], packetMessage)
 	m.start, m.binary, m.volatile, m.sealed = 0, false, false, false
+	m.dirtied.Store(0)
 	return m
 }
 
@@ -36,6 +40,7 @@ func NewBinary(data []byte) *Message {
 	m := messages.Get().(*Message)
 	m.buf = append(m.buf[:headroom], data...)
 	m.start, m.binary, m.volatile, m.sealed = 0, true, false, false
+	m.dirtied.Store(0)
 	return m
 }
 

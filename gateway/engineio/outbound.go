@@ -20,7 +20,7 @@ func release(b *[]byte) {
 func (c *Conn) Push(m *Message) bool {
 	ok, flush := c.enqueue(m, true)
 	if flush {
-		c.srv.flushers[c.shard].add(c)
+		c.srv.flushers[c.shard].add(c, m)
 	}
 	return ok
 }
@@ -38,7 +38,7 @@ func (c *Conn) Soon() {
 	c.dirty = c.dirty || flush
 	c.mu.Unlock()
 	if flush {
-		c.srv.flushers[c.shard].add(c)
+		c.srv.flushers[c.shard].add(c, nil)
 	}
 }
 
@@ -97,11 +97,18 @@ func (c *Conn) append(frames []byte) {
 }
 
 // Flush writes what waits, as far as the transport takes it now.
-func (c *Conn) Flush() {
+func (c *Conn) Flush() { c.flushed() }
+
+// flushed is Flush that tells how many bytes waited.
+func (c *Conn) flushed() (n int) {
 	c.mu.Lock()
 	c.dirty = false
+	if c.out != nil {
+		n = len(*c.out)
+	}
 	c.flush()
 	c.mu.Unlock()
+	return n
 }
 
 // flush is Flush; mu is held.

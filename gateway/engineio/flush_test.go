@@ -1,0 +1,115 @@
+package engineio
+
+import (
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Nothing here is parallel: it has the scheduler for itself, with one processor.
+func alone(t *testing.T) {
+	t.Helper()
+	before := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
+// tcp is both ends of a connection.
+func tcp(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	near, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	far, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	return near, far
+}
+
+func TestAYielderLetsThoseRunForWhomTheNetworkHasSomething(t *testing.T) {
+	alone(t)
+	near, far := tcp(t)
+	var served atomic.Int32
+	go func() {
+		for one := make([]byte, 1); ; served.Add(1) {
+			if _, err := far.Read(one); err != nil {
+				return
+			}
+		}
+	}()
+	y := newYielder()
+	defer y.close()
+	const times = 200
+	inTime := 0
+	for i := range times {
+		_, err := near.Write([]byte{1})
+		require.NoError(t, err)
+		y.yield()
+		if served.Load() == int32(i)+1 {
+			inTime++
+		}
+		require.Eventually(t, func() bool { return served.Load() == int32(i)+1 }, patience, patience/1e6)
+	}
+	require.Greater(t, inTime, times*9/10) // the kernel may take its time
+}
+
+func TestAYielderWithoutAPipeYields(t *testing.T) {
+	(&yielder{}).yield()
+	y := newYielder()
+	y.close()
+	y.yield() // does not hang
+}
+
+// While one message is written to many, what the network brings is handled, so that it may
+// join what the rest of them are about to be sent.
+func TestOthersSpeakInTheMidstOfAWideCast(t *testing.T) {
+	alone(t)
+	s := serve(t, Config{})
+	for range 512 {
+		s.socket(t)
+	}
+	var all []*Conn
+	s.mu.Lock()
+	for _, c := range s.conns {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	near, far := tcp(t)
+	waiting := make(chan int)
+	go func() {
+		for one := make([]byte, 1); ; {
+			if _, err := far.Read(one); err != nil {
+				return
+			}
+			n := 0
+			for _, c := range all {
+				c.mu.Lock()
+				if c.dirty {
+					n++
+				}
+				c.mu.Unlock()
+			}
+			waiting <- n
+		}
+	}()
+	const casts = 20
+	most := 0
+	for range casts {
+		_, err := near.Write([]byte{1}) // "something was said elsewhere"
+		require.NoError(t, err)
+		m := NewText().Append("hello")
+		for _, c := range all {
+			require.True(t, c.Push(m))
+		}
+		m.Free()
+		n := <-waiting
+		if n > 0 && n < len(all) {
+			most++
+		}
+	}
+	require.Greater(t, most, casts/2, "others had to wait until all was written")
+}
