@@ -48,6 +48,12 @@ func (w *Wire) Client() redis.UniversalClient {
 // Delay brings all that the server says so much later.
 func (w *Wire) Delay(d time.Duration) { w.spoil("latency", "latency", d.Milliseconds()) }
 
+// Jitter brings each piece of what the server says at most so much later, some sooner than
+// others.
+func (w *Wire) Jitter(d time.Duration) {
+	w.spoil("latency", "latency", d.Milliseconds()/2, "jitter", d.Milliseconds()/2)
+}
+
 // BlackHole loses what the server says. It still does what it was asked.
 func (w *Wire) BlackHole() { w.spoil("timeout", "timeout", 0) }
 

@@ -42,7 +42,7 @@ func (p plant) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 // The checks of the other tests notice when something is wrong: each of these bugs fails at least one.
 func TestAPlantedBugIsCaught(t *testing.T) {
 	t.Parallel()
-	cluster := clusterClient(t, redistest.StartCluster(t))
+	cluster := redistest.StartCluster(t)
 	for name, c := range map[string]struct {
 		script, line, wrong string
 		cluster             bool
@@ -53,6 +53,20 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			r, err := w.Audit(t.Context())
 			require.NoError(t, err)
 			return !r.Clean()
+		}},
+		"a trade is settled twice": {"settle", "redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')", "", false, func(t *testing.T, w *town) bool {
+			o := w.barter()
+			w.accept(bob, o)
+			w.accept(bob, o)
+			r, err := w.Audit(t.Context())
+			require.NoError(t, err)
+			return !r.Clean()
+		}},
+		"what is in escrow is not applied": {"close", "for i = 1, #come, 2 do", "for i = 1, 0 do", true, func(t *testing.T, w *town) bool {
+			w.accept(bob, w.barter())
+			g, err := w.Owned(t.Context(), "bobo")
+			require.NoError(t, err)
+			return len(g.Items) == 0
 		}},
 		"what is in escrow is applied twice": {"close", "redis.call('HDEL', KEYS[1], 'hold:' .. ARGV[1])", "", true, func(t *testing.T, w *town) bool {
 			for n := int64(6); n < 10; n++ { // an answer is lost behind the decision, and the sweeper does it again
@@ -110,7 +124,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rdb := redistest.Client(t)
 			if c.cluster {
-				rdb = cluster
+				rdb = clusterClient(t, cluster)
 			}
 			w := newTown(t, rdb).anew(t)
 			w.mint("anna", "apple", 5, 0)

@@ -14,7 +14,7 @@ import (
 
 // A player is one connection to one gateway.
 type player struct {
-	user string
+	me   int // p0, p1, …
 	ws   *websocket.Conn
 	gone chan struct{} // closed when the connection has ended
 
@@ -24,22 +24,21 @@ type player struct {
 }
 
 type answer struct {
-	OK    bool
 	Data  json.RawMessage
-	Error struct{ Code, TradeID string }
+	Error struct{ Code, TradeID, Status string }
 }
 
 // errUnanswered says that the outcome of what was asked is open.
 var errUnanswered = errors.New("no answer")
 
 // join connects a player.
-func join(addr, user, session string) (*player, error) {
+func join(addr string, me int, session string) (*player, error) {
 	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		return nil, err
 	}
 	_ = r.Body.Close()
-	p := &player{user: user, ws: ws, gone: make(chan struct{}), asked: map[int]chan answer{}}
+	p := &player{me: me, ws: ws, gone: make(chan struct{}), asked: map[int]chan answer{}}
 	if _, _, err := ws.ReadMessage(); err != nil {
 		return nil, err
 	}
@@ -88,11 +87,11 @@ func (p *player) read() {
 	}
 }
 
-// ask waits for an answer. UNAVAILABLE, TIMEOUT and INTERNAL are none.
-func (p *player) ask(event string, payload any, data any) (code string, err error) {
+// ask waits for an answer and decodes its data. UNAVAILABLE, TIMEOUT and INTERNAL are none: the outcome is open.
+func (p *player) ask(event string, payload any, data any) (refused answer, err error) {
 	body, err := json.Marshal([]any{event, payload})
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	got := make(chan answer, 1)
 	p.mu.Lock()
@@ -102,21 +101,21 @@ func (p *player) ask(event string, payload any, data any) (code string, err erro
 	err = p.ws.WriteMessage(websocket.TextMessage, append([]byte("42"+strconv.Itoa(id)), body...))
 	p.mu.Unlock()
 	if err != nil {
-		return "", errUnanswered
+		return answer{}, errUnanswered
 	}
 	select {
 	case a := <-got:
 		switch a.Error.Code {
 		case "UNAVAILABLE", "TIMEOUT", "INTERNAL":
-			return a.Error.Code, errUnanswered
+			return a, errUnanswered
 		case "":
-			return "", json.Unmarshal(a.Data, data)
+			return a, json.Unmarshal(a.Data, data)
 		}
-		return a.Error.Code, nil
+		return a, nil
 	case <-p.gone:
 	case <-time.After(8 * time.Second):
 	}
-	return "", errUnanswered
+	return answer{}, errUnanswered
 }
 
 func (p *player) leave() { _ = p.ws.Close() }

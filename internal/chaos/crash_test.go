@@ -2,109 +2,121 @@ package chaos
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/aeturnis/realtime/redistest"
 )
 
-// whole says that `make chaos` runs: every command, and for long.
-func whole() bool { return os.Getenv("CHAOS") != "" }
+// scenes are what the players of a gateway do until it dies: a gift, a trade, and a trade that one goes back
+// on while both accept.
+var scenes = []func(w *world, a, b *player){
+	func(w *world, a, _ *player) { w.give(a, w.present(0, 1, 2)) },
+	func(w *world, a, b *player) {
+		id := w.barter(a, b, 200)
+		w.accept(b, id)
+		w.accept(a, id)
+	},
+	func(w *world, a, b *player) { w.both(a, b, w.barter(a, b, 200), a) },
+}
 
-// within is how long what a dead process left may stay unsettled.
-const within = 5 * time.Second
-
-// scenes is what the players of a gateway do until it dies: a gift, a trade, and a cancelled trade.
-func (w *world) scenes(g, other *gate) {
+// play returns how many scenes came to their end.
+func (w *world) play(g, other *gate) (done int) {
 	a, err := w.seat(g, 0)
 	if err != nil {
-		return // it died before
+		return 0 // it died before
 	}
+	defer a.leave()
 	b, err := w.seat(other, 1)
 	require.NoError(w.t, err)
-	defer a.leave()
 	defer b.leave()
-	w.give(a, 0, 1, 2)
-	w.barter(a, b, 1, false)
-	w.barter(a, b, 1, true)
+	for i, scene := range scenes {
+		scene(w, a, b)
+		if !g.lives() {
+			return i
+		}
+	}
+	return len(scenes)
+}
+
+// everywhere runs a part of a test on each site, for blows before and after a command; the whole of it on
+// worlds of their own, side by side.
+func everywhere(t *testing.T, part func(t *testing.T, w *world, when ...string)) {
+	t.Parallel()
+	for name, at := range sites {
+		if !whole() {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				part(t, newWorld(t, at(t)), "before", "after")
+			})
+			continue
+		}
+		for _, when := range []string{"before", "after"} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				t.Parallel()
+				part(t, newWorld(t, at(t)), when)
+			})
+		}
+	}
 }
 
 // A gateway is killed before and after each of its commands to Redis in turn, while its players trade.
 func TestKilledBetweenAnyTwoCommands(t *testing.T) {
-	for name, urls := range map[string]func() string{
-		"one server": func() string {
-			return redistest.Server(t, "--appendonly", "yes", "--appendfsync", "everysec").URL()
-		},
-		"a Cluster": func() string { return redistest.StartCluster(t).URL() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			url := urls()
-			w := newWorld(t, url, url)
-			other := w.start("")
-			step := 1
-			if !whole() {
-				step = 9
+	everywhere(t, func(t *testing.T, w *world, when ...string) {
+		other := w.start("")
+		n, step := 1, 1
+		if !whole() {
+			n, step = 4, 9
+		}
+		worst, blows, struck := time.Duration(0), 0, map[int]int{}
+		for alive := false; !alive; n += step {
+			g := w.start(fmt.Sprint("kill ", when[n%len(when)], " ", n))
+			done := w.play(g, other)
+			alive = g.lives()
+			g.kill()
+			worst = max(worst, w.verify(other))
+			if !alive {
+				struck[done]++
+				blows++
 			}
-			worst, blows := time.Duration(0), 0
-			for i, when := range []string{"before", "after"} {
-				for n := 1 + i*step/2; ; n += step {
-					g := w.start(fmt.Sprint("kill ", when, " ", n))
-					w.scenes(g, other)
-					died := false
-					select {
-					case <-g.done:
-						died = true
-					case <-time.After(50 * time.Millisecond):
-						g.kill()
-					}
-					worst = max(worst, w.verify(other))
-					if !died {
-						require.Greater(t, n, 20, "it was killed in the middle of everything")
-						break
-					}
-					blows++
-				}
-			}
-			t.Logf("%d blows; all was settled within %v", blows, worst.Round(time.Millisecond))
-			require.Less(t, worst, within)
-		})
-	}
+		}
+		t.Logf("%d blows, by scene: %v; all was settled within %v", blows, struck, worst.Round(time.Millisecond))
+		require.Less(t, worst, within)
+		require.Positive(t, blows)
+		for scene := range scenes {
+			require.True(t, !whole() || struck[scene] > 0, "it was killed in scene %d", scene)
+		}
+	})
 }
 
 // A gateway stands still at a command for longer than its lease, others trade, and it goes on.
 func TestStoppedForLongerThanTheLease(t *testing.T) {
-	url := redistest.Server(t).URL()
-	w := newWorld(t, url, url)
-	other := w.start("")
-	points := []int{12, 24}
-	if whole() {
-		points = nil
-		for n := 1; n <= 40; n += 3 {
-			points = append(points, n)
+	everywhere(t, func(t *testing.T, w *world, when ...string) {
+		other := w.start("")
+		a := w.seated(other, 0)
+		n, step, stops := 1, 2, 0
+		if !whole() {
+			n, step = 5, 17
 		}
-	}
-	for _, n := range points {
-		g := w.start(fmt.Sprint("stop before ", n))
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			w.scenes(g, other)
-		}()
-		select {
-		case <-time.After(3500 * time.Millisecond): // a lease lasts 3 s
-		case <-done:
+		for more := true; more; n += step {
+			g := w.start(fmt.Sprint("stop ", when[n%len(when)], " ", n))
+			played := make(chan int, 1)
+			go func() { played <- w.play(g, other) }()
+			select {
+			case <-time.After(3500 * time.Millisecond): // a lease lasts 3 s
+				stops++
+				w.give(a, w.present(0, 1, 1))
+				g.signal(syscall.SIGCONT)
+			case done := <-played: // it needed no such command
+				more = false
+				played <- done
+			}
+			require.Equal(t, len(scenes), <-played)
+			g.kill()
+			w.verify(other)
 		}
-		a, err := w.seat(other, 0)
-		require.NoError(t, err)
-		w.give(a, 0, 1, 1)
-		g.signal(syscall.SIGCONT)
-		<-done
-		a.leave()
-		g.kill()
-		w.verify(other)
-	}
+		t.Logf("%d stops", stops)
+		require.Positive(t, stops)
+	})
 }

@@ -1,0 +1,117 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/trade"
+)
+
+// The comparison notices each way in which the ledger may differ from what clients were told.
+func TestTheComparisonNotices(t *testing.T) {
+	t.Parallel()
+	apples := func(n int64) trade.Move {
+		return trade.Move{From: "p0", To: "p1", Goods: trade.Goods{Items: []trade.Line{{ItemID: "apple", Qty: n}}}}
+	}
+	completed := trade.Trade{TradeID: "T1", Status: trade.Completed, Parties: []trade.Party{{CharacterID: "p0", Offer: apples(3).Goods}, {CharacterID: "p1"}}}
+	as := func(id string, s trade.Status) trade.Trade { return trade.Trade{TradeID: id, Status: s} }
+	for name, c := range map[string]struct {
+		told   []trade.Trade
+		ledger map[string]string
+		notice string // "" when all is well
+	}{
+		"all is well":            {[]trade.Trade{completed, as("T2", trade.Cancelled), as("T3", trade.Open)}, map[string]string{"T1": moved(apples(3)), "T3": moved(apples(1))}, ""},
+		"an ok is not there":     {[]trade.Trade{completed}, nil, "not in the ledger"},
+		"other goods":            {[]trade.Trade{completed}, map[string]string{"T1": moved(apples(2))}, "in the ledger as"},
+		"a refusal is there":     {[]trade.Trade{as("T2", trade.Failed)}, map[string]string{"T2": moved(apples(3))}, "told as failed"},
+		"a cancelled one is":     {[]trade.Trade{as("T2", trade.Cancelled)}, map[string]string{"T2": moved(apples(3))}, "told as cancelled"},
+		"nobody was told":        {[]trade.Trade{completed}, map[string]string{"T1": moved(apples(3)), "T2": moved(apples(3))}, "nobody was told"},
+		"told this way and that": {[]trade.Trade{completed, as("T1", trade.Cancelled)}, map[string]string{"T1": moved(apples(3))}, "and as cancelled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTold()
+			for _, x := range c.told {
+				w.note(x)
+			}
+			breaks := w.compare(c.ledger)
+			if c.notice == "" {
+				require.Empty(t, breaks)
+				return
+			}
+			require.Len(t, breaks, 1)
+			require.Contains(t, breaks[0], c.notice)
+		})
+	}
+}
+
+// A bug is a line of a script of trade, and what stands there instead.
+type bug struct{ script, line, wrong string }
+
+// bugs are, of one server and of a Cluster each, one that loses goods and one that does a gift twice when its
+// key is repeated.
+var bugs = map[string][]bug{
+	"goods are lost": {
+		{"gift", "write(KEYS[2], to)", ""},
+		{"close", "for i = 1, #come, 2 do", "for i = 1, 0 do"},
+	},
+	"a key is forgotten": {
+		{"gift", "redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[4])", ""},
+		{"record", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])", ""},
+	},
+}
+
+// plant builds a gateway with bugs.
+func plant(t *testing.T, bugs []bug) (program string) {
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for _, b := range bugs {
+		script, err := filepath.Abs("../../trade/" + b.script + ".lua")
+		require.NoError(t, err)
+		text, err := os.ReadFile(script)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(text), b.line), "the line that is to be wrong")
+		replace[script] = filepath.Join(dir, b.script+".lua")
+		require.NoError(t, os.WriteFile(replace[script], []byte(strings.Replace(string(text), b.line, b.wrong, 1)), 0o600))
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
+	program = filepath.Join(dir, "gateway")
+	require.NoError(t, build(program, "-overlay", filepath.Join(dir, "overlay.json")))
+	return program
+}
+
+// A gateway with a bug is caught by what TestKilledBetweenAnyTwoCommands asserts.
+func TestAPlantedBugIsCaught(t *testing.T) {
+	if !whole() {
+		t.Skip("builds gateways; make chaos runs it, and trade has a test of the same name")
+	}
+	t.Parallel()
+	for name, planted := range bugs {
+		program := plant(t, planted)
+		for where, at := range sites {
+			t.Run(name+", "+where, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, at(t))
+				other := w.start("")
+				w.program = program
+				caught := []string{}
+				for n, died := 1, true; died && len(caught) == 0; n++ {
+					g := w.start(fmt.Sprint("kill after ", n))
+					w.play(g, other)
+					died = !g.lives()
+					g.kill()
+					_, caught = w.examine(other)
+				}
+				require.NotEmpty(t, caught, "a bug that no check notices")
+				t.Log(caught[0])
+			})
+		}
+	}
+}
