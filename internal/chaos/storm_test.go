@@ -1,9 +1,7 @@
 package chaos
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,13 +13,14 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-// busy lets all players trade at random through gateways that choose picks, until stop.
+// busy lets all players trade at random through gateways that choose picks, each at three tables, until stop.
 func (w *world) busy(choose func() *gate, stop <-chan struct{}) (wait func() int) {
 	var all sync.WaitGroup
 	var rounds atomic.Int64
-	for me := range names {
+	for table := range 3 * len(names) {
+		me := table % len(names)
 		all.Go(func() {
-			dice := rand.New(rand.NewPCG(uint64(me), 7)) //nolint:gosec // a test
+			dice := rand.New(rand.NewPCG(uint64(table), 7)) //nolint:gosec // a test
 			for {
 				select {
 				case <-stop:
@@ -81,78 +80,94 @@ func (w *world) deed(dice *rand.Rand, a, b, twin *player) {
 	}
 }
 
-// faults are what becomes of a connection to Redis for a while.
-var faults = []struct {
-	name  string
-	begin func(*redistest.Wire, *rand.Rand)
-}{
-	{"late", func(w *redistest.Wire, dice *rand.Rand) { w.Delay(time.Duration(dice.IntN(300)) * time.Millisecond) }},
-	{"uneven", func(w *redistest.Wire, dice *rand.Rand) { w.Jitter(time.Duration(dice.IntN(300)) * time.Millisecond) }},
-	{"in pieces", func(w *redistest.Wire, dice *rand.Rand) { w.Trickle(time.Duration(dice.IntN(500)) * time.Microsecond) }},
-	{"reset", func(w *redistest.Wire, _ *rand.Rand) { w.Reset() }},
-	{"silent", func(w *redistest.Wire, _ *rand.Rand) { w.BlackHole() }},
-	{"cut", func(w *redistest.Wire, _ *rand.Rand) { w.Cut() }},
+// A storm is a world in which blows fall on gateways, on Redis and on what is between them.
+type storm struct {
+	*world
+	dice *rand.Rand
+
+	mu    sync.Mutex
+	gates []*gate // guarded by mu
 }
 
-// Everything at once, for a while: gateways are killed, stopped for longer than a lease and replaced, Redis
-// is restarted with its append-only file, connections are cut, delayed, silenced and reset.
+// choose picks a gateway.
+func (s *storm) choose() *gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gates[rand.IntN(len(s.gates))]
+}
+
+// pause lasts up to so many ms, in which the others trade.
+func (s *storm) pause(ms int) { time.Sleep(time.Duration(s.dice.IntN(ms)) * time.Millisecond) }
+
+// spoil is a fault of one connection between the gateways and Redis, for up to a second.
+func spoil(begin func(*redistest.Wire, time.Duration)) func(*storm) {
+	return func(s *storm) {
+		wire := s.wires[s.dice.IntN(len(s.wires))]
+		begin(wire, time.Duration(s.dice.IntN(300))*time.Millisecond)
+		s.pause(1000)
+		wire.Mend()
+	}
+}
+
+var blows = []struct {
+	name string
+	fall func(*storm)
+}{
+	{"killed", (*storm).replace},
+	{"killed again", (*storm).replace},
+	{"stopped", func(s *storm) {
+		g := s.choose()
+		g.signal(syscall.SIGSTOP)
+		time.Sleep(3500 * time.Millisecond) // a lease lasts 3 s
+		g.signal(syscall.SIGCONT)
+	}},
+	{"Redis restarted", func(s *storm) { s.restart(s.dice.IntN(len(s.servers))) }},
+	{"late", spoil((*redistest.Wire).Delay)},
+	{"uneven", spoil((*redistest.Wire).Jitter)},
+	{"in pieces", spoil(func(w *redistest.Wire, d time.Duration) { w.Trickle(d / 1000) })},
+	{"reset", spoil(func(w *redistest.Wire, _ time.Duration) { w.Reset() })},
+	{"silent", spoil(func(w *redistest.Wire, _ time.Duration) { w.BlackHole() })},
+	{"cut", spoil(func(w *redistest.Wire, _ time.Duration) { w.Cut() })},
+}
+
+// replace kills a gateway and starts another.
+func (s *storm) replace() {
+	i := s.dice.IntN(len(s.gates))
+	s.gates[i].kill()
+	fresh := s.start("")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gates[i] = fresh
+}
+
+// Everything at once, each once or for a while: gateways are killed, stopped for longer than a lease and
+// replaced, Redis is restarted with its append-only file, connections are cut, delayed, silenced and reset.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	lasts := 10 * time.Second
+	lasts, calm := time.Duration(0), 300
 	if whole() {
-		lasts = 2 * time.Minute
+		lasts, calm = 3*time.Minute, 1000
 	}
 	for name, at := range sites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, at(t))
-			var mu sync.Mutex
-			gates := []*gate{w.start(""), w.start("")} // guarded by mu
-			choose := func() *gate {
-				mu.Lock()
-				defer mu.Unlock()
-				return gates[rand.IntN(len(gates))]
-			}
+			s := &storm{world: newWorld(t, at(t)), dice: rand.New(rand.NewPCG(3, 7))} //nolint:gosec // a test
+			s.gates = []*gate{s.start(""), s.start("")}
 			stop := make(chan struct{})
-			wait := w.busy(choose, stop)
-			dice := rand.New(rand.NewPCG(3, 7)) //nolint:gosec // a test
-			blows := map[string]int{}
-			for end := time.Now().Add(lasts); time.Now().Before(end); {
-				time.Sleep(time.Duration(200+dice.IntN(500)) * time.Millisecond) // let them trade
-				mu.Lock()
-				i := dice.IntN(len(gates))
-				g := gates[i]
-				mu.Unlock()
-				switch what := dice.IntN(20); {
-				case what < 6:
-					blows["killed"]++
-					g.kill()
-					fresh := w.start("")
-					mu.Lock()
-					gates[i] = fresh
-					mu.Unlock()
-				case what < 16:
-					fault, wire := faults[dice.IntN(len(faults))], w.wires[dice.IntN(len(w.wires))]
-					blows[fault.name]++
-					fault.begin(wire, dice)
-					time.Sleep(time.Duration(dice.IntN(1000)) * time.Millisecond) // while it is so
-					wire.Mend()
-				case what < 18:
-					blows["stopped"]++
-					g.signal(syscall.SIGSTOP)
-					time.Sleep(3500 * time.Millisecond) // a lease lasts 3 s
-					g.signal(syscall.SIGCONT)
-				default:
-					blows["redis"]++
-					w.restart(dice.IntN(len(w.servers)))
+			wait := s.busy(s.choose, stop)
+			fallen := 0
+			for begun := time.Now(); fallen == 0 || time.Since(begun) < lasts; {
+				for _, i := range s.dice.Perm(len(blows)) {
+					s.pause(calm)
+					blows[i].fall(s)
+					fallen++
 				}
 			}
 			close(stop)
 			rounds := wait()
-			settled := w.verify(choose())
-			gifts, trades := w.completed()
-			t.Logf("%d rounds, %d gifts and %d trades completed; blows: %s; settled %v after the end",
-				rounds, gifts, trades, strings.TrimPrefix(fmt.Sprint(blows), "map"), settled.Round(time.Millisecond))
+			settled := s.verify(s.choose())
+			gifts, trades := s.completed()
+			t.Logf("%d rounds, %d gifts and %d trades completed under %d blows; settled %v after the end", rounds, gifts, trades, fallen, settled.Round(time.Millisecond))
 			require.Positive(t, gifts)
 			require.Positive(t, trades)
 		})
