@@ -16,9 +16,9 @@ var (
 )
 
 const (
-	maxBatch   = 256   // events in one pipeline
-	maxWaiting = 16384 // events that wait for a pipeline
-	maxWorkers = 2     // pipelines at once
+	maxBatch   = 256   // events in one batch
+	maxWaiting = 16384 // events that wait for one
+	maxWorkers = 2     // batches at once
 )
 
 // A call is an event that waits for Redis. Two hold it: who asked, and the worker. Who asked
@@ -77,12 +77,13 @@ func (c *call) wait(ctx context.Context, budget time.Duration) (verdict, error) 
 	}
 }
 
-// A batcher sends what waits as one pipeline. Its workers exist only while something waits,
+// A batcher sends what waits as one call, or on a Cluster as one pipeline. Its workers exist only while something waits,
 // so that it needs no client with a particular way of batching, and a client that does not
 // keep to deadlines delays no caller.
 type batcher struct {
-	rdb    redis.UniversalClient
-	budget time.Duration
+	rdb     redis.UniversalClient
+	budget  time.Duration
+	cluster bool // windows lie on several servers: each request is a call of its own
 
 	mu      sync.Mutex
 	waiting []*call // guarded by mu
@@ -138,7 +139,7 @@ func (b *batcher) work() {
 	}
 }
 
-// send runs one pipeline and answers its calls. A call that nobody waits for any more is
+// send asks Redis once and answers the calls. A call that nobody waits for any more is
 // not sent: it would be charged for an event that was judged locally.
 func (b *batcher) send(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.budget)
@@ -152,16 +153,9 @@ func (b *batcher) send(batch []*call) {
 			rs = append(rs, &c.requests[i])
 		}
 	}
-	b.run(ctx, rs, false)
-	var unknown []*request
-	for _, r := range rs {
-		if unknownScript(r.cmd.Err()) {
-			unknown = append(unknown, r)
-		}
-	}
-	b.run(ctx, unknown, true)
+	b.run(ctx, rs)
 	for _, c := range batch {
-		if c.requests[0].cmd == nil {
+		if r := &c.requests[0]; r.reply == nil && r.err == nil { // not sent
 			c.finish(errBudget)
 			continue
 		}
@@ -173,22 +167,42 @@ func (b *batcher) send(batch []*call) {
 	}
 }
 
-func (b *batcher) run(ctx context.Context, rs []*request, load bool) {
-	if len(rs) == 0 {
-		return
-	}
+// run fills in the replies of requests.
+func (b *batcher) run(ctx context.Context, rs []*request) {
+	var all []*bundle
 	for _, r := range rs {
-		r.cmd = spendScript.command(ctx, load, r.keys, r.args...)
+		if b.cluster || len(all) == 0 || !all[len(all)-1].add(r) {
+			all = append(all, newBundle(r))
+		}
 	}
-	if len(rs) == 1 {
-		_ = b.rdb.Process(ctx, rs[0].cmd) // the command holds the error
-		return
+	b.call(ctx, all, false)
+	var unknown []*bundle
+	for _, u := range all {
+		if unknownScript(u.cmd.Err()) {
+			unknown = append(unknown, u)
+		}
 	}
-	pipe := b.rdb.Pipeline()
-	for _, r := range rs {
-		_ = pipe.Process(ctx, r.cmd)
+	b.call(ctx, unknown, true)
+	for _, u := range all {
+		u.distribute()
 	}
-	_, _ = pipe.Exec(ctx)
+}
+
+func (b *batcher) call(ctx context.Context, all []*bundle, load bool) {
+	for _, u := range all {
+		u.cmd = u.command(ctx, load)
+	}
+	switch len(all) {
+	case 0:
+	case 1:
+		_ = b.rdb.Process(ctx, all[0].cmd) // the command holds the error
+	default:
+		pipe := b.rdb.Pipeline()
+		for _, u := range all {
+			_ = pipe.Process(ctx, u.cmd)
+		}
+		_, _ = pipe.Exec(ctx)
+	}
 }
 
 // giveBack undoes, on a Cluster, what an event spent before one of its policies refused.

@@ -8,7 +8,7 @@
 //
 // A decision takes one of three ways, and says which (Decision.Source):
 //
-//   - redis: one script call, in one pipeline with those of other callers.
+//   - redis: one script call, together with the events of other callers.
 //   - memory: a refusal is remembered in this process until it ends, so a flood costs Redis
 //     nothing. The memory is bounded; what it forgets is asked of Redis again.
 //   - local: Redis did not answer within Config.Budget. A window in this process takes over,

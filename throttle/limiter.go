@@ -103,7 +103,7 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 		cfg: cfg, rdb: rdb, started: time.Now(),
 		denials: newDenials(cfg.Remember),
 		locals:  locals{m: make(map[place]*window), cap: cfg.Remember},
-		redis:   batcher{rdb: rdb, budget: cfg.Budget},
+		redis:   batcher{rdb: rdb, budget: cfg.Budget, cluster: cfg.Cluster},
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
 	l.clock = func() time.Duration { return time.Since(l.started) }

@@ -81,7 +81,7 @@ func step(r *rand.Rand, now, us, one int64, limit int) int64 {
 // driver runs spend.lua many times in one call. No key may go before the walk's time has: it
 // may be slower, or faster, than the time that it pretends.
 var driver = "local function spend(KEYS, ARGV)\n" +
-	strings.Replace(spendSource, "local ttl = kept --", "local ttl = 86400000 --", 1) +
+	lasting(spendSource) +
 	`
 end
 local out = {}
@@ -93,11 +93,46 @@ for i = 1, #ARGV, 5 do
 end
 return out`
 
-// A walk goes through one window, by one rule or by several in turn.
+// lasting is a script whose keys outlive the walk, as in driver.
+func lasting(source string) string {
+	return strings.Replace(source, "local ttl = kept --", "local ttl = 86400000 --", 1)
+}
+
+// A walk goes through one window, by one rule or by several in turn; by spend.lua, or by many.lua.
 type walk struct {
 	rules        []span
 	cost         int
 	steps, batch int
+	many         bool
+}
+
+// ask spends so many events; five args are one of them. The replies are as in driver.
+func (c walk) ask(t *testing.T, rdb redis.UniversalClient, key string, args []any) []string {
+	t.Helper()
+	if !c.many {
+		got, err := rdb.Eval(context.Background(), driver, []string{key}, args...).StringSlice()
+		require.NoError(t, err)
+		return got
+	}
+	var plan []byte
+	var ks []string
+	lists := []any{nil}
+	for i := 0; i < len(args); i += 5 {
+		ks, plan = append(ks, key), append(plan, byte(len(plan)+1)) // each has an instant of its own
+		own := args[i : i+3 : i+3]
+		if args[i+3] != "" {
+			own = append(own, "", args[i+3], args[i+4])
+		}
+		lists = append(append(lists, 1, len(own)), own...)
+	}
+	lists[0] = plan
+	replies, err := rdb.Eval(context.Background(), lasting(manySource), ks, lists...).Slice()
+	require.NoError(t, err)
+	var got []string
+	for _, r := range replies {
+		got = append(got, strings.Trim(fmt.Sprint(r), "[]"))
+	}
+	return got
 }
 
 // run asserts at each step that spend.lua, the Go window and the model agree.
@@ -145,8 +180,7 @@ func (c walk) run(t *testing.T, rdb redis.UniversalClient) {
 				args = append(args, "", "")
 			}
 		}
-		got, err := rdb.Eval(context.Background(), driver, []string{key}, args...).StringSlice()
-		require.NoError(t, err)
+		got := c.ask(t, rdb, key, args)
 		require.Len(t, got, len(wants))
 		for i := range got {
 			if got[i] != wants[i] {
@@ -163,6 +197,7 @@ func (c walk) run(t *testing.T, rdb redis.UniversalClient) {
 func TestScriptAgreesWithTheModel(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, driver, "86400000")
+	require.Contains(t, lasting(manySource), "86400000")
 	second := time.Second.Microseconds()
 	walks := map[string]walk{
 		"1 per ms":                    {rules: []span{{1, 1000}}, cost: 1},
@@ -180,12 +215,15 @@ func TestScriptAgreesWithTheModel(t *testing.T) {
 		"roles, and more than pieces": {rules: []span{{400, 5 * second}, {300, second}}, cost: 1},
 	}
 	for name, c := range walks {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c.batch = 1000
-			c.steps = max(c.batch, *steps/len(walks))
-			c.run(t, redistest.Client(t))
-		})
+		c.batch, c.steps = 1000, max(1000, *steps/len(walks))
+		many := c
+		many.many, many.batch, many.steps = true, maxLists, max(1000, c.steps/10)
+		for how, c := range map[string]walk{"one": c, "many": many} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				t.Parallel()
+				c.run(t, redistest.Client(t))
+			})
+		}
 	}
 }
 

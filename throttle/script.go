@@ -17,6 +17,12 @@ import (
 //go:embed spend.lua
 var spendSource string
 
+//go:embed many.lua
+var manyFrame string
+
+// manySource is many.lua with spend.lua in its place.
+var manySource = strings.Replace(manyFrame, "-- here stands spend.lua\n", spendSource, 1)
+
 //go:embed giveback.lua
 var giveBackSource string
 
@@ -32,6 +38,7 @@ func newScript(source string) script {
 
 var (
 	spendScript    = newScript(spendSource)
+	manyScript     = newScript(manySource)
 	giveBackScript = newScript(giveBackSource)
 	adjustScript   = newScript(adjustSource)
 )
@@ -61,13 +68,15 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, key string, 
 	return cmd
 }
 
-// A request is one script call that an event needs: several windows on one server, or one
+// A request is what spend.lua is asked of an event: several windows on one server, or one
 // window on a Cluster.
 type request struct {
 	keys []string
 	args []any
 	cost int // of a window on a Cluster
-	cmd  *redis.Cmd
+
+	reply any // of spend.lua: a number or a list of them; nil while it was not asked
+	err   error
 }
 
 // spendRedis asks Redis. One script takes all windows, except on a Cluster.
@@ -137,16 +146,16 @@ func (v *verdict) read(rs []request) error {
 	v.refused = -1
 	for i := range rs {
 		r := &rs[i]
-		if err := r.cmd.Err(); err != nil {
-			return fmt.Errorf("spend: %w", err)
+		if r.err != nil {
+			return fmt.Errorf("spend: %w", r.err)
 		}
-		if n, ok := r.cmd.Val().(int64); ok && n >= 0 && len(r.keys) == 1 {
+		if n, ok := r.reply.(int64); ok && n >= 0 && len(r.keys) == 1 {
 			v.left[i] = int(n)
 			continue
 		}
-		a, err := r.cmd.Int64Slice()
+		a, ok := r.numbers()
 		switch {
-		case err != nil || len(a) < 3 || a[0] < 0 || a[0] > int64(len(r.keys)):
+		case !ok || len(a) < 3 || a[0] < 0 || a[0] > int64(len(r.keys)):
 			return errReply
 		case a[0] > 0 && v.refused < 0:
 			v.refused, v.one, v.all = i+int(a[0])-1, a[1], a[2]
@@ -162,10 +171,24 @@ func (v *verdict) read(rs []request) error {
 	return nil
 }
 
+// numbers are those of a reply that is a list.
+func (r *request) numbers() ([]int64, bool) {
+	list, _ := r.reply.([]any)
+	out := make([]int64, len(list))
+	for i, v := range list {
+		n, ok := v.(int64)
+		if !ok {
+			return nil, false
+		}
+		out[i] = n
+	}
+	return out, len(out) > 0
+}
+
 // spent are the requests that were charged, with their stamps.
 func spent(rs []request, each func(key string, stamp int64, cost int)) {
 	for i := range rs {
-		if a, err := rs[i].cmd.Int64Slice(); err == nil && len(a) == 3 && a[0] == 0 {
+		if a, ok := rs[i].numbers(); ok && len(a) == 3 && a[0] == 0 {
 			each(rs[i].keys[0], a[2], rs[i].cost)
 		}
 	}

@@ -2,6 +2,8 @@ package throttle
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,6 +89,78 @@ func TestGiveBack(t *testing.T) {
 	require.Equal(t, int64(1), rdb.Eval(ctx, giveBackSource, []string{"w"}, second[2], 1).Val())
 }
 
+// Many events in one call are judged in their order, each for itself: with one window or
+// several, with rules of their own, and beside a key that is none of ours.
+func TestManyEvents(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	require.NoError(t, rdb.LPush(t.Context(), "list", 1).Err())
+	testManyEvents(t, rdb)
+}
+
+func testManyEvents(t *testing.T, rdb redis.UniversalClient) {
+	t.Helper()
+	narrow, both := []any{2, 60_000}, []any{9, 60_000, 2, 60_000}
+	dear := []any{9, 60_000, "", "", 4, 60_000}
+	requests := []*request{
+		{keys: []string{"m1"}, args: narrow},
+		{keys: []string{"wide", "m1"}, args: both},
+		{keys: []string{"m1"}, args: narrow},
+		{keys: []string{"list"}, args: narrow},
+		{keys: []string{"wide", "list"}, args: both},
+		{keys: []string{"wide", "m1"}, args: slices.Clone(both)},
+		{keys: []string{"wide"}, args: dear},
+		{keys: []string{"wide"}, args: dear},
+		{keys: []string{"wide"}, args: dear},
+		{keys: []string{"m2"}, args: narrow},
+	}
+	(&batcher{rdb: rdb}).run(t.Context(), requests)
+	for i, want := range []any{
+		int64(1), []int64{0, 8, 0}, []int64{1}, nil, nil, []int64{2}, int64(4), int64(0), []int64{1}, int64(1),
+	} {
+		switch want := want.(type) {
+		case nil:
+			require.True(t, onlyThisKey(requests[i].err), "%d: %v", i, requests[i].err)
+		case []int64:
+			require.NoError(t, requests[i].err)
+			got, ok := requests[i].numbers()
+			require.True(t, ok, "%d: %v", i, requests[i].reply)
+			require.Equal(t, want, got[:len(want)], i)
+		default:
+			require.Equal(t, want, requests[i].reply, i)
+		}
+	}
+	require.Equal(t, int64(9*5), rdb.StrLen(t.Context(), "wide").Val(), "who was refused elsewhere was not charged")
+}
+
+// More argument lists than a plan tells apart are several calls; on a Cluster each event is.
+func TestBundles(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		cluster bool
+		calls   int
+	}{"one server": {false, 2}, "cluster": {true, 300}} {
+		t.Run(name, func(t *testing.T) {
+			var sent counter
+			rdb := redistest.Client(t)
+			rdb.AddHook(&sent)
+			for range 2 { // the second time the scripts are known
+				sent.n = 0
+				var requests []*request
+				for i := range 300 {
+					requests = append(requests, &request{keys: []string{fmt.Sprint(i)}, args: []any{i + 10, 60_000}})
+				}
+				(&batcher{rdb: rdb, cluster: c.cluster}).run(t.Context(), requests)
+				for i, r := range requests {
+					require.NoError(t, r.err)
+					require.Contains(t, []any{int64(i + 9), int64(i + 8)}, r.reply)
+				}
+			}
+			require.Equal(t, c.calls, sent.total())
+		})
+	}
+}
+
 // The embedded fallback without a server runs the same scripts.
 func TestMiniredis(t *testing.T) {
 	t.Parallel()
@@ -95,6 +169,9 @@ func TestMiniredis(t *testing.T) {
 	defer rdb.Close()
 	walk{rules: []span{{4, 50_000}}, cost: 1, steps: 300, batch: 50}.run(t, rdb)
 	walk{rules: []span{{6, 50_000}, {9, 20_000}}, cost: 2, steps: 300, batch: 50}.run(t, rdb)
+	walk{rules: []span{{6, 50_000}, {9, 20_000}}, cost: 2, steps: 300, batch: 50, many: true}.run(t, rdb)
+	require.NoError(t, rdb.LPush(t.Context(), "list", 1).Err())
+	testManyEvents(t, rdb)
 	for i := range 400 {
 		require.Equal(t, int64(399-i), eval(t, rdb, []string{"long"}, 400, 1000, 1_800_000_000_000_000+i))
 	}

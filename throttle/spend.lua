@@ -129,8 +129,11 @@ for k = 1, #KEYS do
     return {k, math.ceil((one + us) / 1000), math.ceil((all + us) / 1000), left > 0 and left or 0}
   end
 
-  local h, l = floor(stamp / 65536), stamp % 65536
-  local new = string.char(floor(h / 65536), floor(h / 256) % 256, h % 256, floor(l / 256), l % 256)
+  local low = stamp % 65536
+  local high = (stamp - low) / 65536
+  local c, e = high % 256, low % 256
+  local b = (high - c) / 256 % 256
+  local new = string.char(((high - c) / 256 - b) / 256, b, c, (low - e) / 256, e)
   if cost > 1 then new = string.rep(new, cost) end
   local ttl = kept -- a string: a number would be printed again for each call
   if stamp ~= now then ttl = kept + 1 + math.ceil((stamp - now) % 1099511627776 / 1000) end
