@@ -105,6 +105,30 @@ func TestWrongArguments(t *testing.T) {
 	}
 }
 
+// In a flood nearly all is refused, for its rate alone; elsewhere nothing may be.
+func TestRefusalsAreAsWanted(t *testing.T) {
+	t.Parallel()
+	flood, calm := benchCase{refused: true}, benchCase{}
+	of := func(answered, refused, limited int64) loadtest.Result {
+		return loadtest.Result{Clients: 10, Answered: answered, Refused: refused, EventsPerSecond: 100, Errors: map[string]int64{"RATE_LIMITED": limited}}
+	}
+	require.True(t, flood.asRefused(of(1000, 990, 990)))
+	require.True(t, flood.asRefused(of(1000, 980, 980)), "a local window helped out")
+	require.False(t, flood.asRefused(of(1000, 979, 979)), "too many were admitted")
+	require.False(t, flood.asRefused(of(1000, 991, 991)), "too few")
+	require.False(t, flood.asRefused(of(1000, 990, 900)), "for another reason")
+	require.False(t, calm.asRefused(of(1000, 1, 1)))
+	require.True(t, calm.asRefused(of(1000, 0, 0)))
+	require.InDelta(t, 99, refusals(of(1000, 990, 990)), 0.001)
+}
+
+// Both servers are told the same limits.
+func TestAllowance(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "1/1h0m0s", low.String())
+	require.Equal(t, []string{"CHAT_LIMIT=1", "CHAT_WINDOW_MS=3600000"}, low.peer("CHAT"))
+}
+
 // What was refused is no trade.
 func TestSettledCountsWhatMoved(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,7 @@ type benchCase struct {
 	rate        func(loadtest.Result) float64 // nil: the memory of idle connections
 	want        float64                       // at least; for memory at most
 	p99         bool                          // the 99th percentile of the answers may be the peer's at most
+	refused     bool                          // nearly all is refused, and that is what counts
 	two         bool                          // two servers share the core and Redis; Redis's bytes for each event may be the peer's at most
 }
 
@@ -27,6 +28,11 @@ func settled(r loadtest.Result) float64 {
 	return r.EventsPerSecond * float64(r.Answered-r.Refused) / float64(max(1, r.Answered))
 }
 
+// refusals leaves out the few that were admitted.
+func refusals(r loadtest.Result) float64 {
+	return r.EventsPerSecond * float64(r.Refused) / float64(max(1, r.Answered))
+}
+
 func deliveries(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
 
 var cases = []benchCase{
@@ -34,6 +40,7 @@ var cases = []benchCase{
 	{name: "fanout", title: "fan-out to 1,000", load: load{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveries, want: 1.5},
 	{name: "chat10", title: "guarded chat, rooms of 10", load: load{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, unit: "deliveries/s", rate: deliveries, want: 1.8},
 	{name: "chat50", title: "guarded chat, rooms of 50", load: load{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, unit: "deliveries/s", rate: deliveries, want: 5},
+	{name: "refused", title: "refused flood of chat, 200 clients × 8", load: load{Scenario: "chat", Clients: 200, RoomSize: 10, Inflight: 8}, unit: "refusals/s", rate: refusals, want: 2.5, refused: true},
 	{name: "cross", title: "fan-out to 2 × 500 on two nodes", load: load{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveries, want: 1.5, two: true},
 	{name: "connects", title: "authenticated connects, 64 at once", load: load{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: events, want: 2.3},
 	{name: "trade", title: "trades of 100 pairs, one of each gives", load: load{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settled, want: 3},
@@ -85,7 +92,11 @@ func (l *lab) measure(ctx context.Context, log io.Writer) ([]*row, error) {
 
 // once runs a case against one fresh server.
 func (l *lab) once(ctx context.Context, r *row, server string) error {
-	s, err := l.start(ctx, server)
+	limit := high
+	if r.refused {
+		limit = low
+	}
+	s, err := l.start(ctx, server, limit)
 	if err != nil {
 		return err
 	}
@@ -111,9 +122,9 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 		return err
 	}
 	res := got.Result
-	if res.Faults() > 0 || res.Refused > 0 {
-		r.faults = append(r.faults, fmt.Sprintf("%s: lost %d, doubled %d, reordered %d, wrong %d, disconnected %d, refused %d %v",
-			server, res.Lost, res.Doubled, res.Reordered, res.Wrong, res.Disconnected, res.Refused, res.Errors))
+	if res.Faults() > 0 || !r.asRefused(res) {
+		r.faults = append(r.faults, fmt.Sprintf("%s: lost %d, doubled %d, reordered %d, wrong %d, disconnected %d, refused %d of %d %v",
+			server, res.Lost, res.Doubled, res.Reordered, res.Wrong, res.Disconnected, res.Refused, res.Answered, res.Errors))
 	}
 	rate := r.rate(res)
 	r.values[server] = append(r.values[server], rate)
@@ -123,6 +134,16 @@ func (l *lab) once(ctx context.Context, r *row, server string) error {
 	r.p99s[server] = append(r.p99s[server], res.Latency.P99)
 	r.load[server] = append(r.load[server], (got.LoadCPU+got.RedisCPU)/res.Seconds)
 	return nil
+}
+
+// asRefused tells whether as much was refused as the limits ask for: nothing, or all but one event of each client. A second
+// one is admitted by the gateway's own window where Redis was too slow to answer, on a machine that is busy.
+func (c *benchCase) asRefused(res loadtest.Result) bool {
+	if !c.refused {
+		return res.Refused == 0
+	}
+	admitted, limit := res.Answered-res.Refused, int64(res.Clients*low.events)
+	return res.Refused == res.Errors["RATE_LIMITED"] && admitted >= limit && admitted <= 2*limit
 }
 
 func (r *row) last(server string) string {

@@ -29,11 +29,24 @@ const (
 	gatewayServer = "gateway"
 )
 
-// high is a limit that no run reaches: both sides do all the work of limiting and refuse nothing.
-const (
-	highLimit  = "1000000"
-	highWindow = time.Second
+// An allowance is the limit of chat and combat, the same for both servers.
+type allowance struct {
+	events int
+	window time.Duration
+}
+
+// high is what no run reaches: both sides do all the work of limiting and refuse nothing. Of low, nearly all is refused.
+var (
+	high = allowance{1_000_000, time.Second}
+	low  = allowance{1, time.Hour}
 )
+
+func (a allowance) String() string { return fmt.Sprintf("%d/%s", a.events, a.window) }
+
+// peer is the variables that limit one kind of the peer's events.
+func (a allowance) peer(kind string) []string {
+	return []string{fmt.Sprintf("%s_LIMIT=%d", kind, a.events), fmt.Sprintf("%s_WINDOW_MS=%d", kind, a.window.Milliseconds())}
+}
 
 // A stand is one server with its Redis.
 type stand struct {
@@ -45,7 +58,7 @@ type stand struct {
 }
 
 // start runs a fresh server on a fresh Redis. The caller stops it.
-func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
+func (l *lab) start(ctx context.Context, which string, limit allowance) (_ *stand, err error) {
 	var ports [3]string
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
@@ -66,7 +79,7 @@ func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
 	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
 		return nil, err
 	}
-	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL)
+	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -74,24 +87,26 @@ func (l *lab) start(ctx context.Context, which string) (_ *stand, err error) {
 }
 
 // serve starts one server on its core; collect is a URL that makes it collect its garbage.
-func (l *lab) serve(which, port, adminPort, redisURL string) (server *spawn.Process, collect string, err error) {
+func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance) (server *spawn.Process, collect string, err error) {
 	addr, admin := "127.0.0.1:"+port, "127.0.0.1:"+adminPort
 	onCore := []string{"-c", l.plan.serverCore, l.env}
-	window := strconv.FormatInt(highWindow.Milliseconds(), 10)
 	switch which {
 	case gatewayServer:
 		collect = "http://" + admin + "/debug/pprof/heap?gc=1"
 		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", redisURL,
 			"--log-level", "error", "--limit", "connect=off", "--limit", "trade=off") // the peer has neither
 		for _, policy := range []string{"chat", "combat"} {
-			args = append(args, "--limit", policy+"="+highLimit+"/"+highWindow.String())
+			args = append(args, "--limit", policy+"="+limit.String())
+		}
+		if limit == low {
+			args = append(args, "--limit-close-after", "0") // the peer closes nobody
 		}
 		server, err = spawn.Start(l.taskset, l.folder, args...)
 	case peerServer:
 		collect = "http://" + addr + "/gc"
-		server, err = spawn.Start(l.taskset, l.plan.peer, append(onCore, "NODE_ENV=production", "PORT="+port, "REDIS="+strings.TrimPrefix(redisURL, "redis://"),
-			"ADAPTER="+l.plan.adapter, "LIMITER=lua", "CHAT_LIMIT="+highLimit, "CHAT_WINDOW_MS="+window,
-			"COMBAT_LIMIT="+highLimit, "COMBAT_WINDOW_MS="+window, l.node, "--expose-gc", "server.js")...)
+		args := append(onCore, "NODE_ENV=production", "PORT="+port, "REDIS="+strings.TrimPrefix(redisURL, "redis://"), "ADAPTER="+l.plan.adapter, "LIMITER=lua")
+		args = append(append(args, limit.peer("CHAT")...), limit.peer("COMBAT")...)
+		server, err = spawn.Start(l.taskset, l.plan.peer, append(args, l.node, "--expose-gc", "server.js")...)
 	}
 	return server, collect, err
 }
@@ -106,7 +121,7 @@ func (l *lab) double(ctx context.Context, s *stand, which string) error {
 		}
 	}
 	var err error
-	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL); err != nil {
+	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL, high); err != nil {
 		return err
 	}
 	s.secondURL = "http://127.0.0.1:" + ports[0]

@@ -14,8 +14,8 @@ import (
 func writeTable(w io.Writer, rows []*row, p plan) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured %s on %s; %s, %s. Medians of %d runs of %s after %s of warm-up, both servers in turn; the server alone on one core, Redis and the load generator on another. "+
-		"Both with the same limits (%s per %s, none refused), the peer with the %s adapter.\n\n",
-		time.Now().UTC().Format("2006-01-02"), machine(), runtime.Version(), version("node"), p.rounds, p.measured, p.warmup, highLimit, highWindow, p.adapter)
+		"Both with the same limits (%s; none refused, but in the refused flood with %s), the peer with the %s adapter.\n\n",
+		time.Now().UTC().Format("2006-01-02"), machine(), runtime.Version(), version("node"), p.rounds, p.measured, p.warmup, high, low, p.adapter)
 	b.WriteString("| | peer | gateway | ratio | wanted | core busy, peer / gateway | per CPU-second, peer / gateway | ratio | |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		b.WriteString(r.line(p))
