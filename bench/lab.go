@@ -58,7 +58,7 @@ type stand struct {
 }
 
 // start runs a fresh server on a fresh Redis. The caller stops it.
-func (l *lab) start(ctx context.Context, which string, limit allowance) (_ *stand, err error) {
+func (l *lab) start(ctx context.Context, which string, limit allowance, flags ...string) (_ *stand, err error) {
 	var ports [3]string
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
@@ -79,15 +79,15 @@ func (l *lab) start(ctx context.Context, which string, limit allowance) (_ *stan
 	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
 		return nil, err
 	}
-	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL, limit)
+	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL, limit, flags...)
 	if err != nil {
 		return nil, err
 	}
 	return s, awaken(ctx, s.server, addr)
 }
 
-// serve starts one server on its core; collect is a URL that makes it collect its garbage.
-func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance) (server *spawn.Process, collect string, err error) {
+// serve starts one server on its core, the gateway with more flags; collect is a URL that makes it collect its garbage.
+func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance, flags ...string) (server *spawn.Process, collect string, err error) {
 	addr, admin := "127.0.0.1:"+port, "127.0.0.1:"+adminPort
 	onCore := []string{"-c", l.plan.serverCore, l.env}
 	switch which {
@@ -101,7 +101,7 @@ func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance) (s
 		if limit == low {
 			args = append(args, "--limit-close-after", "0") // the peer closes nobody
 		}
-		server, err = spawn.Start(l.taskset, l.folder, args...)
+		server, err = spawn.Start(l.taskset, l.folder, append(args, flags...)...)
 	case peerServer:
 		collect = "http://" + addr + "/gc"
 		args := append(onCore, "NODE_ENV=production", "PORT="+port, "REDIS="+strings.TrimPrefix(redisURL, "redis://"), "ADAPTER="+l.plan.adapter, "LIMITER=lua")
@@ -112,7 +112,7 @@ func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance) (s
 }
 
 // double starts a second server on the same core and Redis.
-func (l *lab) double(ctx context.Context, s *stand, which string) error {
+func (l *lab) double(ctx context.Context, s *stand, which string, flags ...string) error {
 	var ports [2]string
 	for i := range ports {
 		var err error
@@ -121,7 +121,7 @@ func (l *lab) double(ctx context.Context, s *stand, which string) error {
 		}
 	}
 	var err error
-	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL, high); err != nil {
+	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL, high, flags...); err != nil {
 		return err
 	}
 	s.secondURL = "http://127.0.0.1:" + ports[0]

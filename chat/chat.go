@@ -94,7 +94,8 @@ type Config struct {
 	Moderators []string
 	// MaxChannels is how many channels one connection may be in; 0 is 50.
 	MaxChannels int
-	// HistoryLength is about how many messages of a channel are kept; 0 is 1,000.
+	// HistoryLength is about how many messages of a channel are kept; 0 is 1,000, less than 0
+	// keeps none: then chat:history is empty, and a message costs Redis half the bytes.
 	HistoryLength int
 	// HistoryAge is how old they may become; 0 is seven days.
 	HistoryAge time.Duration

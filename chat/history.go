@@ -77,6 +77,9 @@ func (j *journal) read(ctx context.Context, channel string, before int64, limit 
 	if j.rdb == nil {
 		return nil, 0, fault.Unavailable(feature, outage.RetryAfter, errAway)
 	}
+	if !j.keeps() {
+		return nil, 0, nil
+	}
 	key := keys.ChatHistory(channel)
 	newest, oldest := "+", strconv.FormatInt(j.oldest(), 10)
 	if before > 0 {

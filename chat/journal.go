@@ -55,8 +55,6 @@ type journal struct {
 type note struct {
 	channel string
 	message []byte // JSON
-	id      string
-	at      int64 // Unix ms
 
 	claim *claim // who waits for it, or nil
 }
@@ -77,12 +75,15 @@ type result struct {
 func newJournal(rdb redis.UniversalClient, cfg Config) *journal { return &journal{rdb: rdb, cfg: cfg} }
 
 func noteOf(m *Message) *note {
-	return &note{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text))), id: m.ID, at: m.At}
+	return &note{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text)))}
 }
+
+// keeps tells whether there is a history.
+func (j *journal) keeps() bool { return j.rdb != nil && j.cfg.HistoryLength > 0 }
 
 // write keeps a message, and waits for nothing.
 func (j *journal) write(m *Message) {
-	if j.rdb == nil {
+	if !j.keeps() {
 		return
 	}
 	if err := j.put(noteOf(m)); err != nil && !errors.Is(err, errAway) {
@@ -163,8 +164,7 @@ func (j *journal) work() {
 func (j *journal) send(batch []*note) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTime)
 	defer cancel()
-	length, age := strconv.Itoa(j.cfg.HistoryLength), strconv.FormatInt(j.cfg.HistoryAge.Milliseconds(), 10)
-	oldest := j.oldest()
+	length, age := max(0, j.cfg.HistoryLength), j.cfg.HistoryAge.Milliseconds()
 	var calls []*script.Call
 	claims := map[*script.Call]*claim{}
 	open := map[string]*script.Call{} // by channel
@@ -173,16 +173,16 @@ func (j *journal) send(batch []*note) error {
 		if c := n.claim; c != nil {
 			call = &script.Call{
 				Script: sayScript, Keys: []string{keys.ChatHistory(n.channel), c.sent, c.paced},
-				Args: []any{length, age, c.remember.Milliseconds(), c.slow.Milliseconds(), c.answer, oldest},
+				Args: []any{length, age, c.remember.Milliseconds(), c.slow.Milliseconds(), c.answer},
 			}
 			calls, claims[call] = append(calls, call), c
 			delete(open, n.channel)
 		} else if call == nil {
-			call = &script.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age, 0, 0, "", oldest}}
+			call = &script.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age}}
 			calls = append(calls, call)
 			open[n.channel] = call
 		}
-		call.Args = append(call.Args, n.at, n.id, n.message)
+		call.Args = append(call.Args, n.message)
 	}
 	script.Run(ctx, j.rdb, calls...)
 	var failed error

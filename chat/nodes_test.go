@@ -3,6 +3,7 @@ package chat_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +187,42 @@ func TestHistoryIsBounded(t *testing.T) {
 	now = now.Add(time.Hour + time.Second)
 	mu.Unlock()
 	require.Empty(t, texts(t, s, 0), "what is too old is not shown")
+}
+
+// Without a history nothing is written, and a retry is answered as the first all the same.
+func TestWithoutAHistory(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	s, r := node(t, rdb, chat.Config{HistoryLength: -1})
+	_, err := s.Send(t.Context(), ann, say("a"))
+	require.NoError(t, err)
+	b := say("b")
+	b.ClientID = "b"
+	first, err := s.Send(t.Context(), ann, b)
+	require.NoError(t, err)
+	again, err := s.Send(t.Context(), ann, b)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	require.Len(t, r.casts, 2)
+	require.Empty(t, texts(t, s, 0))
+	s.Close()
+	require.Zero(t, rdb.Exists(t.Context(), keys.ChatHistory("global")).Val())
+	require.Equal(t, int64(1), rdb.DBSize(t.Context()).Val(), "the answer to b")
+}
+
+// What a player writes is not mistaken for what a message says of itself.
+func TestHistoryOfTextsThatLookLikeMessages(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	s, _ := node(t, rdb, chat.Config{})
+	for _, text := range []string{`","at":12345,"x":"`, `"at":12345`, `{"id":"x","at":1}`, `\","at":7`} {
+		got, err := s.Send(t.Context(), ann, say(text))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			last := rdb.XRevRangeN(t.Context(), keys.ChatHistory("global"), "+", "-", 1).Val()
+			return len(last) == 1 && last[0].Values["id"] == got.ID && strings.HasPrefix(last[0].ID, strconv.FormatInt(got.At, 10)+"-")
+		}, 10*time.Second, time.Millisecond, text)
+	}
 }
 
 // Another node's clock that is ahead neither hides messages nor loses any.

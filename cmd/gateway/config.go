@@ -26,6 +26,7 @@ type serveCmd struct {
 	loginSettings   `embed:""`
 	limitSettings   `embed:""`
 	profileSettings `embed:""`
+	chatSettings    `embed:""`
 	fightSettings   `embed:""`
 	cacheSettings   `embed:""`
 
@@ -92,6 +93,7 @@ func (c *serveCmd) check() error {
 		{"max-attachments", c.MaxAttachments, 1},
 		{"max-depth", c.MaxDepth, 1},
 		{"max-rooms", c.MaxRooms, 1},
+		{"chat-history", c.ChatHistory, 0},
 		{"inbound-queue", c.InboundQueue, 1},
 		{"outbound-queue", c.OutboundQueue, 1},
 		{"max-connections", c.MaxConnections, 0},

@@ -8,10 +8,18 @@ import (
 	"github.com/aeturnis/realtime/chat"
 )
 
+// chatSettings are about the chat.
+type chatSettings struct {
+	ChatHistory int `default:"1000" help:"About how many messages of a channel are kept for chat:history; 0 keeps none."`
+}
+
 // chat makes the chat. With --dev everybody may come into every channel; else the game
 // says in Redis who is in a guild or a party.
 func (n *node) chat(r *rooms) *chat.Service {
-	c := chat.Config{Watcher: n.present, Audit: n.moderated, Report: n.chatUnkept}
+	c := chat.Config{Watcher: n.present, Audit: n.moderated, Report: n.chatUnkept, HistoryLength: n.cfg.ChatHistory}
+	if c.HistoryLength == 0 {
+		c.HistoryLength = -1
+	}
 	if !n.cfg.Dev {
 		c.Membership = chat.Roster{Redis: n.rdb}
 	}

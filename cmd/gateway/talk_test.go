@@ -55,3 +55,16 @@ func TestAFightsChannelIsItsAudience(t *testing.T) {
 	_, seen := eve.look("42", func(f frame) bool { return f.name == "combat:update" })
 	require.False(t, seen)
 }
+
+func TestAChannelWithoutAHistory(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Server(t)
+	g := serve(t, "--redis", redis.URL(), "--chat-history", "0")
+	ann := g.connect(strings.TrimSpace(must(t, "session", "create", "--user", "ann", "--username", "ann", "--redis", redis.URL())))
+	ann.ok("chat:join", `{"channel":"global"}`)
+	ann.ok("chat:message", `{"channel":"global","text":"hi"}`)
+	require.Equal(t, "hi", ann.event("chat:message")["text"])
+	require.Empty(t, ann.ok("chat:history", `{"channel":"global"}`)["messages"])
+	require.NoError(t, g.stop()) // what waits is written
+	require.Zero(t, redis.Client().Exists(t.Context(), "chat:global:history").Val())
+}
