@@ -126,10 +126,10 @@ type clusterNamespace struct {
 
 func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	cfg = cfg.withDefaults()
-	uid := make([]byte, 6)
+	uid := make([]byte, 5)
 	_, _ = rand.Read(uid) // never fails
 	c := &cluster{
-		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid),
+		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6], // as long as Node's
 		pub:   newPublisher(cfg.Redis, cfg.Queue),
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
@@ -312,7 +312,11 @@ func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, 
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	b := appendText(append((*buf)[:0], broadcastHead), n.hub.uid)
-	b, ok := appendPacket(b, list, attachments, n.name, busDepth)
+	nsp := n.name
+	if nsp == "/" {
+		nsp = ""
+	}
+	b, ok := appendPacket(b, list, attachments, nsp, busDepth)
 	b = t.append(b)
 	var told hearing
 	if q != nil {

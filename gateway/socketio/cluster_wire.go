@@ -14,7 +14,7 @@ import (
 
 // The messages of @socket.io/redis-adapter 8.3. A broadcast is msgpack,
 //
-//	[uid, {type: 2, data: [name, …args], nsp}, {rooms, except, flags: {volatile, …}}]
+//	[uid, {type: 2, data: [name, …args], nsp unless it is /}, {rooms, except, flags: {volatile, …}}]
 //
 // on the channel of its one room, or else on the one for all; where a fourth element stands,
 // it is a question (cluster_count.go). Requests and responses are
@@ -63,11 +63,17 @@ func targetOf(opts *socket.BroadcastOptions) (t target) {
 }
 
 // appendPacket appends {type, data, nsp}; list is the event with its name, in brackets.
+// A broadcast of the main namespace needs no nsp: Node's adapter knows it without.
 func appendPacket(dst, list []byte, attachments [][]byte, nsp string, depth int) ([]byte, bool) {
-	dst = append(dst, 0x83)
+	at := len(dst)
+	dst = append(dst, 0x82)
 	dst = append(appendText(dst, "type"), 2)
 	dst, ok := pack(appendText(dst, "data"), list, attachments, depth)
-	return appendText(appendText(dst, "nsp"), nsp), ok
+	if nsp != "" {
+		dst[at]++
+		dst = appendText(appendText(dst, "nsp"), nsp)
+	}
+	return dst, ok
 }
 
 // appendTarget appends {rooms, except, flags} without what is empty.
