@@ -35,9 +35,15 @@ var shared struct {
 	free   []int // databases that no test uses, guarded by mu
 }
 
-// Main starts the shared server, runs the tests, stops it and exits. It silences the log
-// of go-redis.
-func Main(m *testing.M) { os.Exit(run(m)) }
+// Main starts the shared server, runs the tests, stops it, calls what must be done after
+// them and exits. It silences the log of go-redis.
+func Main(m *testing.M, after ...func()) {
+	code := run(m)
+	for _, f := range after {
+		f()
+	}
+	os.Exit(code)
+}
 
 func run(m *testing.M) int {
 	redis.SetLogger(new(logging.VoidLogger)) // a line for every failed dial helps nobody

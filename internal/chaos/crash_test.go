@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/trade"
 )
 
-// scenes are what the players of a gateway do until it dies: a gift, a trade, and a trade that one goes back
-// on while both accept.
+// scenes are what the players of a gateway do until it dies: a gift; a trade; a trade that one goes back on
+// while both accept; a trade that the other can not keep.
 var scenes = []func(w *world, a, b *player){
 	func(w *world, a, _ *player) { w.give(a, w.present(0, 1, 2)) },
 	func(w *world, a, b *player) {
@@ -19,6 +21,15 @@ var scenes = []func(w *world, a, b *player){
 		w.accept(a, id)
 	},
 	func(w *world, a, b *player) { w.both(a, b, w.barter(a, b, 200), a) },
+	func(w *world, a, b *player) {
+		ring := w.ring(b.me)
+		id := w.barter(a, b, 200, ring)
+		g := w.present(b.me, 2, 1)
+		g.goods = trade.Goods{Items: []trade.Line{ring}}
+		w.give(b, g)
+		w.accept(b, id)
+		w.accept(a, id)
+	},
 }
 
 // play returns how many scenes came to their end.

@@ -75,8 +75,8 @@ func (w *told) giveTwice(a, b *player, g gift) {
 }
 
 // barter is a trade between two, up to the offers; "" when it did not come to be. Another trade that is
-// open between them is cancelled, so many times.
-func (w *told) barter(a, b *player, tries int) (tradeID string) {
+// open between them is cancelled, so many times. The second gives more too.
+func (w *told) barter(a, b *player, tries int, more ...trade.Line) (tradeID string) {
 	var t trade.Trade
 	var got answer
 	var err error
@@ -97,7 +97,7 @@ func (w *told) barter(a, b *player, tries int) (tradeID string) {
 	if got, err := a.ask("trade:offer", give, &t); err != nil || got.Error.Code != "" {
 		return ""
 	}
-	give = trade.Terms{TradeID: t.TradeID, Items: []trade.Line{{ItemID: "apple", Qty: 1}}, Gold: 2, Version: 2}
+	give = trade.Terms{TradeID: t.TradeID, Items: append([]trade.Line{{ItemID: "apple", Qty: 1}}, more...), Gold: 2, Version: 2}
 	if got, err := b.ask("trade:offer", give, &t); err != nil || got.Error.Code != "" {
 		return ""
 	}
@@ -125,7 +125,7 @@ func (w *told) act(p *player, event, tradeID string, payload any) (code string) 
 	var t trade.Trade
 	got, err := p.ask(event, payload, &t)
 	switch {
-	case err != nil, got.Error.Code == "LOCKED":
+	case err != nil, got.Error.Code == "LOCKED", strings.HasPrefix(got.Error.Code, "INSUFFICIENT_"): // then it should have failed
 		w.mu.Lock()
 		w.unsure[tradeID] = p
 		w.mu.Unlock()
@@ -133,8 +133,6 @@ func (w *told) act(p *player, event, tradeID string, payload any) (code string) 
 		w.note(t)
 	case got.Error.Code == "TRADE_OVER":
 		w.note(trade.Trade{TradeID: tradeID, Status: trade.Status(got.Error.Status)})
-	case strings.HasPrefix(got.Error.Code, "INSUFFICIENT_"):
-		w.note(trade.Trade{TradeID: tradeID, Status: trade.Failed})
 	}
 	return got.Error.Code
 }

@@ -35,8 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	redistest.Main(m)
+	redistest.Main(m, func() { _ = os.RemoveAll(dir) })
 }
 
 func build(to string, args ...string) error {
@@ -128,6 +127,17 @@ func newWorld(t *testing.T, s *site) *world {
 		require.NoError(t, err)
 	}
 	return w
+}
+
+// ring mints an item that nobody else has.
+func (w *world) ring(to int) trade.Line {
+	w.mu.Lock()
+	w.keys++
+	ring := trade.Line{ItemID: fmt.Sprint("ring-", w.keys), Qty: 1}
+	w.mu.Unlock()
+	_, err := w.books.Mint(w.t.Context(), trade.MintRequest{Key: ring.ItemID, CharacterID: names[to], Items: []trade.Line{ring}})
+	require.NoError(w.t, err)
+	return ring
 }
 
 // A gate is one gateway process.
