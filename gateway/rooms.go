@@ -66,6 +66,15 @@ func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error 
 	return g.cast(room, "", name, payload)
 }
 
+// CastEach is Cast to each of several rooms; who is in two of them hears it twice.
+func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
+	build, err := encoder(name, payload)
+	if err == nil {
+		g.nsp.CastEach(rooms, name, build)
+	}
+	return err
+}
+
 func (g *Gateway) cast(room, except, name string, payload any) error {
 	build, err := encoder(name, payload)
 	if err != nil {

@@ -3,13 +3,8 @@
 -- returns  the fence, higher than any before; or, when it is taken, minus the ms that the
 --          holder has left
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  local fence = redis.call('INCR', KEYS[2])
-  if fence == 1 then -- new, or Redis lost it: the time is higher than what it was
-    local t = redis.call('TIME')
-    fence = t[1] * 1000 + math.floor(t[2] / 1000)
-    redis.call('SET', KEYS[2], string.format('%.0f', fence))
-  end
-  redis.call('PEXPIRE', KEYS[2], 604800000)
+  local fence = next_fence(KEYS[2])
+  redis.call('PEXPIRE', KEYS[2], 604800000) -- not while somebody holds it
   return fence
 end
 if ARGV[3] ~= '0' then redis.call('SET', KEYS[3], '1', 'PX', ARGV[3]) end

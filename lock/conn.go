@@ -23,7 +23,7 @@ var raiseSource string
 var releaseSource string
 
 var (
-	acquireScript = redis.NewScript(acquireSource)
+	acquireScript = redis.NewScript(fenceSource + acquireSource)
 	raiseScript   = redis.NewScript(raiseSource)
 	releaseScript = redis.NewScript(releaseSource)
 )

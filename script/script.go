@@ -13,6 +13,9 @@ type Script struct{ lua *redis.Script }
 // New makes a script of its source.
 func New(source string) *Script { return &Script{redis.NewScript(source)} }
 
+// Lua is the script for a pipeline of the caller's own.
+func (s *Script) Lua() *redis.Script { return s.lua }
+
 // A Call is one run of a script. On a Cluster all its keys lie in one slot.
 type Call struct {
 	Script *Script
@@ -26,6 +29,11 @@ type Call struct {
 // error. A script that the server does not know is sent with its source, in a second
 // pipeline; of one script, no call overtakes another.
 func Run(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
+	if len(calls) == 1 { // it needs no pipeline
+		c := calls[0]
+		c.Cmd = c.Script.lua.Run(ctx, rdb, c.Keys, c.Args...)
+		return
+	}
 	pipe := rdb.Pipeline()
 	for _, c := range calls {
 		c.Cmd = c.Script.lua.EvalSha(ctx, pipe, c.Keys, c.Args...)

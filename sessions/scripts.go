@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	lua "github.com/aeturnis/realtime/script"
 )
 
 //go:embed create.lua
@@ -26,7 +28,13 @@ var destroySource string
 //go:embed index.lua
 var indexSource string
 
-// Every script takes exactly one key, so that each runs on a Cluster too.
+//go:embed character.lua
+var characterSource string
+
+// characterScript is for one server only.
+var characterScript = lua.New(characterSource)
+
+// Every other script takes exactly one key, so that each runs on a Cluster too.
 var (
 	createScript  = newScript(createSource)
 	touchScript   = newScript(touchSource)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	lua "github.com/aeturnis/realtime/script"
 )
 
 // Config of a Store; the zero value works.
@@ -32,9 +33,11 @@ type Config struct {
 
 // A Store keeps sessions in Redis. It may be shared by any number of goroutines.
 type Store struct {
-	rdb redis.UniversalClient
-	cfg Config
-	now func() time.Time
+	rdb     redis.UniversalClient
+	scripts *lua.Batcher
+	single  bool // one server has all keys
+	cfg     Config
+	now     func() time.Time
 }
 
 // New makes a store. It does not talk to Redis yet.
@@ -52,7 +55,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Store{rdb: rdb, cfg: cfg, now: cfg.Now}
+	_, single := rdb.(*redis.Client)
+	return &Store{rdb: rdb, scripts: lua.NewBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
 }
 
 // Create writes a new session and returns it; its id is 32 random bytes in base64url. It

@@ -3,7 +3,6 @@ package trade
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,7 +45,7 @@ func (s *Service) concluded(ctx context.Context, d deal) error {
 			return err
 		}
 		if now < at { // holds may still be on their way
-			_, err := watchScript.Run(ctx, s.rdb, []string{keys.OpenTrades}, d.TradeID, "", at).Result()
+			_, err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", at).Result()
 			return errors.Join(untold, trouble(err, "trade "+d.TradeID+": watch"))
 		}
 	}
@@ -89,12 +88,8 @@ func (s *Service) close(ctx context.Context, d deal) error {
 			items = append(items, l.ItemID)
 		}
 	}
-	body, err := movesText(moves)
-	if err != nil {
-		return fmt.Errorf("trade %s: entry: %w", d.TradeID, err)
-	}
-	_, err = s.run(ctx, appendScript, []string{keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
-		append([]any{d.ref, d.kind, at, body}, items...)...)
+	_, err := s.run(ctx, appendScript, []string{keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
+		append([]any{d.ref, d.kind, at, appendMoves(nil, moves)}, items...)...)
 	return trouble(err, "trade "+d.TradeID+": ledger")
 }
 

@@ -107,15 +107,7 @@ func (d deal) moves() []Move {
 }
 
 // body is the ledger entry's body.
-func (d deal) body() ([]byte, error) {
-	b, err := movesText(d.moves())
-	if err != nil {
-		return nil, fmt.Errorf("trade %s: entry: %w", d.TradeID, err)
-	}
-	return b, nil
-}
-
-func movesText(moves []Move) ([]byte, error) { return json.Marshal(entryBody{Moves: moves}) }
+func (d deal) body() []byte { return appendMoves(nil, d.moves()) }
 
 // fields are the deal as arguments of create.lua.
 func (d deal) fields() []any {

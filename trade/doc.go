@@ -14,12 +14,12 @@
 // # What an ok means
 //
 // On one Redis server (or a Sentinel set) a settlement is one Lua script: quantities are checked, goods
-// move, the trade, its ledger entry and the record of the caller's idempotency key are written, all or
+// move, the ledger entry and the trade or the record of the caller's idempotency key are written, all or
 // nothing. On a Cluster it is done in steps, see steps.go; the decision is one script on the trade's key,
 // and what a dead process left is finished or undone by Sweep, on any node, by that decision alone: within
 // Config.DecideWithin and a second, less than 5 s. Both run inside the lock trade:<a>:<b> (user ids
-// sorted), which saves work; correctness does not rest on it. A holder whose fence is older than one that
-// already acted for the pair is refused with LOCKED.
+// sorted), which saves work; correctness does not rest on it. A script beside its locks sees that nobody has that lock, and
+// needs no lease (ScriptLocker). A holder whose fence is older than one that already acted for the pair is refused with LOCKED.
 //
 // How durable an ok is, Config.Durability says.
 //
@@ -54,9 +54,10 @@
 //	                         escrow, "field quantity …", and for some seconds done:<tradeId>
 //	char:<id>:trades         its open trades: id → "<since> <partner>"
 //	user:<id>:outcomes       zset of trades whose end the user may not have heard, by until when to tell it
-//	trade:<id>               hash, see deal; kept for Config.Keep after its end
+//	trade:<id>               hash, see deal; kept for Config.Keep after its end. A gift has one on a Cluster only
 //	trade:open               zset of trades by when the sweeper must look at them
-//	trade:fence:<a>:<b>      fence: the highest that acted for the pair, trade: what was settled under it; an hour
+//	trade:fence:<a>:<b>      fence: the highest that acted for the pair, trade: what was settled under it; an hour. Where the
+//	                         locks lie elsewhere; else their own fences count
 //	temp:trade:<hash>        "<tradeId> <body hash>", the record of an idempotency key
 //	{trade:ledger}           stream of entries
 //	{trade:ledger}:index     trade or mint id → stream id; head → "<seq>:<hash>" of the newest entry

@@ -12,6 +12,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/script"
 )
 
 // Durability is what stands behind an ok.
@@ -93,9 +94,9 @@ func (s *Service) judge(done *redis.Cmd) error {
 
 // run runs a script of one slot, and waits for what Config.Durability names. It answers in words.
 // When the wait fails the script has run all the same: UNAVAILABLE, and a repeat waits again.
-func (s *Service) run(ctx context.Context, script *redis.Script, ks []string, args ...any) ([]string, error) {
+func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args ...any) ([]string, error) {
 	if s.cfg.Durability == None || s.cfg.Durability == "" {
-		return script.Run(ctx, s.rdb, ks, args...).StringSlice()
+		return s.scripts.Do(ctx, lua, ks, args...).StringSlice()
 	}
 	var node redis.Cmdable = s.rdb
 	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
@@ -105,9 +106,9 @@ func (s *Service) run(ctx context.Context, script *redis.Script, ks []string, ar
 		}
 		node = master
 	}
-	answer, done, err := s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return script.EvalSha(ctx, pipe, ks, args...) })
+	answer, done, err := s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return lua.Lua().EvalSha(ctx, pipe, ks, args...) })
 	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		answer, done, err = s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return script.Eval(ctx, pipe, ks, args...) })
+		answer, done, err = s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return lua.Lua().Eval(ctx, pipe, ks, args...) })
 	}
 	if err != nil {
 		return nil, err
@@ -138,4 +139,4 @@ func (s *Service) settled(ctx context.Context, key string) error {
 }
 
 // touchScript writes something without changing anything, so that there is something to wait for.
-var touchScript = redis.NewScript("redis.call('HINCRBY', KEYS[1], 'looked', 1) return {'ok'}")
+var touchScript = script.New("redis.call('HINCRBY', KEYS[1], 'looked', 1) return {'ok'}")

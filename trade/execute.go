@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,7 +27,17 @@ type Gift struct {
 	IdempotencyKey string `json:"idempotencyKey"`
 }
 
-var itemID = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+// validItem tells whether an item may be called so.
+func validItem(id string) bool {
+	for i := range len(id) {
+		c := id[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && !strings.ContainsRune("_.:-", rune(c)) {
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxItemID
+}
 
 // Execute settles a one-sided gift at once and tells both sides trade:completed. The receiver need
 // not be online.
@@ -44,14 +54,23 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 	}
 	in.Give = in.Give.sorted()
 	record, body := recordKey(p.UserID, in.IdempotencyKey), in.hash()
-	// The record comes first: a repeat is answered although the lock is busy, the goods are
-	// gone or the receiver has left.
-	again, was, err := s.recall(ctx, record, body)
-	if err != nil || again != nil {
-		return deref(again), err
+	// A repeat is answered although the goods are gone, the lock is busy or the receiver has left: the script looks at the
+	// record before all else. Where it can not, or does not come to run, somebody else must.
+	var again *Trade
+	was := ""
+	var err error
+	if !s.guarded.alone {
+		if again, was, err = s.recall(ctx, record, body); err != nil || again != nil {
+			return deref(again), err
+		}
 	}
 	from, to, err := s.both(ctx, p, in.To)
 	if err != nil {
+		if s.guarded.alone {
+			if again, _, failed := s.recall(ctx, record, body); failed != nil || again != nil {
+				return deref(again), failed
+			}
+		}
 		return Trade{}, err
 	}
 	d := deal{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
@@ -65,13 +84,13 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 // give commits a gift inside the lock of its two users.
 func (s *Service) give(ctx context.Context, d deal, record, body, was string) (Trade, error) {
 	var again *Trade
-	err := s.locked(ctx, d, func(ctx context.Context, fence int64) (err error) {
+	err := s.locked(ctx, d, func(ctx context.Context, mine fence) (err error) {
 		if !s.cluster {
-			again, err = s.commit(ctx, &d.Trade, record, body, fence)
+			again, err = s.commit(ctx, &d.Trade, record, body, mine)
 			return err
 		}
 		var done deal
-		if done, again, err = s.giveInSteps(ctx, d, record, body, was, fence); err == nil && again == nil {
+		if done, again, err = s.giveInSteps(ctx, d, record, body, was, mine); err == nil && again == nil {
 			d = done
 		}
 		return err
@@ -92,19 +111,15 @@ func (s *Service) give(ctx context.Context, d deal, record, body, was string) (T
 
 // commit runs the script. It fills in t's times when the goods moved, and returns the earlier
 // trade when this key was used before.
-func (s *Service) commit(ctx context.Context, t *Trade, record, body string, fence int64) (*Trade, error) {
+func (s *Service) commit(ctx context.Context, t *Trade, record, body string, mine fence) (*Trade, error) {
 	giver, taker := t.Parties[0], t.Parties[1]
-	entry, err := deal{Trade: *t}.body()
-	if err != nil {
-		return nil, err
-	}
 	args := append([]any{
-		t.TradeID, body, fence, s.cfg.Keep.Milliseconds(), fenceKept.Milliseconds(), Max,
-		entry, offerText(giver.Offer), offerText(taker.Offer), giver.UserID, giver.CharacterID, taker.UserID, taker.CharacterID,
+		t.TradeID, body, string(mine), s.cfg.Keep.Milliseconds(), Max, deal{Trade: *t}.body(),
 	}, giver.Offer.fields()...)
-	answer, err := s.run(ctx, giftScript, []string{
-		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), keys.Trade(t.TradeID), record,
-		keys.TradeFence(min(giver.UserID, taker.UserID), max(giver.UserID, taker.UserID)), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems,
+	lock, fence := s.guards(*t)
+	answer, err := s.run(ctx, s.guarded.gift, []string{
+		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), record, lock, fence,
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems,
 	}, args...)
 	if err != nil {
 		return nil, trouble(err, "trade "+t.TradeID+": settle")
@@ -160,7 +175,7 @@ func (s *Service) recall(ctx context.Context, record, body string) (t *Trade, wa
 	case err != nil:
 		return nil, "", err
 	}
-	return &shown, v, nil
+	return &shown, v, trouble(s.settled(ctx, keys.TradeLedgerIndex), "trade "+id+": confirm")
 }
 
 func isNil(err error) bool { return errors.Is(err, redis.Nil) }
@@ -207,22 +222,20 @@ func (g Goods) check(under string) error {
 	if len(g.Items) > MaxLines {
 		return ErrTooManyLines
 	}
-	seen := make(map[string]bool, len(g.Items))
 	for i, l := range g.Items {
-		at := under + "items[" + strconv.Itoa(i) + "]."
+		at := func(field string) string { return under + "items[" + strconv.Itoa(i) + "]." + field }
 		switch {
 		case l.ItemID == "":
-			return fault.Invalid(at+"itemId", "required")
-		case !itemID.MatchString(l.ItemID):
-			return fault.Invalid(at+"itemId", "at most 64 of A-Z a-z 0-9 _ . : -")
-		case seen[l.ItemID]:
-			return fault.Invalid(at+"itemId", "given twice")
+			return fault.Invalid(at("itemId"), "required")
+		case !validItem(l.ItemID):
+			return fault.Invalid(at("itemId"), "at most 64 of A-Z a-z 0-9 _ . : -")
+		case slices.ContainsFunc(g.Items[:i], func(before Line) bool { return before.ItemID == l.ItemID }):
+			return fault.Invalid(at("itemId"), "given twice")
 		case l.Qty < 1:
-			return fault.Invalid(at+"qty", "at least 1")
+			return fault.Invalid(at("qty"), "at least 1")
 		case l.Qty > Max:
 			return ErrOverflow.With("itemId", l.ItemID)
 		}
-		seen[l.ItemID] = true
 	}
 	switch {
 	case g.Gold < 0:
@@ -253,12 +266,12 @@ func recordKey(userID, key string) string {
 
 // hash tells two requests apart. The order of lines does not count.
 func (g Gift) hash() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "gift\n%s\n%d\n", g.To, g.Give.Gold)
+	b := append(append([]byte("gift\n"), g.To...), '\n')
+	b = append(strconv.AppendInt(b, g.Give.Gold, 10), '\n')
 	for _, l := range g.Give.Items {
-		fmt.Fprintf(&b, "%s %d\n", l.ItemID, l.Qty)
+		b = append(strconv.AppendInt(append(append(b, l.ItemID...), ' '), l.Qty, 10), '\n')
 	}
-	sum := sha256.Sum256([]byte(b.String()))
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:20])
 }
 

@@ -37,10 +37,11 @@ var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or 
 // trouble tells the player what became of a call to Redis or to the lock: a fault stays, a Redis
 // that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
 func trouble(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
 	var f *fault.Fault
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &f):
 		if f.Code == fault.ErrUnavailable.Code && f.Detail("feature") != "trade" {
 			return fault.Unavailable("trade", outage.RetryAfter, err)
@@ -83,6 +84,8 @@ func refusal(answer []string, want Goods) error {
 			return ErrOverflow.With("gold", true)
 		}
 		return ErrOverflow.With("itemId", item)
+	case "held":
+		return errHeld
 	case "stale":
 		return fault.ErrLocked.Because(fmt.Errorf("fence %s has committed since", field))
 	case "gone":

@@ -9,8 +9,8 @@
 if redis.call('HEXISTS', KEYS[1], 'hold:' .. ARGV[1]) == 1 then return {'ok'} end
 if redis.call('HEXISTS', KEYS[1], 'done:' .. ARGV[1]) == 1 or now() >= tonumber(ARGV[2]) then return {'late'} end
 local outs = goods(5, tonumber(ARGV[4]))
-local p, refused = plan(KEYS[1], outs, goods(tonumber(ARGV[4]) + 1, #ARGV), tonumber(ARGV[3]))
-if not p then return refused end
+local set, refused = plan(KEYS[1], outs, goods(tonumber(ARGV[4]) + 1, #ARGV), tonumber(ARGV[3]))
+if not set then return refused end
 write(KEYS[1], plan(KEYS[1], outs, {}, tonumber(ARGV[3])))
 redis.call('HSET', KEYS[1], 'hold:' .. ARGV[1], table.concat(outs, ' '))
 return {'ok'}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,10 +35,7 @@ func (s *Service) Mint(ctx context.Context, in MintRequest) (string, error) {
 	}
 	id := in.id()
 	moves := []Move{{To: in.CharacterID, Goods: goods}}
-	body, err := movesText(moves)
-	if err != nil {
-		return "", fmt.Errorf("mint %s: entry: %w", id, err)
-	}
+	body := appendMoves(nil, moves)
 	if s.cluster {
 		if in.Key != "" {
 			err := s.minted(ctx, id, body)
@@ -77,10 +73,7 @@ func (s *Service) minted(ctx context.Context, id string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	was, err := movesText(e.Moves)
-	if err != nil {
-		return fmt.Errorf("mint %s: entry: %w", id, err)
-	}
+	was := appendMoves(nil, e.Moves)
 	if err := s.settled(ctx, keys.TradeLedgerIndex); err != nil {
 		return trouble(err, "mint "+id+": confirm")
 	}

@@ -5,15 +5,15 @@
 -- ARGV[4]  inventory field, ARGV[5] quantity, and so on
 -- returns  {'ok', at}, or one of these, and then nothing was written:
 --          {'seen'} this mint is done   {'overflow', field}   {'corrupt', key, field}
-if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return {'seen'} end
+local seq, prev, seen = head(KEYS[3], ARGV[1])
+if seen then return {'seen'} end
 redis.call('SCARD', KEYS[4]) -- a wrong type ends it here
-local p, refused = plan(KEYS[1], {}, goods(4, #ARGV), tonumber(ARGV[2]))
-if not p then return refused end
-local seq, prev = head(KEYS[2], KEYS[3])
+local set, del = plan(KEYS[1], {}, goods(4, #ARGV), tonumber(ARGV[2]))
+if not set then return del end
 local at = text(now())
-write(KEYS[1], p)
+append(KEYS[2], KEYS[3], seq, prev, 'mint', ARGV[1], at, ARGV[3])
+write(KEYS[1], set, del)
 for i = 4, #ARGV, 2 do
   if ARGV[i] ~= 'gold' then redis.call('SADD', KEYS[4], string.sub(ARGV[i], 6)) end
 end
-append(KEYS[2], KEYS[3], seq, prev, 'mint', ARGV[1], at, ARGV[3])
 return {'ok', at}

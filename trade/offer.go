@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
@@ -104,11 +103,11 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 // exchange settles inside the lock of the two.
 func (s *Service) exchange(ctx context.Context, d deal, side int) (Trade, error) {
 	var done deal
-	err := s.locked(ctx, d, func(ctx context.Context, fence int64) (err error) {
+	err := s.locked(ctx, d, func(ctx context.Context, mine fence) (err error) {
 		if s.cluster {
-			done, err = s.exchangeInSteps(ctx, d, side, fence)
+			done, err = s.exchangeInSteps(ctx, d, side, mine)
 		} else {
-			done, err = s.exchangeAtOnce(ctx, d, side, fence)
+			done, err = s.exchangeAtOnce(ctx, d, side, mine)
 		}
 		return err
 	})
@@ -120,19 +119,15 @@ func (s *Service) exchange(ctx context.Context, d deal, side int) (Trade, error)
 }
 
 // exchangeAtOnce is the settlement on one Redis server: one script.
-func (s *Service) exchangeAtOnce(ctx context.Context, d deal, side int, fence int64) (deal, error) {
-	body, err := d.body()
-	if err != nil {
-		return deal{}, err
-	}
+func (s *Service) exchangeAtOnce(ctx context.Context, d deal, side int, mine fence) (deal, error) {
 	a, b := d.Parties[0], d.Parties[1]
 	gives, gets := a.Offer.fields(), b.Offer.fields()
 	args := append([]any{
-		d.TradeID, letter(side), d.Version, fence, fenceKept.Milliseconds(), Max, body, lookAgain.Milliseconds(), 9 + len(gives),
+		d.TradeID, letter(side), d.Version, string(mine), Max, d.body(), lookAgain.Milliseconds(), 8 + len(gives),
 	}, gives...)
-	answer, err := s.run(ctx, settleScript, []string{
-		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID),
-		keys.TradeFence(min(a.UserID, b.UserID), max(a.UserID, b.UserID)), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keys.OpenTrades,
+	lock, fence := s.guards(d.Trade)
+	answer, err := s.run(ctx, s.guarded.settle, []string{
+		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lock, fence, keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keys.OpenTrades,
 	}, append(args, gets...)...)
 	if err != nil {
 		return deal{}, trouble(err, "trade "+d.TradeID+": settle")
@@ -231,8 +226,13 @@ func (s *Service) party(ctx context.Context, p event.Player, id string) (deal, e
 		return deal{}, fault.Invalid("tradeId", "required")
 	}
 	d, err := s.find(ctx, id)
-	if err == nil && (d.kind == kindMint || !d.involves(p.UserID)) {
-		err = errNoTrade
+	switch {
+	case err == nil && (d.kind == kindMint || !d.involves(p.UserID)):
+		return deal{}, errNoTrade
+	case errors.Is(err, fault.ErrNotFound): // a gift, or long ago
+		if t, shown := s.Show(ctx, id); shown == nil && t.involves(p.UserID) {
+			return deal{}, ErrOver.With("status", string(t.Status))
+		}
 	}
 	return d, err
 }
@@ -285,12 +285,13 @@ func (s *Service) lacks(ctx context.Context, goods Goods, answer []string) error
 
 // castAll tells both parties something that is no outcome: who misses it sees it in trade:state.
 func (s *Service) castAll(ctx context.Context, name string, t Trade) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	for _, p := range t.Parties {
-		if err := s.cast.Cast(ctx, "user:"+p.UserID, name, t); err != nil {
-			s.missed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
-		}
+	ctx = context.WithoutCancel(ctx) // it happened, whoever asked has left
+	rooms := make([]string, len(t.Parties))
+	for i, p := range t.Parties {
+		rooms[i] = "user:" + p.UserID
+	}
+	if err := s.cast.CastEach(ctx, rooms, name, t); err != nil {
+		s.missed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
 	}
 }
 

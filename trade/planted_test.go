@@ -27,16 +27,23 @@ func newPlant(t *testing.T, script, line, wrong string) plant {
 func (p plant) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (p plant) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if a := cmd.Args(); a[0] == "evalsha" && a[1] == p.hash {
-			a[0], a[1] = "eval", p.bug
-		}
-		return next(ctx, cmd)
-	}
+	return func(ctx context.Context, cmd redis.Cmder) error { return next(ctx, p.in(cmd)) }
 }
 
 func (p plant) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			p.in(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (p plant) in(cmd redis.Cmder) redis.Cmder {
+	if a := cmd.Args(); a[0] == "evalsha" && a[1] == p.hash {
+		a[0], a[1] = "eval", p.bug
+	}
+	return cmd
 }
 
 // The checks of the other tests notice when something is wrong: each of these bugs fails at least one.
@@ -48,7 +55,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 		cluster             bool
 		caught              func(t *testing.T, w *town) bool
 	}{
-		"one half of a trade is forgotten": {"settle", "write(KEYS[2], right)", "", false, func(t *testing.T, w *town) bool {
+		"one half of a trade is forgotten": {"settle", "write(KEYS[2], setb, delb)", "", false, func(t *testing.T, w *town) bool {
 			w.accept(bob, w.barter())
 			r, err := w.Audit(t.Context())
 			require.NoError(t, err)
@@ -90,7 +97,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			}
 			return false
 		}},
-		"a stale holder commits": {"gift", "if highest and tonumber(highest) > tonumber(ARGV[3])", "if false", false, func(t *testing.T, w *town) bool {
+		"a stale holder commits": {"gift", "if highest and tonumber(highest) > tonumber(mine)", "if false", false, func(t *testing.T, w *town) bool {
 			for i, fence := range []int64{7, 6} {
 				w.locks.before = func(int64) (int64, error) { return fence, nil }
 				_, err := w.Execute(t.Context(), ann, gift("bob", string(rune('a'+i)), 0, some("apple", 1)))
@@ -100,7 +107,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			}
 			return false
 		}},
-		"a key is forgotten": {"gift", "if redis.call('GET', KEYS[4]) then return {'seen'} end", "", false, func(t *testing.T, w *town) bool {
+		"a key is forgotten": {"gift", "if redis.call('GET', KEYS[3]) then return {'seen'} end", "", false, func(t *testing.T, w *town) bool {
 			// Two devices at once: both have looked before either has given.
 			both := make(chan trade.Trade, 2)
 			ready := make(chan struct{}, 2)

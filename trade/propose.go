@@ -130,7 +130,7 @@ func (s *Service) release(ctx context.Context, character, id string) (freed bool
 	d, err := s.find(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
-		n, err := unreserveScript.Run(ctx, s.rdb, []string{keys.CharacterTrades(character)}, id, forsaken.Milliseconds()).Int()
+		n, err := s.scripts.Do(ctx, unreserveScript, []string{keys.CharacterTrades(character)}, id, forsaken.Milliseconds()).Int()
 		return n == 1, trouble(err, "trade "+id+": free a place")
 	case err != nil:
 		return false, err
@@ -153,7 +153,7 @@ func (s *Service) unreserve(ctx context.Context, t Trade) error {
 
 // watch sees to it that the sweeper looks at a trade in so many ms, and returns when that is, Unix ms.
 func (s *Service) watch(ctx context.Context, id string, in int64) (at int64, err error) {
-	v, err := watchScript.Run(ctx, s.rdb, []string{keys.OpenTrades}, id, in, "").Result()
+	v, err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, in, "").Result()
 	if err != nil {
 		return 0, trouble(err, "trade "+id+": watch")
 	}

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
@@ -120,11 +118,7 @@ func (s *Service) List(ctx context.Context) ([]Trade, error) {
 }
 
 func offerText(g Goods) []byte {
-	b, err := json.Marshal(g)
-	if err != nil {
-		panic("trade: goods that are no JSON: " + err.Error()) // strings were checked
-	}
-	return b
+	return append(g.appendMembers([]byte{'{'}), '}')
 }
 
 // parseAmount reads an amount as ledger.lua does.

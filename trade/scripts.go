@@ -3,11 +3,16 @@ package trade
 import (
 	_ "embed"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed ledger.lua
 var ledgerLua string
+
+// fenceLua stands where Inside of a ScriptLocker would.
+//
+//go:embed fence.lua
+var fenceLua string
 
 // Scripts of one Redis server: everything at once.
 var (
@@ -18,10 +23,23 @@ var (
 	//go:embed settle.lua
 	settleLua string
 
-	giftScript   = redis.NewScript(ledgerLua + giftLua)
-	mintScript   = redis.NewScript(ledgerLua + mintLua)
-	settleScript = redis.NewScript(ledgerLua + settleLua)
+	mintScript = script.New(ledgerLua + mintLua)
 )
+
+// guarded are the scripts that settle inside a lock, on one server.
+type guarded struct {
+	gift, settle *script.Script
+	alone        bool // they see by themselves whether anybody has the lock
+}
+
+// guard makes them with inside, the Lua of a ScriptLocker, or with "".
+func guard(inside string) guarded {
+	alone := inside != ""
+	if !alone {
+		inside = fenceLua
+	}
+	return guarded{script.New(inside + ledgerLua + giftLua), script.New(inside + ledgerLua + settleLua), alone}
+}
 
 // Scripts of one key, or of keys in one slot.
 var (
@@ -52,17 +70,17 @@ var (
 	//go:embed due.lua
 	dueLua string
 
-	createScript    = redis.NewScript(ledgerLua + createLua)
-	offerScript     = redis.NewScript(ledgerLua + offerLua)
-	acceptScript    = redis.NewScript(ledgerLua + acceptLua)
-	endScript       = redis.NewScript(ledgerLua + endLua)
-	holdScript      = redis.NewScript(ledgerLua + holdLua)
-	closeScript     = redis.NewScript(ledgerLua + closeLua)
-	claimScript     = redis.NewScript(claimLua)
-	appendScript    = redis.NewScript(ledgerLua + appendLua)
-	recordScript    = redis.NewScript(recordLua)
-	reserveScript   = redis.NewScript(ledgerLua + reserveLua)
-	unreserveScript = redis.NewScript(ledgerLua + unreserveLua)
-	watchScript     = redis.NewScript(ledgerLua + watchLua)
-	dueScript       = redis.NewScript(ledgerLua + dueLua)
+	createScript    = script.New(ledgerLua + createLua)
+	offerScript     = script.New(ledgerLua + offerLua)
+	acceptScript    = script.New(ledgerLua + acceptLua)
+	endScript       = script.New(ledgerLua + endLua)
+	holdScript      = script.New(ledgerLua + holdLua)
+	closeScript     = script.New(ledgerLua + closeLua)
+	claimScript     = script.New(claimLua)
+	appendScript    = script.New(ledgerLua + appendLua)
+	recordScript    = script.New(recordLua)
+	reserveScript   = script.New(ledgerLua + reserveLua)
+	unreserveScript = script.New(ledgerLua + unreserveLua)
+	watchScript     = script.New(ledgerLua + watchLua)
+	dueScript       = script.New(ledgerLua + dueLua)
 )

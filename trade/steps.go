@@ -27,12 +27,12 @@ import (
 // clock); the marks go when the deadline has been over for Config.Skew.
 
 // exchangeInSteps settles a trade between two; the caller concludes it.
-func (s *Service) exchangeInSteps(ctx context.Context, d deal, side int, fence int64) (deal, error) {
-	latest, err := s.claim(ctx, d, fence)
+func (s *Service) exchangeInSteps(ctx context.Context, d deal, side int, mine fence) (deal, error) {
+	latest, err := s.claim(ctx, d, mine)
 	if err != nil {
 		return deal{}, err
 	}
-	answer, err := s.run(ctx, acceptScript, []string{keys.Trade(d.TradeID)}, letter(side), d.Version, fence, latest, s.cfg.DecideWithin.Milliseconds())
+	answer, err := s.run(ctx, acceptScript, []string{keys.Trade(d.TradeID)}, letter(side), d.Version, string(mine), latest, s.cfg.DecideWithin.Milliseconds())
 	if err != nil {
 		s.abandon(ctx, d.TradeID)
 		return deal{}, trouble(err, "trade "+d.TradeID+": begin")
@@ -63,7 +63,7 @@ func (s *Service) exchangeInSteps(ctx context.Context, d deal, side int, fence i
 }
 
 // claim does what comes before a settlement; latest is when it must have begun.
-func (s *Service) claim(ctx context.Context, d deal, fence int64) (latest int64, err error) {
+func (s *Service) claim(ctx context.Context, d deal, mine fence) (latest int64, err error) {
 	if latest, err = s.watch(ctx, d.TradeID, s.cfg.DecideWithin.Milliseconds()); err != nil {
 		return 0, err
 	}
@@ -71,7 +71,7 @@ func (s *Service) claim(ctx context.Context, d deal, fence int64) (latest int64,
 		return latest, nil
 	}
 	a, b := d.Parties[0].UserID, d.Parties[1].UserID
-	answer, err := s.run(ctx, claimScript, []string{keys.TradeFence(min(a, b), max(a, b))}, fence, d.TradeID, fenceKept.Milliseconds())
+	answer, err := s.run(ctx, claimScript, []string{keys.TradeFence(min(a, b), max(a, b))}, string(mine), d.TradeID, fenceKept.Milliseconds())
 	if err != nil {
 		return 0, trouble(err, "trade "+d.TradeID+": claim")
 	}
@@ -171,9 +171,9 @@ func (s *Service) resolve(ctx context.Context, id string, force bool) error {
 }
 
 // giveInSteps settles a gift; was is what stood in the record, a trade that failed or nothing.
-func (s *Service) giveInSteps(ctx context.Context, d deal, record, body, was string, fence int64) (done deal, again *Trade, err error) {
-	d.Status, d.fence = Settling, fmt.Sprint(fence)
-	latest, err := s.claim(ctx, d, fence)
+func (s *Service) giveInSteps(ctx context.Context, d deal, record, body, was string, mine fence) (done deal, again *Trade, err error) {
+	d.Status, d.fence = Settling, string(mine)
+	latest, err := s.claim(ctx, d, mine)
 	if err != nil {
 		return deal{}, nil, err
 	}
@@ -223,7 +223,7 @@ func (s *Service) mintInSteps(ctx context.Context, in MintRequest, ref string, g
 	d := deal{Trade: Trade{TradeID: newID(), Status: Settling, Version: 1, Parties: []Party{
 		{Offer: goods, Accepted: true}, {CharacterID: in.CharacterID, Offer: Goods{}.sorted(), Accepted: true},
 	}}, kind: kindMint, ref: ref, fence: "0"}
-	latest, err := s.claim(ctx, d, 0)
+	latest, err := s.claim(ctx, d, "")
 	if err != nil {
 		return err
 	}

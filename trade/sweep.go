@@ -35,7 +35,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 
 // SweepOnce looks at what is due now, at most 200 trades, and returns how many these were.
 func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
-	due, err := dueScript.Run(ctx, s.rdb, []string{keys.OpenTrades}, sweepMost).StringSlice()
+	due, err := s.scripts.Do(ctx, dueScript, []string{keys.OpenTrades}, sweepMost).StringSlice()
 	if err != nil {
 		return 0, trouble(err, "list")
 	}
@@ -74,7 +74,7 @@ func (s *Service) look(ctx context.Context, id string, now, since int64) error {
 		if !late {
 			return nil
 		}
-		_, err := watchScript.Run(ctx, s.rdb, []string{keys.OpenTrades}, id, "", d.ExpiresAt).Result()
+		_, err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, "", d.ExpiresAt).Result()
 		return trouble(err, "trade "+id+": watch")
 	case d.over():
 		return s.concluded(ctx, d)

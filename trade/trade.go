@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/script"
 )
 
 const (
@@ -27,7 +30,7 @@ const (
 
 	maxLockName = 256 // bytes
 
-	fenceKept = time.Hour // far longer than a holder can be paused and still have a caller
+	fenceKept = time.Hour // on a Cluster; far longer than a holder can be paused and still have a caller
 	goldField = "gold"
 
 	// MaxOpen is how many trades a character may have open.
@@ -45,6 +48,14 @@ type Locker interface {
 	Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error
 }
 
+// A ScriptLocker is a Locker whose locks may lie on the server of the trades. A settlement there takes one round trip: its
+// script sees that nobody else has the lock, and holds it only where somebody has.
+type ScriptLocker interface {
+	Locker
+	// Inside is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie elsewhere.
+	Inside() (lua string)
+}
+
 // Characters knows whom a user plays. Codes: NOT_FOUND when the user has no character,
 // UNAVAILABLE when that can not be known now.
 type Characters interface {
@@ -55,6 +66,8 @@ type Characters interface {
 // devices of a user, on all nodes.
 type Caster interface {
 	Cast(ctx context.Context, room, event string, payload any) error
+	// CastEach is Cast to each of several rooms.
+	CastEach(ctx context.Context, rooms []string, event string, payload any) error
 	// Reach counts a room's members; whole is false when there may be more.
 	Reach(ctx context.Context, room string) (members int, whole bool)
 }
@@ -80,6 +93,8 @@ type Config struct {
 // use, owns no goroutine and needs no closing; Sweep must run somewhere.
 type Service struct {
 	rdb     redis.UniversalClient
+	scripts *script.Batcher
+	guarded guarded
 	cluster bool // several servers by slot: trades are settled in steps
 	locks   Locker
 	chars   Characters
@@ -87,7 +102,8 @@ type Service struct {
 	cfg     Config
 }
 
-// New makes the service. Check tells whether rdb can carry it. A service that only reads, mints
+// New makes the service. Check tells whether rdb can carry it. Of locks that are a ScriptLocker, rdb must be
+// what Inside is about. A service that only reads, mints
 // and audits needs no locks, chars and cast.
 func New(rdb redis.UniversalClient, locks Locker, chars Characters, cast Caster, cfg Config) *Service {
 	if cfg.Keep <= 0 {
@@ -106,7 +122,11 @@ func New(rdb redis.UniversalClient, locks Locker, chars Characters, cast Caster,
 		cfg.Missed = func(context.Context, error) {}
 	}
 	_, cluster := rdb.(*redis.ClusterClient)
-	return &Service{rdb: rdb, cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
+	inside := ""
+	if l, ok := locks.(ScriptLocker); ok && !cluster {
+		inside = l.Inside()
+	}
+	return &Service{rdb: rdb, scripts: script.NewBatcher(rdb), guarded: guard(inside), cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
 }
 
 // Routes are the events of this feature.
@@ -225,16 +245,40 @@ func lockName(a, b string) string {
 	return name
 }
 
+// lock is the name of the lock of its two users.
+func (t Trade) lock() string { return lockName(t.Parties[0].UserID, t.Parties[1].UserID) }
+
+// guards are the keys that enter and pass are called with: the lock, and the fence by which it is judged.
+func (s *Service) guards(t Trade) (lock, fence string) {
+	if s.guarded.alone {
+		return keys.Lock(t.lock()), keys.LockFence(t.lock())
+	}
+	a, b := t.Parties[0].UserID, t.Parties[1].UserID
+	return keys.Lock(t.lock()), keys.TradeFence(min(a, b), max(a, b))
+}
+
 func newID() string { return ulid.MustNew(ulid.Now(), rand.Reader).String() }
 
-// locked runs fn inside the lock of the two. What fn answers stands, whatever becomes of the lock afterwards.
-func (s *Service) locked(ctx context.Context, d deal, fn func(ctx context.Context, fence int64) error) error {
-	name := lockName(d.Parties[0].UserID, d.Parties[1].UserID)
+// errHeld is what a script without a lease answers when somebody else has the lock.
+var errHeld = errors.New("trade: the lock is held")
+
+// fence is that of a lease, and "" for a script that needs none.
+type fence string
+
+// locked runs fn inside the lock of the two: without a lease where fn's script sees that the lock is free. What fn
+// answers stands, whatever becomes of the lock afterwards.
+func (s *Service) locked(ctx context.Context, d deal, fn func(ctx context.Context, mine fence) error) error {
+	if s.guarded.alone {
+		if err := fn(ctx, ""); !errors.Is(err, errHeld) {
+			return err
+		}
+	}
+	name := d.lock()
 	var answer error
 	ran := false
-	err := s.locks.Do(ctx, name, func(ctx context.Context, fence int64) error {
+	err := s.locks.Do(ctx, name, func(ctx context.Context, n int64) error {
 		ran = true
-		answer = fn(ctx, fence)
+		answer = fn(ctx, fence(strconv.FormatInt(n, 10)))
 		return answer
 	})
 	switch {

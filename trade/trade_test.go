@@ -222,6 +222,13 @@ func (c *casts) heard(event string) map[string][]any {
 	return m
 }
 
+func (c *casts) CastEach(ctx context.Context, rooms []string, event string, payload any) (err error) {
+	for _, room := range rooms {
+		err = c.Cast(ctx, room, event, payload)
+	}
+	return err
+}
+
 type told struct {
 	room, event string
 	payload     any

@@ -62,6 +62,7 @@ type node struct {
 
 // Run serves until ctx ends, then drains.
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	takeBallast()
 	if err := c.check(); err != nil {
 		return err
 	}

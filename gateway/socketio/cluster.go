@@ -307,16 +307,36 @@ func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
 	n.publish(list, attachments, t, nil)
 }
 
-// publish is tell; an inquiry asks how many it reaches.
-func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, q *inquiry) {
+// tellEach is tell for each of several rooms by itself: the event is packed once.
+func (n *clusterNamespace) tellEach(list []byte, rooms []string) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
-	b := appendText(append((*buf)[:0], broadcastHead), n.hub.uid)
+	b, ok := n.head(*buf, list, nil)
+	event := len(b)
+	for _, room := range rooms {
+		t := target{rooms: []socket.Room{socket.Room(room)}}
+		b = t.append(b[:event])
+		n.hand(b, ok, t, nil)
+	}
+	if *buf = b; cap(b) > 64<<10 {
+		*buf = nil
+	}
+}
+
+// head begins a message with all that is before its target.
+func (n *clusterNamespace) head(buf, list []byte, attachments [][]byte) (b []byte, ok bool) {
 	nsp := n.name
 	if nsp == "/" {
 		nsp = ""
 	}
-	b, ok := appendPacket(b, list, attachments, nsp, busDepth)
+	return appendPacket(appendText(append(buf[:0], broadcastHead), n.hub.uid), list, attachments, nsp, busDepth)
+}
+
+// publish is tell; an inquiry asks how many it reaches.
+func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, q *inquiry) {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	b, ok := n.head(*buf, list, attachments)
 	b = t.append(b)
 	var told hearing
 	if q != nil {
@@ -324,9 +344,14 @@ func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, 
 		b = appendText(b, q.id)
 		told = q.listeners
 	}
+	n.hand(b, ok, t, told)
 	if *buf = b; cap(b) > 64<<10 {
 		*buf = nil
 	}
+}
+
+// hand gives a message to the publisher, on the channel of its target; ok is false when it could not be packed.
+func (n *clusterNamespace) hand(b []byte, ok bool, t target, told hearing) {
 	if !ok || len(b) > n.hub.cfg.MaxMessage {
 		n.hub.pub.failed.Add(1)
 		if told != nil {

@@ -212,17 +212,36 @@ func (s *Socket) Disconnect(closing bool) {
 // Cast sends an event with one encoded argument to every member of a room, framed once. It
 // tells how many on this node took it. Other nodes of a cluster are told without waiting.
 func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
-	m := engineio.NewText()
-	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
-	list := len(b)
-	b = append(appendString(append(b, '['), name), ',')
-	m.SetBuffer(append(build(b), ']'))
+	m, list := n.text(name, build)
 	if n.cluster != nil {
 		n.cluster.tell(m.Buffer()[list:], nil, target{rooms: []socket.Room{socket.Room(room)}})
 	}
 	reached = n.rooms.cast(socket.Room(room), frames{text: m}.seal(false))
 	m.Free()
 	return reached
+}
+
+// CastEach is Cast to each of several rooms, as if it were called for one after the other.
+func (n *Namespace) CastEach(rooms []string, name string, build func(dst []byte) []byte) {
+	m, list := n.text(name, build)
+	if n.cluster != nil {
+		n.cluster.tellEach(m.Buffer()[list:], rooms)
+	}
+	f := frames{text: m}.seal(false)
+	for _, room := range rooms {
+		n.rooms.cast(socket.Room(room), f)
+	}
+	m.Free()
+}
+
+// text frames an event with one argument; list is where its name and argument begin, in brackets.
+func (n *Namespace) text(name string, build func(dst []byte) []byte) (m *engineio.Message, list int) {
+	m = engineio.NewText()
+	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
+	list = len(b)
+	b = append(appendString(append(b, '['), name), ',')
+	m.SetBuffer(append(build(b), ']'))
+	return m, list
 }
 
 // CastAll is Cast to every socket of the namespace on this node.

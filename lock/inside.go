@@ -1,0 +1,25 @@
+package lock
+
+import _ "embed"
+
+//go:embed fence.lua
+var fenceSource string
+
+//go:embed inside.lua
+var insideSource string
+
+// Inside is Lua for the beginning of scripts that run on the server of the locks. A script is alone while it runs: it need not
+// hold a lock, but only see that nobody else does, and outdate the leases of before. It defines, with
+// keys.Lock and keys.LockFence of the name,
+//
+//	enter(lock, fence, mine)   nothing when the script may go on; else {'held'} or {'stale', fence}
+//	pass(fence, mine)          called where the script commits
+//
+// where mine is the fence of the caller's lease, or an empty string when it has none. With several servers a majority decides
+// who holds a lock, and no script can know: then it is empty.
+func (m *Manager) Inside() (lua string) {
+	if len(m.clients) > 1 {
+		return ""
+	}
+	return fenceSource + insideSource
+}

@@ -1,0 +1,62 @@
+package lock_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// A script on the server of the locks goes on while nobody has the lock, or with the newest lease; and whoever had one
+// before it may not any more.
+func TestInside(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	t.Cleanup(m.Close)
+	work := redis.NewScript(m.Inside() + `
+local refused = enter(KEYS[1], KEYS[2], ARGV[1])
+if refused then return refused end
+pass(KEYS[2], ARGV[1])
+return {'done'}`)
+	run := func(mine any) string {
+		t.Helper()
+		answer, err := work.Run(t.Context(), rdb, []string{keys.Lock("a"), keys.LockFence("a")}, mine).StringSlice()
+		require.NoError(t, err)
+		return answer[0]
+	}
+	require.Equal(t, "done", run(""))
+	l, err := m.Acquire(t.Context(), "a", lock.Options{})
+	require.NoError(t, err)
+	require.Equal(t, "held", run(""))
+	require.Equal(t, "done", run(l.Fence()))
+	require.Equal(t, "done", run(l.Fence()), "a lease is good for more than one")
+	require.Equal(t, "stale", run(l.Fence()-1))
+	require.NoError(t, l.Release(t.Context()))
+	require.Equal(t, "done", run(l.Fence()), "nobody came after it")
+	require.Equal(t, "done", run(""))
+	require.Equal(t, "stale", run(l.Fence()))
+	next, err := m.Acquire(t.Context(), "a", lock.Options{})
+	require.NoError(t, err)
+	require.Greater(t, next.Fence(), l.Fence()+1, "the script between them took a fence as well")
+	require.NoError(t, next.Release(t.Context()))
+
+	// A fence that Redis lost starts higher than it was, in a script too.
+	require.Eventually(t, func() bool { return time.Now().UnixMilli() > next.Fence()+1 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, rdb.Del(t.Context(), keys.LockFence("a")).Err())
+	require.Equal(t, "stale", run(next.Fence()))
+	require.Equal(t, "done", run(""))
+	last, err := rdb.Get(t.Context(), keys.LockFence("a")).Int64()
+	require.NoError(t, err)
+	require.Greater(t, last, next.Fence())
+	require.Positive(t, rdb.PTTL(t.Context(), keys.LockFence("a")).Val())
+
+	quorum := lock.New([]redis.UniversalClient{rdb, rdb, rdb}, lock.Config{})
+	t.Cleanup(quorum.Close)
+	require.Empty(t, quorum.Inside(), "no script sees what a majority says")
+}
