@@ -78,7 +78,7 @@ func TestKilledBetweenAnyTwoCommands(t *testing.T) {
 		other := w.start("")
 		n, step := 1, 1
 		if !whole() {
-			n, step = 4, 11
+			n, step = 4, 15
 		}
 		worst, blows, struck := time.Duration(0), 0, map[int]int{}
 		for alive := false; !alive; n += step {
@@ -108,7 +108,7 @@ func TestStoppedForLongerThanTheLease(t *testing.T) {
 		a := w.seated(other, 0)
 		n, step, stops := 1, 2, 0
 		if !whole() {
-			n, step = 5, 28
+			n, step = 5, 40
 		}
 		for more := true; more; n += step {
 			g := w.start(fmt.Sprint("stop ", when[n%len(when)], " ", n))

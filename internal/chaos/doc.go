@@ -11,6 +11,6 @@
 // in the ledger with its goods, no refusal in it, and what was not answered told by asking again. The same
 // checks are held against gateways with bugs in their scripts, and must catch them.
 //
-//	make chaos                 all of it, about ten minutes
+//	make chaos                 all of it, about nine minutes
 //	go test ./internal/chaos   a short run
 package chaos
