@@ -22,6 +22,14 @@ type list struct {
 	args    []any
 }
 
+// failure is what Redis said about one of several requests.
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+// RedisError marks it as an answer of Redis.
+func (failure) RedisError() {}
+
 // maxLists is how many lists a plan can tell apart.
 const maxLists = 255
 
@@ -79,8 +87,8 @@ func (b *bundle) distribute() {
 		if r.err = err; err != nil {
 			continue
 		}
-		if failed, ok := replies[i].(error); ok {
-			r.err = failed
+		if why, failed := replies[i].(string); failed {
+			r.err = failure(why)
 		} else {
 			r.reply = replies[i]
 		}

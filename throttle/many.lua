@@ -4,8 +4,9 @@
 -- ARGV[1]  a byte for each event: which of the following lists is its own, from 1
 -- ARGV[2…] the lists: how many windows, how many arguments, and these, which are those of
 --          spend.lua
--- returns  what spend.lua does, for each event in order; where it fails, the error: nobody
---          else is touched by it
+-- returns  what spend.lua does, for each event in order; where it fails why, as a string: nobody
+--          else is touched by it. An error that is nested in a list may end the client's reading
+--          there, and the rest would be taken for the next answer
 local function spend(KEYS, ARGV)
   -- here stands spend.lua
 end
@@ -29,7 +30,7 @@ for k = 1, #ARGV[1] do
   for w = 1, list.windows do event[w] = KEYS[at + w] end
   at = at + list.windows
   local ok, answer = pcall(spend, event, list)
-  if not ok and type(answer) ~= 'table' then answer = {err = tostring(answer)} end
+  if not ok then answer = type(answer) == 'table' and answer.err or tostring(answer) end
   answers[k] = answer
 end
 return answers

@@ -133,6 +133,28 @@ func testManyEvents(t *testing.T, rdb redis.UniversalClient) {
 	require.Equal(t, int64(9*5), rdb.StrLen(t.Context(), "wide").Val(), "who was refused elsewhere was not charged")
 }
 
+// When every event of a call fails, as with a server whose memory is full, the connection stays in step: what
+// comes next gets its own answers.
+func TestManyEventsWithoutMemory(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t).Client().(*redis.Client)
+	o := server.Options()
+	rdb := redis.NewClient(&redis.Options{Addr: o.Addr, PoolSize: 1, MaxRetries: -1, MaintNotificationsConfig: o.MaintNotificationsConfig})
+	t.Cleanup(func() { _ = rdb.Close() })
+	require.NoError(t, server.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	for round := range 5 {
+		var requests []*request
+		for i := range 10 {
+			requests = append(requests, &request{keys: []string{fmt.Sprint("w", i)}, args: []any{2, 60_000}})
+		}
+		(&batcher{rdb: rdb}).run(t.Context(), requests)
+		for _, r := range requests {
+			require.True(t, redis.HasErrorPrefix(r.err, "OOM"), r.err)
+		}
+		require.Equal(t, fmt.Sprint(round), rdb.Echo(t.Context(), round).Val())
+	}
+}
+
 // More argument lists than a plan tells apart are several calls; on a Cluster each event is.
 func TestBundles(t *testing.T) {
 	t.Parallel()
