@@ -66,7 +66,7 @@ func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error 
 	return g.cast(room, "", name, payload)
 }
 
-// CastEach is Cast to each of several rooms; who is in two of them hears it twice.
+// CastEach is Cast to each of several rooms that have no members in common.
 func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
 	build, err := encoder(name, payload)
 	if err == nil {

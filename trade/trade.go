@@ -66,7 +66,7 @@ type Characters interface {
 // devices of a user, on all nodes.
 type Caster interface {
 	Cast(ctx context.Context, room, event string, payload any) error
-	// CastEach is Cast to each of several rooms.
+	// CastEach is Cast to each of several rooms that have no members in common.
 	CastEach(ctx context.Context, rooms []string, event string, payload any) error
 	// Reach counts a room's members; whole is false when there may be more.
 	Reach(ctx context.Context, room string) (members int, whole bool)

@@ -307,14 +307,22 @@ func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
 	n.publish(list, attachments, t, nil)
 }
 
-// tellEach is tell for each of several rooms by itself: the event is packed once.
-func (n *clusterNamespace) tellEach(list []byte, rooms []string) {
+// fewNodes all hear what is for several rooms at once: it is one message for them, and less for all than one for each room.
+const fewNodes = 2
+
+// tellEach is tell for several rooms: as one message where there are few nodes, else each room by itself, so that only
+// those hear it who have members there. The event is packed once.
+func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	b, ok := n.head(*buf, list, nil)
 	event := len(b)
-	for _, room := range rooms {
-		t := target{rooms: []socket.Room{socket.Room(room)}}
+	each := 1
+	if n.known.Load() <= fewNodes && n.hub.shards == nil {
+		each = len(rooms)
+	}
+	for some := range slices.Chunk(rooms, each) {
+		t := target{rooms: some}
 		b = t.append(b[:event])
 		n.hand(b, ok, t, nil)
 	}

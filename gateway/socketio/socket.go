@@ -221,15 +221,22 @@ func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reac
 	return reached
 }
 
-// CastEach is Cast to each of several rooms, as if it were called for one after the other.
-func (n *Namespace) CastEach(rooms []string, name string, build func(dst []byte) []byte) {
+// CastEach is Cast to each of several rooms, that have no members in common.
+func (n *Namespace) CastEach(names []string, name string, build func(dst []byte) []byte) {
+	if len(names) == 0 {
+		return
+	}
+	rooms := make([]socket.Room, len(names))
+	for i, r := range names {
+		rooms[i] = socket.Room(r)
+	}
 	m, list := n.text(name, build)
 	if n.cluster != nil {
 		n.cluster.tellEach(m.Buffer()[list:], rooms)
 	}
 	f := frames{text: m}.seal(false)
 	for _, room := range rooms {
-		n.rooms.cast(socket.Room(room), f)
+		n.rooms.cast(room, f)
 	}
 	m.Free()
 }
