@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -49,7 +51,7 @@ func Decode(raw []byte, in any) error {
 	if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
 		return invalid(err)
 	}
-	if reflect.TypeOf(in).Elem().Kind() != reflect.Struct {
+	if t := reflect.TypeOf(in).Elem(); t.Kind() != reflect.Struct || !ruled(t) {
 		return nil
 	}
 	if err := validate.Struct(in); err != nil {
@@ -65,6 +67,40 @@ func Decode(raw []byte, in any) error {
 		return fault.Invalid(path, reason(f))
 	}
 	return nil
+}
+
+// rules tells of types that were decoded whether there is anything to validate in them.
+var rules sync.Map // reflect.Type to bool
+
+func ruled(t reflect.Type) bool {
+	if has, ok := rules.Load(t); ok {
+		return has.(bool)
+	}
+	has := tagged(t, nil)
+	rules.Store(t, has)
+	return has
+}
+
+// tagged looks for validate tags, also in what a struct holds; within are the structs that it is a part of.
+func tagged(t reflect.Type, within []reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return tagged(t.Elem(), within)
+	case reflect.Interface:
+		return true // who knows
+	case reflect.Struct:
+		if slices.Contains(within, t) {
+			return false
+		}
+		within = append(slices.Clip(within), t)
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if _, has := f.Tag.Lookup("validate"); has || tagged(f.Type, within) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func invalid(err error) error {

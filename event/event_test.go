@@ -86,3 +86,44 @@ func ExampleOn() {
 	fmt.Println(string(answer), err)
 	// Output: {"text":"ann greets bob"} <nil>
 }
+
+// Rules are found wherever a payload holds them, also in what holds itself.
+func TestRulesInsideOfPayloads(t *testing.T) {
+	t.Parallel()
+	type leaf struct {
+		Name string `json:"name" validate:"max=3"`
+	}
+	type tree struct {
+		Leaves []*leaf `json:"leaves" validate:"dive"`
+		Under  []tree  `json:"under" validate:"dive"`
+	}
+	type plain struct {
+		Under []plain `json:"under"`
+		Name  string  `json:"name"`
+	}
+	type wrapped struct {
+		In struct {
+			Leaf leaf `json:"leaf"`
+		} `json:"in"`
+	}
+	for name, c := range map[string]struct {
+		in    any
+		raw   string
+		field string // that is wrong
+	}{
+		"fine":             {&tree{}, `{"leaves":[{"name":"abc"}]}`, ""},
+		"in a list":        {&tree{}, `{"leaves":[{"name":"abcd"}]}`, "leaves[0].name"},
+		"in itself":        {&tree{}, `{"under":[{"leaves":[{"name":"abcd"}]}]}`, "under[0].leaves[0].name"},
+		"no rules":         {&plain{}, `{"under":[{"name":"abcd"}]}`, ""},
+		"in a bare struct": {&wrapped{}, `{"in":{"leaf":{"name":"abcd"}}}`, "in.leaf.name"},
+	} {
+		err := event.Decode([]byte(c.raw), c.in)
+		if c.field == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		var f *fault.Fault
+		require.ErrorAs(t, err, &f, name)
+		require.Equal(t, c.field, f.Detail("field"), name)
+	}
+}

@@ -15,10 +15,10 @@ import (
 var ErrBusy = errors.New("script: too many calls wait for Redis")
 
 const (
-	batchMost    = 128             // calls of one pipeline
+	batchMost    = 64              // calls of one pipeline
 	waitingMost  = 16384           // calls that wait for one
 	workersMost  = 2               // pipelines under way,
-	manyWait     = 64              // the second only when so many wait behind the first
+	manyWait     = 32              // the second only when so many wait behind the first
 	batchTimeout = 5 * time.Second // the client's own timeouts end it sooner
 )
 

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -133,4 +134,30 @@ func TestClusterBroadcasts(t *testing.T) {
 		require.ElementsMatch(t, []string{`42["end"]`, `42["end2"]`}, []string{client.Read(), client.Read()})
 	}
 	require.Zero(t, a.ClusterStats().Malformed+b.ClusterStats().Malformed)
+}
+
+// Several rooms at once: on two nodes as one message, on three as one a room, heard the same.
+func TestClusterCastEach(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Server(t)
+			w := nodes(t, r, n)
+			here, _ := w[0].member(t, "user:ann")
+			there, _ := w[1].member(t, "user:bob")
+			last, _ := w[n-1].member(t, "user:ann", "user:cat")
+			sent := w[0].ClusterStats().Published
+			body := func(d []byte) []byte { return append(d, `{"n":1}`...) }
+			w[0].Of("/").CastEach([]string{"user:ann", "user:bob"}, "e", body)
+			w[0].Of("/").CastEach(nil, "nobody", body)
+			w[0].Of("/").Cast("user:bob", "end", body)
+			w[0].Of("/").Cast("user:ann", "end", body)
+			for _, c := range []*wiretest.Client{here, there, last} {
+				require.Equal(t, `42["e",{"n":1}]`, c.Read())
+				require.Equal(t, `42["end",{"n":1}]`, c.Read(), "heard once, and in order")
+			}
+			require.Eventually(t, func() bool { return w[0].ClusterStats().Published >= sent+int64(n)+1 }, wiretest.Patience, tick)
+		})
+	}
 }
