@@ -31,15 +31,17 @@ func start(args ...string) (*node, error) { return startNode(&node{args: args}) 
 func startSentinel(config string) (*node, error) { return startNode(&node{config: config}) }
 
 func startNode(n *node) (*node, error) {
-	program, err := spawn.Find()
-	if err != nil {
-		return nil, err
+	var err error
+	if n.program == "" {
+		if n.program, err = spawn.Find(); err != nil {
+			return nil, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "redistest-")
 	if err != nil {
 		return nil, err
 	}
-	n.program, n.dir = program, dir
+	n.dir = dir
 	for range 5 { // another process may take the port between our looking and the server's
 		if n.port, err = freePort(); err != nil {
 			break

@@ -62,3 +62,43 @@ func TestWaitMeansThatAReplicaHasIt(t *testing.T) {
 	w.has("bobo", "11 apple, 45 gold")
 	w.clean()
 }
+
+// With fsync, an ok is on disk, as the server says: it dies, and what was told is there when it comes back. Where it keeps
+// no file there is no ok. (That the disk keeps its word when the power fails is not tested.)
+func TestFsyncMeansThatTheDiskHasIt(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"always", "everysec"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Newer(t, "--appendonly", "yes", "--appendfsync", policy)
+			w := newTown(t, server.Client())
+			w.Service = trade.New(w.rdb, w.locks, players, w.told, trade.Config{Durability: trade.Fsync})
+			require.NoError(t, w.Check(t.Context()))
+			w.mint("anna", "apple", 1000, 0)
+			given := 0
+			for round := range 3 {
+				for i := range 20 {
+					_, err := w.Execute(t.Context(), ann, gift("bob", fmt.Sprint(round, "-", i), 0, some("apple", 1)))
+					require.NoError(t, err)
+					given++
+				}
+				server.Kill()
+				server.Restart()
+				require.Eventually(t, func() bool { return w.Check(t.Context()) == nil }, waitFor, tick)
+				w.has("bobo", fmt.Sprint(given, " apple, 0 gold"))
+			}
+			w.clean()
+
+			// A disk that can not keep up: no ok, and a repeat tells the outcome.
+			require.NoError(t, w.rdb.ConfigSet(t.Context(), "appendonly", "no").Err())
+			_, err := w.Execute(t.Context(), ann, gift("bob", "late", 0, some("apple", 1)))
+			require.NotEmpty(t, code(err), "nothing is on disk")
+			require.NoError(t, w.rdb.ConfigSet(t.Context(), "appendonly", "yes").Err())
+			require.Eventually(t, func() bool {
+				_, err = w.Execute(t.Context(), ann, gift("bob", "late", 0, some("apple", 1)))
+				return err == nil
+			}, waitFor, tick)
+			w.has("bobo", fmt.Sprint(given+1, " apple, 0 gold"))
+		})
+	}
+}

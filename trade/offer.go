@@ -151,7 +151,7 @@ func (s *Service) exchangeAtOnce(ctx context.Context, d deal, side int, mine fen
 	return deal{}, refusal(answer, Goods{})
 }
 
-// fail ends a trade that can not be settled, tells both, and returns why.
+// fail ends a trade that can not be settled, tells both, and returns why; or what else became of it meanwhile.
 func (s *Service) fail(ctx context.Context, d deal, from Status, cond string, value any, why *fault.Fault) error {
 	if _, err := s.watch(ctx, d.TradeID, lookAgain.Milliseconds()); err != nil {
 		return err
@@ -160,8 +160,13 @@ func (s *Service) fail(ctx context.Context, d deal, from Status, cond string, va
 	if err != nil {
 		return err
 	}
-	if ok {
+	switch {
+	case ok:
 		s.conclude(ctx, ended)
+	case ended.Status == Open: // changed meanwhile
+		return ErrStale.With("version", ended.Version)
+	case ended.Status != Failed: // decided meanwhile, by somebody else
+		return refusal([]string{"over", string(ended.Status)}, Goods{})
 	}
 	return why
 }
