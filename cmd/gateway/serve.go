@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -62,7 +63,7 @@ type node struct {
 
 // Run serves until ctx ends, then drains.
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
-	takeBallast()
+	defer runtime.KeepAlive(ballast())
 	if err := c.check(); err != nil {
 		return err
 	}
