@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
@@ -321,23 +322,26 @@ func TestAnySchedule(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return same(online, rdb.SMembers(t.Context(), "online:users").Val()) && same(there, rdb.ZRange(t.Context(), keys.PresenceUsers("zone:1"), 0, -1).Val())
 	}, soon, tick)
-	balance := map[string]int{}
-	for _, what := range h.heard() {
-		var verb, place, user string
-		_, err := fmt.Sscan(what, &verb, &place, &user)
-		require.NoError(t, err)
-		if verb == "joined" {
-			balance[user]++
-		} else {
-			balance[user]--
+	// Who changes Redis tells of it right afterwards.
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		balance := map[string]int{}
+		for _, what := range h.heard() {
+			var verb, place, user string
+			_, err := fmt.Sscan(what, &verb, &place, &user)
+			require.NoError(t, err)
+			if verb == "joined" {
+				balance[user]++
+			} else {
+				balance[user]--
+			}
 		}
-	}
-	for u := range 10 {
-		id := fmt.Sprint("u", u)
-		want := 0
-		if there[id] {
-			want = 1
+		for u := range 10 {
+			id := fmt.Sprint("u", u)
+			want := 0
+			if there[id] {
+				want = 1
+			}
+			require.Equal(t, want, balance[id], "%s was told to join once more than to leave when it is there", id)
 		}
-		require.Equal(t, want, balance[id], "%s was told to join once more than to leave when it is there", id)
-	}
+	}, soon, tick)
 }
