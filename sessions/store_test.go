@@ -2,6 +2,7 @@ package sessions_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -282,6 +283,25 @@ func TestCharacterOf(t *testing.T) {
 	expect("old")
 	require.NoError(t, store.Destroy(t.Context(), old.ID, sessions.LoggedOut, ""))
 	expect("newer")
+
+	// What the script leaves to others: sessions of one moment, and very many.
+	for _, c := range []string{"one", "two"} {
+		_, err := store.Create(t.Context(), "u", "ann", nil, sessions.Options{CharacterID: c})
+		require.NoError(t, err)
+	}
+	twin, err := store.CharacterOf(t.Context(), "u")
+	require.NoError(t, err)
+	require.Contains(t, []string{"one", "two"}, twin)
+	for i := range 20 {
+		now = now.Add(time.Second)
+		_, err := store.Create(t.Context(), "u", "ann", nil, sessions.Options{CharacterID: fmt.Sprint("c", i)})
+		require.NoError(t, err)
+	}
+	expect("c19")
+	require.NoError(t, rdb.Set(t.Context(), keys.UserSessions("v"), "no zset", 0).Err())
+	_, err = store.CharacterOf(t.Context(), "v")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, sessions.ErrNotFound)
 }
 
 func TestListAndStats(t *testing.T) {
