@@ -66,15 +66,18 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 		Name: name, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
 		Handler: strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(h).Pointer()).Name(), "-fm"),
 		Serve: func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error) {
-			var in In
-			if err := Decode(raw, &in); err != nil {
-				return dst, err
+			var v struct { // one allocation for both
+				in  In
+				out Out
 			}
-			out, err := h(ctx, *p, in)
+			err := Decode(raw, &v.in)
 			if err != nil {
 				return dst, err
 			}
-			return appendJSON(dst, &out)
+			if v.out, err = h(ctx, *p, v.in); err != nil {
+				return dst, err
+			}
+			return appendJSON(dst, &v.out)
 		},
 	}
 }

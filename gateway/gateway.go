@@ -121,6 +121,8 @@ type Gateway struct {
 	base    context.Context // of handlers; cancelled by Close
 	cancel  context.CancelFunc
 
+	deadlines deadlines // of base
+
 	ready    atomic.Bool // nsp is set
 	draining atomic.Bool
 	conns    sync.Map // socket id → *conn
@@ -151,6 +153,7 @@ func New(cfg Config) *Gateway {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}}
 	g.base, g.cancel = context.WithCancel(context.Background())
+	g.deadlines = deadlines{base: g.base, timeout: cfg.Timeout}
 	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {
 		if g.routes[r.Name] != nil {
 			panic(fmt.Sprintf("gateway: two routes are named %q", r.Name))

@@ -89,6 +89,6 @@ func (g *Gateway) request(p *event.Player, r *route, w http.ResponseWriter, req 
 	case err != nil:
 		return nil, fault.Invalid("", "the body could not be read")
 	}
-	out, _, err := g.perform(p, r, body, nil)
+	out, _, err := g.perform(p, r, time.Now(), body, nil)
 	return out, err
 }

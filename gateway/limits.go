@@ -133,7 +133,8 @@ const reasonRateLimited = "rate limited"
 // warn sends `limits` when an admitted event has left little.
 func (g *Gateway) warn(c *conn, v Verdict) {
 	if c.budgets.warn(v.Limit, time.Now()) {
-		p := Policy{Name: v.Policy, Limit: v.Limit.Limit, WindowMs: v.Window.Milliseconds(), Scope: v.Scope, Remaining: &v.Remaining}
+		remaining := v.Remaining // and not v, which would be allocated for every event
+		p := Policy{Name: v.Policy, Limit: v.Limit.Limit, WindowMs: v.Window.Milliseconds(), Scope: v.Scope, Remaining: &remaining}
 		g.greet(c.socket, "limits", Limits{[]Policy{p}})
 	}
 }

@@ -36,7 +36,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
 	route := g.routes[string(e.Name)]
-	b, v, err := g.serve(c, route, e, b)
+	b, v, err := g.serve(c, route, e, start, b)
 	if err == nil {
 		if e.HasID {
 			m.SetBuffer(append(b, '}'))
@@ -82,7 +82,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 var errLimited = errors.New("gateway: refused by a limit")
 
 // serve judges one event and appends the handler's answer to dst.
-func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, dst []byte) ([]byte, Verdict, error) {
+func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, start time.Time, dst []byte) ([]byte, Verdict, error) {
 	switch {
 	case c.dead.Load() || !c.handle.Alive():
 		return dst, Verdict{}, fault.ErrUnauthenticated
@@ -93,11 +93,11 @@ func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, dst []byte) ([]byt
 	case e.Count > 1:
 		return dst, Verdict{}, fault.Invalid("", "one payload at most")
 	}
-	return g.perform(c.player.Load(), r, e.Args, dst)
+	return g.perform(c.player.Load(), r, start, e.Args, dst)
 }
 
 // perform is what events and HTTP requests have in common: roles, limits, the handler.
-func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) (out []byte, v Verdict, err error) {
+func (g *Gateway) perform(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
 	}
@@ -112,9 +112,7 @@ func (g *Gateway) perform(p *event.Player, r *route, payload, dst []byte) (out [
 	}
 	ctx := g.base
 	if !r.Quick || len(r.Limits) > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(g.base, g.cfg.Timeout)
-		defer cancel()
+		ctx = g.deadlines.next(start)
 	}
 	out, err = g.call(ctx, p, r, payload, dst)
 	return out, v, err

@@ -182,7 +182,7 @@ func (l *link) gone(s *Socket, reason string) {
 	for i, x := range l.sockets {
 		if x == s {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-			l.push(&item{gone: s, reason: reason}, 0)
+			l.push(&item{gone: s, reason: reason})
 			break
 		}
 	}

@@ -25,8 +25,7 @@ type link struct {
 	connects int  // CONNECTs that were judged
 
 	mu      sync.Mutex
-	queue   []*item       // what waits for the worker; guarded by mu
-	bytes   int           // of queue; guarded by mu
+	queue   queue         // what waits for the worker; guarded by mu
 	running bool          // somebody runs; guarded by mu
 	space   chan struct{} // the reader waits for it to be closed; guarded by mu
 	ended   bool          // the connection is over; guarded by mu
@@ -47,6 +46,8 @@ type item struct {
 	gone   *Socket // the library disconnected it
 	closed bool    // the connection ended
 	reason string
+
+	next *item // in a queue
 }
 
 var items = sync.Pool{New: func() any { return new(item) }}
@@ -113,7 +114,7 @@ func (l *link) instant(it *item) bool {
 	p := &it.packet
 	l.mu.Lock()
 	s := l.find(p.nsp)
-	if s == nil || l.running || len(l.queue) > 0 || !s.nsp.receiver.Instant(p.name) {
+	if s == nil || l.running || l.queue.len > 0 || !s.nsp.receiver.Instant(p.name) {
 		l.mu.Unlock()
 		return false
 	}
@@ -121,7 +122,7 @@ func (l *link) instant(it *item) bool {
 	l.mu.Unlock()
 	l.guarded(s, it)
 	l.mu.Lock()
-	if len(l.queue) > 0 {
+	if l.queue.len > 0 {
 		l.srv.workers.start(l)
 	} else {
 		l.running = false
@@ -145,7 +146,7 @@ func (l *link) find(nsp string) *Socket {
 func (l *link) submit(it *item) {
 	size := it.size()
 	l.mu.Lock()
-	for !l.ended && len(l.queue) > 0 && (len(l.queue) >= l.srv.cfg.Inbound || l.bytes+size > l.srv.cfg.InboundBytes) {
+	for !l.ended && l.queue.len > 0 && (l.queue.len >= l.srv.cfg.Inbound || l.queue.bytes+size > l.srv.cfg.InboundBytes) {
 		space := make(chan struct{})
 		l.space = space
 		l.mu.Unlock()
@@ -154,7 +155,7 @@ func (l *link) submit(it *item) {
 		l.conn.Unblock()
 		l.mu.Lock()
 	}
-	l.push(it, size)
+	l.push(it)
 	l.mu.Unlock()
 }
 
@@ -167,9 +168,8 @@ func (it *item) size() int {
 }
 
 // push queues an item and sees to it that somebody runs. mu is held.
-func (l *link) push(it *item, size int) {
-	l.queue = append(l.queue, it)
-	l.bytes += size
+func (l *link) push(it *item) {
+	l.queue.push(it)
 	if !l.running {
 		l.running = true
 		l.srv.workers.start(l)
@@ -180,8 +180,9 @@ func (l *link) push(it *item, size int) {
 func (l *link) run() {
 	for first := true; ; first = false {
 		l.mu.Lock()
-		if len(l.queue) == 0 {
-			l.queue, l.running = nil, false
+		it := l.queue.pop()
+		if it == nil {
+			l.running = false
 			last := l.told
 			l.told = false
 			l.mu.Unlock()
@@ -191,10 +192,6 @@ func (l *link) run() {
 			}
 			return
 		}
-		it := l.queue[0]
-		l.queue[0] = nil
-		l.queue = l.queue[1:]
-		l.bytes -= it.size()
 		if l.space != nil {
 			close(l.space)
 			l.space = nil
@@ -281,7 +278,7 @@ func (l *link) Closed(_ *engineio.Conn, reason string) {
 		close(l.space)
 		l.space = nil
 	}
-	l.push(&item{closed: true, reason: reason}, 0)
+	l.push(&item{closed: true, reason: reason})
 }
 
 // over tells the library, and through it the receivers, that the connection has ended.

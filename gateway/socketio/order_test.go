@@ -132,7 +132,7 @@ func TestASlowReceiverSlowsItsSender(t *testing.T) {
 		r.event = func(s *Socket, e *Event) {
 			x := l.Load()
 			x.mu.Lock()
-			most = max(most, len(x.queue))
+			most = max(most, x.queue.len)
 			x.mu.Unlock()
 			if want := fmt.Sprint(served); string(e.Args) != want {
 				t.Errorf("want %s, got %s", want, e.Args)
@@ -141,7 +141,7 @@ func TestASlowReceiverSlowsItsSender(t *testing.T) {
 			if served < 20 { // until all that may wait does
 				for range 1000 {
 					x.mu.Lock()
-					full := len(x.queue) >= room && x.space != nil
+					full := x.queue.len >= room && x.space != nil
 					x.mu.Unlock()
 					if full {
 						break
@@ -174,14 +174,14 @@ func TestWaitingEventsAreBoundedInBytesToo(t *testing.T) {
 			return l.space != nil
 		}, wiretest.Patience, tick)
 		l.mu.Lock()
-		require.LessOrEqual(t, l.bytes, 10_000)
-		require.Greater(t, l.bytes, 8_000)
+		require.LessOrEqual(t, l.queue.bytes, 10_000)
+		require.Greater(t, l.queue.bytes, 8_000)
 		l.mu.Unlock()
 		close(gate)
 		alive := func() bool {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return l.bytes == 0 && !l.running
+			return l.queue.bytes == 0 && !l.running
 		}
 		require.Eventually(t, alive, wiretest.Patience, tick)
 	})

@@ -1,0 +1,33 @@
+package socketio
+
+// A queue holds items in the order in which they came, linked to each other: it allocates nothing.
+type queue struct {
+	first, last *item
+	len, bytes  int
+}
+
+func (q *queue) push(it *item) {
+	if q.first == nil {
+		q.first = it
+	} else {
+		q.last.next = it
+	}
+	q.last = it
+	q.len++
+	q.bytes += it.size()
+}
+
+// pop takes the first item; nil when there is none.
+func (q *queue) pop() *item {
+	it := q.first
+	if it == nil {
+		return nil
+	}
+	if q.first = it.next; q.first == nil {
+		q.last = nil
+	}
+	it.next = nil
+	q.len--
+	q.bytes -= it.size()
+	return it
+}
