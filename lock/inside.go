@@ -12,8 +12,8 @@ var insideSource string
 // hold a lock, but only see that nobody else does, and outdate the leases of before. It defines, with
 // keys.Lock and keys.LockFence of the name,
 //
-//	enter(lock, fence, mine)   nothing when the script may go on; else {'held'} or {'stale', fence}
-//	pass(fence, mine)          called where the script commits
+//	enter(lock, fence, mine)     nil when the script may go on, and what pass wants to know; else {'held'} or {'stale', fence}
+//	pass(fence, mine, outdate)   called where the script goes on, before it writes
 //
 // where mine is the fence of the caller's lease, or an empty string when it has none. With several servers a majority decides
 // who holds a lock, and no script can know: then it is empty.

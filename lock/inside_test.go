@@ -20,9 +20,9 @@ func TestInside(t *testing.T) {
 	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
 	t.Cleanup(m.Close)
 	work := redis.NewScript(m.Inside() + `
-local refused = enter(KEYS[1], KEYS[2], ARGV[1])
+local refused, outdate = enter(KEYS[1], KEYS[2], ARGV[1])
 if refused then return refused end
-pass(KEYS[2], ARGV[1])
+pass(KEYS[2], ARGV[1], outdate)
 return {'done'}`)
 	run := func(mine any) string {
 		t.Helper()
@@ -46,14 +46,16 @@ return {'done'}`)
 	require.Greater(t, next.Fence(), l.Fence()+1, "the script between them took a fence as well")
 	require.NoError(t, next.Release(t.Context()))
 
-	// A fence that Redis lost starts higher than it was, in a script too.
+	// When Redis lost the fence, no lease from before is good, and the next starts higher than it was.
 	require.Eventually(t, func() bool { return time.Now().UnixMilli() > next.Fence()+1 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, rdb.Del(t.Context(), keys.LockFence("a")).Err())
 	require.Equal(t, "stale", run(next.Fence()))
-	require.Equal(t, "done", run(""))
-	last, err := rdb.Get(t.Context(), keys.LockFence("a")).Int64()
+	require.Equal(t, "done", run(""), "nobody has a lease")
+	require.Equal(t, "stale", run(next.Fence()))
+	last, err := m.Acquire(t.Context(), "a", lock.Options{})
 	require.NoError(t, err)
-	require.Greater(t, last, next.Fence())
+	require.Greater(t, last.Fence(), next.Fence())
+	require.Equal(t, "done", run(last.Fence()))
 	require.Positive(t, rdb.PTTL(t.Context(), keys.LockFence("a")).Val())
 
 	quorum := lock.New([]redis.UniversalClient{rdb, rdb, rdb}, lock.Config{})

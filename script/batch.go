@@ -23,9 +23,10 @@ const (
 )
 
 // A Batcher runs the scripts of many goroutines in few round trips: what is asked for while its pipelines are
-// under way goes with the next. While nobody waits it has no goroutine, and it needs no closing.
+// under way goes with the next, merged where their script allows it. While nobody waits it has no goroutine, and it needs no closing.
 type Batcher struct {
-	rdb redis.UniversalClient
+	rdb    redis.UniversalClient
+	single bool // one server has all keys, so that calls of one script may be merged
 
 	mu      sync.Mutex
 	waiting []*waiter // guarded by mu
@@ -41,7 +42,10 @@ type waiter struct {
 }
 
 // NewBatcher makes a batcher.
-func NewBatcher(rdb redis.UniversalClient) *Batcher { return &Batcher{rdb: rdb} }
+func NewBatcher(rdb redis.UniversalClient) *Batcher {
+	_, single := rdb.(*redis.Client)
+	return &Batcher{rdb: rdb, single: single}
+}
 
 // Do runs one script and gives its reply. When ctx ends before, its error is the reply's: the script may run all
 // the same, unless it was still waiting. ErrBusy when too many wait.
@@ -104,7 +108,11 @@ func (b *Batcher) send(batch []*waiter) {
 			calls = append(calls, &w.Call)
 		}
 	}
-	if len(calls) > 0 {
+	switch {
+	case len(calls) == 0:
+	case b.single:
+		run(ctx, b.rdb, merge(calls))
+	default:
 		Run(ctx, b.rdb, calls...)
 	}
 	for _, w := range batch {

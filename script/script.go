@@ -3,18 +3,55 @@ package script
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // Redis names scripts so
+	_ "embed"
+	"encoding/hex"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // A Script is a Lua script. Its file says in a header what it takes and returns.
-type Script struct{ lua *redis.Script }
+type Script struct {
+	one  lua
+	many lua // runs many calls as one; empty when the script can not
+}
+
+// A lua is what Redis knows by its hash.
+type lua struct{ source, hash string }
+
+func newLua(source string) lua {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec
+	return lua{source, hex.EncodeToString(sum[:])}
+}
 
 // New makes a script of its source.
-func New(source string) *Script { return &Script{redis.NewScript(source)} }
+func New(source string) *Script { return &Script{one: newLua(source)} }
 
-// Lua is the script for a pipeline of the caller's own.
-func (s *Script) Lua() *redis.Script { return s.lua }
+// Parts are the source of a script of which one server may run the calls of many callers as one. That spares
+// Redis what a call costs whatever it does, and what is looked up once need not be again: a local of Before lives as
+// long as all the calls.
+type Parts struct {
+	Before string // functions, and what the calls share
+	Each   string // one call: it has its own KEYS and ARGV, and returns its own answer
+	After  string // what is done once, when all calls have run; may be empty
+}
+
+//go:embed many.lua
+var manyLua string
+
+// manyParts are many.lua, up to where all calls have run, and from there.
+var manyParts = strings.SplitAfter(manyLua, "-- here stands After\n")
+
+// NewMerging makes a script of its parts.
+func NewMerging(p Parts) *Script {
+	call := p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
+	alone := p.Before + p.Each
+	if p.After != "" {
+		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then error(answer) end\nreturn answer\n"
+	}
+	return &Script{one: newLua(alone), many: newLua(call + manyParts[0] + p.After + manyParts[1])}
+}
 
 // A Call is one run of a script. On a Cluster all its keys lie in one slot.
 type Call struct {
@@ -29,26 +66,11 @@ type Call struct {
 // error. A script that the server does not know is sent with its source, in a second
 // pipeline; of one script, no call overtakes another.
 func Run(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
-	if len(calls) == 1 { // it needs no pipeline
-		c := calls[0]
-		c.Cmd = c.Script.lua.Run(ctx, rdb, c.Keys, c.Args...)
-		return
+	commands := make([]*command, len(calls))
+	for i := range calls {
+		commands[i] = &command{calls: calls[i : i+1]}
 	}
-	pipe := rdb.Pipeline()
-	for _, c := range calls {
-		c.Cmd = c.Script.lua.EvalSha(ctx, pipe, c.Keys, c.Args...)
-	}
-	_, _ = pipe.Exec(ctx) // each call has its own error
-
-	unknown := rdb.Pipeline()
-	for _, c := range calls {
-		if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
-			c.Cmd = c.Script.lua.Eval(ctx, unknown, c.Keys, c.Args...)
-		}
-	}
-	if unknown.Len() > 0 {
-		_, _ = unknown.Exec(ctx)
-	}
+	run(ctx, rdb, commands)
 }
 
 // Do runs one script and gives its reply.
@@ -56,4 +78,48 @@ func (s *Script) Do(ctx context.Context, rdb redis.UniversalClient, keys []strin
 	c := &Call{Script: s, Keys: keys, Args: args}
 	Run(ctx, rdb, c)
 	return c.Cmd
+}
+
+// Sources are what Redis is given: the script of one call and, when it can, of many.
+func (s *Script) Sources() []string {
+	if s.many.source == "" {
+		return []string{s.one.source}
+	}
+	return []string{s.one.source, s.many.source}
+}
+
+// Command is the call of a script for a pipeline of the caller's own; with load for a server that answered
+// NOSCRIPT.
+func (s *Script) Command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
+	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
+	return c.make(ctx, load)
+}
+
+// run sends commands in one pipeline, and distributes what comes back.
+func run(ctx context.Context, rdb redis.UniversalClient, commands []*command) {
+	send(ctx, rdb, commands, false)
+	unknown := commands[:0:0]
+	for _, c := range commands {
+		if redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+			unknown = append(unknown, c)
+		}
+	}
+	send(ctx, rdb, unknown, true)
+	for _, c := range commands {
+		c.distribute()
+	}
+}
+
+func send(ctx context.Context, rdb redis.UniversalClient, commands []*command, load bool) {
+	switch len(commands) {
+	case 0:
+	case 1: // it needs no pipeline
+		_ = rdb.Process(ctx, commands[0].make(ctx, load)) // the command has its error
+	default:
+		pipe := rdb.Pipeline()
+		for _, c := range commands {
+			_ = pipe.Process(ctx, c.make(ctx, load)) // only queues
+		}
+		_, _ = pipe.Exec(ctx) // each command has its own error
+	}
 }

@@ -60,8 +60,7 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 // round trip, which many callers share; else two.
 func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID string, err error) {
 	if s.single {
-		id, err := s.scripts.Do(ctx, characterScript, []string{keys.UserSessions(userID), keys.LastCharacter(userID)},
-			userID, keys.Session(""), s.now().UnixMilli()).Text()
+		id, err := s.scripts.Do(ctx, characterScript, nil, userID, s.now().UnixMilli()).Text()
 		switch {
 		case err == nil && id == "":
 			return "", ErrNotFound
@@ -94,6 +93,15 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 		return "", ErrNotFound
 	}
 	return last.Val(), nil
+}
+
+// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms: what CharacterOf says, ” for ErrNotFound, and
+// false or an error where only CharacterOf can say it. For scripts on the server of the sessions; "" when there are several.
+func (s *Store) CharacterLua() string {
+	if !s.single {
+		return ""
+	}
+	return characterLua
 }
 
 // gone is what Redis says of a key that is not there.

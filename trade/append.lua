@@ -1,10 +1,11 @@
 -- Appends an entry to the ledger, once.
 -- KEYS[1]  ledger   KEYS[2]  ledger index   KEYS[3]  known items
--- ARGV[1]  ref   ARGV[2]  kind   ARGV[3]  at, Unix ms   ARGV[4]  body   ARGV[5]  an item that is new, and so on
+-- ARGV[1]  ref   ARGV[2]  kind   ARGV[3]  at, Unix ms   ARGV[4]  body, ARGV[5]  its digest
+-- ARGV[6]  an item that is new, and so on
 -- returns  {'ok'}   {'seen'} it is there
-local seq, prev, seen = head(KEYS[2], ARGV[1])
-if seen then return {'seen'} end
+if recorded(KEYS[2], ARGV[1]) then return {'seen'} end
 redis.call('XLEN', KEYS[1]) -- a wrong type ends it here
-for i = 5, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
-append(KEYS[1], KEYS[2], seq, prev, ARGV[2], ARGV[1], ARGV[3], ARGV[4])
+for i = 6, #ARGV do redis.call('SADD', KEYS[3], ARGV[i]) end
+append(KEYS[1], ARGV[2], ARGV[1], ARGV[3], ARGV[4], ARGV[5])
+remember(KEYS[2])
 return {'ok'}

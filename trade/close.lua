@@ -7,13 +7,13 @@
 -- returns  {'1'} when it did something, {'0'} when it was done before
 local held = redis.call('HGET', KEYS[1], 'hold:' .. ARGV[1])
 if held then
-  local come = goods(4, #ARGV)
+  local come, first = ARGV, 4
   if ARGV[3] == 'undo' then
-    come = {}
+    come, first = {}, 1
     for word in string.gmatch(held, '%S+') do come[#come + 1] = word end
   end
   redis.call('HDEL', KEYS[1], 'hold:' .. ARGV[1])
-  for i = 1, #come, 2 do redis.call('HINCRBY', KEYS[1], come[i], come[i + 1]) end
+  move(KEYS[1], '', come, first, #come)
 end
 if now() < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], 'done:' .. ARGV[1], '1')

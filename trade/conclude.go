@@ -88,8 +88,9 @@ func (s *Service) close(ctx context.Context, d deal) error {
 			items = append(items, l.ItemID)
 		}
 	}
+	body := appendMoves(nil, moves)
 	_, err := s.run(ctx, appendScript, []string{keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
-		append([]any{d.ref, d.kind, at, appendMoves(nil, moves)}, items...)...)
+		append([]any{d.ref, d.kind, at, body, digest(d.kind, d.ref, body)}, items...)...)
 	return trouble(err, "trade "+d.TradeID+": ledger")
 }
 

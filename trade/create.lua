@@ -7,7 +7,7 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then
   local at = now()
   if at > tonumber(ARGV[1]) then return {'late'} end
-  redis.call('HSET', KEYS[1], 'createdAt', text(at), 'expiresAt', text(at + ARGV[2]), unpack(goods(4, #ARGV)))
+  redis.call('HSET', KEYS[1], 'createdAt', text(at), 'expiresAt', text(at + ARGV[2]), unpack(ARGV, 4))
   if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'deadline', text(at + ARGV[3])) end
 end
 local answer = redis.call('HGETALL', KEYS[1])

@@ -27,6 +27,7 @@ type deal struct {
 	fence    string
 	deadline int64 // the settlement is decided before, Unix ms; 0 when it is not done in steps
 	endedAt  int64 // Unix ms
+	thought  bool  // whom the receiver of a gift plays is only thought; not stored
 	told     bool  // somebody has told the parties how it ended
 }
 

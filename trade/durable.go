@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -96,7 +96,7 @@ func (s *Service) judge(done *redis.Cmd) error {
 // When the wait fails the script has run all the same: UNAVAILABLE, and a repeat waits again.
 func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args ...any) ([]string, error) {
 	if s.cfg.Durability == None || s.cfg.Durability == "" {
-		return s.scripts.Do(ctx, lua, ks, args...).StringSlice()
+		return words(s.scripts.Do(ctx, lua, ks, args...))
 	}
 	var node redis.Cmdable = s.rdb
 	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
@@ -106,9 +106,9 @@ func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args
 		}
 		node = master
 	}
-	answer, done, err := s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return lua.Lua().EvalSha(ctx, pipe, ks, args...) })
-	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		answer, done, err = s.sendAndWait(ctx, node, func(pipe redis.Pipeliner) *redis.Cmd { return lua.Lua().Eval(ctx, pipe, ks, args...) })
+	answer, done, err := s.sendAndWait(ctx, node, lua.Command(ctx, false, ks, args...))
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		answer, done, err = s.sendAndWait(ctx, node, lua.Command(ctx, true, ks, args...))
 	}
 	if err != nil {
 		return nil, err
@@ -120,12 +120,12 @@ func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args
 }
 
 // sendAndWait sends both over one connection: a wait is for what its connection wrote.
-func (s *Service) sendAndWait(ctx context.Context, node redis.Cmdable, eval func(redis.Pipeliner) *redis.Cmd) (answer []string, done *redis.Cmd, err error) {
+func (s *Service) sendAndWait(ctx context.Context, node redis.Cmdable, eval *redis.Cmd) (answer []string, done *redis.Cmd, err error) {
 	pipe := node.Pipeline()
-	ran := eval(pipe)
+	_ = pipe.Process(ctx, eval) // only queues
 	done = pipe.Do(ctx, s.durable()...)
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	answer, err = ran.StringSlice()
+	answer, err = words(eval)
 	return answer, done, err
 }
 
@@ -140,3 +140,11 @@ func (s *Service) settled(ctx context.Context, key string) error {
 
 // touchScript writes something without changing anything, so that there is something to wait for.
 var touchScript = script.New("redis.call('HINCRBY', KEYS[1], 'looked', 1) return {'ok'}")
+
+// words are the answer of a script. One that is a number says that all is well, and is short for {'ok', number}.
+func words(cmd *redis.Cmd) ([]string, error) {
+	if n, ok := cmd.Val().(int64); ok && cmd.Err() == nil {
+		return []string{"ok", strconv.FormatInt(n, 10)}, nil
+	}
+	return cmd.StringSlice()
+}

@@ -64,8 +64,23 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 			return deref(again), err
 		}
 	}
-	from, to, err := s.both(ctx, p, in.To)
-	if err != nil {
+	d := deal{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+		{UserID: p.UserID, CharacterID: p.CharacterID, Offer: in.Give, Accepted: true},
+		{UserID: in.To, Offer: Goods{Items: []Line{}}, Accepted: true},
+	}}, kind: kindGift}
+	d.ref = d.TradeID
+	to := &d.Parties[1].CharacterID
+	if s.guarded.plays && p.CharacterID != "" {
+		*to, d.thought = s.played.get(in.To)
+		d.thought = d.thought && *to != p.CharacterID
+	}
+	if d.thought {
+		if t, err := s.give(ctx, d, record, body, was); !errors.Is(err, errWho) {
+			return t, err
+		}
+		d.thought = false
+	}
+	if d.Parties[0].CharacterID, *to, err = s.both(ctx, p, in.To); err != nil {
 		if s.guarded.alone {
 			if again, _, failed := s.recall(ctx, record, body); failed != nil || again != nil {
 				return deref(again), failed
@@ -73,11 +88,9 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 		}
 		return Trade{}, err
 	}
-	d := deal{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
-		{UserID: p.UserID, CharacterID: from, Offer: in.Give, Accepted: true},
-		{UserID: in.To, CharacterID: to, Offer: Goods{}.sorted(), Accepted: true},
-	}}, kind: kindGift}
-	d.ref = d.TradeID
+	if s.guarded.plays {
+		s.played.set(in.To, *to)
+	}
 	return s.give(ctx, d, record, body, was)
 }
 
@@ -86,7 +99,7 @@ func (s *Service) give(ctx context.Context, d deal, record, body, was string) (T
 	var again *Trade
 	err := s.locked(ctx, d, func(ctx context.Context, mine fence) (err error) {
 		if !s.cluster {
-			again, err = s.commit(ctx, &d.Trade, record, body, mine)
+			again, err = s.commit(ctx, &d, record, body, mine)
 			return err
 		}
 		var done deal
@@ -109,17 +122,22 @@ func (s *Service) give(ctx context.Context, d deal, record, body, was string) (T
 	return d.Trade, nil
 }
 
-// commit runs the script. It fills in t's times when the goods moved, and returns the earlier
+// commit runs the script. It fills in d's times when the goods moved, and returns the earlier
 // trade when this key was used before.
-func (s *Service) commit(ctx context.Context, t *Trade, record, body string, mine fence) (*Trade, error) {
+func (s *Service) commit(ctx context.Context, d *deal, record, body string, mine fence) (*Trade, error) {
+	t := &d.Trade
 	giver, taker := t.Parties[0], t.Parties[1]
+	entry := d.body()
+	whom := ""
+	if d.thought {
+		whom = taker.UserID
+	}
 	args := append([]any{
-		t.TradeID, body, string(mine), s.cfg.Keep.Milliseconds(), Max, deal{Trade: *t}.body(),
+		t.TradeID, t.TradeID + " " + body, string(mine), whom, taker.CharacterID, entry, digest(kindGift, t.TradeID, entry),
 	}, giver.Offer.fields()...)
 	lock, fence := s.guards(*t)
 	answer, err := s.run(ctx, s.guarded.gift, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), record, lock, fence,
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems,
 	}, args...)
 	if err != nil {
 		return nil, trouble(err, "trade "+t.TradeID+": settle")

@@ -99,10 +99,12 @@ func refusal(answer []string, want Goods) error {
 		return ErrOver.With("status", string(Expired))
 	case "version":
 		return ErrStale.With("version", number(field))
+	case "who":
+		return errWho
 	case "late", "alone":
 		return fault.ErrLocked.Because(fmt.Errorf("overtaken: %s", answer[0]))
 	case "corrupt":
-		return fmt.Errorf("%s: field %q holds no amount", answer[1], answer[2])
+		return fmt.Errorf("%s: field %q holds no amount: %s", answer[1], answer[2], answer[3])
 	}
 	return fmt.Errorf("script answered %q", answer)
 }

@@ -3,14 +3,20 @@
 -- ARGV[1]  trade id   ARGV[2]  not later than this, Unix ms   ARGV[3]  most that a character may hold of one thing
 -- ARGV[4]  index of the last argument of what it gives
 -- ARGV[5]  inventory fields and quantities of what it gives, then of what it gets
--- returns  {'ok'} also when it is there already; or, and then nothing was written:
---          {'late'} too late, or given back   {'short', field, have}   {'overflow', field}   {'corrupt', key, field}
+-- returns  {'ok'} also when it is there already; or, and then nothing has changed:
+--          {'late'} too late, or given back   {'short', field, have}   {'overflow', field}
+--          {'corrupt', key, field, why}
 -- writes   hold:<trade id> = "field quantity field quantity …"
 if redis.call('HEXISTS', KEYS[1], 'hold:' .. ARGV[1]) == 1 then return {'ok'} end
 if redis.call('HEXISTS', KEYS[1], 'done:' .. ARGV[1]) == 1 or now() >= tonumber(ARGV[2]) then return {'late'} end
-local outs = goods(5, tonumber(ARGV[4]))
-local set, refused = plan(KEYS[1], outs, goods(tonumber(ARGV[4]) + 1, #ARGV), tonumber(ARGV[3]))
-if not set then return refused end
-write(KEYS[1], plan(KEYS[1], outs, {}, tonumber(ARGV[3])))
-redis.call('HSET', KEYS[1], 'hold:' .. ARGV[1], table.concat(outs, ' '))
+local last = tonumber(ARGV[4])
+local refused = take(KEYS[1], ARGV, 5, last)
+if refused then return refused end
+refused = put(KEYS[1], ARGV, last + 1, #ARGV, tonumber(ARGV[3])) -- only to see whether it may
+if refused then
+  move(KEYS[1], '', ARGV, 5, last)
+  return refused
+end
+move(KEYS[1], '-', ARGV, last + 1, #ARGV)
+redis.call('HSET', KEYS[1], 'hold:' .. ARGV[1], table.concat(ARGV, ' ', 5, last))
 return {'ok'}

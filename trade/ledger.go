@@ -5,7 +5,6 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
@@ -16,9 +15,9 @@ import (
 // An Entry is one line of the ledger: goods that came into being or changed hands.
 //
 // In the stream it has the fields seq, kind, ref, at, body, prev and hash; body is the JSON
-// {"moves": [Move…]}, hash the SHA-1, in hex, of prev, seq, kind, ref, at and body joined by
-// newlines, and prev the hash of the entry before, "" for the first. The chain shows edits and
-// gaps; it is no signature, since whoever may write to Redis can also make a new chain.
+// {"moves": [Move…]}, hash the SHA-1, in hex, of prev, seq, at and digest joined by newlines, digest that of kind, ref and
+// body, and prev the hash of the entry before, "" for the first. The chain shows edits and gaps; it is no
+// signature, since whoever may write to Redis can also make a new chain.
 type Entry struct {
 	StreamID string `json:"streamId"`
 	Seq      int64  `json:"seq"`  // 1, 2, 3, …
@@ -74,14 +73,27 @@ func parse(m redis.XMessage) (Entry, error) {
 		StreamID: m.ID, Seq: number(field("seq")), Kind: field("kind"), Ref: field("ref"), At: number(field("at")),
 		Prev: field("prev"), Hash: field("hash"),
 	}
-	sum := sha1.Sum([]byte(strings.Join([]string{e.Prev, field("seq"), e.Kind, e.Ref, field("at"), field("body")}, "\n")))
-	e.fits = hex.EncodeToString(sum[:]) == e.Hash
+	e.fits = chained(e.Prev, field("seq"), field("at"), digest(e.Kind, e.Ref, []byte(field("body")))) == e.Hash
 	var body entryBody
 	if err := json.Unmarshal([]byte(field("body")), &body, json.RejectUnknownMembers(true)); err != nil {
 		return e, fmt.Errorf("ledger entry %s: body: %w", m.ID, err)
 	}
 	e.Moves = body.Moves
 	return e, nil
+}
+
+// chained is an entry's hash, as append of ledger.lua makes it.
+func chained(prev, seq, at, digest string) string {
+	sum := sha1.Sum([]byte(prev + "\n" + seq + "\n" + at + "\n" + digest))
+	return hex.EncodeToString(sum[:])
+}
+
+// digest is the part of an entry's hash that is known before it has its place in the ledger.
+func digest(kind, ref string, body []byte) string {
+	b := make([]byte, 0, 512)
+	b = append(append(append(append(b, kind...), '\n'), ref...), '\n')
+	sum := sha1.Sum(append(b, body...))
+	return hex.EncodeToString(sum[:])
 }
 
 // trade rebuilds a trade from its entry; its version is not in there and becomes 1. ok is false for a mint.

@@ -1,97 +1,104 @@
--- What every script that moves goods starts with.
+-- What every script that moves goods starts with. Goods are a part of a list: inventory field, quantity, field, quantity, …
 
--- An amount as it is stored: nil when it is no whole number from 0 to 999999999999999.
-local function amount(v)
-  if not v then return 0 end
-  if #v > 15 or v == '' or string.find(v, '%D') then return nil end
-  return tonumber(v)
-end
+-- No inventory field says more than this, nor less than nothing.
+local HIGHEST = 999999999999999
 
 -- A whole number as it is written, below 2^53.
 local function text(n) return string.format('%d', n) end
 
 -- Redis's clock, Unix ms.
+local time
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not time then
+    time = redis.call('TIME')
+    time = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return time
 end
 
--- The inventory fields and quantities that ARGV lists from first to last.
-local function goods(first, last)
-  local list, n = {}, 0
-  for i = first, last do
-    n = n + 1
-    list[n] = ARGV[i]
+-- Adds goods to an inventory, or with '-' for sign takes them, whatever it has.
+local function move(inventory, sign, list, first, last)
+  for i = first, last, 2 do
+    if redis.call('HINCRBY', inventory, list[i], sign .. list[i + 1]) == 0 then redis.call('HDEL', inventory, list[i]) end
   end
-  return list
 end
 
--- Works out what an inventory becomes when outs leave it and ins come; writes nothing. items,
--- when given, is the set of known items. Returns {field, amount, …} and {field, …}, what is to be set and what is to go; or
--- nil and a refusal: {'unknown', field}, {'short', field, have}, {'overflow', field}, {'corrupt', key, field}.
-local function plan(inventory, outs, ins, most, items)
-  local fields, out, come, n = {}, {}, {}, 0
-  for i = 1, #outs, 2 do
-    n = n + 1
-    fields[n], out[n], come[n] = outs[i], tonumber(outs[i + 1]), 0
-  end
-  local given = n
-  for i = 1, #ins, 2 do
-    local at
-    for k = 1, given do
-      if fields[k] == ins[i] then at = k end
+-- Why an amount could not be changed: it is none, or something else is wrong, and then it is the script's error.
+local function why(inventory, field, failure)
+  local of = failure.err
+  if string.find(of, 'integer', 1, true) or string.find(of, 'overflow', 1, true) then return {'corrupt', inventory, field, of} end
+  return failure
+end
+
+-- Takes goods from an inventory. items, when given, is the set of known items.
+-- returns  nothing; or a refusal, with everything as it was: {'unknown', field}, {'short', field, have},
+--          {'corrupt', key, field, why}, {err=…}
+local function take(inventory, list, first, last, items)
+  for i = first, last, 2 do
+    local field = list[i]
+    local left = redis.pcall('HINCRBY', inventory, field, '-' .. list[i + 1])
+    if type(left) == 'table' then
+      move(inventory, '', list, first, i - 1)
+      return why(inventory, field, left)
     end
-    if not at then
-      n = n + 1
-      at = n
-      fields[n], out[n] = ins[i], 0
-    end
-    come[at] = tonumber(ins[i + 1])
-  end
-  local set, del = {}, {}
-  if n == 0 then return set, del end
-  local had = redis.call('HMGET', inventory, unpack(fields))
-  local k = 0
-  for i = 1, n do
-    local field, has = fields[i], amount(had[i])
-    if not has then return nil, {'corrupt', inventory, field} end
-    if has < out[i] then
-      if has == 0 and items and field ~= 'gold' and redis.call('SISMEMBER', items, string.sub(field, 6)) == 0 then
-        return nil, {'unknown', field}
+    local had = left + list[i + 1]
+    if left < 0 or had > HIGHEST then
+      move(inventory, '', list, first, i + 1)
+      if had < 0 or had > HIGHEST then return {'corrupt', inventory, field, text(had)} end
+      if had == 0 and items and field ~= 'gold' and redis.call('SISMEMBER', items, string.sub(field, 6)) == 0 then
+        return {'unknown', field}
       end
-      return nil, {'short', field, text(has)}
+      return {'short', field, text(had)}
     end
-    local left = has - out[i] + come[i]
-    if come[i] > 0 and left > most then return nil, {'overflow', field} end
-    if left == 0 then
-      del[#del + 1] = field
-    else
-      set[k + 1], set[k + 2] = field, text(left)
-      k = k + 2
+    if left == 0 then redis.call('HDEL', inventory, field) end
+  end
+end
+
+-- Puts goods into an inventory that may have at most so many of each.
+-- returns  nothing; or a refusal, with everything as it was: {'overflow', field}, {'corrupt', key, field, why}, {err=…}
+local function put(inventory, list, first, last, most)
+  for i = first, last, 2 do
+    local has = redis.pcall('HINCRBY', inventory, list[i], list[i + 1])
+    if type(has) == 'table' then
+      move(inventory, '-', list, first, i - 1)
+      return why(inventory, list[i], has)
+    end
+    local had = has - list[i + 1]
+    if had < 0 or has > most then
+      move(inventory, '-', list, first, i + 1)
+      if had < 0 or had > HIGHEST then return {'corrupt', inventory, list[i], text(had)} end
+      return {'overflow', list[i]}
     end
   end
-  return set, del
 end
 
--- Carries a plan out.
-local function write(inventory, set, del)
-  if del[1] then redis.call('HDEL', inventory, unpack(del)) end
-  if set[1] then redis.call('HSET', inventory, unpack(set)) end
-end
+-- The newest entry's number and hash, once it was looked up; and what was appended since: its refs and stream ids.
+local seq, prev
+local fresh = {}
 
--- The newest entry: its number and its hash, 0 and '' while there is none; and whether there is one for ref.
-local function head(index, ref)
+-- Whether the ledger has an entry for ref.
+local function recorded(index, ref)
+  if seq then return fresh[ref] or redis.call('HEXISTS', index, ref) == 1 end
   local h = redis.call('HMGET', index, 'head', ref)
-  if not h[1] then return 0, '', h[2] end
-  local seq, hash = string.match(h[1], '^(%d+):(%x+)$')
-  return tonumber(seq), hash, h[2]
+  seq, prev = string.match(h[1] or '0:', '^(%d+):(%x*)$')
+  return h[2]
 end
 
--- Appends one entry. The caller has seen that there is none for ref, and has written nothing yet: a ledger of a wrong type ends
--- the script here.
-local function append(ledger, index, seq, prev, kind, ref, at, body)
-  seq = text(seq + 1)
-  local hash = redis.sha1hex(table.concat({prev, seq, kind, ref, at, body}, '\n'))
-  local id = redis.call('XADD', ledger, '*', 'seq', seq, 'kind', kind, 'ref', ref, 'at', at, 'body', body, 'prev', prev, 'hash', hash)
-  redis.call('HSET', index, ref, id, 'head', seq .. ':' .. hash)
+-- Appends an entry. The caller has seen that there is none for ref. digest is the hash of kind, ref and body.
+local function append(ledger, kind, ref, at, body, digest)
+  local n = text(seq + 1)
+  local hash = redis.sha1hex(prev .. '\n' .. n .. '\n' .. at .. '\n' .. digest)
+  fresh[ref] = redis.call('XADD', ledger, '*', 'seq', n, 'kind', kind, 'ref', ref, 'at', at, 'body', body, 'prev', prev, 'hash', hash)
+  seq, prev = n, hash
+end
+
+-- Writes into the index what was appended: the script's last act.
+local function remember(index)
+  if not next(fresh) then return end
+  local fields = {'head', seq .. ':' .. prev}
+  for ref, id in pairs(fresh) do
+    fields[#fields + 1] = ref
+    fields[#fields + 1] = id
+  end
+  redis.call('HSET', index, unpack(fields))
 end

@@ -52,7 +52,7 @@ func (s *Service) Mint(ctx context.Context, in MintRequest) (string, error) {
 	}
 	answer, err := s.run(ctx, mintScript,
 		[]string{keys.Inventory(in.CharacterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
-		append([]any{id, Max, body}, goods.fields()...)...)
+		append([]any{id, Max, body, digest(kindMint, id, body)}, goods.fields()...)...)
 	switch {
 	case err != nil:
 		return "", trouble(err, "mint "+id)

@@ -1,19 +1,21 @@
 -- Makes goods come into being at one character, and writes it into the ledger.
 -- KEYS[1]  inventory   KEYS[2]  ledger   KEYS[3]  ledger index   KEYS[4]  known items
 -- ARGV[1]  mint id     ARGV[2]  most that a character may hold of one thing
--- ARGV[3]  body of the ledger entry
--- ARGV[4]  inventory field, ARGV[5] quantity, and so on
--- returns  {'ok', at}, or one of these, and then nothing was written:
---          {'seen'} this mint is done   {'overflow', field}   {'corrupt', key, field}
-local seq, prev, seen = head(KEYS[3], ARGV[1])
-if seen then return {'seen'} end
+-- ARGV[3]  body of the ledger entry, ARGV[4]  its digest
+-- ARGV[5]  inventory field, ARGV[6] quantity, and so on
+-- returns  when it was, Unix ms; or one of these, and then nothing has changed:
+--          {'seen'} this mint is done   {'overflow', field}   {'corrupt', key, field, why}
+if recorded(KEYS[3], ARGV[1]) then return {'seen'} end
 redis.call('SCARD', KEYS[4]) -- a wrong type ends it here
-local set, del = plan(KEYS[1], {}, goods(4, #ARGV), tonumber(ARGV[2]))
-if not set then return del end
-local at = text(now())
-append(KEYS[2], KEYS[3], seq, prev, 'mint', ARGV[1], at, ARGV[3])
-write(KEYS[1], set, del)
-for i = 4, #ARGV, 2 do
+local refused = put(KEYS[1], ARGV, 5, #ARGV, tonumber(ARGV[2]))
+if refused then return refused end
+local ok, failure = pcall(append, KEYS[2], 'mint', ARGV[1], text(now()), ARGV[3], ARGV[4])
+if not ok then
+  move(KEYS[1], '-', ARGV, 5, #ARGV)
+  error(failure)
+end
+for i = 5, #ARGV, 2 do
   if ARGV[i] ~= 'gold' then redis.call('SADD', KEYS[4], string.sub(ARGV[i], 6)) end
 end
-return {'ok', at}
+remember(KEYS[3])
+return now()

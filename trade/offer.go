@@ -122,12 +122,13 @@ func (s *Service) exchange(ctx context.Context, d deal, side int) (Trade, error)
 func (s *Service) exchangeAtOnce(ctx context.Context, d deal, side int, mine fence) (deal, error) {
 	a, b := d.Parties[0], d.Parties[1]
 	gives, gets := a.Offer.fields(), b.Offer.fields()
+	body := d.body()
 	args := append([]any{
-		d.TradeID, letter(side), d.Version, string(mine), Max, d.body(), lookAgain.Milliseconds(), 8 + len(gives),
+		d.TradeID, letter(side), d.Version, string(mine), body, digest(kindTrade, d.TradeID, body), lookAgain.Milliseconds(), 8 + len(gives),
 	}, gives...)
 	lock, fence := s.guards(d.Trade)
 	answer, err := s.run(ctx, s.guarded.settle, []string{
-		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lock, fence, keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keys.OpenTrades,
+		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lock, fence, keys.OpenTrades,
 	}, append(args, gets...)...)
 	if err != nil {
 		return deal{}, trouble(err, "trade "+d.TradeID+": settle")

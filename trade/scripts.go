@@ -2,7 +2,10 @@ package trade
 
 import (
 	_ "embed"
+	"fmt"
+	"time"
 
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/script"
 )
 
@@ -26,19 +29,30 @@ var (
 	mintScript = script.New(ledgerLua + mintLua)
 )
 
-// guarded are the scripts that settle inside a lock, on one server.
+// unknownLua stands where CharacterLua of ScriptCharacters would.
+const unknownLua = "local function character_of() end\n"
+
+// guarded are the scripts that settle inside a lock, on one server. Many of them run as one.
 type guarded struct {
 	gift, settle *script.Script
 	alone        bool // they see by themselves whether anybody has the lock
+	plays        bool // they see by themselves who plays whom
 }
 
-// guard makes them with inside, the Lua of a ScriptLocker, or with "".
-func guard(inside string) guarded {
-	alone := inside != ""
-	if !alone {
-		inside = fenceLua
+// guard makes them with the Lua of a ScriptLocker and of ScriptCharacters, or with "".
+func guard(locks, characters string, keep time.Duration) guarded {
+	g := guarded{alone: locks != "", plays: characters != ""}
+	if !g.alone {
+		locks = fenceLua
 	}
-	return guarded{script.New(inside + ledgerLua + giftLua), script.New(inside + ledgerLua + settleLua), alone}
+	if !g.plays {
+		characters = unknownLua
+	}
+	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), int64(Max)) + locks + characters + ledgerLua
+	g.gift = script.NewMerging(script.Parts{Before: before, Each: giftLua, After: "remember(INDEX)\n"})
+	g.settle = script.NewMerging(script.Parts{Before: before, Each: settleLua, After: "remember(INDEX)\n"})
+	return g
 }
 
 // Scripts of one key, or of keys in one slot.

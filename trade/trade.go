@@ -62,6 +62,15 @@ type Characters interface {
 	CharacterOf(ctx context.Context, userID string) (string, error)
 }
 
+// ScriptCharacters may know it on the server of the trades. A gift to whom somebody gave before takes one
+// round trip there: its script sees that they play whom they played then.
+type ScriptCharacters interface {
+	Characters
+	// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms: the character, or anything else where
+	// CharacterOf must be asked; "" when they are known elsewhere.
+	CharacterLua() string
+}
+
 // Caster tells everyone in a room what happened, and counts them. The room "user:<userId>" holds all
 // devices of a user, on all nodes.
 type Caster interface {
@@ -98,6 +107,7 @@ type Service struct {
 	cluster bool // several servers by slot: trades are settled in steps
 	locks   Locker
 	chars   Characters
+	played  played
 	cast    Caster
 	cfg     Config
 }
@@ -122,11 +132,14 @@ func New(rdb redis.UniversalClient, locks Locker, chars Characters, cast Caster,
 		cfg.Missed = func(context.Context, error) {}
 	}
 	_, cluster := rdb.(*redis.ClusterClient)
-	inside := ""
+	locksLua, charactersLua := "", ""
 	if l, ok := locks.(ScriptLocker); ok && !cluster {
-		inside = l.Inside()
+		locksLua = l.Inside()
 	}
-	return &Service{rdb: rdb, scripts: script.NewBatcher(rdb), guarded: guard(inside), cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
+	if c, ok := chars.(ScriptCharacters); ok && !cluster {
+		charactersLua = c.CharacterLua()
+	}
+	return &Service{rdb: rdb, scripts: script.NewBatcher(rdb), guarded: guard(locksLua, charactersLua, cfg.Keep), cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
 }
 
 // Routes are the events of this feature.

@@ -95,5 +95,8 @@ func (c characters) CharacterOf(ctx context.Context, userID string) (string, err
 	return id, err
 }
 
+// CharacterLua makes it trade.ScriptCharacters.
+func (c characters) CharacterLua() string { return c.store.CharacterLua() }
+
 // rooms are the gateway's rooms for services that are made before it is.
 type rooms struct{ *gateway.Gateway }
