@@ -13,6 +13,40 @@ import (
 
 const chatMessage = `{"id":"01HZX3J5Q7","channel":"zone:1","from":{"userId":"ann","username":"Ann","characterId":"ann"},"text":"hello, all of you","at":1767225600000}`
 
+const tradeCompleted = `{"tradeId":"01M84ASS6PATDPGAKXNPCQGAAT","status":"completed","version":1,"parties":[` +
+	`{"userId":"lt-hbgusv-2","characterId":"lt-hbgusv-2","offer":{"items":[{"itemId":"lt-hbgusv-coin","qty":1}],"gold":0},"accepted":true},` +
+	`{"userId":"lt-hbgusv-3","characterId":"lt-hbgusv-3","offer":{"items":[],"gold":0},"accepted":true}],"createdAt":1795441812695,"expiresAt":1795442112695}`
+
+// BenchmarkPack is the way of a cast's JSON into the message for other nodes.
+func BenchmarkPack(b *testing.B) {
+	for name, body := range map[string]string{"chat": chatMessage, "trade": tradeCompleted} {
+		b.Run(name, func(b *testing.B) {
+			list := []byte(`["` + name + `:event",` + body + `]`)
+			b.SetBytes(int64(len(list)))
+			b.ReportAllocs()
+			var dst []byte
+			for b.Loop() {
+				var ok bool
+				if dst, ok = pack(dst[:0], list, nil, busDepth); !ok {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkClusterTellEach is what both sides of a trade are told, on its way to Redis.
+func BenchmarkClusterTellEach(b *testing.B) {
+	a := node(b, redistest.Server(b), ClusterConfig{Queue: 1 << 30})
+	n := a.Of("/")
+	b.ReportAllocs()
+	for b.Loop() {
+		n.CastEach([]string{"user:ann", "user:bob"}, "trade:completed", func(d []byte) []byte { return append(d, tradeCompleted...) })
+	}
+	b.StopTimer()
+	require.Zero(b, a.ClusterStats().Unpublished)
+}
+
 // BenchmarkClusterTell is a cast on its way to Redis.
 func BenchmarkClusterTell(b *testing.B) {
 	a := node(b, redistest.Server(b), ClusterConfig{Queue: 1 << 30})

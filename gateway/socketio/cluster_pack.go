@@ -14,8 +14,9 @@ import (
 
 // A packer appends JSON values as msgpack. Placeholders become the attachments they name,
 // as binary values. Integers that 64 bits hold stay exact, other numbers are doubles.
+//
+// Its methods take the index of a value in src and return the one behind it, or -1.
 type packer struct {
-	dst         []byte
 	src         []byte
 	attachments [][]byte
 }
@@ -23,152 +24,150 @@ type packer struct {
 // pack appends the one JSON value that src holds. ok is false when it holds none, or one
 // that nests deeper than depth, or names an attachment that is not there.
 func pack(dst, src []byte, attachments [][]byte, depth int) (packed []byte, ok bool) {
-	p := packer{dst, src, attachments}
-	i := p.value(skipSpace(src, 0), depth)
-	if i < 0 || skipSpace(src, i) != len(src) {
-		return p.dst, false
-	}
-	return p.dst, true
+	p := packer{src, attachments}
+	dst, i := p.value(dst, skipSpace(src, 0), depth)
+	return dst, i >= 0 && skipSpace(src, i) == len(src)
 }
 
-// value appends the value at i and returns the index behind it, or -1.
-func (p *packer) value(i, depth int) int {
+func (p *packer) value(dst []byte, i, depth int) ([]byte, int) {
 	if i >= len(p.src) {
-		return -1
+		return dst, -1
 	}
 	switch c := p.src[i]; {
 	case c == '"':
-		return p.text(i)
-	case c == '[':
-		return p.nested(i, depth)
+		return p.text(dst, i)
+	case c-'0' <= 9 || c == '-':
+		return p.number(dst, i)
 	case c == '{':
 		if len(p.attachments) > 0 {
 			if end, num, ok := placeholder(p.src, i, depth); ok {
 				if num < 0 || num >= len(p.attachments) {
-					return -1
+					return dst, -1
 				}
-				p.dst = appendBinary(p.dst, p.attachments[num])
-				return end
+				return appendBinary(dst, p.attachments[num]), end
 			}
 		}
-		return p.nested(i, depth)
-	case c == '-' || c >= '0' && c <= '9':
-		end := skipNumber(p.src, i)
-		if end > 0 {
-			p.dst = appendNumber(p.dst, p.src[i:end])
-		}
-		return end
+		return p.nested(dst, i, depth, '}')
+	case c == '[':
+		return p.nested(dst, i, depth, ']')
+	case c == 't':
+		dst = append(dst, 0xc3)
+	case c == 'f':
+		dst = append(dst, 0xc2)
+	default:
+		dst = append(dst, 0xc0)
 	}
-	end := skipValue(p.src, i, 1)
-	if end > 0 {
-		p.dst = append(p.dst, literals[p.src[i]])
-	}
-	return end
+	return dst, skipValue(p.src, i, 1)
 }
 
-var literals = map[byte]byte{'n': 0xc0, 'f': 0xc2, 't': 0xc3}
-
-// nested appends a list or an object. How many values it holds is known at its end: then
+// nested appends a list or an object, which end closes. How many values it holds is known at its end: then
 // room for the number is made, if it takes more than the one byte that was kept.
-func (p *packer) nested(i, depth int) int {
+func (p *packer) nested(dst []byte, i, depth int, end byte) ([]byte, int) {
 	if depth <= 0 {
-		return -1
+		return dst, -1
 	}
-	b := p.src
-	object, end := b[i] == '{', byte(']')
-	if object {
-		end = '}'
-	}
-	head := len(p.dst)
-	p.dst = append(p.dst, 0)
-	i = skipSpace(b, i+1)
-	if i < len(b) && b[i] == end {
-		p.counted(head, 0, object)
-		return i + 1
+	b, head := p.src, len(dst)
+	dst = append(dst, 0)
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
+		return setCount(dst, head, 0, end == '}'), i + 1
 	}
 	for n := 1; ; n++ {
-		if object {
+		if end == '}' {
 			if i >= len(b) || b[i] != '"' {
-				return -1
+				return dst, -1
 			}
-			if i = p.text(i); i < 0 {
-				return -1
+			if dst, i = p.text(dst, i); i < 0 {
+				return dst, -1
 			}
 			if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
-				return -1
+				return dst, -1
 			}
 			i = skipSpace(b, i+1)
 		}
-		if i = p.value(i, depth-1); i < 0 {
-			return -1
+		if dst, i = p.value(dst, i, depth-1); i < 0 {
+			return dst, -1
 		}
-		i = skipSpace(b, i)
-		switch {
-		case i >= len(b):
-			return -1
-		case b[i] == end:
-			p.counted(head, n, object)
-			return i + 1
-		case b[i] != ',':
-			return -1
+		if i = skipSpace(b, i); i >= len(b) {
+			return dst, -1
+		}
+		if b[i] != ',' {
+			if b[i] != end {
+				return dst, -1
+			}
+			return setCount(dst, head, n, end == '}'), i + 1
 		}
 		i = skipSpace(b, i+1)
 	}
 }
 
-func (p *packer) counted(head, n int, object bool) {
+// setCount writes how many values a list, or pairs an object, holds at head, where one byte was kept for it.
+func setCount(dst []byte, head, n int, object bool) []byte {
 	short, long := byte(0x90), byte(0xdc)
 	if object {
 		short, long = 0x80, 0xde
 	}
 	switch {
 	case n < 16:
-		p.dst[head] = short | byte(n)
+		dst[head] = short | byte(n)
 	case n < 1<<16:
-		p.grow(head, 2)
-		p.dst[head] = long
-		binary.BigEndian.PutUint16(p.dst[head+1:], uint16(n))
+		dst = grow(dst, head, 2)
+		dst[head] = long
+		binary.BigEndian.PutUint16(dst[head+1:], uint16(n))
 	default:
-		p.grow(head, 4)
-		p.dst[head] = long + 1
-		binary.BigEndian.PutUint32(p.dst[head+1:], uint32(n))
+		dst = grow(dst, head, 4)
+		dst[head] = long + 1
+		binary.BigEndian.PutUint32(dst[head+1:], uint32(n))
 	}
+	return dst
 }
 
 // grow makes room for n bytes behind the one at head.
-func (p *packer) grow(head, n int) {
-	end := len(p.dst)
-	p.dst = append(p.dst, 0, 0, 0, 0)[:end+n]
-	copy(p.dst[head+1+n:], p.dst[head+1:end])
+func grow(dst []byte, head, n int) []byte {
+	end := len(dst)
+	dst = append(dst, 0, 0, 0, 0)[:end+n]
+	copy(dst[head+1+n:], dst[head+1:end])
+	return dst
 }
 
-func (p *packer) text(i int) int {
+func (p *packer) text(dst []byte, i int) ([]byte, int) {
+	b, start := p.src, i+1
+	end := skipPlain(b, start)
+	if end >= len(b) || b[end] != '"' {
+		return p.escaped(dst, i)
+	}
+	n := end - start
+	if n < 32 {
+		dst = append(dst, 0xa0|byte(n))
+	} else {
+		dst = appendTextHead(dst, n)
+	}
+	return append(dst, b[start:end]...), end + 1
+}
+
+// escaped is text for one that has escapes.
+func (p *packer) escaped(dst []byte, i int) ([]byte, int) {
 	end := skipString(p.src, i)
 	if end < 0 {
-		return -1
+		return dst, -1
 	}
 	raw := p.src[i+1 : end-1]
-	if bytes.IndexByte(raw, '\\') < 0 {
-		p.dst = append(appendTextHead(p.dst, len(raw)), raw...)
-		return end
-	}
 	// What is unescaped is never longer; the header stays as wide as the raw text wanted.
-	head := len(p.dst)
-	p.dst = appendTextHead(p.dst, len(raw))
-	start := len(p.dst)
-	p.dst = unescape(p.dst, raw)
-	n := len(p.dst) - start
+	head := len(dst)
+	dst = appendTextHead(dst, len(raw))
+	start := len(dst)
+	dst = unescape(dst, raw)
+	n := len(dst) - start
 	switch start - head {
 	case 1:
-		p.dst[head] = 0xa0 | byte(n)
+		dst[head] = 0xa0 | byte(n)
 	case 2:
-		p.dst[head+1] = byte(n)
+		dst[head+1] = byte(n)
 	case 3:
-		binary.BigEndian.PutUint16(p.dst[head+1:], uint16(n))
+		binary.BigEndian.PutUint16(dst[head+1:], uint16(n))
 	default:
-		binary.BigEndian.PutUint32(p.dst[head+1:], uint32(n))
+		binary.BigEndian.PutUint32(dst[head+1:], uint32(n))
 	}
-	return end
+	return dst, end
 }
 
 func appendTextHead(dst []byte, n int) []byte {
@@ -197,6 +196,26 @@ func appendBinary(dst, b []byte) []byte {
 		dst = binary.BigEndian.AppendUint32(append(dst, 0xc6), uint32(n))
 	}
 	return append(dst, b...)
+}
+
+// number appends a number. Most have digits only, so few that 64 bits hold them.
+func (p *packer) number(dst []byte, i int) ([]byte, int) {
+	b, end := p.src, i
+	var u uint64
+	for end < len(b) && b[end]-'0' <= 9 {
+		u = u*10 + uint64(b[end]-'0')
+		end++
+	}
+	digits := end - i
+	if digits == 1 || digits > 1 && digits < 20 && b[i] != '0' {
+		if end == len(b) || b[end] != '.' && b[end]|0x20 != 'e' {
+			return appendUint(dst, u), end
+		}
+	}
+	if end = skipNumber(b, i); end > 0 {
+		dst = appendNumber(dst, b[i:end])
+	}
+	return dst, end
 }
 
 // appendNumber appends a number that skipNumber has checked.

@@ -98,12 +98,12 @@ func (t target) append(dst []byte) []byte {
 }
 
 func appendRooms(dst []byte, rooms []socket.Room) []byte {
-	p := packer{dst: append(dst, 0)}
-	p.counted(len(dst), len(rooms), false)
+	head := len(dst)
+	dst = setCount(append(dst, 0), head, len(rooms), false)
 	for _, r := range rooms {
-		p.dst = appendText(p.dst, r)
+		dst = appendText(dst, r)
 	}
-	return p.dst
+	return dst
 }
 
 // A broadcast is one that was received. Its bytes lie in the message.
