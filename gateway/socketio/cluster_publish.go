@@ -21,6 +21,7 @@ type publisher struct {
 	waiting []publication // guarded by mu
 	arena   []byte        // their payloads; guarded by mu
 	spare   []byte        // the arena before, emptied; guarded by mu
+	free    []publication // what waited before, emptied; guarded by mu
 	flight  int           // bytes that are being sent; guarded by mu
 	ended   bool          // guarded by mu
 
@@ -109,7 +110,7 @@ func (p *publisher) run(done <-chan struct{}) {
 		}
 		p.mu.Lock()
 		batch, arena := p.waiting, p.arena
-		p.waiting, p.arena, p.spare = nil, p.spare[:0], nil
+		p.waiting, p.arena, p.spare, p.free = p.free[:0], p.spare[:0], nil, nil
 		p.flight = len(arena)
 		p.ended = last
 		p.mu.Unlock()
@@ -118,6 +119,9 @@ func (p *publisher) run(done <-chan struct{}) {
 		p.flight = 0
 		if cap(arena) <= 1<<20 {
 			p.spare = arena
+		}
+		if clear(batch); cap(batch) <= 4*pipelineMessages {
+			p.free = batch
 		}
 		p.mu.Unlock()
 		if last {
@@ -163,11 +167,72 @@ func (p *publisher) lose(m *publication) {
 	}
 }
 
-// once is a PUBLISH that go-redis must not send again when the connection broke.
-type once struct{ *redis.IntCmd }
+// A post is a PUBLISH, used for one message after the other.
+type post struct {
+	*redis.IntCmd
+	command string
+	channel string
+	payload payload
+}
 
-// NoRetry tells so.
-func (once) NoRetry() bool { return true }
+func newPost() *post {
+	x := &post{}
+	x.IntCmd = redis.NewIntCmd(context.Background(), &x.command, &x.channel, &x.payload)
+	return x
+}
+
+// NoRetry tells go-redis not to send it again when the connection broke.
+func (*post) NoRetry() bool { return true }
+
+// A payload is bytes that need no interface of their own to be an argument.
+type payload []byte
+
+// MarshalBinary returns the bytes.
+func (b *payload) MarshalBinary() ([]byte, error) { return *b, nil }
+
+// posts are those of one pipeline.
+type posts struct {
+	all      []*post
+	commands []redis.Cmder
+	marked   map[int]*redis.MapStringIntCmd // of messages that have a marker; may be nil
+}
+
+var postPool = sync.Pool{New: func() any { return new(posts) }}
+
+// fill makes the pipeline of a batch.
+func (x *posts) fill(batch []publication, arena []byte) {
+	for len(x.all) < len(batch) {
+		x.all = append(x.all, newPost())
+	}
+	for i := range batch {
+		m, c := &batch[i], x.all[i]
+		if c.command = "publish"; m.sharded {
+			c.command = "spublish"
+		}
+		c.channel, c.payload = m.channel, arena[m.start:m.end]
+		x.commands = append(x.commands, c)
+		if m.marker == "" {
+			continue
+		}
+		if x.marked == nil {
+			x.marked = map[int]*redis.MapStringIntCmd{}
+		}
+		x.marked[i] = redis.NewMapStringIntCmd(context.Background(), "pubsub", "numsub", m.marker)
+		x.commands = append(x.commands, x.marked[i])
+	}
+}
+
+// free forgets the messages.
+func (x *posts) free(n int) {
+	for _, c := range x.all[:n] {
+		c.channel, c.payload = "", nil
+		c.SetErr(nil)
+		c.SetVal(0)
+	}
+	clear(x.commands)
+	x.commands, x.marked = x.commands[:0], nil
+	postPool.Put(x)
+}
 
 // pipeline reports whether Redis took any of it.
 func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
@@ -184,23 +249,14 @@ func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 // exchange publishes over one connection. It returns what belongs to another node of a
 // Cluster, in order, and whether any of the rest was taken.
 func (p *publisher) exchange(ctx context.Context, client redis.UniversalClient, batch []publication, arena []byte) (moved []publication, ok bool) {
+	x := postPool.Get().(*posts)
+	defer x.free(len(batch))
+	x.fill(batch, arena)
 	pipe := client.Pipeline()
-	sent := make([]*redis.IntCmd, len(batch))
-	marked := map[int]*redis.MapStringIntCmd{}
-	for i, m := range batch {
-		command := "publish"
-		if m.sharded {
-			command = "spublish"
-		}
-		sent[i] = redis.NewIntCmd(ctx, command, m.channel, arena[m.start:m.end])
-		_ = pipe.Process(ctx, once{sent[i]}) // only queues
-		if m.marker != "" {
-			marked[i] = pipe.PubSubNumSub(ctx, m.marker)
-		}
-	}
-	_, _ = pipe.Exec(ctx) // each command has its error
-	for i, cmd := range sent {
-		receivers, err := cmd.Result()
+	_ = pipe.BatchProcess(ctx, x.commands...) // only queues
+	_, _ = pipe.Exec(ctx)                     // each command has its error
+	for i := range batch {
+		receivers, err := x.all[i].Result()
 		if _, is := redis.IsMovedError(err); is {
 			moved = append(moved, batch[i])
 			continue
@@ -213,7 +269,7 @@ func (p *publisher) exchange(ctx context.Context, client redis.UniversalClient, 
 		}
 		if f := batch[i].told; f != nil {
 			n := int64(0)
-			if m := marked[i]; m != nil && err == nil {
+			if m := x.marked[i]; m != nil && err == nil {
 				n, err = m.Val()[batch[i].marker], m.Err()
 			}
 			f(receivers, n, err)
