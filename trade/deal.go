@@ -108,7 +108,7 @@ func (d deal) moves() []Move {
 }
 
 // body is the ledger entry's body.
-func (d deal) body() []byte { return appendMoves(nil, d.moves()) }
+func (d deal) body() []byte { return appendMoves(make([]byte, 0, 256), d.moves()) }
 
 // fields are the deal as arguments of create.lua.
 func (d deal) fields() []any {

@@ -2,10 +2,11 @@ package trade
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -230,8 +231,12 @@ func (g Goods) qty(item string) int64 {
 
 // sorted is the one way to write these goods down: by item id, never nil.
 func (g Goods) sorted() Goods {
+	byID := func(a, b Line) int { return strings.Compare(a.ItemID, b.ItemID) }
+	if g.Items != nil && slices.IsSortedFunc(g.Items, byID) {
+		return g
+	}
 	items := append([]Line{}, g.Items...)
-	slices.SortFunc(items, func(a, b Line) int { return strings.Compare(a.ItemID, b.ItemID) })
+	slices.SortFunc(items, byID)
 	return Goods{Items: items, Gold: g.Gold}
 }
 
@@ -263,14 +268,22 @@ func (t Trade) lock() string { return lockName(t.Parties[0].UserID, t.Parties[1]
 
 // guards are the keys that enter and pass are called with: the lock, and the fence by which it is judged.
 func (s *Service) guards(t Trade) (lock, fence string) {
+	name := t.lock()
 	if s.guarded.alone {
-		return keys.Lock(t.lock()), keys.LockFence(t.lock())
+		return keys.Lock(name), keys.LockFence(name)
 	}
 	a, b := t.Parties[0].UserID, t.Parties[1].UserID
-	return keys.Lock(t.lock()), keys.TradeFence(min(a, b), max(a, b))
+	return keys.Lock(name), keys.TradeFence(min(a, b), max(a, b))
 }
 
-func newID() string { return ulid.MustNew(ulid.Now(), rand.Reader).String() }
+// newID draws from a generator that the runtime seeds from the system's: asking that for each id is dear.
+func newID() string {
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Now()) // which fits until the year 10889
+	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32()))
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+	return id.String()
+}
 
 // errHeld is what a script without a lease answers when somebody else has the lock.
 var errHeld = errors.New("trade: the lock is held")
