@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/zishang520/socket.io/v2/socket"
@@ -134,7 +134,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
 	c.subs = newSubscriber(cfg.Linger, c.hear)
-	c.subs.wire = newLine(c.subs, cfg.Redis)
+	c.subs.wire = newLine(c.subs, cfg.Redis, cfg.MaxMessage)
 	if client, is := cfg.Redis.(*redis.ClusterClient); is {
 		c.sharded = newSubscriber(cfg.Linger, c.hear)
 		c.shards = newShards(c.sharded, client)
@@ -238,9 +238,9 @@ func (c *cluster) guarded(f func()) {
 	f()
 }
 
-// hear is called for each message, on the subscriber's goroutine. It must not wait.
-func (c *cluster) hear(to *channel, payload string) {
-	b := unsafe.Slice(unsafe.StringData(payload), len(payload)) // only read
+// hear is called for each message, on the subscriber's goroutine. It must not wait. What it
+// makes of a broadcast is copied; other messages may be kept in part.
+func (c *cluster) hear(to *channel, b []byte) {
 	ok := false
 	defer func() {
 		if p := recover(); p != nil {
@@ -254,11 +254,11 @@ func (c *cluster) hear(to *channel, payload string) {
 	case channelRoom, channelAll:
 		ok = to.nsp.onBroadcast(b)
 	case channelRequest:
-		ok = to.nsp.onRequest(b)
+		ok = to.nsp.onRequest(bytes.Clone(b))
 	case channelResponse:
-		ok = to.nsp.onResponse(b)
+		ok = to.nsp.onResponse(bytes.Clone(b))
 	case channelHeartbeat:
-		ok = to.nsp.onHeartbeat(payload)
+		ok = to.nsp.onHeartbeat(string(b))
 	}
 }
 

@@ -77,7 +77,7 @@ func (n *clusterNamespace) onHeartbeat(s string) bool {
 	if len(s) < 2 || len(s) > 32 || !strings.Contains(beatHello+beatAlive+beatBye, s[:1]) {
 		return false
 	}
-	what, uid := s[:1], strings.Clone(s[1:])
+	what, uid := s[:1], s[1:]
 	if uid == n.hub.uid {
 		return true
 	}

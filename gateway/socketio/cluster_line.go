@@ -13,6 +13,8 @@ import (
 type line struct {
 	subs   *subscriber
 	client redis.UniversalClient
+	own    *redis.Client // the client, where that is one for the line only; else nil
+	max    int           // bytes of a message
 
 	mu    sync.Mutex
 	ps    *redis.PubSub // the present connection; guarded by mu
@@ -22,8 +24,13 @@ type line struct {
 // batch is how many channels one SUBSCRIBE names.
 const batch = 1000
 
-func newLine(subs *subscriber, client redis.UniversalClient) *line {
-	return &line{subs: subs, client: client, ps: client.Subscribe(context.Background())} // nothing yet: it does not dial
+func newLine(subs *subscriber, client redis.UniversalClient, max int) *line {
+	l := &line{subs: subs, client: client, max: max}
+	if l.own = listening(client, l.listen); l.own != nil {
+		l.client = l.own
+	}
+	l.ps = l.client.Subscribe(context.Background()) // nothing yet: it does not dial
+	return l
 }
 
 func (l *line) present() (ps *redis.PubSub, ended bool) {
@@ -142,4 +149,7 @@ func (l *line) close() {
 	ps := l.ps
 	l.mu.Unlock()
 	_ = ps.Close() // nothing more is wanted of it
+	if l.own != nil {
+		_ = l.own.Close()
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -18,7 +19,7 @@ import (
 // needs it. After the last leave the subscription stays for a while.
 type subscriber struct {
 	linger time.Duration
-	handle func(to *channel, payload string)
+	handle func(to *channel, payload []byte)
 	wire   wire // static
 
 	mu       sync.Mutex
@@ -69,7 +70,7 @@ const (
 	channelHeartbeat
 )
 
-func newSubscriber(linger time.Duration, handle func(to *channel, payload string)) *subscriber {
+func newSubscriber(linger time.Duration, handle func(to *channel, payload []byte)) *subscriber {
 	s := &subscriber{linger: linger, handle: handle, channels: map[string]*channel{}, wake: make(chan struct{}, 1)}
 	s.heard.Store(time.Now().UnixNano())
 	return s
@@ -212,14 +213,19 @@ func (s *subscriber) receive(v any) {
 	case *redis.Subscription:
 		s.confirm(v)
 	case *redis.Message:
-		s.received.Add(1)
-		s.bytes.Add(int64(len(v.Payload)))
-		s.mu.Lock()
-		c := s.channels[v.Channel]
-		s.mu.Unlock()
-		if c != nil {
-			s.handle(c, v.Payload)
-		}
+		s.take([]byte(v.Channel), unsafe.Slice(unsafe.StringData(v.Payload), len(v.Payload)))
+	}
+}
+
+// take handles a message. Its bytes are not kept.
+func (s *subscriber) take(channel, payload []byte) {
+	s.received.Add(1)
+	s.bytes.Add(int64(len(payload)))
+	s.mu.Lock()
+	c := s.channels[string(channel)]
+	s.mu.Unlock()
+	if c != nil {
+		s.handle(c, payload)
 	}
 }
 
