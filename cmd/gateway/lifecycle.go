@@ -50,6 +50,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	loop(n.present.Run)
 	loop(n.limits.Run)
 	loop(n.reload)
+	loop(n.pace)
 	loop(n.cache.Run)
 	loop(n.chores.Run)
 	if n.embedded != nil {
