@@ -48,7 +48,7 @@ func NewMerging(p Parts) *Script {
 	call := p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
 	alone := p.Before + p.Each
 	if p.After != "" {
-		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then error(answer) end\nreturn answer\n"
+		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok and type(answer) ~= 'table' then answer = {err = answer} end\nreturn answer\n"
 	}
 	return &Script{one: newLua(alone), many: newLua(call + manyParts[0] + p.After + manyParts[1])}
 }

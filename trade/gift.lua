@@ -32,6 +32,6 @@ if not ok then
   move(KEYS[1], '', ARGV, 8, #ARGV)
   move(KEYS[2], '-', ARGV, 8, #ARGV)
   redis.call('DEL', KEYS[3])
-  error(failure)
+  return failed(failure)
 end
 return now()

@@ -72,6 +72,9 @@ local function put(inventory, list, first, last, most)
   end
 end
 
+-- What a script answers when a command failed that must not: Redis's error as it is.
+local function failed(failure) return type(failure) == 'table' and failure or {err = failure} end
+
 -- The newest entry's number and hash, once it was looked up; and what was appended since: its refs and stream ids.
 local seq, prev
 local fresh = {}

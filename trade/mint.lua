@@ -12,7 +12,7 @@ if refused then return refused end
 local ok, failure = pcall(append, KEYS[2], 'mint', ARGV[1], text(now()), ARGV[3], ARGV[4])
 if not ok then
   move(KEYS[1], '-', ARGV, 5, #ARGV)
-  error(failure)
+  return failed(failure)
 end
 for i = 5, #ARGV, 2 do
   if ARGV[i] ~= 'gold' then redis.call('SADD', KEYS[4], string.sub(ARGV[i], 6)) end

@@ -53,7 +53,7 @@ if ok then ok, failure = pcall(redis.call, 'ZADD', KEYS[6], text(at + ARGV[7]), 
 if ok then ok, failure = pcall(append, LEDGER, 'trade', ARGV[1], text(at), ARGV[5], ARGV[6]) end
 if not ok then
   back(4)
-  error(failure)
+  return failed(failure)
 end
 redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')
 local answer = redis.call('HGETALL', KEYS[3])

@@ -1,0 +1,150 @@
+package script_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/script"
+)
+
+// deeds does what its first argument says; what all calls of one command share is counted.
+var deeds = script.NewMerging(script.Parts{
+	Before: "local calls = 0\n",
+	Each: `
+calls = calls + 1
+if ARGV[1] == 'nothing' then return nil end
+if ARGV[1] == 'false' then return false end
+if ARGV[1] == 'wrong' then return redis.call('INCR', KEYS[1]) end
+if ARGV[1] == 'told' then return redis.pcall('INCR', KEYS[1]) end
+if ARGV[1] == 'lua' then error('of Lua') end
+if ARGV[1] == 'list' then return {KEYS[1], #ARGV, KEYS[2] or 'one key', KEYS[3] or 'no third', ARGV[2] or 'one argument'} end
+return redis.call('RPUSH', KEYS[1], ARGV[1])
+`,
+	After: "redis.call('RPUSH', 'counts', calls)\n",
+})
+
+// callTogether makes calls that wait for one that is under way, so that they go as one pipeline, in their order.
+func callTogether(t *testing.T, calls ...*script.Call) (rdb redis.UniversalClient) {
+	rdb = redistest.Server(t).Client()
+	free := redis.NewClient(&redis.Options{Addr: rdb.(*redis.Client).Options().Addr})
+	t.Cleanup(func() { _ = free.Close() })
+	require.NoError(t, free.RPush(t.Context(), "list", "first").Err())
+	g := &gate{open: make(chan struct{})}
+	rdb.AddHook(g)
+	b := script.NewBatcher(rdb)
+	var wg sync.WaitGroup
+	wg.Go(func() { b.Do(t.Context(), script.New("return 1"), nil) })
+	require.Eventually(t, func() bool { return b.Asked() == 1 && b.Waiting() == 0 }, waitFor, tick, "it is under way")
+	for i, c := range calls {
+		wg.Go(func() { c.Cmd = b.Do(t.Context(), c.Script, c.Keys, c.Args...) })
+		require.Eventually(t, func() bool { return b.Asked() == int64(i+2) }, waitFor, tick)
+	}
+	close(g.open)
+	wg.Wait()
+	return free
+}
+
+func deed(what string, keys ...string) *script.Call {
+	return &script.Call{Script: deeds, Keys: append([]string{"list"}, keys...), Args: []any{what}}
+}
+
+// Merged calls have their own keys and arguments, answers and errors.
+func TestMerged(t *testing.T) {
+	t.Parallel()
+	list, more := deed("list"), deed("list", "second")
+	more.Args = append(more.Args, 7)
+	calls := []*script.Call{list, deed("nothing"), deed("wrong"), deed("a"), deed("told"), deed("lua"), more, deed("false"), deed("b")}
+	rdb := callTogether(t, calls...)
+
+	v, err := list.Slice()
+	require.NoError(t, err)
+	require.Equal(t, []any{"list", int64(1), "one key", "no third", "one argument"}, v)
+	v, err = more.Slice()
+	require.NoError(t, err)
+	require.Equal(t, []any{"list", int64(2), "second", "no third", "7"}, v)
+	for i, want := range map[int]int{3: 2, 8: 3} {
+		n, err := calls[i].Int()
+		require.NoError(t, err)
+		require.Equal(t, want, n, "how long the list is: they ran in their order")
+	}
+	for _, i := range []int{1, 7} {
+		require.ErrorIs(t, calls[i].Err(), redis.Nil)
+	}
+	for _, i := range []int{2, 4} {
+		var reply redis.Error
+		require.True(t, redis.HasErrorPrefix(calls[i].Err(), "WRONGTYPE"), calls[i].Err())
+		require.True(t, errors.As(calls[i].Err(), &reply))
+	}
+	require.ErrorContains(t, calls[5].Err(), "of Lua")
+	require.Equal(t, []string{"9"}, rdb.LRange(t.Context(), "counts", 0, -1).Val(), "all went as one, and what comes after them ran once")
+}
+
+// Alone a call answers just so.
+func TestMergingAlone(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	b := script.NewBatcher(rdb)
+	do := func(what string) *redis.Cmd { return b.Do(t.Context(), deeds, []string{"list"}, what) }
+	require.NoError(t, do("a").Err())
+	for _, what := range []string{"wrong", "told"} {
+		require.True(t, redis.HasErrorPrefix(do(what).Err(), "WRONGTYPE"), do(what).Err())
+	}
+	require.ErrorContains(t, do("lua").Err(), "of Lua")
+	require.ErrorIs(t, do("nothing").Err(), redis.Nil)
+	n, err := do("b").Int()
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Equal(t, int64(8), rdb.LLen(t.Context(), "counts").Val(), "also after an error")
+}
+
+// Many are merged by parts, those of other scripts and those that are too long go by themselves.
+func TestHowManyAreMerged(t *testing.T) {
+	t.Parallel()
+	long := &script.Call{Script: deeds, Keys: []string{"list"}, Args: []any{"list"}}
+	for i := range 255 {
+		long.Args = append(long.Args, i)
+	}
+	other := &script.Call{Script: script.New("return ARGV[1]"), Args: []any{"other"}}
+	calls := []*script.Call{long, other}
+	for range 300 {
+		calls = append(calls, deed("x"))
+	}
+	rdb := callTogether(t, calls...)
+	for _, c := range calls {
+		require.NoError(t, c.Err())
+	}
+	require.Equal(t, "other", other.Val())
+	counts := rdb.LRange(t.Context(), "counts", 0, -1).Val()
+	require.Contains(t, counts, "1", "the long one")
+	require.Contains(t, counts, "32", "at most: Redis serves nobody else meanwhile")
+	sum := 0
+	for _, c := range counts {
+		n, err := strconv.Atoi(c)
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, 32)
+		sum += n
+	}
+	require.Equal(t, len(calls)-1, sum)
+	require.Less(t, len(counts), 20)
+}
+
+// What fails as a whole fails for each.
+func TestMergedFailure(t *testing.T) {
+	t.Parallel()
+	broken := script.NewMerging(script.Parts{Each: "return 1\n", After: "error('at the end')\n"})
+	var calls []*script.Call
+	for i := range 5 {
+		calls = append(calls, &script.Call{Script: broken, Args: []any{fmt.Sprint(i)}})
+	}
+	callTogether(t, calls...)
+	for _, c := range calls {
+		require.ErrorContains(t, c.Err(), "at the end")
+	}
+}

@@ -1,0 +1,180 @@
+package trade_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// crowd are users who play themselves; which of them, a script can tell: the key plays:<user>, where it is set.
+type crowd struct{ selfPlayed }
+
+func (crowd) CharacterLua() string {
+	return "local function character_of(user) return redis.call('GET', 'plays:' .. user) or user end\n"
+}
+
+// Gifts of many callers run in one script. Those that may not be do nothing, and do not touch those that are beside them, nor
+// does a key that two callers use at once, nor an inventory that all give from.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w, m := newLockedTown(t)
+	w.Service = trade.New(w.rdb, m, crowd{}, w.told, trade.Config{})
+	const users = 12
+	who := func(i int) string { return fmt.Sprint("u", i%users) }
+	for i := range users {
+		w.mint(who(i), "apple", 30, 0)
+	}
+	w.mint("full", "apple", trade.Max, 0)
+	require.NoError(t, w.rdb.HSet(t.Context(), keys.Inventory("odd"), "item:apple", "many").Err())
+	w.mint("pear", "pear", 1, 0)
+	require.NoError(t, w.rdb.ConfigResetStat(t.Context()).Err())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	codes := map[string]int{}
+	ids := map[string]map[string]bool{}
+	for i := range 40 * users {
+		give, to, key := some("apple", 1), who(i+1+i%5), fmt.Sprint("k", i)
+		switch i % 8 {
+		case 3:
+			give = some("apple", 1000) // more than anybody has
+		case 4:
+			to = "full"
+		case 5:
+			to = "odd"
+		case 6:
+			give = some("pear", 1) // which only one had
+		case 7:
+			key = fmt.Sprint("twice", i%users)
+			to, give = who(i+1), some("apple", 2)
+		}
+		if to == who(i) {
+			to = who(i + 1)
+		}
+		wg.Go(func() {
+			done, err := w.Execute(t.Context(), event.Player{UserID: who(i), CharacterID: who(i)}, gift(to, key, 0, give))
+			mu.Lock()
+			defer mu.Unlock()
+			codes[code(err)]++
+			if i%8 == 7 && err == nil {
+				of := who(i) + key
+				if ids[of] == nil {
+					ids[of] = map[string]bool{}
+				}
+				ids[of][done.TradeID] = true
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 60, codes["TRADE_OVERFLOW"], codes)
+	require.Equal(t, 60, codes["INTERNAL"], "an inventory that makes no sense: %v", codes)
+	require.Equal(t, 120, codes["INSUFFICIENT_ITEMS"], codes)
+	require.Equal(t, 240, codes[""], codes)
+	for of, all := range ids {
+		require.Len(t, all, 1, of)
+	}
+	require.Equal(t, "many", w.rdb.HGet(t.Context(), keys.Inventory("odd"), "item:apple").Val())
+	stats, err := w.rdb.Info(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	require.Regexp(t, `cmdstat_evalsha:calls=\d{2},`, stats, "they shared calls")
+
+	require.NoError(t, w.rdb.Del(t.Context(), keys.Inventory("odd")).Err())
+	require.Equal(t, int64(180+len(ids)), w.clean().Trades)
+}
+
+// Goods that can not be written down do not move.
+func TestWhatCanNotBeRecordedDoesNotMove(t *testing.T) {
+	t.Parallel()
+	name := trade.LockName("ann", "bob")
+	for what, key := range map[string]string{"ledger": keys.TradeLedger, "index": keys.TradeLedgerIndex, "fence": keys.LockFence(name)} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w, _ := newLockedTown(t)
+			w.mint("anna", "apple", 9, 7)
+			w.mint("bobo", "apple", 1, 50)
+			o := w.barter()
+			require.NoError(t, w.rdb.Del(t.Context(), key).Err())
+			require.NoError(t, w.rdb.SAdd(t.Context(), key, "of another kind").Err())
+			_, err := w.Execute(t.Context(), ann, gift("bob", "k", 7, some("apple", 9)))
+			require.Equal(t, "INTERNAL", code(err))
+			_, err = w.Accept(t.Context(), bob, agree(o))
+			require.Equal(t, "INTERNAL", code(err))
+			if what != "fence" {
+				_, err = w.Mint(t.Context(), grant("anna", "apple", 1, 1))
+				require.Error(t, err)
+			}
+			w.has("anna", "9 apple, 7 gold")
+			w.has("bobo", "1 apple, 50 gold")
+			again, err := w.State(t.Context(), ann, trade.Ask{TradeID: o.TradeID})
+			require.NoError(t, err)
+			require.Equal(t, trade.Open, again.Status)
+		})
+	}
+}
+
+// What a line of several can not do undoes the lines before it.
+func TestAllLinesOrNone(t *testing.T) {
+	t.Parallel()
+	w, _ := newLockedTown(t)
+	w.mint("anna", "apple", 9, 7)
+	w.mint("anna", "pear", 5, 0)
+	w.mint("anna", "zinc", 1, 0)
+	w.mint("bobo", "zinc", trade.Max, 0)
+	w.mint("bobo", "apple", 1, 0)
+	for _, g := range []trade.Gift{
+		gift("bob", "a", 8, some("apple", 9), some("pear", 5)),
+		gift("bob", "b", 0, some("apple", 9), some("pear", 6)),
+		gift("bob", "c", 7, some("apple", 9), some("pear", 5), some("zinc", 1)),
+		gift("bob", "d", 7, some("apple", 9), some("quince", 1)),
+	} {
+		_, err := w.Execute(t.Context(), ann, g)
+		require.Error(t, err)
+		w.has("anna", "9 apple, 5 pear, 1 zinc, 7 gold")
+		w.has("bobo", fmt.Sprintf("1 apple, %d zinc, 0 gold", int64(trade.Max)))
+	}
+	require.NoError(t, w.rdb.HSet(t.Context(), keys.Inventory("bobo"), "item:pear", "some").Err())
+	_, err := w.Execute(t.Context(), ann, gift("bob", "odd", 7, some("apple", 9), some("pear", 5)))
+	require.Equal(t, "INTERNAL", code(err))
+	require.NoError(t, w.rdb.HDel(t.Context(), keys.Inventory("bobo"), "item:pear").Err())
+	w.has("anna", "9 apple, 5 pear, 1 zinc, 7 gold")
+	w.has("bobo", fmt.Sprintf("1 apple, %d zinc, 0 gold", int64(trade.Max)))
+	_, err = w.Execute(t.Context(), ann, gift("bob", "e", 7, some("apple", 9), some("pear", 5)))
+	require.NoError(t, err)
+	w.has("anna", "1 zinc, 0 gold")
+	w.clean()
+}
+
+// Whom a receiver plays is looked up once, and then only checked: a gift goes to whom they play now.
+func TestWhoeverTheyPlay(t *testing.T) {
+	t.Parallel()
+	w, m := newLockedTown(t)
+	w.Service = trade.New(w.rdb, m, crowd{}, w.told, trade.Config{})
+	w.mint("ann", "apple", 9, 0)
+	count := &trips{}
+	w.rdb.AddHook(count)
+	give := func(key string) string {
+		t.Helper()
+		count.n.Store(0)
+		done, err := w.Execute(t.Context(), event.Player{UserID: "ann", CharacterID: "ann"}, gift("bob", key, 0, some("apple", 1)))
+		require.NoError(t, err)
+		return done.Parties[1].CharacterID
+	}
+	give("warm")
+	require.Equal(t, "bob", give("a"))
+	require.Equal(t, int64(1), count.n.Load())
+
+	require.NoError(t, w.rdb.Set(t.Context(), "plays:bob", "somebody else", 0).Err())
+	require.Equal(t, "bob", give("b"), "asked again: the double plays only themselves")
+	require.Equal(t, int64(2), count.n.Load(), "the script saw that it is not as it was")
+
+	require.NoError(t, w.rdb.Del(t.Context(), "plays:bob").Err())
+	require.NoError(t, w.rdb.SAdd(t.Context(), "plays:bob", "a list").Err())
+	require.Equal(t, "bob", give("c"), "the script can not tell")
+	w.has("bob", "4 apple, 0 gold")
+	w.clean()
+}
