@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
+
+	lua "github.com/aeturnis/realtime/script"
 )
 
 // A bundle is one call to Redis: of spend.lua for one request, of many.lua for several.
@@ -21,14 +23,6 @@ type list struct {
 	windows int
 	args    []any
 }
-
-// failure is what Redis said about one of several requests.
-type failure string
-
-func (f failure) Error() string { return string(f) }
-
-// RedisError marks it as an answer of Redis.
-func (failure) RedisError() {}
 
 // maxLists is how many lists a plan can tell apart.
 const maxLists = 255
@@ -88,7 +82,7 @@ func (b *bundle) distribute() {
 			continue
 		}
 		if why, failed := replies[i].(string); failed {
-			r.err = failure(why)
+			r.err = lua.Failure(why)
 		} else {
 			r.reply = replies[i]
 		}
