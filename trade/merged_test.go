@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/trade"
 )
 
@@ -150,31 +151,49 @@ func TestAllLinesOrNone(t *testing.T) {
 }
 
 // Whom a receiver plays is looked up once, and then only checked: a gift goes to whom they play now.
-func TestWhoeverTheyPlay(t *testing.T) {
+func TestWhomTheyPlayNow(t *testing.T) {
 	t.Parallel()
 	w, m := newLockedTown(t)
-	w.Service = trade.New(w.rdb, m, crowd{}, w.told, trade.Config{})
-	w.mint("ann", "apple", 9, 0)
+	store := sessions.New(w.rdb, sessions.Config{})
+	w.Service = trade.New(w.rdb, m, store, w.told, trade.Config{})
+	w.mint("anna", "apple", 9, 0)
+	login := func(character string) (id string) {
+		t.Helper()
+		session, err := store.Create(t.Context(), "bob", "Bob", nil, sessions.Options{CharacterID: character})
+		require.NoError(t, err)
+		return session.ID
+	}
+	end := func(id string) { require.NoError(t, store.Destroy(t.Context(), id, "SESSION_REVOKED", "test")) }
 	count := &trips{}
 	w.rdb.AddHook(count)
-	give := func(key string) string {
+	keys := 0
+	gives := func(to string, trips int64) {
 		t.Helper()
+		keys++
 		count.n.Store(0)
-		done, err := w.Execute(t.Context(), event.Player{UserID: "ann", CharacterID: "ann"}, gift("bob", key, 0, some("apple", 1)))
+		done, err := w.Execute(t.Context(), ann, gift("bob", fmt.Sprint(keys), 0, some("apple", 1)))
 		require.NoError(t, err)
-		return done.Parties[1].CharacterID
+		require.Equal(t, to, done.Parties[1].CharacterID)
+		if trips > 0 {
+			require.Equal(t, trips, count.n.Load())
+		}
 	}
-	give("warm")
-	require.Equal(t, "bob", give("a"))
-	require.Equal(t, int64(1), count.n.Load())
-
-	require.NoError(t, w.rdb.Set(t.Context(), "plays:bob", "somebody else", 0).Err())
-	require.Equal(t, "bob", give("b"), "asked again: the double plays only themselves")
-	require.Equal(t, int64(2), count.n.Load(), "the script saw that it is not as it was")
-
-	require.NoError(t, w.rdb.Del(t.Context(), "plays:bob").Err())
-	require.NoError(t, w.rdb.SAdd(t.Context(), "plays:bob", "a list").Err())
-	require.Equal(t, "bob", give("c"), "the script can not tell")
-	w.has("bob", "4 apple, 0 gold")
+	knight := login("knight")
+	gives("knight", 0) // the server learns the scripts
+	gives("knight", 1)
+	mage := login("mage")
+	gives("mage", 3) // the script saw it, one question, the script
+	gives("mage", 1)
+	_, err := store.UpdateCharacter(t.Context(), mage, "rogue")
+	require.NoError(t, err)
+	gives("rogue", 3)
+	end(mage)
+	gives("knight", 3)
+	gives("knight", 1)
+	end(knight)
+	gives("rogue", 3) // nobody is logged in: the last that was stored
+	gives("rogue", 1)
+	w.has("knight", "4 apple, 0 gold")
+	w.has("rogue", "3 apple, 0 gold")
 	w.clean()
 }
