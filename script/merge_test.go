@@ -148,3 +148,26 @@ func TestMergedFailure(t *testing.T) {
 		require.ErrorContains(t, c.Err(), "at the end")
 	}
 }
+
+// A server that has become a replica says so to the client, which looks for the master then.
+func TestMergedOnAReplica(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	require.NoError(t, rdb.Do(t.Context(), "replicaof", "127.0.0.1", "1").Err())
+	b := script.NewBatcher(rdb)
+	g := &gate{open: make(chan struct{})}
+	rdb.AddHook(g)
+	var wg sync.WaitGroup
+	errs := make([]error, 20)
+	for i := range errs {
+		wg.Go(func() { errs[i] = b.Do(t.Context(), deeds, []string{"list"}, "a").Err() })
+	}
+	require.Eventually(t, func() bool { return b.Asked() == int64(len(errs)) }, waitFor, tick)
+	close(g.open)
+	wg.Wait()
+	for _, err := range errs {
+		var one script.Failure
+		require.True(t, redis.HasErrorPrefix(err, "READONLY"), err)
+		require.False(t, errors.As(err, &one), "go-redis has seen it")
+	}
+}
