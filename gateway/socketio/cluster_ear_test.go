@@ -54,11 +54,13 @@ func TestEar(t *testing.T) {
 		"too long": {published(">", "a", long+"y") + published(">", "a", "2"), "", []string{"a=", "a=2"}},
 		"answers between": {
 			"+OK\r\n" + published(">", "a", "1") + ">3\r\n" + bulk("subscribe") + bulk("b") + ":2\r\n" + published(">", "b", "2") + "+PONG\r\n",
-			"+OK\r\n>3\r\n" + bulk("subscribe") + bulk("b") + ":2\r\n+PONG\r\n", []string{"a=1", "b=2"},
+			"+OK\r\n>3\r\n" + bulk("subscribe") + bulk("b") + ":2\r\n+PONG\r\n",
+			[]string{"a=1", "b=2"},
 		},
 		"all kinds of answers": {
 			"%2\r\n" + bulk("server") + bulk("redis") + bulk("modules") + "*0\r\n" + "-ERR no\r\n" + "$-1\r\n" + "*-1\r\n" + "_\r\n" + "#t\r\n" + ",1.5\r\n" + "~1\r\n:1\r\n" + "=7\r\ntxt:abc\r\n" + published(">", "a", "1"),
-			"%2\r\n" + bulk("server") + bulk("redis") + bulk("modules") + "*0\r\n" + "-ERR no\r\n" + "$-1\r\n" + "*-1\r\n" + "_\r\n" + "#t\r\n" + ",1.5\r\n" + "~1\r\n:1\r\n" + "=7\r\ntxt:abc\r\n", []string{"a=1"},
+			"%2\r\n" + bulk("server") + bulk("redis") + bulk("modules") + "*0\r\n" + "-ERR no\r\n" + "$-1\r\n" + "*-1\r\n" + "_\r\n" + "#t\r\n" + ",1.5\r\n" + "~1\r\n:1\r\n" + "=7\r\ntxt:abc\r\n",
+			[]string{"a=1"},
 		},
 		"other pushes": {
 			">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("k") + ">4\r\n" + bulk("pmessage") + bulk("a*") + bulk("a") + bulk("1"),
