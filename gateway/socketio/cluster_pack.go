@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -84,7 +85,12 @@ func (p *packer) nested(dst []byte, i, depth int, end byte) ([]byte, int) {
 			}
 			i = skipSpace(b, i+1)
 		}
-		if dst, i = p.value(dst, i, depth-1); i < 0 {
+		if i < len(b) && b[i] == '"' {
+			dst, i = p.text(dst, i)
+		} else {
+			dst, i = p.value(dst, i, depth-1)
+		}
+		if i < 0 {
 			return dst, -1
 		}
 		if i = skipSpace(b, i); i >= len(b) {
@@ -130,18 +136,22 @@ func grow(dst []byte, head, n int) []byte {
 }
 
 func (p *packer) text(dst []byte, i int) ([]byte, int) {
-	b, start := p.src, i+1
-	end := skipPlain(b, start)
+	b, start, end := p.src, i+1, i+1
+	if len(b)-start >= 8 {
+		w := binary.LittleEndian.Uint64(b[start:])
+		if m := marks(w); m == 0 {
+			end = skipPlain(b, start+8)
+		} else if n := bits.TrailingZeros64(m) / 8; b[start+n] == '"' { // a short one: the most
+			dst = append(dst, 0xa0|byte(n), byte(w), byte(w>>8), byte(w>>16), byte(w>>24), byte(w>>32), byte(w>>40), byte(w>>48), byte(w>>56))
+			return dst[:len(dst)-8+n], start + n + 1
+		}
+	} else {
+		end = skipPlain(b, start)
+	}
 	if end >= len(b) || b[end] != '"' {
 		return p.escaped(dst, i)
 	}
-	n := end - start
-	if n < 32 {
-		dst = append(dst, 0xa0|byte(n))
-	} else {
-		dst = appendTextHead(dst, n)
-	}
-	return append(dst, b[start:end]...), end + 1
+	return append(appendTextHead(dst, end-start), b[start:end]...), end + 1
 }
 
 // escaped is text for one that has escapes.

@@ -87,17 +87,21 @@ func skipNested(b []byte, i, depth int) int {
 	}
 }
 
-// skipPlain returns the index of the first byte at or after i that a string can not hold as
-// it is: a quote, a backslash or a control character.
-func skipPlain(b []byte, i int) int {
-	// Eight bytes at a time: the high bit of each that is below a space, or that is zero once
-	// the quote or the backslash is taken from it. Bytes behind the first may be marked wrongly.
+// marks sets the high bit of each byte of a word that a string can not hold as it is: a
+// quote, a backslash or a control character, which are those that are below a space, or zero
+// once the quote or the backslash is taken from them. Bytes behind the first that is marked
+// may be marked wrongly.
+func marks(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	return ((w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) &^ w & highs
+}
+
+// skipPlain returns the index of the first byte at or after i that a string can not hold as
+// it is.
+func skipPlain(b []byte, i int) int {
 	for ; len(b)-i >= 8; i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		marks := ((w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) &^ w & highs
-		if marks != 0 {
-			return i + bits.TrailingZeros64(marks)/8
+		if m := marks(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			return i + bits.TrailingZeros64(m)/8
 		}
 	}
 	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
