@@ -321,8 +321,8 @@ func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
 	if n.known.Load() <= fewNodes && n.hub.shards == nil {
 		each = len(rooms)
 	}
-	for some := range slices.Chunk(rooms, each) {
-		t := target{rooms: some}
+	for ; len(rooms) > 0; rooms = rooms[each:] {
+		t := target{rooms: rooms[:each]}
 		b = t.append(b[:event])
 		n.hand(b, ok, t, nil)
 	}

@@ -226,9 +226,10 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	if len(names) == 0 {
 		return
 	}
-	rooms := make([]socket.Room, len(names))
-	for i, r := range names {
-		rooms[i] = socket.Room(r)
+	var few [4]socket.Room
+	rooms := few[:0]
+	for _, r := range names {
+		rooms = append(rooms, socket.Room(r))
 	}
 	m, list := n.text(name, build)
 	if n.cluster != nil {
