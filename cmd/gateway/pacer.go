@@ -9,49 +9,65 @@ import (
 )
 
 // A pacer lets the collector run less often while a node works and little of its heap lives: over some MB it would run
-// several times a second, which is a tenth of the work of a trade. It lets garbage grow to spare, at most. A heap that
-// grows is collected as ever, so that what stays lies dense; and when it is quiet, garbage goes back to the system.
+// several times a second, which is an eighth of the work of a trade. It lets garbage grow to spare, at most. While the
+// heap grows, as when many connect, it is collected more often instead: between less garbage, what stays lies denser, and
+// it will stay there. And when it is quiet, memory goes back to the system.
 //
 // It rules nothing where the operator does, by GOGC or GOMEMLIMIT.
 type pacer struct {
 	percent int // as it is now
 	before  memory
-	quiet   int  // ticks since little was allocated
-	owes    bool // the system: it was busy since memory was returned last
+	seen    memory // when the last collection was seen
+	grows   bool   // then much had stayed of what was allocated since the one before
+	quiet   int    // beats since much was allocated
+	owes    bool   // it was busy since memory was returned last
 }
 
 const (
-	usualPercent = 100      // Go's own
-	spare        = 40 << 20 // bytes of garbage
-	restful      = 10       // quiet ticks, of a second each, until memory is returned
+	usualPercent   = 100 // Go's own
+	growingPercent = 50
+	spare          = 40 << 20 // bytes of garbage
+
+	beat    = 250 * time.Millisecond
+	busy    = 8  // as much as one part in so many of what lives, allocated in a beat: a collection every other second
+	stays   = 24 // one part in so many of what was allocated: players stay, what they do does not
+	restful = 40 // quiet beats until memory is returned
 )
 
 // memory is what the runtime tells of the heap.
 type memory struct {
-	live      uint64 // bytes, when it was collected last
-	allocated uint64 // bytes, ever
+	live        uint64 // bytes, when it was collected last
+	allocated   uint64 // bytes, ever
+	collections uint64 // ever
 }
 
-// tick takes in what has become of the heap in a second, and tells the percentage to collect at, and whether to
+func newPacer(now memory) *pacer { return &pacer{percent: usualPercent, before: now, seen: now} }
+
+// step takes in what has become of the heap in a beat, and tells the percentage to collect at, and whether to
 // return memory to the system.
-func (p *pacer) tick(now memory) (percent int, giveBack bool) {
+func (p *pacer) step(now memory) (percent int, giveBack bool) {
 	allocated := now.allocated - p.before.allocated
-	grows := now.live > p.before.live+p.before.live/8
+	if now.collections != p.before.collections {
+		p.grows = now.live > p.seen.live+(now.allocated-p.seen.allocated)/stays
+		p.seen = now
+	}
 	p.before = now
-	switch {
-	case allocated > now.live/2: // the usual would be a collection every other second, at least
-		p.quiet, p.owes = 0, true
-		if p.percent = usualPercent; !grows && now.live < spare {
-			p.percent = int(usualPercent * spare / max(now.live, spare/16))
-		}
-	case grows:
-		p.quiet, p.percent = 0, usualPercent
-	default:
+	if allocated < now.live/busy {
 		if p.quiet++; p.quiet >= restful {
 			giveBack, p.owes, p.percent = p.owes, false, usualPercent
 		}
+		return p.percent, giveBack
 	}
-	return p.percent, giveBack
+	p.quiet, p.owes = 0, true
+	switch {
+	case p.grows:
+		p.percent = growingPercent
+	case now.live < spare:
+		p.percent = int(usualPercent * spare / max(now.live, spare/16))
+	default:
+		p.percent = usualPercent
+	}
+	return p.percent, false
 }
 
 // unruled tells whether both are Go's own: the percentage, and the memory limit in bytes.
@@ -59,19 +75,21 @@ func unruled(percent, limit uint64) bool { return percent == usualPercent && lim
 
 // pace runs a pacer until ctx ends.
 func (n *node) pace(ctx context.Context) error {
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"},
+	}
 	read := func() memory {
 		metrics.Read(samples)
-		return memory{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
+		return memory{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
 	}
-	p := pacer{percent: usualPercent, before: read()}
-	if !unruled(samples[2].Value.Uint64(), samples[3].Value.Uint64()) {
+	p := newPacer(read())
+	if !unruled(samples[3].Value.Uint64(), samples[4].Value.Uint64()) {
 		<-ctx.Done()
 		return nil
 	}
 	set := usualPercent
 	defer func() { debug.SetGCPercent(usualPercent) }()
-	t := time.NewTicker(time.Second)
+	t := time.NewTicker(beat)
 	defer t.Stop()
 	for {
 		select {
@@ -79,7 +97,7 @@ func (n *node) pace(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		percent, giveBack := p.tick(read())
+		percent, giveBack := p.step(read())
 		if percent < set*7/8 || percent > set*8/7 { // each change stops the world for a moment
 			debug.SetGCPercent(percent)
 			set = percent
