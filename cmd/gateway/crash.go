@@ -50,6 +50,9 @@ func (n *node) crashAt(getenv func(string) string) error {
 func concerns(cmd redis.Cmder) bool {
 	for _, arg := range cmd.Args() {
 		key, _ := arg.(string)
+		if p, ok := arg.(*string); ok {
+			key = *p
+		}
 		for _, prefix := range []string{"trade:", "{trade:", "temp:trade:", "lock:trade:", "char:"} {
 			if strings.HasPrefix(key, prefix) {
 				return true
