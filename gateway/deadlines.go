@@ -16,7 +16,7 @@ type deadlines struct {
 	mu     sync.Mutex
 	shared context.Context    // guarded by mu
 	until  time.Time          // newer events get another; guarded by mu
-	cancel context.CancelFunc // not called: its deadline lets it go; guarded by mu
+	cancel context.CancelFunc // never called; guarded by mu
 }
 
 // moments is how many contexts there are within one timeout: an event is given at least all of it but one part.
@@ -27,7 +27,7 @@ func (d *deadlines) next(now time.Time) context.Context {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now.After(d.until) {
-		d.shared, d.cancel = context.WithDeadline(d.base, now.Add(d.timeout))
+		d.shared, d.cancel = context.WithDeadline(d.base, now.Add(d.timeout)) //nolint:gosec // events share it, so none may end it; its deadline does
 		d.until = now.Add(d.timeout / moments)
 	}
 	return d.shared
