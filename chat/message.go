@@ -3,8 +3,6 @@ package chat
 import (
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/aeturnis/realtime/event"
 )
 
@@ -39,22 +37,22 @@ var (
 // AppendJSON writes what the struct tags say, without reflection.
 func (m *Message) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"id":`...)
-	dst = quote(dst, m.ID)
+	dst = event.AppendQuote(dst, m.ID)
 	dst = append(dst, `,"channel":`...)
-	dst = quote(dst, m.Channel)
+	dst = event.AppendQuote(dst, m.Channel)
 	dst = append(dst, `,"from":{"userId":`...)
-	dst = quote(dst, m.From.UserID)
+	dst = event.AppendQuote(dst, m.From.UserID)
 	dst = append(dst, `,"username":`...)
-	dst = quote(dst, m.From.Username)
+	dst = event.AppendQuote(dst, m.From.Username)
 	dst = append(dst, `,"characterId":`...)
-	dst = quote(dst, m.From.CharacterID)
+	dst = event.AppendQuote(dst, m.From.CharacterID)
 	dst = append(dst, `},"text":`...)
-	dst = quote(dst, m.Text)
+	dst = event.AppendQuote(dst, m.Text)
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, m.At, 10)
 	if m.ClientID != "" {
 		dst = append(dst, `,"clientId":`...)
-		dst = quote(dst, m.ClientID)
+		dst = event.AppendQuote(dst, m.ClientID)
 	}
 	return append(dst, '}')
 }
@@ -62,15 +60,8 @@ func (m *Message) AppendJSON(dst []byte) []byte {
 // AppendJSON writes what the struct tags say, without reflection.
 func (r Receipt) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"id":`...)
-	dst = quote(dst, r.ID)
+	dst = event.AppendQuote(dst, r.ID)
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, r.At, 10)
 	return append(dst, '}')
-}
-
-// quote appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD: the error only
-// tells that there were some.
-func quote(dst []byte, s string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, s)
-	return dst
 }

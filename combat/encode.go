@@ -3,8 +3,6 @@ package combat
 import (
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/aeturnis/realtime/event"
 )
 
@@ -139,13 +137,8 @@ func (u *Update) Order() (stream string, place int64) { return u.CombatID, u.Sta
 // Order is the ending's place, behind all updates.
 func (e Ending) Order() (stream string, place int64) { return e.CombatID, e.Version }
 
-// text appends a name and a JSON string. Bytes that are not UTF-8 become U+FFFD: the error
-// that is dropped here only tells that there were some.
-func text(dst []byte, name, s string) []byte {
-	dst = append(dst, name...)
-	dst, _ = jsontext.AppendQuote(dst, s)
-	return dst
-}
+// text appends a name and a JSON string.
+func text(dst []byte, name, s string) []byte { return event.AppendQuote(append(dst, name...), s) }
 
 func number(dst []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(dst, name...), n, 10)

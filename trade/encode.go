@@ -3,8 +3,6 @@ package trade
 import (
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/aeturnis/realtime/event"
 )
 
@@ -12,23 +10,23 @@ var _ event.Appender = Trade{}
 
 // AppendJSON writes what the struct tags say, without reflection.
 func (t Trade) AppendJSON(dst []byte) []byte {
-	dst = quote(append(dst, `{"tradeId":`...), t.TradeID)
-	dst = quote(append(dst, `,"status":`...), string(t.Status))
+	dst = event.AppendQuote(append(dst, `{"tradeId":`...), t.TradeID)
+	dst = event.AppendQuote(append(dst, `,"status":`...), string(t.Status))
 	dst = strconv.AppendInt(append(dst, `,"version":`...), t.Version, 10)
 	dst = append(dst, `,"parties":[`...)
 	for i, p := range t.Parties {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = quote(append(dst, `{"userId":`...), p.UserID)
-		dst = quote(append(dst, `,"characterId":`...), p.CharacterID)
+		dst = event.AppendQuote(append(dst, `{"userId":`...), p.UserID)
+		dst = event.AppendQuote(append(dst, `,"characterId":`...), p.CharacterID)
 		dst = append(p.Offer.appendMembers(append(dst, `,"offer":{`...)), '}')
 		dst = append(strconv.AppendBool(append(dst, `,"accepted":`...), p.Accepted), '}')
 	}
 	dst = strconv.AppendInt(append(dst, `],"createdAt":`...), t.CreatedAt, 10)
 	dst = strconv.AppendInt(append(dst, `,"expiresAt":`...), t.ExpiresAt, 10)
 	if t.Reason != "" {
-		dst = quote(append(dst, `,"reason":`...), t.Reason)
+		dst = event.AppendQuote(append(dst, `,"reason":`...), t.Reason)
 	}
 	return append(dst, '}')
 }
@@ -40,7 +38,7 @@ func (g Goods) appendMembers(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = quote(append(dst, `{"itemId":`...), l.ItemID)
+		dst = event.AppendQuote(append(dst, `{"itemId":`...), l.ItemID)
 		dst = append(strconv.AppendInt(append(dst, `,"qty":`...), l.Qty, 10), '}')
 	}
 	return strconv.AppendInt(append(dst, `],"gold":`...), g.Gold, 10)
@@ -56,18 +54,11 @@ func appendMoves(dst []byte, moves []Move) []byte {
 		dst = append(dst, '{')
 		for _, f := range [...]struct{ name, value string }{{`"fromUser":`, m.FromUser}, {`"from":`, m.From}, {`"toUser":`, m.ToUser}} {
 			if f.value != "" {
-				dst = append(quote(append(dst, f.name...), f.value), ',')
+				dst = append(event.AppendQuote(append(dst, f.name...), f.value), ',')
 			}
 		}
-		dst = append(quote(append(dst, `"to":`...), m.To), ',')
+		dst = append(event.AppendQuote(append(dst, `"to":`...), m.To), ',')
 		dst = append(m.Goods.appendMembers(dst), '}')
 	}
 	return append(dst, "]}"...)
-}
-
-// quote appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD: the error only
-// tells that there were some.
-func quote(dst []byte, s string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, s)
-	return dst
 }

@@ -49,7 +49,7 @@ func guard(locks, characters string, keep time.Duration) guarded {
 		characters = unknownLua
 	}
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), int64(Max)) + locks + characters + ledgerLua
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locks + characters + ledgerLua
 	g.gift = script.NewMerging(script.Parts{Before: before, Each: giftLua, After: "remember(INDEX)\n"})
 	g.settle = script.NewMerging(script.Parts{Before: before, Each: settleLua, After: "remember(INDEX)\n"})
 	return g
