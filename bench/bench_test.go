@@ -112,13 +112,23 @@ func TestRefusalsAreAsWanted(t *testing.T) {
 	of := func(answered, refused, limited int64) loadtest.Result {
 		return loadtest.Result{Clients: 10, Answered: answered, Refused: refused, EventsPerSecond: 100, Errors: map[string]int64{"RATE_LIMITED": limited}}
 	}
-	require.True(t, flood.asRefused(of(1000, 990, 990)))
-	require.True(t, flood.asRefused(of(1000, 980, 980)), "a local window helped out")
-	require.False(t, flood.asRefused(of(1000, 979, 979)), "too many were admitted")
-	require.False(t, flood.asRefused(of(1000, 991, 991)), "too few")
-	require.False(t, flood.asRefused(of(1000, 990, 900)), "for another reason")
-	require.False(t, calm.asRefused(of(1000, 1, 1)))
-	require.True(t, calm.asRefused(of(1000, 0, 0)))
+	require.True(t, flood.asRefused(gatewayServer, of(1000, 990, 990)))
+	require.True(t, flood.asRefused(gatewayServer, of(1000, 980, 980)), "a local window helped out")
+	require.False(t, flood.asRefused(gatewayServer, of(1000, 979, 979)), "too many were admitted")
+	require.False(t, flood.asRefused(gatewayServer, of(1000, 991, 991)), "too few")
+	require.False(t, flood.asRefused(gatewayServer, of(1000, 990, 900)), "for another reason")
+	require.False(t, calm.asRefused(gatewayServer, of(1000, 1, 1)))
+	require.True(t, calm.asRefused(gatewayServer, of(1000, 0, 0)))
+	busy := benchCase{busy: true}
+	waited := of(1000, 10, 0)
+	waited.Errors["LOCKED"] = 10
+	require.True(t, busy.asRefused(peerServer, waited))
+	require.False(t, busy.asRefused(gatewayServer, waited), "ours keeps nobody waiting so long")
+	require.False(t, calm.asRefused(peerServer, waited))
+	waited.Refused = 11
+	require.False(t, busy.asRefused(peerServer, waited), "for another reason")
+	waited.Errors["LOCKED"] = 11
+	require.False(t, busy.asRefused(peerServer, waited), "too many")
 	require.InDelta(t, 99, refusals(of(1000, 990, 990)), 0.001)
 }
 
