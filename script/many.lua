@@ -12,7 +12,7 @@ for i = 1, #counts / 2 do
   local ok, answer = pcall(call, {unpack(KEYS, k + 1, k + keys)}, {unpack(ARGV, v + 1, v + args)})
   k, v = k + keys, v + args
   if not ok or type(answer) == 'table' and answer.err then
-    local why = type(answer) == 'table' and answer.err or tostring(answer)
+    local why = reason(answer)
     if string.find(why, '^READONLY') then return {err = why} end
     failures[#failures + 1] = i
     failures[#failures + 1] = why

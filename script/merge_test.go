@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +17,7 @@ import (
 
 // deeds does what its first argument says; what all calls of one command share is counted.
 var deeds = script.NewMerging(script.Parts{
-	Before: "local calls = 0\n",
+	Before: "local calls = 0\nlocal function count() redis.call('RPUSH', 'counts', calls) end\n",
 	Each: `
 calls = calls + 1
 if ARGV[1] == 'nothing' then return nil end
@@ -27,13 +28,12 @@ if ARGV[1] == 'lua' then error('of Lua') end
 if ARGV[1] == 'list' then return {KEYS[1], #ARGV, KEYS[2] or 'one key', KEYS[3] or 'no third', ARGV[2] or 'one argument'} end
 return redis.call('RPUSH', KEYS[1], ARGV[1])
 `,
-	After: "redis.call('RPUSH', 'counts', calls)\n",
+	After: "count()\n",
 })
 
 // callTogether makes calls that wait for one that is under way, so that they go as one pipeline, in their order.
-func callTogether(t *testing.T, calls ...*script.Call) (rdb redis.UniversalClient) {
-	rdb = redistest.Server(t).Client()
-	free := redis.NewClient(&redis.Options{Addr: rdb.(*redis.Client).Options().Addr})
+func callTogether(t *testing.T, rdb redis.UniversalClient, calls ...*script.Call) (free *redis.Client) {
+	free = redis.NewClient(&redis.Options{Addr: rdb.(*redis.Client).Options().Addr})
 	t.Cleanup(func() { _ = free.Close() })
 	require.NoError(t, free.RPush(t.Context(), "list", "first").Err())
 	g := &gate{open: make(chan struct{})}
@@ -58,10 +58,23 @@ func deed(what string, keys ...string) *script.Call {
 // Merged calls have their own keys and arguments, answers and errors.
 func TestMerged(t *testing.T) {
 	t.Parallel()
+	inProcess := miniredis.RunT(t)
+	for name, rdb := range map[string]redis.UniversalClient{
+		"a server":        redistest.Server(t).Client(),
+		"in this process": redis.NewClient(&redis.Options{Addr: inProcess.Addr()}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testMerged(t, rdb)
+		})
+	}
+}
+
+func testMerged(t *testing.T, server redis.UniversalClient) {
 	list, more := deed("list"), deed("list", "second")
 	more.Args = append(more.Args, 7)
 	calls := []*script.Call{list, deed("nothing"), deed("wrong"), deed("a"), deed("told"), deed("lua"), more, deed("false"), deed("b")}
-	rdb := callTogether(t, calls...)
+	rdb := callTogether(t, server, calls...)
 
 	v, err := list.Slice()
 	require.NoError(t, err)
@@ -116,7 +129,7 @@ func TestHowManyAreMerged(t *testing.T) {
 	for range 300 {
 		calls = append(calls, deed("x"))
 	}
-	rdb := callTogether(t, calls...)
+	rdb := callTogether(t, redistest.Server(t).Client(), calls...)
 	for _, c := range calls {
 		require.NoError(t, c.Err())
 	}
@@ -143,7 +156,7 @@ func TestMergedFailure(t *testing.T) {
 	for i := range 5 {
 		calls = append(calls, &script.Call{Script: broken, Args: []any{fmt.Sprint(i)}})
 	}
-	callTogether(t, calls...)
+	callTogether(t, redistest.Server(t).Client(), calls...)
 	for _, c := range calls {
 		require.ErrorContains(t, c.Err(), "at the end")
 	}

@@ -34,8 +34,13 @@ func New(source string) *Script { return &Script{one: newLua(source)} }
 type Parts struct {
 	Before string // functions, and what the calls share
 	Each   string // one call: it has its own KEYS and ARGV, and returns its own answer
-	After  string // what is done once, when all calls have run; may be empty
+	// After is what is done once, when all calls have run; may be empty. It reads shared locals through functions of Before: where
+	// a call failed, the Lua of miniredis shows the script itself an old value.
+	After string
 }
+
+//go:embed reason.lua
+var reasonLua string
 
 //go:embed many.lua
 var manyLua string
@@ -45,10 +50,10 @@ var manyParts = strings.SplitAfter(manyLua, "-- here stands After\n")
 
 // NewMerging makes a script of its parts.
 func NewMerging(p Parts) *Script {
-	call := p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
+	call := reasonLua + p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
 	alone := p.Before + p.Each
 	if p.After != "" {
-		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok and type(answer) ~= 'table' then answer = {err = answer} end\nreturn answer\n"
+		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then answer = {err = reason(answer)} end\nreturn answer\n"
 	}
 	return &Script{one: newLua(alone), many: newLua(call + manyParts[0] + p.After + manyParts[1])}
 }

@@ -41,7 +41,11 @@ func (w *town) elsewhere() *lock.Manager {
 
 // newLockedTown is a town whose locks are real, and lie on its own server.
 func newLockedTown(t testing.TB) (*town, managed) {
-	w := newTown(t, redistest.Server(t).Client())
+	return newLockedTownOn(t, redistest.Server(t).Client())
+}
+
+func newLockedTownOn(t testing.TB, rdb redis.UniversalClient) (*town, managed) {
+	w := newTown(t, rdb)
 	m := managed{Manager: w.elsewhere()}
 	w.Service = trade.New(w.rdb, m, players, w.told, trade.Config{})
 	return w, m

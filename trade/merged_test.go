@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
@@ -24,7 +26,23 @@ func (crowd) CharacterLua() string {
 // does a key that two callers use at once, nor an inventory that all give from.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
-	w, m := newLockedTown(t)
+	t.Run("a server", func(t *testing.T) {
+		t.Parallel()
+		w, m := newLockedTown(t)
+		require.NoError(t, w.rdb.ConfigResetStat(t.Context()).Err())
+		testManyAtOnce(t, w, m)
+		stats, err := w.rdb.Info(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		require.Regexp(t, `cmdstat_evalsha:calls=\d{2},`, stats, "they shared calls")
+	})
+	t.Run("in this process", func(t *testing.T) {
+		t.Parallel()
+		w, m := newLockedTownOn(t, redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()}))
+		testManyAtOnce(t, w, m)
+	})
+}
+
+func testManyAtOnce(t *testing.T, w *town, m managed) {
 	w.Service = trade.New(w.rdb, m, crowd{}, w.told, trade.Config{})
 	const users = 12
 	who := func(i int) string { return fmt.Sprint("u", i%users) }
@@ -34,7 +52,6 @@ func TestManyAtOnce(t *testing.T) {
 	w.mint("full", "apple", trade.Max, 0)
 	require.NoError(t, w.rdb.HSet(t.Context(), keys.Inventory("odd"), "item:apple", "many").Err())
 	w.mint("pear", "pear", 1, 0)
-	require.NoError(t, w.rdb.ConfigResetStat(t.Context()).Err())
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	codes := map[string]int{}
@@ -80,10 +97,6 @@ func TestManyAtOnce(t *testing.T) {
 		require.Len(t, all, 1, of)
 	}
 	require.Equal(t, "many", w.rdb.HGet(t.Context(), keys.Inventory("odd"), "item:apple").Val())
-	stats, err := w.rdb.Info(t.Context(), "commandstats").Result()
-	require.NoError(t, err)
-	require.Regexp(t, `cmdstat_evalsha:calls=\d{2},`, stats, "they shared calls")
-
 	require.NoError(t, w.rdb.Del(t.Context(), keys.Inventory("odd")).Err())
 	require.Equal(t, int64(180+len(ids)), w.clean().Trades)
 }

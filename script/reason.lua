@@ -1,0 +1,5 @@
+-- What went wrong, without the place in the script.
+local function reason(failure)
+  if type(failure) == 'table' then return failure.err end
+  return (string.gsub(tostring(failure), '^[^:]*: ?%d+: ', ''))
+end
