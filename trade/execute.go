@@ -74,7 +74,9 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 		*to, d.thought = s.played.get(in.To)
 		d.thought = d.thought && *to != p.CharacterID
 	}
+	thought := ""
 	if d.thought {
+		thought = *to
 		if t, err := s.give(ctx, d, record, body, was); !errors.Is(err, errWho) {
 			return t, err
 		}
@@ -89,7 +91,7 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 		return Trade{}, err
 	}
 	if s.guarded.plays {
-		s.played.set(in.To, *to)
+		s.played.set(in.To, *to, thought)
 	}
 	return s.give(ctx, d, record, body, was)
 }

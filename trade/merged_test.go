@@ -210,3 +210,32 @@ func TestWhomTheyPlayNow(t *testing.T) {
 	w.has("rogue", "3 apple, 0 gold")
 	w.clean()
 }
+
+// silent are users of whom a script knows nothing.
+type silent struct{ selfPlayed }
+
+func (silent) CharacterLua() string { return "local function character_of() return false end\n" }
+
+// Where the script can not tell whom somebody plays, it is asked once, and then no more.
+func TestAScriptThatCanNotTellIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	w, m := newLockedTown(t)
+	w.Service = trade.New(w.rdb, m, silent{}, w.told, trade.Config{})
+	w.mint("anna", "apple", 9, 0)
+	count := &trips{}
+	give := func(key string) int64 {
+		t.Helper()
+		count.n.Store(0)
+		_, err := w.Execute(t.Context(), ann, gift("bob", key, 0, some("apple", 1)))
+		require.NoError(t, err)
+		return count.n.Load()
+	}
+	give("warm")
+	w.rdb.AddHook(count)
+	require.Equal(t, int64(2), give("a"), "the script, and the script without the question")
+	for _, key := range []string{"b", "c", "d"} {
+		require.Equal(t, int64(1), give(key))
+	}
+	w.has("bob", "5 apple, 0 gold")
+	w.clean()
+}

@@ -15,21 +15,29 @@ const playedMost = 16384
 // of a gift looks.
 type played struct {
 	mu sync.Mutex
-	by map[string]string // character by user; guarded by mu
+	by map[string]string // character by user, "" where a script can not tell; guarded by mu
 }
 
 func (p *played) get(user string) (character string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	character, ok = p.by[user]
-	return character, ok
+	character = p.by[user]
+	return character, character != ""
 }
 
-func (p *played) set(user, character string) {
+// set takes in whom a user plays. thought is whom the script did not find, "" when it was not asked: where that is right all
+// the same, it is not asked again.
+func (p *played) set(user, character, thought string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if was, ok := p.by[user]; ok && was == "" {
+		return
+	}
 	if p.by == nil || len(p.by) >= playedMost {
 		p.by = map[string]string{} // all come back by and by
+	}
+	if character == thought {
+		character = ""
 	}
 	p.by[user] = character
 }
