@@ -36,7 +36,12 @@ func TestWaitMeansThatAReplicaHasIt(t *testing.T) {
 	w := newTown(t, master.Client())
 	w.Service = trade.New(w.rdb, w.locks, players, w.told, trade.Config{Durability: trade.Wait})
 	require.Eventually(t, func() bool { return w.Check(t.Context()) == nil }, waitFor, tick)
-	w.mint("anna", "apple", 100, 0)
+	first := grant("anna", "apple", 100, 0)
+	first.Key = "first"
+	require.Eventually(t, func() bool { // who has just come is counted, and may still load
+		_, err := w.Mint(t.Context(), first)
+		return err == nil
+	}, waitFor, tick)
 	w.mint("bobo", "", 0, 50)
 	for i := range 10 {
 		_, err := w.Execute(t.Context(), ann, gift("bob", fmt.Sprint("k", i), 0, some("apple", 1)))
