@@ -69,6 +69,7 @@ var (
 // ClusterStats count what went over the bus since the start.
 type ClusterStats struct {
 	Published   int64 // messages that Redis took
+	Unheard     int64 // messages that were not sent: Redis said that no other node would hear them
 	Unpublished int64 // messages that it did not take, or that were dropped before
 	Received    int64 // messages that came, our own too
 	Bytes       int64 // of those
@@ -112,6 +113,7 @@ type clusterNamespace struct {
 	name string
 
 	all, request, answer, heartbeat string // channels
+	own                             string // the channel of answers for this node alone
 
 	arrived atomic.Bool  // Redis has just confirmed the subscriptions
 	young   atomic.Int64 // since when we are there, Unix ns
@@ -130,10 +132,10 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	_, _ = rand.Read(uid) // never fails
 	c := &cluster{
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6], // as long as Node's
-		pub:   newPublisher(cfg.Redis, cfg.Queue),
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
 	c.subs = newSubscriber(cfg.Linger, c.hear)
+	c.pub = newPublisher(cfg.Redis, cfg.Queue, newAudience(cfg.Redis, c.subs))
 	c.subs.wire = newLine(c.subs, cfg.Redis, cfg.MaxMessage)
 	if client, is := cfg.Redis.(*redis.ClusterClient); is {
 		c.sharded = newSubscriber(cfg.Linger, c.hear)
@@ -153,6 +155,7 @@ func (c *cluster) join(name string, r *rooms) *clusterNamespace {
 		heartbeat: c.cfg.Prefix + "-heartbeat#" + name + "#",
 		peers:     map[string]time.Time{}, requests: map[string]*inquiry{},
 	}
+	n.own = n.answer + c.uid + "#"
 	n.nodes.Store(1)
 	n.known.Store(1)
 	n.young.Store(time.Now().UnixNano())
@@ -170,7 +173,7 @@ func (c *cluster) join(name string, r *rooms) *clusterNamespace {
 func (n *clusterNamespace) listen() {
 	for name, kind := range map[string]byte{
 		n.heartbeat: channelHeartbeat, n.request: channelRequest, n.all: channelAll,
-		n.answer: channelResponse, n.answer + n.hub.uid + "#": channelResponse,
+		n.answer: channelResponse, n.own: channelResponse,
 	} {
 		n.hub.subs.want(name, n, kind, 1)
 	}
@@ -265,7 +268,7 @@ func (c *cluster) hear(to *channel, b []byte) {
 // stats for Server.ClusterStats.
 func (c *cluster) stats() ClusterStats {
 	s := ClusterStats{
-		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(),
+		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(), Unheard: c.pub.audience.unsent.Load(),
 		Received: c.subs.received.Load(), Bytes: c.subs.bytes.Load(), Malformed: c.malformed.Load(), Partial: c.partial.Load(), Restarts: c.subs.restarts.Load(),
 	}
 	c.subs.mu.Lock()
@@ -304,6 +307,14 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // tell publishes an event to the other nodes: list is its name and arguments as JSON, in
 // brackets. It does not wait.
 func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
+	if len(attachments) == 0 && n.alone() {
+		channel := n.all
+		if len(t.rooms) == 1 {
+			channel = n.roomChannel(t.rooms[0])
+		}
+		n.hub.pub.draft(n, channel, list, t)
+		return
+	}
 	n.publish(list, attachments, t, nil)
 }
 
@@ -313,6 +324,10 @@ const fewNodes = 2
 // tellEach is tell for several rooms: as one message where there are few nodes, else each room by itself, so that only
 // those hear it who have members there. The event is packed once.
 func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
+	if n.alone() {
+		n.hub.pub.draft(n, n.all, list, target{rooms: rooms})
+		return
+	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	b, ok := n.head(*buf, list, nil)

@@ -53,6 +53,7 @@ func (c *cluster) beat(done <-chan struct{}) {
 		}
 		c.each((*clusterNamespace).greet)
 		c.each((*clusterNamespace).look)
+		c.pub.audience.look(c.cfg.Heartbeat)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestClusterOnSentinel(t *testing.T) {
 		return w[0].ClusterStats().Nodes == 2 && w[0].Of("/").Heard(t.Context(), "r") == nil && w[1].Of("/").Heard(t.Context(), "r") == nil &&
 			w[1].ClusterStats().Nodes == 2 && i > 10 && w[0].ClusterStats().Unpublished > 0
 	}, time.Minute, 50*time.Millisecond)
-	w[0].Of("/").Cast("r", "end", func(d []byte) []byte { return append(d, '1') })
+	defer w[0].end("r")()
 	last := -1
 	for { // what was heard on the other node is in order, and nothing twice
 		p := there.Read()
@@ -66,6 +66,27 @@ func TestClusterOnSentinel(t *testing.T) {
 		require.NoError(t, err, p)
 		require.Greater(t, n, last)
 		last = n
+	}
+}
+
+// end tells a room that it was all, again and again until stop is called: until the publisher
+// has a connection again, what it sends may be lost.
+func (w *world) end(room string) (stop func()) {
+	ending, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			w.Of("/").Cast(room, "end", func(d []byte) []byte { return append(d, '1') })
+			select {
+			case <-ending:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(ending)
+		<-ended
 	}
 }
 
@@ -103,22 +124,7 @@ func TestClusterLosesConnections(t *testing.T) {
 		n.heard(t, "")
 		n.heard(t, "r")
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // until the publisher has a connection again, what it sends may be lost
-		defer close(stopped)
-		for {
-			w[0].Of("/").Cast("r", "end", func(d []byte) []byte { return append(d, '1') })
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}()
-	defer func() {
-		close(stop)
-		<-stopped
-	}()
+	defer w[0].end("r")()
 	last, heard := -1, 0
 	for {
 		p := there.Read()

@@ -26,6 +26,7 @@ type subscriber struct {
 	channels map[string]*channel // wanted, or not yet given up; guarded by mu
 	dirty    []*channel          // to be looked at; guarded by mu
 	away     bool                // the connection broke, and is not back; guarded by mu
+	losses   int64               // of connections; guarded by mu
 
 	wake     chan struct{} // capacity 1
 	heard    atomic.Int64  // when anything came last, Unix ns
