@@ -39,7 +39,7 @@ func newValidator() *validator.Validate {
 
 var empty = []byte("{}") // only read
 
-// Decode reads a payload strictly into in, a pointer to a struct, and validates it. The
+// Decode reads a payload strictly into in, a pointer to a struct without content, and validates it. The
 // error is an INVALID fault that names the field. An empty or null payload is an empty object.
 func Decode(raw []byte, in any) error {
 	if len(raw) == 0 || string(raw) == "null" {
@@ -48,10 +48,14 @@ func Decode(raw []byte, in any) error {
 	if _, ok := in.(*None); ok && string(raw) == "{}" {
 		return nil
 	}
-	if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
-		return invalid(err)
+	v := reflect.ValueOf(in).Elem()
+	if !plain(raw, v) {
+		v.SetZero() // what was begun
+		if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
+			return invalid(err)
+		}
 	}
-	if t := reflect.TypeOf(in).Elem(); t.Kind() != reflect.Struct || !ruled(t) {
+	if v.Kind() != reflect.Struct || !ruled(v.Type()) {
 		return nil
 	}
 	if err := validate.Struct(in); err != nil {

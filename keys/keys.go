@@ -136,6 +136,12 @@ func Lock(name string) string { return "lock:" + name }
 // hash tag is the lock's whole key, so both lie in one slot of a Cluster.
 func LockFence(name string) string { return "{lock:" + name + "}:fence" }
 
+// LockAndFence are Lock and LockFence, the one a part of the other.
+func LockAndFence(name string) (lock, fence string) {
+	fence = LockFence(name)
+	return fence[len("{") : len(fence)-len("}:fence")], fence
+}
+
 // LockWanted says that somebody waits for a lock; it lies in the slot of the lock.
 func LockWanted(name string) string { return "{lock:" + name + "}:wanted" }
 

@@ -107,9 +107,6 @@ func (d deal) moves() []Move {
 	return moves
 }
 
-// body is the ledger entry's body.
-func (d deal) body() []byte { return appendMoves(make([]byte, 0, 256), d.moves()) }
-
 // fields are the deal as arguments of create.lua.
 func (d deal) fields() []any {
 	args := []any{"kind", d.kind, "status", string(d.Status), "version", d.Version, "ref", d.ref, "fence", d.fence}

@@ -126,21 +126,21 @@ func (s *Service) give(ctx context.Context, d deal, record, body, was string) (T
 
 // commit runs the script. It fills in d's times when the goods moved, and returns the earlier
 // trade when this key was used before.
-func (s *Service) commit(ctx context.Context, d *deal, record, body string, mine fence) (*Trade, error) {
+func (s *Service) commit(ctx context.Context, d *deal, record, request string, mine fence) (*Trade, error) {
 	t := &d.Trade
 	giver, taker := t.Parties[0], t.Parties[1]
-	entry := d.body()
+	body, digest := entryOf(kindGift, t.TradeID, d.moves())
 	whom := ""
 	if d.thought {
 		whom = taker.UserID
 	}
-	args := append([]any{
-		t.TradeID, t.TradeID + " " + body, string(mine), whom, taker.CharacterID, entry, digest(kindGift, t.TradeID, entry),
-	}, giver.Offer.fields()...)
+	var args arguments
+	args.say(t.TradeID, t.TradeID+" "+request, string(mine), whom, taker.CharacterID, body, digest)
+	args.goods(giver.Offer)
 	lock, fence := s.guards(*t)
 	answer, err := s.run(ctx, s.guarded.gift, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(taker.CharacterID), record, lock, fence,
-	}, args...)
+	}, args.list...)
 	if err != nil {
 		return nil, trouble(err, "trade "+t.TradeID+": settle")
 	}
@@ -150,7 +150,7 @@ func (s *Service) commit(ctx context.Context, d *deal, record, body string, mine
 		t.ExpiresAt = t.CreatedAt + s.cfg.Keep.Milliseconds()
 		return nil, nil
 	case "seen":
-		again, _, err := s.recall(ctx, record, body)
+		again, _, err := s.recall(ctx, record, request)
 		if err == nil && again == nil {
 			err = fault.ErrLocked // its 24 h ended between the two looks
 		}
@@ -280,19 +280,22 @@ func checkID(field, id string) error {
 
 // recordKey is where the outcome of a caller's key is kept. Neither stands in the key itself.
 func recordKey(userID, key string) string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(len(userID)) + ":" + userID + key))
-	return keys.Temp("trade", hex.EncodeToString(sum[:20]))
+	var room [256]byte
+	b := append(strconv.AppendInt(room[:0], int64(len(userID)), 10), ':')
+	sum := sha256.Sum256(append(append(b, userID...), key...))
+	return string(hex.AppendEncode(append(room[:0], keys.Temp("trade", "")...), sum[:20]))
 }
 
 // hash tells two requests apart. The order of lines does not count.
 func (g Gift) hash() string {
-	b := append(append([]byte("gift\n"), g.To...), '\n')
+	var room [512]byte
+	b := append(append(append(room[:0], "gift\n"...), g.To...), '\n')
 	b = append(strconv.AppendInt(b, g.Give.Gold, 10), '\n')
 	for _, l := range g.Give.Items {
 		b = append(strconv.AppendInt(append(append(b, l.ItemID...), ' '), l.Qty, 10), '\n')
 	}
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:20])
+	return string(hex.AppendEncode(room[:0], sum[:20]))
 }
 
 func deref(t *Trade) Trade {

@@ -90,10 +90,25 @@ func chained(prev, seq, at, digest string) string {
 
 // digest is the part of an entry's hash that is known before it has its place in the ledger.
 func digest(kind, ref string, body []byte) string {
-	b := make([]byte, 0, 512)
-	b = append(append(append(append(b, kind...), '\n'), ref...), '\n')
-	sum := sha1.Sum(append(b, body...))
-	return hex.EncodeToString(sum[:])
+	var room [512]byte
+	sum := sha1.Sum(append(appendHead(room[:0], kind, ref), body...))
+	return string(hex.AppendEncode(room[:0], sum[:]))
+}
+
+func appendHead(dst []byte, kind, ref string) []byte {
+	return append(append(append(append(dst, kind...), '\n'), ref...), '\n')
+}
+
+// entryOf is what an entry's body and digest are, in one allocation.
+func entryOf(kind, ref string, moves []Move) (body, digest string) {
+	var room [640]byte
+	b := appendHead(room[:0], kind, ref)
+	from := len(b)
+	b = appendMoves(b, moves)
+	to := len(b)
+	sum := sha1.Sum(b)
+	text := string(hex.AppendEncode(b, sum[:]))
+	return text[from:to], text[to:]
 }
 
 // trade rebuilds a trade from its entry; its version is not in there and becomes 1. ok is false for a mint.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
@@ -121,15 +122,20 @@ func (s *Service) exchange(ctx context.Context, d deal, side int) (Trade, error)
 // exchangeAtOnce is the settlement on one Redis server: one script.
 func (s *Service) exchangeAtOnce(ctx context.Context, d deal, side int, mine fence) (deal, error) {
 	a, b := d.Parties[0], d.Parties[1]
-	gives, gets := a.Offer.fields(), b.Offer.fields()
-	body := d.body()
-	args := append([]any{
-		d.TradeID, letter(side), d.Version, string(mine), body, digest(kindTrade, d.TradeID, body), lookAgain.Milliseconds(), 8 + len(gives),
-	}, gives...)
+	body, digest := entryOf(kindTrade, d.TradeID, d.moves())
+	gives := len(a.Offer.Items)
+	if a.Offer.Gold > 0 {
+		gives++
+	}
+	var args arguments
+	args.say(d.TradeID, letter(side), strconv.FormatInt(d.Version, 10), string(mine), body, digest,
+		strconv.FormatInt(lookAgain.Milliseconds(), 10), strconv.Itoa(8+2*gives))
+	args.goods(a.Offer)
+	args.goods(b.Offer)
 	lock, fence := s.guards(d.Trade)
 	answer, err := s.run(ctx, s.guarded.settle, []string{
 		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lock, fence, keys.OpenTrades,
-	}, append(args, gets...)...)
+	}, args.list...)
 	if err != nil {
 		return deal{}, trouble(err, "trade "+d.TradeID+": settle")
 	}

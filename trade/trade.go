@@ -270,7 +270,7 @@ func (t Trade) lock() string { return lockName(t.Parties[0].UserID, t.Parties[1]
 func (s *Service) guards(t Trade) (lock, fence string) {
 	name := t.lock()
 	if s.guarded.alone {
-		return keys.Lock(name), keys.LockFence(name)
+		return keys.LockAndFence(name)
 	}
 	a, b := t.Parties[0].UserID, t.Parties[1].UserID
 	return keys.Lock(name), keys.TradeFence(min(a, b), max(a, b))

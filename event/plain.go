@@ -1,0 +1,237 @@
+package event
+
+import (
+	"encoding"
+	"reflect"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Nearly all payloads are as JSON.stringify writes them: no spaces, no escapes, each field once. Those are read
+// here, in a third of the time. Whatever looks different, right or wrong, is left to the JSON
+// library, and so are types with more than structs, lists, strings, whole numbers and truth values.
+
+// A shape is a type as far as it can be read here.
+type shape struct {
+	kind   reflect.Kind
+	fields []member      // of a struct
+	elem   *shape        // of a slice
+	none   reflect.Value // an empty slice
+}
+
+type member struct {
+	quoted string // the name as it stands in JSON, with its colon
+	index  int
+	shape  *shape
+}
+
+// shapes are those of types that were decoded, nil for those that can not be read here.
+var shapes sync.Map // reflect.Type to *shape
+
+// plain reads JSON into v. It reports false, having changed some of v perhaps, when somebody else must.
+func plain(b []byte, v reflect.Value) bool {
+	known, ok := shapes.Load(v.Type())
+	if !ok {
+		known, _ = shapes.LoadOrStore(v.Type(), shapeOf(v.Type(), 0))
+	}
+	s := known.(*shape)
+	if s == nil {
+		return false
+	}
+	rest, ok := s.read(b, v)
+	return ok && len(rest) == 0
+}
+
+// shapeDepth is how deep a type may go, and so its JSON.
+const shapeDepth = 8
+
+// own are the interfaces of types that read themselves.
+var own = []reflect.Type{
+	reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[json.UnmarshalerFrom](), reflect.TypeFor[encoding.TextUnmarshaler](),
+}
+
+func shapeOf(t reflect.Type, depth int) *shape {
+	for _, o := range own {
+		if t.Implements(o) || reflect.PointerTo(t).Implements(o) {
+			return nil
+		}
+	}
+	s := &shape{kind: t.Kind()}
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int64:
+		return s
+	case reflect.Slice:
+		if depth == shapeDepth || t.Elem().Kind() == reflect.Uint8 {
+			return nil
+		}
+		s.elem, s.none = shapeOf(t.Elem(), depth+1), reflect.MakeSlice(t, 0, 0)
+		if s.elem == nil {
+			return nil
+		}
+		return s
+	case reflect.Struct:
+		if depth == shapeDepth || t.NumField() > 32 {
+			return nil
+		}
+		for i := range t.NumField() {
+			m, ok := memberOf(t.Field(i), depth)
+			if !ok {
+				return nil
+			}
+			m.index = i
+			s.fields = append(s.fields, m)
+		}
+		return s
+	}
+	return nil
+}
+
+func memberOf(f reflect.StructField, depth int) (m member, ok bool) {
+	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if f.Anonymous || !f.IsExported() || name == "" || name == "-" || strings.ContainsAny(name, `'"\`) {
+		return m, false
+	}
+	if options != "" && options != "omitzero" && options != "omitempty" {
+		return m, false
+	}
+	m.quoted = `"` + name + `":`
+	m.shape = shapeOf(f.Type, depth+1)
+	return m, m.shape != nil
+}
+
+// read reads one value into v, and returns what is behind it.
+func (s *shape) read(b []byte, v reflect.Value) (rest []byte, ok bool) {
+	switch s.kind {
+	case reflect.String:
+		text, rest, ok := plainString(b)
+		if ok {
+			v.SetString(string(text))
+		}
+		return rest, ok
+	case reflect.Int, reflect.Int64:
+		n, rest, ok := plainInt(b)
+		if ok {
+			v.SetInt(n)
+		}
+		return rest, ok
+	case reflect.Bool:
+		yes := string(b[:min(len(b), 4)]) == "true"
+		if !yes && string(b[:min(len(b), 5)]) != "false" {
+			return nil, false
+		}
+		v.SetBool(yes)
+		if yes {
+			return b[4:], true
+		}
+		return b[5:], true
+	case reflect.Slice:
+		return s.readList(b, v)
+	default:
+		return s.readObject(b, v)
+	}
+}
+
+func (s *shape) readObject(b []byte, v reflect.Value) (rest []byte, ok bool) {
+	if len(b) < 2 || b[0] != '{' {
+		return nil, false
+	}
+	if b[1] == '}' {
+		return b[2:], true
+	}
+	seen, next := uint32(0), 0
+	for b[0] != '}' {
+		b = b[1:] // { or ,
+		i := s.find(b, next)
+		if i < 0 || seen&(1<<i) != 0 {
+			return nil, false
+		}
+		seen |= 1 << i
+		next = i + 1
+		m := &s.fields[i]
+		b, ok = m.shape.read(b[len(m.quoted):], v.Field(m.index))
+		if !ok || len(b) == 0 || b[0] != ',' && b[0] != '}' {
+			return nil, false
+		}
+	}
+	return b[1:], true
+}
+
+// find is which field b begins with; most often that is the next one.
+func (s *shape) find(b []byte, next int) int {
+	for n := range s.fields {
+		i := (next + n) % len(s.fields)
+		if name := s.fields[i].quoted; len(b) >= len(name) && string(b[:len(name)]) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// few is how many elements a list has room for at first.
+const few = 2
+
+func (s *shape) readList(b []byte, v reflect.Value) (rest []byte, ok bool) {
+	if len(b) < 2 || b[0] != '[' {
+		return nil, false
+	}
+	if b[1] == ']' {
+		v.Set(s.none)
+		return b[2:], true
+	}
+	for n := 0; b[0] != ']'; n++ {
+		if n == v.Cap() {
+			v.Grow(max(n, few))
+		}
+		v.SetLen(n + 1)
+		b, ok = s.elem.read(b[1:], v.Index(n))
+		if !ok || len(b) == 0 || b[0] != ',' && b[0] != ']' {
+			return nil, false
+		}
+	}
+	return b[1:], true
+}
+
+// plainString reads a string without escapes.
+func plainString(b []byte) (text, rest []byte, ok bool) {
+	if len(b) < 2 || b[0] != '"' {
+		return nil, nil, false
+	}
+	ascii := byte(0)
+	for i := 1; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			text = b[1:i]
+			return text, b[i+1:], ascii < utf8.RuneSelf || utf8.Valid(text)
+		case c == '\\' || c < ' ':
+			return nil, nil, false
+		default:
+			ascii |= c
+		}
+	}
+	return nil, nil, false
+}
+
+// plainInt reads a whole number of at most 18 digits.
+func plainInt(b []byte) (n int64, rest []byte, ok bool) {
+	i, sign := 0, int64(1)
+	if len(b) > 0 && b[0] == '-' {
+		i, sign = 1, -1
+	}
+	from := i
+	for ; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
+		if i-from == 18 {
+			return 0, nil, false
+		}
+		n = 10*n + int64(b[i]-'0')
+	}
+	switch {
+	case i == from, b[from] == '0' && i > 1: // 01, -0
+		return 0, nil, false
+	case i < len(b) && (b[i] == '.' || b[i] == 'e' || b[i] == 'E'):
+		return 0, nil, false
+	}
+	return sign * n, b[i:], true
+}
