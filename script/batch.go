@@ -15,7 +15,7 @@ import (
 var ErrBusy = errors.New("script: too many calls wait for Redis")
 
 const (
-	batchMost    = 64              // calls of one pipeline
+	batchMost    = mergeMost       // calls of one pipeline: Redis goes on with them while the next are made
 	waitingMost  = 16384           // calls that wait for one
 	workersMost  = 2               // pipelines under way,
 	manyWait     = 32              // the second only when so many wait behind the first
