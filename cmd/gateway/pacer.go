@@ -31,7 +31,7 @@ const (
 	beat    = 250 * time.Millisecond
 	busy    = 8  // as much as one part in so many of what lives, allocated in a beat: a collection every other second
 	stays   = 24 // one part in so many of what was allocated: players stay, what they do does not
-	restful = 40 // quiet beats until memory is returned
+	restful = 8  // quiet beats until memory is returned
 )
 
 // memory is what the runtime tells of the heap.
