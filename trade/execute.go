@@ -54,8 +54,8 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 	}
 	in.Give = in.Give.sorted()
 	record, body := recordKey(p.UserID, in.IdempotencyKey), in.hash()
-	// A repeat is answered although the goods are gone, the lock is busy or the receiver has left: the script looks at the
-	// record before all else. Where it can not, or does not come to run, somebody else must.
+	// A repeat is answered although the goods are gone, the lock is busy or the receiver has left: the script refuses nothing
+	// before it has looked at the record. Where it can not, or does not come to run, somebody else must.
 	var again *Trade
 	was := ""
 	var err error

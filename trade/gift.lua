@@ -9,28 +9,28 @@
 --          {'seen'} the key was used   {'taken'} the trade id was used   {'held'} {'stale', fence} by the lock
 --          {'who'} the receiver plays another   {'unknown', field}   {'short', field, have}
 --          {'overflow', field}   {'corrupt', key, field, why}
-if redis.call('GET', KEYS[3]) then return {'seen'} end
 local refused, leased = enter(KEYS[4], KEYS[5], ARGV[3])
-if refused then return refused end
-if recorded(INDEX, ARGV[1]) then return {'taken'} end
-if ARGV[4] ~= '' then
+if not refused and recorded(INDEX, ARGV[1]) then refused = {'taken'} end
+if not refused and ARGV[4] ~= '' then
   local known, character = pcall(character_of, ARGV[4], now())
-  if not known or character ~= ARGV[5] then return {'who'} end
+  if not known or character ~= ARGV[5] then refused = {'who'} end
 end
-refused = take(KEYS[1], ARGV, 8, #ARGV, ITEMS)
-if refused then return refused end
-refused = put(KEYS[2], ARGV, 8, #ARGV, MOST)
-if refused then
-  move(KEYS[1], '', ARGV, 8, #ARGV)
-  return refused
+if not refused then refused = take(KEYS[1], ARGV, 8, #ARGV, ITEMS) end
+if not refused then
+  refused = put(KEYS[2], ARGV, 8, #ARGV, MOST)
+  if refused then move(KEYS[1], '', ARGV, 8, #ARGV) end
 end
+if refused then return redis.call('GET', KEYS[3]) and {'seen'} or refused end
 
-local ok, failure = pcall(pass, KEYS[5], ARGV[3], leased)
-if ok then ok, failure = pcall(redis.call, 'SET', KEYS[3], ARGV[2], 'PX', KEEP) end
-if ok then ok, failure = pcall(append, LEDGER, 'gift', ARGV[1], text(now()), ARGV[6], ARGV[7]) end
-if not ok then
+-- Nearly all keys are new: that this one is not is found here, and then everything goes back.
+local ok, new = pcall(redis.call, 'SET', KEYS[3], ARGV[2], 'NX', 'PX', KEEP)
+local failure = new
+if ok and new then ok, failure = pcall(pass, KEYS[5], ARGV[3], leased) end
+if ok and new then ok, failure = pcall(append, LEDGER, 'gift', ARGV[1], stamp(), ARGV[6], ARGV[7]) end
+if not ok or not new then
   move(KEYS[1], '', ARGV, 8, #ARGV)
   move(KEYS[2], '-', ARGV, 8, #ARGV)
+  if not new then return {'seen'} end
   redis.call('DEL', KEYS[3])
   return failed(failure)
 end

@@ -6,14 +6,18 @@ local HIGHEST = 999999999999999
 -- A whole number as it is written, below 2^53.
 local function text(n) return string.format('%d', n) end
 
--- Redis's clock, Unix ms.
-local time
+-- Redis's clock, Unix ms, and the same as it is written.
+local time, written
 local function now()
   if not time then
     time = redis.call('TIME')
     time = time[1] * 1000 + math.floor(time[2] / 1000)
+    written = text(time)
   end
   return time
+end
+local function stamp()
+  return now() and written
 end
 
 -- Adds goods to an inventory, or with '-' for sign takes them, whatever it has.

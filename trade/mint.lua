@@ -9,7 +9,7 @@ if recorded(KEYS[3], ARGV[1]) then return {'seen'} end
 redis.call('SCARD', KEYS[4]) -- a wrong type ends it here
 local refused = put(KEYS[1], ARGV, 5, #ARGV, tonumber(ARGV[2]))
 if refused then return refused end
-local ok, failure = pcall(append, KEYS[2], 'mint', ARGV[1], text(now()), ARGV[3], ARGV[4])
+local ok, failure = pcall(append, KEYS[2], 'mint', ARGV[1], stamp(), ARGV[3], ARGV[4])
 if not ok then
   move(KEYS[1], '-', ARGV, 5, #ARGV)
   return failed(failure)

@@ -112,7 +112,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			}
 			return false
 		}},
-		"a key is forgotten": {"gift", "if redis.call('GET', KEYS[3]) then return {'seen'} end", "", false, func(t *testing.T, w *town) bool {
+		"a key is forgotten": {"gift", "ARGV[2], 'NX', 'PX', KEEP", "ARGV[2], 'PX', KEEP", false, func(t *testing.T, w *town) bool {
 			// Two devices at once: both have looked before either has given.
 			both := make(chan trade.Trade, 2)
 			ready := make(chan struct{}, 2)
