@@ -35,6 +35,8 @@ type ClusterConfig struct {
 	// OnChange is called when the nodes no longer hear each other, and when they do again.
 	// It must not wait. Nil is not called.
 	OnChange func(ClusterState)
+
+	asking int // from how many messages on Redis is asked who listens; worthAsking
 }
 
 func (c ClusterConfig) withDefaults() ClusterConfig {
@@ -55,6 +57,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 	if c.Linger <= 0 {
 		c.Linger = time.Second
+	}
+	if c.asking <= 0 {
+		c.asking = worthAsking
 	}
 	return c
 }
@@ -135,7 +140,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
 	c.subs = newSubscriber(cfg.Linger, c.hear)
-	c.pub = newPublisher(cfg.Redis, cfg.Queue, newAudience(cfg.Redis, c.subs))
+	c.pub = newPublisher(cfg.Redis, cfg.Queue, newAudience(cfg.Redis, c.subs, cfg.asking))
 	c.subs.wire = newLine(c.subs, cfg.Redis, cfg.MaxMessage)
 	if client, is := cfg.Redis.(*redis.ClusterClient); is {
 		c.sharded = newSubscriber(cfg.Linger, c.hear)

@@ -22,6 +22,7 @@ import (
 type audience struct {
 	client *redis.Client // nil where Redis can not tell
 	subs   *subscriber
+	least  int         // messages
 	maybe  atomic.Bool // as Redis was when look asked: nobody else may be there
 	barred atomic.Bool // Redis does not let this user ask
 	unsent atomic.Int64
@@ -32,9 +33,9 @@ type audience struct {
 	counts       map[string]int64
 }
 
-func newAudience(client redis.UniversalClient, subs *subscriber) *audience {
+func newAudience(client redis.UniversalClient, subs *subscriber, least int) *audience {
 	c, _ := client.(*redis.Client)
-	return &audience{client: c, subs: subs, counts: map[string]int64{}}
+	return &audience{client: c, subs: subs, least: least, counts: map[string]int64{}}
 }
 
 // look finds out whether asking is worth it. It is called at every beat.
@@ -75,13 +76,26 @@ func (q question) single() bool {
 	return strings.Contains(info, "\nrole:master\r\n") && strings.Contains(info, "\nconnected_slaves:0\r\n") && q.patterns.Val() == 0
 }
 
+// worthAsking is from how many messages on a question costs less than to send them, for Redis and for this node.
+const worthAsking = 3
+
+func everything(string) bool { return true }
+
 // heard leaves of a batch what somebody else hears, or might, in order, and packs it.
 func (p *publisher) heard(ctx context.Context, batch []publication, arena []byte) []publication {
-	first := slices.IndexFunc(batch, publication.draft)
-	if first < 0 {
+	first, drafts := slices.IndexFunc(batch, publication.draft), 0
+	for i := range batch {
+		if batch[i].draft() {
+			drafts++
+		}
+	}
+	if drafts == 0 {
 		return batch
 	}
-	elsewhere := p.audience.ask(ctx, batch[first:])
+	elsewhere := everything
+	if drafts >= p.audience.least {
+		elsewhere = p.audience.ask(ctx, batch[first:])
+	}
 	kept := batch[:first]
 	for _, m := range batch[first:] {
 		switch {
@@ -101,7 +115,6 @@ func (p *publisher) heard(ctx context.Context, batch []publication, arena []byte
 // ask asks Redis about the channels of the drafts in a batch, and returns what tells whether
 // anybody but this node might hear one of them.
 func (a *audience) ask(ctx context.Context, batch []publication) (elsewhere func(channel string) bool) {
-	all := func(string) bool { return true }
 	clear(a.counts)
 	a.names = append(a.names[:0], "pubsub", "numsub", batch[0].nsp.own)
 	for i := range batch {
@@ -128,7 +141,7 @@ func (a *audience) ask(ctx context.Context, batch []publication) (elsewhere func
 	got := numsub.Val() // name, count, name, count, …
 	if err != nil || !q.single() || len(got) != 2*(1+len(names)) {
 		a.maybe.Store(false)
-		return all
+		return everything
 	}
 	// Of who listens to a channel, one is this node, if it has listened all the while: its
 	// connection is the one that listens to its own channel.
@@ -136,7 +149,7 @@ func (a *audience) ask(ctx context.Context, batch []publication) (elsewhere func
 	for i, name := range names {
 		n, is := got[3+2*i].(int64)
 		if !is {
-			return all
+			return everything
 		}
 		if ours && a.first[i] != nil && a.first[i] == a.again[i] {
 			n--

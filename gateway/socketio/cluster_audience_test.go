@@ -58,7 +58,7 @@ func payloads(t testing.TB, ps *redis.PubSub, n int) (all []string) {
 // A node that is the only one sends nothing, and its own members hear all.
 func TestClusterAloneSendsNothing(t *testing.T) {
 	t.Parallel()
-	w := node(t, redistest.Server(t), ClusterConfig{})
+	w := node(t, redistest.Server(t), ClusterConfig{asking: 1})
 	c, _ := w.member(t, "r", "user:ann")
 	w.alone(t)
 	const casts = 50
@@ -79,7 +79,7 @@ func TestClusterAloneSendsNothing(t *testing.T) {
 // Whoever listens, by whatever means, hears all that is cast from when Redis has confirmed it.
 func TestClusterAnyListenerHears(t *testing.T) {
 	t.Parallel()
-	w := node(t, redistest.Server(t), ClusterConfig{Heartbeat: 20 * time.Millisecond})
+	w := node(t, redistest.Server(t), ClusterConfig{asking: 1, Heartbeat: 20 * time.Millisecond})
 	r := w.Of("/").cluster.hub.cfg.Redis
 	c, _ := w.member(t, "r")
 	n := 0
@@ -114,12 +114,30 @@ func TestClusterAnyListenerHears(t *testing.T) {
 	}
 }
 
+// A few messages are sent without asking: that is less work.
+func TestClusterSendsAFewUnasked(t *testing.T) {
+	t.Parallel()
+	w := node(t, redistest.Server(t), ClusterConfig{})
+	w.alone(t)
+	p := w.Of("/").cluster.hub.pub
+	p.mu.Lock() // they come together
+	for range worthAsking - 1 {
+		p.waiting = append(p.waiting, publication{channel: "c", nsp: w.Of("/").cluster, start: len(p.arena), target: len(p.arena) + 5, end: len(p.arena) + 6})
+		p.arena = append(p.arena, "[\"n\"]\x80"...)
+	}
+	p.mu.Unlock()
+	p.wake <- struct{}{}
+	published, unheard := w.settled(t, worthAsking)
+	require.GreaterOrEqual(t, published, int64(worthAsking-1))
+	require.Zero(t, unheard)
+}
+
 // The connection on which the node itself hears is closed again and again, while somebody
 // else listens to the same room: that one is never taken for the node's own.
 func TestClusterTakesNobodyForItself(t *testing.T) {
 	t.Parallel()
 	redisServer := redistest.Server(t)
-	w := node(t, redisServer, ClusterConfig{Heartbeat: 20 * time.Millisecond})
+	w := node(t, redisServer, ClusterConfig{asking: 1, Heartbeat: 20 * time.Millisecond})
 	w.member(t, "r")
 	killer := redisServer.Client()
 	ps := redisServer.Client().Subscribe(t.Context(), "socket.io#/#r#")
@@ -191,7 +209,7 @@ func TestClusterAReplicasListenerHears(t *testing.T) {
 	t.Parallel()
 	master := redistest.Server(t)
 	host, port, _ := strings.Cut(master.Addr(), ":")
-	w := node(t, master, ClusterConfig{Heartbeat: 20 * time.Millisecond})
+	w := node(t, master, ClusterConfig{asking: 1, Heartbeat: 20 * time.Millisecond})
 	w.alone(t)
 	replica := redistest.Server(t, "--replicaof", host, port).Client()
 	ps := replica.Subscribe(t.Context(), "socket.io#/#r#")
@@ -219,7 +237,7 @@ func TestClusterMayNotAsk(t *testing.T) {
 	o, err := redis.ParseURL(server.URL())
 	require.NoError(t, err)
 	client := universal(t, &redis.UniversalOptions{Addrs: []string{o.Addr}, Username: "game", Password: "secret"})
-	w := serve(t, &scene{event: echo}, Config{Cluster: &ClusterConfig{Redis: client, Heartbeat: 20 * time.Millisecond}})
+	w := serve(t, &scene{event: echo}, Config{Cluster: &ClusterConfig{asking: 1, Redis: client, Heartbeat: 20 * time.Millisecond}})
 	w.heard(t, "")
 	a := w.Of("/").cluster.hub.pub.audience
 	require.Eventually(t, a.barred.Load, wiretest.Patience, tick)
