@@ -117,11 +117,11 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			both := make(chan trade.Trade, 2)
 			ready := make(chan struct{}, 2)
 			w.locks.run = true
-			w.locks.before = func(f int64) (int64, error) {
+			w.locks.before = func(int64) (int64, error) {
 				ready <- struct{}{}
 				for len(ready) < 2 {
 				}
-				return f, nil
+				return 7, nil // neither is older than the other
 			}
 			for range 2 {
 				go func() {
