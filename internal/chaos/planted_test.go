@@ -61,7 +61,7 @@ var bugs = map[string][]bug{
 		{"close", `move\(KEYS\[1\].*\)`, ""},
 	},
 	"a key is forgotten": {
-		{"gift", `if ok then .*'SET'.* end`, ""},
+		{"gift", `pcall\(redis\.call, 'SET'.*\)`, "true, true"},
 		{"record", `redis\.call\('SET',.*\)`, ""},
 	},
 }
