@@ -313,11 +313,7 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // brackets. It does not wait.
 func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
 	if len(attachments) == 0 && n.alone() {
-		channel := n.all
-		if len(t.rooms) == 1 {
-			channel = n.roomChannel(t.rooms[0])
-		}
-		n.hub.pub.draft(n, channel, list, t)
+		n.hub.pub.draft(n, n.channelOf(t), list, t)
 		return
 	}
 	n.publish(list, attachments, t, nil)
@@ -388,13 +384,19 @@ func (n *clusterNamespace) hand(b []byte, ok bool, t target, told hearing) {
 		return
 	}
 	switch {
-	case len(t.rooms) != 1:
-		n.hub.pub.ask(n.all, "", b, told)
-	case n.hub.shards != nil && !n.hub.shards.absent.Load() && n.classic.Load() == 0:
-		n.hub.pub.shard(n.roomChannel(t.rooms[0]), b, told)
+	case len(t.rooms) == 1 && n.hub.shards != nil && !n.hub.shards.absent.Load() && n.classic.Load() == 0:
+		n.hub.pub.shard(n.channelOf(t), b, told)
 	default:
-		n.hub.pub.ask(n.roomChannel(t.rooms[0]), "", b, told)
+		n.hub.pub.ask(n.channelOf(t), "", b, told)
 	}
+}
+
+// channelOf is that of a target's one room, or else the one for all.
+func (n *clusterNamespace) channelOf(t target) string {
+	if len(t.rooms) == 1 {
+		return n.roomChannel(t.rooms[0])
+	}
+	return n.all
 }
 
 // onBroadcast delivers what another node broadcasts.
