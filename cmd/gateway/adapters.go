@@ -72,13 +72,18 @@ func (l limiter) Describe(roles []string) any {
 }
 
 // locker is lock.Manager as trades want it.
-type locker struct{ *lock.Manager }
+type locker struct{ locks *lock.Manager }
 
 func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error {
-	return l.Manager.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
+	return l.locks.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
 		return fn(ctx, lease.Fence())
 	})
 }
+
+// scriptLocker is of locks that lie on the server of the trades.
+type scriptLocker struct{ locker }
+
+func (l scriptLocker) Inside() string { return l.locks.Inside() }
 
 // characters says whom a gift to a user goes to. With dev, a user without a character is
 // its own.

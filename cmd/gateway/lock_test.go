@@ -55,6 +55,29 @@ func TestLocksOnAQuorum(t *testing.T) {
 	require.Equal(t, exitUsage, code, errs)
 }
 
+// One server of locks beside that of the trades is asked too: who holds the pair's lock there is waited for, and without the
+// server nothing moves.
+func TestLocksOnAnotherServer(t *testing.T) {
+	t.Parallel()
+	url, beside := redistest.URL(t), redistest.Server(t)
+	g := serve(t, "--redis", url, "--lock-redis", beside.URL(), "--dev")
+	must(t, "trade", "mint", "--character", "ann", "--gold", "9", "--redis", url)
+	ann := g.connect(g.guest("ann"))
+	give := func(key string) string {
+		return `{"to":"bob","give":{"items":[],"gold":1},"idempotencyKey":"` + key + `"}`
+	}
+	locks := lock.New([]redis.UniversalClient{beside.Client()}, lock.Config{})
+	t.Cleanup(locks.Close)
+	l, err := locks.Acquire(t.Context(), "trade:ann:bob", lock.Options{})
+	require.NoError(t, err)
+	require.Equal(t, "LOCKED", ann.refused("trade:execute", give("a"))["code"])
+	require.NoError(t, l.Release(t.Context()))
+	require.Equal(t, "completed", ann.ok("trade:execute", give("a"))["status"])
+	beside.Kill()
+	require.Equal(t, "UNAVAILABLE", ann.refused("trade:execute", give("b"))["code"])
+	require.EqualValues(t, 8, ann.ok("inventory:list", `{}`)["gold"])
+}
+
 // What this Redis can not promise is refused at start.
 func TestDurabilityIsRefusedWhereItIsAbsent(t *testing.T) {
 	t.Parallel()

@@ -28,7 +28,7 @@ type tradingParts struct {
 
 // trading makes the service of trades, and refuses what this Redis can not do.
 func (n *node) trading(r trade.Caster) (*trade.Service, error) {
-	n.trades = trade.New(n.rdb, locker{n.locks}, characters{n.store, n.cfg.Dev}, r, trade.Config{
+	n.trades = trade.New(n.rdb, n.locker(), characters{n.store, n.cfg.Dev}, r, trade.Config{
 		OpenFor: n.cfg.TradeExpiry, Durability: trade.Durability(n.cfg.TradeDurability), Missed: n.tradeMissed,
 	})
 	n.returns = trade.NewReturns(n.trades)
@@ -39,6 +39,15 @@ func (n *node) trading(r trade.Caster) (*trade.Service, error) {
 		return nil, usageError{err}
 	}
 	return n.trades, err
+}
+
+// locker is what keeps trades apart. Only locks on the trades' own server can be seen by their scripts, however few servers
+// --lock-redis names.
+func (n *node) locker() trade.Locker {
+	if len(n.cfg.LockRedis) > 0 {
+		return locker{n.locks}
+	}
+	return scriptLocker{locker{n.locks}}
 }
 
 func (n *node) tradeMissed(_ context.Context, err error) {
