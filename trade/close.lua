@@ -4,7 +4,7 @@
 -- KEYS[1]  inventory
 -- ARGV[1]  trade id   ARGV[2]  holds may come until, Unix ms   ARGV[3]  apply or undo
 -- ARGV[4]  apply: inventory fields and quantities of what it gets
--- returns  {'1'} when it did something, {'0'} when it was done before
+-- returns  {'1'} when it did something, {'0'} when it was done before; or {'corrupt', key, field, why}, and then it is still in escrow
 local held = redis.call('HGET', KEYS[1], 'hold:' .. ARGV[1])
 if held then
   local come, first = ARGV, 4
@@ -12,8 +12,9 @@ if held then
     come, first = {}, 1
     for word in string.gmatch(held, '%S+') do come[#come + 1] = word end
   end
+  local refused = add(KEYS[1], come, first, #come)
+  if refused then return refused end
   redis.call('HDEL', KEYS[1], 'hold:' .. ARGV[1])
-  move(KEYS[1], '', come, first, #come)
 end
 if now() < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], 'done:' .. ARGV[1], '1')

@@ -70,8 +70,12 @@ func (s *Service) close(ctx context.Context, d deal) error {
 		if d.Status == Completed {
 			args = append([]any{d.TradeID, until, "apply"}, d.Parties[1-side].Offer.fields()...)
 		}
-		if _, err := s.run(ctx, closeScript, []string{keys.Inventory(p.CharacterID)}, args...); err != nil {
+		answer, err := s.run(ctx, closeScript, []string{keys.Inventory(p.CharacterID)}, args...)
+		if err != nil {
 			return trouble(err, "trade "+d.TradeID+": close")
+		}
+		if answer[0] == "corrupt" {
+			return refusal(answer, Goods{})
 		}
 	}
 	if d.Status != Completed {

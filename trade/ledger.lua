@@ -49,12 +49,26 @@ local function take(inventory, list, first, last, items)
     if left < 0 or had > HIGHEST then
       move(inventory, '', list, first, i + 1)
       if had < 0 or had > HIGHEST then return {'corrupt', inventory, field, text(had)} end
-      if had == 0 and items and field ~= 'gold' and redis.call('SISMEMBER', items, string.sub(field, 6)) == 0 then
-        return {'unknown', field}
+      if had == 0 and items and field ~= 'gold' then
+        local known = redis.pcall('SISMEMBER', items, string.sub(field, 6))
+        if type(known) == 'table' then return known end
+        if known == 0 then return {'unknown', field} end
       end
       return {'short', field, text(had)}
     end
     if left == 0 then redis.call('HDEL', inventory, field) end
+  end
+end
+
+-- Adds goods to an inventory, whatever it has.
+-- returns  nothing; or, with everything as it was, {'corrupt', key, field, why} or {err=…}
+local function add(inventory, list, first, last)
+  for i = first, last, 2 do
+    local has = redis.pcall('HINCRBY', inventory, list[i], list[i + 1])
+    if type(has) == 'table' then
+      move(inventory, '-', list, first, i - 1)
+      return why(inventory, list[i], has)
+    end
   end
 end
 

@@ -131,6 +131,30 @@ func TestWhatCanNotBeRecordedDoesNotMove(t *testing.T) {
 	}
 }
 
+// Where it can not be asked whether an item is known, nothing moves either: not of the side that came before.
+func TestWhatCanNotBeKnownDoesNotMove(t *testing.T) {
+	t.Parallel()
+	w, _ := newLockedTown(t)
+	w.mint("anna", "apple", 2, 0)
+	w.mint("bobo", "sword", 1, 9)
+	o := w.offer(bob, w.propose(ann, "bob"), 0, some("sword", 1))
+	o = w.accept(ann, w.offer(ann, o, 0, some("apple", 2)))
+	_, err := w.Execute(t.Context(), bob, gift("zoe", "k", 0, some("sword", 1)))
+	require.NoError(t, err)
+	require.NoError(t, w.rdb.Rename(t.Context(), keys.MintedItems, "items").Err())
+	require.NoError(t, w.rdb.Set(t.Context(), keys.MintedItems, "of another kind", 0).Err())
+	_, err = w.Accept(t.Context(), bob, agree(o))
+	require.Equal(t, "INTERNAL", code(err))
+	_, err = w.Execute(t.Context(), ann, gift("zoe", "k", 0, some("apple", 1), some("pear", 1)))
+	require.Equal(t, "INTERNAL", code(err))
+	w.has("anna", "2 apple, 0 gold")
+	require.NoError(t, w.rdb.Rename(t.Context(), "items", keys.MintedItems).Err())
+	_, err = w.Accept(t.Context(), bob, agree(o))
+	require.Equal(t, "INSUFFICIENT_ITEMS", code(err))
+	w.has("anna", "2 apple, 0 gold")
+	w.clean()
+}
+
 // What a line of several can not do undoes the lines before it.
 func TestAllLinesOrNone(t *testing.T) {
 	t.Parallel()

@@ -74,7 +74,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			require.NoError(t, err)
 			return !r.Clean()
 		}},
-		"what is in escrow is not applied": {"close", "move(KEYS[1], '', come, first, #come)", "", true, func(t *testing.T, w *town) bool {
+		"what is in escrow is not applied": {"close", "add(KEYS[1], come, first, #come)", "nil", true, func(t *testing.T, w *town) bool {
 			w.accept(bob, w.barter())
 			g, err := w.Owned(t.Context(), "bobo")
 			require.NoError(t, err)
