@@ -103,6 +103,9 @@ func aChangedOfferMustBeAcceptedAnew(t *testing.T, w *town) {
 	for name, ask := range map[string]func() (trade.Trade, error){
 		"accepting the old version": func() (trade.Trade, error) { return w.Accept(t.Context(), bob, agree(was)) },
 		"changing the old version":  func() (trade.Trade, error) { return w.Offer(t.Context(), ann, terms(was, 0, some("apple", 1))) },
+		"what one offers already, at the old version": func() (trade.Trade, error) {
+			return w.Offer(t.Context(), ann, terms(was, 0, some("apple", 2)))
+		},
 		"a version of the future": func() (trade.Trade, error) {
 			return w.Accept(t.Context(), bob, trade.Agreement{TradeID: was.TradeID, Version: now.Version + 1})
 		},

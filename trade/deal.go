@@ -18,7 +18,7 @@ const (
 )
 
 // A deal is a trade with what only the service knows of it. Its hash has the fields kind status
-// version createdAt expiresAt endedAt reason told, of a settlement in steps fence deadline ref, and
+// version changed (who did it last, a or b) createdAt expiresAt endedAt reason told, of a settlement in steps fence deadline ref, and
 // of each side a: and b: user, character, offer (JSON of Goods) and accepted (0 or 1).
 type deal struct {
 	Trade

@@ -3,14 +3,14 @@
 -- ARGV[1]  whose offer, a or b   ARGV[2]  version that it changes   ARGV[3]  the offer, JSON
 -- returns  {'ok', field, value, …} the trade; or, and then nothing was written:
 --          {'gone'}   {'over', status}   {'due'} it has expired   {'version', version}
-local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', ARGV[1] .. ':offer')
+local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', ARGV[1] .. ':offer', 'changed')
 if not t[1] then return {'gone'} end
 if t[1] ~= 'open' then return {'over', t[1]} end
 if now() >= tonumber(t[3]) then return {'due'} end
-local again = t[2] == text(ARGV[2] + 1) and t[4] == ARGV[3] -- our own command, repeated after a lost answer
+local again = t[2] == text(ARGV[2] + 1) and t[4] == ARGV[3] and t[5] == ARGV[1] -- our own command, repeated after a lost answer
 if t[2] ~= ARGV[2] and not again then return {'version', t[2]} end
 if not again then
-  redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
+  redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), 'changed', ARGV[1], ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
 end
 local answer = redis.call('HGETALL', KEYS[1])
 table.insert(answer, 1, 'ok')
