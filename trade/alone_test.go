@@ -131,38 +131,45 @@ func TestAGiftWaitsForTheLock(t *testing.T) {
 	w.clean()
 }
 
+// overslept is what a holder is told who stood still past the lease, while somebody gave who needed none.
+func overslept(t *testing.T, w *town, m managed, settle func(*testing.T, *town, *trade.Service) error) error {
+	t.Helper()
+	w.mint("anna", "apple", 9, 0)
+	w.mint("bobo", "", 0, 50)
+	name := trade.LockName("ann", "bob")
+	before, err := w.elsewhere().Acquire(t.Context(), name, lock.Options{TTL: time.Second})
+	require.NoError(t, err)
+	m.inside = func() { // the lease runs out, and another node is quicker
+		require.NoError(t, w.rdb.Del(t.Context(), keys.Lock(name)).Err())
+		_, err := w.Execute(t.Context(), ann, gift("bob", "between", 0, some("apple", 2)))
+		require.NoError(t, err)
+	}
+	slow := trade.New(w.rdb, m, players, w.told, trade.Config{})
+	late := make(chan error, 1)
+	go func() { late <- settle(t, w, slow) }()
+	require.Eventually(t, func() bool { return w.rdb.Exists(t.Context(), keys.LockWanted(name)).Val() == 1 }, waitFor, tick)
+	require.NoError(t, before.Release(t.Context()))
+	return <-late
+}
+
+func lateGift(t *testing.T, _ *town, s *trade.Service) error {
+	_, err := s.Execute(t.Context(), ann, gift("bob", "late", 0, some("apple", 1)))
+	return err
+}
+
+func lateTrade(t *testing.T, w *town, s *trade.Service) error {
+	_, err := s.Accept(t.Context(), bob, agree(w.barter()))
+	return err
+}
+
 // A holder who stood still past the lease can not commit once anybody has settled since, also who needed no lease for it.
 func TestALeaseFromBeforeCommitsNothing(t *testing.T) {
 	t.Parallel()
-	for name, settle := range map[string]func(t *testing.T, w *town, s *trade.Service) error{
-		"gift": func(t *testing.T, _ *town, s *trade.Service) error {
-			_, err := s.Execute(t.Context(), ann, gift("bob", "late", 0, some("apple", 1)))
-			return err
-		},
-		"trade": func(t *testing.T, w *town, s *trade.Service) error {
-			_, err := s.Accept(t.Context(), bob, agree(w.barter()))
-			return err
-		},
-	} {
+	for name, settle := range map[string]func(*testing.T, *town, *trade.Service) error{"gift": lateGift, "trade": lateTrade} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, m := newLockedTown(t)
-			w.mint("anna", "apple", 9, 0)
-			w.mint("bobo", "", 0, 50)
-			name := trade.LockName("ann", "bob")
-			before, err := w.elsewhere().Acquire(t.Context(), name, lock.Options{TTL: time.Second})
-			require.NoError(t, err)
-			m.inside = func() { // the lease runs out, and another node is quicker
-				require.NoError(t, w.rdb.Del(t.Context(), keys.Lock(name)).Err())
-				_, err := w.Execute(t.Context(), ann, gift("bob", "between", 0, some("apple", 2)))
-				require.NoError(t, err)
-			}
-			slow := trade.New(w.rdb, m, players, w.told, trade.Config{})
-			late := make(chan error, 1)
-			go func() { late <- settle(t, w, slow) }()
-			require.Eventually(t, func() bool { return w.rdb.Exists(t.Context(), keys.LockWanted(name)).Val() == 1 }, waitFor, tick)
-			require.NoError(t, before.Release(t.Context()))
-			require.Equal(t, "LOCKED", code(<-late))
+			require.Equal(t, "LOCKED", code(overslept(t, w, m, settle)))
 			w.has("anna", "7 apple, 0 gold")
 			w.has("bobo", "2 apple, 50 gold")
 			w.clean()

@@ -1,15 +1,10 @@
 package trade
 
-import (
-	"time"
-
-	"github.com/aeturnis/realtime/script"
-)
+import "github.com/aeturnis/realtime/script"
 
 // Sources are what Redis runs of a script, alone and for many calls, for tests that plant a bug in it.
-func Sources(name string) []string {
-	g := guard("", "", 24*time.Hour)
-	return map[string]*script.Script{"gift": g.gift, "settle": g.settle, "close": closeScript}[name].Sources()
+func (s *Service) Sources(name string) []string {
+	return map[string]*script.Script{"gift": s.guarded.gift, "settle": s.guarded.settle, "close": closeScript}[name].Sources()
 }
 
 // LockName is the lock of two users.

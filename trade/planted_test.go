@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -17,9 +18,9 @@ import (
 // plant is a hook that runs scripts with a bug in place of scripts, which it finds by their hash.
 type plant map[string]string
 
-func newPlant(t *testing.T, script, line, wrong string) plant {
+func newPlant(t *testing.T, s *trade.Service, script, line, wrong string) plant {
 	p := plant{}
-	for _, source := range trade.Sources(script) {
+	for _, source := range s.Sources(script) {
 		require.Equal(t, 1, strings.Count(source, line), "the line that is to be wrong")
 		sum := sha1.Sum([]byte(source))
 		p[hex.EncodeToString(sum[:])] = strings.Replace(source, line, wrong, 1)
@@ -115,12 +116,14 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 		"a key is forgotten": {"gift", "ARGV[2], 'NX', 'PX', KEEP", "ARGV[2], 'PX', KEEP", false, func(t *testing.T, w *town) bool {
 			// Two devices at once: both have looked before either has given.
 			both := make(chan trade.Trade, 2)
-			ready := make(chan struct{}, 2)
+			ready := make(chan struct{})
+			var looked atomic.Int64
 			w.locks.run = true
 			w.locks.before = func(int64) (int64, error) {
-				ready <- struct{}{}
-				for len(ready) < 2 {
+				if looked.Add(1) == 2 {
+					close(ready)
 				}
+				<-ready
 				return 7, nil // neither is older than the other
 			}
 			for range 2 {
@@ -141,8 +144,27 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			w := newTown(t, rdb).anew(t)
 			w.mint("anna", "apple", 5, 0)
 			w.mint("bobo", "", 0, 50)
-			rdb.(interface{ AddHook(redis.Hook) }).AddHook(newPlant(t, c.script, c.line, c.wrong))
+			rdb.(interface{ AddHook(redis.Hook) }).AddHook(newPlant(t, w.Service, c.script, c.line, c.wrong))
 			require.True(t, c.caught(t, w), "a bug that no check notices")
+		})
+	}
+}
+
+// So do bugs in how the scripts themselves see the locks, where these lie on the server of the trades.
+func TestAPlantedBugInTheLocksIsCaught(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ line, wrong string }{
+		"a stale holder commits":            {"newest ~= mine", "false"},
+		"leases of before are not outdated": {"if outdate then next_fence(fence) end", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, m := newLockedTown(t)
+			w.rdb.(*redis.Client).AddHook(newPlant(t, w.Service, "gift", c.line, c.wrong))
+			require.NoError(t, overslept(t, w, m, lateGift), "a bug that no check notices")
+			r, err := w.Audit(t.Context())
+			require.NoError(t, err)
+			require.True(t, r.Clean(), "both were gifts of what there was")
 		})
 	}
 }
