@@ -52,6 +52,7 @@ func duel(t *testing.T, s server, browser context.Context) {
 		dan.has("attack", `!n.disabled && n.getAttribute('aria-disabled') !== 'true'`)
 		dan.is(`!document.querySelector('[data-testid=limit-combat].refused')`)
 		dan.click("attack")
+		dan.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=fight-log] li')].filter((line) => line.textContent.includes('attack')).length > %d`, i)) // done, or refused
 		if hurt, _ := dan.eval(`Number(document.querySelector('[data-fighter=eva]').dataset.hp) < 100`).(bool); hurt {
 			break
 		}
