@@ -49,10 +49,7 @@ func duel(t *testing.T, s server, browser context.Context) {
 	}
 	for i := 0; ; i++ { // a blow may miss
 		require.Less(t, i, 40, "nothing hits")
-		dan.has("attack", `!n.disabled && n.getAttribute('aria-disabled') !== 'true'`)
-		dan.is(`!document.querySelector('[data-testid=limit-combat].refused')`)
-		dan.click("attack")
-		dan.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=fight-log] li')].filter((line) => line.textContent.includes('attack')).length > %d`, i)) // done, or refused
+		dan.acts("attack", i)
 		if hurt, _ := dan.eval(`Number(document.querySelector('[data-fighter=eva]').dataset.hp) < 100`).(bool); hurt {
 			break
 		}
@@ -70,12 +67,20 @@ func duel(t *testing.T, s server, browser context.Context) {
 	over := `document.querySelector('[data-testid=fight-status]').textContent === 'over'`
 	for i := 0; eva.eval(over) != true; i++ { // a flight may be stopped
 		require.Less(t, i, 40, "nobody escapes")
-		eva.eval(`document.querySelector('[data-testid=flee]').click()`)
-		eva.is(over + ` || document.querySelector('[data-testid=flee]').getAttribute('aria-disabled') !== 'true'`)
+		eva.acts("flee", i)
 	}
 	dan.says("fight-status", "over")
 	dan.says("fight-log", "You win.")
 	eva.says("fight-log", "dan wins.")
+}
+
+// acts does what it has done n times already in this fight, as soon as it may, and waits until the log says what came of it.
+func (p tab) acts(action string, n int) {
+	p.t.Helper()
+	p.has(action, `!n.disabled && n.getAttribute('aria-disabled') !== 'true'`)
+	p.is(`!document.querySelector('[data-testid=limit-combat].refused')`)
+	p.click(action)
+	p.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=fight-log] li')].filter((line) => line.textContent.includes(%q)).length > %d`, action, n))
 }
 
 // Tom and Tia trade: each sees both offers, a change takes both acceptances back, and the goods move once both agree.
