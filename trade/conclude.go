@@ -45,7 +45,7 @@ func (s *Service) concluded(ctx context.Context, d deal) error {
 			return err
 		}
 		if now < at { // holds may still be on their way
-			_, err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", at).Result()
+			err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", at, "").Err()
 			return errors.Join(untold, trouble(err, "trade "+d.TradeID+": watch"))
 		}
 	}

@@ -274,6 +274,43 @@ func aProcessDiesInACancel(t *testing.T, w *town) {
 	})
 }
 
+// A proposal that was not answered is a trade or none. If it is one, it has its places: both are told of it when they come back,
+// it is the one that the pair may have, and goes on.
+func proposalIn(dies bool) func(*testing.T, *town) {
+	return func(t *testing.T, w *town) {
+		everywhere(t, w, dies, func(t *testing.T, w *town, b *blow) {
+			_, _ = w.struck(t, b).Propose(t.Context(), ann, trade.Proposal{To: "bob"})
+			open, err := w.OpenTrades(t.Context())
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(open), 1)
+			again, err := w.Propose(t.Context(), bob, trade.Proposal{To: "ann"})
+			switch code(err) {
+			case "": // there was none
+				require.Empty(t, open)
+			case "TRADE_OPEN":
+				if len(open) == 0 { // places that nobody freed, as yet
+					return
+				}
+				again = open[0]
+				require.Equal(t, again.TradeID, detail(err, "tradeId"))
+			default:
+				require.NoError(t, err)
+			}
+			w.told.mu.Lock()
+			w.told.all = nil
+			w.told.mu.Unlock()
+			require.NoError(t, w.Returned(t.Context(), ann, bob))
+			require.Equal(t, map[string][]any{"user:ann": {again}, "user:bob": {again}}, w.told.heard("trade:updated"))
+			again = w.accept(ann, w.offer(ann, again, 0, some("apple", 1)))
+			require.Equal(t, trade.Completed, w.accept(bob, again).Status)
+			w.clean()
+		})
+	}
+}
+
+func aProcessDiesInAProposal(t *testing.T, w *town)   { proposalIn(true)(t, w) }
+func anAnswerIsLostInAProposal(t *testing.T, w *town) { proposalIn(false)(t, w) }
+
 // A process stands still before or after any of its commands, for longer than its lease. Others acquire the
 // lock, settle what it left and trade on; then it goes on. It must not commit.
 func aProcessStopsAndGoesOn(t *testing.T, w *town) {

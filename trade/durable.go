@@ -138,8 +138,8 @@ func (s *Service) settled(ctx context.Context, key string) error {
 	return err
 }
 
-// touchScript writes something without changing anything, so that there is something to wait for.
-var touchScript = script.New("redis.call('HINCRBY', KEYS[1], 'looked', 1) return {'ok'}")
+// touchScript writes something without changing anything, so that there is something to wait for. What is gone stays so.
+var touchScript = script.New("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'looked', 1) end return {'ok'}")
 
 // words are the answer of a script. One that is a number says that all is well, and is short for {'ok', number}.
 func words(cmd *redis.Cmd) ([]string, error) {

@@ -12,3 +12,6 @@ var LockName = lockName
 
 // AppendMoves is the body of a ledger entry.
 var AppendMoves = appendMoves
+
+// Settled waits for what was written before.
+var Settled = (*Service).settled

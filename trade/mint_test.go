@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/trade"
 )
 
@@ -79,4 +80,20 @@ func aMintUnderAKeyHappensOnce(t *testing.T, w *town) {
 	_, err = w.Mint(t.Context(), trade.MintRequest{Key: "k", CharacterID: "anna", Gold: 1})
 	require.NoError(t, err, "a refusal leaves the key free")
 	require.Equal(t, []int64{2, 2}, []int64{w.clean().Entries, w.clean().Mints}, "two mints")
+}
+
+// The record that keeps two mints under one key apart is nobody's idempotency key.
+func aUserWhoIsCalledMint(t *testing.T, w *town) {
+	w.mint("minty", "apple", 3, 0)
+	reward := trade.MintRequest{Key: "combat:1:anna", CharacterID: "anna", Gold: 5}
+	id, err := w.Mint(t.Context(), reward)
+	require.NoError(t, err)
+	_, err = w.Execute(t.Context(), event.Player{UserID: "mint", CharacterID: "minty"}, gift("bob", id, 0, some("apple", 1)))
+	require.NoError(t, err)
+	again, err := w.Mint(t.Context(), reward)
+	require.NoError(t, err)
+	require.Equal(t, id, again)
+	w.has("anna", "5 gold")
+	w.has("bobo", "1 apple, 0 gold")
+	w.clean()
 }

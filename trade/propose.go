@@ -3,7 +3,6 @@ package trade
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,7 +19,7 @@ type Proposal struct {
 // Propose opens a trade with nothing in it, and tells both trade:proposed. It expires by itself.
 //
 // Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these two have
-// one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED, UNAVAILABLE.
+// one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade may be open; then a repeat says TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
 	if err := checkID("to", in.To); err != nil {
 		return Trade{}, err
@@ -35,11 +34,14 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 	}}, kind: kindTrade}
 	d.ref = d.TradeID
 	latest, err := s.reserve(ctx, d)
+	unclear := false
 	if err == nil {
-		d, err = s.open(ctx, d, latest)
+		d, unclear, err = s.open(ctx, d, latest)
 	}
 	if err != nil {
-		s.missed(ctx, s.unreserve(ctx, d.Trade))
+		if !unclear { // else the trade may be there: its places show it, and are free in a moment when it is not
+			s.missed(ctx, s.unreserve(ctx, d.Trade))
+		}
 		return Trade{}, err
 	}
 	s.castAll(ctx, "trade:proposed", d.Trade)
@@ -63,20 +65,21 @@ func (s *Service) both(ctx context.Context, p event.Player, other string) (from,
 	return from, to, nil
 }
 
-// open writes the trade, once somebody is to look at it when it expires.
-func (s *Service) open(ctx context.Context, d deal, latest int64) (deal, error) {
+// open writes the trade, once somebody is to look at it when it expires. unclear: it may be written all the same.
+func (s *Service) open(ctx context.Context, d deal, latest int64) (opened deal, unclear bool, err error) {
 	if _, err := s.watch(ctx, d.TradeID, s.cfg.OpenFor.Milliseconds()); err != nil {
-		return d, err
+		return d, false, err
 	}
 	answer, err := s.run(ctx, createScript, []string{keys.Trade(d.TradeID)},
 		append([]any{latest, s.cfg.OpenFor.Milliseconds(), ""}, d.fields()...)...)
 	if err != nil {
-		return d, trouble(err, "trade "+d.TradeID+": open")
+		return d, true, trouble(err, "trade "+d.TradeID+": open")
 	}
 	if answer[0] != "ok" {
-		return d, refusal(answer, Goods{})
+		return d, false, refusal(answer, Goods{})
 	}
-	return fromAnswer(d.TradeID, answer)
+	opened, err = fromAnswer(d.TradeID, answer)
+	return opened, true, err
 }
 
 // reserve takes a place at both characters, always in one order. It returns until when the trade must be there.
@@ -151,13 +154,14 @@ func (s *Service) unreserve(ctx context.Context, t Trade) error {
 	return trouble(err, "trade "+t.TradeID+": free the places")
 }
 
-// watch sees to it that the sweeper looks at a trade in so many ms, and returns when that is, Unix ms.
+// watch sees to it that the sweeper looks at a trade in so many ms, and returns when that is, Unix ms. It is as durable as what
+// follows it, which on a Cluster lies on other servers: goods in escrow for a trade that nobody looks at would stay there.
 func (s *Service) watch(ctx context.Context, id string, in int64) (at int64, err error) {
-	v, err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, in, "").Result()
+	answer, err := s.run(ctx, watchScript, []string{keys.OpenTrades}, id, in, "", "")
 	if err != nil {
 		return 0, trouble(err, "trade "+id+": watch")
 	}
-	return number(fmt.Sprint(v)), nil
+	return number(answer[1]), nil
 }
 
 // OpenTrades are the trades that are open or settling, at most 1,000.

@@ -202,7 +202,7 @@ func (s *Service) giveInSteps(ctx context.Context, d deal, record, body, was str
 
 // mintInSteps mints on a Cluster. A record keeps two mints under one key apart until the ledger does.
 func (s *Service) mintInSteps(ctx context.Context, in MintRequest, ref string, goods Goods) error {
-	record, was := recordKey("mint", ref), ""
+	record, was := mintRecordKey(ref), ""
 	v, err := s.rdb.Get(ctx, record).Result()
 	if err == nil {
 		before, err := s.find(ctx, v)
