@@ -318,8 +318,7 @@ func cancelledAndExpiredTradesMoveNothing(t *testing.T, w *town) {
 	_, err = w.Accept(t.Context(), bob, agree(opened))
 	require.Equal(t, "cancelled", fault.Of(err).Detail("status"))
 
-	brief := trade.New(w.rdb, w.locks, players, w.told, trade.Config{OpenFor: 60 * time.Millisecond})
-	w.Service = brief
+	w.Service = w.with(players, trade.Config{OpenFor: 60 * time.Millisecond})
 	opened = w.propose(ann, "bob")
 	require.Eventually(t, func() bool {
 		_, err = w.Offer(t.Context(), bob, terms(opened, 1))

@@ -113,7 +113,7 @@ func (w *town) struck(t *testing.T, b *blow) *trade.Service {
 	case *redis.Client:
 		c.AddHook(b)
 	}
-	return trade.New(rdb, w.locks, players, &casts{}, quickly)
+	return w.process(rdb, players, &casts{}, quickly)
 }
 
 // quickly is for tests in which processes die: a settlement that nobody goes on with is undone soon.
@@ -149,7 +149,7 @@ func everywhere(t *testing.T, w *town, dies bool, scenario func(t *testing.T, w 
 	for _, after := range []bool{false, true} {
 		for n := int64(1); ; n++ {
 			w := w.anew(t)
-			w.Service = trade.New(w.rdb, w.locks, players, w.told, quickly)
+			w.Service = w.with(players, quickly)
 			w.mint("anna", "apple", 5, 0)
 			w.mint("bobo", "", 0, 50)
 			b := &blow{at: n, after: after, dies: dies}

@@ -79,7 +79,7 @@ func exchanges(t *testing.T, w *town) {
 			id := fmt.Sprint(string(letter), run)
 			users, roles[id] = append(users, event.Player{UserID: id, CharacterID: id}), id
 		}
-		s := trade.New(w.rdb, open{}, roles, w.told, trade.Config{})
+		s := w.with(roles, trade.Config{})
 		things := []string{"apple", "gold", "sword"}
 		amount := rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(trade.Max-3, trade.Max))
 		mint := func(side int, what string, n int64) {

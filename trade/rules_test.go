@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-// rules are what holds on any Redis: one server, where a script does a settlement at once, and a
-// Cluster, where it takes steps. Each gets an empty town.
+// rules are what holds on any Redis: one server, where a script does a settlement at once, with its locks there or elsewhere,
+// and a Cluster, where it takes steps. Each gets an empty town.
 var rules = map[string]func(*testing.T, *town){
 	"a gift moves once":                         aGiftMovesOnce,
 	"a key belongs to its caller and its body":  aKeyBelongsToItsCallerAndItsBody,
@@ -53,6 +53,31 @@ var rules = map[string]func(*testing.T, *town){
 	"a trade whose other side stays is not touched": aLivingSettlementIsLeftAlone,
 }
 
+// leased are the rules about the lease that a settlement is done under. With the locks on its own server there is none, unless
+// somebody else has one: then these tests show the same.
+var leased = map[string]string{
+	"a stale holder can not commit":             "TestALeaseFromBeforeCommitsNothing",
+	"the lock decides nothing after the commit": "TestASettlementIsOneRoundTrip, TestAGiftWaitsForTheLock",
+}
+
+// As the gateway is set up by default: real locks and the characters lie on the server of the trades, and the scripts see to both.
+func TestOnOneServerWithItsLocks(t *testing.T) {
+	t.Parallel()
+	for name, rule := range rules {
+		if elsewhere := leased[name]; elsewhere != "" {
+			t.Logf("%s: %s", name, elsewhere)
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Client(t)
+			rule(t, newTownOf(t, rdb, true))
+			require.Empty(t, rdb.Keys(t.Context(), "trade:fence:*").Val(), "the scripts went by the locks themselves")
+		})
+	}
+}
+
+// With locks that lie elsewhere, as with --lock-redis.
 func TestOnOneServer(t *testing.T) {
 	t.Parallel()
 	for name, rule := range rules {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redistest"
 	"github.com/aeturnis/realtime/trade"
 )
@@ -27,6 +29,7 @@ type town struct {
 	rdb   redis.UniversalClient
 	locks *locks
 	told  *casts
+	ships bool // with locks and characters as the gateway has them on one server, instead of locks
 }
 
 var (
@@ -35,11 +38,28 @@ var (
 	cat = event.Player{UserID: "cat"}
 )
 
-func newTown(t testing.TB, rdb redis.UniversalClient) *town {
-	w := &town{t: t, rdb: rdb, locks: &locks{fences: map[string]int64{}, held: map[string]*sync.Mutex{}}, told: &casts{}}
-	w.Service = trade.New(rdb, w.locks, players, w.told, trade.Config{})
+func newTown(t testing.TB, rdb redis.UniversalClient) *town { return newTownOf(t, rdb, false) }
+
+func newTownOf(t testing.TB, rdb redis.UniversalClient, ships bool) *town {
+	w := &town{t: t, rdb: rdb, locks: &locks{fences: map[string]int64{}, held: map[string]*sync.Mutex{}}, told: &casts{}, ships: ships}
+	w.Service = w.with(players, trade.Config{})
 	require.NoError(t, w.Check(t.Context()))
 	return w
+}
+
+// with is the same town with other players or other settings.
+func (w *town) with(who plays, cfg trade.Config) *trade.Service {
+	return w.process(w.rdb, who, w.told, cfg)
+}
+
+// process is a service on a connection of its own.
+func (w *town) process(rdb redis.UniversalClient, who plays, told *casts, cfg trade.Config) *trade.Service {
+	if !w.ships {
+		return trade.New(rdb, w.locks, who, told, cfg)
+	}
+	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	w.t.Cleanup(m.Close)
+	return trade.New(rdb, managed{Manager: m}, scripted{who}, told, cfg)
 }
 
 func (w *town) mint(character, item string, qty, gold int64) {
@@ -73,7 +93,7 @@ func (w *town) anew(t *testing.T) *town {
 	t.Helper()
 	flush := func(ctx context.Context, rdb redis.Cmdable) error { return rdb.FlushDB(ctx).Err() }
 	require.NoError(t, w.masters(t.Context(), flush))
-	return newTown(t, w.rdb)
+	return newTownOf(t, w.rdb, w.ships)
 }
 
 func (w *town) masters(ctx context.Context, do func(ctx context.Context, rdb redis.Cmdable) error) error {
@@ -152,6 +172,17 @@ func (p plays) CharacterOf(_ context.Context, user string) (string, error) {
 		return c, nil
 	}
 	return "", fault.ErrNotFound
+}
+
+// scripted are players whom a script knows too.
+type scripted struct{ plays }
+
+func (p scripted) CharacterLua() string {
+	table := []string{}
+	for _, user := range slices.Sorted(maps.Keys(p.plays)) {
+		table = append(table, fmt.Sprintf("[%q] = %q", user, p.plays[user]))
+	}
+	return "local function character_of(user) return ({" + strings.Join(table, ", ") + "})[user] end\n"
 }
 
 // locks are locks of this process. before, when set, runs before fn and may refuse or
