@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -39,7 +38,7 @@ func (r Report) Clean() bool { return len(r.Breaks) == 0 }
 // chain is whole, no trade or mint stands in it twice, nobody gave what they did not have, and
 // every inventory, with what it has in escrow, is exactly what the ledger says (so the sum over all
 // inventories is the sum of the mints, for each item and for gold). Every completed trade that is still kept
-// is in it, and nothing is in escrow for a trade that is over.
+// is in it, and no other; and nothing is in escrow for a trade that is over.
 //
 // It may run while trades go on: an inventory is read together with the number of the newest
 // entry, and compared with the ledger up to there. On a Cluster the two can not be read at once: an
@@ -342,79 +341,6 @@ func (a *auditor) indexed(ctx context.Context, msgs []redis.XMessage) error {
 		}
 	}
 	return nil
-}
-
-// kept checks that every completed trade that is still kept is in the ledger.
-func (a *auditor) kept(ctx context.Context) error {
-	ids, err := a.scan(ctx, keys.Trade("*"), func(key string) string { return strings.TrimPrefix(key, "trade:") })
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if !tradeID.MatchString(id) || a.refs[id] {
-			continue
-		}
-		h, err := a.s.rdb.HMGet(ctx, keys.Trade(id), "status", "ref", "endedAt").Result()
-		if err != nil {
-			return err
-		}
-		if h[0] != string(Completed) {
-			continue
-		}
-		ref := id
-		if r, ok := h[1].(string); ok && r != "" {
-			ref = r
-		}
-		if ended, _ := h[2].(string); a.s.cluster && time.Since(time.UnixMilli(number(ended))) < a.s.cfg.Skew {
-			continue // its entry may be under way; goods that moved without one do not fit
-		}
-		// It may have been completed since the replay; then the index leads to it.
-		known, err := a.s.rdb.HExists(ctx, keys.TradeLedgerIndex, ref).Result()
-		if err != nil {
-			return err
-		}
-		if !known {
-			a.wrong("trade %s: completed, and not in the ledger", id)
-		}
-	}
-	return nil
-}
-
-// end checks that the ledger's newest entry is the one that its head names.
-func (a *auditor) end(ctx context.Context) error {
-	for {
-		var head *redis.StringCmd
-		var newest *redis.XMessageSliceCmd
-		_, err := a.s.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-			head = tx.HGet(ctx, keys.TradeLedgerIndex, "head")
-			newest = tx.XRevRangeN(ctx, keys.TradeLedger, "+", "-", 1)
-			return nil
-		})
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return err
-		}
-		last, err := newest.Result()
-		if err != nil {
-			return err
-		}
-		if len(last) > 0 && last[0].ID != a.stream {
-			before := a.stream
-			if err := a.replay(ctx); err != nil {
-				return err
-			}
-			if a.stream != before {
-				continue // trades go on
-			}
-		}
-		want := ""
-		if a.seq > 0 {
-			want = fmt.Sprintf("%d:%s", a.seq, a.hash)
-		}
-		if head.Val() != want {
-			a.wrong("the ledger ends at entry %d, its head says %q", a.seq, head.Val())
-		}
-		return nil
-	}
 }
 
 func (a *auditor) wrong(format string, args ...any) {

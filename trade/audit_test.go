@@ -13,6 +13,7 @@ import (
 
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/trade"
 )
 
 // A bug, or somebody with redis-cli, changes what it should not: the audit names it.
@@ -85,6 +86,9 @@ func TestAuditFindsWhatWasPlanted(t *testing.T) {
 		"a trade that nobody wrote down": {func(ctx context.Context, w *town) error {
 			return w.rdb.HSet(ctx, keys.Trade(strings.Repeat("X", 26)), "status", "completed").Err()
 		}, "trade XXXXXXXXXXXXXXXXXXXXXXXXXX: completed, and not in the ledger"},
+		"a trade that was written down, and failed":        {undone(trade.Failed), "in the ledger, and failed"},
+		"a trade that was written down, and was cancelled": {undone(trade.Cancelled), "in the ledger, and cancelled"},
+		"a trade that was written down, and is open":       {undone(trade.Open), "in the ledger, and open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,6 +104,15 @@ func TestAuditFindsWhatWasPlanted(t *testing.T) {
 			require.False(t, r.Clean())
 			require.Contains(t, strings.Join(r.Breaks, "\n"), c.names)
 		})
+	}
+}
+
+// undone makes of a trade that was completed another.
+func undone(status trade.Status) func(ctx context.Context, w *town) error {
+	return func(ctx context.Context, w *town) error {
+		o := w.accept(ann, w.offer(ann, w.propose(ann, "bob"), 1))
+		o = w.accept(bob, o)
+		return w.rdb.HSet(ctx, keys.Trade(o.TradeID), "status", string(status)).Err()
 	}
 }
 
