@@ -3,8 +3,7 @@ package lock
 import (
 	"context"
 	_ "embed"
-	"strings"
-	"sync"
+	"errors"
 	"time"
 
 	redsyncredis "github.com/go-redsync/redsync/v4/redis"
@@ -19,30 +18,20 @@ var acquireSource string
 //go:embed raise.lua
 var raiseSource string
 
+//go:embed extend.lua
+var extendSource string
+
 //go:embed release.lua
 var releaseSource string
 
 var (
 	acquireScript = redis.NewScript(fenceSource + acquireSource)
 	raiseScript   = redis.NewScript(raiseSource)
+	extendScript  = redis.NewScript(extendSource)
 	releaseScript = redis.NewScript(releaseSource)
 )
 
-// An attempt is one try of redsync's at the servers, and what each of them said. Redsync asks
-// through pools and conns; ours take the fence with the lock, in one script.
-type attempt struct {
-	m      *Manager
-	name   string
-	waits  time.Duration // for another holder; 0 when it does not
-	agreed int64         // the fence that counts; owned by the goroutine that acquires
-
-	mu     sync.Mutex
-	fence  int64         // the highest handed out; guarded by mu
-	taken  map[int]bool  // servers that said so; guarded by mu
-	failed map[int]error // servers that did not answer; guarded by mu
-	left   time.Duration // the least that a holder has left, or 0; guarded by mu
-}
-
+// A pool is one server, as one attempt sees it: redsync asks through pools and conns. The scripts are ours.
 type pool struct {
 	*attempt
 	node   int
@@ -62,8 +51,12 @@ type conn struct {
 
 // SetNX acquires the lock here, with a fence.
 func (c *conn) SetNX(key, value string, ttl time.Duration) (bool, error) {
-	n, err := acquireScript.Run(c.ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
-		value, ttl.Milliseconds(), c.waits.Milliseconds()).Int64()
+	n, err := c.ask(c.ctx, func() (int64, error) {
+		n, err := acquireScript.Run(c.ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
+			value, ttl.Milliseconds(), c.waits.Milliseconds()).Int64()
+		c.late(c.ctx, n > 0 || err != nil)
+		return n, err
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -81,42 +74,67 @@ func (c *conn) SetNX(key, value string, ttl time.Duration) (bool, error) {
 	return false, nil
 }
 
-// Eval runs redsync's scripts: release and extend.
-func (c *conn) Eval(s *redsyncredis.Script, keysAndArgs ...any) (any, error) {
-	c.mu.Lock()
-	taken := c.taken[c.node]
-	c.mu.Unlock()
-	if taken {
-		return int64(0), nil // redsync releases where it did not get the lock: nothing to do
+// Eval extends or releases, whose scripts redsync tells by their arguments.
+func (c *conn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, error) {
+	switch {
+	case len(keysAndArgs) == 3:
+		return c.ask(c.ctx, func() (int64, error) {
+			n, err := extendScript.Run(c.ctx, c.client, []string{keys.Lock(c.name), keys.LockFence(c.name)}, keysAndArgs[1:]...).Int64()
+			c.late(c.ctx, n > 0 || err != nil)
+			return n, err
+		})
+	case !c.ended.Load():
+		return int64(0), nil // redsync undoes a try that failed: end does so, and nobody waits for it
 	}
-	if undoing := len(keysAndArgs) == 2; c.ctx.Err() == nil || !undoing {
-		return c.eval(c.ctx, s, keysAndArgs)
-	}
-	// Redsync undoes a try with the context that ended it. What may have been set must go all
-	// the same, and nobody need wait for it.
-	c.m.background.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), time.Second)
-		defer cancel()
-		_, _ = c.eval(ctx, s, keysAndArgs) // it runs out by itself otherwise
+	return c.ask(c.ctx, func() (int64, error) {
+		n, err := c.release(c.ctx, once{c.client})
+		var answer redis.Error
+		if err == nil || errors.As(err, &answer) || c.ctx.Err() != nil {
+			return n, err
+		}
+		// The answer was lost. Who asks again and finds the lock gone has freed it, or could not have.
+		if n, err = c.release(c.ctx, c.client); n == -1 {
+			n = 1
+		}
+		return n, err
 	})
-	return nil, c.ctx.Err()
 }
 
-func (c *conn) eval(ctx context.Context, s *redsyncredis.Script, keysAndArgs []any) (any, error) {
-	if len(keysAndArgs) == 2 { // a release: ours wakes who waits
-		key, _ := keysAndArgs[0].(string)
-		return releaseScript.Run(ctx, c.client, []string{key, keys.LockWanted(c.name)}, keysAndArgs[1], keys.LockReleases, c.name).Result()
+// ask waits for the answer of a server as long as the context lets it, whatever the client does with contexts.
+func (p *pool) ask(ctx context.Context, question func() (int64, error)) (int64, error) {
+	type answer struct {
+		n   int64
+		err error
 	}
-	ks := make([]string, s.KeyCount)
-	for i := range ks {
-		ks[i], _ = keysAndArgs[i].(string)
+	got := make(chan answer, 1)
+	p.m.background.do(func() {
+		n, err := question()
+		got <- answer{n, err}
+	})
+	select {
+	case a := <-got:
+		return a.n, a.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
-	args := keysAndArgs[s.KeyCount:]
-	v, err := c.client.EvalSha(ctx, s.Hash, ks, args...).Result()
-	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		v, err = c.client.Eval(ctx, s.Src, ks, args...).Result()
+}
+
+// late frees what the server may have done for an attempt that had ended before it answered.
+func (p *pool) late(ctx context.Context, may bool) {
+	if may && p.ended.Load() {
+		p.free(ctx)
 	}
-	return v, err
+}
+
+// free releases what may be left here, also when ctx is over. What can not be freed runs out by itself.
+func (p *pool) free(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_, _ = p.release(ctx, p.client)
+}
+
+func (p *pool) release(ctx context.Context, client redis.Scripter) (int64, error) {
+	return releaseScript.Run(ctx, client, []string{keys.Lock(p.name), keys.LockWanted(p.name)}, p.value, keys.LockReleases, p.name).Int64()
 }
 
 // Get, Set, PTTL, ScriptLoad and Close complete redsync's Conn.

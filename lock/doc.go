@@ -9,12 +9,21 @@
 //   - While Until has not come, nobody else acquires the same name, as long as Redis keeps
 //     what it was told and clocks run at about the same speed.
 //   - Fence is higher than that of every earlier lease of the same name, across restarts of
-//     ours; and of Redis without its data too, as long as the clock of its machine does not
-//     go back: a counter that is gone starts again at the time in ms. It goes after a week
-//     without use.
+//     ours. Its counter goes a week after the last lease was acquired or extended; scripts that
+//     go on without a lease (Inside) count on, but keep it no longer. A counter that is gone,
+//     or that Redis lost with its data, starts again at the time in ms: higher too, as long as
+//     the clock of Redis's machine does not go back, and the name was not taken more than a
+//     thousand times a second ever since it began.
 //   - Context ends at once when the loss of the lease is known, when Until has come, or when
-//     MaxHold is over; context.Cause tells which.
-//   - Release frees this lease or nothing, never somebody else's.
+//     MaxHold is over; context.Cause tells which. Whether Redis answers does not matter, nor
+//     whether an extension, the watchdog's or the caller's own, waits for it.
+//   - Release frees this lease or nothing, never somebody else's. Neither it nor Extend takes
+//     longer than Config.Try, whatever the client does.
+//   - What is answered too late to count is undone: a try that was given up, an extension of a
+//     lease that has ended. An answer that was lost, so that the client asks again, makes
+//     nobody wait for their own ghost.
+//   - LOCKED (ErrTaken, ErrTimeout) means that Redis has said that somebody has the name, or
+//     that one of this process has it. When Redis said nothing it is UNAVAILABLE.
 //
 // What it does not promise:
 //
@@ -30,4 +39,9 @@
 //   - Reentrancy: who acquires a name again while holding it waits for itself.
 //
 // So a lock saves work. Correctness rests on scripts and fences.
+//
+// The clients may be of any settings. One that does not heed contexts (redis.Options without
+// ContextTimeoutEnabled) keeps a goroutine and a connection until its own timeouts for each
+// question that was given up, and Close waits for those. With it, timeouts of half a second
+// and MaxRetries 1 that is soon.
 package lock

@@ -13,33 +13,44 @@ import (
 // A Lease is a lock that is held, for a time. Its methods may be called from any goroutine.
 type Lease struct {
 	m      *Manager
-	name   string
 	opt    Options
-	fence  int64
 	begun  time.Time
+	try    *attempt
+	turn   *turn
 	ctx    context.Context //nolint:containedctx // a lease is a scope
 	cancel context.CancelCauseFunc
-	leave  func()
-	done   chan struct{} // closed when the watchdog has ended
-	stop   context.CancelFunc
 
+	watching context.Context //nolint:containedctx // ends with the extending: when it is lost, after MaxHold, at Release
+	stop     context.CancelFunc
+	watched  chan struct{} // closed when the watchdog has ended
+	asking   chan struct{} // full while somebody extends: try.mutex is theirs
+
+	// Nothing waits while it has mu: the lease ends at its time, whatever Redis does.
 	mu       sync.Mutex
-	mutex    *redsync.Mutex // guarded by mu
-	until    time.Time      // guarded by mu
-	released bool           // guarded by mu
-	gone     bool           // lost, or run out after MaxHold; guarded by mu
+	until    time.Time   // guarded by mu
+	released bool        // guarded by mu
+	gone     bool        // lost, or run out after MaxHold; guarded by mu
+	over     *time.Timer // at until; guarded by mu
+	spent    *time.Timer // at the end of MaxHold; guarded by mu
+	next     *time.Timer // starts the watchdog; guarded by mu
 }
 
-func (m *Manager) lease(ctx context.Context, a *attempt, mutex *redsync.Mutex, opt Options, leave func()) *Lease {
+func (m *Manager) lease(ctx context.Context, a *attempt, opt Options, t *turn) *Lease {
 	l := &Lease{
-		m: m, name: a.name, opt: opt, fence: a.agreed, begun: time.Now(), leave: leave,
-		mutex: mutex, until: mutex.Until(), done: make(chan struct{}),
+		m: m, opt: opt, begun: time.Now(), try: a, turn: t, until: a.mutex.Until(),
+		watched: make(chan struct{}), asking: make(chan struct{}, 1),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	var watch context.Context
-	watch, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.watching, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	m.counts.held.Add(1)
-	go l.watch(watch) // Release waits for it
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = time.AfterFunc(time.Until(l.until), l.runOut)
+	l.spent = time.AfterFunc(opt.MaxHold, func() {
+		l.stop()
+		l.cancel(ErrMaxHold)
+	})
+	l.next = time.AfterFunc(opt.TTL/3, l.watch)
 	return l
 }
 
@@ -48,7 +59,7 @@ func (m *Manager) lease(ctx context.Context, a *attempt, mutex *redsync.Mutex, o
 func (l *Lease) Context() context.Context { return l.ctx }
 
 // Fence is higher than that of every earlier lease of the name.
-func (l *Lease) Fence() int64 { return l.fence }
+func (l *Lease) Fence() int64 { return l.try.agreed }
 
 // Until is when the lease ends if it is not extended any more. It is a promise about Redis's
 // key only as long as the context has not ended.
@@ -58,32 +69,79 @@ func (l *Lease) Until() time.Time {
 	return l.until
 }
 
-// Extend gives the lease its whole TTL again, now. The watchdog does so by itself. Errors:
+// Extend gives the lease its whole TTL again, now. The watchdog does so by itself. It takes at most a try. Errors:
 // ErrLost, ErrMaxHold, ErrUnavailable (the lease may still be good until Until).
 func (l *Lease) Extend(ctx context.Context) error {
+	if err := l.extend(ctx); err != nil {
+		return fmt.Errorf("lock %s: extend: %w", l.try.name, err)
+	}
+	return nil
+}
+
+func (l *Lease) extend(ctx context.Context) error {
+	try, cancel := context.WithTimeout(ctx, l.m.tryFor(l.opt))
+	defer cancel()
+	defer context.AfterFunc(l.watching, cancel)()
+	select {
+	case l.asking <- struct{}{}:
+		defer func() { <-l.asking }()
+	case <-try.Done():
+	}
+	l.mu.Lock()
+	err := l.ended()
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := try.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	ok, err := l.try.mutex.ExtendContext(try)
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.released:
-		return fmt.Errorf("lock %s: extend: released", l.name)
-	case l.gone:
-		return fmt.Errorf("lock %s: extend: %w", l.name, ErrLost)
-	case time.Since(l.begun) >= l.opt.MaxHold:
-		return fmt.Errorf("lock %s: extend: %w", l.name, ErrMaxHold)
-	}
-	try, cancel := context.WithTimeout(ctx, min(l.m.cfg.Try, l.opt.TTL/3))
-	defer cancel()
-	ok, err := l.mutex.ExtendContext(try)
 	var taken *redsync.ErrTaken
-	switch {
+	switch late := l.ended(); {
+	case late != nil: // what Redis said came too late to count
+		return late
 	case ok:
-		l.until = l.mutex.Until()
+		l.until = l.try.mutex.Until()
+		l.over.Reset(time.Until(l.until))
 		return nil
 	case errors.As(err, &taken): // a majority says that it is not ours
 		l.lose()
-		return fmt.Errorf("lock %s: extend: %w", l.name, ErrLost)
+		return ErrLost
 	}
-	return fmt.Errorf("lock %s: extend: %w: %w", l.name, ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// ended says why the lease can not be extended any more. It is called with mu held.
+func (l *Lease) ended() error {
+	switch {
+	case l.released:
+		return errReleased
+	case l.gone:
+		return ErrLost
+	case time.Since(l.begun) >= l.opt.MaxHold:
+		return ErrMaxHold
+	case !time.Now().Before(l.until):
+		l.lose()
+		return ErrLost
+	}
+	return nil
+}
+
+var errReleased = errors.New("released")
+
+// runOut ends the lease, unless it was extended meanwhile.
+func (l *Lease) runOut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if left := time.Until(l.until); left <= 0 {
+		l.lose()
+	} else if !l.released && !l.gone {
+		l.over.Reset(left)
+	}
 }
 
 // lose is called with mu held.
@@ -94,47 +152,35 @@ func (l *Lease) lose() {
 	l.gone = true
 	l.m.counts.lost.Add(1)
 	l.cancel(ErrLost)
-	l.leave()
+	l.rest()
+	l.try.end(l.ctx) // what an extension may have saved, too late
+	l.turn.leave()
 }
 
-// watch extends at a third of the TTL, sooner again when Redis did not answer, until MaxHold
-// is over; and ends the context when the lease has run out.
-func (l *Lease) watch(ctx context.Context) {
-	defer close(l.done)
-	spent := time.NewTimer(l.opt.MaxHold)
-	defer spent.Stop()
-	next := time.NewTimer(l.opt.TTL / 3)
-	defer next.Stop()
-	over := time.NewTimer(time.Until(l.Until()))
-	defer over.Stop()
+// rest stops all that goes on by itself. It is called with mu held.
+func (l *Lease) rest() {
+	l.stop()
+	l.over.Stop()
+	l.spent.Stop()
+}
+
+// watch extends from a third of the TTL on, sooner again when Redis did not answer.
+func (l *Lease) watch() {
+	defer close(l.watched)
 	for {
-		select {
-		case <-ctx.Done():
+		pause := l.opt.TTL / 3
+		switch err := l.extend(l.watching); {
+		case errors.Is(err, ErrUnavailable):
+			pause = l.opt.TTL / 20
+		case err != nil:
 			return
-		case <-spent.C:
-			l.cancel(ErrMaxHold)
-			next.Stop()
-		case <-over.C:
-			l.mu.Lock()
-			left := time.Until(l.until)
-			if left <= 0 {
-				l.lose()
-			}
-			l.mu.Unlock()
-			if left <= 0 {
-				return
-			}
-			over.Reset(left)
+		}
+		next := time.NewTimer(pause)
+		select {
 		case <-next.C:
-			err := l.Extend(ctx)
-			switch {
-			case err == nil:
-				next.Reset(l.opt.TTL / 3)
-			case errors.Is(err, ErrUnavailable):
-				next.Reset(l.opt.TTL / 20)
-			case errors.Is(err, ErrLost):
-				return
-			}
+		case <-l.watching.Done():
+			next.Stop()
+			return
 		}
 	}
 }
@@ -144,31 +190,38 @@ func (l *Lease) watch(ctx context.Context) {
 // and ErrUnavailable when Redis did not answer: then the lease runs out by itself. Who has
 // done their work may ignore both.
 func (l *Lease) Release(ctx context.Context) error {
-	l.stop()
-	<-l.done
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.released {
+		l.mu.Unlock()
 		return nil
 	}
 	l.released = true
+	gone := l.gone
+	l.rest()
+	unwatched := l.next.Stop()
+	l.mu.Unlock()
+	if !unwatched {
+		<-l.watched // it waits for nothing any more
+	}
 	l.cancel(nil)
-	defer l.leave() // after Redis knows: the next one here finds it free
+	defer l.turn.leave() // after Redis knows: the next one here finds it free
 	l.m.counts.held.Add(-1)
 	l.m.counts.holding.Add(int64(time.Since(l.begun)))
 	l.m.counts.took(l.m.counts.holds, time.Since(l.begun))
+	if gone {
+		return fmt.Errorf("lock %s: release: %w", l.try.name, ErrLost)
+	}
+	l.try.ended.Store(true)
 	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.m.cfg.Try)
 	defer cancel()
-	ok, err := l.mutex.UnlockContext(try)
+	ok, err := l.try.mutex.UnlockContext(try)
 	switch {
-	case l.gone:
-		return fmt.Errorf("lock %s: release: %w", l.name, ErrLost)
 	case ok:
 		return nil
 	case errors.Is(err, redsync.ErrLockAlreadyExpired), errors.As(err, new(*redsync.ErrTaken)):
 		l.m.counts.lost.Add(1)
-		return fmt.Errorf("lock %s: release: %w", l.name, ErrLost)
+		return fmt.Errorf("lock %s: release: %w", l.try.name, ErrLost)
 	}
 	l.m.counts.forgotten.Add(1)
-	return fmt.Errorf("lock %s: release: %w: %w", l.name, ErrUnavailable, err)
+	return fmt.Errorf("lock %s: release: %w: %w", l.try.name, ErrUnavailable, err)
 }

@@ -203,32 +203,6 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// The server stands still for longer than the lease. When it goes on somebody else acquires,
-// with a higher fence; the first has been told before.
-func TestExpiryWhilePaused(t *testing.T) {
-	t.Parallel()
-	server := redistest.Server(t)
-	m := lock.New([]redis.UniversalClient{server.Client()}, lock.Config{})
-	defer m.Close()
-	l, err := m.Acquire(t.Context(), "x", lock.Options{TTL: 500 * time.Millisecond, MaxHold: time.Minute})
-	require.NoError(t, err)
-	server.Pause()
-	<-l.Context().Done()
-	require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
-	require.WithinDuration(t, l.Until(), time.Now(), 2*time.Second, "told when it ran out, not when the server spoke again")
-	server.Resume()
-	other := manager(t, server.Client())
-	var next *lock.Lease
-	require.Eventually(t, func() bool {
-		next, err = other.Acquire(t.Context(), "x", calm)
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	require.Greater(t, next.Fence(), l.Fence())
-	require.ErrorIs(t, l.Release(t.Context()), lock.ErrLost)
-	require.NoError(t, next.Extend(t.Context()), "the late release freed nothing")
-	require.NoError(t, next.Release(t.Context()))
-}
-
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(*redistest.Instance){

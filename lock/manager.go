@@ -6,22 +6,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/go-redsync/redsync/v4"
-	redsyncredis "github.com/go-redsync/redsync/v4/redis"
 	"github.com/redis/go-redis/v9"
-
-	"github.com/aeturnis/realtime/keys"
 )
 
 // Config tunes a Manager; its zero value works.
 type Config struct {
 	// Defaults stand where Options say nothing. Its own zero values are 3 s, 2 s and 10 s.
 	Defaults Options
-	// Try is how long one try may take, at all servers together. Default 500 ms, and never
-	// more than a third of the TTL.
+	// Try is how long to wait for an answer to one question (acquire, extend, release), of all servers together and
+	// with what an acquisition on a quorum asks twice. What came of one that failed is undone behind the caller's back.
+	// Default 500 ms; acquiring and extending take never more than a third of the TTL.
 	Try time.Duration
 }
 
@@ -29,7 +25,8 @@ type Config struct {
 type Options struct {
 	// TTL is how long the lease outlives a holder that died. At least 50 ms. Default 3 s.
 	TTL time.Duration
-	// Wait is how long to wait for another holder; negative: not at all. Default 2 s.
+	// Wait is how long to wait for another holder; negative: not at all. Default 2 s. A try that was begun is brought to
+	// its end, so Acquire may take that much longer; when Wait is negative it takes up to two.
 	Wait time.Duration
 	// MaxHold is how long the lease is extended. Default 10 s.
 	MaxHold time.Duration
@@ -54,7 +51,7 @@ type Manager struct {
 	cfg        Config
 	gates      gates
 	counts     counts
-	background sync.WaitGroup // undoing of tries that were given up, and listening
+	background background // questions to Redis, also those that nobody waits for any more; and listening
 	waiters    waiters
 }
 
@@ -79,7 +76,7 @@ func New(clients []redis.UniversalClient, cfg Config) *Manager {
 // Close ends what still runs behind the callers' backs, and waits for it. Leases are not its business.
 func (m *Manager) Close() {
 	m.waiters.stop()
-	m.background.Wait()
+	m.background.wait()
 }
 
 // Acquire waits for its turn and returns a lease, which is extended until Release, or until
@@ -110,47 +107,43 @@ func (m *Manager) Acquire(ctx context.Context, name string, opt Options) (*Lease
 
 func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease, error) {
 	wait := opt.Wait
-	if wait < 0 {
-		wait = 0
+	if wait < 0 { // not for a holder: as long as it takes to ask, behind others who do
+		wait = m.tryFor(opt)
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	leave, err := m.gates.enter(waiting, name)
-	if err != nil {
-		return nil, givenUp(ctx, opt)
+	t, taken := m.gates.enter(waiting, name, opt.Wait >= 0)
+	if t == nil {
+		return nil, givenUp(ctx, opt, taken)
 	}
 	kept := false
 	defer func() {
 		if !kept {
-			leave()
+			t.leave()
 		}
 	}()
 
 	var woken <-chan struct{}
 	for {
-		a, mutex := m.try(name, opt)
+		var waits time.Duration
 		if deadline, ok := waiting.Deadline(); ok && woken != nil {
-			a.waits = max(time.Until(deadline), time.Millisecond)
+			waits = max(time.Until(deadline), time.Millisecond)
 		}
-		err := mutex.TryLockContext(ctx)
-		if err == nil {
-			err = m.agree(ctx, a, mutex)
-		}
-		if err == nil {
+		a, err := m.try(ctx, name, opt, waits)
+		switch {
+		case err == nil:
 			kept = true
-			return m.lease(ctx, a, mutex, opt, leave), nil
+			t.told(true)
+			return m.lease(ctx, a, opt, t), nil
+		case errors.Is(err, ErrTaken):
+			taken = true
+			t.told(true)
+		case ctx.Err() == nil:
+			t.told(false)
+			return nil, err
 		}
-		if ctx.Err() != nil {
-			return nil, givenUp(ctx, opt)
-		}
-		a.mu.Lock()
-		missing, left := len(a.failed), a.left
-		a.mu.Unlock()
-		if missing > (len(m.clients)-1)/2 || errors.Is(err, ErrUnavailable) {
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		if waiting.Err() != nil {
-			return nil, givenUp(ctx, opt)
+		if opt.Wait < 0 || waiting.Err() != nil {
+			return nil, givenUp(ctx, opt, taken)
 		}
 		m.counts.contended(name)
 		if woken == nil { // from now on a release wakes us; it may have come before
@@ -164,7 +157,7 @@ func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease
 		if !m.waiters.hearing() {
 			delay = pollDeaf + rand.N(pollDeaf) //nolint:gosec // the same
 		}
-		if left > 0 && left < delay {
+		if left := a.holderHas(); left > 0 && left < delay {
 			delay = left
 		}
 		pause := time.NewTimer(delay)
@@ -174,66 +167,22 @@ func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease
 			pause.Stop()
 		case <-waiting.Done():
 			pause.Stop()
-			return nil, givenUp(ctx, opt)
+			return nil, givenUp(ctx, opt, taken)
 		}
 	}
 }
 
-// try makes what one try needs. Each has its own: what a slow server says of an earlier one
-// must not be taken for an answer.
-func (m *Manager) try(name string, opt Options) (*attempt, *redsync.Mutex) {
-	a := &attempt{m: m, name: name, taken: make(map[int]bool), failed: make(map[int]error)}
-	pools := make([]redsyncredis.Pool, len(m.clients))
-	for i, c := range m.clients {
-		pools[i] = &pool{attempt: a, node: i, client: c}
-	}
-	return a, redsync.New(pools...).NewMutex(keys.Lock(name),
-		redsync.WithExpiry(opt.TTL), redsync.WithTries(1), redsync.WithFailFast(len(pools) > 1),
-		redsync.WithTimeoutFactor(min(float64(m.cfg.Try)/float64(opt.TTL), 1.0/3)))
-}
-
-// givenUp says why nobody waits any more.
-func givenUp(ctx context.Context, opt Options) error {
+// givenUp says why nobody waits any more. When Redis has not said that somebody has the lock, it has said nothing.
+func givenUp(ctx context.Context, opt Options, taken bool) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
-	case opt.Wait < 0 && ctx.Err() == nil:
+	case !taken:
+		return fmt.Errorf("%w: no answer in time", ErrUnavailable)
+	case opt.Wait < 0:
 		return ErrTaken
 	}
 	return ErrTimeout
-}
-
-// agree makes the fence of a quorum known to a majority before the lease counts. Any later
-// majority shares a server with this one, and counts on from there.
-func (m *Manager) agree(ctx context.Context, a *attempt, mutex *redsync.Mutex) error {
-	a.mu.Lock()
-	fence := a.fence // of the majority that answered: a later answer may be higher, and nobody's but its own
-	a.agreed = fence
-	a.mu.Unlock()
-	if len(m.clients) == 1 {
-		return nil
-	}
-	try, cancel := context.WithTimeout(ctx, m.cfg.Try)
-	defer cancel()
-	answers := make(chan bool, len(m.clients))
-	for _, c := range m.clients {
-		m.background.Go(func() {
-			n, err := raiseScript.Run(try, c, []string{keys.Lock(a.name), keys.LockFence(a.name)}, mutex.Value(), fence).Int64()
-			answers <- err == nil && n == 1
-		})
-	}
-	need := len(m.clients)/2 + 1
-	for range m.clients {
-		if <-answers {
-			if need--; need == 0 {
-				return nil
-			}
-		}
-	}
-	undo, cancelUndo := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Try)
-	defer cancelUndo()
-	_, _ = mutex.UnlockContext(undo) // it runs out by itself otherwise
-	return fmt.Errorf("%w: no majority knows the fence", ErrUnavailable)
 }
 
 // Do runs fn while holding the lock. fn's context ends with the lease. Errors: those of

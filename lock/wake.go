@@ -32,7 +32,7 @@ type waiters struct {
 func (w *waiters) wait(m *Manager, name string) (woken <-chan struct{}, done func()) {
 	w.begin.Do(func() {
 		for _, c := range m.clients {
-			m.background.Go(func() { w.listen(c) })
+			m.background.do(func() { w.listen(c) })
 		}
 	})
 	ch := make(chan struct{}, 1)

@@ -1,0 +1,234 @@
+package lock_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/redistest"
+)
+
+// atOnce is what a busy machine may take to wake a goroutine. A try takes three times as long.
+const atOnce = 150 * time.Millisecond
+
+// clients are those of the gateway, and one as an importer makes it: it waits for 3 s, whatever a context says.
+var clients = map[string]func(testing.TB, *redistest.Instance) redis.UniversalClient{
+	"gateway": func(_ testing.TB, s *redistest.Instance) redis.UniversalClient { return s.Client() },
+	"plain":   plain,
+}
+
+func plain(t testing.TB, s *redistest.Instance) redis.UniversalClient {
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// The server stands still for longer than the lease. When it goes on somebody else acquires,
+// with a higher fence; the first has been told before.
+func TestExpiryWhilePaused(t *testing.T) {
+	t.Parallel()
+	for name, client := range clients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			m := manager(t, client(t, server))
+			l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: time.Minute})
+			require.NoError(t, err)
+			server.Pause()
+			extended := make(chan error)
+			go func() { // a caller's own extension, while the lease ends
+				<-time.After(time.Until(l.Until()) - 10*time.Millisecond)
+				extended <- l.Extend(context.Background())
+			}()
+			<-l.Context().Done()
+			require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
+			require.WithinDuration(t, l.Until(), time.Now(), atOnce, "told when it ran out, not when Redis was given up")
+			require.Error(t, <-extended)
+			require.WithinDuration(t, l.Until(), time.Now(), 2*atOnce)
+			server.Resume()
+			other := manager(t, server.Client())
+			var next *lock.Lease
+			require.Eventually(t, func() bool {
+				next, err = other.Acquire(t.Context(), "x", calm)
+				return err == nil
+			}, 10*time.Second, 10*time.Millisecond)
+			require.Greater(t, next.Fence(), l.Fence())
+			require.ErrorIs(t, l.Release(t.Context()), lock.ErrLost)
+			require.NoError(t, next.Extend(t.Context()), "the late release freed nothing")
+			require.NoError(t, next.Release(t.Context()))
+		})
+	}
+}
+
+func TestMaxHoldWhilePaused(t *testing.T) {
+	t.Parallel()
+	for name, client := range clients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			m := manager(t, client(t, server))
+			begun := time.Now()
+			l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: 1100 * time.Millisecond}) // 100 ms into the first extension
+			require.NoError(t, err)
+			server.Pause()
+			<-l.Context().Done()
+			require.ErrorIs(t, context.Cause(l.Context()), lock.ErrMaxHold)
+			require.WithinDuration(t, begun.Add(1100*time.Millisecond), time.Now(), atOnce)
+			server.Resume() // the plain client would wait for seconds yet
+		})
+	}
+}
+
+// A release takes at most a try, and does not wait for an extension that hangs.
+func TestReleaseWhilePaused(t *testing.T) {
+	t.Parallel()
+	for name, client := range clients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			m := manager(t, client(t, server))
+			l := acquire(t, m, "x", lock.Options{TTL: 3 * time.Second})
+			server.Pause()
+			<-time.After(1100 * time.Millisecond) // not for something to happen: the first extension began 100 ms ago
+			begun := time.Now()
+			require.ErrorIs(t, l.Release(t.Context()), lock.ErrUnavailable)
+			require.Less(t, time.Since(begun), 500*time.Millisecond+atOnce)
+			server.Resume()
+		})
+	}
+}
+
+// slow holds commands up while it is told to, and cares for no context: before they are sent, or their answers.
+type slow struct {
+	before, after atomic.Pointer[chan struct{}]
+}
+
+// hold makes one of the two hold up, until the returned function is called or the test ends.
+func hold(t *testing.T, where *atomic.Pointer[chan struct{}]) (letGo func()) {
+	held := make(chan struct{})
+	where.Store(&held)
+	letGo = sync.OnceFunc(func() { where.Store(nil); close(held) })
+	t.Cleanup(letGo)
+	return letGo
+}
+
+func (s *slow) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *slow) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (s *slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if c := s.before.Load(); c != nil {
+			<-*c
+			ctx = context.WithoutCancel(ctx)
+		}
+		err := next(ctx, cmd)
+		if c := s.after.Load(); c != nil {
+			<-*c
+		}
+		return err
+	}
+}
+
+// Redis carries extensions out, and says so too late: the lease has ended, stays so, and keeps nobody out.
+func TestAnExtensionThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	server, wire := redistest.Server(t), new(slow)
+	client := server.Client()
+	client.AddHook(wire)
+	m := manager(t, client)
+	l := acquire(t, m, "x", lock.Options{TTL: 1500 * time.Millisecond, MaxHold: time.Minute})
+	letGo := hold(t, &wire.after)
+	require.Eventually(t, func() bool { // by the server's clock, after the time of which the lease knows
+		return server.Client().PTTL(t.Context(), keys.Lock("x")).Val() > time.Until(l.Until())+100*time.Millisecond
+	}, 10*time.Second, 5*time.Millisecond, "Redis extends it")
+	<-l.Context().Done()
+	require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
+	require.WithinDuration(t, l.Until(), time.Now(), atOnce)
+	require.Eventually(t, func() bool { return server.Client().Exists(t.Context(), keys.Lock("x")).Val() == 0 },
+		atOnce, 5*time.Millisecond, "it is not kept until it runs out")
+	letGo()
+	require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
+	require.ErrorIs(t, l.Extend(t.Context()), lock.ErrLost)
+}
+
+// A try that was given up is carried out later, after what undid it: that goes too.
+func TestAnAcquisitionThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	server, wire := redistest.Server(t), new(slow)
+	client := server.Client()
+	client.AddHook(wire)
+	m := lock.New([]redis.UniversalClient{client}, lock.Config{Try: 100 * time.Millisecond})
+	t.Cleanup(m.Close)
+	require.NoError(t, acquire(t, m, "scripts", calm).Release(t.Context())) // Redis knows them from now on
+	for range 20 {                                                          // what was held up goes out in any order
+		letGo := hold(t, &wire.before)
+		begun := time.Now()
+		_, err := m.Acquire(t.Context(), "x", calm)
+		require.ErrorIs(t, err, lock.ErrUnavailable)
+		require.Less(t, time.Since(begun), 100*time.Millisecond+atOnce)
+		letGo()
+		m.Close() // waits
+		require.Zero(t, server.Client().Exists(t.Context(), keys.Lock("x")).Val())
+	}
+	require.Positive(t, server.Client().Exists(t.Context(), keys.LockFence("x")).Val(), "it was carried out")
+}
+
+// While Redis says nothing it is UNAVAILABLE, whoever waits behind whom and however short their patience is.
+func TestNobodyIsSaidToHoldWhatRedisDoesNotTell(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	m := manager(t, server.Client())
+	acquire(t, m, "held", calm)
+	server.Pause()
+	t.Cleanup(server.Resume)
+	for name, c := range map[string]struct {
+		opt      lock.Options
+		deadline time.Duration
+	}{
+		"waiting":          {lock.Options{Wait: 300 * time.Millisecond}, time.Minute},
+		"waiting for long": {lock.Options{Wait: 2 * time.Second}, time.Minute},
+		"not waiting":      {lock.Options{Wait: -1}, time.Minute},
+		"with a deadline":  {lock.Options{}, 100 * time.Millisecond},
+	} {
+		for range 4 { // one in front, three behind
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ctx, cancel := context.WithTimeout(t.Context(), c.deadline)
+				defer cancel()
+				_, err := m.Acquire(ctx, name, c.opt)
+				require.ErrorIs(t, err, lock.ErrUnavailable)
+				require.Equal(t, "UNAVAILABLE", fault.Of(err).Code)
+			})
+		}
+	}
+	_, err := m.Acquire(t.Context(), "held", lock.Options{Wait: 100 * time.Millisecond})
+	require.ErrorIs(t, err, lock.ErrTimeout, "that one of this process has it needs no Redis to know")
+}
+
+// Who waits behind others, or is cut short in the middle of asking again, was told that it is taken.
+func TestSomebodyHoldsWhatRedisTold(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	here, elsewhere := manager(t, rdb), manager(t, rdb)
+	acquire(t, elsewhere, "x", calm)
+	for range 20 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, err := here.Acquire(ctx, "x", lock.Options{})
+			require.ErrorIs(t, err, lock.ErrTimeout)
+		})
+	}
+}
