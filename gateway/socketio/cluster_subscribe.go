@@ -25,6 +25,7 @@ type subscriber struct {
 	mu       sync.Mutex
 	channels map[string]*channel // wanted, or not yet given up; guarded by mu
 	dirty    []*channel          // to be looked at; guarded by mu
+	parting  []*channel          // left, and kept for a while: in the order of parted; guarded by mu
 	away     bool                // the connection broke, and is not back; guarded by mu
 	losses   int64               // of connections; guarded by mu
 
@@ -59,6 +60,7 @@ type channel struct {
 	active  bool      // Redis has confirmed
 	listed  bool      // in dirty
 	left    time.Time // when the last left
+	parted  time.Time // since when it is in parting; zero when it is not
 	waiters []chan struct{}
 }
 
@@ -147,9 +149,9 @@ func (s *subscriber) sync(done <-chan struct{}) {
 		case <-later.C:
 			later.Reset(s.linger)
 			s.mu.Lock()
-			lingering := len(s.dirty) > 0
+			parting := len(s.parting) > 0
 			s.mu.Unlock()
-			if !lingering {
+			if !parting {
 				continue
 			}
 		case <-done:
@@ -172,14 +174,16 @@ func (s *subscriber) reconcile() bool {
 		case c.wanted > 0 && c.asked.IsZero():
 			c.asked = now
 			come = append(come, c)
-		case c.wanted == 0 && now.Sub(c.left) < s.linger && !c.asked.IsZero():
-			c.listed = true // the timer comes back to it
-			s.dirty = append(s.dirty, c)
-		case c.wanted == 0:
+		case c.wanted > 0 || !c.parted.IsZero():
+		case c.asked.IsZero():
 			delete(s.channels, c.name)
 			go_ = append(go_, c)
+		default:
+			c.parted = now
+			s.parting = append(s.parting, c)
 		}
 	}
+	go_ = append(go_, s.part(now)...)
 	s.mu.Unlock()
 	if len(go_) > 0 {
 		s.wire.unsubscribe(go_) // what fails ends with its connection
@@ -190,6 +194,26 @@ func (s *subscriber) reconcile() bool {
 	failed := s.wire.subscribe(come)
 	s.again(failed, false)
 	return len(failed) == 0
+}
+
+// part gives up the channels that were left long enough ago, and returns them. It looks at none again before its time: many are
+// left each second where players come and go. mu is held.
+func (s *subscriber) part(now time.Time) (gone []*channel) {
+	for len(s.parting) > 0 && now.Sub(s.parting[0].parted) >= s.linger {
+		c := s.parting[0]
+		s.parting[0], s.parting = nil, s.parting[1:]
+		c.parted = time.Time{}
+		switch {
+		case c.wanted > 0:
+		case now.Sub(c.left) < s.linger: // somebody came and went meanwhile
+			c.parted = now
+			s.parting = append(s.parting, c)
+		default:
+			delete(s.channels, c.name)
+			gone = append(gone, c)
+		}
+	}
+	return gone
 }
 
 // again asks once more for channels, unless they are confirmed and that counts.
