@@ -78,7 +78,7 @@ type Conn struct {
 	prober   *wire       // the websocket of that upgrade; guarded by mu
 	out      *[]byte     // frames that wait; guarded by mu
 	sending  int         // bytes that the writer has taken; guarded by mu
-	writing  bool        // a writer runs; guarded by mu
+	writing  bool        // a writer runs, or the connection is being opened; guarded by mu
 	dirty    bool        // a flusher will come; guarded by mu
 	overflow bool        // guarded by mu
 	// farewell is the packet that ends polling. It travels alone, in a poll of its own: the
@@ -153,8 +153,8 @@ func (c *Conn) Forget() {
 	c.credentials.Store(&kept)
 }
 
-// open introduces the connection: first our side, then the client's OPEN.
-func (c *Conn) open(r *http.Request) {
+// open introduces the connection: first our side, then the client's OPEN, behind head, the answer to the handshake of a websocket.
+func (c *Conn) open(r *http.Request, head []byte) {
 	c.heard()
 	if c.srv.cfg.Handler != nil {
 		c.handler = c.srv.cfg.Handler(c, r)
@@ -177,7 +177,8 @@ func (c *Conn) open(r *http.Request) {
 	m.SetBuffer(append(b, '}'))
 	// OPEN stands before whatever the handler already sent.
 	rest := c.out
-	c.out = nil
+	c.out, c.writing = nil, false
+	c.append(head)
 	c.append(m.frame())
 	if rest != nil {
 		*c.out = append(*c.out, *rest...)

@@ -354,3 +354,21 @@ func TestConfirmAndExpect(t *testing.T) {
 	c.Expect()
 	require.Equal(t, int32(1), h.closes.Load())
 }
+
+// The answer to a websocket's handshake and OPEN leave in one packet, and whatever the handler says from its first moment comes behind.
+func TestTheHandshakeIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{Handler: func(c *Conn, _ *http.Request) Handler {
+		c.Confirm()
+		m := NewText()
+		m.SetBuffer(append(m.Buffer(), "early"...))
+		c.Push(m)
+		m.Free()
+		c.Flush()
+		return newRecorder()
+	}})
+	w := s.dial(t, "EIO=4&transport=websocket")
+	require.Positive(t, w.br.Buffered(), "came with the answer")
+	require.NotEmpty(t, parseOpening(t, w.text()).Sid)
+	require.Equal(t, "4early", w.text())
+}

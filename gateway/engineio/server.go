@@ -304,18 +304,18 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request, ws bool) {
 	}
 	c.request.Store(&request{header: s.cfg.Header(r), uri: r.RequestURI, secure: r.TLS != nil})
 	if !ws {
-		c.open(r)
+		c.open(r, nil)
 		c.servePoll(w, r)
 		return
 	}
-	wire, err := s.hijack(w, r)
+	wire, head, err := s.hijack(w, r)
 	if err != nil {
 		c.finish()
 		return
 	}
-	c.wire = wire
+	c.wire, c.writing = wire, true // until it is open
 	go func() {
-		c.open(r)
+		c.open(r, head)
 		go c.read(newReader(wire)) // on a stack that has not grown: most connections are idle
 	}()
 }

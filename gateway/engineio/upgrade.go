@@ -22,7 +22,12 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 	taken := c.wire != nil || c.probing || !c.Open()
 	c.probing = c.probing || !taken
 	c.mu.Unlock()
-	wire, err := c.srv.hijack(w, r)
+	wire, head, err := c.srv.hijack(w, r)
+	if err == nil {
+		if err = wire.write(head); err != nil {
+			wire.close()
+		}
+	}
 	switch {
 	case err == nil && taken:
 		wire.close()

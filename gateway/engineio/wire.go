@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -22,25 +23,62 @@ type wire struct {
 	z   *websocket.Conn // nil without compression
 }
 
-func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (*wire, error) {
-	ws, err := s.upgrader.Upgrade(w, r, nil) // answers by itself when it fails
+// hijack makes a websocket of a request. head, where it is not nil, is the answer to the handshake, which the caller still has to
+// write: what comes next leaves in the same packet.
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (x *wire, head []byte, err error) {
+	late := &lateAnswer{ResponseWriter: w, raw: !s.cfg.Compression || !deflates(r)}
+	ws, err := s.upgrader.Upgrade(late, r, nil) // answers by itself when it fails
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	x := &wire{nc: ws.NetConn()}
+	x = &wire{nc: late.conn}
+	if late.answer != nil {
+		head = late.answer.bytes
+	}
 	_ = x.nc.SetDeadline(time.Time{})
-	if s.cfg.Compression && ws.Subprotocol() == "" && deflates(r) {
+	if !late.raw {
 		ws.SetReadLimit(int64(s.cfg.MaxPayload))
 		x.z = ws
-		return x, nil
+		return x, nil, nil
 	}
 	if sc, ok := x.nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			x.raw = raw
 		}
 	}
-	return x, nil
+	return x, head, nil
 }
+
+// A lateAnswer keeps back what gorilla writes to a connection that it takes over: the answer to the handshake.
+type lateAnswer struct {
+	http.ResponseWriter
+	raw    bool // we write to the connection ourselves
+	conn   net.Conn
+	answer *kept
+}
+
+func (l *lateAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(l.ResponseWriter).Hijack()
+	if l.conn = nc; err != nil || !l.raw {
+		return nc, rw, err
+	}
+	l.answer = &kept{Conn: nc}
+	return l.answer, rw, nil
+}
+
+// kept is a connection that keeps what is written to it.
+type kept struct {
+	net.Conn
+	bytes []byte
+}
+
+func (k *kept) Write(b []byte) (int, error) {
+	k.bytes = append(k.bytes, b...)
+	return len(b), nil
+}
+
+func (k *kept) SetDeadline(time.Time) error      { return nil } // the wire has its own
+func (k *kept) SetWriteDeadline(time.Time) error { return nil }
 
 func deflates(r *http.Request) bool {
 	for _, v := range r.Header["Sec-Websocket-Extensions"] {

@@ -25,7 +25,7 @@ func (w wishes) unsubscribe(list []*channel) {
 	}
 }
 
-func (w wishes) run(<-chan struct{})  {}
+func (w wishes) run(<-chan struct{}) {}
 func (w wishes) check(time.Duration) {}
 func (w wishes) close()              {}
 
