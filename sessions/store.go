@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/batch"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 	lua "github.com/aeturnis/realtime/script"
@@ -31,10 +32,14 @@ type Config struct {
 	Now func() time.Time
 }
 
+// readLimits of the sessions that are read together: handshakes come in storms.
+var readLimits = batch.Limits{Most: 64, Waiting: 16384, Workers: 2, Behind: 64, Timeout: 5 * time.Second}
+
 // A Store keeps sessions in Redis. It may be shared by any number of goroutines.
 type Store struct {
 	rdb     redis.UniversalClient
 	scripts *lua.Batcher
+	reads   *batch.Batcher[sessionRead]
 	single  bool // one server has all keys
 	cfg     Config
 	now     func() time.Time
@@ -56,7 +61,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		cfg.Now = time.Now
 	}
 	_, single := rdb.(*redis.Client)
-	return &Store{rdb: rdb, scripts: lua.NewBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
+	s := &Store{rdb: rdb, scripts: lua.NewBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
+	s.reads = batch.New(readLimits, s.readAll)
+	return s
 }
 
 // Create writes a new session and returns it; its id is 32 random bytes in base64url. It
@@ -119,10 +126,31 @@ func (s *Store) Get(ctx context.Context, id string) (Session, error) {
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
+	read, err := s.reads.Do(ctx, sessionRead{id: id})
+	if err != nil {
+		return Session{}, fmt.Errorf("session get: %w", err)
+	}
+	return read.session, read.err
+}
+
+// A sessionRead is one session that is asked for, and what there is of it.
+type sessionRead struct {
+	id      string
+	session Session
+	err     error
+}
+
+// readAll reads many sessions in one round trip.
+func (s *Store) readAll(ctx context.Context, all []*sessionRead) {
 	pipe := s.rdb.Pipeline()
-	read := s.read(ctx, pipe, id)
+	reads := make([]func() (Session, error), len(all))
+	for i, r := range all {
+		reads[i] = s.read(ctx, pipe, r.id)
+	}
 	_, _ = pipe.Exec(ctx) // each command carries its own error
-	return read()
+	for i, r := range all {
+		r.session, r.err = reads[i]()
+	}
 }
 
 // read queues what reads a session; call the result after Exec.
