@@ -101,7 +101,7 @@ func (a *attempt) agree(ctx context.Context) error {
 	answers := make(chan bool, len(a.servers))
 	for _, p := range a.servers {
 		a.m.background.do(func() {
-			n, err := p.ask(ctx, func() (int64, error) {
+			n, err := p.ask(ctx, func(ctx context.Context) (int64, error) {
 				return raiseScript.Run(ctx, p.client, []string{keys.Lock(a.name), keys.LockFence(a.name)}, a.value, fence).Int64()
 			})
 			answers <- err == nil && n == 1

@@ -51,10 +51,12 @@ type conn struct {
 
 // SetNX acquires the lock here, with a fence.
 func (c *conn) SetNX(key, value string, ttl time.Duration) (bool, error) {
-	n, err := c.ask(c.ctx, func() (int64, error) {
-		n, err := acquireScript.Run(c.ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
+	n, err := c.ask(c.ctx, func(ctx context.Context) (int64, error) {
+		n, err := acquireScript.Run(ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
 			value, ttl.Milliseconds(), c.waits.Milliseconds()).Int64()
-		c.late(c.ctx, n > 0 || err != nil)
+		if (n > 0 || err != nil) && c.ended.Load() { // and was released here, perhaps before this
+			c.free(ctx)
+		}
 		return n, err
 	})
 	c.mu.Lock()
@@ -78,37 +80,41 @@ func (c *conn) SetNX(key, value string, ttl time.Duration) (bool, error) {
 func (c *conn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, error) {
 	switch {
 	case len(keysAndArgs) == 3:
-		return c.ask(c.ctx, func() (int64, error) {
-			n, err := extendScript.Run(c.ctx, c.client, []string{keys.Lock(c.name), keys.LockFence(c.name)}, keysAndArgs[1:]...).Int64()
-			c.late(c.ctx, n > 0 || err != nil)
-			return n, err
+		return c.ask(c.ctx, func(ctx context.Context) (int64, error) {
+			return extendScript.Run(ctx, c.client, []string{keys.Lock(c.name), keys.LockFence(c.name)}, keysAndArgs[1:]...).Int64()
 		})
 	case !c.ended.Load():
 		return int64(0), nil // redsync undoes a try that failed: end does so, and nobody waits for it
 	}
-	return c.ask(c.ctx, func() (int64, error) {
-		n, err := c.release(c.ctx, once{c.client})
+	return c.ask(c.ctx, func(ctx context.Context) (int64, error) {
+		n, err := c.release(ctx, once{c.client})
 		var answer redis.Error
-		if err == nil || errors.As(err, &answer) || c.ctx.Err() != nil {
+		if err == nil || errors.As(err, &answer) || ctx.Err() != nil {
 			return n, err
 		}
 		// The answer was lost. Who asks again and finds the lock gone has freed it, or could not have.
-		if n, err = c.release(c.ctx, c.client); n == -1 {
+		if n, err = c.release(ctx, c.client); n == -1 {
 			n = 1
 		}
 		return n, err
 	})
 }
 
-// ask waits for the answer of a server as long as the context lets it, whatever the client does with contexts.
-func (p *pool) ask(ctx context.Context, question func() (int64, error)) (int64, error) {
+// ask waits for the answer of a server as long as the context lets it, whatever the client does with contexts. The question
+// goes on until the context's deadline: a majority may do without the answer, but must not keep it from being given.
+func (p *pool) ask(ctx context.Context, question func(context.Context) (int64, error)) (int64, error) {
 	type answer struct {
 		n   int64
 		err error
 	}
 	got := make(chan answer, 1)
 	p.m.background.do(func() {
-		n, err := question()
+		asking, cancel := context.WithoutCancel(ctx), context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok {
+			asking, cancel = context.WithDeadline(asking, deadline)
+		}
+		defer cancel()
+		n, err := question(asking)
 		got <- answer{n, err}
 	})
 	select {
@@ -116,13 +122,6 @@ func (p *pool) ask(ctx context.Context, question func() (int64, error)) (int64, 
 		return a.n, a.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	}
-}
-
-// late frees what the server may have done for an attempt that had ended before it answered.
-func (p *pool) late(ctx context.Context, may bool) {
-	if may && p.ended.Load() {
-		p.free(ctx)
 	}
 }
 

@@ -66,3 +66,25 @@ func TestQuorumContention(t *testing.T) {
 	require.NoError(t, held.Release(t.Context()))
 	acquire(t, b, "x", calm)
 }
+
+// A majority goes ahead of the server that is slow: that one is asked all the same, and what it is told is undone in the end,
+// in whichever order it hears it.
+func TestAServerThatLagsBehindItsQuorum(t *testing.T) {
+	t.Parallel()
+	servers := []*redistest.Instance{redistest.Server(t), redistest.Server(t), redistest.Server(t)}
+	wire, last := new(slow), servers[2].Client()
+	last.AddHook(wire)
+	m := manager(t, servers[0].Client(), servers[1].Client(), last)
+	require.NoError(t, acquire(t, m, "scripts", calm).Release(t.Context())) // Redis knows them from now on
+	m.Close()                                                               // waits
+	for range 20 {
+		letGo := hold(t, &wire.before)
+		require.NoError(t, acquire(t, m, "x", calm).Release(t.Context()))
+		letGo()
+		m.Close()
+		for _, s := range servers {
+			require.Zero(t, s.Client().Exists(t.Context(), keys.Lock("x")).Val())
+		}
+	}
+	require.Positive(t, last.Exists(t.Context(), keys.LockFence("x")).Val(), "the slow one was asked")
+}
