@@ -58,6 +58,9 @@ func concerns(cmd redis.Cmder) bool {
 				return true
 			}
 		}
+		if strings.HasPrefix(key, "user:") && strings.HasSuffix(key, ":outcomes") {
+			return true
+		}
 	}
 	return false
 }

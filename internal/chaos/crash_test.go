@@ -1,13 +1,16 @@
 package chaos
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade"
 )
 
@@ -125,9 +128,71 @@ func TestStoppedForLongerThanTheLease(t *testing.T) {
 			}
 			require.Equal(t, len(scenes), <-played)
 			g.kill()
-			w.verify(other)
+			require.Less(t, w.verify(other), within)
 		}
 		t.Logf("%d stops", stops)
 		require.Positive(t, stops)
 	})
+}
+
+// A gateway that stands still while it settles, with the lease in its hand, commits nothing once the lease has run out and another
+// has settled for the same pair. (On one server a settlement has no such moment: it is one command.)
+func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, aCluster(t))
+	other := w.start("")
+	a := w.seated(other, 0)
+	for n := 1; ; n++ {
+		g := w.start(fmt.Sprint("stop before ", n))
+		answered := make(chan string, 1)
+		go func() {
+			p, err := w.seat(g, 0)
+			if err != nil {
+				answered <- err.Error()
+				return
+			}
+			defer p.leave()
+			code, _ := w.give(p, w.present(0, 1, 1))
+			answered <- code
+		}()
+		if !g.stops(answered) {
+			require.FailNow(t, "it was never stopped while it settled")
+		}
+		locks, err := w.rdb.Exists(t.Context(), keys.Lock("trade:p0:p1")).Result()
+		require.NoError(t, err)
+		open, err := w.books.OpenTrades(t.Context())
+		require.NoError(t, err)
+		if locks == 0 || len(open) == 0 || open[0].Status != trade.Settling {
+			g.signal(syscall.SIGCONT)
+			<-answered
+			g.kill()
+			continue
+		}
+		require.Eventually(t, func() bool { return w.rdb.Exists(t.Context(), keys.Lock("trade:p0:p1")).Val() == 0 }, 5*time.Second, 20*time.Millisecond)
+		code, _ := w.give(a, w.present(0, 1, 2))
+		require.Empty(t, code, "the pair is free")
+		g.signal(syscall.SIGCONT)
+		require.Contains(t, []string{"LOCKED", "UNAVAILABLE"}, <-answered) // by the fence, or because the lease was lost
+		left, err := w.books.Show(t.Context(), open[0].TradeID)
+		require.NoError(t, err)
+		require.Equal(t, trade.Failed, left.Status)
+		g.kill()
+		require.Less(t, w.verify(other), within)
+		t.Logf("stopped before command %d", n)
+		return
+	}
+}
+
+// stops waits until a process stands still, or has answered.
+func (g *gate) stops(answered chan string) bool {
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
+		if err == nil && bytes.Contains(stat, []byte(") T ")) {
+			return true
+		}
+		if len(answered) > 0 {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond) // and look again
+	}
 }

@@ -166,6 +166,7 @@ func TestStorm(t *testing.T) {
 			close(stop)
 			rounds := wait()
 			settled := s.verify(s.choose())
+			require.Less(t, settled, within)
 			gifts, trades := s.completed()
 			t.Logf("%d rounds, %d gifts and %d trades completed under %d blows; settled %v after the end", rounds, gifts, trades, fallen, settled.Round(time.Millisecond))
 			require.Positive(t, gifts)
