@@ -106,6 +106,33 @@ func TestReleaseWhilePaused(t *testing.T) {
 	}
 }
 
+// A release in the middle of an extension is a release: nothing was lost, whichever is heard of first.
+func TestReleaseWhileExtending(t *testing.T) {
+	t.Parallel()
+	server, wire := redistest.Server(t), new(slow)
+	client, redis := server.Client(), server.Client()
+	client.AddHook(wire)
+	m := manager(t, client)
+	for range 20 {
+		l := acquire(t, m, "x", calm)
+		require.NoError(t, l.Extend(t.Context())) // Redis knows the script from now on
+		require.NoError(t, redis.PExpire(t.Context(), keys.Lock("x"), calm.TTL/2).Err())
+		answer := hold(t, &wire.after)
+		extended := make(chan error)
+		go func() { extended <- l.Extend(context.Background()) }()
+		require.Eventually(t, func() bool { return redis.PTTL(t.Context(), keys.Lock("x")).Val() > calm.TTL*2/3 }, 10*time.Second, time.Millisecond)
+		send := hold(t, &wire.before)
+		released := make(chan error)
+		go func() { released <- l.Release(context.Background()) }()
+		<-l.Context().Done()
+		require.Error(t, <-extended)
+		answer()
+		send()
+		require.NoError(t, <-released)
+	}
+	require.Zero(t, m.Stats().Lost)
+}
+
 // slow holds commands up while it is told to, and cares for no context: before they are sent, or their answers.
 type slow struct {
 	before, after atomic.Pointer[chan struct{}]

@@ -158,24 +158,6 @@ func TestWatchdogExtends(t *testing.T) {
 	require.Zero(t, rdb.Exists(t.Context(), keys.Lock("x")).Val())
 }
 
-// A release in the middle of an extension is a release: nothing was lost, whichever Redis hears first.
-func TestReleaseWhileExtending(t *testing.T) {
-	t.Parallel()
-	m := manager(t, redistest.Client(t))
-	for range 300 {
-		l, err := m.Acquire(t.Context(), "x", calm)
-		require.NoError(t, err)
-		extended := make(chan struct{})
-		go func() {
-			defer close(extended)
-			_ = l.Extend(context.Background()) // released, or extended before
-		}()
-		require.NoError(t, l.Release(t.Context()))
-		<-extended
-	}
-	require.Zero(t, m.Stats().Lost)
-}
-
 func TestMaxHold(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
