@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,28 +18,84 @@ import (
 // A Holding is a lock that somebody holds, as Redis has it.
 type Holding struct {
 	Name  string
-	Fence int64
-	Left  time.Duration // until it runs out; negative when it never does, since it is not ours
+	Fence int64         // the highest counter of all servers: on a quorum the lease's, or one that it did not come to know
+	Left  time.Duration // until it runs out everywhere; negative when it never does on some server, since that is not ours
+	On    int           // how many servers say the same: nobody holds it unless that is a majority
+	Of    int           // how many servers there are
 }
 
-// List finds all locks that are held, by name, on the first server of a quorum. It walks the whole keyspace, so
-// it is for operators.
+// List finds all locks that are held, by name, on any server of a quorum. It walks the whole keyspace, so it is for
+// operators. A server that does not answer does not hide what the others say; then the error is ErrUnavailable.
 func (m *Manager) List(ctx context.Context) ([]Holding, error) {
-	all, err := names(ctx, m.clients[0])
+	list, err := m.gather(ctx, names)
 	if err != nil {
-		return nil, fmt.Errorf("lock: list: %w: %w", ErrUnavailable, err)
+		err = fmt.Errorf("lock: list: %w", err)
 	}
-	list := []Holding{}
-	for _, name := range all {
-		h, ok, err := m.Show(ctx, name)
-		if err != nil {
-			return nil, err
+	return list, err
+}
+
+// Show tells of one lock; ok is false when no server that answers has it. The error is that of List.
+func (m *Manager) Show(ctx context.Context, name string) (h Holding, ok bool, err error) {
+	list, err := m.gather(ctx, func(context.Context, redis.UniversalClient) ([]string, error) { return []string{name}, nil })
+	if err != nil {
+		err = fmt.Errorf("lock %s: show: %w", name, err)
+	}
+	if len(list) == 0 {
+		return h, false, err
+	}
+	return list[0], true, err
+}
+
+// gather asks each server for its names, and puts together what they say of them.
+func (m *Manager) gather(ctx context.Context, names func(context.Context, redis.UniversalClient) ([]string, error)) (list []Holding, err error) {
+	found := map[string]*Holding{}
+	holders := map[[2]string]int{} // servers, by name and value
+	for _, c := range m.clients {
+		all, failed := names(ctx, c)
+		for _, name := range all {
+			here, value, ok, err := look(ctx, c, name)
+			if failed = err; err != nil {
+				break
+			}
+			if !ok {
+				continue
+			}
+			h := found[name]
+			if h == nil {
+				h = &Holding{Name: name, Left: here.Left, Of: len(m.clients)}
+				found[name] = h
+			}
+			h.Fence = max(h.Fence, here.Fence)
+			if h.Left >= 0 && here.Left >= 0 {
+				h.Left = max(h.Left, here.Left)
+			} else {
+				h.Left = -1
+			}
+			holders[[2]string{name, value}]++
+			h.On = max(h.On, holders[[2]string{name, value}])
 		}
-		if ok {
-			list = append(list, h)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("%w: %w", ErrUnavailable, failed))
 		}
 	}
-	return list, nil
+	list = []Holding{}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, *found[name])
+	}
+	return list, err
+}
+
+// look is what one server says of a lock, and who holds it there; ok is false when nobody does.
+func look(ctx context.Context, client redis.UniversalClient, name string) (h Holding, value string, ok bool, err error) {
+	pipe := client.Pipeline()
+	left, who, fence := pipe.PTTL(ctx, keys.Lock(name)), pipe.Get(ctx, keys.Lock(name)), pipe.Get(ctx, keys.LockFence(name))
+	_, _ = pipe.Exec(ctx) // what others wrote there may be no string: that it is there can be told all the same
+	if err := left.Err(); err != nil {
+		return h, "", false, err
+	}
+	h.Left = left.Val()
+	h.Fence, _ = fence.Int64() // 0 when there is none
+	return h, who.Val(), h.Left != -2, nil
 }
 
 // names are those of all locks on one server, sorted; on a Cluster of all its masters.
@@ -63,22 +120,6 @@ func names(ctx context.Context, client redis.UniversalClient) ([]string, error) 
 	}
 	slices.Sort(all)
 	return slices.Compact(all), err
-}
-
-// Show tells of one lock; ok is false when nobody holds it.
-func (m *Manager) Show(ctx context.Context, name string) (h Holding, ok bool, err error) {
-	pipe := m.clients[0].Pipeline()
-	left := pipe.PTTL(ctx, keys.Lock(name))
-	fence := pipe.Get(ctx, keys.LockFence(name))
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return h, false, fmt.Errorf("lock %s: show: %w: %w", name, ErrUnavailable, err)
-	}
-	h = Holding{Name: name, Left: left.Val()}
-	h.Fence, _ = fence.Int64() // 0 when there is none
-	if h.Left == -2 {
-		return h, false, nil
-	}
-	return h, true, nil
 }
 
 // Cleanup removes locks that never run out, on each server of a quorum: no lease of ours is like that, and nobody

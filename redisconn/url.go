@@ -3,7 +3,10 @@ package redisconn
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -186,6 +189,35 @@ func (t *target) path(path string) error {
 		return nil
 	}
 	return t.database(path)
+}
+
+// Same tells whether two URLs name one service, as far as they show: a server or a socket in common, whatever the database
+// and the login, and with sentinels the same master.
+func Same(a, b string) bool {
+	x, err1 := parse(a)
+	y, err2 := parse(b)
+	if err1 != nil || err2 != nil || x.master != y.master {
+		return false
+	}
+	return slices.ContainsFunc(x.addrs, func(addr string) bool {
+		return slices.ContainsFunc(y.addrs, func(other string) bool { return plain(addr) == plain(other) })
+	})
+}
+
+// plain is one spelling of host:port, of those that need no name service.
+func plain(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil { // a socket
+		return path.Clean(addr)
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	if host == "localhost" || host == "::1" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Redact is the URL with its password, and what follows a ?, hidden. Of a URL that cannot

@@ -51,6 +51,31 @@ func TestBadURLsSayWhatIsWrongAndNoPassword(t *testing.T) {
 	}
 }
 
+func TestSame(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"redis://h:1", "redis://h:1", true},
+		{"redis://H:6379", "redis://ann:hunter2@h/3", true},
+		{"redis://localhost", "rediss://127.0.0.1:6379", true},
+		{"redis://[::1]:1", "redis://localhost:1", true},
+		{"redis://[2001:db8::0:1]:1", "redis://[2001:db8::1]:1", true},
+		{"redis://h:1", "redis://h:2", false},
+		{"redis://h:1", "redis://i:1", false},
+		{"unix:///a/b?db=1", "unix:///a//b", true},
+		{"unix:///a/b", "unix:///a/c", false},
+		{"redis+cluster://a:1,b:1", "redis+cluster://b:1,c:1", true},
+		{"redis+sentinel://a:1,b:1/x", "redis+sentinel://b:1/x/2", true},
+		{"redis+sentinel://a:1/x", "redis+sentinel://a:1/y", false},
+		{"nonsense", "nonsense", false},
+	} {
+		require.Equal(t, c.same, redisconn.Same(c.a, c.b), "%s %s", c.a, c.b)
+		require.Equal(t, c.same, redisconn.Same(c.b, c.a), "%s %s", c.b, c.a)
+	}
+}
+
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{

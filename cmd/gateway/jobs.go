@@ -83,25 +83,29 @@ func (n *node) jobFailed(job string, err error) {
 }
 
 // runner opens Redis and the jobs in it; done closes it.
-func (f redisFlag) runner(ctx context.Context) (r *jobs.Runner, done func(), err error) {
-	rdb, err := f.open(ctx)
+func (f lockFlag) runner(ctx context.Context) (r *jobs.Runner, done func(), err error) {
+	rdb, err := f.redisFlag.open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	locks := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	locks, closeLocks, err := f.open(ctx)
+	if err != nil {
+		_ = rdb.Close()
+		return nil, nil, err
+	}
 	c := cache.New(rdb, cache.Config{Local: cache.Local{Off: true}, Budget: 2 * time.Second})
 	r = jobs.New(rdb, leases{locks}, jobs.Config{Node: "command"},
 		chores(rdb, locks, sessions.New(rdb, sessions.Config{}), c, leaderboard.New(rdb, leaderboard.Config{}))...)
 	return r, func() {
 		c.Close()
-		locks.Close()
+		closeLocks()
 		_ = rdb.Close()
 	}, nil
 }
 
 type jobsList struct {
-	redisFlag `embed:""`
-	JSON      bool `help:"Print JSON."`
+	lockFlag `embed:""`
+	JSON     bool `help:"Print JSON."`
 }
 
 // jobView is a job as the command line and /health/detailed show it. Times are Unix ms; 0 is never.
@@ -155,8 +159,8 @@ func (c jobsList) Run(ctx context.Context, s streams) error {
 }
 
 type jobsRun struct {
-	redisFlag `embed:""`
-	Name      string `arg:"" help:"The job: temp, locks, sessions or leaderboards."`
+	lockFlag `embed:""`
+	Name     string `arg:"" help:"The job: temp, locks, sessions or leaderboards."`
 }
 
 // Run exits 1 when the job fails, or runs already.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/redistest"
@@ -51,7 +54,59 @@ func TestLocksOnAQuorum(t *testing.T) {
 	require.Equal(t, "completed", ann.ok("trade:execute", give("b"))["status"])
 	servers[1].Kill()
 	require.Equal(t, "UNAVAILABLE", ann.refused("trade:execute", give("c"))["code"])
-	_, errs, code := command(t, "serve", "--redis", url, "--lock-redis", "nonsense")
+	for want, lockRedis := range map[string][]string{
+		"bad Redis URL":             {"nonsense"},
+		"names one server twice":    {servers[2].URL(), "redis://:hunter2@LOCALHOST" + strings.TrimPrefix(servers[2].Addr(), "127.0.0.1") + "/1"},
+		"names one server twice: r": {"redis://a:1", "redis://b:1", "redis://a:1"},
+	} {
+		args := []string{"serve", "--redis", url}
+		for _, url := range lockRedis {
+			args = append(args, "--lock-redis", url)
+		}
+		_, errs, code := command(t, args...)
+		require.Equal(t, exitUsage, code, errs)
+		require.Contains(t, errs, want)
+		require.NotContains(t, errs, "hunter2")
+	}
+}
+
+// The commands look at all servers of --lock-redis, and show what those say that answer.
+func TestLockCommandsOnAQuorum(t *testing.T) {
+	t.Parallel()
+	servers := []*redistest.Instance{redistest.Server(t), redistest.Server(t), redistest.Server(t)}
+	var at []string
+	var clients []redis.UniversalClient
+	for _, s := range servers {
+		at, clients = append(at, "--lock-redis", s.URL()), append(clients, s.Client())
+	}
+	about := func(args ...string) []string { return append(append([]string{"lock"}, args...), at...) }
+	require.NoError(t, clients[0].Set(t.Context(), keys.Lock("left"), "somebody", time.Minute).Err())
+	require.NoError(t, clients[2].Set(t.Context(), keys.Lock("stuck"), "somebody", 0).Err())
+	m := lock.New(clients, lock.Config{})
+	t.Cleanup(m.Close)
+	l, err := m.Acquire(t.Context(), "trade:ann:bob", lock.Options{TTL: time.Minute})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { // the third may lag behind
+		return strings.Contains(must(t, about("show", "trade:ann:bob")...), "3/3")
+	}, 10*time.Second, 10*time.Millisecond)
+	list := must(t, about("list")...)
+	require.Regexp(t, `trade:ann:bob +\d{13} +\S+ +3/3`, list)
+	require.Regexp(t, `left +0 +\S+ +1/3`, list)
+	require.Regexp(t, `stuck +0 +never runs out +1/3`, list)
+	require.Contains(t, strings.Join(strings.Fields(must(t, about("show", "left", "--json")...)), ""), `"on":1,"of":3`)
+	require.Equal(t, "1", must(t, about("cleanup")...))
+	_, errs, code := command(t, about("show", "stuck")...)
+	require.Equal(t, exitNo, code, errs)
+	require.NoError(t, clients[1].Set(t.Context(), keys.Lock("stuck"), "somebody", 0).Err())
+	must(t, append([]string{"jobs", "run", "locks", "--redis", redistest.URL(t)}, at...)...)
+	require.Zero(t, clients[1].Exists(t.Context(), keys.Lock("stuck")).Val())
+
+	servers[0].Kill()
+	out, errs, code := command(t, about("list")...)
+	require.Equal(t, exitUnreachable, code, errs)
+	require.Regexp(t, `trade:ann:bob +\d{13} +\S+ +2/3`, out)
+	require.NoError(t, l.Release(t.Context()))
+	_, errs, code = command(t, "lock", "list", "--lock-redis", "redis://a:1", "--lock-redis", "redis://a:1")
 	require.Equal(t, exitUsage, code, errs)
 }
 
