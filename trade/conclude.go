@@ -24,7 +24,12 @@ func (s *Service) conclude(ctx context.Context, d deal) {
 
 func (s *Service) concluded(ctx context.Context, d deal) error {
 	inSteps := s.cluster && d.deadline > 0
+	now := int64(0)
 	if inSteps {
+		var err error
+		if now, err = s.clock(ctx); err != nil { // before the marks are judged, so that none is left behind
+			return err
+		}
 		if err := s.close(ctx, d); err != nil {
 			return err
 		}
@@ -38,16 +43,10 @@ func (s *Service) concluded(ctx context.Context, d deal) error {
 	if !d.told && s.cast != nil {
 		untold = s.announce(ctx, d)
 	}
-	at := d.deadline + s.cfg.Skew.Milliseconds()
-	if inSteps {
-		now, err := s.clock(ctx)
-		if err != nil {
-			return err
-		}
-		if now < at { // holds may still be on their way
-			err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", at, "").Err()
-			return errors.Join(untold, trouble(err, "trade "+d.TradeID+": watch"))
-		}
+	// Holds may still be on their way until the deadline was over for Skew, by the clock of each server.
+	if at := d.deadline + 2*s.cfg.Skew.Milliseconds(); inSteps && now < at {
+		err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", at, "").Err()
+		return errors.Join(untold, trouble(err, "trade "+d.TradeID+": watch"))
 	}
 	if untold != nil {
 		return untold

@@ -24,7 +24,8 @@ import (
 // Before decide anybody may end the trade as failed, once its deadline is over; after it nobody may.
 // Everything behind decide, and the way back, is the work of conclude, by whoever comes to it first.
 // A hold that is late on its way finds the mark that close left, or the deadline over (by Redis's
-// clock); the marks go when the deadline has been over for Config.Skew.
+// clock); the marks go when the deadline has been over for Config.Skew, and the trade is forgotten as late again, when that is so
+// by the clock of every server.
 
 // exchangeInSteps settles a trade between two; the caller concludes it.
 func (s *Service) exchangeInSteps(ctx context.Context, d deal, side int, mine fence) (deal, error) {

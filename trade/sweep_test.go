@@ -269,3 +269,23 @@ func TestWhatIsGoneIsNotTouched(t *testing.T) {
 	require.Error(t, trade.Settled(s, t.Context(), keys.Trade("GONE")), "there is no replica")
 	require.Zero(t, w.rdb.Exists(t.Context(), keys.Trade("GONE")).Val())
 }
+
+// When all is settled, an inventory holds goods only, and the sweeper has nothing more to look at.
+func nothingStaysBehind(t *testing.T, w *town) {
+	w.Service = w.with(players, trade.Config{DecideWithin: 300 * time.Millisecond, Skew: 100 * time.Millisecond})
+	w.mint("anna", "apple", 5, 0)
+	w.mint("bobo", "", 0, 50)
+	w.accept(bob, w.barter())
+	_, err := w.Execute(t.Context(), ann, gift("bob", "k", 0, some("apple", 1)))
+	require.NoError(t, err)
+	_, err = w.Execute(t.Context(), ann, gift("bob", "k2", 0, some("apple", 9)))
+	require.ErrorIs(t, err, trade.ErrItems)
+	require.Eventually(t, func() bool {
+		_, err := w.SweepOnce(t.Context())
+		return err == nil && w.rdb.ZCard(t.Context(), keys.OpenTrades).Val() == 0
+	}, waitFor, tick)
+	for character, fields := range map[string][]string{"anna": {"gold", "item:apple"}, "bobo": {"gold", "item:apple"}} {
+		require.ElementsMatch(t, fields, w.rdb.HKeys(t.Context(), keys.Inventory(character)).Val(), character)
+	}
+	w.clean()
+}
