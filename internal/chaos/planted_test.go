@@ -58,7 +58,7 @@ type bug struct{ script, pattern, wrong string }
 var bugs = map[string][]bug{
 	"goods are lost": {
 		{"gift", `put\(KEYS\[2\].*\)`, "nil"},
-		{"close", `move\(KEYS\[1\].*\)`, ""},
+		{"close", `add\(KEYS\[1\].*\)`, "nil"},
 	},
 	"a key is forgotten": {
 		{"gift", `pcall\(redis\.call, 'SET'.*\)`, "true, true"},
@@ -66,19 +66,25 @@ var bugs = map[string][]bug{
 	},
 }
 
+// planted is a script's file, and what stands there with the bug.
+func (b bug) planted(t *testing.T) (script string, wrong []byte) {
+	script, err := filepath.Abs("../../trade/" + b.script + ".lua")
+	require.NoError(t, err)
+	text, err := os.ReadFile(script)
+	require.NoError(t, err)
+	command := regexp.MustCompile(b.pattern)
+	require.Len(t, command.FindAll(text, -1), 1, "what is to be wrong in %s", b.script)
+	return script, command.ReplaceAll(text, []byte(b.wrong))
+}
+
 // plant builds a gateway with bugs.
 func plant(t *testing.T, bugs []bug) (program string) {
 	dir := t.TempDir()
 	replace := map[string]string{}
 	for _, b := range bugs {
-		script, err := filepath.Abs("../../trade/" + b.script + ".lua")
-		require.NoError(t, err)
-		text, err := os.ReadFile(script)
-		require.NoError(t, err)
-		command := regexp.MustCompile(b.pattern)
-		require.Len(t, command.FindAll(text, -1), 1, "what is to be wrong")
+		script, wrong := b.planted(t)
 		replace[script] = filepath.Join(dir, b.script+".lua")
-		require.NoError(t, os.WriteFile(replace[script], command.ReplaceAll(text, []byte(b.wrong)), 0o600))
+		require.NoError(t, os.WriteFile(replace[script], wrong, 0o600))
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	require.NoError(t, err)
@@ -90,6 +96,11 @@ func plant(t *testing.T, bugs []bug) (program string) {
 
 // A gateway with a bug is caught by what TestKilledBetweenAnyTwoCommands asserts.
 func TestAPlantedBugIsCaught(t *testing.T) {
+	for _, all := range bugs {
+		for _, b := range all {
+			b.planted(t)
+		}
+	}
 	if !whole() {
 		t.Skip("builds gateways; make chaos runs it, and trade has a test of the same name")
 	}
