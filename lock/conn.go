@@ -12,6 +12,9 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
+//go:embed fence.lua
+var fenceSource string
+
 //go:embed acquire.lua
 var acquireSource string
 

@@ -9,9 +9,8 @@
 //   - While Until has not come, nobody else acquires the same name, as long as Redis keeps
 //     what it was told and clocks run at about the same speed.
 //   - Fence is higher than that of every earlier lease of the same name, across restarts of
-//     ours. Its counter goes a week after the last lease was acquired or extended; scripts that
-//     go on without a lease (Inside) count on, but keep it no longer. A counter that is gone,
-//     or that Redis lost with its data, starts again at the time in ms: higher too, as long as
+//     ours. Its counter goes a week after the last lease was acquired or extended. A counter that
+//     is gone, or that Redis lost with its data, starts again at the time in ms: higher too, as long as
 //     the clock of Redis's machine does not go back, and the name was not taken more than a
 //     thousand times a second ever since it began.
 //   - Context ends at once when the loss of the lease is known, when Until has come, or when

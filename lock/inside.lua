@@ -1,17 +1,15 @@
 -- May the script go on? mine is the fence of the caller's lease, '' when it has none.
--- returns  nil when it may, and whether pass must outdate leases; or {'held'} somebody has a lease, {'stale', newest fence}
+-- returns  nil when it may; or {'held'} somebody has a lease, {'stale', newest fence} the caller's has run out, whether or not
 --          others had one since
 local function enter(lock, fence, mine)
-  if mine == '' then
-    if redis.call('EXISTS', lock, fence) == 0 then return nil, false end -- nobody ever had one
-    if redis.call('EXISTS', lock) == 1 then return {'held'} end
-    return nil, true
+  if redis.call('EXISTS', lock) == 0 then
+    if mine == '' then return nil end
+    return {'stale', redis.call('GET', fence) or ''}
   end
+  if mine == '' then return {'held'} end
   local newest = redis.call('GET', fence)
   if newest ~= mine then return {'stale', newest or ''} end
 end
 
--- The script goes on: no lease from before may any more.
-local function pass(fence, mine, outdate)
-  if outdate then next_fence(fence) end
-end
+-- The script goes on. Nothing must be kept of it: a lease from before finds its lock gone, or another's.
+local function pass() end

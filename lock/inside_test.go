@@ -12,17 +12,17 @@ import (
 	"github.com/aeturnis/realtime/redistest"
 )
 
-// A script on the server of the locks goes on while nobody has the lock, or with the newest lease; and whoever had one
-// before it may not any more.
+// A script on the server of the locks goes on while nobody has the lock, or with the lease that has it; not with one that
+// has run out, whoever came after it or nobody.
 func TestInside(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
 	t.Cleanup(m.Close)
 	work := redis.NewScript(m.Inside() + `
-local refused, outdate = enter(KEYS[1], KEYS[2], ARGV[1])
+local refused = enter(KEYS[1], KEYS[2], ARGV[1])
 if refused then return refused end
-pass(KEYS[2], ARGV[1], outdate)
+pass()
 return {'done'}`)
 	run := func(mine any) string {
 		t.Helper()
@@ -38,13 +38,17 @@ return {'done'}`)
 	require.Equal(t, "done", run(l.Fence()), "a lease is good for more than one")
 	require.Equal(t, "stale", run(l.Fence()-1))
 	require.NoError(t, l.Release(t.Context()))
-	require.Equal(t, "done", run(l.Fence()), "nobody came after it")
+	require.Equal(t, "stale", run(l.Fence()), "it is over, though nobody came after it")
 	require.Equal(t, "done", run(""))
 	require.Equal(t, "stale", run(l.Fence()))
 	next, err := m.Acquire(t.Context(), "a", lock.Options{})
 	require.NoError(t, err)
-	require.Greater(t, next.Fence(), l.Fence()+1, "the script between them took a fence as well")
-	require.NoError(t, next.Release(t.Context()))
+	require.Greater(t, next.Fence(), l.Fence())
+	require.Equal(t, "stale", run(l.Fence()), "another has it")
+	require.Equal(t, "done", run(next.Fence()))
+	require.NoError(t, rdb.PExpire(t.Context(), keys.Lock("a"), time.Millisecond).Err())
+	require.Eventually(t, func() bool { return run(next.Fence()) == "stale" }, 10*time.Second, time.Millisecond, "it ran out, and nobody came after it")
+	require.ErrorIs(t, next.Release(t.Context()), lock.ErrLost)
 
 	// When Redis lost the fence, no lease from before is good, and the next starts higher than it was.
 	require.Eventually(t, func() bool { return time.Now().UnixMilli() > next.Fence()+1 }, 10*time.Second, time.Millisecond)

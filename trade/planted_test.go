@@ -154,8 +154,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 func TestAPlantedBugInTheLocksIsCaught(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ line, wrong string }{
-		"a stale holder commits":            {"newest ~= mine", "false"},
-		"leases of before are not outdated": {"if outdate then next_fence(fence) end", ""},
+		"a holder whose lease ran out commits": {"if mine == '' then return nil end", "do return nil end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
