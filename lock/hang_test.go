@@ -31,79 +31,75 @@ func plain(t testing.TB, s *redistest.Instance) redis.UniversalClient {
 	return rdb
 }
 
-// The server stands still for longer than the lease. When it goes on somebody else acquires,
-// with a higher fence; the first has been told before.
-func TestExpiryWhilePaused(t *testing.T) {
-	t.Parallel()
+// withEachClient runs a test with the locks of each of them, on a server of its own.
+func withEachClient(t *testing.T, test func(*testing.T, *redistest.Instance, *lock.Manager)) {
 	for name, client := range clients {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Server(t)
-			m := manager(t, client(t, server))
-			l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: time.Minute})
-			require.NoError(t, err)
-			server.Pause()
-			extended := make(chan error)
-			go func() { // a caller's own extension, while the lease ends
-				<-time.After(time.Until(l.Until()) - 10*time.Millisecond)
-				extended <- l.Extend(context.Background())
-			}()
-			<-l.Context().Done()
-			require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
-			require.WithinDuration(t, l.Until(), time.Now(), atOnce, "told when it ran out, not when Redis was given up")
-			require.Error(t, <-extended)
-			require.WithinDuration(t, l.Until(), time.Now(), 2*atOnce)
-			server.Resume()
-			other := manager(t, server.Client())
-			var next *lock.Lease
-			require.Eventually(t, func() bool {
-				next, err = other.Acquire(t.Context(), "x", calm)
-				return err == nil
-			}, 10*time.Second, 10*time.Millisecond)
-			require.Greater(t, next.Fence(), l.Fence())
-			require.ErrorIs(t, l.Release(t.Context()), lock.ErrLost)
-			require.NoError(t, next.Extend(t.Context()), "the late release freed nothing")
-			require.NoError(t, next.Release(t.Context()))
+			test(t, server, manager(t, client(t, server)))
 		})
 	}
 }
 
+// The server stands still for longer than the lease. When it goes on somebody else acquires,
+// with a higher fence; the first has been told before.
+func TestExpiryWhilePaused(t *testing.T) {
+	t.Parallel()
+	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: time.Minute})
+		require.NoError(t, err)
+		server.Pause()
+		extended := make(chan error)
+		go func() { // a caller's own extension, while the lease ends
+			<-time.After(time.Until(l.Until()) - 10*time.Millisecond)
+			extended <- l.Extend(context.Background())
+		}()
+		<-l.Context().Done()
+		require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
+		require.WithinDuration(t, l.Until(), time.Now(), atOnce, "told when it ran out, not when Redis was given up")
+		require.Error(t, <-extended)
+		require.WithinDuration(t, l.Until(), time.Now(), 2*atOnce)
+		server.Resume()
+		other := manager(t, server.Client())
+		var next *lock.Lease
+		require.Eventually(t, func() bool {
+			next, err = other.Acquire(t.Context(), "x", calm)
+			return err == nil
+		}, 10*time.Second, 10*time.Millisecond)
+		require.Greater(t, next.Fence(), l.Fence())
+		require.ErrorIs(t, l.Release(t.Context()), lock.ErrLost)
+		require.NoError(t, next.Extend(t.Context()), "the late release freed nothing")
+		require.NoError(t, next.Release(t.Context()))
+	})
+}
+
 func TestMaxHoldWhilePaused(t *testing.T) {
 	t.Parallel()
-	for name, client := range clients {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := redistest.Server(t)
-			m := manager(t, client(t, server))
-			begun := time.Now()
-			l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: 1100 * time.Millisecond}) // 100 ms into the first extension
-			require.NoError(t, err)
-			server.Pause()
-			<-l.Context().Done()
-			require.ErrorIs(t, context.Cause(l.Context()), lock.ErrMaxHold)
-			require.WithinDuration(t, begun.Add(1100*time.Millisecond), time.Now(), atOnce)
-			server.Resume() // the plain client would wait for seconds yet
-		})
-	}
+	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		begun := time.Now()
+		l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: 1100 * time.Millisecond}) // 100 ms into the first extension
+		require.NoError(t, err)
+		server.Pause()
+		<-l.Context().Done()
+		require.ErrorIs(t, context.Cause(l.Context()), lock.ErrMaxHold)
+		require.WithinDuration(t, begun.Add(1100*time.Millisecond), time.Now(), atOnce)
+		server.Resume() // the plain client would wait for seconds yet
+	})
 }
 
 // A release takes at most a try, and does not wait for an extension that hangs.
 func TestReleaseWhilePaused(t *testing.T) {
 	t.Parallel()
-	for name, client := range clients {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := redistest.Server(t)
-			m := manager(t, client(t, server))
-			l := acquire(t, m, "x", lock.Options{TTL: 3 * time.Second})
-			server.Pause()
-			<-time.After(1100 * time.Millisecond) // not for something to happen: the first extension began 100 ms ago
-			begun := time.Now()
-			require.ErrorIs(t, l.Release(t.Context()), lock.ErrUnavailable)
-			require.Less(t, time.Since(begun), 500*time.Millisecond+atOnce)
-			server.Resume()
-		})
-	}
+	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		l := acquire(t, m, "x", lock.Options{TTL: 3 * time.Second})
+		server.Pause()
+		<-time.After(1100 * time.Millisecond) // not for something to happen: the first extension began 100 ms ago
+		begun := time.Now()
+		require.ErrorIs(t, l.Release(t.Context()), lock.ErrUnavailable)
+		require.Less(t, time.Since(begun), 500*time.Millisecond+atOnce)
+		server.Resume()
+	})
 }
 
 // A release in the middle of an extension is a release: nothing was lost, whichever is heard of first.
