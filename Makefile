@@ -105,12 +105,12 @@ fuzz: ## Fuzz each target for FUZZTIME (30s)
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: build bench/peer-node/node_modules ## Measure against the Node peer; fails below a ratio (BENCH="-only ping -quick")
-	@status=0; $(GO) run ./bench $(BENCH) || status=$$?; \
+bench: build internal/bench/peer-node/node_modules ## Measure against the Node peer; fails below a ratio (BENCH="-only ping -quick")
+	@status=0; $(GO) run ./internal/bench $(BENCH) || status=$$?; \
 	$(if $(BENCH),,$(MAKE) bench-cache || status=$$?;) exit $$status
 
-bench/peer-node/node_modules: bench/peer-node/package-lock.json
-	cd bench/peer-node && $(NPM_CI)
+internal/bench/peer-node/node_modules: internal/bench/peer-node/package-lock.json
+	cd internal/bench/peer-node && $(NPM_CI)
 	@touch $@
 
 .PHONY: bench-go
@@ -119,8 +119,8 @@ bench-go: $(BUNDLE) ## Run the Go benchmarks (PKG=./gateway/engineio)
 
 .PHONY: bench-cache
 bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache (a module of its own)
-	cd bench/cache && $(GO) test -run '^$$' -bench . -benchmem
+	cd internal/bench/cache && $(GO) test -run '^$$' -bench . -benchmem
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
-	rm -rf bin {web/testclient,test/client,bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)
+	rm -rf bin {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 func TestLockout(t *testing.T) {

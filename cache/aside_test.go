@@ -14,8 +14,8 @@ import (
 
 	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // A source counts how often it is asked.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/script"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // chunk bounds the commands of one pipeline.
@@ -186,11 +186,11 @@ func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n in
 func (m *Manager) writePart(ctx context.Context, part []write) (n int, err error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
-	calls := make([]*script.Call, len(part))
+	calls := make([]*redisx.Call, len(part))
 	for i, w := range part {
-		calls[i] = &script.Call{Script: writeScript, Keys: writeKeys(w.key), Args: m.writeArgs(w.key, "", w.data, w.ttl)}
+		calls[i] = &redisx.Call{Script: writeScript, Keys: writeKeys(w.key), Args: m.writeArgs(w.key, "", w.data, w.ttl)}
 	}
-	script.Run(ctx, m.rdb, calls...)
+	redisx.RunScripts(ctx, m.rdb, calls...)
 	for _, c := range calls {
 		done, e := c.Int()
 		if e != nil {

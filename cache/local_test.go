@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // What one node changes, the L1 of another forgets; the figure is the median and the worst of

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 // Errors of calls that can not be served; find out with errors.Is.
@@ -161,8 +161,8 @@ var (
 	//go:embed release.lua
 	releaseSource string
 
-	writeScript   = script.New(writeSource)
-	releaseScript = script.New(releaseSource)
+	writeScript   = redisx.NewScript(writeSource)
+	releaseScript = redisx.NewScript(releaseSource)
 )
 
 // write stores a value, or removes it when value is nil, and tells every node. With a token

@@ -9,8 +9,8 @@ import (
 
 	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // Redis dies and comes back, without a restart of ours; meanwhile the source answers, and

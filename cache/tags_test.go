@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestInvalidateByTag(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // everywhere runs a test on a standalone server and on a Cluster.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
 )
 
 const (
@@ -53,7 +53,7 @@ func (s *Service) History(ctx context.Context, p event.Player, in Span) (History
 	}
 	page, next, err := s.journal.read(ctx, in.Channel, in.Before, in.Limit)
 	if err != nil {
-		return History{}, outage.During(ctx, feature, "history of "+in.Channel, err)
+		return History{}, redisx.WrapFault(ctx, feature, "history of "+in.Channel, err)
 	}
 	out := History{Messages: make([]Message, 0, len(page)), Next: next}
 	for _, e := range slices.Backward(page) {
@@ -75,7 +75,7 @@ func readMessage(e redis.XMessage) (m Message, err error) {
 // there are more before it.
 func (j *journal) read(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
 	if j.rdb == nil {
-		return nil, 0, fault.Unavailable(feature, outage.RetryAfter, errAway)
+		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errAway)
 	}
 	if !j.keeps() {
 		return nil, 0, nil

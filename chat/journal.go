@@ -12,14 +12,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed say.lua
 var sayLua string
 
-var sayScript = script.New(sayLua)
+var sayScript = redisx.NewScript(sayLua)
 
 // Why a message is said without Redis.
 var (
@@ -165,26 +165,26 @@ func (j *journal) send(batch []*note) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTime)
 	defer cancel()
 	length, age := max(0, j.cfg.HistoryLength), j.cfg.HistoryAge.Milliseconds()
-	var calls []*script.Call
-	claims := map[*script.Call]*claim{}
-	open := map[string]*script.Call{} // by channel
+	var calls []*redisx.Call
+	claims := map[*redisx.Call]*claim{}
+	open := map[string]*redisx.Call{} // by channel
 	for _, n := range batch {
 		call := open[n.channel]
 		if c := n.claim; c != nil {
-			call = &script.Call{
+			call = &redisx.Call{
 				Script: sayScript, Keys: []string{keys.ChatHistory(n.channel), c.sent, c.paced},
 				Args: []any{length, age, c.remember.Milliseconds(), c.slow.Milliseconds(), c.answer},
 			}
 			calls, claims[call] = append(calls, call), c
 			delete(open, n.channel)
 		} else if call == nil {
-			call = &script.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age}}
+			call = &redisx.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age}}
 			calls = append(calls, call)
 			open[n.channel] = call
 		}
 		call.Args = append(call.Args, n.message)
 	}
-	script.Run(ctx, j.rdb, calls...)
+	redisx.RunScripts(ctx, j.rdb, calls...)
 	var failed error
 	for _, call := range calls {
 		v, err := readVerdict(call)
@@ -198,7 +198,7 @@ func (j *journal) send(batch []*note) error {
 	return failed
 }
 
-func readVerdict(call *script.Call) (v verdict, err error) {
+func readVerdict(call *redisx.Call) (v verdict, err error) {
 	reply, err := call.StringSlice()
 	if err != nil {
 		return v, err

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
 )
 
 // Roster is a Membership that the game keeps in Redis: the sets guild:<id>:members and
@@ -35,7 +35,7 @@ func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bo
 	}
 	in, err := r.Redis.SIsMember(ctx, keys.Members(kind, id), p.UserID).Result()
 	if err != nil {
-		return false, outage.During(ctx, feature, "who is in "+channel, err)
+		return false, redisx.WrapFault(ctx, feature, "who is in "+channel, err)
 	}
 	return in, nil
 }

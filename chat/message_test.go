@@ -16,7 +16,7 @@ import (
 
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // The encoder by hand writes what the struct tags say, for any string.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // errNoSanction is what chat:unmute and chat:unban say of somebody who is not.
@@ -133,7 +133,7 @@ func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in 
 		return Sanction{}, fault.ErrConflict.With("reason", "too many sanctions")
 	}
 	if _, err := s.rules.change(ctx, at.field(), x); err != nil {
-		return Sanction{}, outage.Fault(ctx, feature, err)
+		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
 	if kind == Ban {
 		if err := s.expel(ctx, in.UserID, in.Channel); err != nil { // other nodes do so within a second
@@ -151,7 +151,7 @@ func (s *Service) pardon(ctx context.Context, p event.Player, kind string, in Pa
 	existed, err := s.rules.change(ctx, at.field(), nil)
 	switch {
 	case err != nil:
-		return Sanction{}, outage.Fault(ctx, feature, err)
+		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	case !existed:
 		return Sanction{}, errNoSanction
 	}
@@ -204,7 +204,7 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Delet
 	found, err := s.journal.remove(ctx, in.Channel, in.ID, id.Timestamp())
 	switch {
 	case err != nil:
-		return Deleted{}, outage.During(ctx, feature, "delete in "+in.Channel, err)
+		return Deleted{}, redisx.WrapFault(ctx, feature, "delete in "+in.Channel, err)
 	case !found:
 		return Deleted{}, errNoMessage
 	}
@@ -231,7 +231,7 @@ func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, 
 		rule = out
 	}
 	if _, err := s.rules.change(ctx, slowField(in.Channel), rule); err != nil {
-		return Slowness{}, outage.Fault(ctx, feature, err)
+		return Slowness{}, redisx.FaultFor(ctx, feature, err)
 	}
 	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 var mod = event.Player{UserID: "mod", Username: "Mod", Conn: "conn-mod", Roles: []string{"moderator"}}

@@ -15,8 +15,8 @@ import (
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // node is a chat on a Redis, with rooms of its own.

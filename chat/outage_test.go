@@ -13,7 +13,7 @@ import (
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // clusterClient is a client of a Redis Cluster that the test starts.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/aeturnis/realtime/event"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }

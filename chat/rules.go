@@ -15,9 +15,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
-	"github.com/aeturnis/realtime/script"
 )
 
 const (
@@ -40,7 +39,7 @@ const (
 //go:embed forget.lua
 var forgetLua string
 
-var forgetScript = script.New(forgetLua)
+var forgetScript = redisx.NewScript(forgetLua)
 
 // rules are who is muted or banned, and which channels are slow: one hash in Redis, and a
 // copy on every node, which is never older than a second while Redis is there. Nobody waits
@@ -172,7 +171,7 @@ func (r *rules) load(ctx context.Context) error {
 // change writes one field, or takes it away when value is nil, and reads all anew.
 func (r *rules) change(ctx context.Context, field string, value any) (existed bool, err error) {
 	if r.rdb == nil {
-		return false, fault.Unavailable(feature, outage.RetryAfter, errAway)
+		return false, fault.Unavailable(feature, redisx.RetryAfter, errAway)
 	}
 	var was *redis.BoolCmd
 	_, err = r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // people are the characters of the game, and who is online. All fail with err when it is set.

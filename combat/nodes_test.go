@@ -17,9 +17,9 @@ import (
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // Of all actions at once, on all nodes, one is played at each version; each node tells of

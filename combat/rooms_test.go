@@ -5,7 +5,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }

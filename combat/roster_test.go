@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 func TestTheRosterKnowsWhoPlays(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
 )
 
 var (
@@ -149,5 +149,5 @@ func decode(id string, state, seed any) (State, error) {
 // trouble says what went wrong with Redis: when it can not serve, or can not be reached,
 // the player is told UNAVAILABLE; when the caller's time ran out, that is the error.
 func trouble(ctx context.Context, doing string, err error) error {
-	return outage.During(ctx, "combat", doing, err)
+	return redisx.WrapFault(ctx, "combat", doing, err)
 }

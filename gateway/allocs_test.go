@@ -12,7 +12,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // The race detector makes pools forget on purpose, so these are measured without it. They

@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // farewell reads the last words to a client: `gateway:closing`, and no DISCONNECT.

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/gateway/socketio"
-	"github.com/aeturnis/realtime/gateway/wiretest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // step is a payload with a place in a stream.

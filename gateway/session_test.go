@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 func TestExpiringIsTold(t *testing.T) {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/script"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 //go:embed forgotten.lua
 var forgottenSource string
 
-var forgottenScript = script.New(forgottenSource)
+var forgottenScript = redisx.NewScript(forgottenSource)
 
 // batch is how many keys one step looks at.
 const batch = 500
@@ -29,12 +29,12 @@ func RemoveForgotten(ctx context.Context, rdb redis.UniversalClient, pattern str
 			if err != nil {
 				return err
 			}
-			calls := make([]*script.Call, len(page))
+			calls := make([]*redisx.Call, len(page))
 			for i, key := range page {
-				calls[i] = &script.Call{Script: forgottenScript, Keys: []string{key}}
+				calls[i] = &redisx.Call{Script: forgottenScript, Keys: []string{key}}
 			}
 			if len(calls) > 0 {
-				script.Run(ctx, c, calls...)
+				redisx.RunScripts(ctx, c, calls...)
 			}
 			for _, call := range calls {
 				n, err := call.Int()

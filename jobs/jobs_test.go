@@ -15,10 +15,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/jobs"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestMain(m *testing.M) {

@@ -19,9 +19,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
-	"github.com/aeturnis/realtime/script"
 )
 
 var (
@@ -30,8 +29,8 @@ var (
 	//go:embed page.lua
 	pageLua string
 
-	addScript  = script.New(addLua)
-	pageScript = script.New(pageLua)
+	addScript  = redisx.NewScript(addLua)
+	pageScript = redisx.NewScript(pageLua)
 )
 
 // The boards.
@@ -113,7 +112,7 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 	}
 	now := s.cfg.Now()
 	monday := weekOf(score.At)
-	calls := make([]*script.Call, 0, 2)
+	calls := make([]*redisx.Call, 0, 2)
 	for _, b := range []struct {
 		name string
 		gone int64
@@ -121,13 +120,13 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 		{Global, 0},
 		{weekName(monday), monday.Add((1 + weeks) * week).UnixMilli()},
 	} {
-		calls = append(calls, &script.Call{
+		calls = append(calls, &redisx.Call{
 			Script: addScript,
 			Keys:   []string{keys.LeaderboardScores(b.name), keys.LeaderboardNames(b.name), keys.LeaderboardSeen(b.name), keys.LeaderboardSteps(b.name)},
 			Args:   []any{score.Key, score.ID, score.Name, score.Points, now.UnixMilli(), now.Add(-s.cfg.Remember).UnixMilli(), b.gone},
 		})
 	}
-	script.Run(ctx, s.rdb, calls...)
+	redisx.RunScripts(ctx, s.rdb, calls...)
 	for _, c := range calls {
 		if err := c.Err(); err != nil {
 			return trouble(ctx, "add "+score.Key, err)
@@ -205,7 +204,7 @@ func weekOf(t time.Time) time.Time {
 }
 
 func trouble(ctx context.Context, doing string, err error) error {
-	return outage.During(ctx, "leaderboard", doing, err)
+	return redisx.WrapFault(ctx, "leaderboard", doing, err)
 }
 
 // Routes are the boards' events.

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // A cutter stands before a server, and cuts one connection when it is told: just before the answer.

@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // A lock, its fence and who waits for it lie together on a Cluster, also after their slot has moved.

@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // A script on the server of the locks goes on while nobody has the lock, or with the lease that has it; not with one that

@@ -14,9 +14,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }

@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // Three servers: one may be gone, two may not; the fence rises whichever two answer, though

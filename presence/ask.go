@@ -11,15 +11,14 @@ import (
 	_ "embed"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
-	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed list.lua
 var listLua string
 
-var listScript = script.New(listLua)
+var listScript = redisx.NewScript(listLua)
 
 const pageSize = 100
 
@@ -188,5 +187,5 @@ func (s *Service) where(p event.Player, channel string) (string, error) {
 }
 
 func trouble(ctx context.Context, doing string, err error) error {
-	return outage.During(ctx, "presence", doing, err)
+	return redisx.WrapFault(ctx, "presence", doing, err)
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed enter.lua
@@ -19,7 +19,7 @@ var enterLua string
 //go:embed leave.lua
 var leaveLua string
 
-var enterScript, leaveScript = script.New(enterLua), script.New(leaveLua)
+var enterScript, leaveScript = redisx.NewScript(enterLua), redisx.NewScript(leaveLua)
 
 const (
 	perCall  = 100 // users in one call of a script
@@ -134,7 +134,7 @@ func (s *Service) send(ctx context.Context, changes []*change) error {
 	if err := s.announce(ctx, changes); err != nil {
 		return err
 	}
-	calls := make([]*script.Call, len(changes))
+	calls := make([]*redisx.Call, len(changes))
 	for i, c := range changes {
 		var err error
 		if calls[i], err = s.call(c); err != nil {
@@ -143,7 +143,7 @@ func (s *Service) send(ctx context.Context, changes []*change) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	script.Run(limited, s.rdb, calls...)
+	redisx.RunScripts(limited, s.rdb, calls...)
 	var failed error
 	for i, c := range changes {
 		reply, err := calls[i].Slice()
@@ -175,14 +175,14 @@ func (s *Service) announce(ctx context.Context, changes []*change) error {
 	return nil
 }
 
-func (s *Service) call(c *change) (*script.Call, error) {
+func (s *Service) call(c *change) (*redisx.Call, error) {
 	name := c.place.name
 	if !c.enter {
 		args := []any{0, s.cfg.SeenFor.Milliseconds()}
 		for _, u := range c.users {
 			args = append(args, u.UserID)
 		}
-		return &script.Call{Script: leaveScript, Keys: leaveKeys(name, s.node), Args: args}, nil
+		return &redisx.Call{Script: leaveScript, Keys: leaveKeys(name, s.node), Args: args}, nil
 	}
 	ttl := keepPlaces
 	if name == game {
@@ -196,7 +196,7 @@ func (s *Service) call(c *change) (*script.Call, error) {
 		}
 		args = append(args, u.UserID, shown)
 	}
-	return &script.Call{Script: enterScript, Keys: placeKeys(name, s.node), Args: args}, nil
+	return &redisx.Call{Script: enterScript, Keys: placeKeys(name, s.node), Args: args}, nil
 }
 
 // leaveKeys are the keys that leave.lua takes, in its order.

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/presence"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }

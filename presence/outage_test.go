@@ -11,9 +11,9 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/presence"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // Keys of one place are in one slot; those of others need not be.

@@ -14,9 +14,9 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/presence"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 const short = 50 * time.Millisecond

@@ -11,14 +11,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed beat.lua
 var beatLua string
 
-var beatScript = script.New(beatLua)
+var beatScript = redisx.NewScript(beatLua)
 
 const (
 	patience   = time.Second            // for one round trip

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // BreakerConfig tunes a Breaker. The zero value works.
@@ -42,7 +42,7 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 
 // A Breaker keeps one feature from waiting for a Redis that does not answer, again and
 // again, and from pressing one that is ill. While it is open commands fail at once, with
-// outage.ErrBreakerOpen.
+// redisx.ErrBreakerOpen.
 type Breaker struct {
 	feature string
 	cfg     BreakerConfig
@@ -115,7 +115,7 @@ func (b *Breaker) guard(ctx context.Context, send func(context.Context) error) e
 		return err
 	}
 	if !b.state.TryAcquirePermit() {
-		return fmt.Errorf("redis: %s: %w", b.feature, outage.ErrBreakerOpen)
+		return fmt.Errorf("redis: %s: %w", b.feature, redisx.ErrBreakerOpen)
 	}
 	recorded := false
 	defer func() {
@@ -166,7 +166,7 @@ func (h breakerHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (h breakerHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := h.b.guard(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
-		if errors.Is(err, outage.ErrBreakerOpen) {
+		if errors.Is(err, redisx.ErrBreakerOpen) {
 			for _, cmd := range cmds {
 				cmd.SetErr(err)
 			}

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // states collects what a breaker tells.
@@ -67,7 +67,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	require.True(t, redisconn.IsUnavailable(err))
 	require.Error(t, get.Err())
 	require.True(t, redisconn.IsUnavailable(whole.Get(ctx, "k").Err()))
-	require.NotErrorIs(t, whole.Get(ctx, "k").Err(), outage.ErrBreakerOpen, "other features have their own")
+	require.NotErrorIs(t, whole.Get(ctx, "k").Err(), redisx.ErrBreakerOpen, "other features have their own")
 
 	s.Restart()
 	require.Eventually(t, func() bool { return c.Set(ctx, "k", "v", 0).Err() == nil }, 10*time.Second, 5*time.Millisecond)
@@ -94,7 +94,7 @@ func TestBreakerKeepsAnIllRedisFromThePress(t *testing.T) {
 	require.Equal(t, "open", b.State())
 	start = time.Now()
 	for range 1000 {
-		require.ErrorIs(t, c.Ping(ctx).Err(), outage.ErrBreakerOpen)
+		require.ErrorIs(t, c.Ping(ctx).Err(), redisx.ErrBreakerOpen)
 	}
 	require.Less(t, time.Since(start), within)
 }

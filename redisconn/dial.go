@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // dialer connects to a server, or to a socket when network is "unix".
@@ -26,7 +26,7 @@ func dialer(network string, config *tls.Config, timeout time.Duration) func(cont
 	}
 	return func(ctx context.Context, _, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
-		if err != nil && outage.Refused(err) {
+		if err != nil && redisx.ConnectionRefused(err) {
 			return &refusal{fmt.Errorf("redis: %w", err)}, nil // go-redis takes one wrapping off
 		}
 		return c, err

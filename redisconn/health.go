@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // What Health.Status says.
@@ -70,7 +70,7 @@ func Check(ctx context.Context, client redis.UniversalClient) Health {
 		case h := <-found:
 			return h
 		default:
-			return Health{Status: StatusDown, Warnings: []string{}, Error: outage.NoAnswer}
+			return Health{Status: StatusDown, Warnings: []string{}, Error: redisx.ReasonNoAnswer}
 		}
 	}
 }
@@ -102,14 +102,14 @@ func check(ctx context.Context, client redis.UniversalClient) Health {
 
 // judge turns an error of PING or of the probe into a status and a cause.
 func judge(err error) (status, why string) {
-	switch outage.Word(err) {
+	switch redisx.RefusalWord(err) {
 	case "":
 	case "NOAUTH", "WRONGPASS":
-		return StatusDown, outage.Why(err)
+		return StatusDown, redisx.UnavailableReason(err)
 	default:
-		return StatusDegraded, outage.Why(err)
+		return StatusDegraded, redisx.UnavailableReason(err)
 	}
-	if why = outage.Why(err); why == "" {
+	if why = redisx.UnavailableReason(err); why == "" {
 		why = "unexpected answer"
 	}
 	return StatusDown, why

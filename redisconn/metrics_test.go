@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // counts is how often each {command, outcome} was observed.

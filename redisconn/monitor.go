@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // State is what a Monitor knows of Redis.
@@ -121,7 +121,7 @@ func (m *Monitor) judge(ctx context.Context) {
 	err := m.ask(ctx, m.cfg.Budget)
 	late := false
 	if err != nil && ctx.Err() == nil {
-		if late = outage.Why(err) == outage.NoAnswer; late && m.State() == Up {
+		if late = redisx.UnavailableReason(err) == redisx.ReasonNoAnswer; late && m.State() == Up {
 			m.change(Slow, "")
 		}
 		err = m.ask(ctx, m.cfg.Patience)
@@ -132,8 +132,8 @@ func (m *Monitor) judge(ctx context.Context) {
 		m.change(Slow, "")
 	case err == nil:
 		m.change(Up, "")
-	case outage.ReadOnly(err):
-		m.change(ReadOnly, outage.Why(err))
+	case redisx.IsReadOnly(err):
+		m.change(ReadOnly, redisx.UnavailableReason(err))
 	default:
 		_, why := judge(err)
 		m.change(Down, why)

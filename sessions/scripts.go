@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	lua "github.com/aeturnis/realtime/script"
 )
 
 //go:embed create.lua
@@ -46,7 +46,7 @@ func characterKeys() string {
 }
 
 // characterScript is for one server only.
-var characterScript = lua.NewMerging(lua.Parts{Before: characterLua, Each: "return character_of(ARGV[1], tonumber(ARGV[2]))\n"})
+var characterScript = redisx.NewMergingScript(redisx.ScriptParts{Before: characterLua, Each: "return character_of(ARGV[1], tonumber(ARGV[2]))\n"})
 
 // Every other script takes exactly one key, so that each runs on a Cluster too.
 var (

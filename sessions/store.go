@@ -13,10 +13,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/aeturnis/realtime/batch"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	lua "github.com/aeturnis/realtime/script"
 )
 
 // Config of a Store; the zero value works.
@@ -33,13 +32,13 @@ type Config struct {
 }
 
 // readLimits of the sessions that are read together: handshakes come in storms.
-var readLimits = batch.Limits{Most: 64, Waiting: 16384, Workers: 2, Behind: 64, Timeout: 5 * time.Second}
+var readLimits = redisx.BatchLimits{Most: 64, Waiting: 16384, Workers: 2, Behind: 64, Timeout: 5 * time.Second}
 
 // A Store keeps sessions in Redis. It may be shared by any number of goroutines.
 type Store struct {
 	rdb     redis.UniversalClient
-	scripts *lua.Batcher
-	reads   *batch.Batcher[sessionRead]
+	scripts *redisx.ScriptBatcher
+	reads   *redisx.Batcher[sessionRead]
 	single  bool // one server has all keys
 	cfg     Config
 	now     func() time.Time
@@ -61,8 +60,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		cfg.Now = time.Now
 	}
 	_, single := rdb.(*redis.Client)
-	s := &Store{rdb: rdb, scripts: lua.NewBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
-	s.reads = batch.New(readLimits, s.readAll)
+	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
+	s.reads = redisx.NewBatcher(readLimits, s.readAll)
 	return s
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	lua "github.com/aeturnis/realtime/script"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // A bundle is one call to Redis: of spend.lua for one request, of many.lua for several.
@@ -82,7 +82,7 @@ func (b *bundle) distribute() {
 			continue
 		}
 		if why, failed := replies[i].(string); failed {
-			r.err = lua.Failure(why)
+			r.err = redisx.CallError(why)
 		} else {
 			r.reply = replies[i]
 		}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 // A limit that one node sets holds on the other within moments, in both directions; what

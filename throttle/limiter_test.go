@@ -14,8 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 var ann = Subject{User: "ann", Session: "s-ann", IP: "10.0.0.1", Conn: "c1"}

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // The race detector has nothing to find here and makes it ten times slower.

@@ -10,9 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/outage"
-	"github.com/aeturnis/realtime/script"
 )
 
 // Durability is what stands behind an ok.
@@ -94,7 +93,7 @@ func (s *Service) judge(done *redis.Cmd) error {
 
 // run runs a script of one slot, and waits for what Config.Durability names. It answers in words.
 // When the wait fails the script has run all the same: UNAVAILABLE, and a repeat waits again.
-func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args ...any) ([]string, error) {
+func (s *Service) run(ctx context.Context, lua *redisx.Script, ks []string, args ...any) ([]string, error) {
 	if s.cfg.Durability == None || s.cfg.Durability == "" {
 		return words(s.scripts.Do(ctx, lua, ks, args...))
 	}
@@ -114,7 +113,7 @@ func (s *Service) run(ctx context.Context, lua *script.Script, ks []string, args
 		return nil, err
 	}
 	if err := s.judge(done); err != nil {
-		return nil, fault.Unavailable("trade", outage.RetryAfter, err)
+		return nil, fault.Unavailable("trade", redisx.RetryAfter, err)
 	}
 	return answer, nil
 }
@@ -139,7 +138,7 @@ func (s *Service) settled(ctx context.Context, key string) error {
 }
 
 // touchScript writes something without changing anything, so that there is something to wait for. What is gone stays so.
-var touchScript = script.New("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'looked', 1) end return {'ok'}")
+var touchScript = redisx.NewScript("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'looked', 1) end return {'ok'}")
 
 // words are the answer of a script. One that is a number says that all is well, and is short for {'ok', number}.
 func words(cmd *redis.Cmd) ([]string, error) {

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/outage"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // What a player may be told. After each of these nothing has moved.
@@ -44,7 +44,7 @@ func trouble(err error, doing string) error {
 	switch {
 	case errors.As(err, &f):
 		if f.Code == fault.ErrUnavailable.Code && f.Detail("feature") != "trade" {
-			return fault.Unavailable("trade", outage.RetryAfter, err)
+			return fault.Unavailable("trade", redisx.RetryAfter, err)
 		}
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
@@ -54,13 +54,13 @@ func trouble(err error, doing string) error {
 	if isReply(err) {
 		return wrapped
 	}
-	return fault.Unavailable("trade", outage.RetryAfter, wrapped)
+	return fault.Unavailable("trade", redisx.RetryAfter, wrapped)
 }
 
 // isReply tells that a server answered, and that its answer is about what it was asked.
 func isReply(err error) bool {
 	var reply redis.Error
-	return errors.As(err, &reply) && outage.Why(err) == ""
+	return errors.As(err, &reply) && redisx.UnavailableReason(err) == ""
 }
 
 // refusal turns what a script returned instead of "ok" into a fault, or into an error when the

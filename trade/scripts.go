@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 //go:embed ledger.lua
@@ -26,7 +26,7 @@ var (
 	//go:embed settle.lua
 	settleLua string
 
-	mintScript = script.New(ledgerLua + mintLua)
+	mintScript = redisx.NewScript(ledgerLua + mintLua)
 )
 
 // unknownLua stands where CharacterLua of ScriptCharacters would.
@@ -34,7 +34,7 @@ const unknownLua = "local function character_of() end\n"
 
 // guarded are the scripts that settle inside a lock, on one server. Many of them run as one.
 type guarded struct {
-	gift, settle *script.Script
+	gift, settle *redisx.Script
 	alone        bool // they see by themselves whether anybody has the lock
 	plays        bool // they see by themselves who plays whom
 }
@@ -50,8 +50,8 @@ func guard(locks, characters string, keep time.Duration) guarded {
 	}
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
 		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locks + characters + ledgerLua
-	g.gift = script.NewMerging(script.Parts{Before: before, Each: giftLua, After: "remember(INDEX)\n"})
-	g.settle = script.NewMerging(script.Parts{Before: before, Each: settleLua, After: "remember(INDEX)\n"})
+	g.gift = redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: giftLua, After: "remember(INDEX)\n"})
+	g.settle = redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: settleLua, After: "remember(INDEX)\n"})
 	return g
 }
 
@@ -84,17 +84,17 @@ var (
 	//go:embed due.lua
 	dueLua string
 
-	createScript    = script.New(ledgerLua + createLua)
-	offerScript     = script.New(ledgerLua + offerLua)
-	acceptScript    = script.New(ledgerLua + acceptLua)
-	endScript       = script.New(ledgerLua + endLua)
-	holdScript      = script.New(ledgerLua + holdLua)
-	closeScript     = script.New(ledgerLua + closeLua)
-	claimScript     = script.New(claimLua)
-	appendScript    = script.New(ledgerLua + appendLua)
-	recordScript    = script.New(recordLua)
-	reserveScript   = script.New(ledgerLua + reserveLua)
-	unreserveScript = script.New(ledgerLua + unreserveLua)
-	watchScript     = script.New(ledgerLua + watchLua)
-	dueScript       = script.New(ledgerLua + dueLua)
+	createScript    = redisx.NewScript(ledgerLua + createLua)
+	offerScript     = redisx.NewScript(ledgerLua + offerLua)
+	acceptScript    = redisx.NewScript(ledgerLua + acceptLua)
+	endScript       = redisx.NewScript(ledgerLua + endLua)
+	holdScript      = redisx.NewScript(ledgerLua + holdLua)
+	closeScript     = redisx.NewScript(ledgerLua + closeLua)
+	claimScript     = redisx.NewScript(claimLua)
+	appendScript    = redisx.NewScript(ledgerLua + appendLua)
+	recordScript    = redisx.NewScript(recordLua)
+	reserveScript   = redisx.NewScript(ledgerLua + reserveLua)
+	unreserveScript = redisx.NewScript(ledgerLua + unreserveLua)
+	watchScript     = redisx.NewScript(ledgerLua + watchLua)
+	dueScript       = redisx.NewScript(ledgerLua + dueLua)
 )

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/redistest"
 	"github.com/aeturnis/realtime/trade"
 )
 

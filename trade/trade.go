@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/script"
 )
 
 const (
@@ -103,7 +103,7 @@ type Config struct {
 // use, owns no goroutine and needs no closing; Sweep must run somewhere.
 type Service struct {
 	rdb     redis.UniversalClient
-	scripts *script.Batcher
+	scripts *redisx.ScriptBatcher
 	guarded guarded
 	cluster bool // several servers by slot: trades are settled in steps
 	locks   Locker
@@ -140,7 +140,7 @@ func New(rdb redis.UniversalClient, locks Locker, chars Characters, cast Caster,
 	if c, ok := chars.(ScriptCharacters); ok && !cluster {
 		charactersLua = c.CharacterLua()
 	}
-	return &Service{rdb: rdb, scripts: script.NewBatcher(rdb), guarded: guard(locksLua, charactersLua, cfg.Keep), cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
+	return &Service{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), guarded: guard(locksLua, charactersLua, cfg.Keep), cluster: cluster, locks: locks, chars: chars, cast: cast, cfg: cfg}
 }
 
 // Routes are the events of this feature.

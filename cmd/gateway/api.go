@@ -20,8 +20,8 @@ import (
 	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/profiles"
 )
 
 // serviceRole is that of the game's own servers.

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/cache"
-	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/redisconn"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/aeturnis/realtime/contract"
+	"github.com/aeturnis/realtime/internal/contract"
 	"github.com/aeturnis/realtime/redisconn"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/aeturnis/realtime/loadtest"
+	"github.com/aeturnis/realtime/internal/loadtest"
 	"github.com/aeturnis/realtime/trade"
 )
 

@@ -9,10 +9,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestLockCommands(t *testing.T) {

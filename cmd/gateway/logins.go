@@ -15,7 +15,7 @@ import (
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
-	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
 )

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // lines are the log lines so far; each must be JSON. There may be none yet.

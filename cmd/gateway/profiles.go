@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/profiles"
+	"github.com/aeturnis/realtime/internal/profiles"
 )
 
 // profileSettings say where users and characters come from.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/loadtest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/loadtest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // freeAddr is an address of this machine that nobody listens on.

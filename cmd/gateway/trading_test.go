@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // Two players on two gateways trade; one leaves before the end, and is told when they are back. On one server

@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/redistest"
 )
 
 func TestOnlyActivitySlidesASession(t *testing.T) {

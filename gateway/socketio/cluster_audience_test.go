@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/zishang520/socket.io/v2/socket"
 
-	"github.com/aeturnis/realtime/gateway/wiretest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // alone waits until a node asks who hears a message before it sends it.

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/zishang520/socket.io/v2/socket"
 
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 const chatMessage = `{"id":"01HZX3J5Q7","channel":"zone:1","from":{"userId":"ann","username":"Ann","characterId":"ann"},"text":"hello, all of you","at":1767225600000}`

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/gateway/wiretest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // TestClusterBytesPerNode measures what four nodes are sent by Redis when each has 25 of 100

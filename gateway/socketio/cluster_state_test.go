@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/gateway/wiretest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 func TestWatchman(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // Each way to end is told once, with its reason; serve checks the once.

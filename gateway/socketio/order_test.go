@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // burst is n events, numbered, each with an acknowledgement.

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
-	"github.com/aeturnis/realtime/gateway/wiretest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // The cases of the official Socket.IO 5 suite, with its constants, over both transports:

@@ -18,8 +18,8 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aeturnis/realtime/gateway/wiretest"
-	"github.com/aeturnis/realtime/redistest"
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 func init() { redis.SetLogger(new(logging.VoidLogger)) } // a line for every failed dial helps nobody

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/loadtest"
+	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// A load is what the child process plays, so that each run has a fresh load generator on its core.
+type load struct {
+	Scenario            string // of loadtest, or "hold"
+	Target, Redis       string
+	Clients, Inflight   int
+	RoomSize            int
+	OneSided            bool // in trade: one of each pair gives
+	Minted              bool // in trade: goods come into being as the gateway's ledger has it, not just in the inventories
+	Warmup, For         time.Duration
+	ServerPid, RedisPid int
+	Second              string // the other node, where there are two
+	SecondPid           int
+}
+
+// A reading is what one run gave.
+type reading struct {
+	Result loadtest.Result
+	// Seconds of CPU during the measured time.
+	ServerCPU, RedisCPU, LoadCPU float64
+	// RedisBytes is what Redis was sent and sent itself meanwhile.
+	RedisBytes float64
+}
+
+// browser is what Chromium 140 sends beside what a websocket needs.
+var browser = http.Header{
+	"Pragma": {"no-cache"}, "Cache-Control": {"no-cache"}, "Origin": {"http://127.0.0.1:8080"},
+	"User-Agent":      {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"},
+	"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Accept-Language": {"en-GB,en-US;q=0.9,en;q=0.8,de;q=0.7"},
+	"Sec-Websocket-Extensions": {"permessage-deflate; client_max_window_bits"},
+	"Cookie":                   {"_ga=GA1.1.1234567890.1700000000; theme=dark; consent=1700000000000.yes"},
+}
+
+// playLoad is the child's whole life: a reading as JSON on stdout; for hold a line when all are connected, and then
+// the end of stdin is awaited.
+func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.Writer) error {
+	var in load
+	if err := json.Unmarshal([]byte(described), &in); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	cfg := loadtest.Config{
+		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize,
+		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second, OneSided: in.OneSided, Fresh: true,
+	}
+	if in.Minted {
+		rdb, err := redisconn.Open(ctx, in.Redis, redisconn.Config{Name: "bench"})
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		defer rdb.Close()
+		cfg.Mint = minter(rdb)
+	}
+	if in.Second != "" {
+		cfg.Nodes = []string{in.Second}
+	}
+	if in.Scenario == "hold" {
+		cfg.Header = browser
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		return loadtest.Hold(ctx, cfg, func() {
+			fmt.Fprintln(stdout, "ready")
+			go func() {
+				_, _ = io.Copy(io.Discard, stdin) // its end is the sign
+				cancel()
+			}()
+		})
+	}
+	var out reading
+	var failed error
+	cfg.Watch = func(measuring bool) {
+		sums := map[int]*float64{in.ServerPid: &out.ServerCPU, in.RedisPid: &out.RedisCPU, os.Getpid(): &out.LoadCPU}
+		if in.SecondPid != 0 {
+			sums[in.SecondPid] = &out.ServerCPU
+		}
+		sign := 1.
+		if measuring {
+			sign = -1
+		}
+		for pid, sum := range sums {
+			used, err := cpuSeconds(pid)
+			failed = errors.Join(failed, err)
+			*sum += sign * used
+		}
+		moved, err := redisBytes(ctx, in.Redis)
+		failed = errors.Join(failed, err)
+		out.RedisBytes += sign * moved
+	}
+	var err error
+	if out.Result, err = loadtest.Run(ctx, in.Scenario, cfg, nil); err != nil {
+		return err
+	}
+	if failed != nil {
+		return fmt.Errorf("cpu: %w", failed)
+	}
+	return json.NewEncoder(stdout).Encode(out)
+}
+
+// minter makes goods in the way of the gateway, with an entry in its ledger.
+func minter(rdb redis.UniversalClient) func(ctx context.Context, character, item string, qty int64) error {
+	books := trade.New(rdb, nil, nil, nil, trade.Config{})
+	return func(ctx context.Context, character, item string, qty int64) error {
+		_, err := books.Mint(ctx, trade.MintRequest{CharacterID: character, Items: []trade.Line{{ItemID: item, Qty: qty}}})
+		return err
+	}
+}
+
+// command is a child that plays the load on the load generator's core.
+func (l *lab) command(ctx context.Context, in load) (*exec.Cmd, error) {
+	described, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, l.taskset, "-c", l.plan.loadCore, l.env, "GOMAXPROCS=1", "GOGC=400", l.self, "-child", string(described))
+	cmd.Stderr = os.Stderr
+	return cmd, nil
+}
+
+// play runs a load against a stand.
+func (l *lab) play(ctx context.Context, s *stand, in load) (reading, error) {
+	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
+	if s.second != nil {
+		in.Second, in.SecondPid = s.secondURL, s.second.Pid()
+	}
+	cmd, err := l.command(ctx, in)
+	if err != nil {
+		return reading{}, err
+	}
+	b, err := cmd.Output()
+	if err != nil {
+		return reading{}, fmt.Errorf("load generator: %w", err)
+	}
+	var out reading
+	if err := json.Unmarshal(b, &out); err != nil {
+		return reading{}, fmt.Errorf("load generator: %w", err)
+	}
+	return out, nil
+}
+
+// idleKB is how many KB of the server's memory one of many idle connections costs, after its garbage was collected.
+func (l *lab) idleKB(ctx context.Context, s *stand) (float64, error) {
+	// Code and pools that the first connections bring to life belong to no connection.
+	if _, err := l.play(ctx, s, load{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
+		return 0, err
+	}
+	before, err := l.settledKB(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	cmd, err := l.command(ctx, load{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: l.plan.connections})
+	if err != nil {
+		return 0, err
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return 0, fmt.Errorf("hold: %w", err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, fmt.Errorf("hold: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("hold: %w", err)
+	}
+	var after int64
+	if _, err = bufio.NewReader(stdout).ReadString('\n'); err == nil {
+		after, err = l.settledKB(ctx, s)
+	}
+	_ = stdin.Close() // the sign to end; if that fails the context ends it
+	if failed := cmd.Wait(); failed != nil {
+		return 0, fmt.Errorf("hold: %w", failed)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("hold: %w", err)
+	}
+	return float64(after-before) / float64(l.plan.connections), nil
+}
+
+// settledKB collects the server's garbage until its memory shrinks no more.
+func (l *lab) settledKB(ctx context.Context, s *stand) (int64, error) {
+	least, quiet := int64(1)<<62, 0
+	for range 20 {
+		if err := s.clean(ctx); err != nil {
+			return 0, err
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		kb, err := residentKB(s.server.Pid())
+		if err != nil {
+			return 0, err
+		}
+		if kb >= least-least/500 {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		if least = min(least, kb); quiet == 4 {
+			break
+		}
+	}
+	return least, nil
+}

@@ -1,0 +1,171 @@
+// Command bench measures the gateway against the Node peer: the same load and limits, the server alone on one core, Redis
+// and the load generator on another, both servers in turn, several times. It prints a table of medians and ratios in
+// Markdown and exits 1 when a ratio is missed or anything was lost, doubled, out of order or refused.
+//
+//	make bench                      all of it, about twelve minutes
+//	go run ./internal/bench -quick           once and short, to see that it runs
+//	go run ./internal/bench -only ping,connects
+//
+// The load generator shares its core with Redis and can be slower than the gateway. The table therefore also says how busy
+// the server's core was and what a second of its CPU achieved. Where the gateway's core was idle for more than a tenth of the
+// time and the load generator's was not, the rate says little about the gateway: there the ratio of work per CPU-second is
+// judged, and marked. Where neither core was busy, something else ran on the machine, and nothing was measured.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// plan is what the flags say.
+type plan struct {
+	rounds      int
+	measured    time.Duration
+	warmup      time.Duration
+	only        []string
+	gateway     string // path of the binary
+	peer        string // folder of server.js
+	adapter     string // the peer's: memory or redis
+	serverCore  string
+	loadCore    string
+	connections int // idle, for the memory
+}
+
+// errMissed says that the table holds a failure.
+var errMissed = errors.New("below what is wanted; see the table")
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	var p plan
+	flags.IntVar(&p.rounds, "rounds", 3, "how often each server runs each case")
+	flags.DurationVar(&p.measured, "for", 6*time.Second, "measured time of a run")
+	flags.DurationVar(&p.warmup, "warmup", 3*time.Second, "unmeasured time before it")
+	flags.StringVar(&p.gateway, "gateway", "bin/gateway", "the gateway's binary")
+	flags.StringVar(&p.peer, "peer", "internal/bench/peer-node", "the peer's folder, with node_modules")
+	flags.StringVar(&p.adapter, "adapter", "redis", "the peer's adapter: redis, as the gateway publishes what it casts, or memory")
+	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
+	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
+	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
+	only := flags.String("only", "", "cases, with commas between: "+strings.Join(allCases(), ","))
+	quick := flags.Bool("quick", false, "one short round")
+	child := flags.String("child", "", "for its own use: play the load described by this JSON")
+	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
+	holder := flags.String("holder", "", "for its own use: play the holder of locks described by this JSON")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *limiter != "" {
+		return playLimiter(ctx, *limiter, stdout, stderr)
+	}
+	if *holder != "" {
+		return playHolder(ctx, *holder, stdout, stderr)
+	}
+	if *child != "" {
+		return playLoad(ctx, *child, os.Stdin, stdout)
+	}
+	if *quick {
+		p.rounds, p.measured, p.warmup, p.connections = 1, 2*time.Second, time.Second, min(p.connections, 2000)
+	}
+	if *only != "" {
+		p.only = strings.Split(*only, ",")
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	l, err := newLab(p)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	rows, err := l.measure(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		if err := writeTable(stdout, rows, p); err != nil {
+			return err
+		}
+	}
+	var missed error
+	for _, r := range rows {
+		if !r.ok() {
+			missed = errMissed
+		}
+	}
+	if p.wants(locksCase) {
+		missed = errors.Join(missed, l.locks(ctx, stdout))
+	}
+	if p.wants(limitsCase) {
+		missed = errors.Join(missed, l.limitsOnly(ctx, stdout))
+	}
+	return missed
+}
+
+// wants tells whether a case was asked for: all are, unless some are named.
+func (p *plan) wants(name string) bool { return len(p.only) == 0 || slices.Contains(p.only, name) }
+
+// check names a case that there is not.
+func (p *plan) check() error {
+	for _, name := range p.only {
+		if !slices.Contains(allCases(), name) {
+			return fmt.Errorf("no such case: %s; there are %s", name, strings.Join(allCases(), ","))
+		}
+	}
+	return nil
+}
+
+// newLab checks that everything is there and makes a folder for the servers.
+func newLab(p plan) (*lab, error) {
+	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
+		return nil, errors.New("Linux with two cores is needed: one for the server, one for the load")
+	}
+	l := &lab{plan: p}
+	for name, at := range map[string]*string{"taskset": &l.taskset, "env": &l.env, "node": &l.node, "redis-server": &l.redis} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s is not installed: %w", name, err)
+		}
+		*at = path
+	}
+	var err error
+	if l.self, err = os.Executable(); err != nil {
+		return nil, fmt.Errorf("own binary: %w", err)
+	}
+	for _, path := range []*string{&l.plan.gateway, &l.plan.peer} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return nil, fmt.Errorf("%s: %w", *path, err)
+		}
+	}
+	if _, err := os.Stat(l.plan.gateway); err != nil {
+		return nil, fmt.Errorf("no gateway: make build: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(l.plan.peer, "node_modules")); err != nil {
+		return nil, fmt.Errorf("no packages for the peer: npm ci in %s: %w", l.plan.peer, err)
+	}
+	if l.folder, err = os.MkdirTemp("", "bench"); err != nil {
+		return nil, fmt.Errorf("folder: %w", err)
+	}
+	return l, nil
+}

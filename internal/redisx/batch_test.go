@@ -1,0 +1,134 @@
+package redisx_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/redisx"
+)
+
+type square struct{ n, squared int }
+
+// desk serves squares, and notes how many come at a time. Each batch takes a second.
+type desk struct {
+	mu      sync.Mutex
+	batches []int
+	under   atomic.Int64
+	most    atomic.Int64
+}
+
+func (d *desk) serve(_ context.Context, all []*square) {
+	d.mu.Lock()
+	d.batches = append(d.batches, len(all))
+	d.mu.Unlock()
+	d.most.Store(max(d.most.Load(), d.under.Add(1)))
+	time.Sleep(time.Second)
+	for _, s := range all {
+		s.squared = s.n * s.n
+	}
+	d.under.Add(-1)
+}
+
+func ask(t *testing.T, b *redisx.Batcher[square], n int) (wait func()) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			got, err := b.Do(t.Context(), square{n: i})
+			require.NoError(t, err)
+			require.Equal(t, i*i, got.squared)
+		})
+	}
+	return all.Wait
+}
+
+// What is asked while a batch is under way goes with the next; each gets their own answer.
+func TestRequestsGoTogether(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		limits redisx.BatchLimits
+		want   []int
+	}{
+		"one batch at a time":           {redisx.BatchLimits{Most: 32, Waiting: 100, Workers: 1, Behind: 1, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
+		"a second where many wait":      {redisx.BatchLimits{Most: 32, Waiting: 100, Workers: 2, Behind: 32, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
+		"as many as there are, at most": {redisx.BatchLimits{Most: 1000, Waiting: 100, Workers: 1, Behind: 1, Timeout: time.Minute}, []int{1, 99}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &desk{}
+				b := redisx.NewBatcher(c.limits, d.serve)
+				first := ask(t, b, 1)
+				synctest.Wait()
+				others := ask(t, b, 99)
+				synctest.Wait()
+				first()
+				others()
+				require.Equal(t, c.want, d.batches)
+				require.Equal(t, int64(c.limits.Workers), d.most.Load())
+				require.Zero(t, b.Waiting())
+			})
+		})
+	}
+}
+
+// Who has left before the batch was sent is not served.
+func TestWhoLeavesIsNotServed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		b := redisx.NewBatcher(redisx.BatchLimits{Most: 8, Waiting: 8, Workers: 1, Behind: 1, Timeout: time.Minute}, d.serve)
+		first := ask(t, b, 1)
+		synctest.Wait()
+		gone, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() { _, err := b.Do(gone, square{n: 7}); left <- err }()
+		synctest.Wait()
+		require.Equal(t, 1, b.Waiting())
+		cancel()
+		require.ErrorIs(t, <-left, context.Canceled)
+		first()
+		synctest.Wait()
+		require.Equal(t, []int{1}, d.batches)
+	})
+}
+
+// More than a bound do not wait: they are told at once. A batch has its time.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stuck := func(ctx context.Context, _ []*square) { <-ctx.Done() }
+		b := redisx.NewBatcher(redisx.BatchLimits{Most: 1, Waiting: 3, Workers: 1, Behind: 1, Timeout: time.Hour}, stuck)
+		start := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = b.Do(t.Context(), square{}) })
+		synctest.Wait()
+		for range 3 {
+			all.Go(func() { _, _ = b.Do(t.Context(), square{}) })
+		}
+		synctest.Wait()
+		_, err := b.Do(t.Context(), square{})
+		require.ErrorIs(t, err, redisx.ErrBusy)
+		require.Equal(t, start, time.Now())
+		all.Wait()
+		require.Equal(t, 4*time.Hour, time.Since(start))
+	})
+}
+
+// A panic is an error of those whom it concerns, and of nobody else.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	b := redisx.NewBatcher(redisx.BatchLimits{Most: 1, Waiting: 3, Workers: 1, Behind: 1, Timeout: time.Hour}, func(_ context.Context, all []*square) {
+		all[0].squared = 12 / all[0].n
+	})
+	_, err := b.Do(t.Context(), square{n: 0})
+	require.ErrorContains(t, err, "divide by zero")
+	got, err := b.Do(t.Context(), square{n: 3})
+	require.NoError(t, err)
+	require.Equal(t, 4, got.squared)
+}

@@ -1,0 +1,193 @@
+package redisx_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
+)
+
+// deeds does what its first argument says; what all calls of one command share is counted.
+var deeds = redisx.NewMergingScript(redisx.ScriptParts{
+	Before: "local calls = 0\nlocal function count() redis.call('RPUSH', 'counts', calls) end\n",
+	Each: `
+calls = calls + 1
+if ARGV[1] == 'nothing' then return nil end
+if ARGV[1] == 'false' then return false end
+if ARGV[1] == 'wrong' then return redis.call('INCR', KEYS[1]) end
+if ARGV[1] == 'told' then return redis.pcall('INCR', KEYS[1]) end
+if ARGV[1] == 'lua' then error('of Lua') end
+if ARGV[1] == 'list' then return {KEYS[1], #ARGV, KEYS[2] or 'one key', KEYS[3] or 'no third', ARGV[2] or 'one argument'} end
+return redis.call('RPUSH', KEYS[1], ARGV[1])
+`,
+	After: "count()\n",
+})
+
+// callTogether makes calls that wait for one that is under way, so that they go as one pipeline, in their order.
+func callTogether(t *testing.T, rdb redis.UniversalClient, calls ...*redisx.Call) (free *redis.Client) {
+	free = redis.NewClient(&redis.Options{Addr: rdb.(*redis.Client).Options().Addr})
+	t.Cleanup(func() { _ = free.Close() })
+	require.NoError(t, free.RPush(t.Context(), "list", "first").Err())
+	g := &gate{open: make(chan struct{})}
+	rdb.AddHook(g)
+	b := redisx.NewScriptBatcher(rdb)
+	var wg sync.WaitGroup
+	wg.Go(func() { b.Do(t.Context(), redisx.NewScript("return 1"), nil) })
+	require.Eventually(t, func() bool { return g.waiting.Load() == 1 }, waitFor, tick, "it is under way")
+	for i, c := range calls {
+		wg.Go(func() { c.Cmd = b.Do(t.Context(), c.Script, c.Keys, c.Args...) })
+		waiting := i + 1
+		if waiting >= 32 { // a second pipeline has taken so many
+			waiting -= 32
+		}
+		require.Eventually(t, func() bool { return b.Waiting() == waiting }, waitFor, tick)
+	}
+	close(g.open)
+	wg.Wait()
+	return free
+}
+
+func deed(what string, keys ...string) *redisx.Call {
+	return &redisx.Call{Script: deeds, Keys: append([]string{"list"}, keys...), Args: []any{what}}
+}
+
+// Merged calls have their own keys and arguments, answers and errors.
+func TestMerged(t *testing.T) {
+	t.Parallel()
+	inProcess := miniredis.RunT(t)
+	for name, rdb := range map[string]redis.UniversalClient{
+		"a server":        redistest.Server(t).Client(),
+		"in this process": redis.NewClient(&redis.Options{Addr: inProcess.Addr()}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testMerged(t, rdb)
+		})
+	}
+}
+
+func testMerged(t *testing.T, server redis.UniversalClient) {
+	list, more := deed("list"), deed("list", "second")
+	more.Args = append(more.Args, 7)
+	calls := []*redisx.Call{list, deed("nothing"), deed("wrong"), deed("a"), deed("told"), deed("lua"), more, deed("false"), deed("b")}
+	rdb := callTogether(t, server, calls...)
+
+	v, err := list.Slice()
+	require.NoError(t, err)
+	require.Equal(t, []any{"list", int64(1), "one key", "no third", "one argument"}, v)
+	v, err = more.Slice()
+	require.NoError(t, err)
+	require.Equal(t, []any{"list", int64(2), "second", "no third", "7"}, v)
+	for i, want := range map[int]int{3: 2, 8: 3} {
+		n, err := calls[i].Int()
+		require.NoError(t, err)
+		require.Equal(t, want, n, "how long the list is: they ran in their order")
+	}
+	for _, i := range []int{1, 7} {
+		require.ErrorIs(t, calls[i].Err(), redis.Nil)
+	}
+	for _, i := range []int{2, 4} {
+		var reply redis.Error
+		require.True(t, redis.HasErrorPrefix(calls[i].Err(), "WRONGTYPE"), calls[i].Err())
+		require.True(t, errors.As(calls[i].Err(), &reply))
+	}
+	require.ErrorContains(t, calls[5].Err(), "of Lua")
+	require.Equal(t, []string{"9"}, rdb.LRange(t.Context(), "counts", 0, -1).Val(), "all went as one, and what comes after them ran once")
+}
+
+// Alone a call answers just so.
+func TestMergingAlone(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	b := redisx.NewScriptBatcher(rdb)
+	do := func(what string) *redis.Cmd { return b.Do(t.Context(), deeds, []string{"list"}, what) }
+	require.NoError(t, do("a").Err())
+	for _, what := range []string{"wrong", "told"} {
+		require.True(t, redis.HasErrorPrefix(do(what).Err(), "WRONGTYPE"), do(what).Err())
+	}
+	require.ErrorContains(t, do("lua").Err(), "of Lua")
+	require.ErrorIs(t, do("nothing").Err(), redis.Nil)
+	n, err := do("b").Int()
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.Equal(t, int64(8), rdb.LLen(t.Context(), "counts").Val(), "also after an error")
+}
+
+// Many are merged by parts, those of other scripts and those that are too long go by themselves.
+func TestHowManyAreMerged(t *testing.T) {
+	t.Parallel()
+	long := &redisx.Call{Script: deeds, Keys: []string{"list"}, Args: []any{"list"}}
+	for i := range 255 {
+		long.Args = append(long.Args, i)
+	}
+	other := &redisx.Call{Script: redisx.NewScript("return ARGV[1]"), Args: []any{"other"}}
+	calls := []*redisx.Call{long, other}
+	for range 300 {
+		calls = append(calls, deed("x"))
+	}
+	rdb := callTogether(t, redistest.Server(t).Client(), calls...)
+	for _, c := range calls {
+		require.NoError(t, c.Err())
+	}
+	require.Equal(t, "other", other.Val())
+	counts := rdb.LRange(t.Context(), "counts", 0, -1).Val()
+	require.Contains(t, counts, "1", "the long one")
+	require.Contains(t, counts, "32", "at most: Redis serves nobody else meanwhile")
+	sum := 0
+	for _, c := range counts {
+		n, err := strconv.Atoi(c)
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, 32)
+		sum += n
+	}
+	require.Equal(t, len(calls)-1, sum)
+	require.Less(t, len(counts), 20)
+}
+
+// What fails as a whole fails for each.
+func TestMergedFailure(t *testing.T) {
+	t.Parallel()
+	broken := redisx.NewMergingScript(redisx.ScriptParts{Each: "return 1\n", After: "error('at the end')\n"})
+	var calls []*redisx.Call
+	for i := range 5 {
+		calls = append(calls, &redisx.Call{Script: broken, Args: []any{fmt.Sprint(i)}})
+	}
+	callTogether(t, redistest.Server(t).Client(), calls...)
+	for _, c := range calls {
+		require.ErrorContains(t, c.Err(), "at the end")
+	}
+}
+
+// A server that has become a replica says so to the client, which looks for the master then.
+func TestMergedOnAReplica(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	require.NoError(t, rdb.Do(t.Context(), "replicaof", "127.0.0.1", "1").Err())
+	b := redisx.NewScriptBatcher(rdb)
+	g := &gate{open: make(chan struct{})}
+	rdb.AddHook(g)
+	var wg sync.WaitGroup
+	errs := make([]error, 20)
+	call := func(i int) { wg.Go(func() { errs[i] = b.Do(t.Context(), deeds, []string{"list"}, "a").Err() }) }
+	call(0)
+	require.Eventually(t, func() bool { return g.waiting.Load() == 1 }, waitFor, tick)
+	for i := range len(errs) - 1 {
+		call(i + 1)
+	}
+	require.Eventually(t, func() bool { return b.Waiting() == len(errs)-1 }, waitFor, tick)
+	close(g.open)
+	wg.Wait()
+	for _, err := range errs {
+		var one redisx.CallError
+		require.True(t, redis.HasErrorPrefix(err, "READONLY"), err)
+		require.False(t, errors.As(err, &one), "go-redis has seen it")
+	}
+}

@@ -1,0 +1,36 @@
+package redisx
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// scriptLimits of a batch: Redis goes on with one pipeline while the calls of the next are made, and with a second under way when as many
+// wait behind the first.
+var scriptLimits = BatchLimits{Most: mergeMost, Waiting: 16384, Workers: 2, Behind: 32, Timeout: 5 * time.Second} // the client's own timeouts end it sooner
+
+// A ScriptBatcher runs the scripts of many goroutines in few round trips: what is asked for while its pipelines are
+// under way goes with the next, merged where their script allows it. While nobody waits it has no goroutine, and it needs no closing.
+type ScriptBatcher struct{ calls *Batcher[Call] }
+
+// NewScriptBatcher makes a batcher.
+func NewScriptBatcher(rdb redis.UniversalClient) *ScriptBatcher {
+	if _, single := rdb.(*redis.Client); single { // it has all keys, so that calls of one script may be merged
+		return &ScriptBatcher{NewBatcher(scriptLimits, func(ctx context.Context, calls []*Call) { run(ctx, rdb, merge(calls)) })}
+	}
+	return &ScriptBatcher{NewBatcher(scriptLimits, func(ctx context.Context, calls []*Call) { RunScripts(ctx, rdb, calls...) })}
+}
+
+// Do runs one script and gives its reply. When ctx ends before, its error is the reply's: the script may run all
+// the same, unless it was still waiting. ErrBusy when too many wait.
+func (b *ScriptBatcher) Do(ctx context.Context, s *Script, keys []string, args ...any) *redis.Cmd {
+	done, err := b.calls.Do(ctx, Call{Script: s, Keys: keys, Args: args})
+	if err != nil {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(err)
+		return cmd
+	}
+	return done.Cmd
+}
