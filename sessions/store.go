@@ -32,7 +32,7 @@ type Config struct {
 }
 
 // readLimits of the sessions that are read together: handshakes come in storms.
-var readLimits = redisx.BatchLimits{Most: 64, Waiting: 16384, Workers: 2, Behind: 64, Timeout: 5 * time.Second}
+var readLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
 
 // A Store keeps sessions in Redis. It may be shared by any number of goroutines.
 type Store struct {

@@ -3,92 +3,151 @@ package redisx
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// mergeMost is how many calls go into one command: Redis serves nobody else meanwhile.
-const mergeMost = 32
+// defaultMaxMerged is how many calls go into one command: Redis serves nobody else meanwhile.
+const defaultMaxMerged = 32
+
+// maxListed is how many keys or arguments of a call, and how many lists of arguments, merge.lua can
+// be told: each number is one byte.
+const maxListed = 255
 
 // A CallError is what Redis said about one of several calls.
 type CallError string
 
-func (f CallError) Error() string { return string(f) }
+func (e CallError) Error() string { return string(e) }
 
 // RedisError marks it as an answer of Redis.
 func (CallError) RedisError() {}
 
-var errReply = errors.New("redisx: unexpected reply to many calls")
+var errUnexpectedReply = errors.New("redisx: unexpected reply to many calls")
 
 // A command is what is sent to Redis: one call, or several of one script.
 type command struct {
 	calls []*Call
+	end   int     // calls are those of the input before this index; 0 when they are not adjacent there
+	lists []*Call // of a script that shares arguments: the calls whose arguments are sent
+	plan  []byte  // and for each call, which of these has its arguments, from 1
 	cmd   *redis.Cmd
 }
 
-// merge puts the calls of one script together, in their order, where that is possible.
-func merge(calls []*Call) []*command {
+// mergeCalls puts the calls of one script together, in their order, where that is possible.
+func mergeCalls(calls []*Call) []*command {
 	commands := make([]*command, 0, 4)
-	for _, call := range calls {
-		i := len(commands) - 1
-		for i >= 0 && commands[i].calls[0].Script != call.Script {
-			i--
+	for i, call := range calls {
+		last := len(commands) - 1
+		for last >= 0 && commands[last].calls[0].Script != call.Script {
+			last--
 		}
-		if i >= 0 && len(commands[i].calls) < mergeMost && mergeable(call) && mergeable(commands[i].calls[0]) {
-			commands[i].calls = append(commands[i].calls, call)
-		} else {
-			commands = append(commands, &command{calls: []*Call{call}})
+		if last >= 0 && commands[last].add(calls, i) {
+			continue
 		}
+		c := &command{calls: calls[i : i+1 : i+1], end: i + 1}
+		if call.Script.shares {
+			c.lists, c.plan = c.calls, append(make([]byte, 0, 32), 1)
+		}
+		commands = append(commands, c)
 	}
 	return commands
 }
 
-// mergeable tells whether many.lua can be told how long a call is.
-func mergeable(c *Call) bool {
-	return c.Script.many.source != "" && len(c.Keys) < 256 && len(c.Args) < 256
+// add takes one more call, calls[i], of the command's script, unless it would be one too many.
+func (c *command) add(calls []*Call, i int) bool {
+	call := calls[i]
+	if len(c.calls) >= call.Script.most || !isMergeable(call) || !isMergeable(c.calls[0]) {
+		return false
+	}
+	if call.Script.shares {
+		n := slices.IndexFunc(c.lists, func(other *Call) bool { return hasSameArgs(call, other) })
+		if n < 0 {
+			if n = len(c.lists); n == maxListed {
+				return false
+			}
+			c.lists = append(c.lists, call)
+		}
+		c.plan = append(c.plan, byte(n+1))
+	}
+	if c.end == i { // no copy is needed: calls[0:i] ends with ours
+		c.calls, c.end = calls[i-len(c.calls):i+1:i+1], i+1
+	} else {
+		c.calls, c.end = append(c.calls, call), 0
+	}
+	return true
 }
 
-// make makes the command anew; with load for a server that does not know the script yet.
-func (c *command) make(ctx context.Context, load bool) *redis.Cmd {
-	lua, many := c.calls[0].Script.one, len(c.calls) > 1
-	if many {
-		lua = c.calls[0].Script.many
+// isMergeable tells whether merge.lua can be told how long a call is.
+func isMergeable(c *Call) bool {
+	return c.Script.merged.text != "" && len(c.Keys) <= maxListed && len(c.Args) <= maxListed
+}
+
+// hasSameArgs tells whether two calls have as many keys, and equal arguments.
+func hasSameArgs(a, b *Call) bool {
+	return len(a.Keys) == len(b.Keys) && len(a.Args) == len(b.Args) &&
+		(len(a.Args) == 0 || &a.Args[0] == &b.Args[0] || slices.Equal(a.Args, b.Args))
+}
+
+// build makes the command anew; with load for a server that does not know the script yet.
+func (c *command) build(ctx context.Context, load bool) redis.Cmder {
+	script, isMerged := c.calls[0].Script, len(c.calls) > 1
+	source, lists := script.single, c.calls
+	if isMerged {
+		source = script.merged
+		if c.plan != nil {
+			lists = c.lists
+		}
 	}
-	ks, n := 0, 4
+	keyCount, n := 0, 5
 	for _, call := range c.calls {
-		ks += len(call.Keys)
-		n += len(call.Keys) + len(call.Args)
+		keyCount += len(call.Keys)
 	}
-	args := make([]any, 0, n)
+	for _, call := range lists {
+		n += len(call.Args)
+	}
+	args := make([]any, 0, n+keyCount)
 	if load {
-		args = append(args, "eval", lua.source)
+		args = append(args, "eval", source.text)
 	} else {
-		args = append(args, "evalsha", lua.hash)
+		args = append(args, "evalsha", source.hash)
 	}
-	args = append(args, ks)
+	args = append(args, keyCount)
 	for _, call := range c.calls {
 		for i := range call.Keys {
 			args = append(args, &call.Keys[i]) // as a string it would be moved to the heap
 		}
 	}
-	if many {
-		args = append(args, counts(c.calls))
+	if isMerged {
+		args = append(args, countLists(lists), c.plan)
 	}
-	for _, call := range c.calls {
+	for _, call := range lists {
 		args = append(args, call.Args...)
 	}
 	c.cmd = redis.NewCmd(ctx, args...)
+	if script.noRetry {
+		return unrepeatedCmd{c.cmd}
+	}
 	return c.cmd
 }
 
-// counts is the first argument of many.lua.
-func counts(calls []*Call) []byte {
-	b := make([]byte, 0, 2*len(calls))
-	for _, c := range calls {
+// An unrepeatedCmd is a command that go-redis sends once.
+type unrepeatedCmd struct{ *redis.Cmd }
+
+// NoRetry implements redis.Cmder.
+func (unrepeatedCmd) NoRetry() bool { return true }
+
+// countLists is the first argument of merge.lua.
+func countLists(lists []*Call) []byte {
+	b := make([]byte, 0, 2*len(lists))
+	for _, c := range lists {
 		b = append(b, byte(len(c.Keys)), byte(len(c.Args)))
 	}
 	return b
 }
+
+// isUnknown tells whether the server does not know the script.
+func (c *command) isUnknown() bool { return redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") }
 
 // distribute gives each call its reply.
 func (c *command) distribute() {
@@ -96,9 +155,10 @@ func (c *command) distribute() {
 		c.calls[0].Cmd = c.cmd
 		return
 	}
-	answers, failures, err := c.read()
+	answers, failures, err := c.readReply()
+	replies := make([]redis.Cmd, len(c.calls))
 	for i, call := range c.calls {
-		call.Cmd = &redis.Cmd{}
+		call.Cmd = &replies[i]
 		switch {
 		case err != nil:
 			call.SetErr(err)
@@ -117,7 +177,8 @@ func (c *command) distribute() {
 	}
 }
 
-func (c *command) read() (answers, failures []any, err error) {
+// readReply takes the reply of merge.lua apart.
+func (c *command) readReply() (answers, failures []any, err error) {
 	reply, err := c.cmd.Slice()
 	if err != nil {
 		return nil, nil, err
@@ -127,7 +188,7 @@ func (c *command) read() (answers, failures []any, err error) {
 		failures, _ = reply[1].([]any)
 	}
 	if len(answers) != len(c.calls) {
-		return nil, nil, errReply
+		return nil, nil, errUnexpectedReply
 	}
 	return answers, failures, nil
 }

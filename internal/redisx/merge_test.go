@@ -1,10 +1,13 @@
 package redisx_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -150,6 +153,67 @@ func TestHowManyAreMerged(t *testing.T) {
 	}
 	require.Equal(t, len(calls)-1, sum)
 	require.Less(t, len(counts), 20)
+}
+
+// commandCounter counts the scripts that a client sends.
+type commandCounter struct{ sent atomic.Int64 }
+
+func (c *commandCounter) count(cmds ...redis.Cmder) {
+	for _, cmd := range cmds {
+		if strings.HasPrefix(cmd.Name(), "eval") {
+			c.sent.Add(1)
+		}
+	}
+}
+
+func (c *commandCounter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.count(cmd); return next(ctx, cmd) }
+}
+
+func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.count(cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+// Equal arguments are sent once, and each call gets its own keys; more lists of arguments than one
+// command can tell apart are several commands.
+func TestSharedArguments(t *testing.T) {
+	t.Parallel()
+	script := redisx.NewMergingScript(redisx.ScriptParts{
+		Before: "local calls = 0\n", MaxMerged: 1000, SharesArgs: true,
+		Each: "calls = calls + 1\nARGV[3] = (ARGV[3] or 0) + 1\nreturn {calls, ARGV[3], KEYS[1], #KEYS, ARGV[1], ARGV[2]}\n",
+	})
+	rdb := redistest.Client(t)
+	var counter commandCounter
+	rdb.AddHook(&counter)
+	for name, c := range map[string]struct{ different, commands int }{"few": {3, 1}, "many": {300, 3}} {
+		t.Run(name, func(t *testing.T) {
+			var calls []*redisx.Call
+			for i := range 600 {
+				keys := []string{fmt.Sprint("k", i)}
+				if i%3 == 0 {
+					keys = append(keys, "another")
+				}
+				calls = append(calls, &redisx.Call{Script: script, Keys: keys, Args: []any{i % c.different, "x"}})
+			}
+			redisx.RunMerged(t.Context(), rdb, calls[:2]...) // so that the server knows it
+			counter.sent.Store(0)
+			redisx.RunMerged(t.Context(), rdb, calls...)
+			for i, call := range calls {
+				got, err := call.Slice()
+				require.NoError(t, err)
+				require.Equal(t, []any{fmt.Sprint("k", i), int64(2 - min(1, i%3)), fmt.Sprint(i % c.different), "x"}, got[2:])
+				if c.commands == 1 {
+					require.Equal(t, []any{int64(i + 1), int64(i/c.different + 1)}, got[:2], "those with the same arguments share them")
+				}
+			}
+			require.Equal(t, int64(c.commands), counter.sent.Load())
+		})
+	}
 }
 
 // What fails as a whole fails for each.

@@ -12,49 +12,84 @@ import (
 
 // A Script is a Lua script. Its file says in a header what it takes and returns.
 type Script struct {
-	one  lua
-	many lua // runs many calls as one; empty when the script can not
+	single  source
+	merged  source // runs many calls as one; its text is empty when the script cannot
+	most    int    // calls of one merged command
+	shares  bool   // calls with equal arguments send them once
+	noRetry bool
 }
 
-// A lua is what Redis knows by its hash.
-type lua struct{ source, hash string }
+// A source is what Redis knows by its hash.
+type source struct{ text, hash string }
 
-func newLua(source string) lua {
-	sum := sha1.Sum([]byte(source)) //nolint:gosec
-	return lua{source, hex.EncodeToString(sum[:])}
+func newSource(text string) source {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec
+	return source{text, hex.EncodeToString(sum[:])}
 }
 
-// NewScript makes a script of its source.
-func NewScript(source string) *Script { return &Script{one: newLua(source)} }
+// NewScript makes a script from its source.
+func NewScript(text string) *Script { return &Script{single: newSource(text)} }
 
-// ScriptParts are the source of a script of which one server may run the calls of many callers as one. That spares
-// Redis what a call costs whatever it does, and what is looked up once need not be again: a local of Before lives as
-// long as all the calls.
+// ScriptParts are the source of a script whose calls can be merged: one server runs the calls of
+// many callers as one command. That spares Redis the fixed cost of a call, and what one call looked
+// up the next need not look up again: a local of Before lives as long as all the calls.
 type ScriptParts struct {
-	Before string // functions, and what the calls share
-	Each   string // one call: it has its own KEYS and ARGV, and returns its own answer
-	// After is what is done once, when all calls have run; may be empty. It reads shared locals through functions of Before: where
-	// a call failed, the Lua of miniredis shows the script itself an old value.
+	// Before has functions, and locals that the calls share.
+	Before string
+	// Each is one call: it has its own KEYS and ARGV, and returns its own answer. It must not keep
+	// KEYS beyond its return.
+	Each string
+	// After is what is done once, when all calls have run; it may be empty. It reads shared locals
+	// through functions of Before: where a call failed, the Lua of miniredis shows the script itself
+	// an old value.
 	After string
+	// MaxMerged is how many calls go into one command, during which Redis serves nobody else.
+	// Default 32.
+	MaxMerged int
+	// SharesArgs says that many calls have equal arguments, which are sent once then. These calls have
+	// one ARGV: what Each changes in it, the next of them sees. The arguments must be comparable.
+	SharesArgs bool
 }
 
 //go:embed reason.lua
 var reasonLua string
 
-//go:embed many.lua
-var manyLua string
+//go:embed merge.lua
+var mergeLua string
 
-// manyParts are many.lua, up to where all calls have run, and from there.
-var manyParts = strings.SplitAfter(manyLua, "-- here stands After\n")
+// mergeParts are merge.lua, up to where all calls have run, and from there.
+var mergeParts = strings.SplitAfter(mergeLua, "-- here stands After\n")
 
-// NewMergingScript makes a script of its parts.
+// NewMergingScript makes a script from its parts.
 func NewMergingScript(p ScriptParts) *Script {
 	call := reasonLua + p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
-	alone := p.Before + p.Each
+	single := p.Before + p.Each
 	if p.After != "" {
-		alone = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then answer = {err = reason(answer)} end\nreturn answer\n"
+		single = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then answer = {err = reason(answer)} end\nreturn answer\n"
 	}
-	return &Script{one: newLua(alone), many: newLua(call + manyParts[0] + p.After + manyParts[1])}
+	most := p.MaxMerged
+	if most <= 0 {
+		most = defaultMaxMerged
+	}
+	return &Script{single: newSource(single), merged: newSource(call + mergeParts[0] + p.After + mergeParts[1]), most: most, shares: p.SharesArgs}
+}
+
+// WithoutRetry returns the same script as one that go-redis must not repeat when the connection
+// breaks before the answer has come: the caller gets the error, and the script may have run. It is
+// for scripts of which a second run is not the same as the first. A pipeline with a call of it is not
+// repeated either. (A script that the server does not know has not run, and is sent with its source.)
+func (s *Script) WithoutRetry() *Script {
+	once := *s
+	once.noRetry = true
+	return &once
+}
+
+// Sources are what Redis is given: the script of one call and, when it has one, of many.
+func (s *Script) Sources() []string {
+	if s.merged.text == "" {
+		return []string{s.single.text}
+	}
+	return []string{s.single.text, s.merged.text}
 }
 
 // A Call is one run of a script. On a Cluster all its keys lie in one slot.
@@ -63,67 +98,97 @@ type Call struct {
 	Keys   []string
 	Args   []any
 
-	*redis.Cmd // the reply, once RunScripts has returned
-}
-
-// RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own
-// error. A script that the server does not know is sent with its source, in a second
-// pipeline; of one script, no call overtakes another.
-func RunScripts(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
-	commands := make([]*command, len(calls))
-	for i := range calls {
-		commands[i] = &command{calls: calls[i : i+1]}
-	}
-	run(ctx, rdb, commands)
+	*redis.Cmd // the reply, once the call has run
 }
 
 // Do runs one script and gives its reply.
 func (s *Script) Do(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	c := &Call{Script: s, Keys: keys, Args: args}
-	RunScripts(ctx, rdb, c)
+	runCommands(ctx, rdb, []*command{{calls: []*Call{c}}}, nil)
 	return c.Cmd
 }
 
-// Sources are what Redis is given: the script of one call and, when it can, of many.
-func (s *Script) Sources() []string {
-	if s.many.source == "" {
-		return []string{s.one.source}
+// DoThen runs one script and, over the same connection, the command that follows: WAIT, which waits
+// for what its own connection has written. server is one server, not a Cluster.
+func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follow []any, keys []string, args ...any) (reply, followed *redis.Cmd) {
+	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
+	send := func(load bool) {
+		pipe := server.Pipeline()
+		_ = pipe.Process(ctx, c.build(ctx, load)) // only queues
+		followed = pipe.Do(ctx, follow...)
+		_, _ = pipe.Exec(ctx) // each command has its own error
 	}
-	return []string{s.one.source, s.many.source}
+	if send(false); c.isUnknown() {
+		send(true)
+	}
+	return c.cmd, followed
 }
 
 // Command is the call of a script for a pipeline of the caller's own; with load for a server that answered
 // NOSCRIPT.
 func (s *Script) Command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
 	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
-	return c.make(ctx, load)
+	c.build(ctx, load)
+	return c.cmd
 }
 
-// run sends commands in one pipeline, and distributes what comes back.
-func run(ctx context.Context, rdb redis.UniversalClient, commands []*command) {
-	send(ctx, rdb, commands, false)
-	unknown := commands[:0:0]
+// RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own error.
+// A script that the server does not know is sent with its source, in a second pipeline; of one
+// script, no call overtakes another.
+func RunScripts(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
+	runCommands(ctx, rdb, singleCommands(calls), nil)
+}
+
+// RunScriptsWith is RunScripts with commands of the caller's own, which come last in the first
+// pipeline: addCommands adds them and keeps them, because they have their replies.
+func RunScriptsWith(ctx context.Context, rdb redis.UniversalClient, addCommands func(redis.Pipeliner), calls ...*Call) {
+	runCommands(ctx, rdb, singleCommands(calls), addCommands)
+}
+
+// RunMerged is RunScripts where one server has all keys: the calls of a script that allows it are
+// merged into one command. Calls of one script run in their order.
+func RunMerged(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
+	runCommands(ctx, rdb, mergeCalls(calls), nil)
+}
+
+// singleCommands makes one command of each call.
+func singleCommands(calls []*Call) []*command {
+	commands := make([]*command, len(calls))
+	for i := range calls {
+		commands[i] = &command{calls: calls[i : i+1]}
+	}
+	return commands
+}
+
+// runCommands sends commands in one pipeline, with what addCommands adds, and hands out the replies.
+func runCommands(ctx context.Context, rdb redis.UniversalClient, commands []*command, addCommands func(redis.Pipeliner)) {
+	sendCommands(ctx, rdb, commands, false, addCommands)
+	var unknown []*command
 	for _, c := range commands {
-		if redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+		if c.isUnknown() {
 			unknown = append(unknown, c)
 		}
 	}
-	send(ctx, rdb, unknown, true)
+	sendCommands(ctx, rdb, unknown, true, nil)
 	for _, c := range commands {
 		c.distribute()
 	}
 }
 
-func send(ctx context.Context, rdb redis.UniversalClient, commands []*command, load bool) {
-	switch len(commands) {
-	case 0:
-	case 1: // it needs no pipeline
-		_ = rdb.Process(ctx, commands[0].make(ctx, load)) // the command has its error
-	default:
-		pipe := rdb.Pipeline()
-		for _, c := range commands {
-			_ = pipe.Process(ctx, c.make(ctx, load)) // only queues
-		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
+func sendCommands(ctx context.Context, rdb redis.UniversalClient, commands []*command, load bool, addCommands func(redis.Pipeliner)) {
+	switch {
+	case len(commands) == 0 && addCommands == nil:
+		return
+	case len(commands) == 1 && addCommands == nil: // it needs no pipeline
+		_ = rdb.Process(ctx, commands[0].build(ctx, load)) // the command has its error
+		return
 	}
+	pipe := rdb.Pipeline()
+	for _, c := range commands {
+		_ = pipe.Process(ctx, c.build(ctx, load)) // only queues
+	}
+	if addCommands != nil {
+		addCommands(pipe)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 }

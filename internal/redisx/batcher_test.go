@@ -54,9 +54,9 @@ func TestRequestsGoTogether(t *testing.T) {
 		limits redisx.BatchLimits
 		want   []int
 	}{
-		"one batch at a time":           {redisx.BatchLimits{Most: 32, Waiting: 100, Workers: 1, Behind: 1, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
-		"a second where many wait":      {redisx.BatchLimits{Most: 32, Waiting: 100, Workers: 2, Behind: 32, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
-		"as many as there are, at most": {redisx.BatchLimits{Most: 1000, Waiting: 100, Workers: 1, Behind: 1, Timeout: time.Minute}, []int{1, 99}},
+		"one batch at a time":           {redisx.BatchLimits{MaxBatch: 32, MaxWaiting: 100, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
+		"a second where many wait":      {redisx.BatchLimits{MaxBatch: 32, MaxWaiting: 100, MaxWorkers: 2, NextWorkerAt: 32, Timeout: time.Minute}, []int{1, 32, 32, 32, 3}},
+		"as many as there are, at most": {redisx.BatchLimits{MaxBatch: 1000, MaxWaiting: 100, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Minute}, []int{1, 99}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func TestRequestsGoTogether(t *testing.T) {
 				first()
 				others()
 				require.Equal(t, c.want, d.batches)
-				require.Equal(t, int64(c.limits.Workers), d.most.Load())
+				require.Equal(t, int64(c.limits.MaxWorkers), d.most.Load())
 				require.Zero(t, b.Waiting())
 			})
 		})
@@ -82,7 +82,7 @@ func TestWhoLeavesIsNotServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
-		b := redisx.NewBatcher(redisx.BatchLimits{Most: 8, Waiting: 8, Workers: 1, Behind: 1, Timeout: time.Minute}, d.serve)
+		b := redisx.NewBatcher(redisx.BatchLimits{MaxBatch: 8, MaxWaiting: 8, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Minute}, d.serve)
 		first := ask(t, b, 1)
 		synctest.Wait()
 		gone, cancel := context.WithCancel(t.Context())
@@ -103,7 +103,7 @@ func TestBounds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stuck := func(ctx context.Context, _ []*square) { <-ctx.Done() }
-		b := redisx.NewBatcher(redisx.BatchLimits{Most: 1, Waiting: 3, Workers: 1, Behind: 1, Timeout: time.Hour}, stuck)
+		b := redisx.NewBatcher(redisx.BatchLimits{MaxBatch: 1, MaxWaiting: 3, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Hour}, stuck)
 		start := time.Now()
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = b.Do(t.Context(), square{}) })
@@ -123,7 +123,7 @@ func TestBounds(t *testing.T) {
 // A panic is an error of those whom it concerns, and of nobody else.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	b := redisx.NewBatcher(redisx.BatchLimits{Most: 1, Waiting: 3, Workers: 1, Behind: 1, Timeout: time.Hour}, func(_ context.Context, all []*square) {
+	b := redisx.NewBatcher(redisx.BatchLimits{MaxBatch: 1, MaxWaiting: 3, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Hour}, func(_ context.Context, all []*square) {
 		all[0].squared = 12 / all[0].n
 	})
 	_, err := b.Do(t.Context(), square{n: 0})

@@ -1,0 +1,33 @@
+-- Runs the calls of many callers, one after the other. Where one fails, the others run all the same.
+-- KEYS     the keys of all calls, one call after the other
+-- ARGV[1]  two bytes for each list of arguments: how many keys its calls have, and how many
+--          arguments it has
+-- ARGV[2]  a byte for each call: which of the lists is its own, from 1; '' where each call has one
+-- ARGV[3…] the arguments of all lists
+-- returns  {answers, failures}: answers has one for each call; failures lists which of them stands
+--          for an error, and what the error is, as words: an error that is nested in a list may end
+--          the client's reading there, and the rest would be taken for the next answer. READONLY is
+--          everybody's: nothing was written, and the client looks for the master
+local counts, plan, sizes, lists, v = ARGV[1], ARGV[2], {}, {}, 2
+for i = 1, #counts / 2 do
+  local keys, args = string.byte(counts, 2 * i - 1, 2 * i)
+  sizes[i], lists[i], v = keys, {unpack(ARGV, v + 1, v + args)}, v + args
+end
+local answers, failures, own, k = {}, {}, {}, 0
+for i = 1, plan == '' and #lists or #plan do
+  local n = plan == '' and i or string.byte(plan, i)
+  if #own ~= sizes[n] then own = {} end
+  for key = 1, sizes[n] do own[key] = KEYS[k + key] end
+  k = k + sizes[n]
+  local ok, answer = pcall(call, own, lists[n])
+  if not ok or type(answer) == 'table' and answer.err then
+    local why = reason(answer)
+    if string.find(why, '^READONLY') then return {err = why} end
+    failures[#failures + 1] = i
+    failures[#failures + 1] = why
+    answer = false
+  end
+  answers[i] = answer or false -- a list ends at its first nil
+end
+-- here stands After
+return {answers, failures}

@@ -1,0 +1,157 @@
+package redisx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	// ErrSubscriptionRefused wraps what OnDown is told when Redis answered SUBSCRIBE with an error:
+	// the user has no right to the channel, or the server cannot serve now.
+	ErrSubscriptionRefused = errors.New("redisx: Redis refuses the subscription")
+	// ErrSubscriptionLost wraps what OnDown is told when there is no connection, or it broke.
+	ErrSubscriptionLost = errors.New("redisx: the subscription is lost")
+)
+
+const (
+	subscriptionPing    = time.Second            // a connection without messages is pinged so often
+	subscriptionSilence = 5 * time.Second        // one on which nothing came for so long is given up
+	subscribeRetryFirst = 100 * time.Millisecond // pause before subscribing again; doubled each time,
+	subscribeRetryMost  = time.Second            // up to this
+)
+
+// SubscriptionHandlers are called by Subscribe, in its goroutine and one at a time: the next message
+// waits for them. Each may be nil.
+type SubscriptionHandlers struct {
+	// OnUp is called each time when the subscription is in force: messages that are published from
+	// now on arrive. What was published before may have been missed.
+	OnUp func()
+	// OnDown is called once for each outage, with ErrSubscriptionRefused or ErrSubscriptionLost and
+	// the cause: when the subscription that was in force ended, or when the first try failed.
+	// It is not called because ctx ended.
+	OnDown func(err error)
+	// OnMessage is called with each message.
+	OnMessage func(payload string)
+}
+
+// Subscribe hears a channel until ctx ends; it returns when nothing of it runs any more. A
+// subscription that is refused or lost is tried again, at once and then with growing pauses up to a
+// second. That includes one whose client was closed under it, as when a node leaves a Cluster.
+func Subscribe(ctx context.Context, rdb redis.UniversalClient, channel string, handlers SubscriptionHandlers) {
+	s := &subscription{channel: channel, handlers: handlers}
+	for ctx.Err() == nil {
+		s.listen(ctx, rdb.Subscribe(ctx)) // without a channel it does not dial yet
+	}
+}
+
+// A subscription is what Subscribe keeps from one connection to the next.
+type subscription struct {
+	channel  string
+	handlers SubscriptionHandlers
+	reported bool          // the outage, if there is one
+	pause    time.Duration // before the next try
+}
+
+// listen hears the channel until ctx ends, or until go-redis would not subscribe again by itself.
+func (s *subscription) listen(ctx context.Context, pubsub *redis.PubSub) {
+	var heard atomic.Bool // something came since the last ping
+	defer keepAlive(ctx, pubsub, &heard)()
+	err := pubsub.Subscribe(ctx, s.channel)
+	for {
+		var event any
+		if err == nil {
+			event, err = pubsub.Receive(ctx)
+		}
+		if err != nil {
+			isRefused := isReply(err)
+			if !s.waitAfter(ctx, err) || isRefused || errors.Is(err, redis.ErrClosed) {
+				return
+			}
+			err = nil // Receive connects and subscribes anew
+			continue
+		}
+		heard.Store(true)
+		switch event := event.(type) {
+		case *redis.Subscription:
+			s.reported, s.pause = false, 0
+			if s.handlers.OnUp != nil {
+				s.handlers.OnUp()
+			}
+		case *redis.Message:
+			if s.handlers.OnMessage != nil {
+				s.handlers.OnMessage(event.Payload)
+			}
+		}
+	}
+}
+
+// waitAfter reports an outage unless that was done, and pauses. It tells whether ctx goes on.
+func (s *subscription) waitAfter(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if !s.reported {
+		s.reported = true
+		kind := ErrSubscriptionLost
+		if isReply(err) {
+			kind = ErrSubscriptionRefused
+		}
+		if s.handlers.OnDown != nil {
+			s.handlers.OnDown(fmt.Errorf("%w: %s: %w", kind, s.channel, err))
+		}
+	}
+	pause := s.pause
+	s.pause = min(max(2*pause, subscribeRetryFirst), subscribeRetryMost)
+	return sleep(ctx, pause)
+}
+
+// isReply tells whether err is an answer of Redis.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// keepAlive closes the connection when ctx ends, and when it does not answer: it is pinged while
+// nothing comes, because a peer that vanished is not noticed otherwise. stop closes it as well, and
+// waits for the goroutine.
+func keepAlive(ctx context.Context, pubsub *redis.PubSub, heard *atomic.Bool) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer pubsub.Close() // it ends a Receive, which does not watch its context
+		tick := time.NewTicker(subscriptionPing)
+		defer tick.Stop()
+		for silent := time.Duration(0); silent < subscriptionSilence; silent += subscriptionPing {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if heard.Swap(false) {
+				silent = 0
+			}
+			limited, done := context.WithTimeout(ctx, subscriptionPing)
+			_ = pubsub.Ping(limited) // what failed is noticed by the silence
+			done()
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// sleep waits, and tells whether ctx has not ended meanwhile.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
