@@ -34,7 +34,7 @@ const tick = time.Millisecond
 
 // What the gateway asks of others is played here by fakes: one session store in memory,
 // and a limiter that counts down. The real ones are tested where they live, and all of
-// them together in cmd/gateway.
+// them together in server.
 
 // book is an Authenticator, a Tracker and Sessions over a map.
 type book struct {

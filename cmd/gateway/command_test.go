@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redisconn"
@@ -34,7 +36,7 @@ func TestSessionsOnTheCommandLine(t *testing.T) {
 	url := redistest.URL(t)
 	id := create(t, url, "ann", "--role", "player", "--role", "admin", "--character", "hero", "--ttl", "1h")
 
-	var shown sessionView
+	var shown ops.SessionView
 	require.NoError(t, json.Unmarshal([]byte(must(t, "session", "show", id, "--json", "--redis", url)), &shown))
 	require.Equal(t, "ann", shown.UserID)
 	require.Equal(t, []string{"player", "admin"}, shown.Roles)
@@ -43,11 +45,11 @@ func TestSessionsOnTheCommandLine(t *testing.T) {
 	require.InDelta(t, time.Now().Add(time.Hour).UnixMilli(), shown.ExpiresAt, 60_000)
 	require.Contains(t, must(t, "session", "show", id, "--redis", url), "player,admin")
 
-	var made sessionView
+	var made ops.SessionView
 	require.NoError(t, json.Unmarshal([]byte(must(t, "session", "create", "--user", "ann", "--username", "Ann", "--json", "--redis", url)), &made))
 	require.NotEqual(t, id, made.SessionID)
 
-	var all []sessionView
+	var all []ops.SessionView
 	require.NoError(t, json.Unmarshal([]byte(must(t, "session", "list", "ann", "--json", "--redis", url)), &all))
 	require.Len(t, all, 2)
 	require.Contains(t, must(t, "session", "list", "ann", "--redis", url), made.SessionID)
@@ -56,7 +58,7 @@ func TestSessionsOnTheCommandLine(t *testing.T) {
 	require.Empty(t, must(t, "session", "revoke", id, "--redis", url))
 	for _, args := range [][]string{{"session", "revoke", id}, {"session", "show", id}, {"session", "show", "no such id!"}} {
 		out, errs, code := command(t, append(args, "--redis", url)...)
-		require.Equal(t, exitNo, code, args)
+		require.Equal(t, cli.ExitNo, code, args)
 		require.Empty(t, out)
 		require.Contains(t, errs, "no such session")
 	}
@@ -77,7 +79,7 @@ func TestCreateNamesWhatIsWrong(t *testing.T) {
 		"no time":          {[]string{"--user", "u", "--username", "n", "--ttl", "0s"}, "--ttl"},
 	} {
 		out, errs, code := command(t, append([]string{"session", "create", "--redis", url}, c.args...)...)
-		require.Equal(t, exitUsage, code, name)
+		require.Equal(t, cli.ExitUsage, code, name)
 		require.Empty(t, out, name)
 		require.Contains(t, errs, c.want, name)
 	}
@@ -154,7 +156,7 @@ func TestTradesOnTheCommandLine(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(must(t, "trade", "list", "--json", "--redis", url)), &all))
 	require.Len(t, all, 1)
 	_, errs, code := command(t, "trade", "show", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--redis", url)
-	require.Equal(t, exitNo, code, errs)
+	require.Equal(t, cli.ExitNo, code, errs)
 	for name, args := range map[string][]string{
 		"a negative mint":  {"--item", "sword", "--qty=-1"},
 		"no quantity":      {"--item", "sword"},
@@ -164,7 +166,7 @@ func TestTradesOnTheCommandLine(t *testing.T) {
 		"a bad character ": {"--item", "a", "--qty", "1", "--character", ""},
 	} {
 		_, errs, code := command(t, append([]string{"trade", "mint", "--character", "c", "--redis", url}, args...)...)
-		require.Equal(t, exitUsage, code, "%s: %s", name, errs)
+		require.Equal(t, cli.ExitUsage, code, "%s: %s", name, errs)
 	}
 
 	require.Contains(t, must(t, "trade", "audit", "--redis", url), "1 trades, 2 mints")
@@ -173,11 +175,11 @@ func TestTradesOnTheCommandLine(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	require.NoError(t, rdb.HIncrBy(t.Context(), keys.Inventory("bob-the-mage"), "item:sword", 1).Err())
 	out, errs, code := command(t, "trade", "audit", "--redis", url)
-	require.Equal(t, exitNo, code, errs)
+	require.Equal(t, cli.ExitNo, code, errs)
 	require.Contains(t, out, "BREAK")
 	require.Contains(t, out, "bob-the-mage")
 	out, _, code = command(t, "trade", "audit", "--json", "--redis", url)
-	require.Equal(t, exitNo, code)
+	require.Equal(t, cli.ExitNo, code)
 	var report struct{ Breaks []string }
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
 	require.NotEmpty(t, report.Breaks)

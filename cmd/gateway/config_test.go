@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -154,7 +155,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			var out, errs bytes.Buffer
 			err := run(ctx, args, environment(c.env), &out, &errs)
 			require.Error(t, err)
-			require.Equal(t, exitUsage, exitCode(err), "%v", err)
+			require.Equal(t, cli.ExitUsage, cli.ExitCode(err), "%v", err)
 			for _, part := range c.want {
 				require.Contains(t, err.Error(), part)
 			}

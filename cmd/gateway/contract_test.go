@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -24,7 +25,7 @@ func TestTheContractIsUpToDate(t *testing.T) {
 		})
 	}
 	err := run(t.Context(), []string{"contract", "xml"}, func(string) string { return "" }, &bytes.Buffer{}, &bytes.Buffer{})
-	require.Equal(t, exitUsage, exitCode(err))
+	require.Equal(t, cli.ExitUsage, cli.ExitCode(err))
 }
 
 func TestTheContractIsServed(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -64,7 +65,7 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 		})
 	}
 	_, errs, code := command(t, "serve", "--devices", "three", "--redis", redistest.URL(t), "--addr", "127.0.0.1:0", "--admin-addr", "")
-	require.Equal(t, exitUsage, code)
+	require.Equal(t, cli.ExitUsage, code)
 	require.Contains(t, errs, "oldest:N")
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/housekeeping"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -35,7 +37,7 @@ func TestJobsCommand(t *testing.T) {
 	require.Equal(t, 5, strings.Count(out, "\n"), out)
 	out, _, code = command(t, "jobs", "list", "--json", "--redis", server.URL())
 	require.Zero(t, code)
-	var all []jobView
+	var all []housekeeping.View
 	require.NoError(t, json.Unmarshal([]byte(out), &all))
 	require.Len(t, all, 4)
 	for _, j := range all {
@@ -46,12 +48,12 @@ func TestJobsCommand(t *testing.T) {
 	}
 
 	_, _, code = command(t, "jobs", "run", "nothing", "--redis", server.URL())
-	require.Equal(t, exitUsage, code)
+	require.Equal(t, cli.ExitUsage, code)
 	_, _, code = command(t, "jobs", "run", "temp")
-	require.Equal(t, exitUsage, code)
+	require.Equal(t, cli.ExitUsage, code)
 	server.Kill()
 	_, _, code = command(t, "jobs", "list", "--redis", server.URL())
-	require.Equal(t, exitUnreachable, code)
+	require.Equal(t, cli.ExitUnreachable, code)
 }
 
 func TestNodesDoTheJobs(t *testing.T) {

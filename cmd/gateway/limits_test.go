@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -106,8 +108,8 @@ func TestLimitsCommands(t *testing.T) {
 	require.Zero(t, seen["trade"].Limit)
 
 	out, _, code := command(t, "limits", "check", "chat", "ann", "--json", "--redis", url)
-	require.Equal(t, exitNo, code)
-	var w windowView
+	require.Equal(t, cli.ExitNo, code)
+	var w ops.WindowView
 	require.NoError(t, json.Unmarshal([]byte(out), &w))
 	require.Zero(t, w.Remaining)
 	require.Positive(t, w.RetryAfterMs)
@@ -126,19 +128,19 @@ func TestLimitsCommands(t *testing.T) {
 		args []string
 		code int
 	}{
-		"unknown policy": {[]string{"check", "chatt", "ann"}, exitUsage},
-		"a policy off":   {[]string{"check", "trade", "ann"}, exitUsage},
-		"too long":       {[]string{"block", "chat", "ann", "--for", "10000h"}, exitUsage},
-		"negative":       {[]string{"block", "chat", "ann", "--for=-1s"}, exitUsage},
-		"bad rule":       {[]string{"set", "chat=10"}, exitUsage},
-		"unknown rule":   {[]string{"set", "trade=5/1s", "chatt=10/1s"}, exitUsage},
+		"unknown policy": {[]string{"check", "chatt", "ann"}, cli.ExitUsage},
+		"a policy off":   {[]string{"check", "trade", "ann"}, cli.ExitUsage},
+		"too long":       {[]string{"block", "chat", "ann", "--for", "10000h"}, cli.ExitUsage},
+		"negative":       {[]string{"block", "chat", "ann", "--for=-1s"}, cli.ExitUsage},
+		"bad rule":       {[]string{"set", "chat=10"}, cli.ExitUsage},
+		"unknown rule":   {[]string{"set", "trade=5/1s", "chatt=10/1s"}, cli.ExitUsage},
 	} {
 		_, stderr, code := command(t, append(append([]string{"limits"}, c.args...), "--redis", url)...)
 		require.Equal(t, c.code, code, "%s: %s", name, stderr)
 	}
 	require.NotContains(t, must(t, "limits", "show", "--redis", url), "trade=5", "all or nothing")
 	_, _, code = command(t, "limits", "show", "--redis", "redis://127.0.0.1:1")
-	require.Equal(t, exitUnreachable, code)
+	require.Equal(t, cli.ExitUnreachable, code)
 	require.Contains(t, must(t, "limits", "show", "--redis", redistest.URL(t)), "combat", "without a gateway, the defaults")
 }
 
@@ -197,7 +199,7 @@ policies:
 	} {
 		require.NoError(t, os.WriteFile(file, []byte("redis: "+redistest.URL(t)+"\n"+text), 0o600))
 		_, stderr, code := command(t, "serve", "--config", file, "--addr", "127.0.0.1:0", "--admin-addr", "")
-		require.Equal(t, exitUsage, code, "%s: %s", name, stderr)
+		require.Equal(t, cli.ExitUsage, code, "%s: %s", name, stderr)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
@@ -30,7 +31,7 @@ func TestLockCommands(t *testing.T) {
 	require.Equal(t, "0", must(t, "lock", "cleanup", "--redis", url))
 	require.NoError(t, l.Release(t.Context()))
 	_, errs, code := command(t, "lock", "show", "trade:ann:bob", "--redis", url)
-	require.Equal(t, exitNo, code, errs)
+	require.Equal(t, cli.ExitNo, code, errs)
 	require.Contains(t, errs, "nobody holds")
 }
 
@@ -64,7 +65,7 @@ func TestLocksOnAQuorum(t *testing.T) {
 			args = append(args, "--lock-redis", url)
 		}
 		_, errs, code := command(t, args...)
-		require.Equal(t, exitUsage, code, errs)
+		require.Equal(t, cli.ExitUsage, code, errs)
 		require.Contains(t, errs, want)
 		require.NotContains(t, errs, "hunter2")
 	}
@@ -96,18 +97,18 @@ func TestLockCommandsOnAQuorum(t *testing.T) {
 	require.Contains(t, strings.Join(strings.Fields(must(t, about("show", "left", "--json")...)), ""), `"on":1,"of":3`)
 	require.Equal(t, "1", must(t, about("cleanup")...))
 	_, errs, code := command(t, about("show", "stuck")...)
-	require.Equal(t, exitNo, code, errs)
+	require.Equal(t, cli.ExitNo, code, errs)
 	require.NoError(t, clients[1].Set(t.Context(), keys.Lock("stuck"), "somebody", 0).Err())
 	must(t, append([]string{"jobs", "run", "locks", "--redis", redistest.URL(t)}, at...)...)
 	require.Zero(t, clients[1].Exists(t.Context(), keys.Lock("stuck")).Val())
 
 	servers[0].Kill()
 	out, errs, code := command(t, about("list")...)
-	require.Equal(t, exitUnreachable, code, errs)
+	require.Equal(t, cli.ExitUnreachable, code, errs)
 	require.Regexp(t, `trade:ann:bob +\d{13} +\S+ +2/3`, out)
 	require.NoError(t, l.Release(t.Context()))
 	_, errs, code = command(t, "lock", "list", "--lock-redis", "redis://a:1", "--lock-redis", "redis://a:1")
-	require.Equal(t, exitUsage, code, errs)
+	require.Equal(t, cli.ExitUsage, code, errs)
 }
 
 // One server of locks beside that of the trades is asked too: who holds the pair's lock there is waited for, and without the
@@ -138,7 +139,7 @@ func TestDurabilityIsRefusedWhereItIsAbsent(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"wait", "fsync"} { // there is no replica, and no WAITAOF before Redis 7.2
 		_, errs, code := command(t, "serve", "--redis", redistest.URL(t), "--addr", "127.0.0.1:0", "--admin-addr", "", "--trade-durability", mode)
-		require.Equal(t, exitUsage, code, errs)
+		require.Equal(t, cli.ExitUsage, code, errs)
 		require.Contains(t, errs, "durability")
 	}
 }

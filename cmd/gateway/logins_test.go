@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -138,7 +139,7 @@ func TestLoginSettingsAreJudged(t *testing.T) {
 		"a proxy by name":     {[]string{"--trusted-proxies", "proxy.internal"}, "--trusted-proxies"},
 	} {
 		_, errs, code := command(t, append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", url}, c.args...)...)
-		require.Equal(t, exitUsage, code, "%s: %s", name, errs)
+		require.Equal(t, cli.ExitUsage, code, "%s: %s", name, errs)
 		require.Contains(t, errs, c.want, name)
 	}
 }

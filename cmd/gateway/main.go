@@ -4,17 +4,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"regexp"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/ops"
+	"github.com/aeturnis/realtime/server"
+	"github.com/aeturnis/realtime/throttle"
 )
 
 func main() {
@@ -32,65 +33,31 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 	}
-	os.Exit(exitCode(err))
-}
-
-// Exit statuses, as the contract has them.
-const (
-	exitNo          = 1 // the answer is no: not found, audit broken, load test saw a fault
-	exitUsage       = 2 // wrong usage or configuration
-	exitUnreachable = 3 // Redis cannot be reached
-)
-
-// A usageError is what the caller must change.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-func exitCode(err error) int {
-	var wrong usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &wrong):
-		return exitUsage
-	case errors.Is(err, redisconn.ErrUnreachable), redisconn.IsUnavailable(err):
-		return exitUnreachable
-	}
-	return exitNo
+	os.Exit(cli.ExitCode(err))
 }
 
 // commands is the command line.
 type commands struct {
-	Serve    serveCmd    `cmd:"" help:"Serve players."`
-	Session  sessionCmd  `cmd:"" help:"Create, show, list, revoke and count sessions."`
-	Limits   limitsCmd   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
-	Trade    tradeCmd    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
-	Jobs     jobsCmd     `cmd:"" help:"List periodic jobs, run one now."`
-	Lock     lockCmd     `cmd:"" help:"List, show and clean up locks."`
-	Loadtest loadtestCmd `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
-	Contract contractCmd `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
-}
-
-// streams are what a command reads and writes.
-type streams struct {
-	out, err io.Writer
-	getenv   func(string) string
-	args     []string
+	Serve    serveCommand `cmd:"" help:"Serve players."`
+	Session  ops.Session  `cmd:"" help:"Create, show, list, revoke and count sessions."`
+	Limits   ops.Limits   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
+	Trade    ops.Trade    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
+	Jobs     ops.Jobs     `cmd:"" help:"List periodic jobs, run one now."`
+	Lock     ops.Lock     `cmd:"" help:"List, show and clean up locks."`
+	Loadtest ops.Loadtest `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
+	Contract ops.Contract `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
+	Version  ops.Version  `cmd:"" help:"Print the version."`
 }
 
 // run is the program: everything it needs comes in, and it ends when ctx does.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	var cli commands
+	var c commands
 	done := false
-	k, err := parse(&cli, args, getenv,
+	k, err := cli.Parse(&c, &c.Serve.ServeFlags, args, getenv,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { done = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(streams{stdout, stderr, getenv, args}),
+		kong.Bind(cli.Streams{Out: stdout, Err: stderr, Getenv: getenv, Args: args}),
 	)
 	if done { // --help was asked for and given
 		return nil
@@ -101,40 +68,25 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return k.Run()
 }
 
-// parse reads the command line, and what it does not say from the environment and the file.
-func parse(cli *commands, args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
-	parser, err := kong.New(cli, append(options,
-		kong.Name("gateway"),
-		kong.Description("A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)...)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := readSettings(args, getenv, parser.Model)
-	if err != nil {
-		return nil, usageError{withoutSecrets(err)}
-	}
-	cli.Serve.filePolicies = settings.policies
-	// Of several resolvers the last that knows a value wins.
-	if err := kong.Resolvers(settings.file, settings.environment).Apply(parser); err != nil {
-		return nil, err
-	}
-	k, err := parser.Parse(args)
-	if err != nil {
-		return nil, usageError{withoutSecrets(err)}
-	}
-	return k, nil
+// serveCommand is the command that serves players.
+type serveCommand struct {
+	cli.ServeFlags `embed:""`
 }
 
-var credentials = regexp.MustCompile(`(://).*@`)
-
-// withoutSecrets hides what may be the password of a Redis URL: an error about the command
-// line quotes it, and a URL may stand in the wrong place.
-func withoutSecrets(err error) error {
-	text := err.Error()
-	if clean := credentials.ReplaceAllString(text, "$1***@"); clean != text {
-		return errors.New(clean)
+// Run serves until ctx ends, then drains.
+func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
+	cfg, err := c.Configure()
+	if err != nil {
+		return err
 	}
-	return err
+	cfg.Out, cfg.LogTo = s.Out, s.Err
+	cfg.ReloadPolicies = func() ([]throttle.Policy, error) { // of the same command line
+		var again commands
+		if _, err := cli.Parse(&again, &again.Serve.ServeFlags, s.Args, s.Getenv); err != nil {
+			return nil, err
+		}
+		now, err := again.Serve.Configure()
+		return now.Policies, err
+	}
+	return server.Run(ctx, cfg)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -132,7 +133,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	if err != nil {
 		errs.WriteString(err.Error())
 	}
-	return out.String(), errs.String(), exitCode(err)
+	return out.String(), errs.String(), cli.ExitCode(err)
 }
 
 // answer is an HTTP answer, read whole.

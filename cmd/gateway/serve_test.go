@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -75,7 +76,7 @@ func TestEndsWithItsEmbeddedRedis(t *testing.T) {
 	require.Len(t, servers, 1)
 	kill(t, servers[0])
 	err := g.wait(patience)
-	require.Equal(t, exitUnreachable, exitCode(err), "%v", err)
+	require.Equal(t, cli.ExitUnreachable, cli.ExitCode(err), "%v", err)
 }
 
 func kill(t *testing.T, pid string) {
@@ -150,7 +151,7 @@ func TestAnUnreachableRedisIsToldAtStart(t *testing.T) {
 				args = append(args, "--redis", dead.URL())
 			}
 			out, errs, code := command(t, args...)
-			require.Equal(t, exitUnreachable, code, errs)
+			require.Equal(t, cli.ExitUnreachable, code, errs)
 			require.Empty(t, out)
 			require.NotEmpty(t, errs)
 		})

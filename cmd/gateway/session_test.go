@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -21,7 +22,7 @@ func TestSessionStats(t *testing.T) {
 	require.Equal(t, struct{ Active, Users, MaxPerUser, Created, Destroyed, Expired int }{2, 1, 2, 3, 1, 0}, stats)
 	require.Regexp(t, `ACTIVE +USERS .*\n2 +1 +2 +3 +1 +0$`, must(t, "session", "stats", "--redis", url))
 	_, _, code := command(t, "session", "stats", "--redis", "redis://127.0.0.1:1")
-	require.Equal(t, exitUnreachable, code)
+	require.Equal(t, cli.ExitUnreachable, code)
 }
 
 // A session that is idle on one gateway and busy on the other lives; when it is idle on

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/throttle"
+)
+
+// LimitFlags say how often players may do things.
+type LimitFlags struct {
+	Limit           []string `placeholder:"NAME[@ROLE]=N/WINDOW" help:"Override a policy (chat=20/10s), for players with a role (chat@vip=50/10s), or lift it (chat=off); may be repeated."`
+	LimitFallback   string   `default:"local" enum:"local,none" help:"While Redis is gone local windows limit; with none, what is limited is UNAVAILABLE (${enum})."`
+	LimitCloseAfter int      `default:"10" help:"How many times a limit may be refused to one connection within a window, before it is closed; 0 is never."`
+
+	filePolicies map[string]filePolicy // of the file
+}
+
+// policies returns the limits as configured: the defaults, over them the file's policies, over
+// those what --limit says.
+func (f *LimitFlags) policies(dev bool) ([]throttle.Policy, error) {
+	all, err := applyFile(throttle.Defaults(dev), f.filePolicies)
+	if err != nil {
+		return nil, usage.Errorf("--config: policies: %w", err)
+	}
+	var overrides []throttle.Override
+	for _, l := range f.Limit {
+		o, err := throttle.ParseOverride(l)
+		if err != nil {
+			return nil, usage.Errorf("--limit: %w", err)
+		}
+		overrides = append(overrides, o)
+	}
+	if all, err = throttle.Apply(all, overrides); err != nil {
+		return nil, usage.Errorf("--limit: %w", err)
+	}
+	return all, nil
+}
+
+// policyEvents returns the events that spend a policy of the file beside what their routes say.
+func (f *LimitFlags) policyEvents() map[string][]string {
+	events := map[string][]string{}
+	for name, p := range f.filePolicies {
+		events[name] = p.Events
+	}
+	return events
+}
+
+// A filePolicy is one entry of `policies` in the file. What is left out is as it was.
+type filePolicy struct {
+	Limit  *int              `yaml:"limit"`
+	Window *time.Duration    `yaml:"window"`
+	Scope  *throttle.Scope   `yaml:"scope"`
+	Cost   *int              `yaml:"cost"`
+	Roles  map[string]string `yaml:"roles"`  // role to N/WINDOW, or off
+	Events []string          `yaml:"events"` // that spend it beside what they spend already
+}
+
+// readPolicies takes the file's `policies` apart; unknown fields are errors.
+func readPolicies(found any) (map[string]filePolicy, error) {
+	if found == nil {
+		return nil, nil
+	}
+	raw, err := yaml.Marshal(found)
+	if err != nil {
+		return nil, err
+	}
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	d.KnownFields(true)
+	var policies map[string]filePolicy
+	return policies, d.Decode(&policies)
+}
+
+// applyFile lays the file's policies over the defaults; names that these do not know are
+// policies of their own, by user where no scope is given.
+func applyFile(policies []throttle.Policy, file map[string]filePolicy) ([]throttle.Policy, error) {
+	out := slices.Clone(policies)
+	for _, name := range slices.Sorted(maps.Keys(file)) {
+		f := file[name]
+		i := slices.IndexFunc(out, func(p throttle.Policy) bool { return p.Name == name })
+		if i < 0 {
+			i = len(out)
+			out = append(out, throttle.Policy{Name: name, Scope: throttle.ByUser})
+		}
+		p := &out[i]
+		p.Limit, p.Window = valueOr(f.Limit, p.Limit), valueOr(f.Window, p.Window)
+		p.Scope, p.Cost = valueOr(f.Scope, p.Scope), valueOr(f.Cost, p.Cost)
+		for _, role := range slices.Sorted(maps.Keys(f.Roles)) {
+			limit, window, err := throttle.ParseRule(f.Roles[role])
+			if err != nil {
+				return nil, fmt.Errorf("%s: role %s: %w", name, role, err)
+			}
+			p.Roles = append(p.Roles, throttle.RoleRule{Role: role, Limit: limit, Window: window})
+		}
+	}
+	return out, nil
+}
+
+func valueOr[T any](v *T, otherwise T) T {
+	if v != nil {
+		return *v
+	}
+	return otherwise
+}

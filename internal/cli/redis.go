@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisdial"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/redisconn"
+)
+
+// RedisFlags are those of every command that needs Redis.
+type RedisFlags struct {
+	Redis         string `placeholder:"URL" help:"redis://[user:password@]host:port[/db], rediss://…, unix:///path, redis+sentinel://host:port,…/MASTER or redis+cluster://host:port,…"`
+	RedisCA       string `name:"redis-ca" placeholder:"FILE" help:"For rediss://: the authorities to trust instead of the system's (PEM)."`
+	RedisCert     string `name:"redis-cert" placeholder:"FILE" help:"For rediss://: our certificate, with --redis-key."`
+	RedisKey      string `name:"redis-key" placeholder:"FILE" help:"For rediss://: its key."`
+	SentinelLogin string `name:"redis-sentinel-login" placeholder:"USER:PASSWORD" help:"For the sentinels themselves; better set as GATEWAY_REDIS_SENTINEL_LOGIN. The URL's is for the servers."`
+}
+
+// CommandConfig is for the clients of commands that end soon.
+var CommandConfig = redisconn.Config{Name: "gateway-command", PoolSize: 4}
+
+// OpenRedis connects for a command that ends soon. The caller closes the client.
+func (f RedisFlags) OpenRedis(ctx context.Context) (redis.UniversalClient, error) {
+	if f.Redis == "" {
+		return nil, usage.Errorf("--redis is required")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	target := redisdial.Target{URL: f.Redis, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin}
+	return target.Open(ctx, CommandConfig)
+}

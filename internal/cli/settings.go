@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"gopkg.in/yaml.v3"
+)
+
+// settings are the values that come from outside the command line.
+type settings struct {
+	file, environment kong.Resolver
+	policies          map[string]filePolicy // of the file
+}
+
+// readSettings reads the environment, and the file that --config or GATEWAY_CONFIG names.
+func readSettings(args []string, getenv func(string) string, model *kong.Application) (settings, error) {
+	values := map[string]string{}
+	var policies map[string]filePolicy
+	if path := configFile(args, getenv); path != "" {
+		var err error
+		if values, policies, err = readFile(path, model); err != nil {
+			return settings{}, fmt.Errorf("--config: %w", err)
+		}
+	}
+	return settings{
+		file:        resolver(func(flag string) string { return values[flag] }),
+		environment: resolver(func(flag string) string { return getenv(variable(flag)) }),
+		policies:    policies,
+	}, nil
+}
+
+// variable is the name of a flag in the environment.
+func variable(flag string) string {
+	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// resolver takes the values of flags from a function; "" is none.
+func resolver(value func(flag string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if v := value(flag.Name); v != "" && flag.Name != "help" && flag.Name != "version" {
+			return v, nil
+		}
+		return nil, nil
+	})
+}
+
+// configFile is the file's path, or "": the flags' values are needed before flags are parsed.
+func configFile(args []string, getenv func(string) string) string {
+	path := getenv(variable("config"))
+	for i, a := range args {
+		if a == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		} else if v, ok := strings.CutPrefix(a, "--config="); ok {
+			path = v
+		}
+	}
+	return path
+}
+
+// readFile reads a YAML file whose keys are the names of the flags of serve, and `policies`;
+// any other key is an error, and a list where one value belongs. Values are as the command line has them.
+func readFile(path string, model *kong.Application) (map[string]string, map[string]filePolicy, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s does not exist", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var found map[string]any
+	if err := yaml.Unmarshal(raw, &found); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	policies, err := readPolicies(found["policies"])
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: policies: %w", path, err)
+	}
+	delete(found, "policies")
+	flags := serveFlags(model)
+	values := map[string]string{}
+	for key, value := range found {
+		flag := flags[key]
+		if flag == nil || key == "config" {
+			return nil, nil, fmt.Errorf("%s: unknown key %q", path, key)
+		}
+		parts, list := value.([]any)
+		if !list {
+			parts = []any{value}
+		} else if !flag.IsSlice() {
+			return nil, nil, fmt.Errorf("%s: %s takes one value, not a list", path, key)
+		}
+		var texts []string
+		for _, p := range parts {
+			switch p.(type) {
+			case nil: // the key stands alone
+			case map[string]any, []any:
+				return nil, nil, fmt.Errorf("%s: %s takes plain values", path, key)
+			default:
+				texts = append(texts, fmt.Sprint(p))
+			}
+		}
+		values[key] = strings.Join(texts, ",")
+	}
+	return values, policies, nil
+}
+
+func serveFlags(model *kong.Application) map[string]*kong.Flag {
+	flags := map[string]*kong.Flag{}
+	for _, n := range model.Children {
+		if n.Name == "serve" {
+			for _, f := range n.Flags {
+				flags[f.Name] = f
+			}
+		}
+	}
+	return flags
+}

@@ -1,0 +1,99 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/housekeeping"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/jobs"
+	"github.com/aeturnis/realtime/leaderboard"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+// Jobs is the command that lists and runs jobs. Nodes that serve run them by themselves.
+type Jobs struct {
+	List jobsList `cmd:"" help:"Show each job, its last run and its last error."`
+	Run  jobsRun  `cmd:"" help:"Run a job now, here."`
+}
+
+// runner opens Redis and the jobs in it; done closes it.
+func (f lockFlags) runner(ctx context.Context) (r *jobs.Runner, done func(), err error) {
+	rdb, err := f.OpenRedis(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	locks, closeLocks, err := f.openLocks(ctx)
+	if err != nil {
+		_ = rdb.Close()
+		return nil, nil, err
+	}
+	c := cache.New(rdb, cache.Config{Local: cache.Local{Off: true}, Budget: 2 * time.Second})
+	r = jobs.New(rdb, housekeeping.Leases{Manager: locks}, jobs.Config{Node: "command"},
+		housekeeping.Jobs(rdb, locks, sessions.New(rdb, sessions.Config{}), c, leaderboard.New(rdb, leaderboard.Config{}))...)
+	return r, func() {
+		c.Close()
+		closeLocks()
+		_ = rdb.Close()
+	}, nil
+}
+
+type jobsList struct {
+	lockFlags `embed:""`
+	JSON      bool `help:"Print JSON."`
+}
+
+// Run lists all jobs.
+func (c jobsList) Run(ctx context.Context, s cli.Streams) error {
+	r, done, err := c.runner(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	all, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.Out, housekeeping.Views(all))
+	}
+	t := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "JOB\tEVERY\tLAST RUN\tTOOK\tNODE\tRUNS\tFAILURES\tLAST ERROR")
+	for _, j := range all {
+		last := "never"
+		if !j.LastRunAt.IsZero() {
+			last = j.LastRunAt.UTC().Format(time.RFC3339)
+		}
+		row(t, j.Name, j.Every.String(), last, j.Took.String(), j.Node, fmt.Sprint(j.Runs), fmt.Sprint(j.Failures), j.LastError)
+	}
+	return t.Flush()
+}
+
+type jobsRun struct {
+	lockFlags `embed:""`
+	Name      string `arg:"" help:"The job: temp, locks, sessions or leaderboards."`
+}
+
+// Run exits 1 when the job fails, or runs already.
+func (c jobsRun) Run(ctx context.Context, s cli.Streams) error {
+	r, done, err := c.runner(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	start := time.Now()
+	err = r.RunNow(ctx, c.Name)
+	if errors.Is(err, jobs.ErrUnknown) {
+		return usage.Wrap(err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Out, "%s: done in %s\n", c.Name, time.Since(start).Round(time.Millisecond))
+	return nil
+}

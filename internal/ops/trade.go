@@ -1,0 +1,171 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// Trade is the command that mints, shows and audits.
+type Trade struct {
+	Mint  tradeMint  `cmd:"" help:"Bring items or gold into being; the ledger records it."`
+	Show  tradeShow  `cmd:"" help:"Show one trade."`
+	List  tradeList  `cmd:"" help:"List the newest trades."`
+	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled; exits 1 and names every break otherwise."`
+}
+
+// openTrades opens Redis and the trades in it, for reading and minting; done closes it.
+func openTrades(ctx context.Context, f cli.RedisFlags) (svc *trade.Service, done func(), err error) {
+	rdb, err := f.OpenRedis(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return trade.New(rdb, nil, nil, nil, trade.Config{}), func() { _ = rdb.Close() }, nil
+}
+
+type tradeMint struct {
+	cli.RedisFlags `embed:""`
+	Character      string `required:"" help:"Who gets it."`
+	Item           string `help:"The item's id."`
+	Qty            int64  `help:"How many of the item."`
+	Gold           int64  `help:"How much gold."`
+	Key            string `help:"Mint once under this name, however often the command is repeated."`
+}
+
+// Run prints the mint's id.
+func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
+	if c.Item == "" && c.Gold == 0 {
+		return usage.Errorf("--item with --qty, or --gold, is required")
+	}
+	svc, done, err := openTrades(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	in := trade.MintRequest{Key: c.Key, CharacterID: c.Character, Gold: c.Gold}
+	if c.Item != "" || c.Qty != 0 {
+		in.Items = []trade.Line{{ItemID: c.Item, Qty: c.Qty}}
+	}
+	id, err := svc.Mint(ctx, in)
+	if err != nil {
+		return invalid(err)
+	}
+	_, err = fmt.Fprintln(s.Out, id)
+	return err
+}
+
+type tradeShow struct {
+	cli.RedisFlags `embed:""`
+	ID             string `arg:"" help:"The trade's id."`
+	JSON           bool   `help:"Print JSON."`
+}
+
+// Run exits 1 when there is no such trade.
+func (c tradeShow) Run(ctx context.Context, s cli.Streams) error {
+	svc, done, err := openTrades(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	t, err := svc.Show(ctx, c.ID)
+	switch {
+	case errors.Is(err, fault.ErrNotFound):
+		return errors.New("there is no such trade")
+	case err != nil:
+		return err
+	case c.JSON:
+		return printJSON(s.Out, t)
+	}
+	return printTrades(s.Out, t)
+}
+
+type tradeList struct {
+	cli.RedisFlags `embed:""`
+	Open           bool `help:"Those that are open, instead of the newest that were completed."`
+	JSON           bool `help:"Print JSON."`
+}
+
+// Run prints the newest completed trades, newest first; or the open ones.
+func (c tradeList) Run(ctx context.Context, s cli.Streams) error {
+	svc, done, err := openTrades(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	list := svc.List
+	if c.Open {
+		list = svc.OpenTrades
+	}
+	all, err := list(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.Out, all)
+	}
+	return printTrades(s.Out, all...)
+}
+
+func printTrades(w io.Writer, all ...trade.Trade) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TRADE\tSTATUS\tAT\tFROM\tTO\tGIVES\tGETS")
+	for _, x := range all {
+		cells := []string{x.TradeID, string(x.Status), time.UnixMilli(x.CreatedAt).UTC().Format(time.RFC3339)}
+		var who, what []string
+		for _, p := range x.Parties {
+			who = append(who, p.CharacterID)
+			var goods []string
+			for _, i := range p.Offer.Items {
+				goods = append(goods, strconv.FormatInt(i.Qty, 10)+" "+i.ItemID)
+			}
+			if p.Offer.Gold > 0 {
+				goods = append(goods, strconv.FormatInt(p.Offer.Gold, 10)+" gold")
+			}
+			what = append(what, strings.Join(goods, ", "))
+		}
+		row(t, append(append(cells, who...), what...)...)
+	}
+	return t.Flush()
+}
+
+type tradeAudit struct {
+	cli.RedisFlags `embed:""`
+	JSON           bool `help:"Print JSON."`
+}
+
+var errAudit = errors.New("the audit found breaks")
+
+// Run exits 1 when anything is wrong, and names it.
+func (c tradeAudit) Run(ctx context.Context, s cli.Streams) error {
+	svc, done, err := openTrades(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	r, err := svc.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(s.Out, r)
+	} else {
+		_, err = fmt.Fprintf(s.Out, "%d ledger entries: %d trades, %d mints; %d characters\n", r.Entries, r.Trades, r.Mints, r.Characters)
+		for _, b := range r.Breaks {
+			fmt.Fprintln(s.Out, "BREAK", b)
+		}
+	}
+	if err == nil && !r.Clean() {
+		err = errAudit
+	}
+	return err
+}

@@ -1,0 +1,70 @@
+// Package redisdial opens Redis from what flags and settings say: a URL, files for TLS, a
+// login for the sentinels. The server and the operators' commands share it.
+package redisdial
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/redisconn"
+)
+
+// A Target says where Redis is and how to log in there.
+type Target struct {
+	URL           string // as redisconn.Open takes it
+	CAFile        string // for rediss://: the authorities to trust instead of the system's (PEM)
+	CertFile      string // for rediss://: our certificate, with KeyFile
+	KeyFile       string // for rediss://: its key
+	SentinelLogin string // user:password for the sentinels themselves
+}
+
+// Open connects to the target. What the caller must mend is a usage error.
+func (t Target) Open(ctx context.Context, cfg redisconn.Config) (redis.UniversalClient, error) {
+	secrets, err := redisconn.TLSFiles{CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile}.Load()
+	switch {
+	case err != nil:
+		return nil, usage.Errorf("--redis-ca, --redis-cert, --redis-key: %w", err)
+	case secrets != nil && !redisconn.Secure(t.URL):
+		return nil, usage.Errorf("--redis-ca, --redis-cert and --redis-key need a rediss:// URL")
+	}
+	cfg.TLS = secrets
+	cfg.SentinelUsername, cfg.SentinelPassword, _ = strings.Cut(t.SentinelLogin, ":")
+	rdb, err := redisconn.Open(ctx, t.URL, cfg)
+	if errors.Is(err, redisconn.ErrURL) {
+		return nil, usage.Errorf("--redis: %w", err)
+	}
+	return rdb, err
+}
+
+// LockServers makes a client for each URL of --lock-redis, and does not connect yet. It refuses
+// a server that is named twice: the second vote would find the lock taken by the first, so that
+// no majority could ever be reached.
+func LockServers(urls []string, cfg redisconn.Config) (servers []redis.UniversalClient, err error) {
+	for i, url := range urls {
+		for _, before := range urls[:i] {
+			if redisconn.Same(before, url) {
+				CloseAll(servers)
+				return nil, usage.Errorf("--lock-redis names one server twice: %s and %s; a majority needs servers that do not depend on each other",
+					redisconn.Redact(before), redisconn.Redact(url))
+			}
+		}
+		rdb, err := redisconn.New(url, cfg)
+		if err != nil {
+			CloseAll(servers)
+			return nil, usage.Errorf("--lock-redis: %w", err)
+		}
+		servers = append(servers, rdb)
+	}
+	return servers, nil
+}
+
+// CloseAll closes all clients.
+func CloseAll(clients []redis.UniversalClient) {
+	for _, rdb := range clients {
+		_ = rdb.Close()
+	}
+}

@@ -1,0 +1,342 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aeturnis/realtime/internal/redisdial"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/throttle"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// ErrConfig is in the chain of every error about a Config that can not be served. The error's
+// text names the setting as the flag of `gateway serve` that sets it.
+var ErrConfig = usage.Err
+
+// A Config says how a server runs. The zero Config serves on 127.0.0.1:8080 with an embedded
+// Redis that keeps nothing, which is for trying it out. A field that is zero has its default. In
+// parentheses stands the flag of `gateway serve` that sets the field; docs/serve-help.txt lists
+// all flags.
+type Config struct {
+	// Features are served beside those of the gateway itself (chat, combat, trade, presence,
+	// leaderboard). See Feature.
+	Features []Feature
+
+	// Out is where Run says, once it listens, on which addresses it does; nil says nothing.
+	Out io.Writer
+	// LogTo is where log lines go; nil is os.Stderr.
+	LogTo io.Writer
+	// LogLevel is debug, info, warn or error. Default: info. (--log-level)
+	LogLevel string
+	// LogFormat is json, console or auto, which is console in a terminal and json elsewhere.
+	// Default: auto. (--log-format)
+	LogFormat string
+
+	// Addr is where players connect. Default: 127.0.0.1:8080. (--addr)
+	Addr string
+	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. It must not
+	// be reachable by players. Empty serves none. (--admin-addr)
+	AdminAddr string
+	// Node is the name of this node in logs, metrics and sessions. No two nodes may have the same.
+	// Default: the host's name and the port of Addr. (--node)
+	Node string
+	// Dev is for a developer's machine: guests may log in, pages of this machine may connect, and
+	// limits are wide. DANGER: everybody is believed. (--dev)
+	Dev bool
+	// Production refuses Dev and the embedded Redis, and what else is meant for trying out.
+	// (--env production)
+	Production bool
+
+	// RedisURL is where Redis is: redis://, rediss://, unix://, redis+sentinel:// or
+	// redis+cluster://, as redisconn.Open takes it. Empty starts an embedded Redis, which keeps
+	// nothing. (--redis)
+	RedisURL string
+	// RedisCAFile, RedisCertFile and RedisKeyFile are PEM files for rediss://: the authorities to
+	// trust instead of the system's, our certificate and its key. (--redis-ca, --redis-cert,
+	// --redis-key)
+	RedisCAFile, RedisCertFile, RedisKeyFile string
+	// SentinelLogin is user:password for the sentinels themselves. (--redis-sentinel-login)
+	SentinelLogin string
+	// LockRedisURLs are Redis servers that do not depend on each other, for locks on their
+	// majority instead of on RedisURL. (--lock-redis)
+	LockRedisURLs []string
+	// ClusterPrefix is what the channels between nodes begin with; nodes that share it, and Node
+	// servers with the same option key of their adapter, are one cluster. Default: socket.io, with
+	// the database's number behind it where that is not 0. (--cluster-prefix)
+	ClusterPrefix string
+
+	// SessionTTL is how long a session lives without activity. Default: 30 minutes. (--session-ttl)
+	SessionTTL time.Duration
+	// SessionAbsoluteTTL is how long a session lives at most. Default: 24 hours.
+	// (--session-absolute-ttl)
+	SessionAbsoluteTTL time.Duration
+	// SessionCookie is the cookie that may carry the session id. Default: sid. (--session-cookie)
+	SessionCookie string
+	// AllowedOrigins are the pages of other hosts that may use this gateway and the session
+	// cookie, such as https://play.example. (--allowed-origins)
+	AllowedOrigins []string
+	// TrustedProxies are the networks whose X-Forwarded-For is believed. (--trusted-proxies)
+	TrustedProxies []string
+	// Devices says on how many devices a user may be connected: many, single (a new one ends the
+	// old), newest:N, or oldest:N (a new one is refused). Default: many. (--devices)
+	Devices string
+
+	// JWTSecretFile holds the secret of at least 32 bytes that signs the tokens (HS256) which
+	// POST /auth/login takes. (--jwt-secret-file)
+	JWTSecretFile string
+	// JWTKeySet is the https URL, or the file, of the public keys that sign the tokens (RS256,
+	// ES256, EdDSA) which POST /auth/login takes. It excludes JWTSecretFile. (--jwt-jwks)
+	JWTKeySet string
+	// JWTIssuer and JWTAudience are what iss of a token must be and aud must contain. Production
+	// requires both where tokens are taken. (--jwt-issuer, --jwt-audience)
+	JWTIssuer, JWTAudience string
+	// JWTSkew is how far the clock of the tokens' issuer may be off. Default: 30 seconds.
+	// (--jwt-skew)
+	JWTSkew time.Duration
+	// ExpressSessions makes logins of a site with express-session and connect-redis count here
+	// too. It needs ExpressSecretFile. (--session-source express)
+	ExpressSessions bool
+	// ExpressSecretFile holds the secret of that site's sessions; several, a line each, while it
+	// is changed. (--session-secret-file)
+	ExpressSecretFile string
+	// ExpressCookie is the cookie of that site's sessions. Default: connect.sid.
+	// (--express-cookie)
+	ExpressCookie string
+
+	// Policies are the limits. A route's Limits name them, so a feature with limits of its own
+	// appends them to throttle.Defaults. Nil is throttle.Defaults(Dev). (--limit, policies)
+	Policies []throttle.Policy
+	// PolicyEvents are the events that spend a policy beside what their routes say, by the
+	// policy's name. (policies in the file)
+	PolicyEvents map[string][]string
+	// ReloadPolicies is called at each SIGHUP and returns the limits as they are configured then.
+	// Nil leaves SIGHUP alone.
+	ReloadPolicies func() ([]throttle.Policy, error)
+	// NoLocalLimits refuses as UNAVAILABLE, while Redis is away, what a limit guards. Without it
+	// each node limits by its own memory until Redis is back. (--limit-fallback none)
+	NoLocalLimits bool
+	// LimitCloseAfter is how many times a limit may be refused to one connection within a window
+	// before the connection is closed. Default: 10; negative is never. (--limit-close-after)
+	LimitCloseAfter int
+
+	// ProfilesURL is the profile service: GET URL/users/{id}, GET and PUT URL/characters/{id}.
+	// Without it Dev makes users up, and else there are none. (--profiles-url)
+	ProfilesURL string
+	// ProfilesToken is sent to the profile service as a bearer token. (--profiles-token)
+	ProfilesToken string
+	// CacheLocalBytes is what this process may cache besides Redis, in bytes. Default: 64 MiB;
+	// negative is nothing. (--cache-local-bytes)
+	CacheLocalBytes int64
+	// CacheTTL is how long users and characters are cached. Default: 30 minutes. (--cache-ttl)
+	CacheTTL time.Duration
+
+	// ChatHistory is about how many messages of a channel are kept for chat:history. Default:
+	// 1,000; negative keeps none. (--chat-history)
+	ChatHistory int
+	// CombatTimeout ends a fight in which nobody moves for so long; nobody wins it. Default: 2
+	// minutes. (--combat-timeout)
+	CombatTimeout time.Duration
+	// TradeExpiry is how long a trade may be open. Default: 5 minutes. (--trade-expiry)
+	TradeExpiry time.Duration
+	// TradeDurability is what the ok of a trade waits for. Default: trade.DurabilityNone.
+	// (--trade-durability)
+	TradeDurability trade.Durability
+
+	// DrainFor is over how long connections are closed at a stop. Default: 10 seconds; negative
+	// closes them at once. (--drain-for)
+	DrainFor time.Duration
+	// HandlerTimeout is how long one event may take. Default: 5 seconds. (--handler-timeout)
+	HandlerTimeout time.Duration
+
+	// PingInterval is the time between heartbeats. Default: 25 seconds. (--ping-interval)
+	PingInterval time.Duration
+	// PingTimeout is how long the answer to a heartbeat may take. Default: 20 seconds.
+	// (--ping-timeout)
+	PingTimeout time.Duration
+	// ConnectTimeout is how long a connection may take to log in. Default: 45 seconds.
+	// (--connect-timeout)
+	ConnectTimeout time.Duration
+	// UpgradeTimeout is how long an upgrade to a websocket may take. Default: 10 seconds.
+	// (--upgrade-timeout)
+	UpgradeTimeout time.Duration
+	// BodyTimeout is how long the body of a POST may take to arrive. Default: 10 seconds.
+	// (--body-timeout)
+	BodyTimeout time.Duration
+	// MaxPayload is the bytes of one message, and of one POST. Default: 1,000,000. (--max-payload)
+	MaxPayload int
+	// MaxPackets is how many packets one POST may hold. Default: 2,000. (--max-packets)
+	MaxPackets int
+	// MaxAttachments is how many binary values one message may have. Default: 10.
+	// (--max-attachments)
+	MaxAttachments int
+	// MaxDepth is how deep the JSON of a payload may be nested. Default: 32. (--max-depth)
+	MaxDepth int
+	// MaxRooms is how many rooms one connection may be in. Default: 64. (--max-rooms)
+	MaxRooms int
+	// InboundQueue is how many events of one connection may wait before its sender is slowed.
+	// Default: 256. (--inbound-queue)
+	InboundQueue int
+	// OutboundQueue is how many bytes may wait for one client before it is closed as too slow.
+	// Default: 1 MiB. (--outbound-queue)
+	OutboundQueue int
+	// MaxConnections bounds the connections of this node. Default: 100,000; negative is no bound.
+	// (--max-connections)
+	MaxConnections int
+	// MaxConnectionsPerAddress bounds the connections of one address. Default: no bound.
+	// (--max-connections-per-address)
+	MaxConnectionsPerAddress int
+	// HandshakesPerSecond bounds new connections. Default: no bound. (--handshakes-per-second)
+	HandshakesPerSecond float64
+	// Compression offers permessage-deflate. It costs memory and time for each connection.
+	// (--compression)
+	Compression bool
+}
+
+// WithDefaults returns c with the default in every field that is zero and has one.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.LogTo, io.Writer(os.Stderr))
+	setDefault(&c.LogLevel, "info")
+	setDefault(&c.LogFormat, "auto")
+	setDefault(&c.Addr, "127.0.0.1:8080")
+	setDefault(&c.SessionTTL, 30*time.Minute)
+	setDefault(&c.SessionAbsoluteTTL, 24*time.Hour)
+	setDefault(&c.SessionCookie, "sid")
+	setDefault(&c.Devices, "many")
+	setDefault(&c.JWTSkew, 30*time.Second)
+	setDefault(&c.ExpressCookie, "connect.sid")
+	if c.Policies == nil {
+		c.Policies = throttle.Defaults(c.Dev)
+	}
+	setDefault(&c.LimitCloseAfter, 10)
+	setDefault(&c.CacheLocalBytes, 64<<20)
+	setDefault(&c.CacheTTL, 30*time.Minute)
+	setDefault(&c.ChatHistory, 1000)
+	setDefault(&c.CombatTimeout, 2*time.Minute)
+	setDefault(&c.TradeExpiry, 5*time.Minute)
+	setDefault(&c.TradeDurability, trade.Durability("none"))
+	setDefault(&c.DrainFor, 10*time.Second)
+	setDefault(&c.HandlerTimeout, 5*time.Second)
+	setDefault(&c.PingInterval, 25*time.Second)
+	setDefault(&c.PingTimeout, 20*time.Second)
+	setDefault(&c.ConnectTimeout, 45*time.Second)
+	setDefault(&c.UpgradeTimeout, 10*time.Second)
+	setDefault(&c.BodyTimeout, 10*time.Second)
+	setDefault(&c.MaxPayload, 1_000_000)
+	setDefault(&c.MaxPackets, 2000)
+	setDefault(&c.MaxAttachments, 10)
+	setDefault(&c.MaxDepth, 32)
+	setDefault(&c.MaxRooms, 64)
+	setDefault(&c.InboundQueue, 256)
+	setDefault(&c.OutboundQueue, 1<<20)
+	setDefault(&c.MaxConnections, 100_000)
+	setDefault(&c.MaxConnectionsPerAddress, -1)
+	setDefault(&c.HandshakesPerSecond, -1)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// check returns an ErrConfig that names what is wrong, or does not fit together. The defaults
+// must be set.
+func (c *Config) check() error {
+	switch {
+	case c.Production && c.Dev:
+		return usage.Errorf("--dev is refused with --env production")
+	case c.Production && c.RedisURL == "":
+		return usage.Errorf("--redis is required with --env production: the embedded Redis keeps nothing")
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"session-ttl", c.SessionTTL},
+		{"session-absolute-ttl", c.SessionAbsoluteTTL},
+		{"handler-timeout", c.HandlerTimeout},
+		{"trade-expiry", c.TradeExpiry},
+		{"ping-interval", c.PingInterval},
+		{"ping-timeout", c.PingTimeout},
+		{"connect-timeout", c.ConnectTimeout},
+		{"upgrade-timeout", c.UpgradeTimeout},
+		{"body-timeout", c.BodyTimeout},
+		{"combat-timeout", c.CombatTimeout},
+		{"cache-ttl", c.CacheTTL},
+	} {
+		if d.value < time.Millisecond {
+			return usage.Errorf("--%s must be at least 1ms", d.flag)
+		}
+	}
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{
+		{"max-payload", c.MaxPayload},
+		{"max-packets", c.MaxPackets},
+		{"max-attachments", c.MaxAttachments},
+		{"max-depth", c.MaxDepth},
+		{"max-rooms", c.MaxRooms},
+		{"inbound-queue", c.InboundQueue},
+		{"outbound-queue", c.OutboundQueue},
+	} {
+		if n.value < 1 {
+			return usage.Errorf("--%s must be at least 1", n.flag)
+		}
+	}
+	switch {
+	case !isChannelPrefix(c.ClusterPrefix):
+		return usage.Errorf("--cluster-prefix must be up to 64 letters, digits or -_.:")
+	case !(c.HandshakesPerSecond <= 1e9): // NaN is not
+		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
+	case (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil:
+		return usage.Errorf("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
+	}
+	for _, o := range c.AllowedOrigins {
+		if !isOrigin(o) {
+			return usage.Errorf("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
+		}
+	}
+	return nil
+}
+
+// isOrigin reports whether a browser may send s as an Origin.
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && strings.EqualFold(s, u.Scheme+"://"+u.Host) && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+// isChannelPrefix reports whether names of channels may begin with s; "" is the default.
+func isChannelPrefix(s string) bool {
+	for _, r := range s {
+		if !strings.ContainsRune("-_.:", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return len(s) <= 64
+}
+
+// nodeName returns the configured name of the node, or one made of the host's name and the port.
+func (c *Config) nodeName(port string) string {
+	if c.Node != "" {
+		return c.Node
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "gateway"
+	}
+	return fmt.Sprintf("%s:%s", host, port)
+}
+
+// redisTarget returns where the Redis at url is reached, and how.
+func (c *Config) redisTarget(url string) redisdial.Target {
+	return redisdial.Target{URL: url, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile, SentinelLogin: c.SentinelLogin}
+}

@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/usage"
+)
+
+// crashVariable makes this process kill or stop itself at one of its commands to Redis that concern trades,
+// so that a test can show what is left then: "kill before 7", "kill after 7", "stop before 7", "stop after 7".
+// It is no setting: no flag, and not in the configuration's file.
+const crashVariable = "GATEWAY_CRASH_AT"
+
+// crasher is a hook of the Redis client.
+type crasher struct {
+	signal syscall.Signal
+	after  bool
+	at     int64
+	n      atomic.Int64
+}
+
+// crashAt arms the hook when the environment asks for it.
+func (n *node) crashAt() error {
+	v := os.Getenv(crashVariable)
+	if v == "" {
+		return nil
+	}
+	c := &crasher{}
+	var how, when string
+	if _, err := fmt.Sscanf(v, "%s %s %d", &how, &when, &c.at); err != nil || c.at < 1 {
+		return usage.Errorf("%s: %q", crashVariable, v)
+	}
+	signals := map[string]syscall.Signal{"kill": syscall.SIGKILL, "stop": syscall.SIGSTOP}
+	if c.signal = signals[how]; c.signal == 0 || when != "before" && when != "after" {
+		return usage.Errorf("%s: %q", crashVariable, v)
+	}
+	c.after = when == "after"
+	n.log.Warn("this process will hurt itself: " + crashVariable + " is set")
+	n.rdb.AddHook(c)
+	return nil
+}
+
+// concerns tells whether a command is about trades or their locks.
+func concerns(cmd redis.Cmder) bool {
+	for _, arg := range cmd.Args() {
+		key, _ := arg.(string)
+		if p, ok := arg.(*string); ok {
+			key = *p
+		}
+		for _, prefix := range []string{"trade:", "{trade:", "temp:trade:", "lock:trade:", "char:"} {
+			if strings.HasPrefix(key, prefix) {
+				return true
+			}
+		}
+		if strings.HasPrefix(key, "user:") && strings.HasSuffix(key, ":outcomes") {
+			return true
+		}
+	}
+	return false
+}
+
+// count runs the command, and this process's end where it is due.
+func (c *crasher) count(concerned bool, next func() error) error {
+	if !concerned || c.n.Add(1) != c.at {
+		return next()
+	}
+	var err error
+	if c.after {
+		err = next()
+	}
+	_ = syscall.Kill(os.Getpid(), c.signal)
+	if !c.after {
+		err = next() // stopped, and gone on
+	}
+	return err
+}
+
+func (c *crasher) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *crasher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return c.count(concerns(cmd), func() error { return next(ctx, cmd) })
+	}
+}
+
+func (c *crasher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		concerned := false
+		for _, cmd := range cmds {
+			concerned = concerned || concerns(cmd)
+		}
+		return c.count(concerned, func() error { return next(ctx, cmds) })
+	}
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+// A Feature is one area of a game: a table of the events that players may send, and a table of
+// the casts that players are sent. Both are read once, while the server starts.
+//
+// A Feature that has more to do implements Starter, Runner or Closer. One that is a
+// prometheus.Collector has its metrics at /metrics.
+type Feature interface {
+	Routes() []event.Route
+	Casts() []event.Cast
+}
+
+// A Starter is a Feature that needs something of the server.
+type Starter interface {
+	// Start is called once, before Routes and Casts. An error ends Run.
+	Start(s Services) error
+}
+
+// A Runner is a Feature with work of its own, such as a loop.
+type Runner interface {
+	// Run is called once, when the server begins to serve. It returns when ctx ends, which is
+	// after the last player has gone. If it returns before, the server drains and ends too.
+	Run(ctx context.Context) error
+}
+
+// A Closer is a Feature that holds something.
+type Closer interface {
+	// Close is called once, after Run has returned and while Redis is still there. It is called
+	// also when the server could not start.
+	Close()
+}
+
+// Services are what the server has for its features.
+type Services struct {
+	// Redis is the server's client. The keys of a feature begin with the feature's name.
+	Redis redis.UniversalClient
+	// Rooms puts connections into rooms and sends casts. It works from Run and the first event
+	// on, not within Start.
+	Rooms Rooms
+	// Locks are distributed locks. They save work; what must be true is kept by scripts.
+	Locks *lock.Manager
+	// Cache caches what is expensive to load, here and in Redis.
+	Cache *cache.Manager
+	// Sessions are the logins of players.
+	Sessions *sessions.Store
+	// Node is the name of this node.
+	Node string
+	// Log is the server's log. A handler returns its error instead, and the server logs it.
+	Log *zap.Logger
+}
+
+// Rooms are groups of connections, and what is sent to them on all nodes. Room "user:<id>" is
+// every device of a user.
+type Rooms interface {
+	// Join puts a connection into a room, and returns how many members the room has on this node.
+	Join(ctx context.Context, conn, room string) (members int, err error)
+	// Leave takes a connection out of a room, and returns how many members are left on this node.
+	Leave(ctx context.Context, conn, room string) (members int, err error)
+	// In reports whether a connection is in a room.
+	In(conn, room string) bool
+	// Cast sends an event to every member of a room. The error says that payload can not be
+	// encoded.
+	Cast(ctx context.Context, room, name string, payload any) error
+	// CastExcept is Cast, but for the members of the room except.
+	CastExcept(ctx context.Context, room, except, name string, payload any) error
+	// CastUser sends an event to every device of a user, and returns how many it reached. whole
+	// is false when a node did not answer: then there may be more.
+	CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error)
+}
