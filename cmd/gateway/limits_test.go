@@ -98,13 +98,13 @@ func TestLimitsCommands(t *testing.T) {
 	p, admitted := talker(t, g)
 	require.Equal(t, 3, admitted())
 
-	var policies []policyView
+	var policies []ops.PolicyView
 	require.NoError(t, json.Unmarshal([]byte(must(t, "limits", "show", "--json", "--redis", url)), &policies))
-	seen := map[string]policyView{}
+	seen := map[string]ops.PolicyView{}
 	for _, v := range policies {
 		seen[v.Name] = v
 	}
-	require.Equal(t, policyView{"chat", 3, 3_600_000, "user", 1, []string{"vip=7/1h0m0s"}, []string{}}, seen["chat"], "as the gateway has it")
+	require.Equal(t, ops.PolicyView{Name: "chat", Limit: 3, WindowMs: 3_600_000, Scope: "user", Cost: 1, Roles: []string{"vip=7/1h0m0s"}, Overrides: []string{}}, seen["chat"], "as the gateway has it")
 	require.Zero(t, seen["trade"].Limit)
 
 	out, _, code := command(t, "limits", "check", "chat", "ann", "--json", "--redis", url)

@@ -98,7 +98,7 @@ func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
 	if c.Policy != "" {
 		return c.windows(ctx, l, s)
 	}
-	var views []policyView
+	var views []PolicyView
 	for _, p := range l.All() {
 		views = append(views, policyViews(p, l.Overrides()))
 	}
@@ -118,8 +118,8 @@ func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
 	return t.Flush()
 }
 
-// policyView is a policy as the command line shows it.
-type policyView struct {
+// A PolicyView is a policy as the command line shows it.
+type PolicyView struct {
 	Name      string   `json:"name"`
 	Limit     int      `json:"limit"` // 0 is off
 	WindowMs  int64    `json:"windowMs"`
@@ -129,8 +129,8 @@ type policyView struct {
 	Overrides []string `json:"overrides"` // set at run time, as `limits set` takes them
 }
 
-func policyViews(p throttle.Policy, overrides []throttle.Override) policyView {
-	v := policyView{p.Name, p.Limit, p.Window.Milliseconds(), string(p.Scope), max(1, p.Cost), []string{}, []string{}}
+func policyViews(p throttle.Policy, overrides []throttle.Override) PolicyView {
+	v := PolicyView{p.Name, p.Limit, p.Window.Milliseconds(), string(p.Scope), max(1, p.Cost), []string{}, []string{}}
 	for _, r := range p.Roles {
 		rule, _ := strings.CutPrefix(throttle.Override{Limit: r.Limit, Window: r.Window}.String(), "=")
 		v.Roles = append(v.Roles, r.Role+"="+rule)
