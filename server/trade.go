@@ -15,7 +15,7 @@ import (
 // tradingParts are of a node.
 type tradingParts struct {
 	trades  *trade.Service
-	returns *trade.Returns
+	returns *trade.Notifier
 
 	lockServers []redis.UniversalClient // of --lock-redis
 }
@@ -25,7 +25,7 @@ func (n *node) trading(r trade.Caster) (*trade.Service, error) {
 	n.trades = trade.New(n.rdb, n.locker(), characters{n.store, n.cfg.Dev}, r, trade.Config{
 		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeMissed,
 	})
-	n.returns = trade.NewReturns(n.trades)
+	n.returns = trade.NewNotifier(n.trades)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := n.trades.Check(ctx)

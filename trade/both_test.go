@@ -343,7 +343,7 @@ func whoComesBackIsTold(t *testing.T, w *town) {
 		w.told.mu.Lock()
 		before := len(w.told.all)
 		w.told.mu.Unlock()
-		require.NoError(t, w.Returned(t.Context(), p))
+		require.NoError(t, w.Resend(t.Context(), p))
 		w.told.mu.Lock()
 		defer w.told.mu.Unlock()
 		for _, x := range w.told.all[before:] {

@@ -299,7 +299,7 @@ func proposalIn(dies bool) func(*testing.T, *town) {
 			w.told.mu.Lock()
 			w.told.all = nil
 			w.told.mu.Unlock()
-			require.NoError(t, w.Returned(t.Context(), ann, bob))
+			require.NoError(t, w.Resend(t.Context(), ann, bob))
 			require.Equal(t, map[string][]any{"user:ann": {again}, "user:bob": {again}}, w.told.heard("trade:updated"))
 			again = w.accept(ann, w.offer(ann, again, 0, some("apple", 1)))
 			require.Equal(t, trade.Completed, w.accept(bob, again).Status)

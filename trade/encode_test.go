@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // What is written without reflection is what the struct tags say.
@@ -27,20 +28,20 @@ func TestEncoding(t *testing.T) {
 			TradeID: text.Draw(t, "id"), Status: trade.Status(text.Draw(t, "status")), Version: rapid.Int64().Draw(t, "version"),
 			CreatedAt: rapid.Int64().Draw(t, "created"), ExpiresAt: rapid.Int64().Draw(t, "expires"), Reason: text.Draw(t, "reason"),
 		}
-		var moves []trade.Move
+		var moves []ledger.Move
 		for range rapid.IntRange(0, 2).Draw(t, "parties") {
 			tr.Parties = append(tr.Parties, trade.Party{
 				UserID: text.Draw(t, "user"), CharacterID: text.Draw(t, "character"), Offer: goods(), Accepted: rapid.Bool().Draw(t, "accepted"),
 			})
-			moves = append(moves, trade.Move{
+			moves = append(moves, ledger.Move{
 				FromUser: text.Draw(t, "from user"), From: text.Draw(t, "from"), ToUser: text.Draw(t, "to user"), To: text.Draw(t, "to"), Goods: goods(),
 			})
 		}
 		want, err := json.Marshal(tr)
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(tr.AppendJSON(nil)))
-		want, err = json.Marshal(map[string]any{"moves": append([]trade.Move{}, moves...)})
+		want, err = json.Marshal(map[string]any{"moves": append([]ledger.Move{}, moves...)})
 		require.NoError(t, err)
-		require.Equal(t, string(want), string(trade.AppendMoves(nil, moves)))
+		require.Equal(t, string(want), string(ledger.AppendMoves(nil, moves)))
 	})
 }

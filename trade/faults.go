@@ -4,20 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // What a player may be told. After each of these nothing has moved.
 var (
 	ErrSelf         = fault.New("TRADE_SELF", "You can not trade with yourself.")
-	ErrEmpty        = fault.New("TRADE_EMPTY", "There is nothing in that trade.")
-	ErrTooManyLines = fault.New("TRADE_TOO_MANY_LINES", "That is too much for one trade.").With("max", MaxLines)
-	ErrOverflow     = fault.New("TRADE_OVERFLOW", "That is more than a character can hold.").With("max", Max)
+	ErrEmpty        = ledger.ErrEmpty
+	ErrTooManyLines = ledger.ErrTooManyLines
+	ErrOverflow     = ledger.ErrOverflow
 	ErrItems        = fault.New("INSUFFICIENT_ITEMS", "You do not have enough of that.")
 	ErrGold         = fault.New("INSUFFICIENT_GOLD", "You do not have enough gold.")
 	ErrUnknownItem  = fault.New("ITEM_UNKNOWN", "There is no such item.")
@@ -34,9 +38,12 @@ var (
 // ErrRing is why Check refuses a client.
 var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or a Cluster, not a Ring")
 
-// trouble tells the player what became of a call to Redis or to the lock: a fault stays, a Redis
-// that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
-func trouble(err error, doing string) error {
+// errLockHeld is what a script without a lease answers when another holder has the lock.
+var errLockHeld = errors.New("trade: the lock is held")
+
+// wrapRedisError makes of an error of Redis or of the lock what the player is told: a fault stays, a
+// Redis that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
+func wrapRedisError(err error, doing string) error {
 	if err == nil {
 		return nil
 	}
@@ -57,15 +64,15 @@ func trouble(err error, doing string) error {
 	return fault.Unavailable("trade", redisx.RetryAfter, wrapped)
 }
 
-// isReply tells that a server answered, and that its answer is about what it was asked.
+// isReply tells that a server answered, and that its answer is about the command.
 func isReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && redisx.UnavailableReason(err) == ""
 }
 
-// refusal turns what a script returned instead of "ok" into a fault, or into an error when the
-// data itself is wrong. want is what the caller asked for.
-func refusal(answer []string, want Goods) error {
+// refusal makes of what a script returned instead of "ok" a fault, or an error when the data itself is
+// wrong. wanted is what the caller asked for.
+func refusal(answer []string, wanted Goods) error {
 	field := ""
 	if len(answer) > 1 {
 		field = answer[1]
@@ -75,17 +82,17 @@ func refusal(answer []string, want Goods) error {
 	case "unknown":
 		return ErrUnknownItem.With("itemId", item)
 	case "short":
-		if field == goldField {
-			return ErrGold.With("have", number(answer[2])).With("need", want.Gold)
+		if field == ledger.GoldField {
+			return ErrGold.With("have", parseInteger(answer[2])).With("need", wanted.Gold)
 		}
-		return ErrItems.With("itemId", item).With("have", number(answer[2])).With("need", want.qty(item))
+		return ErrItems.With("itemId", item).With("have", parseInteger(answer[2])).With("need", wanted.Quantity(item))
 	case "overflow":
-		if field == goldField {
+		if field == ledger.GoldField {
 			return ErrOverflow.With("gold", true)
 		}
 		return ErrOverflow.With("itemId", item)
 	case "held":
-		return errHeld
+		return errLockHeld
 	case "stale":
 		return fault.ErrLocked.Because(fmt.Errorf("fence %s has committed since", field))
 	case "gone":
@@ -98,13 +105,35 @@ func refusal(answer []string, want Goods) error {
 	case "due":
 		return ErrOver.With("status", string(Expired))
 	case "version":
-		return ErrStale.With("version", number(field))
+		return ErrStale.With("version", parseInteger(field))
 	case "who":
-		return errWho
+		return errOtherCharacter
 	case "late", "alone":
 		return fault.ErrLocked.Because(fmt.Errorf("overtaken: %s", answer[0]))
 	case "corrupt":
 		return fmt.Errorf("%s: field %q holds no amount: %s", answer[1], answer[2], answer[3])
 	}
 	return fmt.Errorf("script answered %q", answer)
+}
+
+func isNil(err error) bool { return errors.Is(err, redis.Nil) }
+
+const maxIDLength = 128 // characters of a user's or a character's id, and of an idempotency key
+
+func checkID(field, id string) error {
+	switch {
+	case id == "":
+		return fault.Invalid(field, "required")
+	case utf8.RuneCountInString(id) > maxIDLength:
+		return fault.Invalid(field, "at most 128 characters")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fault.Invalid(field, "printable characters only")
+	}
+	return nil
+}
+
+// parseInteger reads what a script formatted; what is no number counts as 0.
+func parseInteger(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 func minting(t *testing.T, w *town) {
@@ -40,7 +41,7 @@ func minting(t *testing.T, w *town) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, id, entries[0].Ref)
-	require.Equal(t, []trade.Move{{To: "anna", Goods: trade.Goods{Items: []trade.Line{some("apple", 3)}, Gold: 4}}}, entries[0].Moves)
+	require.Equal(t, []ledger.Move{{To: "anna", Goods: trade.Goods{Items: []trade.Line{some("apple", 3)}, Gold: 4}}}, entries[0].Moves)
 	rest, err := w.Ledger(t.Context(), entries[0].StreamID, 10)
 	require.NoError(t, err)
 	require.Empty(t, rest)

@@ -3,12 +3,17 @@ package trade
 import (
 	"context"
 	"errors"
-
-	"github.com/redis/go-redis/v9"
+	"time"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+const (
+	proposeWithin = 4 * time.Second // from the places that a proposal took to the proposal
+	placeKept     = 5 * time.Second // then such a place without a trade is free
 )
 
 // A Proposal is the payload of trade:propose.
@@ -24,102 +29,70 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 	if err := checkID("to", in.To); err != nil {
 		return Trade{}, err
 	}
-	from, to, err := s.both(ctx, p, in.To)
+	own, other, err := s.resolveBoth(ctx, p, in.To)
 	if err != nil {
 		return Trade{}, err
 	}
-	d := deal{Trade: Trade{TradeID: newID(), Status: Open, Version: 1, Parties: []Party{
-		{UserID: p.UserID, CharacterID: from, Offer: Goods{}.sorted()},
-		{UserID: in.To, CharacterID: to, Offer: Goods{}.sorted()},
-	}}, kind: kindTrade}
+	d := settlement{Trade: Trade{TradeID: newID(), Status: Open, Version: 1, Parties: []Party{
+		{UserID: p.UserID, CharacterID: own, Offer: Goods{}.Sorted()},
+		{UserID: in.To, CharacterID: other, Offer: Goods{}.Sorted()},
+	}}, kind: ledger.KindTrade}
 	d.ref = d.TradeID
-	latest, err := s.reserve(ctx, d)
-	unclear := false
+	latest, err := s.takePlaces(ctx, d)
+	mayBeOpen := false
 	if err == nil {
-		d, unclear, err = s.open(ctx, d, latest)
+		d, mayBeOpen, err = s.openTrade(ctx, d, latest)
 	}
 	if err != nil {
-		if !unclear { // else the trade may be there: its places show it, and are free in a moment when it is not
-			s.missed(ctx, s.unreserve(ctx, d.Trade))
+		if !mayBeOpen { // else its places show the trade if it is there, and are free in a moment if it is not
+			s.reportMissed(ctx, s.freePlaces(ctx, d.Trade))
 		}
 		return Trade{}, err
 	}
-	s.castAll(ctx, "trade:proposed", d.Trade)
+	s.castToParties(ctx, "trade:proposed", d.Trade)
 	return d.Trade, nil
 }
 
-// both finds the two characters.
-func (s *Service) both(ctx context.Context, p event.Player, other string) (from, to string, err error) {
-	if other == p.UserID {
-		return "", "", ErrSelf
-	}
-	if from, err = s.character(ctx, p); err != nil {
-		return "", "", err
-	}
-	if to, err = s.receiver(ctx, other); err != nil {
-		return "", "", err
-	}
-	if from == to {
-		return "", "", ErrSelf // two users, one character: it would be given to itself
-	}
-	return from, to, nil
-}
-
-// open writes the trade, once somebody is to look at it when it expires. unclear: it may be written all the same.
-func (s *Service) open(ctx context.Context, d deal, latest int64) (opened deal, unclear bool, err error) {
-	if _, err := s.watch(ctx, d.TradeID, s.cfg.OpenFor.Milliseconds()); err != nil {
-		return d, false, err
-	}
-	answer, err := s.run(ctx, createScript, []string{keys.Trade(d.TradeID)},
-		append([]any{latest, s.cfg.OpenFor.Milliseconds(), ""}, d.fields()...)...)
-	if err != nil {
-		return d, true, trouble(err, "trade "+d.TradeID+": open")
-	}
-	if answer[0] != "ok" {
-		return d, false, refusal(answer, Goods{})
-	}
-	opened, err = fromAnswer(d.TradeID, answer)
-	return opened, true, err
-}
-
-// reserve takes a place at both characters, always in one order. It returns until when the trade must be there.
-func (s *Service) reserve(ctx context.Context, d deal) (latest int64, err error) {
+// takePlaces takes a place at both characters, always in one order. latest is until when the trade must
+// be there, Unix ms.
+func (s *Service) takePlaces(ctx context.Context, d settlement) (latest int64, err error) {
 	sides := []int{0, 1}
 	if d.Parties[1].CharacterID < d.Parties[0].CharacterID {
 		sides = []int{1, 0}
 	}
 	for _, side := range sides {
-		at, err := s.place(ctx, d.TradeID, d.Parties[side], d.Parties[1-side].UserID)
+		at, err := s.takePlace(ctx, d.TradeID, d.Parties[side], d.Parties[1-side].UserID)
 		if err != nil {
 			return 0, err
 		}
 		if latest == 0 {
-			latest = at + startWithin.Milliseconds()
+			latest = at + proposeWithin.Milliseconds()
 		}
 	}
 	return latest, nil
 }
 
-// place takes a place at one character. Places of trades that are over are free.
-func (s *Service) place(ctx context.Context, id string, p Party, partner string) (at int64, err error) {
+// takePlace takes a place at one character, and returns when, Unix ms. Places of trades that are over are
+// free.
+func (s *Service) takePlace(ctx context.Context, id string, p Party, partner string) (at int64, err error) {
 	for try := 0; ; try++ {
-		answer, err := s.run(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, id, partner, MaxOpen)
+		answer, err := s.runScript(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, id, partner, MaxOpen)
 		if err != nil {
-			return 0, trouble(err, "trade "+id+": reserve")
+			return 0, wrapRedisError(err, "trade "+id+": reserve")
 		}
 		if answer[0] == "ok" {
-			return number(answer[1]), nil
+			return parseInteger(answer[1]), nil
 		}
-		freed := false
+		hasFreed := false
 		for _, other := range answer[1:] {
-			is, err := s.release(ctx, p.CharacterID, other)
+			isFree, err := s.freeStalePlace(ctx, p.CharacterID, other)
 			if err != nil {
 				return 0, err
 			}
-			freed = freed || is
+			hasFreed = hasFreed || isFree
 		}
 		switch {
-		case freed && try < 2:
+		case hasFreed && try < 2:
 		case answer[0] == "pair":
 			return 0, ErrOpen.With("tradeId", answer[1])
 		default:
@@ -128,58 +101,36 @@ func (s *Service) place(ctx context.Context, id string, p Party, partner string)
 	}
 }
 
-// release frees a place whose trade is over, or never came to be.
-func (s *Service) release(ctx context.Context, character, id string) (freed bool, err error) {
-	d, err := s.find(ctx, id)
+// freeStalePlace frees a place whose trade is over, or never came to be.
+func (s *Service) freeStalePlace(ctx context.Context, characterID, id string) (isFree bool, err error) {
+	d, err := s.findSettlement(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
-		n, err := s.scripts.Do(ctx, unreserveScript, []string{keys.CharacterTrades(character)}, id, forsaken.Milliseconds()).Int()
-		return n == 1, trouble(err, "trade "+id+": free a place")
+		n, err := s.scripts.Do(ctx, unreserveScript, []string{keys.CharacterTrades(characterID)}, id, placeKept.Milliseconds()).Int()
+		return n == 1, wrapRedisError(err, "trade "+id+": free a place")
 	case err != nil:
 		return false, err
-	case !d.over():
+	case !d.isDecided():
 		return false, nil
 	}
-	err = s.rdb.HDel(ctx, keys.CharacterTrades(character), id).Err()
-	return true, trouble(err, "trade "+id+": free a place")
+	err = s.rdb.HDel(ctx, keys.CharacterTrades(characterID), id).Err()
+	return true, wrapRedisError(err, "trade "+id+": free a place")
 }
 
-// unreserve frees the places of a trade that is over, or will not be.
-func (s *Service) unreserve(ctx context.Context, t Trade) error {
-	pipe := s.rdb.Pipeline()
-	for _, p := range t.Parties {
-		pipe.HDel(ctx, keys.CharacterTrades(p.CharacterID), t.TradeID)
+// openTrade writes the trade, once the sweeper is to look at it when it expires. After an error,
+// mayBeOpen tells that it may be written all the same.
+func (s *Service) openTrade(ctx context.Context, d settlement, latest int64) (opened settlement, mayBeOpen bool, err error) {
+	if _, err := s.scheduleCheck(ctx, d.TradeID, s.cfg.OpenFor); err != nil {
+		return d, false, err
 	}
-	_, err := pipe.Exec(ctx)
-	return trouble(err, "trade "+t.TradeID+": free the places")
-}
-
-// watch sees to it that the sweeper looks at a trade in so many ms, and returns when that is, Unix ms. It is as durable as what
-// follows it, which on a Cluster lies on other servers: goods in escrow for a trade that nobody looks at would stay there.
-func (s *Service) watch(ctx context.Context, id string, in int64) (at int64, err error) {
-	answer, err := s.run(ctx, watchScript, []string{keys.OpenTrades}, id, in, "", "")
+	answer, err := s.runScript(ctx, createScript, []string{keys.Trade(d.TradeID)},
+		append([]any{latest, s.cfg.OpenFor.Milliseconds(), ""}, d.hashFields()...)...)
 	if err != nil {
-		return 0, trouble(err, "trade "+id+": watch")
+		return d, true, wrapRedisError(err, "trade "+d.TradeID+": open")
 	}
-	return number(answer[1]), nil
-}
-
-// OpenTrades are the trades that are open or settling, at most 1,000.
-func (s *Service) OpenTrades(ctx context.Context) ([]Trade, error) {
-	ids, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keys.OpenTrades, Start: 0, Stop: 999}).Result()
-	if err != nil {
-		return nil, trouble(err, "trade: list the open")
+	if answer[0] != "ok" {
+		return d, false, refusal(answer, Goods{})
 	}
-	trades := []Trade{}
-	for _, id := range ids {
-		d, err := s.find(ctx, id)
-		switch {
-		case errors.Is(err, fault.ErrNotFound):
-		case err != nil:
-			return nil, err
-		case !d.over() && d.kind != kindMint:
-			trades = append(trades, d.Trade)
-		}
-	}
-	return trades, nil
+	opened, err = parseScriptTrade(d.TradeID, answer)
+	return opened, true, err
 }

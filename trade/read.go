@@ -4,12 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+const (
+	maxListed     = 100  // trades that List returns
+	maxListedFrom = 2000 // entries that it reads to find them
+	maxOpenListed = 1000 // trades that OpenTrades looks at
 )
 
 // Ask is the payload of trade:state.
@@ -17,20 +24,12 @@ type Ask struct {
 	TradeID string `json:"tradeId" validate:"required,max=64"`
 }
 
-// tradeID keeps clients away from the other keys that begin with "trade:".
-var tradeID = regexp.MustCompile(`^[0-9A-Za-z]{26}$`)
-
-const (
-	listed  = 100  // trades that List returns
-	listAge = 2000 // entries that it looks at to find them
-)
-
 // State shows a trade to its parties; to all others it is NOT_FOUND.
 func (s *Service) State(ctx context.Context, p event.Player, in Ask) (Trade, error) {
 	if in.TradeID == "" {
 		return Trade{}, fault.Invalid("tradeId", "required")
 	}
-	t, err := s.Show(ctx, in.TradeID)
+	t, err := s.findTrade(ctx, in.TradeID)
 	if err == nil && !t.involves(p.UserID) {
 		err = errNoTrade
 	}
@@ -42,92 +41,82 @@ func (s *Service) State(ctx context.Context, p event.Player, in Ask) (Trade, err
 
 // Inventory lists what the caller's character owns, by item id.
 func (s *Service) Inventory(ctx context.Context, p event.Player, _ event.None) (Goods, error) {
-	character, err := s.character(ctx, p)
+	character, err := s.resolveCaller(ctx, p)
 	if err != nil {
 		return Goods{}, err
 	}
-	return s.Owned(ctx, character)
+	return s.readInventory(ctx, character)
 }
 
-// Owned is what a character owns, by item id; nothing when it is not known.
+// Owned returns what a character owns, by item id; nothing for a character that is not known.
 func (s *Service) Owned(ctx context.Context, characterID string) (Goods, error) {
-	fields, err := s.rdb.HGetAll(ctx, keys.Inventory(characterID)).Result()
-	if err != nil {
-		return Goods{}, trouble(err, "trade: inventory")
-	}
-	g := Goods{Items: make([]Line, 0, len(fields))}
-	for field, v := range fields {
-		item, isItem := strings.CutPrefix(field, "item:")
-		if !isItem && field != goldField {
-			continue
-		}
-		n, err := parseAmount(v)
-		switch {
-		case err != nil:
-			return Goods{}, fmt.Errorf("%s: field %q: %w", keys.Inventory(characterID), field, err)
-		case !isItem:
-			g.Gold = n
-		case n > 0:
-			g.Items = append(g.Items, Line{ItemID: item, Qty: n})
-		}
-	}
-	return g.sorted(), nil
+	return s.readInventory(ctx, characterID)
 }
 
-// Show returns any trade: as long as it is kept from its own key, later from the ledger.
-// Code: NOT_FOUND.
-func (s *Service) Show(ctx context.Context, id string) (Trade, error) {
-	d, err := s.find(ctx, id)
-	if err == nil && d.kind == kindMint {
-		return Trade{}, errNoTrade
-	}
-	if !errors.Is(err, fault.ErrNotFound) || !tradeID.MatchString(id) {
-		return d.Trade, err
-	}
-	e, err := s.entry(ctx, id)
+func (c *core) readInventory(ctx context.Context, characterID string) (Goods, error) {
+	key := keys.Inventory(characterID)
+	fields, err := c.rdb.HGetAll(ctx, key).Result()
 	if err != nil {
-		return Trade{}, err
+		return Goods{}, wrapRedisError(err, "trade: inventory")
 	}
-	if t, ok := e.trade(s.cfg.Keep.Milliseconds()); ok {
-		return t, nil
+	goods, err := ledger.ParseInventory(fields)
+	if err != nil {
+		return Goods{}, fmt.Errorf("%s: %w", key, err)
 	}
-	return Trade{}, errNoTrade
+	return goods, nil
 }
+
+// Show returns any trade: from its own key as long as that is kept, later from the ledger.
+// Code: NOT_FOUND.
+func (s *Service) Show(ctx context.Context, id string) (Trade, error) { return s.findTrade(ctx, id) }
 
 // List returns the newest completed trades, newest first: at most 100, found among the newest
 // 2,000 entries of the ledger.
 func (s *Service) List(ctx context.Context) ([]Trade, error) {
-	msgs, err := s.rdb.XRevRangeN(ctx, keys.TradeLedger, "+", "-", listAge).Result()
-	if err != nil {
-		return nil, trouble(err, "trade: list")
-	}
 	trades := []Trade{}
-	for _, m := range msgs {
-		e, err := parse(m)
+	for entry, err := range s.ledger.NewestEntries(ctx, maxListedFrom) {
 		if err != nil {
-			return nil, err
+			return nil, wrapRedisError(err, "trade: list")
 		}
-		if t, ok := e.trade(s.cfg.Keep.Milliseconds()); ok {
+		if t, ok := tradeOfEntry(entry, s.cfg.Keep); ok {
 			trades = append(trades, t)
 		}
-		if len(trades) == listed {
+		if len(trades) == maxListed {
 			break
 		}
 	}
 	return trades, nil
 }
 
-func offerText(g Goods) []byte {
-	return append(g.appendMembers([]byte{'{'}), '}')
+// OpenTrades returns the trades that are open or settling, at most 1,000.
+func (s *Service) OpenTrades(ctx context.Context) ([]Trade, error) {
+	ids, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keys.OpenTrades, Start: 0, Stop: maxOpenListed - 1}).Result()
+	if err != nil {
+		return nil, wrapRedisError(err, "trade: list the open")
+	}
+	trades := []Trade{}
+	for _, id := range ids {
+		d, err := s.findSettlement(ctx, id)
+		switch {
+		case errors.Is(err, fault.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case !d.isDecided() && d.kind != ledger.KindMint:
+			trades = append(trades, d.Trade)
+		}
+	}
+	return trades, nil
 }
 
-// parseAmount reads an amount as ledger.lua does.
-func parseAmount(v string) (int64, error) {
-	if strings.HasPrefix(v, "-") {
-		return 0, fmt.Errorf("%q is negative", v)
-	}
-	if v == "" || len(v) > 15 || strings.Trim(v, "0123456789") != "" {
-		return 0, fmt.Errorf("%q is no amount", v)
-	}
-	return number(v), nil
+// Ledger returns up to limit entries that come after the stream id, oldest first, as
+// ledger.Ledger.Entries does.
+func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]ledger.Entry, error) {
+	entries, err := s.ledger.Entries(ctx, after, limit)
+	return entries, wrapRedisError(err, "trade")
+}
+
+// Audit proves that nothing was lost or doubled, as ledger.Ledger.Audit does.
+func (s *Service) Audit(ctx context.Context) (ledger.Report, error) {
+	report, err := s.ledger.Audit(ctx)
+	return report, wrapRedisError(err, "trade")
 }

@@ -31,7 +31,7 @@ func TestWhoComesBackWithSomebodyWhoCanNotBeTold(t *testing.T) {
 	later := redis.Z{Score: float64(time.Now().Add(3 * time.Hour).UnixMilli()), Member: odd}
 	require.NoError(t, w.rdb.ZAdd(t.Context(), keys.TradeOutcomes("bob"), later).Err())
 
-	err = w.Returned(t.Context(), ann, bob)
+	err = w.Resend(t.Context(), ann, bob)
 	require.ErrorContains(t, err, "WRONGTYPE")
 	require.ErrorContains(t, err, odd)
 	require.Len(t, w.told.heard("trade:cancelled")["user:bob"], 1)
@@ -55,7 +55,7 @@ func TestWhoComesBackWhileRedisIsAway(t *testing.T) {
 			missed <- err
 		}
 	}})
-	r := trade.NewReturns(s)
+	r := trade.NewNotifier(s)
 	ctx, stop := context.WithCancel(t.Context())
 	var run sync.WaitGroup
 	run.Go(func() { _ = r.Run(ctx) })

@@ -7,52 +7,33 @@ import (
 
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
-
-//go:embed ledger.lua
-var ledgerLua string
-
-// fenceLua stands where Inside of a ScriptLocker would.
-//
-//go:embed fence.lua
-var fenceLua string
 
 // Scripts of one Redis server: everything at once.
 var (
 	//go:embed gift.lua
 	giftLua string
-	//go:embed mint.lua
-	mintLua string
 	//go:embed settle.lua
 	settleLua string
-
-	mintScript = redisx.NewScript(ledgerLua + mintLua)
+	// fenceLua is used in place of ScriptLocker.Inside when the locks lie elsewhere.
+	//go:embed fence.lua
+	fenceLua string
 )
 
-// unknownLua stands where CharacterLua of ScriptCharacters would.
-const unknownLua = "local function character_of() end\n"
+// unknownCharacterLua is used in place of ScriptCharacters.CharacterLua when the characters are known
+// elsewhere.
+const unknownCharacterLua = "local function character_of() end\n"
 
-// guarded are the scripts that settle inside a lock, on one server. Many of them run as one.
-type guarded struct {
-	gift, settle *redisx.Script
-	alone        bool // they see by themselves whether anybody has the lock
-	plays        bool // they see by themselves who plays whom
-}
-
-// guard makes them with the Lua of a ScriptLocker and of ScriptCharacters, or with "".
-func guard(locks, characters string, keep time.Duration) guarded {
-	g := guarded{alone: locks != "", plays: characters != ""}
-	if !g.alone {
-		locks = fenceLua
-	}
-	if !g.plays {
-		characters = unknownLua
-	}
+// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks and of the
+// characters. Redis may run many calls of one as one.
+func newSettlementScripts(locksLua, charactersLua string, keep time.Duration) (gift, trade *redisx.Script) {
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locks + characters + ledgerLua
-	g.gift = redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: giftLua, After: "remember(INDEX)\n"})
-	g.settle = redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: settleLua, After: "remember(INDEX)\n"})
-	return g
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua
+	newScript := func(each string) *redisx.Script {
+		return redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: each, After: "remember(INDEX)\n"})
+	}
+	return newScript(giftLua), newScript(settleLua)
 }
 
 // Scripts of one key, or of keys in one slot.
@@ -71,8 +52,6 @@ var (
 	closeLua string
 	//go:embed claim.lua
 	claimLua string
-	//go:embed append.lua
-	appendLua string
 	//go:embed record.lua
 	recordLua string
 	//go:embed reserve.lua
@@ -84,17 +63,16 @@ var (
 	//go:embed due.lua
 	dueLua string
 
-	createScript    = redisx.NewScript(ledgerLua + createLua)
-	offerScript     = redisx.NewScript(ledgerLua + offerLua)
-	acceptScript    = redisx.NewScript(ledgerLua + acceptLua)
-	endScript       = redisx.NewScript(ledgerLua + endLua)
-	holdScript      = redisx.NewScript(ledgerLua + holdLua)
-	closeScript     = redisx.NewScript(ledgerLua + closeLua)
+	createScript    = redisx.NewScript(ledger.Lua + createLua)
+	offerScript     = redisx.NewScript(ledger.Lua + offerLua)
+	acceptScript    = redisx.NewScript(ledger.Lua + acceptLua)
+	endScript       = redisx.NewScript(ledger.Lua + endLua)
+	holdScript      = redisx.NewScript(ledger.Lua + holdLua)
+	closeScript     = redisx.NewScript(ledger.Lua + closeLua)
 	claimScript     = redisx.NewScript(claimLua)
-	appendScript    = redisx.NewScript(ledgerLua + appendLua)
 	recordScript    = redisx.NewScript(recordLua)
-	reserveScript   = redisx.NewScript(ledgerLua + reserveLua)
-	unreserveScript = redisx.NewScript(ledgerLua + unreserveLua)
-	watchScript     = redisx.NewScript(ledgerLua + watchLua)
-	dueScript       = redisx.NewScript(ledgerLua + dueLua)
+	reserveScript   = redisx.NewScript(ledger.Lua + reserveLua)
+	unreserveScript = redisx.NewScript(ledger.Lua + unreserveLua)
+	watchScript     = redisx.NewScript(ledger.Lua + watchLua)
+	dueScript       = redisx.NewScript(ledger.Lua + dueLua)
 )

@@ -12,25 +12,25 @@ import (
 )
 
 const (
-	sweepEvery  = time.Second
-	sweepMost   = 2000 // trades of one pass,
-	sweepers    = 16   // so many at a time
-	sweepPasses = 10   // without a pause, where there are more
+	sweepInterval  = time.Second
+	sweepPage      = 2000 // trades of one pass,
+	sweepWorkers   = 16   // so many at a time
+	maxSweepPasses = 10   // without a pause, where there are more
 )
 
-// Sweep looks, at once and then every second until ctx ends, at trades whose time is over, and ends them: open
-// ones expire; what a dead process left unsettled is finished or undone, by the decision alone. It runs on
-// every node: each step is safe to be done twice. It returns nil.
+// Sweep looks, at once and then every second until ctx ends, at trades whose time is over, and ends them:
+// open ones expire; what a dead process left unsettled is finished or undone, by the decision alone. It runs
+// on every node: each step may be done twice. It returns nil.
 func (s *Service) Sweep(ctx context.Context) error {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
-		for range sweepPasses {
+		for range maxSweepPasses {
 			looked, err := s.SweepOnce(ctx)
 			if err != nil && ctx.Err() == nil {
-				s.missed(ctx, fmt.Errorf("trade: sweep: %w", err))
+				s.reportMissed(ctx, fmt.Errorf("trade: sweep: %w", err))
 			}
-			if looked < sweepMost || err != nil || ctx.Err() != nil {
+			if looked < sweepPage || err != nil || ctx.Err() != nil {
 				break
 			}
 		}
@@ -42,44 +42,45 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}
 }
 
-// SweepOnce looks at what is due now, at most 2,000 trades, and returns how many these were. What can not be settled now is put
-// off, and keeps no other trade waiting: on a Cluster one master may be away while the others serve. Where there is one
-// server, and that is away, it stops.
+// SweepOnce looks at what is due now, at most 2,000 trades, and returns how many these were. What cannot
+// be settled now is put off, and keeps no other trade waiting: on a Cluster one master may be away while the
+// others serve. Where there is one server, and that is away, it stops.
 func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
-	due, err := s.scripts.Do(ctx, dueScript, []string{keys.OpenTrades}, sweepMost).StringSlice()
+	due, err := s.scripts.Do(ctx, dueScript, []string{keys.OpenTrades}, sweepPage).StringSlice()
 	if err != nil {
-		return 0, trouble(err, "list")
+		return 0, wrapRedisError(err, "list")
 	}
-	now := number(due[0])
+	now := parseInteger(due[0])
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	failed, stop := 0, false // guarded by mu, as err is
-	at := make(chan struct{}, sweepers)
+	failed, stops := 0, false // guarded by mu, as err is
+	slots := make(chan struct{}, sweepWorkers)
 	for i := 1; i+1 < len(due); i += 2 {
-		at <- struct{}{}
+		slots <- struct{}{}
 		mu.Lock()
-		ends := stop
+		stopped := stops
 		mu.Unlock()
-		if ends || ctx.Err() != nil {
+		if stopped || ctx.Err() != nil {
 			break
 		}
 		looked++
 		all.Go(func() {
-			defer func() { <-at }()
-			failure := s.look(ctx, due[i], now, number(due[i+1]))
+			defer func() { <-slots }()
+			failure := s.sweepTrade(ctx, due[i], now, parseInteger(due[i+1]))
 			if failure == nil {
 				return
 			}
-			away := errors.Is(failure, fault.ErrUnavailable) || errors.Is(failure, context.DeadlineExceeded)
-			if s.cluster || !away {
-				s.putOff(ctx, due[i], due[i+1], away)
+			isAway := errors.Is(failure, fault.ErrUnavailable) || errors.Is(failure, context.DeadlineExceeded)
+			allAway := isAway && !s.isCluster
+			if !allAway {
+				s.putOff(ctx, due[i], due[i+1], isAway)
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			if failed++; err == nil {
 				err = failure
 			}
-			stop = stop || away && !s.cluster
+			stops = stops || allAway
 		})
 	}
 	all.Wait()
@@ -89,37 +90,48 @@ func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 	return looked, fmt.Errorf("%w (%d of %d)", err, failed, looked)
 }
 
-// putOff sees to it that a trade that failed does not stand before all others for ever: a part of Redis that is away is back
-// soon, and what can not be read will not be readable soon.
-func (s *Service) putOff(ctx context.Context, id, since string, away bool) {
-	later := time.Minute
-	if away {
-		later = lookAgain
+// putOff makes a trade that failed due later, so that it does not come before all others for ever. A part
+// of Redis that is away is back soon; what cannot be read will not be readable soon.
+func (s *Service) putOff(ctx context.Context, id, since string, isAway bool) {
+	after := time.Minute
+	if isAway {
+		after = recheckAfter
 	}
-	_ = s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, later.Milliseconds(), "", since).Err() // else it comes first again
+	_ = s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", since).Err() // else it comes first again
 }
 
-// look looks at one trade that has been due since a time, Unix ms.
-func (s *Service) look(ctx context.Context, id string, now, since int64) error {
-	d, err := s.find(ctx, id)
-	// A begin may be on its way to another node, whose clock is behind: until then it stays.
-	late := now > since+s.cfg.Skew.Milliseconds() || !s.cluster
+// sweepTrade looks at one trade that has been due since a time, Unix ms.
+func (s *Service) sweepTrade(ctx context.Context, id string, now, since int64) error {
+	d, err := s.findSettlement(ctx, id)
+	// The command that makes the trade may be on its way to another node, whose clock is behind: until
+	// then the trade stays on the list.
+	isLate := now > since+s.cfg.Skew.Milliseconds()
 	switch {
-	case errors.Is(err, fault.ErrNotFound) && late:
-		return trouble(s.rdb.ZRem(ctx, keys.OpenTrades, id).Err(), "trade "+id+": forget")
+	case errors.Is(err, fault.ErrNotFound) && isLate:
+		return wrapRedisError(s.rdb.ZRem(ctx, keys.OpenTrades, id).Err(), "trade "+id+": forget")
 	case errors.Is(err, fault.ErrNotFound):
 		return nil
 	case err != nil:
 		return err
+	case d.Status == Open && d.ExpiresAt > now && !isLate:
+		return nil
 	case d.Status == Open && d.ExpiresAt > now:
-		if !late {
-			return nil
-		}
-		// Unless somebody has begun to settle it since: then it must be looked at sooner.
+		// Unless another process has begun to settle it since: then it must be looked at sooner.
 		err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, "", d.ExpiresAt, since).Err()
-		return trouble(err, "trade "+id+": watch")
-	case d.over():
-		return s.concluded(ctx, d)
+		return wrapRedisError(err, "trade "+id+": watch")
+	case d.Status == Open && d.ExpiresAt > 0:
+		return s.expireTrade(ctx, id)
+	case d.isDecided():
+		return s.tryFinalize(ctx, d)
 	}
-	return s.resolve(ctx, id, false)
+	return s.endUnfinished(ctx, id, "due")
+}
+
+// expireTrade ends an open trade whose time is over.
+func (s *Service) expireTrade(ctx context.Context, id string) error {
+	d, _, err := s.changeStatus(ctx, id, transition{Open, Expired, "", "due", ""})
+	if err == nil && d.isDecided() {
+		s.finalize(ctx, d)
+	}
+	return err
 }

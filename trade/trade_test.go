@@ -17,6 +17,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }
@@ -80,7 +81,7 @@ func (w *town) has(character, want string) {
 	require.Equal(w.t, want, fmt.Sprintf("%s%d gold", got, g.Gold), character)
 }
 
-func (w *town) clean() trade.Report {
+func (w *town) clean() ledger.Report {
 	w.t.Helper()
 	r, err := w.Audit(w.t.Context())
 	require.NoError(w.t, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // told is what clients were told, and what they were not answered.
@@ -61,7 +62,7 @@ func (w *told) give(p *player, g gift) (code string, answered bool) {
 		}
 		w.gifts[g.key] = t.TradeID
 		w.end(t)
-		w.moves[t.TradeID] = moved(trade.Move{From: names[g.from], To: names[g.to], Goods: g.goods})
+		w.moves[t.TradeID] = moved(ledger.Move{From: names[g.from], To: names[g.to], Goods: g.goods})
 	}
 	return got.Error.Code, true
 }
@@ -155,7 +156,7 @@ func (w *told) note(t trade.Trade) {
 	w.end(t)
 	if t.Status == trade.Completed && len(t.Parties) == 2 {
 		a, b := t.Parties[0], t.Parties[1]
-		w.moves[t.TradeID] = moved(trade.Move{From: a.CharacterID, To: b.CharacterID, Goods: a.Offer}, trade.Move{From: b.CharacterID, To: a.CharacterID, Goods: b.Offer})
+		w.moves[t.TradeID] = moved(ledger.Move{From: a.CharacterID, To: b.CharacterID, Goods: a.Offer}, ledger.Move{From: b.CharacterID, To: a.CharacterID, Goods: b.Offer})
 	}
 }
 
@@ -185,7 +186,7 @@ func (w *told) completed() (gifts, trades int) {
 }
 
 // moved is what changes hands, in words.
-func moved(moves ...trade.Move) string {
+func moved(moves ...ledger.Move) string {
 	var all []string
 	for _, m := range moves {
 		if len(m.Items) > 0 || m.Gold > 0 {

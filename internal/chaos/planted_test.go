@@ -11,13 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // The comparison notices each way in which the ledger may differ from what clients were told.
 func TestTheComparisonNotices(t *testing.T) {
 	t.Parallel()
-	apples := func(n int64) trade.Move {
-		return trade.Move{From: "p0", To: "p1", Goods: trade.Goods{Items: []trade.Line{{ItemID: "apple", Qty: n}}}}
+	apples := func(n int64) ledger.Move {
+		return ledger.Move{From: "p0", To: "p1", Goods: trade.Goods{Items: []trade.Line{{ItemID: "apple", Qty: n}}}}
 	}
 	completed := trade.Trade{TradeID: "T1", Status: trade.Completed, Parties: []trade.Party{{CharacterID: "p0", Offer: apples(3).Goods}, {CharacterID: "p1"}}}
 	as := func(id string, s trade.Status) trade.Trade { return trade.Trade{TradeID: id, Status: s} }

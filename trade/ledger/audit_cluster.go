@@ -1,46 +1,43 @@
-package trade
+package ledger
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 )
 
+// Together 10 s, in which the sweeper settles what a dead process left.
 const (
-	auditLooks = 50
-	auditPause = 200 * time.Millisecond
+	recheckTimes = 50
+	recheckPause = 200 * time.Millisecond
 )
 
-// again looks at inventories of a Cluster that did not fit until each has fitted once, and then for escrow
-// that nobody will end.
-func (a *auditor) again(ctx context.Context) error {
+// recheckDoubtful looks at the inventories of a Cluster that differed until each has fitted once.
+func (a *auditor) recheckDoubtful(ctx context.Context) error {
 	for try := 1; len(a.doubtful) > 0; try++ {
 		doubtful := slices.Compact(slices.Sorted(slices.Values(a.doubtful)))
 		a.doubtful = nil
 		for _, c := range doubtful {
 			shot := snapshot{character: c}
 			var err error
-			if shot.fields, err = a.s.rdb.HGetAll(ctx, keys.Inventory(c)).Result(); err != nil {
+			if shot.fields, err = a.rdb.HGetAll(ctx, keys.Inventory(c)).Result(); err != nil {
 				return err
 			}
-			if err := a.replay(ctx); err != nil {
+			if err := a.replayEntries(ctx); err != nil {
 				return err
 			}
-			breaks := a.judge(shot)
+			breaks := a.compareInventory(shot)
 			switch {
 			case len(breaks) == 0:
-			case try < auditLooks:
+			case try < recheckTimes:
 				a.doubtful = append(a.doubtful, c)
 			default:
 				for _, b := range breaks {
-					a.wrong("%s", b)
+					a.reportBreak("%s", b)
 				}
 			}
 		}
@@ -48,41 +45,45 @@ func (a *auditor) again(ctx context.Context) error {
 			break
 		}
 		select {
-		case <-time.After(auditPause):
+		case <-time.After(recheckPause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if a.s.cluster {
-		return a.escrow(ctx)
-	}
 	return nil
 }
 
-// escrow finds goods that are held for a trade that is over, or should be.
-func (a *auditor) escrow(ctx context.Context) error {
-	now, err := a.s.clock(ctx)
+// checkEscrow finds goods that are held for a trade that is over, or should be.
+func (a *auditor) checkEscrow(ctx context.Context) error {
+	clock, err := a.rdb.Time(ctx).Result()
 	if err != nil {
 		return err
 	}
+	now := clock.UnixMilli()
 	for _, c := range slices.Sorted(maps.Keys(a.owned)) {
-		held, err := a.s.rdb.HKeys(ctx, keys.Inventory(c)).Result()
+		fields, err := a.rdb.HKeys(ctx, keys.Inventory(c)).Result()
 		if err != nil {
 			return err
 		}
-		for _, field := range held {
-			id, ok := strings.CutPrefix(field, "hold:")
-			if !ok {
+		for _, field := range fields {
+			id, isEscrow := strings.CutPrefix(field, "hold:")
+			if !isEscrow {
 				continue
 			}
-			d, err := a.s.find(ctx, id)
-			if err != nil && !errors.Is(err, fault.ErrNotFound) {
+			trade, err := a.rdb.HMGet(ctx, keys.Trade(id), "status", "deadline", "endedAt").Result()
+			if err != nil {
 				return err
 			}
-			if err == nil && (d.Status == Settling && now < d.deadline+a.s.cfg.Skew.Milliseconds() || now < d.endedAt+a.s.cfg.Skew.Milliseconds()) {
-				continue // under way
+			status, _ := trade[0].(string)
+			deadline, _ := trade[1].(string)
+			endedAt, _ := trade[2].(string)
+			mayHold := parseInteger(endedAt)
+			if status == statusSettling {
+				mayHold = max(mayHold, parseInteger(deadline))
 			}
-			a.wrong("character %s: goods are in escrow for trade %s, which is %s", c, id, fmt.Sprintf("%q", d.Status))
+			if now >= mayHold+a.skew.Milliseconds() { // else the trade is under way
+				a.reportBreak("character %s: goods are in escrow for trade %s, which is %q", c, id, status)
+			}
 		}
 	}
 	return nil

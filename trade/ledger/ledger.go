@@ -1,63 +1,76 @@
-package trade
+package ledger
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/hex"
+	_ "embed"
+	"errors"
 	"fmt"
+	"iter"
+	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
-// An Entry is one line of the ledger: goods that came into being or changed hands.
+// Lua is the source of the functions that every script which moves goods starts with.
 //
-// In the stream it has the fields seq, kind, ref, at, body, prev and hash; body is the JSON
-// {"moves": [Move…]}, hash the SHA-1, in hex, of prev, seq, at and digest joined by newlines, digest that of kind, ref and
-// body, and prev the hash of the entry before, "" for the first. The chain shows edits and gaps; it is no
-// signature, since whoever may write to Redis can also make a new chain.
-type Entry struct {
-	StreamID string `json:"streamId"`
-	Seq      int64  `json:"seq"`  // 1, 2, 3, …
-	Kind     string `json:"kind"` // "gift", "trade" or "mint"
-	Ref      string `json:"ref"`  // the trade's id, or the mint's
-	At       int64  `json:"at"`   // Unix ms, Redis's clock
-	Moves    []Move `json:"moves"`
-	Prev     string `json:"prev"`
-	Hash     string `json:"hash"`
+//go:embed ledger.lua
+var Lua string
 
-	fits bool // hash is that of the content
+var (
+	//go:embed append.lua
+	appendLua string
+	//go:embed mint.lua
+	mintLua string
+
+	// AppendScript appends an entry to the ledger, once, behind goods that have moved.
+	AppendScript = redisx.NewScript(Lua + appendLua)
+	// MintScript makes goods come into being and writes the entry. It needs all keys on one server.
+	MintScript = redisx.NewScript(Lua + mintLua)
+)
+
+// Config has defaults for all that is zero.
+type Config struct {
+	// Skew is how far the clocks of a Cluster's nodes may be apart: 10 s. One server has one clock.
+	Skew time.Duration
 }
 
-// A Move is goods that went from one character to another. From is empty for a mint.
-type Move struct {
-	FromUser string `json:"fromUser,omitzero"`
-	From     string `json:"from,omitzero"`
-	ToUser   string `json:"toUser,omitzero"`
-	To       string `json:"to"`
-	Goods
+// A Ledger reads the ledger and audits it. It is safe for concurrent use, owns no goroutine and needs
+// no closing.
+type Ledger struct {
+	rdb       redis.UniversalClient
+	isCluster bool          // goods move in steps, so that inventories and entries differ for moments
+	skew      time.Duration // 0 on one server
 }
 
-type entryBody struct {
-	Moves []Move `json:"moves"`
+// New makes the ledger's reader.
+func New(rdb redis.UniversalClient, cfg Config) *Ledger {
+	if cfg.Skew <= 0 {
+		cfg.Skew = 10 * time.Second
+	}
+	_, isCluster := rdb.(*redis.ClusterClient)
+	if !isCluster {
+		cfg.Skew = 0
+	}
+	return &Ledger{rdb: rdb, isCluster: isCluster, skew: cfg.Skew}
 }
 
-// Ledger returns up to limit entries that come after the stream id, oldest first; "" starts at the
-// beginning. An entry that can not be read is an error; Audit names it instead.
-func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]Entry, error) {
-	from := "-"
+// Entries returns up to limit entries that come after the stream id, oldest first; "" starts at the
+// beginning. An entry that cannot be read is an error; Audit names it instead.
+func (l *Ledger) Entries(ctx context.Context, after string, limit int64) ([]Entry, error) {
+	start := "-"
 	if after != "" {
-		from = "(" + after
+		start = "(" + after
 	}
-	msgs, err := s.rdb.XRangeN(ctx, keys.TradeLedger, from, "+", limit).Result()
+	messages, err := l.rdb.XRangeN(ctx, keys.TradeLedger, start, "+", limit).Result()
 	if err != nil {
-		return nil, trouble(err, "trade: read the ledger")
+		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
-	entries := make([]Entry, 0, len(msgs))
-	for _, m := range msgs {
-		e, err := parse(m)
+	entries := make([]Entry, 0, len(messages))
+	for _, m := range messages {
+		e, err := parseEntry(m)
 		if err != nil {
 			return nil, err
 		}
@@ -66,66 +79,40 @@ func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]Entr
 	return entries, nil
 }
 
-// parse reads an entry strictly, and checks that its hash fits.
-func parse(m redis.XMessage) (Entry, error) {
-	field := func(name string) string { v, _ := m.Values[name].(string); return v }
-	e := Entry{
-		StreamID: m.ID, Seq: number(field("seq")), Kind: field("kind"), Ref: field("ref"), At: number(field("at")),
-		Prev: field("prev"), Hash: field("hash"),
+// NewestEntries returns up to limit entries, newest first. An error ends the sequence.
+func (l *Ledger) NewestEntries(ctx context.Context, limit int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		messages, err := l.rdb.XRevRangeN(ctx, keys.TradeLedger, "+", "-", limit).Result()
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("read the ledger's newest entries: %w", err))
+			return
+		}
+		for _, m := range messages {
+			e, err := parseEntry(m)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
 	}
-	e.fits = chained(e.Prev, field("seq"), field("at"), digest(e.Kind, e.Ref, []byte(field("body")))) == e.Hash
-	var body entryBody
-	if err := json.Unmarshal([]byte(field("body")), &body, json.RejectUnknownMembers(true)); err != nil {
-		return e, fmt.Errorf("ledger entry %s: body: %w", m.ID, err)
+}
+
+// FindEntry reads the entry of a trade or a mint. found is false when there is none.
+func (l *Ledger) FindEntry(ctx context.Context, ref string) (e Entry, found bool, err error) {
+	streamID, err := l.rdb.HGet(ctx, keys.TradeLedgerIndex, ref).Result()
+	if errors.Is(err, redis.Nil) {
+		return Entry{}, false, nil
 	}
-	e.Moves = body.Moves
-	return e, nil
-}
-
-// chained is an entry's hash, as append of ledger.lua makes it.
-func chained(prev, seq, at, digest string) string {
-	sum := sha1.Sum([]byte(prev + "\n" + seq + "\n" + at + "\n" + digest))
-	return hex.EncodeToString(sum[:])
-}
-
-// digest is the part of an entry's hash that is known before it has its place in the ledger.
-func digest(kind, ref string, body []byte) string {
-	var room [512]byte
-	sum := sha1.Sum(append(appendHead(room[:0], kind, ref), body...))
-	return string(hex.AppendEncode(room[:0], sum[:]))
-}
-
-func appendHead(dst []byte, kind, ref string) []byte {
-	return append(append(append(append(dst, kind...), '\n'), ref...), '\n')
-}
-
-// entryOf is what an entry's body and digest are, in one allocation.
-func entryOf(kind, ref string, moves []Move) (body, digest string) {
-	var room [640]byte
-	b := appendHead(room[:0], kind, ref)
-	from := len(b)
-	b = appendMoves(b, moves)
-	to := len(b)
-	sum := sha1.Sum(b)
-	text := string(hex.AppendEncode(b, sum[:]))
-	return text[from:to], text[to:]
-}
-
-// trade rebuilds a trade from its entry; its version is not in there and becomes 1. ok is false for a mint.
-func (e Entry) trade(keep int64) (t Trade, ok bool) {
-	if e.Kind == kindMint || len(e.Moves) == 0 || len(e.Moves) > 2 {
-		return Trade{}, false
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("look up %s in the ledger's index: %w", ref, err)
 	}
-	m := e.Moves[0]
-	back := Goods{}
-	if len(e.Moves) == 2 {
-		back = e.Moves[1].Goods
+	messages, err := l.rdb.XRange(ctx, keys.TradeLedger, streamID, streamID).Result()
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("read the ledger's entry of %s: %w", ref, err)
 	}
-	return Trade{
-		TradeID: e.Ref, Status: Completed, Version: 1, CreatedAt: e.At, ExpiresAt: e.At + keep,
-		Parties: []Party{
-			{UserID: m.FromUser, CharacterID: m.From, Offer: m.Goods.sorted(), Accepted: true},
-			{UserID: m.ToUser, CharacterID: m.To, Offer: back.sorted(), Accepted: true},
-		},
-	}, true
+	for _, m := range messages {
+		if e, err := parseEntry(m); err != nil || e.Ref == ref {
+			return e, err == nil, err
+		}
+	}
+	return Entry{}, false, nil
 }

@@ -1,0 +1,106 @@
+package trade
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+// A Gift is the payload of trade:execute.
+type Gift struct {
+	To   string `json:"to"` // a user id
+	Give Goods  `json:"give"`
+	// IdempotencyKey is the caller's own name for this gift, 1 to 128 characters.
+	IdempotencyKey string `json:"idempotencyKey"`
+}
+
+// Execute settles a one-sided gift at once and tells both sides trade:completed. The receiver need
+// not be online.
+//
+// Codes: INVALID, TRADE_EMPTY, TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, TRADE_SELF, NO_CHARACTER,
+// NOT_FOUND (the receiver), ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, CONFLICT, LOCKED: nothing
+// moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, repeat with the same key.
+func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, error) {
+	if err := in.check(); err != nil {
+		return Trade{}, err
+	}
+	if in.To == p.UserID {
+		return Trade{}, ErrSelf
+	}
+	in.Give = in.Give.Sorted()
+	return s.settler.settleGift(ctx, giftRequest{
+		giver: p, to: in.To, goods: in.Give,
+		recordKey: giftRecordKey(p.UserID, in.IdempotencyKey), bodyHash: in.hashBody(),
+	})
+}
+
+// check judges the payload alone.
+func (g Gift) check() error {
+	if err := checkID("to", g.To); err != nil {
+		return err
+	}
+	switch n := utf8.RuneCountInString(g.IdempotencyKey); {
+	case n == 0:
+		return fault.Invalid("idempotencyKey", "required")
+	case n > maxIDLength:
+		return fault.Invalid("idempotencyKey", "at most 128 characters")
+	}
+	return g.Give.Check("give.")
+}
+
+// hashBody tells two requests under one key apart. The order of lines does not count.
+func (g Gift) hashBody() string {
+	var room [512]byte
+	b := append(append(append(room[:0], "gift\n"...), g.To...), '\n')
+	b = append(strconv.AppendInt(b, g.Give.Gold, 10), '\n')
+	for _, l := range g.Give.Items {
+		b = append(strconv.AppendInt(append(append(b, l.ItemID...), ' '), l.Qty, 10), '\n')
+	}
+	sum := sha256.Sum256(b)
+	return string(hex.AppendEncode(room[:0], sum[:20]))
+}
+
+// giftRecordKey returns the key of the record of a caller's idempotency key. Neither the user nor the
+// key stands in it.
+func giftRecordKey(userID, key string) string {
+	var room [256]byte
+	b := append(strconv.AppendInt(room[:0], int64(len(userID)), 10), ':')
+	return hashRecordKey(append(append(b, userID...), key...))
+}
+
+// mintRecordKey returns the key of the record of a mint. It is never that of a gift, whose text begins
+// with a number.
+func mintRecordKey(ref string) string { return hashRecordKey([]byte("mint:" + ref)) }
+
+func hashRecordKey(text []byte) string {
+	var room [128]byte
+	sum := sha256.Sum256(text)
+	return string(hex.AppendEncode(append(room[:0], keys.Temp("trade", "")...), sum[:20]))
+}
+
+// A giftRequest is a gift whose payload was checked.
+type giftRequest struct {
+	giver     event.Player
+	to        string // a user id
+	goods     Goods
+	recordKey string // of the idempotency key
+	bodyHash  string
+}
+
+// newSettlement returns a settlement of the gift under a new id, with the giver's character as far as
+// the session knows it and without the receiver's.
+func (g giftRequest) newSettlement() settlement {
+	d := settlement{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+		{UserID: g.giver.UserID, CharacterID: g.giver.CharacterID, Offer: g.goods, Accepted: true},
+		{UserID: g.to, Offer: Goods{Items: []Line{}}, Accepted: true},
+	}}, kind: ledger.KindGift}
+	d.ref = d.TradeID
+	return d
+}

@@ -1,0 +1,278 @@
+package trade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+const (
+	// resendFor is for how long after its notification an outcome is sent again to a user who comes back:
+	// the connection that it was sent over may have been dead already.
+	resendFor = time.Minute
+
+	maxResent  = 50   // trades that a user is told of when they come back, at most
+	queueSize  = 8192 // users who wait for that, at most; more are told when they come back again
+	resendPage = 128  // of them, in one round trip
+
+	retryAfter = 2 * time.Second // when Redis did not answer,
+	maxTries   = 10              // so often
+)
+
+// notifyParties tells both parties how a trade ended, once over all nodes, and remembers the outcome for
+// those who are away. A gift is told to those who are there, and a mint to nobody.
+func (c *core) notifyParties(ctx context.Context, d settlement) error {
+	if d.kind == ledger.KindMint || d.kind == ledger.KindGift && d.Status != Completed {
+		return nil
+	}
+	if d.kind == ledger.KindTrade {
+		if err := c.rememberOutcome(ctx, d, c.cfg.Keep, d.Parties...); err != nil {
+			return err
+		}
+	}
+	isFirst, err := c.rdb.HSetNX(ctx, keys.Trade(d.TradeID), "told", 1).Result()
+	if err != nil {
+		return wrapRedisError(err, "trade "+d.TradeID+": tell")
+	}
+	if !isFirst {
+		return nil
+	}
+	c.castToParties(ctx, outcomeEvent(d.Status), d.Trade)
+	if d.kind != ledger.KindTrade {
+		return nil
+	}
+	var reached []Party
+	for _, p := range d.Parties {
+		within, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		if n, _ := c.caster.Reach(within, "user:"+p.UserID); n > 0 {
+			reached = append(reached, p)
+		}
+		cancel()
+	}
+	return c.rememberOutcome(ctx, d, resendFor, reached...)
+}
+
+// outcomeEvent returns the event that tells how a trade ended.
+func outcomeEvent(ended Status) string {
+	if ended == Completed {
+		return "trade:completed"
+	}
+	return "trade:cancelled"
+}
+
+// rememberOutcome keeps an outcome for parties who come back within a time.
+func (c *core) rememberOutcome(ctx context.Context, d settlement, within time.Duration, parties ...Party) error {
+	if len(parties) == 0 {
+		return nil
+	}
+	until := time.Now().Add(within).UnixMilli() // a hint: no order depends on it
+	pipe := c.rdb.Pipeline()
+	for _, p := range parties {
+		pipe.ZAdd(ctx, keys.TradeOutcomes(p.UserID), redis.Z{Score: float64(until), Member: d.TradeID})
+		pipe.PExpire(ctx, keys.TradeOutcomes(p.UserID), c.cfg.Keep)
+	}
+	_, err := pipe.Exec(ctx)
+	return wrapRedisError(err, "trade "+d.TradeID+": remember")
+}
+
+// castToParties sends both parties an event about their trade. A party who misses it sees it in
+// trade:state.
+func (c *core) castToParties(ctx context.Context, event string, t Trade) {
+	ctx = context.WithoutCancel(ctx) // it happened, even if the caller has left
+	rooms := make([]string, len(t.Parties))
+	for i, p := range t.Parties {
+		rooms[i] = "user:" + p.UserID
+	}
+	if err := c.caster.CastEach(ctx, rooms, event, t); err != nil {
+		c.reportMissed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
+	}
+}
+
+func (c *core) reportMissed(ctx context.Context, err error) {
+	if err != nil {
+		c.cfg.Missed(ctx, err)
+	}
+}
+
+// A Notifier tells users who connect what became of their trades while they were away: trade:completed
+// and trade:cancelled for those that ended, trade:updated for those that are open. An outcome that was
+// sent within the last minute is sent again: that connection may have been dead. Where Redis, or a part
+// of it, does not answer, it is asked again for twenty seconds. A Notifier observes a gateway's
+// connections.
+type Notifier struct {
+	service *Service
+	queue   chan returningUser
+}
+
+// A returningUser is a user who came, and how often they could not be told.
+type returningUser struct {
+	event.Player
+	tries int
+}
+
+// NewNotifier makes a notifier; Run must run somewhere.
+func NewNotifier(s *Service) *Notifier {
+	return &Notifier{service: s, queue: make(chan returningUser, queueSize)}
+}
+
+// Came puts a user on the queue. It does not wait.
+func (n *Notifier) Came(p event.Player) { n.enqueue(returningUser{Player: p}) }
+
+// Changed is Came: another character has other trades.
+func (n *Notifier) Changed(p event.Player) { n.Came(p) }
+
+// Went does nothing.
+func (n *Notifier) Went(event.Player) {}
+
+func (n *Notifier) enqueue(u returningUser) {
+	select {
+	case n.queue <- u:
+	default: // a storm of connects: what is to be told stays where it is
+	}
+}
+
+// Run serves the queue until ctx ends, many users in one round trip. It returns nil.
+func (n *Notifier) Run(ctx context.Context) error {
+	for {
+		var users []returningUser
+		select {
+		case <-ctx.Done():
+			return nil
+		case u := <-n.queue:
+			users = append(users, u)
+		}
+		for hasMore := true; hasMore && len(users) < resendPage; {
+			select {
+			case u := <-n.queue:
+				users = append(users, u)
+			default:
+				hasMore = false
+			}
+		}
+		n.notifyUsers(ctx, users)
+	}
+}
+
+// notifyUsers tells users, and enqueues those again for whom Redis did not answer.
+func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
+	within, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	users = slices.DeleteFunc(users, func(u returningUser) bool {
+		if u.tries == 0 {
+			return false
+		}
+		reached, _ := n.service.caster.Reach(within, "user:"+u.UserID)
+		return reached == 0 // they left meanwhile, and are told when they come back
+	})
+	players := make([]event.Player, len(users))
+	for i, u := range users {
+		players[i] = u.Player
+	}
+	var first error
+	for i, err := range n.service.resendTo(within, players) {
+		if err == nil {
+			continue
+		}
+		if first == nil {
+			first = fmt.Errorf("trade: notify %d users who came back: %w", len(users), err)
+		}
+		u := users[i]
+		isAway := errors.Is(err, fault.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+		if u.tries++; u.tries < maxTries && isAway {
+			time.AfterFunc(retryAfter, func() { n.enqueue(u) })
+		}
+	}
+	if ctx.Err() == nil {
+		n.service.reportMissed(ctx, first)
+	}
+}
+
+// Resend tells these users now what a Notifier tells those who connect.
+func (s *Service) Resend(ctx context.Context, users ...event.Player) error {
+	return errors.Join(s.resendTo(ctx, users)...)
+}
+
+// resendTo tells users, and returns for each what could not be told. What fails for one does not concern
+// the others.
+func (s *Service) resendTo(ctx context.Context, users []event.Player) []error {
+	since := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	ended, open := make([]*redis.StringSliceCmd, len(users)), make([]*redis.StringSliceCmd, len(users))
+	pipe := s.rdb.Pipeline()
+	for i, p := range users {
+		ended[i] = pipe.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: keys.TradeOutcomes(p.UserID), ByScore: true, Start: "(" + since, Stop: "+inf", Count: maxResent,
+		})
+		open[i] = pipe.HKeys(ctx, keys.CharacterTrades(p.CharacterID))
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	errs := make([]error, len(users))
+	for i, p := range users {
+		errs[i] = errors.Join(
+			wrapRedisError(ended[i].Err(), "trade: outcomes"), s.resendOutcomes(ctx, p, ended[i].Val()),
+			wrapRedisError(open[i].Err(), "trade: open trades"), s.resendOpenTrades(ctx, p, open[i].Val()))
+	}
+	return errs
+}
+
+// resendOutcomes tells a user how trades ended. Those that cannot be told now stay where they are.
+func (s *Service) resendOutcomes(ctx context.Context, p event.Player, ids []string) error {
+	var notified []string
+	var failed error
+	for _, id := range ids {
+		t, err := s.findTrade(ctx, id)
+		if errors.Is(err, fault.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if err := s.caster.Cast(ctx, "user:"+p.UserID, outcomeEvent(t.Status), t); err != nil {
+			return errors.Join(failed, fmt.Errorf("trade %s: tell: %w", id, err))
+		}
+		notified = append(notified, id)
+	}
+	if len(notified) == 0 {
+		return failed
+	}
+	outcomes, now := keys.TradeOutcomes(p.UserID), time.Now()
+	pipe := s.rdb.Pipeline()
+	pipe.ZRemRangeByScore(ctx, outcomes, "-inf", strconv.FormatInt(now.UnixMilli(), 10))
+	for _, id := range notified {
+		once := redis.Z{Score: float64(now.Add(resendFor).UnixMilli()), Member: id}
+		pipe.ZAddArgs(ctx, outcomes, redis.ZAddArgs{XX: true, LT: true, Members: []redis.Z{once}})
+	}
+	_, err := pipe.Exec(ctx)
+	return errors.Join(failed, wrapRedisError(err, "trade: outcomes"))
+}
+
+// resendOpenTrades tells a user of their open trades.
+func (s *Service) resendOpenTrades(ctx context.Context, p event.Player, ids []string) error {
+	var failed error
+	for _, id := range ids {
+		d, err := s.findSettlement(ctx, id)
+		switch {
+		case errors.Is(err, fault.ErrNotFound):
+			continue
+		case err != nil:
+			failed = errors.Join(failed, err)
+			continue
+		case d.isDecided() || !d.involves(p.UserID):
+			continue
+		}
+		if err := s.caster.Cast(ctx, "user:"+p.UserID, "trade:updated", d.Trade); err != nil {
+			return errors.Join(failed, fmt.Errorf("trade %s: tell: %w", id, err))
+		}
+	}
+	return failed
+}

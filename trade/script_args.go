@@ -1,0 +1,41 @@
+package trade
+
+import (
+	"strconv"
+
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+// scriptArgs are the arguments of a script, in one allocation where they are few: a string that is put
+// into an interface takes an allocation by itself.
+type scriptArgs struct {
+	list  []any
+	first [16]any
+	text  [12]string
+	used  int // of text
+}
+
+func (a *scriptArgs) addText(texts ...string) {
+	if a.list == nil {
+		a.list = a.first[:0]
+	}
+	for _, t := range texts {
+		if a.used == len(a.text) {
+			a.list = append(a.list, t)
+			continue
+		}
+		a.text[a.used] = t
+		a.list = append(a.list, &a.text[a.used])
+		a.used++
+	}
+}
+
+// addGoods adds inventory field, quantity, and so on.
+func (a *scriptArgs) addGoods(g Goods) {
+	for _, l := range g.Items {
+		a.addText("item:"+l.ItemID, strconv.FormatInt(l.Qty, 10))
+	}
+	if g.Gold > 0 {
+		a.addText(ledger.GoldField, strconv.FormatInt(g.Gold, 10))
+	}
+}

@@ -1,0 +1,215 @@
+package trade
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/trade/ledger"
+)
+
+// A settlement is a trade with what only the service knows of it. Its hash has the fields kind status
+// version changed (which side changed it last, a or b) createdAt expiresAt endedAt reason told, of a saga
+// fence deadline ref, and of each side a: and b: user, character, offer (JSON of Goods) and accepted (0 or 1).
+type settlement struct {
+	Trade
+	kind       string // as in the ledger
+	ref        string // its ledger entry's
+	fence      string // of the lease under which a saga began
+	deadline   int64  // a saga is decided before, Unix ms; 0 without a saga
+	endedAt    int64  // Unix ms
+	isNotified bool   // the parties were told how it ended
+
+	isReceiverGuessed bool // the script must check the receiver's character; not stored
+}
+
+// isSaga tells whether goods of it are, or were, in escrow.
+func (d settlement) isSaga() bool { return d.deadline > 0 }
+
+// isDecided tells that the outcome is final.
+func (d settlement) isDecided() bool { return d.Status != Open && d.Status != Settling }
+
+// moves returns what changes hands, for the ledger.
+func (d settlement) moves() []ledger.Move {
+	a, b := d.Parties[0], d.Parties[1]
+	var moves []ledger.Move
+	for _, m := range []ledger.Move{
+		{FromUser: a.UserID, From: a.CharacterID, ToUser: b.UserID, To: b.CharacterID, Goods: a.Offer.Sorted()},
+		{FromUser: b.UserID, From: b.CharacterID, ToUser: a.UserID, To: a.CharacterID, Goods: b.Offer.Sorted()},
+	} {
+		if !m.IsEmpty() {
+			moves = append(moves, m)
+		}
+	}
+	return moves
+}
+
+// hashFields returns the settlement as arguments of create.lua.
+func (d settlement) hashFields() []any {
+	args := []any{"kind", d.kind, "status", string(d.Status), "version", d.Version, "ref", d.ref, "fence", d.fence}
+	for i, p := range d.Parties {
+		prefix := sideLetter(i) + ":"
+		accepted := 0
+		if p.Accepted {
+			accepted = 1
+		}
+		args = append(args, prefix+"user", p.UserID, prefix+"character", p.CharacterID,
+			prefix+"offer", encodeOffer(p.Offer.Sorted()), prefix+"accepted", accepted)
+	}
+	return args
+}
+
+// sideLetter names a side as scripts and hashes do.
+func sideLetter(side int) string { return [...]string{"a", "b"}[side] }
+
+// encodeOffer writes goods as an offer stands in the hash: as JSON.
+func encodeOffer(g Goods) []byte { return append(g.AppendMembers([]byte{'{'}), '}') }
+
+// findTrade returns any trade: from its own key as long as that is kept, later from the ledger.
+// Code: NOT_FOUND.
+func (c *core) findTrade(ctx context.Context, id string) (Trade, error) {
+	d, err := c.findSettlement(ctx, id)
+	if err == nil && d.kind == ledger.KindMint {
+		return Trade{}, errNoTrade
+	}
+	if !errors.Is(err, fault.ErrNotFound) || !tradeIDPattern.MatchString(id) {
+		return d.Trade, err
+	}
+	entry, isWritten, err := c.ledger.FindEntry(ctx, id)
+	if err != nil {
+		return Trade{}, wrapRedisError(err, "trade "+id)
+	}
+	if t, ok := tradeOfEntry(entry, c.cfg.Keep); isWritten && ok {
+		return t, nil
+	}
+	return Trade{}, errNoTrade
+}
+
+// tradeOfEntry rebuilds a trade from its entry in the ledger. The version is not in there and becomes 1.
+// ok is false for a mint.
+func tradeOfEntry(e ledger.Entry, keep time.Duration) (t Trade, ok bool) {
+	if e.Kind == ledger.KindMint || len(e.Moves) == 0 || len(e.Moves) > 2 {
+		return Trade{}, false
+	}
+	move, back := e.Moves[0], Goods{}
+	if len(e.Moves) == 2 {
+		back = e.Moves[1].Goods
+	}
+	return Trade{
+		TradeID: e.Ref, Status: Completed, Version: 1, CreatedAt: e.At, ExpiresAt: e.At + keep.Milliseconds(),
+		Parties: []Party{
+			{UserID: move.FromUser, CharacterID: move.From, Offer: move.Goods.Sorted(), Accepted: true},
+			{UserID: move.ToUser, CharacterID: move.To, Offer: back.Sorted(), Accepted: true},
+		},
+	}, true
+}
+
+// tradeIDPattern keeps clients away from the other keys that begin with "trade:".
+var tradeIDPattern = regexp.MustCompile(`^[0-9A-Za-z]{26}$`)
+
+// findSettlement reads a settlement from its key. Code: NOT_FOUND.
+func (c *core) findSettlement(ctx context.Context, id string) (settlement, error) {
+	if !tradeIDPattern.MatchString(id) {
+		return settlement{}, errNoTrade
+	}
+	hash, err := c.rdb.HGetAll(ctx, keys.Trade(id)).Result()
+	if err != nil {
+		return settlement{}, wrapRedisError(err, "trade "+id)
+	}
+	if len(hash) == 0 {
+		return settlement{}, errNoTrade
+	}
+	return parseSettlement(id, hash)
+}
+
+// A transition is what end.lua is called with: the status that a trade must have and the one that it gets,
+// the reason, and a condition with its value.
+type transition struct {
+	from, to  Status
+	reason    string
+	condition string // "any", "due", "version" or "fence"
+	value     any    // of "version" and "fence"
+}
+
+// changeStatus decides what becomes of a trade. isOurs is false when something else has become of it
+// already.
+func (c *core) changeStatus(ctx context.Context, id string, t transition) (d settlement, isOurs bool, err error) {
+	answer, err := c.runScript(ctx, endScript, []string{keys.Trade(id)}, string(t.from), string(t.to), t.reason, t.condition, t.value)
+	if err != nil {
+		return settlement{}, false, wrapRedisError(err, "trade "+id+": "+string(t.to))
+	}
+	if answer[0] == "gone" {
+		return settlement{}, false, errNoTrade
+	}
+	d, err = parseScriptTrade(id, answer)
+	return d, answer[0] == "ok", err
+}
+
+// scheduleCheck makes the sweeper look at a trade after a time, and returns when that is, Unix ms. It is
+// as durable as what follows it, which on a Cluster lies on other servers: goods in escrow for a trade that
+// nobody looks at would stay there.
+func (c *core) scheduleCheck(ctx context.Context, id string, after time.Duration) (at int64, err error) {
+	answer, err := c.runScript(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", "")
+	if err != nil {
+		return 0, wrapRedisError(err, "trade "+id+": watch")
+	}
+	return parseInteger(answer[1]), nil
+}
+
+// parseScriptTrade reads the trade that a script returned behind its first word.
+func parseScriptTrade(id string, answer []string) (settlement, error) {
+	hash := make(map[string]string, len(answer)/2)
+	for i := 1; i+1 < len(answer); i += 2 {
+		hash[answer[i]] = answer[i+1]
+	}
+	return parseSettlement(id, hash)
+}
+
+// parseSettlement reads the hash of a trade.
+func parseSettlement(id string, hash map[string]string) (settlement, error) {
+	d := settlement{
+		Trade: Trade{
+			TradeID: id, Status: Status(hash["status"]), Version: parseInteger(hash["version"]),
+			CreatedAt: parseInteger(hash["createdAt"]), ExpiresAt: parseInteger(hash["expiresAt"]), Reason: hash["reason"],
+		},
+		kind: hash["kind"], ref: hash["ref"], fence: hash["fence"],
+		deadline: parseInteger(hash["deadline"]), endedAt: parseInteger(hash["endedAt"]), isNotified: hash["told"] != "",
+	}
+	if d.ref == "" {
+		d.ref = id
+	}
+	for _, prefix := range []string{"a:", "b:"} {
+		p := Party{
+			UserID: hash[prefix+"user"], CharacterID: hash[prefix+"character"], Accepted: hash[prefix+"accepted"] == "1",
+		}
+		if err := json.Unmarshal([]byte(hash[prefix+"offer"]), &p.Offer); err != nil {
+			return settlement{}, fmt.Errorf("trade %s: offer: %w", id, err)
+		}
+		p.Offer = p.Offer.Sorted()
+		d.Parties = append(d.Parties, p)
+	}
+	if !slices.Contains([]Status{Open, Settling, Completed, Cancelled, Expired, Failed}, d.Status) {
+		return settlement{}, fmt.Errorf("trade %s: status %q", id, d.Status)
+	}
+	return d, nil
+}
+
+// newID returns a new id of a trade. It draws from a generator that the runtime seeds from the system's:
+// asking the system for each id would cost more.
+func newID() string {
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Now())                                // which fits until the year 10889
+	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32())) //nolint:gosec // an id is no secret
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())         //nolint:gosec
+	return id.String()
+}
