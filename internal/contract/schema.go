@@ -227,10 +227,14 @@ func (t *types) close(s *schema) {
 var generic = regexp.MustCompile(`\[.*\]`)
 
 // nameOf is a type's name in the contract: chat.Draft is ChatDraft, trade.Trade is Trade, and the
-// gateway's own types have no prefix.
+// gateway's own types have no prefix. A package inside a feature's folder has the feature's: ledger.Line of
+// trade/ledger is TradeLine.
 func nameOf(typ reflect.Type) string {
 	name := generic.ReplaceAllString(typ.Name(), "")
 	pkg := typ.PkgPath()[strings.LastIndexByte(typ.PkgPath(), '/')+1:]
+	if feature, _, isNested := strings.Cut(strings.TrimPrefix(typ.PkgPath(), module), "/"); isNested && feature != "internal" && feature != "gateway" {
+		pkg = feature
+	}
 	title := upper(name)
 	if pkg == "gateway" || strings.HasPrefix(strings.ToLower(title), pkg) {
 		return title
