@@ -13,6 +13,27 @@ import (
 // recheckAfter is when the sweeper looks at a trade whose end may not have been finalized.
 const recheckAfter = 2 * time.Second
 
+// failTrade ends a trade that cannot be settled, by a transition to Failed, and tells both. It returns
+// reason, or what else became of the trade meanwhile.
+func (c *core) failTrade(ctx context.Context, d settlement, t transition, reason *fault.Fault) error {
+	if _, err := c.scheduleCheck(ctx, d.TradeID, recheckAfter); err != nil {
+		return err
+	}
+	ended, isEnded, err := c.changeStatus(ctx, d.TradeID, t)
+	if err != nil {
+		return err
+	}
+	switch {
+	case isEnded:
+		c.finalize(ctx, ended)
+	case ended.Status == Open: // changed meanwhile
+		return ErrStale.With("version", ended.Version)
+	case ended.Status != Failed: // decided meanwhile, by another holder
+		return refusal([]string{"over", string(ended.Status)}, Goods{})
+	}
+	return reason
+}
+
 // endUnfinished ends a settlement that its holder left: one that is still settling fails if the condition
 // of end.lua holds, and one that is decided is finalized. An open trade stays as it is.
 func (c *core) endUnfinished(ctx context.Context, id, condition string) error {

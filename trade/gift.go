@@ -9,8 +9,6 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/keys"
-	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // A Gift is the payload of trade:execute.
@@ -67,24 +65,6 @@ func (g Gift) hashBody() string {
 	return string(hex.AppendEncode(room[:0], sum[:20]))
 }
 
-// giftRecordKey returns the key of the record of a caller's idempotency key. Neither the user nor the
-// key stands in it.
-func giftRecordKey(userID, key string) string {
-	var room [256]byte
-	b := append(strconv.AppendInt(room[:0], int64(len(userID)), 10), ':')
-	return hashRecordKey(append(append(b, userID...), key...))
-}
-
-// mintRecordKey returns the key of the record of a mint. It is never that of a gift, whose text begins
-// with a number.
-func mintRecordKey(ref string) string { return hashRecordKey([]byte("mint:" + ref)) }
-
-func hashRecordKey(text []byte) string {
-	var room [128]byte
-	sum := sha256.Sum256(text)
-	return string(hex.AppendEncode(append(room[:0], keys.Temp("trade", "")...), sum[:20]))
-}
-
 // A giftRequest is a gift whose payload was checked.
 type giftRequest struct {
 	giver     event.Player
@@ -92,15 +72,4 @@ type giftRequest struct {
 	goods     Goods
 	recordKey string // of the idempotency key
 	bodyHash  string
-}
-
-// newSettlement returns a settlement of the gift under a new id, with the giver's character as far as
-// the session knows it and without the receiver's.
-func (g giftRequest) newSettlement() settlement {
-	d := settlement{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
-		{UserID: g.giver.UserID, CharacterID: g.giver.CharacterID, Offer: g.goods, Accepted: true},
-		{UserID: g.to, Offer: Goods{Items: []Line{}}, Accepted: true},
-	}}, kind: ledger.KindGift}
-	d.ref = d.TradeID
-	return d
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// model is one trade on a Cluster as steps.go and sweep.go have it: a gives one of two apples for one of b's two coins, a has accepted. What stands
+// model is one trade on a Cluster as saga.go and sweep.go have it: a gives one of two apples for one of b's two coins, a has accepted. What stands
 // in Redis, how far everybody is who is at work on it, and which of their commands are still on their way. Every step of every
 // actor, a death at any point, and every late or doubled command is explored.
 //

@@ -22,6 +22,8 @@ var rules = map[string]func(*testing.T, *town){
 	"ids with spaces and colons":                idsWithSpacesAndColons,
 	"a stale holder can not commit":             aStaleHolderCannotCommit,
 	"the lock decides nothing after the commit": theLockDecidesNothingAfterTheCommit,
+	"nothing settles outside the lock":          nothingSettlesOutsideTheLock,
+	"a stale holder can not settle a trade":     aStaleHolderCannotSettleATrade,
 	"concurrent gifts lose and double nothing":  concurrentGiftsLoseAndDoubleNothing,
 	"arithmetic":                                    arithmetic,
 	"what two exchange is what they offered":        exchanges,
@@ -58,6 +60,7 @@ var rules = map[string]func(*testing.T, *town){
 // somebody else has one: then these tests show the same.
 var leased = map[string]string{
 	"a stale holder can not commit":             "TestALeaseFromBeforeCommitsNothing",
+	"a stale holder can not settle a trade":     "TestALeaseFromBeforeCommitsNothing",
 	"the lock decides nothing after the commit": "TestASettlementIsOneRoundTrip, TestAGiftWaitsForTheLock",
 }
 

@@ -15,6 +15,16 @@ type scriptArgs struct {
 	used  int // of text
 }
 
+// addGoods adds inventory field, quantity, and so on.
+func (a *scriptArgs) addGoods(g Goods) {
+	for _, l := range g.Items {
+		a.addText("item:"+l.ItemID, strconv.FormatInt(l.Qty, 10))
+	}
+	if g.Gold > 0 {
+		a.addText(ledger.GoldField, strconv.FormatInt(g.Gold, 10))
+	}
+}
+
 func (a *scriptArgs) addText(texts ...string) {
 	if a.list == nil {
 		a.list = a.first[:0]
@@ -27,15 +37,5 @@ func (a *scriptArgs) addText(texts ...string) {
 		a.text[a.used] = t
 		a.list = append(a.list, &a.text[a.used])
 		a.used++
-	}
-}
-
-// addGoods adds inventory field, quantity, and so on.
-func (a *scriptArgs) addGoods(g Goods) {
-	for _, l := range g.Items {
-		a.addText("item:"+l.ItemID, strconv.FormatInt(l.Qty, 10))
-	}
-	if g.Gold > 0 {
-		a.addText(ledger.GoldField, strconv.FormatInt(g.Gold, 10))
 	}
 }

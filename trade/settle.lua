@@ -1,5 +1,5 @@
 -- The second side accepts: goods change hands and the ledger says so, all or nothing. For one
--- Redis server; on a Cluster the steps of steps.go do it.
+-- Redis server; on a Cluster the saga of saga.go does it.
 -- KEYS[1]  a's inventory   KEYS[2]  b's inventory   KEYS[3]  the trade   KEYS[4]  lock of the pair, KEYS[5]  its fence
 -- KEYS[6]  trades to look at
 -- ARGV[1]  trade id   ARGV[2]  who accepts, a or b   ARGV[3]  version   ARGV[4]  fence of the caller's lease, or ''

@@ -33,6 +33,17 @@ type settlement struct {
 	isReceiverGuessed bool // the script must check the receiver's character; not stored
 }
 
+// newSettlement returns a settlement of the gift under a new id, with the giver's character as far as
+// the session knows it and without the receiver's.
+func (g giftRequest) newSettlement() settlement {
+	d := settlement{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+		{UserID: g.giver.UserID, CharacterID: g.giver.CharacterID, Offer: g.goods, Accepted: true},
+		{UserID: g.to, Offer: Goods{Items: []Line{}}, Accepted: true},
+	}}, kind: ledger.KindGift}
+	d.ref = d.TradeID
+	return d
+}
+
 // isSaga tells whether goods of it are, or were, in escrow.
 func (d settlement) isSaga() bool { return d.deadline > 0 }
 
