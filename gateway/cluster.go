@@ -73,7 +73,7 @@ type busMetrics struct{ stats func() socketio.ClusterStats }
 var (
 	busNodes    = prometheus.NewDesc("gateway_cluster_nodes", "Nodes that serve the game, this one included.", nil, nil)
 	busChannels = prometheus.NewDesc("gateway_cluster_channels", "Channels that this node hears.", nil, nil)
-	busMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unheard (nobody else listens), unpublished, received, malformed.", []string{"what"}, nil)
+	busMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
 	busBytes    = prometheus.NewDesc("gateway_cluster_received_bytes_total", "Bytes of the messages that came from the other nodes.", nil, nil)
 	busPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
 	busRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
@@ -83,7 +83,7 @@ func (m busMetrics) collect(ch chan<- prometheus.Metric) {
 	s := m.stats()
 	ch <- prometheus.MustNewConstMetric(busNodes, prometheus.GaugeValue, float64(s.Nodes))
 	ch <- prometheus.MustNewConstMetric(busChannels, prometheus.GaugeValue, float64(s.Channels))
-	for what, n := range map[string]int64{"published": s.Published, "unpublished": s.Unpublished, "unheard": s.Unheard, "received": s.Received, "malformed": s.Malformed} {
+	for what, n := range map[string]int64{"published": s.Published, "unpublished": s.Unpublished, "received": s.Received, "malformed": s.Malformed} {
 		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(n), what)
 	}
 	ch <- prometheus.MustNewConstMetric(busBytes, prometheus.CounterValue, float64(s.Bytes))

@@ -35,8 +35,6 @@ type ClusterConfig struct {
 	// OnChange is called when the nodes no longer hear each other, and when they do again.
 	// It must not wait. Nil is not called.
 	OnChange func(ClusterState)
-
-	asking int // from how many messages on Redis is asked who listens; worthAsking
 }
 
 func (c ClusterConfig) withDefaults() ClusterConfig {
@@ -58,9 +56,6 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	if c.Linger <= 0 {
 		c.Linger = time.Second
 	}
-	if c.asking <= 0 {
-		c.asking = worthAsking
-	}
 	return c
 }
 
@@ -74,7 +69,6 @@ var (
 // ClusterStats count what went over the bus since the start.
 type ClusterStats struct {
 	Published   int64 // messages that Redis took
-	Unheard     int64 // messages that were not sent: Redis said that no other node would hear them
 	Unpublished int64 // messages that it did not take, or that were dropped before
 	Received    int64 // messages that came, our own too
 	Bytes       int64 // of those
@@ -140,7 +134,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
 	c.subs = newSubscriber(cfg.Linger, c.hear)
-	c.pub = newPublisher(cfg.Redis, cfg.Queue, newAudience(cfg.Redis, c.subs, cfg.asking))
+	c.pub = newPublisher(cfg.Redis, cfg.Queue)
 	c.subs.wire = newLine(c.subs, cfg.Redis, cfg.MaxMessage)
 	if client, is := cfg.Redis.(*redis.ClusterClient); is {
 		c.sharded = newSubscriber(cfg.Linger, c.hear)
@@ -273,7 +267,7 @@ func (c *cluster) hear(to *channel, b []byte) {
 // stats for Server.ClusterStats.
 func (c *cluster) stats() ClusterStats {
 	s := ClusterStats{
-		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(), Unheard: c.pub.audience.unsent.Load(),
+		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(),
 		Received: c.subs.received.Load(), Bytes: c.subs.bytes.Load(), Malformed: c.malformed.Load(), Partial: c.partial.Load(), Restarts: c.subs.restarts.Load(),
 	}
 	c.subs.mu.Lock()
@@ -312,10 +306,6 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 // tell publishes an event to the other nodes: list is its name and arguments as JSON, in
 // brackets. It does not wait.
 func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
-	if len(attachments) == 0 && n.alone() {
-		n.hub.pub.draft(n, n.channelOf(t), list, t)
-		return
-	}
 	n.publish(list, attachments, t, nil)
 }
 
@@ -325,10 +315,6 @@ const fewNodes = 2
 // tellEach is tell for several rooms: as one message where there are few nodes, else each room by itself, so that only
 // those hear it who have members there. The event is packed once.
 func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
-	if n.alone() {
-		n.hub.pub.draft(n, n.all, list, target{rooms: rooms})
-		return
-	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	b, ok := n.head(*buf, list, nil)

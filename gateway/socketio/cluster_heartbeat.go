@@ -53,7 +53,6 @@ func (c *cluster) beat(done <-chan struct{}) {
 		}
 		c.each((*clusterNamespace).greet)
 		c.each((*clusterNamespace).look)
-		c.pub.audience.look(c.cfg.Heartbeat)
 	}
 }
 

@@ -96,7 +96,6 @@ func (l *line) lost(ps *redis.PubSub) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away = true
-	s.losses++
 	for _, c := range s.channels {
 		c.active = false
 		if !c.asked.IsZero() {
@@ -134,7 +133,6 @@ func (l *line) restart() {
 		s := l.subs
 		s.mu.Lock()
 		s.away = true
-		s.losses++
 		for _, c := range s.channels {
 			c.active, c.asked = false, time.Time{}
 			s.look(c)

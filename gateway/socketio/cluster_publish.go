@@ -14,9 +14,8 @@ import (
 // while too much waits already is dropped, and so is what Redis did not take. Nothing is
 // sent twice.
 type publisher struct {
-	client   redis.UniversalClient
-	limit    int // bytes that may wait
-	audience *audience
+	client redis.UniversalClient
+	limit  int // bytes that may wait
 
 	mu      sync.Mutex
 	waiting []publication // guarded by mu
@@ -39,19 +38,6 @@ type publication struct {
 	told       hearing // may be nil
 	beat       bool    // nobody misses it
 	sharded    bool    // it goes to the master of the channel's slot
-
-	// Of a draft, the payload is an event as JSON, in brackets, and from target on whom it is for.
-	nsp    *clusterNamespace // nil: it is a message
-	target int
-	packed []byte // the message, once it is one
-}
-
-// bytes are what is published.
-func (m *publication) bytes(arena []byte) []byte {
-	if m.packed != nil {
-		return m.packed
-	}
-	return arena[m.start:m.end]
 }
 
 // A hearing is called with how many connections heard a message, how many subscribe to its
@@ -65,8 +51,8 @@ const (
 	pipelineTimeout  = 2 * time.Second
 )
 
-func newPublisher(client redis.UniversalClient, limit int, a *audience) *publisher {
-	return &publisher{client: client, limit: limit, audience: a, wake: make(chan struct{}, 1)}
+func newPublisher(client redis.UniversalClient, limit int) *publisher {
+	return &publisher{client: client, limit: limit, wake: make(chan struct{}, 1)}
 }
 
 // publish queues a message; the payload is copied.
@@ -74,36 +60,27 @@ func (p *publisher) publish(channel string, payload []byte) { p.ask(channel, "",
 
 // shard is ask for a sharded channel.
 func (p *publisher) shard(channel string, payload []byte, f hearing) {
-	p.queue(publication{channel: channel, told: f, sharded: true}, payload, nil)
+	p.queue(publication{channel: channel, told: f, sharded: true}, payload)
 }
 
 // ask is publish for who wants to know how many heard it. f is called in any case, never by
 // ask itself.
 func (p *publisher) ask(channel, marker string, payload []byte, f hearing) {
-	p.queue(publication{channel: channel, marker: marker, told: f}, payload, nil)
+	p.queue(publication{channel: channel, marker: marker, told: f}, payload)
 }
 
 // beat is publish for a sign of life: when it is lost the next one does, and nothing is counted.
 func (p *publisher) beat(channel string, payload []byte) {
-	p.queue(publication{channel: channel, beat: true}, payload, nil)
+	p.queue(publication{channel: channel, beat: true}, payload)
 }
 
-// draft queues an event that is packed only if somebody hears it.
-func (p *publisher) draft(n *clusterNamespace, channel string, list []byte, t target) {
-	p.queue(publication{channel: channel, nsp: n}, list, &t)
-}
-
-// queue copies the payload, and of a draft the target.
-func (p *publisher) queue(m publication, payload []byte, t *target) {
+// queue copies the payload.
+func (p *publisher) queue(m publication, payload []byte) {
 	p.mu.Lock()
 	full := p.ended || len(p.arena)+p.flight+len(payload) > p.limit
 	if !full {
 		m.start = len(p.arena)
 		p.arena = append(p.arena, payload...)
-		if t != nil {
-			m.target = len(p.arena)
-			p.arena = t.append(p.arena)
-		}
 		m.end = len(p.arena)
 		p.waiting = append(p.waiting, m)
 	}
@@ -233,7 +210,7 @@ func (x *posts) fill(batch []publication, arena []byte) {
 		if c.command = "publish"; m.sharded {
 			c.command = "spublish"
 		}
-		c.channel, c.payload = m.channel, m.bytes(arena)
+		c.channel, c.payload = m.channel, arena[m.start:m.end]
 		x.commands = append(x.commands, c)
 		if m.marker == "" {
 			continue
@@ -264,9 +241,6 @@ func (p *publisher) pipeline(batch []publication, arena []byte) (ok bool) {
 	defer cancel()
 	if c, is := p.client.(*redis.ClusterClient); is {
 		return p.scatter(ctx, c, batch, arena)
-	}
-	if batch = p.heard(ctx, batch, arena); len(batch) == 0 {
-		return true
 	}
 	moved, ok := p.exchange(ctx, p.client, batch, arena)
 	p.drop(moved, errRedisAway)

@@ -27,7 +27,6 @@ type subscriber struct {
 	dirty    []*channel          // to be looked at; guarded by mu
 	parting  []*channel          // left, and kept for a while: in the order of parted; guarded by mu
 	away     bool                // the connection broke, and is not back; guarded by mu
-	losses   int64               // of connections; guarded by mu
 
 	wake     chan struct{} // capacity 1
 	heard    atomic.Int64  // when anything came last, Unix ns
