@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -14,6 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/zishang520/socket.io/v2/socket"
 	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/internal/jsonpack"
+	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
 // ClusterConfig makes one of several servers that share a Redis. They may be ours, or
@@ -59,12 +61,11 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	return c
 }
 
-// Why a message did not reach Redis.
-var (
-	errQueueFull = errors.New("socketio: too much waits to be published")
-	errRedisAway = errors.New("socketio: redis takes nothing")
-	errTooLarge  = errors.New("socketio: too large for the cluster")
-)
+// classicKey chooses the node of a Redis Cluster to which everything that is not sharded is published.
+const classicKey = "socket.io"
+
+// errTooLarge says that a message was not published because of its size.
+var errTooLarge = errors.New("socketio: the message is too large for the cluster")
 
 // ClusterStats count what went over the bus since the start.
 type ClusterStats struct {
@@ -79,17 +80,12 @@ type ClusterStats struct {
 	Nodes       int   // that serve the main namespace, this one included
 }
 
-// cluster is what a server's namespaces share: one publisher, one subscriber (two on a Redis
-// Cluster), and their goroutines, which close waits for.
+// A cluster is what a server's namespaces share: the bus, and goroutines that close waits for.
 type cluster struct {
-	cfg  ClusterConfig
-	log  *zap.Logger
-	uid  string
-	pub  *publisher
-	subs *subscriber
-
-	shards  *shards     // nil where Redis is no Cluster
-	sharded *subscriber // of the shards; nil there too
+	cfg ClusterConfig
+	log *zap.Logger
+	uid string
+	bus *redisbus.Bus
 
 	mu         sync.Mutex
 	namespaces []*clusterNamespace // replaced, never changed in place; guarded by mu
@@ -97,7 +93,8 @@ type cluster struct {
 
 	malformed atomic.Int64
 	partial   atomic.Int64
-	tasks     chan func() // listeners of other programs, one after the other
+	discarded atomic.Int64 // messages that the bus was not given: too large, or not to be encoded
+	tasks     chan func()  // listeners of other programs, one after the other
 	done      chan struct{}
 	beatNow   chan struct{} // capacity 1
 	closing   sync.Once
@@ -113,6 +110,8 @@ type clusterNamespace struct {
 
 	all, request, answer, heartbeat string // channels
 	own                             string // the channel of answers for this node alone
+
+	broadcasts channelHandler // the owner of the channel of each room
 
 	arrived atomic.Bool  // Redis has just confirmed the subscriptions
 	young   atomic.Int64 // since when we are there, Unix ns
@@ -133,14 +132,11 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6], // as long as Node's
 		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
 	}
-	c.subs = newSubscriber(cfg.Linger, c.hear)
-	c.pub = newPublisher(cfg.Redis, cfg.Queue)
-	c.subs.wire = newLine(c.subs, cfg.Redis, cfg.MaxMessage)
-	if client, is := cfg.Redis.(*redis.ClusterClient); is {
-		c.sharded = newSubscriber(cfg.Linger, c.hear)
-		c.shards = newShards(c.sharded, client)
-		c.sharded.wire = c.shards
-	}
+	c.bus = redisbus.New(redisbus.Config{
+		Redis: cfg.Redis, HomeKey: classicKey, QueueBytes: cfg.Queue, MaxMessage: cfg.MaxMessage, Linger: cfg.Linger,
+		OnMessage: c.hear,
+		OnUp:      func(owner any) { owner.(*channelHandler).namespace.onUp() },
+	})
 	return c
 }
 
@@ -155,6 +151,7 @@ func (c *cluster) join(name string, r *rooms) *clusterNamespace {
 		peers:     map[string]time.Time{}, requests: map[string]*inquiry{},
 	}
 	n.own = n.answer + c.uid + "#"
+	n.broadcasts = channelHandler{n, n.onBroadcast}
 	n.nodes.Store(1)
 	n.known.Store(1)
 	n.young.Store(time.Now().UnixNano())
@@ -170,12 +167,13 @@ func (c *cluster) join(name string, r *rooms) *clusterNamespace {
 
 // listen wishes for the channels that a namespace always needs.
 func (n *clusterNamespace) listen() {
-	for name, kind := range map[string]byte{
-		n.heartbeat: channelHeartbeat, n.request: channelRequest, n.all: channelAll,
-		n.answer: channelResponse, n.own: channelResponse,
-	} {
-		n.hub.subs.want(name, n, kind, 1)
-	}
+	answers := &channelHandler{n, n.onResponse}
+	bus := n.hub.bus
+	bus.Subscribe(redisbus.Channel{Name: n.heartbeat, Owner: &channelHandler{n, n.onHeartbeat}, IsAnchor: true})
+	bus.Subscribe(redisbus.Channel{Name: n.request, Owner: &channelHandler{n, n.onRequest}})
+	bus.Subscribe(redisbus.Channel{Name: n.all, Owner: &n.broadcasts})
+	bus.Subscribe(redisbus.Channel{Name: n.answer, Owner: answers})
+	bus.Subscribe(redisbus.Channel{Name: n.own, Owner: answers})
 }
 
 func (c *cluster) all() []*clusterNamespace {
@@ -198,13 +196,9 @@ func (c *cluster) start() {
 		n.listen()
 	}
 	c.mu.Unlock()
-	runs := []func(<-chan struct{}){c.subs.wire.run, c.subs.sync, c.beat, c.work, c.pub.run}
-	if c.sharded != nil {
-		runs = append(runs, c.shards.run, c.sharded.sync)
-	}
-	for _, run := range runs {
-		c.running.Go(func() { run(c.done) })
-	}
+	c.bus.Start()
+	c.running.Go(c.beat)
+	c.running.Go(c.work)
 }
 
 // close says goodbye, and returns when nothing runs any more.
@@ -213,18 +207,18 @@ func (c *cluster) close() {
 		c.each(func(n *clusterNamespace) { n.say(beatBye) })
 		close(c.done)
 	})
-	c.subs.wire.close()
+	c.bus.Close()
 	c.running.Wait()
 	c.each((*clusterNamespace).abandon)
 }
 
 // work runs what others asked for and what may wait: listeners of server-side events.
-func (c *cluster) work(done <-chan struct{}) {
+func (c *cluster) work() {
 	for {
 		select {
 		case f := <-c.tasks:
 			c.guarded(f)
-		case <-done:
+		case <-c.done:
 			return
 		}
 	}
@@ -240,9 +234,15 @@ func (c *cluster) guarded(f func()) {
 	f()
 }
 
-// hear is called for each message, on the subscriber's goroutine. It must not wait. What it
-// makes of a broadcast is copied; other messages may be kept in part.
-func (c *cluster) hear(to *channel, b []byte) {
+// A channelHandler owns channels of the bus: it handles their messages, and reports false for one that
+// is malformed. It must not wait, and not keep the message.
+type channelHandler struct {
+	namespace *clusterNamespace
+	handle    func(message []byte) bool
+}
+
+// hear has a message handled, on the goroutine of the bus that reads.
+func (c *cluster) hear(owner any, message []byte) {
 	ok := false
 	defer func() {
 		if p := recover(); p != nil {
@@ -252,31 +252,16 @@ func (c *cluster) hear(to *channel, b []byte) {
 			c.malformed.Add(1)
 		}
 	}()
-	switch to.kind {
-	case channelRoom, channelAll:
-		ok = to.nsp.onBroadcast(b)
-	case channelRequest:
-		ok = to.nsp.onRequest(bytes.Clone(b))
-	case channelResponse:
-		ok = to.nsp.onResponse(bytes.Clone(b))
-	case channelHeartbeat:
-		ok = to.nsp.onHeartbeat(string(b))
-	}
+	ok = owner.(*channelHandler).handle(message)
 }
 
 // stats for Server.ClusterStats.
 func (c *cluster) stats() ClusterStats {
+	bus := c.bus.Stats()
 	s := ClusterStats{
-		Published: c.pub.published.Load(), Unpublished: c.pub.failed.Load(),
-		Received: c.subs.received.Load(), Bytes: c.subs.bytes.Load(), Malformed: c.malformed.Load(), Partial: c.partial.Load(), Restarts: c.subs.restarts.Load(),
-	}
-	c.subs.mu.Lock()
-	s.Channels = len(c.subs.channels)
-	c.subs.mu.Unlock()
-	if c.sharded != nil {
-		s.Received += c.sharded.received.Load()
-		s.Bytes += c.sharded.bytes.Load()
-		s.Restarts += c.sharded.restarts.Load()
+		Published: bus.Published, Unpublished: bus.Unpublished + c.discarded.Load(),
+		Received: bus.Received, Bytes: bus.Bytes, Restarts: bus.Restarts, Channels: bus.Channels,
+		Malformed: c.malformed.Load(), Partial: c.partial.Load(),
 	}
 	c.each(func(n *clusterNamespace) {
 		if n.name == "/" {
@@ -295,9 +280,10 @@ func (n *clusterNamespace) roomChannel(room socket.Room) string {
 // of the calls is that of the events.
 func (n *clusterNamespace) watch(room socket.Room, by int) {
 	name := n.roomChannel(room)
-	n.hub.subs.want(name, n, channelRoom, by)
-	if n.hub.sharded != nil {
-		n.hub.sharded.want(name, n, channelRoom, by)
+	if by > 0 {
+		n.hub.bus.Subscribe(redisbus.Channel{Name: name, Owner: &n.broadcasts, IsSharded: true})
+	} else {
+		n.hub.bus.Unsubscribe(name)
 	}
 }
 
@@ -320,7 +306,7 @@ func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
 	b, ok := n.head(*buf, list, nil)
 	event := len(b)
 	each := 1
-	if n.known.Load() <= fewNodes && n.hub.shards == nil {
+	if n.known.Load() <= fewNodes && !n.hub.bus.IsCluster() {
 		each = len(rooms)
 	}
 	for ; len(rooms) > 0; rooms = rooms[each:] {
@@ -339,7 +325,7 @@ func (n *clusterNamespace) head(buf, list []byte, attachments [][]byte) (b []byt
 	if nsp == "/" {
 		nsp = ""
 	}
-	return appendPacket(appendText(append(buf[:0], broadcastHead), n.hub.uid), list, attachments, nsp, busDepth)
+	return appendPacket(jsonpack.AppendText(append(buf[:0], broadcastHead), n.hub.uid), list, attachments, nsp, busDepth)
 }
 
 // publish is tell; an inquiry asks how many it reaches.
@@ -348,10 +334,10 @@ func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, 
 	defer scratch.Put(buf)
 	b, ok := n.head(*buf, list, attachments)
 	b = t.append(b)
-	var told hearing
+	var told func(receivers, alsoCounted int64, err error)
 	if q != nil {
 		b[0] = countingHead
-		b = appendText(b, q.id)
+		b = jsonpack.AppendText(b, q.id)
 		told = q.listeners
 	}
 	n.hand(b, ok, t, told)
@@ -361,20 +347,18 @@ func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, 
 }
 
 // hand gives a message to the publisher, on the channel of its target; ok is false when it could not be packed.
-func (n *clusterNamespace) hand(b []byte, ok bool, t target, told hearing) {
+func (n *clusterNamespace) hand(b []byte, ok bool, t target, told func(receivers, alsoCounted int64, err error)) {
 	if !ok || len(b) > n.hub.cfg.MaxMessage {
-		n.hub.pub.failed.Add(1)
+		n.hub.discarded.Add(1)
 		if told != nil {
 			told(0, 0, errTooLarge)
 		}
 		return
 	}
-	switch {
-	case len(t.rooms) == 1 && n.hub.shards != nil && !n.hub.shards.absent.Load() && n.classic.Load() == 0:
-		n.hub.pub.shard(n.channelOf(t), b, told)
-	default:
-		n.hub.pub.ask(n.channelOf(t), "", b, told)
-	}
+	n.hub.bus.Publish(redisbus.Message{
+		Channel: n.channelOf(t), Payload: b, OnPublished: told,
+		IsSharded: len(t.rooms) == 1 && n.classic.Load() == 0 && n.hub.bus.HasShardedChannels(),
+	})
 }
 
 // channelOf is that of a target's one room, or else the one for all.

@@ -13,6 +13,9 @@ import (
 	"github.com/zishang520/engine.io/v2/types"
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/internal/jsonpack"
+	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
 // This file is what the library asks of its adapter, done on every node.
@@ -149,15 +152,15 @@ func (n *clusterNamespace) poll(timeout time.Duration, e Args, t target, hooks p
 		hooks.counted(total, missing)
 	}
 	n.inquire(max(timeout, 10*time.Millisecond), q, func(id string) ([]byte, bool) {
-		b := appendText(appendText([]byte{0x85}, "uid"), n.hub.uid)
-		b = appendText(appendText(b, "requestId"), id)
-		b = append(appendText(b, "type"), requestBroadcast)
-		b, ok := appendPacket(appendText(b, "packet"), e.list(), e.Attachments, n.name, busDepth)
-		b = append(appendText(b, "opts"), 0x83)
-		b = appendRooms(appendText(b, "rooms"), t.rooms)
-		b = appendRooms(appendText(b, "except"), t.except)
-		b = append(appendText(b, "flags"), 0x81)
-		return appendUint(appendText(b, "timeout"), uint64(timeout.Milliseconds())), ok
+		b := jsonpack.AppendText(jsonpack.AppendText([]byte{0x85}, "uid"), n.hub.uid)
+		b = jsonpack.AppendText(jsonpack.AppendText(b, "requestId"), id)
+		b = append(jsonpack.AppendText(b, "type"), requestBroadcast)
+		b, ok := appendPacket(jsonpack.AppendText(b, "packet"), e.list(), e.Attachments, n.name, busDepth)
+		b = append(jsonpack.AppendText(b, "opts"), 0x83)
+		b = appendRooms(jsonpack.AppendText(b, "rooms"), t.rooms)
+		b = appendRooms(jsonpack.AppendText(b, "except"), t.except)
+		b = append(jsonpack.AppendText(b, "flags"), 0x81)
+		return jsonpack.AppendUint(jsonpack.AppendText(b, "timeout"), uint64(timeout.Milliseconds())), ok
 	})
 }
 
@@ -168,7 +171,7 @@ func (n *clusterNamespace) send(r request) error {
 	if err != nil {
 		return err
 	}
-	n.hub.pub.publish(n.request, b)
+	n.hub.bus.Publish(redisbus.Message{Channel: n.request, Payload: b})
 	return nil
 }
 

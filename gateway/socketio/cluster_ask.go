@@ -1,8 +1,11 @@
 package socketio
 
 import (
+	"bytes"
 	"sync"
 	"time"
+
+	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
 // An inquiry is a request of this node that all others answer. It is over when all have,
@@ -41,12 +44,12 @@ func (n *clusterNamespace) inquire(timeout time.Duration, q *inquiry, build func
 	q.id = newID()
 	payload, ok := build(q.id)
 	if !ok || len(payload) > n.hub.cfg.MaxMessage || !n.open(timeout, q) {
-		n.hub.pub.failed.Add(1)
+		n.hub.discarded.Add(1)
 		n.hub.partial.Add(1)
 		go q.done(int(n.nodes.Load()) - 1)
 		return
 	}
-	n.hub.pub.ask(n.request, n.heartbeat, payload, q.told)
+	n.hub.bus.Publish(redisbus.Message{Channel: n.request, Payload: payload, CountAlso: n.heartbeat, OnPublished: q.told})
 }
 
 // open lets answers come to the inquiry until it is over. It reports false when too many
@@ -73,7 +76,7 @@ func (n *clusterNamespace) open(timeout time.Duration, q *inquiry) bool {
 func (q *inquiry) told(receivers, marked int64, err error) {
 	n := q.nsp
 	others := int(max(0, receivers-marked))
-	if n.hub.shards != nil { // Redis told of one of its nodes only
+	if n.hub.bus.IsCluster() { // Redis told of one of its nodes only
 		others = int(n.classic.Load())
 	}
 	n.mu.Lock()
@@ -167,7 +170,7 @@ func (n *clusterNamespace) onResponse(b []byte) bool {
 	}
 	var r response
 	var ok bool
-	if r.attachments, ok = readControl(b, maxResponse, &r); !ok {
+	if r.attachments, ok = readControl(bytes.Clone(b), maxResponse, &r); !ok {
 		return false
 	}
 	n.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/zishang520/socket.io/v2/socket"
 
+	"github.com/aeturnis/realtime/internal/jsonpack"
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
@@ -17,24 +18,6 @@ const chatMessage = `{"id":"01HZX3J5Q7","channel":"zone:1","from":{"userId":"ann
 const tradeCompleted = `{"tradeId":"01M84ASS6PATDPGAKXNPCQGAAT","status":"completed","version":1,"parties":[` +
 	`{"userId":"lt-hbgusv-2","characterId":"lt-hbgusv-2","offer":{"items":[{"itemId":"lt-hbgusv-coin","qty":1}],"gold":0},"accepted":true},` +
 	`{"userId":"lt-hbgusv-3","characterId":"lt-hbgusv-3","offer":{"items":[],"gold":0},"accepted":true}],"createdAt":1795441812695,"expiresAt":1795442112695}`
-
-// BenchmarkPack is the way of a cast's JSON into the message for other nodes.
-func BenchmarkPack(b *testing.B) {
-	for name, body := range map[string]string{"chat": chatMessage, "trade": tradeCompleted} {
-		b.Run(name, func(b *testing.B) {
-			list := []byte(`["` + name + `:event",` + body + `]`)
-			b.SetBytes(int64(len(list)))
-			b.ReportAllocs()
-			var dst []byte
-			for b.Loop() {
-				var ok bool
-				if dst, ok = pack(dst[:0], list, nil, busDepth); !ok {
-					b.Fatal("refused")
-				}
-			}
-		})
-	}
-}
 
 // keepUp lets no more than some casts wait for Redis.
 func (w *world) keepUp(casts int64) {
@@ -74,7 +57,7 @@ func BenchmarkClusterHear(b *testing.B) {
 	a := node(b, redistest.Server(b), ClusterConfig{})
 	a.member(b, "zone:1")
 	n := a.Of("/").cluster
-	m, ok := appendPacket(appendText([]byte{0x93}, "other1"), []byte(`["chat:message",`+chatMessage+`]`), nil, "/", busDepth)
+	m, ok := appendPacket(jsonpack.AppendText([]byte{0x93}, "other1"), []byte(`["chat:message",`+chatMessage+`]`), nil, "/", busDepth)
 	require.True(b, ok)
 	m = target{rooms: []socket.Room{"zone:1"}, volatile: true}.append(m) // volatile: nobody reads so fast
 	b.ReportAllocs()

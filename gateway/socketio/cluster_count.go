@@ -54,7 +54,7 @@ func (n *clusterNamespace) count(ctx context.Context, list []byte, room socket.R
 		heard: func(r *response) { total += clients(r.ClientCount) },
 		done:  func(missing int) { got <- missing },
 	}
-	if !n.hub.subs.connected() || !n.open(time.Until(deadline), q) {
+	if !n.hub.bus.IsConnected() || !n.open(time.Until(deadline), q) {
 		n.tell(list, nil, t)
 		return func() (int, int) { return 0, max(1, int(n.nodes.Load())-1) }
 	}

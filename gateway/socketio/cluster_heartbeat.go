@@ -3,10 +3,9 @@ package socketio
 import (
 	"context"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
 // Who is there.
@@ -31,25 +30,22 @@ const (
 const beats = 5
 
 func (n *clusterNamespace) say(what string) {
-	n.hub.pub.beat(n.heartbeat, []byte(what+n.hub.uid))
+	n.hub.bus.Publish(redisbus.Message{Channel: n.heartbeat, Payload: []byte(what + n.hub.uid), IsUncounted: true})
 }
 
 // beat tells that this node lives, and looks who else does, until done.
-func (c *cluster) beat(done <-chan struct{}) {
+func (c *cluster) beat() {
 	tick := time.NewTicker(c.cfg.Heartbeat)
 	defer tick.Stop()
 	w := watchman{tell: c.cfg.OnChange}
 	for {
 		select {
-		case <-done:
+		case <-c.done:
 			return
 		case <-c.beatNow:
 		case <-tick.C:
-			c.subs.check(beats * c.cfg.Heartbeat)
-			if c.sharded != nil {
-				c.sharded.check(beats * c.cfg.Heartbeat)
-			}
-			c.guarded(func() { w.look(c.subs.connected(), c.pub.failed.Load()) })
+			c.bus.CheckConnections(beats * c.cfg.Heartbeat)
+			c.guarded(func() { w.look(c.bus.IsConnected(), c.unpublished()) })
 		}
 		c.each((*clusterNamespace).greet)
 		c.each((*clusterNamespace).look)
@@ -64,6 +60,15 @@ func (c *cluster) beatSoon() {
 	}
 }
 
+// unpublished is how many messages for other nodes were dropped since the start.
+func (c *cluster) unpublished() int64 { return c.bus.Stats().Unpublished + c.discarded.Load() }
+
+// onUp is called when Redis has begun to let this node hear.
+func (n *clusterNamespace) onUp() {
+	n.arrived.Store(true)
+	n.hub.beatSoon()
+}
+
 func (n *clusterNamespace) greet() {
 	if n.arrived.Swap(false) { // Redis has just begun to let us hear
 		n.young.Store(time.Now().UnixNano())
@@ -73,7 +78,8 @@ func (n *clusterNamespace) greet() {
 	n.say(beatAlive)
 }
 
-func (n *clusterNamespace) onHeartbeat(s string) bool {
+func (n *clusterNamespace) onHeartbeat(message []byte) bool {
+	s := string(message)
 	if len(s) < 2 || len(s) > 32 || !strings.Contains(beatHello+beatAlive+beatBye, s[:1]) {
 		return false
 	}
@@ -116,7 +122,7 @@ func (n *clusterNamespace) recount() {
 // hears tells that Redis has let this node hear for so long that it would have heard all
 // who live.
 func (n *clusterNamespace) hears() bool {
-	return n.hub.subs.connected() && time.Since(time.Unix(0, n.hub.subs.heard.Load())) < 2*n.hub.cfg.Heartbeat &&
+	return n.hub.bus.IsConnected() && time.Since(n.hub.bus.LastReceived()) < 2*n.hub.cfg.Heartbeat &&
 		time.Since(time.Unix(0, n.young.Load())) > beats*n.hub.cfg.Heartbeat
 }
 
@@ -136,28 +142,10 @@ func (n *clusterNamespace) look() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), n.hub.cfg.Heartbeat)
 	defer cancel()
-	if requests, heartbeats, err := n.subscribers(ctx); err == nil {
-		n.classic.Store(max(0, requests-heartbeats))
+	if counts, err := n.hub.bus.CountSubscribers(ctx, n.request, n.heartbeat); err == nil {
+		n.classic.Store(max(0, counts[0]-counts[1]))
 	}
 	n.mu.Lock()
 	n.recount()
 	n.mu.Unlock()
-}
-
-// subscribers counts the connections on the channels of requests and heartbeats.
-func (n *clusterNamespace) subscribers(ctx context.Context) (requests, heartbeats int64, err error) {
-	var mu sync.Mutex // the shards of a Cluster answer at the same time
-	count := func(ctx context.Context, c redis.UniversalClient) error {
-		r, err := c.PubSubNumSub(ctx, n.request, n.heartbeat).Result()
-		mu.Lock()
-		requests += r[n.request]
-		heartbeats += r[n.heartbeat]
-		mu.Unlock()
-		return err
-	}
-	if c, ok := n.hub.cfg.Redis.(*redis.ClusterClient); ok {
-		err = c.ForEachShard(ctx, func(ctx context.Context, c *redis.Client) error { return count(ctx, c) })
-		return requests, heartbeats, err
-	}
-	return requests, heartbeats, count(ctx, n.hub.cfg.Redis)
 }

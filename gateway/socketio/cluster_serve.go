@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 	"time"
@@ -9,6 +10,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zishang520/engine.io/v2/types"
 	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/internal/jsonpack"
+	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
 // This file is what other nodes ask of this one.
@@ -18,7 +22,7 @@ import (
 func (n *clusterNamespace) onRequest(b []byte) bool {
 	r := request{Type: -1}
 	var ok bool
-	if r.attachments, ok = readControl(b, n.hub.cfg.MaxMessage, &r); !ok {
+	if r.attachments, ok = readControl(bytes.Clone(b), n.hub.cfg.MaxMessage, &r); !ok {
 		return false
 	}
 	if r.UID == n.hub.uid {
@@ -82,7 +86,7 @@ type answerHead struct {
 
 func (n *clusterNamespace) reply(r *request, v any) {
 	if b, err := json.Marshal(v); err == nil { // what can not be told is not told
-		n.hub.pub.publish(n.answerTo(r), b)
+		n.hub.bus.Publish(redisbus.Message{Channel: n.answerTo(r), Payload: b})
 	}
 }
 
@@ -193,21 +197,21 @@ func (n *clusterNamespace) onPoll(r *request, opts *socket.BroadcastOptions) boo
 			ClientCount uint64 `json:"clientCount"`
 		}{answerHead{responseCount, r.RequestID, n.hub.uid}, clients})
 	}, func(args []any, _ error) {
-		b := append(appendText([]byte{0x84}, "type"), responseAck)
-		b = appendText(appendText(b, "requestId"), r.RequestID)
-		b = appendText(appendText(b, "uid"), n.hub.uid)
-		b = appendText(b, "packet")
+		b := append(jsonpack.AppendText([]byte{0x84}, "type"), responseAck)
+		b = jsonpack.AppendText(jsonpack.AppendText(b, "requestId"), r.RequestID)
+		b = jsonpack.AppendText(jsonpack.AppendText(b, "uid"), n.hub.uid)
+		b = jsonpack.AppendText(b, "packet")
 		ok := true
 		switch v := args[0].(type) {
 		case jsontext.Value:
-			b, ok = pack(b, v, nil, busDepth)
+			b, ok = jsonpack.Pack(b, v, nil, busDepth)
 		case *types.BytesBuffer:
-			b = appendBinary(b, v.Bytes())
+			b = jsonpack.AppendBinary(b, v.Bytes())
 		default:
 			b = append(b, 0xc0)
 		}
 		if ok {
-			n.hub.pub.publish(to, b)
+			n.hub.bus.Publish(redisbus.Message{Channel: to, Payload: b})
 		}
 	})
 	return true

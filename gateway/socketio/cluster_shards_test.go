@@ -58,7 +58,6 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	for _, r := range rooms {
 		require.Equal(t, 1, homes[w[1].Of("/").cluster.roomChannel(socket.Room(r))], r)
 	}
-	require.Len(t, w[1].cluster.shards.lines, 3, "a connection to each shard")
 	require.Zero(t, w[0].ClusterStats().Unpublished+w[1].ClusterStats().Unpublished)
 
 	// A Node server hears classic channels only, and so does its emitter speak.

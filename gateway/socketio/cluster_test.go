@@ -60,7 +60,7 @@ func (w *world) heard(t testing.TB, room string) {
 		return
 	}
 	for _, name := range []string{n.all, n.request, n.answer, n.heartbeat, n.answer + n.hub.uid + "#"} {
-		require.NoError(t, n.hub.subs.wait(ctx, name))
+		require.NoError(t, n.hub.bus.WaitSubscribed(ctx, name))
 	}
 }
 

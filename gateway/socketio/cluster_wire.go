@@ -10,6 +10,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/jsonpack"
 )
 
 // The messages of @socket.io/redis-adapter 8.3. A broadcast is msgpack,
@@ -67,11 +68,11 @@ func targetOf(opts *socket.BroadcastOptions) (t target) {
 func appendPacket(dst, list []byte, attachments [][]byte, nsp string, depth int) ([]byte, bool) {
 	at := len(dst)
 	dst = append(dst, 0x82)
-	dst = append(appendText(dst, "type"), 2)
-	dst, ok := pack(appendText(dst, "data"), list, attachments, depth)
+	dst = append(jsonpack.AppendText(dst, "type"), 2)
+	dst, ok := jsonpack.Pack(jsonpack.AppendText(dst, "data"), list, attachments, depth)
 	if nsp != "" {
 		dst[at]++
-		dst = appendText(appendText(dst, "nsp"), nsp)
+		dst = jsonpack.AppendText(jsonpack.AppendText(dst, "nsp"), nsp)
 	}
 	return dst, ok
 }
@@ -80,28 +81,27 @@ func appendPacket(dst, list []byte, attachments [][]byte, nsp string, depth int)
 func (t target) append(dst []byte) []byte {
 	at := len(dst)
 	dst = append(dst, 0x81)
-	dst = appendRooms(appendText(dst, "rooms"), t.rooms)
+	dst = appendRooms(jsonpack.AppendText(dst, "rooms"), t.rooms)
 	if len(t.except) > 0 {
 		dst[at]++
-		dst = appendRooms(appendText(dst, "except"), t.except)
+		dst = appendRooms(jsonpack.AppendText(dst, "except"), t.except)
 	}
 	switch {
 	case t.volatile:
 		dst[at]++
-		dst = append(appendText(append(appendText(dst, "flags"), 0x81), "volatile"), 0xc3)
+		dst = append(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x81), "volatile"), 0xc3)
 	case t.place.n > 0:
 		dst[at]++
-		dst = appendText(appendText(append(appendText(dst, "flags"), 0x82), "stream"), t.place.stream)
-		dst = appendUint(appendText(dst, "place"), uint64(t.place.n))
+		dst = jsonpack.AppendText(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x82), "stream"), t.place.stream)
+		dst = jsonpack.AppendUint(jsonpack.AppendText(dst, "place"), uint64(t.place.n))
 	}
 	return dst
 }
 
 func appendRooms(dst []byte, rooms []socket.Room) []byte {
-	head := len(dst)
-	dst = setCount(append(dst, 0), head, len(rooms), false)
+	dst = jsonpack.AppendListHead(dst, len(rooms))
 	for _, r := range rooms {
-		dst = appendText(dst, r)
+		dst = jsonpack.AppendText(dst, r)
 	}
 	return dst
 }
@@ -118,30 +118,30 @@ type broadcast struct {
 
 // readBroadcast reads a message that anybody may have sent.
 func readBroadcast(b []byte) (m broadcast, ok bool) {
-	h, ok := readHead(b, 0)
-	if !ok || h.kind != packedList || h.n < 3 {
+	h, ok := jsonpack.ReadHead(b, 0)
+	if !ok || h.Kind != jsonpack.KindList || h.Len < 3 {
 		return m, false
 	}
-	uid, ok := readHead(b, h.next)
-	if !ok || uid.kind != packedText {
+	uid, ok := jsonpack.ReadHead(b, h.Next)
+	if !ok || uid.Kind != jsonpack.KindText {
 		return m, false
 	}
-	i := uid.next + uid.n
-	m.uid = b[uid.next:i]
+	i := uid.Next + uid.Len
+	m.uid = b[uid.Next:i]
 	kind := -1
 	i = eachPair(b, i, func(key []byte, at, end int) bool {
 		switch string(key) {
 		case "type":
-			v, _ := readHead(b, at)
-			if v.kind == packedUint && v.bits < 16 {
-				kind = int(v.bits)
+			v, _ := jsonpack.ReadHead(b, at)
+			if v.Kind == jsonpack.KindUint && v.Bits < 16 {
+				kind = int(v.Bits)
 			}
 		case "nsp":
-			v, _ := readHead(b, at)
-			if v.kind != packedText {
-				return v.kind == packedNil
+			v, _ := jsonpack.ReadHead(b, at)
+			if v.Kind != jsonpack.KindText {
+				return v.Kind == jsonpack.KindNil
 			}
-			m.nsp = b[v.next:end]
+			m.nsp = b[v.Next:end]
 		case "data":
 			m.data = b[at:end]
 		}
@@ -168,9 +168,9 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 	if i < 0 {
 		return m, false
 	}
-	if h.n > 3 {
-		if q, ok := readHead(b, i); ok && q.kind == packedText && q.n <= maxQuestion {
-			m.question = b[q.next : q.next+q.n]
+	if h.Len > 3 {
+		if q, ok := jsonpack.ReadHead(b, i); ok && q.Kind == jsonpack.KindText && q.Len <= maxQuestion {
+			m.question = b[q.Next : q.Next+q.Len]
 		}
 	}
 	return m, m.event()
@@ -184,33 +184,33 @@ func clients(n float64) int { return int(math.Max(0, math.Min(n, 1<<24))) }
 
 // event checks the data: a list that begins with a name that clients accept.
 func (m *broadcast) event() bool {
-	h, ok := readHead(m.data, 0)
-	if !ok || h.kind != packedList || h.n == 0 {
+	h, ok := jsonpack.ReadHead(m.data, 0)
+	if !ok || h.Kind != jsonpack.KindList || h.Len == 0 {
 		return false
 	}
-	name, ok := readHead(m.data, h.next)
-	if !ok || name.kind != packedText || reserved[string(m.data[name.next:name.next+name.n])] {
+	name, ok := jsonpack.ReadHead(m.data, h.Next)
+	if !ok || name.Kind != jsonpack.KindText || reserved[string(m.data[name.Next:name.Next+name.Len])] {
 		return false
 	}
-	return skipPacked(m.data, 0, busDepth, &m.binaries) == len(m.data)
+	return jsonpack.SkipPacked(m.data, 0, busDepth, &m.binaries) == len(m.data)
 }
 
 // eachPair calls f for the members of the map at i, with where their values begin and end,
 // and returns the index behind the map, or -1.
 func eachPair(b []byte, i int, f func(key []byte, at, end int) bool) int {
-	h, ok := readHead(b, i)
-	if !ok || h.kind != packedMap {
+	h, ok := jsonpack.ReadHead(b, i)
+	if !ok || h.Kind != jsonpack.KindMap {
 		return -1
 	}
-	i = h.next
-	for range h.n {
-		key, ok := readHead(b, i)
-		if !ok || key.kind != packedText {
+	i = h.Next
+	for range h.Len {
+		key, ok := jsonpack.ReadHead(b, i)
+		if !ok || key.Kind != jsonpack.KindText {
 			return -1
 		}
-		at, ignored := key.next+key.n, 0
-		end := skipPacked(b, at, busDepth, &ignored)
-		if end < 0 || !f(b[key.next:at], at, end) {
+		at, ignored := key.Next+key.Len, 0
+		end := jsonpack.SkipPacked(b, at, busDepth, &ignored)
+		if end < 0 || !f(b[key.Next:at], at, end) {
 			return -1
 		}
 		i = end
@@ -220,28 +220,28 @@ func eachPair(b []byte, i int, f func(key []byte, at, end int) bool) int {
 
 // readRooms reads a list of names; Node takes numbers as well.
 func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
-	h, ok := readHead(b, i)
-	if !ok || h.kind == packedNil {
+	h, ok := jsonpack.ReadHead(b, i)
+	if !ok || h.Kind == jsonpack.KindNil {
 		return nil, ok
 	}
-	if h.kind != packedList {
+	if h.Kind != jsonpack.KindList {
 		return nil, false
 	}
-	i = h.next
-	for range h.n {
-		r, ok := readHead(b, i)
+	i = h.Next
+	for range h.Len {
+		r, ok := jsonpack.ReadHead(b, i)
 		if !ok {
 			return nil, false
 		}
-		i = r.next
-		switch r.kind {
-		case packedText:
-			i += r.n
-			rooms = append(rooms, socket.Room(b[r.next:i]))
-		case packedUint:
-			rooms = append(rooms, socket.Room(strconv.FormatUint(r.bits, 10)))
-		case packedInt:
-			rooms = append(rooms, socket.Room(strconv.FormatInt(int64(r.bits), 10)))
+		i = r.Next
+		switch r.Kind {
+		case jsonpack.KindText:
+			i += r.Len
+			rooms = append(rooms, socket.Room(b[r.Next:i]))
+		case jsonpack.KindUint:
+			rooms = append(rooms, socket.Room(strconv.FormatUint(r.Bits, 10)))
+		case jsonpack.KindInt:
+			rooms = append(rooms, socket.Room(strconv.FormatInt(int64(r.Bits), 10)))
 		default:
 			return nil, false
 		}
@@ -251,18 +251,18 @@ func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 
 // readFlags reads the flags that we know: Node's volatile, and our own place in a stream.
 func readFlags(b []byte, i int) (volatile bool, p place, ok bool) {
-	if h, ok := readHead(b, i); ok && h.kind == packedNil {
+	if h, ok := jsonpack.ReadHead(b, i); ok && h.Kind == jsonpack.KindNil {
 		return false, p, true
 	}
 	i = eachPair(b, i, func(key []byte, at, end int) bool {
-		v, _ := readHead(b, at)
+		v, _ := jsonpack.ReadHead(b, at)
 		switch {
-		case string(key) == "volatile" && v.kind == packedBool:
-			volatile = v.bits == 1
-		case string(key) == "stream" && v.kind == packedText && v.n <= maxStream:
-			p.stream = string(b[v.next:end])
-		case string(key) == "place" && v.kind == packedUint && v.bits < 1<<62:
-			p.n = int64(v.bits)
+		case string(key) == "volatile" && v.Kind == jsonpack.KindBool:
+			volatile = v.Bits == 1
+		case string(key) == "stream" && v.Kind == jsonpack.KindText && v.Len <= maxStream:
+			p.stream = string(b[v.Next:end])
+		case string(key) == "place" && v.Kind == jsonpack.KindUint && v.Bits < 1<<62:
+			p.n = int64(v.Bits)
 		}
 		return true
 	})
@@ -273,23 +273,22 @@ func readFlags(b []byte, i int) (volatile bool, p place, ok bool) {
 // becomes larger than max, or clients would not take it.
 func (m *broadcast) frames(nsp string, max int) (f frames, ok bool) {
 	text := engineio.NewText()
-	u := unpacker{dst: appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)}
-	list := len(u.dst)
-	u.max = list + max
-	ok = u.value(m.data, 0, busDepth) == len(m.data)
+	dst := appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)
+	list := len(dst)
+	dst, attachments, ok := jsonpack.Unpack(dst, m.data, max, busDepth)
 	if ok && m.binaries > 0 {
-		for _, b := range u.attachments {
+		for _, b := range attachments {
 			max -= len(b)
 		}
-		ok = max >= 0 && placed(u.dst[list:], m.binaries)
+		ok = max >= 0 && placed(dst[list:], m.binaries)
 	}
-	text.SetBuffer(u.dst)
+	text.SetBuffer(dst)
 	f = frames{text: text}
 	if !ok {
 		f.free()
 		return frames{}, false
 	}
-	return f.attach(u.attachments).seal(m.volatile), true
+	return f.attach(attachments).seal(m.volatile), true
 }
 
 // A request is one of a node to all others. Its JSON holds the attachments as placeholders.
@@ -366,12 +365,10 @@ func readControl(b []byte, max int, v any) (attachments [][]byte, ok bool) {
 		return nil, false
 	}
 	if b[0] != '{' {
-		u := unpacker{max: 8 * max}
-		if u.value(b, 0, busDepth) != len(b) {
+		if b, attachments, ok = jsonpack.Unpack(nil, b, 8*max, busDepth); !ok {
 			return nil, false
 		}
-		b, attachments = u.dst, u.attachments
-	} else if skipNested(b, 0, busDepth) != len(bytes.TrimRight(b, " \n\r\t")) {
+	} else if jsonpack.SkipValue(b, 0, busDepth) != len(bytes.TrimRight(b, " \n\r\t")) {
 		return nil, false
 	}
 	err := json.Unmarshal(b, v, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/jsonpack"
 )
 
 // Socket.IO packet types: the first byte of an Engine.IO message.
@@ -120,7 +121,7 @@ func (p *packet) parse(b []byte, max limits) error {
 func (p *packet) check(max limits) error {
 	switch p.kind {
 	case typeConnect:
-		if p.hasID || len(p.data) > 0 && (p.data[0] != '{' || skipValue(p.data, 0, max.depth) != len(p.data)) {
+		if p.hasID || len(p.data) > 0 && (p.data[0] != '{' || jsonpack.SkipValue(p.data, 0, max.depth) != len(p.data)) {
 			return malformed("CONNECT takes an object")
 		}
 	case typeDisconnect:
@@ -149,18 +150,18 @@ func (p *packet) list(depth int) bool {
 	if len(b) < 2 || b[0] != '[' {
 		return false
 	}
-	i := skipSpace(b, 1)
+	i := jsonpack.SkipSpace(b, 1)
 	if i < len(b) && b[i] == ']' {
 		return i == len(b)-1
 	}
 	start := i
 	for {
-		if i = skipValue(b, i, depth); i < 0 {
+		if i = jsonpack.SkipValue(b, i, depth); i < 0 {
 			return false
 		}
 		p.count++
 		end := i
-		i = skipSpace(b, i)
+		i = jsonpack.SkipSpace(b, i)
 		switch {
 		case i >= len(b):
 			return false
@@ -170,7 +171,7 @@ func (p *packet) list(depth int) bool {
 		case b[i] != ',':
 			return false
 		}
-		i = skipSpace(b, i+1)
+		i = jsonpack.SkipSpace(b, i+1)
 	}
 }
 
@@ -185,7 +186,7 @@ func (p *packet) cutName() error {
 	if p.args[0] != '"' {
 		return malformed("an event's name is a string")
 	}
-	end := skipString(p.args, 0)
+	end := jsonpack.SkipString(p.args, 0)
 	p.name = p.args[1 : end-1]
 	if bytes.IndexByte(p.name, '\\') >= 0 {
 		var s string
@@ -200,12 +201,12 @@ func (p *packet) cutName() error {
 	if reserved[string(p.name)] {
 		return malformed("a reserved event")
 	}
-	i := skipSpace(p.args, end)
+	i := jsonpack.SkipSpace(p.args, end)
 	if p.count--; p.count == 0 {
 		p.args = nil
 		return nil
 	}
-	p.args = p.args[skipSpace(p.args, i+1):]
+	p.args = p.args[jsonpack.SkipSpace(p.args, i+1):]
 	return nil
 }
 
@@ -217,4 +218,12 @@ func (p *packet) move(from, to []byte) {
 			*s = to[at : at+len(*s)]
 		}
 	}
+}
+
+// skipDigits returns the index of the first byte at or behind index i that is no digit.
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	return i
 }

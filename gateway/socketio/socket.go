@@ -11,6 +11,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/jsonpack"
 )
 
 // ErrClosed says that a message was not sent because its socket has ended.
@@ -158,8 +159,8 @@ func (s *Socket) acknowledged(p *packet, attachments [][]byte) {
 // values splits encoded arguments: attachments as the library's buffers, the rest as JSON.
 func values(args []byte, attachments [][]byte) []any {
 	var out []any
-	for i := skipSpace(args, 0); i < len(args); {
-		end := skipValue(args, i, 1<<10)
+	for i := jsonpack.SkipSpace(args, 0); i < len(args); {
+		end := jsonpack.SkipValue(args, i, 1<<10)
 		if end < 0 {
 			return out
 		}
@@ -173,9 +174,9 @@ func values(args []byte, attachments [][]byte) []any {
 		} else {
 			out = append(out, v)
 		}
-		i = skipSpace(args, end)
+		i = jsonpack.SkipSpace(args, end)
 		if i < len(args) && args[i] == ',' {
-			i = skipSpace(args, i+1)
+			i = jsonpack.SkipSpace(args, i+1)
 		}
 	}
 	return out
@@ -359,14 +360,9 @@ func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
 	}
-	hub, name := n.cluster.hub, n.cluster.roomChannel(socket.Room(room))
-	if !hub.subs.connected() {
+	bus := n.cluster.hub.bus
+	if !bus.IsConnected() {
 		return ErrUnheard
 	}
-	if hub.sharded != nil && !hub.shards.absent.Load() {
-		if err := hub.sharded.wait(ctx, name); err != nil {
-			return err
-		}
-	}
-	return hub.subs.wait(ctx, name)
+	return bus.WaitSubscribed(ctx, n.cluster.roomChannel(socket.Room(room)))
 }

@@ -1,4 +1,4 @@
-package socketio
+package jsonpack
 
 import (
 	"bytes"
@@ -9,15 +9,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
-	"github.com/zishang520/socket.io/v2/socket"
 )
 
-// unpack is the other way round of pack.
+const maxDepth = 64
+
+// unpack unpacks a value that must be valid.
 func unpack(t testing.TB, b []byte) (out []byte, attachments [][]byte) {
 	t.Helper()
-	u := unpacker{max: 1 << 20}
-	require.Equal(t, len(b), u.value(b, 0, busDepth))
-	return u.dst, u.attachments
+	out, attachments, ok := Unpack(nil, b, 1<<20, maxDepth)
+	require.True(t, ok)
+	return out, attachments
 }
 
 func TestPackRoundTrip(t *testing.T) {
@@ -42,7 +43,7 @@ func TestPackRoundTrip(t *testing.T) {
 		`["` + strings.Repeat("é", 200) + `"]`:     `["` + strings.Repeat("é", 200) + `"]`,
 		`["` + strings.Repeat(`\n`, 70_000) + `"]`: `["` + strings.Repeat(`\u000a`, 70_000) + `"]`,
 	} {
-		b, ok := pack([]byte("kept"), []byte(in), nil, busDepth)
+		b, ok := Pack([]byte("kept"), []byte(in), nil, maxDepth)
 		require.True(t, ok, in[:min(len(in), 60)])
 		require.Equal(t, "kept", string(b[:4]))
 		got, _ := unpack(t, b[4:])
@@ -57,7 +58,7 @@ func TestPackAgrees(t *testing.T) {
 		`[1,-1,300,-300,70000,-70000,5000000000,-5000000000,1.25,"x",null,true,{"k":["v",{}]}]`,
 		`{"text":"` + strings.Repeat("long ", 100) + `","list":[` + strings.Repeat(`"a",`, 40) + `1]}`,
 	} {
-		b, ok := pack(nil, []byte(in), nil, busDepth)
+		b, ok := Pack(nil, []byte(in), nil, maxDepth)
 		require.True(t, ok)
 		var v any
 		require.NoError(t, msgpack.Unmarshal(b, &v))
@@ -76,17 +77,17 @@ func TestPackBinary(t *testing.T) {
 	t.Parallel()
 	parts := [][]byte{{1, 2, 3}, {}, bytes.Repeat([]byte{7}, 300), bytes.Repeat([]byte{8}, 70_000)}
 	in := `["e",{"_placeholder":true,"num":2},{"x":[ { "num" : 0, "_placeholder" : true, "more": [1] } ]},{"_placeholder":true,"num":1},{"_placeholder":true,"num":3},{"_placeholder":false,"num":9}]`
-	b, ok := pack(nil, []byte(in), parts, busDepth)
+	b, ok := Pack(nil, []byte(in), parts, maxDepth)
 	require.True(t, ok)
 	out, got := unpack(t, b)
 	require.Equal(t, `["e",{"_placeholder":true,"num":0},{"x":[{"_placeholder":true,"num":1}]},{"_placeholder":true,"num":2},{"_placeholder":true,"num":3},{"_placeholder":false,"num":9}]`, string(out))
 	require.Equal(t, [][]byte{parts[2], parts[0], parts[1], parts[3]}, got)
 
 	for _, bad := range []string{`[{"_placeholder":true,"num":4}]`, `[{"_placeholder":true,"num":-1}]`, `[{"_placeholder":true,"num":0.5}]`, `[{"_placeholder":true}]`} {
-		_, ok := pack(nil, []byte(bad), parts, busDepth)
+		_, ok := Pack(nil, []byte(bad), parts, maxDepth)
 		require.False(t, ok, bad)
 	}
-	b, ok = pack(nil, []byte(`[{"_placeholder":true,"num":4}]`), nil, busDepth) // nothing binary: it is what it says
+	b, ok = Pack(nil, []byte(`[{"_placeholder":true,"num":4}]`), nil, maxDepth) // nothing binary: it is what it says
 	require.True(t, ok)
 	out, _ = unpack(t, b)
 	require.Equal(t, `[{"_placeholder":true,"num":4}]`, string(out))
@@ -98,7 +99,7 @@ func TestPackRefuses(t *testing.T) {
 		``, ` `, `nul`, `[`, `[1`, `[1,]`, `[1 2]`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,}`, `{1:2}`, `{"a" 1}`, `01`, `1.`, `-`, `"`, `"\x"`,
 		"\"\x01\"", `1 2`, `[1]]`, strings.Repeat("[", 65) + strings.Repeat("]", 65),
 	} {
-		_, ok := pack(nil, []byte(bad), nil, busDepth)
+		_, ok := Pack(nil, []byte(bad), nil, maxDepth)
 		require.False(t, ok, bad)
 	}
 }
@@ -128,7 +129,7 @@ func TestUnpackNode(t *testing.T) {
 		require.Equal(t, c.out, string(out), name)
 		require.Len(t, parts, c.parts, name)
 		binaries := 0
-		require.Equal(t, len(c.in), skipPacked([]byte(c.in), 0, busDepth, &binaries), name)
+		require.Equal(t, len(c.in), SkipPacked([]byte(c.in), 0, maxDepth, &binaries), name)
 		require.Equal(t, c.parts, binaries, name)
 	}
 }
@@ -141,11 +142,12 @@ func TestUnpackRefuses(t *testing.T) {
 		"short number": "\xcf\x00", "short length": "\xda\x01", "short ext": "\xc7\x05", "a list as a key": "\x81\x90\x01", "nil as a key": "\x81\xc0\x01",
 		"too deep": strings.Repeat("\x91", 65) + "\xc0",
 	} {
-		u := unpacker{max: 1 << 20}
-		require.Negative(t, u.value([]byte(in), 0, busDepth), name)
+		_, _, ok := Unpack(nil, []byte(in), 1<<20, maxDepth)
+		require.False(t, ok, name)
 	}
-	u := unpacker{max: 100} // what is small packed may be large as text
-	require.Negative(t, u.value(append([]byte{0xdc, 0, 200}, bytes.Repeat([]byte{0xc0}, 200)...), 0, busDepth))
+	nulls := append([]byte{0xdc, 0, 200}, bytes.Repeat([]byte{0xc0}, 200)...)
+	_, _, ok := Unpack(nil, nulls, 100, maxDepth)
+	require.False(t, ok, "a value that is short as msgpack may be long as JSON")
 }
 
 func FuzzPack(f *testing.F) {
@@ -153,17 +155,17 @@ func FuzzPack(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		b, ok := pack(nil, in, nil, 16)
-		start := skipSpace(in, 0)
-		end := skipValue(in, start, 16)
-		require.Equal(t, end >= 0 && skipSpace(in, end) == len(in), ok, "as the scanner judges")
+		b, ok := Pack(nil, in, nil, 16)
+		start := SkipSpace(in, 0)
+		end := SkipValue(in, start, 16)
+		require.Equal(t, end >= 0 && SkipSpace(in, end) == len(in), ok, "as the scanner judges")
 		if !ok {
 			return
 		}
 		out, _ := unpack(t, b)
 		require.True(t, json.Valid(out))
 		require.Equal(t, plain(t, in), plain(t, out))
-		again, ok := pack(nil, out, nil, 16)
+		again, ok := Pack(nil, out, nil, 16)
 		require.True(t, ok)
 		twice, _ := unpack(t, again)
 		require.Equal(t, string(out), string(twice), "what went through once stays as it is")
@@ -197,26 +199,4 @@ func doubles(v any) any {
 		}
 	}
 	return v
-}
-
-func FuzzBroadcast(f *testing.F) {
-	good, _ := appendPacket(appendText([]byte{0x93}, "someone"), []byte(`["e",{"k":[1,true]}]`), nil, "/", busDepth)
-	f.Add(target{rooms: []socket.Room{"red"}, except: []socket.Room{"blue"}, volatile: true}.append(good))
-	f.Add([]byte("\x93\xa1u\x83\xa4type\x02\xa4data\x92\xa1e\xc4\x01x\xa3nsp\xa1/\x80"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		m, ok := readBroadcast(in)
-		if !ok {
-			return
-		}
-		fr, ok := m.frames("/", 1<<16)
-		if !ok {
-			return
-		}
-		defer fr.free()
-		text := fr.text.Buffer()[13:] // behind the frame's header and the message's type
-		list := text[bytes.IndexByte(text, '['):]
-		require.True(t, json.Valid(list), "%q", text)
-		require.True(t, len(fr.binary) == 0 || placed(list, len(fr.binary)), "%q", text)
-		require.Equal(t, len(fr.binary) > 0, text[0] == typeBinaryEvent)
-	})
 }

@@ -1,32 +1,29 @@
-package socketio
+package jsonpack
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
 
-// This file checks JSON without building anything from it: it says where a value ends. It
-// follows RFC 8259, and refuses what nests deeper than it was told.
-
-// skipSpace returns the index of the first byte at or after i that is not white space.
-func skipSpace(b []byte, i int) int {
+// SkipSpace returns the index of the first byte at or behind index i that is no white space.
+func SkipSpace(b []byte, i int) int {
 	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// skipValue returns the index behind the value that starts at i, or -1 when there is no
-// valid value, or it nests deeper than depth.
-func skipValue(b []byte, i, depth int) int {
+// SkipValue returns the index behind the JSON value that begins at index i, or -1 when there is no
+// valid value (RFC 8259), or it nests deeper than maxDepth.
+func SkipValue(b []byte, i, maxDepth int) int {
 	if i >= len(b) {
 		return -1
 	}
 	switch c := b[i]; {
 	case c == '"':
-		return skipString(b, i)
+		return SkipString(b, i)
 	case c == '{' || c == '[':
-		return skipNested(b, i, depth)
+		return skipNested(b, i, maxDepth)
 	case c == '-' || c >= '0' && c <= '9':
 		return skipNumber(b, i)
 	case c == 't':
@@ -46,15 +43,15 @@ func skipLiteral(b []byte, i int, word string) int {
 	return -1
 }
 
-func skipNested(b []byte, i, depth int) int {
-	if depth <= 0 {
+func skipNested(b []byte, i, maxDepth int) int {
+	if maxDepth <= 0 {
 		return -1
 	}
 	object, end := b[i] == '{', byte(']')
 	if object {
 		end = '}'
 	}
-	i = skipSpace(b, i+1)
+	i = SkipSpace(b, i+1)
 	if i < len(b) && b[i] == end {
 		return i + 1
 	}
@@ -63,18 +60,18 @@ func skipNested(b []byte, i, depth int) int {
 			if i >= len(b) || b[i] != '"' {
 				return -1
 			}
-			if i = skipString(b, i); i < 0 {
+			if i = SkipString(b, i); i < 0 {
 				return -1
 			}
-			if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+			if i = SkipSpace(b, i); i >= len(b) || b[i] != ':' {
 				return -1
 			}
-			i = skipSpace(b, i+1)
+			i = SkipSpace(b, i+1)
 		}
-		if i = skipValue(b, i, depth-1); i < 0 {
+		if i = SkipValue(b, i, maxDepth-1); i < 0 {
 			return -1
 		}
-		i = skipSpace(b, i)
+		i = SkipSpace(b, i)
 		switch {
 		case i >= len(b):
 			return -1
@@ -83,24 +80,24 @@ func skipNested(b []byte, i, depth int) int {
 		case b[i] != ',':
 			return -1
 		}
-		i = skipSpace(b, i+1)
+		i = SkipSpace(b, i+1)
 	}
 }
 
-// marks sets the high bit of each byte of a word that a string can not hold as it is: a
-// quote, a backslash or a control character, which are those that are below a space, or zero
-// once the quote or the backslash is taken from them. Bytes behind the first that is marked
-// may be marked wrongly.
-func marks(w uint64) uint64 {
+// markSpecialBytes sets the high bit of each byte of w that a string cannot hold unescaped: a quote, a
+// backslash or a control character. Bytes behind the first marked one may be marked wrongly. The
+// three terms borrow into the high bit of a byte that is smaller than a space, or that is zero after
+// an XOR with the quote or with the backslash.
+func markSpecialBytes(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	return ((w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) &^ w & highs
 }
 
-// skipPlain returns the index of the first byte at or after i that a string can not hold as
-// it is.
-func skipPlain(b []byte, i int) int {
+// skipPlainText returns the index of the first byte at or behind index i that a string cannot hold
+// unescaped.
+func skipPlainText(b []byte, i int) int {
 	for ; len(b)-i >= 8; i += 8 {
-		if m := marks(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+		if m := markSpecialBytes(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
 	}
@@ -110,8 +107,10 @@ func skipPlain(b []byte, i int) int {
 	return i
 }
 
-func skipString(b []byte, i int) int {
-	for i = skipPlain(b, i+1); i < len(b); i = skipPlain(b, i+1) {
+// SkipString returns the index behind the JSON string whose opening quote is at index i, or -1 when
+// it is not valid.
+func SkipString(b []byte, i int) int {
+	for i = skipPlainText(b, i+1); i < len(b); i = skipPlainText(b, i+1) {
 		switch c := b[i]; {
 		case c == '"':
 			return i + 1
