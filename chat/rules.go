@@ -36,7 +36,7 @@ const (
 	Ban  = "ban"  // may not speak, and not be there
 )
 
-//go:embed forget.lua
+//go:embed remove_expired.lua
 var forgetLua string
 
 var forgetScript = redisx.NewScript(forgetLua)

@@ -2,10 +2,10 @@
 // each other. The server alone judges: a client says what it wants to do, and is told what
 // happened.
 //
-//   - rules.go, npc.go and replay.go are the rules: pure functions of the state and a move.
-//   - store.go, places.go and their scripts keep the state in one Redis key, and change it only
+//   - rules.go, npcs.go and replay.go are the rules: pure functions of the state and a move.
+//   - store.go, slots.go and their scripts keep the state in one Redis key, and change it only
 //     from the version that the change was made from: any node may serve any action.
-//   - recent.go saves the reading, so that an action costs one round trip.
+//   - fightcache.go saves the reading, so that an action costs one round trip.
 //   - ending.go settles what has ended, and ends what was abandoned: every node looks for
 //     such fights, and one of them does it.
 package combat

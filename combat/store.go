@@ -16,9 +16,9 @@ import (
 )
 
 var (
-	//go:embed change.lua
+	//go:embed replace_state.lua
 	changeLua string
-	//go:embed due.lua
+	//go:embed claim_due.lua
 	dueLua string
 
 	changeScript = redis.NewScript(changeLua)

@@ -18,9 +18,9 @@ import (
 // characters fight each other once at a time.
 
 var (
-	//go:embed reserve.lua
+	//go:embed reserve_slot.lua
 	reserveLua string
-	//go:embed part.lua
+	//go:embed release_pair.lua
 	partLua string
 
 	reserveScript = redis.NewScript(reserveLua)
