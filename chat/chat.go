@@ -1,14 +1,23 @@
-// Package chat lets players talk: in channels, and one to another. A channel is a room of
-// the gateway; this package holds the rules about names, texts, who may come in and who may
-// speak, and keeps in Redis what was said lately.
+// Package chat lets players talk, in channels and to single users. A channel is a room of the
+// gateway. This package holds the rules for channel names, texts, who may join and who may speak,
+// and keeps the latest messages of each channel in Redis.
 //
-// What a message costs: nothing is waited for when it has no clientId and its channel is not
-// slow; it is cast, and written to the history behind the player's back, in order. With a
-// clientId, or in a slow channel, one script decides in one round trip, on whatever node,
-// and writes the history too. Who is muted or banned is known to every node: nobody is asked.
+// A message without a clientId in a channel that is not slow waits for nothing: it is sent to the
+// room, and written to the history in the background, in order. For a message with a clientId, or
+// in a slow channel, one script decides whether it may be said and writes it to the history, in one
+// round trip. Every node has a copy of the sanctions and the slow channels, so checking them asks
+// nobody.
 //
-// While Redis is away, members on this node hear each other, retries and slow channels are
-// judged by what this node remembers, and the history is UNAVAILABLE.
+// While Redis can not be used, members on the same node still hear each other, retries and slow
+// channels are decided by what this node remembers, and chat:history is UNAVAILABLE.
+//
+// In this package:
+//
+//   - chat.go has the Service with its configuration, joining and leaving.
+//   - send.go, whisper.go and history.go serve the players, moderate.go the moderators.
+//   - journal.go writes messages to Redis; localclaims.go stands in for it during an outage.
+//   - rules.go keeps the node's copy of the sanctions and slow channels.
+//   - text.go checks texts and channel names; membership.go decides who may join a guild's channel.
 package chat
 
 import (
@@ -22,7 +31,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Faults of the chat, beside those of package fault.
+// The faults of the chat, in addition to those of package fault.
 var (
 	ErrNotInChannel    = fault.New("NOT_IN_CHANNEL", "Join the channel before you speak in it.")
 	ErrTooManyChannels = fault.New("TOO_MANY_CHANNELS", "You are in as many channels as one connection may be in.")
@@ -30,33 +39,34 @@ var (
 	ErrBanned          = fault.New("CHAT_BANNED", "You have been banned from the chat.")
 )
 
-// feature is the chat's name in UNAVAILABLE.
+// feature is the name of the chat in the fault UNAVAILABLE.
 const feature = "chat"
 
-// RoomPrefix comes before a channel's name in the name of its room.
+// RoomPrefix is the prefix of the name of a channel's room; the channel's name follows.
 const RoomPrefix = "chat:"
 
-// Rooms is what the gateway offers: sets of connections that hear the same things.
+// Rooms is what the chat needs of the gateway's rooms: sets of connections that receive the same
+// events.
 type Rooms interface {
-	// Join puts a connection into a room, once however often it is called, and tells how
-	// many are in it now.
+	// Join puts a connection into a room and returns how many are in it now. Joining twice is the
+	// same as joining once.
 	Join(ctx context.Context, conn, room string) (members int, err error)
-	// Leave takes it out again; leaving twice is the same as once.
+	// Leave takes a connection out of a room; leaving twice is the same as leaving once.
 	Leave(ctx context.Context, conn, room string) (members int, err error)
-	// In tells whether the connection is in the room.
+	// In reports whether the connection is in the room.
 	In(conn, room string) bool
-	// Count tells in how many rooms whose names begin with prefix the connection is.
+	// Count returns the number of the connection's rooms whose names begin with prefix.
 	Count(conn, prefix string) int
-	// Cast sends an event to everybody in the room. A payload that is an event.Appender
-	// is encoded without reflection. It reaches this node's members even while Redis is
-	// away, and that is not an error.
+	// Cast sends an event to everybody in the room. A payload that is an event.Appender is encoded
+	// without reflection. While Redis can not be used, Cast reaches this node's members only and
+	// returns no error.
 	Cast(ctx context.Context, room, event string, payload any) error
 }
 
-// Users is what the gateway knows of a user's connections.
+// Users is what the chat needs to know about the connections of a user.
 type Users interface {
-	// CastUser sends an event to all devices of a user, on all nodes, and tells how many
-	// took it; whole is false when a node did not say how many.
+	// CastUser sends an event to all devices of a user, on all nodes, and returns how many received
+	// it. whole is false when a node did not answer how many.
 	CastUser(ctx context.Context, userID, event string, payload any) (reached int, whole bool, err error)
 	// Here lists a user's connections on this node.
 	Here(userID string) []event.Player
@@ -64,51 +74,57 @@ type Users interface {
 	RoomsOf(conn, prefix string) []string
 }
 
-// Gateway is both.
+// Gateway is all that the chat needs of the gateway.
 type Gateway interface {
 	Rooms
 	Users
 }
 
-// Membership decides who may come into a channel.
+// Membership decides who may join a channel.
 type Membership interface {
-	// MayJoin is asked with a valid channel name, at every join, and at every message of a
-	// caller without a socket. An error is the answer to the player: a fault as it is.
+	// MayJoin is called with a valid channel name at every join, and at every message of a caller
+	// without a connection. An error becomes the answer to the player: a fault as it is, any other
+	// as INTERNAL.
 	MayJoin(ctx context.Context, p event.Player, channel string) (bool, error)
 }
 
-// A Watcher is told who is in which channel on this node. Its methods must not wait. A
-// connection that ends leaves its channels without a word.
+// A Watcher learns who is in which channel on this node. Its methods must not block. They are not
+// called for a connection that ends, although it leaves its channels.
 type Watcher interface {
-	Joined(p event.Player, channel string) // also when it is in the channel already
-	Left(p event.Player, channel string)   // also when it was not in the channel
+	// Joined is called after a join, also when the connection was in the channel before.
+	Joined(p event.Player, channel string)
+	// Left is called after a leave, also when the connection was not in the channel.
+	Left(p event.Player, channel string)
 }
 
-// Config of the chat. The zero value works.
+// Config configures a Service. The zero value works.
 type Config struct {
-	// Membership decides who may join; nil lets everybody in everywhere.
+	// Membership decides who may join which channel; nil lets everybody join every channel.
 	Membership Membership
-	// Watcher is told of joins and leaves; nil tells nobody.
+	// Observer learns of joins and leaves; may be nil.
 	Watcher Watcher
-	// Moderators are the roles that may mute, ban and delete; nil is "moderator" and "admin".
+	// Moderators are the roles whose players may mute, ban, delete and slow down; nil means
+	// "moderator" and "admin".
 	Moderators []string
-	// MaxChannels is how many channels one connection may be in; 0 is 50.
+	// MaxChannels is how many channels one connection may be in; 0 means 50.
 	MaxChannels int
-	// HistoryLength is about how many messages of a channel are kept; 0 is 1,000, less than 0
-	// keeps none: then chat:history is empty, and a message costs Redis half the bytes.
+	// HistoryLength is about how many messages of a channel Redis keeps; 0 means 1,000. A negative
+	// number keeps none: then chat:history is empty, and a message costs Redis half the bytes.
 	HistoryLength int
-	// HistoryAge is how old they may become; 0 is seven days.
+	// HistoryAge is how long a message is kept; 0 means 7 days.
 	HistoryAge time.Duration
-	// Remember is how long a clientId is known; 0 is two minutes.
+	// RememberFor is for how long a message that is repeated with its clientId is recognized; 0 means
+	// 2 minutes.
 	Remember time.Duration
-	// Patience is how long a message waits for Redis before it is said without; 0 is 250 ms.
+	// RedisTimeout is how long a message waits for Redis before it is sent without asking Redis; 0 means
+	// 250 ms.
 	Patience time.Duration
-	// Audit is told what moderators did; nil tells nobody. It must not wait.
+	// Audit receives what moderators do; may be nil. It must not block.
 	Audit func(Act)
-	// Report is told what could not be written or read behind the players' backs; nil tells
-	// nobody. It must not wait.
+	// Report receives the errors of work in the background, which no player gets as an answer; may be
+	// nil. It must not block.
 	Report func(error)
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -143,7 +159,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Service is the chat. It is safe for concurrent use.
+// A Service serves the chat. It is safe for concurrent use.
 type Service struct {
 	gateway Gateway
 	cfg     Config
@@ -153,8 +169,10 @@ type Service struct {
 	recent  *recent
 }
 
-// New makes a chat over a Redis and the gateway. Run it, so that it hears what moderators
-// do on other nodes, and Close it, so that all is written.
+// New returns a Service that keeps messages and rules in rdb and reaches players through gateway.
+// The caller must Run it, so that the rules that moderators set on other nodes hold here, and Close
+// it, so that all messages are written to the history. With rdb nil there is no history, and there
+// are no sanctions.
 func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	cfg = cfg.withDefaults()
 	return &Service{
@@ -163,10 +181,10 @@ func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	}
 }
 
-// Close waits until what was said is written, or can not be.
+// Close waits until all messages are written to the history, or writing them has failed.
 func (s *Service) Close() { s.journal.close() }
 
-// Routes are the chat's events.
+// Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
 	mod := func(r event.Route) event.Route { return r.Role(s.cfg.Moderators...) }
 	return []event.Route{
@@ -184,30 +202,30 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
-// Casts are what members hear.
+// Casts returns the events that the server sends.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Message]("chat:message", "Somebody said something in a channel that you are in; the sender hears it too."),
-		event.Sends[Whispered]("chat:whisper", "Somebody said something to you alone; each of your devices hears it."),
-		event.Sends[Deleted]("chat:deleted", "A moderator took a message back, in a channel that you are in."),
-		event.Sends[Sanction]("chat:sanction", "You were muted or banned, or are no more: then until is 0."),
-		event.Sends[Slowness]("chat:slowed", "A channel that you are in became slow, or is no more: then everyMs is 0."),
+		event.Sends[Message]("chat:message", "Somebody wrote in a channel that you are in. The sender receives it too."),
+		event.Sends[Whispered]("chat:whisper", "Somebody wrote to you alone. All your devices receive it."),
+		event.Sends[Deleted]("chat:deleted", "A moderator deleted a message in a channel that you are in."),
+		event.Sends[Sanction]("chat:sanction", "You were muted or banned. When the sanction is lifted, you receive it again with until 0."),
+		event.Sends[Slowness]("chat:slowed", "Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off."),
 	}
 }
 
-// Channel names a channel: "global", or "zone:", "guild:", "party:" or "combat:" and an id
+// Channel names a channel: "global", or "zone:", "guild:", "party:" or "combat:" followed by an id
 // of 1 to 64 letters, digits, "_" and "-".
 type Channel struct {
 	Channel string `json:"channel" validate:"required"`
 }
 
-// Occupancy answers a join or a leave.
+// Occupancy answers chat:join and chat:leave.
 type Occupancy struct {
 	Channel string `json:"channel"`
-	Members int    `json:"members"` // connections in the channel now, on this node
+	Members int    `json:"members"` // connections in the channel now, on this node only
 }
 
-// Join puts the player's connection into a channel; joining twice is the same as once.
+// Join puts the caller's connection into a channel. Joining twice is the same as joining once.
 // Errors: INVALID, FORBIDDEN, CHAT_BANNED, TOO_MANY_CHANNELS.
 func (s *Service) Join(ctx context.Context, p event.Player, in Channel) (Occupancy, error) {
 	room, err := place(&p, in.Channel)
@@ -230,7 +248,7 @@ func (s *Service) Join(ctx context.Context, p event.Player, in Channel) (Occupan
 	return Occupancy{Channel: in.Channel, Members: n}, nil
 }
 
-// Leave takes the player's connection out of a channel; leaving twice is the same as once.
+// Leave takes the caller's connection out of a channel. Leaving twice is the same as leaving once.
 // Errors: INVALID, FORBIDDEN.
 func (s *Service) Leave(ctx context.Context, p event.Player, in Channel) (Occupancy, error) {
 	if _, err := place(&p, in.Channel); err != nil {
@@ -240,6 +258,7 @@ func (s *Service) Leave(ctx context.Context, p event.Player, in Channel) (Occupa
 	return Occupancy{Channel: in.Channel, Members: n}, err
 }
 
+// leave takes a connection out of a channel and informs the observer.
 func (s *Service) leave(ctx context.Context, p event.Player, channel string) (members int, err error) {
 	n, err := s.gateway.Leave(ctx, p.Conn, RoomPrefix+channel)
 	if err != nil {
@@ -251,7 +270,7 @@ func (s *Service) leave(ctx context.Context, p event.Player, channel string) (me
 	return n, nil
 }
 
-// admit judges whether a player may be in a channel.
+// admit returns why a player may not be in a channel, or nil.
 func (s *Service) admit(ctx context.Context, p event.Player, channel string) error {
 	if err := s.rules.banned(ctx, p.UserID, channel); err != nil {
 		return err
@@ -269,8 +288,8 @@ func (s *Service) admit(ctx context.Context, p event.Player, channel string) err
 	return nil
 }
 
-// present judges whether a player is in a channel, or may be, when it has no connection
-// that could, and gives the channel's room.
+// present returns the room of a channel that the player is in. A player without a connection can be
+// in no room; instead of that, they must be allowed to join.
 func (s *Service) present(ctx context.Context, p event.Player, channel string) (room string, err error) {
 	if !ValidChannel(channel) {
 		return "", errChannel
@@ -285,7 +304,7 @@ func (s *Service) present(ctx context.Context, p event.Player, channel string) (
 	return room, nil
 }
 
-// place is the room of a channel, for a player who can stand in it.
+// place returns the room of a channel, for a player with a connection that can join it.
 func place(p *event.Player, channel string) (string, error) {
 	if !ValidChannel(channel) {
 		return "", errChannel

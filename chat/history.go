@@ -19,31 +19,29 @@ import (
 
 const (
 	pageSize = 50
-	// moment bounds the messages of one channel in one millisecond that a page is made
-	// longer for.
+	// moment bounds a page that consists of the messages of one channel in one millisecond.
 	moment = 1000
 )
 
-// Span is the part of a history that a player wants to read.
+// Span is the part of a channel's history to read.
 type Span struct {
 	Channel string `json:"channel" validate:"required"`
-	// Before is a Unix time in ms: only messages from before it are wanted; 0 is now.
+	// Before is a Unix time in ms: only messages before that time are returned. 0 means now.
 	Before int64 `json:"before,omitempty" validate:"min=0,max=9007199254740991"`
-	// Limit is how many; 0 is 50.
+	// Limit is how many messages to return; 0 means 50.
 	Limit int `json:"limit,omitempty" validate:"min=0,max=100"`
 }
 
-// History answers, newest last.
+// History answers chat:history.
 type History struct {
-	Messages []Message `json:"messages"`
-	// Next is the Before of the page with the messages that came before these; absent when
-	// there are none.
+	Messages []Message `json:"messages"` // newest last
+	// Next is what to send as before to get the previous page; absent when there is none.
 	Next int64 `json:"next,omitzero"`
 }
 
-// History reads what was said in a channel, by those who may be in it. A page ends between
-// two milliseconds, so that no message is missed by reading page after page; so it may hold
-// a few messages fewer or more than were asked for. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
+// History reads the latest messages of a channel that the caller is in. Reading page after page
+// misses no message: a page never splits the messages of one millisecond, so it may hold a few
+// messages more or fewer than the limit. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) History(ctx context.Context, p event.Player, in Span) (History, error) {
 	if _, err := s.present(ctx, p, in.Channel); err != nil {
 		return History{}, err
@@ -66,13 +64,14 @@ func (s *Service) History(ctx context.Context, p event.Player, in Span) (History
 	return out, nil
 }
 
+// readMessage decodes an entry of a history.
 func readMessage(e redis.XMessage) (m Message, err error) {
 	text, _ := e.Values["message"].(string)
 	return m, json.Unmarshal([]byte(text), &m)
 }
 
-// read gives the entries before a moment, newest first, and the moment of the oldest when
-// there are more before it.
+// read returns the entries before a time in Unix ms, newest first. next is the time for the next
+// page, or 0 when there are no older entries.
 func (j *journal) read(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
 	if j.rdb == nil {
 		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errAway)
@@ -81,47 +80,51 @@ func (j *journal) read(ctx context.Context, channel string, before int64, limit 
 		return nil, 0, nil
 	}
 	key := keys.ChatHistory(channel)
-	newest, oldest := "+", strconv.FormatInt(j.oldest(), 10)
+	to, from := "+", strconv.FormatInt(j.oldest(), 10)
 	if before > 0 {
-		newest = strconv.FormatInt(before-1, 10)
+		to = strconv.FormatInt(before-1, 10)
 	}
-	page, err = j.rdb.XRevRangeN(ctx, key, newest, oldest, int64(limit)+1).Result()
+	page, err = j.rdb.XRevRangeN(ctx, key, to, from, int64(limit)+1).Result()
 	if err != nil || len(page) <= limit {
 		return page, 0, err
 	}
-	first, beyond := millisecond(page[limit-1]), millisecond(page[limit])
+	oldest, older := millisecond(page[limit-1]), millisecond(page[limit])
 	page = page[:limit]
-	if first != beyond {
-		return page, parse(first), nil
+	if oldest != older {
+		return page, parse(oldest), nil
 	}
-	whole := slices.IndexFunc(page, func(e redis.XMessage) bool { return millisecond(e) == first })
-	if whole > 0 {
-		return page[:whole], parse(millisecond(page[whole-1])), nil
+	// The page would split a millisecond: leave out what it has of that millisecond.
+	complete := slices.IndexFunc(page, func(e redis.XMessage) bool { return millisecond(e) == oldest })
+	if complete > 0 {
+		return page[:complete], parse(millisecond(page[complete-1])), nil
 	}
-	page, err = j.rdb.XRevRangeN(ctx, key, first, first, moment).Result() // all in one millisecond
-	return page, parse(first), err
+	// All entries of the page are from that millisecond: return the whole millisecond.
+	page, err = j.rdb.XRevRangeN(ctx, key, oldest, oldest, moment).Result()
+	return page, parse(oldest), err
 }
 
-// oldest is the Unix time in ms before which nothing is shown.
+// oldest returns the Unix time in ms before which messages are not shown.
 func (j *journal) oldest() int64 { return j.cfg.Now().Add(-j.cfg.HistoryAge).UnixMilli() }
 
+// millisecond returns the time of a stream's entry: the part of its id before the dash, Unix ms.
 func millisecond(e redis.XMessage) string {
 	ms, _, _ := strings.Cut(e.ID, "-")
 	return ms
 }
 
 func parse(ms string) int64 {
-	n, _ := strconv.ParseInt(ms, 10, 64) // it is the id of a stream's entry
+	n, _ := strconv.ParseInt(ms, 10, 64) // it comes from the id of a stream's entry, so it is a number
 	return n
 }
 
-// remove takes one message out of the history; found is false when it is not there.
+// remove deletes one message from the history. at is the time of its id; found is false when the
+// message is not there.
 func (j *journal) remove(ctx context.Context, channel, id string, at time.Time) (found bool, err error) {
 	if j.rdb == nil {
 		return false, nil
 	}
 	key := keys.ChatHistory(channel)
-	// It stands at its own time, or later when another node's clock was ahead.
+	// The entry has the time of its message, or a later one when another node's clock was ahead.
 	for from := strconv.FormatInt(at.UnixMilli(), 10); ; {
 		page, err := j.rdb.XRangeN(ctx, key, from, "+", 200).Result()
 		if err != nil {
@@ -140,5 +143,5 @@ func (j *journal) remove(ctx context.Context, channel, id string, at time.Time) 
 	}
 }
 
-// errNoMessage is what chat:delete says of a message that is not in the history.
+// errNoMessage answers chat:delete when the message is not in the history.
 var errNoMessage = fault.New("NOT_FOUND", "There is no such message.")

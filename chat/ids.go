@@ -9,12 +9,12 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// ids makes ULIDs that ascend, also within one millisecond and when the clock steps back.
+// ids makes ULIDs that ascend, also within one millisecond and when the clock is set back.
 type ids struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	last    ulid.ULID              // guarded by mu; kept here so that making one costs no allocation
+	last    ulid.ULID              // guarded by mu; the next id is made in place, without an allocation
 	entropy *ulid.MonotonicEntropy // guarded by mu
 }
 
@@ -24,7 +24,7 @@ func newIDs(now func() time.Time) *ids {
 	return &ids{now: now, entropy: ulid.Monotonic(rand.NewChaCha8(seed), 0)}
 }
 
-// next is a new id, and the Unix ms that it carries.
+// next returns a new id and its time in Unix ms.
 func (g *ids) next() (string, int64, error) {
 	now := ulid.Timestamp(g.now())
 	g.mu.Lock()

@@ -21,52 +21,54 @@ var sayLua string
 
 var sayScript = redisx.NewScript(sayLua)
 
-// Why a message is said without Redis.
+// The reasons why a message is sent without asking Redis.
 var (
-	errAway = errors.New("chat: redis does not take messages")
-	errLate = errors.New("chat: redis did not take the message in time")
-	errFull = errors.New("chat: too much waits to be written to the history")
+	errAway = errors.New("chat: redis can not be used now")
+	errLate = errors.New("chat: redis did not answer in time")
+	errFull = errors.New("chat: too many messages wait to be written to the history")
 )
 
-// Bounds of what waits for Redis, and of one round trip.
+// The bounds of the queue and of one round trip.
 const (
 	journalBytes = 8 << 20
 	batchNotes   = 512
 	batchTime    = time.Second
-	rest         = 500 * time.Millisecond // after a failure nobody waits for so long
+	rest         = 500 * time.Millisecond // for so long after a failure no message is queued
 )
 
-// A journal writes to Redis what is said on this node, in order: one queue, and one
-// goroutine that exists only while something waits in it.
+// A journal writes the messages of this node to Redis, in order. It has one queue, and one
+// goroutine that runs only while the queue is not empty.
 type journal struct {
-	rdb redis.UniversalClient // nil keeps nothing
+	rdb redis.UniversalClient // nil: there is no history
 	cfg Config
 
 	mu      sync.Mutex
 	waiting []*note        // guarded by mu
-	bytes   int            // that wait; guarded by mu
-	working bool           // guarded by mu
+	bytes   int            // of the messages in the queue; guarded by mu
+	working bool           // whether the goroutine runs; guarded by mu
 	closed  bool           // guarded by mu
-	resting time.Time      // until then nobody waits; guarded by mu
-	wg      sync.WaitGroup // of the worker
+	resting time.Time      // nothing is queued before this time; guarded by mu
+	wg      sync.WaitGroup // waits for the goroutine
 }
 
-// A note is a message on its way to Redis.
+// A note is a message in the queue.
 type note struct {
 	channel string
 	message []byte // JSON
 
-	claim *claim // who waits for it, or nil
+	claim *claim // nil when nobody waits for the answer
 }
 
-// A claim is a note that Redis may refuse.
+// A claim is what a message needs that Redis may refuse: because it was sent before with the same
+// clientId, or because the channel is slow.
 type claim struct {
-	sent, paced    string // keys
-	remember, slow time.Duration
-	answer         string
-	done           chan result // capacity 1
+	sent, paced    string        // keys: of the answer to the clientId, and of the sender's pause
+	remember, slow time.Duration // how long each is kept; 0 for no clientId, and for a channel that is not slow
+	answer         string        // what the sender gets if the message is accepted
+	done           chan result   // capacity 1
 }
 
+// A result is Redis's answer to a claim.
 type result struct {
 	verdict
 	err error
@@ -74,14 +76,15 @@ type result struct {
 
 func newJournal(rdb redis.UniversalClient, cfg Config) *journal { return &journal{rdb: rdb, cfg: cfg} }
 
+// noteOf encodes a message for the queue.
 func noteOf(m *Message) *note {
 	return &note{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text)))}
 }
 
-// keeps tells whether there is a history.
+// keeps reports whether there is a history.
 func (j *journal) keeps() bool { return j.rdb != nil && j.cfg.HistoryLength > 0 }
 
-// write keeps a message, and waits for nothing.
+// write queues a message for the history and does not wait.
 func (j *journal) write(m *Message) {
 	if !j.keeps() {
 		return
@@ -91,8 +94,9 @@ func (j *journal) write(m *Message) {
 	}
 }
 
-// claim keeps a message unless it was said before or is too early. The error says that
-// Redis did not judge; it may take the message all the same, later.
+// claim asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If it may,
+// it is in the history. An error means that there is no answer; Redis may still accept the message
+// later.
 func (j *journal) claim(ctx context.Context, m *Message, sent, paced string, slow time.Duration) (verdict, error) {
 	if j.rdb == nil {
 		return verdict{}, errAway
@@ -118,6 +122,7 @@ func (j *journal) claim(ctx context.Context, m *Message, sent, paced string, slo
 	}
 }
 
+// put queues an entry, and starts the goroutine if it does not run.
 func (j *journal) put(n *note) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -136,6 +141,7 @@ func (j *journal) put(n *note) error {
 	return nil
 }
 
+// work writes the queue in batches until it is empty.
 func (j *journal) work() {
 	for {
 		j.mu.Lock()
@@ -154,33 +160,33 @@ func (j *journal) work() {
 			j.mu.Lock()
 			j.resting = time.Now().Add(rest)
 			j.mu.Unlock()
-			j.cfg.Report(fmt.Errorf("chat: write what was said: %w", err))
+			j.cfg.Report(fmt.Errorf("chat: write messages to the history: %w", err))
 		}
 	}
 }
 
-// send writes a batch in one round trip. Messages that nobody waits for share a call with
-// those of their channel; no message of a channel overtakes another.
+// send writes a batch in one round trip. Entries without a claim share a call with others of their
+// channel; each claim has a call of its own. The messages of a channel stay in order.
 func (j *journal) send(batch []*note) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTime)
 	defer cancel()
 	length, age := max(0, j.cfg.HistoryLength), j.cfg.HistoryAge.Milliseconds()
 	var calls []*redisx.Call
 	claims := map[*redisx.Call]*claim{}
-	open := map[string]*redisx.Call{} // by channel
+	shared := map[string]*redisx.Call{} // by channel: calls that further entries may join
 	for _, n := range batch {
-		call := open[n.channel]
+		call := shared[n.channel]
 		if c := n.claim; c != nil {
 			call = &redisx.Call{
 				Script: sayScript, Keys: []string{keys.ChatHistory(n.channel), c.sent, c.paced},
 				Args: []any{length, age, c.remember.Milliseconds(), c.slow.Milliseconds(), c.answer},
 			}
 			calls, claims[call] = append(calls, call), c
-			delete(open, n.channel)
+			delete(shared, n.channel) // entries behind the claim must not be written before it
 		} else if call == nil {
 			call = &redisx.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age}}
 			calls = append(calls, call)
-			open[n.channel] = call
+			shared[n.channel] = call
 		}
 		call.Args = append(call.Args, n.message)
 	}
@@ -198,6 +204,7 @@ func (j *journal) send(batch []*note) error {
 	return failed
 }
 
+// readVerdict reads the reply of say.lua.
 func readVerdict(call *redisx.Call) (v verdict, err error) {
 	reply, err := call.StringSlice()
 	if err != nil {
@@ -214,22 +221,23 @@ func readVerdict(call *redisx.Call) (v verdict, err error) {
 		v.first, err = readReceipt(reply[1])
 		return v, err
 	}
-	return v, fmt.Errorf("chat: strange reply %q", reply)
+	return v, fmt.Errorf("chat: unexpected reply %q", reply)
 }
 
-// text is how an answer is kept.
+// text returns the receipt in the form in which Redis keeps it: id, space, Unix ms.
 func (r Receipt) text() string { return r.ID + " " + strconv.FormatInt(r.At, 10) }
 
+// readReceipt is the inverse of text.
 func readReceipt(text string) (*Receipt, error) {
 	id, at, ok := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(at, 10, 64)
 	if !ok || err != nil {
-		return nil, fmt.Errorf("chat: strange answer %q", text)
+		return nil, fmt.Errorf("chat: stored answer %q is not a receipt", text)
 	}
 	return &Receipt{ID: id, At: n}, nil
 }
 
-// close takes nothing more, and waits for what is there to be written.
+// close refuses further messages and waits until the queue is written.
 func (j *journal) close() {
 	j.mu.Lock()
 	j.closed = true

@@ -5,19 +5,21 @@ import (
 	"time"
 )
 
-// generation is how many things of a kind a node remembers at least.
+// generation is how many records one generation holds; the node remembers at least so many.
 const generation = 8192
 
-// recent is what this node remembers of claims, for while Redis is away: two generations,
-// of which the older is forgotten when the younger is full.
+// recent remembers the claims of this node and decides about new ones while Redis can not be used.
+// It has two generations of records: when the younger is full, it becomes the older, and the older
+// is forgotten.
 type recent struct {
 	keep time.Duration
 	now  func() time.Time
 
 	mu         sync.Mutex
-	young, old map[string]remembered // by key; guarded by mu
+	young, old map[string]remembered // by Redis key; guarded by mu
 }
 
+// A remembered record has the answer to a clientId, or the end of a sender's pause in a slow channel.
 type remembered struct {
 	answer Receipt
 	until  time.Time
@@ -27,7 +29,8 @@ func newRecent(keep time.Duration, now func() time.Time) *recent {
 	return &recent{keep: keep, now: now, young: map[string]remembered{}}
 }
 
-// judge is what Redis would say, and notes the claim when it may be said.
+// judge decides about a message as Redis would, from what this node remembers, and records the
+// message if it may be sent. named says that the message has a clientId.
 func (r *recent) judge(sent string, mine Receipt, named bool, paced string, slow time.Duration) verdict {
 	r.mu.Lock()
 	now := r.now()
@@ -44,7 +47,7 @@ func (r *recent) judge(sent string, mine Receipt, named bool, paced string, slow
 	return verdict{}
 }
 
-// note remembers what was said.
+// note records a message that was sent.
 func (r *recent) note(sent string, mine Receipt, named bool, paced string, slow time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,7 +60,7 @@ func (r *recent) note(sent string, mine Receipt, named bool, paced string, slow 
 	}
 }
 
-// said is the answer to what was said under a key.
+// said returns the answer to the message with that key.
 func (r *recent) said(key string) (Receipt, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +68,7 @@ func (r *recent) said(key string) (Receipt, bool) {
 	return x.answer, ok
 }
 
-// find needs mu.
+// find returns the record with that key, unless it has expired. The caller holds mu.
 func (r *recent) find(key string, now time.Time) (remembered, bool) {
 	x, ok := r.young[key]
 	if !ok {
@@ -74,7 +77,7 @@ func (r *recent) find(key string, now time.Time) (remembered, bool) {
 	return x, ok && now.Before(x.until)
 }
 
-// put needs mu.
+// put adds a record. The caller holds mu.
 func (r *recent) put(key string, x remembered) {
 	if len(r.young) >= generation {
 		r.young, r.old = map[string]remembered{}, r.young

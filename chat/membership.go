@@ -13,14 +13,14 @@ import (
 )
 
 // Roster is a Membership that the game keeps in Redis: the sets guild:<id>:members and
-// party:<id>:members hold the user ids that may come into these channels. Channels of the
-// other kinds are open to all, and all channels to those with one of Roles.
+// party:<id>:members hold the ids of the users who may join these channels. Channels of other kinds
+// are open to everybody, and players with one of Roles may join all channels.
 type Roster struct {
 	Redis redis.UniversalClient
-	Roles []string // nil is "moderator" and "admin"
+	Roles []string // nil means "moderator" and "admin"
 }
 
-// MayJoin implements Membership.
+// MayJoin reports whether a player may join a channel. Errors: UNAVAILABLE.
 func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bool, error) {
 	kind, id, _ := strings.Cut(channel, ":")
 	if kind != "guild" && kind != "party" {
@@ -33,9 +33,9 @@ func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bo
 	if slices.ContainsFunc(roles, p.HasRole) {
 		return true, nil
 	}
-	in, err := r.Redis.SIsMember(ctx, keys.Members(kind, id), p.UserID).Result()
+	isMember, err := r.Redis.SIsMember(ctx, keys.Members(kind, id), p.UserID).Result()
 	if err != nil {
-		return false, redisx.WrapFault(ctx, feature, "who is in "+channel, err)
+		return false, redisx.WrapFault(ctx, feature, "members of "+channel, err)
 	}
-	return in, nil
+	return isMember, nil
 }

@@ -6,24 +6,24 @@ import (
 	"github.com/aeturnis/realtime/event"
 )
 
-// Sender is who said it, as of that moment.
+// Sender is who wrote a message, as they were when they sent it.
 type Sender struct {
 	UserID      string `json:"userId"`
 	Username    string `json:"username"`
-	CharacterID string `json:"characterId"` // "" while none is chosen
+	CharacterID string `json:"characterId"` // "" when no character was chosen
 }
 
-// Message is what everybody in a channel is sent, as the event chat:message.
+// Message is sent to everybody in a channel, as the event chat:message.
 type Message struct {
-	ID       string `json:"id"` // a ULID; those of one node ascend in the order of sending
+	ID       string `json:"id"` // a ULID; the ids of one node ascend in the order of sending
 	Channel  string `json:"channel"`
 	From     Sender `json:"from"`
 	Text     string `json:"text"`
 	At       int64  `json:"at"` // Unix ms
-	ClientID string `json:"clientId,omitempty"`
+	ClientID string `json:"clientId,omitempty"` // what the sender gave as clientId
 }
 
-// Receipt answers the sender.
+// Receipt answers chat:message.
 type Receipt struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // Unix ms
@@ -34,7 +34,7 @@ var (
 	_ event.Appender = Receipt{}
 )
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the message as its struct tags define it, without reflection.
 func (m *Message) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = event.AppendQuote(dst, m.ID)
@@ -57,7 +57,7 @@ func (m *Message) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the receipt as its struct tags define it, without reflection.
 func (r Receipt) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = event.AppendQuote(dst, r.ID)

@@ -14,45 +14,47 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// errNoSanction is what chat:unmute and chat:unban say of somebody who is not.
+// errNoSanction answers chat:unmute and chat:unban when there is nothing to lift.
 var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
 
 var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
 
-// An Act is something that a moderator did. It holds no text that a player wrote.
+// An Act is what a moderator did, for an audit log. It holds no text that a player wrote.
 type Act struct {
-	Event   string // "chat:mute", …
-	By      string // the moderator's user id
-	UserID  string // to whom, or ""
-	Channel string // where; "" is everywhere
-	Message string // the id of a message that was deleted, or ""
-	Until   time.Time
-	Every   time.Duration // of a slow channel
+	Event   string        // the event's name: "chat:mute", …
+	By      string        // the moderator's user id
+	UserID  string        // the sanctioned user, or ""
+	Channel string        // "" means all channels
+	Message string        // the id of the deleted message, or ""
+	Until   time.Time     // the end of a sanction
+	Every   time.Duration // the pause between two messages in a slow channel
 }
 
-// Verdict is what a moderator decides about a player.
+// Verdict is the sanction that a moderator imposes on a player.
 type Verdict struct {
 	UserID string `json:"userId" validate:"required,max=128"`
-	// Channel is where it holds; without it, everywhere, and for whispers too.
+	// Channel is where the sanction holds. When it is absent, the sanction holds in all channels and
+	// for whispers.
 	Channel string `json:"channel,omitempty"`
-	// ForMs is how long, a second to a year.
+	// ForMs is how long the sanction holds in ms, from a second to a year.
 	ForMs int64 `json:"forMs" validate:"min=1000,max=31622400000"`
-	// Reason is told to the player.
+	// Reason is shown to the player.
 	Reason string `json:"reason,omitempty" validate:"max=200"`
 }
 
-// Pardon ends a sanction before its time.
+// Pardon names a sanction to lift before its end.
 type Pardon struct {
-	UserID  string `json:"userId" validate:"required,max=128"`
-	Channel string `json:"channel,omitempty"` // as it was given
+	UserID string `json:"userId" validate:"required,max=128"`
+	// Channel is the channel of the sanction, absent when the sanction holds in all channels.
+	Channel string `json:"channel,omitempty"`
 }
 
-// Sanction is what holds for a player. It is told to each of the player's devices.
+// Sanction is a mute or a ban. All devices of the player receive it as chat:sanction.
 type Sanction struct {
 	Kind    string `json:"kind" validate:"oneof=mute ban"`
 	UserID  string `json:"userId"`
-	Channel string `json:"channel,omitempty"` // absent: everywhere
-	Until   int64  `json:"until"`             // Unix ms; 0 when it was lifted
+	Channel string `json:"channel,omitempty"` // absent: all channels
+	Until   int64  `json:"until"`             // Unix ms; 0 when the sanction was lifted
 	By      string `json:"by"`                // the moderator's user id
 	Reason  string `json:"reason,omitempty"`
 }
@@ -60,31 +62,32 @@ type Sanction struct {
 // Removal names a message to delete.
 type Removal struct {
 	Channel string `json:"channel" validate:"required"`
-	ID      string `json:"id" validate:"required"`
+	ID      string `json:"id" validate:"required"` // the message's id
 }
 
-// Deleted is what everybody in the channel is told of it.
+// Deleted is sent to everybody in a channel, as the event chat:deleted.
 type Deleted struct {
 	Channel string `json:"channel"`
-	ID      string `json:"id"`
+	ID      string `json:"id"` // the message's id
 	By      string `json:"by"` // the moderator's user id
 }
 
-// Pace makes a channel slow.
+// Pace sets the slow mode of a channel.
 type Pace struct {
 	Channel string `json:"channel" validate:"required"`
-	// EveryMs is how long each player waits between two messages, up to an hour; 0 ends it.
+	// EveryMs is how long each player waits between two messages, up to an hour in ms; 0 switches
+	// slow mode off.
 	EveryMs *int64 `json:"everyMs" validate:"required,min=0,max=3600000"`
 }
 
-// Slowness is what everybody in the channel is told of it.
+// Slowness is sent to everybody in a channel, as the event chat:slowed.
 type Slowness struct {
 	Channel string `json:"channel"`
-	EveryMs int64  `json:"everyMs"` // 0: it is slow no more
+	EveryMs int64  `json:"everyMs"` // how long each player waits between two messages; 0 means slow mode is off
 	By      string `json:"by"`      // the moderator's user id
 }
 
-// moderates tells whether one of a player's roles is a moderator's.
+// moderates reports whether one of a player's roles is a moderator's.
 func (s *Service) moderates(roles []string) bool {
 	for _, r := range roles {
 		if slices.Contains(s.cfg.Moderators, r) {
@@ -94,30 +97,31 @@ func (s *Service) moderates(roles []string) bool {
 	return false
 }
 
-// Mute keeps a player from speaking, in a channel or everywhere. A later one replaces an
-// earlier. Errors: INVALID, FORBIDDEN, CONFLICT, UNAVAILABLE.
+// Mute forbids a player to speak, in one channel or everywhere. A new mute replaces the one before.
+// Errors: INVALID, FORBIDDEN, CONFLICT when there are too many sanctions, UNAVAILABLE.
 func (s *Service) Mute(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
 	return s.sanction(ctx, p, Mute, in)
 }
 
-// Ban keeps a player out of a channel, or of all, and takes out who is in. Errors: INVALID,
-// FORBIDDEN, CONFLICT, UNAVAILABLE.
+// Ban removes a player from one channel or from all, and keeps them out. A new ban replaces the one
+// before. Errors: INVALID, FORBIDDEN, CONFLICT when there are too many sanctions, UNAVAILABLE.
 func (s *Service) Ban(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
 	return s.sanction(ctx, p, Ban, in)
 }
 
-// Unmute ends a mute. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
+// Unmute lifts a mute. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Unmute(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
 	return s.pardon(ctx, p, Mute, in)
 }
 
-// Unban ends a ban. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
+// Unban lifts a ban. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Unban(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
 	return s.pardon(ctx, p, Ban, in)
 }
 
+// sanction stores a sanction and announces it.
 func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in Verdict) (Sanction, error) {
-	at, err := target(kind, in.UserID, in.Channel)
+	key, err := target(kind, in.UserID, in.Channel)
 	if err != nil {
 		return Sanction{}, err
 	}
@@ -132,7 +136,7 @@ func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in 
 	if len(s.rules.book(ctx).sanctions) >= maxRules {
 		return Sanction{}, fault.ErrConflict.With("reason", "too many sanctions")
 	}
-	if _, err := s.rules.change(ctx, at.field(), x); err != nil {
+	if _, err := s.rules.change(ctx, key.field(), x); err != nil {
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
 	if kind == Ban {
@@ -143,12 +147,13 @@ func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in 
 	return x, s.sanctioned(ctx, x, Act{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
 }
 
+// pardon removes a sanction and announces that.
 func (s *Service) pardon(ctx context.Context, p event.Player, kind string, in Pardon) (Sanction, error) {
-	at, err := target(kind, in.UserID, in.Channel)
+	key, err := target(kind, in.UserID, in.Channel)
 	if err != nil {
 		return Sanction{}, err
 	}
-	existed, err := s.rules.change(ctx, at.field(), nil)
+	existed, err := s.rules.change(ctx, key.field(), nil)
 	switch {
 	case err != nil:
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
@@ -159,16 +164,17 @@ func (s *Service) pardon(ctx context.Context, p event.Player, kind string, in Pa
 	return x, s.sanctioned(ctx, x, Act{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
 }
 
-// sanctioned tells the player and the audit.
+// sanctioned records a sanction, or its end, in the audit, and sends it to the player.
 func (s *Service) sanctioned(ctx context.Context, x Sanction, a Act) error {
 	s.cfg.Audit(a)
 	if _, _, err := s.gateway.CastUser(ctx, x.UserID, "chat:sanction", x); err != nil {
-		return fmt.Errorf("chat: tell of a sanction: %w", err)
+		return fmt.Errorf("chat: announce a sanction: %w", err)
 	}
 	return nil
 }
 
-// target is whom a sanction is about. Its user id stands behind a space in the rules.
+// target checks and returns the key of a sanction. The user id must not contain a space, because a
+// space separates it from the channel in the hash of the rules.
 func target(kind, userID, channel string) (sanctioned, error) {
 	if channel != everywhere && !ValidChannel(channel) {
 		return sanctioned{}, errChannel
@@ -179,7 +185,7 @@ func target(kind, userID, channel string) (sanctioned, error) {
 	return sanctioned{kind, channel, userID}, nil
 }
 
-// explain tells the player until when, and why.
+// explain adds to a fault until when the sanction holds, where, and why.
 func (s Sanction) explain(f *fault.Fault, now time.Time) error {
 	f = f.With("until", s.Until).With("retryAfterMs", s.Until-now.UnixMilli())
 	if s.Channel != everywhere {
@@ -191,8 +197,8 @@ func (s Sanction) explain(f *fault.Fault, now time.Time) error {
 	return f
 }
 
-// Delete takes a message out of a channel's history, and tells its members. Errors: INVALID,
-// FORBIDDEN, NOT_FOUND, UNAVAILABLE.
+// Delete removes a message from the history of a channel and sends chat:deleted to its members.
+// Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Deleted, error) {
 	if !ValidChannel(in.Channel) {
 		return Deleted{}, errChannel
@@ -211,13 +217,13 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Delet
 	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
 	s.cfg.Audit(Act{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
-		return Deleted{}, fmt.Errorf("chat: tell of a deletion: %w", err)
+		return Deleted{}, fmt.Errorf("chat: announce a deletion: %w", err)
 	}
 	return out, nil
 }
 
-// Slow makes every player, moderators excepted, wait between two messages in a channel.
-// Errors: INVALID, FORBIDDEN, UNAVAILABLE.
+// Slow sets the slow mode of a channel: every player, except moderators, must wait between two
+// messages. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
 func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, error) {
 	if !ValidChannel(in.Channel) {
 		return Slowness{}, errChannel
@@ -235,7 +241,7 @@ func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, 
 	}
 	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {
-		return Slowness{}, fmt.Errorf("chat: tell of a slow channel: %w", err)
+		return Slowness{}, fmt.Errorf("chat: announce slow mode: %w", err)
 	}
 	return out, nil
 }

@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	// everywhere is the channel of a sanction that holds in all of them, and for whispers.
+	// everywhere is the channel of a sanction that holds in all channels and for whispers.
 	everywhere = ""
-	// versionField counts the changes of the rules.
+	// versionField is the field that counts the changes of the rules.
 	versionField = ":version"
-	// lookEvery is how often a node asks whether the rules changed elsewhere.
+	// lookEvery is how often a node asks whether another node changed the rules.
 	lookEvery = time.Second
-	// maxRules bounds what a node keeps; a moderator who adds more is refused.
+	// maxRules is how many sanctions there may be; further ones are refused.
 	maxRules = 100_000
 )
 
-// Kinds of a Sanction.
+// The values of Sanction.Kind.
 const (
-	Mute = "mute" // may not speak
-	Ban  = "ban"  // may not speak, and not be there
+	Mute = "mute" // the player may not speak
+	Ban  = "ban"  // the player may not speak, and not be in the channel
 )
 
 //go:embed remove_expired.lua
@@ -41,19 +41,18 @@ var forgetLua string
 
 var forgetScript = redisx.NewScript(forgetLua)
 
-// rules are who is muted or banned, and which channels are slow: one hash in Redis, and a
-// copy on every node, which is never older than a second while Redis is there. Nobody waits
-// for Redis to speak.
+// rules are the sanctions and the slow channels. They are one hash in Redis, and every node has a
+// copy, which is at most a second old while Redis works. Checking the rules does not wait for Redis.
 type rules struct {
-	rdb redis.UniversalClient // nil has none
+	rdb redis.UniversalClient // nil: there are no rules
 	now func() time.Time
 
-	copy    atomic.Pointer[rulebook]
-	loading sync.Mutex // one at a time
-	asked   atomic.Bool
+	copy    atomic.Pointer[rulebook] // nil until the first load has succeeded
+	loading sync.Mutex               // held while the rules are read, so that an older copy never replaces a newer one
+	asked   atomic.Bool              // whether a caller has already waited for the first load
 }
 
-// A rulebook is one version of the rules; it is never changed.
+// A rulebook is one version of the rules. It is never changed.
 type rulebook struct {
 	version   string
 	sanctions map[sanctioned]Sanction
@@ -62,20 +61,23 @@ type rulebook struct {
 
 var noRules = &rulebook{}
 
+// A sanctioned key identifies a sanction.
 type sanctioned struct{ kind, channel, userID string }
 
-// field is where a sanction stands in the hash.
+// field returns the sanction's field in the hash of the rules.
 func (s sanctioned) field() string { return s.kind + " " + s.channel + " " + s.userID }
 
+// slowField returns the field of a channel's slow mode in the hash of the rules.
 func slowField(channel string) string { return "slow " + channel }
 
-// book is the copy. The first who asks waits for it to be read.
+// book returns the node's copy. The first caller waits until it is read; when that fails, there are
+// no rules until Run has read them.
 func (r *rules) book(ctx context.Context) *rulebook {
 	if b := r.copy.Load(); b != nil {
 		return b
 	}
 	if r.rdb != nil && !r.asked.Swap(true) {
-		_ = r.load(ctx) // Run tries again, and reports
+		_ = r.load(ctx) // Run tries again and reports the error
 	}
 	if b := r.copy.Load(); b != nil {
 		return b
@@ -83,7 +85,7 @@ func (r *rules) book(ctx context.Context) *rulebook {
 	return noRules
 }
 
-// muted is why a user may not speak in a channel, or nil.
+// muted returns why a user may not speak in a channel, or nil.
 func (r *rules) muted(ctx context.Context, userID, channel string) error {
 	b := r.book(ctx)
 	if len(b.sanctions) == 0 {
@@ -98,7 +100,7 @@ func (r *rules) muted(ctx context.Context, userID, channel string) error {
 	return nil
 }
 
-// banned is why a user may not be in a channel, or nil.
+// banned returns why a user may not be in a channel, or nil.
 func (r *rules) banned(ctx context.Context, userID, channel string) error {
 	if s, ok := r.book(ctx).find(Ban, userID, channel, r.now()); ok {
 		return s.explain(ErrBanned, r.now())
@@ -106,7 +108,7 @@ func (r *rules) banned(ctx context.Context, userID, channel string) error {
 	return nil
 }
 
-// slow is how long to wait between two messages in a channel.
+// slow returns how long a player must wait between two messages in a channel; 0 when it is not slow.
 func (r *rules) slow(channel string) time.Duration {
 	b := r.copy.Load()
 	if b == nil || len(b.slow) == 0 {
@@ -115,7 +117,7 @@ func (r *rules) slow(channel string) time.Duration {
 	return time.Duration(b.slow[channel].EveryMs) * time.Millisecond
 }
 
-// find gives what holds longest: here, or everywhere.
+// find returns the sanction of that kind that holds longest, of the channel's and the general one.
 func (b *rulebook) find(kind, userID, channel string, now time.Time) (s Sanction, found bool) {
 	if len(b.sanctions) == 0 {
 		return s, false
@@ -128,7 +130,7 @@ func (b *rulebook) find(kind, userID, channel string, now time.Time) (s Sanction
 	return s, found
 }
 
-// load reads all rules, and takes out of Redis those that are over.
+// load reads all rules, and removes the sanctions that are over from Redis.
 func (r *rules) load(ctx context.Context) error {
 	r.loading.Lock()
 	defer r.loading.Unlock()
@@ -138,7 +140,7 @@ func (r *rules) load(ctx context.Context) error {
 	}
 	b := &rulebook{version: all[versionField], sanctions: map[sanctioned]Sanction{}, slow: map[string]Slowness{}}
 	delete(all, versionField)
-	var over []any // field, text, field, …
+	var over []any // field, value, field, …
 	var wrong error
 	for field, text := range all {
 		words := strings.SplitN(field, " ", 3)
@@ -168,7 +170,8 @@ func (r *rules) load(ctx context.Context) error {
 	return nil
 }
 
-// change writes one field, or takes it away when value is nil, and reads all anew.
+// change writes one field, or removes it when value is nil, and reads all rules again. existed says
+// whether the field was there before.
 func (r *rules) change(ctx context.Context, field string, value any) (existed bool, err error) {
 	if r.rdb == nil {
 		return false, fault.Unavailable(feature, redisx.RetryAfter, errAway)
@@ -194,8 +197,8 @@ func (r *rules) change(ctx context.Context, field string, value any) (existed bo
 	return was.Val(), r.load(ctx)
 }
 
-// Run keeps this node's copy of the rules true until ctx ends: what a moderator does on
-// another node holds here within a second.
+// Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on another
+// node holds here within a second.
 func (s *Service) Run(ctx context.Context) error {
 	r := s.rules
 	if r.rdb == nil {
@@ -219,7 +222,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// look reads the rules when they changed, and takes those out who are banned by now.
+// look reads the rules if they have changed, and removes banned users from their channels.
 func (s *Service) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookEvery)
 	defer cancel()
@@ -244,7 +247,7 @@ func (s *Service) look(ctx context.Context) error {
 	return failed
 }
 
-// expel takes a user's connections on this node out of a channel, or of all.
+// expel takes a user's connections on this node out of one channel or of all.
 func (s *Service) expel(ctx context.Context, userID, channel string) (err error) {
 	for _, p := range s.gateway.Here(userID) {
 		err = errors.Join(err, s.expelOne(ctx, p, channel))
@@ -252,15 +255,16 @@ func (s *Service) expel(ctx context.Context, userID, channel string) (err error)
 	return err
 }
 
+// expelOne takes one connection out of one channel or of all.
 func (s *Service) expelOne(ctx context.Context, p event.Player, channel string) (err error) {
-	in := []string{channel}
+	channels := []string{channel}
 	if channel == everywhere {
-		in = s.gateway.RoomsOf(p.Conn, RoomPrefix)
-		for i := range in {
-			in[i] = strings.TrimPrefix(in[i], RoomPrefix)
+		channels = s.gateway.RoomsOf(p.Conn, RoomPrefix)
+		for i := range channels {
+			channels[i] = strings.TrimPrefix(channels[i], RoomPrefix)
 		}
 	}
-	for _, c := range in {
+	for _, c := range channels {
 		if s.gateway.In(p.Conn, RoomPrefix+c) {
 			_, e := s.leave(ctx, p, c)
 			err = errors.Join(err, e)

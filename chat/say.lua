@@ -1,13 +1,18 @@
+-- Writes messages to the history of a channel. A claim is one message that may be refused: because
+-- it was sent before with the same client id, or because the channel is slow.
+--
 -- KEYS[1]  the channel's history, a stream
--- KEYS[2]  what was answered to this client id   KEYS[3]  that the sender must wait; both only for a claim
--- ARGV[1]  about how many messages are kept, 0 for none
--- ARGV[2]  how old they may become, ms
--- for a claim then:
---   how long the answer is known, ms, 0 without a client id
---   how long the sender must wait after this one, ms, 0 where the channel is not slow
+-- KEYS[2]  only for a claim: the answer to this client id
+-- KEYS[3]  only for a claim: exists while the sender must wait
+-- ARGV[1]  about how many messages are kept; 0 for none
+-- ARGV[2]  how long a message is kept, ms
+-- Only for a claim, then:
+--   how long the answer is kept, ms; 0 without a client id
+--   how long the sender must wait after this message, ms; 0 when the channel is not slow
 --   the answer
--- then the messages, as JSON that begins with the id and has the Unix ms as its only "at"
--- returns  {'said'}; {'before', the first answer}; {'early', ms to wait}
+-- Then the messages, as JSON that begins with the id and has the Unix ms as its only "at".
+-- returns  {'said'} when the messages were written; {'before', the first answer};
+--          {'early', ms to wait}
 local first = 3
 if #KEYS > 1 then
   first = 6
@@ -28,8 +33,8 @@ local at
 for i = first, #ARGV do
   local message = ARGV[i]
   local id = string.match(message, '^{"id":"(%w+)"')
-  at = string.match(message, '"at":(%d+)') -- a quote within a text stands behind a backslash
-  -- The entry's time is that of the message, unless another node's clock was ahead.
+  at = string.match(message, '"at":(%d+)') -- inside a text, a quote has a backslash before it
+  -- The entry gets the time of its message, or a later one when another node's clock was ahead.
   local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], at .. '-*', 'id', id, 'message', message)
   if type(added) == 'table' then
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'id', id, 'message', message)

@@ -10,20 +10,21 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Draft is what a player wants to say.
+// Draft is a message that a player wants to send to a channel.
 type Draft struct {
 	Channel string `json:"channel" validate:"required"`
-	// Text is 1 to 500 characters after normalisation (NFC), something of it visible, no
-	// control characters.
+	// Text has 1 to 500 characters after Unicode normalization (NFC), at least one of them visible,
+	// and no control characters.
 	Text string `json:"text" validate:"required"`
-	// ClientID is the sender's own name for the message, echoed to everybody. Who repeats
-	// it in this channel within two minutes is given the first answer, and nothing is said.
+	// ClientID is the sender's own name for the message, and is part of the message that everybody
+	// receives. A message with a clientId can be sent again: within two minutes, the same clientId in
+	// the same channel gets the first answer, and nothing is sent.
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
 }
 
-// Send says something to everybody in a channel, the sender included, and answers once it
-// is on its way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in
-// a slow channel; FORBIDDEN for a caller without a socket that may not join.
+// Send sends a message to everybody in a channel, the sender included. The answer comes once the
+// message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
+// slow channel; FORBIDDEN for an HTTP caller that may not join the channel.
 func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, error) {
 	room, err := s.present(ctx, p, in.Channel)
 	if err != nil {
@@ -47,7 +48,7 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 	slow := s.slowness(p.Roles, in.Channel)
 	if in.ClientID == "" && slow == 0 {
 		s.journal.write(msg)
-	} else if first, said, err := s.claim(ctx, msg, slow); err != nil || said {
+	} else if first, repeated, err := s.claim(ctx, msg, slow); err != nil || repeated {
 		return first, err
 	}
 	if err := s.gateway.Cast(ctx, room, "chat:message", msg); err != nil {
@@ -56,7 +57,7 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 	return Receipt{ID: id, At: at}, nil
 }
 
-// slowness is how long a player waits between two messages in a channel.
+// slowness returns how long a player with these roles waits between two messages in a channel.
 func (s *Service) slowness(roles []string, channel string) time.Duration {
 	every := s.rules.slow(channel)
 	if every > 0 && s.moderates(roles) {
@@ -65,12 +66,12 @@ func (s *Service) slowness(roles []string, channel string) time.Duration {
 	return every
 }
 
-// claim makes a message the sender's own: said is true when it was said before, with the
-// answer of then. The error is RATE_LIMITED.
-func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (first Receipt, said bool, err error) {
+// claim decides whether a message may be sent. repeated means that it was sent before with the same
+// clientId; then first is the answer of that time. The error is RATE_LIMITED in a slow channel.
+func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (first Receipt, repeated bool, err error) {
 	sent, paced := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
 	mine := Receipt{ID: m.ID, At: m.At}
-	if m.ClientID != "" { // Redis may not know it: it was away when this was said
+	if m.ClientID != "" { // Redis does not know it if it could not be used when the message was sent
 		if first, ok := s.recent.said(sent); ok {
 			return first, true, nil
 		}
@@ -79,7 +80,7 @@ func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (fi
 	if ctx.Err() != nil {
 		return Receipt{}, false, err
 	}
-	if err != nil { // then by what this node knows
+	if err != nil { // no answer from Redis: decide by what this node remembers
 		v = s.recent.judge(sent, mine, m.ClientID != "", paced, slow)
 	} else if v == (verdict{}) {
 		s.recent.note(sent, mine, m.ClientID != "", paced, slow)
@@ -93,14 +94,14 @@ func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (fi
 	return Receipt{}, false, nil
 }
 
-// tooEarly refuses a message in a slow channel, in the words of any other limit.
+// tooEarly refuses a message in a slow channel. The fault has the same details as that of any limit.
 func tooEarly(every, wait time.Duration) error {
 	return fault.ErrRateLimited.With("policy", "slow").With("scope", "user").With("limit", 1).With("remaining", 0).
 		With("windowMs", every.Milliseconds()).With("retryAfterMs", wait.Milliseconds())
 }
 
-// A verdict is what became of a claim: nothing set says that the message may be said.
+// A verdict is the decision about a message. The zero value means that it may be sent.
 type verdict struct {
-	first *Receipt      // it was said before, and answered so
-	wait  time.Duration // it is too early for another
+	first *Receipt      // not nil: the message was sent before, and this was the answer
+	wait  time.Duration // not 0: the sender must wait so long
 }

@@ -12,23 +12,23 @@ import (
 
 const (
 	maxText = 500 // characters, after normalisation
-	// maxRaw bounds the work of normalising, in bytes. No text of 500 characters comes from
-	// more: a character of four bytes is composed of four such characters at most.
+	// maxRaw bounds the work of normalizing, in bytes. A text of 500 characters never comes from more
+	// bytes: a character has at most 4 bytes, and NFC composes it of at most 4 characters.
 	maxRaw = maxText * 4 * 4
 	maxID  = 64
 )
 
-// Faults made once, since they are made of constants.
+// These faults never vary, so they are made once.
 var (
 	errChannel = fault.Invalid("channel", "global, or zone:, guild:, party: or combat: and an id of 1 to 64 letters, digits, _ and -")
 	errPace    = fault.Invalid("everyMs", "required")
 	errLong    = fault.Invalid("text", "at most 500 characters")
 	errControl = fault.Invalid("text", "no control characters")
 	errUTF8    = fault.Invalid("text", "must be valid UTF-8")
-	errBlank   = fault.Invalid("text", "nothing to see in it")
+	errBlank   = fault.Invalid("text", "at least one visible character")
 )
 
-// ValidChannel tells whether a channel of that name can be.
+// ValidChannel reports whether a name is that of a channel: see [Channel].
 func ValidChannel(name string) bool {
 	if name == "global" {
 		return true
@@ -51,7 +51,7 @@ func ValidChannel(name string) bool {
 	return true
 }
 
-// clean brings a text into normal form (NFC) or says what is wrong with it.
+// clean returns a text in Unicode's normal form NFC, or why it can not be sent.
 func clean(text string) (string, error) {
 	if len(text) > maxRaw {
 		return "", errLong
@@ -88,8 +88,8 @@ func ascii(s string) bool {
 	return true
 }
 
-// visible tells whether a reader sees anything of r by itself: white space, zero-width and
-// other ignorable characters are nothing to see.
+// visible reports whether a reader sees r. White space, zero-width and other ignorable characters are
+// not visible.
 func visible(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r > ' '

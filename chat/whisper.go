@@ -15,38 +15,41 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Aside is what a player wants to say to one other.
+// Aside is a message that a player wants to send to one user.
 type Aside struct {
 	// To is a user id.
 	To string `json:"to" validate:"required,max=128"`
-	// Text is as in a Draft.
+	// Text follows the same rules as the text of chat:message.
 	Text string `json:"text" validate:"required"`
-	// ClientID is as in a Draft, for whispers of the sender to whomever.
+	// ClientID works as that of chat:message. The sender's whispers to all users share one set of
+	// clientIds.
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
 }
 
-// Whispered is what every device of the user is sent, as the event chat:whisper.
+// Whispered is sent to all devices of one user, as the event chat:whisper.
 type Whispered struct {
 	ID       string `json:"id"`
 	From     Sender `json:"from"`
 	Text     string `json:"text"`
 	At       int64  `json:"at"` // Unix ms
-	ClientID string `json:"clientId,omitempty"`
+	ClientID string `json:"clientId,omitempty"` // what the sender gave as clientId
 }
 
-// Delivery answers the sender of a whisper.
+// Delivery answers chat:whisper.
 type Delivery struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // Unix ms
-	// Delivered tells that a device of the user took it. Whispers are not kept for later.
+	// Delivered says that at least one device of the user received the whisper. A whisper to a user
+	// who is offline is not kept.
 	Delivered bool `json:"delivered"`
 }
 
-// underway is how long a whisper may take to be told whether it was delivered.
+// underway is how long a clientId is locked for a whisper whose delivery is not known yet.
 const underway = 5 * time.Second
 
-// Whisper says something to every device of one user. Errors: INVALID; CHAT_MUTED and
-// CHAT_BANNED for who may speak nowhere; LOCKED when the same clientId is being served.
+// Whisper sends a message to all devices of one user. Errors: INVALID; CHAT_MUTED and CHAT_BANNED
+// when the caller may not speak in any channel; LOCKED while a whisper with the same clientId is
+// being sent.
 func (s *Service) Whisper(ctx context.Context, p event.Player, in Aside) (Delivery, error) {
 	text, err := clean(in.Text)
 	if err != nil {
@@ -62,7 +65,7 @@ func (s *Service) Whisper(ctx context.Context, p event.Player, in Aside) (Delive
 	done := Delivery{ID: id, At: at}
 	key := keys.WhisperSent(p.UserID, in.ClientID)
 	if in.ClientID != "" {
-		if first, said, err := s.whispered(ctx, key, done); err != nil || said {
+		if first, repeated, err := s.whispered(ctx, key, done); err != nil || repeated {
 			return first, err
 		}
 	}
@@ -80,10 +83,10 @@ func (s *Service) Whisper(ctx context.Context, p event.Player, in Aside) (Delive
 	return done, nil
 }
 
-// whispered makes a clientId the whisper's own, unless it is another's: then said is true,
-// with the answer of then, or the error is LOCKED while there is none yet. While Redis is
-// away it is judged by what this node knows.
-func (s *Service) whispered(ctx context.Context, key string, mine Delivery) (first Delivery, said bool, err error) {
+// whispered reserves a clientId for a whisper. When another whisper has it, repeated is true and
+// first is its answer; the error is LOCKED while it has no answer yet. While Redis can not be used,
+// this node's memory decides.
+func (s *Service) whispered(ctx context.Context, key string, mine Delivery) (first Delivery, repeated bool, err error) {
 	was, err := s.journal.reserve(ctx, key, mine.text())
 	switch {
 	case ctx.Err() != nil:
@@ -97,33 +100,35 @@ func (s *Service) whispered(ctx context.Context, key string, mine Delivery) (fir
 		s.recent.note(key, Receipt{ID: mine.ID, At: mine.At}, true, "", 0)
 		return Delivery{}, false, nil
 	}
-	first, whole, err := readDelivery(was)
-	if err == nil && !whole {
+	first, complete, err := readDelivery(was)
+	if err == nil && !complete {
 		err = fault.ErrLocked.With("retryAfterMs", int64(100))
 	}
 	return first, true, err
 }
 
-// whisperTold keeps the answer for those who ask again.
+// whisperTold stores the answer for the sender who repeats the whisper.
 func (s *Service) whisperTold(ctx context.Context, key string, done Delivery) {
 	if err := s.journal.settle(ctx, key, done.text()+" "+strconv.FormatBool(done.Delivered)); err != nil && !errors.Is(err, errAway) {
-		s.cfg.Report(fmt.Errorf("chat: remember a whisper: %w", err))
+		s.cfg.Report(fmt.Errorf("chat: store the answer to a whisper: %w", err))
 	}
 }
 
-// text is how an answer begins that is kept; whether it was delivered follows when it is known.
+// text returns the receipt in the form in which Redis keeps it: id, space, Unix ms. A space and
+// whether the whisper was delivered follow once that is known.
 func (d Delivery) text() string { return Receipt{ID: d.ID, At: d.At}.text() }
 
-func readDelivery(text string) (d Delivery, whole bool, err error) {
-	receipt, told, whole := cutLast(text)
+// readDelivery reads a stored answer. complete is false while the delivery is not known yet.
+func readDelivery(text string) (d Delivery, complete bool, err error) {
+	receipt, delivered, complete := cutLast(text)
 	r, err := readReceipt(receipt)
 	if err != nil {
 		return d, false, err
 	}
-	return Delivery{ID: r.ID, At: r.At, Delivered: told == "true"}, whole, nil
+	return Delivery{ID: r.ID, At: r.At, Delivered: delivered == "true"}, complete, nil
 }
 
-// cutLast takes the third word off.
+// cutLast splits a text before its third word, which found says is there.
 func cutLast(text string) (head, last string, found bool) {
 	if strings.Count(text, " ") < 2 {
 		return text, "", false
@@ -132,14 +137,14 @@ func cutLast(text string) (head, last string, found bool) {
 	return text[:i], text[i+1:], true
 }
 
-// reserve takes a key that nobody has: was is "" then, else what it holds.
+// reserve sets a key unless it exists. was is "" when it was set, and otherwise the key's value.
 func (j *journal) reserve(ctx context.Context, key, value string) (was string, err error) {
 	if j.away() {
 		return "", errAway
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.Patience)
 	defer cancel()
-	for range 2 { // it may end in between
+	for range 2 { // the key may expire between the two commands
 		taken, err := j.rdb.SetNX(ctx, key, value, underway).Result()
 		if err != nil || taken {
 			return "", err
@@ -151,7 +156,7 @@ func (j *journal) reserve(ctx context.Context, key, value string) (was string, e
 	return "", errLate
 }
 
-// settle keeps what a reserved key stands for.
+// settle stores the answer under a reserved key.
 func (j *journal) settle(ctx context.Context, key, value string) error {
 	if j.away() {
 		return errAway
@@ -161,6 +166,7 @@ func (j *journal) settle(ctx context.Context, key, value string) error {
 	return j.rdb.Set(ctx, key, value, j.cfg.Remember).Err()
 }
 
+// away reports whether Redis should not be asked: it failed a moment ago, or there is none.
 func (j *journal) away() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -11,14 +11,15 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Act plays one turn, and tells those who follow the fight what happened. Of two actions at
-// once each is played on the state that the other left.
+// Act plays one turn, and sends combat:update to everybody who follows the fight. Actions that
+// arrive at the same time are played one after the other, each on the state that the one before
+// left.
 //
-// Errors: INVALID, NOT_FOUND, FORBIDDEN in a fight of others, COMBAT_OVER,
-// COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
-// COMBAT_COOLDOWN {turns}, LOCKED {retryAfterMs} when too many others act in the same fight
-// at once, UNAVAILABLE. After UNAVAILABLE or TIMEOUT the action may have been done or not,
-// never half: the state's version tells.
+// Errors: INVALID, NOT_FOUND, FORBIDDEN when the caller does not take part in the fight,
+// COMBAT_OVER, COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
+// COMBAT_COOLDOWN {turns}, LOCKED {retryAfterMs} when too many others act in the same fight at
+// once, UNAVAILABLE. After UNAVAILABLE or TIMEOUT the action was done completely or not at all:
+// the state's version shows which.
 func (s *Service) Act(ctx context.Context, p event.Player, in Action) (Outcome, error) {
 	if !isID(in.CombatID) {
 		return Outcome{}, fault.ErrNotFound
@@ -50,7 +51,8 @@ func (s *Service) Act(ctx context.Context, p event.Player, in Action) (Outcome, 
 	return out, nil
 }
 
-// find is what this node knows of a fight.
+// find returns what this node knows about a fight. It reads the fight from Redis only when the
+// node does not know it.
 func (s *Service) find(ctx context.Context, id string) (*fight, error) {
 	if f := s.recent.get(id); f != nil {
 		return f, nil
@@ -62,15 +64,16 @@ func (s *Service) find(ctx context.Context, id string) (*fight, error) {
 	return s.recent.put(state), nil
 }
 
-// play finds the state that is true and plays a turn on it, as judge says. A refusal is only
-// believed when the state is fresh from Redis. The caller holds the fight's turn.
-func (s *Service) play(ctx context.Context, f *fight, judge func(*State) (State, Event, Move, error)) (Outcome, error) {
-	id, writer, fresh, due := f.known.CombatID, s.writer(), false, false
+// play plays a turn on the fight's current state and stores the result. applyMove computes the
+// turn. The state that this node remembers may be old: so when applyMove refuses the move on it,
+// play reads the state from Redis and asks again. The caller holds the fight's turn.
+func (s *Service) play(ctx context.Context, f *fight, applyMove func(*State) (State, Event, Move, error)) (Outcome, error) {
+	id, writer, fresh, deadlineSet := f.known.CombatID, s.writer(), false, false
 	for try := range maxTries {
 		if err := pause(ctx, try); err != nil {
 			return Outcome{}, fmt.Errorf("combat %s: try again: %w", id, err)
 		}
-		next, what, move, err := judge(&f.known)
+		next, what, move, err := applyMove(&f.known)
 		if err != nil {
 			if fresh {
 				return Outcome{}, err
@@ -82,12 +85,12 @@ func (s *Service) play(ctx context.Context, f *fight, judge func(*State) (State,
 			f.known, fresh = current, true
 			continue
 		}
-		if next.Status == Ended && !due {
-			// Should this node die before it has settled the fight, another looks at it soon.
+		if next.Status == Ended && !deadlineSet {
+			// If this node dies before it has settled the fight, another node finds it by its deadline.
 			if err := s.store.lookAt(ctx, id, s.cfg.Now().Add(settleWithin)); err != nil {
 				return Outcome{}, err
 			}
-			due = true
+			deadlineSet = true
 		}
 		encoded := next.AppendJSON(make([]byte, 0, 768))
 		changed, current, err := s.store.change(ctx, next, encoded, move, writer)
@@ -102,7 +105,8 @@ func (s *Service) play(ctx context.Context, f *fight, judge func(*State) (State,
 	return Outcome{}, fault.ErrLocked.With("retryAfterMs", int64(50))
 }
 
-// gone forgets a fight that is not there any more.
+// gone removes a fight from this node's memory when err says that Redis has it no more. It
+// returns err.
 func (s *Service) gone(id string, err error) error {
 	if errors.Is(err, fault.ErrNotFound) {
 		s.recent.forget(id)
@@ -110,7 +114,8 @@ func (s *Service) gone(id string, err error) error {
 	return err
 }
 
-// pause lets others go first, longer with each try, so that none is always beaten.
+// pause waits before a try, the longer the later the try, so that the same caller does not lose
+// every time. The first three tries do not wait.
 func pause(ctx context.Context, try int) error {
 	if try < 3 {
 		return nil
@@ -125,7 +130,8 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// target is the living participant with that id, or the first opponent when id is empty.
+// target returns the index of the participant with that id, or of the first living opponent when
+// id is empty; -1 when there is none.
 func (s *State) target(by int, id string) int {
 	if id == "" {
 		return s.opponent(by)
@@ -138,9 +144,9 @@ func (s *State) target(by int, id string) int {
 	return -1
 }
 
-// tell sends a turn to those who follow the fight, and settles it when it was the last. The
-// turn is done whatever comes of this, so errors are reported, and the player's answer is
-// not one.
+// tell sends a turn to everybody who follows the fight, and settles the fight after its last turn.
+// The turn is stored already, so an error here is reported and does not become the player's answer.
+// p is nil when no player made the move.
 func (s *Service) tell(ctx context.Context, p *event.Player, out *Outcome) {
 	id := out.State.CombatID
 	s.cast(ctx, &out.State, "combat:update", &Update{CombatID: id, Event: out.Event, State: out.State})
@@ -150,7 +156,7 @@ func (s *Service) tell(ctx context.Context, p *event.Player, out *Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
 	defer cancel()
 	if err := s.settle(ctx, &out.State); err != nil {
-		s.cfg.Report(fmt.Errorf("combat %s: settle, will be tried again: %w", id, err))
+		s.cfg.Report(fmt.Errorf("combat %s: settling failed and will be tried again: %w", id, err))
 	}
 	if p != nil && p.Conn != "" {
 		_, err := s.rooms.Leave(ctx, p.Conn, RoomPrefix+id)
@@ -158,8 +164,8 @@ func (s *Service) tell(ctx context.Context, p *event.Player, out *Outcome) {
 	}
 }
 
-// cast tells everybody who follows a fight, once: who is in its room, and in a fight between
-// players every device of both.
+// cast sends an event once to everybody who follows a fight: to the members of its room, and in a
+// fight between players also to every device of both.
 func (s *Service) cast(ctx context.Context, state *State, name string, payload any) {
 	room := RoomPrefix + state.CombatID
 	s.report(state.CombatID, s.rooms.CastExcept(ctx, room, "", name, payload))
@@ -170,8 +176,9 @@ func (s *Service) cast(ctx context.Context, state *State, name string, payload a
 	}
 }
 
+// report reports that something about a fight could not be sent; nil is not reported.
 func (s *Service) report(id string, err error) {
 	if err != nil {
-		s.cfg.Report(fmt.Errorf("combat %s: tell: %w", id, err))
+		s.cfg.Report(fmt.Errorf("combat %s: notify its followers: %w", id, err))
 	}
 }

@@ -1,13 +1,25 @@
-// Package combat lets players fight: against opponents that the server plays, and against
-// each other. The server alone judges: a client says what it wants to do, and is told what
-// happened.
+// Package combat lets players fight, against opponents that the server plays and against each
+// other. Only the server decides what happens: a client says what it wants to do, and hears the
+// result.
 //
-//   - rules.go, npcs.go and replay.go are the rules: pure functions of the state and a move.
-//   - store.go, slots.go and their scripts keep the state in one Redis key, and change it only
-//     from the version that the change was made from: any node may serve any action.
-//   - fightcache.go saves the reading, so that an action costs one round trip.
-//   - ending.go settles what has ended, and ends what was abandoned: every node looks for
-//     such fights, and one of them does it.
+// A fight is a [State]. [Apply] computes the next state from a state and a [Move]; it is a pure
+// function, so a stored fight can be replayed from its log ([Replay], [Verify]). [Service] stores
+// each fight in one Redis hash and replaces the state only if nobody has replaced it meanwhile, so
+// any node can serve any action. An action costs one round trip to Redis on a node that knows the
+// fight.
+//
+// A fight ends when a participant is dead or has fled, or when nobody has moved for
+// [Config].AbandonAfter. Then it is settled: the winner is paid and counted, the followers are
+// told, and the players' slots are free again. If the node dies before that, [Service.Run] on
+// another node settles the fight.
+//
+// In this package:
+//
+//   - rules.go, npcs.go and replay.go are the rules, without Redis and without a clock.
+//   - start.go and act.go serve the players; ending.go settles and abandons fights.
+//   - store.go and slots.go, with their Lua scripts, keep the fights in Redis.
+//   - fightcache.go remembers the fights that this node served last.
+//   - roster.go records which user plays a character.
 package combat
 
 import (
@@ -27,113 +39,114 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// RoomPrefix comes before a fight's id in the name of its room.
+// RoomPrefix is the prefix of the name of a fight's room; the fight's id follows.
 const RoomPrefix = "combat:"
 
-// userPrefix comes before a user's id in the name of the room of all their devices.
+// userPrefix is the prefix of the name of the room with all devices of a user; the user's id
+// follows.
 const userPrefix = "user:"
 
-// maxTries bounds how often an action is tried anew because another came between. Each of
-// those tries means that one of the others was served.
+// maxTries is how often an action is tried when another action was stored first each time. Each
+// failed try means that somebody else's action was served.
 const maxTries = 16
 
-// Rooms is what the gateway offers: sets of connections that hear the same things.
+// Rooms is what combat needs of the gateway: sets of connections that receive the same events.
 type Rooms interface {
-	// Join puts a connection into a room, once however often it is called.
+	// Join puts a connection into a room; joining twice is the same as joining once.
 	Join(ctx context.Context, conn, room string) (members int, err error)
-	// Leave takes it out again; leaving twice is the same as once.
+	// Leave takes a connection out of a room; leaving twice is the same as leaving once.
 	Leave(ctx context.Context, conn, room string) (members int, err error)
-	// CastExcept sends an event to everybody in the room who is not in the room except, which
-	// may be "", in the order of the calls. A payload that is an event.Appender is encoded
-	// without reflection.
+	// CastExcept sends an event to the connections in room that are not in the room except, which
+	// may be "". Events arrive in the order of the calls. A payload that is an event.Appender is
+	// encoded without reflection.
 	CastExcept(ctx context.Context, room, except, event string, payload any) error
 }
 
-// Characters is where characters come from.
+// Characters is the source of characters.
 type Characters interface {
-	// Character says whose a character is and what it can do; NOT_FOUND when there is none.
+	// Character returns who plays a character and what it can do, or NOT_FOUND.
 	Character(ctx context.Context, id string) (Character, error)
 }
 
-// A Character is who enters a fight.
+// A Character can enter a fight.
 type Character struct {
-	UserID string // who plays it
+	UserID string // the user who plays it
 	Name   string
 	Stats  Stats
 }
 
-// Presence knows who is there.
+// Presence tells combat who is online.
 type Presence interface {
-	// Online tells whether a user is connected, on any node.
+	// Online reports whether a user is connected, on any node.
 	Online(ctx context.Context, userID string) (bool, error)
 }
 
-// Rewarder pays what a victory is worth.
+// Rewarder pays the winner of a fight.
 type Rewarder interface {
-	// Reward gives goods to a character, once for each key however often it is called. A
-	// fault other than UNAVAILABLE, TIMEOUT and LOCKED says that it can never be paid.
+	// Reward gives goods to a character. Calls with the same key pay once. A fault other than
+	// UNAVAILABLE, TIMEOUT and LOCKED means that this reward can never be paid.
 	Reward(ctx context.Context, key, characterID string, won Rewards) error
 }
 
 // Scorer counts victories.
 type Scorer interface {
-	// Score counts a victory once for each key, however often it is called.
+	// Score counts a victory. Calls with the same key count once.
 	Score(ctx context.Context, v Victory) error
 }
 
-// A Victory is what counts on a leaderboard.
+// A Victory is counted on the leaderboards.
 type Victory struct {
-	Key    string // names it
-	ID     string // of the winner: the character's id, else the user's
+	Key    string // identifies the victory
+	ID     string // the winner's: the character's id, or the user's when no character was chosen
 	Name   string
 	Points int64
 	At     time.Time
 }
 
-// Config of the fights. The zero value works.
+// Config configures a Service. The zero value works.
 type Config struct {
-	// Characters says what players can do; nil gives everybody the same stats, and nobody can
-	// fight another player.
+	// Characters returns what characters can do. With nil all players have the same stats, and
+	// nobody can fight another player.
 	Characters Characters
-	// Presence says whom one can fight; nil takes everybody for online.
+	// Presence tells who can be challenged: only users who are online. With nil everybody can.
 	Presence Presence
 	// Rewarder pays for victories; nil pays nothing.
 	Rewarder Rewarder
 	// Scorer counts victories; nil counts nothing.
 	Scorer Scorer
 
-	// Abandon is after how long without a move a fight ends; 0 is 2 minutes. It is noticed
-	// within Sweep.
+	// AbandonAfter is how long a fight lasts in which nobody moves; 0 means 2 minutes. The fight ends at
+	// most SweepInterval later.
 	Abandon time.Duration
-	// Sweep is how often Run looks for fights to end and to settle; 0 is a second.
+	// SweepInterval is how often Run looks for fights to end and to settle; 0 means 1 second.
 	Sweep time.Duration
-	// TTL is for how long a fight in which nothing happens is kept, and a settled one: at
-	// least twice Abandon; 0 is 10 minutes.
+	// TTL is how long Redis keeps a fight after its last change, and after it was settled. It is at
+	// least twice AbandonAfter; 0 means 10 minutes.
 	TTL time.Duration
-	// MaxFights is how many running fights one user may have; 0 is 5.
+	// MaxFights is how many running fights one user may have; 0 means 5.
 	MaxFights int
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Seed draws the seed of a new fight; nil draws from crypto/rand.
+	// Seed returns the seed of a new fight; nil takes it from crypto/rand.
 	Seed func() uint64
-	// Report is told what went wrong after an action was done, when the player's answer can
-	// not be an error any more; nil is not told.
+	// Report receives the errors that happen after an action was stored, when the player's answer
+	// can no longer be an error. nil ignores them.
 	Report func(error)
 }
 
-// Service serves fights. It is safe for concurrent use.
+// A Service serves fights. It is safe for concurrent use.
 type Service struct {
 	rooms  Rooms
 	store  store
 	cfg    Config
 	recent recent
 
-	node   string        // names this process among the writers
-	writes atomic.Uint64 // names one change among those of this process
+	node   string        // identifies this process in the ids of its changes
+	writes atomic.Uint64 // counts the changes of this process
 }
 
-// New makes the service over a Redis and the gateway's rooms. Run must run for fights to
-// time out.
+// New returns a Service that keeps fights in rdb and talks to players through rooms. Abandoned
+// fights end only while Run runs on some node.
 func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 	or := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -163,7 +176,7 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 	}
 }
 
-// Routes are the events of a fight.
+// Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
 		event.On("combat:start", s.Start),
@@ -173,44 +186,46 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
-// Casts are what those who follow a fight hear.
+// Casts returns the events that the server sends.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Started]("combat:started", "A fight between you and another player has begun; both are sent it."),
-		event.Sends[Update]("combat:update", "Something happened in a fight that you follow."),
-		event.Sends[Ending]("combat:ended", "A fight that you follow is over and settled; nothing comes after this."),
+		event.Sends[Started]("combat:started", "A fight between you and another player has begun. Both players receive it."),
+		event.Sends[Update]("combat:update", "A turn was played in a fight that you follow."),
+		event.Sends[Ending]("combat:ended", "A fight that you follow is over and settled. It is the fight's last event."),
 	}
 }
 
-// Opening starts a fight.
+// Opening names the opponent of a new fight: either an NPC or another player.
 type Opening struct {
-	// NPC is the opponent's name: see NPCs.
+	// NPC is the name of an opponent that the server plays, such as goblin. The answer to an unknown
+	// name lists all.
 	NPC string `json:"npc,omitempty" validate:"max=64"`
-	// OpponentID is the character of another player.
+	// OpponentID is the id of another player's character.
 	OpponentID string `json:"opponentId,omitempty" validate:"max=128"`
 }
 
-// Action is what a player wants to do.
+// Action is what a player wants to do in a fight.
 type Action struct {
 	CombatID string `json:"combatId" validate:"required,max=64"`
 	Action   string `json:"action" validate:"oneof=attack defend skill flee"`
-	// Target is the id of the participant that attack and skill are aimed at; the opponent
-	// when it is absent.
+	// Target is the id of the participant that attack and skill hit. When it is absent, they hit the
+	// opponent.
 	Target string `json:"target,omitempty" validate:"max=128"`
 }
 
-// Which names a fight.
+// Which names the fight to read.
 type Which struct {
 	CombatID string `json:"combatId" validate:"required,max=64"`
 }
 
-// Fights are the running ones of a player, the oldest first.
+// Fights answers combat:list with the caller's running fights, oldest first.
 type Fights struct {
 	Combats []State `json:"combats"`
 }
 
-// State reads a fight. A participant's connection hears of the fight from then on, so this
-// is how one who lost the connection comes back. Errors: INVALID, NOT_FOUND, UNAVAILABLE.
+// State reads a fight. From then on a participant's connection receives the fight's events, so a
+// client that lost its connection continues with this event.
+// Errors: INVALID, NOT_FOUND, UNAVAILABLE.
 func (s *Service) State(ctx context.Context, p event.Player, in Which) (State, error) {
 	if !isID(in.CombatID) {
 		return State{}, fault.ErrNotFound
@@ -222,8 +237,8 @@ func (s *Service) State(ctx context.Context, p event.Player, in Which) (State, e
 	return state, s.follow(ctx, &p, &state)
 }
 
-// List reads the caller's running fights, those too that others began. The connection hears
-// of each from then on. Errors: UNAVAILABLE.
+// List reads the caller's running fights, including those that other players started. From then on
+// the connection receives the events of each. Errors: UNAVAILABLE.
 func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fights, error) {
 	running, err := s.store.running(ctx, p.UserID)
 	if err != nil {
@@ -237,8 +252,9 @@ func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fight
 	return Fights{running}, nil
 }
 
-// follow lets a participant's connection hear of the fight, and not any more once it has
-// ended. Fights between players are told to all devices of both without it.
+// follow puts a participant's connection into the fight's room while the fight runs, and takes it
+// out once the fight has ended. It does nothing for the users of a fight between players, whose
+// devices receive its events without being in the room.
 func (s *Service) follow(ctx context.Context, p *event.Player, state *State) error {
 	by := played(state.Participants, p)
 	if p.Conn == "" || by < 0 || state.duel() && state.Participants[by].UserID == p.UserID {
@@ -254,8 +270,8 @@ func (s *Service) follow(ctx context.Context, p *event.Player, state *State) err
 	return nil
 }
 
-// played is the participant that is the player's, or -1: theirs as a user, or the character
-// that they play now.
+// played returns the index of the player's participant, by user id or by the character that the
+// player has chosen; -1 when the player does not take part.
 func played(fighters []Participant, p *event.Player) int {
 	for i := range fighters {
 		if f := &fighters[i]; f.Kind == kindPlayer &&
@@ -266,7 +282,7 @@ func played(fighters []Participant, p *event.Player) int {
 	return -1
 }
 
-// isID tells whether a fight may have this id.
+// isID reports whether an id has the form of a fight's id.
 func isID(id string) bool {
 	_, err := ulid.ParseStrict(id)
 	return err == nil
@@ -278,6 +294,8 @@ func random(n int) []byte {
 	return b
 }
 
+// writer returns an id for one change of a fight. The script compares it to recognize a change
+// that go-redis sends again because the first answer was lost.
 func (s *Service) writer() string {
 	b := append(make([]byte, 0, 32), s.node...)
 	b = append(b, '-')

@@ -6,7 +6,8 @@ import (
 	"github.com/aeturnis/realtime/event"
 )
 
-// This file writes on the hot path what the struct tags say, without reflection.
+// Every action and every update is encoded here by hand, because reflection is too slow for the
+// path that each turn takes. The result is the same as that of the struct tags.
 
 var (
 	_ event.Appender = State{}
@@ -15,7 +16,7 @@ var (
 	_ event.Appender = (*Started)(nil)
 )
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the state as its struct tags define it, without reflection.
 func (s State) AppendJSON(dst []byte) []byte {
 	dst = text(dst, `{"combatId":`, s.CombatID)
 	dst = number(dst, `,"version":`, s.Version)
@@ -63,7 +64,7 @@ func (p *Participant) appendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the event as its struct tags define it, without reflection.
 func (e Event) AppendJSON(dst []byte) []byte {
 	dst = number(dst, `{"turn":`, e.Turn)
 	dst = text(dst, `,"by":`, e.By)
@@ -97,7 +98,7 @@ func (a *Act) appendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the outcome as its struct tags define it, without reflection.
 func (o Outcome) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"event":`...)
 	dst = o.Event.AppendJSON(dst)
@@ -106,7 +107,7 @@ func (o Outcome) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendJSON writes what the struct tags say, without reflection.
+// AppendJSON appends the update as its struct tags define it, without reflection.
 func (u *Update) AppendJSON(dst []byte) []byte {
 	dst = text(dst, `{"combatId":`, u.CombatID)
 	dst = append(dst, `,"event":`...)
@@ -116,30 +117,31 @@ func (u *Update) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendJSON writes what the struct tags say, without reflection.
-func (b *Started) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, b.CombatID)
+// AppendJSON appends the start as its struct tags define it, without reflection.
+func (s *Started) AppendJSON(dst []byte) []byte {
+	dst = text(dst, `{"combatId":`, s.CombatID)
 	dst = append(dst, `,"state":`...)
-	dst = b.State.AppendJSON(dst)
+	dst = s.State.AppendJSON(dst)
 	return append(dst, '}')
 }
 
-// Updates and the ending of a fight are heard in order, whichever nodes they come from. The
-// first update has version 2; the ending comes after the last.
+// The updates and the ending of a fight arrive in order, whichever nodes they come from. The first
+// update has version 2 and is number 1 of the stream; the ending follows the last update.
 var (
 	_ event.Ordered = (*Update)(nil)
 	_ event.Ordered = Ending{}
 )
 
-// Order is the update's place among those of its fight.
-func (u *Update) Order() (stream string, place int64) { return u.CombatID, u.State.Version - 1 }
+// Order returns the fight's id as the stream, and the update's number in it.
+func (u *Update) Order() (stream string, number int64) { return u.CombatID, u.State.Version - 1 }
 
-// Order is the ending's place, behind all updates.
-func (e Ending) Order() (stream string, place int64) { return e.CombatID, e.Version }
+// Order returns the fight's id as the stream, and a number that follows the last update's.
+func (e Ending) Order() (stream string, number int64) { return e.CombatID, e.Version }
 
-// text appends a name and a JSON string.
+// text appends the name of a member, with its punctuation, and a string in JSON.
 func text(dst []byte, name, s string) []byte { return event.AppendQuote(append(dst, name...), s) }
 
+// number appends the name of a member, with its punctuation, and a number.
 func number(dst []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(dst, name...), n, 10)
 }

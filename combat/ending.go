@@ -12,15 +12,14 @@ import (
 )
 
 const (
-	// settleWithin is for how long who settles a fight is left alone with it.
+	// settleWithin is how long a node has to settle a fight before another node tries.
 	settleWithin = 5 * time.Second
-	// sweepAtOnce is how many fights one look at the deadlines takes on.
+	// sweepAtOnce is how many fights one sweep takes at most.
 	sweepAtOnce = 100
 )
 
-// Run ends fights that were abandoned, and settles those that ended where a node died or
-// Redis failed in that moment: on every node, until ctx ends. Each such fight is taken by
-// one of them.
+// Run ends abandoned fights, and settles fights whose node died, or lost Redis, before it could do
+// so. It runs on every node until ctx ends; each fight is handled by one of them.
 func (s *Service) Run(ctx context.Context) error {
 	t := time.NewTicker(s.cfg.Sweep)
 	defer t.Stop()
@@ -36,7 +35,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// sweep takes on what is due. One fight that fails does not hold up the others.
+// sweep handles the fights whose deadline has passed. An error with one fight does not stop the
+// others.
 func (s *Service) sweep(ctx context.Context) error {
 	now := s.cfg.Now()
 	due, err := s.store.due(ctx, now, now.Add(settleWithin), sweepAtOnce)
@@ -46,7 +46,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	var failed []error
 	for _, id := range due {
 		if ctx.Err() != nil {
-			break // another node takes on what is left
+			break // another node handles the rest, once the new deadlines have passed
 		}
 		if err := s.look(ctx, id, now); err != nil {
 			failed = append(failed, err)
@@ -55,14 +55,15 @@ func (s *Service) sweep(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// look does what is due about one fight, all of it even when the node stops meanwhile.
+// look settles, abandons or postpones one fight whose deadline has passed. It finishes even when
+// ctx ends meanwhile.
 func (s *Service) look(ctx context.Context, id string, now time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
 	defer cancel()
 	state, err := s.store.load(ctx, id)
 	if errors.Is(err, fault.ErrNotFound) {
 		if at, err := ulid.Parse(id); err == nil && now.Sub(at.Timestamp()) < settling {
-			return nil // it may only not be written yet
+			return nil // it is so young that it may not have been written yet
 		}
 		s.recent.forget(id)
 		return s.store.settled(ctx, id)
@@ -79,12 +80,12 @@ func (s *Service) look(ctx context.Context, id string, now time.Time) error {
 	return s.abandon(ctx, id)
 }
 
-// deadline is when a running fight ends unless somebody moves.
+// deadline returns when a running fight ends unless a player moves before.
 func (s *Service) deadline(state *State) time.Time {
 	return time.UnixMilli(state.UpdatedAt).Add(s.cfg.Abandon)
 }
 
-// errMoved says that somebody moved in the last moment.
+// errMoved means that a player moved at the last moment.
 var errMoved = errors.New("combat: not abandoned")
 
 // abandon ends a fight in which nobody moved.
@@ -116,9 +117,9 @@ func (s *Service) abandon(ctx context.Context, id string) error {
 	return nil
 }
 
-// settle pays for a fight that has ended, counts it, tells its end and gives the places
-// back. Whatever of it was done before is not done again, but the telling: it is told once
-// unless the node dies between that and the last step. After an error all of it is due again.
+// settle pays and counts the victory of an ended fight, sends combat:ended and frees the players'
+// slots. It may be called again after an error or by another node: payment and points are not
+// repeated. combat:ended is sent again only if a node died, or lost Redis, after sending it.
 func (s *Service) settle(ctx context.Context, state *State) error {
 	id := state.CombatID
 	s.recent.forget(id)
@@ -134,7 +135,7 @@ func (s *Service) settle(ctx context.Context, state *State) error {
 			continue
 		}
 		ids = append(ids, p.ID)
-		// A place that is not given back here is found when the player runs out of places.
+		// If this fails, the slot is freed when the player needs it: see reserve.
 		s.report(id, s.store.release(ctx, p.UserID, id))
 	}
 	if len(ids) == 2 {
@@ -143,7 +144,7 @@ func (s *Service) settle(ctx context.Context, state *State) error {
 	return s.store.settled(ctx, id)
 }
 
-// pay gives the winner what was won, and counts the victory.
+// pay pays the winner, if there is one, and counts the victory. It returns what was paid.
 func (s *Service) pay(ctx context.Context, state *State) (Rewards, error) {
 	winner, prize := state.prizeOf()
 	none := Rewards{Items: []Item{}}
@@ -166,13 +167,13 @@ func (s *Service) pay(ctx context.Context, state *State) (Rewards, error) {
 	case err == nil:
 		return won, nil
 	case final(err):
-		s.cfg.Report(fmt.Errorf("combat %s: reward can not be paid: %w", state.CombatID, err))
+		s.cfg.Report(fmt.Errorf("combat %s: the reward can not be paid: %w", state.CombatID, err))
 		return none, nil
 	}
 	return none, fmt.Errorf("combat %s: reward: %w", state.CombatID, err)
 }
 
-// final tells that trying again would change nothing.
+// final reports whether a reward failed for good, so that a repeat would not help.
 func final(err error) bool {
 	var f *fault.Fault
 	if !errors.As(err, &f) {

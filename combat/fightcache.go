@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// recent remembers the fights that this node served last. What it knows may be old: the
-// script that changes a fight finds out, and says what is true. It saves the round trip
-// that would read the state before each action.
+// recent remembers the fights that this node served last, which saves the round trip that would
+// read the state before each action. A remembered state may be out of date: the script that changes
+// a fight notices, and returns the current state instead.
 type recent struct {
 	limit int
 
@@ -15,22 +15,23 @@ type recent struct {
 	fights map[string]*fight // by id; guarded by mu
 }
 
-// fight is what this node knows of one fight.
+// fight is what this node knows about one fight.
 type fight struct {
-	fighters []Participant // as they came in; only who they are matters, which never changes
+	fighters []Participant // as the fight was loaded: only for their ids, which never change
 
-	turn  chan struct{} // holds one token: who has it may act, so that this node tells of the turns in order
+	turn  chan struct{} // holds one token; the goroutine that took it may act, so this node sends updates in order
 	known State         // guarded by turn
 }
 
+// get returns the fight with that id, or nil.
 func (r *recent) get(id string) *fight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.fights[id]
 }
 
-// put remembers a fight, unless it is known already. When there are too many, any other is
-// forgotten: its next action costs a round trip more.
+// put remembers a fight and returns it. If the fight is known already, put returns what is known.
+// When there are too many, any other fight is forgotten: its next action costs one more round trip.
 func (r *recent) put(s State) *fight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,6 +56,7 @@ func (r *recent) forget(id string) {
 	delete(r.fights, id)
 }
 
+// enter waits until the caller may act in the fight. The caller must leave afterwards.
 func (f *fight) enter(ctx context.Context) error {
 	select {
 	case <-f.turn:

@@ -10,12 +10,12 @@ import (
 type npc struct {
 	name  string
 	stats Stats
-	// guard is in how many of 100 turns it defends instead of striking.
+	// guard is in how many of 100 turns the NPC defends instead of striking.
 	guard int
-	// mends says that it never strikes and never dies; below half of its hp it restores
-	// itself instead, so that it can be beaten for ever.
+	// mends means that the NPC never strikes and never dies: below half of its hp it heals itself
+	// completely, so that players can train on it for as long as they like.
 	mends bool
-	// prize is what defeating it is worth.
+	// prize is what a player gets who defeats the NPC.
 	prize prize
 }
 
@@ -26,7 +26,7 @@ type prize struct {
 	points int64 // on the leaderboards
 }
 
-// npcs is the table of opponents; the name on the left is what combat:start takes.
+// npcs is the table of opponents. Its keys are the names that combat:start takes.
 var npcs = map[string]npc{
 	"training-dummy": {name: "Training dummy", mends: true, stats: Stats{MaxHP: 1000}},
 	"goblin": {
@@ -39,11 +39,11 @@ var npcs = map[string]npc{
 	},
 }
 
-// duelPrize is what the victory over another player is worth.
+// duelPrize is what a player gets who defeats another player.
 var duelPrize = prize{gold: 10, points: 10}
 
-// prizeOf is what an ended fight is worth to its winner: something only when that is a
-// player and the opponent was defeated.
+// prizeOf returns the winner of an ended fight and what they won. The winner is nil
+// unless a player defeated the opponent.
 func (s *State) prizeOf() (winner *Participant, won prize) {
 	for i := range s.Participants {
 		p := &s.Participants[i]
@@ -62,13 +62,13 @@ func (s *State) prizeOf() (winner *Participant, won prize) {
 	return nil, prize{}
 }
 
-// Usual are the stats of a player of whose character nothing is known.
+// Usual are the stats of a player about whose character nothing is known.
 var Usual = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Speed: 10}
 
-// npcID comes before an NPC's name in its participant id.
+// npcID is the prefix of an NPC's participant id; its name follows.
 const npcID = "npc:"
 
-// kind is the NPC's entry in the table; for players it is empty.
+// kind returns the NPC's entry in the table, and an empty one for a player.
 func (p *Participant) kind() npc {
 	if p.Kind != kindNPC {
 		return npc{}
@@ -76,16 +76,16 @@ func (p *Participant) kind() npc {
 	return npcs[strings.TrimPrefix(p.ID, npcID)]
 }
 
-// NPCs are the names that combat:start takes.
+// NPCs returns the names of opponents that combat:start takes, sorted.
 func NPCs() []string { return slices.Sorted(maps.Keys(npcs)) }
 
-// opponentOf is how an NPC enters a fight.
-func opponentOf(kind string) Participant {
-	n := npcs[kind]
-	return Participant{ID: npcID + kind, Kind: kindNPC, Name: n.name, Stats: n.stats}
+// opponentOf makes the participant of an NPC; name is its key in the table.
+func opponentOf(name string) Participant {
+	n := npcs[name]
+	return Participant{ID: npcID + name, Kind: kindNPC, Name: n.name, Stats: n.stats}
 }
 
-// begin is the state in which a fight starts.
+// begin makes the state in which a fight starts, at a time in Unix ms.
 func begin(id string, seed uint64, at int64, fighters ...Participant) State {
 	s := State{
 		CombatID: id, Version: 1, Status: Active, Turn: 1, Seed: seed, StartedAt: at, UpdatedAt: at,
@@ -102,7 +102,7 @@ func begin(id string, seed uint64, at int64, fighters ...Participant) State {
 	return s
 }
 
-// bounded keeps what a source says within what the rules can count with.
+// bounded limits what a source of characters says to what the rules can calculate with.
 func (s Stats) bounded() Stats {
 	const most = 1_000_000
 	within := func(n, least int) int { return min(most, max(least, n)) }

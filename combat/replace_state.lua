@@ -1,13 +1,16 @@
--- Changes a fight, if it is still at the version that the change was made from.
+-- Replaces the state of a fight, if its version is still the one that the new state was computed from.
 --
 -- KEYS[1]  the fight, a hash: version state seed base log writer
--- ARGV[1]  version it must have     ARGV[2]  version it gets
--- ARGV[3]  state, JSON              ARGV[4]  the move, for the log
--- ARGV[5]  TTL, ms                  ARGV[6]  writer: names this very change
--- ARGV[7]  '1': the log starts anew from this state
--- returns  1 when it was changed; 0 when there is no such fight;
---          {state, seed} when it has another version;
---          1 too when this very change was made before: its answer was lost, and the client asks again
+-- ARGV[1]  the version that the fight must have
+-- ARGV[2]  the version that it gets
+-- ARGV[3]  the new state, JSON
+-- ARGV[4]  the move, an entry of the log
+-- ARGV[5]  TTL, ms
+-- ARGV[6]  writer: an id of this change
+-- ARGV[7]  '1': the log starts again from the new state; '0': the move is appended to the log
+-- returns  1 when the state was replaced; 0 when there is no such fight; {state, seed} when the
+--          fight has another version. It returns 1 too when this same change was made before: then
+--          the first answer was lost, and the client sent the call again.
 local found = redis.call('HMGET', KEYS[1], 'version', 'writer', 'state', 'seed')
 if not found[1] then
   return 0

@@ -10,12 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A log is the moves since its base state, each "by action target at;": by and target are
-// indexes, action its first letter, at the ms since StartedAt. "0a1+1200;0f0+2311;"; "-1t-1+62311;" is a fight that was abandoned.
+// A log lists the moves since its base state. Each entry is "by action target + at ;" without
+// spaces: by and target are indexes of participants, action is the first letter of its name, at is
+// in ms since StartedAt. Two entries: "0a1+1200;0f0+2311;". An abandoned fight: "-1t-1+62311;".
 
+// letters has the actions by the letters that stand for them in a log.
 var letters = map[byte]string{'a': Attack, 'd': Defend, 's': Skill, 'f': Flee, 't': abandon}
 
-// appendMove appends one move to a log.
+// appendMove appends the entry of a move to a log.
 func appendMove(log []byte, m Move, startedAt int64) []byte {
 	log = strconv.AppendInt(log, int64(m.By), 10)
 	log = append(log, m.Action[0])
@@ -25,8 +27,9 @@ func appendMove(log []byte, m Move, startedAt int64) []byte {
 	return append(log, ';')
 }
 
-// Replay plays the moves of a log from the state that it starts at. The result is the
-// state that was stored with the log, or somebody has changed one of them.
+// Replay plays the moves of a log from its base state and returns the state that they lead to. If
+// that is not the state that was stored with the log, then the state or the log was changed by
+// something else than the rules.
 func Replay(base State, log string) (State, error) {
 	s := base
 	for i := 0; log != ""; i++ {
@@ -56,10 +59,11 @@ func parseMove(entry string, startedAt int64) (Move, bool) {
 	return Move{By: by, Action: letters[entry[at]], Target: target, At: startedAt + offset}, err1 == nil && err2 == nil && err3 == nil
 }
 
-// Verify replays a stored fight from its log and returns its state. It is an error when
-// that is not the state that is stored: one of them was changed by something else than the
-// rules. A log begins at a recent base state, so what is verified are the last turns.
-// Errors: NOT_FOUND, UNAVAILABLE, anything else tells what does not fit.
+// Verify reads a fight from Redis, replays its log and returns the stored state. It returns an
+// error when the log leads to another state: then the state or the log was changed by something
+// else than the rules. A log begins at a recent base state, so Verify checks the last turns only.
+//
+// Errors: NOT_FOUND, UNAVAILABLE; any other error says what does not match.
 func Verify(ctx context.Context, rdb redis.UniversalClient, id string) (State, error) {
 	st := store{rdb: rdb}
 	base, stored, log, err := st.history(ctx, id)

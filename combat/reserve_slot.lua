@@ -1,9 +1,11 @@
--- Takes one of a player's places for a running fight.
+-- Reserves one of a user's slots for a new fight.
 --
--- KEYS[1]  the player's running fights, a zset of ids by start, Unix ms
--- ARGV[1]  id of the new fight      ARGV[2]  its start, Unix ms
--- ARGV[3]  how many may run         ARGV[4]  TTL, ms
--- returns  {} when there was a place; else the ids that hold them, the oldest first
+-- KEYS[1]  the user's slots, a zset: ids of the fights that hold them, by start, Unix ms
+-- ARGV[1]  id of the new fight
+-- ARGV[2]  its start, Unix ms
+-- ARGV[3]  how many slots a user has
+-- ARGV[4]  TTL of the slots, ms
+-- returns  {} when a slot was free; otherwise the ids of the fights that hold them, oldest first
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   return redis.call('ZRANGE', KEYS[1], 0, -1)
 end

@@ -14,24 +14,25 @@ import (
 )
 
 const (
-	// rosterTTL is for how long it is known who played a character last.
+	// rosterTTL is how long Redis remembers who played a character last.
 	rosterTTL = 7 * 24 * time.Hour
-	// rosterQueue is how many comings may wait to be written; more are left out, and
-	// known from the player's next coming on.
+	// rosterQueue is how many players may wait to be written. When it is full, a player is left
+	// out until they connect again.
 	rosterQueue = 4096
+	// rosterBatch is how many players are written in one round trip at most.
 	rosterBatch = 256
 )
 
-// A Roster knows which user plays a character, from the sessions that connected: a
-// character source may not know that, or there may be none.
+// A Roster records which user plays a character, from the sessions that connect. It is needed
+// because a source of characters may not know that, and because there may be no source.
 type Roster struct {
 	rdb    redis.UniversalClient
 	report func(error)
 	came   chan event.Player
 }
 
-// NewRoster makes a roster; report is told when one could not be written, and may be nil.
-// Run must run for it to learn anything.
+// NewRoster returns a roster that keeps its records in rdb. report receives the errors of writing,
+// and may be nil. Nothing is written until Run runs.
 func NewRoster(rdb redis.UniversalClient, report func(error)) *Roster {
 	if report == nil {
 		report = func(error) {}
@@ -39,7 +40,7 @@ func NewRoster(rdb redis.UniversalClient, report func(error)) *Roster {
 	return &Roster{rdb: rdb, report: report, came: make(chan event.Player, rosterQueue)}
 }
 
-// Came notes what a player plays who has connected. It does not wait.
+// Came records the character of a player who has connected. It does not wait.
 func (r *Roster) Came(p event.Player) {
 	if p.CharacterID == "" {
 		return
@@ -50,13 +51,13 @@ func (r *Roster) Came(p event.Player) {
 	}
 }
 
-// Changed notes that a player has chosen another character.
+// Changed records that a player has chosen another character. It does not wait.
 func (r *Roster) Changed(p event.Player) { r.Came(p) }
 
-// Went does nothing: who played a character last may come back.
+// Went does nothing: the player may connect again, and still plays the character.
 func (r *Roster) Went(event.Player) {}
 
-// Player is the user who played a character last. Errors: NOT_FOUND, UNAVAILABLE.
+// Player returns the user who played a character last. Errors: NOT_FOUND, UNAVAILABLE.
 func (r *Roster) Player(ctx context.Context, characterID string) (userID string, err error) {
 	userID, err = r.rdb.Get(ctx, keys.CharacterPlayer(characterID)).Result()
 	if errors.Is(err, redis.Nil) {
@@ -65,7 +66,7 @@ func (r *Roster) Player(ctx context.Context, characterID string) (userID string,
 	return userID, trouble(ctx, "player of "+characterID, err)
 }
 
-// Run writes what Came is told, many at a time, until ctx ends.
+// Run writes the recorded players to Redis, many at a time, until ctx ends.
 func (r *Roster) Run(ctx context.Context) error {
 	for {
 		select {
@@ -79,7 +80,7 @@ func (r *Roster) Run(ctx context.Context) error {
 	}
 }
 
-// write writes one coming and those that wait behind it.
+// write writes one player and those that wait behind it in the queue.
 func (r *Roster) write(ctx context.Context, first event.Player) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

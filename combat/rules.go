@@ -7,7 +7,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Faults of a fight, beside those of package fault.
+// The faults of an action, in addition to those of package fault.
 var (
 	ErrOver     = fault.New("COMBAT_OVER", "That fight has ended.")
 	ErrEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
@@ -15,50 +15,51 @@ var (
 	ErrTooSoon  = fault.New("COMBAT_TOO_SOON", "You are not ready to act again.")
 )
 
-// What a player may do.
+// The actions that a player may choose.
 const (
-	Attack = "attack" // strike
-	Defend = "defend" // take half the damage until one's next move
-	Skill  = "skill"  // strike twice as hard and never miss, for energy, every few turns
-	Flee   = "flee"   // run: the fight ends if it works
+	Attack = "attack" // strikes the target
+	Defend = "defend" // halves the damage taken until the player's next move
+	Skill  = "skill"  // strikes twice as hard and never misses; costs energy, and then needs some turns of rest
+	Flee   = "flee"   // tries to run away, which ends the fight
 )
 
-// abandon is the move of nobody that ends a fight in which nobody moved for too long.
+// abandon is the action of the move that ends an abandoned fight. No participant makes it.
 const abandon = "timeout"
 
 const (
 	skillCost     = 20 // energy
 	skillCooldown = 3  // turns
-	recovery      = 5  // energy that everybody regains at the end of a turn
+	recovery      = 5  // energy that each living participant regains at the end of a turn
 	missIn100     = 5
 	criticalIn100 = 10
 )
 
-// pauseOf is how long a player with that speed waits between two actions against another
-// player, ms: half a second at the usual speed of 10.
+// pauseOf returns how long a player with that speed must wait after an action against another
+// player, in ms: 500 at the default speed of 10, at least 250 and at most 2,000.
 func pauseOf(speed int) int64 { return int64(min(2000, max(250, 5000/max(1, speed)))) }
 
 // Move is a decision of one participant. A fight's log is the list of its moves.
 type Move struct {
-	By     int    // index of the participant; -1 when the fight was abandoned
+	By     int    // index of the participant who moves; -1 when the fight was abandoned
 	Action string // attack, defend, skill or flee; timeout when the fight was abandoned
 	Target int    // index of the participant that attack and skill are aimed at
 	At     int64  // Unix ms
 }
 
-// Apply plays one turn: the move, and what the NPCs do in the same turn. It is a pure
-// function: the same state and move always give the same turn. s is left as it was.
+// Apply plays one turn: the move, and what the NPCs do in the same turn. It is a pure function: the
+// same state and move always give the same result. It does not change s or what s refers to.
 //
-// Who moves lowers the guard of before. The order of a turn: those who defend raise their
-// guard; then all act by speed, the fastest first, of equals the one whose move it is; the
-// dead do nothing any more, and nothing happens after the end. Then the living regain energy.
+// In a turn, everybody who moves first lowers the guard of their last move. Those who defend raise
+// their guard again. Then all act by speed, the fastest first; of equally fast participants, the one
+// who makes the move is first. The dead do not act, and nothing happens after the fight has ended.
+// Last, the living regain energy.
 //
-// Against an NPC a player may move at any time, since the NPC answers in the same turn.
-// Between players a turn is one player's move. Both may move at once at the start, and each
-// waits after a move, the faster less: until NextActionAt.
+// Against an NPC a player may move at any time, because the NPC answers in the same turn. Between
+// players a turn is the move of one player. Both may move at the start, and after each move a player
+// waits until NextActionAt, the faster player less.
 //
-// Errors: COMBAT_OVER, FORBIDDEN for who can not move, INVALID naming action or target,
-// COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
+// Errors: COMBAT_OVER, FORBIDDEN for a participant that can not move, INVALID with the field action
+// or target, COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
 // COMBAT_COOLDOWN {turns}.
 func Apply(s State, m Move) (State, Event, error) {
 	if err := allowed(&s, m); err != nil {
@@ -84,7 +85,7 @@ func Apply(s State, m Move) (State, Event, error) {
 	return s, e, nil
 }
 
-// play does all that happens in a turn.
+// play plays the move and those of the NPCs, in the order that Apply describes.
 func (t *turn) play(m Move) []Act {
 	moves := append(make([]Move, 0, len(t.Participants)), m)
 	for i := range t.Participants {
@@ -121,6 +122,7 @@ func (t *turn) play(m Move) []Act {
 	return t.acts
 }
 
+// allowed returns why a move is not allowed, or nil.
 func allowed(s *State, m Move) error {
 	if s.Status != Active {
 		return ErrOver
@@ -157,7 +159,7 @@ func allowed(s *State, m Move) error {
 
 func strikes(action string) bool { return action == Attack || action == Skill }
 
-// duel tells whether players fight each other.
+// duel reports whether all participants are players.
 func (s *State) duel() bool {
 	for i := range s.Participants {
 		if s.Participants[i].Kind == kindNPC {
@@ -174,10 +176,10 @@ type turn struct {
 	acts []Act
 }
 
-// in100 is true in n of 100 throws.
+// in100 rolls the dice and is true in n of 100 cases.
 func (t *turn) in100(n int) bool { return int(t.dice.Uint64()%100) < n }
 
-// decide is what the NPC i does in this turn, against foe.
+// decide chooses what the NPC with index i does in this turn, against the participant foe.
 func (t *turn) decide(i, foe int) Move {
 	p := &t.Participants[i]
 	n := p.kind()
@@ -204,7 +206,7 @@ func (t *turn) act(m Move) {
 	case Flee:
 		t.flee(m.By, &done)
 	case "mend":
-		// Its wounds of this very turn are healed too: it comes after the strike.
+		// The wounds of this turn are healed too, because the NPC acts after the strike: its speed is 0.
 		done.Result, done.Healed = "mended", p.MaxHP-p.HP
 		p.HP = p.MaxHP
 	default:
@@ -245,8 +247,8 @@ func (t *turn) strike(p *Participant, m Move, done *Act) {
 	}
 }
 
-// flee works in half of the tries, in more for the faster and in fewer for the slower;
-// from one that does not move it always works.
+// flee succeeds in 50 % of all tries, plus 5 % for each point of speed that the participant is
+// faster, within 10 to 90 %. From opponents with speed 0 it always succeeds.
 func (t *turn) flee(by int, done *Act) {
 	done.Result = "fled"
 	for i := range t.Participants {
@@ -266,7 +268,7 @@ func (t *turn) end(winner, outcome string) {
 	t.Status, t.Winner, t.Outcome = Ended, winner, outcome
 }
 
-// opponent is the first living participant other than by.
+// opponent returns the index of the first living participant other than by, or -1.
 func (s *State) opponent(by int) int {
 	for i := range s.Participants {
 		if i != by && s.Participants[i].HP > 0 {

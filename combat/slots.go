@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// This file bounds how many fights there are: each player has so many places, and two
-// characters fight each other once at a time.
+// This file limits the number of fights: a user has Config.MaxFights slots, each held by a running
+// fight, and two characters can have only one fight against each other at a time.
 
 var (
 	//go:embed reserve_slot.lua
@@ -27,17 +27,18 @@ var (
 	partScript    = redis.NewScript(partLua)
 )
 
-// placesTTL is longer than anybody fights on; a place is given back long before.
+// placesTTL is longer than any fight lasts; normally a slot is released long before.
 const placesTTL = 24 * time.Hour
 
-// reserve takes one of the user's places for a running fight, or is COMBAT_TOO_MANY.
-func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, places int) error {
+// reserve reserves one of the user's slots for a new fight. When all are held, it frees those
+// whose fights have ended and tries once more. It returns COMBAT_TOO_MANY when none is free.
+func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, slots int) error {
 	var held []string
 	for range 2 {
 		var err error
-		held, err = reserveScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), places, placesTTL.Milliseconds()).StringSlice()
+		held, err = reserveScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, placesTTL.Milliseconds()).StringSlice()
 		if err != nil {
-			return trouble(ctx, "reserve for "+userID, err)
+			return trouble(ctx, "reserve a slot of "+userID, err)
 		}
 		if len(held) == 0 {
 			return nil
@@ -54,10 +55,10 @@ func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, p
 		}
 		held = slices.DeleteFunc(held, func(id string) bool { return slices.Contains(over, id) })
 	}
-	return ErrTooMany.With("limit", places).With("combats", held)
+	return ErrTooMany.With("limit", slots).With("combats", held)
 }
 
-// over picks the fights that have ended, or run out of their TTL.
+// over returns those of the fights that have ended or whose key has expired.
 func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]string, error) {
 	found := make([]*redis.StringCmd, len(ids))
 	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -67,7 +68,7 @@ func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]strin
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, trouble(ctx, "look through fights", err)
+		return nil, trouble(ctx, "find the fights that ended", err)
 	}
 	var over []string
 	for i, id := range ids {
@@ -78,7 +79,7 @@ func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]strin
 				over = append(over, id)
 			}
 		case err != nil:
-			return nil, trouble(ctx, "look at "+id, err)
+			return nil, trouble(ctx, "has "+id+" ended", err)
 		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
 			over = append(over, id)
 		}
@@ -86,16 +87,16 @@ func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]strin
 	return over, nil
 }
 
-// release gives places back.
+// release frees the user's slots that these fights hold.
 func (st *store) release(ctx context.Context, userID string, ids ...string) error {
-	return trouble(ctx, "release for "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
+	return trouble(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
 
-// running reads the fights that a user is in, the oldest first.
+// running reads the running fights of a user, oldest first.
 func (st *store) running(ctx context.Context, userID string) ([]State, error) {
 	ids, err := st.rdb.ZRange(ctx, keys.UserCombats(userID), 0, -1).Result()
 	if err != nil {
-		return nil, trouble(ctx, "places of "+userID, err)
+		return nil, trouble(ctx, "slots of "+userID, err)
 	}
 	found := make([]*redis.SliceCmd, len(ids))
 	_, err = st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -124,7 +125,8 @@ func (st *store) running(ctx context.Context, userID string) ([]State, error) {
 	return all, nil
 }
 
-// pair says that two characters fight each other in this fight, or is COMBAT_ALREADY.
+// pair records that two characters fight each other in this fight. It returns COMBAT_ALREADY when
+// they have another running fight.
 func (st *store) pair(ctx context.Context, a, b, id string, now time.Time) error {
 	key, held := keys.CombatPair(a, b), ""
 	for range 2 {
@@ -142,7 +144,7 @@ func (st *store) pair(ctx context.Context, a, b, id string, now time.Time) error
 		if err != nil {
 			return trouble(ctx, "pair "+key, err)
 		}
-		if held == id { // our own, whose answer was lost
+		if held == id { // the first SET succeeded, its answer was lost, and go-redis sent it again
 			return nil
 		}
 		over, err := st.over(ctx, []string{held}, now)
@@ -159,7 +161,7 @@ func (st *store) pair(ctx context.Context, a, b, id string, now time.Time) error
 	return ErrAlready.With("combatId", held)
 }
 
-// part says that two characters do not fight each other in this fight any more.
+// part removes the record that two characters fight each other in this fight.
 func (st *store) part(ctx context.Context, a, b, id string) error {
-	return trouble(ctx, "part "+id, partScript.Run(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
+	return trouble(ctx, "release the pair of "+id, partScript.Run(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Faults of starting a fight.
+// The faults of starting a fight.
 var (
 	ErrOpponent = fault.New("COMBAT_OPPONENT_UNAVAILABLE", "That player can not fight now.")
 	ErrAlready  = fault.New("COMBAT_ALREADY", "You are fighting each other already.")
 	ErrTooMany  = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
 )
 
-// askAgain is when it may be worth to challenge again who was not there.
+// askAgain is the retryAfterMs of a challenge whose opponent was not available.
 const askAgain = 5 * time.Second
 
-// Start begins a fight. Against an NPC the player's connection joins its room. Against the
-// character of another player, who must be online and is not asked, both users are sent
-// combat:started, and all that happens, on all their devices.
+// Start begins a fight. In a fight against an NPC, the caller's connection receives the fight's
+// events. In a fight against the character of another player, all devices of both users receive
+// combat:started and all that follows; the other player must be online, and is not asked for
+// consent.
 //
-// Errors: INVALID, also for a character of one's own; NOT_FOUND for no such NPC or
-// character; COMBAT_TOO_MANY {limit, combats}; COMBAT_ALREADY {combatId};
-// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other is not online or has too many
+// Errors: INVALID, also for a character of the caller's own; NOT_FOUND {npcs} for an unknown NPC,
+// NOT_FOUND for an unknown character; COMBAT_TOO_MANY {limit, combats}; COMBAT_ALREADY {combatId};
+// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online or has too many
 // fights; UNAVAILABLE.
 func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State, error) {
 	switch {
@@ -57,7 +58,7 @@ func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State,
 	if err := s.store.reserve(ctx, p.UserID, id, now, s.cfg.MaxFights); err != nil {
 		return State{}, err
 	}
-	// Should the rest fail, the place is free again after settling.
+	// If a step below fails, the slot counts as free again after creationGrace.
 	state := begin(id, s.cfg.Seed(), now.UnixMilli(), me, opponentOf(in.NPC))
 	if err := s.open(ctx, state); err != nil {
 		return State{}, err
@@ -70,7 +71,7 @@ func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State,
 	return state, nil
 }
 
-// open stores a new fight, after its deadline: there is none without.
+// open stores a new fight. It stores the deadline first, so that every fight has one.
 func (s *Service) open(ctx context.Context, state State) error {
 	if err := s.store.lookAt(ctx, state.CombatID, time.UnixMilli(state.StartedAt).Add(s.cfg.Abandon)); err != nil {
 		return err
@@ -82,8 +83,8 @@ func (s *Service) open(ctx context.Context, state State) error {
 	return nil
 }
 
-// fighter is how a player enters a fight. One of whose character nothing is known has the
-// usual stats.
+// fighter makes the participant of the calling player. A player about whose character nothing is
+// known gets DefaultStats.
 func (s *Service) fighter(ctx context.Context, p *event.Player) (Participant, error) {
 	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: Usual}
 	if me.ID == "" {
@@ -102,9 +103,9 @@ func (s *Service) fighter(ctx context.Context, p *event.Player) (Participant, er
 	return me, nil
 }
 
-// duel begins a fight between two players.
-func (s *Service) duel(ctx context.Context, id string, now time.Time, me Participant, opponent string) (State, error) {
-	foe, err := s.challenged(ctx, &me, opponent)
+// duel begins a fight between two players. opponentID is the id of the other's character.
+func (s *Service) duel(ctx context.Context, id string, now time.Time, me Participant, opponentID string) (State, error) {
+	foe, err := s.challenged(ctx, &me, opponentID)
 	if err != nil {
 		return State{}, err
 	}
@@ -122,17 +123,17 @@ func (s *Service) duel(ctx context.Context, id string, now time.Time, me Partici
 	return state, nil
 }
 
-// challenged is the other player, who must be somebody else and there.
-func (s *Service) challenged(ctx context.Context, me *Participant, opponent string) (Participant, error) {
-	if opponent == me.ID {
+// challenged makes the participant of the other player, who must be another user and online.
+func (s *Service) challenged(ctx context.Context, me *Participant, opponentID string) (Participant, error) {
+	if opponentID == me.ID {
 		return Participant{}, fault.Invalid("opponentId", "a character of somebody else")
 	}
 	if s.cfg.Characters == nil {
 		return Participant{}, fault.ErrNotFound
 	}
-	c, err := s.cfg.Characters.Character(ctx, opponent)
+	c, err := s.cfg.Characters.Character(ctx, opponentID)
 	if err != nil {
-		return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponent, err)
+		return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponentID, err)
 	}
 	if c.UserID == me.UserID {
 		return Participant{}, fault.Invalid("opponentId", "a character of somebody else")
@@ -140,16 +141,16 @@ func (s *Service) challenged(ctx context.Context, me *Participant, opponent stri
 	if s.cfg.Presence != nil {
 		online, err := s.cfg.Presence.Online(ctx, c.UserID)
 		if err != nil {
-			return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponent, err)
+			return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponentID, err)
 		}
 		if !online {
 			return Participant{}, ErrOpponent.With("retryAfterMs", askAgain.Milliseconds())
 		}
 	}
-	return Participant{ID: opponent, Kind: kindPlayer, UserID: c.UserID, CharacterID: opponent, Name: c.Name, Stats: c.Stats}, nil
+	return Participant{ID: opponentID, Kind: kindPlayer, UserID: c.UserID, CharacterID: opponentID, Name: c.Name, Stats: c.Stats}, nil
 }
 
-// places takes one of each player, or none.
+// places reserves a slot of each player, or none of both.
 func (s *Service) places(ctx context.Context, id string, now time.Time, me, foe *Participant) error {
 	if err := s.store.reserve(ctx, me.UserID, id, now, s.cfg.MaxFights); err != nil {
 		return err

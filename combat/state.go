@@ -1,65 +1,65 @@
 package combat
 
-// The status of a fight.
+// The values of State.Status.
 const (
 	Active = "active"
 	Ended  = "ended"
 )
 
-// How a fight ended.
+// The values of State.Outcome.
 const (
-	Defeated = "defeated" // all opponents of the winner are at 0 hp
-	Fled     = "fled"     // the loser ran away
-	// Abandoned is a fight in which nobody moved for too long. Nobody won.
-	Abandoned = "abandoned"
+	Defeated  = "defeated"  // all opponents of the winner are at 0 hp
+	Fled      = "fled"      // the loser ran away
+	Abandoned = "abandoned" // nobody moved for too long, and nobody won
 )
 
-// The kinds of participants.
+// The values of Participant.Kind.
 const (
 	kindPlayer = "player"
 	kindNPC    = "npc"
 )
 
-// State is a fight as everybody may see it. Values are snapshots: nothing writes to
-// Participants of a State that somebody else may hold.
+// State is a fight as players see it.
 type State struct {
 	CombatID string `json:"combatId"`
-	// Version is 1 at the start and one more after each change: of two states of a fight
-	// the one with the higher version is the newer.
+	// Version is 1 at the start and grows by one with each change: of two states of a fight, the
+	// one with the higher version is newer.
 	Version int64  `json:"version"`
 	Status  string `json:"status"` // active or ended
-	// Turn is the round that comes next, from 1.
-	Turn         int64         `json:"turn"`
+	// Turn is the number of the next turn, from 1.
+	Turn int64 `json:"turn"`
 	Participants []Participant `json:"participants"`
-	Winner       string        `json:"winner,omitempty"`  // a participant's id, once ended
-	Outcome      string        `json:"outcome,omitempty"` // defeated, fled or abandoned, once ended
+	Winner       string        `json:"winner,omitempty"`  // a participant's id; absent while the fight runs, and when nobody won
+	Outcome      string        `json:"outcome,omitempty"` // defeated, fled or abandoned; absent while the fight runs
 	StartedAt    int64         `json:"startedAt"`         // Unix ms
 	UpdatedAt    int64         `json:"updatedAt"`         // Unix ms
 
-	// Seed is where all chance in this fight comes from. Players never see it, since it
-	// tells what is going to happen.
+	// Seed determines all chance in this fight. Players never see it, because it tells what is
+	// going to happen.
 	Seed uint64 `json:"-"`
 }
 
-// Participant is one of those who fight. Who started the fight comes first.
+// Participant is one of the fighters. The player who started the fight comes first.
 type Participant struct {
-	ID          string `json:"id"`   // the character's id, else the user's; "npc:" and a name for an NPC
+	// ID is the character's id, or the user's id when the player has chosen no character; for an
+	// NPC it is "npc:" and its name.
+	ID          string `json:"id"`
 	Kind        string `json:"kind"` // player or npc
 	UserID      string `json:"userId,omitempty"`
 	CharacterID string `json:"characterId,omitempty"`
 	Name        string `json:"name"`
 	Stats
-	HP     int `json:"hp"`     // 0 to MaxHP; at 0 it is dead, and does nothing any more
-	Energy int `json:"energy"` // 0 to MaxEnergy; what a skill costs
+	HP     int `json:"hp"`     // 0 to MaxHP; at 0 the participant is dead and does nothing more
+	Energy int `json:"energy"` // 0 to MaxEnergy; a skill costs 20
 	// SkillTurn is the first turn in which the skill may be used again.
 	SkillTurn int64 `json:"skillTurn"`
-	// Guarding says that strikes against it do half the damage, until its next move.
+	// Guarding halves the damage of strikes against the participant, until its next move.
 	Guarding bool `json:"guarding"`
 	// NextActionAt is when a player may move again, Unix ms; 0 for an NPC.
 	NextActionAt int64 `json:"nextActionAt"`
 }
 
-// Stats are what does not change during a fight.
+// Stats are the values of a fighter that do not change during a fight.
 type Stats struct {
 	MaxHP     int `json:"maxHp"`
 	MaxEnergy int `json:"maxEnergy"`
@@ -74,7 +74,7 @@ type Event struct {
 	By     string `json:"by"`     // whose move it was: a participant's id; empty for a timeout
 	Action string `json:"action"` // attack, defend, skill or flee; timeout when the fight was abandoned
 	Target string `json:"target,omitempty"`
-	Acts   []Act  `json:"acts"` // all that was done, the answer too, in the order in which it happened
+	Acts   []Act  `json:"acts"` // everything that was done in this turn, an NPC's answer included, in order
 }
 
 // Act is one thing that one participant did in a turn.
@@ -87,29 +87,29 @@ type Act struct {
 	Healed int    `json:"healed,omitzero"` // hp that the participant got back
 }
 
-// Outcome answers an action.
+// Outcome answers combat:action.
 type Outcome struct {
 	Event Event `json:"event"`
 	State State `json:"state"`
 }
 
-// Update is what everybody in the fight's room is sent, as the event combat:update.
+// Update is sent to everybody who follows the fight, as the event combat:update.
 type Update struct {
 	CombatID string `json:"combatId"`
 	Event    Event  `json:"event"`
 	State    State  `json:"state"`
 }
 
-// Ending is what everybody in the fight's room is sent last, as the event combat:ended.
+// Ending is sent to everybody who follows the fight, as its last event, combat:ended.
 type Ending struct {
 	CombatID string  `json:"combatId"`
 	Winner   string  `json:"winner"`  // a participant's id; empty when nobody won
 	Outcome  string  `json:"outcome"` // defeated, fled or abandoned
-	Rewards  Rewards `json:"rewards"` // what the winner got
-	Version  int64   `json:"version"` // of the fight's last state
+	Rewards  Rewards `json:"rewards"` // what the winner was paid
+	Version  int64   `json:"version"` // the version of the fight's last state
 }
 
-// Started is what the users of a fight between players are sent first, as the event
+// Started is sent to both users of a fight between players, before any update, as the event
 // combat:started.
 type Started struct {
 	CombatID string `json:"combatId"`
@@ -122,10 +122,10 @@ type Rewards struct {
 	Gold  int64  `json:"gold"`
 }
 
-// None tells whether there is nothing in it.
+// IsEmpty reports whether there is neither gold nor an item.
 func (r Rewards) None() bool { return len(r.Items) == 0 && r.Gold == 0 }
 
-// Item is a quantity of one thing.
+// Item is a quantity of one item.
 type Item struct {
 	ItemID string `json:"itemId"`
 	Qty    int64  `json:"qty"`

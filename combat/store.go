@@ -26,20 +26,23 @@ var (
 )
 
 const (
-	// rebase is after how many changes the log starts anew, so that it stays short.
+	// rebase is after how many changes a log starts again from the current state, so that it
+	// stays short.
 	rebase = 128
-	// settling is how long a place may be held by a fight that is not there yet.
+	// settling is how old a fight's id must be before a missing fight counts as ended. A younger
+	// fight may not have been written yet.
 	settling = 10 * time.Second
-	// unsettled is for how long an ended fight is kept whose winner could not be paid yet.
+	// unsettled is how long Redis keeps an ended fight whose winner could not be paid yet.
 	unsettled = 24 * time.Hour
 )
 
-// store keeps fights in Redis: each is one hash, and changed by one script only.
+// store keeps fights in Redis. Each fight is one hash, which only one script changes.
 type store struct {
 	rdb redis.UniversalClient
 	ttl time.Duration // since the last change
 }
 
+// create writes a new fight.
 func (st *store) create(ctx context.Context, s State) error {
 	key, encoded := keys.Combat(s.CombatID), s.AppendJSON(nil)
 	_, err := st.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
@@ -50,7 +53,7 @@ func (st *store) create(ctx context.Context, s State) error {
 	return trouble(ctx, "create "+s.CombatID, err)
 }
 
-// load reads a fight; one that is not there is NOT_FOUND.
+// load reads a fight, or returns NOT_FOUND.
 func (st *store) load(ctx context.Context, id string) (State, error) {
 	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "state", "seed").Result()
 	if err != nil {
@@ -62,12 +65,13 @@ func (st *store) load(ctx context.Context, id string) (State, error) {
 	return decode(id, found[0], found[1])
 }
 
-// change puts next in the place of the state with the version before it. When that is not
-// the state in Redis any more, nothing is changed, and current is the one that is.
+// change replaces the state with the version before next by next. If Redis has another version,
+// it changes nothing and returns that state as current. encoded is next as JSON; m is the move that
+// led to it, for the log.
 func (st *store) change(ctx context.Context, next State, encoded []byte, m Move, writer string) (changed bool, current State, err error) {
-	id, anew := next.CombatID, "0"
+	id, restartLog := next.CombatID, "0"
 	if next.Version%rebase == 0 {
-		anew = "1"
+		restartLog = "1"
 	}
 	ttl := st.ttl
 	if next.Status == Ended {
@@ -75,7 +79,7 @@ func (st *store) change(ctx context.Context, next State, encoded []byte, m Move,
 	}
 	log := appendMove(make([]byte, 0, 24), m, next.StartedAt)
 	reply, err := changeScript.Run(ctx, st.rdb, []string{keys.Combat(id)},
-		next.Version-1, next.Version, encoded, log, ttl.Milliseconds(), writer, anew).Result()
+		next.Version-1, next.Version, encoded, log, ttl.Milliseconds(), writer, restartLog).Result()
 	if err != nil {
 		return false, State{}, trouble(ctx, "change "+id, err)
 	}
@@ -91,35 +95,36 @@ func (st *store) change(ctx context.Context, next State, encoded []byte, m Move,
 			return false, current, err
 		}
 	}
-	return false, State{}, fmt.Errorf("combat: change %s: strange reply %T", id, reply)
+	return false, State{}, fmt.Errorf("combat: change %s: unexpected reply %T", id, reply)
 }
 
-// lookAt says when the fight's deadline is.
+// lookAt sets the fight's deadline: when a sweep must handle it.
 func (st *store) lookAt(ctx context.Context, id string, at time.Time) error {
-	return trouble(ctx, "deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
+	return trouble(ctx, "set the deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
 }
 
-// due takes on fights whose deadline has come: until then, nobody else does.
+// due returns at most most fights whose deadline has passed, and moves their deadlines to until, so
+// that no other node gets them before.
 func (st *store) due(ctx context.Context, now, until time.Time, most int) ([]string, error) {
 	ids, err := dueScript.Run(ctx, st.rdb, []string{keys.CombatDeadlines}, now.UnixMilli(), until.UnixMilli(), most).StringSlice()
-	return ids, trouble(ctx, "look for deadlines", err)
+	return ids, trouble(ctx, "find the fights that are due", err)
 }
 
-// settled takes a fight from the deadlines: nothing is to be done about it any more.
+// settled removes the fight's deadline, because nothing is left to do, and lets the fight expire.
 func (st *store) settled(ctx context.Context, id string) error {
 	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZRem(ctx, keys.CombatDeadlines, id)
 		p.PExpire(ctx, keys.Combat(id), st.ttl)
 		return nil
 	})
-	return trouble(ctx, "settled "+id, err)
+	return trouble(ctx, "remove the deadline of "+id, err)
 }
 
-// history reads a fight, the state that its log begins at, and the log.
+// history reads a fight: the base state of its log, the stored state and the log.
 func (st *store) history(ctx context.Context, id string) (base, stored State, log string, err error) {
 	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "base", "state", "seed", "log").Result()
 	if err != nil {
-		return State{}, State{}, "", trouble(ctx, "history of "+id, err)
+		return State{}, State{}, "", trouble(ctx, "load the log of "+id, err)
 	}
 	if found[0] == nil {
 		return State{}, State{}, "", fault.ErrNotFound
@@ -132,6 +137,7 @@ func (st *store) history(ctx context.Context, id string) (base, stored State, lo
 	return base, stored, log, err
 }
 
+// decode makes a State of the fields state and seed of a fight's hash.
 func decode(id string, state, seed any) (State, error) {
 	text, _ := state.(string)
 	var s State
@@ -146,8 +152,8 @@ func decode(id string, state, seed any) (State, error) {
 	return s, nil
 }
 
-// trouble says what went wrong with Redis: when it can not serve, or can not be reached,
-// the player is told UNAVAILABLE; when the caller's time ran out, that is the error.
+// trouble wraps an error of Redis with what we were doing. The player is told UNAVAILABLE when
+// Redis can not be reached or can not serve, and TIMEOUT when the time of the call ran out.
 func trouble(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "combat", doing, err)
 }

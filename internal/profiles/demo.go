@@ -7,30 +7,30 @@ import (
 	"sync"
 )
 
-// Demo is a world for a developer's machine: everybody exists, and is the same in every
-// process, because all of it comes from the id. A user has two characters: one whose id is
-// the user's own, as guests have it, and one with Alt behind it; so an id that ends with
-// Alt is a character's and no user's. Nobody, and whoever's id starts with it, does not
-// exist, so that NOT_FOUND can be tried.
+// Demo makes up users and characters for a developer's machine. Every valid id exists, and has the
+// same profile in every process, because the profile is computed from the id. A user has two
+// characters: one with the user's own id, as guests have it, and one with AltSuffix appended. So an
+// id that ends with AltSuffix belongs to a character and to no user. An id that starts with
+// NobodyPrefix does not exist, so that a developer can try NOT_FOUND.
 //
-// What is saved is kept in this process, for up to 10,000 characters.
+// Saved characters are kept in this process, at most 10,000.
 type Demo struct {
 	mu    sync.Mutex
 	saved map[string]Character // by id; guarded by mu
 }
 
-// What ids of the demo world mean.
+// The parts of an id that have a meaning in the demo.
 const (
-	Nobody = "nobody"
-	Alt    = "-alt"
+	Nobody = "nobody" // at the start: there is no such user or character
+	Alt    = "-alt"   // at the end: a user's second character
 )
 
 const maxSaved = 10_000
 
-// demoStart is the createdAt of the first users of the demo world: 2025-01-01 UTC.
+// demoStart is the earliest createdAt of a user: 2025-01-01 UTC, in Unix ms.
 const demoStart = 1_735_689_600_000
 
-// NewDemo makes the world.
+// NewDemo returns a Demo in which no character has been saved.
 func NewDemo() *Demo { return &Demo{saved: make(map[string]Character)} }
 
 // User returns the user with the id, or ErrNotFound.
@@ -84,12 +84,12 @@ func (d *Demo) SaveCharacter(_ context.Context, c Character) error {
 	return nil
 }
 
-// exists tells whether the demo world has a user of that id.
+// exists reports whether the demo has a user with that id.
 func exists(id string) bool {
 	return ValidID(id) && !strings.HasPrefix(id, Nobody) && !strings.HasSuffix(id, Alt)
 }
 
-// classes differ little, so that fights between any two stay fair.
+// classes differ little, so that a fight between any two is fair.
 var classes = []struct {
 	name  string
 	stats Stats
@@ -99,6 +99,7 @@ var classes = []struct {
 	{"mage", Stats{MaxHP: 90, MaxEnergy: 70, Attack: 22, Defense: 6, Speed: 10}},
 }
 
+// seedOf returns the number from which the profile of an id is computed.
 func seedOf(id string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id)) // never fails

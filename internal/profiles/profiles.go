@@ -1,11 +1,12 @@
-// Package profiles knows users and their characters. They belong to another service, the
-// studio's own: Upstream asks it over HTTP, and Demo makes them up for a developer's machine.
+// Package profiles reads the profiles of users and characters. The profiles belong to a service of
+// the game studio: [Upstream] asks that service over HTTP, and [Demo] makes profiles up for a
+// developer's machine.
 //
 //	source, err := profiles.NewUpstream("https://accounts.internal/v1", profiles.Config{})
 //	hero, err := source.Character(ctx, "char456")
 //
-// Both have the same methods, so a consumer states the one or two that it needs as an
-// interface of its own. Nothing is cached here.
+// Both types have the methods User, Character and SaveCharacter; a consumer declares an interface
+// with those that it needs. This package caches nothing.
 package profiles
 
 import (
@@ -15,10 +16,10 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// ErrNotFound says that there is no such user or character. It is the fault NOT_FOUND.
+// ErrNotFound means that there is no such user or character. It wraps the fault NOT_FOUND.
 var ErrNotFound = fmt.Errorf("profile: %w", fault.ErrNotFound)
 
-// A User is what everybody may see of a player.
+// A User is the public profile of a user.
 type User struct {
 	UserID     string   `json:"userId"`
 	Username   string   `json:"username"`
@@ -27,7 +28,7 @@ type User struct {
 	CreatedAt  int64    `json:"createdAt"`  // Unix ms
 }
 
-// A Character belongs to one user.
+// A Character is the profile of a character, which belongs to one user.
 type Character struct {
 	CharacterID string `json:"characterId"`
 	OwnerID     string `json:"ownerId"` // a user id
@@ -37,7 +38,7 @@ type Character struct {
 	Stats       Stats  `json:"stats"`
 }
 
-// Stats are what a fight starts from.
+// Stats are a character's values at the start of a fight.
 type Stats struct {
 	MaxHP     int `json:"maxHp"`
 	MaxEnergy int `json:"maxEnergy"`
@@ -46,14 +47,14 @@ type Stats struct {
 	Speed     int `json:"speed"`
 }
 
-// Bounds of what anybody may store.
+// The bounds of a character's fields.
 const (
 	maxName  = 64 // bytes
 	maxLevel = 1000
 	maxStat  = 1_000_000
 )
 
-// Validate returns an INVALID fault that names the first field that can not be.
+// Validate returns the fault INVALID with the first field that is out of bounds, or nil.
 func (c Character) Validate() error {
 	switch {
 	case !ValidID(c.CharacterID):
@@ -85,8 +86,8 @@ func (c Character) Validate() error {
 	return nil
 }
 
-// ValidID tells whether an id could be one: 1 to 128 of A-Z a-z 0-9 _ -. No other is ever
-// asked for, so an id is safe in a path and in a key.
+// ValidID reports whether an id has the form of a user's or a character's: 1 to 128 of A-Z a-z 0-9
+// _ -. Such an id is safe in a path and in a Redis key; no other id is ever asked for.
 func ValidID(id string) bool {
 	if id == "" || len(id) > 128 {
 		return false

@@ -19,21 +19,21 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Config tunes an Upstream. The zero value works.
+// Config configures an Upstream. The zero value works.
 type Config struct {
-	// Timeout bounds one try, the answer's body included; 0 means 1 s.
+	// Timeout is the longest time of one try, including the answer's body; 0 means 1 s.
 	Timeout time.Duration
-	// Tries is how often a request is made that fails; 0 means 3. Between two tries lie 50
-	// to 500 ms, with jitter.
+	// MaxTries is how often a failing request is tried in all; 0 means 3. The pause between two tries
+	// grows from 50 to 500 ms, with jitter.
 	Tries int
-	// Failures in a row open the breaker; 0 means 5. Tries count one by one.
+	// BreakerFailures is how many tries must fail in a row to open the breaker; 0 means 5.
 	Failures int
-	// Rest is how long an open breaker lets nothing through, before one request may try
-	// again; 0 means 5 s.
+	// BreakerDelay is how long an open breaker refuses every request, before it lets one through to
+	// find out whether the service works again; 0 means 5 s.
 	Rest time.Duration
-	// Token is sent as Authorization: Bearer, when it is not empty.
+	// Token is sent as "Authorization: Bearer"; when it is empty, no such header is sent.
 	Token string
-	// Client makes the requests; nil is one of our own, which follows no redirects.
+	// Client sends the requests; nil means a client that follows no redirects.
 	Client *http.Client
 }
 
@@ -60,17 +60,18 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxBody bounds an answer, in bytes.
+// maxBody is the longest answer that is read, in bytes.
 const maxBody = 64 << 10
 
-// Upstream is the profile service of the studio, over HTTP:
+// Upstream is a client of the game studio's profile service. The service offers:
 //
-//	GET <base>/users/{id}        200 with a User, 404
-//	GET <base>/characters/{id}   200 with a Character, 404
-//	PUT <base>/characters/{id}   2xx; the body is a Character. It may arrive twice.
+//	GET <base>/users/{id}        200 with a User, or 404
+//	GET <base>/characters/{id}   200 with a Character, or 404
+//	PUT <base>/characters/{id}   2xx; the request's body is a Character. A request may arrive twice.
 //
-// Members that we do not know are ignored. Every other answer, one that is late, and one
-// whose id is not the one that was asked for, is tried again, and then UNAVAILABLE.
+// Unknown members of an answer are ignored. A request is tried again after any other answer, after
+// a timeout, and after an answer about another id; when the last try fails, the result is
+// UNAVAILABLE.
 type Upstream struct {
 	base    string
 	cfg     Config
@@ -78,8 +79,8 @@ type Upstream struct {
 	calls   failsafe.Executor[[]byte]
 }
 
-// NewUpstream makes a client without asking anything. The error says what is wrong with
-// base, and quotes no password of it.
+// NewUpstream returns a client of the profile service at the URL base; it sends no request. The error
+// says what is wrong with base, and never quotes it, because it may contain a password.
 func NewUpstream(base string, cfg Config) (*Upstream, error) {
 	u, err := url.Parse(base)
 	switch {
@@ -104,7 +105,7 @@ func NewUpstream(base string, cfg Config) (*Upstream, error) {
 	return s, nil
 }
 
-// Breaker is "closed", "open" or "half-open".
+// Breaker returns the state of the breaker: "closed", "open" or "half-open".
 func (s *Upstream) Breaker() string { return s.breaker.State().String() }
 
 // User returns the user with the id. Errors: ErrNotFound, UNAVAILABLE.
@@ -134,8 +135,9 @@ func (s *Upstream) Character(ctx context.Context, id string) (c Character, err e
 	return c, nil
 }
 
-// SaveCharacter stores a character under its id. Errors: INVALID (ours, or that of an
-// upstream that answers 400 or 422), ErrNotFound, UNAVAILABLE: then it may be stored or not.
+// SaveCharacter stores a character under its id. Errors: INVALID, when the character is not valid
+// or the service answers 400 or 422; ErrNotFound; UNAVAILABLE, after which the character may have
+// been stored or not.
 func (s *Upstream) SaveCharacter(ctx context.Context, c Character) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -147,6 +149,7 @@ func (s *Upstream) SaveCharacter(ctx context.Context, c Character) error {
 	return s.do(ctx, http.MethodPut, "/characters/"+c.CharacterID, body, func([]byte) error { return nil })
 }
 
+// get requests the profile with an id; read decodes the answer and checks it.
 func (s *Upstream) get(ctx context.Context, path, id string, read func([]byte) error) error {
 	if !ValidID(id) {
 		return ErrNotFound
@@ -154,18 +157,20 @@ func (s *Upstream) get(ctx context.Context, path, id string, read func([]byte) e
 	return s.do(ctx, http.MethodGet, path+id, nil, read)
 }
 
-// decode reads an answer, and refuses one about somebody else: it would be cached.
+// decode reads an answer. It refuses an answer about another id, because callers cache answers by
+// the id that they asked for.
 func decode(body []byte, into any, id *string, want string) error {
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	if *id != want {
-		return fmt.Errorf("answer: it is about another id")
+		return errors.New("answer: it is about another id")
 	}
 	return nil
 }
 
-// do makes the tries; read judges the body of each.
+// do sends a request until a try succeeds or all have failed. A try succeeds when read accepts its
+// body.
 func (s *Upstream) do(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
 	_, err := s.calls.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
 		answer, err := s.try(ctx, method, path, body)
@@ -183,6 +188,7 @@ func (s *Upstream) do(ctx context.Context, method, path string, body []byte, rea
 	return unavailable(method+" "+path[:strings.LastIndexByte(path, '/')], err)
 }
 
+// try sends a request once and returns the answer's body.
 func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -207,7 +213,7 @@ func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([
 	case err != nil:
 		return nil, err
 	case len(answer) > maxBody:
-		return nil, errors.New("answer: longer than 64 KiB")
+		return nil, errors.New("answer: it is longer than 64 KiB")
 	}
 	switch code := res.StatusCode; {
 	case code == http.StatusNotFound:
@@ -215,12 +221,13 @@ func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([
 	case method == http.MethodGet && code == http.StatusOK, method == http.MethodPut && code >= 200 && code < 300:
 		return answer, nil
 	case method == http.MethodPut && (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity):
-		return nil, fault.Invalid("", "the profile service refused it")
+		return nil, fault.Invalid("", "the profile service refused the character")
 	default:
 		return nil, fmt.Errorf("answer: status %d", code)
 	}
 }
 
+// unavailable returns the fault UNAVAILABLE, wrapped with what we were doing.
 func unavailable(doing string, cause error) error {
 	return fmt.Errorf("profile: %s: %w", doing, fault.Unavailable("profiles", time.Second, cause))
 }
