@@ -22,7 +22,7 @@ var (
 	bob = event.Player{UserID: "bob", Username: "Bob", Conn: "conn-bob"}
 )
 
-// ask sends an event the way a client does: by name, with raw JSON.
+// ask sends an event as a client does: by its name, with raw JSON.
 func ask(t testing.TB, s *chat.Service, p event.Player, name, raw string) (string, error) {
 	t.Helper()
 	for _, r := range s.Routes() {
@@ -167,7 +167,7 @@ func TestAConnectionIsInFiftyChannelsAtMost(t *testing.T) {
 	require.NoError(t, join(ann, 50))
 }
 
-// guild lets one user into guild:wolves.
+// guild lets only one user join guild:wolves.
 type guild struct {
 	user string
 	err  error

@@ -10,7 +10,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// A player joins a channel, speaks in it, and is not heard where it did not join.
+// A player joins a channel and speaks in it. Speaking in a channel without joining is refused.
 func Example() {
 	gateway := newRooms() // in production, the gateway
 	s := chat.New(nil, gateway, chat.Config{})
@@ -31,8 +31,7 @@ func Example() {
 	// NOT_IN_CHANNEL: Join the channel before you speak in it.
 }
 
-// A message that is sent again with its clientId is said once, and a moderator may take it
-// back.
+// A message that is sent again with the same clientId is sent once. A moderator may delete it.
 func Example_history() {
 	ctx := context.Background()
 	server, _ := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
@@ -45,7 +44,7 @@ func Example_history() {
 	})
 	defer s.Close()
 
-	ann := event.Player{UserID: "u1", Username: "ann"} // without a socket: by POST /chat/message
+	ann := event.Player{UserID: "u1", Username: "ann"} // no connection: the caller of POST /chat/message
 	draft := chat.Draft{Channel: "global", Text: "oops", ClientID: "c-17"}
 	first, _ := s.Send(ctx, ann, draft)
 	again, _ := s.Send(ctx, ann, draft)

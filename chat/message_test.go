@@ -19,7 +19,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// The encoder by hand writes what the struct tags say, for any string.
+// AppendJSON writes what the struct tags say, for any string.
 func TestAppendJSONIsWhatTheTagsSay(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -70,7 +70,7 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { dst = r.AppendJSON(dst[:0]) }))
 }
 
-// silent is a gateway that costs nothing, so that what is counted is the chat's.
+// silent is a gateway that does nothing, so that only the allocations of the chat are counted.
 type silent struct{ dst []byte }
 
 func (s *silent) Join(context.Context, string, string) (int, error)  { return 1, nil }
@@ -88,7 +88,7 @@ func (s *silent) Cast(_ context.Context, _, _ string, payload any) error {
 	return nil
 }
 
-// The message itself, its id, its room; decoding the payload adds the rest.
+// The three are the message, its id and the name of its room. Decoding the payload adds more.
 func TestSendAllocatesThrice(t *testing.T) {
 	s := chat.New(nil, &silent{dst: make([]byte, 0, 1024)}, chat.Config{})
 	ctx := context.Background()
@@ -126,8 +126,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// BenchmarkKept is a message with all that Redis keeps of it, plain and with a clientId, from
-// 64 callers.
+// BenchmarkKept sends messages that Redis keeps, from 64 callers, without and with a clientId.
 func BenchmarkKept(b *testing.B) {
 	for _, named := range []bool{false, true} {
 		b.Run(map[bool]string{false: "plain", true: "clientId"}[named], func(b *testing.B) {
@@ -153,7 +152,7 @@ func BenchmarkKept(b *testing.B) {
 	}
 }
 
-// quiet is a gateway that casts to nobody, from any number of goroutines.
+// quiet is a gateway without receivers, which any number of goroutines may use.
 type quiet struct{}
 
 func (quiet) In(string, string) bool                             { return true }

@@ -19,7 +19,7 @@ import (
 
 var mod = event.Player{UserID: "mod", Username: "Mod", Conn: "conn-mod", Roles: []string{"moderator"}}
 
-// acts is an audit.
+// acts records what moderators did.
 type acts struct {
 	mu  sync.Mutex
 	all []chat.Act // guarded by mu
@@ -31,7 +31,7 @@ func (a *acts) note(x chat.Act) {
 	a.all = append(a.all, x)
 }
 
-// A mute holds on both nodes, in its channel, until it ends, and is told.
+// A mute holds on both nodes, in its channel, until it ends. The player is told.
 func TestMute(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -69,7 +69,7 @@ func TestMute(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
-// A node that finds no rules at its start has nothing to complain of.
+// A node that finds no rules when it starts reports no error.
 func TestNoRulesAreNoTrouble(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()
@@ -111,7 +111,7 @@ func TestMutesEnd(t *testing.T) {
 	require.Equal(t, int64(2), rdb.HLen(t.Context(), keys.ChatRules).Val(), "what is over is taken away: bob's, and the version")
 }
 
-// Who is banned is taken out, on every node, and does not come back.
+// A banned player is removed from the channel on every node, and can not join again.
 func TestBan(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// node is a chat on a Redis, with rooms of its own.
+// node returns a chat of a node with rooms of its own. Several nodes may share one Redis.
 func node(t testing.TB, rdb redis.UniversalClient, cfg chat.Config) (*chat.Service, *rooms) {
 	t.Helper()
 	r := newRooms()
@@ -27,7 +27,7 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg chat.Config) (*chat.Servi
 		cfg.Report = func(err error) { t.Log(err) }
 	}
 	if cfg.Patience == 0 {
-		cfg.Patience = 10 * time.Second // a busy machine is no outage
+		cfg.Patience = 10 * time.Second // a busy machine must not count as an outage
 	}
 	s := chat.New(rdb, r, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -47,7 +47,7 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg chat.Config) (*chat.Servi
 
 func say(text string) chat.Draft { return chat.Draft{Channel: "global", Text: text} }
 
-// texts is a whole history, read in pages.
+// texts returns all texts of a history, read page by page.
 func texts(t testing.TB, s *chat.Service, limit int) (all []string) {
 	t.Helper()
 	for before := int64(0); ; {
@@ -64,8 +64,8 @@ func texts(t testing.TB, s *chat.Service, limit int) (all []string) {
 	}
 }
 
-// The retry of a message is not said again, whatever node it comes to, and is answered as
-// the first was.
+// A message that is sent again with its clientId, to any node, is not sent to the room again, and gets
+// the first answer.
 func TestARetryIsAnsweredAsTheFirst(t *testing.T) {
 	t.Parallel()
 	for name, rdb := range map[string]func(*testing.T) redis.UniversalClient{
@@ -96,7 +96,7 @@ func TestARetryIsAnsweredAsTheFirst(t *testing.T) {
 	}
 }
 
-// Many retries at once, on two nodes: one is said.
+// Of many messages with the same clientId at the same time, on two nodes, one is sent.
 func TestOneOfManyRetriesIsSaid(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -126,7 +126,7 @@ func TestOneOfManyRetriesIsSaid(t *testing.T) {
 	require.Len(t, texts(t, nodes[0], 7), 20)
 }
 
-// A history is what was said, in order, however long its pages are.
+// A history holds all messages in order, with pages of any length.
 func TestHistoryIsReadInPages(t *testing.T) {
 	t.Parallel()
 	s, _ := node(t, redistest.Client(t), chat.Config{})
@@ -146,7 +146,7 @@ func TestHistoryIsReadInPages(t *testing.T) {
 	}
 }
 
-// All in one millisecond: a page becomes longer rather than lose any.
+// When many messages have the same millisecond, a page becomes longer, so that none is lost.
 func TestHistoryOfOneMoment(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -174,7 +174,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	s, _ := node(t, rdb, chat.Config{HistoryLength: 100, HistoryAge: time.Hour, Now: clock})
 	for i := range 500 {
 		draft := say(fmt.Sprint(i))
-		draft.ClientID = draft.Text // each is waited for
+		draft.ClientID = draft.Text // so Send waits until it is written
 		_, err := s.Send(t.Context(), ann, draft)
 		require.NoError(t, err)
 	}
@@ -189,7 +189,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	require.Empty(t, texts(t, s, 0), "what is too old is not shown")
 }
 
-// Without a history nothing is written, and a retry is answered as the first all the same.
+// Without a history no message is written, and a retry still gets the first answer.
 func TestWithoutAHistory(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -210,7 +210,7 @@ func TestWithoutAHistory(t *testing.T) {
 	require.Equal(t, int64(1), rdb.DBSize(t.Context()).Val(), "the answer to b")
 }
 
-// What a player writes is not mistaken for what a message says of itself.
+// A text that looks like the JSON of a message does not confuse the script.
 func TestHistoryOfTextsThatLookLikeMessages(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -225,7 +225,7 @@ func TestHistoryOfTextsThatLookLikeMessages(t *testing.T) {
 	}
 }
 
-// Another node's clock that is ahead neither hides messages nor loses any.
+// When another node's clock is ahead, no message is hidden or lost.
 func TestHistoryWithClocksApart(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -270,7 +270,7 @@ func TestWhoMayReadTheHistory(t *testing.T) {
 	require.Equal(t, `{"messages":[]}`, got)
 }
 
-// A message that is kept is the one that was heard.
+// The message in the history is the same that the members received.
 func TestHistoryIsWhatWasHeard(t *testing.T) {
 	t.Parallel()
 	s, heard := node(t, redistest.Client(t), chat.Config{})
@@ -318,7 +318,7 @@ func TestWhispers(t *testing.T) {
 	}
 }
 
-// While the first is not answered, nobody knows whether it was delivered.
+// While the first whisper has no answer, it is not known whether it was delivered: LOCKED.
 func TestAWhisperUnderWayIsLocked(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -341,7 +341,7 @@ func TestSlowMode(t *testing.T) {
 	_, err = one.Send(t.Context(), ann, say("first"))
 	require.NoError(t, err)
 	var f *fault.Fault
-	require.Eventually(t, func() bool { // on the other node within a second
+	require.Eventually(t, func() bool { // the other node learns of it within a second
 		_, err := two.Send(t.Context(), ann, say("second"))
 		f = fault.Of(err)
 		return f != nil

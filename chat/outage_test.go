@@ -16,7 +16,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// clusterClient is a client of a Redis Cluster that the test starts.
+// clusterClient returns a client of a Redis Cluster that the test starts.
 func clusterClient(t *testing.T) redis.UniversalClient {
 	c := redistest.StartCluster(t)
 	var addrs []string
@@ -35,8 +35,8 @@ func impatient(t *testing.T, o *redis.UniversalOptions, limit time.Duration) red
 	return c
 }
 
-// Without Redis members hear each other, retries and slow channels are judged by what this
-// node knows, sanctions hold, and the history is UNAVAILABLE; then all is as before.
+// Without Redis the members on one node hear each other, retries and slow channels are decided by what
+// the node remembers, sanctions hold, and the history is UNAVAILABLE. When Redis is back, all works.
 func TestWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{
@@ -112,7 +112,8 @@ func TestWithoutRedis(t *testing.T) {
 	}
 }
 
-// A message waits for a Redis that hangs no longer than Patience, and a plain one not at all.
+// When Redis hangs, a message waits for RedisTimeout at most, and a message without a clientId does not
+// wait at all.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
@@ -133,14 +134,14 @@ func TestPatience(t *testing.T) {
 	require.Less(t, time.Since(begun), time.Second)
 }
 
-// What is said while the history can not keep up is said all the same; what waits is bounded.
+// While the history can not keep up, messages are still sent; the queue of the history is bounded.
 func TestTheHistoryMayMissWhatIsTooMuch(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
 	var missed atomic.Int64
 	s, heard := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{Report: func(error) { missed.Add(1) }})
 	server.Pause()
-	long := say(strings.Repeat("\U0001F600", 500)) // 2 KB each, 8 MiB may wait
+	long := say(strings.Repeat("\U0001F600", 500)) // 2 KB each; the queue holds 8 MiB
 	for range 6000 {
 		_, err := s.Send(t.Context(), ann, long)
 		require.NoError(t, err)
@@ -155,7 +156,7 @@ func TestTheHistoryMayMissWhatIsTooMuch(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 }
 
-// The game's own sets say who belongs to a guild or a party.
+// The sets of the game decide who may join the channel of a guild or a party.
 func TestRoster(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -12,14 +12,14 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// rooms is a gateway of one node: it keeps who is where and what was cast.
+// rooms is the gateway of one node. It records the members of the rooms, and what was cast.
 type rooms struct {
 	mu    sync.Mutex
 	in    map[string]map[string]bool // room → connections
 	casts []cast
-	told  []cast                  // to users: room is the user id
-	users map[string]event.Player // connection → who it is
-	fail  error                   // what every call returns, when set
+	told  []cast                  // to users; here room is the user id
+	users map[string]event.Player // by connection
+	fail  error                   // when it is set, every method returns it
 }
 
 type cast struct {
@@ -64,7 +64,7 @@ func (r *rooms) RoomsOf(conn, prefix string) (names []string) {
 	return names
 }
 
-// heard is what was cast so far.
+// heard returns what was cast so far.
 func (r *rooms) heard() []cast {
 	r.mu.Lock()
 	defer r.mu.Unlock()

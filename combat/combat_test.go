@@ -22,7 +22,7 @@ var (
 	bob = event.Player{UserID: "bob", Username: "Bob", CharacterID: "c-bob", Conn: "conn-bob"}
 )
 
-// world is one node of the game on a Redis that others may share.
+// world is a node of the game. Several nodes may share one Redis.
 type world struct {
 	*combat.Service
 	rooms *rooms
@@ -55,7 +55,7 @@ func (w world) state(t testing.TB, id string) combat.State {
 	return s
 }
 
-// ask sends an event the way a client does: by name, with raw JSON.
+// ask sends an event as a client does: by its name, with raw JSON.
 func (w world) ask(t testing.TB, p event.Player, name, raw string) error {
 	t.Helper()
 	for _, r := range w.Routes() {
@@ -89,7 +89,7 @@ func TestStart(t *testing.T) {
 	require.NotEqual(t, s.Seed, w.start(t, ann, "goblin").Seed)
 }
 
-// withSeed is what a state looks like inside.
+// withSeed returns the state with a seed, which players do not see.
 func withSeed(s combat.State, seed uint64) combat.State { s.Seed = seed; return s }
 
 func TestAFightFromStartToEnd(t *testing.T) {
@@ -237,7 +237,7 @@ func TestAPlayerHasFiveFightsAtMost(t *testing.T) {
 	w.start(t, ann, "wolf")
 
 	ago = 0
-	require.NoError(t, w.rdb.Del(t.Context(), keys.Combat(ids[1])).Err()) // as its TTL would
+	require.NoError(t, w.rdb.Del(t.Context(), keys.Combat(ids[1])).Err()) // as when its TTL runs out
 	s := w.start(t, ann, "goblin")
 	_, err = w.Start(t.Context(), ann, combat.Opening{NPC: "wolf"})
 	require.ErrorIs(t, err, combat.ErrTooMany)
@@ -267,7 +267,7 @@ func TestTellingMayFailTheActionStands(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, combat.Ended, out.State.Status)
 	require.Equal(t, combat.Ended, w.state(t, s.CombatID).Status)
-	require.Len(t, reported, 3) // update, ended, leave
+	require.Len(t, reported, 3) // the update, the end and the leave
 	require.ErrorIs(t, reported[0], w.rooms.fail)
 }
 

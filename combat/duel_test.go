@@ -18,7 +18,7 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// people are the characters of the game, and who is online. All fail with err when it is set.
+// people has the characters of the game, and who is online. When err is set, every method returns it.
 type people struct {
 	mu      sync.Mutex
 	offline map[string]bool
@@ -49,7 +49,7 @@ type bank struct {
 	paid   map[string]combat.Rewards // by key and character; guarded by mu
 	scored map[string]combat.Victory // by key; guarded by mu
 	calls  int                       // guarded by mu
-	fail   error                     // what every call returns, when set; guarded by mu
+	fail   error                     // when it is set, every method returns it; guarded by mu
 }
 
 func newBank() *bank {
@@ -79,7 +79,7 @@ func (b *bank) set(err error) {
 	b.fail = err
 }
 
-// clock is a time that tests move.
+// clock is a clock that tests advance.
 type clock struct{ ms atomic.Int64 }
 
 func newClock() *clock {
@@ -91,7 +91,7 @@ func newClock() *clock {
 func (c *clock) now() time.Time           { return time.UnixMilli(c.ms.Load()) }
 func (c *clock) advance(by time.Duration) { c.ms.Add(by.Milliseconds()) }
 
-// arena is a node of a game in which players fight each other, in a time of its own.
+// arena is a node of a game in which players fight each other, with a clock of its own.
 type arena struct {
 	world
 	people *people
@@ -109,7 +109,7 @@ func (a arena) config() combat.Config {
 	return combat.Config{Characters: a.people, Presence: a.people, Rewarder: a.bank, Scorer: a.bank, Now: a.clock.now}
 }
 
-// beside is another node of the same game.
+// beside returns another node of the same game.
 func (a arena) beside(t testing.TB) arena {
 	a.world = node(t, a.rdb, a.config())
 	return a
@@ -122,7 +122,7 @@ func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.S
 	return s
 }
 
-// turns plays ann and bob by turns, each on their node, until somebody is dead.
+// turns lets ann and bob strike in turns, each on their node, until one is dead. It returns the last state.
 func turns(t testing.TB, id string, one, two arena) combat.State {
 	t.Helper()
 	for i := 0; ; i++ {
@@ -155,7 +155,7 @@ func TestTwoPlayersFight(t *testing.T) {
 		require.Equal(t, p.ID == loser, p.HP == 0)
 	}
 
-	// Both are told on all their devices, whoever is in the room once.
+	// All devices of both receive it; a connection that is in the room receives it once.
 	room, versions := "combat:"+s.CombatID, map[string][]int64{}
 	for _, c := range append(a.rooms.told(), b.rooms.told()...) {
 		if c.room != room {
@@ -213,7 +213,7 @@ func TestWhoMoves(t *testing.T) {
 	_, err = a.act(ann, id, "attack")
 	require.NoError(t, err)
 
-	// Who plays the character fights, whoever the source says that it belongs to.
+	// The user who plays the character fights, even if the source names another owner.
 	a.clock.advance(100 * time.Millisecond)
 	guest := event.Player{UserID: "somebody", CharacterID: "c-bob", Conn: "conn-guest"}
 	_, err = a.act(guest, id, "attack")
@@ -255,7 +255,7 @@ func TestChallengesThatAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrUnavailable)
 }
 
-// Whoever has no place left can not be drawn into one more fight, and nothing is left behind.
+// A player who has no free slot can not be challenged, and the refused challenge leaves nothing behind.
 func TestAFullOpponentIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))
@@ -268,7 +268,7 @@ func TestAFullOpponentIsLeftAlone(t *testing.T) {
 	a.challenge(t, ann, "c-eve")
 }
 
-// What a failed start leaves behind is found by the next.
+// The next start removes what a failed start has left behind.
 func TestAPairThatWasNotPartedIsFound(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))
@@ -280,7 +280,7 @@ func TestAPairThatWasNotPartedIsFound(t *testing.T) {
 	a.challenge(t, ann, "c-bob")
 }
 
-// Of all challenges at once, from both sides and two nodes, one begins.
+// Of many challenges at the same time, from both players and on two nodes, only one starts a fight.
 func TestAPairFightsOnceAtATime(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))
@@ -310,7 +310,7 @@ func TestAPairFightsOnceAtATime(t *testing.T) {
 	}
 }
 
-// Who lost the connection asks for the fights that run, and hears of them again.
+// A player who lost the connection lists the running fights, and receives their events again.
 func TestOneMayFindTheirFightsAgain(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))

@@ -17,7 +17,7 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// run lets a node look at the deadlines until the test ends.
+// run runs the Run of a node until the test ends.
 func (a arena) run(t testing.TB) {
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -32,7 +32,7 @@ func (a arena) run(t testing.TB) {
 	})
 }
 
-// quick is a node that looks at the deadlines all the time.
+// quick returns another node, which sweeps all the time.
 func (a arena) quick(t testing.TB, rdb redis.UniversalClient) arena {
 	cfg := a.config()
 	cfg.Sweep = 2 * time.Millisecond
@@ -40,7 +40,7 @@ func (a arena) quick(t testing.TB, rdb redis.UniversalClient) arena {
 	return a
 }
 
-// endings are what was told of a fight's end, on all nodes.
+// endings returns the endings of a fight that the nodes have sent.
 func endings(id string, nodes ...arena) (all []combat.Ending) {
 	for _, n := range nodes {
 		for _, c := range n.rooms.told() {
@@ -57,8 +57,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond, what)
 }
 
-// A fight in which nobody moves ends on whichever node looks first, once, without a winner;
-// one in which somebody moves goes on.
+// A fight in which nobody moves ends once, on the node that sweeps first, without a winner. A fight in
+// which somebody moves goes on.
 func TestAnAbandonedFightEnds(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -108,13 +108,13 @@ func TestAnAbandonedFightEnds(t *testing.T) {
 	require.Empty(t, home.bank.paid)
 }
 
-// The node that played the last move dies before it could settle the fight: another does.
+// If the node that played the last move dies before it has settled the fight, another node settles it.
 func TestAnotherNodeSettles(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	home := newArena(t, rdb)
 	id := home.challenge(t, ann, "c-bob").CombatID
-	dying := home // to those who pay it can not speak any more
+	dying := home // it can no longer reach those who pay
 	cfg := home.config()
 	failed := 0
 	cfg.Report = func(error) { failed++ }
@@ -139,7 +139,7 @@ func TestAnotherNodeSettles(t *testing.T) {
 	eventually(t, "the deadline to go", func() bool { return home.rdb.Exists(t.Context(), keys.CombatDeadlines).Val() == 0 })
 }
 
-// broken pays and counts nothing.
+// broken fails to pay and to count.
 type broken struct{}
 
 var errBroken = errors.New("broken")
@@ -189,7 +189,7 @@ func TestWhenRewardsFail(t *testing.T) {
 	}
 }
 
-// A deadline without a fight, which a start that failed leaves behind, goes away.
+// A start that fails can leave a deadline without a fight. The sweep removes it.
 func TestADeadlineWithoutAFight(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -201,7 +201,7 @@ func TestADeadlineWithoutAFight(t *testing.T) {
 	eventually(t, "the deadline to go", func() bool { return rdb.Exists(t.Context(), keys.CombatDeadlines).Val() == 0 })
 }
 
-// Looking for deadlines goes on when Redis comes back.
+// The sweep works again when Redis comes back.
 func TestSweepingSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t, "--save", "", "--appendonly", "yes")

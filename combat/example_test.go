@@ -11,7 +11,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// A state and a move make the next state, and an event that tells how.
+// Apply computes the next state from a state and a move, and an event that says what happened.
 func ExampleApply() {
 	state := combat.State{
 		CombatID: "demo", Version: 1, Status: combat.Active, Turn: 1, Seed: 7,
@@ -36,7 +36,7 @@ func ExampleApply() {
 	// npc:goblin 41 of 60
 }
 
-// Replaying the log of a fight gives the state that the fight is in.
+// Replay computes the current state of a fight from its log.
 func ExampleReplay() {
 	base := combat.State{
 		CombatID: "demo", Version: 1, Status: combat.Active, Turn: 1, Seed: 42, StartedAt: 1_700_000_000_000,
@@ -55,8 +55,8 @@ func ExampleNPCs() {
 	// Output: [goblin training-dummy wolf]
 }
 
-// The service as the gateway uses it: a player starts a fight, strikes, and leaves.
-// (It needs a Redis, so it is a test and not an Example.)
+// The service as the gateway uses it: a player starts a fight, strikes and flees. It needs a Redis, so
+// it is a test and not an Example.
 func TestExampleOfTheService(t *testing.T) {
 	t.Parallel()
 	gateway := newRooms() // in production, the gateway
@@ -70,5 +70,5 @@ func TestExampleOfTheService(t *testing.T) {
 	out, err := s.Act(ctx, ann, combat.Action{CombatID: fight.CombatID, Action: combat.Flee})
 	require.NoError(t, err)
 	require.Equal(t, combat.Ended, out.State.Status)
-	require.Len(t, gateway.told(), 3) // two updates and the end
+	require.Len(t, gateway.told(), 3) // two updates and the ending
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// Of all actions at once, on all nodes, one is played at each version; each node tells of
-// its own in order.
+// When many actions arrive on all nodes at the same time, each version comes from one of them, and
+// each node sends the updates of its own actions in order.
 func TestActionsAtOnce(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -37,7 +37,7 @@ func TestActionsAtOnce(t *testing.T) {
 	for i := range len(nodes) * each {
 		wg.Go(func() {
 			out, err := nodes[i%len(nodes)].act(ann, id, "attack")
-			for errors.Is(err, fault.ErrLocked) { // a client would ask again, too
+			for errors.Is(err, fault.ErrLocked) { // a client would try again too
 				out, err = nodes[i%len(nodes)].act(ann, id, "attack")
 			}
 			if err != nil {
@@ -67,7 +67,7 @@ func TestActionsAtOnce(t *testing.T) {
 	require.Len(t, seen, len(nodes)*each)
 }
 
-// One of two last blows ends the fight, and it ends once.
+// When several moves could end a fight, only one of them does.
 func TestAFightEndsOnce(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -103,7 +103,7 @@ func TestAFightEndsOnce(t *testing.T) {
 	require.Equal(t, 1, ended)
 }
 
-// What a node remembers of a fight is not believed when it speaks against an action.
+// A node whose remembered state forbids an action reads the state from Redis before it refuses.
 func TestAStaleNodeAsksBeforeItRefuses(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -115,12 +115,12 @@ func TestAStaleNodeAsksBeforeItRefuses(t *testing.T) {
 		_, err = b.act(ann, id, "defend")
 		require.NoError(t, err)
 	}
-	out, err := a.act(ann, id, "skill") // for all that a knows, it is still cooling
+	out, err := a.act(ann, id, "skill") // in the state that a remembers, the skill is not ready yet
 	require.NoError(t, err)
 	require.EqualValues(t, 6, out.State.Version)
 }
 
-// An action is one round trip to Redis on the node that served the one before.
+// An action costs one round trip to Redis on the node that served the action before.
 func TestAnActionIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	w := node(t, redistest.Client(t), combat.Config{})
@@ -139,8 +139,8 @@ func TestAnActionIsOneRoundTrip(t *testing.T) {
 	require.EqualValues(t, 10, trips.Load(), "a stranger costs Redis nothing")
 }
 
-// The log in Redis, replayed from its base, is the state in Redis, also once the log has
-// started anew.
+// Replaying the log in Redis from its base gives the state in Redis, also after the log has been
+// started again.
 func TestAStoredFightReplays(t *testing.T) {
 	t.Parallel()
 	w := node(t, redistest.Client(t), combat.Config{})
@@ -160,12 +160,12 @@ func TestAStoredFightReplays(t *testing.T) {
 	require.Less(t, longest, 4096, "the log stays short")
 
 	log := func() int { return len(w.rdb.HGet(t.Context(), keys.Combat(id), "log").Val()) }
-	for log() < longest/2 { // a log that has just started anew says little
+	for log() < longest/2 { // a short log could lead to the same state with another seed
 		_, err := w.act(ann, id, "attack")
 		require.NoError(t, err)
 	}
 	noticed := 0
-	for seed := range 8 { // with one, all may come out the same by chance
+	for seed := range 8 { // with one seed, everything may come out the same by chance
 		require.NoError(t, w.rdb.HSet(t.Context(), keys.Combat(id), "seed", seed).Err())
 		if _, err := combat.Verify(t.Context(), w.rdb, id); err != nil {
 			noticed++
@@ -174,7 +174,7 @@ func TestAStoredFightReplays(t *testing.T) {
 	require.Positive(t, noticed, "somebody changed the seed")
 }
 
-// When the answer of a change is lost and the client asks again, the action is done once.
+// When the answer to a change is lost and go-redis sends the call again, the action is done once.
 func TestALostAnswerIsNotASecondAction(t *testing.T) {
 	t.Parallel()
 	w := node(t, redistest.Client(t), combat.Config{})
@@ -240,7 +240,7 @@ func BenchmarkAction(b *testing.B) {
 	}
 }
 
-// silent is a gateway that costs nothing.
+// silent is a gateway that does nothing, so that the benchmark measures combat alone.
 type silent struct{}
 
 func (silent) Join(context.Context, string, string) (int, error)  { return 1, nil }
@@ -249,7 +249,7 @@ func (silent) CastExcept(context.Context, string, string, string, any) error {
 	return nil
 }
 
-// On a Cluster each script touches one key.
+// Everything works on a Redis Cluster, because each script uses only one key.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t)

@@ -10,12 +10,12 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// rooms is a gateway of one node: it keeps who is where and what was cast.
+// rooms is the gateway of one node. It records the members of the rooms, and what was cast.
 type rooms struct {
 	mu    sync.Mutex
 	in    map[string]map[string]bool // room → connections
 	casts []cast
-	fail  error // what every call returns, when set
+	fail  error // when it is set, every method returns it
 }
 
 type cast struct {
@@ -55,7 +55,7 @@ func (r *rooms) has(conn, room string) bool {
 	return r.in[room][conn]
 }
 
-// told is what was cast, in order.
+// told returns what was cast, in order.
 func (r *rooms) told() []cast {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 func TestTheRosterKnowsWhoPlays(t *testing.T) {
 	t.Parallel()
 	r := combat.NewRoster(redistest.Client(t), func(err error) { t.Errorf("reported: %v", err) })
-	for i := range 10_000 { // more than it keeps: none of them waits
+	for i := range 10_000 { // more than the queue holds: none of them blocks
 		r.Came(event.Player{UserID: fmt.Sprint("u", i), CharacterID: fmt.Sprint("c", i)})
 	}
 	ctx, stop := context.WithCancel(t.Context())

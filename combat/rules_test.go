@@ -9,17 +9,17 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// hero is a player, as a fight begins.
+// hero is a player at the start of a fight.
 var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: Usual}
 
 func against(kind string, seed uint64) State { return begin("F", seed, 1000, hero, opponentOf(kind)) }
 
-// rival is another player, as a fight begins.
+// rival is another player at the start of a fight.
 var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: Usual}
 
 func duel(seed uint64) State { return begin("F", seed, 1000, hero, rival) }
 
-// anyFight draws how a fight begins: against an NPC, or two players with whatever stats.
+// anyFight draws the start of a fight: against an NPC, or between two players with any stats.
 func anyFight(t *rapid.T) State {
 	seed := rapid.Uint64().Draw(t, "seed")
 	if rapid.Bool().Draw(t, "npc") {
@@ -33,15 +33,14 @@ func anyFight(t *rapid.T) State {
 	return begin("F", seed, 1000, a, b)
 }
 
-// Whatever is tried, in whatever order, the invariants hold, and the log replays to the
-// very state.
+// Whatever moves are tried, in any order, the invariants hold, and the log replays to the same state.
 func TestNoSequenceBreaksAFight(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		base := anyFight(t)
 		state, log, now := base, []byte(nil), base.StartedAt
 		for range rapid.IntRange(1, 200).Draw(t, "moves") {
-			now += rapid.Int64Range(-5, 1000).Draw(t, "pause") // clocks step back
+			now += rapid.Int64Range(-5, 1000).Draw(t, "pause") // clocks can be set back
 			m := Move{
 				By:     rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, -1, 2}).Draw(t, "by"),
 				Action: rapid.SampledFrom([]string{Attack, Attack, Attack, Attack, Defend, Skill, Skill, Flee, "mend", "timeout", ""}).Draw(t, "action"),
@@ -233,7 +232,7 @@ func TestAGuardLastsUntilTheNextMove(t *testing.T) {
 	require.False(t, play(s, Move{By: 0, Action: Attack, Target: 1}).Participants[0].Guarding)
 }
 
-// Between players, speed is how soon one may move, and move again.
+// Between players, speed decides how soon a player may move again.
 func TestInitiative(t *testing.T) {
 	t.Parallel()
 	quick, slow := hero, rival
@@ -298,7 +297,7 @@ func TestSkillCostsAndCools(t *testing.T) {
 	require.Equal(t, 3, refused)
 }
 
-// The dummy can be beaten for as long as one likes, and beats nobody.
+// A player can strike the training dummy for ever, and it never strikes back.
 func TestTheTrainingDummyStands(t *testing.T) {
 	t.Parallel()
 	s, lowest := against("training-dummy", 7), 1000
@@ -322,7 +321,7 @@ func TestTheTrainingDummyStands(t *testing.T) {
 	require.Equal(t, "npc:training-dummy", s.Winner)
 }
 
-// The goblin is for beginners, the wolf is not.
+// A player who only attacks nearly always defeats the goblin, and sometimes the wolf.
 func TestFightsEnd(t *testing.T) {
 	t.Parallel()
 	won := map[string]int{}

@@ -88,7 +88,7 @@ func TestCharactersThatCanNotBe(t *testing.T) {
 	}
 }
 
-// upstream serves with h and counts requests.
+// upstream starts a profile service with the handler h, and counts its requests.
 func upstream(t *testing.T, cfg profiles.Config, h http.HandlerFunc) (*profiles.Upstream, *atomic.Int64) {
 	t.Helper()
 	var n atomic.Int64
