@@ -88,9 +88,9 @@ type Membership interface {
 	MayJoin(ctx context.Context, p event.Player, channel string) (bool, error)
 }
 
-// A Watcher learns who is in which channel on this node. Its methods must not block. They are not
+// A ChannelObserver learns who is in which channel on this node. Its methods must not block. They are not
 // called for a connection that ends, although it leaves its channels.
-type Watcher interface {
+type ChannelObserver interface {
 	// Joined is called after a join, also when the connection was in the channel before.
 	Joined(p event.Player, channel string)
 	// Left is called after a leave, also when the connection was not in the channel.
@@ -102,7 +102,7 @@ type Config struct {
 	// Membership decides who may join which channel; nil lets everybody join every channel.
 	Membership Membership
 	// Observer learns of joins and leaves; may be nil.
-	Watcher Watcher
+	Observer ChannelObserver
 	// Moderators are the roles whose players may mute, ban, delete and slow down; nil means
 	// "moderator" and "admin".
 	Moderators []string
@@ -115,12 +115,12 @@ type Config struct {
 	HistoryAge time.Duration
 	// RememberFor is for how long a message that is repeated with its clientId is recognized; 0 means
 	// 2 minutes.
-	Remember time.Duration
+	RememberFor time.Duration
 	// RedisTimeout is how long a message waits for Redis before it is sent without asking Redis; 0 means
 	// 250 ms.
-	Patience time.Duration
+	RedisTimeout time.Duration
 	// Audit receives what moderators do; may be nil. It must not block.
-	Audit func(Act)
+	Audit func(ModeratorAction)
 	// Report receives the errors of work in the background, which no player gets as an answer; may be
 	// nil. It must not block.
 	Report func(error)
@@ -141,14 +141,14 @@ func (c Config) withDefaults() Config {
 	if c.HistoryAge == 0 {
 		c.HistoryAge = 7 * 24 * time.Hour
 	}
-	if c.Remember == 0 {
-		c.Remember = 2 * time.Minute
+	if c.RememberFor == 0 {
+		c.RememberFor = 2 * time.Minute
 	}
-	if c.Patience == 0 {
-		c.Patience = 250 * time.Millisecond
+	if c.RedisTimeout == 0 {
+		c.RedisTimeout = 250 * time.Millisecond
 	}
 	if c.Audit == nil {
-		c.Audit = func(Act) {}
+		c.Audit = func(ModeratorAction) {}
 	}
 	if c.Report == nil {
 		c.Report = func(error) {}
@@ -163,10 +163,10 @@ func (c Config) withDefaults() Config {
 type Service struct {
 	gateway Gateway
 	cfg     Config
-	ids     *ids
+	ids     *idSource
 	journal *journal
 	rules   *rules
-	recent  *recent
+	localClaims  *localClaims
 }
 
 // New returns a Service that keeps messages and rules in rdb and reaches players through gateway.
@@ -176,13 +176,13 @@ type Service struct {
 func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	cfg = cfg.withDefaults()
 	return &Service{
-		gateway: gateway, cfg: cfg, ids: newIDs(cfg.Now),
-		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now}, recent: newRecent(cfg.Remember, cfg.Now),
+		gateway: gateway, cfg: cfg, ids: newIDSource(cfg.Now),
+		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now}, localClaims: newLocalClaims(cfg.RememberFor, cfg.Now),
 	}
 }
 
 // Close waits until all messages are written to the history, or writing them has failed.
-func (s *Service) Close() { s.journal.close() }
+func (s *Service) Close() { s.journal.closeAndDrain() }
 
 // Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
@@ -198,7 +198,7 @@ func (s *Service) Routes() []event.Route {
 		mod(event.On("chat:ban", s.Ban)),
 		mod(event.On("chat:unban", s.Unban)),
 		mod(event.On("chat:delete", s.Delete)),
-		mod(event.On("chat:slow", s.Slow)),
+		mod(event.On("chat:slow", s.SetSlowMode)),
 	}
 }
 
@@ -206,10 +206,10 @@ func (s *Service) Routes() []event.Route {
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Message]("chat:message", "Somebody wrote in a channel that you are in. The sender receives it too."),
-		event.Sends[Whispered]("chat:whisper", "Somebody wrote to you alone. All your devices receive it."),
+		event.Sends[WhisperMessage]("chat:whisper", "Somebody wrote to you alone. All your devices receive it."),
 		event.Sends[Deleted]("chat:deleted", "A moderator deleted a message in a channel that you are in."),
 		event.Sends[Sanction]("chat:sanction", "You were muted or banned. When the sanction is lifted, you receive it again with until 0."),
-		event.Sends[Slowness]("chat:slowed", "Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off."),
+		event.Sends[SlowMode]("chat:slowed", "Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off."),
 	}
 }
 
@@ -228,11 +228,11 @@ type Occupancy struct {
 // Join puts the caller's connection into a channel. Joining twice is the same as joining once.
 // Errors: INVALID, FORBIDDEN, CHAT_BANNED, TOO_MANY_CHANNELS.
 func (s *Service) Join(ctx context.Context, p event.Player, in Channel) (Occupancy, error) {
-	room, err := place(&p, in.Channel)
+	room, err := roomForConnection(&p, in.Channel)
 	if err != nil {
 		return Occupancy{}, err
 	}
-	if err := s.admit(ctx, p, in.Channel); err != nil {
+	if err := s.checkMayJoin(ctx, p, in.Channel); err != nil {
 		return Occupancy{}, err
 	}
 	if !s.gateway.In(p.Conn, room) && s.gateway.Count(p.Conn, RoomPrefix) >= s.cfg.MaxChannels {
@@ -242,8 +242,8 @@ func (s *Service) Join(ctx context.Context, p event.Player, in Channel) (Occupan
 	if err != nil {
 		return Occupancy{}, fmt.Errorf("chat: join %s: %w", in.Channel, err)
 	}
-	if s.cfg.Watcher != nil {
-		s.cfg.Watcher.Joined(p, in.Channel)
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.Joined(p, in.Channel)
 	}
 	return Occupancy{Channel: in.Channel, Members: n}, nil
 }
@@ -251,28 +251,28 @@ func (s *Service) Join(ctx context.Context, p event.Player, in Channel) (Occupan
 // Leave takes the caller's connection out of a channel. Leaving twice is the same as leaving once.
 // Errors: INVALID, FORBIDDEN.
 func (s *Service) Leave(ctx context.Context, p event.Player, in Channel) (Occupancy, error) {
-	if _, err := place(&p, in.Channel); err != nil {
+	if _, err := roomForConnection(&p, in.Channel); err != nil {
 		return Occupancy{}, err
 	}
-	n, err := s.leave(ctx, p, in.Channel)
+	n, err := s.leaveChannel(ctx, p, in.Channel)
 	return Occupancy{Channel: in.Channel, Members: n}, err
 }
 
-// leave takes a connection out of a channel and informs the observer.
-func (s *Service) leave(ctx context.Context, p event.Player, channel string) (members int, err error) {
+// leaveChannel takes a connection out of a channel and informs the observer.
+func (s *Service) leaveChannel(ctx context.Context, p event.Player, channel string) (members int, err error) {
 	n, err := s.gateway.Leave(ctx, p.Conn, RoomPrefix+channel)
 	if err != nil {
 		return 0, fmt.Errorf("chat: leave %s: %w", channel, err)
 	}
-	if s.cfg.Watcher != nil {
-		s.cfg.Watcher.Left(p, channel)
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.Left(p, channel)
 	}
 	return n, nil
 }
 
-// admit returns why a player may not be in a channel, or nil.
-func (s *Service) admit(ctx context.Context, p event.Player, channel string) error {
-	if err := s.rules.banned(ctx, p.UserID, channel); err != nil {
+// checkMayJoin returns why a player may not be in a channel, or nil.
+func (s *Service) checkMayJoin(ctx context.Context, p event.Player, channel string) error {
+	if err := s.rules.checkBanned(ctx, p.UserID, channel); err != nil {
 		return err
 	}
 	if s.cfg.Membership == nil {
@@ -288,15 +288,15 @@ func (s *Service) admit(ctx context.Context, p event.Player, channel string) err
 	return nil
 }
 
-// present returns the room of a channel that the player is in. A player without a connection can be
+// roomOfMember returns the room of a channel that the player is in. A player without a connection can be
 // in no room; instead of that, they must be allowed to join.
-func (s *Service) present(ctx context.Context, p event.Player, channel string) (room string, err error) {
+func (s *Service) roomOfMember(ctx context.Context, p event.Player, channel string) (room string, err error) {
 	if !ValidChannel(channel) {
 		return "", errChannel
 	}
 	room = RoomPrefix + channel
 	if p.Conn == "" {
-		return room, s.admit(ctx, p, channel)
+		return room, s.checkMayJoin(ctx, p, channel)
 	}
 	if !s.gateway.In(p.Conn, room) {
 		return "", ErrNotInChannel.With("channel", channel)
@@ -304,8 +304,8 @@ func (s *Service) present(ctx context.Context, p event.Player, channel string) (
 	return room, nil
 }
 
-// place returns the room of a channel, for a player with a connection that can join it.
-func place(p *event.Player, channel string) (string, error) {
+// roomForConnection returns the room of a channel, for a player with a connection that can join it.
+func roomForConnection(p *event.Player, channel string) (string, error) {
 	if !ValidChannel(channel) {
 		return "", errChannel
 	}

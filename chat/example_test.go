@@ -39,8 +39,8 @@ func Example_history() {
 	rdb, _ := redisconn.Open(ctx, server.URL(), redisconn.Config{})
 	defer rdb.Close()
 	s := chat.New(rdb, newRooms(), chat.Config{
-		Patience: time.Minute, // longer than any example takes
-		Audit:    func(a chat.Act) { fmt.Println(a.Event, "by", a.By) },
+		RedisTimeout: time.Minute, // longer than any example takes
+		Audit:    func(a chat.ModeratorAction) { fmt.Println(a.Event, "by", a.By) },
 	})
 	defer s.Close()
 
@@ -50,11 +50,11 @@ func Example_history() {
 	again, _ := s.Send(ctx, ann, draft)
 	fmt.Println(first == again)
 
-	h, _ := s.History(ctx, ann, chat.Span{Channel: "global"})
+	h, _ := s.History(ctx, ann, chat.HistoryQuery{Channel: "global"})
 	fmt.Println(len(h.Messages), h.Messages[0].From.Username, h.Messages[0].Text)
 
-	_, err := s.Delete(ctx, event.Player{UserID: "mod"}, chat.Removal{Channel: "global", ID: first.ID})
-	h, _ = s.History(ctx, ann, chat.Span{Channel: "global"})
+	_, err := s.Delete(ctx, event.Player{UserID: "mod"}, chat.DeleteRequest{Channel: "global", ID: first.ID})
+	h, _ = s.History(ctx, ann, chat.HistoryQuery{Channel: "global"})
 	fmt.Println(len(h.Messages), err)
 	// Output:
 	// true

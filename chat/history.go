@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	pageSize = 50
-	// moment bounds a page that consists of the messages of one channel in one millisecond.
-	moment = 1000
+	defaultPageLength = 50
+	// maxPerMillisecond bounds a page that consists of the messages of one channel in one millisecond.
+	maxPerMillisecond = 1000
 )
 
-// Span is the part of a channel's history to read.
-type Span struct {
+// HistoryQuery is the part of a channel's history to read.
+type HistoryQuery struct {
 	Channel string `json:"channel" validate:"required"`
 	// Before is a Unix time in ms: only messages before that time are returned. 0 means now.
 	Before int64 `json:"before,omitempty" validate:"min=0,max=9007199254740991"`
@@ -42,20 +42,20 @@ type History struct {
 // History reads the latest messages of a channel that the caller is in. Reading page after page
 // misses no message: a page never splits the messages of one millisecond, so it may hold a few
 // messages more or fewer than the limit. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
-func (s *Service) History(ctx context.Context, p event.Player, in Span) (History, error) {
-	if _, err := s.present(ctx, p, in.Channel); err != nil {
+func (s *Service) History(ctx context.Context, p event.Player, in HistoryQuery) (History, error) {
+	if _, err := s.roomOfMember(ctx, p, in.Channel); err != nil {
 		return History{}, err
 	}
 	if in.Limit == 0 {
-		in.Limit = pageSize
+		in.Limit = defaultPageLength
 	}
-	page, next, err := s.journal.read(ctx, in.Channel, in.Before, in.Limit)
+	page, next, err := s.journal.readPage(ctx, in.Channel, in.Before, in.Limit)
 	if err != nil {
 		return History{}, redisx.WrapFault(ctx, feature, "history of "+in.Channel, err)
 	}
 	out := History{Messages: make([]Message, 0, len(page)), Next: next}
 	for _, e := range slices.Backward(page) {
-		m, err := readMessage(e)
+		m, err := decodeMessage(e)
 		if err != nil {
 			return History{}, fmt.Errorf("chat: history of %s: %s: %w", in.Channel, e.ID, err)
 		}
@@ -64,23 +64,23 @@ func (s *Service) History(ctx context.Context, p event.Player, in Span) (History
 	return out, nil
 }
 
-// readMessage decodes an entry of a history.
-func readMessage(e redis.XMessage) (m Message, err error) {
+// decodeMessage decodes an entry of a history.
+func decodeMessage(e redis.XMessage) (m Message, err error) {
 	text, _ := e.Values["message"].(string)
 	return m, json.Unmarshal([]byte(text), &m)
 }
 
-// read returns the entries before a time in Unix ms, newest first. next is the time for the next
+// readPage returns the entries before a time in Unix ms, newest first. next is the time for the next
 // page, or 0 when there are no older entries.
-func (j *journal) read(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
+func (j *journal) readPage(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
 	if j.rdb == nil {
-		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errAway)
+		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
 	}
-	if !j.keeps() {
+	if !j.keepsHistory() {
 		return nil, 0, nil
 	}
 	key := keys.ChatHistory(channel)
-	to, from := "+", strconv.FormatInt(j.oldest(), 10)
+	to, from := "+", strconv.FormatInt(j.oldestShown(), 10)
 	if before > 0 {
 		to = strconv.FormatInt(before-1, 10)
 	}
@@ -88,38 +88,38 @@ func (j *journal) read(ctx context.Context, channel string, before int64, limit 
 	if err != nil || len(page) <= limit {
 		return page, 0, err
 	}
-	oldest, older := millisecond(page[limit-1]), millisecond(page[limit])
+	oldest, older := entryMillis(page[limit-1]), entryMillis(page[limit])
 	page = page[:limit]
 	if oldest != older {
-		return page, parse(oldest), nil
+		return page, parseMillis(oldest), nil
 	}
 	// The page would split a millisecond: leave out what it has of that millisecond.
-	complete := slices.IndexFunc(page, func(e redis.XMessage) bool { return millisecond(e) == oldest })
+	complete := slices.IndexFunc(page, func(e redis.XMessage) bool { return entryMillis(e) == oldest })
 	if complete > 0 {
-		return page[:complete], parse(millisecond(page[complete-1])), nil
+		return page[:complete], parseMillis(entryMillis(page[complete-1])), nil
 	}
 	// All entries of the page are from that millisecond: return the whole millisecond.
-	page, err = j.rdb.XRevRangeN(ctx, key, oldest, oldest, moment).Result()
-	return page, parse(oldest), err
+	page, err = j.rdb.XRevRangeN(ctx, key, oldest, oldest, maxPerMillisecond).Result()
+	return page, parseMillis(oldest), err
 }
 
-// oldest returns the Unix time in ms before which messages are not shown.
-func (j *journal) oldest() int64 { return j.cfg.Now().Add(-j.cfg.HistoryAge).UnixMilli() }
+// oldestShown returns the Unix time in ms before which messages are not shown.
+func (j *journal) oldestShown() int64 { return j.cfg.Now().Add(-j.cfg.HistoryAge).UnixMilli() }
 
-// millisecond returns the time of a stream's entry: the part of its id before the dash, Unix ms.
-func millisecond(e redis.XMessage) string {
+// entryMillis returns the time of a stream's entry: the part of its id before the dash, Unix ms.
+func entryMillis(e redis.XMessage) string {
 	ms, _, _ := strings.Cut(e.ID, "-")
 	return ms
 }
 
-func parse(ms string) int64 {
+func parseMillis(ms string) int64 {
 	n, _ := strconv.ParseInt(ms, 10, 64) // it comes from the id of a stream's entry, so it is a number
 	return n
 }
 
-// remove deletes one message from the history. at is the time of its id; found is false when the
+// removeMessage deletes one message from the history. at is the time of its id; found is false when the
 // message is not there.
-func (j *journal) remove(ctx context.Context, channel, id string, at time.Time) (found bool, err error) {
+func (j *journal) removeMessage(ctx context.Context, channel, id string, at time.Time) (found bool, err error) {
 	if j.rdb == nil {
 		return false, nil
 	}

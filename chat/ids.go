@@ -9,8 +9,8 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// ids makes ULIDs that ascend, also within one millisecond and when the clock is set back.
-type ids struct {
+// idSource makes ULIDs that ascend, also within one millisecond and when the clock is set back.
+type idSource struct {
 	now func() time.Time
 
 	mu      sync.Mutex
@@ -18,14 +18,14 @@ type ids struct {
 	entropy *ulid.MonotonicEntropy // guarded by mu
 }
 
-func newIDs(now func() time.Time) *ids {
+func newIDSource(now func() time.Time) *idSource {
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails: it would end the process instead
-	return &ids{now: now, entropy: ulid.Monotonic(rand.NewChaCha8(seed), 0)}
+	return &idSource{now: now, entropy: ulid.Monotonic(rand.NewChaCha8(seed), 0)}
 }
 
-// next returns a new id and its time in Unix ms.
-func (g *ids) next() (string, int64, error) {
+// nextID returns a new id and its time in Unix ms.
+func (g *idSource) nextID() (string, int64, error) {
 	now := ulid.Timestamp(g.now())
 	g.mu.Lock()
 	defer g.mu.Unlock()

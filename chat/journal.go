@@ -23,17 +23,17 @@ var sayScript = redisx.NewScript(sayLua)
 
 // The reasons why a message is sent without asking Redis.
 var (
-	errAway = errors.New("chat: redis can not be used now")
-	errLate = errors.New("chat: redis did not answer in time")
-	errFull = errors.New("chat: too many messages wait to be written to the history")
+	errRedisPaused = errors.New("chat: redis can not be used now")
+	errRedisLate = errors.New("chat: redis did not answer in time")
+	errQueueFull = errors.New("chat: too many messages wait to be written to the history")
 )
 
 // The bounds of the queue and of one round trip.
 const (
-	journalBytes = 8 << 20
-	batchNotes   = 512
-	batchTime    = time.Second
-	rest         = 500 * time.Millisecond // for so long after a failure no message is queued
+	maxQueuedBytes = 8 << 20
+	maxBatchEntries   = 512
+	batchTimeout    = time.Second
+	pauseAfterFailure         = 500 * time.Millisecond // for so long after a failure no message is queued
 )
 
 // A journal writes the messages of this node to Redis, in order. It has one queue, and one
@@ -43,16 +43,16 @@ type journal struct {
 	cfg Config
 
 	mu      sync.Mutex
-	waiting []*note        // guarded by mu
-	bytes   int            // of the messages in the queue; guarded by mu
-	working bool           // whether the goroutine runs; guarded by mu
-	closed  bool           // guarded by mu
-	resting time.Time      // nothing is queued before this time; guarded by mu
-	wg      sync.WaitGroup // waits for the goroutine
+	queue []*journalEntry        // guarded by mu
+	queuedBytes   int            // of the messages in the queue; guarded by mu
+	isWriting bool           // whether the goroutine runs; guarded by mu
+	isClosed  bool           // guarded by mu
+	pausedUntil time.Time      // nothing is queued before this time; guarded by mu
+	writer      sync.WaitGroup // waits for the goroutine
 }
 
-// A note is a message in the queue.
-type note struct {
+// A journalEntry is a message in the queue.
+type journalEntry struct {
 	channel string
 	message []byte // JSON
 
@@ -62,173 +62,173 @@ type note struct {
 // A claim is what a message needs that Redis may refuse: because it was sent before with the same
 // clientId, or because the channel is slow.
 type claim struct {
-	sent, paced    string        // keys: of the answer to the clientId, and of the sender's pause
-	remember, slow time.Duration // how long each is kept; 0 for no clientId, and for a channel that is not slow
+	sentKey, slowKey    string        // keys: of the answer to the clientId, and of the sender's pause
+	rememberFor, slowInterval time.Duration // how long each is kept; 0 for no clientId, and for a channel that is not slow
 	answer         string        // what the sender gets if the message is accepted
-	done           chan result   // capacity 1
+	done           chan claimReply   // capacity 1
 }
 
-// A result is Redis's answer to a claim.
-type result struct {
-	verdict
+// A claimReply is Redis's answer to a claim.
+type claimReply struct {
+	claimOutcome
 	err error
 }
 
 func newJournal(rdb redis.UniversalClient, cfg Config) *journal { return &journal{rdb: rdb, cfg: cfg} }
 
-// noteOf encodes a message for the queue.
-func noteOf(m *Message) *note {
-	return &note{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text)))}
+// newEntry encodes a message for the queue.
+func newEntry(m *Message) *journalEntry {
+	return &journalEntry{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text)))}
 }
 
-// keeps reports whether there is a history.
-func (j *journal) keeps() bool { return j.rdb != nil && j.cfg.HistoryLength > 0 }
+// keepsHistory reports whether there is a history.
+func (j *journal) keepsHistory() bool { return j.rdb != nil && j.cfg.HistoryLength > 0 }
 
-// write queues a message for the history and does not wait.
-func (j *journal) write(m *Message) {
-	if !j.keeps() {
+// writeMessage queues a message for the history and does not wait.
+func (j *journal) writeMessage(m *Message) {
+	if !j.keepsHistory() {
 		return
 	}
-	if err := j.put(noteOf(m)); err != nil && !errors.Is(err, errAway) {
+	if err := j.enqueueEntry(newEntry(m)); err != nil && !errors.Is(err, errRedisPaused) {
 		j.cfg.Report(err)
 	}
 }
 
-// claim asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If it may,
+// claimMessage asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If it may,
 // it is in the history. An error means that there is no answer; Redis may still accept the message
 // later.
-func (j *journal) claim(ctx context.Context, m *Message, sent, paced string, slow time.Duration) (verdict, error) {
+func (j *journal) claimMessage(ctx context.Context, m *Message, sentKey, slowKey string, slowInterval time.Duration) (claimOutcome, error) {
 	if j.rdb == nil {
-		return verdict{}, errAway
+		return claimOutcome{}, errRedisPaused
 	}
-	n := noteOf(m)
-	c := &claim{sent: sent, paced: paced, slow: slow, answer: Receipt{ID: m.ID, At: m.At}.text(), done: make(chan result, 1)}
+	entry := newEntry(m)
+	c := &claim{sentKey: sentKey, slowKey: slowKey, slowInterval: slowInterval, answer: Receipt{ID: m.ID, At: m.At}.storedText(), done: make(chan claimReply, 1)}
 	if m.ClientID != "" {
-		c.remember = j.cfg.Remember
+		c.rememberFor = j.cfg.RememberFor
 	}
-	n.claim = c
-	if err := j.put(n); err != nil {
-		return verdict{}, err
+	entry.claim = c
+	if err := j.enqueueEntry(entry); err != nil {
+		return claimOutcome{}, err
 	}
-	late := time.NewTimer(j.cfg.Patience)
-	defer late.Stop()
+	timeout := time.NewTimer(j.cfg.RedisTimeout)
+	defer timeout.Stop()
 	select {
-	case r := <-c.done:
-		return r.verdict, r.err
-	case <-late.C:
-		return verdict{}, errLate
+	case reply := <-c.done:
+		return reply.claimOutcome, reply.err
+	case <-timeout.C:
+		return claimOutcome{}, errRedisLate
 	case <-ctx.Done():
-		return verdict{}, ctx.Err()
+		return claimOutcome{}, ctx.Err()
 	}
 }
 
-// put queues an entry, and starts the goroutine if it does not run.
-func (j *journal) put(n *note) error {
+// enqueueEntry queues an entry, and starts the goroutine if it does not run.
+func (j *journal) enqueueEntry(entry *journalEntry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.closed, time.Now().Before(j.resting):
-		return errAway
-	case j.bytes+len(n.message) > journalBytes:
-		return errFull
+	case j.isClosed, time.Now().Before(j.pausedUntil):
+		return errRedisPaused
+	case j.queuedBytes+len(entry.message) > maxQueuedBytes:
+		return errQueueFull
 	}
-	j.waiting = append(j.waiting, n)
-	j.bytes += len(n.message)
-	if !j.working {
-		j.working = true
-		j.wg.Go(j.work)
+	j.queue = append(j.queue, entry)
+	j.queuedBytes += len(entry.message)
+	if !j.isWriting {
+		j.isWriting = true
+		j.writer.Go(j.writeQueued)
 	}
 	return nil
 }
 
-// work writes the queue in batches until it is empty.
-func (j *journal) work() {
+// writeQueued writes the queue in batches until it is empty.
+func (j *journal) writeQueued() {
 	for {
 		j.mu.Lock()
-		batch := j.waiting[:min(len(j.waiting), batchNotes)]
-		j.waiting = j.waiting[len(batch):]
+		batch := j.queue[:min(len(j.queue), maxBatchEntries)]
+		j.queue = j.queue[len(batch):]
 		if len(batch) == 0 {
-			j.waiting, j.working = nil, false
+			j.queue, j.isWriting = nil, false
 			j.mu.Unlock()
 			return
 		}
-		for _, n := range batch {
-			j.bytes -= len(n.message)
+		for _, entry := range batch {
+			j.queuedBytes -= len(entry.message)
 		}
 		j.mu.Unlock()
-		if err := j.send(batch); err != nil {
+		if err := j.sendBatch(batch); err != nil {
 			j.mu.Lock()
-			j.resting = time.Now().Add(rest)
+			j.pausedUntil = time.Now().Add(pauseAfterFailure)
 			j.mu.Unlock()
 			j.cfg.Report(fmt.Errorf("chat: write messages to the history: %w", err))
 		}
 	}
 }
 
-// send writes a batch in one round trip. Entries without a claim share a call with others of their
+// sendBatch writes a batch in one round trip. Entries without a claim share a call with others of their
 // channel; each claim has a call of its own. The messages of a channel stay in order.
-func (j *journal) send(batch []*note) error {
-	ctx, cancel := context.WithTimeout(context.Background(), batchTime)
+func (j *journal) sendBatch(batch []*journalEntry) error {
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 	length, age := max(0, j.cfg.HistoryLength), j.cfg.HistoryAge.Milliseconds()
 	var calls []*redisx.Call
 	claims := map[*redisx.Call]*claim{}
 	shared := map[string]*redisx.Call{} // by channel: calls that further entries may join
-	for _, n := range batch {
-		call := shared[n.channel]
-		if c := n.claim; c != nil {
+	for _, entry := range batch {
+		call := shared[entry.channel]
+		if c := entry.claim; c != nil {
 			call = &redisx.Call{
-				Script: sayScript, Keys: []string{keys.ChatHistory(n.channel), c.sent, c.paced},
-				Args: []any{length, age, c.remember.Milliseconds(), c.slow.Milliseconds(), c.answer},
+				Script: sayScript, Keys: []string{keys.ChatHistory(entry.channel), c.sentKey, c.slowKey},
+				Args: []any{length, age, c.rememberFor.Milliseconds(), c.slowInterval.Milliseconds(), c.answer},
 			}
 			calls, claims[call] = append(calls, call), c
-			delete(shared, n.channel) // entries behind the claim must not be written before it
+			delete(shared, entry.channel) // entries behind the claim must not be written before it
 		} else if call == nil {
-			call = &redisx.Call{Script: sayScript, Keys: []string{keys.ChatHistory(n.channel)}, Args: []any{length, age}}
+			call = &redisx.Call{Script: sayScript, Keys: []string{keys.ChatHistory(entry.channel)}, Args: []any{length, age}}
 			calls = append(calls, call)
-			shared[n.channel] = call
+			shared[entry.channel] = call
 		}
-		call.Args = append(call.Args, n.message)
+		call.Args = append(call.Args, entry.message)
 	}
 	redisx.RunScripts(ctx, j.rdb, calls...)
 	var failed error
 	for _, call := range calls {
-		v, err := readVerdict(call)
+		outcome, err := parseOutcome(call)
 		if err != nil {
 			failed = err
 		}
 		if c := claims[call]; c != nil {
-			c.done <- result{v, err}
+			c.done <- claimReply{outcome, err}
 		}
 	}
 	return failed
 }
 
-// readVerdict reads the reply of say.lua.
-func readVerdict(call *redisx.Call) (v verdict, err error) {
+// parseOutcome reads the reply of say.lua.
+func parseOutcome(call *redisx.Call) (outcome claimOutcome, err error) {
 	reply, err := call.StringSlice()
 	if err != nil {
-		return v, err
+		return outcome, err
 	}
 	switch {
 	case len(reply) == 1 && reply[0] == "said":
-		return v, nil
+		return outcome, nil
 	case len(reply) == 2 && reply[0] == "early":
 		ms, err := strconv.ParseInt(reply[1], 10, 64)
-		v.wait = time.Duration(max(1, ms)) * time.Millisecond
-		return v, err
+		outcome.wait = time.Duration(max(1, ms)) * time.Millisecond
+		return outcome, err
 	case len(reply) == 2 && reply[0] == "before":
-		v.first, err = readReceipt(reply[1])
-		return v, err
+		outcome.first, err = parseReceipt(reply[1])
+		return outcome, err
 	}
-	return v, fmt.Errorf("chat: unexpected reply %q", reply)
+	return outcome, fmt.Errorf("chat: unexpected reply %q", reply)
 }
 
-// text returns the receipt in the form in which Redis keeps it: id, space, Unix ms.
-func (r Receipt) text() string { return r.ID + " " + strconv.FormatInt(r.At, 10) }
+// storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms.
+func (r Receipt) storedText() string { return r.ID + " " + strconv.FormatInt(r.At, 10) }
 
-// readReceipt is the inverse of text.
-func readReceipt(text string) (*Receipt, error) {
+// parseReceipt is the inverse of text.
+func parseReceipt(text string) (*Receipt, error) {
 	id, at, ok := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(at, 10, 64)
 	if !ok || err != nil {
@@ -237,10 +237,10 @@ func readReceipt(text string) (*Receipt, error) {
 	return &Receipt{ID: id, At: n}, nil
 }
 
-// close refuses further messages and waits until the queue is written.
-func (j *journal) close() {
+// closeAndDrain refuses further messages and waits until the queue is written.
+func (j *journal) closeAndDrain() {
 	j.mu.Lock()
-	j.closed = true
+	j.isClosed = true
 	j.mu.Unlock()
-	j.wg.Wait()
+	j.writer.Wait()
 }

@@ -5,82 +5,82 @@ import (
 	"time"
 )
 
-// generation is how many records one generation holds; the node remembers at least so many.
-const generation = 8192
+// generationLength is how many records one generation holds; the node remembers at least so many.
+const generationLength = 8192
 
-// recent remembers the claims of this node and decides about new ones while Redis can not be used.
+// localClaims remembers the claims of this node and decides about new ones while Redis can not be used.
 // It has two generations of records: when the younger is full, it becomes the older, and the older
 // is forgotten.
-type recent struct {
-	keep time.Duration
+type localClaims struct {
+	rememberFor time.Duration
 	now  func() time.Time
 
 	mu         sync.Mutex
-	young, old map[string]remembered // by Redis key; guarded by mu
+	young, old map[string]claimRecord // by Redis key; guarded by mu
 }
 
-// A remembered record has the answer to a clientId, or the end of a sender's pause in a slow channel.
-type remembered struct {
+// A claimRecord record has the answer to a clientId, or the end of a sender's pause in a slow channel.
+type claimRecord struct {
 	answer Receipt
 	until  time.Time
 }
 
-func newRecent(keep time.Duration, now func() time.Time) *recent {
-	return &recent{keep: keep, now: now, young: map[string]remembered{}}
+func newLocalClaims(keep time.Duration, now func() time.Time) *localClaims {
+	return &localClaims{rememberFor: keep, now: now, young: map[string]claimRecord{}}
 }
 
-// judge decides about a message as Redis would, from what this node remembers, and records the
+// decideClaim decides about a message as Redis would, from what this node remembers, and records the
 // message if it may be sent. named says that the message has a clientId.
-func (r *recent) judge(sent string, mine Receipt, named bool, paced string, slow time.Duration) verdict {
+func (r *localClaims) decideClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) claimOutcome {
 	r.mu.Lock()
 	now := r.now()
-	if x, ok := r.find(sent, now); named && ok {
+	if record, ok := r.findLocked(sentKey, now); hasClientID && ok {
 		r.mu.Unlock()
-		return verdict{first: &x.answer}
+		return claimOutcome{first: &record.answer}
 	}
-	if x, ok := r.find(paced, now); slow > 0 && ok {
+	if record, ok := r.findLocked(slowKey, now); slowInterval > 0 && ok {
 		r.mu.Unlock()
-		return verdict{wait: max(time.Millisecond, x.until.Sub(now))}
+		return claimOutcome{wait: max(time.Millisecond, record.until.Sub(now))}
 	}
 	r.mu.Unlock()
-	r.note(sent, mine, named, paced, slow)
-	return verdict{}
+	r.recordClaim(sentKey, answer, hasClientID, slowKey, slowInterval)
+	return claimOutcome{}
 }
 
-// note records a message that was sent.
-func (r *recent) note(sent string, mine Receipt, named bool, paced string, slow time.Duration) {
+// recordClaim records a message that was sent.
+func (r *localClaims) recordClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	if named {
-		r.put(sent, remembered{mine, now.Add(r.keep)})
+	if hasClientID {
+		r.putLocked(sentKey, claimRecord{answer, now.Add(r.rememberFor)})
 	}
-	if slow > 0 {
-		r.put(paced, remembered{until: now.Add(slow)})
+	if slowInterval > 0 {
+		r.putLocked(slowKey, claimRecord{until: now.Add(slowInterval)})
 	}
 }
 
-// said returns the answer to the message with that key.
-func (r *recent) said(key string) (Receipt, bool) {
+// findAnswer returns the answer to the message with that key.
+func (r *localClaims) findAnswer(key string) (Receipt, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x, ok := r.find(key, r.now())
-	return x.answer, ok
+	record, ok := r.findLocked(key, r.now())
+	return record.answer, ok
 }
 
-// find returns the record with that key, unless it has expired. The caller holds mu.
-func (r *recent) find(key string, now time.Time) (remembered, bool) {
-	x, ok := r.young[key]
+// findLocked returns the record with that key, unless it has expired. The caller holds mu.
+func (r *localClaims) findLocked(key string, now time.Time) (claimRecord, bool) {
+	record, ok := r.young[key]
 	if !ok {
-		x, ok = r.old[key]
+		record, ok = r.old[key]
 	}
-	return x, ok && now.Before(x.until)
+	return record, ok && now.Before(record.until)
 }
 
-// put adds a record. The caller holds mu.
-func (r *recent) put(key string, x remembered) {
-	if len(r.young) >= generation {
-		r.young, r.old = map[string]remembered{}, r.young
+// putLocked adds a record. The caller holds mu.
+func (r *localClaims) putLocked(key string, record claimRecord) {
+	if len(r.young) >= generationLength {
+		r.young, r.old = map[string]claimRecord{}, r.young
 	}
-	r.young[key] = x
+	r.young[key] = record
 }

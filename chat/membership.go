@@ -12,16 +12,16 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Roster is a Membership that the game keeps in Redis: the sets guild:<id>:members and
+// RedisMembership is a Membership that the game keeps in Redis: the sets guild:<id>:members and
 // party:<id>:members hold the ids of the users who may join these channels. Channels of other kinds
 // are open to everybody, and players with one of Roles may join all channels.
-type Roster struct {
+type RedisMembership struct {
 	Redis redis.UniversalClient
 	Roles []string // nil means "moderator" and "admin"
 }
 
 // MayJoin reports whether a player may join a channel. Errors: UNAVAILABLE.
-func (r Roster) MayJoin(ctx context.Context, p event.Player, channel string) (bool, error) {
+func (r RedisMembership) MayJoin(ctx context.Context, p event.Player, channel string) (bool, error) {
 	kind, id, _ := strings.Cut(channel, ":")
 	if kind != "guild" && kind != "party" {
 		return true, nil

@@ -130,7 +130,7 @@ func BenchmarkSend(b *testing.B) {
 func BenchmarkKept(b *testing.B) {
 	for _, named := range []bool{false, true} {
 		b.Run(map[bool]string{false: "plain", true: "clientId"}[named], func(b *testing.B) {
-			s := chat.New(redistest.Client(b), quiet{}, chat.Config{Patience: time.Minute})
+			s := chat.New(redistest.Client(b), quiet{}, chat.Config{RedisTimeout: time.Minute})
 			defer s.Close()
 			var n atomic.Int64
 			b.SetParallelism(64)

@@ -19,8 +19,8 @@ var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
 
 var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
 
-// An Act is what a moderator did, for an audit log. It holds no text that a player wrote.
-type Act struct {
+// An ModeratorAction is what a moderator did, for an audit log. It holds no text that a player wrote.
+type ModeratorAction struct {
 	Event   string        // the event's name: "chat:mute", …
 	By      string        // the moderator's user id
 	UserID  string        // the sanctioned user, or ""
@@ -30,8 +30,8 @@ type Act struct {
 	Every   time.Duration // the pause between two messages in a slow channel
 }
 
-// Verdict is the sanction that a moderator imposes on a player.
-type Verdict struct {
+// SanctionRequest is the sanction that a moderator imposes on a player.
+type SanctionRequest struct {
 	UserID string `json:"userId" validate:"required,max=128"`
 	// Channel is where the sanction holds. When it is absent, the sanction holds in all channels and
 	// for whispers.
@@ -42,8 +42,8 @@ type Verdict struct {
 	Reason string `json:"reason,omitempty" validate:"max=200"`
 }
 
-// Pardon names a sanction to lift before its end.
-type Pardon struct {
+// LiftRequest names a sanction to lift before its end.
+type LiftRequest struct {
 	UserID string `json:"userId" validate:"required,max=128"`
 	// Channel is the channel of the sanction, absent when the sanction holds in all channels.
 	Channel string `json:"channel,omitempty"`
@@ -59,8 +59,8 @@ type Sanction struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// Removal names a message to delete.
-type Removal struct {
+// DeleteRequest names a message to delete.
+type DeleteRequest struct {
 	Channel string `json:"channel" validate:"required"`
 	ID      string `json:"id" validate:"required"` // the message's id
 }
@@ -72,23 +72,23 @@ type Deleted struct {
 	By      string `json:"by"` // the moderator's user id
 }
 
-// Pace sets the slow mode of a channel.
-type Pace struct {
+// SlowModeRequest sets the slow mode of a channel.
+type SlowModeRequest struct {
 	Channel string `json:"channel" validate:"required"`
 	// EveryMs is how long each player waits between two messages, up to an hour in ms; 0 switches
 	// slow mode off.
 	EveryMs *int64 `json:"everyMs" validate:"required,min=0,max=3600000"`
 }
 
-// Slowness is sent to everybody in a channel, as the event chat:slowed.
-type Slowness struct {
+// SlowMode is sent to everybody in a channel, as the event chat:slowed.
+type SlowMode struct {
 	Channel string `json:"channel"`
 	EveryMs int64  `json:"everyMs"` // how long each player waits between two messages; 0 means slow mode is off
 	By      string `json:"by"`      // the moderator's user id
 }
 
-// moderates reports whether one of a player's roles is a moderator's.
-func (s *Service) moderates(roles []string) bool {
+// isModerator reports whether one of a player's roles is a moderator's.
+func (s *Service) isModerator(roles []string) bool {
 	for _, r := range roles {
 		if slices.Contains(s.cfg.Moderators, r) {
 			return true
@@ -99,94 +99,94 @@ func (s *Service) moderates(roles []string) bool {
 
 // Mute forbids a player to speak, in one channel or everywhere. A new mute replaces the one before.
 // Errors: INVALID, FORBIDDEN, CONFLICT when there are too many sanctions, UNAVAILABLE.
-func (s *Service) Mute(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
-	return s.sanction(ctx, p, Mute, in)
+func (s *Service) Mute(ctx context.Context, p event.Player, in SanctionRequest) (Sanction, error) {
+	return s.imposeSanction(ctx, p, Mute, in)
 }
 
 // Ban removes a player from one channel or from all, and keeps them out. A new ban replaces the one
 // before. Errors: INVALID, FORBIDDEN, CONFLICT when there are too many sanctions, UNAVAILABLE.
-func (s *Service) Ban(ctx context.Context, p event.Player, in Verdict) (Sanction, error) {
-	return s.sanction(ctx, p, Ban, in)
+func (s *Service) Ban(ctx context.Context, p event.Player, in SanctionRequest) (Sanction, error) {
+	return s.imposeSanction(ctx, p, Ban, in)
 }
 
 // Unmute lifts a mute. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
-func (s *Service) Unmute(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
-	return s.pardon(ctx, p, Mute, in)
+func (s *Service) Unmute(ctx context.Context, p event.Player, in LiftRequest) (Sanction, error) {
+	return s.liftSanction(ctx, p, Mute, in)
 }
 
 // Unban lifts a ban. Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
-func (s *Service) Unban(ctx context.Context, p event.Player, in Pardon) (Sanction, error) {
-	return s.pardon(ctx, p, Ban, in)
+func (s *Service) Unban(ctx context.Context, p event.Player, in LiftRequest) (Sanction, error) {
+	return s.liftSanction(ctx, p, Ban, in)
 }
 
-// sanction stores a sanction and announces it.
-func (s *Service) sanction(ctx context.Context, p event.Player, kind string, in Verdict) (Sanction, error) {
-	key, err := target(kind, in.UserID, in.Channel)
+// imposeSanction stores a sanction and announces it.
+func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind string, in SanctionRequest) (Sanction, error) {
+	key, err := newSanctionKey(kind, in.UserID, in.Channel)
 	if err != nil {
 		return Sanction{}, err
 	}
 	reason := ""
 	if in.Reason != "" {
-		if reason, err = clean(in.Reason); err != nil {
+		if reason, err = normalizeText(in.Reason); err != nil {
 			return Sanction{}, fault.Invalid("reason", "as a message's text")
 		}
 	}
 	until := s.cfg.Now().Add(time.Duration(in.ForMs) * time.Millisecond)
-	x := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, Until: until.UnixMilli(), By: p.UserID, Reason: reason}
-	if len(s.rules.book(ctx).sanctions) >= maxRules {
+	sanction := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, Until: until.UnixMilli(), By: p.UserID, Reason: reason}
+	if len(s.rules.currentRulebook(ctx).sanctions) >= maxRules {
 		return Sanction{}, fault.ErrConflict.With("reason", "too many sanctions")
 	}
-	if _, err := s.rules.change(ctx, key.field(), x); err != nil {
+	if _, err := s.rules.changeRule(ctx, key.hashField(), sanction); err != nil {
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
 	if kind == Ban {
-		if err := s.expel(ctx, in.UserID, in.Channel); err != nil { // other nodes do so within a second
+		if err := s.expelUser(ctx, in.UserID, in.Channel); err != nil { // other nodes do so within a second
 			s.cfg.Report(err)
 		}
 	}
-	return x, s.sanctioned(ctx, x, Act{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
+	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
 }
 
-// pardon removes a sanction and announces that.
-func (s *Service) pardon(ctx context.Context, p event.Player, kind string, in Pardon) (Sanction, error) {
-	key, err := target(kind, in.UserID, in.Channel)
+// liftSanction removes a sanction and announces that.
+func (s *Service) liftSanction(ctx context.Context, p event.Player, kind string, in LiftRequest) (Sanction, error) {
+	key, err := newSanctionKey(kind, in.UserID, in.Channel)
 	if err != nil {
 		return Sanction{}, err
 	}
-	existed, err := s.rules.change(ctx, key.field(), nil)
+	existed, err := s.rules.changeRule(ctx, key.hashField(), nil)
 	switch {
 	case err != nil:
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	case !existed:
 		return Sanction{}, errNoSanction
 	}
-	x := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, By: p.UserID}
-	return x, s.sanctioned(ctx, x, Act{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
+	sanction := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, By: p.UserID}
+	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
 }
 
-// sanctioned records a sanction, or its end, in the audit, and sends it to the player.
-func (s *Service) sanctioned(ctx context.Context, x Sanction, a Act) error {
-	s.cfg.Audit(a)
-	if _, _, err := s.gateway.CastUser(ctx, x.UserID, "chat:sanction", x); err != nil {
+// announceSanction records a sanction, or its end, in the audit, and sends it to the player.
+func (s *Service) announceSanction(ctx context.Context, sanction Sanction, action ModeratorAction) error {
+	s.cfg.Audit(action)
+	if _, _, err := s.gateway.CastUser(ctx, sanction.UserID, "chat:sanction", sanction); err != nil {
 		return fmt.Errorf("chat: announce a sanction: %w", err)
 	}
 	return nil
 }
 
-// target checks and returns the key of a sanction. The user id must not contain a space, because a
+// newSanctionKey checks and returns the key of a sanction. The user id must not contain a space, because a
 // space separates it from the channel in the hash of the rules.
-func target(kind, userID, channel string) (sanctioned, error) {
+func newSanctionKey(kind, userID, channel string) (sanctionKey, error) {
 	if channel != everywhere && !ValidChannel(channel) {
-		return sanctioned{}, errChannel
+		return sanctionKey{}, errChannel
 	}
 	if strings.ContainsFunc(userID, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return sanctioned{}, errUser
+		return sanctionKey{}, errUser
 	}
-	return sanctioned{kind, channel, userID}, nil
+	return sanctionKey{kind, channel, userID}, nil
 }
 
-// explain adds to a fault until when the sanction holds, where, and why.
-func (s Sanction) explain(f *fault.Fault, now time.Time) error {
+// addDetails adds to a fault until when the sanction holds, where, and why.
+func (s Sanction) addDetails(f *fault.Fault, now time.Time) error {
 	f = f.With("until", s.Until).With("retryAfterMs", s.Until-now.UnixMilli())
 	if s.Channel != everywhere {
 		f = f.With("channel", s.Channel)
@@ -199,7 +199,7 @@ func (s Sanction) explain(f *fault.Fault, now time.Time) error {
 
 // Delete removes a message from the history of a channel and sends chat:deleted to its members.
 // Errors: INVALID, FORBIDDEN, NOT_FOUND, UNAVAILABLE.
-func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Deleted, error) {
+func (s *Service) Delete(ctx context.Context, p event.Player, in DeleteRequest) (Deleted, error) {
 	if !ValidChannel(in.Channel) {
 		return Deleted{}, errChannel
 	}
@@ -207,7 +207,7 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Delet
 	if err != nil {
 		return Deleted{}, fault.Invalid("id", "the id of a message")
 	}
-	found, err := s.journal.remove(ctx, in.Channel, in.ID, id.Timestamp())
+	found, err := s.journal.removeMessage(ctx, in.Channel, in.ID, id.Timestamp())
 	switch {
 	case err != nil:
 		return Deleted{}, redisx.WrapFault(ctx, feature, "delete in "+in.Channel, err)
@@ -215,33 +215,33 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in Removal) (Delet
 		return Deleted{}, errNoMessage
 	}
 	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
-	s.cfg.Audit(Act{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
+	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
 		return Deleted{}, fmt.Errorf("chat: announce a deletion: %w", err)
 	}
 	return out, nil
 }
 
-// Slow sets the slow mode of a channel: every player, except moderators, must wait between two
+// SetSlowMode sets the slow mode of a channel: every player, except moderators, must wait between two
 // messages. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
-func (s *Service) Slow(ctx context.Context, p event.Player, in Pace) (Slowness, error) {
+func (s *Service) SetSlowMode(ctx context.Context, p event.Player, in SlowModeRequest) (SlowMode, error) {
 	if !ValidChannel(in.Channel) {
-		return Slowness{}, errChannel
+		return SlowMode{}, errChannel
 	}
 	if in.EveryMs == nil {
-		return Slowness{}, errPace
+		return SlowMode{}, errPace
 	}
-	out := Slowness{Channel: in.Channel, EveryMs: *in.EveryMs, By: p.UserID}
+	out := SlowMode{Channel: in.Channel, EveryMs: *in.EveryMs, By: p.UserID}
 	var rule any
 	if out.EveryMs > 0 {
 		rule = out
 	}
-	if _, err := s.rules.change(ctx, slowField(in.Channel), rule); err != nil {
-		return Slowness{}, redisx.FaultFor(ctx, feature, err)
+	if _, err := s.rules.changeRule(ctx, slowField(in.Channel), rule); err != nil {
+		return SlowMode{}, redisx.FaultFor(ctx, feature, err)
 	}
-	s.cfg.Audit(Act{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
+	s.cfg.Audit(ModeratorAction{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {
-		return Slowness{}, fmt.Errorf("chat: announce slow mode: %w", err)
+		return SlowMode{}, fmt.Errorf("chat: announce slow mode: %w", err)
 	}
 	return out, nil
 }

@@ -22,10 +22,10 @@ var mod = event.Player{UserID: "mod", Username: "Mod", Conn: "conn-mod", Roles: 
 // acts records what moderators did.
 type acts struct {
 	mu  sync.Mutex
-	all []chat.Act // guarded by mu
+	all []chat.ModeratorAction // guarded by mu
 }
 
-func (a *acts) note(x chat.Act) {
+func (a *acts) note(x chat.ModeratorAction) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.all = append(a.all, x)
@@ -38,7 +38,7 @@ func TestMute(t *testing.T) {
 	audit := &acts{}
 	one, told := node(t, rdb, chat.Config{Audit: audit.note})
 	two, _ := node(t, rdb, chat.Config{})
-	x, err := one.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", Channel: "global", ForMs: 60_000, Reason: "rude"})
+	x, err := one.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "ann", Channel: "global", ForMs: 60_000, Reason: "rude"})
 	require.NoError(t, err)
 	require.Equal(t, []cast{{"ann", "chat:sanction", x}}, told.told)
 	require.Len(t, audit.all, 1)
@@ -58,14 +58,14 @@ func TestMute(t *testing.T) {
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 	require.NoError(t, err)
 	require.Nil(t, refused(one, chat.Draft{Channel: "zone:1", Text: "in other channels it does not hold"}))
-	_, err = one.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "whispers are another matter"})
+	_, err = one.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "whispers are another matter"})
 	require.NoError(t, err)
 
-	_, err = two.Unmute(t.Context(), mod, chat.Pardon{UserID: "ann", Channel: "global"})
+	_, err = two.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "ann", Channel: "global"})
 	require.NoError(t, err)
 	require.Nil(t, refused(two, say("again")))
 	require.Eventually(t, func() bool { return refused(one, say("again")) == nil }, 5*time.Second, 50*time.Millisecond)
-	_, err = two.Unmute(t.Context(), mod, chat.Pardon{UserID: "ann", Channel: "global"})
+	_, err = two.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "ann", Channel: "global"})
 	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
@@ -81,10 +81,10 @@ func TestNoRulesAreNoTrouble(t *testing.T) {
 	read := func() bool { return strings.Contains(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_hgetall:") }
 	require.Eventually(t, read, 5*time.Second, 5*time.Millisecond)
 	other, _ := node(t, rdb, chat.Config{})
-	_, err := other.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 60_000})
+	_, err := other.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "ann", ForMs: 60_000})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		_, err := s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "heard?"})
+		_, err := s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "heard?"})
 		return errors.Is(err, chat.ErrMuted)
 	}, 5*time.Second, 50*time.Millisecond)
 	cancel()
@@ -96,17 +96,17 @@ func TestMutesEnd(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	s, _ := node(t, rdb, chat.Config{})
-	_, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 1000})
+	_, err := s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "ann", ForMs: 1000})
 	require.NoError(t, err)
 	_, err = s.Send(t.Context(), ann, say("x"))
 	require.ErrorIs(t, err, chat.ErrMuted)
-	_, err = s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "x"})
+	_, err = s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "x"})
 	require.ErrorIs(t, err, chat.ErrMuted, "who may speak nowhere does not whisper either")
 	require.Eventually(t, func() bool {
 		_, err := s.Send(t.Context(), ann, say("x"))
 		return err == nil
 	}, 5*time.Second, 50*time.Millisecond)
-	_, err = s.Mute(t.Context(), mod, chat.Verdict{UserID: "bob", ForMs: 60_000})
+	_, err = s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "bob", ForMs: 60_000})
 	require.NoError(t, err)
 	require.Equal(t, int64(2), rdb.HLen(t.Context(), keys.ChatRules).Val(), "what is over is taken away: bob's, and the version")
 }
@@ -117,7 +117,7 @@ func TestBan(t *testing.T) {
 	rdb := redistest.Client(t)
 	one, here := node(t, rdb, chat.Config{})
 	_, there := node(t, rdb, chat.Config{})
-	_, err := one.Ban(t.Context(), mod, chat.Verdict{UserID: "ann", Channel: "global", ForMs: 60_000})
+	_, err := one.Ban(t.Context(), mod, chat.SanctionRequest{UserID: "ann", Channel: "global", ForMs: 60_000})
 	require.NoError(t, err)
 	require.False(t, here.In(ann.Conn, "chat:global"))
 	require.Eventually(t, func() bool { return !there.In(ann.Conn, "chat:global") }, 5*time.Second, 20*time.Millisecond)
@@ -131,10 +131,10 @@ func TestBan(t *testing.T) {
 
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 	require.NoError(t, err)
-	_, err = one.Ban(t.Context(), mod, chat.Verdict{UserID: "ann", ForMs: 60_000})
+	_, err = one.Ban(t.Context(), mod, chat.SanctionRequest{UserID: "ann", ForMs: 60_000})
 	require.NoError(t, err)
 	require.False(t, here.In(ann.Conn, "chat:zone:1"), "everywhere is every channel")
-	_, err = one.Unban(t.Context(), mod, chat.Pardon{UserID: "ann"})
+	_, err = one.Unban(t.Context(), mod, chat.LiftRequest{UserID: "ann"})
 	require.NoError(t, err)
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 	require.NoError(t, err)
@@ -153,13 +153,13 @@ func TestDelete(t *testing.T) {
 		require.NoError(t, err)
 		ids = append(ids, got.ID)
 	}
-	out, err := s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: ids[1]})
+	out, err := s.Delete(t.Context(), mod, chat.DeleteRequest{Channel: "global", ID: ids[1]})
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "c"}, texts(t, s, 0))
 	require.Equal(t, cast{"chat:global", "chat:deleted", out}, heard.heard()[3])
-	_, err = s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: ids[1]})
+	_, err = s.Delete(t.Context(), mod, chat.DeleteRequest{Channel: "global", ID: ids[1]})
 	require.ErrorIs(t, err, fault.ErrNotFound)
-	_, err = s.Delete(t.Context(), mod, chat.Removal{Channel: "zone:1", ID: ids[0]})
+	_, err = s.Delete(t.Context(), mod, chat.DeleteRequest{Channel: "zone:1", ID: ids[0]})
 	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 

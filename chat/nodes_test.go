@@ -26,8 +26,8 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg chat.Config) (*chat.Servi
 	if cfg.Report == nil {
 		cfg.Report = func(err error) { t.Log(err) }
 	}
-	if cfg.Patience == 0 {
-		cfg.Patience = 10 * time.Second // a busy machine must not count as an outage
+	if cfg.RedisTimeout == 0 {
+		cfg.RedisTimeout = 10 * time.Second // a busy machine must not count as an outage
 	}
 	s := chat.New(rdb, r, cfg)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -51,7 +51,7 @@ func say(text string) chat.Draft { return chat.Draft{Channel: "global", Text: te
 func texts(t testing.TB, s *chat.Service, limit int) (all []string) {
 	t.Helper()
 	for before := int64(0); ; {
-		h, err := s.History(t.Context(), ann, chat.Span{Channel: "global", Before: before, Limit: limit})
+		h, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global", Before: before, Limit: limit})
 		require.NoError(t, err)
 		page := []string{}
 		for _, m := range h.Messages {
@@ -241,7 +241,7 @@ func TestHistoryWithClocksApart(t *testing.T) {
 		want = append(want, draft.Text)
 		if i == 19 {
 			require.Equal(t, want, texts(t, right, 3))
-			_, err = right.Delete(t.Context(), ann, chat.Removal{Channel: "global", ID: got.ID})
+			_, err = right.Delete(t.Context(), ann, chat.DeleteRequest{Channel: "global", ID: got.ID})
 			require.NoError(t, err)
 		}
 	}
@@ -252,7 +252,7 @@ func TestWhoMayReadTheHistory(t *testing.T) {
 	t.Parallel()
 	s, _ := node(t, redistest.Client(t), chat.Config{Membership: guild{user: "ann"}})
 	eve := event.Player{UserID: "eve", Conn: "conn-eve"}
-	_, err := s.History(t.Context(), eve, chat.Span{Channel: "global"})
+	_, err := s.History(t.Context(), eve, chat.HistoryQuery{Channel: "global"})
 	require.ErrorIs(t, err, chat.ErrNotInChannel)
 	for raw, field := range map[string]string{
 		`{"channel":"x"}`:                     "channel",
@@ -277,7 +277,7 @@ func TestHistoryIsWhatWasHeard(t *testing.T) {
 	draft := chat.Draft{Channel: "global", Text: `"<b>\ 👋🏽 e` + "\u0301", ClientID: "c"}
 	_, err := s.Send(t.Context(), ann, draft)
 	require.NoError(t, err)
-	h, err := s.History(t.Context(), ann, chat.Span{Channel: "global"})
+	h, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"})
 	require.NoError(t, err)
 	require.Equal(t, []chat.Message{*heard.heard()[0].payload.(*chat.Message)}, h.Messages)
 }
@@ -287,11 +287,11 @@ func TestWhispers(t *testing.T) {
 	rdb := redistest.Client(t)
 	one, told := node(t, rdb, chat.Config{})
 	two, toldTwo := node(t, rdb, chat.Config{})
-	aside := chat.Aside{To: "bob", Text: "cafe\u0301", ClientID: "w1"}
+	aside := chat.WhisperDraft{To: "bob", Text: "cafe\u0301", ClientID: "w1"}
 	first, err := one.Whisper(t.Context(), ann, aside)
 	require.NoError(t, err)
 	require.True(t, first.Delivered)
-	require.Equal(t, []cast{{"bob", "chat:whisper", chat.Whispered{
+	require.Equal(t, []cast{{"bob", "chat:whisper", chat.WhisperMessage{
 		ID: first.ID, Text: "café", At: first.At, ClientID: "w1", From: chat.Sender{UserID: "ann", Username: "Ann", CharacterID: "c-ann"},
 	}}}, told.told)
 	again, err := two.Whisper(t.Context(), ann, aside)
@@ -324,7 +324,7 @@ func TestAWhisperUnderWayIsLocked(t *testing.T) {
 	rdb := redistest.Client(t)
 	s, _ := node(t, rdb, chat.Config{})
 	require.NoError(t, rdb.Set(t.Context(), keys.WhisperSent("ann", "w"), "01JZZZZZZZZZZZZZZZZZZZZZZZ 17", time.Minute).Err())
-	_, err := s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "x", ClientID: "w"})
+	_, err := s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "x", ClientID: "w"})
 	require.ErrorIs(t, err, fault.ErrLocked)
 }
 
@@ -334,7 +334,7 @@ func TestSlowMode(t *testing.T) {
 	one, heard := node(t, rdb, chat.Config{})
 	two, _ := node(t, rdb, chat.Config{})
 	mod := event.Player{UserID: "mod", Conn: bob.Conn, Roles: []string{"moderator"}}
-	out, err := one.Slow(t.Context(), mod, chat.Pace{Channel: "global", EveryMs: new(int64(60_000))})
+	out, err := one.SetSlowMode(t.Context(), mod, chat.SlowModeRequest{Channel: "global", EveryMs: new(int64(60_000))})
 	require.NoError(t, err)
 	require.Equal(t, cast{"chat:global", "chat:slowed", out}, heard.heard()[0])
 
@@ -356,7 +356,7 @@ func TestSlowMode(t *testing.T) {
 		_, err = one.Send(t.Context(), mod, say("moderators may"))
 		require.NoError(t, err)
 	}
-	_, err = one.Slow(t.Context(), mod, chat.Pace{Channel: "global", EveryMs: new(int64)})
+	_, err = one.SetSlowMode(t.Context(), mod, chat.SlowModeRequest{Channel: "global", EveryMs: new(int64)})
 	require.NoError(t, err)
 	_, err = one.Send(t.Context(), ann, say("over"))
 	require.NoError(t, err)

@@ -47,12 +47,12 @@ func TestWithoutRedis(t *testing.T) {
 			t.Parallel()
 			server := redistest.Server(t)
 			s, heard := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 300*time.Millisecond),
-				chat.Config{Patience: 300 * time.Millisecond})
-			_, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "bob", ForMs: 3_600_000})
+				chat.Config{RedisTimeout: 300 * time.Millisecond})
+			_, err := s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "bob", ForMs: 3_600_000})
 			require.NoError(t, err)
 			_, err = s.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 			require.NoError(t, err)
-			_, err = s.Slow(t.Context(), mod, chat.Pace{Channel: "zone:1", EveryMs: new(int64(3_600_000))})
+			_, err = s.SetSlowMode(t.Context(), mod, chat.SlowModeRequest{Channel: "zone:1", EveryMs: new(int64(3_600_000))})
 			require.NoError(t, err)
 			known := chat.Draft{Channel: "global", Text: "before", ClientID: "c0"}
 			first, err := s.Send(t.Context(), ann, known)
@@ -79,16 +79,16 @@ func TestWithoutRedis(t *testing.T) {
 			require.Len(t, heard.heard(), before+3)
 			_, err = s.Send(t.Context(), bob, say("muted"))
 			require.ErrorIs(t, err, chat.ErrMuted)
-			got, err := s.Whisper(t.Context(), ann, chat.Aside{To: "bob", Text: "x", ClientID: "w"})
+			got, err := s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "x", ClientID: "w"})
 			require.NoError(t, err)
 			require.True(t, got.Delivered)
 
 			for name, call := range map[string]func() error{
-				"history": func() error { _, err := s.History(t.Context(), ann, chat.Span{Channel: "global"}); return err },
-				"mute":    func() error { _, err := s.Mute(t.Context(), mod, chat.Verdict{UserID: "x", ForMs: 1000}); return err },
-				"unmute":  func() error { _, err := s.Unmute(t.Context(), mod, chat.Pardon{UserID: "bob"}); return err },
+				"history": func() error { _, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"}); return err },
+				"mute":    func() error { _, err := s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "x", ForMs: 1000}); return err },
+				"unmute":  func() error { _, err := s.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "bob"}); return err },
 				"delete": func() error {
-					_, err := s.Delete(t.Context(), mod, chat.Removal{Channel: "global", ID: first.ID})
+					_, err := s.Delete(t.Context(), mod, chat.DeleteRequest{Channel: "global", ID: first.ID})
 					return err
 				},
 			} {
@@ -100,7 +100,7 @@ func TestWithoutRedis(t *testing.T) {
 			c.back(server)
 			require.Eventually(t, func() bool {
 				_, err := s.Send(t.Context(), ann, say("again"))
-				h, lost := s.History(t.Context(), ann, chat.Span{Channel: "global"})
+				h, lost := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"})
 				return err == nil && lost == nil && len(h.Messages) > 0 && h.Messages[len(h.Messages)-1].Text == "again"
 			}, 10*time.Second, 20*time.Millisecond)
 			before = len(heard.heard())
@@ -117,7 +117,7 @@ func TestWithoutRedis(t *testing.T) {
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
-	s, _ := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{Patience: 50 * time.Millisecond})
+	s, _ := node(t, impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, 2*time.Second), chat.Config{RedisTimeout: 50 * time.Millisecond})
 	server.Pause()
 	defer server.Resume()
 	begun := time.Now()
@@ -151,7 +151,7 @@ func TestTheHistoryMayMissWhatIsTooMuch(t *testing.T) {
 	server.Resume()
 	require.Eventually(t, func() bool {
 		_, err := s.Send(t.Context(), ann, say("again"))
-		h, lost := s.History(t.Context(), ann, chat.Span{Channel: "global", Limit: 1})
+		h, lost := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global", Limit: 1})
 		return err == nil && lost == nil && len(h.Messages) == 1 && h.Messages[0].Text == "again"
 	}, 10*time.Second, 20*time.Millisecond)
 }
@@ -162,7 +162,7 @@ func TestRoster(t *testing.T) {
 	rdb := redistest.Client(t)
 	require.NoError(t, rdb.SAdd(t.Context(), "guild:wolves:members", "ann").Err())
 	require.NoError(t, rdb.SAdd(t.Context(), "party:p1:members", "bob").Err())
-	roster := chat.Roster{Redis: rdb}
+	roster := chat.RedisMembership{Redis: rdb}
 	for _, c := range []struct {
 		p       event.Player
 		channel string
@@ -183,7 +183,7 @@ func TestRoster(t *testing.T) {
 		require.Equal(t, c.may, may, "%s in %s", c.p.UserID, c.channel)
 	}
 	server := redistest.Server(t)
-	gone := chat.Roster{Redis: impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, time.Second)}
+	gone := chat.RedisMembership{Redis: impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, time.Second)}
 	server.Kill()
 	_, err := gone.MayJoin(t.Context(), ann, "guild:wolves")
 	require.ErrorIs(t, err, fault.ErrUnavailable, "when it is not known, nobody is let in")

@@ -24,8 +24,8 @@ const (
 	everywhere = ""
 	// versionField is the field that counts the changes of the rules.
 	versionField = ":version"
-	// lookEvery is how often a node asks whether another node changed the rules.
-	lookEvery = time.Second
+	// rulesPollInterval is how often a node asks whether another node changed the rules.
+	rulesPollInterval = time.Second
 	// maxRules is how many sanctions there may be; further ones are refused.
 	maxRules = 100_000
 )
@@ -37,9 +37,9 @@ const (
 )
 
 //go:embed remove_expired.lua
-var forgetLua string
+var removeExpiredLua string
 
-var forgetScript = redisx.NewScript(forgetLua)
+var removeExpiredScript = redisx.NewScript(removeExpiredLua)
 
 // rules are the sanctions and the slow channels. They are one hash in Redis, and every node has a
 // copy, which is at most a second old while Redis works. Checking the rules does not wait for Redis.
@@ -47,138 +47,138 @@ type rules struct {
 	rdb redis.UniversalClient // nil: there are no rules
 	now func() time.Time
 
-	copy    atomic.Pointer[rulebook] // nil until the first load has succeeded
+	current    atomic.Pointer[rulebook] // nil until the first load has succeeded
 	loading sync.Mutex               // held while the rules are read, so that an older copy never replaces a newer one
-	asked   atomic.Bool              // whether a caller has already waited for the first load
+	firstLoadTried   atomic.Bool              // whether a caller has already waited for the first load
 }
 
 // A rulebook is one version of the rules. It is never changed.
 type rulebook struct {
 	version   string
-	sanctions map[sanctioned]Sanction
-	slow      map[string]Slowness // by channel
+	sanctions map[sanctionKey]Sanction
+	slow      map[string]SlowMode // by channel
 }
 
 var noRules = &rulebook{}
 
-// A sanctioned key identifies a sanction.
-type sanctioned struct{ kind, channel, userID string }
+// A sanctionKey key identifies a sanction.
+type sanctionKey struct{ kind, channel, userID string }
 
-// field returns the sanction's field in the hash of the rules.
-func (s sanctioned) field() string { return s.kind + " " + s.channel + " " + s.userID }
+// hashField returns the sanction's field in the hash of the rules.
+func (s sanctionKey) hashField() string { return s.kind + " " + s.channel + " " + s.userID }
 
 // slowField returns the field of a channel's slow mode in the hash of the rules.
 func slowField(channel string) string { return "slow " + channel }
 
-// book returns the node's copy. The first caller waits until it is read; when that fails, there are
+// currentRulebook returns the node's copy. The first caller waits until it is read; when that fails, there are
 // no rules until Run has read them.
-func (r *rules) book(ctx context.Context) *rulebook {
-	if b := r.copy.Load(); b != nil {
+func (r *rules) currentRulebook(ctx context.Context) *rulebook {
+	if b := r.current.Load(); b != nil {
 		return b
 	}
-	if r.rdb != nil && !r.asked.Swap(true) {
-		_ = r.load(ctx) // Run tries again and reports the error
+	if r.rdb != nil && !r.firstLoadTried.Swap(true) {
+		_ = r.reloadRules(ctx) // Run tries again and reports the error
 	}
-	if b := r.copy.Load(); b != nil {
+	if b := r.current.Load(); b != nil {
 		return b
 	}
 	return noRules
 }
 
-// muted returns why a user may not speak in a channel, or nil.
-func (r *rules) muted(ctx context.Context, userID, channel string) error {
-	b := r.book(ctx)
+// checkMuted returns why a user may not speak in a channel, or nil.
+func (r *rules) checkMuted(ctx context.Context, userID, channel string) error {
+	b := r.currentRulebook(ctx)
 	if len(b.sanctions) == 0 {
 		return nil
 	}
-	if err := r.banned(ctx, userID, channel); err != nil {
+	if err := r.checkBanned(ctx, userID, channel); err != nil {
 		return err
 	}
-	if s, ok := b.find(Mute, userID, channel, r.now()); ok {
-		return s.explain(ErrMuted, r.now())
+	if s, ok := b.longestSanction(Mute, userID, channel, r.now()); ok {
+		return s.addDetails(ErrMuted, r.now())
 	}
 	return nil
 }
 
-// banned returns why a user may not be in a channel, or nil.
-func (r *rules) banned(ctx context.Context, userID, channel string) error {
-	if s, ok := r.book(ctx).find(Ban, userID, channel, r.now()); ok {
-		return s.explain(ErrBanned, r.now())
+// checkBanned returns why a user may not be in a channel, or nil.
+func (r *rules) checkBanned(ctx context.Context, userID, channel string) error {
+	if s, ok := r.currentRulebook(ctx).longestSanction(Ban, userID, channel, r.now()); ok {
+		return s.addDetails(ErrBanned, r.now())
 	}
 	return nil
 }
 
-// slow returns how long a player must wait between two messages in a channel; 0 when it is not slow.
-func (r *rules) slow(channel string) time.Duration {
-	b := r.copy.Load()
+// slowInterval returns how long a player must wait between two messages in a channel; 0 when it is not slow.
+func (r *rules) slowInterval(channel string) time.Duration {
+	b := r.current.Load()
 	if b == nil || len(b.slow) == 0 {
 		return 0
 	}
 	return time.Duration(b.slow[channel].EveryMs) * time.Millisecond
 }
 
-// find returns the sanction of that kind that holds longest, of the channel's and the general one.
-func (b *rulebook) find(kind, userID, channel string, now time.Time) (s Sanction, found bool) {
+// longestSanction returns the sanction of that kind that holds longest, of the channel's and the general one.
+func (b *rulebook) longestSanction(kind, userID, channel string, now time.Time) (s Sanction, found bool) {
 	if len(b.sanctions) == 0 {
 		return s, false
 	}
 	for _, at := range []string{everywhere, channel} {
-		if x, ok := b.sanctions[sanctioned{kind, at, userID}]; ok && now.UnixMilli() < x.Until && x.Until > s.Until {
+		if x, ok := b.sanctions[sanctionKey{kind, at, userID}]; ok && now.UnixMilli() < x.Until && x.Until > s.Until {
 			s, found = x, true
 		}
 	}
 	return s, found
 }
 
-// load reads all rules, and removes the sanctions that are over from Redis.
-func (r *rules) load(ctx context.Context) error {
+// reloadRules reads all rules, and removes the sanctions that are over from Redis.
+func (r *rules) reloadRules(ctx context.Context) error {
 	r.loading.Lock()
 	defer r.loading.Unlock()
 	all, err := r.rdb.HGetAll(ctx, keys.ChatRules).Result()
 	if err != nil {
 		return fmt.Errorf("chat: read the rules: %w", err)
 	}
-	b := &rulebook{version: all[versionField], sanctions: map[sanctioned]Sanction{}, slow: map[string]Slowness{}}
+	book := &rulebook{version: all[versionField], sanctions: map[sanctionKey]Sanction{}, slow: map[string]SlowMode{}}
 	delete(all, versionField)
-	var over []any // field, value, field, …
-	var wrong error
+	var expired []any // field, value, field, …
+	var failed error
 	for field, text := range all {
 		words := strings.SplitN(field, " ", 3)
 		switch {
 		case len(words) == 2 && words[0] == "slow":
-			var s Slowness
-			if wrong = errors.Join(wrong, json.Unmarshal([]byte(text), &s)); s.EveryMs > 0 {
-				b.slow[words[1]] = s
+			var s SlowMode
+			if failed = errors.Join(failed, json.Unmarshal([]byte(text), &s)); s.EveryMs > 0 {
+				book.slow[words[1]] = s
 			}
 		case len(words) == 3:
 			var s Sanction
-			wrong = errors.Join(wrong, json.Unmarshal([]byte(text), &s))
+			failed = errors.Join(failed, json.Unmarshal([]byte(text), &s))
 			if s.Until <= r.now().UnixMilli() {
-				over = append(over, field, text)
-			} else if len(b.sanctions) < maxRules {
-				b.sanctions[sanctioned{words[0], words[1], words[2]}] = s
+				expired = append(expired, field, text)
+			} else if len(book.sanctions) < maxRules {
+				book.sanctions[sanctionKey{words[0], words[1], words[2]}] = s
 			}
 		}
 	}
-	r.copy.Store(b)
-	if len(over) > 0 {
-		wrong = errors.Join(wrong, forgetScript.Do(ctx, r.rdb, []string{keys.ChatRules}, over...).Err())
+	r.current.Store(book)
+	if len(expired) > 0 {
+		failed = errors.Join(failed, removeExpiredScript.Do(ctx, r.rdb, []string{keys.ChatRules}, expired...).Err())
 	}
-	if wrong != nil {
-		return fmt.Errorf("chat: read the rules: %w", wrong)
+	if failed != nil {
+		return fmt.Errorf("chat: read the rules: %w", failed)
 	}
 	return nil
 }
 
-// change writes one field, or removes it when value is nil, and reads all rules again. existed says
+// changeRule writes one field, or removes it when value is nil, and reads all rules again. existed says
 // whether the field was there before.
-func (r *rules) change(ctx context.Context, field string, value any) (existed bool, err error) {
+func (r *rules) changeRule(ctx context.Context, field string, value any) (existed bool, err error) {
 	if r.rdb == nil {
-		return false, fault.Unavailable(feature, redisx.RetryAfter, errAway)
+		return false, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
 	}
-	var was *redis.BoolCmd
+	var existedBefore *redis.BoolCmd
 	_, err = r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		was = p.HExists(ctx, keys.ChatRules, field)
+		existedBefore = p.HExists(ctx, keys.ChatRules, field)
 		if value == nil {
 			p.HDel(ctx, keys.ChatRules, field)
 		} else {
@@ -194,7 +194,7 @@ func (r *rules) change(ctx context.Context, field string, value any) (existed bo
 	if err != nil {
 		return false, fmt.Errorf("chat: change the rules: %w", err)
 	}
-	return was.Val(), r.load(ctx)
+	return existedBefore.Val(), r.reloadRules(ctx)
 }
 
 // Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on another
@@ -205,11 +205,11 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(rulesPollInterval)
 	defer tick.Stop()
 	failing := false
 	for {
-		err := s.look(ctx)
+		err := s.refreshRules(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.cfg.Report(err)
 		}
@@ -222,41 +222,41 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// look reads the rules if they have changed, and removes banned users from their channels.
-func (s *Service) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+// refreshRules reads the rules if they have changed, and removes banned users from their channels.
+func (s *Service) refreshRules(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rulesPollInterval)
 	defer cancel()
 	r := s.rules
 	version, err := r.rdb.HGet(ctx, keys.ChatRules, versionField).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("chat: version of the rules: %w", err)
 	}
-	if b := r.copy.Load(); b != nil && b.version == version {
+	if b := r.current.Load(); b != nil && b.version == version {
 		return nil
 	}
-	if err := r.load(ctx); err != nil {
+	if err := r.reloadRules(ctx); err != nil {
 		return err
 	}
 	now := r.now().UnixMilli()
 	var failed error
-	for at, x := range r.copy.Load().sanctions {
-		if at.kind == Ban && now < x.Until {
-			failed = errors.Join(failed, s.expel(ctx, at.userID, at.channel))
+	for key, sanction := range r.current.Load().sanctions {
+		if key.kind == Ban && now < sanction.Until {
+			failed = errors.Join(failed, s.expelUser(ctx, key.userID, key.channel))
 		}
 	}
 	return failed
 }
 
-// expel takes a user's connections on this node out of one channel or of all.
-func (s *Service) expel(ctx context.Context, userID, channel string) (err error) {
+// expelUser takes a user's connections on this node out of one channel or of all.
+func (s *Service) expelUser(ctx context.Context, userID, channel string) (err error) {
 	for _, p := range s.gateway.Here(userID) {
-		err = errors.Join(err, s.expelOne(ctx, p, channel))
+		err = errors.Join(err, s.expelConnection(ctx, p, channel))
 	}
 	return err
 }
 
-// expelOne takes one connection out of one channel or of all.
-func (s *Service) expelOne(ctx context.Context, p event.Player, channel string) (err error) {
+// expelConnection takes one connection out of one channel or of all.
+func (s *Service) expelConnection(ctx context.Context, p event.Player, channel string) (err error) {
 	channels := []string{channel}
 	if channel == everywhere {
 		channels = s.gateway.RoomsOf(p.Conn, RoomPrefix)
@@ -266,7 +266,7 @@ func (s *Service) expelOne(ctx context.Context, p event.Player, channel string) 
 	}
 	for _, c := range channels {
 		if s.gateway.In(p.Conn, RoomPrefix+c) {
-			_, e := s.leave(ctx, p, c)
+			_, e := s.leaveChannel(ctx, p, c)
 			err = errors.Join(err, e)
 		}
 	}

@@ -26,18 +26,18 @@ type Draft struct {
 // message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
 // slow channel; FORBIDDEN for an HTTP caller that may not join the channel.
 func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, error) {
-	room, err := s.present(ctx, p, in.Channel)
+	room, err := s.roomOfMember(ctx, p, in.Channel)
 	if err != nil {
 		return Receipt{}, err
 	}
-	text, err := clean(in.Text)
+	text, err := normalizeText(in.Text)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := s.rules.muted(ctx, p.UserID, in.Channel); err != nil {
+	if err := s.rules.checkMuted(ctx, p.UserID, in.Channel); err != nil {
 		return Receipt{}, err
 	}
-	id, at, err := s.ids.next()
+	id, at, err := s.ids.nextID()
 	if err != nil {
 		return Receipt{}, fmt.Errorf("chat: id: %w", err)
 	}
@@ -45,10 +45,10 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 		ID: id, Channel: in.Channel, Text: text, At: at, ClientID: in.ClientID,
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},
 	}
-	slow := s.slowness(p.Roles, in.Channel)
-	if in.ClientID == "" && slow == 0 {
-		s.journal.write(msg)
-	} else if first, repeated, err := s.claim(ctx, msg, slow); err != nil || repeated {
+	slowInterval := s.slowIntervalFor(p.Roles, in.Channel)
+	if in.ClientID == "" && slowInterval == 0 {
+		s.journal.writeMessage(msg)
+	} else if first, repeated, err := s.claimMessage(ctx, msg, slowInterval); err != nil || repeated {
 		return first, err
 	}
 	if err := s.gateway.Cast(ctx, room, "chat:message", msg); err != nil {
@@ -57,51 +57,51 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 	return Receipt{ID: id, At: at}, nil
 }
 
-// slowness returns how long a player with these roles waits between two messages in a channel.
-func (s *Service) slowness(roles []string, channel string) time.Duration {
-	every := s.rules.slow(channel)
-	if every > 0 && s.moderates(roles) {
+// slowIntervalFor returns how long a player with these roles waits between two messages in a channel.
+func (s *Service) slowIntervalFor(roles []string, channel string) time.Duration {
+	every := s.rules.slowInterval(channel)
+	if every > 0 && s.isModerator(roles) {
 		return 0
 	}
 	return every
 }
 
-// claim decides whether a message may be sent. repeated means that it was sent before with the same
+// claimMessage decides whether a message may be sent. repeated means that it was sent before with the same
 // clientId; then first is the answer of that time. The error is RATE_LIMITED in a slow channel.
-func (s *Service) claim(ctx context.Context, m *Message, slow time.Duration) (first Receipt, repeated bool, err error) {
-	sent, paced := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
-	mine := Receipt{ID: m.ID, At: m.At}
+func (s *Service) claimMessage(ctx context.Context, m *Message, slowInterval time.Duration) (first Receipt, repeated bool, err error) {
+	sentKey, slowKey := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
+	answer := Receipt{ID: m.ID, At: m.At}
 	if m.ClientID != "" { // Redis does not know it if it could not be used when the message was sent
-		if first, ok := s.recent.said(sent); ok {
+		if first, ok := s.localClaims.findAnswer(sentKey); ok {
 			return first, true, nil
 		}
 	}
-	v, err := s.journal.claim(ctx, m, sent, paced, slow)
+	outcome, err := s.journal.claimMessage(ctx, m, sentKey, slowKey, slowInterval)
 	if ctx.Err() != nil {
 		return Receipt{}, false, err
 	}
 	if err != nil { // no answer from Redis: decide by what this node remembers
-		v = s.recent.judge(sent, mine, m.ClientID != "", paced, slow)
-	} else if v == (verdict{}) {
-		s.recent.note(sent, mine, m.ClientID != "", paced, slow)
+		outcome = s.localClaims.decideClaim(sentKey, answer, m.ClientID != "", slowKey, slowInterval)
+	} else if outcome == (claimOutcome{}) {
+		s.localClaims.recordClaim(sentKey, answer, m.ClientID != "", slowKey, slowInterval)
 	}
 	switch {
-	case v.wait > 0:
-		return Receipt{}, false, tooEarly(slow, v.wait)
-	case v.first != nil:
-		return *v.first, true, nil
+	case outcome.wait > 0:
+		return Receipt{}, false, slowModeFault(slowInterval, outcome.wait)
+	case outcome.first != nil:
+		return *outcome.first, true, nil
 	}
 	return Receipt{}, false, nil
 }
 
-// tooEarly refuses a message in a slow channel. The fault has the same details as that of any limit.
-func tooEarly(every, wait time.Duration) error {
+// slowModeFault refuses a message in a slow channel. The fault has the same details as that of any limit.
+func slowModeFault(every, wait time.Duration) error {
 	return fault.ErrRateLimited.With("policy", "slow").With("scope", "user").With("limit", 1).With("remaining", 0).
 		With("windowMs", every.Milliseconds()).With("retryAfterMs", wait.Milliseconds())
 }
 
-// A verdict is the decision about a message. The zero value means that it may be sent.
-type verdict struct {
+// A claimOutcome is the decision about a message. The zero value means that it may be sent.
+type claimOutcome struct {
 	first *Receipt      // not nil: the message was sent before, and this was the answer
 	wait  time.Duration // not 0: the sender must wait so long
 }

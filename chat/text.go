@@ -12,10 +12,10 @@ import (
 
 const (
 	maxText = 500 // characters, after normalisation
-	// maxRaw bounds the work of normalizing, in bytes. A text of 500 characters never comes from more
+	// maxRawBytes bounds the work of normalizing, in bytes. A text of 500 characters never comes from more
 	// bytes: a character has at most 4 bytes, and NFC composes it of at most 4 characters.
-	maxRaw = maxText * 4 * 4
-	maxID  = 64
+	maxRawBytes = maxText * 4 * 4
+	maxChannelID  = 64
 )
 
 // These faults never vary, so they are made once.
@@ -34,7 +34,7 @@ func ValidChannel(name string) bool {
 		return true
 	}
 	kind, id, ok := strings.Cut(name, ":")
-	if !ok || id == "" || len(id) > maxID {
+	if !ok || id == "" || len(id) > maxChannelID {
 		return false
 	}
 	switch kind {
@@ -51,12 +51,12 @@ func ValidChannel(name string) bool {
 	return true
 }
 
-// clean returns a text in Unicode's normal form NFC, or why it can not be sent.
-func clean(text string) (string, error) {
-	if len(text) > maxRaw {
+// normalizeText returns a text in Unicode's normal form NFC, or why it can not be sent.
+func normalizeText(text string) (string, error) {
+	if len(text) > maxRawBytes {
 		return "", errLong
 	}
-	if !ascii(text) {
+	if !isASCII(text) {
 		if !utf8.ValidString(text) {
 			return "", errUTF8
 		}
@@ -68,7 +68,7 @@ func clean(text string) (string, error) {
 		if unicode.IsControl(r) {
 			return "", errControl
 		}
-		seen = seen || visible(r)
+		seen = seen || isVisible(r)
 	}
 	switch {
 	case n > maxText:
@@ -79,7 +79,7 @@ func clean(text string) (string, error) {
 	return text, nil
 }
 
-func ascii(s string) bool {
+func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false
@@ -88,9 +88,9 @@ func ascii(s string) bool {
 	return true
 }
 
-// visible reports whether a reader sees r. White space, zero-width and other ignorable characters are
+// isVisible reports whether a reader sees r. White space, zero-width and other ignorable characters are
 // not visible.
-func visible(r rune) bool {
+func isVisible(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r > ' '
 	}

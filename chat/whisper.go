@@ -15,8 +15,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Aside is a message that a player wants to send to one user.
-type Aside struct {
+// WhisperDraft is a message that a player wants to send to one user.
+type WhisperDraft struct {
 	// To is a user id.
 	To string `json:"to" validate:"required,max=128"`
 	// Text follows the same rules as the text of chat:message.
@@ -26,8 +26,8 @@ type Aside struct {
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
 }
 
-// Whispered is sent to all devices of one user, as the event chat:whisper.
-type Whispered struct {
+// WhisperMessage is sent to all devices of one user, as the event chat:whisper.
+type WhisperMessage struct {
 	ID       string `json:"id"`
 	From     Sender `json:"from"`
 	Text     string `json:"text"`
@@ -35,8 +35,8 @@ type Whispered struct {
 	ClientID string `json:"clientId,omitempty"` // what the sender gave as clientId
 }
 
-// Delivery answers chat:whisper.
-type Delivery struct {
+// WhisperReceipt answers chat:whisper.
+type WhisperReceipt struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // Unix ms
 	// Delivered says that at least one device of the user received the whisper. A whisper to a user
@@ -44,92 +44,92 @@ type Delivery struct {
 	Delivered bool `json:"delivered"`
 }
 
-// underway is how long a clientId is locked for a whisper whose delivery is not known yet.
-const underway = 5 * time.Second
+// whisperTimeout is how long a clientId is locked for a whisper whose delivery is not known yet.
+const whisperTimeout = 5 * time.Second
 
 // Whisper sends a message to all devices of one user. Errors: INVALID; CHAT_MUTED and CHAT_BANNED
 // when the caller may not speak in any channel; LOCKED while a whisper with the same clientId is
 // being sent.
-func (s *Service) Whisper(ctx context.Context, p event.Player, in Aside) (Delivery, error) {
-	text, err := clean(in.Text)
+func (s *Service) Whisper(ctx context.Context, p event.Player, in WhisperDraft) (WhisperReceipt, error) {
+	text, err := normalizeText(in.Text)
 	if err != nil {
-		return Delivery{}, err
+		return WhisperReceipt{}, err
 	}
-	if err := s.rules.muted(ctx, p.UserID, everywhere); err != nil {
-		return Delivery{}, err
+	if err := s.rules.checkMuted(ctx, p.UserID, everywhere); err != nil {
+		return WhisperReceipt{}, err
 	}
-	id, at, err := s.ids.next()
+	id, at, err := s.ids.nextID()
 	if err != nil {
-		return Delivery{}, fmt.Errorf("chat: id: %w", err)
+		return WhisperReceipt{}, fmt.Errorf("chat: id: %w", err)
 	}
-	done := Delivery{ID: id, At: at}
+	done := WhisperReceipt{ID: id, At: at}
 	key := keys.WhisperSent(p.UserID, in.ClientID)
 	if in.ClientID != "" {
-		if first, repeated, err := s.whispered(ctx, key, done); err != nil || repeated {
+		if first, repeated, err := s.claimWhisper(ctx, key, done); err != nil || repeated {
 			return first, err
 		}
 	}
-	reached, _, err := s.gateway.CastUser(ctx, in.To, "chat:whisper", Whispered{
+	reached, _, err := s.gateway.CastUser(ctx, in.To, "chat:whisper", WhisperMessage{
 		ID: id, Text: text, At: at, ClientID: in.ClientID,
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},
 	})
 	if err != nil {
-		return Delivery{}, fmt.Errorf("chat: whisper: %w", err)
+		return WhisperReceipt{}, fmt.Errorf("chat: whisper: %w", err)
 	}
 	done.Delivered = reached > 0
 	if in.ClientID != "" {
-		s.whisperTold(ctx, key, done)
+		s.storeWhisperAnswer(ctx, key, done)
 	}
 	return done, nil
 }
 
-// whispered reserves a clientId for a whisper. When another whisper has it, repeated is true and
+// claimWhisper reserves a clientId for a whisper. When another whisper has it, repeated is true and
 // first is its answer; the error is LOCKED while it has no answer yet. While Redis can not be used,
 // this node's memory decides.
-func (s *Service) whispered(ctx context.Context, key string, mine Delivery) (first Delivery, repeated bool, err error) {
-	was, err := s.journal.reserve(ctx, key, mine.text())
+func (s *Service) claimWhisper(ctx context.Context, key string, answer WhisperReceipt) (first WhisperReceipt, repeated bool, err error) {
+	stored, err := s.journal.reserveKey(ctx, key, answer.storedText())
 	switch {
 	case ctx.Err() != nil:
-		return Delivery{}, false, ctx.Err()
+		return WhisperReceipt{}, false, ctx.Err()
 	case err != nil:
-		if v := s.recent.judge(key, Receipt{ID: mine.ID, At: mine.At}, true, "", 0); v.first != nil {
-			return Delivery{ID: v.first.ID, At: v.first.At}, true, nil
+		if outcome := s.localClaims.decideClaim(key, Receipt{ID: answer.ID, At: answer.At}, true, "", 0); outcome.first != nil {
+			return WhisperReceipt{ID: outcome.first.ID, At: outcome.first.At}, true, nil
 		}
-		return Delivery{}, false, nil
-	case was == "":
-		s.recent.note(key, Receipt{ID: mine.ID, At: mine.At}, true, "", 0)
-		return Delivery{}, false, nil
+		return WhisperReceipt{}, false, nil
+	case stored == "":
+		s.localClaims.recordClaim(key, Receipt{ID: answer.ID, At: answer.At}, true, "", 0)
+		return WhisperReceipt{}, false, nil
 	}
-	first, complete, err := readDelivery(was)
+	first, complete, err := parseDelivery(stored)
 	if err == nil && !complete {
 		err = fault.ErrLocked.With("retryAfterMs", int64(100))
 	}
 	return first, true, err
 }
 
-// whisperTold stores the answer for the sender who repeats the whisper.
-func (s *Service) whisperTold(ctx context.Context, key string, done Delivery) {
-	if err := s.journal.settle(ctx, key, done.text()+" "+strconv.FormatBool(done.Delivered)); err != nil && !errors.Is(err, errAway) {
+// storeWhisperAnswer stores the answer for the sender who repeats the whisper.
+func (s *Service) storeWhisperAnswer(ctx context.Context, key string, done WhisperReceipt) {
+	if err := s.journal.storeAnswer(ctx, key, done.storedText()+" "+strconv.FormatBool(done.Delivered)); err != nil && !errors.Is(err, errRedisPaused) {
 		s.cfg.Report(fmt.Errorf("chat: store the answer to a whisper: %w", err))
 	}
 }
 
-// text returns the receipt in the form in which Redis keeps it: id, space, Unix ms. A space and
+// storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms. A space and
 // whether the whisper was delivered follow once that is known.
-func (d Delivery) text() string { return Receipt{ID: d.ID, At: d.At}.text() }
+func (d WhisperReceipt) storedText() string { return Receipt{ID: d.ID, At: d.At}.storedText() }
 
-// readDelivery reads a stored answer. complete is false while the delivery is not known yet.
-func readDelivery(text string) (d Delivery, complete bool, err error) {
-	receipt, delivered, complete := cutLast(text)
-	r, err := readReceipt(receipt)
+// parseDelivery reads a stored answer. complete is false while the delivery is not known yet.
+func parseDelivery(text string) (d WhisperReceipt, complete bool, err error) {
+	receipt, delivered, complete := cutThirdWord(text)
+	r, err := parseReceipt(receipt)
 	if err != nil {
 		return d, false, err
 	}
-	return Delivery{ID: r.ID, At: r.At, Delivered: delivered == "true"}, complete, nil
+	return WhisperReceipt{ID: r.ID, At: r.At, Delivered: delivered == "true"}, complete, nil
 }
 
-// cutLast splits a text before its third word, which found says is there.
-func cutLast(text string) (head, last string, found bool) {
+// cutThirdWord splits a text before its third word, which found says is there.
+func cutThirdWord(text string) (head, last string, found bool) {
 	if strings.Count(text, " ") < 2 {
 		return text, "", false
 	}
@@ -137,38 +137,38 @@ func cutLast(text string) (head, last string, found bool) {
 	return text[:i], text[i+1:], true
 }
 
-// reserve sets a key unless it exists. was is "" when it was set, and otherwise the key's value.
-func (j *journal) reserve(ctx context.Context, key, value string) (was string, err error) {
-	if j.away() {
-		return "", errAway
+// reserveKey sets a key unless it exists. was is "" when it was set, and otherwise the key's value.
+func (j *journal) reserveKey(ctx context.Context, key, value string) (stored string, err error) {
+	if j.isPaused() {
+		return "", errRedisPaused
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.cfg.Patience)
+	ctx, cancel := context.WithTimeout(ctx, j.cfg.RedisTimeout)
 	defer cancel()
 	for range 2 { // the key may expire between the two commands
-		taken, err := j.rdb.SetNX(ctx, key, value, underway).Result()
+		taken, err := j.rdb.SetNX(ctx, key, value, whisperTimeout).Result()
 		if err != nil || taken {
 			return "", err
 		}
-		if was, err = j.rdb.Get(ctx, key).Result(); !errors.Is(err, redis.Nil) {
-			return was, err
+		if stored, err = j.rdb.Get(ctx, key).Result(); !errors.Is(err, redis.Nil) {
+			return stored, err
 		}
 	}
-	return "", errLate
+	return "", errRedisLate
 }
 
-// settle stores the answer under a reserved key.
-func (j *journal) settle(ctx context.Context, key, value string) error {
-	if j.away() {
-		return errAway
+// storeAnswer stores the answer under a reserved key.
+func (j *journal) storeAnswer(ctx context.Context, key, value string) error {
+	if j.isPaused() {
+		return errRedisPaused
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.cfg.Patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.cfg.RedisTimeout)
 	defer cancel()
-	return j.rdb.Set(ctx, key, value, j.cfg.Remember).Err()
+	return j.rdb.Set(ctx, key, value, j.cfg.RememberFor).Err()
 }
 
-// away reports whether Redis should not be asked: it failed a moment ago, or there is none.
-func (j *journal) away() bool {
+// isPaused reports whether Redis should not be asked: it failed a moment ago, or there is none.
+func (j *journal) isPaused() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.rdb == nil || j.closed || time.Now().Before(j.resting)
+	return j.rdb == nil || j.isClosed || time.Now().Before(j.pausedUntil)
 }

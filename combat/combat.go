@@ -117,9 +117,9 @@ type Config struct {
 
 	// AbandonAfter is how long a fight lasts in which nobody moves; 0 means 2 minutes. The fight ends at
 	// most SweepInterval later.
-	Abandon time.Duration
+	AbandonAfter time.Duration
 	// SweepInterval is how often Run looks for fights to end and to settle; 0 means 1 second.
-	Sweep time.Duration
+	SweepInterval time.Duration
 	// TTL is how long Redis keeps a fight after its last change, and after it was settled. It is at
 	// least twice AbandonAfter; 0 means 10 minutes.
 	TTL time.Duration
@@ -139,7 +139,7 @@ type Service struct {
 	rooms  Rooms
 	store  store
 	cfg    Config
-	recent recent
+	fights fightCache
 
 	node   string        // identifies this process in the ids of its changes
 	writes atomic.Uint64 // counts the changes of this process
@@ -153,10 +153,10 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 			*d = v
 		}
 	}
-	or(&cfg.Abandon, 2*time.Minute)
-	or(&cfg.Sweep, time.Second)
+	or(&cfg.AbandonAfter, 2*time.Minute)
+	or(&cfg.SweepInterval, time.Second)
 	or(&cfg.TTL, 10*time.Minute)
-	cfg.TTL = max(cfg.TTL, 2*cfg.Abandon)
+	cfg.TTL = max(cfg.TTL, 2*cfg.AbandonAfter)
 	if cfg.MaxFights == 0 {
 		cfg.MaxFights = 5
 	}
@@ -164,15 +164,15 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	if cfg.Seed == nil {
-		cfg.Seed = func() uint64 { return binary.LittleEndian.Uint64(random(8)) }
+		cfg.Seed = func() uint64 { return binary.LittleEndian.Uint64(randomBytes(8)) }
 	}
 	if cfg.Report == nil {
 		cfg.Report = func(error) {}
 	}
 	return &Service{
 		rooms: rooms, cfg: cfg, store: store{rdb: rdb, ttl: cfg.TTL},
-		recent: recent{limit: 10_000, fights: map[string]*fight{}},
-		node:   base64.RawURLEncoding.EncodeToString(random(9)),
+		fights: fightCache{maxFights: 10_000, fights: map[string]*cachedFight{}},
+		node:   base64.RawURLEncoding.EncodeToString(randomBytes(9)),
 	}
 }
 
@@ -195,8 +195,8 @@ func (s *Service) Casts() []event.Cast {
 	}
 }
 
-// Opening names the opponent of a new fight: either an NPC or another player.
-type Opening struct {
+// StartRequest names the opponent of a new fight: either an NPC or another player.
+type StartRequest struct {
 	// NPC is the name of an opponent that the server plays, such as goblin. The answer to an unknown
 	// name lists all.
 	NPC string `json:"npc,omitempty" validate:"max=64"`
@@ -213,8 +213,8 @@ type Action struct {
 	Target string `json:"target,omitempty" validate:"max=128"`
 }
 
-// Which names the fight to read.
-type Which struct {
+// StateRequest names the fight to read.
+type StateRequest struct {
 	CombatID string `json:"combatId" validate:"required,max=64"`
 }
 
@@ -226,38 +226,38 @@ type Fights struct {
 // State reads a fight. From then on a participant's connection receives the fight's events, so a
 // client that lost its connection continues with this event.
 // Errors: INVALID, NOT_FOUND, UNAVAILABLE.
-func (s *Service) State(ctx context.Context, p event.Player, in Which) (State, error) {
-	if !isID(in.CombatID) {
+func (s *Service) State(ctx context.Context, p event.Player, in StateRequest) (State, error) {
+	if !isCombatID(in.CombatID) {
 		return State{}, fault.ErrNotFound
 	}
-	state, err := s.store.load(ctx, in.CombatID)
+	state, err := s.store.loadState(ctx, in.CombatID)
 	if err != nil {
 		return State{}, err
 	}
-	return state, s.follow(ctx, &p, &state)
+	return state, s.updateFollower(ctx, &p, &state)
 }
 
 // List reads the caller's running fights, including those that other players started. From then on
 // the connection receives the events of each. Errors: UNAVAILABLE.
 func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fights, error) {
-	running, err := s.store.running(ctx, p.UserID)
+	running, err := s.store.loadRunning(ctx, p.UserID)
 	if err != nil {
 		return Fights{}, err
 	}
 	for i := range running {
-		if err := s.follow(ctx, &p, &running[i]); err != nil {
+		if err := s.updateFollower(ctx, &p, &running[i]); err != nil {
 			return Fights{}, err
 		}
 	}
 	return Fights{running}, nil
 }
 
-// follow puts a participant's connection into the fight's room while the fight runs, and takes it
+// updateFollower puts a participant's connection into the fight's room while the fight runs, and takes it
 // out once the fight has ended. It does nothing for the users of a fight between players, whose
 // devices receive its events without being in the room.
-func (s *Service) follow(ctx context.Context, p *event.Player, state *State) error {
-	by := played(state.Participants, p)
-	if p.Conn == "" || by < 0 || state.duel() && state.Participants[by].UserID == p.UserID {
+func (s *Service) updateFollower(ctx context.Context, p *event.Player, state *State) error {
+	by := participantIndex(state.Participants, p)
+	if p.Conn == "" || by < 0 || state.isDuel() && state.Participants[by].UserID == p.UserID {
 		return nil
 	}
 	do := s.rooms.Join
@@ -270,9 +270,9 @@ func (s *Service) follow(ctx context.Context, p *event.Player, state *State) err
 	return nil
 }
 
-// played returns the index of the player's participant, by user id or by the character that the
+// participantIndex returns the index of the player's participant, by user id or by the character that the
 // player has chosen; -1 when the player does not take part.
-func played(fighters []Participant, p *event.Player) int {
+func participantIndex(fighters []Participant, p *event.Player) int {
 	for i := range fighters {
 		if f := &fighters[i]; f.Kind == kindPlayer &&
 			(p.UserID != "" && f.UserID == p.UserID || p.CharacterID != "" && f.CharacterID == p.CharacterID) {
@@ -282,21 +282,21 @@ func played(fighters []Participant, p *event.Player) int {
 	return -1
 }
 
-// isID reports whether an id has the form of a fight's id.
-func isID(id string) bool {
+// isCombatID reports whether an id has the form of a fight's id.
+func isCombatID(id string) bool {
 	_, err := ulid.ParseStrict(id)
 	return err == nil
 }
 
-func random(n int) []byte {
+func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails: it would end the process instead
 	return b
 }
 
-// writer returns an id for one change of a fight. The script compares it to recognize a change
+// newWriterID returns an id for one change of a fight. The script compares it to recognize a change
 // that go-redis sends again because the first answer was lost.
-func (s *Service) writer() string {
+func (s *Service) newWriterID() string {
 	b := append(make([]byte, 0, 32), s.node...)
 	b = append(b, '-')
 	return string(strconv.AppendUint(b, s.writes.Add(1), 36))

@@ -39,7 +39,7 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg combat.Config) world {
 
 func (w world) start(t testing.TB, p event.Player, npc string) combat.State {
 	t.Helper()
-	s, err := w.Start(context.Background(), p, combat.Opening{NPC: npc})
+	s, err := w.Start(context.Background(), p, combat.StartRequest{NPC: npc})
 	require.NoError(t, err)
 	return s
 }
@@ -50,7 +50,7 @@ func (w world) act(p event.Player, id, action string) (combat.Outcome, error) {
 
 func (w world) state(t testing.TB, id string) combat.State {
 	t.Helper()
-	s, err := w.State(context.Background(), event.Player{UserID: "spectator"}, combat.Which{CombatID: id})
+	s, err := w.State(context.Background(), event.Player{UserID: "spectator"}, combat.StateRequest{CombatID: id})
 	require.NoError(t, err)
 	return s
 }
@@ -124,7 +124,7 @@ func TestAFightFromStartToEnd(t *testing.T) {
 	require.False(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "nothing more will be told")
 
 	_, err := w.act(ann, s.CombatID, "attack")
-	require.ErrorIs(t, err, combat.ErrOver)
+	require.ErrorIs(t, err, combat.ErrFightOver)
 	require.Equal(t, withSeed(s, 0), withSeed(w.state(t, s.CombatID), 0), "the end can still be looked at")
 }
 
@@ -185,18 +185,18 @@ func TestOneMayComeBack(t *testing.T) {
 	room := "combat:" + s.CombatID
 	again := ann
 	again.Conn = "conn-ann-2"
-	_, err := w.State(t.Context(), again, combat.Which{CombatID: s.CombatID})
+	_, err := w.State(t.Context(), again, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
 	require.True(t, w.rooms.has(again.Conn, room))
 
-	got, err := w.State(t.Context(), bob, combat.Which{CombatID: s.CombatID})
+	got, err := w.State(t.Context(), bob, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
 	require.Equal(t, s.CombatID, got.CombatID)
 	require.False(t, w.rooms.has(bob.Conn, room), "looking is not taking part")
 
 	_, err = w.act(ann, s.CombatID, "flee")
 	require.NoError(t, err)
-	_, err = w.State(t.Context(), again, combat.Which{CombatID: s.CombatID})
+	_, err = w.State(t.Context(), again, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
 	require.False(t, w.rooms.has(again.Conn, room), "after the end there is nothing to hear")
 }
@@ -207,7 +207,7 @@ func TestCallersWithoutASocket(t *testing.T) {
 	web := ann
 	web.Conn = ""
 	s := w.start(t, web, "training-dummy")
-	_, err := w.State(t.Context(), web, combat.Which{CombatID: s.CombatID})
+	_, err := w.State(t.Context(), web, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
 	require.Empty(t, w.rooms.in)
 	_, err = w.act(web, s.CombatID, "attack")
@@ -226,8 +226,8 @@ func TestAPlayerHasFiveFightsAtMost(t *testing.T) {
 	for range 5 {
 		ids = append(ids, w.start(t, ann, "training-dummy").CombatID)
 	}
-	_, err := w.Start(t.Context(), ann, combat.Opening{NPC: "wolf"})
-	require.ErrorIs(t, err, combat.ErrTooMany)
+	_, err := w.Start(t.Context(), ann, combat.StartRequest{NPC: "wolf"})
+	require.ErrorIs(t, err, combat.ErrTooManyFights)
 	require.Equal(t, 5, fault.Of(err).Detail("limit"))
 	require.ElementsMatch(t, ids, fault.Of(err).Detail("combats"))
 	w.start(t, bob, "wolf")
@@ -239,12 +239,12 @@ func TestAPlayerHasFiveFightsAtMost(t *testing.T) {
 	ago = 0
 	require.NoError(t, w.rdb.Del(t.Context(), keys.Combat(ids[1])).Err()) // as when its TTL runs out
 	s := w.start(t, ann, "goblin")
-	_, err = w.Start(t.Context(), ann, combat.Opening{NPC: "wolf"})
-	require.ErrorIs(t, err, combat.ErrTooMany)
+	_, err = w.Start(t.Context(), ann, combat.StartRequest{NPC: "wolf"})
+	require.ErrorIs(t, err, combat.ErrTooManyFights)
 
 	require.NoError(t, w.rdb.Del(t.Context(), keys.Combat(s.CombatID)).Err())
-	_, err = w.Start(t.Context(), ann, combat.Opening{NPC: "wolf"})
-	require.ErrorIs(t, err, combat.ErrTooMany, "one as young as that may only not be written yet")
+	_, err = w.Start(t.Context(), ann, combat.StartRequest{NPC: "wolf"})
+	require.ErrorIs(t, err, combat.ErrTooManyFights, "one as young as that may only not be written yet")
 }
 
 func TestAPlaceThatWasNotGivenBackIsFound(t *testing.T) {
@@ -278,9 +278,9 @@ func TestWithoutRedis(t *testing.T) {
 	id := w.start(t, ann, "training-dummy").CombatID
 	server.Kill()
 	for name, ask := range map[string]func() error{
-		"start":  func() error { _, err := w.Start(t.Context(), ann, combat.Opening{NPC: "goblin"}); return err },
+		"start":  func() error { _, err := w.Start(t.Context(), ann, combat.StartRequest{NPC: "goblin"}); return err },
 		"action": func() error { _, err := w.act(ann, id, "attack"); return err },
-		"state":  func() error { _, err := w.State(t.Context(), ann, combat.Which{CombatID: id}); return err },
+		"state":  func() error { _, err := w.State(t.Context(), ann, combat.StateRequest{CombatID: id}); return err },
 	} {
 		err := ask()
 		require.ErrorIs(t, err, fault.ErrUnavailable, name)
@@ -304,7 +304,7 @@ func TestRedisThatOnlyReads(t *testing.T) {
 	require.NoError(t, rdb.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err())
 	_, err := w.act(ann, id, "attack")
 	require.ErrorIs(t, err, fault.ErrUnavailable)
-	_, err = w.Start(t.Context(), ann, combat.Opening{NPC: "goblin"})
+	_, err = w.Start(t.Context(), ann, combat.StartRequest{NPC: "goblin"})
 	require.ErrorIs(t, err, fault.ErrUnavailable)
 }
 

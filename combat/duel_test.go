@@ -117,7 +117,7 @@ func (a arena) beside(t testing.TB) arena {
 
 func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.State {
 	t.Helper()
-	s, err := a.Start(context.Background(), p, combat.Opening{OpponentID: opponent})
+	s, err := a.Start(context.Background(), p, combat.StartRequest{OpponentID: opponent})
 	require.NoError(t, err)
 	return s
 }
@@ -218,10 +218,10 @@ func TestWhoMoves(t *testing.T) {
 	guest := event.Player{UserID: "somebody", CharacterID: "c-bob", Conn: "conn-guest"}
 	_, err = a.act(guest, id, "attack")
 	require.NoError(t, err)
-	_, err = a.State(t.Context(), guest, combat.Which{CombatID: id})
+	_, err = a.State(t.Context(), guest, combat.StateRequest{CombatID: id})
 	require.NoError(t, err)
 	require.True(t, a.rooms.has("conn-guest", "combat:"+id), "and hears of it, since user:bob is somebody else")
-	_, err = a.State(t.Context(), bob, combat.Which{CombatID: id})
+	_, err = a.State(t.Context(), bob, combat.StateRequest{CombatID: id})
 	require.NoError(t, err)
 	require.False(t, a.rooms.has(bob.Conn, "combat:"+id), "who hears of it anyway")
 }
@@ -244,14 +244,14 @@ func TestChallengesThatAreRefused(t *testing.T) {
 		"the same, other side": {bob, "c-ann", "COMBAT_ALREADY", "combatId", running},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := a.Start(t.Context(), c.who, combat.Opening{OpponentID: c.opponent})
+			_, err := a.Start(t.Context(), c.who, combat.StartRequest{OpponentID: c.opponent})
 			require.Equal(t, c.code, fault.Of(err).Code, err)
 			require.Equal(t, c.expected, fault.Of(err).Detail(c.detail.(string)))
 		})
 	}
 	a.people.offline["eve"] = false
 	a.people.err = fault.Unavailable("profiles", time.Second, errors.New("gone"))
-	_, err := a.Start(t.Context(), ann, combat.Opening{OpponentID: "c-eve"})
+	_, err := a.Start(t.Context(), ann, combat.StartRequest{OpponentID: "c-eve"})
 	require.ErrorIs(t, err, fault.ErrUnavailable)
 }
 
@@ -262,8 +262,8 @@ func TestAFullOpponentIsLeftAlone(t *testing.T) {
 	for range 5 {
 		a.start(t, bob, "training-dummy")
 	}
-	_, err := a.Start(t.Context(), ann, combat.Opening{OpponentID: "c-bob"})
-	require.ErrorIs(t, err, combat.ErrOpponent)
+	_, err := a.Start(t.Context(), ann, combat.StartRequest{OpponentID: "c-bob"})
+	require.ErrorIs(t, err, combat.ErrOpponentUnavailable)
 	require.Zero(t, a.rdb.Exists(t.Context(), keys.UserCombats("ann"), keys.CombatPair("c-ann", "c-bob")).Val())
 	a.challenge(t, ann, "c-eve")
 }
@@ -274,8 +274,8 @@ func TestAPairThatWasNotPartedIsFound(t *testing.T) {
 	a := newArena(t, redistest.Client(t))
 	id := a.challenge(t, ann, "c-bob").CombatID
 	require.NoError(t, a.rdb.Del(t.Context(), keys.Combat(id)).Err())
-	_, err := a.Start(t.Context(), ann, combat.Opening{OpponentID: "c-bob"})
-	require.ErrorIs(t, err, combat.ErrAlready, "it may only not be written yet")
+	_, err := a.Start(t.Context(), ann, combat.StartRequest{OpponentID: "c-bob"})
+	require.ErrorIs(t, err, combat.ErrAlreadyFighting, "it may only not be written yet")
 	a.clock.advance(time.Minute)
 	a.challenge(t, ann, "c-bob")
 }
@@ -293,10 +293,10 @@ func TestAPairFightsOnceAtATime(t *testing.T) {
 			if i%2 == 1 {
 				w, p, opponent = b, bob, "c-ann"
 			}
-			switch _, err := w.Start(t.Context(), p, combat.Opening{OpponentID: opponent}); {
+			switch _, err := w.Start(t.Context(), p, combat.StartRequest{OpponentID: opponent}); {
 			case err == nil:
 				begun.Add(1)
-			case !errors.Is(err, combat.ErrAlready):
+			case !errors.Is(err, combat.ErrAlreadyFighting):
 				t.Errorf("start: %v", err)
 			}
 		})

@@ -18,10 +18,10 @@ var (
 
 // AppendJSON appends the state as its struct tags define it, without reflection.
 func (s State) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, s.CombatID)
-	dst = number(dst, `,"version":`, s.Version)
-	dst = text(dst, `,"status":`, s.Status)
-	dst = number(dst, `,"turn":`, s.Turn)
+	dst = appendText(dst, `{"combatId":`, s.CombatID)
+	dst = appendNumber(dst, `,"version":`, s.Version)
+	dst = appendText(dst, `,"status":`, s.Status)
+	dst = appendNumber(dst, `,"turn":`, s.Turn)
 	dst = append(dst, `,"participants":[`...)
 	for i := range s.Participants {
 		if i > 0 {
@@ -31,46 +31,46 @@ func (s State) AppendJSON(dst []byte) []byte {
 	}
 	dst = append(dst, ']')
 	if s.Winner != "" {
-		dst = text(dst, `,"winner":`, s.Winner)
+		dst = appendText(dst, `,"winner":`, s.Winner)
 	}
 	if s.Outcome != "" {
-		dst = text(dst, `,"outcome":`, s.Outcome)
+		dst = appendText(dst, `,"outcome":`, s.Outcome)
 	}
-	dst = number(dst, `,"startedAt":`, s.StartedAt)
-	dst = number(dst, `,"updatedAt":`, s.UpdatedAt)
+	dst = appendNumber(dst, `,"startedAt":`, s.StartedAt)
+	dst = appendNumber(dst, `,"updatedAt":`, s.UpdatedAt)
 	return append(dst, '}')
 }
 
 func (p *Participant) appendJSON(dst []byte) []byte {
-	dst = text(dst, `{"id":`, p.ID)
-	dst = text(dst, `,"kind":`, p.Kind)
+	dst = appendText(dst, `{"id":`, p.ID)
+	dst = appendText(dst, `,"kind":`, p.Kind)
 	if p.UserID != "" {
-		dst = text(dst, `,"userId":`, p.UserID)
+		dst = appendText(dst, `,"userId":`, p.UserID)
 	}
 	if p.CharacterID != "" {
-		dst = text(dst, `,"characterId":`, p.CharacterID)
+		dst = appendText(dst, `,"characterId":`, p.CharacterID)
 	}
-	dst = text(dst, `,"name":`, p.Name)
-	dst = number(dst, `,"maxHp":`, int64(p.MaxHP))
-	dst = number(dst, `,"maxEnergy":`, int64(p.MaxEnergy))
-	dst = number(dst, `,"attack":`, int64(p.Attack))
-	dst = number(dst, `,"defense":`, int64(p.Defense))
-	dst = number(dst, `,"speed":`, int64(p.Speed))
-	dst = number(dst, `,"hp":`, int64(p.HP))
-	dst = number(dst, `,"energy":`, int64(p.Energy))
-	dst = number(dst, `,"skillTurn":`, p.SkillTurn)
+	dst = appendText(dst, `,"name":`, p.Name)
+	dst = appendNumber(dst, `,"maxHp":`, int64(p.MaxHP))
+	dst = appendNumber(dst, `,"maxEnergy":`, int64(p.MaxEnergy))
+	dst = appendNumber(dst, `,"attack":`, int64(p.Attack))
+	dst = appendNumber(dst, `,"defense":`, int64(p.Defense))
+	dst = appendNumber(dst, `,"speed":`, int64(p.Speed))
+	dst = appendNumber(dst, `,"hp":`, int64(p.HP))
+	dst = appendNumber(dst, `,"energy":`, int64(p.Energy))
+	dst = appendNumber(dst, `,"skillTurn":`, p.SkillTurn)
 	dst = strconv.AppendBool(append(dst, `,"guarding":`...), p.Guarding)
-	dst = number(dst, `,"nextActionAt":`, p.NextActionAt)
+	dst = appendNumber(dst, `,"nextActionAt":`, p.NextActionAt)
 	return append(dst, '}')
 }
 
 // AppendJSON appends the event as its struct tags define it, without reflection.
 func (e Event) AppendJSON(dst []byte) []byte {
-	dst = number(dst, `{"turn":`, e.Turn)
-	dst = text(dst, `,"by":`, e.By)
-	dst = text(dst, `,"action":`, e.Action)
+	dst = appendNumber(dst, `{"turn":`, e.Turn)
+	dst = appendText(dst, `,"by":`, e.By)
+	dst = appendText(dst, `,"action":`, e.Action)
 	if e.Target != "" {
-		dst = text(dst, `,"target":`, e.Target)
+		dst = appendText(dst, `,"target":`, e.Target)
 	}
 	dst = append(dst, `,"acts":[`...)
 	for i := range e.Acts {
@@ -83,17 +83,17 @@ func (e Event) AppendJSON(dst []byte) []byte {
 }
 
 func (a *Act) appendJSON(dst []byte) []byte {
-	dst = text(dst, `{"by":`, a.By)
-	dst = text(dst, `,"action":`, a.Action)
+	dst = appendText(dst, `{"by":`, a.By)
+	dst = appendText(dst, `,"action":`, a.Action)
 	if a.Target != "" {
-		dst = text(dst, `,"target":`, a.Target)
+		dst = appendText(dst, `,"target":`, a.Target)
 	}
-	dst = text(dst, `,"result":`, a.Result)
+	dst = appendText(dst, `,"result":`, a.Result)
 	if a.Damage != 0 {
-		dst = number(dst, `,"damage":`, int64(a.Damage))
+		dst = appendNumber(dst, `,"damage":`, int64(a.Damage))
 	}
 	if a.Healed != 0 {
-		dst = number(dst, `,"healed":`, int64(a.Healed))
+		dst = appendNumber(dst, `,"healed":`, int64(a.Healed))
 	}
 	return append(dst, '}')
 }
@@ -109,7 +109,7 @@ func (o Outcome) AppendJSON(dst []byte) []byte {
 
 // AppendJSON appends the update as its struct tags define it, without reflection.
 func (u *Update) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, u.CombatID)
+	dst = appendText(dst, `{"combatId":`, u.CombatID)
 	dst = append(dst, `,"event":`...)
 	dst = u.Event.AppendJSON(dst)
 	dst = append(dst, `,"state":`...)
@@ -119,7 +119,7 @@ func (u *Update) AppendJSON(dst []byte) []byte {
 
 // AppendJSON appends the start as its struct tags define it, without reflection.
 func (s *Started) AppendJSON(dst []byte) []byte {
-	dst = text(dst, `{"combatId":`, s.CombatID)
+	dst = appendText(dst, `{"combatId":`, s.CombatID)
 	dst = append(dst, `,"state":`...)
 	dst = s.State.AppendJSON(dst)
 	return append(dst, '}')
@@ -138,10 +138,10 @@ func (u *Update) Order() (stream string, number int64) { return u.CombatID, u.St
 // Order returns the fight's id as the stream, and a number that follows the last update's.
 func (e Ending) Order() (stream string, number int64) { return e.CombatID, e.Version }
 
-// text appends the name of a member, with its punctuation, and a string in JSON.
-func text(dst []byte, name, s string) []byte { return event.AppendQuote(append(dst, name...), s) }
+// appendText appends the name of a member, with its punctuation, and a string in JSON.
+func appendText(dst []byte, name, s string) []byte { return event.AppendQuote(append(dst, name...), s) }
 
-// number appends the name of a member, with its punctuation, and a number.
-func number(dst []byte, name string, n int64) []byte {
+// appendNumber appends the name of a member, with its punctuation, and a number.
+func appendNumber(dst []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(dst, name...), n, 10)
 }

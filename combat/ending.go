@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// settleWithin is how long a node has to settle a fight before another node tries.
-	settleWithin = 5 * time.Second
-	// sweepAtOnce is how many fights one sweep takes at most.
-	sweepAtOnce = 100
+	// settleTimeout is how long a node has to settle a fight before another node tries.
+	settleTimeout = 5 * time.Second
+	// sweepBatch is how many fights one sweep takes at most.
+	sweepBatch = 100
 )
 
 // Run ends abandoned fights, and settles fights whose node died, or lost Redis, before it could do
 // so. It runs on every node until ctx ends; each fight is handled by one of them.
 func (s *Service) Run(ctx context.Context) error {
-	t := time.NewTicker(s.cfg.Sweep)
+	t := time.NewTicker(s.cfg.SweepInterval)
 	defer t.Stop()
 	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
+		if err := s.sweepDueFights(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
 			s.cfg.Report(fmt.Errorf("combat: sweep: %w", err))
 		}
 		select {
@@ -35,11 +35,11 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// sweep handles the fights whose deadline has passed. An error with one fight does not stop the
+// sweepDueFights handles the fights whose deadline has passed. An error with one fight does not stop the
 // others.
-func (s *Service) sweep(ctx context.Context) error {
+func (s *Service) sweepDueFights(ctx context.Context) error {
 	now := s.cfg.Now()
-	due, err := s.store.due(ctx, now, now.Add(settleWithin), sweepAtOnce)
+	due, err := s.store.claimDue(ctx, now, now.Add(settleTimeout), sweepBatch)
 	if err != nil {
 		return err
 	}
@@ -48,86 +48,86 @@ func (s *Service) sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break // another node handles the rest, once the new deadlines have passed
 		}
-		if err := s.look(ctx, id, now); err != nil {
+		if err := s.handleDueFight(ctx, id, now); err != nil {
 			failed = append(failed, err)
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// look settles, abandons or postpones one fight whose deadline has passed. It finishes even when
+// handleDueFight settles, abandons or postpones one fight whose deadline has passed. It finishes even when
 // ctx ends meanwhile.
-func (s *Service) look(ctx context.Context, id string, now time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+func (s *Service) handleDueFight(ctx context.Context, id string, now time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	state, err := s.store.load(ctx, id)
+	state, err := s.store.loadState(ctx, id)
 	if errors.Is(err, fault.ErrNotFound) {
-		if at, err := ulid.Parse(id); err == nil && now.Sub(at.Timestamp()) < settling {
+		if at, err := ulid.Parse(id); err == nil && now.Sub(at.Timestamp()) < creationGrace {
 			return nil // it is so young that it may not have been written yet
 		}
-		s.recent.forget(id)
-		return s.store.settled(ctx, id)
+		s.fights.removeFight(id)
+		return s.store.removeDeadline(ctx, id)
 	}
 	if err != nil {
 		return err
 	}
 	if state.Status == Ended {
-		return s.settle(ctx, &state)
+		return s.settleFight(ctx, &state)
 	}
-	if at := s.deadline(&state); at.After(now) {
-		return s.store.lookAt(ctx, id, at)
+	if at := s.abandonDeadline(&state); at.After(now) {
+		return s.store.setDeadline(ctx, id, at)
 	}
-	return s.abandon(ctx, id)
+	return s.endAbandoned(ctx, id)
 }
 
-// deadline returns when a running fight ends unless a player moves before.
-func (s *Service) deadline(state *State) time.Time {
-	return time.UnixMilli(state.UpdatedAt).Add(s.cfg.Abandon)
+// abandonDeadline returns when a running fight ends unless a player moves before.
+func (s *Service) abandonDeadline(state *State) time.Time {
+	return time.UnixMilli(state.UpdatedAt).Add(s.cfg.AbandonAfter)
 }
 
-// errMoved means that a player moved at the last moment.
-var errMoved = errors.New("combat: not abandoned")
+// errNotAbandoned means that a player moved at the last moment.
+var errNotAbandoned = errors.New("combat: not abandoned")
 
-// abandon ends a fight in which nobody moved.
-func (s *Service) abandon(ctx context.Context, id string) error {
-	f, err := s.find(ctx, id)
+// endAbandoned ends a fight in which nobody moved.
+func (s *Service) endAbandoned(ctx context.Context, id string) error {
+	f, err := s.loadFight(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := f.enter(ctx); err != nil {
+	if err := f.acquireTurn(ctx); err != nil {
 		return fmt.Errorf("combat %s: wait for a turn: %w", id, err)
 	}
-	defer f.leave()
-	out, err := s.play(ctx, f, func(state *State) (State, Event, Move, error) {
+	defer f.releaseTurn()
+	out, err := s.playTurn(ctx, f, func(state *State) (State, Event, Move, error) {
 		now := s.cfg.Now()
-		m := Move{By: -1, Action: abandon, Target: -1, At: now.UnixMilli()}
-		if s.deadline(state).After(now) {
-			return State{}, Event{}, m, errMoved
+		m := Move{By: -1, Action: timeoutAction, Target: -1, At: now.UnixMilli()}
+		if s.abandonDeadline(state).After(now) {
+			return State{}, Event{}, m, errNotAbandoned
 		}
-		next, what, err := Apply(*state, m)
-		return next, what, m, err
+		next, turnEvent, err := Apply(*state, m)
+		return next, turnEvent, m, err
 	})
 	switch {
-	case errors.Is(err, errMoved), errors.Is(err, ErrOver):
+	case errors.Is(err, errNotAbandoned), errors.Is(err, ErrFightOver):
 		return nil // its new deadline is looked at in settleWithin
 	case err != nil:
 		return err
 	}
-	s.tell(ctx, nil, &out)
+	s.announceTurn(ctx, nil, &out)
 	return nil
 }
 
-// settle pays and counts the victory of an ended fight, sends combat:ended and frees the players'
+// settleFight pays and counts the victory of an ended fight, sends combat:ended and frees the players'
 // slots. It may be called again after an error or by another node: payment and points are not
 // repeated. combat:ended is sent again only if a node died, or lost Redis, after sending it.
-func (s *Service) settle(ctx context.Context, state *State) error {
+func (s *Service) settleFight(ctx context.Context, state *State) error {
 	id := state.CombatID
-	s.recent.forget(id)
-	won, err := s.pay(ctx, state)
+	s.fights.removeFight(id)
+	rewards, err := s.payWinner(ctx, state)
 	if err != nil {
 		return err
 	}
-	s.cast(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: won, Version: state.Version})
+	s.castToFollowers(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: rewards, Version: state.Version})
 	var ids []string
 	for i := range state.Participants {
 		p := &state.Participants[i]
@@ -136,17 +136,17 @@ func (s *Service) settle(ctx context.Context, state *State) error {
 		}
 		ids = append(ids, p.ID)
 		// If this fails, the slot is freed when the player needs it: see reserve.
-		s.report(id, s.store.release(ctx, p.UserID, id))
+		s.reportCastError(id, s.store.releaseSlots(ctx, p.UserID, id))
 	}
 	if len(ids) == 2 {
-		s.report(id, s.store.part(ctx, ids[0], ids[1], id))
+		s.reportCastError(id, s.store.releasePair(ctx, ids[0], ids[1], id))
 	}
-	return s.store.settled(ctx, id)
+	return s.store.removeDeadline(ctx, id)
 }
 
-// pay pays the winner, if there is one, and counts the victory. It returns what was paid.
-func (s *Service) pay(ctx context.Context, state *State) (Rewards, error) {
-	winner, prize := state.prizeOf()
+// payWinner pays the winner, if there is one, and counts the victory. It returns what was paid.
+func (s *Service) payWinner(ctx context.Context, state *State) (Rewards, error) {
+	winner, prize := state.winnerAndPrize()
 	none := Rewards{Items: []Item{}}
 	if winner == nil {
 		return none, nil
@@ -158,23 +158,23 @@ func (s *Service) pay(ctx context.Context, state *State) (Rewards, error) {
 			return none, fmt.Errorf("combat %s: score: %w", state.CombatID, err)
 		}
 	}
-	won := Rewards{Items: append([]Item{}, prize.items...), Gold: prize.gold}
-	if s.cfg.Rewarder == nil || winner.CharacterID == "" || won.None() {
+	rewards := Rewards{Items: append([]Item{}, prize.items...), Gold: prize.gold}
+	if s.cfg.Rewarder == nil || winner.CharacterID == "" || rewards.IsEmpty() {
 		return none, nil
 	}
-	err := s.cfg.Rewarder.Reward(ctx, key, winner.CharacterID, won)
+	err := s.cfg.Rewarder.Reward(ctx, key, winner.CharacterID, rewards)
 	switch {
 	case err == nil:
-		return won, nil
-	case final(err):
+		return rewards, nil
+	case isPermanent(err):
 		s.cfg.Report(fmt.Errorf("combat %s: the reward can not be paid: %w", state.CombatID, err))
 		return none, nil
 	}
 	return none, fmt.Errorf("combat %s: reward: %w", state.CombatID, err)
 }
 
-// final reports whether a reward failed for good, so that a repeat would not help.
-func final(err error) bool {
+// isPermanent reports whether a reward failed for good, so that a repeat would not help.
+func isPermanent(err error) bool {
 	var f *fault.Fault
 	if !errors.As(err, &f) {
 		return false

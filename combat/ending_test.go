@@ -35,7 +35,7 @@ func (a arena) run(t testing.TB) {
 // quick returns another node, which sweeps all the time.
 func (a arena) quick(t testing.TB, rdb redis.UniversalClient) arena {
 	cfg := a.config()
-	cfg.Sweep = 2 * time.Millisecond
+	cfg.SweepInterval = 2 * time.Millisecond
 	a.world = node(t, rdb, cfg)
 	return a
 }
@@ -83,7 +83,7 @@ func TestAnAbandonedFightEnds(t *testing.T) {
 		require.Equal(t, combat.Abandoned, s.Outcome)
 		require.Empty(t, s.Winner)
 		_, err := home.act(ann, id, "attack")
-		require.ErrorIs(t, err, combat.ErrOver)
+		require.ErrorIs(t, err, combat.ErrFightOver)
 		_, err = combat.Verify(t.Context(), rdb, id)
 		require.NoError(t, err, "the log tells it too")
 	}

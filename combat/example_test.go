@@ -63,7 +63,7 @@ func TestExampleOfTheService(t *testing.T) {
 	s := combat.New(redistest.Client(t), gateway, combat.Config{})
 	ctx := context.Background()
 
-	fight, err := s.Start(ctx, ann, combat.Opening{NPC: "training-dummy"})
+	fight, err := s.Start(ctx, ann, combat.StartRequest{NPC: "training-dummy"})
 	require.NoError(t, err)
 	_, err = s.Act(ctx, ann, combat.Action{CombatID: fight.CombatID, Action: combat.Attack})
 	require.NoError(t, err)

@@ -10,26 +10,26 @@ import (
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	t.Parallel()
-	r := recent{limit: 10, fights: map[string]*fight{}}
+	r := fightCache{maxFights: 10, fights: map[string]*cachedFight{}}
 	for i := range 100 {
 		id := fmt.Sprint(i)
-		f := r.put(State{CombatID: id})
-		require.Same(t, f, r.get(id))
-		require.Same(t, f, r.put(State{CombatID: id, Version: 9}), "what is known stays")
+		f := r.addFight(State{CombatID: id})
+		require.Same(t, f, r.getFight(id))
+		require.Same(t, f, r.addFight(State{CombatID: id, Version: 9}), "what is known stays")
 		require.LessOrEqual(t, len(r.fights), 10)
 	}
-	r.forget("99")
-	require.Nil(t, r.get("99"))
+	r.removeFight("99")
+	require.Nil(t, r.getFight("99"))
 }
 
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	r := recent{limit: 1, fights: map[string]*fight{}}
-	f := r.put(State{CombatID: "1"})
-	require.NoError(t, f.enter(t.Context()))
+	r := fightCache{maxFights: 1, fights: map[string]*cachedFight{}}
+	f := r.addFight(State{CombatID: "1"})
+	require.NoError(t, f.acquireTurn(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, f.enter(ctx), context.Canceled)
-	f.leave()
-	require.NoError(t, f.enter(t.Context()))
+	require.ErrorIs(t, f.acquireTurn(ctx), context.Canceled)
+	f.releaseTurn()
+	require.NoError(t, f.acquireTurn(t.Context()))
 }

@@ -226,7 +226,7 @@ func (a *again) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func BenchmarkAction(b *testing.B) {
 	r := redistest.Client(b)
 	s := combat.New(r, silent{}, combat.Config{})
-	f, err := s.Start(context.Background(), ann, combat.Opening{NPC: "training-dummy"})
+	f, err := s.Start(context.Background(), ann, combat.StartRequest{NPC: "training-dummy"})
 	if err != nil {
 		b.Fatal(err)
 	}

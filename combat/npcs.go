@@ -11,10 +11,10 @@ type npc struct {
 	name  string
 	stats Stats
 	// guard is in how many of 100 turns the NPC defends instead of striking.
-	guard int
+	guardPercent int
 	// mends means that the NPC never strikes and never dies: below half of its hp it heals itself
 	// completely, so that players can train on it for as long as they like.
-	mends bool
+	isUnbeatable bool
 	// prize is what a player gets who defeats the NPC.
 	prize prize
 }
@@ -28,13 +28,13 @@ type prize struct {
 
 // npcs is the table of opponents. Its keys are the names that combat:start takes.
 var npcs = map[string]npc{
-	"training-dummy": {name: "Training dummy", mends: true, stats: Stats{MaxHP: 1000}},
+	"training-dummy": {name: "Training dummy", isUnbeatable: true, stats: Stats{MaxHP: 1000}},
 	"goblin": {
-		name: "Goblin", guard: 20, stats: Stats{MaxHP: 60, Attack: 12, Defense: 4, Speed: 8},
+		name: "Goblin", guardPercent: 20, stats: Stats{MaxHP: 60, Attack: 12, Defense: 4, Speed: 8},
 		prize: prize{gold: 5, points: 1},
 	},
 	"wolf": {
-		name: "Wolf", guard: 5, stats: Stats{MaxHP: 90, Attack: 20, Defense: 6, Speed: 14},
+		name: "Wolf", guardPercent: 5, stats: Stats{MaxHP: 90, Attack: 20, Defense: 6, Speed: 14},
 		prize: prize{items: []Item{{"wolf-pelt", 1}}, gold: 15, points: 3},
 	},
 }
@@ -42,58 +42,58 @@ var npcs = map[string]npc{
 // duelPrize is what a player gets who defeats another player.
 var duelPrize = prize{gold: 10, points: 10}
 
-// prizeOf returns the winner of an ended fight and what they won. The winner is nil
+// winnerAndPrize returns the winner of an ended fight and what they won. The winner is nil
 // unless a player defeated the opponent.
-func (s *State) prizeOf() (winner *Participant, won prize) {
+func (s *State) winnerAndPrize() (winner *Participant, won prize) {
 	for i := range s.Participants {
 		p := &s.Participants[i]
 		if s.Outcome != Defeated || p.ID != s.Winner || p.Kind != kindPlayer {
 			continue
 		}
-		if s.duel() {
+		if s.isDuel() {
 			return p, duelPrize
 		}
 		for j := range s.Participants {
 			if foe := &s.Participants[j]; foe.Kind == kindNPC {
-				return p, foe.kind().prize
+				return p, foe.npcEntry().prize
 			}
 		}
 	}
 	return nil, prize{}
 }
 
-// Usual are the stats of a player about whose character nothing is known.
-var Usual = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Speed: 10}
+// DefaultStats are the stats of a player about whose character nothing is known.
+var DefaultStats = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Speed: 10}
 
-// npcID is the prefix of an NPC's participant id; its name follows.
-const npcID = "npc:"
+// npcIDPrefix is the prefix of an NPC's participant id; its name follows.
+const npcIDPrefix = "npc:"
 
-// kind returns the NPC's entry in the table, and an empty one for a player.
-func (p *Participant) kind() npc {
+// npcEntry returns the NPC's entry in the table, and an empty one for a player.
+func (p *Participant) npcEntry() npc {
 	if p.Kind != kindNPC {
 		return npc{}
 	}
-	return npcs[strings.TrimPrefix(p.ID, npcID)]
+	return npcs[strings.TrimPrefix(p.ID, npcIDPrefix)]
 }
 
 // NPCs returns the names of opponents that combat:start takes, sorted.
 func NPCs() []string { return slices.Sorted(maps.Keys(npcs)) }
 
-// opponentOf makes the participant of an NPC; name is its key in the table.
-func opponentOf(name string) Participant {
+// newNPCParticipant makes the participant of an NPC; name is its key in the table.
+func newNPCParticipant(name string) Participant {
 	n := npcs[name]
-	return Participant{ID: npcID + name, Kind: kindNPC, Name: n.name, Stats: n.stats}
+	return Participant{ID: npcIDPrefix + name, Kind: kindNPC, Name: n.name, Stats: n.stats}
 }
 
-// begin makes the state in which a fight starts, at a time in Unix ms.
-func begin(id string, seed uint64, at int64, fighters ...Participant) State {
+// newState makes the state in which a fight starts, at a time in Unix ms.
+func newState(id string, seed uint64, at int64, fighters ...Participant) State {
 	s := State{
 		CombatID: id, Version: 1, Status: Active, Turn: 1, Seed: seed, StartedAt: at, UpdatedAt: at,
 		Participants: fighters,
 	}
 	for i := range s.Participants {
 		p := &s.Participants[i]
-		p.Stats = p.Stats.bounded()
+		p.Stats = p.Stats.withinBounds()
 		p.HP, p.Energy = p.MaxHP, p.MaxEnergy
 		if p.Kind == kindPlayer {
 			p.NextActionAt = at
@@ -102,8 +102,8 @@ func begin(id string, seed uint64, at int64, fighters ...Participant) State {
 	return s
 }
 
-// bounded limits what a source of characters says to what the rules can calculate with.
-func (s Stats) bounded() Stats {
+// withinBounds limits what a source of characters says to what the rules can calculate with.
+func (s Stats) withinBounds() Stats {
 	const most = 1_000_000
 	within := func(n, least int) int { return min(most, max(least, n)) }
 	return Stats{within(s.MaxHP, 1), within(s.MaxEnergy, 0), within(s.Attack, 0), within(s.Defense, 0), within(s.Speed, 0)}

@@ -14,8 +14,8 @@ import (
 // spaces: by and target are indexes of participants, action is the first letter of its name, at is
 // in ms since StartedAt. Two entries: "0a1+1200;0f0+2311;". An abandoned fight: "-1t-1+62311;".
 
-// letters has the actions by the letters that stand for them in a log.
-var letters = map[byte]string{'a': Attack, 'd': Defend, 's': Skill, 'f': Flee, 't': abandon}
+// actionsByLetter has the actions by the letters that stand for them in a log.
+var actionsByLetter = map[byte]string{'a': Attack, 'd': Defend, 's': Skill, 'f': Flee, 't': timeoutAction}
 
 // appendMove appends the entry of a move to a log.
 func appendMove(log []byte, m Move, startedAt int64) []byte {
@@ -56,7 +56,7 @@ func parseMove(entry string, startedAt int64) (Move, bool) {
 	by, err1 := strconv.Atoi(entry[:at])
 	target, err2 := strconv.Atoi(entry[at+1 : plus])
 	offset, err3 := strconv.ParseInt(entry[plus+1:], 10, 64)
-	return Move{By: by, Action: letters[entry[at]], Target: target, At: startedAt + offset}, err1 == nil && err2 == nil && err3 == nil
+	return Move{By: by, Action: actionsByLetter[entry[at]], Target: target, At: startedAt + offset}, err1 == nil && err2 == nil && err3 == nil
 }
 
 // Verify reads a fight from Redis, replays its log and returns the stored state. It returns an
@@ -66,7 +66,7 @@ func parseMove(entry string, startedAt int64) (Move, bool) {
 // Errors: NOT_FOUND, UNAVAILABLE; any other error says what does not match.
 func Verify(ctx context.Context, rdb redis.UniversalClient, id string) (State, error) {
 	st := store{rdb: rdb}
-	base, stored, log, err := st.history(ctx, id)
+	base, stored, log, err := st.loadLog(ctx, id)
 	if err != nil {
 		return State{}, err
 	}

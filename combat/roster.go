@@ -16,11 +16,11 @@ import (
 const (
 	// rosterTTL is how long Redis remembers who played a character last.
 	rosterTTL = 7 * 24 * time.Hour
-	// rosterQueue is how many players may wait to be written. When it is full, a player is left
+	// rosterQueueLength is how many players may wait to be written. When it is full, a player is left
 	// out until they connect again.
-	rosterQueue = 4096
-	// rosterBatch is how many players are written in one round trip at most.
-	rosterBatch = 256
+	rosterQueueLength = 4096
+	// rosterBatchLength is how many players are written in one round trip at most.
+	rosterBatchLength = 256
 )
 
 // A Roster records which user plays a character, from the sessions that connect. It is needed
@@ -28,7 +28,7 @@ const (
 type Roster struct {
 	rdb    redis.UniversalClient
 	report func(error)
-	came   chan event.Player
+	connected   chan event.Player
 }
 
 // NewRoster returns a roster that keeps its records in rdb. report receives the errors of writing,
@@ -37,7 +37,7 @@ func NewRoster(rdb redis.UniversalClient, report func(error)) *Roster {
 	if report == nil {
 		report = func(error) {}
 	}
-	return &Roster{rdb: rdb, report: report, came: make(chan event.Player, rosterQueue)}
+	return &Roster{rdb: rdb, report: report, connected: make(chan event.Player, rosterQueueLength)}
 }
 
 // Came records the character of a player who has connected. It does not wait.
@@ -46,7 +46,7 @@ func (r *Roster) Came(p event.Player) {
 		return
 	}
 	select {
-	case r.came <- p:
+	case r.connected <- p:
 	default:
 	}
 }
@@ -63,15 +63,15 @@ func (r *Roster) Player(ctx context.Context, characterID string) (userID string,
 	if errors.Is(err, redis.Nil) {
 		return "", fault.ErrNotFound
 	}
-	return userID, trouble(ctx, "player of "+characterID, err)
+	return userID, wrapError(ctx, "player of "+characterID, err)
 }
 
 // Run writes the recorded players to Redis, many at a time, until ctx ends.
 func (r *Roster) Run(ctx context.Context) error {
 	for {
 		select {
-		case p := <-r.came:
-			if err := r.write(ctx, p); err != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
+		case p := <-r.connected:
+			if err := r.writePlayers(ctx, p); err != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrUnavailable) {
 				r.report(fmt.Errorf("combat: roster: %w", err))
 			}
 		case <-ctx.Done():
@@ -80,22 +80,22 @@ func (r *Roster) Run(ctx context.Context) error {
 	}
 }
 
-// write writes one player and those that wait behind it in the queue.
-func (r *Roster) write(ctx context.Context, first event.Player) error {
+// writePlayers writes one player and those that wait behind it in the queue.
+func (r *Roster) writePlayers(ctx context.Context, first event.Player) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for p, n := first, 1; ; n++ {
 			pipe.Set(ctx, keys.CharacterPlayer(p.CharacterID), p.UserID, rosterTTL)
-			if n == rosterBatch {
+			if n == rosterBatchLength {
 				return nil
 			}
 			select {
-			case p = <-r.came:
+			case p = <-r.connected:
 			default:
 				return nil
 			}
 		}
 	})
-	return trouble(ctx, "write", err)
+	return wrapError(ctx, "write", err)
 }

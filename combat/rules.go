@@ -9,8 +9,8 @@ import (
 
 // The faults of an action, in addition to those of package fault.
 var (
-	ErrOver     = fault.New("COMBAT_OVER", "That fight has ended.")
-	ErrEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
+	ErrFightOver     = fault.New("COMBAT_OVER", "That fight has ended.")
+	ErrNoEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
 	ErrCooldown = fault.New("COMBAT_COOLDOWN", "That skill is not ready yet.")
 	ErrTooSoon  = fault.New("COMBAT_TOO_SOON", "You are not ready to act again.")
 )
@@ -23,20 +23,20 @@ const (
 	Flee   = "flee"   // tries to run away, which ends the fight
 )
 
-// abandon is the action of the move that ends an abandoned fight. No participant makes it.
-const abandon = "timeout"
+// timeoutAction is the action of the move that ends an abandoned fight. No participant makes it.
+const timeoutAction = "timeout"
 
 const (
 	skillCost     = 20 // energy
 	skillCooldown = 3  // turns
-	recovery      = 5  // energy that each living participant regains at the end of a turn
-	missIn100     = 5
-	criticalIn100 = 10
+	energyPerTurn      = 5  // energy that each living participant regains at the end of a turn
+	missPercent     = 5
+	criticalPercent = 10
 )
 
-// pauseOf returns how long a player with that speed must wait after an action against another
+// pauseAfterAction returns how long a player with that speed must wait after an action against another
 // player, in ms: 500 at the default speed of 10, at least 250 and at most 2,000.
-func pauseOf(speed int) int64 { return int64(min(2000, max(250, 5000/max(1, speed)))) }
+func pauseAfterAction(speed int) int64 { return int64(min(2000, max(250, 5000/max(1, speed)))) }
 
 // Move is a decision of one participant. A fight's log is the list of its moves.
 type Move struct {
@@ -62,7 +62,7 @@ type Move struct {
 // or target, COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},
 // COMBAT_COOLDOWN {turns}.
 func Apply(s State, m Move) (State, Event, error) {
-	if err := allowed(&s, m); err != nil {
+	if err := checkMove(&s, m); err != nil {
 		return State{}, Event{}, err
 	}
 	t := turn{}
@@ -70,14 +70,14 @@ func Apply(s State, m Move) (State, Event, error) {
 	s.Participants = slices.Clone(s.Participants)
 	t.State = &s
 	e := Event{Turn: s.Turn, Action: m.Action, Acts: []Act{}}
-	if m.Action == abandon {
-		t.end("", Abandoned)
+	if m.Action == timeoutAction {
+		t.endFight("", Abandoned)
 	} else {
 		e.By = s.Participants[m.By].ID
-		if strikes(m.Action) {
+		if isStrike(m.Action) {
 			e.Target = s.Participants[m.Target].ID
 		}
-		e.Acts = t.play(m)
+		e.Acts = t.playMoves(m)
 	}
 	s.Version++
 	s.Turn++
@@ -85,12 +85,12 @@ func Apply(s State, m Move) (State, Event, error) {
 	return s, e, nil
 }
 
-// play plays the move and those of the NPCs, in the order that Apply describes.
-func (t *turn) play(m Move) []Act {
+// playMoves plays the move and those of the NPCs, in the order that Apply describes.
+func (t *turn) playMoves(m Move) []Act {
 	moves := append(make([]Move, 0, len(t.Participants)), m)
 	for i := range t.Participants {
 		if p := &t.Participants[i]; p.Kind == kindNPC && p.HP > 0 {
-			moves = append(moves, t.decide(i, m.By))
+			moves = append(moves, t.decideNPCMove(i, m.By))
 		}
 	}
 	for _, m := range moves {
@@ -108,26 +108,26 @@ func (t *turn) play(m Move) []Act {
 	t.acts = make([]Act, 0, len(moves))
 	for _, m := range moves {
 		if t.Status == Active && t.Participants[m.By].HP > 0 {
-			t.act(m)
+			t.performMove(m)
 		}
 	}
 	for i := range t.Participants {
 		if p := &t.Participants[i]; p.HP > 0 {
-			p.Energy = min(p.MaxEnergy, p.Energy+recovery)
+			p.Energy = min(p.MaxEnergy, p.Energy+energyPerTurn)
 		}
 	}
-	if p := &t.Participants[m.By]; t.duel() {
-		p.NextActionAt = m.At + pauseOf(p.Speed)
+	if p := &t.Participants[m.By]; t.isDuel() {
+		p.NextActionAt = m.At + pauseAfterAction(p.Speed)
 	}
 	return t.acts
 }
 
-// allowed returns why a move is not allowed, or nil.
-func allowed(s *State, m Move) error {
+// checkMove returns why a move is not allowed, or nil.
+func checkMove(s *State, m Move) error {
 	if s.Status != Active {
-		return ErrOver
+		return ErrFightOver
 	}
-	if m.Action == abandon && m.By == -1 {
+	if m.Action == timeoutAction && m.By == -1 {
 		return nil
 	}
 	if m.By < 0 || m.By >= len(s.Participants) || s.Participants[m.By].Kind != kindPlayer || s.Participants[m.By].HP <= 0 {
@@ -143,7 +143,7 @@ func allowed(s *State, m Move) error {
 	default:
 		return fault.Invalid("action", "one of attack defend skill flee")
 	}
-	if wait := p.NextActionAt - m.At; wait > 0 && s.duel() {
+	if wait := p.NextActionAt - m.At; wait > 0 && s.isDuel() {
 		return ErrTooSoon.With("retryAfterMs", wait).With("nextActionAt", p.NextActionAt)
 	}
 	if m.Action == Skill {
@@ -151,16 +151,16 @@ func allowed(s *State, m Move) error {
 			return ErrCooldown.With("turns", p.SkillTurn-s.Turn)
 		}
 		if p.Energy < skillCost {
-			return ErrEnergy.With("energy", p.Energy).With("cost", skillCost)
+			return ErrNoEnergy.With("energy", p.Energy).With("cost", skillCost)
 		}
 	}
 	return nil
 }
 
-func strikes(action string) bool { return action == Attack || action == Skill }
+func isStrike(action string) bool { return action == Attack || action == Skill }
 
-// duel reports whether all participants are players.
-func (s *State) duel() bool {
+// isDuel reports whether all participants are players.
+func (s *State) isDuel() bool {
 	for i := range s.Participants {
 		if s.Participants[i].Kind == kindNPC {
 			return false
@@ -176,25 +176,25 @@ type turn struct {
 	acts []Act
 }
 
-// in100 rolls the dice and is true in n of 100 cases.
-func (t *turn) in100(n int) bool { return int(t.dice.Uint64()%100) < n }
+// rollPercent rolls the dice and is true in n of 100 cases.
+func (t *turn) rollPercent(n int) bool { return int(t.dice.Uint64()%100) < n }
 
-// decide chooses what the NPC with index i does in this turn, against the participant foe.
-func (t *turn) decide(i, foe int) Move {
+// decideNPCMove chooses what the NPC with index i does in this turn, against the participant foe.
+func (t *turn) decideNPCMove(i, foe int) Move {
 	p := &t.Participants[i]
-	n := p.kind()
+	n := p.npcEntry()
 	switch {
-	case n.mends && p.HP*2 < p.MaxHP:
+	case n.isUnbeatable && p.HP*2 < p.MaxHP:
 		return Move{By: i, Action: "mend"}
-	case n.mends:
+	case n.isUnbeatable:
 		return Move{By: i}
-	case t.in100(n.guard):
+	case t.rollPercent(n.guardPercent):
 		return Move{By: i, Action: Defend}
 	}
 	return Move{By: i, Action: Attack, Target: foe}
 }
 
-func (t *turn) act(m Move) {
+func (t *turn) performMove(m Move) {
 	p := &t.Participants[m.By]
 	done := Act{By: p.ID, Action: m.Action}
 	switch m.Action {
@@ -202,9 +202,9 @@ func (t *turn) act(m Move) {
 		p.Guarding = true
 		done.Result = "guard"
 	case Attack, Skill:
-		t.strike(p, m, &done)
+		t.strikeTarget(p, m, &done)
 	case Flee:
-		t.flee(m.By, &done)
+		t.tryToFlee(m.By, &done)
 	case "mend":
 		// The wounds of this turn are healed too, because the NPC acts after the strike: its speed is 0.
 		done.Result, done.Healed = "mended", p.MaxHP-p.HP
@@ -215,11 +215,11 @@ func (t *turn) act(m Move) {
 	t.acts = append(t.acts, done)
 }
 
-func (t *turn) strike(p *Participant, m Move, done *Act) {
+func (t *turn) strikeTarget(p *Participant, m Move, done *Act) {
 	foe := &t.Participants[m.Target]
 	done.Target = foe.ID
 	damage := p.Attack*(75+int(t.dice.Uint64()%51))/100 - foe.Defense/2
-	missed, critical := t.in100(missIn100), t.in100(criticalIn100)
+	missed, critical := t.rollPercent(missPercent), t.rollPercent(criticalPercent)
 	if m.Action == Skill {
 		p.Energy -= skillCost
 		p.SkillTurn = t.Turn + 1 + skillCooldown
@@ -238,38 +238,38 @@ func (t *turn) strike(p *Participant, m Move, done *Act) {
 		damage /= 2
 	}
 	done.Damage = min(max(1, damage), foe.HP)
-	if foe.kind().mends {
+	if foe.npcEntry().isUnbeatable {
 		done.Damage = min(done.Damage, foe.HP-1)
 	}
 	foe.HP -= done.Damage
 	if foe.HP == 0 {
-		t.end(p.ID, Defeated)
+		t.endFight(p.ID, Defeated)
 	}
 }
 
-// flee succeeds in 50 % of all tries, plus 5 % for each point of speed that the participant is
+// tryToFlee succeeds in 50 % of all tries, plus 5 % for each point of speed that the participant is
 // faster, within 10 to 90 %. From opponents with speed 0 it always succeeds.
-func (t *turn) flee(by int, done *Act) {
+func (t *turn) tryToFlee(by int, done *Act) {
 	done.Result = "fled"
 	for i := range t.Participants {
 		p, foe := &t.Participants[by], &t.Participants[i]
 		if i == by || foe.HP <= 0 || foe.Speed <= 0 {
 			continue
 		}
-		if !t.in100(min(90, max(10, 50+5*(p.Speed-foe.Speed)))) {
+		if !t.rollPercent(min(90, max(10, 50+5*(p.Speed-foe.Speed)))) {
 			done.Result = "caught"
 			return
 		}
 	}
-	t.end(t.Participants[t.opponent(by)].ID, Fled)
+	t.endFight(t.Participants[t.firstOpponent(by)].ID, Fled)
 }
 
-func (t *turn) end(winner, outcome string) {
+func (t *turn) endFight(winner, outcome string) {
 	t.Status, t.Winner, t.Outcome = Ended, winner, outcome
 }
 
-// opponent returns the index of the first living participant other than by, or -1.
-func (s *State) opponent(by int) int {
+// firstOpponent returns the index of the first living participant other than by, or -1.
+func (s *State) firstOpponent(by int) int {
 	for i := range s.Participants {
 		if i != by && s.Participants[i].HP > 0 {
 			return i

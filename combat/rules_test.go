@@ -10,14 +10,14 @@ import (
 )
 
 // hero is a player at the start of a fight.
-var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: Usual}
+var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: DefaultStats}
 
-func against(kind string, seed uint64) State { return begin("F", seed, 1000, hero, opponentOf(kind)) }
+func against(kind string, seed uint64) State { return newState("F", seed, 1000, hero, newNPCParticipant(kind)) }
 
 // rival is another player at the start of a fight.
-var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: Usual}
+var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: DefaultStats}
 
-func duel(seed uint64) State { return begin("F", seed, 1000, hero, rival) }
+func duel(seed uint64) State { return newState("F", seed, 1000, hero, rival) }
 
 // anyFight draws the start of a fight: against an NPC, or between two players with any stats.
 func anyFight(t *rapid.T) State {
@@ -30,7 +30,7 @@ func anyFight(t *rapid.T) State {
 		stat := rapid.IntRange(-10, 200)
 		p.Stats = Stats{stat.Draw(t, "hp"), stat.Draw(t, "energy"), stat.Draw(t, "attack"), stat.Draw(t, "defense"), stat.Draw(t, "speed")}
 	}
-	return begin("F", seed, 1000, a, b)
+	return newState("F", seed, 1000, a, b)
 }
 
 // Whatever moves are tried, in any order, the invariants hold, and the log replays to the same state.
@@ -66,7 +66,7 @@ func TestNoSequenceBreaksAFight(t *testing.T) {
 
 func checkTurn(t require.TestingT, before, after State, what Event) {
 	require.Equal(t, Active, before.Status, "nothing happens after the end")
-	if before.duel() && what.Action != abandon {
+	if before.isDuel() && what.Action != timeoutAction {
 		require.Len(t, what.Acts, 1, "one move a turn")
 		for i, p := range before.Participants {
 			if p.ID == what.By {
@@ -237,7 +237,7 @@ func TestInitiative(t *testing.T) {
 	t.Parallel()
 	quick, slow := hero, rival
 	quick.Speed, slow.Speed = 20, 5
-	s := begin("F", 1, 10_000, quick, slow)
+	s := newState("F", 1, 10_000, quick, slow)
 	require.EqualValues(t, 10_000, s.Participants[0].NextActionAt)
 	require.EqualValues(t, 10_000, s.Participants[1].NextActionAt, "at the start, whoever is first")
 	s, _, err := Apply(s, Move{By: 0, Action: Defend, At: 10_000})
@@ -252,7 +252,7 @@ func TestInitiative(t *testing.T) {
 	require.EqualValues(t, 10_250, fault.Of(err).Detail("nextActionAt"))
 
 	for speed, ms := range map[int]int64{-1: 2000, 0: 2000, 1: 2000, 10: 500, 1000: 250} {
-		require.Equal(t, ms, pauseOf(speed), speed)
+		require.Equal(t, ms, pauseAfterAction(speed), speed)
 	}
 }
 
@@ -273,7 +273,7 @@ func TestPrizes(t *testing.T) {
 		"the wolf's victory": {ended(against("wolf", 1), "npc:wolf", Defeated), prize{}},
 		"nobody's":           {ended(duel(1), "", Abandoned), prize{}},
 	} {
-		_, got := c.state.prizeOf()
+		_, got := c.state.winnerAndPrize()
 		require.Equal(t, c.want, got, name)
 	}
 }

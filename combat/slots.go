@@ -19,47 +19,47 @@ import (
 
 var (
 	//go:embed reserve_slot.lua
-	reserveLua string
+	reserveSlotLua string
 	//go:embed release_pair.lua
-	partLua string
+	releasePairLua string
 
-	reserveScript = redis.NewScript(reserveLua)
-	partScript    = redis.NewScript(partLua)
+	reserveSlotScript = redis.NewScript(reserveSlotLua)
+	releasePairScript    = redis.NewScript(releasePairLua)
 )
 
-// placesTTL is longer than any fight lasts; normally a slot is released long before.
-const placesTTL = 24 * time.Hour
+// slotsTTL is longer than any fight lasts; normally a slot is released long before.
+const slotsTTL = 24 * time.Hour
 
-// reserve reserves one of the user's slots for a new fight. When all are held, it frees those
+// reserveSlot reserves one of the user's slots for a new fight. When all are held, it frees those
 // whose fights have ended and tries once more. It returns COMBAT_TOO_MANY when none is free.
-func (st *store) reserve(ctx context.Context, userID, id string, at time.Time, slots int) error {
+func (st *store) reserveSlot(ctx context.Context, userID, id string, at time.Time, slots int) error {
 	var held []string
 	for range 2 {
 		var err error
-		held, err = reserveScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, placesTTL.Milliseconds()).StringSlice()
+		held, err = reserveSlotScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, slotsTTL.Milliseconds()).StringSlice()
 		if err != nil {
-			return trouble(ctx, "reserve a slot of "+userID, err)
+			return wrapError(ctx, "reserve a slot of "+userID, err)
 		}
 		if len(held) == 0 {
 			return nil
 		}
-		over, err := st.over(ctx, held, at)
+		ended, err := st.findEnded(ctx, held, at)
 		if err != nil {
 			return err
 		}
-		if len(over) == 0 {
+		if len(ended) == 0 {
 			break
 		}
-		if err := st.release(ctx, userID, over...); err != nil {
+		if err := st.releaseSlots(ctx, userID, ended...); err != nil {
 			return err
 		}
-		held = slices.DeleteFunc(held, func(id string) bool { return slices.Contains(over, id) })
+		held = slices.DeleteFunc(held, func(id string) bool { return slices.Contains(ended, id) })
 	}
-	return ErrTooMany.With("limit", slots).With("combats", held)
+	return ErrTooManyFights.With("limit", slots).With("combats", held)
 }
 
-// over returns those of the fights that have ended or whose key has expired.
-func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]string, error) {
+// findEnded returns those of the fights that have ended or whose key has expired.
+func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]string, error) {
 	found := make([]*redis.StringCmd, len(ids))
 	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
@@ -68,35 +68,35 @@ func (st *store) over(ctx context.Context, ids []string, now time.Time) ([]strin
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, trouble(ctx, "find the fights that ended", err)
+		return nil, wrapError(ctx, "find the fights that ended", err)
 	}
-	var over []string
+	var ended []string
 	for i, id := range ids {
 		var s State
 		switch state, err := found[i].Bytes(); {
 		case errors.Is(err, redis.Nil):
-			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > settling {
-				over = append(over, id)
+			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > creationGrace {
+				ended = append(ended, id)
 			}
 		case err != nil:
-			return nil, trouble(ctx, "has "+id+" ended", err)
+			return nil, wrapError(ctx, "has "+id+" ended", err)
 		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
-			over = append(over, id)
+			ended = append(ended, id)
 		}
 	}
-	return over, nil
+	return ended, nil
 }
 
-// release frees the user's slots that these fights hold.
-func (st *store) release(ctx context.Context, userID string, ids ...string) error {
-	return trouble(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
+// releaseSlots frees the user's slots that these fights hold.
+func (st *store) releaseSlots(ctx context.Context, userID string, ids ...string) error {
+	return wrapError(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
 
-// running reads the running fights of a user, oldest first.
-func (st *store) running(ctx context.Context, userID string) ([]State, error) {
+// loadRunning reads the running fights of a user, oldest first.
+func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error) {
 	ids, err := st.rdb.ZRange(ctx, keys.UserCombats(userID), 0, -1).Result()
 	if err != nil {
-		return nil, trouble(ctx, "slots of "+userID, err)
+		return nil, wrapError(ctx, "slots of "+userID, err)
 	}
 	found := make([]*redis.SliceCmd, len(ids))
 	_, err = st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -106,7 +106,7 @@ func (st *store) running(ctx context.Context, userID string) ([]State, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, trouble(ctx, "fights of "+userID, err)
+		return nil, wrapError(ctx, "fights of "+userID, err)
 	}
 	all := []State{}
 	for i, id := range ids {
@@ -114,7 +114,7 @@ func (st *store) running(ctx context.Context, userID string) ([]State, error) {
 		if fields[0] == nil {
 			continue
 		}
-		state, err := decode(id, fields[0], fields[1])
+		state, err := decodeState(id, fields[0], fields[1])
 		if err != nil {
 			return nil, err
 		}
@@ -125,14 +125,14 @@ func (st *store) running(ctx context.Context, userID string) ([]State, error) {
 	return all, nil
 }
 
-// pair records that two characters fight each other in this fight. It returns COMBAT_ALREADY when
+// claimPair records that two characters fight each other in this fight. It returns COMBAT_ALREADY when
 // they have another running fight.
-func (st *store) pair(ctx context.Context, a, b, id string, now time.Time) error {
+func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) error {
 	key, held := keys.CombatPair(a, b), ""
 	for range 2 {
-		taken, err := st.rdb.SetNX(ctx, key, id, placesTTL).Result()
+		taken, err := st.rdb.SetNX(ctx, key, id, slotsTTL).Result()
 		if err != nil {
-			return trouble(ctx, "pair "+key, err)
+			return wrapError(ctx, "pair "+key, err)
 		}
 		if taken {
 			return nil
@@ -142,26 +142,26 @@ func (st *store) pair(ctx context.Context, a, b, id string, now time.Time) error
 			continue
 		}
 		if err != nil {
-			return trouble(ctx, "pair "+key, err)
+			return wrapError(ctx, "pair "+key, err)
 		}
 		if held == id { // the first SET succeeded, its answer was lost, and go-redis sent it again
 			return nil
 		}
-		over, err := st.over(ctx, []string{held}, now)
+		ended, err := st.findEnded(ctx, []string{held}, now)
 		if err != nil {
 			return err
 		}
-		if len(over) == 0 {
+		if len(ended) == 0 {
 			break
 		}
-		if err := st.part(ctx, a, b, held); err != nil {
+		if err := st.releasePair(ctx, a, b, held); err != nil {
 			return err
 		}
 	}
-	return ErrAlready.With("combatId", held)
+	return ErrAlreadyFighting.With("combatId", held)
 }
 
-// part removes the record that two characters fight each other in this fight.
-func (st *store) part(ctx context.Context, a, b, id string) error {
-	return trouble(ctx, "release the pair of "+id, partScript.Run(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
+// releasePair removes the record that two characters fight each other in this fight.
+func (st *store) releasePair(ctx context.Context, a, b, id string) error {
+	return wrapError(ctx, "release the pair of "+id, releasePairScript.Run(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
 }

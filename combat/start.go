@@ -15,13 +15,13 @@ import (
 
 // The faults of starting a fight.
 var (
-	ErrOpponent = fault.New("COMBAT_OPPONENT_UNAVAILABLE", "That player can not fight now.")
-	ErrAlready  = fault.New("COMBAT_ALREADY", "You are fighting each other already.")
-	ErrTooMany  = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
+	ErrOpponentUnavailable = fault.New("COMBAT_OPPONENT_UNAVAILABLE", "That player can not fight now.")
+	ErrAlreadyFighting  = fault.New("COMBAT_ALREADY", "You are fighting each other already.")
+	ErrTooManyFights  = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
 )
 
-// askAgain is the retryAfterMs of a challenge whose opponent was not available.
-const askAgain = 5 * time.Second
+// challengeRetryAfter is the retryAfterMs of a challenge whose opponent was not available.
+const challengeRetryAfter = 5 * time.Second
 
 // Start begins a fight. In a fight against an NPC, the caller's connection receives the fight's
 // events. In a fight against the character of another player, all devices of both users receive
@@ -32,7 +32,7 @@ const askAgain = 5 * time.Second
 // NOT_FOUND for an unknown character; COMBAT_TOO_MANY {limit, combats}; COMBAT_ALREADY {combatId};
 // COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online or has too many
 // fights; UNAVAILABLE.
-func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State, error) {
+func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (State, error) {
 	switch {
 	case in.NPC == "" && in.OpponentID == "":
 		return State{}, fault.Invalid("npc", "npc or opponentId is required")
@@ -42,7 +42,7 @@ func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State,
 	if _, ok := npcs[in.NPC]; !ok && in.OpponentID == "" {
 		return State{}, fault.ErrNotFound.With("npcs", NPCs())
 	}
-	me, err := s.fighter(ctx, &p)
+	me, err := s.playerParticipant(ctx, &p)
 	if err != nil {
 		return State{}, err
 	}
@@ -53,14 +53,14 @@ func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State,
 	}
 	id := ticket.String()
 	if in.OpponentID != "" {
-		return s.duel(ctx, id, now, me, in.OpponentID)
+		return s.startDuel(ctx, id, now, me, in.OpponentID)
 	}
-	if err := s.store.reserve(ctx, p.UserID, id, now, s.cfg.MaxFights); err != nil {
+	if err := s.store.reserveSlot(ctx, p.UserID, id, now, s.cfg.MaxFights); err != nil {
 		return State{}, err
 	}
 	// If a step below fails, the slot counts as free again after creationGrace.
-	state := begin(id, s.cfg.Seed(), now.UnixMilli(), me, opponentOf(in.NPC))
-	if err := s.open(ctx, state); err != nil {
+	state := newState(id, s.cfg.Seed(), now.UnixMilli(), me, newNPCParticipant(in.NPC))
+	if err := s.storeNewFight(ctx, state); err != nil {
 		return State{}, err
 	}
 	if p.Conn != "" {
@@ -71,22 +71,22 @@ func (s *Service) Start(ctx context.Context, p event.Player, in Opening) (State,
 	return state, nil
 }
 
-// open stores a new fight. It stores the deadline first, so that every fight has one.
-func (s *Service) open(ctx context.Context, state State) error {
-	if err := s.store.lookAt(ctx, state.CombatID, time.UnixMilli(state.StartedAt).Add(s.cfg.Abandon)); err != nil {
+// storeNewFight stores a new fight. It stores the deadline first, so that every fight has one.
+func (s *Service) storeNewFight(ctx context.Context, state State) error {
+	if err := s.store.setDeadline(ctx, state.CombatID, time.UnixMilli(state.StartedAt).Add(s.cfg.AbandonAfter)); err != nil {
 		return err
 	}
-	if err := s.store.create(ctx, state); err != nil {
+	if err := s.store.createFight(ctx, state); err != nil {
 		return err
 	}
-	s.recent.put(state)
+	s.fights.addFight(state)
 	return nil
 }
 
-// fighter makes the participant of the calling player. A player about whose character nothing is
+// playerParticipant makes the participant of the calling player. A player about whose character nothing is
 // known gets DefaultStats.
-func (s *Service) fighter(ctx context.Context, p *event.Player) (Participant, error) {
-	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: Usual}
+func (s *Service) playerParticipant(ctx context.Context, p *event.Player) (Participant, error) {
+	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: DefaultStats}
 	if me.ID == "" {
 		me.ID = p.UserID
 	}
@@ -103,28 +103,28 @@ func (s *Service) fighter(ctx context.Context, p *event.Player) (Participant, er
 	return me, nil
 }
 
-// duel begins a fight between two players. opponentID is the id of the other's character.
-func (s *Service) duel(ctx context.Context, id string, now time.Time, me Participant, opponentID string) (State, error) {
-	foe, err := s.challenged(ctx, &me, opponentID)
+// startDuel begins a fight between two players. opponentID is the id of the other's character.
+func (s *Service) startDuel(ctx context.Context, id string, now time.Time, me Participant, opponentID string) (State, error) {
+	foe, err := s.resolveOpponent(ctx, &me, opponentID)
 	if err != nil {
 		return State{}, err
 	}
-	if err := s.store.pair(ctx, me.ID, foe.ID, id, now); err != nil {
+	if err := s.store.claimPair(ctx, me.ID, foe.ID, id, now); err != nil {
 		return State{}, err
 	}
-	if err := s.places(ctx, id, now, &me, &foe); err != nil {
-		return State{}, errors.Join(err, s.store.part(ctx, me.ID, foe.ID, id))
+	if err := s.reserveSlots(ctx, id, now, &me, &foe); err != nil {
+		return State{}, errors.Join(err, s.store.releasePair(ctx, me.ID, foe.ID, id))
 	}
-	state := begin(id, s.cfg.Seed(), now.UnixMilli(), me, foe)
-	if err := s.open(ctx, state); err != nil {
+	state := newState(id, s.cfg.Seed(), now.UnixMilli(), me, foe)
+	if err := s.storeNewFight(ctx, state); err != nil {
 		return State{}, err
 	}
-	s.cast(ctx, &state, "combat:started", &Started{CombatID: id, State: state})
+	s.castToFollowers(ctx, &state, "combat:started", &Started{CombatID: id, State: state})
 	return state, nil
 }
 
-// challenged makes the participant of the other player, who must be another user and online.
-func (s *Service) challenged(ctx context.Context, me *Participant, opponentID string) (Participant, error) {
+// resolveOpponent makes the participant of the other player, who must be another user and online.
+func (s *Service) resolveOpponent(ctx context.Context, me *Participant, opponentID string) (Participant, error) {
 	if opponentID == me.ID {
 		return Participant{}, fault.Invalid("opponentId", "a character of somebody else")
 	}
@@ -144,23 +144,23 @@ func (s *Service) challenged(ctx context.Context, me *Participant, opponentID st
 			return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponentID, err)
 		}
 		if !online {
-			return Participant{}, ErrOpponent.With("retryAfterMs", askAgain.Milliseconds())
+			return Participant{}, ErrOpponentUnavailable.With("retryAfterMs", challengeRetryAfter.Milliseconds())
 		}
 	}
 	return Participant{ID: opponentID, Kind: kindPlayer, UserID: c.UserID, CharacterID: opponentID, Name: c.Name, Stats: c.Stats}, nil
 }
 
-// places reserves a slot of each player, or none of both.
-func (s *Service) places(ctx context.Context, id string, now time.Time, me, foe *Participant) error {
-	if err := s.store.reserve(ctx, me.UserID, id, now, s.cfg.MaxFights); err != nil {
+// reserveSlots reserves a slot of each player, or none of both.
+func (s *Service) reserveSlots(ctx context.Context, id string, now time.Time, me, foe *Participant) error {
+	if err := s.store.reserveSlot(ctx, me.UserID, id, now, s.cfg.MaxFights); err != nil {
 		return err
 	}
-	err := s.store.reserve(ctx, foe.UserID, id, now, s.cfg.MaxFights)
+	err := s.store.reserveSlot(ctx, foe.UserID, id, now, s.cfg.MaxFights)
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, ErrTooMany) {
-		err = ErrOpponent.With("retryAfterMs", askAgain.Milliseconds())
+	if errors.Is(err, ErrTooManyFights) {
+		err = ErrOpponentUnavailable.With("retryAfterMs", challengeRetryAfter.Milliseconds())
 	}
-	return errors.Join(err, s.store.release(ctx, me.UserID, id))
+	return errors.Join(err, s.store.releaseSlots(ctx, me.UserID, id))
 }

@@ -123,7 +123,7 @@ type Rewards struct {
 }
 
 // IsEmpty reports whether there is neither gold nor an item.
-func (r Rewards) None() bool { return len(r.Items) == 0 && r.Gold == 0 }
+func (r Rewards) IsEmpty() bool { return len(r.Items) == 0 && r.Gold == 0 }
 
 // Item is a quantity of one item.
 type Item struct {

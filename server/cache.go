@@ -52,7 +52,7 @@ func (n *node) cacheFailed(doing string, err error) {
 func (n *node) breakers() map[string]string {
 	all := map[string]string{"cache": n.cacheBreaker.State()}
 	if u, ok := n.people.(*profiles.Upstream); ok {
-		all["profiles"] = u.Breaker()
+		all["profiles"] = u.BreakerState()
 	}
 	return all
 }

@@ -11,9 +11,9 @@ import (
 // chat makes the chat. With --dev everybody may come into every channel; else the game
 // says in Redis who is in a guild or a party.
 func (n *node) chat(r *rooms) *chat.Service {
-	c := chat.Config{Watcher: n.present, Audit: n.moderated, Report: n.chatUnkept, HistoryLength: n.cfg.ChatHistory}
+	c := chat.Config{Observer: n.present, Audit: n.moderated, Report: n.chatUnkept, HistoryLength: n.cfg.ChatHistory}
 	if !n.cfg.Dev {
-		c.Membership = chat.Roster{Redis: n.rdb}
+		c.Membership = chat.RedisMembership{Redis: n.rdb}
 	}
 	return chat.New(n.rdb, r, c)
 }
@@ -26,7 +26,7 @@ func (c channels) Tell(ctx context.Context, channel, event string, payload any) 
 }
 
 // moderated is the audit of what moderators do: who, what, whom and where, and no text.
-func (n *node) moderated(a chat.Act) {
+func (n *node) moderated(a chat.ModeratorAction) {
 	fields := []zap.Field{zap.String("event", a.Event), zap.String("by", a.By), zap.String("channel", a.Channel)}
 	if a.UserID != "" {
 		fields = append(fields, zap.String("user", a.UserID))

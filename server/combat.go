@@ -21,7 +21,7 @@ func (n *node) combat(r *rooms, trades *trade.Service, boards *leaderboard.Servi
 	n.roster = combat.NewRoster(n.rdb, n.fightUntold)
 	return combat.New(n.rdb, arena{r}, combat.Config{
 		Characters: fighters{n.people, n.roster}, Presence: online{r}, Rewarder: rewards{trades}, Scorer: victories{boards},
-		Abandon: n.cfg.CombatTimeout, Report: n.fightUntold,
+		AbandonAfter: n.cfg.CombatTimeout, Report: n.fightUntold,
 	})
 }
 
@@ -63,7 +63,7 @@ func (f fighters) Character(ctx context.Context, id string) (combat.Character, e
 	c, err := f.source.Character(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound) && user != "":
-		return combat.Character{UserID: user, Name: id, Stats: combat.Usual}, nil
+		return combat.Character{UserID: user, Name: id, Stats: combat.DefaultStats}, nil
 	case err != nil:
 		return combat.Character{}, err
 	case user == "":

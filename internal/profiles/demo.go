@@ -21,8 +21,8 @@ type Demo struct {
 
 // The parts of an id that have a meaning in the demo.
 const (
-	Nobody = "nobody" // at the start: there is no such user or character
-	Alt    = "-alt"   // at the end: a user's second character
+	NobodyPrefix = "nobody" // at the start: there is no such user or character
+	AltSuffix    = "-alt"   // at the end: a user's second character
 )
 
 const maxSaved = 10_000
@@ -35,13 +35,13 @@ func NewDemo() *Demo { return &Demo{saved: make(map[string]Character)} }
 
 // User returns the user with the id, or ErrNotFound.
 func (*Demo) User(_ context.Context, id string) (User, error) {
-	if !exists(id) {
+	if !existsInDemo(id) {
 		return User{}, ErrNotFound
 	}
-	seed := seedOf(id)
+	seed := seedFromID(id)
 	return User{
 		UserID: id, Username: id, Level: 1 + int(seed%50),
-		Characters: []string{id, id + Alt},
+		Characters: []string{id, id + AltSuffix},
 		CreatedAt:  demoStart + int64(seed%(365*24*3600))*1000,
 	}, nil
 }
@@ -54,11 +54,11 @@ func (d *Demo) Character(_ context.Context, id string) (Character, error) {
 	if ok {
 		return saved, nil
 	}
-	owner := strings.TrimSuffix(id, Alt)
-	if !exists(owner) {
+	owner := strings.TrimSuffix(id, AltSuffix)
+	if !existsInDemo(owner) {
 		return Character{}, ErrNotFound
 	}
-	seed := seedOf("character of " + id)
+	seed := seedFromID("character of " + id)
 	class := classes[seed%uint64(len(classes))]
 	level := 1 + int(seed/16%50)
 	s := class.stats
@@ -78,15 +78,15 @@ func (d *Demo) SaveCharacter(_ context.Context, c Character) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, known := d.saved[c.CharacterID]; !known && len(d.saved) >= maxSaved {
-		return unavailable("demo: full", nil)
+		return unavailableFault("demo: full", nil)
 	}
 	d.saved[c.CharacterID] = c
 	return nil
 }
 
-// exists reports whether the demo has a user with that id.
-func exists(id string) bool {
-	return ValidID(id) && !strings.HasPrefix(id, Nobody) && !strings.HasSuffix(id, Alt)
+// existsInDemo reports whether the demo has a user with that id.
+func existsInDemo(id string) bool {
+	return ValidID(id) && !strings.HasPrefix(id, NobodyPrefix) && !strings.HasSuffix(id, AltSuffix)
 }
 
 // classes differ little, so that a fight between any two is fair.
@@ -99,8 +99,8 @@ var classes = []struct {
 	{"mage", Stats{MaxHP: 90, MaxEnergy: 70, Attack: 22, Defense: 6, Speed: 10}},
 }
 
-// seedOf returns the number from which the profile of an id is computed.
-func seedOf(id string) uint64 {
+// seedFromID returns the number from which the profile of an id is computed.
+func seedFromID(id string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id)) // never fails
 	return h.Sum64()

@@ -15,7 +15,7 @@ func Example() {
 		return
 	}
 	fmt.Println(hero.Name, "belongs to", hero.OwnerID)
-	_, err = world.User(context.Background(), profiles.Nobody)
+	_, err = world.User(context.Background(), profiles.NobodyPrefix)
 	fmt.Println(err)
 	// Output:
 	// ann-alt belongs to ann

@@ -22,7 +22,7 @@ func TestDemoComesFromTheID(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	one, two := profiles.NewDemo(), profiles.NewDemo()
-	_, err := one.User(ctx, "ann"+profiles.Alt)
+	_, err := one.User(ctx, "ann"+profiles.AltSuffix)
 	require.ErrorIs(t, err, profiles.ErrNotFound, "a character's id")
 	for _, id := range []string{"ann", "bob", "x-1_Y"} {
 		u, err := one.User(ctx, id)
@@ -185,7 +185,7 @@ func TestUpstreamAnswersThatCanNotBeUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			u, n := upstream(t, profiles.Config{Timeout: 100 * time.Millisecond, Tries: 2}, h)
+			u, n := upstream(t, profiles.Config{Timeout: 100 * time.Millisecond, MaxTries: 2}, h)
 			_, err := u.User(t.Context(), "ann")
 			require.ErrorIs(t, err, fault.ErrUnavailable)
 			require.Equal(t, "profiles", fault.Of(err).Detail("feature"))
@@ -201,7 +201,7 @@ func TestUpstreamAnswersThatCanNotBeUsed(t *testing.T) {
 func TestUpstreamBreaker(t *testing.T) {
 	t.Parallel()
 	var well atomic.Bool
-	u, n := upstream(t, profiles.Config{Tries: 1, Failures: 3, Rest: 100 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
+	u, n := upstream(t, profiles.Config{MaxTries: 1, BreakerFailures: 3, BreakerDelay: 100 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
 		if !well.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -212,7 +212,7 @@ func TestUpstreamBreaker(t *testing.T) {
 		_, err := u.User(t.Context(), "ann")
 		require.ErrorIs(t, err, fault.ErrUnavailable)
 	}
-	require.Equal(t, "open", u.Breaker())
+	require.Equal(t, "open", u.BreakerState())
 	asked := n.Load()
 	_, err := u.User(t.Context(), "ann")
 	require.ErrorIs(t, err, fault.ErrUnavailable)
@@ -222,17 +222,17 @@ func TestUpstreamBreaker(t *testing.T) {
 		_, err := u.User(t.Context(), "ann")
 		return err == nil
 	}, 10*time.Second, 10*time.Millisecond)
-	require.Equal(t, "closed", u.Breaker())
+	require.Equal(t, "closed", u.BreakerState())
 }
 
 func TestUpstreamOfACallerWhoLeft(t *testing.T) {
 	t.Parallel()
-	u, _ := upstream(t, profiles.Config{Failures: 1}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	u, _ := upstream(t, profiles.Config{BreakerFailures: 1}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err := u.User(ctx, "ann")
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, "closed", u.Breaker(), "that is nobody's failure")
+	require.Equal(t, "closed", u.BreakerState(), "that is nobody's failure")
 }
 
 func TestUpstreamURLs(t *testing.T) {

@@ -25,12 +25,12 @@ type Config struct {
 	Timeout time.Duration
 	// MaxTries is how often a failing request is tried in all; 0 means 3. The pause between two tries
 	// grows from 50 to 500 ms, with jitter.
-	Tries int
+	MaxTries int
 	// BreakerFailures is how many tries must fail in a row to open the breaker; 0 means 5.
-	Failures int
+	BreakerFailures int
 	// BreakerDelay is how long an open breaker refuses every request, before it lets one through to
 	// find out whether the service works again; 0 means 5 s.
-	Rest time.Duration
+	BreakerDelay time.Duration
 	// Token is sent as "Authorization: Bearer"; when it is empty, no such header is sent.
 	Token string
 	// Client sends the requests; nil means a client that follows no redirects.
@@ -41,14 +41,14 @@ func (c Config) withDefaults() Config {
 	if c.Timeout <= 0 {
 		c.Timeout = time.Second
 	}
-	if c.Tries <= 0 {
-		c.Tries = 3
+	if c.MaxTries <= 0 {
+		c.MaxTries = 3
 	}
-	if c.Failures <= 0 {
-		c.Failures = 5
+	if c.BreakerFailures <= 0 {
+		c.BreakerFailures = 5
 	}
-	if c.Rest <= 0 {
-		c.Rest = 5 * time.Second
+	if c.BreakerDelay <= 0 {
+		c.BreakerDelay = 5 * time.Second
 	}
 	if c.Client == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -76,7 +76,7 @@ type Upstream struct {
 	base    string
 	cfg     Config
 	breaker circuitbreaker.CircuitBreaker[[]byte]
-	calls   failsafe.Executor[[]byte]
+	retries   failsafe.Executor[[]byte]
 }
 
 // NewUpstream returns a client of the profile service at the URL base; it sends no request. The error
@@ -97,22 +97,22 @@ func NewUpstream(base string, cfg Config) (*Upstream, error) {
 		return err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, fault.ErrInvalid) && !errors.Is(err, context.Canceled)
 	}
 	s.breaker = circuitbreaker.NewBuilder[[]byte]().
-		HandleIf(failed).WithFailureThreshold(uint(cfg.Failures)).WithDelay(cfg.Rest).WithSuccessThreshold(1).Build()
+		HandleIf(failed).WithFailureThreshold(uint(cfg.BreakerFailures)).WithDelay(cfg.BreakerDelay).WithSuccessThreshold(1).Build()
 	retries := retrypolicy.NewBuilder[[]byte]().
-		HandleIf(failed).AbortOnErrors(circuitbreaker.ErrOpen).ReturnLastFailure().WithMaxAttempts(cfg.Tries).
+		HandleIf(failed).AbortOnErrors(circuitbreaker.ErrOpen).ReturnLastFailure().WithMaxAttempts(cfg.MaxTries).
 		WithBackoff(50*time.Millisecond, 500*time.Millisecond).WithJitterFactor(0.3).Build()
-	s.calls = failsafe.With(retries, failsafe.Policy[[]byte](s.breaker))
+	s.retries = failsafe.With(retries, failsafe.Policy[[]byte](s.breaker))
 	return s, nil
 }
 
-// Breaker returns the state of the breaker: "closed", "open" or "half-open".
-func (s *Upstream) Breaker() string { return s.breaker.State().String() }
+// BreakerState returns the state of the breaker: "closed", "open" or "half-open".
+func (s *Upstream) BreakerState() string { return s.breaker.State().String() }
 
 // User returns the user with the id. Errors: ErrNotFound, UNAVAILABLE.
 func (s *Upstream) User(ctx context.Context, id string) (u User, err error) {
-	err = s.get(ctx, "/users/", id, func(body []byte) error {
+	err = s.fetchProfile(ctx, "/users/", id, func(body []byte) error {
 		u = User{}
-		return decode(body, &u, &u.UserID, id)
+		return decodeProfile(body, &u, &u.UserID, id)
 	})
 	if err != nil {
 		return User{}, err
@@ -125,9 +125,9 @@ func (s *Upstream) User(ctx context.Context, id string) (u User, err error) {
 
 // Character returns the character with the id. Errors: ErrNotFound, UNAVAILABLE.
 func (s *Upstream) Character(ctx context.Context, id string) (c Character, err error) {
-	err = s.get(ctx, "/characters/", id, func(body []byte) error {
+	err = s.fetchProfile(ctx, "/characters/", id, func(body []byte) error {
 		c = Character{}
-		return decode(body, &c, &c.CharacterID, id)
+		return decodeProfile(body, &c, &c.CharacterID, id)
 	})
 	if err != nil {
 		return Character{}, err
@@ -146,20 +146,20 @@ func (s *Upstream) SaveCharacter(ctx context.Context, c Character) error {
 	if err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
-	return s.do(ctx, http.MethodPut, "/characters/"+c.CharacterID, body, func([]byte) error { return nil })
+	return s.doWithRetries(ctx, http.MethodPut, "/characters/"+c.CharacterID, body, func([]byte) error { return nil })
 }
 
-// get requests the profile with an id; read decodes the answer and checks it.
-func (s *Upstream) get(ctx context.Context, path, id string, read func([]byte) error) error {
+// fetchProfile requests the profile with an id; read decodes the answer and checks it.
+func (s *Upstream) fetchProfile(ctx context.Context, path, id string, read func([]byte) error) error {
 	if !ValidID(id) {
 		return ErrNotFound
 	}
-	return s.do(ctx, http.MethodGet, path+id, nil, read)
+	return s.doWithRetries(ctx, http.MethodGet, path+id, nil, read)
 }
 
-// decode reads an answer. It refuses an answer about another id, because callers cache answers by
+// decodeProfile reads an answer. It refuses an answer about another id, because callers cache answers by
 // the id that they asked for.
-func decode(body []byte, into any, id *string, want string) error {
+func decodeProfile(body []byte, into any, id *string, want string) error {
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
@@ -169,11 +169,11 @@ func decode(body []byte, into any, id *string, want string) error {
 	return nil
 }
 
-// do sends a request until a try succeeds or all have failed. A try succeeds when read accepts its
+// doWithRetries sends a request until a try succeeds or all have failed. A try succeeds when read accepts its
 // body.
-func (s *Upstream) do(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
-	_, err := s.calls.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
-		answer, err := s.try(ctx, method, path, body)
+func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
+	_, err := s.retries.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
+		answer, err := s.doOnce(ctx, method, path, body)
 		if err == nil {
 			err = read(answer)
 		}
@@ -185,11 +185,11 @@ func (s *Upstream) do(ctx context.Context, method, path string, body []byte, rea
 	case ctx.Err() != nil:
 		return fmt.Errorf("profile: %w", context.Cause(ctx))
 	}
-	return unavailable(method+" "+path[:strings.LastIndexByte(path, '/')], err)
+	return unavailableFault(method+" "+path[:strings.LastIndexByte(path, '/')], err)
 }
 
-// try sends a request once and returns the answer's body.
-func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+// doOnce sends a request once and returns the answer's body.
+func (s *Upstream) doOnce(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
@@ -227,7 +227,7 @@ func (s *Upstream) try(ctx context.Context, method, path string, body []byte) ([
 	}
 }
 
-// unavailable returns the fault UNAVAILABLE, wrapped with what we were doing.
-func unavailable(doing string, cause error) error {
+// unavailableFault returns the fault UNAVAILABLE, wrapped with what we were doing.
+func unavailableFault(doing string, cause error) error {
 	return fmt.Errorf("profile: %s: %w", doing, fault.Unavailable("profiles", time.Second, cause))
 }
