@@ -161,12 +161,12 @@ func (c Config) withDefaults() Config {
 
 // A Service serves the chat. It is safe for concurrent use.
 type Service struct {
-	gateway Gateway
-	cfg     Config
-	ids     *idSource
-	journal *journal
-	rules   *rules
-	localClaims  *localClaims
+	gateway     Gateway
+	cfg         Config
+	ids         *idSource
+	journal     *journal
+	rules       *rules
+	localClaims *localClaims
 }
 
 // New returns a Service that keeps messages and rules in rdb and reaches players through gateway.

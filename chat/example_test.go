@@ -40,7 +40,7 @@ func Example_history() {
 	defer rdb.Close()
 	s := chat.New(rdb, newRooms(), chat.Config{
 		RedisTimeout: time.Minute, // longer than any example takes
-		Audit:    func(a chat.ModeratorAction) { fmt.Println(a.Event, "by", a.By) },
+		Audit:        func(a chat.ModeratorAction) { fmt.Println(a.Event, "by", a.By) },
 	})
 	defer s.Close()
 

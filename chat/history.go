@@ -49,7 +49,7 @@ func (s *Service) History(ctx context.Context, p event.Player, in HistoryQuery) 
 	if in.Limit == 0 {
 		in.Limit = defaultPageLength
 	}
-	page, next, err := s.journal.readPage(ctx, in.Channel, in.Before, in.Limit)
+	page, next, err := s.journal.readHistoryPage(ctx, in.Channel, in.Before, in.Limit)
 	if err != nil {
 		return History{}, redisx.WrapFault(ctx, feature, "history of "+in.Channel, err)
 	}
@@ -70,9 +70,9 @@ func decodeMessage(e redis.XMessage) (m Message, err error) {
 	return m, json.Unmarshal([]byte(text), &m)
 }
 
-// readPage returns the entries before a time in Unix ms, newest first. next is the time for the next
+// readHistoryPage returns the entries before a time in Unix ms, newest first. next is the time for the next
 // page, or 0 when there are no older entries.
-func (j *journal) readPage(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
+func (j *journal) readHistoryPage(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
 	if j.rdb == nil {
 		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
 	}

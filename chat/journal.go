@@ -24,16 +24,16 @@ var sayScript = redisx.NewScript(sayLua)
 // The reasons why a message is sent without asking Redis.
 var (
 	errRedisPaused = errors.New("chat: redis can not be used now")
-	errRedisLate = errors.New("chat: redis did not answer in time")
-	errQueueFull = errors.New("chat: too many messages wait to be written to the history")
+	errRedisLate   = errors.New("chat: redis did not answer in time")
+	errQueueFull   = errors.New("chat: too many messages wait to be written to the history")
 )
 
 // The bounds of the queue and of one round trip.
 const (
-	maxQueuedBytes = 8 << 20
+	maxQueuedBytes    = 8 << 20
 	maxBatchEntries   = 512
-	batchTimeout    = time.Second
-	pauseAfterFailure         = 500 * time.Millisecond // for so long after a failure no message is queued
+	batchTimeout      = time.Second
+	pauseAfterFailure = 500 * time.Millisecond // for so long after a failure no message is queued
 )
 
 // A journal writes the messages of this node to Redis, in order. It has one queue, and one
@@ -42,13 +42,13 @@ type journal struct {
 	rdb redis.UniversalClient // nil: there is no history
 	cfg Config
 
-	mu      sync.Mutex
-	queue []*journalEntry        // guarded by mu
-	queuedBytes   int            // of the messages in the queue; guarded by mu
-	isWriting bool           // whether the goroutine runs; guarded by mu
-	isClosed  bool           // guarded by mu
-	pausedUntil time.Time      // nothing is queued before this time; guarded by mu
-	writer      sync.WaitGroup // waits for the goroutine
+	mu          sync.Mutex
+	queue       []*journalEntry // guarded by mu
+	queuedBytes int             // of the messages in the queue; guarded by mu
+	isWriting   bool            // whether the goroutine runs; guarded by mu
+	isClosed    bool            // guarded by mu
+	pausedUntil time.Time       // nothing is queued before this time; guarded by mu
+	writer      sync.WaitGroup  // waits for the goroutine
 }
 
 // A journalEntry is a message in the queue.
@@ -62,10 +62,10 @@ type journalEntry struct {
 // A claim is what a message needs that Redis may refuse: because it was sent before with the same
 // clientId, or because the channel is slow.
 type claim struct {
-	sentKey, slowKey    string        // keys: of the answer to the clientId, and of the sender's pause
-	rememberFor, slowInterval time.Duration // how long each is kept; 0 for no clientId, and for a channel that is not slow
-	answer         string        // what the sender gets if the message is accepted
-	done           chan claimReply   // capacity 1
+	sentKey, slowKey          string          // keys: of the answer to the clientId, and of the sender's pause
+	rememberFor, slowInterval time.Duration   // how long each is kept; 0 for no clientId, and for a channel that is not slow
+	answer                    string          // what the sender gets if the message is accepted
+	done                      chan claimReply // capacity 1
 }
 
 // A claimReply is Redis's answer to a claim.
@@ -76,8 +76,8 @@ type claimReply struct {
 
 func newJournal(rdb redis.UniversalClient, cfg Config) *journal { return &journal{rdb: rdb, cfg: cfg} }
 
-// newEntry encodes a message for the queue.
-func newEntry(m *Message) *journalEntry {
+// newJournalEntry encodes a message for the queue.
+func newJournalEntry(m *Message) *journalEntry {
 	return &journalEntry{channel: m.Channel, message: m.AppendJSON(make([]byte, 0, 192+len(m.Text)))}
 }
 
@@ -89,7 +89,7 @@ func (j *journal) writeMessage(m *Message) {
 	if !j.keepsHistory() {
 		return
 	}
-	if err := j.enqueueEntry(newEntry(m)); err != nil && !errors.Is(err, errRedisPaused) {
+	if err := j.enqueueEntry(newJournalEntry(m)); err != nil && !errors.Is(err, errRedisPaused) {
 		j.cfg.Report(err)
 	}
 }
@@ -101,7 +101,7 @@ func (j *journal) claimMessage(ctx context.Context, m *Message, sentKey, slowKey
 	if j.rdb == nil {
 		return claimOutcome{}, errRedisPaused
 	}
-	entry := newEntry(m)
+	entry := newJournalEntry(m)
 	c := &claim{sentKey: sentKey, slowKey: slowKey, slowInterval: slowInterval, answer: Receipt{ID: m.ID, At: m.At}.storedText(), done: make(chan claimReply, 1)}
 	if m.ClientID != "" {
 		c.rememberFor = j.cfg.RememberFor
@@ -227,7 +227,7 @@ func parseOutcome(call *redisx.Call) (outcome claimOutcome, err error) {
 // storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms.
 func (r Receipt) storedText() string { return r.ID + " " + strconv.FormatInt(r.At, 10) }
 
-// parseReceipt is the inverse of text.
+// parseReceipt is the inverse of storedText.
 func parseReceipt(text string) (*Receipt, error) {
 	id, at, ok := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(at, 10, 64)

@@ -13,74 +13,74 @@ const generationLength = 8192
 // is forgotten.
 type localClaims struct {
 	rememberFor time.Duration
-	now  func() time.Time
+	now         func() time.Time
 
 	mu         sync.Mutex
 	young, old map[string]claimRecord // by Redis key; guarded by mu
 }
 
-// A claimRecord record has the answer to a clientId, or the end of a sender's pause in a slow channel.
+// A claimRecord has the answer to a clientId, or the end of a sender's pause in a slow channel.
 type claimRecord struct {
 	answer Receipt
 	until  time.Time
 }
 
-func newLocalClaims(keep time.Duration, now func() time.Time) *localClaims {
-	return &localClaims{rememberFor: keep, now: now, young: map[string]claimRecord{}}
+func newLocalClaims(rememberFor time.Duration, now func() time.Time) *localClaims {
+	return &localClaims{rememberFor: rememberFor, now: now, young: map[string]claimRecord{}}
 }
 
 // decideClaim decides about a message as Redis would, from what this node remembers, and records the
-// message if it may be sent. named says that the message has a clientId.
-func (r *localClaims) decideClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) claimOutcome {
-	r.mu.Lock()
-	now := r.now()
-	if record, ok := r.findLocked(sentKey, now); hasClientID && ok {
-		r.mu.Unlock()
+// message if it may be sent.
+func (c *localClaims) decideClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) claimOutcome {
+	c.mu.Lock()
+	now := c.now()
+	if record, ok := c.findRecordLocked(sentKey, now); hasClientID && ok {
+		c.mu.Unlock()
 		return claimOutcome{first: &record.answer}
 	}
-	if record, ok := r.findLocked(slowKey, now); slowInterval > 0 && ok {
-		r.mu.Unlock()
+	if record, ok := c.findRecordLocked(slowKey, now); slowInterval > 0 && ok {
+		c.mu.Unlock()
 		return claimOutcome{wait: max(time.Millisecond, record.until.Sub(now))}
 	}
-	r.mu.Unlock()
-	r.recordClaim(sentKey, answer, hasClientID, slowKey, slowInterval)
+	c.mu.Unlock()
+	c.recordClaim(sentKey, answer, hasClientID, slowKey, slowInterval)
 	return claimOutcome{}
 }
 
 // recordClaim records a message that was sent.
-func (r *localClaims) recordClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
+func (c *localClaims) recordClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
 	if hasClientID {
-		r.putLocked(sentKey, claimRecord{answer, now.Add(r.rememberFor)})
+		c.addRecordLocked(sentKey, claimRecord{answer, now.Add(c.rememberFor)})
 	}
 	if slowInterval > 0 {
-		r.putLocked(slowKey, claimRecord{until: now.Add(slowInterval)})
+		c.addRecordLocked(slowKey, claimRecord{until: now.Add(slowInterval)})
 	}
 }
 
 // findAnswer returns the answer to the message with that key.
-func (r *localClaims) findAnswer(key string) (Receipt, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	record, ok := r.findLocked(key, r.now())
+func (c *localClaims) findAnswer(key string) (Receipt, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	record, ok := c.findRecordLocked(key, c.now())
 	return record.answer, ok
 }
 
-// findLocked returns the record with that key, unless it has expired. The caller holds mu.
-func (r *localClaims) findLocked(key string, now time.Time) (claimRecord, bool) {
-	record, ok := r.young[key]
+// findRecordLocked returns the record with that key, unless it has expired. The caller holds mu.
+func (c *localClaims) findRecordLocked(key string, now time.Time) (claimRecord, bool) {
+	record, ok := c.young[key]
 	if !ok {
-		record, ok = r.old[key]
+		record, ok = c.old[key]
 	}
 	return record, ok && now.Before(record.until)
 }
 
-// putLocked adds a record. The caller holds mu.
-func (r *localClaims) putLocked(key string, record claimRecord) {
-	if len(r.young) >= generationLength {
-		r.young, r.old = map[string]claimRecord{}, r.young
+// addRecordLocked adds a record. The caller holds mu.
+func (c *localClaims) addRecordLocked(key string, record claimRecord) {
+	if len(c.young) >= generationLength {
+		c.young, c.old = map[string]claimRecord{}, c.young
 	}
-	r.young[key] = record
+	c.young[key] = record
 }

@@ -19,7 +19,7 @@ type Message struct {
 	Channel  string `json:"channel"`
 	From     Sender `json:"from"`
 	Text     string `json:"text"`
-	At       int64  `json:"at"` // Unix ms
+	At       int64  `json:"at"`                 // Unix ms
 	ClientID string `json:"clientId,omitempty"` // what the sender gave as clientId
 }
 

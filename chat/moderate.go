@@ -19,7 +19,7 @@ var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
 
 var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
 
-// An ModeratorAction is what a moderator did, for an audit log. It holds no text that a player wrote.
+// A ModeratorAction is what a moderator did, for an audit log. It holds no text that a player wrote.
 type ModeratorAction struct {
 	Event   string        // the event's name: "chat:mute", …
 	By      string        // the moderator's user id

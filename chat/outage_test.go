@@ -85,8 +85,11 @@ func TestWithoutRedis(t *testing.T) {
 
 			for name, call := range map[string]func() error{
 				"history": func() error { _, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"}); return err },
-				"mute":    func() error { _, err := s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "x", ForMs: 1000}); return err },
-				"unmute":  func() error { _, err := s.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "bob"}); return err },
+				"mute": func() error {
+					_, err := s.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "x", ForMs: 1000})
+					return err
+				},
+				"unmute": func() error { _, err := s.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "bob"}); return err },
 				"delete": func() error {
 					_, err := s.Delete(t.Context(), mod, chat.DeleteRequest{Channel: "global", ID: first.ID})
 					return err

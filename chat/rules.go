@@ -47,9 +47,9 @@ type rules struct {
 	rdb redis.UniversalClient // nil: there are no rules
 	now func() time.Time
 
-	current    atomic.Pointer[rulebook] // nil until the first load has succeeded
-	loading sync.Mutex               // held while the rules are read, so that an older copy never replaces a newer one
-	firstLoadTried   atomic.Bool              // whether a caller has already waited for the first load
+	current        atomic.Pointer[rulebook] // nil until the first load has succeeded
+	loading        sync.Mutex               // held while the rules are read, so that an older copy never replaces a newer one
+	firstLoadTried atomic.Bool              // whether a caller has already waited for the first load
 }
 
 // A rulebook is one version of the rules. It is never changed.

@@ -14,8 +14,8 @@ const (
 	maxText = 500 // characters, after normalisation
 	// maxRawBytes bounds the work of normalizing, in bytes. A text of 500 characters never comes from more
 	// bytes: a character has at most 4 bytes, and NFC composes it of at most 4 characters.
-	maxRawBytes = maxText * 4 * 4
-	maxChannelID  = 64
+	maxRawBytes  = maxText * 4 * 4
+	maxChannelID = 64
 )
 
 // These faults never vary, so they are made once.
@@ -68,7 +68,7 @@ func normalizeText(text string) (string, error) {
 		if unicode.IsControl(r) {
 			return "", errControl
 		}
-		seen = seen || isVisible(r)
+		seen = seen || isVisibleRune(r)
 	}
 	switch {
 	case n > maxText:
@@ -88,9 +88,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-// isVisible reports whether a reader sees r. White space, zero-width and other ignorable characters are
+// isVisibleRune reports whether a reader sees r. White space, zero-width and other ignorable characters are
 // not visible.
-func isVisible(r rune) bool {
+func isVisibleRune(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r > ' '
 	}

@@ -31,7 +31,7 @@ type WhisperMessage struct {
 	ID       string `json:"id"`
 	From     Sender `json:"from"`
 	Text     string `json:"text"`
-	At       int64  `json:"at"` // Unix ms
+	At       int64  `json:"at"`                 // Unix ms
 	ClientID string `json:"clientId,omitempty"` // what the sender gave as clientId
 }
 
@@ -139,7 +139,7 @@ func cutThirdWord(text string) (head, last string, found bool) {
 
 // reserveKey sets a key unless it exists. was is "" when it was set, and otherwise the key's value.
 func (j *journal) reserveKey(ctx context.Context, key, value string) (stored string, err error) {
-	if j.isPaused() {
+	if j.isRedisPaused() {
 		return "", errRedisPaused
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.RedisTimeout)
@@ -158,7 +158,7 @@ func (j *journal) reserveKey(ctx context.Context, key, value string) (stored str
 
 // storeAnswer stores the answer under a reserved key.
 func (j *journal) storeAnswer(ctx context.Context, key, value string) error {
-	if j.isPaused() {
+	if j.isRedisPaused() {
 		return errRedisPaused
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.cfg.RedisTimeout)
@@ -166,8 +166,8 @@ func (j *journal) storeAnswer(ctx context.Context, key, value string) error {
 	return j.rdb.Set(ctx, key, value, j.cfg.RememberFor).Err()
 }
 
-// isPaused reports whether Redis should not be asked: it failed a moment ago, or there is none.
-func (j *journal) isPaused() bool {
+// isRedisPaused reports whether Redis should not be asked: it failed a moment ago, or there is none.
+func (j *journal) isRedisPaused() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.rdb == nil || j.isClosed || time.Now().Before(j.pausedUntil)

@@ -38,7 +38,7 @@ func (s *Service) Act(ctx context.Context, p event.Player, in Action) (Outcome, 
 	defer f.releaseTurn()
 	out, err := s.playTurn(ctx, f, func(state *State) (State, Event, Move, error) {
 		m := Move{By: by, Action: in.Action, At: s.cfg.Now().UnixMilli()}
-		if isStrike(in.Action) {
+		if isStrikeAction(in.Action) {
 			m.Target = state.findTarget(by, in.Target)
 		}
 		next, turnEvent, err := Apply(*state, m)
@@ -61,12 +61,12 @@ func (s *Service) loadFight(ctx context.Context, id string) (*cachedFight, error
 	if err != nil {
 		return nil, err
 	}
-	return s.fights.addFight(state), nil
+	return s.fights.rememberFight(state), nil
 }
 
 // playTurn plays a turn on the fight's current state and stores the result. applyMove computes the
 // turn. The state that this node remembers may be old: so when applyMove refuses the move on it,
-// play reads the state from Redis and asks again. The caller holds the fight's turn.
+// playTurn reads the state from Redis and asks again. The caller holds the fight's turn.
 func (s *Service) playTurn(ctx context.Context, f *cachedFight, applyMove func(*State) (State, Event, Move, error)) (Outcome, error) {
 	id, writer, fresh, deadlineSet := f.lastKnown.CombatID, s.newWriterID(), false, false
 	for try := range maxTries {
@@ -109,7 +109,7 @@ func (s *Service) playTurn(ctx context.Context, f *cachedFight, applyMove func(*
 // returns err.
 func (s *Service) forgetMissing(id string, err error) error {
 	if errors.Is(err, fault.ErrNotFound) {
-		s.fights.removeFight(id)
+		s.fights.forgetFight(id)
 	}
 	return err
 }

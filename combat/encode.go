@@ -18,10 +18,10 @@ var (
 
 // AppendJSON appends the state as its struct tags define it, without reflection.
 func (s State) AppendJSON(dst []byte) []byte {
-	dst = appendText(dst, `{"combatId":`, s.CombatID)
-	dst = appendNumber(dst, `,"version":`, s.Version)
-	dst = appendText(dst, `,"status":`, s.Status)
-	dst = appendNumber(dst, `,"turn":`, s.Turn)
+	dst = appendStringMember(dst, `{"combatId":`, s.CombatID)
+	dst = appendNumberMember(dst, `,"version":`, s.Version)
+	dst = appendStringMember(dst, `,"status":`, s.Status)
+	dst = appendNumberMember(dst, `,"turn":`, s.Turn)
 	dst = append(dst, `,"participants":[`...)
 	for i := range s.Participants {
 		if i > 0 {
@@ -31,46 +31,46 @@ func (s State) AppendJSON(dst []byte) []byte {
 	}
 	dst = append(dst, ']')
 	if s.Winner != "" {
-		dst = appendText(dst, `,"winner":`, s.Winner)
+		dst = appendStringMember(dst, `,"winner":`, s.Winner)
 	}
 	if s.Outcome != "" {
-		dst = appendText(dst, `,"outcome":`, s.Outcome)
+		dst = appendStringMember(dst, `,"outcome":`, s.Outcome)
 	}
-	dst = appendNumber(dst, `,"startedAt":`, s.StartedAt)
-	dst = appendNumber(dst, `,"updatedAt":`, s.UpdatedAt)
+	dst = appendNumberMember(dst, `,"startedAt":`, s.StartedAt)
+	dst = appendNumberMember(dst, `,"updatedAt":`, s.UpdatedAt)
 	return append(dst, '}')
 }
 
 func (p *Participant) appendJSON(dst []byte) []byte {
-	dst = appendText(dst, `{"id":`, p.ID)
-	dst = appendText(dst, `,"kind":`, p.Kind)
+	dst = appendStringMember(dst, `{"id":`, p.ID)
+	dst = appendStringMember(dst, `,"kind":`, p.Kind)
 	if p.UserID != "" {
-		dst = appendText(dst, `,"userId":`, p.UserID)
+		dst = appendStringMember(dst, `,"userId":`, p.UserID)
 	}
 	if p.CharacterID != "" {
-		dst = appendText(dst, `,"characterId":`, p.CharacterID)
+		dst = appendStringMember(dst, `,"characterId":`, p.CharacterID)
 	}
-	dst = appendText(dst, `,"name":`, p.Name)
-	dst = appendNumber(dst, `,"maxHp":`, int64(p.MaxHP))
-	dst = appendNumber(dst, `,"maxEnergy":`, int64(p.MaxEnergy))
-	dst = appendNumber(dst, `,"attack":`, int64(p.Attack))
-	dst = appendNumber(dst, `,"defense":`, int64(p.Defense))
-	dst = appendNumber(dst, `,"speed":`, int64(p.Speed))
-	dst = appendNumber(dst, `,"hp":`, int64(p.HP))
-	dst = appendNumber(dst, `,"energy":`, int64(p.Energy))
-	dst = appendNumber(dst, `,"skillTurn":`, p.SkillTurn)
+	dst = appendStringMember(dst, `,"name":`, p.Name)
+	dst = appendNumberMember(dst, `,"maxHp":`, int64(p.MaxHP))
+	dst = appendNumberMember(dst, `,"maxEnergy":`, int64(p.MaxEnergy))
+	dst = appendNumberMember(dst, `,"attack":`, int64(p.Attack))
+	dst = appendNumberMember(dst, `,"defense":`, int64(p.Defense))
+	dst = appendNumberMember(dst, `,"speed":`, int64(p.Speed))
+	dst = appendNumberMember(dst, `,"hp":`, int64(p.HP))
+	dst = appendNumberMember(dst, `,"energy":`, int64(p.Energy))
+	dst = appendNumberMember(dst, `,"skillTurn":`, p.SkillTurn)
 	dst = strconv.AppendBool(append(dst, `,"guarding":`...), p.Guarding)
-	dst = appendNumber(dst, `,"nextActionAt":`, p.NextActionAt)
+	dst = appendNumberMember(dst, `,"nextActionAt":`, p.NextActionAt)
 	return append(dst, '}')
 }
 
 // AppendJSON appends the event as its struct tags define it, without reflection.
 func (e Event) AppendJSON(dst []byte) []byte {
-	dst = appendNumber(dst, `{"turn":`, e.Turn)
-	dst = appendText(dst, `,"by":`, e.By)
-	dst = appendText(dst, `,"action":`, e.Action)
+	dst = appendNumberMember(dst, `{"turn":`, e.Turn)
+	dst = appendStringMember(dst, `,"by":`, e.By)
+	dst = appendStringMember(dst, `,"action":`, e.Action)
 	if e.Target != "" {
-		dst = appendText(dst, `,"target":`, e.Target)
+		dst = appendStringMember(dst, `,"target":`, e.Target)
 	}
 	dst = append(dst, `,"acts":[`...)
 	for i := range e.Acts {
@@ -83,17 +83,17 @@ func (e Event) AppendJSON(dst []byte) []byte {
 }
 
 func (a *Act) appendJSON(dst []byte) []byte {
-	dst = appendText(dst, `{"by":`, a.By)
-	dst = appendText(dst, `,"action":`, a.Action)
+	dst = appendStringMember(dst, `{"by":`, a.By)
+	dst = appendStringMember(dst, `,"action":`, a.Action)
 	if a.Target != "" {
-		dst = appendText(dst, `,"target":`, a.Target)
+		dst = appendStringMember(dst, `,"target":`, a.Target)
 	}
-	dst = appendText(dst, `,"result":`, a.Result)
+	dst = appendStringMember(dst, `,"result":`, a.Result)
 	if a.Damage != 0 {
-		dst = appendNumber(dst, `,"damage":`, int64(a.Damage))
+		dst = appendNumberMember(dst, `,"damage":`, int64(a.Damage))
 	}
 	if a.Healed != 0 {
-		dst = appendNumber(dst, `,"healed":`, int64(a.Healed))
+		dst = appendNumberMember(dst, `,"healed":`, int64(a.Healed))
 	}
 	return append(dst, '}')
 }
@@ -109,7 +109,7 @@ func (o Outcome) AppendJSON(dst []byte) []byte {
 
 // AppendJSON appends the update as its struct tags define it, without reflection.
 func (u *Update) AppendJSON(dst []byte) []byte {
-	dst = appendText(dst, `{"combatId":`, u.CombatID)
+	dst = appendStringMember(dst, `{"combatId":`, u.CombatID)
 	dst = append(dst, `,"event":`...)
 	dst = u.Event.AppendJSON(dst)
 	dst = append(dst, `,"state":`...)
@@ -119,7 +119,7 @@ func (u *Update) AppendJSON(dst []byte) []byte {
 
 // AppendJSON appends the start as its struct tags define it, without reflection.
 func (s *Started) AppendJSON(dst []byte) []byte {
-	dst = appendText(dst, `{"combatId":`, s.CombatID)
+	dst = appendStringMember(dst, `{"combatId":`, s.CombatID)
 	dst = append(dst, `,"state":`...)
 	dst = s.State.AppendJSON(dst)
 	return append(dst, '}')
@@ -138,10 +138,12 @@ func (u *Update) Order() (stream string, number int64) { return u.CombatID, u.St
 // Order returns the fight's id as the stream, and a number that follows the last update's.
 func (e Ending) Order() (stream string, number int64) { return e.CombatID, e.Version }
 
-// appendText appends the name of a member, with its punctuation, and a string in JSON.
-func appendText(dst []byte, name, s string) []byte { return event.AppendQuote(append(dst, name...), s) }
+// appendStringMember appends the name of a member, with its punctuation, and a string in JSON.
+func appendStringMember(dst []byte, name, s string) []byte {
+	return event.AppendQuote(append(dst, name...), s)
+}
 
-// appendNumber appends the name of a member, with its punctuation, and a number.
-func appendNumber(dst []byte, name string, n int64) []byte {
+// appendNumberMember appends the name of a member, with its punctuation, and a number.
+func appendNumberMember(dst []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(dst, name...), n, 10)
 }

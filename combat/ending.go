@@ -39,7 +39,7 @@ func (s *Service) Run(ctx context.Context) error {
 // others.
 func (s *Service) sweepDueFights(ctx context.Context) error {
 	now := s.cfg.Now()
-	due, err := s.store.claimDue(ctx, now, now.Add(settleTimeout), sweepBatch)
+	due, err := s.store.claimDueFights(ctx, now, now.Add(settleTimeout), sweepBatch)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (s *Service) handleDueFight(ctx context.Context, id string, now time.Time) 
 		if at, err := ulid.Parse(id); err == nil && now.Sub(at.Timestamp()) < creationGrace {
 			return nil // it is so young that it may not have been written yet
 		}
-		s.fights.removeFight(id)
+		s.fights.forgetFight(id)
 		return s.store.removeDeadline(ctx, id)
 	}
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *Service) endAbandoned(ctx context.Context, id string) error {
 // repeated. combat:ended is sent again only if a node died, or lost Redis, after sending it.
 func (s *Service) settleFight(ctx context.Context, state *State) error {
 	id := state.CombatID
-	s.fights.removeFight(id)
+	s.fights.forgetFight(id)
 	rewards, err := s.payWinner(ctx, state)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (s *Service) settleFight(ctx context.Context, state *State) error {
 			continue
 		}
 		ids = append(ids, p.ID)
-		// If this fails, the slot is freed when the player needs it: see reserve.
+		// If this fails, the slot is freed when the player needs it: see reserveSlot.
 		s.reportCastError(id, s.store.releaseSlots(ctx, p.UserID, id))
 	}
 	if len(ids) == 2 {

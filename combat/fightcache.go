@@ -19,44 +19,47 @@ type fightCache struct {
 type cachedFight struct {
 	fighters []Participant // as the fight was loaded: only for their ids, which never change
 
-	turnToken  chan struct{} // holds one token; the goroutine that took it may act, so this node sends updates in order
-	lastKnown State         // guarded by turn
+	turnToken chan struct{} // holds one token; the goroutine that took it may act, so this node sends updates in order
+	lastKnown State         // guarded by turnToken
 }
 
 // getFight returns the fight with that id, or nil.
-func (r *fightCache) getFight(id string) *cachedFight {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.fights[id]
+func (c *fightCache) getFight(id string) *cachedFight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fights[id]
 }
 
-// addFight remembers a fight and returns it. If the fight is known already, put returns what is known.
-// When there are too many, any other fight is forgotten: its next action costs one more round trip.
-func (r *fightCache) addFight(s State) *cachedFight {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f := r.fights[s.CombatID]; f != nil {
+// rememberFight remembers a fight and returns it. If the fight is known already,
+// rememberFight returns what is known. When there are too many, any other fight is forgotten: its
+// next action costs one more round trip.
+func (c *fightCache) rememberFight(s State) *cachedFight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.fights[s.CombatID]; f != nil {
 		return f
 	}
-	for id := range r.fights {
-		if len(r.fights) < r.maxFights {
+	for id := range c.fights {
+		if len(c.fights) < c.maxFights {
 			break
 		}
-		delete(r.fights, id)
+		delete(c.fights, id)
 	}
 	f := &cachedFight{fighters: s.Participants, lastKnown: s, turnToken: make(chan struct{}, 1)}
 	f.turnToken <- struct{}{}
-	r.fights[s.CombatID] = f
+	c.fights[s.CombatID] = f
 	return f
 }
 
-func (r *fightCache) removeFight(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.fights, id)
+// forgetFight removes a fight.
+func (c *fightCache) forgetFight(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.fights, id)
 }
 
-// acquireTurn waits until the caller may act in the fight. The caller must leave afterwards.
+// acquireTurn waits until the caller may act in the fight. The caller must call releaseTurn
+// afterwards.
 func (f *cachedFight) acquireTurn(ctx context.Context) error {
 	select {
 	case <-f.turnToken:
@@ -66,4 +69,5 @@ func (f *cachedFight) acquireTurn(ctx context.Context) error {
 	}
 }
 
+// releaseTurn lets the next caller act.
 func (f *cachedFight) releaseTurn() { f.turnToken <- struct{}{} }

@@ -13,19 +13,19 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	r := fightCache{maxFights: 10, fights: map[string]*cachedFight{}}
 	for i := range 100 {
 		id := fmt.Sprint(i)
-		f := r.addFight(State{CombatID: id})
+		f := r.rememberFight(State{CombatID: id})
 		require.Same(t, f, r.getFight(id))
-		require.Same(t, f, r.addFight(State{CombatID: id, Version: 9}), "what is known stays")
+		require.Same(t, f, r.rememberFight(State{CombatID: id, Version: 9}), "what is known stays")
 		require.LessOrEqual(t, len(r.fights), 10)
 	}
-	r.removeFight("99")
+	r.forgetFight("99")
 	require.Nil(t, r.getFight("99"))
 }
 
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	r := fightCache{maxFights: 1, fights: map[string]*cachedFight{}}
-	f := r.addFight(State{CombatID: "1"})
+	f := r.rememberFight(State{CombatID: "1"})
 	require.NoError(t, f.acquireTurn(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

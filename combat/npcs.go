@@ -55,7 +55,7 @@ func (s *State) winnerAndPrize() (winner *Participant, won prize) {
 		}
 		for j := range s.Participants {
 			if foe := &s.Participants[j]; foe.Kind == kindNPC {
-				return p, foe.npcEntry().prize
+				return p, foe.npcDefinition().prize
 			}
 		}
 	}
@@ -68,8 +68,8 @@ var DefaultStats = Stats{MaxHP: 100, MaxEnergy: 50, Attack: 20, Defense: 8, Spee
 // npcIDPrefix is the prefix of an NPC's participant id; its name follows.
 const npcIDPrefix = "npc:"
 
-// npcEntry returns the NPC's entry in the table, and an empty one for a player.
-func (p *Participant) npcEntry() npc {
+// npcDefinition returns the NPC's entry in the table, and an empty one for a player.
+func (p *Participant) npcDefinition() npc {
 	if p.Kind != kindNPC {
 		return npc{}
 	}
@@ -85,8 +85,8 @@ func newNPCParticipant(name string) Participant {
 	return Participant{ID: npcIDPrefix + name, Kind: kindNPC, Name: n.name, Stats: n.stats}
 }
 
-// newState makes the state in which a fight starts, at a time in Unix ms.
-func newState(id string, seed uint64, at int64, fighters ...Participant) State {
+// newFightState makes the state in which a fight starts, at a time in Unix ms.
+func newFightState(id string, seed uint64, at int64, fighters ...Participant) State {
 	s := State{
 		CombatID: id, Version: 1, Status: Active, Turn: 1, Seed: seed, StartedAt: at, UpdatedAt: at,
 		Participants: fighters,

@@ -66,7 +66,7 @@ func parseMove(entry string, startedAt int64) (Move, bool) {
 // Errors: NOT_FOUND, UNAVAILABLE; any other error says what does not match.
 func Verify(ctx context.Context, rdb redis.UniversalClient, id string) (State, error) {
 	st := store{rdb: rdb}
-	base, stored, log, err := st.loadLog(ctx, id)
+	base, stored, log, err := st.loadStateAndLog(ctx, id)
 	if err != nil {
 		return State{}, err
 	}

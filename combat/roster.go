@@ -26,9 +26,9 @@ const (
 // A Roster records which user plays a character, from the sessions that connect. It is needed
 // because a source of characters may not know that, and because there may be no source.
 type Roster struct {
-	rdb    redis.UniversalClient
-	report func(error)
-	connected   chan event.Player
+	rdb       redis.UniversalClient
+	report    func(error)
+	connected chan event.Player
 }
 
 // NewRoster returns a roster that keeps its records in rdb. report receives the errors of writing,
@@ -63,7 +63,7 @@ func (r *Roster) Player(ctx context.Context, characterID string) (userID string,
 	if errors.Is(err, redis.Nil) {
 		return "", fault.ErrNotFound
 	}
-	return userID, wrapError(ctx, "player of "+characterID, err)
+	return userID, wrapRedisError(ctx, "player of "+characterID, err)
 }
 
 // Run writes the recorded players to Redis, many at a time, until ctx ends.
@@ -97,5 +97,5 @@ func (r *Roster) writePlayers(ctx context.Context, first event.Player) error {
 			}
 		}
 	})
-	return wrapError(ctx, "write", err)
+	return wrapRedisError(ctx, "write", err)
 }

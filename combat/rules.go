@@ -9,10 +9,10 @@ import (
 
 // The faults of an action, in addition to those of package fault.
 var (
-	ErrFightOver     = fault.New("COMBAT_OVER", "That fight has ended.")
-	ErrNoEnergy   = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
-	ErrCooldown = fault.New("COMBAT_COOLDOWN", "That skill is not ready yet.")
-	ErrTooSoon  = fault.New("COMBAT_TOO_SOON", "You are not ready to act again.")
+	ErrFightOver = fault.New("COMBAT_OVER", "That fight has ended.")
+	ErrNoEnergy  = fault.New("COMBAT_NO_ENERGY", "You have not enough energy for that.")
+	ErrCooldown  = fault.New("COMBAT_COOLDOWN", "That skill is not ready yet.")
+	ErrTooSoon   = fault.New("COMBAT_TOO_SOON", "You are not ready to act again.")
 )
 
 // The actions that a player may choose.
@@ -27,9 +27,9 @@ const (
 const timeoutAction = "timeout"
 
 const (
-	skillCost     = 20 // energy
-	skillCooldown = 3  // turns
-	energyPerTurn      = 5  // energy that each living participant regains at the end of a turn
+	skillCost       = 20 // energy
+	skillCooldown   = 3  // turns
+	energyPerTurn   = 5  // energy that each living participant regains at the end of a turn
 	missPercent     = 5
 	criticalPercent = 10
 )
@@ -71,10 +71,10 @@ func Apply(s State, m Move) (State, Event, error) {
 	t.State = &s
 	e := Event{Turn: s.Turn, Action: m.Action, Acts: []Act{}}
 	if m.Action == timeoutAction {
-		t.endFight("", Abandoned)
+		t.finishFight("", Abandoned)
 	} else {
 		e.By = s.Participants[m.By].ID
-		if isStrike(m.Action) {
+		if isStrikeAction(m.Action) {
 			e.Target = s.Participants[m.Target].ID
 		}
 		e.Acts = t.playMoves(m)
@@ -157,7 +157,7 @@ func checkMove(s *State, m Move) error {
 	return nil
 }
 
-func isStrike(action string) bool { return action == Attack || action == Skill }
+func isStrikeAction(action string) bool { return action == Attack || action == Skill }
 
 // isDuel reports whether all participants are players.
 func (s *State) isDuel() bool {
@@ -182,7 +182,7 @@ func (t *turn) rollPercent(n int) bool { return int(t.dice.Uint64()%100) < n }
 // decideNPCMove chooses what the NPC with index i does in this turn, against the participant foe.
 func (t *turn) decideNPCMove(i, foe int) Move {
 	p := &t.Participants[i]
-	n := p.npcEntry()
+	n := p.npcDefinition()
 	switch {
 	case n.isUnbeatable && p.HP*2 < p.MaxHP:
 		return Move{By: i, Action: "mend"}
@@ -238,12 +238,12 @@ func (t *turn) strikeTarget(p *Participant, m Move, done *Act) {
 		damage /= 2
 	}
 	done.Damage = min(max(1, damage), foe.HP)
-	if foe.npcEntry().isUnbeatable {
+	if foe.npcDefinition().isUnbeatable {
 		done.Damage = min(done.Damage, foe.HP-1)
 	}
 	foe.HP -= done.Damage
 	if foe.HP == 0 {
-		t.endFight(p.ID, Defeated)
+		t.finishFight(p.ID, Defeated)
 	}
 }
 
@@ -261,10 +261,10 @@ func (t *turn) tryToFlee(by int, done *Act) {
 			return
 		}
 	}
-	t.endFight(t.Participants[t.firstOpponent(by)].ID, Fled)
+	t.finishFight(t.Participants[t.firstOpponent(by)].ID, Fled)
 }
 
-func (t *turn) endFight(winner, outcome string) {
+func (t *turn) finishFight(winner, outcome string) {
 	t.Status, t.Winner, t.Outcome = Ended, winner, outcome
 }
 

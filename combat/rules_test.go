@@ -12,12 +12,14 @@ import (
 // hero is a player at the start of a fight.
 var hero = Participant{ID: "c1", Kind: "player", UserID: "u1", CharacterID: "c1", Name: "Ann", Stats: DefaultStats}
 
-func against(kind string, seed uint64) State { return newState("F", seed, 1000, hero, newNPCParticipant(kind)) }
+func against(kind string, seed uint64) State {
+	return newFightState("F", seed, 1000, hero, newNPCParticipant(kind))
+}
 
 // rival is another player at the start of a fight.
 var rival = Participant{ID: "c2", Kind: "player", UserID: "u2", CharacterID: "c2", Name: "Bob", Stats: DefaultStats}
 
-func duel(seed uint64) State { return newState("F", seed, 1000, hero, rival) }
+func duel(seed uint64) State { return newFightState("F", seed, 1000, hero, rival) }
 
 // anyFight draws the start of a fight: against an NPC, or between two players with any stats.
 func anyFight(t *rapid.T) State {
@@ -30,7 +32,7 @@ func anyFight(t *rapid.T) State {
 		stat := rapid.IntRange(-10, 200)
 		p.Stats = Stats{stat.Draw(t, "hp"), stat.Draw(t, "energy"), stat.Draw(t, "attack"), stat.Draw(t, "defense"), stat.Draw(t, "speed")}
 	}
-	return newState("F", seed, 1000, a, b)
+	return newFightState("F", seed, 1000, a, b)
 }
 
 // Whatever moves are tried, in any order, the invariants hold, and the log replays to the same state.
@@ -237,7 +239,7 @@ func TestInitiative(t *testing.T) {
 	t.Parallel()
 	quick, slow := hero, rival
 	quick.Speed, slow.Speed = 20, 5
-	s := newState("F", 1, 10_000, quick, slow)
+	s := newFightState("F", 1, 10_000, quick, slow)
 	require.EqualValues(t, 10_000, s.Participants[0].NextActionAt)
 	require.EqualValues(t, 10_000, s.Participants[1].NextActionAt, "at the start, whoever is first")
 	s, _, err := Apply(s, Move{By: 0, Action: Defend, At: 10_000})

@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -23,8 +24,8 @@ var (
 	//go:embed release_pair.lua
 	releasePairLua string
 
-	reserveSlotScript = redis.NewScript(reserveSlotLua)
-	releasePairScript    = redis.NewScript(releasePairLua)
+	reserveSlotScript = redisx.NewScript(reserveSlotLua)
+	releasePairScript = redisx.NewScript(releasePairLua)
 )
 
 // slotsTTL is longer than any fight lasts; normally a slot is released long before.
@@ -36,9 +37,9 @@ func (st *store) reserveSlot(ctx context.Context, userID, id string, at time.Tim
 	var held []string
 	for range 2 {
 		var err error
-		held, err = reserveSlotScript.Run(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, slotsTTL.Milliseconds()).StringSlice()
+		held, err = reserveSlotScript.Do(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, slotsTTL.Milliseconds()).StringSlice()
 		if err != nil {
-			return wrapError(ctx, "reserve a slot of "+userID, err)
+			return wrapRedisError(ctx, "reserve a slot of "+userID, err)
 		}
 		if len(held) == 0 {
 			return nil
@@ -68,7 +69,7 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, wrapError(ctx, "find the fights that ended", err)
+		return nil, wrapRedisError(ctx, "find the fights that ended", err)
 	}
 	var ended []string
 	for i, id := range ids {
@@ -79,7 +80,7 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 				ended = append(ended, id)
 			}
 		case err != nil:
-			return nil, wrapError(ctx, "has "+id+" ended", err)
+			return nil, wrapRedisError(ctx, "has "+id+" ended", err)
 		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
 			ended = append(ended, id)
 		}
@@ -89,14 +90,14 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 
 // releaseSlots frees the user's slots that these fights hold.
 func (st *store) releaseSlots(ctx context.Context, userID string, ids ...string) error {
-	return wrapError(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
+	return wrapRedisError(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
 
 // loadRunning reads the running fights of a user, oldest first.
 func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error) {
 	ids, err := st.rdb.ZRange(ctx, keys.UserCombats(userID), 0, -1).Result()
 	if err != nil {
-		return nil, wrapError(ctx, "slots of "+userID, err)
+		return nil, wrapRedisError(ctx, "slots of "+userID, err)
 	}
 	found := make([]*redis.SliceCmd, len(ids))
 	_, err = st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -106,7 +107,7 @@ func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error
 		return nil
 	})
 	if err != nil {
-		return nil, wrapError(ctx, "fights of "+userID, err)
+		return nil, wrapRedisError(ctx, "fights of "+userID, err)
 	}
 	all := []State{}
 	for i, id := range ids {
@@ -132,7 +133,7 @@ func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) 
 	for range 2 {
 		taken, err := st.rdb.SetNX(ctx, key, id, slotsTTL).Result()
 		if err != nil {
-			return wrapError(ctx, "pair "+key, err)
+			return wrapRedisError(ctx, "pair "+key, err)
 		}
 		if taken {
 			return nil
@@ -142,7 +143,7 @@ func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) 
 			continue
 		}
 		if err != nil {
-			return wrapError(ctx, "pair "+key, err)
+			return wrapRedisError(ctx, "pair "+key, err)
 		}
 		if held == id { // the first SET succeeded, its answer was lost, and go-redis sent it again
 			return nil
@@ -163,5 +164,5 @@ func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) 
 
 // releasePair removes the record that two characters fight each other in this fight.
 func (st *store) releasePair(ctx context.Context, a, b, id string) error {
-	return wrapError(ctx, "release the pair of "+id, releasePairScript.Run(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
+	return wrapRedisError(ctx, "release the pair of "+id, releasePairScript.Do(ctx, st.rdb, []string{keys.CombatPair(a, b)}, id).Err())
 }

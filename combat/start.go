@@ -16,8 +16,8 @@ import (
 // The faults of starting a fight.
 var (
 	ErrOpponentUnavailable = fault.New("COMBAT_OPPONENT_UNAVAILABLE", "That player can not fight now.")
-	ErrAlreadyFighting  = fault.New("COMBAT_ALREADY", "You are fighting each other already.")
-	ErrTooManyFights  = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
+	ErrAlreadyFighting     = fault.New("COMBAT_ALREADY", "You are fighting each other already.")
+	ErrTooManyFights       = fault.New("COMBAT_TOO_MANY", "Finish one of your fights first.")
 )
 
 // challengeRetryAfter is the retryAfterMs of a challenge whose opponent was not available.
@@ -59,7 +59,7 @@ func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (S
 		return State{}, err
 	}
 	// If a step below fails, the slot counts as free again after creationGrace.
-	state := newState(id, s.cfg.Seed(), now.UnixMilli(), me, newNPCParticipant(in.NPC))
+	state := newFightState(id, s.cfg.Seed(), now.UnixMilli(), me, newNPCParticipant(in.NPC))
 	if err := s.storeNewFight(ctx, state); err != nil {
 		return State{}, err
 	}
@@ -79,7 +79,7 @@ func (s *Service) storeNewFight(ctx context.Context, state State) error {
 	if err := s.store.createFight(ctx, state); err != nil {
 		return err
 	}
-	s.fights.addFight(state)
+	s.fights.rememberFight(state)
 	return nil
 }
 
@@ -115,7 +115,7 @@ func (s *Service) startDuel(ctx context.Context, id string, now time.Time, me Pa
 	if err := s.reserveSlots(ctx, id, now, &me, &foe); err != nil {
 		return State{}, errors.Join(err, s.store.releasePair(ctx, me.ID, foe.ID, id))
 	}
-	state := newState(id, s.cfg.Seed(), now.UnixMilli(), me, foe)
+	state := newFightState(id, s.cfg.Seed(), now.UnixMilli(), me, foe)
 	if err := s.storeNewFight(ctx, state); err != nil {
 		return State{}, err
 	}

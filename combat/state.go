@@ -27,7 +27,7 @@ type State struct {
 	Version int64  `json:"version"`
 	Status  string `json:"status"` // active or ended
 	// Turn is the number of the next turn, from 1.
-	Turn int64 `json:"turn"`
+	Turn         int64         `json:"turn"`
 	Participants []Participant `json:"participants"`
 	Winner       string        `json:"winner,omitempty"`  // a participant's id; absent while the fight runs, and when nobody won
 	Outcome      string        `json:"outcome,omitempty"` // defeated, fled or abandoned; absent while the fight runs

@@ -21,8 +21,8 @@ var (
 	//go:embed claim_due.lua
 	claimDueLua string
 
-	replaceStateScript = redis.NewScript(replaceStateLua)
-	claimDueScript    = redis.NewScript(claimDueLua)
+	replaceStateScript = redisx.NewScript(replaceStateLua)
+	claimDueScript     = redisx.NewScript(claimDueLua)
 )
 
 const (
@@ -50,14 +50,14 @@ func (st *store) createFight(ctx context.Context, s State) error {
 		p.PExpire(ctx, key, st.ttl)
 		return nil
 	})
-	return wrapError(ctx, "create "+s.CombatID, err)
+	return wrapRedisError(ctx, "create "+s.CombatID, err)
 }
 
 // loadState reads a fight, or returns NOT_FOUND.
 func (st *store) loadState(ctx context.Context, id string) (State, error) {
 	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "state", "seed").Result()
 	if err != nil {
-		return State{}, wrapError(ctx, "load "+id, err)
+		return State{}, wrapRedisError(ctx, "load "+id, err)
 	}
 	if found[0] == nil {
 		return State{}, fault.ErrNotFound
@@ -78,10 +78,10 @@ func (st *store) replaceState(ctx context.Context, next State, encoded []byte, m
 		ttl = max(ttl, unsettledTTL)
 	}
 	log := appendMove(make([]byte, 0, 24), m, next.StartedAt)
-	reply, err := replaceStateScript.Run(ctx, st.rdb, []string{keys.Combat(id)},
+	reply, err := replaceStateScript.Do(ctx, st.rdb, []string{keys.Combat(id)},
 		next.Version-1, next.Version, encoded, log, ttl.Milliseconds(), writer, restartLog).Result()
 	if err != nil {
-		return false, State{}, wrapError(ctx, "change "+id, err)
+		return false, State{}, wrapRedisError(ctx, "change "+id, err)
 	}
 	switch reply := reply.(type) {
 	case int64:
@@ -100,14 +100,14 @@ func (st *store) replaceState(ctx context.Context, next State, encoded []byte, m
 
 // setDeadline sets the fight's deadline: when a sweep must handle it.
 func (st *store) setDeadline(ctx context.Context, id string, at time.Time) error {
-	return wrapError(ctx, "set the deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
+	return wrapRedisError(ctx, "set the deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
 }
 
-// claimDue returns at most most fights whose deadline has passed, and moves their deadlines to until, so
+// claimDueFights returns at most most fights whose deadline has passed, and moves their deadlines to until, so
 // that no other node gets them before.
-func (st *store) claimDue(ctx context.Context, now, until time.Time, most int) ([]string, error) {
-	ids, err := claimDueScript.Run(ctx, st.rdb, []string{keys.CombatDeadlines}, now.UnixMilli(), until.UnixMilli(), most).StringSlice()
-	return ids, wrapError(ctx, "find the fights that are due", err)
+func (st *store) claimDueFights(ctx context.Context, now, until time.Time, most int) ([]string, error) {
+	ids, err := claimDueScript.Do(ctx, st.rdb, []string{keys.CombatDeadlines}, now.UnixMilli(), until.UnixMilli(), most).StringSlice()
+	return ids, wrapRedisError(ctx, "find the fights that are due", err)
 }
 
 // removeDeadline removes the fight's deadline, because nothing is left to do, and lets the fight expire.
@@ -117,14 +117,14 @@ func (st *store) removeDeadline(ctx context.Context, id string) error {
 		p.PExpire(ctx, keys.Combat(id), st.ttl)
 		return nil
 	})
-	return wrapError(ctx, "remove the deadline of "+id, err)
+	return wrapRedisError(ctx, "remove the deadline of "+id, err)
 }
 
-// loadLog reads a fight: the base state of its log, the stored state and the log.
-func (st *store) loadLog(ctx context.Context, id string) (base, stored State, log string, err error) {
+// loadStateAndLog reads a fight: the base state of its log, the stored state and the log.
+func (st *store) loadStateAndLog(ctx context.Context, id string) (base, stored State, log string, err error) {
 	found, err := st.rdb.HMGet(ctx, keys.Combat(id), "base", "state", "seed", "log").Result()
 	if err != nil {
-		return State{}, State{}, "", wrapError(ctx, "load the log of "+id, err)
+		return State{}, State{}, "", wrapRedisError(ctx, "load the log of "+id, err)
 	}
 	if found[0] == nil {
 		return State{}, State{}, "", fault.ErrNotFound
@@ -152,8 +152,8 @@ func decodeState(id string, state, seed any) (State, error) {
 	return s, nil
 }
 
-// wrapError wraps an error of Redis with what we were doing. The player is told UNAVAILABLE when
+// wrapRedisError wraps an error of Redis with what we were doing. The player is told UNAVAILABLE when
 // Redis can not be reached or can not serve, and TIMEOUT when the time of the call ran out.
-func wrapError(ctx context.Context, doing string, err error) error {
+func wrapRedisError(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "combat", doing, err)
 }

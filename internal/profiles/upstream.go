@@ -76,7 +76,7 @@ type Upstream struct {
 	base    string
 	cfg     Config
 	breaker circuitbreaker.CircuitBreaker[[]byte]
-	retries   failsafe.Executor[[]byte]
+	retries failsafe.Executor[[]byte]
 }
 
 // NewUpstream returns a client of the profile service at the URL base; it sends no request. The error
@@ -173,7 +173,7 @@ func decodeProfile(body []byte, into any, id *string, want string) error {
 // body.
 func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
 	_, err := s.retries.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
-		answer, err := s.doOnce(ctx, method, path, body)
+		answer, err := s.sendRequest(ctx, method, path, body)
 		if err == nil {
 			err = read(answer)
 		}
@@ -188,8 +188,8 @@ func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body 
 	return unavailableFault(method+" "+path[:strings.LastIndexByte(path, '/')], err)
 }
 
-// doOnce sends a request once and returns the answer's body.
-func (s *Upstream) doOnce(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+// sendRequest sends a request once and returns the answer's body.
+func (s *Upstream) sendRequest(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
