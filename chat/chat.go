@@ -88,8 +88,8 @@ type Membership interface {
 	MayJoin(ctx context.Context, p event.Player, channel string) (bool, error)
 }
 
-// A ChannelObserver learns who is in which channel on this node. Its methods must not block. They are not
-// called for a connection that ends, although it leaves its channels.
+// A ChannelObserver learns who is in which channel on this node. Its methods must not block. They
+// are not called for a connection that ends, although it leaves its channels.
 type ChannelObserver interface {
 	// Joined is called after a join, also when the connection was in the channel before.
 	Joined(p event.Player, channel string)
@@ -116,8 +116,8 @@ type Config struct {
 	// RememberFor is for how long a message that is repeated with its clientId is recognized; 0 means
 	// 2 minutes.
 	RememberFor time.Duration
-	// RedisTimeout is how long a message waits for Redis before it is sent without asking Redis; 0 means
-	// 250 ms.
+	// RedisTimeout is how long a message waits for Redis before it is sent without asking Redis; 0
+	// means 250 ms.
 	RedisTimeout time.Duration
 	// Audit receives what moderators do; may be nil. It must not block.
 	Audit func(ModeratorAction)
@@ -288,8 +288,8 @@ func (s *Service) checkMayJoin(ctx context.Context, p event.Player, channel stri
 	return nil
 }
 
-// roomOfMember returns the room of a channel that the player is in. A player without a connection can be
-// in no room; instead of that, they must be allowed to join.
+// roomOfMember returns the room of a channel that the player is in. A player without a connection
+// can be in no room; instead of that, they must be allowed to join.
 func (s *Service) roomOfMember(ctx context.Context, p event.Player, channel string) (room string, err error) {
 	if !ValidChannel(channel) {
 		return "", errChannel

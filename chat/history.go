@@ -70,8 +70,8 @@ func decodeMessage(e redis.XMessage) (m Message, err error) {
 	return m, json.Unmarshal([]byte(text), &m)
 }
 
-// readHistoryPage returns the entries before a time in Unix ms, newest first. next is the time for the next
-// page, or 0 when there are no older entries.
+// readHistoryPage returns the entries before a time in Unix ms, newest first. next is the time for
+// the next page, or 0 when there are no older entries.
 func (j *journal) readHistoryPage(ctx context.Context, channel string, before int64, limit int) (page []redis.XMessage, next int64, err error) {
 	if j.rdb == nil {
 		return nil, 0, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
@@ -117,8 +117,8 @@ func parseMillis(ms string) int64 {
 	return n
 }
 
-// removeMessage deletes one message from the history. at is the time of its id; found is false when the
-// message is not there.
+// removeMessage deletes one message from the history. at is the time of its id; found is false when
+// the message is not there.
 func (j *journal) removeMessage(ctx context.Context, channel, id string, at time.Time) (found bool, err error) {
 	if j.rdb == nil {
 		return false, nil

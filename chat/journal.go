@@ -94,9 +94,9 @@ func (j *journal) writeMessage(m *Message) {
 	}
 }
 
-// claimMessage asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If it may,
-// it is in the history. An error means that there is no answer; Redis may still accept the message
-// later.
+// claimMessage asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If
+// it may, it is in the history. An error means that there is no answer; Redis may still accept the
+// message later.
 func (j *journal) claimMessage(ctx context.Context, m *Message, sentKey, slowKey string, slowInterval time.Duration) (claimOutcome, error) {
 	if j.rdb == nil {
 		return claimOutcome{}, errRedisPaused
@@ -165,8 +165,8 @@ func (j *journal) writeQueued() {
 	}
 }
 
-// sendBatch writes a batch in one round trip. Entries without a claim share a call with others of their
-// channel; each claim has a call of its own. The messages of a channel stay in order.
+// sendBatch writes a batch in one round trip. Entries without a claim share a call with others of
+// their channel; each claim has a call of its own. The messages of a channel stay in order.
 func (j *journal) sendBatch(batch []*journalEntry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()

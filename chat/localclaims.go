@@ -8,9 +8,9 @@ import (
 // generationLength is how many records one generation holds; the node remembers at least so many.
 const generationLength = 8192
 
-// localClaims remembers the claims of this node and decides about new ones while Redis can not be used.
-// It has two generations of records: when the younger is full, it becomes the older, and the older
-// is forgotten.
+// localClaims remembers the claims of this node and decides about new ones while Redis can not be
+// used. It has two generations of records: when the younger is full, it becomes the older, and the
+// older is forgotten.
 type localClaims struct {
 	rememberFor time.Duration
 	now         func() time.Time
@@ -29,8 +29,8 @@ func newLocalClaims(rememberFor time.Duration, now func() time.Time) *localClaim
 	return &localClaims{rememberFor: rememberFor, now: now, young: map[string]claimRecord{}}
 }
 
-// decideClaim decides about a message as Redis would, from what this node remembers, and records the
-// message if it may be sent.
+// decideClaim decides about a message as Redis would, from what this node remembers, and records
+// the message if it may be sent.
 func (c *localClaims) decideClaim(sentKey string, answer Receipt, hasClientID bool, slowKey string, slowInterval time.Duration) claimOutcome {
 	c.mu.Lock()
 	now := c.now()

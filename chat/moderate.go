@@ -19,7 +19,8 @@ var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
 
 var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
 
-// A ModeratorAction is what a moderator did, for an audit log. It holds no text that a player wrote.
+// A ModeratorAction is what a moderator did, for an audit log. It holds no text that a player
+// wrote.
 type ModeratorAction struct {
 	Event   string        // the event's name: "chat:mute", …
 	By      string        // the moderator's user id
@@ -173,8 +174,8 @@ func (s *Service) announceSanction(ctx context.Context, sanction Sanction, actio
 	return nil
 }
 
-// newSanctionKey checks and returns the key of a sanction. The user id must not contain a space, because a
-// space separates it from the channel in the hash of the rules.
+// newSanctionKey checks and returns the key of a sanction. The user id must not contain a space,
+// because a space separates it from the channel in the hash of the rules.
 func newSanctionKey(kind, userID, channel string) (sanctionKey, error) {
 	if channel != everywhere && !ValidChannel(channel) {
 		return sanctionKey{}, errChannel
@@ -222,8 +223,8 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in DeleteRequest) 
 	return out, nil
 }
 
-// SetSlowMode sets the slow mode of a channel: every player, except moderators, must wait between two
-// messages. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
+// SetSlowMode sets the slow mode of a channel: every player, except moderators, must wait between
+// two messages. Errors: INVALID, FORBIDDEN, UNAVAILABLE.
 func (s *Service) SetSlowMode(ctx context.Context, p event.Player, in SlowModeRequest) (SlowMode, error) {
 	if !ValidChannel(in.Channel) {
 		return SlowMode{}, errChannel

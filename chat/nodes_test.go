@@ -64,8 +64,8 @@ func texts(t testing.TB, s *chat.Service, limit int) (all []string) {
 	}
 }
 
-// A message that is sent again with its clientId, to any node, is not sent to the room again, and gets
-// the first answer.
+// A message that is sent again with its clientId, to any node, is not sent to the room again, and
+// gets the first answer.
 func TestARetryIsAnsweredAsTheFirst(t *testing.T) {
 	t.Parallel()
 	for name, rdb := range map[string]func(*testing.T) redis.UniversalClient{

@@ -35,8 +35,9 @@ func impatient(t *testing.T, o *redis.UniversalOptions, limit time.Duration) red
 	return c
 }
 
-// Without Redis the members on one node hear each other, retries and slow channels are decided by what
-// the node remembers, sanctions hold, and the history is UNAVAILABLE. When Redis is back, all works.
+// Without Redis the members on one node hear each other, retries and slow channels are decided by
+// what the node remembers, sanctions hold, and the history is UNAVAILABLE. When Redis is back, all
+// works.
 func TestWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{
@@ -115,8 +116,8 @@ func TestWithoutRedis(t *testing.T) {
 	}
 }
 
-// When Redis hangs, a message waits for RedisTimeout at most, and a message without a clientId does not
-// wait at all.
+// When Redis hangs, a message waits for RedisTimeout at most, and a message without a clientId does
+// not wait at all.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

@@ -42,7 +42,8 @@ var removeExpiredLua string
 var removeExpiredScript = redisx.NewScript(removeExpiredLua)
 
 // rules are the sanctions and the slow channels. They are one hash in Redis, and every node has a
-// copy, which is at most a second old while Redis works. Checking the rules does not wait for Redis.
+// copy, which is at most a second old while Redis works. Checking the rules does not wait for
+// Redis.
 type rules struct {
 	rdb redis.UniversalClient // nil: there are no rules
 	now func() time.Time
@@ -70,8 +71,8 @@ func (s sanctionKey) hashField() string { return s.kind + " " + s.channel + " " 
 // slowField returns the field of a channel's slow mode in the hash of the rules.
 func slowField(channel string) string { return "slow " + channel }
 
-// currentRulebook returns the node's copy. The first caller waits until it is read; when that fails, there are
-// no rules until Run has read them.
+// currentRulebook returns the node's copy. The first caller waits until it is read; when that
+// fails, there are no rules until Run has read them.
 func (r *rules) currentRulebook(ctx context.Context) *rulebook {
 	if b := r.current.Load(); b != nil {
 		return b
@@ -108,7 +109,8 @@ func (r *rules) checkBanned(ctx context.Context, userID, channel string) error {
 	return nil
 }
 
-// slowInterval returns how long a player must wait between two messages in a channel; 0 when it is not slow.
+// slowInterval returns how long a player must wait between two messages in a channel; 0 when it is
+// not slow.
 func (r *rules) slowInterval(channel string) time.Duration {
 	b := r.current.Load()
 	if b == nil || len(b.slow) == 0 {
@@ -117,7 +119,8 @@ func (r *rules) slowInterval(channel string) time.Duration {
 	return time.Duration(b.slow[channel].EveryMs) * time.Millisecond
 }
 
-// longestSanction returns the sanction of that kind that holds longest, of the channel's and the general one.
+// longestSanction returns the sanction of that kind that holds longest, of the channel's and the
+// general one.
 func (b *rulebook) longestSanction(kind, userID, channel string, now time.Time) (s Sanction, found bool) {
 	if len(b.sanctions) == 0 {
 		return s, false
@@ -170,8 +173,8 @@ func (r *rules) reloadRules(ctx context.Context) error {
 	return nil
 }
 
-// changeRule writes one field, or removes it when value is nil, and reads all rules again. existed says
-// whether the field was there before.
+// changeRule writes one field, or removes it when value is nil, and reads all rules again. existed
+// says whether the field was there before.
 func (r *rules) changeRule(ctx context.Context, field string, value any) (existed bool, err error) {
 	if r.rdb == nil {
 		return false, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
@@ -197,8 +200,8 @@ func (r *rules) changeRule(ctx context.Context, field string, value any) (existe
 	return existedBefore.Val(), r.reloadRules(ctx)
 }
 
-// Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on another
-// node holds here within a second.
+// Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on
+// another node holds here within a second.
 func (s *Service) Run(ctx context.Context) error {
 	r := s.rules
 	if r.rdb == nil {

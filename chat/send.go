@@ -57,7 +57,8 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 	return Receipt{ID: id, At: at}, nil
 }
 
-// slowIntervalFor returns how long a player with these roles waits between two messages in a channel.
+// slowIntervalFor returns how long a player with these roles waits between two messages in a
+// channel.
 func (s *Service) slowIntervalFor(roles []string, channel string) time.Duration {
 	every := s.rules.slowInterval(channel)
 	if every > 0 && s.isModerator(roles) {
@@ -66,8 +67,9 @@ func (s *Service) slowIntervalFor(roles []string, channel string) time.Duration 
 	return every
 }
 
-// claimMessage decides whether a message may be sent. repeated means that it was sent before with the same
-// clientId; then first is the answer of that time. The error is RATE_LIMITED in a slow channel.
+// claimMessage decides whether a message may be sent. repeated means that it was sent before with
+// the same clientId; then first is the answer of that time. The error is RATE_LIMITED in a slow
+// channel.
 func (s *Service) claimMessage(ctx context.Context, m *Message, slowInterval time.Duration) (first Receipt, repeated bool, err error) {
 	sentKey, slowKey := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
 	answer := Receipt{ID: m.ID, At: m.At}
@@ -94,7 +96,8 @@ func (s *Service) claimMessage(ctx context.Context, m *Message, slowInterval tim
 	return Receipt{}, false, nil
 }
 
-// slowModeFault refuses a message in a slow channel. The fault has the same details as that of any limit.
+// slowModeFault refuses a message in a slow channel. The fault has the same details as that of any
+// limit.
 func slowModeFault(every, wait time.Duration) error {
 	return fault.ErrRateLimited.With("policy", "slow").With("scope", "user").With("limit", 1).With("remaining", 0).
 		With("windowMs", every.Milliseconds()).With("retryAfterMs", wait.Milliseconds())

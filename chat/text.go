@@ -12,8 +12,8 @@ import (
 
 const (
 	maxText = 500 // characters, after normalisation
-	// maxRawBytes bounds the work of normalizing, in bytes. A text of 500 characters never comes from more
-	// bytes: a character has at most 4 bytes, and NFC composes it of at most 4 characters.
+	// maxRawBytes bounds the work of normalizing, in bytes. A text of 500 characters never comes from
+	// more bytes: a character has at most 4 bytes, and NFC composes it of at most 4 characters.
 	maxRawBytes  = maxText * 4 * 4
 	maxChannelID = 64
 )
@@ -88,8 +88,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// isVisibleRune reports whether a reader sees r. White space, zero-width and other ignorable characters are
-// not visible.
+// isVisibleRune reports whether a reader sees r. White space, zero-width and other ignorable
+// characters are not visible.
 func isVisibleRune(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r > ' '

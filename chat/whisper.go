@@ -114,8 +114,8 @@ func (s *Service) storeWhisperAnswer(ctx context.Context, key string, done Whisp
 	}
 }
 
-// storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms. A space and
-// whether the whisper was delivered follow once that is known.
+// storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms. A space
+// and whether the whisper was delivered follow once that is known.
 func (d WhisperReceipt) storedText() string { return Receipt{ID: d.ID, At: d.At}.storedText() }
 
 // parseDelivery reads a stored answer. complete is false while the delivery is not known yet.
@@ -166,7 +166,8 @@ func (j *journal) storeAnswer(ctx context.Context, key, value string) error {
 	return j.rdb.Set(ctx, key, value, j.cfg.RememberFor).Err()
 }
 
-// isRedisPaused reports whether Redis should not be asked: it failed a moment ago, or there is none.
+// isRedisPaused reports whether Redis should not be asked: it failed a moment ago, or there is
+// none.
 func (j *journal) isRedisPaused() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -114,8 +114,8 @@ func (s *Service) forgetMissing(id string, err error) error {
 	return err
 }
 
-// waitBeforeRetry waits before a try, the longer the later the try, so that the same caller does not lose
-// every time. The first three tries do not wait.
+// waitBeforeRetry waits before a try, the longer the later the try, so that the same caller does
+// not lose every time. The first three tries do not wait.
 func waitBeforeRetry(ctx context.Context, try int) error {
 	if try < 3 {
 		return nil
@@ -130,8 +130,8 @@ func waitBeforeRetry(ctx context.Context, try int) error {
 	}
 }
 
-// findTarget returns the index of the participant with that id, or of the first living opponent when
-// id is empty; -1 when there is none.
+// findTarget returns the index of the participant with that id, or of the first living opponent
+// when id is empty; -1 when there is none.
 func (s *State) findTarget(by int, id string) int {
 	if id == "" {
 		return s.firstOpponent(by)
@@ -144,9 +144,9 @@ func (s *State) findTarget(by int, id string) int {
 	return -1
 }
 
-// announceTurn sends a turn to everybody who follows the fight, and settles the fight after its last turn.
-// The turn is stored already, so an error here is reported and does not become the player's answer.
-// p is nil when no player made the move.
+// announceTurn sends a turn to everybody who follows the fight, and settles the fight after its
+// last turn. The turn is stored already, so an error here is reported and does not become the
+// player's answer. p is nil when no player made the move.
 func (s *Service) announceTurn(ctx context.Context, p *event.Player, out *Outcome) {
 	id := out.State.CombatID
 	s.castToFollowers(ctx, &out.State, "combat:update", &Update{CombatID: id, Event: out.Event, State: out.State})
@@ -164,8 +164,8 @@ func (s *Service) announceTurn(ctx context.Context, p *event.Player, out *Outcom
 	}
 }
 
-// castToFollowers sends an event once to everybody who follows a fight: to the members of its room, and in a
-// fight between players also to every device of both.
+// castToFollowers sends an event once to everybody who follows a fight: to the members of its room,
+// and in a fight between players also to every device of both.
 func (s *Service) castToFollowers(ctx context.Context, state *State, name string, payload any) {
 	room := RoomPrefix + state.CombatID
 	s.reportCastError(state.CombatID, s.rooms.CastExcept(ctx, room, "", name, payload))

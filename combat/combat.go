@@ -115,8 +115,8 @@ type Config struct {
 	// Scorer counts victories; nil counts nothing.
 	Scorer Scorer
 
-	// AbandonAfter is how long a fight lasts in which nobody moves; 0 means 2 minutes. The fight ends at
-	// most SweepInterval later.
+	// AbandonAfter is how long a fight lasts in which nobody moves; 0 means 2 minutes. The fight ends
+	// at most SweepInterval later.
 	AbandonAfter time.Duration
 	// SweepInterval is how often Run looks for fights to end and to settle; 0 means 1 second.
 	SweepInterval time.Duration
@@ -252,9 +252,9 @@ func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fight
 	return Fights{running}, nil
 }
 
-// updateFollower puts a participant's connection into the fight's room while the fight runs, and takes it
-// out once the fight has ended. It does nothing for the users of a fight between players, whose
-// devices receive its events without being in the room.
+// updateFollower puts a participant's connection into the fight's room while the fight runs, and
+// takes it out once the fight has ended. It does nothing for the users of a fight between players,
+// whose devices receive its events without being in the room.
 func (s *Service) updateFollower(ctx context.Context, p *event.Player, state *State) error {
 	by := participantIndex(state.Participants, p)
 	if p.Conn == "" || by < 0 || state.isDuel() && state.Participants[by].UserID == p.UserID {
@@ -270,8 +270,8 @@ func (s *Service) updateFollower(ctx context.Context, p *event.Player, state *St
 	return nil
 }
 
-// participantIndex returns the index of the player's participant, by user id or by the character that the
-// player has chosen; -1 when the player does not take part.
+// participantIndex returns the index of the player's participant, by user id or by the character
+// that the player has chosen; -1 when the player does not take part.
 func participantIndex(fighters []Participant, p *event.Player) int {
 	for i := range fighters {
 		if f := &fighters[i]; f.Kind == kindPlayer &&

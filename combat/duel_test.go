@@ -18,7 +18,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// people has the characters of the game, and who is online. When err is set, every method returns it.
+// people has the characters of the game, and who is online. When err is set, every method returns
+// it.
 type people struct {
 	mu      sync.Mutex
 	offline map[string]bool
@@ -122,7 +123,8 @@ func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.S
 	return s
 }
 
-// turns lets ann and bob strike in turns, each on their node, until one is dead. It returns the last state.
+// turns lets ann and bob strike in turns, each on their node, until one is dead. It returns the
+// last state.
 func turns(t testing.TB, id string, one, two arena) combat.State {
 	t.Helper()
 	for i := 0; ; i++ {
@@ -255,7 +257,8 @@ func TestChallengesThatAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrUnavailable)
 }
 
-// A player who has no free slot can not be challenged, and the refused challenge leaves nothing behind.
+// A player who has no free slot can not be challenged, and the refused challenge leaves nothing
+// behind.
 func TestAFullOpponentIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))

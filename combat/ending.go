@@ -35,8 +35,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// sweepDueFights handles the fights whose deadline has passed. An error with one fight does not stop the
-// others.
+// sweepDueFights handles the fights whose deadline has passed. An error with one fight does not
+// stop the others.
 func (s *Service) sweepDueFights(ctx context.Context) error {
 	now := s.cfg.Now()
 	due, err := s.store.claimDueFights(ctx, now, now.Add(settleTimeout), sweepBatch)
@@ -55,8 +55,8 @@ func (s *Service) sweepDueFights(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// handleDueFight settles, abandons or postpones one fight whose deadline has passed. It finishes even when
-// ctx ends meanwhile.
+// handleDueFight settles, abandons or postpones one fight whose deadline has passed. It finishes
+// even when ctx ends meanwhile.
 func (s *Service) handleDueFight(ctx context.Context, id string, now time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
@@ -117,9 +117,9 @@ func (s *Service) endAbandoned(ctx context.Context, id string) error {
 	return nil
 }
 
-// settleFight pays and counts the victory of an ended fight, sends combat:ended and frees the players'
-// slots. It may be called again after an error or by another node: payment and points are not
-// repeated. combat:ended is sent again only if a node died, or lost Redis, after sending it.
+// settleFight pays and counts the victory of an ended fight, sends combat:ended and frees the
+// players' slots. It may be called again after an error or by another node: payment and points are
+// not repeated. combat:ended is sent again only if a node died, or lost Redis, after sending it.
 func (s *Service) settleFight(ctx context.Context, state *State) error {
 	id := state.CombatID
 	s.fights.forgetFight(id)

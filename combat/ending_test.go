@@ -57,8 +57,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond, what)
 }
 
-// A fight in which nobody moves ends once, on the node that sweeps first, without a winner. A fight in
-// which somebody moves goes on.
+// A fight in which nobody moves ends once, on the node that sweeps first, without a winner. A fight
+// in which somebody moves goes on.
 func TestAnAbandonedFightEnds(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -108,7 +108,8 @@ func TestAnAbandonedFightEnds(t *testing.T) {
 	require.Empty(t, home.bank.paid)
 }
 
-// If the node that played the last move dies before it has settled the fight, another node settles it.
+// If the node that played the last move dies before it has settled the fight, another node settles
+// it.
 func TestAnotherNodeSettles(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -55,8 +55,8 @@ func ExampleNPCs() {
 	// Output: [goblin training-dummy wolf]
 }
 
-// The service as the gateway uses it: a player starts a fight, strikes and flees. It needs a Redis, so
-// it is a test and not an Example.
+// The service as the gateway uses it: a player starts a fight, strikes and flees. It needs a Redis,
+// so it is a test and not an Example.
 func TestExampleOfTheService(t *testing.T) {
 	t.Parallel()
 	gateway := newRooms() // in production, the gateway

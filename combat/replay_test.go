@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A stored fight must replay on the next release too. If this test fails, the rules or the dice have
-// changed for fights that are running.
+// A stored fight must replay on the next release too. If this test fails, the rules or the dice
+// have changed for fights that are running.
 func TestTheDiceStayTheSame(t *testing.T) {
 	t.Parallel()
 	s, err := Replay(against("wolf", 42), "0a1+10;0s1+20;0d0+30;0a1+40;0f0+50;")

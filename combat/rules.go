@@ -34,8 +34,8 @@ const (
 	criticalPercent = 10
 )
 
-// pauseAfterAction returns how long a player with that speed must wait after an action against another
-// player, in ms: 500 at the default speed of 10, at least 250 and at most 2,000.
+// pauseAfterAction returns how long a player with that speed must wait after an action against
+// another player, in ms: 500 at the default speed of 10, at least 250 and at most 2,000.
 func pauseAfterAction(speed int) int64 { return int64(min(2000, max(250, 5000/max(1, speed)))) }
 
 // Move is a decision of one participant. A fight's log is the list of its moves.
@@ -50,13 +50,13 @@ type Move struct {
 // same state and move always give the same result. It does not change s or what s refers to.
 //
 // In a turn, everybody who moves first lowers the guard of their last move. Those who defend raise
-// their guard again. Then all act by speed, the fastest first; of equally fast participants, the one
-// who makes the move is first. The dead do not act, and nothing happens after the fight has ended.
-// Last, the living regain energy.
+// their guard again. Then all act by speed, the fastest first; of equally fast participants, the
+// one who makes the move is first. The dead do not act, and nothing happens after the fight has
+// ended. Last, the living regain energy.
 //
 // Against an NPC a player may move at any time, because the NPC answers in the same turn. Between
-// players a turn is the move of one player. Both may move at the start, and after each move a player
-// waits until NextActionAt, the faster player less.
+// players a turn is the move of one player. Both may move at the start, and after each move a
+// player waits until NextActionAt, the faster player less.
 //
 // Errors: COMBAT_OVER, FORBIDDEN for a participant that can not move, INVALID with the field action
 // or target, COMBAT_TOO_SOON {retryAfterMs, nextActionAt}, COMBAT_NO_ENERGY {energy, cost},

@@ -35,7 +35,8 @@ func anyFight(t *rapid.T) State {
 	return newFightState("F", seed, 1000, a, b)
 }
 
-// Whatever moves are tried, in any order, the invariants hold, and the log replays to the same state.
+// Whatever moves are tried, in any order, the invariants hold, and the log replays to the same
+// state.
 func TestNoSequenceBreaksAFight(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

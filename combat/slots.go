@@ -126,8 +126,8 @@ func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error
 	return all, nil
 }
 
-// claimPair records that two characters fight each other in this fight. It returns COMBAT_ALREADY when
-// they have another running fight.
+// claimPair records that two characters fight each other in this fight. It returns COMBAT_ALREADY
+// when they have another running fight.
 func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) error {
 	key, held := keys.CombatPair(a, b), ""
 	for range 2 {

@@ -83,8 +83,8 @@ func (s *Service) storeNewFight(ctx context.Context, state State) error {
 	return nil
 }
 
-// playerParticipant makes the participant of the calling player. A player about whose character nothing is
-// known gets DefaultStats.
+// playerParticipant makes the participant of the calling player. A player about whose character
+// nothing is known gets DefaultStats.
 func (s *Service) playerParticipant(ctx context.Context, p *event.Player) (Participant, error) {
 	me := Participant{ID: p.CharacterID, Kind: kindPlayer, UserID: p.UserID, CharacterID: p.CharacterID, Name: p.Username, Stats: DefaultStats}
 	if me.ID == "" {

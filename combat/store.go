@@ -65,9 +65,9 @@ func (st *store) loadState(ctx context.Context, id string) (State, error) {
 	return decodeState(id, found[0], found[1])
 }
 
-// replaceState replaces the state with the version before next by next. If Redis has another version,
-// it changes nothing and returns that state as current. encoded is next as JSON; m is the move that
-// led to it, for the log.
+// replaceState replaces the state with the version before next by next. If Redis has another
+// version, it changes nothing and returns that state as current. encoded is next as JSON; m is the
+// move that led to it, for the log.
 func (st *store) replaceState(ctx context.Context, next State, encoded []byte, m Move, writer string) (changed bool, current State, err error) {
 	id, restartLog := next.CombatID, "0"
 	if next.Version%rebaseEvery == 0 {
@@ -103,14 +103,15 @@ func (st *store) setDeadline(ctx context.Context, id string, at time.Time) error
 	return wrapRedisError(ctx, "set the deadline of "+id, st.rdb.ZAdd(ctx, keys.CombatDeadlines, redis.Z{Score: float64(at.UnixMilli()), Member: id}).Err())
 }
 
-// claimDueFights returns at most most fights whose deadline has passed, and moves their deadlines to until, so
-// that no other node gets them before.
+// claimDueFights returns at most most fights whose deadline has passed, and moves their deadlines
+// to until, so that no other node gets them before.
 func (st *store) claimDueFights(ctx context.Context, now, until time.Time, most int) ([]string, error) {
 	ids, err := claimDueScript.Do(ctx, st.rdb, []string{keys.CombatDeadlines}, now.UnixMilli(), until.UnixMilli(), most).StringSlice()
 	return ids, wrapRedisError(ctx, "find the fights that are due", err)
 }
 
-// removeDeadline removes the fight's deadline, because nothing is left to do, and lets the fight expire.
+// removeDeadline removes the fight's deadline, because nothing is left to do, and lets the fight
+// expire.
 func (st *store) removeDeadline(ctx context.Context, id string) error {
 	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZRem(ctx, keys.CombatDeadlines, id)
@@ -152,8 +153,8 @@ func decodeState(id string, state, seed any) (State, error) {
 	return s, nil
 }
 
-// wrapRedisError wraps an error of Redis with what we were doing. The player is told UNAVAILABLE when
-// Redis can not be reached or can not serve, and TIMEOUT when the time of the call ran out.
+// wrapRedisError wraps an error of Redis with what we were doing. The player is told UNAVAILABLE
+// when Redis can not be reached or can not serve, and TIMEOUT when the time of the call ran out.
 func wrapRedisError(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "combat", doing, err)
 }

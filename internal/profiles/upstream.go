@@ -79,8 +79,8 @@ type Upstream struct {
 	retries failsafe.Executor[[]byte]
 }
 
-// NewUpstream returns a client of the profile service at the URL base; it sends no request. The error
-// says what is wrong with base, and never quotes it, because it may contain a password.
+// NewUpstream returns a client of the profile service at the URL base; it sends no request. The
+// error says what is wrong with base, and never quotes it, because it may contain a password.
 func NewUpstream(base string, cfg Config) (*Upstream, error) {
 	u, err := url.Parse(base)
 	switch {
@@ -157,8 +157,8 @@ func (s *Upstream) fetchProfile(ctx context.Context, path, id string, read func(
 	return s.doWithRetries(ctx, http.MethodGet, path+id, nil, read)
 }
 
-// decodeProfile reads an answer. It refuses an answer about another id, because callers cache answers by
-// the id that they asked for.
+// decodeProfile reads an answer. It refuses an answer about another id, because callers cache
+// answers by the id that they asked for.
 func decodeProfile(body []byte, into any, id *string, want string) error {
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("answer: %w", err)
@@ -169,8 +169,8 @@ func decodeProfile(body []byte, into any, id *string, want string) error {
 	return nil
 }
 
-// doWithRetries sends a request until a try succeeds or all have failed. A try succeeds when read accepts its
-// body.
+// doWithRetries sends a request until a try succeeds or all have failed. A try succeeds when read
+// accepts its body.
 func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body []byte, read func([]byte) error) error {
 	_, err := s.retries.WithContext(ctx).GetWithExecution(func(failsafe.Execution[[]byte]) ([]byte, error) {
 		answer, err := s.sendRequest(ctx, method, path, body)
