@@ -44,7 +44,7 @@ func Example_history() {
 	})
 	defer s.Close()
 
-	ann := event.Player{UserID: "u1", Username: "ann"} // no connection: the caller of POST /chat/message
+	ann := event.Player{UserID: "u1", Username: "ann"} // as in POST /chat/message: no connection
 	draft := chat.Draft{Channel: "global", Text: "oops", ClientID: "c-17"}
 	first, _ := s.Send(ctx, ann, draft)
 	again, _ := s.Send(ctx, ann, draft)

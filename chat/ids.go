@@ -14,7 +14,7 @@ type idSource struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	last    ulid.ULID              // guarded by mu; the next id is made in place, without an allocation
+	last    ulid.ULID              // guarded by mu; ids are made in place, to save an allocation
 	entropy *ulid.MonotonicEntropy // guarded by mu
 }
 

@@ -62,10 +62,12 @@ type journalEntry struct {
 // A claim is what a message needs that Redis may refuse: because it was sent before with the same
 // clientId, or because the channel is slow.
 type claim struct {
-	sentKey, slowKey          string          // keys: of the answer to the clientId, and of the sender's pause
-	rememberFor, slowInterval time.Duration   // how long each is kept; 0 for no clientId, and for a channel that is not slow
-	answer                    string          // what the sender gets if the message is accepted
-	done                      chan claimReply // capacity 1
+	sentKey      string          // of the answer to the clientId
+	rememberFor  time.Duration   // how long the answer is kept; 0 without a clientId
+	slowKey      string          // exists while the sender must wait
+	slowInterval time.Duration   // how long the sender must wait; 0 when the channel is not slow
+	answer       string          // what the sender gets if the message is accepted
+	done         chan claimReply // capacity 1
 }
 
 // A claimReply is Redis's answer to a claim.

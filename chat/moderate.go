@@ -84,8 +84,9 @@ type SlowModeRequest struct {
 // SlowMode is sent to everybody in a channel, as the event chat:slowed.
 type SlowMode struct {
 	Channel string `json:"channel"`
-	EveryMs int64  `json:"everyMs"` // how long each player waits between two messages; 0 means slow mode is off
-	By      string `json:"by"`      // the moderator's user id
+	// EveryMs is how long each player waits between two messages; 0 means that slow mode is off.
+	EveryMs int64  `json:"everyMs"`
+	By      string `json:"by"` // the moderator's user id
 }
 
 // isModerator reports whether one of a player's roles is a moderator's.
@@ -141,7 +142,8 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
 	if kind == Ban {
-		if err := s.expelUser(ctx, in.UserID, in.Channel); err != nil { // other nodes do so within a second
+		// Other nodes expel the user within a second, when they read the new rules.
+		if err := s.expelUser(ctx, in.UserID, in.Channel); err != nil {
 			s.cfg.Report(err)
 		}
 	}

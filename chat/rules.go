@@ -49,7 +49,7 @@ type rules struct {
 	now func() time.Time
 
 	current        atomic.Pointer[rulebook] // nil until the first load has succeeded
-	loading        sync.Mutex               // held while the rules are read, so that an older copy never replaces a newer one
+	loading        sync.Mutex               // held while reading, so that no older copy wins
 	firstLoadTried atomic.Bool              // whether a caller has already waited for the first load
 }
 

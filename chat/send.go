@@ -13,12 +13,12 @@ import (
 // Draft is a message that a player wants to send to a channel.
 type Draft struct {
 	Channel string `json:"channel" validate:"required"`
-	// Text has 1 to 500 characters after Unicode normalization (NFC), at least one of them visible,
-	// and no control characters.
+	// Text is 1 to 500 characters after Unicode normalization (NFC), at least one of them visible
+	// and none a control character.
 	Text string `json:"text" validate:"required"`
-	// ClientID is the sender's own name for the message, and is part of the message that everybody
-	// receives. A message with a clientId can be sent again: within two minutes, the same clientId in
-	// the same channel gets the first answer, and nothing is sent.
+	// ClientID is the sender's own name for the message. Everybody receives it with the message. If
+	// the sender uses it again in the same channel within two minutes, the second message gets the
+	// first answer and is not sent.
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
 }
 

@@ -21,8 +21,8 @@ type WhisperDraft struct {
 	To string `json:"to" validate:"required,max=128"`
 	// Text follows the same rules as the text of chat:message.
 	Text string `json:"text" validate:"required"`
-	// ClientID works as that of chat:message. The sender's whispers to all users share one set of
-	// clientIds.
+	// ClientID is as in chat:message, but must differ for all of the sender's whispers, whoever they
+	// go to.
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
 }
 

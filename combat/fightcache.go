@@ -19,8 +19,10 @@ type fightCache struct {
 type cachedFight struct {
 	fighters []Participant // as the fight was loaded: only for their ids, which never change
 
-	turnToken chan struct{} // holds one token; the goroutine that took it may act, so this node sends updates in order
-	lastKnown State         // guarded by turnToken
+	// turnToken holds one token. Only the goroutine that took it may act, so this node sends the
+	// updates of a fight in order.
+	turnToken chan struct{}
+	lastKnown State // guarded by turnToken
 }
 
 // getFight returns the fight with that id, or nil.

@@ -19,7 +19,7 @@ var (
 const (
 	Attack = "attack" // strikes the target
 	Defend = "defend" // halves the damage taken until the player's next move
-	Skill  = "skill"  // strikes twice as hard and never misses; costs energy, and then needs some turns of rest
+	Skill  = "skill"  // strikes twice as hard and never misses; needs energy and some turns of rest
 	Flee   = "flee"   // tries to run away, which ends the fight
 )
 

@@ -29,10 +29,12 @@ type State struct {
 	// Turn is the number of the next turn, from 1.
 	Turn         int64         `json:"turn"`
 	Participants []Participant `json:"participants"`
-	Winner       string        `json:"winner,omitempty"`  // a participant's id; absent while the fight runs, and when nobody won
-	Outcome      string        `json:"outcome,omitempty"` // defeated, fled or abandoned; absent while the fight runs
-	StartedAt    int64         `json:"startedAt"`         // Unix ms
-	UpdatedAt    int64         `json:"updatedAt"`         // Unix ms
+	// Winner is a participant's id; absent while the fight runs, and when nobody won.
+	Winner string `json:"winner,omitempty"`
+	// Outcome is defeated, fled or abandoned; absent while the fight runs.
+	Outcome   string `json:"outcome,omitempty"`
+	StartedAt int64  `json:"startedAt"` // Unix ms
+	UpdatedAt int64  `json:"updatedAt"` // Unix ms
 
 	// Seed determines all chance in this fight. Players never see it, because it tells what is
 	// going to happen.
@@ -70,11 +72,13 @@ type Stats struct {
 
 // Event is what happened in one turn.
 type Event struct {
-	Turn   int64  `json:"turn"`
-	By     string `json:"by"`     // whose move it was: a participant's id; empty for a timeout
-	Action string `json:"action"` // attack, defend, skill or flee; timeout when the fight was abandoned
-	Target string `json:"target,omitempty"`
-	Acts   []Act  `json:"acts"` // everything that was done in this turn, an NPC's answer included, in order
+	Turn int64  `json:"turn"`
+	By   string `json:"by"` // whose move it was: a participant's id; empty for a timeout
+	// Action is attack, defend, skill or flee; timeout when the fight was abandoned.
+	Action string `json:"action"`
+	Target string `json:"target,omitempty"` // the id of the participant that attack and skill hit
+	// Acts is everything that was done in this turn, in order, including what an NPC did.
+	Acts []Act `json:"acts"`
 }
 
 // Act is one thing that one participant did in a turn.

@@ -79,166 +79,170 @@ export type ErrorCode =
   | 'UNKNOWN_EVENT' // There is no such event.
   ;
 
-/** What a player wants to say to one other. */
-export interface ChatAside {
-  /** A user id. (not empty, at most 128 characters) */
-  to: string;
-  /** As in a Draft. (not empty) */
-  text: string;
-  /** As in a Draft, for whispers of the sender to whomever. (at most 64 characters) */
-  clientId?: string;
-}
-
-/** Names a channel: "global", or "zone:", "guild:", "party:" or "combat:" and an id of 1 to 64 letters, digits, "_" and "-". */
+/** Names a channel: "global", or "zone:", "guild:", "party:" or "combat:" followed by an id of 1 to 64 letters, digits, "_" and "-". */
 export interface ChatChannel {
   /** (not empty) */
   channel: string;
 }
 
-/** What everybody in the channel is told of it. */
+/** Names a message to delete. */
+export interface ChatDeleteRequest {
+  /** (not empty) */
+  channel: string;
+  /** the message's id (not empty) */
+  id: string;
+}
+
+/** Sent to everybody in a channel, as the event chat:deleted. */
 export interface ChatDeleted {
   channel: string;
+  /** the message's id */
   id: string;
   /** the moderator's user id */
   by: string;
 }
 
-/** Answers the sender of a whisper. */
-export interface ChatDelivery {
-  id: string;
-  /** Unix ms */
-  at: number;
-  /** Tells that a device of the user took it. Whispers are not kept for later. */
-  delivered: boolean;
-}
-
-/** What a player wants to say. */
+/** A message that a player wants to send to a channel. */
 export interface ChatDraft {
   /** (not empty) */
   channel: string;
-  /** 1 to 500 characters after normalisation (NFC), something of it visible, no control characters. (not empty) */
+  /** 1 to 500 characters after Unicode normalization (NFC), at least one of them visible and none a control character. (not empty) */
   text: string;
-  /** The sender's own name for the message, echoed to everybody. Who repeats it in this channel within two minutes is given the first answer, and nothing is said. (at most 64 characters) */
+  /** The sender's own name for the message. Everybody receives it with the message. If the sender uses it again in the same channel within two minutes, the second message gets the first answer and is not sent. (at most 64 characters) */
   clientId?: string;
 }
 
-/** Answers, newest last. */
+/** Answers chat:history. */
 export interface ChatHistory {
+  /** newest last */
   messages: ChatMessage[];
-  /** The Before of the page with the messages that came before these; absent when there are none. */
+  /** What to send as before to get the previous page; absent when there is none. */
   next?: number;
 }
 
-/** What everybody in a channel is sent, as the event chat:message. */
+/** The part of a channel's history to read. */
+export interface ChatHistoryQuery {
+  /** (not empty) */
+  channel: string;
+  /** A Unix time in ms: only messages before that time are returned. 0 means now. (at most 9007199254740991) */
+  before?: number;
+  /** How many messages to return; 0 means 50. (at most 100) */
+  limit?: number;
+}
+
+/** Names a sanction to lift before its end. */
+export interface ChatLiftRequest {
+  /** (not empty, at most 128 characters) */
+  userId: string;
+  /** The channel of the sanction, absent when the sanction holds in all channels. */
+  channel?: string;
+}
+
+/** Sent to everybody in a channel, as the event chat:message. */
 export interface ChatMessage {
-  /** a ULID; those of one node ascend in the order of sending */
+  /** a ULID; the ids of one node ascend in the order of sending */
   id: string;
   channel: string;
   from: ChatSender;
   text: string;
   /** Unix ms */
   at: number;
+  /** what the sender gave as clientId */
   clientId?: string;
 }
 
-/** Answers a join or a leave. */
+/** Answers chat:join and chat:leave. */
 export interface ChatOccupancy {
   channel: string;
-  /** connections in the channel now, on this node */
+  /** connections in the channel now, on this node only */
   members: number;
 }
 
-/** Makes a channel slow. */
-export interface ChatPace {
-  /** (not empty) */
-  channel: string;
-  /** How long each player waits between two messages, up to an hour; 0 ends it. (at most 3600000) */
-  everyMs: number;
-}
-
-/** Ends a sanction before its time. */
-export interface ChatPardon {
-  /** (not empty, at most 128 characters) */
-  userId: string;
-  /** as it was given */
-  channel?: string;
-}
-
-/** Answers the sender. */
+/** Answers chat:message. */
 export interface ChatReceipt {
   id: string;
   /** Unix ms */
   at: number;
 }
 
-/** Names a message to delete. */
-export interface ChatRemoval {
-  /** (not empty) */
-  channel: string;
-  /** (not empty) */
-  id: string;
-}
-
-/** What holds for a player. It is told to each of the player's devices. */
+/** A mute or a ban. All devices of the player receive it as chat:sanction. */
 export interface ChatSanction {
   kind: 'mute' | 'ban';
   userId: string;
-  /** absent: everywhere */
+  /** absent: all channels */
   channel?: string;
-  /** Unix ms; 0 when it was lifted */
+  /** Unix ms; 0 when the sanction was lifted */
   until: number;
   /** the moderator's user id */
   by: string;
   reason?: string;
 }
 
-/** Who said it, as of that moment. */
+/** The sanction that a moderator imposes on a player. */
+export interface ChatSanctionRequest {
+  /** (not empty, at most 128 characters) */
+  userId: string;
+  /** Where the sanction holds. When it is absent, the sanction holds in all channels and for whispers. */
+  channel?: string;
+  /** How long the sanction holds in ms, from a second to a year. (at least 1000, at most 31622400000) */
+  forMs: number;
+  /** Shown to the player. (at most 200 characters) */
+  reason?: string;
+}
+
+/** Who wrote a message, as they were when they sent it. */
 export interface ChatSender {
   userId: string;
   username: string;
-  /** "" while none is chosen */
+  /** "" when no character was chosen */
   characterId: string;
 }
 
-/** What everybody in the channel is told of it. */
-export interface ChatSlowness {
+/** Sent to everybody in a channel, as the event chat:slowed. */
+export interface ChatSlowMode {
   channel: string;
-  /** 0: it is slow no more */
+  /** How long each player waits between two messages; 0 means that slow mode is off. */
   everyMs: number;
   /** the moderator's user id */
   by: string;
 }
 
-/** The part of a history that a player wants to read. */
-export interface ChatSpan {
+/** Sets the slow mode of a channel. */
+export interface ChatSlowModeRequest {
   /** (not empty) */
   channel: string;
-  /** A Unix time in ms: only messages from before it are wanted; 0 is now. (at most 9007199254740991) */
-  before?: number;
-  /** How many; 0 is 50. (at most 100) */
-  limit?: number;
+  /** How long each player waits between two messages, up to an hour in ms; 0 switches slow mode off. (at most 3600000) */
+  everyMs: number;
 }
 
-/** What a moderator decides about a player. */
-export interface ChatVerdict {
-  /** (not empty, at most 128 characters) */
-  userId: string;
-  /** Where it holds; without it, everywhere, and for whispers too. */
-  channel?: string;
-  /** How long, a second to a year. (at least 1000, at most 31622400000) */
-  forMs: number;
-  /** Told to the player. (at most 200 characters) */
-  reason?: string;
+/** A message that a player wants to send to one user. */
+export interface ChatWhisperDraft {
+  /** A user id. (not empty, at most 128 characters) */
+  to: string;
+  /** Follows the same rules as the text of chat:message. (not empty) */
+  text: string;
+  /** As in chat:message, but must differ for all of the sender's whispers, whoever they go to. (at most 64 characters) */
+  clientId?: string;
 }
 
-/** What every device of the user is sent, as the event chat:whisper. */
-export interface ChatWhispered {
+/** Sent to all devices of one user, as the event chat:whisper. */
+export interface ChatWhisperMessage {
   id: string;
   from: ChatSender;
   text: string;
   /** Unix ms */
   at: number;
+  /** what the sender gave as clientId */
   clientId?: string;
+}
+
+/** Answers chat:whisper. */
+export interface ChatWhisperReceipt {
+  id: string;
+  /** Unix ms */
+  at: number;
+  /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept. */
+  delivered: boolean;
 }
 
 /** The payload of session:character. */
@@ -268,25 +272,25 @@ export interface CombatAct {
   healed?: number;
 }
 
-/** What a player wants to do. */
+/** What a player wants to do in a fight. */
 export interface CombatAction {
   /** (not empty, at most 64 characters) */
   combatId: string;
   action: 'attack' | 'defend' | 'skill' | 'flee';
-  /** The id of the participant that attack and skill are aimed at; the opponent when it is absent. (at most 128 characters) */
+  /** The id of the participant that attack and skill hit. When it is absent, they hit the opponent. (at most 128 characters) */
   target?: string;
 }
 
-/** What everybody in the fight's room is sent last, as the event combat:ended. */
+/** Sent to everybody who follows the fight, as its last event, combat:ended. */
 export interface CombatEnding {
   combatId: string;
   /** a participant's id; empty when nobody won */
   winner: string;
   /** defeated, fled or abandoned */
   outcome: string;
-  /** what the winner got */
+  /** what the winner was paid */
   rewards: CombatRewards;
-  /** of the fight's last state */
+  /** the version of the fight's last state */
   version: number;
 }
 
@@ -295,41 +299,34 @@ export interface CombatEvent {
   turn: number;
   /** whose move it was: a participant's id; empty for a timeout */
   by: string;
-  /** attack, defend, skill or flee; timeout when the fight was abandoned */
+  /** Attack, defend, skill or flee; timeout when the fight was abandoned. */
   action: string;
+  /** the id of the participant that attack and skill hit */
   target?: string;
-  /** all that was done, the answer too, in the order in which it happened */
+  /** Everything that was done in this turn, in order, including what an NPC did. */
   acts: CombatAct[];
 }
 
-/** The running ones of a player, the oldest first. */
+/** Answers combat:list with the caller's running fights, oldest first. */
 export interface CombatFights {
   combats: CombatState[];
 }
 
-/** A quantity of one thing. */
+/** A quantity of one item. */
 export interface CombatItem {
   itemId: string;
   qty: number;
 }
 
-/** Starts a fight. */
-export interface CombatOpening {
-  /** The opponent's name: see NPCs. (at most 64 characters) */
-  npc?: string;
-  /** The character of another player. (at most 128 characters) */
-  opponentId?: string;
-}
-
-/** Answers an action. */
+/** Answers combat:action. */
 export interface CombatOutcome {
   event: CombatEvent;
   state: CombatState;
 }
 
-/** One of those who fight. Who started the fight comes first. */
+/** One of the fighters. The player who started the fight comes first. */
 export interface CombatParticipant {
-  /** the character's id, else the user's; "npc:" and a name for an NPC */
+  /** The character's id, or the user's id when the player has chosen no character; for an NPC it is "npc:" and its name. */
   id: string;
   /** player or npc */
   kind: string;
@@ -341,13 +338,13 @@ export interface CombatParticipant {
   attack: number;
   defense: number;
   speed: number;
-  /** 0 to maxHp; at 0 it is dead, and does nothing any more */
+  /** 0 to maxHp; at 0 the participant is dead and does nothing more */
   hp: number;
-  /** 0 to maxEnergy; what a skill costs */
+  /** 0 to maxEnergy; a skill costs 20 */
   energy: number;
   /** The first turn in which the skill may be used again. */
   skillTurn: number;
-  /** Says that strikes against it do half the damage, until its next move. */
+  /** Halves the damage of strikes against the participant, until its next move. */
   guarding: boolean;
   /** When a player may move again, Unix ms; 0 for an NPC. */
   nextActionAt: number;
@@ -359,25 +356,33 @@ export interface CombatRewards {
   gold: number;
 }
 
-/** What the users of a fight between players are sent first, as the event combat:started. */
+/** Names the opponent of a new fight: either an NPC or another player. */
+export interface CombatStartRequest {
+  /** The name of an opponent that the server plays, such as goblin. The answer to an unknown name lists all. (at most 64 characters) */
+  npc?: string;
+  /** The id of another player's character. (at most 128 characters) */
+  opponentId?: string;
+}
+
+/** Sent to both users of a fight between players, before any update, as the event combat:started. */
 export interface CombatStarted {
   combatId: string;
   state: CombatState;
 }
 
-/** A fight as everybody may see it. Values are snapshots: nothing writes to Participants of a State that somebody else may hold. */
+/** A fight as players see it. */
 export interface CombatState {
   combatId: string;
-  /** 1 at the start and one more after each change: of two states of a fight the one with the higher version is the newer. */
+  /** 1 at the start and grows by one with each change: of two states of a fight, the one with the higher version is newer. */
   version: number;
   /** active or ended */
   status: string;
-  /** The round that comes next, from 1. */
+  /** The number of the next turn, from 1. */
   turn: number;
   participants: CombatParticipant[];
-  /** a participant's id, once ended */
+  /** A participant's id; absent while the fight runs, and when nobody won. */
   winner?: string;
-  /** defeated, fled or abandoned, once ended */
+  /** Defeated, fled or abandoned; absent while the fight runs. */
   outcome?: string;
   /** Unix ms */
   startedAt: number;
@@ -385,17 +390,17 @@ export interface CombatState {
   updatedAt: number;
 }
 
-/** What everybody in the fight's room is sent, as the event combat:update. */
+/** Names the fight to read. */
+export interface CombatStateRequest {
+  /** (not empty, at most 64 characters) */
+  combatId: string;
+}
+
+/** Sent to everybody who follows the fight, as the event combat:update. */
 export interface CombatUpdate {
   combatId: string;
   event: CombatEvent;
   state: CombatState;
-}
-
-/** Names a fight. */
-export interface CombatWhich {
-  /** (not empty, at most 64 characters) */
-  combatId: string;
 }
 
 /** Says why a session is over. */
@@ -656,36 +661,36 @@ export interface Welcome {
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
 export interface ClientToServerEvents {
-  /** Keeps a player out of a channel, or of all, and takes out who is in. For moderator or admin only. */
-  'chat:ban': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
-  /** Takes a message out of a channel's history, and tells its members. For moderator or admin only. */
-  'chat:delete': (payload: ChatRemoval, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Reads what was said in a channel, by those who may be in it. A page ends between two milliseconds, so that no message is missed by reading page after page; so it may hold a few messages fewer or more than were asked for. */
-  'chat:history': (payload: ChatSpan, ack: (answer: Answer<ChatHistory, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Puts the player's connection into a channel; joining twice is the same as once. */
+  /** Removes a player from one channel or from all, and keeps them out. A new ban replaces the one before. For moderator or admin only. */
+  'chat:ban': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
+  /** Removes a message from the history of a channel and sends chat:deleted to its members. For moderator or admin only. */
+  'chat:delete': (payload: ChatDeleteRequest, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
+  /** Reads the latest messages of a channel that the caller is in. Reading page after page misses no message: a page never splits the messages of one millisecond, so it may hold a few messages more or fewer than the limit. */
+  'chat:history': (payload: ChatHistoryQuery, ack: (answer: Answer<ChatHistory, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
+  /** Puts the caller's connection into a channel. Joining twice is the same as joining once. */
   'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'CHAT_BANNED' | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
-  /** Takes the player's connection out of a channel; leaving twice is the same as once. */
+  /** Takes the caller's connection out of a channel. Leaving twice is the same as leaving once. */
   'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
-  /** Says something to everybody in a channel, the sender included, and answers once it is on its way. Limited by chat. */
+  /** Sends a message to everybody in a channel, the sender included. The answer comes once the message is under way. Limited by chat. */
   'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Keeps a player from speaking, in a channel or everywhere. A later one replaces an earlier. For moderator or admin only. */
-  'chat:mute': (payload: ChatVerdict, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
-  /** Makes every player, moderators excepted, wait between two messages in a channel. For moderator or admin only. */
-  'chat:slow': (payload: ChatPace, ack: (answer: Answer<ChatSlowness, SharedCode | 'FORBIDDEN'>) => void) => void;
-  /** Ends a ban. For moderator or admin only. */
-  'chat:unban': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Ends a mute. For moderator or admin only. */
-  'chat:unmute': (payload: ChatPardon, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Says something to every device of one user. Limited by chat. */
-  'chat:whisper': (payload: ChatAside, ack: (answer: Answer<ChatDelivery, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED'>) => void) => void;
-  /** Plays one turn, and tells those who follow the fight what happened. Of two actions at once each is played on the state that the other left. Limited by combat. */
+  /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. For moderator or admin only. */
+  'chat:mute': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
+  /** Sets the slow mode of a channel: every player, except moderators, must wait between two messages. For moderator or admin only. */
+  'chat:slow': (payload: ChatSlowModeRequest, ack: (answer: Answer<ChatSlowMode, SharedCode | 'FORBIDDEN'>) => void) => void;
+  /** Lifts a ban. For moderator or admin only. */
+  'chat:unban': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
+  /** Lifts a mute. For moderator or admin only. */
+  'chat:unmute': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
+  /** Sends a message to all devices of one user. Limited by chat. */
+  'chat:whisper': (payload: ChatWhisperDraft, ack: (answer: Answer<ChatWhisperReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED'>) => void) => void;
+  /** Plays one turn, and sends combat:update to everybody who follows the fight. Actions that arrive at the same time are played one after the other, each on the state that the one before left. Limited by combat. */
   'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND'>) => void) => void;
-  /** Reads the caller's running fights, those too that others began. The connection hears of each from then on. */
+  /** Reads the caller's running fights, including those that other players started. From then on the connection receives the events of each. */
   'combat:list': (ack: (answer: Answer<CombatFights, SharedCode>) => void) => void;
-  /** Begins a fight. Against an NPC the player's connection joins its room. Against the character of another player, who must be online and is not asked, both users are sent combat:started, and all that happens, on all their devices. */
-  'combat:start': (payload: CombatOpening, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
-  /** Reads a fight. A participant's connection hears of the fight from then on, so this is how one who lost the connection comes back. */
-  'combat:state': (payload: CombatWhich, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Begins a fight. In a fight against an NPC, the caller's connection receives the fight's events. In a fight against the character of another player, all devices of both users receive combat:started and all that follows; the other player must be online, and is not asked for consent. */
+  'combat:start': (payload: CombatStartRequest, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
+  /** Reads a fight. From then on a participant's connection receives the fight's events, so a client that lost its connection continues with this event. */
+  'combat:state': (payload: CombatStateRequest, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Lists what the caller's character owns, by item id. */
   'inventory:list': (ack: (answer: Answer<TradeGoods, SharedCode>) => void) => void;
   /** Reads what is around the caller's character; no entries when that is not on the board. */
@@ -722,21 +727,21 @@ export interface ClientToServerEvents {
 
 /** What the server sends. */
 export interface ServerToClientEvents {
-  /** A moderator took a message back, in a channel that you are in. */
+  /** A moderator deleted a message in a channel that you are in. */
   'chat:deleted': (payload: ChatDeleted) => void;
-  /** Somebody said something in a channel that you are in; the sender hears it too. */
+  /** Somebody wrote in a channel that you are in. The sender receives it too. */
   'chat:message': (payload: ChatMessage) => void;
-  /** You were muted or banned, or are no more: then until is 0. */
+  /** You were muted or banned. When the sanction is lifted, you receive it again with until 0. */
   'chat:sanction': (payload: ChatSanction) => void;
-  /** A channel that you are in became slow, or is no more: then everyMs is 0. */
-  'chat:slowed': (payload: ChatSlowness) => void;
-  /** Somebody said something to you alone; each of your devices hears it. */
-  'chat:whisper': (payload: ChatWhispered) => void;
-  /** A fight that you follow is over and settled; nothing comes after this. */
+  /** Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off. */
+  'chat:slowed': (payload: ChatSlowMode) => void;
+  /** Somebody wrote to you alone. All your devices receive it. */
+  'chat:whisper': (payload: ChatWhisperMessage) => void;
+  /** A fight that you follow is over and settled. It is the fight's last event. */
   'combat:ended': (payload: CombatEnding) => void;
-  /** A fight between you and another player has begun; both are sent it. */
+  /** A fight between you and another player has begun. Both players receive it. */
   'combat:started': (payload: CombatStarted) => void;
-  /** Something happened in a fight that you follow. */
+  /** A turn was played in a fight that you follow. */
   'combat:update': (payload: CombatUpdate) => void;
   /** A refusal of an event that was sent without an acknowledgement, or of a frame. */
   'error': (payload: Refusal) => void;
