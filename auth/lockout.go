@@ -40,7 +40,7 @@ type Lockout struct {
 	cfg LockoutConfig
 }
 
-//go:embed failed.lua
+//go:embed count_failure.lua
 var failedSource string
 
 var failedScript = redis.NewScript(failedSource)

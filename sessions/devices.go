@@ -26,10 +26,10 @@ type DevicesConfig struct {
 	Lease time.Duration
 }
 
-//go:embed seat.lua
+//go:embed take_seat.lua
 var seatSource string
 
-//go:embed leave.lua
+//go:embed release_seat.lua
 var leaveSource string
 
 var (

@@ -55,55 +55,6 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 	return out, nil
 }
 
-// CharacterOf tells which character a user plays: that of the newest living session that
-// has one, else the last that was ever stored, else ErrNotFound. On one server it is one
-// round trip, which many callers share; else two.
-func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID string, err error) {
-	if s.single {
-		id, err := s.scripts.Do(ctx, characterScript, nil, userID, s.now().UnixMilli()).Text()
-		switch {
-		case err == nil && id == "":
-			return "", ErrNotFound
-		case err == nil:
-			return id, nil
-		case !errors.Is(err, redis.Nil) && !wrongType(err):
-			return "", fmt.Errorf("character of user: %w", err)
-		}
-	}
-	pipe := s.rdb.Pipeline()
-	ids := pipe.ZRange(ctx, keys.UserSessions(userID), 0, -1)
-	last := pipe.Get(ctx, keys.LastCharacter(userID))
-	_, _ = pipe.Exec(ctx) // each command carries its own error
-	if err := ids.Err(); err != nil {
-		return "", fmt.Errorf("character of user: %w", err)
-	}
-	if err := last.Err(); err != nil && !errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("character of user: %w", err)
-	}
-	living, err := s.living(ctx, userID, ids.Val())
-	if err != nil {
-		return "", fmt.Errorf("character of user: %w", err)
-	}
-	for _, session := range living {
-		if session.CharacterID != "" {
-			return session.CharacterID, nil
-		}
-	}
-	if last.Val() == "" {
-		return "", ErrNotFound
-	}
-	return last.Val(), nil
-}
-
-// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms: what CharacterOf says, ” for ErrNotFound, and
-// false or an error where only CharacterOf can say it. For scripts on the server of the sessions; "" when there are several.
-func (s *Store) CharacterLua() string {
-	if !s.single {
-		return ""
-	}
-	return characterLua
-}
-
 // gone is what Redis says of a key that is not there.
 const gone time.Duration = -2
 

@@ -3,14 +3,9 @@ package sessions
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/aeturnis/realtime/internal/redisx"
-	"github.com/aeturnis/realtime/keys"
 )
 
 //go:embed create.lua
@@ -30,23 +25,6 @@ var destroySource string
 
 //go:embed index.lua
 var indexSource string
-
-//go:embed character.lua
-var characterSource string
-
-// characterLua is character.lua with the keys that it needs.
-var characterLua = characterKeys() + characterSource
-
-func characterKeys() string {
-	const user = "\x00"
-	ofBefore, ofAfter, _ := strings.Cut(keys.UserSessions(user), user)
-	lastBefore, lastAfter, _ := strings.Cut(keys.LastCharacter(user), user)
-	return fmt.Sprintf("local SESSION, SESSIONS_BEFORE, SESSIONS_AFTER, LAST_BEFORE, LAST_AFTER = %q, %q, %q, %q, %q\n",
-		keys.Session(""), ofBefore, ofAfter, lastBefore, lastAfter)
-}
-
-// characterScript is for one server only.
-var characterScript = redisx.NewMergingScript(redisx.ScriptParts{Before: characterLua, Each: "return character_of(ARGV[1], tonumber(ARGV[2]))\n"})
 
 // Every other script takes exactly one key, so that each runs on a Cluster too.
 var (

@@ -88,38 +88,3 @@ func (s *Store) owners(ctx context.Context, sessionKeys []string) ([]string, err
 	}
 	return users, nil
 }
-
-// scan walks the keys of a pattern and type, each once, page by page, on every server of a
-// Cluster. Pages of several servers may come at the same time.
-func (s *Store) scan(ctx context.Context, pattern, kind string, each func(page []string) error) error {
-	walk := func(ctx context.Context, server redis.Cmdable) error {
-		seen := make(map[string]struct{}) // SCAN may return a key twice
-		for cursor := uint64(0); ; {
-			page, next, err := server.ScanType(ctx, cursor, pattern, chunk, kind).Result()
-			if err != nil {
-				return err
-			}
-			fresh := page[:0]
-			for _, key := range page {
-				if _, again := seen[key]; !again {
-					seen[key] = struct{}{}
-					fresh = append(fresh, key)
-				}
-			}
-			if len(fresh) > 0 {
-				if err := each(fresh); err != nil {
-					return err
-				}
-			}
-			if cursor = next; cursor == 0 {
-				return nil
-			}
-		}
-	}
-	if cluster, ok := s.rdb.(interface {
-		ForEachMaster(context.Context, func(context.Context, *redis.Client) error) error
-	}); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
-	}
-	return walk(ctx, s.rdb)
-}

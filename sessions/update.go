@@ -1,0 +1,70 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
+)
+
+// UpdateCharacter says which character the user of a living session plays, and returns
+// the session. The user's last character is noted afterwards: two keys, maybe two servers; where that
+// fails, CharacterOf still knows it while the session lives. ErrNotFound when it does not live.
+func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
+	if !printable(characterID) {
+		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
+	}
+	if _, ok := foreign(id); ok {
+		return s.playAs(ctx, id, characterID)
+	}
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	out, err := s.update(ctx, id, "characterId", characterID)
+	if err != nil {
+		return Session{}, err
+	}
+	_ = s.rdb.Set(ctx, keys.LastCharacter(out.UserID), characterID, 0).Err()
+	return out, nil
+}
+
+// UpdateMetadata replaces what is known of where a living session was opened, and returns
+// the session. Values that are too long are cut. ErrNotFound when it does not live.
+func (s *Store) UpdateMetadata(ctx context.Context, id string, m Metadata) (Session, error) {
+	if !ValidID(id) {
+		return Session{}, ErrNotFound
+	}
+	text, err := json.Marshal(m.bounded(), json.Deterministic(true))
+	if err != nil {
+		return Session{}, fmt.Errorf("session update metadata: %w", err)
+	}
+	return s.update(ctx, id, "metadata", string(text))
+}
+
+// update sets one field of a living session.
+func (s *Store) update(ctx context.Context, id, field, value string) (Session, error) {
+	args := []any{field, value}
+	for _, f := range fields {
+		args = append(args, f)
+	}
+	reply, err := call1(ctx, s.rdb, updateScript, keys.Session(id), args...).Slice()
+	switch {
+	case wrongType(err):
+		return Session{}, ErrNotFound
+	case err != nil:
+		return Session{}, fmt.Errorf("session update %s: %w", field, err)
+	}
+	left, _ := reply[0].(int64)
+	d := time.Duration(left) * time.Millisecond
+	if left < 0 {
+		d = time.Duration(left) // as PTTL says it: -1 no expiry, -2 no session
+	}
+	if out, ok := s.decode(id, reply[1:], d); ok {
+		return out, nil
+	}
+	return Session{}, ErrNotFound
+}
