@@ -1,30 +1,46 @@
-// Package auth says who a request is: it finds the session id that a client presents,
-// and the session behind it. It also opens and ends sessions over HTTP.
+// Package auth says who sent a request: it finds the session id that a client presents, and the
+// session behind it. It also opens and ends sessions over HTTP.
 //
-// # Where the id comes from
+// # Where the session id comes from
 //
-// In this order, the first that is given counts, even when it is wrong: sessionId of the
-// CONNECT packet's auth (null and "" are not given), Authorization: Bearer, the cookie. With Config.Express each of
-// the three may carry the signed cookie of express-session instead, and its cookie comes before ours.
+// There are three places, and the first one with a value counts, even when the value is wrong:
+//
+//  1. sessionId in the auth of the CONNECT packet (null and "" are no value),
+//  2. the header Authorization: Bearer,
+//  3. the cookie.
+//
+// With Config.Express each of the three may hold the signed cookie of express-session instead of an
+// id, and its cookie comes before ours.
 //
 // # When the cookie counts
 //
-// A browser sends cookies along for any page, so a cookie only counts when the page may speak
-// for the user. The request's Origin decides; where a browser sends none (a GET to its own
+// A browser sends cookies along for any page, so the cookie only counts when the page may act for
+// the user. The Origin of the request decides. Where a browser sends none (a GET to the page's own
 // origin), Sec-Fetch-Site: same-origin stands for it.
 //
-//	Origin                          Dev       otherwise
-//	one of AllowedOrigins           yes       yes
-//	the request's own host          yes       no: deny by default
-//	a loopback host                 yes       no
-//	anything else, also "null"      no: ORIGIN_REFUSED
+//	Origin                            Dev     otherwise
+//	one of AllowedOrigins             yes     yes
+//	the request's own host            yes     ORIGIN_REFUSED
+//	a loopback host                   yes     ORIGIN_REFUSED
+//	anything else, also "null"        ORIGIN_REFUSED
 //	none, Sec-Fetch-Site same-origin  yes     yes
-//	none, Sec-Fetch-Site other      no: ORIGIN_REFUSED
-//	none, nor Sec-Fetch-Site        yes       socket: ORIGIN_REFUSED; HTTP: yes
+//	none, Sec-Fetch-Site other        ORIGIN_REFUSED
+//	none, no Sec-Fetch-Site either    yes     socket: ORIGIN_REFUSED; HTTP: yes
 //
-// The last line is a program and not a browser: every browser of today sends one of the two with
-// each websocket, each POST, and each GET from a page. Ids in auth and in bearer are never sent by a
-// browser on its own, so they count with any Origin.
+// The last line is a program, not a browser: every current browser sends one of the two headers with
+// each websocket, each POST and each GET from a page. No browser sends auth or a bearer token by
+// itself, so ids in them count with any Origin.
+//
+// # What a refusal says
+//
+// A handshake gets ErrSessionRequired, ErrSessionInvalid or ErrOriginRefused. An HTTP request gets
+// the faults UNAUTHENTICATED and FORBIDDEN instead. When Redis does not answer, nobody is refused:
+// Authenticate returns another error, and an HTTP request gets UNAVAILABLE.
+//
+// # Logins
+//
+// Login exchanges a token of the studio's identity provider (Tokens) for a session, and Lockout
+// refuses logins that failed too often. Proxies finds the address of the client.
 package auth
 
 import (
@@ -42,75 +58,77 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// What a refused handshake is told, in words that clients compare.
+// These faults answer a refused handshake. Clients compare their texts.
 var (
 	ErrSessionRequired = fault.New("SESSION_REQUIRED", "No session provided")
 	ErrSessionInvalid  = fault.New("SESSION_INVALID", "Invalid session")
 	ErrOriginRefused   = fault.New("ORIGIN_REFUSED", "This page may not use your session")
 )
 
-// A Store is what auth needs of sessions; *sessions.Store is one.
+// A Store is what Service needs of the sessions. *sessions.Store is one.
 type Store interface {
 	Lookup
-	// Create returns an INVALID fault for names that can not be.
+	// Create returns an INVALID fault when a name cannot be used.
 	Create(ctx context.Context, userID, username string, roles []string, o sessions.Options) (sessions.Session, error)
-	// Renew returns sessions.ErrNotFound when there is none.
+	// Renew returns sessions.ErrNotFound when there is no such session.
 	Renew(ctx context.Context, id string) (sessions.Session, error)
-	// Destroy returns sessions.ErrNotFound when there is none.
+	// Destroy returns sessions.ErrNotFound when there is no such session.
 	Destroy(ctx context.Context, id, code, reason string) error
 }
 
-// Lookup reads and slides sessions. Both return sessions.ErrNotFound when there is none.
+// A Lookup reads and slides sessions. Both methods return sessions.ErrNotFound when there is no such
+// session.
 type Lookup interface {
 	Get(ctx context.Context, id string) (sessions.Session, error)
 	Touch(ctx context.Context, id string) (time.Time, error)
 }
 
-// Config of a Service; the zero value is a strict production one.
+// Config of a Service. The zero value is a strict one for production.
 type Config struct {
-	// Dev opens guest logins, lets loopback and same-host pages use the cookie, and sends
-	// the cookie over plain HTTP.
+	// Dev allows guest logins, lets loopback and same-host pages use the cookie, and sends the
+	// cookie over plain HTTP.
 	Dev bool
-	// CookieName is the session cookie; "sid" when empty.
+	// CookieName is the name of the session cookie; "sid" when empty.
 	CookieName string
-	// SessionTTL is that of new sessions; zero: the store's.
+	// SessionTTL is the TTL of new sessions; the store's when zero.
 	SessionTTL time.Duration
-	// AllowedOrigins are the pages that may use the cookie: "https://play.example". There
+	// AllowedOrigins are the pages that may use the cookie, such as "https://play.example". There
 	// are no wildcards: "*" allows nobody.
 	AllowedOrigins []string
-	// Express makes the logins of a site with express-session and connect-redis count; nil does not.
+	// Express accepts the logins of a site with express-session and connect-redis; nil does not.
 	Express *Express
-	// Tokens judges the tokens of POST /auth/login; nil takes none.
+	// Tokens verifies the tokens of POST /auth/login; nil accepts none.
 	Tokens Verifier
-	// Gate turns away whose token logins failed too often; nil lets them try.
+	// Gate refuses token logins that failed too often; nil refuses none.
 	Gate Gate
-	// Spend charges a login to its account, and a renewal to "renewals:" and the user's id, and tells the limit in the answer's header; it
-	// returns a RATE_LIMITED fault. Nil does not limit accounts.
+	// Spend charges the limit of an account: a login to the account's id, a renewal to "renewals:"
+	// and the user's id. It writes the limit into the header of the answer, and returns a
+	// RATE_LIMITED fault when nothing is left. When nil, accounts are not limited.
 	Spend func(ctx context.Context, account string, h http.Header) error
-	// Addr is the client's IP address; that of the connection when nil.
+	// Addr returns the client's IP address; when nil, it is the one of the connection.
 	Addr func(*http.Request) string
-	// Timeout bounds what a login or logout waits for Redis; 2 s when zero.
+	// Timeout bounds how long a login or logout waits for Redis; 2 s when zero.
 	Timeout time.Duration
-	// Failed, when set, is told why an HTTP request could not be served, or a token did not
-	// stand: the answer does not say it.
+	// Failed, when set, gets the reason why an HTTP request could not be served or a token was not
+	// accepted. The answer does not contain it.
 	Failed func(doing string, err error)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
 
-// A Service authenticates; it may be used by any number of goroutines.
+// A Service authenticates clients. Any number of goroutines may use it.
 type Service struct {
 	store   Store
 	cfg     Config
-	origins map[string]bool // static after New
+	origins map[string]bool // AllowedOrigins; not changed after New
 }
 
 const (
-	maxAuth = 64 << 10 // bytes of a CONNECT packet's auth
+	maxAuth = 64 << 10 // bytes of the auth in a CONNECT packet
 	maxBody = 64 << 10
 )
 
-// New makes a service.
+// New returns a service.
 func New(store Store, cfg Config) *Service {
 	if cfg.CookieName == "" {
 		cfg.CookieName = "sid"
@@ -136,13 +154,13 @@ func New(store Store, cfg Config) *Service {
 	return s
 }
 
-// Authenticate judges a handshake. payload is the raw JSON of the CONNECT packet's auth,
-// maybe empty; header is that of the transport's first request, as HandshakeHeader gives it. It does not
-// slide the session: whoever follows the socket does (sessions.Tracker.Open).
+// Authenticate finds the session of a handshake. payload is the raw JSON of the CONNECT packet's
+// auth and may be empty; header comes from HandshakeHeader of the transport's first request. It does
+// not slide the session, because the one who follows the socket does (sessions.Tracker.Open).
 //
-// Refusals are the faults ErrSessionRequired, ErrSessionInvalid and ErrOriginRefused. Any
-// other error means that Redis did not answer: nothing is known about the session, and the client should
-// be left to try again.
+// A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid and ErrOriginRefused. Any
+// other error means that Redis did not answer: nobody knows whether the session lives, so let the
+// client try again.
 func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.Header) (sessions.Session, error) {
 	id, err := payloadID(payload)
 	if err != nil {
@@ -159,9 +177,10 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 	return a.lookup(ctx, id)
 }
 
-// Request tells who sends an HTTP request, by bearer or cookie, and slides the session, at
-// most once per touch interval. Refusals are UNAUTHENTICATED and FORBIDDEN (a page that may not use the
-// cookie), each because of the fault that a handshake would get; when Redis does not answer it is UNAVAILABLE.
+// Request finds the session of an HTTP request, by bearer token or cookie, and slides it at most
+// once per touch interval. A refusal is UNAUTHENTICATED, or FORBIDDEN when the page may not use the
+// cookie; each wraps the fault that a handshake would get. When Redis does not answer it is
+// UNAVAILABLE.
 func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 	s, err := a.request(r)
 	switch {
@@ -199,7 +218,7 @@ func (a *Service) request(r *http.Request) (sessions.Session, error) {
 	return s, nil
 }
 
-// lookup finds the session of an id; "" is none.
+// findSession reads the session with that id. It refuses "".
 func (a *Service) lookup(ctx context.Context, id string) (sessions.Session, error) {
 	if id == "" {
 		return sessions.Session{}, ErrSessionRequired
@@ -214,8 +233,8 @@ func (a *Service) lookup(ctx context.Context, id string) (sessions.Session, erro
 	return s, nil
 }
 
-// payloadID reads auth.sessionId; "" when none is given. Other members are not looked at,
-// but what is not one JSON object with distinct names is not valid.
+// idFromPayload reads auth.sessionId; it returns "" when there is none. It ignores other members,
+// but refuses anything that is not one JSON object with distinct names.
 func payloadID(payload []byte) (string, error) {
 	if len(payload) > maxAuth {
 		return "", ErrSessionInvalid
@@ -242,7 +261,7 @@ func payloadID(payload []byte) (string, error) {
 	return "", ErrSessionInvalid
 }
 
-// headerID reads the bearer token, else the cookie; "" when neither is given.
+// idFromHeader reads the bearer token, or else the cookie; it returns "" when there is neither.
 func (a *Service) headerID(h http.Header, socket bool) (string, error) {
 	if bearers := h.Values("Authorization"); len(bearers) > 1 {
 		return "", ErrSessionInvalid
@@ -262,8 +281,8 @@ func (a *Service) headerID(h http.Header, socket bool) (string, error) {
 	return a.judged(id)
 }
 
-// cookieID is the value of the express cookie, where there is such a source, else of ours;
-// "" when neither is given.
+// idFromCookies returns the value of the express cookie, if Config.Express is set, or else of ours;
+// "" when there is neither.
 func (a *Service) cookieID(h http.Header) (id string, err error) {
 	names := []string{a.cfg.CookieName}
 	if a.cfg.Express != nil {
@@ -271,7 +290,7 @@ func (a *Service) cookieID(h http.Header) (id string, err error) {
 	}
 	for _, name := range names {
 		for _, c := range (&http.Request{Header: h}).CookiesNamed(name) {
-			if id != "" && id != c.Value { // one of them was planted
+			if id != "" && id != c.Value { // somebody planted one of them
 				return "", ErrSessionInvalid
 			}
 			id = c.Value
@@ -283,8 +302,8 @@ func (a *Service) cookieID(h http.Header) (id string, err error) {
 	return id, nil
 }
 
-// judged is the session id behind what a client presents: the same, or, where the client shows
-// a cookie that express-session signed, that session's.
+// resolveID returns the session id for what a client presents: that text itself, or, for a cookie
+// that express-session signed, the id of that session.
 func (a *Service) judged(presented string) (string, error) {
 	if a.cfg.Express != nil {
 		if signed, ok := a.cfg.Express.signed(presented); ok {

@@ -10,18 +10,18 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// Express reads the cookie of express-session: s:<id>.<signature>, percent-encoded, where the signature is
-// HMAC-SHA256 of the id in base64 without padding (npm's cookie-signature).
+// Express describes the cookie of express-session, s:<id>.<signature>, percent-encoded. The signature
+// is the HMAC-SHA256 of the id, in base64 without padding (npm's cookie-signature).
 type Express struct {
-	// Cookie is its name; express-session calls it connect.sid.
+	// Cookie is the name of the cookie; express-session calls it connect.sid.
 	Cookie string
-	// Secrets sign it; each is tried, so that a secret can be changed.
+	// Secrets are tried one after the other, so that a secret can be changed.
 	Secrets []string
 }
 
 const maxSigned = 512 // bytes
 
-// signed tells whether a value claims to be such a cookie, and gives what follows s:.
+// cutSignedPrefix reports whether value claims to be such a cookie, and returns what follows "s:".
 func (e *Express) signed(value string) (string, bool) {
 	if len(value) > maxSigned {
 		return "", false
@@ -32,7 +32,7 @@ func (e *Express) signed(value string) (string, bool) {
 	return strings.CutPrefix(value, "s:")
 }
 
-// verify gives the id whose signature stands.
+// verifySignature returns the id, and whether its signature is valid.
 func (e *Express) verify(signed string) (string, bool) {
 	dot := strings.LastIndexByte(signed, '.')
 	if dot < 0 {

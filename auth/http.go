@@ -16,9 +16,9 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// Logout serves POST /auth/logout: it destroys the caller's session, which closes its
-// sockets everywhere, and takes the cookie away. 204, also when the session ended meanwhile; else a
-// problem: UNAUTHENTICATED, FORBIDDEN (a foreign page), UNAVAILABLE.
+// Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
+// every node, and removes the cookie. It answers 204, also when the session ended meanwhile, or else
+// a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !post(w, r) {
 		return
@@ -41,10 +41,13 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// Renew serves POST /auth/renew: the caller's session gets a new id, and the cookie with it. Sockets that
-// hold the old id are told session:revoked with REPLACED. A user's renewals are limited as
-// logins are, since each tells every node, but apart from them: whoever claims to be the user spends those. 200 {sessionId, expiresAt, user}, else a problem: UNAUTHENTICATED, FORBIDDEN (a foreign
-// page), RATE_LIMITED, UNAVAILABLE.
+// Renew serves POST /auth/renew. It gives the caller's session a new id, and sets the cookie to it.
+// Sockets that use the old id get session:revoked with REPLACED. It answers 200 {sessionId,
+// expiresAt, user}, or else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie),
+// RATE_LIMITED, UNAVAILABLE.
+//
+// Renewals of a user are limited like logins, because each one sends a message to every node. They
+// have a limit of their own: the limit of logins can be spent by anybody who claims to be the user.
 func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	if !post(w, r) {
 		return
@@ -68,7 +71,8 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse answers with a problem; a cause that is not the caller's is told to Failed.
+// writeProblem answers with a problem. It gives the error to Config.Failed when it is not the
+// caller's fault.
 func (a *Service) refuse(w http.ResponseWriter, doing string, err error) {
 	f := fault.Of(err)
 	if f.Code == fault.ErrInternal.Code || f.Code == fault.ErrTimeout.Code {
@@ -96,7 +100,7 @@ func post(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// body reads a JSON object of at most 64 KB, strictly.
+// decodeBody reads a JSON object of at most 64 KB. It refuses unknown members.
 func body(r *http.Request, in any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return fault.Invalid("", "Content-Type must be application/json")

@@ -20,26 +20,26 @@ import (
 const (
 	maxKeySet    = 1 << 20 // bytes
 	maxKeys      = 64
-	keysFor      = time.Hour        // then the set is read again
-	keysPause    = 10 * time.Second // at least this long between two readings
-	keysWithin   = 5 * time.Second
+	keysFor      = time.Hour        // after this time the set is read again
+	keysPause    = 10 * time.Second // between two reads, at least
+	keysWithin   = 5 * time.Second  // for one read
 	maxRedirects = 3
 )
 
-// keySet is a JWKS that is read again when a token names a key that it lacks, and once an
-// hour. Where that fails, the keys that are known go on.
+// A keySet is a JWKS. It is read again every hour, and when a token names a key that it lacks. If
+// that fails, the keys that were read before stay in use.
 type keySet struct {
 	source string
 	url    bool
 	now    func() time.Time
 	client *http.Client
 
-	reading sync.Mutex // held while the set is read, so that one does it for all
+	reading sync.Mutex // held while the set is read, so that one caller reads for all
 
 	mu   sync.Mutex
 	keys []jose.JSONWebKey // guarded by mu
 	read time.Time         // when keys were read; guarded by mu
-	try  time.Time         // when it was last tried; guarded by mu
+	try  time.Time         // when reading was last tried; guarded by mu
 	why  error             // why that failed; guarded by mu
 }
 
@@ -50,24 +50,25 @@ func newKeySet(source string, now func() time.Time) (*keySet, error) {
 	}
 	u, err := url.Parse(source)
 	if err != nil || !safe(u) {
-		return nil, errors.New("a JWKS is an https URL (http on loopback) or a file")
+		return nil, errors.New("the JWKS must be an https URL (http on loopback) or a file")
 	}
 	s.url = true
 	s.client = &http.Client{Timeout: keysWithin, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects || !safe(r.URL) {
-			return errors.New("redirected to where keys are not read from")
+			return errors.New("the JWKS URL redirects to an untrusted URL, or too often")
 		}
 		return nil
 	}}
 	return s, nil
 }
 
-// safe tells whether nobody on the way can change what such a URL answers.
+// isTrustedURL reports whether nobody on the way can change the answer of the URL.
 func safe(u *url.URL) bool {
 	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host))
 }
 
-// find returns the keys with that id; without an id, all. An error means that no keys were ever read.
+// findKeys returns the keys with that id, or all keys when id is "". It returns an error only if the
+// set was never read.
 func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	found, fresh := s.known(id)
 	if fresh {
@@ -84,7 +85,7 @@ func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 	return found, nil
 }
 
-// known looks among the keys that were read; fresh says that there is no need to read again.
+// cachedKeys returns the matching keys of the last read. fresh means that no new read is needed.
 func (s *keySet) known(id string) (found []jose.JSONWebKey, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +97,8 @@ func (s *keySet) known(id string) (found []jose.JSONWebKey, fresh bool) {
 	return found, len(found) > 0 && s.now().Sub(s.read) < keysFor
 }
 
-// refresh reads the set, unless another just did, or it was tried a moment ago: whoever
-// sends tokens with made-up key ids does not make us ask the provider each time.
+// refreshKeys reads the set, unless another caller just did, or a read was tried less than
+// keysRetryPause ago: a client that sends made-up key ids must not make us ask the provider each time.
 func (s *keySet) refresh(ctx context.Context, id string) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -114,7 +115,7 @@ func (s *keySet) refresh(ctx context.Context, id string) error {
 }
 
 func (s *keySet) load(ctx context.Context) error {
-	keys, err := s.fetch(context.WithoutCancel(ctx)) // others wait for it too; it takes keysWithin at most
+	keys, err := s.fetch(context.WithoutCancel(ctx)) // others wait for it too; keysTimeout bounds it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.try, s.why = s.now(), err
@@ -130,7 +131,7 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, fmt.Errorf("read JWKS: %w", err)
 	}
 	if len(raw) > maxKeySet {
-		return nil, errors.New("read JWKS: it is too large")
+		return nil, errors.New("read JWKS: it is larger than 1 MB")
 	}
 	return parseKeys(raw)
 }
@@ -159,14 +160,14 @@ func (s *keySet) raw(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
 }
 
-// parseKeys takes the public signature keys of a set. Keys of kinds that we do not know are
-// left alone, as RFC 7517 asks; a set without any that we can use is an error.
+// parseKeys returns the public signature keys of a set. It ignores keys of unknown kinds, as RFC
+// 7517 asks. A set without any usable key is an error.
 func parseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
 	if err := json.Unmarshal(raw, &set); err != nil {
-		return nil, errors.New("read JWKS: it is no JSON object with keys")
+		return nil, errors.New("read JWKS: it is not a JSON object with keys")
 	}
 	var keys []jose.JSONWebKey
 	for _, text := range set.Keys[:min(len(set.Keys), maxKeys)] {

@@ -16,25 +16,25 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// LockoutConfig of a Lockout; the zero value works.
+// LockoutConfig of a Lockout. The zero value works.
 type LockoutConfig struct {
-	// AccountFailures lock an account for AccountFor: 5, a minute.
+	// AccountFailures failed logins lock an account for AccountFor; 5 and a minute when zero.
 	AccountFailures int
 	AccountFor      time.Duration
-	// AddressFailures lock an address for AddressFor: 10, ten minutes.
+	// AddressFailures failed logins lock an address for AddressFor; 10 and ten minutes when zero.
 	AddressFailures int
 	AddressFor      time.Duration
 }
 
-// A Lockout turns away whose logins failed too often, on every node. A failure counts for
-// as long as its lock would last. A login that succeeds clears its account, not its address. IPv6
-// addresses count by their /64.
+// A Lockout refuses logins of accounts and addresses that failed too often, on every node. A failure
+// counts for as long as its lock would last. A login that succeeds clears the failures of its
+// account, and not those of its address. IPv6 addresses count by their /64.
 //
-// Logins that are judged at the same time are each let through before any of them has failed; the policy
-// `login`, which is exact, bounds how many those are.
+// Logins that arrive at the same time all pass Check before the first of them has failed. The limit
+// policy `login`, which is exact, bounds how many those are.
 //
-// The account is the one that a token claims, so anybody may lock any account for a minute: that is
-// the price of a lock by account, and its shortness the remedy.
+// The account is the one that a token claims before it is verified. So anybody can lock any account;
+// that is why the lock is short.
 type Lockout struct {
 	rdb redis.UniversalClient
 	cfg LockoutConfig
@@ -47,7 +47,7 @@ var failedScript = redis.NewScript(failedSource)
 
 const maxAccount = 128 // bytes
 
-// NewLockout makes one.
+// NewLockout returns a lockout.
 func NewLockout(rdb redis.UniversalClient, cfg LockoutConfig) *Lockout {
 	if cfg.AccountFailures <= 0 {
 		cfg.AccountFailures = 5
@@ -64,7 +64,7 @@ func NewLockout(rdb redis.UniversalClient, cfg LockoutConfig) *Lockout {
 	return &Lockout{rdb: rdb, cfg: cfg}
 }
 
-// a counter is one of the two that a login is judged by.
+// A failureCounter counts the failed logins of an account or of an address.
 type counter struct {
 	key   string
 	scope string
@@ -72,11 +72,11 @@ type counter struct {
 	lock  time.Duration
 }
 
-// counters are those of a login; account "" is none.
+// countersOf returns the counters of a login; "" is no account.
 func (l *Lockout) counters(account, addr string) []counter {
 	all := []counter{{keys.Temp("login-failures", "address:"+network(addr)), "ip", l.cfg.AddressFailures, l.cfg.AddressFor}}
 	if account != "" {
-		sum := sha256.Sum256([]byte(account)) // anything may be claimed
+		sum := sha256.Sum256([]byte(account)) // a token may claim any text
 		all = append(all, counter{
 			keys.Temp("login-failures", "account:"+hex.EncodeToString(sum[:16])), "user", l.cfg.AccountFailures, l.cfg.AccountFor,
 		})
@@ -84,7 +84,8 @@ func (l *Lockout) counters(account, addr string) []counter {
 	return all
 }
 
-// Check returns a RATE_LIMITED fault while one of the two is locked; account may be "".
+// Check returns a RATE_LIMITED fault while the account or the address is locked; account may be "".
+// Any other error means that Redis did not answer.
 func (l *Lockout) Check(ctx context.Context, account, addr string) error {
 	counters := l.counters(account, addr)
 	pipe := l.rdb.Pipeline()
@@ -92,14 +93,14 @@ func (l *Lockout) Check(ctx context.Context, account, addr string) error {
 	for i, c := range counters {
 		counts[i], left[i] = pipe.Get(ctx, c.key), pipe.PTTL(ctx, c.key)
 	}
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, c := range counters {
 		n, err := counts[i].Int()
 		switch {
 		case errors.Is(err, redis.Nil):
 			continue
 		case errors.Join(err, left[i].Err()) != nil:
-			return fmt.Errorf("failed logins: %w", errors.Join(err, left[i].Err()))
+			return fmt.Errorf("count failed logins: %w", errors.Join(err, left[i].Err()))
 		}
 		if wait := left[i].Val(); n >= c.limit && wait > 0 {
 			return fault.ErrRateLimited.
@@ -110,27 +111,27 @@ func (l *Lockout) Check(ctx context.Context, account, addr string) error {
 	return nil
 }
 
-// Failed counts a login that failed.
+// Failed counts a failed login; account may be "".
 func (l *Lockout) Failed(ctx context.Context, account, addr string) error {
 	var errs error
 	for _, c := range l.counters(account, addr) {
 		errs = errors.Join(errs, failedScript.Run(ctx, l.rdb, []string{c.key}, c.limit, c.lock.Milliseconds()).Err())
 	}
 	if errs != nil {
-		return fmt.Errorf("failed logins: %w", errs)
+		return fmt.Errorf("count failed logins: %w", errs)
 	}
 	return nil
 }
 
-// Succeeded forgets what failed for the account.
+// Succeeded clears the failures of the account.
 func (l *Lockout) Succeeded(ctx context.Context, account string) error {
 	if err := l.rdb.Del(ctx, l.counters(account, "")[1].key).Err(); err != nil {
-		return fmt.Errorf("failed logins: %w", err)
+		return fmt.Errorf("count failed logins: %w", err)
 	}
 	return nil
 }
 
-// network is what one customer is given: an IPv4 address, or the /64 of an IPv6 address.
+// customerNetwork returns what one customer is given: an IPv4 address, or the /64 of an IPv6 address.
 func network(addr string) string {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {

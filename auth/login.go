@@ -11,19 +11,19 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// ErrNoLogin answers POST /auth/login where this gateway opens no sessions over HTTP.
+// ErrNoLogin answers POST /auth/login when no login over HTTP is configured.
 var ErrNoLogin = fault.New(fault.ErrForbidden.Code, "Guest logins are only open with --dev; no other login is configured.")
 
-// A Verifier judges tokens; *Tokens is one.
+// A Verifier verifies tokens. *Tokens is one.
 type Verifier interface {
-	// Verify returns ErrBadToken when the token does not stand; any other error means that
-	// it could not be judged.
+	// Verify returns ErrBadToken when the token is not valid. Any other error means that the token
+	// could not be checked.
 	Verify(ctx context.Context, token string) (Identity, error)
-	// Claimed is the account that a token says it is of, "" when it says none.
+	// Claimed returns the account that a token claims, unverified; "" when it claims none.
 	Claimed(token string) string
 }
 
-// A Gate turns away whose logins failed too often; *Lockout is one.
+// A Gate refuses logins that failed too often. *Lockout is one.
 type Gate interface {
 	// Check returns a RATE_LIMITED fault while the account or the address is locked.
 	Check(ctx context.Context, account, addr string) error
@@ -31,7 +31,7 @@ type Gate interface {
 	Succeeded(ctx context.Context, account string) error
 }
 
-// user is who logged in, as the client is told.
+// A loginUser is the user in the answer to a login.
 type user struct {
 	UserID      string   `json:"userId"`
 	Username    string   `json:"username"`
@@ -45,12 +45,20 @@ type loggedIn struct {
 	User      user   `json:"user"`
 }
 
-// Login serves POST /auth/login. {"token"}, a JWT of the studio's identity provider, opens a session for whom
-// it names; with Dev, {"username"} of 1 to 32 letters, digits, _ and - opens a guest's, whose user and
-// character are the username. The answer is 201 {sessionId, expiresAt, user} and the cookie, else a problem: INVALID
-// with the field, PAYLOAD_TOO_LARGE, FORBIDDEN where no such login is open, UNAUTHENTICATED for a token that does
-// not stand, RATE_LIMITED for an account or address whose logins failed too often, UNAVAILABLE. The body must be
-// application/json, which a foreign page can not send without asking first (CORS).
+// Login serves POST /auth/login. With {"token"}, a JWT of the studio's identity provider, it opens a
+// session for the user that the token names. With Config.Dev it also takes {"username"}, 1 to 32
+// letters, digits, _ and -, and opens a guest session whose user and character are the username. It
+// answers 201 {sessionId, expiresAt, user} and sets the cookie, or else answers a problem:
+//
+//	INVALID            a field is missing or wrong, or names cannot be used
+//	PAYLOAD_TOO_LARGE  the body is larger than 64 KB
+//	FORBIDDEN          no login of this kind is configured
+//	UNAUTHENTICATED    the token is not valid
+//	RATE_LIMITED       the account or the address failed too often, or used up its limit
+//	UNAVAILABLE        Redis or the keys of the provider cannot be reached
+//
+// The body must be application/json, which a page of another origin cannot send without asking
+// first (CORS).
 func (a *Service) Login(w http.ResponseWriter, r *http.Request) {
 	if !post(w, r) {
 		return
@@ -97,7 +105,7 @@ func (a *Service) login(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	return a.open(ctx, r, Identity{UserID: name, Username: name, CharacterID: name, Roles: []string{"player"}})
 }
 
-// exchange opens a session for whom a token names.
+// exchangeToken opens a session for the user that a token names.
 func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, token string) (sessions.Session, error) {
 	account, addr := a.cfg.Tokens.Claimed(token), a.cfg.Addr(r)
 	if a.cfg.Gate != nil {
@@ -119,12 +127,12 @@ func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, 
 	}
 	s, err := a.open(ctx, r, id)
 	if err == nil && a.cfg.Gate != nil {
-		_ = a.cfg.Gate.Succeeded(ctx, account) // it runs out by itself
+		_ = a.cfg.Gate.Succeeded(ctx, account) // failures expire by themselves
 	}
 	return s, err
 }
 
-// spend charges a login to its account; the routes charge it to the address.
+// chargeAccount charges the limit of an account. The routes charge the limit of the address.
 func (a *Service) spend(ctx context.Context, account string, h http.Header) error {
 	if a.cfg.Spend == nil {
 		return nil
@@ -139,7 +147,7 @@ func (a *Service) open(ctx context.Context, r *http.Request, id Identity) (sessi
 	})
 }
 
-// welcome answers with a session and its cookie.
+// writeSession answers with a session and its cookie.
 func (a *Service) welcome(w http.ResponseWriter, status int, s sessions.Session) {
 	out := loggedIn{
 		SessionID: s.ID, ExpiresAt: s.ExpiresAt.UnixMilli(),
@@ -157,7 +165,7 @@ func (a *Service) welcome(w http.ResponseWriter, status int, s sessions.Session)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have gone
+	_, _ = w.Write(body) // the client may be gone
 }
 
 func guestName(name string) bool { return len(name) <= 32 && sessions.ValidID(name) }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// HandshakeHeader copies those headers of a request that Authenticate needs, with its
-// Host among them, so that they can be kept until CONNECT without the rest of the request.
+// HandshakeHeader copies the headers of a request that Authenticate needs, and its Host, so that
+// they can be kept until CONNECT without the rest of the request.
 func HandshakeHeader(r *http.Request) http.Header {
 	out := make(http.Header, 5)
 	for _, name := range []string{"Authorization", "Cookie", "Origin", "Sec-Fetch-Site"} {
@@ -21,7 +21,7 @@ func HandshakeHeader(r *http.Request) http.Header {
 	return out
 }
 
-// mayUseCookie is the table of the package documentation.
+// mayUseCookie implements the table in the package documentation.
 func (a *Service) mayUseCookie(h http.Header, socket bool) bool {
 	if origins := h.Values("Origin"); len(origins) > 0 {
 		return len(origins) == 1 && a.allowed(origins[0], h.Get("Host"))
@@ -49,7 +49,7 @@ func (a *Service) allowed(origin, ownHost string) bool {
 	return host == withoutDefaultPort(scheme, strings.ToLower(ownHost)) || loopback(host)
 }
 
-// splitOrigin reads scheme://host[:port], in lower case and without a default port.
+// splitOrigin parses scheme://host[:port] into lower case, without a default port.
 func splitOrigin(origin string) (scheme, host string, ok bool) {
 	if len(origin) > 512 {
 		return "", "", false

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Proxies are the networks of those whose X-Forwarded-For is believed; none believes nobody.
+// Proxies are the networks whose X-Forwarded-For we believe. Without any, we believe nobody.
 type Proxies []netip.Prefix
 
-// ParseProxies reads addresses and networks: "10.0.0.7", "10.0.0.0/8", "2001:db8::/32".
+// ParseProxies parses addresses and networks, such as "10.0.0.7", "10.0.0.0/8" and "2001:db8::/32".
 func ParseProxies(texts []string) (Proxies, error) {
 	var out Proxies
 	for _, text := range texts {
@@ -28,12 +28,12 @@ func ParseProxies(texts []string) (Proxies, error) {
 	return out, nil
 }
 
-// maxHops bounds how much of an X-Forwarded-For is read.
+// maxHops is how many entries of X-Forwarded-For are read, from its end.
 const maxHops = 16
 
-// Addr is the client's IP address. Each proxy appends to X-Forwarded-For whom it was called by, so the list is
-// read from its end, as long as the one who told it is trusted; what stands before that, anybody may
-// have written. Forwarded and X-Real-IP are not read.
+// Addr returns the client's IP address. Each proxy appends the address of its caller to
+// X-Forwarded-For. So Addr reads the list from its end for as long as the proxies are trusted;
+// anybody may have written what stands before. It does not read Forwarded and X-Real-IP.
 func (p Proxies) Addr(r *http.Request) string {
 	peer := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(peer); err == nil {
@@ -47,7 +47,7 @@ func (p Proxies) Addr(r *http.Request) string {
 	for i := len(hops) - 1; i >= max(0, len(hops)-maxHops); i-- {
 		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
 		if err != nil {
-			break // a proxy that we trust says "unknown": the last address that we know counts
+			break // a trusted proxy says "unknown": the last address that we know counts
 		}
 		at = hop.Unmap().WithZone("")
 		if !p.trust(at) {

@@ -16,43 +16,44 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// ErrBadToken answers a login whose token does not stand; its cause says why, for the log.
+// ErrBadToken answers a login whose token is not valid. Its cause gives the reason, for the log.
 var ErrBadToken = fault.New(fault.ErrUnauthenticated.Code, "That token is not valid.")
 
-// TokenConfig says which tokens of the studio's identity provider log a player in.
+// TokenConfig says which tokens of the studio's identity provider are valid.
 type TokenConfig struct {
-	// Secret is what the provider signs with, HS256; at least 32 bytes. Either it or JWKS is given.
+	// Secret is the provider's HS256 secret, at least 32 bytes. Set either Secret or JWKS.
 	Secret []byte
-	// JWKS is where the provider's public keys are, for RS256, ES256 and EdDSA: an https URL
-	// (http on loopback), or a file.
+	// JWKS is where the provider's public keys are, for RS256, ES256 and EdDSA: an https URL (http
+	// on loopback), or a file.
 	JWKS string
-	// Issuer and Audience are what iss must be and aud must contain; empty is not checked.
+	// Issuer and Audience are what iss must be and what aud must contain; empty is not checked.
 	Issuer, Audience string
-	// Skew is how far the provider's clock may be off, for exp, nbf and iat; 30 s when zero,
-	// five minutes at most.
+	// Skew is how far the provider's clock may be off, for exp, nbf and iat; 30 s when zero, five
+	// minutes at most.
 	Skew time.Duration
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
 
-// Tokens judges JSON Web Tokens. It may be used by any number of goroutines.
+// Tokens verifies JSON Web Tokens. Any number of goroutines may use it.
 //
-// Which algorithms count depends on the configured keys alone, never on the token: HS256 with a secret; with
-// a JWKS RS256, ES256 and EdDSA, each with a key of its own kind. So `alg: none`, and a public key used as an HMAC
-// secret, are refused before anything is verified. RSA keys have at least 2,048 bits.
+// The configured keys alone decide which algorithms are accepted, never the token: HS256 with a
+// secret; RS256, ES256 and EdDSA with a JWKS, each with a key of its own kind. So `alg: none`, and a
+// public key used as an HMAC secret, are refused before anything is verified. RSA keys need at least
+// 2,048 bits.
 type Tokens struct {
 	cfg        TokenConfig
 	algorithms []jose.SignatureAlgorithm
-	keys       *keySet // nil with a secret
+	keys       *keySet // nil when there is a secret
 }
 
 const (
 	maxToken  = 16 << 10 // bytes
-	minSecret = 32       // bytes: as many as the hash has (RFC 7518, 3.2)
+	minSecret = 32       // bytes, as many as the hash has (RFC 7518, 3.2)
 	maxSkew   = 5 * time.Minute
 )
 
-// NewTokens makes one. It does not read the JWKS yet: Load does, or the first token.
+// NewTokens returns a Tokens. It does not read the JWKS yet: Load does, or the first token.
 func NewTokens(cfg TokenConfig) (*Tokens, error) {
 	if cfg.Skew == 0 {
 		cfg.Skew = 30 * time.Second
@@ -65,7 +66,7 @@ func NewTokens(cfg TokenConfig) (*Tokens, error) {
 	case cfg.Skew < 0 || cfg.Skew > maxSkew:
 		return nil, fmt.Errorf("the clock skew must be 0 to %s", maxSkew)
 	case (len(cfg.Secret) > 0) == (cfg.JWKS != ""):
-		return nil, errors.New("either a secret or a JWKS is needed")
+		return nil, errors.New("exactly one of a secret and a JWKS is needed")
 	case cfg.JWKS != "":
 		keys, err := newKeySet(cfg.JWKS, cfg.Now)
 		if err != nil {
@@ -73,12 +74,12 @@ func NewTokens(cfg TokenConfig) (*Tokens, error) {
 		}
 		t.keys, t.algorithms = keys, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 	case len(cfg.Secret) < minSecret:
-		return nil, fmt.Errorf("the secret has %d bytes, and needs %d", len(cfg.Secret), minSecret)
+		return nil, fmt.Errorf("the secret has %d bytes, but needs %d", len(cfg.Secret), minSecret)
 	}
 	return t, nil
 }
 
-// Load reads the JWKS, so that a mistake is found at the start.
+// Load reads the JWKS, so that a mistake shows at the start.
 func (t *Tokens) Load(ctx context.Context) error {
 	if t.keys == nil {
 		return nil
@@ -86,7 +87,7 @@ func (t *Tokens) Load(ctx context.Context) error {
 	return t.keys.load(ctx)
 }
 
-// An Identity is whom a token names.
+// An Identity is the user that a token names.
 type Identity struct {
 	UserID      string   // sub
 	Username    string   // name, else preferred_username, else sub
@@ -101,8 +102,9 @@ type claims struct {
 	Roles             []string `json:"roles"`
 }
 
-// Verify judges a token. ErrBadToken when it does not stand (form, algorithm, signature, iss, aud, exp,
-// nbf, iat, no exp, no sub); any other error means that the keys could not be read.
+// Verify verifies a token. It returns ErrBadToken when the token is not valid: its form, algorithm or
+// signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Any other
+// error means that the keys could not be read.
 func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 	parsed, err := t.parse(token)
 	if err != nil {
@@ -110,9 +112,9 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 	}
 	keys, err := t.candidates(ctx, parsed.Headers[0])
 	if err != nil {
-		return Identity{}, fmt.Errorf("keys of tokens: %w", err)
+		return Identity{}, fmt.Errorf("read the token keys: %w", err)
 	}
-	err = errors.New("no key fits it")
+	err = errors.New("no key matches the token")
 	for _, key := range keys {
 		var standard jwt.Claims
 		var own claims
@@ -128,7 +130,7 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 	return Identity{}, ErrBadToken.Because(err)
 }
 
-// short bounds what an error quotes of a token.
+// truncateError bounds what an error quotes of a token.
 func short(err error) error {
 	if text := err.Error(); len(text) > 200 {
 		return errors.New(strings.ToValidUTF8(text[:200], "?"))
@@ -136,7 +138,7 @@ func short(err error) error {
 	return err
 }
 
-// Claimed is the account that a token claims to be of, verified or not: "" when it is none.
+// Claimed returns the account that a token claims, verified or not; "" when it claims none.
 func (t *Tokens) Claimed(token string) string {
 	parsed, err := t.parse(token)
 	if err != nil {
@@ -149,22 +151,22 @@ func (t *Tokens) Claimed(token string) string {
 	return standard.Subject
 }
 
-// parse takes compact tokens with one of our algorithms.
+// parseToken parses compact tokens with one of our algorithms.
 func (t *Tokens) parse(token string) (*jwt.JSONWebToken, error) {
 	if len(token) > maxToken {
-		return nil, errors.New("it is too long")
+		return nil, errors.New("the token is too long")
 	}
 	parsed, err := jwt.ParseSigned(token, t.algorithms)
 	if err != nil {
 		return nil, err
 	}
 	if len(parsed.Headers) != 1 {
-		return nil, errors.New("it needs one signature")
+		return nil, errors.New("the token must have one signature")
 	}
 	return parsed, nil
 }
 
-// candidates are the keys that may have signed a token with that header.
+// candidateKeys returns the keys that may have signed a token with that header.
 func (t *Tokens) candidates(ctx context.Context, header jose.Header) ([]any, error) {
 	if t.keys == nil {
 		return []any{t.cfg.Secret}, nil
@@ -182,7 +184,7 @@ func (t *Tokens) candidates(ctx context.Context, header jose.Header) ([]any, err
 	return keys, nil
 }
 
-// fits tells whether a key is of the kind that an algorithm takes.
+// fitsAlgorithm reports whether a key is of the kind that an algorithm needs.
 func fits(algorithm string, key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -195,7 +197,7 @@ func fits(algorithm string, key any) bool {
 	return false
 }
 
-// judge looks at what a token says, which its signature has shown to be the provider's.
+// validateClaims checks the claims of a token whose signature is valid.
 func (t *Tokens) judge(standard jwt.Claims, own claims) (Identity, error) {
 	want := jwt.Expected{Issuer: t.cfg.Issuer, Time: t.cfg.Now()}
 	if t.cfg.Audience != "" {
@@ -203,9 +205,9 @@ func (t *Tokens) judge(standard jwt.Claims, own claims) (Identity, error) {
 	}
 	switch {
 	case standard.Expiry == nil:
-		return Identity{}, errors.New("it has no exp")
+		return Identity{}, errors.New("the token has no exp")
 	case standard.Subject == "":
-		return Identity{}, errors.New("it has no sub")
+		return Identity{}, errors.New("the token has no sub")
 	}
 	if err := standard.ValidateWithLeeway(want, t.cfg.Skew); err != nil {
 		return Identity{}, err

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// meters are what a node tells of the jobs.
+// metrics are what a node counts about the jobs.
 type meters struct {
 	runs            *prometheus.CounterVec
 	last, took, bad *prometheus.GaugeVec
@@ -43,14 +43,14 @@ func (m *meters) ran(job string, start time.Time, took time.Duration, err error)
 	m.bad.WithLabelValues(job).Set(bad)
 }
 
-// Describe tells the registry what Collect sends.
+// Describe implements prometheus.Collector.
 func (r *Runner) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range r.meters.all() {
 		c.Describe(ch)
 	}
 }
 
-// Collect sends the figures of now.
+// Collect implements prometheus.Collector.
 func (r *Runner) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range r.meters.all() {
 		c.Collect(ch)

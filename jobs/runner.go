@@ -11,49 +11,50 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Errors of RunNow.
+// These are errors of RunNow.
 var (
-	// ErrUnknown: there is no job of that name.
+	// ErrUnknown means that there is no job with that name.
 	ErrUnknown = errors.New("jobs: there is no such job")
-	// ErrRunning: it runs already, here or on another node.
-	ErrRunning = errors.New("jobs: it is running")
+	// ErrRunning means that the job is running already, here or on another node.
+	ErrRunning = errors.New("jobs: the job is already running")
 )
 
-// A Job is work that is done again and again. Run is stopped by its context.
+// A Job is periodic work.
 type Job struct {
 	Name    string
-	About   string // for people, in a few words
-	Every   time.Duration
-	Timeout time.Duration // 0 means a minute
-	Run     func(ctx context.Context) error
+	About   string        // what it does, in a few words for people
+	Every   time.Duration // from the start of one run to the start of the next
+	Timeout time.Duration // of one run; a minute when zero
+	// Run does the work once. It must return when its context ends.
+	Run func(ctx context.Context) error
 }
 
-// Leases hands out leases; it is how nodes agree who does it.
+// Leases hands out leases, by which the nodes agree on who runs a job.
 type Leases interface {
-	// Take returns a lease that is extended until Release, and ok false when somebody else
-	// has it. It does not wait for them.
+	// Take takes the lease with that name, which is extended until Release. ok is false when
+	// somebody else holds it; Take does not wait for it.
 	Take(ctx context.Context, name string) (l Lease, ok bool, err error)
 }
 
-// A Lease is held until Release, or until its context ends.
+// A Lease is held until Release, or until its context ends because the lease was lost.
 type Lease interface {
 	Context() context.Context
 	Release(ctx context.Context) error
 }
 
-// Config tunes a Runner. The zero value works.
+// Config of a Runner. The zero value works.
 type Config struct {
-	// Node is this node's name in what List tells.
+	// Node is the name of this node in what List returns.
 	Node string
-	// Look is how often a node looks what is to be done; 0 means 5 s.
+	// Look is how often a node checks what is due; 5 s when zero.
 	Look time.Duration
-	// Jitter is the share of Every that a run may come later, at random; 0 means 0.1.
+	// Jitter is the share of Every by which a run may be later, at random; 0.1 when zero.
 	Jitter float64
-	// Failed, when set, is told of runs that failed, and of what kept a node from looking.
+	// Failed, when set, gets the errors of runs, and the errors that kept a node from checking.
 	Failed func(job string, err error)
 }
 
-// A Runner is one node's part in the work.
+// A Runner runs the jobs of one node.
 type Runner struct {
 	rdb    redis.UniversalClient
 	leases Leases
@@ -62,14 +63,15 @@ type Runner struct {
 	meters *meters
 }
 
-// work is a job and this node's standing in it. Its task runs one at a time.
+// A scheduledJob is a job and the state of this node in it. Its checks run one at a time.
 type work struct {
 	Job
-	lead   Lease   // nil for a follower; owned by look
-	spread float64 // of the jitter, for the next run: 0 to 1; owned by look
+	lead   Lease   // nil for a follower; owned by checkJob
+	spread float64 // share of Config.Jitter for the next run, 0 to 1; owned by checkJob
 }
 
-// New makes a Runner. It panics when two jobs have one name, or one has none, no Every or no Run.
+// New returns a Runner. It panics when two jobs have the same name, and when one lacks its name,
+// Every or Run.
 func New(rdb redis.UniversalClient, leases Leases, cfg Config, all ...Job) *Runner {
 	if cfg.Look <= 0 {
 		cfg.Look = 5 * time.Second
@@ -103,8 +105,8 @@ func (r *Runner) find(name string) *work {
 	return nil
 }
 
-// Run works until ctx ends, then gives its leases back. It is called once. The error says
-// why it could not begin.
+// Run runs the jobs until ctx ends, and then releases the leases. It may be called once. The error
+// says why it could not start or stop.
 func (r *Runner) Run(ctx context.Context) error {
 	s, err := gocron.NewScheduler(gocron.WithStopTimeout(10 * time.Second))
 	if err != nil {
@@ -124,7 +126,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	s.Start()
 	<-ctx.Done()
-	err = s.Shutdown() // waits for looks
+	err = s.Shutdown() // waits for the checks under way
 	for _, w := range r.jobs {
 		r.follow(w)
 	}
@@ -134,8 +136,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// look is what a node does for a job now and then: lead, if nobody else does, and run it,
-// if it is due.
+// checkJob is one check of a job: it takes the lease if nobody holds it, and then runs the job if
+// that is due.
 func (r *Runner) look(ctx context.Context, w *work) {
 	if ctx.Err() != nil {
 		return
@@ -144,11 +146,11 @@ func (r *Runner) look(ctx context.Context, w *work) {
 		r.follow(w) // the lease was lost
 	}
 	if w.lead == nil {
-		// The lease outlives this look, so its context is not the look's.
+		// The lease outlives this check, so it must not have the context of the check.
 		l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseOf(w.Name))
 		switch {
 		case err != nil:
-			r.cfg.Failed(w.Name, fmt.Errorf("lead: %w", err))
+			r.cfg.Failed(w.Name, fmt.Errorf("take the lease: %w", err))
 			return
 		case !ok:
 			return
@@ -169,7 +171,7 @@ func (r *Runner) look(ctx context.Context, w *work) {
 	w.spread = rand.Float64()
 	held, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(w.lead.Context(), stop)() // who leads no more stops
+	defer context.AfterFunc(w.lead.Context(), stop)() // a node that loses the lease stops
 	if err := r.run(held, w); err != nil && !errors.Is(err, ErrRunning) && ctx.Err() == nil {
 		r.cfg.Failed(w.Name, err)
 	}
@@ -179,13 +181,13 @@ func (r *Runner) follow(w *work) {
 	if w.lead == nil {
 		return
 	}
-	_ = w.lead.Release(context.Background()) // it runs out by itself otherwise
+	_ = w.lead.Release(context.Background()) // otherwise it expires by itself
 	w.lead = nil
 	r.meters.leader.WithLabelValues(w.Name).Set(0)
 }
 
-// RunNow runs a job once, whether it is due or not. Errors: ErrUnknown, ErrRunning, the
-// job's own, and what kept it from being run.
+// RunNow runs a job once, whether it is due or not. The error is ErrUnknown, ErrRunning, the error
+// of the job, or says why the job could not be run.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
 	w := r.find(name)
 	if w == nil {
@@ -194,16 +196,16 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	return r.run(ctx, w)
 }
 
-// run does the work, nobody else doing it, and keeps what came of it.
+// runOnce runs the job while nobody else does, and stores the outcome.
 func (r *Runner) run(ctx context.Context, w *work) error {
 	l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseOf(w.Name)+":run")
 	if err != nil {
-		return fmt.Errorf("take turns: %w", err)
+		return fmt.Errorf("take the lease of the run: %w", err)
 	}
 	if !ok {
 		return ErrRunning
 	}
-	defer func() { _ = l.Release(ctx) }() // it runs out by itself otherwise
+	defer func() { _ = l.Release(ctx) }() // otherwise it expires by itself
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	defer context.AfterFunc(l.Context(), cancel)()
@@ -214,7 +216,7 @@ func (r *Runner) run(ctx context.Context, w *work) error {
 	return errors.Join(err, r.keep(context.WithoutCancel(ctx), w, start, took, err))
 }
 
-// call runs fn; a panic is an error.
+// runRecovered calls fn, and returns a panic as an error.
 func call(ctx context.Context, fn func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -224,5 +226,5 @@ func call(ctx context.Context, fn func(context.Context) error) (err error) {
 	return fn(ctx)
 }
 
-// leaseOf is the name of a job's lease.
+// leaseName is the name of a job's lease.
 func leaseOf(job string) string { return "job:" + job }

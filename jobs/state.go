@@ -12,26 +12,26 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A State is what is known of a job, on all nodes.
+// A State is what Redis knows about a job, from all nodes.
 type State struct {
 	Name      string
 	About     string
 	Every     time.Duration
-	LastRunAt time.Time     // when it was begun; zero: never
-	Took      time.Duration // the last run
-	LastError string        // of the last run; "" when it went well
-	Node      string        // that ran it
+	LastRunAt time.Time     // the start of the last run; zero: it never ran
+	Took      time.Duration // by the last run
+	LastError string        // of the last run; "" when it succeeded
+	Node      string        // that did the last run
 	Runs      int64
 	Failures  int64
 }
 
 const (
-	// stateLife is how long the state of a job is kept that nobody runs any more.
+	// stateLife is how long Redis keeps the state of a job that nobody runs any more.
 	stateLife = 30 * 24 * time.Hour
-	maxError  = 500 // bytes of an error that are kept
+	maxError  = 500 // bytes of an error that Redis keeps
 )
 
-// List tells the state of every job, in their order. One round trip.
+// List returns the state of every job, in the order of New. It takes one round trip.
 func (r *Runner) List(ctx context.Context) ([]State, error) {
 	pipe := r.rdb.Pipeline()
 	cmds := make([]*redis.MapStringStringCmd, len(r.jobs))
@@ -58,7 +58,7 @@ func (r *Runner) state(ctx context.Context, w *work) (State, error) {
 
 func read(w *work, fields map[string]string) State {
 	number := func(name string) int64 {
-		n, _ := strconv.ParseInt(fields[name], 10, 64) // a field that is missing is 0
+		n, _ := strconv.ParseInt(fields[name], 10, 64) // a missing field is 0
 		return n
 	}
 	s := State{
@@ -71,7 +71,7 @@ func read(w *work, fields map[string]string) State {
 	return s
 }
 
-// keep stores what came of a run.
+// storeRun stores the outcome of a run.
 func (r *Runner) keep(ctx context.Context, w *work, start time.Time, took time.Duration, failure error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -87,7 +87,7 @@ func (r *Runner) keep(ctx context.Context, w *work, start time.Time, took time.D
 	pipe.HIncrBy(ctx, key, "failures", failed)
 	pipe.PExpire(ctx, key, stateLife)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("keep the run: %w", err)
+		return fmt.Errorf("store the run: %w", err)
 	}
 	return nil
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// catchUp reads what the log of revocations got, each CatchUp and after each new
-// subscription, until ctx ends: a message on the channel may be lost, an entry of the log is not.
+// catchUpFromLog reads the new entries of the revocation log, every CatchUp and after each new
+// subscription, until ctx ends. A message of the channel may be lost; an entry of the log is not.
 func (t *Tracker) catchUp(ctx context.Context) {
-	cursor := "" // the last entry that was read; "" while that is not known
+	cursor := "" // the id of the last entry that was read; "" while it is unknown
 	timer := time.NewTimer(t.cfg.CatchUp)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -27,9 +27,9 @@ func (t *Tracker) catchUp(ctx context.Context) {
 	}
 }
 
-// readLog reads from the cursor to the log's end, and returns the new cursor. Where the
-// entry at the cursor is gone (the log was cut there, or is another server's), what was missed is not
-// known: then Redis is asked for every session.
+// readRevocationLog reads from the cursor to the end of the log, and returns the new cursor. If the
+// entry at the cursor is gone, the log was cut there or is another server's, and nobody knows what
+// was missed: then it has Redis asked for every session.
 func (t *Tracker) readLog(ctx context.Context, cursor string) string {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
@@ -63,11 +63,12 @@ func (t *Tracker) readLog(ctx context.Context, cursor string) string {
 	}
 }
 
-// start is before every entry of a stream.
+// streamStart is an id before every entry of a stream.
 const start = "0-0"
 
-// recall judges entries of the log. They may be old, and another program may have made a
-// session of the same id since: so Redis is asked, and the entry only says why.
+// applyLogEntries applies entries of the log. An entry may be old, and another program may have
+// created a session with the same id since: so Redis is asked whether the session lives, and the
+// entry only gives the reason.
 func (t *Tracker) recall(page []redis.XMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,7 +78,7 @@ func (t *Tracker) recall(page []redis.XMessage) {
 		case l.ending == nil:
 			l.ask, l.at = true, now
 			t.metrics.recovered.Inc()
-		case !l.heard: // it is known to be gone, and now why
+		case !l.heard: // the session is known to be gone; the entry gives the reason
 			why.SessionID, why.UserID = l.id, l.userID
 			l.ending, l.heard, l.at = &why, true, now
 			t.metrics.recovered.Inc()

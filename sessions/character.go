@@ -16,7 +16,7 @@ import (
 //go:embed character.lua
 var characterSource string
 
-// characterLua is character.lua with the keys that it needs.
+// characterLua is character.lua behind the keys that it needs.
 var characterLua = characterKeys() + characterSource
 
 func characterKeys() string {
@@ -27,12 +27,12 @@ func characterKeys() string {
 		keys.Session(""), ofBefore, ofAfter, lastBefore, lastAfter)
 }
 
-// characterScript is for one server only.
+// characterScript runs on one server only: it builds the keys that it reads.
 var characterScript = redisx.NewMergingScript(redisx.ScriptParts{Before: characterLua, Each: "return character_of(ARGV[1], tonumber(ARGV[2]))\n"})
 
-// CharacterOf tells which character a user plays: that of the newest living session that
-// has one, else the last that was ever stored, else ErrNotFound. On one server it is one
-// round trip, which many callers share; else two.
+// CharacterOf returns the character that a user plays: the one of the newest living session that
+// has one, or else the last one that was ever stored, or else ErrNotFound. On one server it takes
+// one round trip, which many callers share; otherwise two.
 func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID string, err error) {
 	if s.single {
 		id, err := s.scripts.Do(ctx, characterScript, nil, userID, s.now().UnixMilli()).Text()
@@ -42,22 +42,22 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 		case err == nil:
 			return id, nil
 		case !errors.Is(err, redis.Nil) && !wrongType(err):
-			return "", fmt.Errorf("character of user: %w", err)
+			return "", fmt.Errorf("read character of user: %w", err)
 		}
 	}
 	pipe := s.rdb.Pipeline()
 	ids := pipe.ZRange(ctx, keys.UserSessions(userID), 0, -1)
 	last := pipe.Get(ctx, keys.LastCharacter(userID))
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	if err := ids.Err(); err != nil {
-		return "", fmt.Errorf("character of user: %w", err)
+		return "", fmt.Errorf("read character of user: %w", err)
 	}
 	if err := last.Err(); err != nil && !errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("character of user: %w", err)
+		return "", fmt.Errorf("read character of user: %w", err)
 	}
 	living, err := s.living(ctx, userID, ids.Val())
 	if err != nil {
-		return "", fmt.Errorf("character of user: %w", err)
+		return "", fmt.Errorf("read character of user: %w", err)
 	}
 	for _, session := range living {
 		if session.CharacterID != "" {
@@ -70,8 +70,10 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 	return last.Val(), nil
 }
 
-// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms: what CharacterOf says, ” for ErrNotFound, and
-// false or an error where only CharacterOf can say it. For scripts on the server of the sessions; "" when there are several.
+// CharacterLua returns the text of a Lua function character_of(user, now), with now in Unix
+// milliseconds, for scripts that run on the server of the sessions. The function returns the
+// character as CharacterOf does, the empty string instead of ErrNotFound, and false (or raises an
+// error) where only CharacterOf can tell. CharacterLua returns "" when there are several servers.
 func (s *Store) CharacterLua() string {
 	if !s.single {
 		return ""

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// checks is a heap of live sessions by their next check.
+// A checkQueue is a heap of tracked sessions, by the time of their next check.
 type checks []*live
 
 func (c *checks) add(l *live, at time.Duration) {

@@ -13,17 +13,17 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A Cleanup is what CleanupExpired did.
+// A Cleanup says what CleanupExpired did.
 type Cleanup struct {
-	Expired int // entries of users' indexes whose session had run out: forgotten
-	Indexed int // living sessions that their user's index lacked: added
-	Bounded int // sessions without any expiry: they got the store's TTL
+	Expired int // entries of users' indexes that were removed: their session had expired
+	Indexed int // living sessions that were added to their user's index, which lacked them
+	Bounded int // sessions without any expiry that were given the store's TTL
 }
 
-// CleanupExpired repairs what failures between the keys of a session left behind. It is
-// safe beside everything else, and on several nodes at once, though one at a time is enough: nothing
-// depends on it but List, DestroyUser and Stats of sessions that nobody uses. It walks the whole keyspace
-// twice, so every few minutes is often. What it did until then stands beside an error.
+// CleanupExpired repairs what failures between the keys of a session left behind. Only List,
+// DestroyUser and Stats need it, and only for sessions that nobody uses. It may run beside
+// everything else and on several nodes at once, though one is enough. It scans the whole keyspace
+// twice, so every few minutes is often. Beside an error it returns what it had done until then.
 func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
 	var mu sync.Mutex
 	var out Cleanup // guarded by mu
@@ -48,13 +48,13 @@ func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
 		err = errors.Join(err, s.rdb.HIncrBy(context.WithoutCancel(ctx), keys.SessionCounts, countExpired, int64(out.Expired)).Err())
 	}
 	if err != nil {
-		return out, fmt.Errorf("session cleanup: %w", err)
+		return out, fmt.Errorf("clean up sessions: %w", err)
 	}
 	return out, nil
 }
 
-// forgetExpired drops entries of indexes whose time is over and whose session is not there:
-// a session that is gone never comes back, so what is found here stays true.
+// removeExpiredEntries removes the index entries whose time is over and whose session is gone. A
+// session that is gone never comes back, so what it finds here stays true.
 func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err error) {
 	until := ms(s.now().UnixMilli())
 	pipe := s.rdb.Pipeline()
@@ -99,7 +99,7 @@ func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err
 	return n, err
 }
 
-// repair bounds sessions that never expire, and adds sessions to the index that lacks them.
+// repairSessions gives an expiry to sessions without one, and indexes sessions that lack an entry.
 func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, bounded int, err error) {
 	users, err := s.owners(ctx, sessionKeys)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, boun
 		left[i] = pipe.PTTL(ctx, key)
 		score[i] = pipe.ZScore(ctx, keys.UserSessions(users[i]), strings.TrimPrefix(key, keys.Session("")))
 	}
-	_, _ = pipe.Exec(ctx) // a score that is not there is an error too
+	_, _ = pipe.Exec(ctx) // a missing score is an error too
 	now := s.now()
 	var calls []call
 	var endless []string
@@ -138,7 +138,7 @@ func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, boun
 	}
 	var bounds []*redis.BoolCmd
 	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
-		for _, key := range endless { // a touch may have come first: NX
+		for _, key := range endless { // NX, because a touch may have come first
 			bounds = append(bounds, pipe.ExpireNX(ctx, key, max(time.Second, s.cfg.TTL)))
 		}
 	})

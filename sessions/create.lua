@@ -1,4 +1,4 @@
--- Writes a new session. The only script that brings one into being.
+-- Writes a new session. No other script creates one.
 -- KEYS[1]  the session, a hash
 -- ARGV[1]  its first expiry, ms from now   ARGV[2…]  field, value, field, value, …
 -- returns  1; 0 when the id is taken

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// watch ends sessions whose time is over, until ctx ends.
+// watchDeadlines ends the sessions whose time is over, until ctx ends.
 func (t *Tracker) watch(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -31,8 +31,8 @@ func (t *Tracker) watch(ctx context.Context) {
 	}
 }
 
-// dueChecks takes what is due: sessions that are over, and sessions of which only Redis
-// knows; the rest is slid or left. again is when to come back.
+// takeDueChecks takes the sessions whose check is due. over have ended; only Redis knows about
+// unsure. The others were slid meanwhile, and are checked later. again is when to call it again.
 func (t *Tracker) dueChecks() (over, unsure []*live, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,12 +49,12 @@ func (t *Tracker) dueChecks() (over, unsure []*live, again time.Duration) {
 			l.ending = &Revocation{SessionID: l.id, UserID: l.userID, Code: Expired, Reason: "The session is over.", At: t.base.Add(now)}
 			t.forget(l)
 			over = append(over, l)
-		case !l.ask && next > now: // it was slid meanwhile
+		case !l.ask && next > now: // the session was slid meanwhile
 			t.checks.move(l, next)
 		default:
 			l.ask = false
 			unsure = append(unsure, l)
-			t.checks.move(l, now+askAgainAfter) // unless the answer says otherwise
+			t.checks.move(l, now+askAgainAfter) // unless Redis answers something else
 		}
 	}
 	if len(t.checks) == 0 {
@@ -63,8 +63,8 @@ func (t *Tracker) dueChecks() (over, unsure []*live, again time.Duration) {
 	return over, unsure, t.checks[0].at
 }
 
-// ask finds out from Redis how long sessions live. Those that it does not answer for are
-// asked again a second later.
+// refreshExpiries asks Redis how long sessions live. It asks again a second later for those that got
+// no answer.
 func (t *Tracker) ask(ctx context.Context, unsure []*live) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
@@ -82,7 +82,7 @@ func (t *Tracker) ask(ctx context.Context, unsure []*live) {
 			t.mu.Unlock()
 		case left.ttl == gone:
 			t.lost(l)
-		case left.ttl < 0: // no expiry: a touch will give it one
+		case left.ttl < 0: // the key has no expiry; a touch will give it one
 			t.slid(l, asked+time.Duration(l.ttl.Load()), 0)
 		default:
 			t.slid(l, asked+left.ttl+time.Millisecond, 0) // Redis rounds down
@@ -90,8 +90,8 @@ func (t *Tracker) ask(ctx context.Context, unsure []*live) {
 	}
 }
 
-// lost marks a session that Redis does not have any more. Its handles are told a moment
-// later, when a revocation that is on its way has had the time to say why.
+// markMissing marks a session that Redis no longer has. Its handles are told reasonGrace later, so
+// that a revocation that is on its way can still give the reason.
 func (t *Tracker) lost(l *live) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,7 +109,7 @@ func (t *Tracker) lost(l *live) {
 		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
 		if time.Duration(l.deadline.Load()) > now {
 			at = now + endGrace
-			t.wake(t.wakeCatchUp) // the log may say why
+			t.wake(t.wakeCatchUp) // the log may give the reason
 		}
 	}
 	rev.SessionID, rev.UserID = l.id, l.userID
@@ -118,7 +118,7 @@ func (t *Tracker) lost(l *live) {
 	t.wake(t.wakeWatch)
 }
 
-// end tells the handles of a session, which is not followed any more.
+// endSession tells the handles of a session that it has ended. The session is no longer followed.
 func (t *Tracker) end(l *live, rev Revocation) {
 	t.mu.Lock()
 	l.alive.Store(false)
@@ -133,7 +133,7 @@ func (t *Tracker) end(l *live, rev Revocation) {
 	}
 }
 
-// verify asks Redis soon for all sessions.
+// recheckAll has Redis asked soon for every session.
 func (t *Tracker) verify() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

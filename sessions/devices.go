@@ -12,17 +12,17 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// ErrTooManyDevices refuses a connection where the oldest devices win.
+// ErrTooManyDevices refuses a connection when DevicesConfig.OldestWins and all seats are taken.
 var ErrTooManyDevices = fault.New("TOO_MANY_CONNECTIONS", "You are connected on too many devices.")
 
-// DevicesConfig says on how many devices a user may be connected at once, on all nodes.
+// DevicesConfig says on how many devices a user may be connected at once, over all nodes.
 type DevicesConfig struct {
-	// Limit is how many; 0 is many. A device is a session: the tabs of a browser share one.
+	// Limit is how many; 0 means no limit. A device is a session: the tabs of a browser share one.
 	Limit int
-	// OldestWins refuses a new device when there are Limit. Else the one that came first
-	// gives way: its session ends with REPLACED.
+	// OldestWins refuses a new device when Limit devices are connected. Otherwise the device that
+	// connected first gives way: its session ends with REPLACED.
 	OldestWins bool
-	// Lease is for how long a node that died still holds its devices' seats; a minute when zero.
+	// Lease is how long the seats of a node that died stay taken; a minute when zero.
 	Lease time.Duration
 }
 
@@ -37,11 +37,13 @@ var (
 	leaveScript = newScript(leaveSource)
 )
 
-// Devices bounds on how many devices each user is connected. A connected session holds a
-// seat, which its nodes lease; seats are counted and given in one script, so there are never more than
-// Limit, however many connect at once. A seat is free again when the last connection of its session
-// is gone from every node. While Redis does not answer nobody new gets one, and seats whose lease lapses meanwhile are
-// taken again when it is back, or, where others took them, end their session with REPLACED.
+// Devices limits on how many devices each user is connected. A connected session takes one of the
+// seats of its user, and its nodes hold a lease on the seat. One script counts the seats and gives
+// them out, so there are never more than Limit, however many devices connect at once. A seat is free
+// again when the session has no connection left on any node.
+//
+// While Redis does not answer, no new device gets a seat. A node whose lease lapsed meanwhile takes
+// the seat again when Redis is back; if others have taken it, the session ends with REPLACED.
 type Devices struct {
 	store *Store
 	cfg   DevicesConfig
@@ -50,25 +52,25 @@ type Devices struct {
 	wake chan struct{} // capacity 1
 
 	mu      sync.Mutex
-	last    int64            // generation; guarded by mu
-	held    map[string]*seat // by session id, guarded by mu
-	leaving []left           // seats to be given back, guarded by mu
+	last    int64            // last generation that was given out; guarded by mu
+	held    map[string]*seat // by session id; guarded by mu
+	leaving []left           // seats to be released in Redis; guarded by mu
 }
 
-// A seat is held here by one connection or more.
+// A seat is used by at least one connection of this node.
 type seat struct {
 	userID     string
 	sockets    int
-	generation int64 // of the last that sat down
+	generation int64 // of the connection that came last
 }
 
-// left is a seat without connections.
+// A seatRef names a seat in a call to Redis.
 type left struct {
 	id, userID string
 	generation int64
 }
 
-// NewDevices makes one. Run keeps what it holds.
+// NewDevices returns a Devices for one node. Run renews the leases.
 func NewDevices(store *Store, cfg DevicesConfig) *Devices {
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute
@@ -76,9 +78,10 @@ func NewDevices(store *Store, cfg DevicesConfig) *Devices {
 	return &Devices{store: store, cfg: cfg, node: newID()[:16], wake: make(chan struct{}, 1), held: make(map[string]*seat)}
 }
 
-// Take gives a connection of the session its seat; release gives it back, and may be called
-// twice. ErrTooManyDevices where the oldest win and all seats are taken; any other error means that Redis did
-// not answer. One round trip, one more where another device gives way.
+// Take takes a seat for a connection of the session. release gives it back, and may be called twice.
+// The error is ErrTooManyDevices when the oldest devices win and all seats are taken; any other
+// error means that Redis did not answer. It takes one round trip, and one more when another device
+// gives way.
 func (d *Devices) Take(ctx context.Context, s Session) (release func(), err error) {
 	if d.cfg.Limit <= 0 {
 		return func() {}, nil
@@ -100,21 +103,21 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 	switch {
 	case err != nil:
 		release()
-		return nil, fmt.Errorf("devices: %w", err)
+		return nil, fmt.Errorf("take a seat for a device: %w", err)
 	case !sits:
 		release()
 		return nil, ErrTooManyDevices
 	case len(gaveWay) > 0:
 		if _, err := d.store.destroy(ctx, gaveWay, s.UserID, Replaced, "You have connected on another device.", countDestroyed); err != nil {
-			release() // those who gave way are ended when their node next asks for their seat
-			return nil, fmt.Errorf("devices: %w", err)
+			release() // the sessions that gave way end when their nodes next renew their leases
+			return nil, fmt.Errorf("take a seat for a device: %w", err)
 		}
 	}
 	return release, nil
 }
 
-// Run keeps the seats that are held here and gives back those that are not, until ctx ends;
-// then it gives all back.
+// Run renews the leases of the seats in use, and gives back the others, until ctx ends. Then it
+// gives back all seats and returns nil.
 func (d *Devices) Run(ctx context.Context) error {
 	if d.cfg.Limit <= 0 {
 		<-ctx.Done()
@@ -152,7 +155,7 @@ func (d *Devices) call(id, userID string, generation int64, giveWay bool) call {
 	}}
 }
 
-// seated reads the answer of seat.lua.
+// parseSeatReply reads the reply of take_seat.lua.
 func seated(c call) (sits bool, gaveWay []string, err error) {
 	reply, err := c.cmd.Slice()
 	if err != nil || len(reply) == 0 {
@@ -184,7 +187,8 @@ func (d *Devices) release(id string) {
 	}
 }
 
-// giveBack frees seats that nobody here holds. What Redis does not hear of lapses.
+// sendReleases gives back the seats that no connection here uses. If Redis does not get the call,
+// the lease lapses.
 func (d *Devices) giveBack(ctx context.Context) {
 	d.mu.Lock()
 	gone := d.leaving
@@ -199,7 +203,7 @@ func (d *Devices) giveBack(ctx context.Context) {
 	}
 }
 
-// keep makes leases last. A session whose seat another took ends.
+// renewLeases renews the leases of all seats in use. It ends a session whose seat another has taken.
 func (d *Devices) keep(ctx context.Context) {
 	d.mu.Lock()
 	all := make([]left, 0, len(d.held))

@@ -1,57 +1,77 @@
-// Package sessions keeps who is logged in: in Redis, for any number of processes, and in
-// this process for those who are connected to it.
+// Package sessions keeps the logins of users in Redis, for any number of processes. A [Store] reads
+// and changes sessions. A [Tracker] follows the sessions of the sockets that are connected to one
+// process. [Devices] limits on how many devices a user is connected.
+//
+// # States of a session
+//
+//	living    its key exists in Redis. Activity slides it: it moves the expiry to a full TTL from now
+//	expired   no activity was stored for its TTL, or AbsoluteExpiresAt has passed
+//	ended     Destroy, DestroyUser, Renew or another program deleted it
+//
+// A session that is expired or ended never lives again. Only Create and Renew write a new session,
+// under a new random id. Touch, Extend, UpdateCharacter and UpdateMetadata are scripts on one key
+// that act only if the session lives. So once Destroy has returned, nothing brings the session back,
+// whatever was under way. A touch never moves the expiry to an earlier time; Extend may.
+//
+// # Failures
+//
+//   - [ErrNotFound] means that the session is not living. It never means that Redis did not answer.
+//   - [ErrExpressSession] refuses what only the site can do that opened the session.
+//   - [ErrTooManyDevices] refuses another device of the user.
+//   - An INVALID fault (fault.ErrInvalid) names the argument that is wrong.
+//   - Any other error comes from Redis: nobody knows what happened to the session.
+//
+// While Redis does not answer, a Tracker keeps connected sessions alive. It keeps one touch for each
+// session and sends it when Redis is back; the TTL then counts from that moment. A session that
+// expired in Redis meanwhile stays gone.
 //
 // # The keys
 //
-// A session is the hash session:<id>, as contract.md says. Other programs may make and
-// delete them: only userId is needed, and the key's own expiry. A session without ttlMs takes
-// what is left of its expiry as its TTL; one without absoluteExpiresAt has no absolute lifetime; one
-// without any expiry gets the store's TTL at its first touch. Who deletes a session publishes it on
-// session:revocations.
+// A session is the hash session:<id>. Other programs may create and delete sessions: only the field
+// userId and an expiry of the key are needed. A session without ttlMs takes the remaining time of
+// its key as its TTL. A session without absoluteExpiresAt has no absolute lifetime. A session without
+// any expiry gets the store's TTL at its first touch. A program that deletes a session publishes the
+// end on session:revocations. docs/sessions-from-other-languages.md has the commands.
 //
-// # What lives, and what does not
-//
-//   - Only Create and Renew write a new session, under a new random id. Touch, Extend, UpdateCharacter and
-//     UpdateMetadata are scripts on one key that act only where the session lives. So once
-//     Destroy has returned, nothing brings that session back, whatever is still under way. Renew copies first
-//     and deletes then, and the deletion decides: where there was nothing to delete, the copy goes too.
-//   - A session expires TTL after its last stored activity, and at the latest at
-//     AbsoluteExpiresAt. A touch never brings the expiry forward; Extend may.
-//   - CleanupExpired repairs what failures between the keys left; nothing else depends on it.
-//   - A user's index (user:<id>:sessions) and last character are other keys, maybe on other
-//     servers. They are hints: whoever reads an index looks for each session, and the first touch of a
-//     session that the index lacks adds it. Each order of failure between the keys is harmless.
+// The index of a user (user:<id>:sessions) and the user's last character are other keys, maybe on
+// other servers. They are hints: readers of an index look for each session that it lists, and the
+// first touch of a session that is not listed adds it. So every order in which the writes to these
+// keys may fail is harmless. CleanupExpired repairs what such failures leave behind, and nothing else
+// depends on it.
 //
 // # The touch promise
 //
-// Only what a client does is activity: an admitted event, a handshake, an HTTP request. A
-// Tracker stores activity at most once per session and interval, min(TTL/10, 15 s) of the session's own
-// TTL, however many sockets of this process share the session; the first activity after the interval is sent
-// at once (within Gather, 10 ms) and stored within a second while Redis answers. Therefore
+// Only what a client does is activity: an admitted event, a handshake, an HTTP request. A Tracker
+// stores the activity of a session at most once per touch interval, which is min(TTL/10, 15 s),
+// however many sockets of the process use the session. It sends the first activity after the
+// interval at once (within TrackerConfig.Gather, 10 ms), and it is stored within a second while Redis
+// answers. Therefore
 //
-//	last activity + TTL - interval - 1 s  <=  stored expiry  <=  last touch stored + TTL
+//	last activity + TTL - interval - 1 s  <=  stored expiry  <=  last stored touch + TTL
 //
-// or the absolute lifetime, where that comes first: the stored expiry is never early by more
-// than the interval and that second. While Redis is gone, touches are kept, one a session, and
-// sent when it is back; the TTL then counts from that moment. A session that ran out in Redis meanwhile
-// stays gone. When Run ends, what is pending is sent within a second.
+// or the absolute lifetime, where that ends first. When Run ends, pending touches are sent within a
+// second.
 //
 // # How a connected session ends
 //
-// A tenth of its TTL before its end each handle is warned (Listener.Expiring), once, after Redis was
-// asked whether another node has slid it. An end is told on the channel, and written to the log; the tracker
-// reads the log from where it was at each CatchUp, after each new subscription, and when it finds a session gone
-// without having heard why. So with the message lost, sockets are told within the touch interval of the store's TTL.
-// Other programs that delete a session and tell nobody are found out at the next touch or deadline.
+// When a tenth of the TTL or less is left, the Tracker asks Redis whether another node has slid the
+// session, and if not, warns each handle once (Listener.Expiring). At the deadline it asks Redis
+// again; while Redis does not answer, the session stays.
 //
-// The gateway does Get, then Tracker.Open. A session that is destroyed between the two ends
-// all the same, without further care: the tracker remembers the revocations of the last ten
-// seconds (1,024 at most) and judges a new handle by them; and Open touches a session that is
-// new to this process, and a touch that finds no session ends it. The same touch ends it when the
-// revocation's message was lost. After each new subscription, so after every reconnect, the tracker asks
-// Redis for all its sessions. At the deadline of an idle session it asks Redis too, for
-// another node may have slid it; while Redis does not answer, the session stays.
+// A revocation is published on a channel, and appended to a log. The Tracker reads the log from
+// where it was: every TrackerConfig.CatchUp, after each new subscription, and when a session is gone
+// and no message said why. After each new subscription, and so after every reconnect, it also asks
+// Redis for all its sessions. So if the message is lost, sockets are told within the touch interval
+// of the store's TTL. If another program deletes a session and publishes nothing, the next touch or
+// the deadline finds out.
 //
-// A session that is found gone is dead at once (Handle.Alive), but its end is told up to a
-// quarter of a second later, so that a revocation that is on its way can still say why.
+// A session that is found gone is dead at once (Handle.Alive), but its handles are told up to a
+// quarter of a second later, so that a revocation that is on its way can still give the reason.
+//
+// # Between Get and Open
+//
+// A gateway calls Store.Get, then Tracker.Open. A session that ends between the two calls ends for
+// the new handle too, because the Tracker remembers the revocations of the last ten seconds (1,024
+// at most) and applies them to new handles, and because Open touches a session that is new to the
+// process, and a touch that finds no session ends it.
 package sessions

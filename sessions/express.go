@@ -17,37 +17,38 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// This file is about the sessions of another program: those that express-session keeps
-// with connect-redis, as JSON under sess:<id>. They are read, slid and ended here as well as there, and never
-// written: express-session would overwrite what it did not write itself.
+// This file is about sessions of another program: express-session keeps them as JSON under
+// sess:<id>, through connect-redis. We read, slide and end them, and never write their text, because
+// express-session would overwrite our changes.
 
-// ErrForeign refuses what only the program can do that opened the session.
+// ErrForeign refuses an operation that only the site that opened the session can do.
 var ErrForeign = fault.New(fault.ErrForbidden.Code, "That session belongs to the site that opened it.")
 
 const (
 	express      = "express:"
-	maxForeign   = 1 << 20        // bytes of such a session
-	expressTTL   = 24 * time.Hour // connect-redis's own, for cookies without maxAge
-	maxForeigner = 128            // bytes of what names a user there
+	maxForeign   = 1 << 20        // bytes of such a session's text
+	expressTTL   = 24 * time.Hour // the default of connect-redis, for cookies without maxAge
+	maxForeigner = 128            // bytes of a user id or name
 )
 
-// ExpressID is the id under which a session of express-session is known here. No id that
-// ValidID accepts is one of these: who presents them must have shown their signed cookie.
+// ExpressID returns the id that this package uses for a session of express-session. ValidID accepts
+// none of these ids, so a client cannot present one: it must show the signed cookie.
 func ExpressID(id string) string { return express + id }
 
-// foreign tells whether an id is one of ExpressID, and which.
+// cutExpressPrefix reports whether id is one of ExpressID, and returns the id that express-session
+// uses.
 func foreign(id string) (string, bool) {
 	sid, ok := strings.CutPrefix(id, express)
 	return sid, ok && ValidID(sid)
 }
 
-// known tells whether an id has one of the two forms.
+// isKnownID reports whether id has the form of ValidID or of ExpressID.
 func known(id string) bool {
 	_, ok := foreign(id)
 	return ok || ValidID(id)
 }
 
-// key is where a session is.
+// sessionKey is the Redis key of a session of either kind.
 func key(id string) string {
 	if sid, ok := foreign(id); ok {
 		return keys.ExpressSession(sid)
@@ -66,7 +67,7 @@ var (
 	destroyExpressScript = newScript(destroyExpressSource)
 )
 
-// touchCall slides a session of either kind.
+// touchCall is the call that slides a session of either kind.
 func (s *Store) touchCall(id string, now time.Time) call {
 	if _, ok := foreign(id); ok {
 		return call{script: touchExpressScript, key: key(id), args: []any{ms(expressTTL.Milliseconds())}}
@@ -74,7 +75,7 @@ func (s *Store) touchCall(id string, now time.Time) call {
 	return call{script: touchScript, key: key(id), args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())}}
 }
 
-// destroyCall ends a session of either kind.
+// destroyCall is the call that ends a session of either kind.
 func destroyCall(id, message string) call {
 	if _, ok := foreign(id); ok {
 		return call{script: destroyExpressScript, key: key(id), args: []any{keys.Revocations, message}}
@@ -82,7 +83,7 @@ func destroyCall(id, message string) call {
 	return call{script: destroyScript, key: key(id), args: []any{keys.Revocations, message}}
 }
 
-// readExpress queues what reads such a session; call the result after Exec.
+// queueExpressRead queues the commands that read such a session. Call the result after Exec.
 func (s *Store) readExpress(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
 	text, ttl := pipe.Get(ctx, key(id)), pipe.PTTL(ctx, key(id))
 	return func() (Session, error) {
@@ -90,7 +91,7 @@ func (s *Store) readExpress(ctx context.Context, pipe redis.Pipeliner, id string
 		case errors.Is(err, redis.Nil), wrongType(err):
 			return Session{}, ErrNotFound
 		case errors.Join(err, ttl.Err()) != nil:
-			return Session{}, fmt.Errorf("session get: %w", errors.Join(err, ttl.Err()))
+			return Session{}, fmt.Errorf("read session: %w", errors.Join(err, ttl.Err()))
 		}
 		if out, ok := s.decodeExpress(id, text.Val(), ttl.Val()); ok {
 			return out, nil
@@ -99,8 +100,8 @@ func (s *Store) readExpress(ctx context.Context, pipe redis.Pipeliner, id string
 	}
 }
 
-// Where what we need stands in such a session; the first that is there counts. The middle
-// ones are what tutorials do, the last ones passport's.
+// These are the paths at which sites keep what we need; the first one with a value counts. Tutorials
+// use the ones in the middle, passport uses the last ones.
 var (
 	expressUser      = []string{"userId", "user.id", "user.userId", "user._id", "passport.user.id", "passport.user._id", "passport.user", "user"}
 	expressName      = []string{"username", "user.username", "user.name", "passport.user.username", "passport.user.displayName"}
@@ -108,7 +109,8 @@ var (
 	expressRoles     = []string{"roles", "user.roles", "passport.user.roles"}
 )
 
-// decodeExpress reads what express-session wrote. Without a user nobody has logged in: no session.
+// decodeExpress reads the text of express-session. It returns false when the text names no user,
+// since nobody has logged in then.
 func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, bool) {
 	var all map[string]any
 	if len(text) > maxForeign || json.Unmarshal([]byte(text), &all) != nil || left == gone {
@@ -143,7 +145,7 @@ func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, boo
 	return out, true
 }
 
-// first is the text, or whole number, at the first path that has one.
+// firstText returns the text, or the whole number, at the first path that has one.
 func first(all map[string]any, paths []string) string {
 	for _, path := range paths {
 		switch v := at(all, path).(type) {
@@ -160,7 +162,7 @@ func first(all map[string]any, paths []string) string {
 	return ""
 }
 
-// at is the value at a path, or nil.
+// valueAtPath returns the value at a dotted path, or nil.
 func at(all map[string]any, path string) any {
 	for {
 		name, rest, more := strings.Cut(path, ".")
@@ -175,31 +177,32 @@ func at(all map[string]any, path string) any {
 	}
 }
 
-// playAs remembers the character of a user whose session is not ours to write.
+// rememberCharacter stores the character for the user, since the session is not ours to write.
 func (s *Store) playAs(ctx context.Context, id, characterID string) (Session, error) {
 	out, err := s.Get(ctx, id)
 	if err != nil {
 		return Session{}, err
 	}
 	if err := s.rdb.Set(ctx, keys.LastCharacter(out.UserID), characterID, 0).Err(); err != nil {
-		return Session{}, fmt.Errorf("session update character: %w", err)
+		return Session{}, fmt.Errorf("update session: characterId: %w", err)
 	}
 	out.CharacterID = characterID
 	return out, nil
 }
 
-// getExpress reads such a session; its user plays whom they last played.
+// getExpressSession reads such a session. Where the session names no character, it is the last one
+// that the user played.
 func (s *Store) getExpress(ctx context.Context, id string) (Session, error) {
 	pipe := s.rdb.Pipeline()
 	read := s.readExpress(ctx, pipe, id)
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	out, err := read()
 	if err != nil || out.CharacterID != "" {
 		return out, err
 	}
 	last, err := s.rdb.Get(ctx, keys.LastCharacter(out.UserID)).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return Session{}, fmt.Errorf("session get: %w", err)
+		return Session{}, fmt.Errorf("read session: %w", err)
 	}
 	out.CharacterID = last
 	return out, nil

@@ -1,8 +1,8 @@
--- Gives a living session another ttl, from now on; it may be shorter than before. The
--- absolute lifetime stays.
+-- Gives a living session another TTL, which counts from now and may be shorter than the old one.
+-- The absolute lifetime stays.
 -- KEYS[1]  the session, a hash
--- ARGV[1]  now, Unix ms   ARGV[2]  the ttl, ms
--- returns  the ms that are left; -2 when there is no such session, or none any more
+-- ARGV[1]  now, Unix ms   ARGV[2]  the TTL, ms
+-- returns  the ms that are left; -2 when the session does not live
 local f = redis.call('HMGET', KEYS[1], 'userId', 'absoluteExpiresAt')
 if not f[1] or f[1] == '' then
 	return -2

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Handle is one socket's hold on its session.
+// A Handle is one socket's use of its session.
 type Handle struct {
 	tracker *Tracker
 	live    *live
@@ -20,8 +20,8 @@ const (
 	closed
 )
 
-// Touch says that the client did something. It allocates nothing and takes no lock unless
-// a touch is due, and never waits for Redis.
+// Touch says that the client did something. It never waits for Redis, allocates nothing, and takes
+// no lock unless a touch is due.
 func (h *Handle) Touch() {
 	l := h.live
 	due := l.due.Load()
@@ -39,17 +39,18 @@ func (h *Handle) Touch() {
 	}
 }
 
-// TTL is how long the session lives without further activity, as far as this process
-// knows: early by the touch interval at most. A touch that is on its way counts already.
+// TTL is how long the session lives without further activity, as far as this process knows. It
+// counts from the last touch, so it is too short by at most the touch interval. A touch that is on
+// its way counts already.
 func (h *Handle) TTL() time.Duration {
 	return max(0, time.Duration(max(h.live.deadline.Load(), h.live.promised.Load()))-h.tracker.clock())
 }
 
-// Alive tells whether the handle is open and its session not known to be gone.
+// Alive reports whether the handle is open and its session is not known to have ended.
 func (h *Handle) Alive() bool { return h.state.Load() == open && h.live.alive.Load() }
 
-// Close ends the hold; the listener is not called any more, unless it was already. A touch that
-// is pending is still sent.
+// Close ends the use of the session. The listener is not called any more, unless a call is under
+// way. A pending touch is still sent.
 func (h *Handle) Close() {
 	if !h.state.CompareAndSwap(open, closed) {
 		return
@@ -58,7 +59,7 @@ func (h *Handle) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := slices.Index(l.handles, h)
-	if i < 0 { // its session ended at this moment, and took it along
+	if i < 0 { // the session ended at this moment, and removed its handles
 		return
 	}
 	l.handles = slices.Delete(l.handles, i, i+1)

@@ -13,17 +13,17 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// List gives the living sessions of a user, newest first. Sessions that another program
-// made are found once they were used here. Two round trips.
+// List returns the living sessions of a user, newest first. A session that another program created
+// is listed once it has been touched here. It takes two round trips.
 func (s *Store) List(ctx context.Context, userID string) ([]Session, error) {
 	ids, err := s.rdb.ZRange(ctx, keys.UserSessions(userID), 0, -1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("sessions of user: %w", err)
+		return nil, fmt.Errorf("list sessions of user: %w", err)
 	}
 	return s.living(ctx, userID, ids)
 }
 
-// living reads those of the ids that live and belong to the user, newest first.
+// readLivingSessions returns the sessions among ids that live and belong to the user, newest first.
 func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Session, error) {
 	var out []Session
 	for part := range slices.Chunk(ids, chunk) {
@@ -37,7 +37,7 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 		if len(reads) == 0 {
 			continue
 		}
-		_, _ = pipe.Exec(ctx) // each command carries its own error
+		_, _ = pipe.Exec(ctx) // each command has its own error
 		for _, read := range reads {
 			found, err := read()
 			switch {
@@ -55,23 +55,23 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 	return out, nil
 }
 
-// gone is what Redis says of a key that is not there.
+// ttlNoKey is what PTTL answers for a key that does not exist.
 const gone time.Duration = -2
 
-// A remainder is how long a session lives: gone, -1 without expiry, or a duration.
+// A remainingTTL is how long a session still lives: a duration, -1 for no expiry, or ttlNoKey.
 type remainder struct {
 	ttl time.Duration
 	err error
 }
 
-// left asks for many sessions in one pipeline.
+// readRemainingTTLs reads the remaining lives of many sessions in one pipeline.
 func (s *Store) left(ctx context.Context, ids []string) []remainder {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.DurationCmd, len(ids))
 	for i, id := range ids {
 		cmds[i] = pipe.PTTL(ctx, key(id))
 	}
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	out := make([]remainder, len(ids))
 	for i, c := range cmds {
 		out[i] = remainder{c.Val(), c.Err()}

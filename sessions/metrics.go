@@ -47,10 +47,10 @@ func newMetrics(t *Tracker) *metrics {
 	return m
 }
 
-// Describe makes the tracker a prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (t *Tracker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(t, ch) }
 
-// Collect gives the tracker's metrics.
+// Collect implements prometheus.Collector.
 func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
 	m := t.metrics
 	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.recovered, m.ends, m.latency, m.handles, m.followed, m.pending} {

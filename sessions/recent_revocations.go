@@ -2,13 +2,14 @@ package sessions
 
 import "time"
 
-// memory is the revocations of the last seconds, bounded.
+// recentRevocations are the revocations of the last ten seconds, 1,024 at most.
 type memory struct {
 	by    map[memoryKey]remembered
 	order []memoryKey // oldest first
 }
 
-type memoryKey struct{ session, user string } // one of the two
+// A revocationKey names a session or a user; the other text is empty.
+type memoryKey struct{ session, user string }
 
 type remembered struct {
 	rev Revocation

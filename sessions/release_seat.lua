@@ -1,7 +1,8 @@
--- Ends a node's hold on a session's seat, unless the node took it again since.
--- KEYS[1]  the user's seats, see seat.lua
--- ARGV[1]  session   ARGV[2]  node   ARGV[3]  generation
--- returns  1; 0 when it was not held, or was taken again
+-- Ends a node's lease on the seat of a session, unless the node has taken the seat again since. The
+-- seat is free when its last lease ends.
+-- KEYS[1]  the user's seats, see take_seat.lua
+-- ARGV[1]  session id   ARGV[2]  node   ARGV[3]  generation
+-- returns  1; 0 when the node holds no lease, or a newer one
 local field = ARGV[1] .. '|' .. ARGV[2]
 local lease = redis.call('HGET', KEYS[1], field)
 if not lease or (tonumber(string.match(lease, ':(%d+)$')) or 0) > tonumber(ARGV[3]) then

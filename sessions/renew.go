@@ -11,17 +11,19 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// maxFields bounds the hash that Renew copies: fields of other programs come along.
+// maxFields bounds the hash that Renew copies, which includes the fields of other programs.
 const maxFields = 256
 
-// Renew gives a living session a new id and returns it; the old id ends with REPLACED, and
-// so do the sockets that hold it. It is what a change of rights calls for: whoever learned the old id
-// before (session fixation) has nothing. It counts as activity; the absolute lifetime stays.
-// ErrNotFound when the session does not live, ErrForeign for one of ExpressID.
+// Renew gives a living session a new id and returns it. The old id ends with REPLACED, and so do
+// the sockets that use it. Call it when the rights of a user change: the old id, which somebody may
+// have learned before (session fixation), is worth nothing afterwards. Renewing counts as activity;
+// the absolute lifetime stays. The error is ErrNotFound when the session does not live, and
+// ErrExpressSession for an id of ExpressID.
 //
-// The two ids are two keys, maybe on two servers, so this is three round trips, and one that tidies the index: the copy is written and
-// indexed under an id that nobody knows yet, then the old session is deleted. That deletion decides: where the
-// session was destroyed meanwhile, the copy goes too. So a session is never revived by its renewal.
+// The two ids are two keys, maybe on two servers, so Renew takes three round trips, and one more to
+// tidy the index. It writes and indexes the copy under an id that nobody knows yet, and then deletes
+// the old session. That deletion decides: if the session was destroyed meanwhile, Renew deletes the
+// copy too. So a renewal never revives a session.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if _, ok := foreign(id); ok {
 		return Session{}, ErrForeign
@@ -56,11 +58,11 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 		s.index(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
 	}
 	run(ctx, s.rdb, calls, nil)
-	// The index must have it before the old id goes: DestroyUser looks there again.
+	// The index must list the copy before the old session goes: DestroyUser reads the index again.
 	for _, c := range calls {
 		if c.cmd.Err() != nil {
 			s.drop(ctx, fresh)
-			return Session{}, fmt.Errorf("session renew: %w", c.cmd.Err())
+			return Session{}, fmt.Errorf("renew session: %w", c.cmd.Err())
 		}
 	}
 	n, err := s.destroy(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")
@@ -71,20 +73,20 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if err == nil {
 		err = ErrNotFound
 	}
-	return Session{}, fmt.Errorf("session renew: %w", err)
+	return Session{}, fmt.Errorf("renew session: %w", err)
 }
 
-// whole reads a living session and its hash with every field.
+// readWholeHash reads a living session, and its hash with the fields of other programs.
 func (s *Store) whole(ctx context.Context, id string) (Session, map[string]string, error) {
 	key := keys.Session(id)
 	pipe := s.rdb.Pipeline()
 	hash, ttl := pipe.HGetAll(ctx, key), pipe.PTTL(ctx, key)
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	switch err := errors.Join(hash.Err(), ttl.Err()); {
 	case wrongType(hash.Err()):
 		return Session{}, nil, ErrNotFound
 	case err != nil:
-		return Session{}, nil, fmt.Errorf("session renew: %w", err)
+		return Session{}, nil, fmt.Errorf("renew session: %w", err)
 	}
 	all := hash.Val()
 	values := make([]any, len(fields))
@@ -104,7 +106,7 @@ func (s *Store) whole(ctx context.Context, id string) (Session, map[string]strin
 	return found, all, nil
 }
 
-// drop deletes a copy that nobody knows of, as well as it can: what stays runs out by itself.
+// deleteCopy deletes a copy whose id nobody knows. If that fails, the copy expires by itself.
 func (s *Store) drop(ctx context.Context, copied Session) {
 	_, _ = s.rdb.Pipelined(context.WithoutCancel(ctx), func(pipe redis.Pipeliner) error {
 		pipe.Del(context.WithoutCancel(ctx), keys.Session(copied.ID))

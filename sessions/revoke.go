@@ -14,24 +14,24 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Why a session ended, as the client is told in session:revoked.
+// These codes say why a session ended. The client gets the code in session:revoked.
 const (
 	Revoked   = "SESSION_REVOKED" // somebody else ended it
-	Expired   = "SESSION_EXPIRED" // it ran out
-	LoggedOut = "LOGGED_OUT"      // its user did
+	Expired   = "SESSION_EXPIRED" // its time is over
+	LoggedOut = "LOGGED_OUT"      // its user ended it
 	Replaced  = "REPLACED"        // a newer session took its place
 )
 
-// A Revocation is the end of one session, or of all sessions of a user.
+// A Revocation says that one session, or all sessions of a user, have ended.
 type Revocation struct {
-	SessionID string // "": all of the user's
-	UserID    string // "" when whoever told it did not say
+	SessionID string // "": all sessions of the user
+	UserID    string // "" when the publisher did not say
 	Code      string // one of the four above
 	Reason    string // for people; may be empty
 	At        time.Time
 }
 
-// message is how a revocation is written, on the channel and in the log.
+// revocationMessage is the JSON of a revocation, on the channel and in the log.
 type message struct {
 	SessionID string         `json:"sessionId,omitzero"`
 	UserID    string         `json:"userId,omitzero"`
@@ -42,8 +42,8 @@ type message struct {
 
 const (
 	maxMessage = 4 << 10
-	chunk      = 512 // commands that go into one pipeline
-	maxRounds  = 16  // in which DestroyUser looks for sessions that came meanwhile
+	chunk      = 512 // commands of one pipeline, at most
+	maxRounds  = 16  // times that DestroyUser reads the index again, for sessions that were renewed
 )
 
 func (r Revocation) encode() ([]byte, error) {
@@ -53,9 +53,9 @@ func (r Revocation) encode() ([]byte, error) {
 
 var errMessage = errors.New("not a revocation")
 
-// parseRevocation reads what anybody may have published. Unknown members are left alone,
-// an unknown code is SESSION_REVOKED and a time that makes no sense is none: an end that is
-// told in a clumsy way is still an end.
+// parseRevocation reads a message that any program may have published. It ignores unknown members,
+// takes an unknown code for SESSION_REVOKED, and leaves the time zero when it makes no sense: an end
+// that is reported badly is still an end.
 func parseRevocation(raw string) (Revocation, error) {
 	if len(raw) > maxMessage {
 		return Revocation{}, errMessage
@@ -79,10 +79,11 @@ func code(c string) string {
 	return Revoked
 }
 
-// Destroy ends a session: its key is deleted and the end published in one step, so that
-// every node closes its sockets; the log gets the same message. After it returned, nothing
-// brings the session back. code is one of the package's; anything else is SESSION_REVOKED. ErrNotFound
-// when there was none; the end is told all the same, for sockets that outlived their session.
+// Destroy ends a session. One script deletes the key and publishes the revocation, so that every
+// node closes the sockets of the session; the revocation is appended to the log as well. Once
+// Destroy has returned, nothing brings the session back. code is one of the package's constants;
+// anything else counts as SESSION_REVOKED. The error is ErrNotFound when there was no session; the
+// revocation is published all the same, for sockets that outlived their session.
 func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	if !known(id) {
 		return ErrNotFound
@@ -97,15 +98,15 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	return nil
 }
 
-// DestroyUser ends all sessions of a user but exceptID ("" ends all), and returns how many
-// it ended, also beside an error. A session that gets a new id meanwhile (Renew) is ended too. Sessions
-// that another program made are found once they were used here.
+// DestroyUser ends all sessions of a user except exceptID ("" excepts none). It returns how many it
+// ended, beside an error too. A session that is renewed meanwhile is ended as well. A session that
+// another program created is found once it has been touched here.
 func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (n int, err error) {
 	tried := map[string]bool{exceptID: true}
 	for range maxRounds {
 		ids, err := s.rdb.ZRange(ctx, keys.UserSessions(userID), 0, -1).Result()
 		if err != nil {
-			return n, fmt.Errorf("sessions of user: %w", err)
+			return n, fmt.Errorf("list sessions of user: %w", err)
 		}
 		doomed := ids[:0]
 		for _, id := range ids {
@@ -125,11 +126,11 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 			}
 		}
 	}
-	return n, errors.New("sessions of user: new ones keep coming")
+	return n, errors.New("destroy sessions of user: new sessions keep appearing")
 }
 
-// destroy ends sessions in one pipeline, and then drops them from their user's index and
-// counts them under a field of keys.SessionCounts ("" counts nothing).
+// destroySessions ends sessions in one pipeline, then removes them from their user's index and adds
+// their number to a field of keys.SessionCounts ("" counts nothing).
 func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
 	rev := Revocation{Code: code(why), Reason: cut(reason), At: s.now()}
 	calls := make([]call, len(ids))
@@ -138,7 +139,7 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, 
 		rev.SessionID = id
 		text, err := rev.encode()
 		if err != nil {
-			return 0, fmt.Errorf("session destroy: %w", err)
+			return 0, fmt.Errorf("destroy session: %w", err)
 		}
 		texts[i] = string(text)
 		calls[i] = destroyCall(id, texts[i])
@@ -152,10 +153,10 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, 
 	for i := range calls {
 		reply, e := calls[i].cmd.Slice()
 		switch {
-		case wrongType(e): // that is no session
+		case wrongType(e): // the key holds no session
 			continue
 		case e != nil:
-			err = fmt.Errorf("session destroy: %w", e)
+			err = fmt.Errorf("destroy session: %w", e)
 			continue
 		}
 		there, _ := reply[0].(int64)
@@ -170,7 +171,7 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, 
 		pipe.HIncrBy(ctx, keys.SessionCounts, count, int64(n))
 	}
 	if pipe.Len() > 0 {
-		_, _ = pipe.Exec(ctx) // an entry that stays is harmless: whoever reads it looks for the session
+		_, _ = pipe.Exec(ctx) // an entry that stays is harmless: readers look for its session
 	}
 	return n, err
 }

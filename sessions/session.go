@@ -12,39 +12,40 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// ErrNotFound says that there is no such session, or none any more. It matches
-// fault.ErrNotFound. A Redis that does not answer is never this error.
+// ErrNotFound says that there is no such session, or that it has ended. It matches
+// fault.ErrNotFound. It never means that Redis did not answer.
 var ErrNotFound = fault.New("NOT_FOUND", "There is no such session.")
 
-// A Session is who is logged in, as it was when it was read.
+// A Session is one login of a user, as it was when it was read.
 type Session struct {
-	ID          string // a secret: never logged, never shown to others
+	ID          string // a secret: never log it, never show it to others
 	UserID      string
 	Username    string
-	CharacterID string // "" while none is chosen
+	CharacterID string // "" while the user has chosen none
 	Roles       []string
 	Metadata    Metadata
 
-	CreatedAt         time.Time // zero when whoever made it did not say
+	CreatedAt         time.Time // zero when the program that created the session did not say
 	LastActivityAt    time.Time // zero when unknown
-	AbsoluteExpiresAt time.Time // zero: no absolute lifetime
-	ExpiresAt         time.Time // by this machine's clock; slides with activity
+	AbsoluteExpiresAt time.Time // zero: the session has no absolute lifetime
+	ExpiresAt         time.Time // by this machine's clock; activity moves it
 	TTL               time.Duration
 }
 
-// Metadata tells where a session was opened. Values that are too long are cut.
+// Metadata says from where a session was opened. Each text is cut to 512 bytes, and DeviceInfo
+// to 16 entries.
 type Metadata struct {
 	IPAddress  string            `json:"ipAddress,omitzero"`
 	UserAgent  string            `json:"userAgent,omitzero"`
 	DeviceInfo map[string]string `json:"deviceInfo,omitempty"`
 }
 
-// Options of a new session; the zero value takes everything from the store's Config.
+// Options of a new session. The zero value takes everything from the store's Config.
 type Options struct {
 	// TTL is how long the session lives without activity.
 	TTL time.Duration
-	// AbsoluteTTL is how long it lives at most. Negative: without such a limit. Zero: the
-	// store's, but no shorter than TTL.
+	// AbsoluteTTL is how long the session lives at most. Negative means no limit. Zero means the
+	// store's limit, but at least TTL.
 	AbsoluteTTL time.Duration
 	CharacterID string
 	Metadata    Metadata
@@ -52,11 +53,11 @@ type Options struct {
 
 const (
 	maxTTL  = 10 * 365 * 24 * time.Hour
-	maxText = 512 // bytes of one metadata value
+	maxText = 512 // bytes of one text of Metadata, and of Revocation.Reason
 )
 
-// ValidID tells whether an id has the form of a session id: [A-Za-z0-9_-]{1,128}.
-// Nothing else is ever looked up.
+// ValidID reports whether id has the form of a session id: [A-Za-z0-9_-]{1,128}. The store never
+// looks up an id of another form, except those of ExpressID.
 func ValidID(id string) bool {
 	if id == "" || len(id) > 128 {
 		return false
@@ -71,13 +72,13 @@ func ValidID(id string) bool {
 	return true
 }
 
-// fields are those of the hash, in the order in which decode expects them.
+// hashFields are the fields of the hash, in the order in which decodeHash expects them.
 var fields = []string{
 	"userId", "username", "roles", "characterId", "metadata",
 	"createdAt", "lastActivityAt", "absoluteExpiresAt", "ttlMs",
 }
 
-// encode gives the hash of a new session as field, value, field, value, …
+// encodeHash returns the hash of a new session as field, value, field, value, …
 func (s *Session) encode() ([]any, error) {
 	roles, err := json.Marshal(s.Roles)
 	if err != nil {
@@ -98,9 +99,9 @@ func (s *Session) encode() ([]any, error) {
 	return values, nil
 }
 
-// decode reads what HMGET of fields returned, and what PTTL said (-1: no expiry). It is
-// lenient with what other programs wrote: only the user id is needed, and roles that can
-// not be read are no roles. False: this is not a living session.
+// decodeHash reads the reply to HMGET with hashFields, and the one to PTTL (-1: no expiry, -2: no
+// key). It tolerates what other programs wrote: only the user id is needed, and roles that cannot
+// be parsed count as none. It returns false when this is not a living session.
 func (s *Store) decode(id string, values []any, left time.Duration) (Session, bool) {
 	if len(values) != len(fields) {
 		return Session{}, false
@@ -144,7 +145,8 @@ func unixMs(text string) time.Time {
 	return time.Time{}
 }
 
-// number reads a positive number of another program, as the scripts do; 0 when it is none.
+// parsePositive reads a positive number that another program wrote, as our scripts do. It returns 0
+// for anything else, and for a number above most.
 func number(text string, most int64) int64 {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(n) || n <= 0 || n > float64(most) {
@@ -167,7 +169,7 @@ func (m Metadata) bounded() Metadata {
 	return out
 }
 
-// cut makes text valid UTF-8 of at most maxText bytes.
+// truncateText returns text as valid UTF-8 of at most maxTextBytes.
 func cut(text string) string {
 	if len(text) > maxText {
 		text = text[:maxText]

@@ -12,29 +12,30 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// The fields of keys.SessionCounts.
+// These are the fields of keys.SessionCounts.
 const (
 	countCreated   = "created"
 	countDestroyed = "destroyed"
 	countExpired   = "expired"
 )
 
-// Stats are figures for operators, of the whole Redis. How long revocations take is the
-// trackers' to say: Tracker.Stats.
+// Stats are figures for operators about all sessions in Redis. How long revocations take is in
+// TrackerStats.
 type Stats struct {
-	Active     int `json:"active"`     // sessions that live
-	Users      int `json:"users"`      // that have one
-	MaxPerUser int `json:"maxPerUser"` // sessions of the user who has most
+	Active     int `json:"active"`     // living sessions
+	Users      int `json:"users"`      // users with a living session
+	MaxPerUser int `json:"maxPerUser"` // sessions of the user who has the most
 
-	// Since the counts were made, by every program that uses this package. Expired are those
-	// that CleanupExpired found gone; a session that is renewed is neither created nor destroyed.
+	// These are counted by every program that uses this package, since keys.SessionCounts was
+	// created. Expired are the sessions that CleanupExpired found expired. A session that is renewed
+	// counts as neither created nor destroyed.
 	Created   int64 `json:"created"`
 	Destroyed int64 `json:"destroyed"`
 	Expired   int64 `json:"expired"`
 }
 
-// Stats counts the living sessions. It walks the whole keyspace (SCAN, on each master of a
-// Cluster), so it is for operators and not for every second.
+// Stats counts the living sessions. It scans the whole keyspace, on each master of a Cluster, so an
+// operator may call it, and no loop should.
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	var mu sync.Mutex
 	perUser := make(map[string]int) // guarded by mu
@@ -50,14 +51,14 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		return err
 	})
 	if err != nil {
-		return Stats{}, fmt.Errorf("session stats: %w", err)
+		return Stats{}, fmt.Errorf("count sessions: %w", err)
 	}
 	counts, err := s.rdb.HGetAll(ctx, keys.SessionCounts).Result()
 	if err != nil {
-		return Stats{}, fmt.Errorf("session stats: %w", err)
+		return Stats{}, fmt.Errorf("count sessions: %w", err)
 	}
 	count := func(field string) int64 {
-		n, _ := strconv.ParseInt(counts[field], 10, 64) // 0 where nobody counted yet
+		n, _ := strconv.ParseInt(counts[field], 10, 64) // 0 when nothing was counted yet
 		return n
 	}
 	out := Stats{Users: len(perUser), Created: count(countCreated), Destroyed: count(countDestroyed), Expired: count(countExpired)}
@@ -68,14 +69,14 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	return out, nil
 }
 
-// owners reads the user of each session key, "" for what is none.
+// readOwners returns the user id of each session key, or "" for a key that is not a session.
 func (s *Store) owners(ctx context.Context, sessionKeys []string) ([]string, error) {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(sessionKeys))
 	for i, key := range sessionKeys {
 		cmds[i] = pipe.HGet(ctx, key, "userId")
 	}
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	users := make([]string, len(sessionKeys))
 	for i, c := range cmds {
 		switch err := c.Err(); {

@@ -18,33 +18,33 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Config of a Store; the zero value works.
+// Config of a Store. The zero value works.
 type Config struct {
-	// TTL is how long a session lives without activity; 30 min when zero.
+	// TTL is how long a session lives without activity; 30 minutes when zero.
 	TTL time.Duration
-	// AbsoluteTTL is how long a session lives at most; 24 h when zero, no limit when negative.
+	// AbsoluteTTL is how long a session lives at most; 24 hours when zero, no limit when negative.
 	AbsoluteTTL time.Duration
-	// LogLength is about how many revocations keys.RevocationLog holds; 10,000 when zero.
+	// LogLength is about how many entries keys.RevocationLog keeps; 10,000 when zero.
 	LogLength int64
-	// Now is the clock; time.Now when nil. Absolute lifetimes are judged by it, so the
-	// clocks of the nodes should agree; idle expiry is Redis's own.
+	// Now is the clock; time.Now when nil. Absolute lifetimes are compared with it, so the clocks
+	// of the nodes should agree. The expiry without activity is counted by Redis.
 	Now func() time.Time
 }
 
-// readLimits of the sessions that are read together: handshakes come in storms.
+// readBatchLimits bound the batches in which sessions are read, since handshakes come in storms.
 var readLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
 
-// A Store keeps sessions in Redis. It may be shared by any number of goroutines.
+// A Store keeps sessions in Redis. Any number of goroutines may use it.
 type Store struct {
 	rdb     redis.UniversalClient
 	scripts *redisx.ScriptBatcher
 	reads   *redisx.Batcher[sessionRead]
-	single  bool // one server has all keys
+	single  bool // one server holds all keys
 	cfg     Config
 	now     func() time.Time
 }
 
-// New makes a store. It does not talk to Redis yet.
+// New returns a store. It does not talk to Redis yet.
 func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.TTL <= 0 {
 		cfg.TTL = 30 * time.Minute
@@ -65,8 +65,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	return s
 }
 
-// Create writes a new session and returns it; its id is 32 random bytes in base64url. It
-// is an INVALID fault when a name is empty, over 128 bytes or not printable.
+// Create writes a new session and returns it. Its id is 32 random bytes in base64url. The error is
+// an INVALID fault when a name is empty, longer than 128 bytes or not printable, or when there are
+// more than 64 roles; any other error means that Redis did not store the session.
 func (s *Store) Create(ctx context.Context, userID, username string, roles []string, o Options) (Session, error) {
 	if err := names(userID, username, o.CharacterID, roles); err != nil {
 		return Session{}, err
@@ -93,7 +94,7 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 
 	hash, err := out.encode()
 	if err != nil {
-		return Session{}, fmt.Errorf("session create: %w", err)
+		return Session{}, fmt.Errorf("create session: %w", err)
 	}
 	calls := []call{
 		{script: createScript, key: keys.Session(out.ID), args: append([]any{ms(left.Milliseconds())}, hash...)},
@@ -105,19 +106,19 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 		}
 		pipe.HIncrBy(ctx, keys.SessionCounts, countCreated, 1)
 	})
-	// The index and the last character are repaired by the first touch; only the session counts.
+	// Only the session counts: the first touch repairs the index and the last character.
 	made, err := calls[0].cmd.Int64()
 	switch {
 	case err != nil:
-		return Session{}, fmt.Errorf("session create: %w", err)
+		return Session{}, fmt.Errorf("create session: %w", err)
 	case made == 0:
-		return Session{}, errors.New("session create: the id is taken")
+		return Session{}, errors.New("create session: the id is taken")
 	}
 	return out, nil
 }
 
-// Get reads a session; it does not slide it. ErrNotFound when there is none, when it is
-// over, or when id has not the form of one (then without asking Redis).
+// Get reads a session and does not slide it. It returns ErrNotFound when there is no such session,
+// when it has ended, and when id does not have the form of an id (then without asking Redis).
 func (s *Store) Get(ctx context.Context, id string) (Session, error) {
 	if _, ok := foreign(id); ok {
 		return s.getExpress(ctx, id)
@@ -127,32 +128,32 @@ func (s *Store) Get(ctx context.Context, id string) (Session, error) {
 	}
 	read, err := s.reads.Do(ctx, sessionRead{id: id})
 	if err != nil {
-		return Session{}, fmt.Errorf("session get: %w", err)
+		return Session{}, fmt.Errorf("read session: %w", err)
 	}
 	return read.session, read.err
 }
 
-// A sessionRead is one session that is asked for, and what there is of it.
+// A sessionRead asks for one session, and holds the answer.
 type sessionRead struct {
 	id      string
 	session Session
 	err     error
 }
 
-// readAll reads many sessions in one round trip.
+// readSessions reads many sessions in one round trip.
 func (s *Store) readAll(ctx context.Context, all []*sessionRead) {
 	pipe := s.rdb.Pipeline()
 	reads := make([]func() (Session, error), len(all))
 	for i, r := range all {
 		reads[i] = s.read(ctx, pipe, r.id)
 	}
-	_, _ = pipe.Exec(ctx) // each command carries its own error
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, r := range all {
 		r.session, r.err = reads[i]()
 	}
 }
 
-// read queues what reads a session; call the result after Exec.
+// queueSessionRead queues the commands that read a session. Call the result after Exec.
 func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
 	if _, ok := foreign(id); ok {
 		return s.readExpress(ctx, pipe, id)
@@ -166,7 +167,7 @@ func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func(
 		case wrongType(hash.Err()):
 			return Session{}, ErrNotFound
 		case err != nil:
-			return Session{}, fmt.Errorf("session get: %w", err)
+			return Session{}, fmt.Errorf("read session: %w", err)
 		}
 		if out, ok := s.decode(id, hash.Val(), ttl.Val()); ok {
 			return out, nil
@@ -175,7 +176,7 @@ func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func(
 	}
 }
 
-// index is the call that notes a session under its user.
+// indexCall is the call that adds a session to the index of its user.
 func (s *Store) index(userID, id string, now, expiry time.Time) call {
 	keep := max(s.cfg.AbsoluteTTL, 24*time.Hour)
 	return call{script: indexScript, key: keys.UserSessions(userID), args: []any{
@@ -185,9 +186,9 @@ func (s *Store) index(userID, id string, now, expiry time.Time) call {
 
 func newID() string {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails, says its documentation
+	_, _ = rand.Read(b) // never fails, as its documentation says
 	id := base64.RawURLEncoding.EncodeToString(b)
-	if id[0] == '-' { // would look like a flag on a command line
+	if id[0] == '-' { // it would look like a flag on a command line
 		id = "_" + id[1:]
 	}
 	return id

@@ -47,7 +47,7 @@ func (t *Tracker) subscribe(ctx context.Context) {
 	}
 }
 
-// hear judges what somebody published.
+// applyMessage ends the sessions that a message of the channel names.
 func (t *Tracker) hear(payload string) {
 	rev, err := parseRevocation(payload)
 	if err != nil {

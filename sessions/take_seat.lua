@@ -1,9 +1,12 @@
--- Gives a session one of its user's seats, or makes its hold on one last longer.
--- KEYS[1]  the user's seats, a hash: <session> → the order in which it sat down;
---          <session>|<node> → "until:generation", a lease of a node, until in Unix ms; # → the last order
--- ARGV[1]  session   ARGV[2]  node   ARGV[3]  generation   ARGV[4]  lease, ms   ARGV[5]  how many seats
--- ARGV[6]  1: where all are taken the oldest gives way; 0: the session gets none
--- returns  {1, session, …}: it sits, and those gave way; {0}: it does not
+-- Gives a session one of its user's seats, or renews a node's lease on the seat that it has.
+-- KEYS[1]  the user's seats, a hash:
+--            <session>         the order number under which the session took its seat
+--            <session>|<node>  "until:generation", the lease of a node; until in Unix ms
+--            #                 the last order number
+-- ARGV[1]  session id   ARGV[2]  node   ARGV[3]  generation   ARGV[4]  lease, ms
+-- ARGV[5]  the number of seats
+-- ARGV[6]  1: when all seats are taken, the oldest session gives way; 0: this session gets none
+-- returns  {1, session, …}: it has a seat, and these sessions gave way; {0}: it has none
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local all = redis.call('HGETALL', KEYS[1])

@@ -11,8 +11,9 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Touch slides a living session to its full TTL, but not past its absolute lifetime, and
-// returns when it will expire. ErrNotFound when it does not live: a touch revives nothing.
+// Touch slides a living session: it moves the expiry to a full TTL from now, but not past the
+// absolute lifetime, and returns it. It returns ErrNotFound when the session does not live: a touch
+// never revives one.
 func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err error) {
 	if !known(id) {
 		return time.Time{}, ErrNotFound
@@ -25,23 +26,23 @@ func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err 
 	return s.now().Add(one[0].left), nil
 }
 
-// TouchInterval is how often the activity of a session is worth storing: a tenth of its
-// TTL, 15 s at most. Whoever slides sessions should not do it more often.
+// TouchInterval is how often it is worth storing the activity of a session: a tenth of its TTL, 15
+// seconds at most. Callers of Touch should not touch a session more often.
 func TouchInterval(ttl time.Duration) time.Duration { return min(ttl/10, maxInterval) }
 
-// A touch is one session to be slid, and what came of it.
+// A touchRequest is one session to be touched, and the result.
 type touch struct {
 	id     string
-	userID string // "": leave the user's index alone
-	// lastCharacter is remembered for the user where none is yet; "" is not.
+	userID string // "": do not repair the user's index
+	// lastCharacter is stored as the user's last character where Redis has none yet; "" is not.
 	lastCharacter string
-	expiry        time.Time // for the index: about when it will expire
+	expiry        time.Time // about when the session will expire, for the index
 
 	left, ttl time.Duration
 	err       error // ErrNotFound when the session does not live
 }
 
-// touch slides many sessions in one pipeline, and repairs the indexes of their users.
+// touchSessions touches many sessions in one pipeline, and repairs the indexes of their users.
 func (s *Store) touch(ctx context.Context, touches []touch) {
 	now := s.now()
 	calls := make([]call, 0, 2*len(touches))
@@ -67,7 +68,7 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 		case wrongType(err):
 			t.err = ErrNotFound
 		case err != nil:
-			t.err = fmt.Errorf("session touch: %w", err)
+			t.err = fmt.Errorf("touch session: %w", err)
 		case len(reply) != 2 || reply[0] < 0:
 			t.err = ErrNotFound
 		default:
@@ -76,9 +77,10 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 	}
 }
 
-// Extend gives a living session another TTL, which starts now and by which it slides from
-// now on; the absolute lifetime still caps it. It returns when the session will expire;
-// ErrNotFound when it does not live, an INVALID fault when ttl is not positive or over ten years.
+// Extend gives a living session another TTL, which counts from now on and may be shorter than the
+// old one; the absolute lifetime stays. It returns when the session will expire. The error is
+// ErrNotFound when the session does not live, and an INVALID fault when ttl is less than a
+// millisecond or more than ten years.
 func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expiresAt time.Time, err error) {
 	if ttl < time.Millisecond || ttl > maxTTL {
 		return time.Time{}, fault.Invalid("ttl", "between a millisecond and ten years")
@@ -91,7 +93,7 @@ func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expir
 	case wrongType(err):
 		return time.Time{}, ErrNotFound
 	case err != nil:
-		return time.Time{}, fmt.Errorf("session extend: %w", err)
+		return time.Time{}, fmt.Errorf("extend session: %w", err)
 	case left < 0:
 		return time.Time{}, ErrNotFound
 	}

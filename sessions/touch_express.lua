@@ -1,6 +1,6 @@
--- Slides a session of express-session, as its own touch would: the text stays as it is.
--- KEYS[1]  the session, JSON with cookie.originalMaxAge, ms or null
--- ARGV[1]  ttl of a session whose cookie has no age, ms
+-- Slides a session of express-session, as the touch of connect-redis does: its text stays as it is.
+-- KEYS[1]  the session, a string of JSON with cookie.originalMaxAge, ms or null
+-- ARGV[1]  the TTL for a session whose cookie has no age, ms
 -- returns  {left, ttl}, ms; {-2, 0} when there is no such session
 local text = redis.pcall('GET', KEYS[1])
 if type(text) ~= 'string' then

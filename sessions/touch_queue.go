@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// enqueue keeps the touch of a session until it is sent: one, however often it is called.
+// enqueueTouch keeps the touch of a session until it is sent. A session has at most one.
 func (t *Tracker) enqueue(l *live) {
 	t.mu.Lock()
 	t.pending[l.id] = l
@@ -15,7 +15,7 @@ func (t *Tracker) enqueue(l *live) {
 	t.wake(t.wakeBatch)
 }
 
-// batch sends due touches, many in a pipeline, until ctx ends.
+// runTouchSender sends due touches, many in a pipeline, until ctx ends.
 func (t *Tracker) batch(ctx context.Context) {
 	for {
 		select {
@@ -43,7 +43,7 @@ func (t *Tracker) batch(ctx context.Context) {
 	}
 }
 
-// flush sends what is left, for a second at most.
+// flushTouches sends the pending touches, for a second at most.
 func (t *Tracker) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushFor)
 	defer cancel()
@@ -69,8 +69,8 @@ func (t *Tracker) take() []*live {
 	return batch
 }
 
-// send touches the sessions and notes what came of it. Those that Redis did not answer for
-// are queued again; it returns false when there were any.
+// sendTouches touches the sessions and records the results. It queues those again for which Redis
+// did not answer, and returns false when there were any.
 func (t *Tracker) send(ctx context.Context, batch []*live) bool {
 	asked := t.clock()
 	touches := make([]touch, len(batch))
@@ -110,8 +110,8 @@ func (t *Tracker) send(ctx context.Context, batch []*live) bool {
 	return answered
 }
 
-// slid notes until when a session lives, and warns its handles when that is soon; ttl is 0
-// where it was not told.
+// recordExpiry records when a session will expire, and warns its handles when that is soon. ttl is 0
+// when Redis did not say it.
 func (t *Tracker) slid(l *live, deadline, ttl time.Duration) {
 	if l.absolute != 0 {
 		deadline = min(deadline, l.absolute)

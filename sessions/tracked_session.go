@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// A live session is one that sockets of this process belong to.
+// A trackedSession is a session that at least one socket of this process uses.
 type live struct {
 	id, userID string
-	absolute   time.Duration // since base; 0: no absolute lifetime
+	absolute   time.Duration // end of the absolute lifetime, since base; 0: there is none
 
-	due      atomic.Int64 // ns since base: from then on activity is worth a touch
+	due      atomic.Int64 // ns since base: from then on, activity is worth a touch
 	interval atomic.Int64 // ns between touches
 	ttl      atomic.Int64 // ns
 	deadline atomic.Int64 // ns since base: when it expires, as far as we know
-	promised atomic.Int64 // ns since base: when it will expire once the touch under way is stored; 0: none is
+	promised atomic.Int64 // ns since base: when it expires once the touch under way is stored; 0: no touch is
 	alive    atomic.Bool
 
-	// guarded by Tracker.mu
+	// These are guarded by Tracker.mu.
 	warned    bool
-	character string // to be remembered by the next touch
+	character string // that the next touch stores as the user's last one
 	handles   []*Handle
-	ending    *Revocation   // it is gone, and this is why
-	heard     bool          // somebody told why
-	ask       bool          // at the next check ask Redis, whatever the deadline
+	ending    *Revocation   // why it ended; nil while it lives
+	heard     bool          // ending came from a message or the log
+	ask       bool          // the next check asks Redis, whatever the deadline
 	at        time.Duration // since base: the next check
-	place     int           // in checks; -1: not followed any more
+	place     int           // in the checkQueue; -1: the session is no longer followed
 }
 
 func (l *live) setTTL(ttl time.Duration) {
@@ -33,8 +33,8 @@ func (l *live) setTTL(ttl time.Duration) {
 	l.interval.Store(int64(TouchInterval(ttl)))
 }
 
-// next is when to look at a session again: when it is to be warned, else at its deadline.
-// Tracker.mu is held.
+// nextCheck is when to look at the session again: when its handles must be warned, or else at its
+// deadline. The caller holds Tracker.mu.
 func (l *live) next() time.Duration {
 	deadline := time.Duration(l.deadline.Load())
 	if l.warned {

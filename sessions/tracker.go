@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// TrackerConfig of a Tracker; the zero value works.
+// TrackerConfig of a Tracker. The zero value works.
 type TrackerConfig struct {
-	// Gather is how long a due touch waits for others to share its pipeline; 10 ms when zero.
+	// Gather is how long a touch waits for others, to share their pipeline; 10 ms when zero.
 	Gather time.Duration
-	// Timeout bounds each question to Redis; 2 s when zero.
+	// Timeout bounds each request to Redis; 2 s when zero.
 	Timeout time.Duration
-	// CatchUp is how often the log of revocations is read, for messages that were not heard.
-	// When zero it is the touch interval of the store's TTL.
+	// CatchUp is how often the tracker reads the log of revocations, for messages that it missed on
+	// the channel. When zero it is the touch interval of the store's TTL.
 	CatchUp time.Duration
 }
 
-// A Listener is told what happens to the session of a Handle, on a goroutine of Run and
-// under no lock. Its functions must not wait, for others are told by the same goroutine; each may be nil.
+// A Listener is called when something happens to the session of a Handle. It is called on a
+// goroutine of Run, under no lock, and must not block, since the same goroutine calls the other
+// listeners. Each function may be nil.
 type Listener struct {
 	// Ended is called once, when the session ends before Close.
 	Ended func(Revocation)
-	// Expiring is called when a tenth of the TTL is left, or less: once, and again after the
-	// session was slid. What the client does then slides it, unless its absolute lifetime ends.
+	// Expiring is called once when a tenth of the TTL or less is left, and again after the session
+	// was slid. Activity of the client then slides the session, unless its absolute lifetime ends.
 	Expiring func(left time.Duration)
 }
 
@@ -33,35 +34,34 @@ const (
 	maxInterval   = 15 * time.Second
 	rememberFor   = 10 * time.Second
 	rememberMost  = 1024
-	endGrace      = 250 * time.Millisecond // for a revocation that is on its way
+	endGrace      = 250 * time.Millisecond // that a missing session waits for its revocation
 	retryFirst    = 50 * time.Millisecond
 	retryMost     = time.Second
 	flushFor      = time.Second
 	askAgainAfter = time.Second
 )
 
-// A Tracker follows the sessions that are connected to this process: it slides them, and
-// ends them when they run out or are revoked anywhere. It may be used by any number of
-// goroutines.
+// A Tracker follows the sessions that are connected to this process. It slides them, and ends them
+// when they expire or are revoked on any node. Any number of goroutines may use it.
 type Tracker struct {
 	store   *Store
 	cfg     TrackerConfig
-	base    time.Time // times are kept as durations since then
+	base    time.Time // all times are kept as durations since then
 	metrics *metrics
 
 	wakeBatch, wakeWatch, wakeCatchUp chan struct{} // capacity 1
 	running                           atomic.Bool
 
 	mu       sync.Mutex
-	sessions map[string]*live // by session id, guarded by mu
-	checks   checks           // every live session once, guarded by mu
-	pending  map[string]*live // whose touch is due, by session id, guarded by mu
+	sessions map[string]*live // by session id; guarded by mu
+	checks   checks           // every session of sessions once; guarded by mu
+	pending  map[string]*live // sessions with a due touch, by session id; guarded by mu
 	recent   memory           // guarded by mu
 	handles  int              // guarded by mu
 	took     latencies        // guarded by mu
 }
 
-// NewTracker makes a tracker; it follows nothing until Run.
+// NewTracker returns a tracker. It follows nothing until Run.
 func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	if cfg.Gather <= 0 {
 		cfg.Gather = 10 * time.Millisecond
@@ -82,12 +82,12 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	return t
 }
 
-// Run listens for revocations, sends touches and watches deadlines until ctx ends. Then it
-// stops all of that, sends the touches that are still pending (for a second at most) and
-// returns nil. Listeners are called on its goroutines. A tracker runs once.
+// Run listens for revocations, sends touches and watches deadlines until ctx ends. Then it stops all
+// of that, sends the pending touches (for a second at most) and returns nil. It calls listeners on
+// its goroutines. Run may be called once; another call returns an error.
 func (t *Tracker) Run(ctx context.Context) error {
 	if !t.running.CompareAndSwap(false, true) {
-		return errors.New("sessions: this tracker ran already")
+		return errors.New("sessions: Run was already called on this tracker")
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { t.subscribe(ctx) })
@@ -99,8 +99,8 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Open follows a session that was just read, for one socket. It counts as activity. See the
-// package's documentation for what happens to sessions that end between Get and Open.
+// Open follows a session that was just read, for one socket, and counts as activity. The package
+// documentation says what happens to a session that ends between Get and Open.
 func (t *Tracker) Open(s Session, on Listener) *Handle {
 	h := &Handle{tracker: t, on: on}
 	t.mu.Lock()
@@ -116,7 +116,7 @@ func (t *Tracker) Open(s Session, on Listener) *Handle {
 	return h
 }
 
-// follow begins to follow a session; mu is held.
+// trackSession begins to follow a session. The caller holds mu.
 func (t *Tracker) follow(s Session) *live {
 	now := t.clock()
 	l := &live{id: s.ID, userID: s.UserID, character: s.CharacterID}
@@ -138,7 +138,7 @@ func (t *Tracker) follow(s Session) *live {
 	return l
 }
 
-// forget stops following a session; mu is held.
+// untrackSession stops following a session. The caller holds mu.
 func (t *Tracker) forget(l *live) {
 	if t.sessions[l.id] == l {
 		delete(t.sessions, l.id)
@@ -146,7 +146,7 @@ func (t *Tracker) forget(l *live) {
 	}
 }
 
-// clock is the time since base; it does not jump with the wall clock.
+// sinceBase is the time since base. It does not jump with the wall clock.
 func (t *Tracker) clock() time.Duration { return t.store.now().Sub(t.base) }
 
 func (t *Tracker) wake(ch chan struct{}) {

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// latencies are how long the last revocations took.
+// revocationLatencies are how long the last revocations took.
 type latencies struct {
-	last [1024]time.Duration // a ring; guarded by Tracker.mu
+	last [1024]time.Duration // a ring buffer; guarded by Tracker.mu
 	n    int64               // guarded by Tracker.mu
 }
 
-// note keeps how long a revocation was on its way. Clocks differ: below zero is zero, and
-// what claims to be over a minute old is left out.
+// recordRevocation records how long a revocation took. Clocks differ: a negative time counts as
+// zero, and a time of a minute or more is left out.
 func (l *latencies) note(t *Tracker, rev Revocation) {
 	d := max(0, t.store.now().Sub(rev.At))
 	if rev.At.IsZero() || d >= time.Minute {
@@ -27,19 +27,19 @@ func (l *latencies) note(t *Tracker, rev Revocation) {
 
 // TrackerStats are figures about the sessions that are connected to this process.
 type TrackerStats struct {
-	Sessions int `json:"sessions"` // with at least one socket here
-	Sockets  int `json:"sockets"`  // that hold one
+	Sessions int `json:"sessions"` // sessions with at least one socket here
+	Sockets  int `json:"sockets"`  // sockets that use a session
 	Pending  int `json:"pending"`  // touches that wait for Redis
 
-	// Revocations that ended sockets here, and how long the last 1,024 of them took from the
-	// end of the session until its sockets were told; ms.
+	// Revocations counts those that ended sockets here. The others are milliseconds from the end of
+	// a session until its sockets were told, of the last 1,024 revocations.
 	Revocations     int64   `json:"revocations"`
 	RevocationP50Ms float64 `json:"revocationP50Ms"`
 	RevocationP99Ms float64 `json:"revocationP99Ms"`
 	RevocationMaxMs float64 `json:"revocationMaxMs"`
 }
 
-// Stats tells how it is now. It does not talk to Redis.
+// Stats returns the figures of now. It does not talk to Redis.
 func (t *Tracker) Stats() TrackerStats {
 	t.mu.Lock()
 	out := TrackerStats{Sessions: len(t.sessions), Sockets: t.handles, Pending: len(t.pending), Revocations: t.took.n}

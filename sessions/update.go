@@ -11,9 +11,11 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// UpdateCharacter says which character the user of a living session plays, and returns
-// the session. The user's last character is noted afterwards: two keys, maybe two servers; where that
-// fails, CharacterOf still knows it while the session lives. ErrNotFound when it does not live.
+// UpdateCharacter sets the character that the user of a living session plays, and returns the
+// session. It does not slide the session. The user's last character is another key, maybe on
+// another server, and is written afterwards; if that fails, CharacterOf still finds the character
+// while the session lives. The error is ErrNotFound when the session does not live, and an INVALID
+// fault when characterID is empty, longer than 128 bytes or not printable.
 func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
 	if !printable(characterID) {
 		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
@@ -32,20 +34,20 @@ func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Se
 	return out, nil
 }
 
-// UpdateMetadata replaces what is known of where a living session was opened, and returns
-// the session. Values that are too long are cut. ErrNotFound when it does not live.
+// UpdateMetadata replaces the metadata of a living session and returns the session. It does not
+// slide it. Texts that are too long are cut. It returns ErrNotFound when the session does not live.
 func (s *Store) UpdateMetadata(ctx context.Context, id string, m Metadata) (Session, error) {
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
 	text, err := json.Marshal(m.bounded(), json.Deterministic(true))
 	if err != nil {
-		return Session{}, fmt.Errorf("session update metadata: %w", err)
+		return Session{}, fmt.Errorf("update session: metadata: %w", err)
 	}
 	return s.update(ctx, id, "metadata", string(text))
 }
 
-// update sets one field of a living session.
+// updateField sets one field of a living session.
 func (s *Store) update(ctx context.Context, id, field, value string) (Session, error) {
 	args := []any{field, value}
 	for _, f := range fields {
@@ -56,12 +58,12 @@ func (s *Store) update(ctx context.Context, id, field, value string) (Session, e
 	case wrongType(err):
 		return Session{}, ErrNotFound
 	case err != nil:
-		return Session{}, fmt.Errorf("session update %s: %w", field, err)
+		return Session{}, fmt.Errorf("update session: %s: %w", field, err)
 	}
 	left, _ := reply[0].(int64)
 	d := time.Duration(left) * time.Millisecond
 	if left < 0 {
-		d = time.Duration(left) // as PTTL says it: -1 no expiry, -2 no session
+		d = time.Duration(left) // as PTTL says it: -1 is no expiry, -2 is no key
 	}
 	if out, ok := s.decode(id, reply[1:], d); ok {
 		return out, nil

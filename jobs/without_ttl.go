@@ -11,16 +11,17 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-//go:embed forgotten.lua
+//go:embed remove_without_ttl.lua
 var forgottenSource string
 
 var forgottenScript = redisx.NewScript(forgottenSource)
 
-// batch is how many keys one step looks at.
+// batch is how many keys one SCAN looks at.
 const batch = 500
 
-// RemoveForgotten removes the keys of a pattern ("temp:*") that have no TTL, though they
-// must have one, and says how many. It walks all keys in batches, on every master of a Cluster.
+// RemoveKeysWithoutTTL removes the keys that match a pattern ("temp:*") and have no TTL although
+// they must have one. It returns how many it removed, beside an error too. It scans the whole
+// keyspace, on every master of a Cluster.
 func RemoveForgotten(ctx context.Context, rdb redis.UniversalClient, pattern string) (int, error) {
 	var removed atomic.Int64
 	walk := func(ctx context.Context, c redis.UniversalClient) error {
@@ -55,7 +56,7 @@ func RemoveForgotten(ctx context.Context, rdb redis.UniversalClient, pattern str
 		err = walk(ctx, rdb)
 	}
 	if err != nil {
-		err = fmt.Errorf("remove forgotten %s: %w", pattern, err)
+		err = fmt.Errorf("remove keys without a TTL %s: %w", pattern, err)
 	}
 	return int(removed.Load()), err
 }
