@@ -21,7 +21,7 @@ func newMeters() *meters {
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jobs_runs_total", Help: "Runs on this node.",
 		}, []string{"job", "outcome"}),
-		last:   gauge("jobs_last_run_timestamp_seconds", "When a job was last begun, on any node, as its leader knows."),
+		last:   gauge("jobs_last_run_timestamp_seconds", "When the job last started on any node, as far as its leader knows."),
 		took:   gauge("jobs_last_duration_seconds", "How long the last run on this node took."),
 		bad:    gauge("jobs_last_failed", "1 when the last run on this node failed."),
 		leader: gauge("jobs_leader", "1 while this node leads the job."),

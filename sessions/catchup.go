@@ -17,7 +17,9 @@ func (t *Tracker) catchUp(ctx context.Context) {
 	timer := time.NewTimer(t.cfg.CatchUp)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		cursor = t.readLog(ctx, cursor)
+		if cursor = t.readLog(ctx, cursor); cursor != "" {
+			t.markReady(&t.hasLogCursor)
+		}
 		timer.Reset(t.cfg.CatchUp)
 		select {
 		case <-ctx.Done():

@@ -26,20 +26,20 @@ func newMetrics(t *Tracker) *metrics {
 	}
 	m := &metrics{
 		touches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_session_touches_total", Help: "Touches by what came of them: stored, gone (no such session), failed (kept and sent again).",
+			Name: "gateway_session_touches_total", Help: "Touches, by result: stored, gone (no such session), failed (kept and sent again).",
 		}, []string{"result"}),
-		subscribed: counter("gateway_session_subscriptions_total", "Times that the revocation channel was subscribed to; more than one means that connections were lost."),
-		heard:      counter("gateway_session_revocations_heard_total", "Revocations that were published, by anybody."),
-		dropped:    counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel that were none."),
-		recovered:  counter("gateway_session_revocations_recovered_total", "Revocations of sessions here that were found in the log: their message was not heard."),
+		subscribed: counter("gateway_session_subscriptions_total", "Subscriptions to the revocation channel; more than one means that connections were lost."),
+		heard:      counter("gateway_session_revocations_heard_total", "Revocations that were received on the channel, from any program."),
+		dropped:    counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel, and entries of its log, that were not revocations."),
+		recovered:  counter("gateway_session_revocations_recovered_total", "Revocations of sessions here that were found in the log, because their message was missed."),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_session_ends_total", Help: "Handles that were told the end of their session, by code.",
 		}, []string{"code"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "gateway_session_revocation_seconds", Help: "From the end of a session, as published, until its sockets here were told.",
+			Name: "gateway_session_revocation_seconds", Help: "Time from the end of a session, as published, until its sockets here were told.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 15, 60},
 		}),
-		handles:  gauge("gateway_session_handles", "Sockets that hold a session.", func() int { return t.handles }),
+		handles:  gauge("gateway_session_handles", "Sockets that use a session.", func() int { return t.handles }),
 		followed: gauge("gateway_sessions_followed", "Sessions with at least one socket here.", func() int { return len(t.sessions) }),
 		pending:  gauge("gateway_session_touches_pending", "Touches that wait for Redis.", func() int { return len(t.pending) }),
 	}

@@ -39,6 +39,7 @@ func (t *Tracker) subscribe(ctx context.Context) {
 				t.verify()
 				t.wake(t.wakeCatchUp)
 				t.metrics.subscribed.Inc()
+				t.markReady(&t.isSubscribed)
 			}
 			if !ok { // the client under it was closed, as of a node that left a Cluster
 				events, anew = nil, time.After(time.Second)

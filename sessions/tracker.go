@@ -51,6 +51,7 @@ type Tracker struct {
 
 	wakeBatch, wakeWatch, wakeCatchUp chan struct{} // capacity 1
 	running                           atomic.Bool
+	ready                             chan struct{} // closed once isSubscribed and hasLogCursor
 
 	mu       sync.Mutex
 	sessions map[string]*live // by session id; guarded by mu
@@ -59,6 +60,9 @@ type Tracker struct {
 	recent   memory           // guarded by mu
 	handles  int              // guarded by mu
 	took     latencies        // guarded by mu
+
+	isSubscribed bool // the channel was subscribed to at least once; guarded by mu
+	hasLogCursor bool // the end of the log was found at least once; guarded by mu
 }
 
 // NewTracker returns a tracker. It follows nothing until Run.
@@ -73,7 +77,7 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 		cfg.CatchUp = max(TouchInterval(store.cfg.TTL), 50*time.Millisecond)
 	}
 	t := &Tracker{
-		store: store, cfg: cfg, base: store.now(),
+		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}),
 		wakeBatch: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1), wakeCatchUp: make(chan struct{}, 1),
 		sessions: make(map[string]*live), pending: make(map[string]*live),
 		recent: memory{by: make(map[memoryKey]remembered)},
@@ -97,6 +101,25 @@ func (t *Tracker) Run(ctx context.Context) error {
 	wg.Wait()
 	t.flush(ctx)
 	return nil
+}
+
+// Ready returns a channel that is closed once Run misses no revocation any more: Redis has confirmed
+// its first subscription, and Run knows its position in the log. The channel stays open before Run,
+// and while Redis does not answer. It stays closed afterwards: while the subscription is lost, the
+// log has what is missed. Open does not need a ready tracker.
+func (t *Tracker) Ready() <-chan struct{} { return t.ready }
+
+// markReady sets isSubscribed or hasLogCursor, and closes ready once both are set.
+func (t *Tracker) markReady(condition *bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if *condition {
+		return
+	}
+	*condition = true
+	if t.isSubscribed && t.hasLogCursor {
+		close(t.ready)
+	}
 }
 
 // Open follows a session that was just read, for one socket, and counts as activity. The package

@@ -17,7 +17,7 @@ import (
 
 const soon, tick = 10 * time.Second, 2 * time.Millisecond
 
-// follow runs a tracker until the test ends, and returns how to stop it before. It listens
+// follow runs a tracker until the test ends, and returns how to stop it before. The tracker is ready
 // when follow returns.
 func follow(t *testing.T, tracker *sessions.Tracker) (stop func()) {
 	t.Helper()
@@ -32,7 +32,11 @@ func follow(t *testing.T, tracker *sessions.Tracker) (stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	require.Eventually(t, func() bool { return value(t, tracker, "gateway_session_subscriptions_total", "") > 0 }, soon, tick)
+	select {
+	case <-tracker.Ready():
+	case <-time.After(soon):
+		require.FailNow(t, "the tracker is not ready")
+	}
 	return stop
 }
 
@@ -301,6 +305,37 @@ func TestTouchAllocatesNothing(t *testing.T) {
 	h := tracker.Open(create(t, store, sessions.Options{}), sessions.Listener{})
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
 	require.Zero(t, testing.AllocsPerRun(1000, h.Touch))
+}
+
+func TestReadyMeansThatNothingIsMissed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	store := sessions.New(server.Client(), sessions.Config{})
+	s := create(t, store, sessions.Options{})
+	server.Pause()
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{CatchUp: 50 * time.Millisecond, Timeout: 100 * time.Millisecond})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tracker.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+	onEnd, ends := end()
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
+	select {
+	case <-tracker.Ready():
+		require.FailNow(t, "Redis has not answered yet")
+	case <-time.After(300 * time.Millisecond):
+	}
+	server.Resume()
+	select {
+	case <-tracker.Ready():
+	case <-time.After(soon):
+		require.FailNow(t, "the tracker is not ready")
+	}
+	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.LoggedOut, "bye"))
+	require.Equal(t, "bye", told(t, ends).Reason)
 }
 
 func TestRunLeavesNothingBehind(t *testing.T) {
