@@ -162,19 +162,19 @@ func New(store Store, cfg Config) *Service {
 // other error means that Redis did not answer: nobody knows whether the session lives, so let the
 // client try again.
 func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.Header) (sessions.Session, error) {
-	id, err := payloadID(payload)
+	id, err := idFromPayload(payload)
 	if err != nil {
 		return sessions.Session{}, err
 	}
 	if id != "" {
-		id, err = a.judged(id)
+		id, err = a.resolveID(id)
 	} else {
-		id, err = a.headerID(header, true)
+		id, err = a.idFromHeader(header, true)
 	}
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	return a.lookup(ctx, id)
+	return a.findSession(ctx, id)
 }
 
 // Request finds the session of an HTTP request, by bearer token or cookie, and slides it at most
@@ -182,7 +182,7 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 // cookie; each wraps the fault that a handshake would get. When Redis does not answer it is
 // UNAVAILABLE.
 func (a *Service) Request(r *http.Request) (sessions.Session, error) {
-	s, err := a.request(r)
+	s, err := a.identifyRequest(r)
 	switch {
 	case err == nil:
 		return s, nil
@@ -194,12 +194,12 @@ func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 	return s, fault.Unavailable("session", time.Second, err)
 }
 
-func (a *Service) request(r *http.Request) (sessions.Session, error) {
-	id, err := a.headerID(HandshakeHeader(r), false)
+func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
+	id, err := a.idFromHeader(HandshakeHeader(r), false)
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	s, err := a.lookup(r.Context(), id)
+	s, err := a.findSession(r.Context(), id)
 	if err != nil {
 		return s, err
 	}
@@ -219,7 +219,7 @@ func (a *Service) request(r *http.Request) (sessions.Session, error) {
 }
 
 // findSession reads the session with that id. It refuses "".
-func (a *Service) lookup(ctx context.Context, id string) (sessions.Session, error) {
+func (a *Service) findSession(ctx context.Context, id string) (sessions.Session, error) {
 	if id == "" {
 		return sessions.Session{}, ErrSessionRequired
 	}
@@ -235,7 +235,7 @@ func (a *Service) lookup(ctx context.Context, id string) (sessions.Session, erro
 
 // idFromPayload reads auth.sessionId; it returns "" when there is none. It ignores other members,
 // but refuses anything that is not one JSON object with distinct names.
-func payloadID(payload []byte) (string, error) {
+func idFromPayload(payload []byte) (string, error) {
 	if len(payload) > maxAuth {
 		return "", ErrSessionInvalid
 	}
@@ -262,28 +262,28 @@ func payloadID(payload []byte) (string, error) {
 }
 
 // idFromHeader reads the bearer token, or else the cookie; it returns "" when there is neither.
-func (a *Service) headerID(h http.Header, socket bool) (string, error) {
+func (a *Service) idFromHeader(h http.Header, socket bool) (string, error) {
 	if bearers := h.Values("Authorization"); len(bearers) > 1 {
 		return "", ErrSessionInvalid
 	} else if len(bearers) == 1 {
 		scheme, id, _ := strings.Cut(strings.TrimSpace(bearers[0]), " ")
 		if id = strings.TrimSpace(id); strings.EqualFold(scheme, "Bearer") && id != "" {
-			return a.judged(id)
+			return a.resolveID(id)
 		}
 	}
-	id, err := a.cookieID(h)
+	id, err := a.idFromCookies(h)
 	if err != nil || id == "" {
 		return "", err
 	}
 	if !a.mayUseCookie(h, socket) {
 		return "", ErrOriginRefused
 	}
-	return a.judged(id)
+	return a.resolveID(id)
 }
 
 // idFromCookies returns the value of the express cookie, if Config.Express is set, or else of ours;
 // "" when there is neither.
-func (a *Service) cookieID(h http.Header) (id string, err error) {
+func (a *Service) idFromCookies(h http.Header) (id string, err error) {
 	names := []string{a.cfg.CookieName}
 	if a.cfg.Express != nil {
 		names = []string{a.cfg.Express.Cookie, a.cfg.CookieName}
@@ -304,10 +304,10 @@ func (a *Service) cookieID(h http.Header) (id string, err error) {
 
 // resolveID returns the session id for what a client presents: that text itself, or, for a cookie
 // that express-session signed, the id of that session.
-func (a *Service) judged(presented string) (string, error) {
+func (a *Service) resolveID(presented string) (string, error) {
 	if a.cfg.Express != nil {
-		if signed, ok := a.cfg.Express.signed(presented); ok {
-			sid, ok := a.cfg.Express.verify(signed)
+		if signed, ok := a.cfg.Express.cutSignedPrefix(presented); ok {
+			sid, ok := a.cfg.Express.verifySignature(signed)
 			if !ok {
 				return "", ErrSessionInvalid
 			}

@@ -22,7 +22,7 @@ type Express struct {
 const maxSigned = 512 // bytes
 
 // cutSignedPrefix reports whether value claims to be such a cookie, and returns what follows "s:".
-func (e *Express) signed(value string) (string, bool) {
+func (e *Express) cutSignedPrefix(value string) (string, bool) {
 	if len(value) > maxSigned {
 		return "", false
 	}
@@ -33,7 +33,7 @@ func (e *Express) signed(value string) (string, bool) {
 }
 
 // verifySignature returns the id, and whether its signature is valid.
-func (e *Express) verify(signed string) (string, bool) {
+func (e *Express) verifySignature(signed string) (string, bool) {
 	dot := strings.LastIndexByte(signed, '.')
 	if dot < 0 {
 		return "", false

@@ -20,7 +20,7 @@ import (
 // every node, and removes the cookie. It answers 204, also when the session ended meanwhile, or else
 // a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
-	if !post(w, r) {
+	if !requirePost(w, r) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
@@ -31,12 +31,12 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil && !errors.Is(err, sessions.ErrNotFound) {
 		if errors.Is(err, fault.ErrUnauthenticated) {
-			http.SetCookie(w, a.cookie("", -1))
+			http.SetCookie(w, a.sessionCookie("", -1))
 		}
-		a.refuse(w, "logout", err)
+		a.writeProblem(w, "logout", err)
 		return
 	}
-	http.SetCookie(w, a.cookie("", -1))
+	http.SetCookie(w, a.sessionCookie("", -1))
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -49,31 +49,31 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 // Renewals of a user are limited like logins, because each one sends a message to every node. They
 // have a limit of their own: the limit of logins can be spent by anybody who claims to be the user.
 func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
-	if !post(w, r) {
+	if !requirePost(w, r) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
 	s, err := a.Request(r.WithContext(ctx))
 	if err == nil {
-		err = a.spend(ctx, "renewals:"+s.UserID, w.Header())
+		err = a.chargeAccount(ctx, "renewals:"+s.UserID, w.Header())
 	}
 	if err == nil {
 		s, err = a.store.Renew(ctx, s.ID)
 	}
 	switch {
 	case errors.Is(err, sessions.ErrNotFound):
-		a.refuse(w, "renew", fault.ErrUnauthenticated.Because(err))
+		a.writeProblem(w, "renew", fault.ErrUnauthenticated.Because(err))
 	case err != nil:
-		a.refuse(w, "renew", err)
+		a.writeProblem(w, "renew", err)
 	default:
-		a.welcome(w, http.StatusOK, s)
+		a.writeSession(w, http.StatusOK, s)
 	}
 }
 
 // writeProblem answers with a problem. It gives the error to Config.Failed when it is not the
 // caller's fault.
-func (a *Service) refuse(w http.ResponseWriter, doing string, err error) {
+func (a *Service) writeProblem(w http.ResponseWriter, doing string, err error) {
 	f := fault.Of(err)
 	if f.Code == fault.ErrInternal.Code || f.Code == fault.ErrTimeout.Code {
 		f = fault.Unavailable("session", time.Second, err)
@@ -84,14 +84,14 @@ func (a *Service) refuse(w http.ResponseWriter, doing string, err error) {
 	f.WriteProblem(w)
 }
 
-func (a *Service) cookie(value string, maxAge int) *http.Cookie {
+func (a *Service) sessionCookie(value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
 		Name: a.cfg.CookieName, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: !a.cfg.Dev,
 	}
 }
 
-func post(w http.ResponseWriter, r *http.Request) bool {
+func requirePost(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodPost {
 		return true
 	}
@@ -101,7 +101,7 @@ func post(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // decodeBody reads a JSON object of at most 64 KB. It refuses unknown members.
-func body(r *http.Request, in any) error {
+func decodeBody(r *http.Request, in any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return fault.Invalid("", "Content-Type must be application/json")
 	}
@@ -119,16 +119,16 @@ func body(r *http.Request, in any) error {
 		return nil
 	case errors.As(err, &semantic) && semantic.JSONPointer != "":
 		if errors.Is(err, json.ErrUnknownName) {
-			return fault.Invalid(field(semantic.JSONPointer), "unknown field")
+			return fault.Invalid(fieldName(semantic.JSONPointer), "unknown field")
 		}
-		return fault.Invalid(field(semantic.JSONPointer), "expected a string")
+		return fault.Invalid(fieldName(semantic.JSONPointer), "expected a string")
 	case semantic != nil:
 		return fault.Invalid("", "expected an object")
 	}
 	return fault.Invalid("", "not valid JSON")
 }
 
-func field(p jsontext.Pointer) string {
+func fieldName(p jsontext.Pointer) string {
 	name := p.LastToken()
 	if len(name) > 64 {
 		name = name[:64]

@@ -18,29 +18,29 @@ import (
 )
 
 const (
-	maxKeySet    = 1 << 20 // bytes
-	maxKeys      = 64
-	keysFor      = time.Hour        // after this time the set is read again
-	keysPause    = 10 * time.Second // between two reads, at least
-	keysWithin   = 5 * time.Second  // for one read
-	maxRedirects = 3
+	maxKeySet      = 1 << 20 // bytes
+	maxKeys        = 64
+	keysMaxAge     = time.Hour        // after this time the set is read again
+	keysRetryPause = 10 * time.Second // between two reads, at least
+	keysTimeout    = 5 * time.Second  // for one read
+	maxRedirects   = 3
 )
 
 // A keySet is a JWKS. It is read again every hour, and when a token names a key that it lacks. If
 // that fails, the keys that were read before stay in use.
 type keySet struct {
 	source string
-	url    bool
+	isURL  bool
 	now    func() time.Time
 	client *http.Client
 
-	reading sync.Mutex // held while the set is read, so that one caller reads for all
+	readMu sync.Mutex // held while the set is read, so that one caller reads for all
 
-	mu   sync.Mutex
-	keys []jose.JSONWebKey // guarded by mu
-	read time.Time         // when keys were read; guarded by mu
-	try  time.Time         // when reading was last tried; guarded by mu
-	why  error             // why that failed; guarded by mu
+	mu      sync.Mutex
+	keys    []jose.JSONWebKey // guarded by mu
+	readAt  time.Time         // when keys were read; guarded by mu
+	triedAt time.Time         // when reading was last tried; guarded by mu
+	lastErr error             // why that failed; guarded by mu
 }
 
 func newKeySet(source string, now func() time.Time) (*keySet, error) {
@@ -49,12 +49,12 @@ func newKeySet(source string, now func() time.Time) (*keySet, error) {
 		return s, nil
 	}
 	u, err := url.Parse(source)
-	if err != nil || !safe(u) {
+	if err != nil || !isTrustedURL(u) {
 		return nil, errors.New("the JWKS must be an https URL (http on loopback) or a file")
 	}
-	s.url = true
-	s.client = &http.Client{Timeout: keysWithin, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if len(via) > maxRedirects || !safe(r.URL) {
+	s.isURL = true
+	s.client = &http.Client{Timeout: keysTimeout, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects || !isTrustedURL(r.URL) {
 			return errors.New("the JWKS URL redirects to an untrusted URL, or too often")
 		}
 		return nil
@@ -63,21 +63,21 @@ func newKeySet(source string, now func() time.Time) (*keySet, error) {
 }
 
 // isTrustedURL reports whether nobody on the way can change the answer of the URL.
-func safe(u *url.URL) bool {
-	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Host))
+func isTrustedURL(u *url.URL) bool {
+	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Host))
 }
 
 // findKeys returns the keys with that id, or all keys when id is "". It returns an error only if the
 // set was never read.
-func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
-	found, fresh := s.known(id)
+func (s *keySet) findKeys(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+	found, fresh := s.cachedKeys(id)
 	if fresh {
 		return found, nil
 	}
-	err := s.refresh(ctx, id)
-	found, _ = s.known(id)
+	err := s.refreshKeys(ctx, id)
+	found, _ = s.cachedKeys(id)
 	s.mu.Lock()
-	never := s.read.IsZero()
+	never := s.readAt.IsZero()
 	s.mu.Unlock()
 	if never {
 		return nil, err
@@ -86,7 +86,7 @@ func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 }
 
 // cachedKeys returns the matching keys of the last read. fresh means that no new read is needed.
-func (s *keySet) known(id string) (found []jose.JSONWebKey, fresh bool) {
+func (s *keySet) cachedKeys(id string) (found []jose.JSONWebKey, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.keys {
@@ -94,39 +94,39 @@ func (s *keySet) known(id string) (found []jose.JSONWebKey, fresh bool) {
 			found = append(found, k)
 		}
 	}
-	return found, len(found) > 0 && s.now().Sub(s.read) < keysFor
+	return found, len(found) > 0 && s.now().Sub(s.readAt) < keysMaxAge
 }
 
 // refreshKeys reads the set, unless another caller just did, or a read was tried less than
 // keysRetryPause ago: a client that sends made-up key ids must not make us ask the provider each time.
-func (s *keySet) refresh(ctx context.Context, id string) error {
-	s.reading.Lock()
-	defer s.reading.Unlock()
-	if _, fresh := s.known(id); fresh {
+func (s *keySet) refreshKeys(ctx context.Context, id string) error {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if _, fresh := s.cachedKeys(id); fresh {
 		return nil
 	}
 	s.mu.Lock()
-	early, why := !s.try.IsZero() && s.now().Sub(s.try) < keysPause, s.why
+	early, why := !s.triedAt.IsZero() && s.now().Sub(s.triedAt) < keysRetryPause, s.lastErr
 	s.mu.Unlock()
 	if early {
 		return why
 	}
-	return s.load(ctx)
+	return s.loadKeys(ctx)
 }
 
-func (s *keySet) load(ctx context.Context) error {
-	keys, err := s.fetch(context.WithoutCancel(ctx)) // others wait for it too; keysTimeout bounds it
+func (s *keySet) loadKeys(ctx context.Context) error {
+	keys, err := s.fetchKeys(context.WithoutCancel(ctx)) // others wait for it too; keysTimeout bounds it
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.try, s.why = s.now(), err
+	s.triedAt, s.lastErr = s.now(), err
 	if err == nil {
-		s.keys, s.read = keys, s.try
+		s.keys, s.readAt = keys, s.triedAt
 	}
 	return err
 }
 
-func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	raw, err := s.raw(ctx)
+func (s *keySet) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
+	raw, err := s.readSource(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read JWKS: %w", err)
 	}
@@ -136,8 +136,8 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return parseKeys(raw)
 }
 
-func (s *keySet) raw(ctx context.Context) ([]byte, error) {
-	if !s.url {
+func (s *keySet) readSource(ctx context.Context) ([]byte, error) {
+	if !s.isURL {
 		f, err := os.Open(s.source)
 		if err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func parseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 		if k.UnmarshalJSON(text) != nil || !k.Valid() || !k.IsPublic() || k.Use != "" && k.Use != "sig" {
 			continue
 		}
-		if fits("RS256", k.Key) || fits("ES256", k.Key) || fits("EdDSA", k.Key) {
+		if fitsAlgorithm("RS256", k.Key) || fitsAlgorithm("ES256", k.Key) || fitsAlgorithm("EdDSA", k.Key) {
 			keys = append(keys, k)
 		}
 	}

@@ -41,9 +41,9 @@ type Lockout struct {
 }
 
 //go:embed count_failure.lua
-var failedSource string
+var countFailureSource string
 
-var failedScript = redis.NewScript(failedSource)
+var countFailureScript = redis.NewScript(countFailureSource)
 
 const maxAccount = 128 // bytes
 
@@ -65,7 +65,7 @@ func NewLockout(rdb redis.UniversalClient, cfg LockoutConfig) *Lockout {
 }
 
 // A failureCounter counts the failed logins of an account or of an address.
-type counter struct {
+type failureCounter struct {
 	key   string
 	scope string
 	limit int
@@ -73,11 +73,11 @@ type counter struct {
 }
 
 // countersOf returns the counters of a login; "" is no account.
-func (l *Lockout) counters(account, addr string) []counter {
-	all := []counter{{keys.Temp("login-failures", "address:"+network(addr)), "ip", l.cfg.AddressFailures, l.cfg.AddressFor}}
+func (l *Lockout) countersOf(account, addr string) []failureCounter {
+	all := []failureCounter{{keys.Temp("login-failures", "address:"+customerNetwork(addr)), "ip", l.cfg.AddressFailures, l.cfg.AddressFor}}
 	if account != "" {
 		sum := sha256.Sum256([]byte(account)) // a token may claim any text
-		all = append(all, counter{
+		all = append(all, failureCounter{
 			keys.Temp("login-failures", "account:"+hex.EncodeToString(sum[:16])), "user", l.cfg.AccountFailures, l.cfg.AccountFor,
 		})
 	}
@@ -87,7 +87,7 @@ func (l *Lockout) counters(account, addr string) []counter {
 // Check returns a RATE_LIMITED fault while the account or the address is locked; account may be "".
 // Any other error means that Redis did not answer.
 func (l *Lockout) Check(ctx context.Context, account, addr string) error {
-	counters := l.counters(account, addr)
+	counters := l.countersOf(account, addr)
 	pipe := l.rdb.Pipeline()
 	counts, left := make([]*redis.StringCmd, len(counters)), make([]*redis.DurationCmd, len(counters))
 	for i, c := range counters {
@@ -114,8 +114,8 @@ func (l *Lockout) Check(ctx context.Context, account, addr string) error {
 // Failed counts a failed login; account may be "".
 func (l *Lockout) Failed(ctx context.Context, account, addr string) error {
 	var errs error
-	for _, c := range l.counters(account, addr) {
-		errs = errors.Join(errs, failedScript.Run(ctx, l.rdb, []string{c.key}, c.limit, c.lock.Milliseconds()).Err())
+	for _, c := range l.countersOf(account, addr) {
+		errs = errors.Join(errs, countFailureScript.Run(ctx, l.rdb, []string{c.key}, c.limit, c.lock.Milliseconds()).Err())
 	}
 	if errs != nil {
 		return fmt.Errorf("count failed logins: %w", errs)
@@ -125,14 +125,14 @@ func (l *Lockout) Failed(ctx context.Context, account, addr string) error {
 
 // Succeeded clears the failures of the account.
 func (l *Lockout) Succeeded(ctx context.Context, account string) error {
-	if err := l.rdb.Del(ctx, l.counters(account, "")[1].key).Err(); err != nil {
+	if err := l.rdb.Del(ctx, l.countersOf(account, "")[1].key).Err(); err != nil {
 		return fmt.Errorf("count failed logins: %w", err)
 	}
 	return nil
 }
 
 // customerNetwork returns what one customer is given: an IPv4 address, or the /64 of an IPv6 address.
-func network(addr string) string {
+func customerNetwork(addr string) string {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
 		return addr

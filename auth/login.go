@@ -32,17 +32,17 @@ type Gate interface {
 }
 
 // A loginUser is the user in the answer to a login.
-type user struct {
+type loginUser struct {
 	UserID      string   `json:"userId"`
 	Username    string   `json:"username"`
 	CharacterID string   `json:"characterId"`
 	Roles       []string `json:"roles"`
 }
 
-type loggedIn struct {
-	SessionID string `json:"sessionId"`
-	ExpiresAt int64  `json:"expiresAt"` // Unix ms
-	User      user   `json:"user"`
+type loginAnswer struct {
+	SessionID string    `json:"sessionId"`
+	ExpiresAt int64     `json:"expiresAt"` // Unix ms
+	User      loginUser `json:"user"`
 }
 
 // Login serves POST /auth/login. With {"token"}, a JWT of the studio's identity provider, it opens a
@@ -60,20 +60,20 @@ type loggedIn struct {
 // The body must be application/json, which a page of another origin cannot send without asking
 // first (CORS).
 func (a *Service) Login(w http.ResponseWriter, r *http.Request) {
-	if !post(w, r) {
+	if !requirePost(w, r) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
-	s, err := a.login(ctx, w, r)
+	s, err := a.openLogin(ctx, w, r)
 	if err != nil {
-		a.refuse(w, "login", err)
+		a.writeProblem(w, "login", err)
 		return
 	}
-	a.welcome(w, http.StatusCreated, s)
+	a.writeSession(w, http.StatusCreated, s)
 }
 
-func (a *Service) login(ctx context.Context, w http.ResponseWriter, r *http.Request) (sessions.Session, error) {
+func (a *Service) openLogin(ctx context.Context, w http.ResponseWriter, r *http.Request) (sessions.Session, error) {
 	if !a.cfg.Dev && a.cfg.Tokens == nil {
 		return sessions.Session{}, ErrNoLogin
 	}
@@ -81,7 +81,7 @@ func (a *Service) login(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		Username *string `json:"username"`
 		Token    *string `json:"token"`
 	}
-	if err := body(r, &in); err != nil {
+	if err := decodeBody(r, &in); err != nil {
 		return sessions.Session{}, err
 	}
 	switch {
@@ -92,21 +92,21 @@ func (a *Service) login(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	case in.Token == nil && !a.cfg.Dev:
 		return sessions.Session{}, fault.Invalid("token", "required")
 	case in.Token != nil:
-		return a.exchange(ctx, w.Header(), r, *in.Token)
+		return a.exchangeToken(ctx, w.Header(), r, *in.Token)
 	case in.Username == nil:
 		return sessions.Session{}, fault.Invalid("username", "required")
-	case !guestName(*in.Username):
+	case !isGuestName(*in.Username):
 		return sessions.Session{}, fault.Invalid("username", "1 to 32 letters, digits, _ and -")
 	}
 	name := *in.Username
-	if err := a.spend(ctx, name, w.Header()); err != nil {
+	if err := a.chargeAccount(ctx, name, w.Header()); err != nil {
 		return sessions.Session{}, err
 	}
-	return a.open(ctx, r, Identity{UserID: name, Username: name, CharacterID: name, Roles: []string{"player"}})
+	return a.createSession(ctx, r, Identity{UserID: name, Username: name, CharacterID: name, Roles: []string{"player"}})
 }
 
 // exchangeToken opens a session for the user that a token names.
-func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, token string) (sessions.Session, error) {
+func (a *Service) exchangeToken(ctx context.Context, h http.Header, r *http.Request, token string) (sessions.Session, error) {
 	account, addr := a.cfg.Tokens.Claimed(token), a.cfg.Addr(r)
 	if a.cfg.Gate != nil {
 		if err := a.cfg.Gate.Check(ctx, account, addr); err != nil {
@@ -114,7 +114,7 @@ func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, 
 		}
 	}
 	if account != "" {
-		if err := a.spend(ctx, account, h); err != nil {
+		if err := a.chargeAccount(ctx, account, h); err != nil {
 			return sessions.Session{}, err
 		}
 	}
@@ -125,7 +125,7 @@ func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, 
 		}
 		return sessions.Session{}, err
 	}
-	s, err := a.open(ctx, r, id)
+	s, err := a.createSession(ctx, r, id)
 	if err == nil && a.cfg.Gate != nil {
 		_ = a.cfg.Gate.Succeeded(ctx, account) // failures expire by themselves
 	}
@@ -133,14 +133,14 @@ func (a *Service) exchange(ctx context.Context, h http.Header, r *http.Request, 
 }
 
 // chargeAccount charges the limit of an account. The routes charge the limit of the address.
-func (a *Service) spend(ctx context.Context, account string, h http.Header) error {
+func (a *Service) chargeAccount(ctx context.Context, account string, h http.Header) error {
 	if a.cfg.Spend == nil {
 		return nil
 	}
 	return a.cfg.Spend(ctx, account, h)
 }
 
-func (a *Service) open(ctx context.Context, r *http.Request, id Identity) (sessions.Session, error) {
+func (a *Service) createSession(ctx context.Context, r *http.Request, id Identity) (sessions.Session, error) {
 	return a.store.Create(ctx, id.UserID, id.Username, id.Roles, sessions.Options{
 		TTL: a.cfg.SessionTTL, CharacterID: id.CharacterID,
 		Metadata: sessions.Metadata{IPAddress: a.cfg.Addr(r), UserAgent: r.UserAgent()},
@@ -148,24 +148,24 @@ func (a *Service) open(ctx context.Context, r *http.Request, id Identity) (sessi
 }
 
 // writeSession answers with a session and its cookie.
-func (a *Service) welcome(w http.ResponseWriter, status int, s sessions.Session) {
-	out := loggedIn{
+func (a *Service) writeSession(w http.ResponseWriter, status int, s sessions.Session) {
+	out := loginAnswer{
 		SessionID: s.ID, ExpiresAt: s.ExpiresAt.UnixMilli(),
-		User: user{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles},
+		User: loginUser{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles},
 	}
 	if out.User.Roles == nil {
 		out.User.Roles = []string{}
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
-		a.refuse(w, "login", err)
+		a.writeProblem(w, "login", err)
 		return
 	}
-	http.SetCookie(w, a.cookie(s.ID, 0))
+	http.SetCookie(w, a.sessionCookie(s.ID, 0))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone
 }
 
-func guestName(name string) bool { return len(name) <= 32 && sessions.ValidID(name) }
+func isGuestName(name string) bool { return len(name) <= 32 && sessions.ValidID(name) }

@@ -24,7 +24,7 @@ func HandshakeHeader(r *http.Request) http.Header {
 // mayUseCookie implements the table in the package documentation.
 func (a *Service) mayUseCookie(h http.Header, socket bool) bool {
 	if origins := h.Values("Origin"); len(origins) > 0 {
-		return len(origins) == 1 && a.allowed(origins[0], h.Get("Host"))
+		return len(origins) == 1 && a.isAllowedOrigin(origins[0], h.Get("Host"))
 	}
 	switch h.Get("Sec-Fetch-Site") {
 	case "same-origin":
@@ -35,7 +35,7 @@ func (a *Service) mayUseCookie(h http.Header, socket bool) bool {
 	return false
 }
 
-func (a *Service) allowed(origin, ownHost string) bool {
+func (a *Service) isAllowedOrigin(origin, ownHost string) bool {
 	scheme, host, ok := splitOrigin(origin)
 	if !ok {
 		return false
@@ -46,7 +46,7 @@ func (a *Service) allowed(origin, ownHost string) bool {
 	if !a.cfg.Dev {
 		return false
 	}
-	return host == withoutDefaultPort(scheme, strings.ToLower(ownHost)) || loopback(host)
+	return host == trimDefaultPort(scheme, strings.ToLower(ownHost)) || isLoopback(host)
 }
 
 // splitOrigin parses scheme://host[:port] into lower case, without a default port.
@@ -62,10 +62,10 @@ func splitOrigin(origin string) (scheme, host string, ok bool) {
 	if scheme != "http" && scheme != "https" {
 		return "", "", false
 	}
-	return scheme, withoutDefaultPort(scheme, strings.ToLower(u.Host)), true
+	return scheme, trimDefaultPort(scheme, strings.ToLower(u.Host)), true
 }
 
-func withoutDefaultPort(scheme, host string) string {
+func trimDefaultPort(scheme, host string) string {
 	port := ":80"
 	if scheme == "https" {
 		port = ":443"
@@ -73,7 +73,7 @@ func withoutDefaultPort(scheme, host string) string {
 	return strings.TrimSuffix(host, port)
 }
 
-func loopback(host string) bool {
+func isLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

@@ -40,7 +40,7 @@ func (p Proxies) Addr(r *http.Request) string {
 		peer = host
 	}
 	at, err := netip.ParseAddr(peer)
-	if err != nil || !p.trust(at) {
+	if err != nil || !p.isTrusted(at) {
 		return peer
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -50,14 +50,14 @@ func (p Proxies) Addr(r *http.Request) string {
 			break // a trusted proxy says "unknown": the last address that we know counts
 		}
 		at = hop.Unmap().WithZone("")
-		if !p.trust(at) {
+		if !p.isTrusted(at) {
 			break
 		}
 	}
 	return at.String()
 }
 
-func (p Proxies) trust(a netip.Addr) bool {
+func (p Proxies) isTrusted(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	for _, network := range p {
 		if network.Contains(a) {

@@ -84,7 +84,7 @@ func (t *Tokens) Load(ctx context.Context) error {
 	if t.keys == nil {
 		return nil
 	}
-	return t.keys.load(ctx)
+	return t.keys.loadKeys(ctx)
 }
 
 // An Identity is the user that a token names.
@@ -95,7 +95,7 @@ type Identity struct {
 	Roles       []string // roles, a list of strings
 }
 
-type claims struct {
+type customClaims struct {
 	Name              string   `json:"name"`
 	PreferredUsername string   `json:"preferred_username"`
 	CharacterID       string   `json:"characterId"`
@@ -106,22 +106,22 @@ type claims struct {
 // signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Any other
 // error means that the keys could not be read.
 func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
-	parsed, err := t.parse(token)
+	parsed, err := t.parseToken(token)
 	if err != nil {
-		return Identity{}, ErrBadToken.Because(short(err))
+		return Identity{}, ErrBadToken.Because(truncateError(err))
 	}
-	keys, err := t.candidates(ctx, parsed.Headers[0])
+	keys, err := t.candidateKeys(ctx, parsed.Headers[0])
 	if err != nil {
 		return Identity{}, fmt.Errorf("read the token keys: %w", err)
 	}
 	err = errors.New("no key matches the token")
 	for _, key := range keys {
 		var standard jwt.Claims
-		var own claims
+		var own customClaims
 		if err = parsed.Claims(key, &standard, &own); err != nil {
 			continue
 		}
-		id, err := t.judge(standard, own)
+		id, err := t.validateClaims(standard, own)
 		if err != nil {
 			return Identity{}, ErrBadToken.Because(err)
 		}
@@ -131,7 +131,7 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 }
 
 // truncateError bounds what an error quotes of a token.
-func short(err error) error {
+func truncateError(err error) error {
 	if text := err.Error(); len(text) > 200 {
 		return errors.New(strings.ToValidUTF8(text[:200], "?"))
 	}
@@ -140,7 +140,7 @@ func short(err error) error {
 
 // Claimed returns the account that a token claims, verified or not; "" when it claims none.
 func (t *Tokens) Claimed(token string) string {
-	parsed, err := t.parse(token)
+	parsed, err := t.parseToken(token)
 	if err != nil {
 		return ""
 	}
@@ -152,7 +152,7 @@ func (t *Tokens) Claimed(token string) string {
 }
 
 // parseToken parses compact tokens with one of our algorithms.
-func (t *Tokens) parse(token string) (*jwt.JSONWebToken, error) {
+func (t *Tokens) parseToken(token string) (*jwt.JSONWebToken, error) {
 	if len(token) > maxToken {
 		return nil, errors.New("the token is too long")
 	}
@@ -167,17 +167,17 @@ func (t *Tokens) parse(token string) (*jwt.JSONWebToken, error) {
 }
 
 // candidateKeys returns the keys that may have signed a token with that header.
-func (t *Tokens) candidates(ctx context.Context, header jose.Header) ([]any, error) {
+func (t *Tokens) candidateKeys(ctx context.Context, header jose.Header) ([]any, error) {
 	if t.keys == nil {
 		return []any{t.cfg.Secret}, nil
 	}
-	found, err := t.keys.find(ctx, header.KeyID)
+	found, err := t.keys.findKeys(ctx, header.KeyID)
 	if err != nil {
 		return nil, err
 	}
 	var keys []any
 	for _, k := range found {
-		if (k.Algorithm == "" || k.Algorithm == header.Algorithm) && fits(header.Algorithm, k.Key) {
+		if (k.Algorithm == "" || k.Algorithm == header.Algorithm) && fitsAlgorithm(header.Algorithm, k.Key) {
 			keys = append(keys, k.Key)
 		}
 	}
@@ -185,7 +185,7 @@ func (t *Tokens) candidates(ctx context.Context, header jose.Header) ([]any, err
 }
 
 // fitsAlgorithm reports whether a key is of the kind that an algorithm needs.
-func fits(algorithm string, key any) bool {
+func fitsAlgorithm(algorithm string, key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		return algorithm == string(jose.RS256) && k.N.BitLen() >= 2048
@@ -198,7 +198,7 @@ func fits(algorithm string, key any) bool {
 }
 
 // validateClaims checks the claims of a token whose signature is valid.
-func (t *Tokens) judge(standard jwt.Claims, own claims) (Identity, error) {
+func (t *Tokens) validateClaims(standard jwt.Claims, own customClaims) (Identity, error) {
 	want := jwt.Expected{Issuer: t.cfg.Issuer, Time: t.cfg.Now()}
 	if t.cfg.Audience != "" {
 		want.AnyAudience = jwt.Audience{t.cfg.Audience}

@@ -24,7 +24,7 @@ func Example() {
 
 	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "a"}, jobs.Job{
 		Name: "temp", Every: 5 * time.Minute, Run: func(ctx context.Context) error {
-			n, err := jobs.RemoveForgotten(ctx, rdb, "temp:*")
+			n, err := jobs.RemoveKeysWithoutTTL(ctx, rdb, "temp:*")
 			fmt.Println("removed", n)
 			return err
 		},

@@ -80,7 +80,7 @@ func TestOneNodeOfManyRuns(t *testing.T) {
 	}}
 	begun := time.Now()
 	for i := range 4 {
-		start(t, jobs.New(rdb, newLocks(rdb), jobs.Config{Node: fmt.Sprint(i), Look: 10 * time.Millisecond}, job))
+		start(t, jobs.New(rdb, newLocks(rdb), jobs.Config{Node: fmt.Sprint(i), CheckEvery: 10 * time.Millisecond}, job))
 	}
 	require.Eventually(t, func() bool { return runs.Load() >= 5 }, patience, tick)
 	n := runs.Load()
@@ -94,7 +94,7 @@ func TestTheNextTakesOverWhenTheLeaderStops(t *testing.T) {
 	var by [2]atomic.Int64
 	var stops [2]func()
 	for i := range 2 {
-		stops[i] = start(t, jobs.New(rdb, newLocks(rdb), jobs.Config{Look: 10 * time.Millisecond}, jobs.Job{
+		stops[i] = start(t, jobs.New(rdb, newLocks(rdb), jobs.Config{CheckEvery: 10 * time.Millisecond}, jobs.Job{
 			Name: "sweep", Every: 20 * time.Millisecond, Run: func(context.Context) error { by[i].Add(1); return nil },
 		}))
 	}
@@ -114,7 +114,7 @@ func node(url string) {
 	if err != nil {
 		panic(err)
 	}
-	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "child", Look: 20 * time.Millisecond}, jobs.Job{
+	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "child", CheckEvery: 20 * time.Millisecond}, jobs.Job{
 		Name: "sweep", Every: 50 * time.Millisecond, Run: func(context.Context) error { return nil },
 	})
 	panic(r.Run(context.Background()))
@@ -131,7 +131,7 @@ func TestTheNextTakesOverWhenTheLeaderIsKilled(t *testing.T) {
 	rdb, err := redisconn.Open(ctx, url, redisconn.Config{})
 	require.NoError(t, err)
 	defer rdb.Close()
-	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "here", Look: 20 * time.Millisecond}, jobs.Job{
+	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "here", CheckEvery: 20 * time.Millisecond}, jobs.Job{
 		Name: "sweep", Every: 50 * time.Millisecond, Run: func(context.Context) error { return nil },
 	})
 	last := func() jobs.State {
@@ -170,7 +170,7 @@ func TestFailuresAreKeptAndTold(t *testing.T) {
 		}
 		return nil
 	}}
-	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "a", Look: tick, Failed: func(string, error) { told.Add(1) }}, job)
+	r := jobs.New(rdb, newLocks(rdb), jobs.Config{Node: "a", CheckEvery: tick, Failed: func(string, error) { told.Add(1) }}, job)
 	for i, c := range []struct{ mode, want string }{{"error", "broken"}, {"panic", "oh"}, {"hang", "deadline"}, {"ok", ""}} {
 		set(c.mode)
 		err := r.RunNow(ctx, "sweep")
@@ -235,7 +235,7 @@ func TestALeaderWithoutItsLeaseStops(t *testing.T) {
 	server := redistest.Server(t)
 	stopped := make(chan struct{})
 	var once atomic.Bool
-	start(t, jobs.New(server.Client(), newLocks(server.Client()), jobs.Config{Look: tick}, jobs.Job{
+	start(t, jobs.New(server.Client(), newLocks(server.Client()), jobs.Config{CheckEvery: tick}, jobs.Job{
 		Name: "sweep", Every: time.Millisecond, Run: func(ctx context.Context) error {
 			if once.CompareAndSwap(false, true) {
 				server.Kill()
@@ -270,7 +270,7 @@ func TestForgottenKeys(t *testing.T) {
 			require.NoError(t, rdb.HSet(ctx, "temp:hash:1", "a", 1).Err())
 			require.NoError(t, rdb.Set(ctx, "temp:password_reset:123", 1, time.Hour).Err())
 			require.NoError(t, rdb.Set(ctx, "template", 1, 0).Err())
-			n, err := jobs.RemoveForgotten(ctx, rdb, "temp:*")
+			n, err := jobs.RemoveKeysWithoutTTL(ctx, rdb, "temp:*")
 			require.NoError(t, err)
 			require.Equal(t, 1201, n)
 			for key, want := range map[string]int64{"temp:forgotten:7": 0, "temp:hash:1": 0, "temp:password_reset:123": 1, "template": 1} {

@@ -7,32 +7,32 @@ import (
 )
 
 // metrics are what a node counts about the jobs.
-type meters struct {
-	runs            *prometheus.CounterVec
-	last, took, bad *prometheus.GaugeVec
-	leader          *prometheus.GaugeVec
+type metrics struct {
+	runs               *prometheus.CounterVec
+	last, took, failed *prometheus.GaugeVec
+	leader             *prometheus.GaugeVec
 }
 
-func newMeters() *meters {
+func newMetrics() *metrics {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"job"})
 	}
-	return &meters{
+	return &metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jobs_runs_total", Help: "Runs on this node.",
 		}, []string{"job", "outcome"}),
 		last:   gauge("jobs_last_run_timestamp_seconds", "When the job last started on any node, as far as its leader knows."),
 		took:   gauge("jobs_last_duration_seconds", "How long the last run on this node took."),
-		bad:    gauge("jobs_last_failed", "1 when the last run on this node failed."),
+		failed: gauge("jobs_last_failed", "1 when the last run on this node failed."),
 		leader: gauge("jobs_leader", "1 while this node leads the job."),
 	}
 }
 
-func (m *meters) all() []prometheus.Collector {
-	return []prometheus.Collector{m.runs, m.last, m.took, m.bad, m.leader}
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.runs, m.last, m.took, m.failed, m.leader}
 }
 
-func (m *meters) ran(job string, start time.Time, took time.Duration, err error) {
+func (m *metrics) recordRun(job string, start time.Time, took time.Duration, err error) {
 	outcome, bad := "ok", 0.
 	if err != nil {
 		outcome, bad = "error", 1
@@ -40,19 +40,19 @@ func (m *meters) ran(job string, start time.Time, took time.Duration, err error)
 	m.runs.WithLabelValues(job, outcome).Inc()
 	m.last.WithLabelValues(job).Set(float64(start.Unix()))
 	m.took.WithLabelValues(job).Set(took.Seconds())
-	m.bad.WithLabelValues(job).Set(bad)
+	m.failed.WithLabelValues(job).Set(bad)
 }
 
 // Describe implements prometheus.Collector.
 func (r *Runner) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range r.meters.all() {
+	for _, c := range r.metrics.collectors() {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (r *Runner) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range r.meters.all() {
+	for _, c := range r.metrics.collectors() {
 		c.Collect(ch)
 	}
 }

@@ -47,7 +47,7 @@ type Config struct {
 	// Node is the name of this node in what List returns.
 	Node string
 	// Look is how often a node checks what is due; 5 s when zero.
-	Look time.Duration
+	CheckEvery time.Duration
 	// Jitter is the share of Every by which a run may be later, at random; 0.1 when zero.
 	Jitter float64
 	// Failed, when set, gets the errors of runs, and the errors that kept a node from checking.
@@ -56,25 +56,25 @@ type Config struct {
 
 // A Runner runs the jobs of one node.
 type Runner struct {
-	rdb    redis.UniversalClient
-	leases Leases
-	cfg    Config
-	jobs   []*work
-	meters *meters
+	rdb     redis.UniversalClient
+	leases  Leases
+	cfg     Config
+	jobs    []*scheduledJob
+	metrics *metrics
 }
 
 // A scheduledJob is a job and the state of this node in it. Its checks run one at a time.
-type work struct {
+type scheduledJob struct {
 	Job
-	lead   Lease   // nil for a follower; owned by checkJob
-	spread float64 // share of Config.Jitter for the next run, 0 to 1; owned by checkJob
+	lease  Lease   // nil for a follower; owned by checkJob
+	jitter float64 // share of Config.Jitter for the next run, 0 to 1; owned by checkJob
 }
 
 // New returns a Runner. It panics when two jobs have the same name, and when one lacks its name,
 // Every or Run.
 func New(rdb redis.UniversalClient, leases Leases, cfg Config, all ...Job) *Runner {
-	if cfg.Look <= 0 {
-		cfg.Look = 5 * time.Second
+	if cfg.CheckEvery <= 0 {
+		cfg.CheckEvery = 5 * time.Second
 	}
 	if cfg.Jitter <= 0 {
 		cfg.Jitter = 0.1
@@ -82,21 +82,21 @@ func New(rdb redis.UniversalClient, leases Leases, cfg Config, all ...Job) *Runn
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
 	}
-	r := &Runner{rdb: rdb, leases: leases, cfg: cfg, meters: newMeters()}
+	r := &Runner{rdb: rdb, leases: leases, cfg: cfg, metrics: newMetrics()}
 	for _, j := range all {
-		if j.Name == "" || j.Every <= 0 || j.Run == nil || r.find(j.Name) != nil {
+		if j.Name == "" || j.Every <= 0 || j.Run == nil || r.findJob(j.Name) != nil {
 			panic(fmt.Sprintf("jobs: bad job %q", j.Name))
 		}
 		if j.Timeout <= 0 {
 			j.Timeout = time.Minute
 		}
-		r.meters.leader.WithLabelValues(j.Name).Set(0)
-		r.jobs = append(r.jobs, &work{Job: j, spread: rand.Float64()})
+		r.metrics.leader.WithLabelValues(j.Name).Set(0)
+		r.jobs = append(r.jobs, &scheduledJob{Job: j, jitter: rand.Float64()})
 	}
 	return r
 }
 
-func (r *Runner) find(name string) *work {
+func (r *Runner) findJob(name string) *scheduledJob {
 	for _, w := range r.jobs {
 		if w.Name == name {
 			return w
@@ -114,8 +114,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	for _, w := range r.jobs {
 		_, err := s.NewJob(
-			gocron.DurationRandomJob(r.cfg.Look-r.cfg.Look/5, r.cfg.Look+r.cfg.Look/5),
-			gocron.NewTask(func(ctx context.Context) { r.look(ctx, w) }),
+			gocron.DurationRandomJob(r.cfg.CheckEvery-r.cfg.CheckEvery/5, r.cfg.CheckEvery+r.cfg.CheckEvery/5),
+			gocron.NewTask(func(ctx context.Context) { r.checkJob(ctx, w) }),
 			gocron.WithName(w.Name), gocron.WithContext(ctx),
 			gocron.WithSingletonMode(gocron.LimitModeReschedule),
 			gocron.WithStartAt(gocron.WithStartImmediately()),
@@ -128,7 +128,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	<-ctx.Done()
 	err = s.Shutdown() // waits for the checks under way
 	for _, w := range r.jobs {
-		r.follow(w)
+		r.releaseLease(w)
 	}
 	if err != nil {
 		return fmt.Errorf("jobs: %w", err)
@@ -138,16 +138,16 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // checkJob is one check of a job: it takes the lease if nobody holds it, and then runs the job if
 // that is due.
-func (r *Runner) look(ctx context.Context, w *work) {
+func (r *Runner) checkJob(ctx context.Context, w *scheduledJob) {
 	if ctx.Err() != nil {
 		return
 	}
-	if w.lead != nil && w.lead.Context().Err() != nil {
-		r.follow(w) // the lease was lost
+	if w.lease != nil && w.lease.Context().Err() != nil {
+		r.releaseLease(w) // the lease was lost
 	}
-	if w.lead == nil {
+	if w.lease == nil {
 		// The lease outlives this check, so it must not have the context of the check.
-		l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseOf(w.Name))
+		l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseName(w.Name))
 		switch {
 		case err != nil:
 			r.cfg.Failed(w.Name, fmt.Errorf("take the lease: %w", err))
@@ -155,50 +155,50 @@ func (r *Runner) look(ctx context.Context, w *work) {
 		case !ok:
 			return
 		}
-		w.lead = l
-		r.meters.leader.WithLabelValues(w.Name).Set(1)
+		w.lease = l
+		r.metrics.leader.WithLabelValues(w.Name).Set(1)
 	}
-	s, err := r.state(ctx, w)
+	s, err := r.readState(ctx, w)
 	if err != nil {
 		r.cfg.Failed(w.Name, err)
 		return
 	}
-	r.meters.last.WithLabelValues(w.Name).Set(float64(s.LastRunAt.Unix()))
-	wait := w.Every + time.Duration(w.spread*r.cfg.Jitter*float64(w.Every))
+	r.metrics.last.WithLabelValues(w.Name).Set(float64(s.LastRunAt.Unix()))
+	wait := w.Every + time.Duration(w.jitter*r.cfg.Jitter*float64(w.Every))
 	if s.Runs > 0 && time.Since(s.LastRunAt) < wait {
 		return
 	}
-	w.spread = rand.Float64()
+	w.jitter = rand.Float64()
 	held, stop := context.WithCancel(ctx)
 	defer stop()
-	defer context.AfterFunc(w.lead.Context(), stop)() // a node that loses the lease stops
-	if err := r.run(held, w); err != nil && !errors.Is(err, ErrRunning) && ctx.Err() == nil {
+	defer context.AfterFunc(w.lease.Context(), stop)() // a node that loses the lease stops
+	if err := r.runOnce(held, w); err != nil && !errors.Is(err, ErrRunning) && ctx.Err() == nil {
 		r.cfg.Failed(w.Name, err)
 	}
 }
 
-func (r *Runner) follow(w *work) {
-	if w.lead == nil {
+func (r *Runner) releaseLease(w *scheduledJob) {
+	if w.lease == nil {
 		return
 	}
-	_ = w.lead.Release(context.Background()) // otherwise it expires by itself
-	w.lead = nil
-	r.meters.leader.WithLabelValues(w.Name).Set(0)
+	_ = w.lease.Release(context.Background()) // otherwise it expires by itself
+	w.lease = nil
+	r.metrics.leader.WithLabelValues(w.Name).Set(0)
 }
 
 // RunNow runs a job once, whether it is due or not. The error is ErrUnknown, ErrRunning, the error
 // of the job, or says why the job could not be run.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
-	w := r.find(name)
+	w := r.findJob(name)
 	if w == nil {
 		return fmt.Errorf("%w: %q", ErrUnknown, name)
 	}
-	return r.run(ctx, w)
+	return r.runOnce(ctx, w)
 }
 
 // runOnce runs the job while nobody else does, and stores the outcome.
-func (r *Runner) run(ctx context.Context, w *work) error {
-	l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseOf(w.Name)+":run")
+func (r *Runner) runOnce(ctx context.Context, w *scheduledJob) error {
+	l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseName(w.Name)+":run")
 	if err != nil {
 		return fmt.Errorf("take the lease of the run: %w", err)
 	}
@@ -210,14 +210,14 @@ func (r *Runner) run(ctx context.Context, w *work) error {
 	defer cancel()
 	defer context.AfterFunc(l.Context(), cancel)()
 	start := time.Now()
-	err = call(ctx, w.Run)
+	err = runRecovered(ctx, w.Run)
 	took := time.Since(start)
-	r.meters.ran(w.Name, start, took, err)
-	return errors.Join(err, r.keep(context.WithoutCancel(ctx), w, start, took, err))
+	r.metrics.recordRun(w.Name, start, took, err)
+	return errors.Join(err, r.storeRun(context.WithoutCancel(ctx), w, start, took, err))
 }
 
 // runRecovered calls fn, and returns a panic as an error.
-func call(ctx context.Context, fn func(context.Context) error) (err error) {
+func runRecovered(ctx context.Context, fn func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("jobs: panic: %v", p)
@@ -227,4 +227,4 @@ func call(ctx context.Context, fn func(context.Context) error) (err error) {
 }
 
 // leaseName is the name of a job's lease.
-func leaseOf(job string) string { return "job:" + job }
+func leaseName(job string) string { return "job:" + job }

@@ -26,9 +26,9 @@ type State struct {
 }
 
 const (
-	// stateLife is how long Redis keeps the state of a job that nobody runs any more.
-	stateLife = 30 * 24 * time.Hour
-	maxError  = 500 // bytes of an error that Redis keeps
+	// stateTTL is how long Redis keeps the state of a job that nobody runs any more.
+	stateTTL      = 30 * 24 * time.Hour
+	maxErrorBytes = 500 // bytes of an error that Redis keeps
 )
 
 // List returns the state of every job, in the order of New. It takes one round trip.
@@ -43,20 +43,20 @@ func (r *Runner) List(ctx context.Context) ([]State, error) {
 	}
 	out := make([]State, len(r.jobs))
 	for i, w := range r.jobs {
-		out[i] = read(w, cmds[i].Val())
+		out[i] = parseState(w, cmds[i].Val())
 	}
 	return out, nil
 }
 
-func (r *Runner) state(ctx context.Context, w *work) (State, error) {
+func (r *Runner) readState(ctx context.Context, w *scheduledJob) (State, error) {
 	fields, err := r.rdb.HGetAll(ctx, keys.Job(w.Name)).Result()
 	if err != nil {
 		return State{}, fmt.Errorf("read the last run: %w", err)
 	}
-	return read(w, fields), nil
+	return parseState(w, fields), nil
 }
 
-func read(w *work, fields map[string]string) State {
+func parseState(w *scheduledJob, fields map[string]string) State {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64) // a missing field is 0
 		return n
@@ -72,20 +72,20 @@ func read(w *work, fields map[string]string) State {
 }
 
 // storeRun stores the outcome of a run.
-func (r *Runner) keep(ctx context.Context, w *work, start time.Time, took time.Duration, failure error) error {
+func (r *Runner) storeRun(ctx context.Context, w *scheduledJob, start time.Time, took time.Duration, failure error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	text, failed := "", int64(0)
 	if failure != nil {
 		text, failed = strings.ToValidUTF8(failure.Error(), "?"), 1
-		text = text[:min(len(text), maxError)]
+		text = text[:min(len(text), maxErrorBytes)]
 	}
 	key := keys.Job(w.Name)
 	pipe := r.rdb.TxPipeline()
 	pipe.HSet(ctx, key, "lastRunAt", start.UnixMilli(), "tookMs", took.Milliseconds(), "error", text, "node", r.cfg.Node)
 	pipe.HIncrBy(ctx, key, "runs", 1)
 	pipe.HIncrBy(ctx, key, "failures", failed)
-	pipe.PExpire(ctx, key, stateLife)
+	pipe.PExpire(ctx, key, stateTTL)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("store the run: %w", err)
 	}

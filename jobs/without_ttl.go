@@ -12,27 +12,27 @@ import (
 )
 
 //go:embed remove_without_ttl.lua
-var forgottenSource string
+var removeWithoutTTLSource string
 
-var forgottenScript = redisx.NewScript(forgottenSource)
+var removeWithoutTTLScript = redisx.NewScript(removeWithoutTTLSource)
 
-// batch is how many keys one SCAN looks at.
-const batch = 500
+// scanBatch is how many keys one SCAN looks at.
+const scanBatch = 500
 
 // RemoveKeysWithoutTTL removes the keys that match a pattern ("temp:*") and have no TTL although
 // they must have one. It returns how many it removed, beside an error too. It scans the whole
 // keyspace, on every master of a Cluster.
-func RemoveForgotten(ctx context.Context, rdb redis.UniversalClient, pattern string) (int, error) {
+func RemoveKeysWithoutTTL(ctx context.Context, rdb redis.UniversalClient, pattern string) (int, error) {
 	var removed atomic.Int64
 	walk := func(ctx context.Context, c redis.UniversalClient) error {
 		for cursor := uint64(0); ; {
-			page, next, err := c.Scan(ctx, cursor, pattern, batch).Result()
+			page, next, err := c.Scan(ctx, cursor, pattern, scanBatch).Result()
 			if err != nil {
 				return err
 			}
 			calls := make([]*redisx.Call, len(page))
 			for i, key := range page {
-				calls[i] = &redisx.Call{Script: forgottenScript, Keys: []string{key}}
+				calls[i] = &redisx.Call{Script: removeWithoutTTLScript, Keys: []string{key}}
 			}
 			if len(calls) > 0 {
 				redisx.RunScripts(ctx, c, calls...)

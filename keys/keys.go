@@ -126,13 +126,13 @@ func LeaderboardSteps(name string) string { return "{" + LeaderboardScores(name)
 func Temp(kind, id string) string { return "temp:" + kind + ":" + id }
 
 // RateLimit is the string with the window of one subject under one policy.
-func RateLimit(subject, policy string) string { return rateLimit + subject + ":" + policy }
+func RateLimit(subject, policy string) string { return rateLimitPrefix + subject + ":" + policy }
 
-const rateLimit = "ratelimit:"
+const rateLimitPrefix = "ratelimit:"
 
 // RateLimitSubject returns the subject of a key that RateLimit made for the policy.
 func RateLimitSubject(key, policy string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(key, rateLimit), ":"+policy)
+	return strings.TrimSuffix(strings.TrimPrefix(key, rateLimitPrefix), ":"+policy)
 }
 
 // Lock is the string with the lease of a distributed lock.

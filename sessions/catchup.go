@@ -12,12 +12,12 @@ import (
 
 // catchUpFromLog reads the new entries of the revocation log, every CatchUp and after each new
 // subscription, until ctx ends. A message of the channel may be lost; an entry of the log is not.
-func (t *Tracker) catchUp(ctx context.Context) {
+func (t *Tracker) catchUpFromLog(ctx context.Context) {
 	cursor := "" // the id of the last entry that was read; "" while it is unknown
 	timer := time.NewTimer(t.cfg.CatchUp)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		if cursor = t.readLog(ctx, cursor); cursor != "" {
+		if cursor = t.readRevocationLog(ctx, cursor); cursor != "" {
 			t.markReady(&t.hasLogCursor)
 		}
 		timer.Reset(t.cfg.CatchUp)
@@ -32,7 +32,7 @@ func (t *Tracker) catchUp(ctx context.Context) {
 // readRevocationLog reads from the cursor to the end of the log, and returns the new cursor. If the
 // entry at the cursor is gone, the log was cut there or is another server's, and nobody knows what
 // was missed: then it has Redis asked for every session.
-func (t *Tracker) readLog(ctx context.Context, cursor string) string {
+func (t *Tracker) readRevocationLog(ctx context.Context, cursor string) string {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
 	if cursor == "" {
@@ -41,48 +41,48 @@ func (t *Tracker) readLog(ctx context.Context, cursor string) string {
 		case err != nil:
 			return ""
 		case len(last) == 0:
-			return start
+			return streamStart
 		}
 		return last[0].ID
 	}
 	for {
-		page, err := t.store.rdb.XRangeN(ctx, keys.RevocationLog, cursor, "+", chunk).Result()
+		page, err := t.store.rdb.XRangeN(ctx, keys.RevocationLog, cursor, "+", pipelineSize).Result()
 		if err != nil {
 			return cursor
 		}
-		if cursor != start {
+		if cursor != streamStart {
 			if len(page) == 0 || page[0].ID != cursor {
-				t.verify()
-				return t.readLog(ctx, "")
+				t.recheckAll()
+				return t.readRevocationLog(ctx, "")
 			}
 			page = page[1:]
 		}
 		if len(page) == 0 {
 			return cursor
 		}
-		t.recall(page)
+		t.applyLogEntries(page)
 		cursor = page[len(page)-1].ID
 	}
 }
 
 // streamStart is an id before every entry of a stream.
-const start = "0-0"
+const streamStart = "0-0"
 
 // applyLogEntries applies entries of the log. An entry may be old, and another program may have
 // created a session with the same id since: so Redis is asked whether the session lives, and the
 // entry only gives the reason.
-func (t *Tracker) recall(page []redis.XMessage) {
+func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.clock()
-	doubt := func(l *live, why Revocation) {
+	now := t.sinceBase()
+	doubt := func(l *trackedSession, why Revocation) {
 		switch {
-		case l.ending == nil:
-			l.ask, l.at = true, now
+		case l.revocation == nil:
+			l.mustAskRedis, l.checkAt = true, now
 			t.metrics.recovered.Inc()
-		case !l.heard: // the session is known to be gone; the entry gives the reason
+		case !l.isReasonKnown: // the session is known to be gone; the entry gives the reason
 			why.SessionID, why.UserID = l.id, l.userID
-			l.ending, l.heard, l.at = &why, true, now
+			l.revocation, l.isReasonKnown, l.checkAt = &why, true, now
 			t.metrics.recovered.Inc()
 		}
 	}
@@ -95,12 +95,12 @@ func (t *Tracker) recall(page []redis.XMessage) {
 		}
 		if rev.SessionID != "" {
 			if l := t.sessions[rev.SessionID]; l != nil {
-				t.recent.add(memoryKey{session: rev.SessionID}, rev, now)
+				t.recent.add(revocationKey{session: rev.SessionID}, rev, now)
 				doubt(l, rev)
 			}
 			continue
 		}
-		t.recent.add(memoryKey{user: rev.UserID}, rev, now)
+		t.recent.add(revocationKey{user: rev.UserID}, rev, now)
 		for _, l := range t.sessions {
 			if l.userID == rev.UserID {
 				doubt(l, rev)

@@ -17,9 +17,9 @@ import (
 var characterSource string
 
 // characterLua is character.lua behind the keys that it needs.
-var characterLua = characterKeys() + characterSource
+var characterLua = characterKeysLua() + characterSource
 
-func characterKeys() string {
+func characterKeysLua() string {
 	const user = "\x00"
 	ofBefore, ofAfter, _ := strings.Cut(keys.UserSessions(user), user)
 	lastBefore, lastAfter, _ := strings.Cut(keys.LastCharacter(user), user)
@@ -34,14 +34,14 @@ var characterScript = redisx.NewMergingScript(redisx.ScriptParts{Before: charact
 // has one, or else the last one that was ever stored, or else ErrNotFound. On one server it takes
 // one round trip, which many callers share; otherwise two.
 func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID string, err error) {
-	if s.single {
+	if s.isSingleServer {
 		id, err := s.scripts.Do(ctx, characterScript, nil, userID, s.now().UnixMilli()).Text()
 		switch {
 		case err == nil && id == "":
 			return "", ErrNotFound
 		case err == nil:
 			return id, nil
-		case !errors.Is(err, redis.Nil) && !wrongType(err):
+		case !errors.Is(err, redis.Nil) && !isWrongType(err):
 			return "", fmt.Errorf("read character of user: %w", err)
 		}
 	}
@@ -55,7 +55,7 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 	if err := last.Err(); err != nil && !errors.Is(err, redis.Nil) {
 		return "", fmt.Errorf("read character of user: %w", err)
 	}
-	living, err := s.living(ctx, userID, ids.Val())
+	living, err := s.readLivingSessions(ctx, userID, ids.Val())
 	if err != nil {
 		return "", fmt.Errorf("read character of user: %w", err)
 	}
@@ -75,7 +75,7 @@ func (s *Store) CharacterOf(ctx context.Context, userID string) (characterID str
 // character as CharacterOf does, the empty string instead of ErrNotFound, and false (or raises an
 // error) where only CharacterOf can tell. CharacterLua returns "" when there are several servers.
 func (s *Store) CharacterLua() string {
-	if !s.single {
+	if !s.isSingleServer {
 		return ""
 	}
 	return characterLua

@@ -6,39 +6,39 @@ import (
 )
 
 // A checkQueue is a heap of tracked sessions, by the time of their next check.
-type checks []*live
+type checkQueue []*trackedSession
 
-func (c *checks) add(l *live, at time.Duration) {
-	l.at = at
+func (c *checkQueue) add(l *trackedSession, at time.Duration) {
+	l.checkAt = at
 	heap.Push(c, l)
 }
 
-func (c *checks) move(l *live, at time.Duration) {
-	l.at = at
-	if l.place >= 0 {
-		heap.Fix(c, l.place)
+func (c *checkQueue) reschedule(l *trackedSession, at time.Duration) {
+	l.checkAt = at
+	if l.queueIndex >= 0 {
+		heap.Fix(c, l.queueIndex)
 	}
 }
 
-func (c *checks) remove(l *live) {
-	heap.Remove(c, l.place)
-	l.place = -1
+func (c *checkQueue) remove(l *trackedSession) {
+	heap.Remove(c, l.queueIndex)
+	l.queueIndex = -1
 }
 
-func (c checks) Len() int           { return len(c) }
-func (c checks) Less(i, j int) bool { return c[i].at < c[j].at }
-func (c checks) Swap(i, j int) {
+func (c checkQueue) Len() int           { return len(c) }
+func (c checkQueue) Less(i, j int) bool { return c[i].checkAt < c[j].checkAt }
+func (c checkQueue) Swap(i, j int) {
 	c[i], c[j] = c[j], c[i]
-	c[i].place, c[j].place = i, j
+	c[i].queueIndex, c[j].queueIndex = i, j
 }
 
-func (c *checks) Push(x any) {
-	l := x.(*live)
-	l.place = len(*c)
+func (c *checkQueue) Push(x any) {
+	l := x.(*trackedSession)
+	l.queueIndex = len(*c)
 	*c = append(*c, l)
 }
 
-func (c *checks) Pop() any {
+func (c *checkQueue) Pop() any {
 	old := *c
 	l := old[len(old)-1]
 	old[len(old)-1] = nil

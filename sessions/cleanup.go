@@ -27,16 +27,16 @@ type Cleanup struct {
 func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
 	var mu sync.Mutex
 	var out Cleanup // guarded by mu
-	err := s.scan(ctx, keys.UserSessions("*"), "zset", func(page []string) error {
-		n, err := s.forgetExpired(ctx, page)
+	err := s.scanKeys(ctx, keys.UserSessions("*"), "zset", func(page []string) error {
+		n, err := s.removeExpiredEntries(ctx, page)
 		mu.Lock()
 		defer mu.Unlock()
 		out.Expired += n
 		return err
 	})
 	if err == nil {
-		err = s.scan(ctx, keys.Session("*"), "hash", func(page []string) error {
-			indexed, bounded, err := s.repair(ctx, page)
+		err = s.scanKeys(ctx, keys.Session("*"), "hash", func(page []string) error {
+			indexed, bounded, err := s.repairSessions(ctx, page)
 			mu.Lock()
 			defer mu.Unlock()
 			out.Indexed += indexed
@@ -55,12 +55,12 @@ func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
 
 // removeExpiredEntries removes the index entries whose time is over and whose session is gone. A
 // session that is gone never comes back, so what it finds here stays true.
-func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err error) {
-	until := ms(s.now().UnixMilli())
+func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n int, err error) {
+	until := formatInt(s.now().UnixMilli())
 	pipe := s.rdb.Pipeline()
 	over := make([]*redis.StringSliceCmd, len(indexes))
 	for i, index := range indexes {
-		over[i] = pipe.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: "-inf", Max: until, Count: chunk})
+		over[i] = pipe.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: "-inf", Max: until, Count: pipelineSize})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, err
@@ -73,7 +73,7 @@ func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err
 	pipe = s.rdb.Pipeline()
 	for i, index := range indexes {
 		for _, id := range over[i].Val() {
-			entries = append(entries, entry{index, id, pipe.Exists(ctx, key(id))})
+			entries = append(entries, entry{index, id, pipe.Exists(ctx, sessionKey(id))})
 		}
 	}
 	if len(entries) == 0 {
@@ -100,8 +100,8 @@ func (s *Store) forgetExpired(ctx context.Context, indexes []string) (n int, err
 }
 
 // repairSessions gives an expiry to sessions without one, and indexes sessions that lack an entry.
-func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, bounded int, err error) {
-	users, err := s.owners(ctx, sessionKeys)
+func (s *Store) repairSessions(ctx context.Context, sessionKeys []string) (indexed, bounded int, err error) {
+	users, err := s.readOwners(ctx, sessionKeys)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -122,7 +122,7 @@ func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, boun
 			return 0, 0, err
 		}
 		ttl := left[i].Val()
-		if ttl == gone || user == "" || !ValidID(id) {
+		if ttl == ttlNoKey || user == "" || !ValidID(id) {
 			continue
 		}
 		if ttl < 0 {
@@ -130,7 +130,7 @@ func (s *Store) repair(ctx context.Context, sessionKeys []string) (indexed, boun
 			ttl = s.cfg.TTL
 		}
 		if errors.Is(score[i].Err(), redis.Nil) {
-			calls = append(calls, s.index(user, id, now, now.Add(ttl)))
+			calls = append(calls, s.indexCall(user, id, now, now.Add(ttl)))
 		}
 	}
 	if len(calls)+len(endless) == 0 {

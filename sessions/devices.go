@@ -27,14 +27,14 @@ type DevicesConfig struct {
 }
 
 //go:embed take_seat.lua
-var seatSource string
+var takeSeatSource string
 
 //go:embed release_seat.lua
-var leaveSource string
+var releaseSeatSource string
 
 var (
-	seatScript  = newScript(seatSource)
-	leaveScript = newScript(leaveSource)
+	takeSeatScript    = newScript(takeSeatSource)
+	releaseSeatScript = newScript(releaseSeatSource)
 )
 
 // Devices limits on how many devices each user is connected. A connected session takes one of the
@@ -51,10 +51,10 @@ type Devices struct {
 
 	wake chan struct{} // capacity 1
 
-	mu      sync.Mutex
-	last    int64            // last generation that was given out; guarded by mu
-	held    map[string]*seat // by session id; guarded by mu
-	leaving []left           // seats to be released in Redis; guarded by mu
+	mu             sync.Mutex
+	lastGeneration int64            // last generation that was given out; guarded by mu
+	held           map[string]*seat // by session id; guarded by mu
+	released       []seatRef        // seats to be released in Redis; guarded by mu
 }
 
 // A seat is used by at least one connection of this node.
@@ -65,7 +65,7 @@ type seat struct {
 }
 
 // A seatRef names a seat in a call to Redis.
-type left struct {
+type seatRef struct {
 	id, userID string
 	generation int64
 }
@@ -75,7 +75,7 @@ func NewDevices(store *Store, cfg DevicesConfig) *Devices {
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute
 	}
-	return &Devices{store: store, cfg: cfg, node: newID()[:16], wake: make(chan struct{}, 1), held: make(map[string]*seat)}
+	return &Devices{store: store, cfg: cfg, node: randomID()[:16], wake: make(chan struct{}, 1), held: make(map[string]*seat)}
 }
 
 // Take takes a seat for a connection of the session. release gives it back, and may be called twice.
@@ -87,19 +87,19 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 		return func() {}, nil
 	}
 	d.mu.Lock()
-	d.last++
-	generation := d.last
+	d.lastGeneration++
+	generation := d.lastGeneration
 	if d.held[s.ID] == nil {
 		d.held[s.ID] = &seat{userID: s.UserID}
 	}
 	d.held[s.ID].sockets++
 	d.held[s.ID].generation = generation
 	d.mu.Unlock()
-	release = sync.OnceFunc(func() { d.release(s.ID) })
+	release = sync.OnceFunc(func() { d.releaseSeat(s.ID) })
 
-	calls := []call{d.call(s.ID, s.UserID, generation, !d.cfg.OldestWins)}
+	calls := []call{d.takeSeatCall(s.ID, s.UserID, generation, !d.cfg.OldestWins)}
 	run(ctx, d.store.rdb, calls, nil)
-	sits, gaveWay, err := seated(calls[0])
+	sits, gaveWay, err := parseSeatReply(calls[0])
 	switch {
 	case err != nil:
 		release()
@@ -108,7 +108,7 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 		release()
 		return nil, ErrTooManyDevices
 	case len(gaveWay) > 0:
-		if _, err := d.store.destroy(ctx, gaveWay, s.UserID, Replaced, "You have connected on another device.", countDestroyed); err != nil {
+		if _, err := d.store.destroySessions(ctx, gaveWay, s.UserID, Replaced, "You have connected on another device.", countDestroyed); err != nil {
 			release() // the sessions that gave way end when their nodes next renew their leases
 			return nil, fmt.Errorf("take a seat for a device: %w", err)
 		}
@@ -130,46 +130,46 @@ func (d *Devices) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			d.mu.Lock()
 			for id, s := range d.held {
-				d.leaving = append(d.leaving, left{id, s.userID, d.last})
+				d.released = append(d.released, seatRef{id, s.userID, d.lastGeneration})
 			}
 			d.mu.Unlock()
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushFor)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 			defer cancel()
-			d.giveBack(ctx)
+			d.sendReleases(ctx)
 			return nil
 		case <-d.wake:
-			d.giveBack(ctx)
+			d.sendReleases(ctx)
 		case <-timer.C:
-			d.keep(ctx)
+			d.renewLeases(ctx)
 		}
 	}
 }
 
-func (d *Devices) call(id, userID string, generation int64, giveWay bool) call {
+func (d *Devices) takeSeatCall(id, userID string, generation int64, giveWay bool) call {
 	newest := 0
 	if giveWay {
 		newest = 1
 	}
-	return call{script: seatScript, key: keys.UserDevices(userID), args: []any{
+	return call{script: takeSeatScript, key: keys.UserDevices(userID), args: []any{
 		id, d.node, generation, d.cfg.Lease.Milliseconds(), d.cfg.Limit, newest,
 	}}
 }
 
 // parseSeatReply reads the reply of take_seat.lua.
-func seated(c call) (sits bool, gaveWay []string, err error) {
+func parseSeatReply(c call) (sits bool, gaveWay []string, err error) {
 	reply, err := c.cmd.Slice()
 	if err != nil || len(reply) == 0 {
 		return false, nil, err
 	}
 	for _, id := range reply[1:] {
-		if text, ok := id.(string); ok && known(text) {
+		if text, ok := id.(string); ok && isKnownID(text) {
 			gaveWay = append(gaveWay, text)
 		}
 	}
 	return reply[0] == int64(1), gaveWay, nil
 }
 
-func (d *Devices) release(id string) {
+func (d *Devices) releaseSeat(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.held[id]
@@ -180,7 +180,7 @@ func (d *Devices) release(id string) {
 		return
 	}
 	delete(d.held, id)
-	d.leaving = append(d.leaving, left{id, s.userID, s.generation})
+	d.released = append(d.released, seatRef{id, s.userID, s.generation})
 	select {
 	case d.wake <- struct{}{}:
 	default:
@@ -189,37 +189,37 @@ func (d *Devices) release(id string) {
 
 // sendReleases gives back the seats that no connection here uses. If Redis does not get the call,
 // the lease lapses.
-func (d *Devices) giveBack(ctx context.Context) {
+func (d *Devices) sendReleases(ctx context.Context) {
 	d.mu.Lock()
-	gone := d.leaving
-	d.leaving = nil
+	gone := d.released
+	d.released = nil
 	d.mu.Unlock()
-	for part := range slices.Chunk(gone, chunk) {
+	for part := range slices.Chunk(gone, pipelineSize) {
 		calls := make([]call, len(part))
 		for i, l := range part {
-			calls[i] = call{script: leaveScript, key: keys.UserDevices(l.userID), args: []any{l.id, d.node, l.generation}}
+			calls[i] = call{script: releaseSeatScript, key: keys.UserDevices(l.userID), args: []any{l.id, d.node, l.generation}}
 		}
 		run(ctx, d.store.rdb, calls, nil)
 	}
 }
 
 // renewLeases renews the leases of all seats in use. It ends a session whose seat another has taken.
-func (d *Devices) keep(ctx context.Context) {
+func (d *Devices) renewLeases(ctx context.Context) {
 	d.mu.Lock()
-	all := make([]left, 0, len(d.held))
+	all := make([]seatRef, 0, len(d.held))
 	for id, s := range d.held {
-		all = append(all, left{id, s.userID, s.generation})
+		all = append(all, seatRef{id, s.userID, s.generation})
 	}
 	d.mu.Unlock()
-	for part := range slices.Chunk(all, chunk) {
+	for part := range slices.Chunk(all, pipelineSize) {
 		calls := make([]call, len(part))
 		for i, l := range part {
-			calls[i] = d.call(l.id, l.userID, l.generation, false)
+			calls[i] = d.takeSeatCall(l.id, l.userID, l.generation, false)
 		}
 		run(ctx, d.store.rdb, calls, nil)
 		for i, l := range part {
-			if sits, _, err := seated(calls[i]); err == nil && !sits {
-				_, _ = d.store.destroy(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed) // the next keep tries again
+			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits {
+				_, _ = d.store.destroySessions(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed) // the next keep tries again
 			}
 		}
 	}

@@ -21,36 +21,36 @@ import (
 // sess:<id>, through connect-redis. We read, slide and end them, and never write their text, because
 // express-session would overwrite our changes.
 
-// ErrForeign refuses an operation that only the site that opened the session can do.
-var ErrForeign = fault.New(fault.ErrForbidden.Code, "That session belongs to the site that opened it.")
+// ErrExpressSession refuses an operation that only the site that opened the session can do.
+var ErrExpressSession = fault.New(fault.ErrForbidden.Code, "That session belongs to the site that opened it.")
 
 const (
-	express      = "express:"
-	maxForeign   = 1 << 20        // bytes of such a session's text
-	expressTTL   = 24 * time.Hour // the default of connect-redis, for cookies without maxAge
-	maxForeigner = 128            // bytes of a user id or name
+	expressPrefix   = "express:"
+	maxExpressBytes = 1 << 20        // bytes of such a session's text
+	expressTTL      = 24 * time.Hour // the default of connect-redis, for cookies without maxAge
+	maxExpressName  = 128            // bytes of a user id or name
 )
 
 // ExpressID returns the id that this package uses for a session of express-session. ValidID accepts
 // none of these ids, so a client cannot present one: it must show the signed cookie.
-func ExpressID(id string) string { return express + id }
+func ExpressID(id string) string { return expressPrefix + id }
 
 // cutExpressPrefix reports whether id is one of ExpressID, and returns the id that express-session
 // uses.
-func foreign(id string) (string, bool) {
-	sid, ok := strings.CutPrefix(id, express)
+func cutExpressPrefix(id string) (string, bool) {
+	sid, ok := strings.CutPrefix(id, expressPrefix)
 	return sid, ok && ValidID(sid)
 }
 
 // isKnownID reports whether id has the form of ValidID or of ExpressID.
-func known(id string) bool {
-	_, ok := foreign(id)
+func isKnownID(id string) bool {
+	_, ok := cutExpressPrefix(id)
 	return ok || ValidID(id)
 }
 
 // sessionKey is the Redis key of a session of either kind.
-func key(id string) string {
-	if sid, ok := foreign(id); ok {
+func sessionKey(id string) string {
+	if sid, ok := cutExpressPrefix(id); ok {
 		return keys.ExpressSession(sid)
 	}
 	return keys.Session(id)
@@ -69,26 +69,26 @@ var (
 
 // touchCall is the call that slides a session of either kind.
 func (s *Store) touchCall(id string, now time.Time) call {
-	if _, ok := foreign(id); ok {
-		return call{script: touchExpressScript, key: key(id), args: []any{ms(expressTTL.Milliseconds())}}
+	if _, ok := cutExpressPrefix(id); ok {
+		return call{script: touchExpressScript, key: sessionKey(id), args: []any{formatInt(expressTTL.Milliseconds())}}
 	}
-	return call{script: touchScript, key: key(id), args: []any{ms(now.UnixMilli()), ms(s.cfg.TTL.Milliseconds())}}
+	return call{script: touchScript, key: sessionKey(id), args: []any{formatInt(now.UnixMilli()), formatInt(s.cfg.TTL.Milliseconds())}}
 }
 
 // destroyCall is the call that ends a session of either kind.
 func destroyCall(id, message string) call {
-	if _, ok := foreign(id); ok {
-		return call{script: destroyExpressScript, key: key(id), args: []any{keys.Revocations, message}}
+	if _, ok := cutExpressPrefix(id); ok {
+		return call{script: destroyExpressScript, key: sessionKey(id), args: []any{keys.Revocations, message}}
 	}
-	return call{script: destroyScript, key: key(id), args: []any{keys.Revocations, message}}
+	return call{script: destroyScript, key: sessionKey(id), args: []any{keys.Revocations, message}}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.
-func (s *Store) readExpress(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
-	text, ttl := pipe.Get(ctx, key(id)), pipe.PTTL(ctx, key(id))
+func (s *Store) queueExpressRead(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
+	text, ttl := pipe.Get(ctx, sessionKey(id)), pipe.PTTL(ctx, sessionKey(id))
 	return func() (Session, error) {
 		switch err := text.Err(); {
-		case errors.Is(err, redis.Nil), wrongType(err):
+		case errors.Is(err, redis.Nil), isWrongType(err):
 			return Session{}, ErrNotFound
 		case errors.Join(err, ttl.Err()) != nil:
 			return Session{}, fmt.Errorf("read session: %w", errors.Join(err, ttl.Err()))
@@ -113,29 +113,29 @@ var (
 // since nobody has logged in then.
 func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, bool) {
 	var all map[string]any
-	if len(text) > maxForeign || json.Unmarshal([]byte(text), &all) != nil || left == gone {
+	if len(text) > maxExpressBytes || json.Unmarshal([]byte(text), &all) != nil || left == ttlNoKey {
 		return Session{}, false
 	}
-	out := Session{ID: id, UserID: first(all, expressUser), Username: first(all, expressName), CharacterID: first(all, expressCharacter), TTL: expressTTL}
+	out := Session{ID: id, UserID: firstText(all, expressUser), Username: firstText(all, expressName), CharacterID: firstText(all, expressCharacter), TTL: expressTTL}
 	if out.Username == "" {
 		out.Username = out.UserID
 	}
-	if !printable(out.UserID) || !printable(out.Username) || out.CharacterID != "" && !printable(out.CharacterID) {
+	if !isPrintableName(out.UserID) || !isPrintableName(out.Username) || out.CharacterID != "" && !isPrintableName(out.CharacterID) {
 		return Session{}, false
 	}
 	for _, path := range expressRoles {
-		list, ok := at(all, path).([]any)
+		list, ok := valueAtPath(all, path).([]any)
 		if !ok {
 			continue
 		}
 		for _, r := range list {
-			if role, ok := r.(string); ok && printable(role) && len(out.Roles) < 64 {
+			if role, ok := r.(string); ok && isPrintableName(role) && len(out.Roles) < 64 {
 				out.Roles = append(out.Roles, role)
 			}
 		}
 		break
 	}
-	if age, ok := at(all, "cookie.originalMaxAge").(float64); ok && age >= 1 && age <= float64(maxTTL.Milliseconds()) {
+	if age, ok := valueAtPath(all, "cookie.originalMaxAge").(float64); ok && age >= 1 && age <= float64(maxTTL.Milliseconds()) {
 		out.TTL = time.Duration(age) * time.Millisecond
 	}
 	if left < 0 {
@@ -146,11 +146,11 @@ func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, boo
 }
 
 // firstText returns the text, or the whole number, at the first path that has one.
-func first(all map[string]any, paths []string) string {
+func firstText(all map[string]any, paths []string) string {
 	for _, path := range paths {
-		switch v := at(all, path).(type) {
+		switch v := valueAtPath(all, path).(type) {
 		case string:
-			if v != "" && len(v) <= maxForeigner {
+			if v != "" && len(v) <= maxExpressName {
 				return v
 			}
 		case float64:
@@ -163,7 +163,7 @@ func first(all map[string]any, paths []string) string {
 }
 
 // valueAtPath returns the value at a dotted path, or nil.
-func at(all map[string]any, path string) any {
+func valueAtPath(all map[string]any, path string) any {
 	for {
 		name, rest, more := strings.Cut(path, ".")
 		v := all[name]
@@ -178,7 +178,7 @@ func at(all map[string]any, path string) any {
 }
 
 // rememberCharacter stores the character for the user, since the session is not ours to write.
-func (s *Store) playAs(ctx context.Context, id, characterID string) (Session, error) {
+func (s *Store) rememberCharacter(ctx context.Context, id, characterID string) (Session, error) {
 	out, err := s.Get(ctx, id)
 	if err != nil {
 		return Session{}, err
@@ -192,9 +192,9 @@ func (s *Store) playAs(ctx context.Context, id, characterID string) (Session, er
 
 // getExpressSession reads such a session. Where the session names no character, it is the last one
 // that the user played.
-func (s *Store) getExpress(ctx context.Context, id string) (Session, error) {
+func (s *Store) getExpressSession(ctx context.Context, id string) (Session, error) {
 	pipe := s.rdb.Pipeline()
-	read := s.readExpress(ctx, pipe, id)
+	read := s.queueExpressRead(ctx, pipe, id)
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	out, err := read()
 	if err != nil || out.CharacterID != "" {

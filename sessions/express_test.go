@@ -93,7 +93,7 @@ func TestAnExpressSessionLivesAndEnds(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "c9", again.CharacterID, "remembered for the user: the session is not ours to write")
 	_, err = store.Renew(ctx, s.ID)
-	require.ErrorIs(t, err, sessions.ErrForeign)
+	require.ErrorIs(t, err, sessions.ErrExpressSession)
 
 	require.NoError(t, store.Destroy(ctx, s.ID, sessions.LoggedOut, "bye"))
 	require.Equal(t, []string{s.ID, sessions.LoggedOut}, func() []string { r := told(t, ends); return []string{r.SessionID, r.Code} }())

@@ -8,34 +8,34 @@ import (
 
 // A Handle is one socket's use of its session.
 type Handle struct {
-	tracker *Tracker
-	live    *live
-	on      Listener
-	state   atomic.Int32
+	tracker  *Tracker
+	session  *trackedSession
+	listener Listener
+	state    atomic.Int32
 }
 
 const (
-	open int32 = iota
-	ended
-	closed
+	handleOpen int32 = iota
+	handleEnded
+	handleClosed
 )
 
 // Touch says that the client did something. It never waits for Redis, allocates nothing, and takes
 // no lock unless a touch is due.
 func (h *Handle) Touch() {
-	l := h.live
-	due := l.due.Load()
-	now := int64(h.tracker.clock())
+	l := h.session
+	due := l.touchDue.Load()
+	now := int64(h.tracker.sinceBase())
 	if now < due || !h.Alive() {
 		return
 	}
-	if l.due.CompareAndSwap(due, now+l.interval.Load()) {
+	if l.touchDue.CompareAndSwap(due, now+l.touchInterval.Load()) {
 		until := now + l.ttl.Load()
-		if l.absolute != 0 {
-			until = min(until, int64(l.absolute))
+		if l.absoluteDeadline != 0 {
+			until = min(until, int64(l.absoluteDeadline))
 		}
-		l.promised.Store(until)
-		h.tracker.enqueue(l)
+		l.pendingDeadline.Store(until)
+		h.tracker.enqueueTouch(l)
 	}
 }
 
@@ -43,19 +43,19 @@ func (h *Handle) Touch() {
 // counts from the last touch, so it is too short by at most the touch interval. A touch that is on
 // its way counts already.
 func (h *Handle) TTL() time.Duration {
-	return max(0, time.Duration(max(h.live.deadline.Load(), h.live.promised.Load()))-h.tracker.clock())
+	return max(0, time.Duration(max(h.session.deadline.Load(), h.session.pendingDeadline.Load()))-h.tracker.sinceBase())
 }
 
 // Alive reports whether the handle is open and its session is not known to have ended.
-func (h *Handle) Alive() bool { return h.state.Load() == open && h.live.alive.Load() }
+func (h *Handle) Alive() bool { return h.state.Load() == handleOpen && h.session.isAlive.Load() }
 
 // Close ends the use of the session. The listener is not called any more, unless a call is under
 // way. A pending touch is still sent.
 func (h *Handle) Close() {
-	if !h.state.CompareAndSwap(open, closed) {
+	if !h.state.CompareAndSwap(handleOpen, handleClosed) {
 		return
 	}
-	t, l := h.tracker, h.live
+	t, l := h.tracker, h.session
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := slices.Index(l.handles, h)
@@ -65,18 +65,18 @@ func (h *Handle) Close() {
 	l.handles = slices.Delete(l.handles, i, i+1)
 	t.handles--
 	if len(l.handles) == 0 {
-		t.forget(l)
+		t.untrackSession(l)
 	}
 }
 
-func (h *Handle) end(rev Revocation) {
-	if h.state.CompareAndSwap(open, ended) && h.on.Ended != nil {
-		h.on.Ended(rev)
+func (h *Handle) notifyEnded(rev Revocation) {
+	if h.state.CompareAndSwap(handleOpen, handleEnded) && h.listener.Ended != nil {
+		h.listener.Ended(rev)
 	}
 }
 
-func (h *Handle) expiring(left time.Duration) {
-	if h.on.Expiring != nil && h.Alive() {
-		h.on.Expiring(left)
+func (h *Handle) notifyExpiring(left time.Duration) {
+	if h.listener.Expiring != nil && h.Alive() {
+		h.listener.Expiring(left)
 	}
 }

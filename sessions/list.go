@@ -20,18 +20,18 @@ func (s *Store) List(ctx context.Context, userID string) ([]Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list sessions of user: %w", err)
 	}
-	return s.living(ctx, userID, ids)
+	return s.readLivingSessions(ctx, userID, ids)
 }
 
 // readLivingSessions returns the sessions among ids that live and belong to the user, newest first.
-func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Session, error) {
+func (s *Store) readLivingSessions(ctx context.Context, userID string, ids []string) ([]Session, error) {
 	var out []Session
-	for part := range slices.Chunk(ids, chunk) {
+	for part := range slices.Chunk(ids, pipelineSize) {
 		pipe := s.rdb.Pipeline()
 		var reads []func() (Session, error)
 		for _, id := range part {
-			if known(id) {
-				reads = append(reads, s.read(ctx, pipe, id))
+			if isKnownID(id) {
+				reads = append(reads, s.queueSessionRead(ctx, pipe, id))
 			}
 		}
 		if len(reads) == 0 {
@@ -56,25 +56,25 @@ func (s *Store) living(ctx context.Context, userID string, ids []string) ([]Sess
 }
 
 // ttlNoKey is what PTTL answers for a key that does not exist.
-const gone time.Duration = -2
+const ttlNoKey time.Duration = -2
 
 // A remainingTTL is how long a session still lives: a duration, -1 for no expiry, or ttlNoKey.
-type remainder struct {
+type remainingTTL struct {
 	ttl time.Duration
 	err error
 }
 
 // readRemainingTTLs reads the remaining lives of many sessions in one pipeline.
-func (s *Store) left(ctx context.Context, ids []string) []remainder {
+func (s *Store) readRemainingTTLs(ctx context.Context, ids []string) []remainingTTL {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.DurationCmd, len(ids))
 	for i, id := range ids {
-		cmds[i] = pipe.PTTL(ctx, key(id))
+		cmds[i] = pipe.PTTL(ctx, sessionKey(id))
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	out := make([]remainder, len(ids))
+	out := make([]remainingTTL, len(ids))
 	for i, c := range cmds {
-		out[i] = remainder{c.Val(), c.Err()}
+		out[i] = remainingTTL{c.Val(), c.Err()}
 	}
 	return out
 }

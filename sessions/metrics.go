@@ -58,6 +58,6 @@ func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (m *metrics) ended(rev Revocation, handles int) {
+func (m *metrics) countEnded(rev Revocation, handles int) {
 	m.ends.WithLabelValues(rev.Code).Add(float64(handles))
 }

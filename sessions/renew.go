@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// maxFields bounds the hash that Renew copies, which includes the fields of other programs.
-const maxFields = 256
+// maxCopiedFields bounds the hash that Renew copies, which includes the fields of other programs.
+const maxCopiedFields = 256
 
 // Renew gives a living session a new id and returns it. The old id ends with REPLACED, and so do
 // the sockets that use it. Call it when the rights of a user change: the old id, which somebody may
@@ -25,19 +25,19 @@ const maxFields = 256
 // the old session. That deletion decides: if the session was destroyed meanwhile, Renew deletes the
 // copy too. So a renewal never revives a session.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
-	if _, ok := foreign(id); ok {
-		return Session{}, ErrForeign
+	if _, ok := cutExpressPrefix(id); ok {
+		return Session{}, ErrExpressSession
 	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
-	old, hash, err := s.whole(ctx, id)
+	old, hash, err := s.readWholeHash(ctx, id)
 	if err != nil {
 		return Session{}, err
 	}
 	now := s.now().Truncate(time.Millisecond)
 	fresh := old
-	fresh.ID, fresh.LastActivityAt = newID(), now
+	fresh.ID, fresh.LastActivityAt = randomID(), now
 	if until := now.Add(fresh.TTL); until.After(fresh.ExpiresAt) {
 		fresh.ExpiresAt = until
 	}
@@ -48,28 +48,28 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if left <= 0 {
 		return Session{}, ErrNotFound
 	}
-	hash["lastActivityAt"], hash["ttlMs"] = ms(now.UnixMilli()), ms(fresh.TTL.Milliseconds())
-	args := []any{ms(left)}
+	hash["lastActivityAt"], hash["ttlMs"] = formatInt(now.UnixMilli()), formatInt(fresh.TTL.Milliseconds())
+	args := []any{formatInt(left)}
 	for field, value := range hash {
 		args = append(args, field, value)
 	}
 	calls := []call{
 		{script: createScript, key: keys.Session(fresh.ID), args: args},
-		s.index(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
+		s.indexCall(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
 	}
 	run(ctx, s.rdb, calls, nil)
 	// The index must list the copy before the old session goes: DestroyUser reads the index again.
 	for _, c := range calls {
 		if c.cmd.Err() != nil {
-			s.drop(ctx, fresh)
+			s.deleteCopy(ctx, fresh)
 			return Session{}, fmt.Errorf("renew session: %w", c.cmd.Err())
 		}
 	}
-	n, err := s.destroy(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")
+	n, err := s.destroySessions(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")
 	if err == nil && n == 1 {
 		return fresh, nil
 	}
-	s.drop(ctx, fresh)
+	s.deleteCopy(ctx, fresh)
 	if err == nil {
 		err = ErrNotFound
 	}
@@ -77,37 +77,37 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 }
 
 // readWholeHash reads a living session, and its hash with the fields of other programs.
-func (s *Store) whole(ctx context.Context, id string) (Session, map[string]string, error) {
+func (s *Store) readWholeHash(ctx context.Context, id string) (Session, map[string]string, error) {
 	key := keys.Session(id)
 	pipe := s.rdb.Pipeline()
 	hash, ttl := pipe.HGetAll(ctx, key), pipe.PTTL(ctx, key)
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	switch err := errors.Join(hash.Err(), ttl.Err()); {
-	case wrongType(hash.Err()):
+	case isWrongType(hash.Err()):
 		return Session{}, nil, ErrNotFound
 	case err != nil:
 		return Session{}, nil, fmt.Errorf("renew session: %w", err)
 	}
 	all := hash.Val()
-	values := make([]any, len(fields))
-	ours := make(map[string]string, len(fields))
-	for i, f := range fields {
+	values := make([]any, len(hashFields))
+	ours := make(map[string]string, len(hashFields))
+	for i, f := range hashFields {
 		if v, ok := all[f]; ok {
 			values[i], ours[f] = v, v
 		}
 	}
-	found, ok := s.decode(id, values, ttl.Val())
+	found, ok := s.decodeHash(id, values, ttl.Val())
 	if !ok {
 		return Session{}, nil, ErrNotFound
 	}
-	if len(all) > maxFields {
+	if len(all) > maxCopiedFields {
 		return found, ours, nil
 	}
 	return found, all, nil
 }
 
 // deleteCopy deletes a copy whose id nobody knows. If that fails, the copy expires by itself.
-func (s *Store) drop(ctx context.Context, copied Session) {
+func (s *Store) deleteCopy(ctx context.Context, copied Session) {
 	_, _ = s.rdb.Pipelined(context.WithoutCancel(ctx), func(pipe redis.Pipeliner) error {
 		pipe.Del(context.WithoutCancel(ctx), keys.Session(copied.ID))
 		pipe.ZRem(context.WithoutCancel(ctx), keys.UserSessions(copied.UserID), copied.ID)

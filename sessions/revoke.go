@@ -32,7 +32,7 @@ type Revocation struct {
 }
 
 // revocationMessage is the JSON of a revocation, on the channel and in the log.
-type message struct {
+type revocationMessage struct {
 	SessionID string         `json:"sessionId,omitzero"`
 	UserID    string         `json:"userId,omitzero"`
 	Code      string         `json:"code"`
@@ -41,37 +41,37 @@ type message struct {
 }
 
 const (
-	maxMessage = 4 << 10
-	chunk      = 512 // commands of one pipeline, at most
-	maxRounds  = 16  // times that DestroyUser reads the index again, for sessions that were renewed
+	maxMessageBytes  = 4 << 10
+	pipelineSize     = 512 // commands of one pipeline, at most
+	maxDestroyRounds = 16  // times that DestroyUser reads the index again, for sessions that were renewed
 )
 
-func (r Revocation) encode() ([]byte, error) {
-	return json.Marshal(message{r.SessionID, r.UserID, r.Code, r.Reason, jsontext.Value(ms(r.At.UnixMilli()))},
+func (r Revocation) encodeMessage() ([]byte, error) {
+	return json.Marshal(revocationMessage{r.SessionID, r.UserID, r.Code, r.Reason, jsontext.Value(formatInt(r.At.UnixMilli()))},
 		jsontext.AllowInvalidUTF8(true))
 }
 
-var errMessage = errors.New("not a revocation")
+var errNotRevocation = errors.New("not a revocation")
 
 // parseRevocation reads a message that any program may have published. It ignores unknown members,
 // takes an unknown code for SESSION_REVOKED, and leaves the time zero when it makes no sense: an end
 // that is reported badly is still an end.
 func parseRevocation(raw string) (Revocation, error) {
-	if len(raw) > maxMessage {
-		return Revocation{}, errMessage
+	if len(raw) > maxMessageBytes {
+		return Revocation{}, errNotRevocation
 	}
-	var m message
+	var m revocationMessage
 	if json.Unmarshal([]byte(raw), &m, jsontext.AllowInvalidUTF8(true)) != nil {
-		return Revocation{}, errMessage
+		return Revocation{}, errNotRevocation
 	}
-	if m.SessionID == "" && m.UserID == "" || m.SessionID != "" && !known(m.SessionID) {
-		return Revocation{}, errMessage
+	if m.SessionID == "" && m.UserID == "" || m.SessionID != "" && !isKnownID(m.SessionID) {
+		return Revocation{}, errNotRevocation
 	}
-	out := Revocation{SessionID: m.SessionID, UserID: m.UserID, Code: code(m.Code), Reason: cut(m.Reason), At: unixMs(string(m.At))}
+	out := Revocation{SessionID: m.SessionID, UserID: m.UserID, Code: normalizeCode(m.Code), Reason: truncateText(m.Reason), At: parseUnixMs(string(m.At))}
 	return out, nil
 }
 
-func code(c string) string {
+func normalizeCode(c string) string {
 	switch c {
 	case Expired, LoggedOut, Replaced:
 		return c
@@ -85,10 +85,10 @@ func code(c string) string {
 // anything else counts as SESSION_REVOKED. The error is ErrNotFound when there was no session; the
 // revocation is published all the same, for sockets that outlived their session.
 func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
-	if !known(id) {
+	if !isKnownID(id) {
 		return ErrNotFound
 	}
-	n, err := s.destroy(ctx, []string{id}, "", code, reason, countDestroyed)
+	n, err := s.destroySessions(ctx, []string{id}, "", code, reason, countDestroyed)
 	switch {
 	case err != nil:
 		return err
@@ -103,14 +103,14 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 // another program created is found once it has been touched here.
 func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (n int, err error) {
 	tried := map[string]bool{exceptID: true}
-	for range maxRounds {
+	for range maxDestroyRounds {
 		ids, err := s.rdb.ZRange(ctx, keys.UserSessions(userID), 0, -1).Result()
 		if err != nil {
 			return n, fmt.Errorf("list sessions of user: %w", err)
 		}
 		doomed := ids[:0]
 		for _, id := range ids {
-			if !tried[id] && known(id) {
+			if !tried[id] && isKnownID(id) {
 				tried[id] = true
 				doomed = append(doomed, id)
 			}
@@ -118,8 +118,8 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 		if len(doomed) == 0 {
 			return n, nil
 		}
-		for part := range slices.Chunk(doomed, chunk) {
-			k, err := s.destroy(ctx, part, userID, code, reason, countDestroyed)
+		for part := range slices.Chunk(doomed, pipelineSize) {
+			k, err := s.destroySessions(ctx, part, userID, code, reason, countDestroyed)
 			n += k
 			if err != nil {
 				return n, err
@@ -131,13 +131,13 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 
 // destroySessions ends sessions in one pipeline, then removes them from their user's index and adds
 // their number to a field of keys.SessionCounts ("" counts nothing).
-func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
-	rev := Revocation{Code: code(why), Reason: cut(reason), At: s.now()}
+func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
+	rev := Revocation{Code: normalizeCode(why), Reason: truncateText(reason), At: s.now()}
 	calls := make([]call, len(ids))
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		rev.SessionID = id
-		text, err := rev.encode()
+		text, err := rev.encodeMessage()
 		if err != nil {
 			return 0, fmt.Errorf("destroy session: %w", err)
 		}
@@ -153,7 +153,7 @@ func (s *Store) destroy(ctx context.Context, ids []string, userID, why, reason, 
 	for i := range calls {
 		reply, e := calls[i].cmd.Slice()
 		switch {
-		case wrongType(e): // the key holds no session
+		case isWrongType(e): // the key holds no session
 			continue
 		case e != nil:
 			err = fmt.Errorf("destroy session: %w", e)

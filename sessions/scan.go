@@ -8,11 +8,11 @@ import (
 
 // scanKeys passes all keys of a pattern and type to each, page by page, every key once. On a Cluster
 // it scans every master, and may call each from several goroutines at once.
-func (s *Store) scan(ctx context.Context, pattern, kind string, each func(page []string) error) error {
+func (s *Store) scanKeys(ctx context.Context, pattern, kind string, each func(page []string) error) error {
 	walk := func(ctx context.Context, server redis.Cmdable) error {
 		seen := make(map[string]struct{}) // SCAN may return a key twice
 		for cursor := uint64(0); ; {
-			page, next, err := server.ScanType(ctx, cursor, pattern, chunk, kind).Result()
+			page, next, err := server.ScanType(ctx, cursor, pattern, pipelineSize, kind).Result()
 			if err != nil {
 				return err
 			}

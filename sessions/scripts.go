@@ -82,7 +82,7 @@ func call1(ctx context.Context, rdb redis.UniversalClient, s script, key string,
 	return calls[0].cmd
 }
 
-func ms(n int64) string { return strconv.FormatInt(n, 10) }
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }
 
-// wrongType tells that the key holds something that is not a session at all.
-func wrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+// isWrongType tells that the key holds something that is not a session at all.
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }

@@ -52,8 +52,8 @@ type Options struct {
 }
 
 const (
-	maxTTL  = 10 * 365 * 24 * time.Hour
-	maxText = 512 // bytes of one text of Metadata, and of Revocation.Reason
+	maxTTL       = 10 * 365 * 24 * time.Hour
+	maxTextBytes = 512 // bytes of one text of Metadata, and of Revocation.Reason
 )
 
 // ValidID reports whether id has the form of a session id: [A-Za-z0-9_-]{1,128}. The store never
@@ -73,13 +73,13 @@ func ValidID(id string) bool {
 }
 
 // hashFields are the fields of the hash, in the order in which decodeHash expects them.
-var fields = []string{
+var hashFields = []string{
 	"userId", "username", "roles", "characterId", "metadata",
 	"createdAt", "lastActivityAt", "absoluteExpiresAt", "ttlMs",
 }
 
 // encodeHash returns the hash of a new session as field, value, field, value, …
-func (s *Session) encode() ([]any, error) {
+func (s *Session) encodeHash() ([]any, error) {
 	roles, err := json.Marshal(s.Roles)
 	if err != nil {
 		return nil, err
@@ -90,11 +90,11 @@ func (s *Session) encode() ([]any, error) {
 	}
 	values := []any{
 		"userId", s.UserID, "username", s.Username, "roles", roles, "characterId", s.CharacterID, "metadata", metadata,
-		"createdAt", ms(s.CreatedAt.UnixMilli()), "lastActivityAt", ms(s.LastActivityAt.UnixMilli()),
-		"ttlMs", ms(s.TTL.Milliseconds()),
+		"createdAt", formatInt(s.CreatedAt.UnixMilli()), "lastActivityAt", formatInt(s.LastActivityAt.UnixMilli()),
+		"ttlMs", formatInt(s.TTL.Milliseconds()),
 	}
 	if !s.AbsoluteExpiresAt.IsZero() {
-		values = append(values, "absoluteExpiresAt", ms(s.AbsoluteExpiresAt.UnixMilli()))
+		values = append(values, "absoluteExpiresAt", formatInt(s.AbsoluteExpiresAt.UnixMilli()))
 	}
 	return values, nil
 }
@@ -102,8 +102,8 @@ func (s *Session) encode() ([]any, error) {
 // decodeHash reads the reply to HMGET with hashFields, and the one to PTTL (-1: no expiry, -2: no
 // key). It tolerates what other programs wrote: only the user id is needed, and roles that cannot
 // be parsed count as none. It returns false when this is not a living session.
-func (s *Store) decode(id string, values []any, left time.Duration) (Session, bool) {
-	if len(values) != len(fields) {
+func (s *Store) decodeHash(id string, values []any, left time.Duration) (Session, bool) {
+	if len(values) != len(hashFields) {
 		return Session{}, false
 	}
 	text := func(i int) string { v, _ := values[i].(string); return v }
@@ -113,8 +113,8 @@ func (s *Store) decode(id string, values []any, left time.Duration) (Session, bo
 	now := s.now()
 	out := Session{
 		ID: id, UserID: text(0), Username: text(1), CharacterID: text(3),
-		CreatedAt: unixMs(text(5)), LastActivityAt: unixMs(text(6)), AbsoluteExpiresAt: unixMs(text(7)),
-		TTL: time.Duration(number(text(8), maxTTL.Milliseconds())) * time.Millisecond,
+		CreatedAt: parseUnixMs(text(5)), LastActivityAt: parseUnixMs(text(6)), AbsoluteExpiresAt: parseUnixMs(text(7)),
+		TTL: time.Duration(parsePositive(text(8), maxTTL.Milliseconds())) * time.Millisecond,
 	}
 	if json.Unmarshal([]byte(text(2)), &out.Roles) != nil {
 		out.Roles = nil
@@ -138,8 +138,8 @@ func (s *Store) decode(id string, values []any, left time.Duration) (Session, bo
 	return out, true
 }
 
-func unixMs(text string) time.Time {
-	if n := number(text, 1<<53-1); n > 0 {
+func parseUnixMs(text string) time.Time {
+	if n := parsePositive(text, 1<<53-1); n > 0 {
 		return time.UnixMilli(n)
 	}
 	return time.Time{}
@@ -147,7 +147,7 @@ func unixMs(text string) time.Time {
 
 // parsePositive reads a positive number that another program wrote, as our scripts do. It returns 0
 // for anything else, and for a number above most.
-func number(text string, most int64) int64 {
+func parsePositive(text string, most int64) int64 {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(n) || n <= 0 || n > float64(most) {
 		return 0
@@ -155,8 +155,8 @@ func number(text string, most int64) int64 {
 	return int64(n)
 }
 
-func (m Metadata) bounded() Metadata {
-	out := Metadata{IPAddress: cut(m.IPAddress), UserAgent: cut(m.UserAgent)}
+func (m Metadata) truncateValues() Metadata {
+	out := Metadata{IPAddress: truncateText(m.IPAddress), UserAgent: truncateText(m.UserAgent)}
 	for k, v := range m.DeviceInfo {
 		if len(out.DeviceInfo) == 16 {
 			break
@@ -164,15 +164,15 @@ func (m Metadata) bounded() Metadata {
 		if out.DeviceInfo == nil {
 			out.DeviceInfo = make(map[string]string, len(m.DeviceInfo))
 		}
-		out.DeviceInfo[cut(k)] = cut(v)
+		out.DeviceInfo[truncateText(k)] = truncateText(v)
 	}
 	return out
 }
 
 // truncateText returns text as valid UTF-8 of at most maxTextBytes.
-func cut(text string) string {
-	if len(text) > maxText {
-		text = text[:maxText]
+func truncateText(text string) string {
+	if len(text) > maxTextBytes {
+		text = text[:maxTextBytes]
 	}
 	if utf8.ValidString(text) {
 		return text

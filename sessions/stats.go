@@ -39,8 +39,8 @@ type Stats struct {
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	var mu sync.Mutex
 	perUser := make(map[string]int) // guarded by mu
-	err := s.scan(ctx, keys.Session("*"), "hash", func(page []string) error {
-		users, err := s.owners(ctx, page)
+	err := s.scanKeys(ctx, keys.Session("*"), "hash", func(page []string) error {
+		users, err := s.readOwners(ctx, page)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, u := range users {
@@ -70,7 +70,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 }
 
 // readOwners returns the user id of each session key, or "" for a key that is not a session.
-func (s *Store) owners(ctx context.Context, sessionKeys []string) ([]string, error) {
+func (s *Store) readOwners(ctx context.Context, sessionKeys []string) ([]string, error) {
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(sessionKeys))
 	for i, key := range sessionKeys {
@@ -80,7 +80,7 @@ func (s *Store) owners(ctx context.Context, sessionKeys []string) ([]string, err
 	users := make([]string, len(sessionKeys))
 	for i, c := range cmds {
 		switch err := c.Err(); {
-		case errors.Is(err, redis.Nil), wrongType(err):
+		case errors.Is(err, redis.Nil), isWrongType(err):
 		case err != nil:
 			return nil, err
 		default:

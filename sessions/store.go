@@ -32,16 +32,16 @@ type Config struct {
 }
 
 // readBatchLimits bound the batches in which sessions are read, since handshakes come in storms.
-var readLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
+var readBatchLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
 
 // A Store keeps sessions in Redis. Any number of goroutines may use it.
 type Store struct {
-	rdb     redis.UniversalClient
-	scripts *redisx.ScriptBatcher
-	reads   *redisx.Batcher[sessionRead]
-	single  bool // one server holds all keys
-	cfg     Config
-	now     func() time.Time
+	rdb            redis.UniversalClient
+	scripts        *redisx.ScriptBatcher
+	reads          *redisx.Batcher[sessionRead]
+	isSingleServer bool // one server holds all keys
+	cfg            Config
+	now            func() time.Time
 }
 
 // New returns a store. It does not talk to Redis yet.
@@ -60,8 +60,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		cfg.Now = time.Now
 	}
 	_, single := rdb.(*redis.Client)
-	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), single: single, cfg: cfg, now: cfg.Now}
-	s.reads = redisx.NewBatcher(readLimits, s.readAll)
+	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: single, cfg: cfg, now: cfg.Now}
+	s.reads = redisx.NewBatcher(readBatchLimits, s.readSessions)
 	return s
 }
 
@@ -69,13 +69,13 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 // an INVALID fault when a name is empty, longer than 128 bytes or not printable, or when there are
 // more than 64 roles; any other error means that Redis did not store the session.
 func (s *Store) Create(ctx context.Context, userID, username string, roles []string, o Options) (Session, error) {
-	if err := names(userID, username, o.CharacterID, roles); err != nil {
+	if err := validateNames(userID, username, o.CharacterID, roles); err != nil {
 		return Session{}, err
 	}
 	now := s.now().Round(time.Millisecond)
 	out := Session{
-		ID: newID(), UserID: userID, Username: username, CharacterID: o.CharacterID, Roles: slices.Clone(roles),
-		Metadata: o.Metadata.bounded(), CreatedAt: now, LastActivityAt: now, TTL: s.cfg.TTL,
+		ID: randomID(), UserID: userID, Username: username, CharacterID: o.CharacterID, Roles: slices.Clone(roles),
+		Metadata: o.Metadata.truncateValues(), CreatedAt: now, LastActivityAt: now, TTL: s.cfg.TTL,
 	}
 	if o.TTL > 0 {
 		out.TTL = min(max(o.TTL, time.Millisecond), maxTTL)
@@ -92,13 +92,13 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 	}
 	out.ExpiresAt = now.Add(left)
 
-	hash, err := out.encode()
+	hash, err := out.encodeHash()
 	if err != nil {
 		return Session{}, fmt.Errorf("create session: %w", err)
 	}
 	calls := []call{
-		{script: createScript, key: keys.Session(out.ID), args: append([]any{ms(left.Milliseconds())}, hash...)},
-		s.index(out.UserID, out.ID, now, out.ExpiresAt),
+		{script: createScript, key: keys.Session(out.ID), args: append([]any{formatInt(left.Milliseconds())}, hash...)},
+		s.indexCall(out.UserID, out.ID, now, out.ExpiresAt),
 	}
 	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
 		if out.CharacterID != "" {
@@ -120,8 +120,8 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 // Get reads a session and does not slide it. It returns ErrNotFound when there is no such session,
 // when it has ended, and when id does not have the form of an id (then without asking Redis).
 func (s *Store) Get(ctx context.Context, id string) (Session, error) {
-	if _, ok := foreign(id); ok {
-		return s.getExpress(ctx, id)
+	if _, ok := cutExpressPrefix(id); ok {
+		return s.getExpressSession(ctx, id)
 	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
@@ -141,11 +141,11 @@ type sessionRead struct {
 }
 
 // readSessions reads many sessions in one round trip.
-func (s *Store) readAll(ctx context.Context, all []*sessionRead) {
+func (s *Store) readSessions(ctx context.Context, all []*sessionRead) {
 	pipe := s.rdb.Pipeline()
 	reads := make([]func() (Session, error), len(all))
 	for i, r := range all {
-		reads[i] = s.read(ctx, pipe, r.id)
+		reads[i] = s.queueSessionRead(ctx, pipe, r.id)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	for i, r := range all {
@@ -154,22 +154,22 @@ func (s *Store) readAll(ctx context.Context, all []*sessionRead) {
 }
 
 // queueSessionRead queues the commands that read a session. Call the result after Exec.
-func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
-	if _, ok := foreign(id); ok {
-		return s.readExpress(ctx, pipe, id)
+func (s *Store) queueSessionRead(ctx context.Context, pipe redis.Pipeliner, id string) func() (Session, error) {
+	if _, ok := cutExpressPrefix(id); ok {
+		return s.queueExpressRead(ctx, pipe, id)
 	}
-	key := key(id)
-	hash := pipe.HMGet(ctx, key, fields...)
+	key := sessionKey(id)
+	hash := pipe.HMGet(ctx, key, hashFields...)
 	ttl := pipe.PTTL(ctx, key)
 	return func() (Session, error) {
 		err := errors.Join(hash.Err(), ttl.Err())
 		switch {
-		case wrongType(hash.Err()):
+		case isWrongType(hash.Err()):
 			return Session{}, ErrNotFound
 		case err != nil:
 			return Session{}, fmt.Errorf("read session: %w", err)
 		}
-		if out, ok := s.decode(id, hash.Val(), ttl.Val()); ok {
+		if out, ok := s.decodeHash(id, hash.Val(), ttl.Val()); ok {
 			return out, nil
 		}
 		return Session{}, ErrNotFound
@@ -177,14 +177,14 @@ func (s *Store) read(ctx context.Context, pipe redis.Pipeliner, id string) func(
 }
 
 // indexCall is the call that adds a session to the index of its user.
-func (s *Store) index(userID, id string, now, expiry time.Time) call {
+func (s *Store) indexCall(userID, id string, now, expiry time.Time) call {
 	keep := max(s.cfg.AbsoluteTTL, 24*time.Hour)
 	return call{script: indexScript, key: keys.UserSessions(userID), args: []any{
-		id, ms(expiry.UnixMilli()), ms(now.Add(-keep).UnixMilli()), ms((expiry.Sub(now) + keep).Milliseconds()),
+		id, formatInt(expiry.UnixMilli()), formatInt(now.Add(-keep).UnixMilli()), formatInt((expiry.Sub(now) + keep).Milliseconds()),
 	}}
 }
 
-func newID() string {
+func randomID() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails, as its documentation says
 	id := base64.RawURLEncoding.EncodeToString(b)
@@ -194,28 +194,28 @@ func newID() string {
 	return id
 }
 
-func names(userID, username, characterID string, roles []string) error {
-	if !printable(userID) {
+func validateNames(userID, username, characterID string, roles []string) error {
+	if !isPrintableName(userID) {
 		return fault.Invalid("userId", "1 to 128 printable characters")
 	}
-	if !printable(username) {
+	if !isPrintableName(username) {
 		return fault.Invalid("username", "1 to 128 printable characters")
 	}
-	if characterID != "" && !printable(characterID) {
+	if characterID != "" && !isPrintableName(characterID) {
 		return fault.Invalid("characterId", "1 to 128 printable characters")
 	}
 	if len(roles) > 64 {
 		return fault.Invalid("roles", "at most 64 entries")
 	}
 	for _, r := range roles {
-		if !printable(r) {
+		if !isPrintableName(r) {
 			return fault.Invalid("roles", "1 to 128 printable characters")
 		}
 	}
 	return nil
 }
 
-func printable(name string) bool {
+func isPrintableName(name string) bool {
 	if name == "" || len(name) > 128 || !utf8.ValidString(name) {
 		return false
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// subscribe hears of revocations until ctx ends. go-redis subscribes again by itself; what
+// listenForRevocations hears of revocations until ctx ends. go-redis subscribes again by itself; what
 // was missed meanwhile is found by asking for all sessions.
-func (t *Tracker) subscribe(ctx context.Context) {
+func (t *Tracker) listenForRevocations(ctx context.Context) {
 	listen := func() (*redis.PubSub, <-chan any) {
 		sub := t.store.rdb.Subscribe(ctx, keys.Revocations)
 		return sub, sub.ChannelWithSubscriptions(redis.WithChannelSize(1024), redis.WithChannelSendTimeout(10*time.Second))
@@ -34,9 +34,9 @@ func (t *Tracker) subscribe(ctx context.Context) {
 		case e, ok := <-events:
 			switch e := e.(type) {
 			case *redis.Message:
-				t.hear(e.Payload)
+				t.applyMessage(e.Payload)
 			case *redis.Subscription:
-				t.verify()
+				t.recheckAll()
 				t.wake(t.wakeCatchUp)
 				t.metrics.subscribed.Inc()
 				t.markReady(&t.isSubscribed)
@@ -49,7 +49,7 @@ func (t *Tracker) subscribe(ctx context.Context) {
 }
 
 // applyMessage ends the sessions that a message of the channel names.
-func (t *Tracker) hear(payload string) {
+func (t *Tracker) applyMessage(payload string) {
 	rev, err := parseRevocation(payload)
 	if err != nil {
 		t.metrics.dropped.Inc()
@@ -57,15 +57,15 @@ func (t *Tracker) hear(payload string) {
 	}
 	t.metrics.heard.Inc()
 	t.mu.Lock()
-	now := t.clock()
-	var doomed []*live
+	now := t.sinceBase()
+	var doomed []*trackedSession
 	if rev.SessionID != "" {
-		t.recent.add(memoryKey{session: rev.SessionID}, rev, now)
+		t.recent.add(revocationKey{session: rev.SessionID}, rev, now)
 		if l := t.sessions[rev.SessionID]; l != nil {
 			doomed = append(doomed, l)
 		}
 	} else {
-		t.recent.add(memoryKey{user: rev.UserID}, rev, now)
+		t.recent.add(revocationKey{user: rev.UserID}, rev, now)
 		for _, l := range t.sessions {
 			if l.userID == rev.UserID {
 				doomed = append(doomed, l)
@@ -73,14 +73,14 @@ func (t *Tracker) hear(payload string) {
 		}
 	}
 	for _, l := range doomed {
-		l.alive.Store(false)
-		t.forget(l)
+		l.isAlive.Store(false)
+		t.untrackSession(l)
 	}
 	t.mu.Unlock()
 	for _, l := range doomed {
-		t.end(l, rev)
+		t.endSession(l, rev)
 	}
 	if len(doomed) > 0 {
-		t.took.note(t, rev)
+		t.latencies.recordRevocation(t, rev)
 	}
 }

@@ -15,11 +15,11 @@ import (
 // absolute lifetime, and returns it. It returns ErrNotFound when the session does not live: a touch
 // never revives one.
 func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err error) {
-	if !known(id) {
+	if !isKnownID(id) {
 		return time.Time{}, ErrNotFound
 	}
-	one := []touch{{id: id}}
-	s.touch(ctx, one)
+	one := []touchRequest{{id: id}}
+	s.touchSessions(ctx, one)
 	if one[0].err != nil {
 		return time.Time{}, one[0].err
 	}
@@ -28,10 +28,10 @@ func (s *Store) Touch(ctx context.Context, id string) (expiresAt time.Time, err 
 
 // TouchInterval is how often it is worth storing the activity of a session: a tenth of its TTL, 15
 // seconds at most. Callers of Touch should not touch a session more often.
-func TouchInterval(ttl time.Duration) time.Duration { return min(ttl/10, maxInterval) }
+func TouchInterval(ttl time.Duration) time.Duration { return min(ttl/10, maxTouchInterval) }
 
 // A touchRequest is one session to be touched, and the result.
-type touch struct {
+type touchRequest struct {
 	id     string
 	userID string // "": do not repair the user's index
 	// lastCharacter is stored as the user's last character where Redis has none yet; "" is not.
@@ -43,7 +43,7 @@ type touch struct {
 }
 
 // touchSessions touches many sessions in one pipeline, and repairs the indexes of their users.
-func (s *Store) touch(ctx context.Context, touches []touch) {
+func (s *Store) touchSessions(ctx context.Context, touches []touchRequest) {
 	now := s.now()
 	calls := make([]call, 0, 2*len(touches))
 	for i := range touches {
@@ -51,7 +51,7 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 	}
 	for i := range touches {
 		if t := &touches[i]; t.userID != "" {
-			calls = append(calls, s.index(t.userID, t.id, now, t.expiry))
+			calls = append(calls, s.indexCall(t.userID, t.id, now, t.expiry))
 		}
 	}
 	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
@@ -65,7 +65,7 @@ func (s *Store) touch(ctx context.Context, touches []touch) {
 		t := &touches[i]
 		reply, err := calls[i].cmd.Int64Slice()
 		switch {
-		case wrongType(err):
+		case isWrongType(err):
 			t.err = ErrNotFound
 		case err != nil:
 			t.err = fmt.Errorf("touch session: %w", err)
@@ -88,9 +88,9 @@ func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expir
 	if !ValidID(id) {
 		return time.Time{}, ErrNotFound
 	}
-	left, err := call1(ctx, s.rdb, extendScript, keys.Session(id), ms(s.now().UnixMilli()), ms(ttl.Milliseconds())).Int64()
+	left, err := call1(ctx, s.rdb, extendScript, keys.Session(id), formatInt(s.now().UnixMilli()), formatInt(ttl.Milliseconds())).Int64()
 	switch {
-	case wrongType(err):
+	case isWrongType(err):
 		return time.Time{}, ErrNotFound
 	case err != nil:
 		return time.Time{}, fmt.Errorf("extend session: %w", err)

@@ -31,14 +31,14 @@ type Listener struct {
 }
 
 const (
-	maxInterval   = 15 * time.Second
-	rememberFor   = 10 * time.Second
-	rememberMost  = 1024
-	endGrace      = 250 * time.Millisecond // that a missing session waits for its revocation
-	retryFirst    = 50 * time.Millisecond
-	retryMost     = time.Second
-	flushFor      = time.Second
-	askAgainAfter = time.Second
+	maxTouchInterval     = 15 * time.Second
+	recentRevocationsFor = 10 * time.Second
+	maxRecentRevocations = 1024
+	reasonGrace          = 250 * time.Millisecond // that a missing session waits for its revocation
+	minRetryPause        = 50 * time.Millisecond
+	maxRetryPause        = time.Second
+	flushTimeout         = time.Second
+	askAgainPause        = time.Second
 )
 
 // A Tracker follows the sessions that are connected to this process. It slides them, and ends them
@@ -53,13 +53,13 @@ type Tracker struct {
 	running                           atomic.Bool
 	ready                             chan struct{} // closed once isSubscribed and hasLogCursor
 
-	mu       sync.Mutex
-	sessions map[string]*live // by session id; guarded by mu
-	checks   checks           // every session of sessions once; guarded by mu
-	pending  map[string]*live // sessions with a due touch, by session id; guarded by mu
-	recent   memory           // guarded by mu
-	handles  int              // guarded by mu
-	took     latencies        // guarded by mu
+	mu        sync.Mutex
+	sessions  map[string]*trackedSession // by session id; guarded by mu
+	checks    checkQueue                 // every session of sessions once; guarded by mu
+	pending   map[string]*trackedSession // sessions with a due touch, by session id; guarded by mu
+	recent    recentRevocations          // guarded by mu
+	handles   int                        // guarded by mu
+	latencies revocationLatencies        // guarded by mu
 
 	isSubscribed bool // the channel was subscribed to at least once; guarded by mu
 	hasLogCursor bool // the end of the log was found at least once; guarded by mu
@@ -79,8 +79,8 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	t := &Tracker{
 		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}),
 		wakeBatch: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1), wakeCatchUp: make(chan struct{}, 1),
-		sessions: make(map[string]*live), pending: make(map[string]*live),
-		recent: memory{by: make(map[memoryKey]remembered)},
+		sessions: make(map[string]*trackedSession), pending: make(map[string]*trackedSession),
+		recent: recentRevocations{byKey: make(map[revocationKey]rememberedRevocation)},
 	}
 	t.metrics = newMetrics(t)
 	return t
@@ -94,12 +94,12 @@ func (t *Tracker) Run(ctx context.Context) error {
 		return errors.New("sessions: Run was already called on this tracker")
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { t.subscribe(ctx) })
-	wg.Go(func() { t.catchUp(ctx) })
-	wg.Go(func() { t.batch(ctx) })
-	wg.Go(func() { t.watch(ctx) })
+	wg.Go(func() { t.listenForRevocations(ctx) })
+	wg.Go(func() { t.catchUpFromLog(ctx) })
+	wg.Go(func() { t.runTouchSender(ctx) })
+	wg.Go(func() { t.watchDeadlines(ctx) })
 	wg.Wait()
-	t.flush(ctx)
+	t.flushTouches(ctx)
 	return nil
 }
 
@@ -125,13 +125,13 @@ func (t *Tracker) markReady(condition *bool) {
 // Open follows a session that was just read, for one socket, and counts as activity. The package
 // documentation says what happens to a session that ends between Get and Open.
 func (t *Tracker) Open(s Session, on Listener) *Handle {
-	h := &Handle{tracker: t, on: on}
+	h := &Handle{tracker: t, listener: on}
 	t.mu.Lock()
 	l := t.sessions[s.ID]
 	if l == nil {
-		l = t.follow(s)
+		l = t.trackSession(s)
 	}
-	h.live = l
+	h.session = l
 	l.handles = append(l.handles, h)
 	t.handles++
 	t.mu.Unlock()
@@ -140,20 +140,20 @@ func (t *Tracker) Open(s Session, on Listener) *Handle {
 }
 
 // trackSession begins to follow a session. The caller holds mu.
-func (t *Tracker) follow(s Session) *live {
-	now := t.clock()
-	l := &live{id: s.ID, userID: s.UserID, character: s.CharacterID}
-	l.due.Store(int64(now))
+func (t *Tracker) trackSession(s Session) *trackedSession {
+	now := t.sinceBase()
+	l := &trackedSession{id: s.ID, userID: s.UserID, character: s.CharacterID}
+	l.touchDue.Store(int64(now))
 	l.setTTL(s.TTL)
 	l.deadline.Store(int64(s.ExpiresAt.Sub(t.base)))
 	if !s.AbsoluteExpiresAt.IsZero() {
-		l.absolute = s.AbsoluteExpiresAt.Sub(t.base)
+		l.absoluteDeadline = s.AbsoluteExpiresAt.Sub(t.base)
 	}
-	l.alive.Store(true)
-	at := l.next()
-	if rev, ok := t.recent.find(memoryKey{session: s.ID}, now); ok {
-		l.alive.Store(false)
-		l.ending, at = &rev, now
+	l.isAlive.Store(true)
+	at := l.nextCheck()
+	if rev, ok := t.recent.lookup(revocationKey{session: s.ID}, now); ok {
+		l.isAlive.Store(false)
+		l.revocation, at = &rev, now
 	}
 	t.sessions[s.ID] = l
 	t.checks.add(l, at)
@@ -162,7 +162,7 @@ func (t *Tracker) follow(s Session) *live {
 }
 
 // untrackSession stops following a session. The caller holds mu.
-func (t *Tracker) forget(l *live) {
+func (t *Tracker) untrackSession(l *trackedSession) {
 	if t.sessions[l.id] == l {
 		delete(t.sessions, l.id)
 		t.checks.remove(l)
@@ -170,7 +170,7 @@ func (t *Tracker) forget(l *live) {
 }
 
 // sinceBase is the time since base. It does not jump with the wall clock.
-func (t *Tracker) clock() time.Duration { return t.store.now().Sub(t.base) }
+func (t *Tracker) sinceBase() time.Duration { return t.store.now().Sub(t.base) }
 
 func (t *Tracker) wake(ch chan struct{}) {
 	select {

@@ -6,14 +6,14 @@ import (
 )
 
 // revocationLatencies are how long the last revocations took.
-type latencies struct {
-	last [1024]time.Duration // a ring buffer; guarded by Tracker.mu
-	n    int64               // guarded by Tracker.mu
+type revocationLatencies struct {
+	last  [1024]time.Duration // a ring buffer; guarded by Tracker.mu
+	count int64               // guarded by Tracker.mu
 }
 
 // recordRevocation records how long a revocation took. Clocks differ: a negative time counts as
 // zero, and a time of a minute or more is left out.
-func (l *latencies) note(t *Tracker, rev Revocation) {
+func (l *revocationLatencies) recordRevocation(t *Tracker, rev Revocation) {
 	d := max(0, t.store.now().Sub(rev.At))
 	if rev.At.IsZero() || d >= time.Minute {
 		return
@@ -21,8 +21,8 @@ func (l *latencies) note(t *Tracker, rev Revocation) {
 	t.metrics.latency.Observe(d.Seconds())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.last[l.n%int64(len(l.last))] = d
-	l.n++
+	l.last[l.count%int64(len(l.last))] = d
+	l.count++
 }
 
 // TrackerStats are figures about the sessions that are connected to this process.
@@ -42,8 +42,8 @@ type TrackerStats struct {
 // Stats returns the figures of now. It does not talk to Redis.
 func (t *Tracker) Stats() TrackerStats {
 	t.mu.Lock()
-	out := TrackerStats{Sessions: len(t.sessions), Sockets: t.handles, Pending: len(t.pending), Revocations: t.took.n}
-	last := slices.Clone(t.took.last[:min(t.took.n, int64(len(t.took.last)))])
+	out := TrackerStats{Sessions: len(t.sessions), Sockets: t.handles, Pending: len(t.pending), Revocations: t.latencies.count}
+	last := slices.Clone(t.latencies.last[:min(t.latencies.count, int64(len(t.latencies.last)))])
 	t.mu.Unlock()
 	if len(last) == 0 {
 		return out

@@ -17,16 +17,16 @@ import (
 // while the session lives. The error is ErrNotFound when the session does not live, and an INVALID
 // fault when characterID is empty, longer than 128 bytes or not printable.
 func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
-	if !printable(characterID) {
+	if !isPrintableName(characterID) {
 		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
 	}
-	if _, ok := foreign(id); ok {
-		return s.playAs(ctx, id, characterID)
+	if _, ok := cutExpressPrefix(id); ok {
+		return s.rememberCharacter(ctx, id, characterID)
 	}
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
-	out, err := s.update(ctx, id, "characterId", characterID)
+	out, err := s.updateField(ctx, id, "characterId", characterID)
 	if err != nil {
 		return Session{}, err
 	}
@@ -40,22 +40,22 @@ func (s *Store) UpdateMetadata(ctx context.Context, id string, m Metadata) (Sess
 	if !ValidID(id) {
 		return Session{}, ErrNotFound
 	}
-	text, err := json.Marshal(m.bounded(), json.Deterministic(true))
+	text, err := json.Marshal(m.truncateValues(), json.Deterministic(true))
 	if err != nil {
 		return Session{}, fmt.Errorf("update session: metadata: %w", err)
 	}
-	return s.update(ctx, id, "metadata", string(text))
+	return s.updateField(ctx, id, "metadata", string(text))
 }
 
 // updateField sets one field of a living session.
-func (s *Store) update(ctx context.Context, id, field, value string) (Session, error) {
+func (s *Store) updateField(ctx context.Context, id, field, value string) (Session, error) {
 	args := []any{field, value}
-	for _, f := range fields {
+	for _, f := range hashFields {
 		args = append(args, f)
 	}
 	reply, err := call1(ctx, s.rdb, updateScript, keys.Session(id), args...).Slice()
 	switch {
-	case wrongType(err):
+	case isWrongType(err):
 		return Session{}, ErrNotFound
 	case err != nil:
 		return Session{}, fmt.Errorf("update session: %s: %w", field, err)
@@ -65,7 +65,7 @@ func (s *Store) update(ctx context.Context, id, field, value string) (Session, e
 	if left < 0 {
 		d = time.Duration(left) // as PTTL says it: -1 is no expiry, -2 is no key
 	}
-	if out, ok := s.decode(id, reply[1:], d); ok {
+	if out, ok := s.decodeHash(id, reply[1:], d); ok {
 		return out, nil
 	}
 	return Session{}, ErrNotFound

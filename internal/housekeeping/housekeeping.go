@@ -31,7 +31,7 @@ func Jobs(rdb redis.UniversalClient, locks *lock.Manager, store *sessions.Store,
 		{
 			Name: "temp", About: "removes temp:* keys that have no TTL", Every: 5 * time.Minute, Timeout: 2 * time.Minute,
 			Run: func(ctx context.Context) error {
-				_, err := jobs.RemoveForgotten(ctx, rdb, keys.AllTemp)
+				_, err := jobs.RemoveKeysWithoutTTL(ctx, rdb, keys.AllTemp)
 				return err
 			},
 		},
