@@ -27,9 +27,9 @@
 //	none, Sec-Fetch-Site other        ORIGIN_REFUSED
 //	none, no Sec-Fetch-Site either    yes     socket: ORIGIN_REFUSED; HTTP: yes
 //
-// The last line is a program, not a browser: every current browser sends one of the two headers with
-// each websocket, each POST and each GET from a page. No browser sends auth or a bearer token by
-// itself, so ids in them count with any Origin.
+// The last line is a program, not a browser: every current browser sends one of the two headers
+// with each websocket, each POST and each GET from a page. No browser sends auth or a bearer token
+// by itself, so ids in them count with any Origin.
 //
 // # What a refusal says
 //
@@ -76,8 +76,8 @@ type Store interface {
 	Destroy(ctx context.Context, id, code, reason string) error
 }
 
-// A Lookup reads and slides sessions. Both methods return sessions.ErrNotFound when there is no such
-// session.
+// A Lookup reads and slides sessions. Both methods return sessions.ErrNotFound when there is no
+// such session.
 type Lookup interface {
 	Get(ctx context.Context, id string) (sessions.Session, error)
 	Touch(ctx context.Context, id string) (time.Time, error)
@@ -155,8 +155,8 @@ func New(store Store, cfg Config) *Service {
 }
 
 // Authenticate finds the session of a handshake. payload is the raw JSON of the CONNECT packet's
-// auth and may be empty; header comes from HandshakeHeader of the transport's first request. It does
-// not slide the session, because the one who follows the socket does (sessions.Tracker.Open).
+// auth and may be empty; header comes from HandshakeHeader of the transport's first request. It
+// does not slide the session, because the one who follows the socket does (sessions.Tracker.Open).
 //
 // A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid and ErrOriginRefused. Any
 // other error means that Redis did not answer: nobody knows whether the session lives, so let the

@@ -10,8 +10,8 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// Express describes the cookie of express-session, s:<id>.<signature>, percent-encoded. The signature
-// is the HMAC-SHA256 of the id, in base64 without padding (npm's cookie-signature).
+// Express describes the cookie of express-session, s:<id>.<signature>, percent-encoded. The
+// signature is the HMAC-SHA256 of the id, in base64 without padding (npm's cookie-signature).
 type Express struct {
 	// Cookie is the name of the cookie; express-session calls it connect.sid.
 	Cookie string

@@ -17,8 +17,8 @@ import (
 )
 
 // Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
-// every node, and removes the cookie. It answers 204, also when the session ended meanwhile, or else
-// a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+// every node, and removes the cookie. It answers 204, also when the session ended meanwhile, or
+// else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return
@@ -43,8 +43,8 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 
 // Renew serves POST /auth/renew. It gives the caller's session a new id, and sets the cookie to it.
 // Sockets that use the old id get session:revoked with REPLACED. It answers 200 {sessionId,
-// expiresAt, user}, or else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie),
-// RATE_LIMITED, UNAVAILABLE.
+// expiresAt, user}, or else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the
+// cookie), RATE_LIMITED, UNAVAILABLE.
 //
 // Renewals of a user are limited like logins, because each one sends a message to every node. They
 // have a limit of their own: the limit of logins can be spent by anybody who claims to be the user.

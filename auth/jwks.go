@@ -67,8 +67,8 @@ func isTrustedURL(u *url.URL) bool {
 	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Host))
 }
 
-// findKeys returns the keys with that id, or all keys when id is "". It returns an error only if the
-// set was never read.
+// findKeys returns the keys with that id, or all keys when id is "". It returns an error only if
+// the set was never read.
 func (s *keySet) findKeys(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	found, fresh := s.cachedKeys(id)
 	if fresh {
@@ -98,7 +98,8 @@ func (s *keySet) cachedKeys(id string) (found []jose.JSONWebKey, fresh bool) {
 }
 
 // refreshKeys reads the set, unless another caller just did, or a read was tried less than
-// keysRetryPause ago: a client that sends made-up key ids must not make us ask the provider each time.
+// keysRetryPause ago: a client that sends made-up key ids must not make us ask the provider each
+// time.
 func (s *keySet) refreshKeys(ctx context.Context, id string) error {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()

@@ -26,15 +26,15 @@ type LockoutConfig struct {
 	AddressFor      time.Duration
 }
 
-// A Lockout refuses logins of accounts and addresses that failed too often, on every node. A failure
-// counts for as long as its lock would last. A login that succeeds clears the failures of its
-// account, and not those of its address. IPv6 addresses count by their /64.
+// A Lockout refuses logins of accounts and addresses that failed too often, on every node. A
+// failure counts for as long as its lock would last. A login that succeeds clears the failures of
+// its account, and not those of its address. IPv6 addresses count by their /64.
 //
 // Logins that arrive at the same time all pass Check before the first of them has failed. The limit
 // policy `login`, which is exact, bounds how many those are.
 //
-// The account is the one that a token claims before it is verified. So anybody can lock any account;
-// that is why the lock is short.
+// The account is the one that a token claims before it is verified. So anybody can lock any
+// account; that is why the lock is short.
 type Lockout struct {
 	rdb redis.UniversalClient
 	cfg LockoutConfig
@@ -131,7 +131,8 @@ func (l *Lockout) Succeeded(ctx context.Context, account string) error {
 	return nil
 }
 
-// customerNetwork returns what one customer is given: an IPv4 address, or the /64 of an IPv6 address.
+// customerNetwork returns what one customer is given: an IPv4 address, or the /64 of an IPv6
+// address.
 func customerNetwork(addr string) string {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {

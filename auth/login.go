@@ -45,8 +45,8 @@ type loginAnswer struct {
 	User      loginUser `json:"user"`
 }
 
-// Login serves POST /auth/login. With {"token"}, a JWT of the studio's identity provider, it opens a
-// session for the user that the token names. With Config.Dev it also takes {"username"}, 1 to 32
+// Login serves POST /auth/login. With {"token"}, a JWT of the studio's identity provider, it opens
+// a session for the user that the token names. With Config.Dev it also takes {"username"}, 1 to 32
 // letters, digits, _ and -, and opens a guest session whose user and character are the username. It
 // answers 201 {sessionId, expiresAt, user} and sets the cookie, or else answers a problem:
 //

@@ -38,9 +38,9 @@ type TokenConfig struct {
 // Tokens verifies JSON Web Tokens. Any number of goroutines may use it.
 //
 // The configured keys alone decide which algorithms are accepted, never the token: HS256 with a
-// secret; RS256, ES256 and EdDSA with a JWKS, each with a key of its own kind. So `alg: none`, and a
-// public key used as an HMAC secret, are refused before anything is verified. RSA keys need at least
-// 2,048 bits.
+// secret; RS256, ES256 and EdDSA with a JWKS, each with a key of its own kind. So `alg: none`, and
+// a public key used as an HMAC secret, are refused before anything is verified. RSA keys need at
+// least 2,048 bits.
 type Tokens struct {
 	cfg        TokenConfig
 	algorithms []jose.SignatureAlgorithm
@@ -102,9 +102,9 @@ type customClaims struct {
 	Roles             []string `json:"roles"`
 }
 
-// Verify verifies a token. It returns ErrBadToken when the token is not valid: its form, algorithm or
-// signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Any other
-// error means that the keys could not be read.
+// Verify verifies a token. It returns ErrBadToken when the token is not valid: its form, algorithm
+// or signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Any
+// other error means that the keys could not be read.
 func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 	parsed, err := t.parseToken(token)
 	if err != nil {

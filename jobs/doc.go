@@ -13,8 +13,8 @@
 //
 // A leader that stops releases its leases, and the next check of another node takes over. A leader
 // that dies keeps its leases until they expire, and nobody runs its jobs until then. The context of
-// a run ends when the leader loses its lease. So a node that was paused does not work beside the next
-// leader for longer than it takes to notice.
+// a run ends when the leader loses its lease. So a node that was paused does not work beside the
+// next leader for longer than it takes to notice.
 //
 // # What is promised
 //

@@ -1,10 +1,11 @@
 // Package keys spells every Redis key, each in one function or constant. Other programs read and
 // write these keys, so their spelling is part of the contract with them (docs/contract.md).
 //
-// No function fails, and none checks its arguments: callers pass ids that they have validated. Where
-// two texts that users choose follow each other, the length of the first one stands before it, so
-// that no two keys collide. A part in braces is a hash tag: on a Redis Cluster, keys with the same tag
-// lie in one slot, so that one script may use them. All times in values are Unix milliseconds.
+// No function fails, and none checks its arguments: callers pass ids that they have validated.
+// Where two texts that users choose follow each other, the length of the first one stands before
+// it, so that no two keys collide. A part in braces is a hash tag: on a Redis Cluster, keys with
+// the same tag lie in one slot, so that one script may use them. All times in values are Unix
+// milliseconds.
 package keys
 
 import (
@@ -62,8 +63,8 @@ func ExpressSession(id string) string { return "sess:" + id }
 // UserSessions is the zset of the ids of a user's sessions, by expiry, Unix ms.
 func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
 
-// UserDevices is the hash of a user's connected sessions, and of the nodes that hold leases on their
-// seats.
+// UserDevices is the hash of a user's connected sessions, and of the nodes that hold leases on
+// their seats.
 func UserDevices(userID string) string { return "user:" + userID + ":devices" }
 
 // LastCharacter is the string with the id of the character that a user last played.
@@ -155,16 +156,16 @@ func LockWanted(name string) string { return "{lock:" + name + "}:wanted" }
 // Trade is the hash of one trade.
 func Trade(id string) string { return "trade:" + id }
 
-// CharacterTrades is the hash of a character's open trades: trade id to "<since, Unix ms> <partner's
-// user id>".
+// CharacterTrades is the hash of a character's open trades: trade id to "<since, Unix ms>
+// <partner's user id>".
 func CharacterTrades(id string) string { return "char:" + id + ":trades" }
 
-// TradeOutcomes is the zset of the trades of whose end a user may not know: trade ids, by until when
-// the user must be told, Unix ms.
+// TradeOutcomes is the zset of the trades of whose end a user may not know: trade ids, by until
+// when the user must be told, Unix ms.
 func TradeOutcomes(userID string) string { return "user:" + userID + ":outcomes" }
 
-// TradeFence is the hash with the highest fence under which a pair of users traded lately, and, on a
-// Cluster, with the trade that was settled under it.
+// TradeFence is the hash with the highest fence under which a pair of users traded lately, and, on
+// a Cluster, with the trade that was settled under it.
 func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
 
 // UserCombats is the zset of a user's running fights, by start, Unix ms.
@@ -209,8 +210,8 @@ func PresenceNode(node string) string { return "presence:node:" + node }
 // ChatHistory is the stream of a channel's messages.
 func ChatHistory(channel string) string { return "chat:" + channel + ":history" }
 
-// CacheTag is the string with the version of a tag. A value that was cached under another version is
-// not valid.
+// CacheTag is the string with the version of a tag. A value that was cached under another version
+// is not valid.
 func CacheTag(tag string) string { return "cache:tag:" + tag }
 
 // CacheLoad is the lease for loading a cached value. Its hash tag is the key of the value, so both

@@ -63,8 +63,8 @@ func (t *Tracker) takeDueChecks() (over, unsure []*trackedSession, again time.Du
 	return over, unsure, t.checks[0].checkAt
 }
 
-// refreshExpiries asks Redis how long sessions live. It asks again a second later for those that got
-// no answer.
+// refreshExpiries asks Redis how long sessions live. It asks again a second later for those that
+// got no answer.
 func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()

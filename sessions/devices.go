@@ -39,8 +39,8 @@ var (
 
 // Devices limits on how many devices each user is connected. A connected session takes one of the
 // seats of its user, and its nodes hold a lease on the seat. One script counts the seats and gives
-// them out, so there are never more than Limit, however many devices connect at once. A seat is free
-// again when the session has no connection left on any node.
+// them out, so there are never more than Limit, however many devices connect at once. A seat is
+// free again when the session has no connection left on any node.
 //
 // While Redis does not answer, no new device gets a seat. A node whose lease lapsed meanwhile takes
 // the seat again when Redis is back; if others have taken it, the session ends with REPLACED.
@@ -78,10 +78,10 @@ func NewDevices(store *Store, cfg DevicesConfig) *Devices {
 	return &Devices{store: store, cfg: cfg, node: randomID()[:16], wake: make(chan struct{}, 1), held: make(map[string]*seat)}
 }
 
-// Take takes a seat for a connection of the session. release gives it back, and may be called twice.
-// The error is ErrTooManyDevices when the oldest devices win and all seats are taken; any other
-// error means that Redis did not answer. It takes one round trip, and one more when another device
-// gives way.
+// Take takes a seat for a connection of the session. release gives it back, and may be called
+// twice. The error is ErrTooManyDevices when the oldest devices win and all seats are taken; any
+// other error means that Redis did not answer. It takes one round trip, and one more when another
+// device gives way.
 func (d *Devices) Take(ctx context.Context, s Session) (release func(), err error) {
 	if d.cfg.Limit <= 0 {
 		return func() {}, nil
@@ -203,7 +203,8 @@ func (d *Devices) sendReleases(ctx context.Context) {
 	}
 }
 
-// renewLeases renews the leases of all seats in use. It ends a session whose seat another has taken.
+// renewLeases renews the leases of all seats in use. It ends a session whose seat another has
+// taken.
 func (d *Devices) renewLeases(ctx context.Context) {
 	d.mu.Lock()
 	all := make([]seatRef, 0, len(d.held))

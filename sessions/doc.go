@@ -10,8 +10,8 @@
 //
 // A session that is expired or ended never lives again. Only Create and Renew write a new session,
 // under a new random id. Touch, Extend, UpdateCharacter and UpdateMetadata are scripts on one key
-// that act only if the session lives. So once Destroy has returned, nothing brings the session back,
-// whatever was under way. A touch never moves the expiry to an earlier time; Extend may.
+// that act only if the session lives. So once Destroy has returned, nothing brings the session
+// back, whatever was under way. A touch never moves the expiry to an earlier time; Extend may.
 //
 // # Failures
 //
@@ -21,31 +21,31 @@
 //   - An INVALID fault (fault.ErrInvalid) names the argument that is wrong.
 //   - Any other error comes from Redis: nobody knows what happened to the session.
 //
-// While Redis does not answer, a Tracker keeps connected sessions alive. It keeps one touch for each
-// session and sends it when Redis is back; the TTL then counts from that moment. A session that
-// expired in Redis meanwhile stays gone.
+// While Redis does not answer, a Tracker keeps connected sessions alive. It keeps one touch for
+// each session and sends it when Redis is back; the TTL then counts from that moment. A session
+// that expired in Redis meanwhile stays gone.
 //
 // # The keys
 //
 // A session is the hash session:<id>. Other programs may create and delete sessions: only the field
 // userId and an expiry of the key are needed. A session without ttlMs takes the remaining time of
-// its key as its TTL. A session without absoluteExpiresAt has no absolute lifetime. A session without
-// any expiry gets the store's TTL at its first touch. A program that deletes a session publishes the
-// end on session:revocations. docs/sessions-from-other-languages.md has the commands.
+// its key as its TTL. A session without absoluteExpiresAt has no absolute lifetime. A session
+// without any expiry gets the store's TTL at its first touch. A program that deletes a session
+// publishes the end on session:revocations. docs/sessions-from-other-languages.md has the commands.
 //
 // The index of a user (user:<id>:sessions) and the user's last character are other keys, maybe on
 // other servers. They are hints: readers of an index look for each session that it lists, and the
 // first touch of a session that is not listed adds it. So every order in which the writes to these
-// keys may fail is harmless. CleanupExpired repairs what such failures leave behind, and nothing else
-// depends on it.
+// keys may fail is harmless. CleanupExpired repairs what such failures leave behind, and nothing
+// else depends on it.
 //
 // # The touch promise
 //
 // Only what a client does is activity: an admitted event, a handshake, an HTTP request. A Tracker
 // stores the activity of a session at most once per touch interval, which is min(TTL/10, 15 s),
 // however many sockets of the process use the session. It sends the first activity after the
-// interval at once (within TrackerConfig.Gather, 10 ms), and it is stored within a second while Redis
-// answers. Therefore
+// interval at once (within TrackerConfig.Gather, 10 ms), and it is stored within a second while
+// Redis answers. Therefore
 //
 //	last activity + TTL - interval - 1 s  <=  stored expiry  <=  last stored touch + TTL
 //
@@ -59,11 +59,11 @@
 // again; while Redis does not answer, the session stays.
 //
 // A revocation is published on a channel, and appended to a log. The Tracker reads the log from
-// where it was: every TrackerConfig.CatchUp, after each new subscription, and when a session is gone
-// and no message said why. After each new subscription, and so after every reconnect, it also asks
-// Redis for all its sessions. So if the message is lost, sockets are told within the touch interval
-// of the store's TTL. If another program deletes a session and publishes nothing, the next touch or
-// the deadline finds out.
+// where it was: every TrackerConfig.CatchUp, after each new subscription, and when a session is
+// gone and no message said why. After each new subscription, and so after every reconnect, it also
+// asks Redis for all its sessions. So if the message is lost, sockets are told within the touch
+// interval of the store's TTL. If another program deletes a session and publishes nothing, the next
+// touch or the deadline finds out.
 //
 // A session that is found gone is dead at once (Handle.Alive), but its handles are told up to a
 // quarter of a second later, so that a revocation that is on its way can still give the reason.

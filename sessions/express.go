@@ -18,8 +18,8 @@ import (
 )
 
 // This file is about sessions of another program: express-session keeps them as JSON under
-// sess:<id>, through connect-redis. We read, slide and end them, and never write their text, because
-// express-session would overwrite our changes.
+// sess:<id>, through connect-redis. We read, slide and end them, and never write their text,
+// because express-session would overwrite our changes.
 
 // ErrExpressSession refuses an operation that only the site that opened the session can do.
 var ErrExpressSession = fault.New(fault.ErrForbidden.Code, "That session belongs to the site that opened it.")
@@ -100,8 +100,8 @@ func (s *Store) queueExpressRead(ctx context.Context, pipe redis.Pipeliner, id s
 	}
 }
 
-// These are the paths at which sites keep what we need; the first one with a value counts. Tutorials
-// use the ones in the middle, passport uses the last ones.
+// These are the paths at which sites keep what we need; the first one with a value counts.
+// Tutorials use the ones in the middle, passport uses the last ones.
 var (
 	expressUser      = []string{"userId", "user.id", "user.userId", "user._id", "passport.user.id", "passport.user._id", "passport.user", "user"}
 	expressName      = []string{"username", "user.username", "user.name", "passport.user.username", "passport.user.displayName"}

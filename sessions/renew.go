@@ -21,9 +21,9 @@ const maxCopiedFields = 256
 // ErrExpressSession for an id of ExpressID.
 //
 // The two ids are two keys, maybe on two servers, so Renew takes three round trips, and one more to
-// tidy the index. It writes and indexes the copy under an id that nobody knows yet, and then deletes
-// the old session. That deletion decides: if the session was destroyed meanwhile, Renew deletes the
-// copy too. So a renewal never revives a session.
+// tidy the index. It writes and indexes the copy under an id that nobody knows yet, and then
+// deletes the old session. That deletion decides: if the session was destroyed meanwhile, Renew
+// deletes the copy too. So a renewal never revives a session.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if _, ok := cutExpressPrefix(id); ok {
 		return Session{}, ErrExpressSession

@@ -54,8 +54,8 @@ func (r Revocation) encodeMessage() ([]byte, error) {
 var errNotRevocation = errors.New("not a revocation")
 
 // parseRevocation reads a message that any program may have published. It ignores unknown members,
-// takes an unknown code for SESSION_REVOKED, and leaves the time zero when it makes no sense: an end
-// that is reported badly is still an end.
+// takes an unknown code for SESSION_REVOKED, and leaves the time zero when it makes no sense: an
+// end that is reported badly is still an end.
 func parseRevocation(raw string) (Revocation, error) {
 	if len(raw) > maxMessageBytes {
 		return Revocation{}, errNotRevocation

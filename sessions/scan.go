@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scanKeys passes all keys of a pattern and type to each, page by page, every key once. On a Cluster
-// it scans every master, and may call each from several goroutines at once.
+// scanKeys passes all keys of a pattern and type to each, page by page, every key once. On a
+// Cluster it scans every master, and may call each from several goroutines at once.
 func (s *Store) scanKeys(ctx context.Context, pattern, kind string, each func(page []string) error) error {
 	walk := func(ctx context.Context, server redis.Cmdable) error {
 		seen := make(map[string]struct{}) // SCAN may return a key twice

@@ -9,8 +9,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// listenForRevocations hears of revocations until ctx ends. go-redis subscribes again by itself; what
-// was missed meanwhile is found by asking for all sessions.
+// listenForRevocations hears of revocations until ctx ends. go-redis subscribes again by itself;
+// what was missed meanwhile is found by asking for all sessions.
 func (t *Tracker) listenForRevocations(ctx context.Context) {
 	listen := func() (*redis.PubSub, <-chan any) {
 		sub := t.store.rdb.Subscribe(ctx, keys.Revocations)

@@ -110,8 +110,8 @@ func (t *Tracker) sendTouches(ctx context.Context, batch []*trackedSession) bool
 	return answered
 }
 
-// recordExpiry records when a session will expire, and warns its handles when that is soon. ttl is 0
-// when Redis did not say it.
+// recordExpiry records when a session will expire, and warns its handles when that is soon. ttl is
+// 0 when Redis did not say it.
 func (t *Tracker) recordExpiry(l *trackedSession, deadline, ttl time.Duration) {
 	if l.absoluteDeadline != 0 {
 		deadline = min(deadline, l.absoluteDeadline)

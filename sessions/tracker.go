@@ -86,9 +86,9 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	return t
 }
 
-// Run listens for revocations, sends touches and watches deadlines until ctx ends. Then it stops all
-// of that, sends the pending touches (for a second at most) and returns nil. It calls listeners on
-// its goroutines. Run may be called once; another call returns an error.
+// Run listens for revocations, sends touches and watches deadlines until ctx ends. Then it stops
+// all of that, sends the pending touches (for a second at most) and returns nil. It calls listeners
+// on its goroutines. Run may be called once; another call returns an error.
 func (t *Tracker) Run(ctx context.Context) error {
 	if !t.running.CompareAndSwap(false, true) {
 		return errors.New("sessions: Run was already called on this tracker")
@@ -103,10 +103,10 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns a channel that is closed once Run misses no revocation any more: Redis has confirmed
-// its first subscription, and Run knows its position in the log. The channel stays open before Run,
-// and while Redis does not answer. It stays closed afterwards: while the subscription is lost, the
-// log has what is missed. Open does not need a ready tracker.
+// Ready returns a channel that is closed once Run misses no revocation any more: Redis has
+// confirmed its first subscription, and Run knows its position in the log. The channel stays open
+// before Run, and while Redis does not answer. It stays closed afterwards: while the subscription
+// is lost, the log has what is missed. Open does not need a ready tracker.
 func (t *Tracker) Ready() <-chan struct{} { return t.ready }
 
 // markReady sets isSubscribed or hasLogCursor, and closes ready once both are set.

@@ -17,8 +17,8 @@ import (
 
 const soon, tick = 10 * time.Second, 2 * time.Millisecond
 
-// follow runs a tracker until the test ends, and returns how to stop it before. The tracker is ready
-// when follow returns.
+// follow runs a tracker until the test ends, and returns how to stop it before. The tracker is
+// ready when follow returns.
 func follow(t *testing.T, tracker *sessions.Tracker) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
