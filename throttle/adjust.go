@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -95,12 +96,12 @@ func (l *Limiter) adjustAt(ctx context.Context, t target, add int, block string)
 	if l.stamp != nil {
 		args = append(args, l.stamp())
 	}
-	reply, err := adjustScript.run(ctx, l.rdb, keys.RateLimit(t.subject, t.policy.name), args...).Int64Slice()
+	reply, err := adjustScript.Do(ctx, l.rdb, []string{keys.RateLimit(t.subject, t.policy.name)}, args...).Int64Slice()
 	if err != nil {
 		return Decision{}, fmt.Errorf("adjust: %w", err)
 	}
 	if len(reply) != 4 {
-		return Decision{}, errReply
+		return Decision{}, errUnexpectedReply
 	}
 	if add != 0 || block != "" {
 		err = l.tell(ctx, t.place())
@@ -140,7 +141,7 @@ func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, 
 	var out []Window
 	for _, subject := range subjects {
 		d, err := l.adjustAt(ctx, target{p, f.base, subject}, 0, "")
-		if onlyThisKey(err) {
+		if isOnlyThisKey(err) {
 			continue
 		}
 		if err != nil {
@@ -170,11 +171,6 @@ func (l *Limiter) subjects(ctx context.Context, policy string, most int) ([]stri
 		}
 		return i.Err()
 	}
-	var err error
-	if c, ok := l.rdb.(*redis.ClusterClient); ok {
-		err = c.ForEachMaster(ctx, func(ctx context.Context, m *redis.Client) error { return scan(ctx, m) })
-	} else {
-		err = scan(ctx, l.rdb)
-	}
+	err := redisx.ForEachMaster(ctx, l.rdb, scan)
 	return slices.Sorted(maps.Keys(seen)), err
 }

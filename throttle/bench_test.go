@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // sortedSet is what most others do: a member an admission, scored by time.
@@ -37,24 +38,34 @@ func BenchmarkRedisCPU(b *testing.B) {
 		window   time.Duration
 		subjects int
 	}{{10, 100 * time.Millisecond, 1000}, {10, 10 * time.Second, 50_000}, {50, time.Second, 1000}} {
-		for _, s := range []struct{ name, source string }{{"sortedset", sortedSet}, {"ours", spendSource}} {
+		for _, s := range []struct {
+			name   string
+			script *redisx.Script
+			run    func(context.Context, redis.UniversalClient, ...*redisx.Call)
+		}{
+			{"sortedset", redisx.NewScript(sortedSet), redisx.RunScripts},
+			{"ours", spendScript, redisx.RunScripts},
+			{"merged", spendScript, redisx.RunMerged},
+		} {
 			b.Run(fmt.Sprintf("%d_per_%s/%s", c.limit, c.window, s.name), func(b *testing.B) {
 				rdb := redistest.Server(b).Client()
-				sc := newScript(s.source)
 				ctx := context.Background()
-				require.NoError(b, rdb.ScriptLoad(ctx, s.source).Err())
+				for _, source := range s.script.Sources() {
+					require.NoError(b, rdb.ScriptLoad(ctx, source).Err())
+				}
+				args := []any{c.limit, c.window.Milliseconds()}
 				before := cpu(b, rdb)
 				for i := 0; i < b.N; i += 64 {
-					pipe := rdb.Pipeline()
+					var calls []*redisx.Call
 					for k := i; k < min(i+64, b.N); k++ {
-						args := []any{c.limit, c.window.Milliseconds()}
+						call := &redisx.Call{Script: s.script, Keys: []string{"ratelimit:" + strconv.Itoa(k*7919%c.subjects) + ":chat"}, Args: args}
 						if s.name == "sortedset" {
-							args = append(args, k)
+							call.Args = append(args[:2:2], k)
 						}
-						_ = pipe.Process(ctx, sc.command(ctx, false, []string{"ratelimit:" + strconv.Itoa(k*7919%c.subjects) + ":chat"}, args...))
+						calls = append(calls, call)
 					}
-					_, err := pipe.Exec(ctx)
-					require.NoError(b, err)
+					s.run(ctx, rdb, calls...)
+					require.NoError(b, calls[0].Err())
 				}
 				b.ReportMetric((cpu(b, rdb)-before)*1e6/float64(b.N), "redis-µs/op")
 			})

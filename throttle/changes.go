@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -117,59 +119,57 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 // told by a message, and reads again every Config.RefreshEvery in case that one was lost.
 // While Redis is away the last overrides stay in force.
 func (l *Limiter) Run(ctx context.Context) error {
-	listen := func() (*redis.PubSub, <-chan any) {
-		sub := l.rdb.Subscribe(ctx, keys.LimitChanges)
-		return sub, sub.ChannelWithSubscriptions(redis.WithChannelSize(1024))
-	}
-	sub, events := listen()
-	var anew <-chan time.Time // when to subscribe again
+	isStale := redisx.NewSignal() // the overrides may have changed
+	isStale.Notify()
+	var subscribing sync.WaitGroup
+	defer subscribing.Wait()
+	subscribing.Go(func() {
+		redisx.Subscribe(ctx, l.rdb, keys.LimitChanges, redisx.SubscriptionHandlers{
+			OnUp: isStale.Notify, // a message may have been missed
+			OnDown: func(err error) {
+				if errors.Is(err, redisx.ErrSubscriptionRefused) {
+					l.reportRefresh(err)
+				}
+				isStale.Notify() // whether Redis is away is found by reading
+			},
+			OnMessage: func(payload string) {
+				if !l.forgetWindow(payload) {
+					isStale.Notify()
+				}
+			},
+		})
+	})
 	again := time.NewTicker(l.cfg.RefreshEvery)
 	defer again.Stop()
-	var told string // the last trouble, which is told once
-	refresh := func() {
+	reported := "" // the last failure, which is reported once
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		case <-isStale.C():
+		}
 		try, cancel := context.WithTimeout(ctx, l.cfg.RefreshEvery)
 		err := l.Refresh(try)
 		cancel()
 		switch {
 		case err == nil:
-			told = ""
-		case ctx.Err() == nil && err.Error() != told && l.cfg.OnRefresh != nil:
-			told = err.Error()
-			l.cfg.OnRefresh(err)
-		}
-	}
-	refresh()
-	for {
-		select {
-		case <-ctx.Done():
-			_ = sub.Close()
-			if anew == nil {
-				for range events { // until its goroutine has ended
-				}
-			}
-			return nil
-		case <-anew:
-			_ = sub.Close() // it has ended
-			sub, events = listen()
-			anew = nil
-		case <-again.C:
-			refresh()
-		case e, ok := <-events:
-			if !ok { // the client under it was closed, as of a node that left a Cluster
-				events, anew = nil, time.After(time.Second)
-				continue
-			}
-			m, said := e.(*redis.Message)
-			if said && l.forget(m.Payload) {
-				continue
-			}
-			refresh()
+			reported = ""
+		case ctx.Err() == nil && err.Error() != reported:
+			reported = err.Error()
+			l.reportRefresh(err)
 		}
 	}
 }
 
-// forget does what a message about one window says; of others it is false.
-func (l *Limiter) forget(payload string) bool {
+func (l *Limiter) reportRefresh(err error) {
+	if l.cfg.OnRefresh != nil {
+		l.cfg.OnRefresh(err)
+	}
+}
+
+// forgetWindow does what a message about one window says; of other messages it returns false.
+func (l *Limiter) forgetWindow(payload string) bool {
 	var c change
 	if json.Unmarshal([]byte(payload), &c) != nil || c.Policy == "" {
 		return false

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -61,7 +62,7 @@ type Limiter struct {
 	started time.Time
 	denials *denials
 	locals  locals
-	redis   batcher
+	store   *store
 	health  health
 
 	// clock is the time since started, and stamp Redis's in µs where a test sets it.
@@ -96,14 +97,12 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	if cfg.Nodes == nil {
 		cfg.Nodes = func() int { return 1 }
 	}
-	if _, ok := rdb.(*redis.ClusterClient); ok {
-		cfg.Cluster = true
-	}
+	cfg.Cluster = cfg.Cluster || redisx.IsCluster(rdb)
 	l := &Limiter{
 		cfg: cfg, rdb: rdb, started: time.Now(),
 		denials: newDenials(cfg.Remember),
 		locals:  locals{m: make(map[place]*window), cap: cfg.Remember},
-		redis:   batcher{rdb: rdb, budget: cfg.Budget, cluster: cfg.Cluster},
+		store:   newStore(rdb, cfg.Budget, cfg.Cluster),
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
 	l.clock = func() time.Duration { return time.Since(l.started) }
@@ -194,7 +193,7 @@ func (l *Limiter) enforce() (changed bool) {
 // Close stops the probing of Redis and waits for calls under way.
 func (l *Limiter) Close() {
 	l.health.close()
-	l.redis.close()
+	l.store.batches.Close()
 }
 
 // Policies are those in force for players with these roles, by name.
@@ -267,7 +266,7 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	case ctx.Err() != nil:
 		return Decision{}, ctx.Err()
 	default:
-		if !onlyThisKey(err) {
+		if !isOnlyThisKey(err) {
 			if n := int64(l.cfg.Nodes()); n > l.nodes.Load() {
 				l.nodes.Store(n)
 			}
@@ -277,10 +276,10 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	}
 	now = l.clock()
 	if v.refused < 0 {
-		return l.allowance(ts, v.left[:], now, 0), nil
+		return l.allowance(ts, v.remaining[:], now, 0), nil
 	}
 	t := ts[v.refused]
-	d := denial{until: int64(now) + v.one*int64(time.Millisecond), reset: int64(now) + v.all*int64(time.Millisecond), left: v.left[v.refused]}
+	d := denial{until: int64(now) + v.untilOne*int64(time.Millisecond), reset: int64(now) + v.untilAll*int64(time.Millisecond), left: v.remaining[v.refused]}
 	l.denials.put(t, d, int64(now))
 	return l.refusal(t, now, d, 0), nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // The race detector has nothing to find here and makes it ten times slower.
@@ -80,8 +81,8 @@ func step(r *rand.Rand, now, us, one int64, limit int) int64 {
 
 // driver runs spend.lua many times in one call. No key may go before the walk's time has: it
 // may be slower, or faster, than the time that it pretends.
-var driver = "local function spend(KEYS, ARGV)\n" +
-	lasting(spendSource) +
+var driver = "local clock\nlocal function spend(KEYS, ARGV)\n" +
+	lasting(spendLua) +
 	`
 end
 local out = {}
@@ -98,7 +99,9 @@ func lasting(source string) string {
 	return strings.Replace(source, "local ttl = kept --", "local ttl = 86400000 --", 1)
 }
 
-// A walk goes through one window, by one rule or by several in turn; by spend.lua, or by many.lua.
+var lastingScript = newSpendScript(lasting(spendLua))
+
+// A walk goes through one window, by one rule or by several in turn; by spend.lua alone, or by calls of it that are merged.
 type walk struct {
 	rules        []span
 	cost         int
@@ -114,23 +117,19 @@ func (c walk) ask(t *testing.T, rdb redis.UniversalClient, key string, args []an
 		require.NoError(t, err)
 		return got
 	}
-	var plan []byte
-	var ks []string
-	lists := []any{nil}
+	var calls []*redisx.Call
 	for i := 0; i < len(args); i += 5 {
-		ks, plan = append(ks, key), append(plan, byte(len(plan)+1)) // each has an instant of its own
 		own := args[i : i+3 : i+3]
 		if args[i+3] != "" {
 			own = append(own, "", args[i+3], args[i+4])
 		}
-		lists = append(append(lists, 1, len(own)), own...)
+		calls = append(calls, &redisx.Call{Script: lastingScript, Keys: []string{key}, Args: own})
 	}
-	lists[0] = plan
-	replies, err := rdb.Eval(context.Background(), lasting(manySource), ks, lists...).Slice()
-	require.NoError(t, err)
+	redisx.RunMerged(context.Background(), rdb, calls...)
 	var got []string
-	for _, r := range replies {
-		got = append(got, strings.Trim(fmt.Sprint(r), "[]"))
+	for _, c := range calls {
+		require.NoError(t, c.Err())
+		got = append(got, strings.Trim(fmt.Sprint(c.Val()), "[]"))
 	}
 	return got
 }
@@ -197,7 +196,7 @@ func (c walk) run(t *testing.T, rdb redis.UniversalClient) {
 func TestScriptAgreesWithTheModel(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, driver, "86400000")
-	require.Contains(t, lasting(manySource), "86400000")
+	require.Contains(t, lastingScript.Sources()[1], "86400000")
 	second := time.Second.Microseconds()
 	walks := map[string]walk{
 		"1 per ms":                    {rules: []span{{1, 1000}}, cost: 1},
@@ -217,7 +216,7 @@ func TestScriptAgreesWithTheModel(t *testing.T) {
 	for name, c := range walks {
 		c.batch, c.steps = 1000, max(1000, *steps/len(walks))
 		many := c
-		many.many, many.batch, many.steps = true, maxLists, max(1000, c.steps/10)
+		many.many, many.batch, many.steps = true, maxBatch, max(1000, c.steps/10)
 		for how, c := range map[string]walk{"one": c, "many": many} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				t.Parallel()

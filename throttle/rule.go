@@ -54,7 +54,7 @@ func newForce(p Policy) *force {
 		}
 		r := &rule{scope: p.Scope, limit: limit, window: window, cost: max(1, p.Cost), keep: keep}
 		r.args = []any{limit, window.Milliseconds()}
-		if r.special() {
+		if r.isSpecial() {
 			r.args = append(r.args, "", "", r.cost, keep.Milliseconds())
 		}
 		return r
@@ -66,8 +66,8 @@ func newForce(p Policy) *force {
 	return f
 }
 
-// special tells that the script must be told cost and keep.
-func (r *rule) special() bool { return r.cost != 1 || r.keep != r.window }
+// isSpecial tells that the script must be told cost and keep.
+func (r *rule) isSpecial() bool { return r.cost != 1 || r.keep != r.window }
 
 // of is the rule for a player with these roles, or nil when nothing limits it.
 func (f *force) of(roles []string) *rule {

@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 func eval(t *testing.T, rdb redis.UniversalClient, ks []string, args ...any) any {
 	t.Helper()
-	v, err := rdb.Eval(context.Background(), spendSource, ks, args...).Result()
+	v, err := rdb.Eval(context.Background(), spendScript.Sources()[0], ks, args...).Result()
 	require.NoError(t, err)
 	return v
 }
@@ -82,11 +83,11 @@ func TestGiveBack(t *testing.T) {
 	first := eval(t, rdb, []string{"w"}, 3, 60_000, now, "stamp").([]any)
 	second := eval(t, rdb, []string{"w"}, 3, 60_000, now+5, "stamp").([]any)
 	require.Equal(t, []any{int64(0), int64(2)}, first[:2])
-	require.Equal(t, int64(1), rdb.Eval(ctx, giveBackSource, []string{"w"}, first[2], 1).Val())
-	require.Equal(t, int64(0), rdb.Eval(ctx, giveBackSource, []string{"w"}, first[2], 1).Val(), "only once")
+	require.Equal(t, int64(1), rdb.Eval(ctx, giveBackLua, []string{"w"}, first[2], 1).Val())
+	require.Equal(t, int64(0), rdb.Eval(ctx, giveBackLua, []string{"w"}, first[2], 1).Val(), "only once")
 	require.Greater(t, rdb.PTTL(ctx, "w").Val(), 50*time.Second)
 	require.Equal(t, int64(1), eval(t, rdb, []string{"w"}, 3, 60_000, now+6), "the other is still counted")
-	require.Equal(t, int64(1), rdb.Eval(ctx, giveBackSource, []string{"w"}, second[2], 1).Val())
+	require.Equal(t, int64(1), rdb.Eval(ctx, giveBackLua, []string{"w"}, second[2], 1).Val())
 }
 
 // Many events in one call are judged in their order, each for itself: with one window or
@@ -98,36 +99,44 @@ func TestManyEvents(t *testing.T) {
 	testManyEvents(t, rdb)
 }
 
+// runSpends runs spend.lua for each call.
+func runSpends(ctx context.Context, rdb redis.UniversalClient, run func(context.Context, redis.UniversalClient, ...*redisx.Call), calls []*redisx.Call) {
+	for _, c := range calls {
+		c.Script = spendScript
+	}
+	run(ctx, rdb, calls...)
+}
+
 func testManyEvents(t *testing.T, rdb redis.UniversalClient) {
 	t.Helper()
 	narrow, both := []any{2, 60_000}, []any{9, 60_000, 2, 60_000}
 	dear := []any{9, 60_000, "", "", 4, 60_000}
-	requests := []*request{
-		{keys: []string{"m1"}, args: narrow},
-		{keys: []string{"wide", "m1"}, args: both},
-		{keys: []string{"m1"}, args: narrow},
-		{keys: []string{"list"}, args: narrow},
-		{keys: []string{"wide", "list"}, args: both},
-		{keys: []string{"wide", "m1"}, args: slices.Clone(both)},
-		{keys: []string{"wide"}, args: dear},
-		{keys: []string{"wide"}, args: dear},
-		{keys: []string{"wide"}, args: dear},
-		{keys: []string{"m2"}, args: narrow},
+	calls := []*redisx.Call{
+		{Keys: []string{"m1"}, Args: narrow},
+		{Keys: []string{"wide", "m1"}, Args: both},
+		{Keys: []string{"m1"}, Args: narrow},
+		{Keys: []string{"list"}, Args: narrow},
+		{Keys: []string{"wide", "list"}, Args: both},
+		{Keys: []string{"wide", "m1"}, Args: slices.Clone(both)},
+		{Keys: []string{"wide"}, Args: dear},
+		{Keys: []string{"wide"}, Args: dear},
+		{Keys: []string{"wide"}, Args: dear},
+		{Keys: []string{"m2"}, Args: narrow},
 	}
-	(&batcher{rdb: rdb}).run(t.Context(), requests)
+	runSpends(t.Context(), rdb, redisx.RunMerged, calls)
 	for i, want := range []any{
 		int64(1), []int64{0, 8, 0}, []int64{1}, nil, nil, []int64{2}, int64(4), int64(0), []int64{1}, int64(1),
 	} {
 		switch want := want.(type) {
 		case nil:
-			require.True(t, onlyThisKey(requests[i].err), "%d: %v", i, requests[i].err)
+			require.True(t, isOnlyThisKey(calls[i].Err()), "%d: %v", i, calls[i].Err())
 		case []int64:
-			require.NoError(t, requests[i].err)
-			got, ok := requests[i].numbers()
-			require.True(t, ok, "%d: %v", i, requests[i].reply)
+			got, err := calls[i].Int64Slice()
+			require.NoError(t, err, i)
 			require.Equal(t, want, got[:len(want)], i)
 		default:
-			require.Equal(t, want, requests[i].reply, i)
+			require.NoError(t, calls[i].Err())
+			require.Equal(t, want, calls[i].Val(), i)
 		}
 	}
 	require.Equal(t, int64(9*5), rdb.StrLen(t.Context(), "wide").Val(), "who was refused elsewhere was not charged")
@@ -143,39 +152,39 @@ func TestManyEventsWithoutMemory(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	require.NoError(t, server.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	for round := range 5 {
-		var requests []*request
+		var calls []*redisx.Call
 		for i := range 10 {
-			requests = append(requests, &request{keys: []string{fmt.Sprint("w", i)}, args: []any{2, 60_000}})
+			calls = append(calls, &redisx.Call{Keys: []string{fmt.Sprint("w", i)}, Args: []any{2, 60_000}})
 		}
-		(&batcher{rdb: rdb}).run(t.Context(), requests)
-		for _, r := range requests {
-			require.True(t, redis.HasErrorPrefix(r.err, "OOM"), r.err)
+		runSpends(t.Context(), rdb, redisx.RunMerged, calls)
+		for _, c := range calls {
+			require.True(t, redis.HasErrorPrefix(c.Err(), "OOM"), c.Err())
 		}
 		require.Equal(t, fmt.Sprint(round), rdb.Echo(t.Context(), round).Val())
 	}
 }
 
-// More argument lists than a plan tells apart are several calls; on a Cluster each event is.
-func TestBundles(t *testing.T) {
+// More events, or lists of arguments, than one call holds are several calls; on a Cluster each event is.
+func TestCallsOfABatch(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		cluster bool
-		calls   int
-	}{"one server": {false, 2}, "cluster": {true, 300}} {
+		run   func(context.Context, redis.UniversalClient, ...*redisx.Call)
+		calls int
+	}{"one server": {redisx.RunMerged, 2}, "cluster": {redisx.RunScripts, 300}} {
 		t.Run(name, func(t *testing.T) {
 			var sent counter
 			rdb := redistest.Client(t)
 			rdb.AddHook(&sent)
 			for range 2 { // the second time the scripts are known
 				sent.n = 0
-				var requests []*request
+				var calls []*redisx.Call
 				for i := range 300 {
-					requests = append(requests, &request{keys: []string{fmt.Sprint(i)}, args: []any{i + 10, 60_000}})
+					calls = append(calls, &redisx.Call{Keys: []string{fmt.Sprint(i)}, Args: []any{i + 10, 60_000}})
 				}
-				(&batcher{rdb: rdb, cluster: c.cluster}).run(t.Context(), requests)
-				for i, r := range requests {
-					require.NoError(t, r.err)
-					require.Contains(t, []any{int64(i + 9), int64(i + 8)}, r.reply)
+				runSpends(t.Context(), rdb, c.run, calls)
+				for i, c := range calls {
+					require.NoError(t, c.Err())
+					require.Contains(t, []any{int64(i + 9), int64(i + 8)}, c.Val())
 				}
 			}
 			require.Equal(t, c.calls, sent.total())

@@ -17,8 +17,11 @@ local call, byte, floor = redis.call, string.byte, math.floor
 local args = 2 * #KEYS
 local now = ARGV[args + 1]
 if not now or now == '' then
-  now = call('TIME')
-  now = now[1] * 1000000 + now[2]
+  if not clock then
+    clock = call('TIME')
+    clock = clock[1] * 1000000 + clock[2]
+  end
+  now = clock
 end
 local real = now
 now = now % 1099511627776
@@ -30,6 +33,7 @@ end
 
 for k = 1, #KEYS do
   local key, limit, ms = KEYS[k], ARGV[2 * k - 1] + 0, ARGV[2 * k]
+  ARGV[2 * k - 1] = limit -- a number, for the events that share these arguments
   local us = ms * 1000
   local cost, keep, kept = 1, us, ms
   if special then
