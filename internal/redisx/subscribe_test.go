@@ -129,3 +129,27 @@ func TestSubscriptionOfAClosedClient(t *testing.T) {
 	l.stop()
 	receive(t, l.ended, "the end")
 }
+
+// On a Cluster it moves to the new master when that of the channel's slot has died.
+func TestSubscriptionOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{cluster.Nodes[0].Addr(), cluster.Nodes[1].Addr()}, ClusterStateReloadInterval: time.Second,
+	})
+	defer rdb.Close()
+	l := listenTo(t, rdb, "news")
+	receive(t, l.up, "in force")
+	master, err := redisx.MasterForKey(t.Context(), rdb, "news")
+	require.NoError(t, err)
+	for _, node := range cluster.Nodes {
+		if node.Addr() == redisx.SingleServer(master).Options().Addr {
+			node.Kill()
+		}
+	}
+	require.ErrorIs(t, receive(t, l.down, "lost"), redisx.ErrSubscriptionLost)
+	receive(t, l.up, "in force again")
+	require.Eventually(t, func() bool {
+		return rdb.Publish(t.Context(), "news", "back").Err() == nil && len(l.messages) > 0
+	}, waitFor, 50*time.Millisecond)
+}
