@@ -8,17 +8,18 @@
 --          for an error, and what the error is, as words: an error that is nested in a list may end
 --          the client's reading there, and the rest would be taken for the next answer. READONLY is
 --          everybody's: nothing was written, and the client looks for the master
+local byte, pcall, type = string.byte, pcall, type
 local counts, plan, sizes, lists, v = ARGV[1], ARGV[2], {}, {}, 2
 for i = 1, #counts / 2 do
-  local keys, args = string.byte(counts, 2 * i - 1, 2 * i)
+  local keys, args = byte(counts, 2 * i - 1, 2 * i)
   sizes[i], lists[i], v = keys, {unpack(ARGV, v + 1, v + args)}, v + args
 end
-local answers, failures, own, k = {}, {}, {}, 0
+local answers, failures, own, size, k, n = {}, {}, {}, 0, 0
 for i = 1, plan == '' and #lists or #plan do
-  local n = plan == '' and i or string.byte(plan, i)
-  if #own ~= sizes[n] then own = {} end
-  for key = 1, sizes[n] do own[key] = KEYS[k + key] end
-  k = k + sizes[n]
+  n = byte(plan, i) or i
+  if sizes[n] ~= size then own, size = {}, sizes[n] end
+  for key = 1, size do own[key] = KEYS[k + key] end
+  k = k + size
   local ok, answer = pcall(call, own, lists[n])
   if not ok or type(answer) == 'table' and answer.err then
     local why = reason(answer)
