@@ -37,8 +37,12 @@ cluster: build ## Three gateways and a Redis behind HAProxy on http://127.0.0.1:
 	@NODES=$(NODES) scripts/cluster $(ARGS)
 
 .PHONY: build
-build: $(BUNDLE) ## Build bin/gateway, the test client's page included
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/gateway ./cmd/gateway
+build: $(BUNDLE) ## Build bin/gateway, the test client's page included, and bin/loadtest
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$$(scripts/ldflags)" -o bin/ ./cmd/gateway ./cmd/loadtest
+
+.PHONY: size-check
+size-check: build
+	scripts/check-binaries
 
 # The page's one file from npm: the official client, as the lock file names it.
 $(BUNDLE): web/testclient/package-lock.json web/testclient/package.json web/testclient/vendor.mjs
@@ -74,7 +78,7 @@ screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
 	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
 
 .PHONY: check
-check: format-check lint generate-check fuzz ## Check format, lint, generated files; fuzz each target for FUZZTIME
+check: format-check lint generate-check size-check fuzz ## Check format, lint, generated files; fuzz each target for FUZZTIME
 
 .PHONY: format
 format: ## Format the Go code

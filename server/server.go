@@ -94,7 +94,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer n.closeRedis()
 	defer n.closeServices()
-	if err := n.crashAt(); err != nil {
+	if err := n.armCrashHook(); err != nil {
 		return err
 	}
 	if err := n.wire(); err != nil {

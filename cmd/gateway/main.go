@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/ops"
+	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/server"
 	"github.com/aeturnis/realtime/throttle"
 )
@@ -30,11 +32,13 @@ func main() {
 		_ = syscall.Kill(os.Getpid(), again.(syscall.Signal))
 	}()
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	if err != nil {
+	if err != nil && !errors.As(err, new(cli.StatusError)) { // it has told why already
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 	}
 	os.Exit(cli.ExitCode(err))
 }
+
+const description = "A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."
 
 // commands is the command line.
 type commands struct {
@@ -47,25 +51,38 @@ type commands struct {
 	Loadtest ops.Loadtest `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract ops.Contract `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
 	Version  ops.Version  `cmd:"" help:"Print the version."`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version, the commit and its date."`
 }
 
 // run is the program: everything it needs comes in, and it ends when ctx does.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c commands
 	done := false
-	k, err := cli.Parse(&c, &c.Serve.ServeFlags, args, getenv,
+	k, err := c.parse(args, getenv,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { done = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(cli.Streams{Out: stdout, Err: stderr, Getenv: getenv, Args: args}),
 	)
-	if done { // --help was asked for and given
+	if done { // --help or --version was asked for and given
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	return k.Run()
+}
+
+// parse reads the command line, and what it does not say from the environment and the file.
+func (c *commands) parse(args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
+	k, policies, err := cli.Parse(c, args, getenv, append(options,
+		kong.Name("gateway"),
+		kong.Description(description),
+		kong.Vars{"version": version.Details()},
+	)...)
+	c.Serve.FilePolicies = policies
+	return k, err
 }
 
 // serveCommand is the command that serves players.
@@ -82,7 +99,7 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 	cfg.Out, cfg.LogTo = s.Out, s.Err
 	cfg.ReloadPolicies = func() ([]throttle.Policy, error) { // of the same command line
 		var again commands
-		if _, err := cli.Parse(&again, &again.Serve.ServeFlags, s.Args, s.Getenv); err != nil {
+		if _, err := again.parse(s.Args, s.Getenv); err != nil {
 			return nil, err
 		}
 		now, err := again.Serve.Configure()

@@ -23,7 +23,7 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-var binary string // the shipped program
+var binary string // the program, with the hook that kills it
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "chaos")
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 func build(to string, args ...string) error {
-	args = append(append([]string{"build", "-o", to}, args...), "../../cmd/gateway")
+	args = append(append([]string{"build", "-tags", "crashhook", "-o", to}, args...), "../../cmd/gateway")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 
@@ -18,11 +19,20 @@ const (
 	ExitUnreachable = 3 // Redis cannot be reached
 )
 
+// A StatusError is that another program failed, which has said why, with its exit status.
+type StatusError struct{ Code int }
+
+// Error returns the exit status in words.
+func (e StatusError) Error() string { return fmt.Sprintf("exit status %d", e.Code) }
+
 // ExitCode returns the exit status of a program that ended with err.
 func ExitCode(err error) int {
+	var status StatusError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &status):
+		return status.Code
 	case errors.Is(err, usage.Err):
 		return ExitUsage
 	case errors.Is(err, redisconn.ErrUnreachable), redisconn.IsUnavailable(err):

@@ -19,13 +19,13 @@ type LimitFlags struct {
 	LimitFallback   string   `default:"local" enum:"local,none" help:"While Redis is gone local windows limit; with none, what is limited is UNAVAILABLE (${enum})."`
 	LimitCloseAfter int      `default:"10" help:"How many times a limit may be refused to one connection within a window, before it is closed; 0 is never."`
 
-	filePolicies map[string]filePolicy // of the file
+	FilePolicies FilePolicies `kong:"-"` // of the file; the program sets them after it has parsed
 }
 
 // policies returns the limits as configured: the defaults, over them the file's policies, over
 // those what --limit says.
 func (f *LimitFlags) policies(dev bool) ([]throttle.Policy, error) {
-	all, err := applyFile(throttle.Defaults(dev), f.filePolicies)
+	all, err := applyFile(throttle.Defaults(dev), f.FilePolicies)
 	if err != nil {
 		return nil, usage.Errorf("--config: policies: %w", err)
 	}
@@ -46,11 +46,14 @@ func (f *LimitFlags) policies(dev bool) ([]throttle.Policy, error) {
 // policyEvents returns the events that spend a policy of the file beside what their routes say.
 func (f *LimitFlags) policyEvents() map[string][]string {
 	events := map[string][]string{}
-	for name, p := range f.filePolicies {
+	for name, p := range f.FilePolicies {
 		events[name] = p.Events
 	}
 	return events
 }
+
+// FilePolicies are the `policies` of the file, by name.
+type FilePolicies map[string]filePolicy
 
 // A filePolicy is one entry of `policies` in the file. What is left out is as it was.
 type filePolicy struct {
@@ -63,7 +66,7 @@ type filePolicy struct {
 }
 
 // readPolicies takes the file's `policies` apart; unknown fields are errors.
-func readPolicies(found any) (map[string]filePolicy, error) {
+func readPolicies(found any) (FilePolicies, error) {
 	if found == nil {
 		return nil, nil
 	}
@@ -73,13 +76,13 @@ func readPolicies(found any) (map[string]filePolicy, error) {
 	}
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	d.KnownFields(true)
-	var policies map[string]filePolicy
+	var policies FilePolicies
 	return policies, d.Decode(&policies)
 }
 
 // applyFile lays the file's policies over the defaults; names that these do not know are
 // policies of their own, by user where no scope is given.
-func applyFile(policies []throttle.Policy, file map[string]filePolicy) ([]throttle.Policy, error) {
+func applyFile(policies []throttle.Policy, file FilePolicies) ([]throttle.Policy, error) {
 	out := slices.Clone(policies)
 	for _, name := range slices.Sorted(maps.Keys(file)) {
 		f := file[name]

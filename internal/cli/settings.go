@@ -14,33 +14,33 @@ import (
 // settings are the values that come from outside the command line.
 type settings struct {
 	file, environment kong.Resolver
-	policies          map[string]filePolicy // of the file
+	policies          FilePolicies
 }
 
 // readSettings reads the environment, and the file that --config or GATEWAY_CONFIG names.
-func readSettings(args []string, getenv func(string) string, model *kong.Application) (settings, error) {
+func readSettings(args []string, getenv func(string) string) (settings, error) {
 	values := map[string]string{}
-	var policies map[string]filePolicy
-	if path := configFile(args, getenv); path != "" {
+	var policies FilePolicies
+	if path := findConfigFile(args, getenv); path != "" {
 		var err error
-		if values, policies, err = readFile(path, model); err != nil {
+		if values, policies, err = readFile(path); err != nil {
 			return settings{}, fmt.Errorf("--config: %w", err)
 		}
 	}
 	return settings{
-		file:        resolver(func(flag string) string { return values[flag] }),
-		environment: resolver(func(flag string) string { return getenv(variable(flag)) }),
+		file:        resolveFrom(func(flag string) string { return values[flag] }),
+		environment: resolveFrom(func(flag string) string { return getenv(environmentName(flag)) }),
 		policies:    policies,
 	}, nil
 }
 
-// variable is the name of a flag in the environment.
-func variable(flag string) string {
+// environmentName returns the name of a flag in the environment.
+func environmentName(flag string) string {
 	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// resolver takes the values of flags from a function; "" is none.
-func resolver(value func(flag string) string) kong.Resolver {
+// resolveFrom takes the values of flags from a function; "" is none.
+func resolveFrom(value func(flag string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if v := value(flag.Name); v != "" && flag.Name != "help" && flag.Name != "version" {
 			return v, nil
@@ -49,9 +49,9 @@ func resolver(value func(flag string) string) kong.Resolver {
 	})
 }
 
-// configFile is the file's path, or "": the flags' values are needed before flags are parsed.
-func configFile(args []string, getenv func(string) string) string {
-	path := getenv(variable("config"))
+// findConfigFile returns the path of the file, or "". It is needed before the flags are parsed.
+func findConfigFile(args []string, getenv func(string) string) string {
+	path := getenv(environmentName("config"))
 	for i, a := range args {
 		if a == "--config" && i+1 < len(args) {
 			path = args[i+1]
@@ -62,9 +62,10 @@ func configFile(args []string, getenv func(string) string) string {
 	return path
 }
 
-// readFile reads a YAML file whose keys are the names of the flags of serve, and `policies`;
-// any other key is an error, and a list where one value belongs. Values are as the command line has them.
-func readFile(path string, model *kong.Application) (map[string]string, map[string]filePolicy, error) {
+// readFile reads a YAML file whose keys are the names of the flags of serve, and `policies`. Any
+// other key is an error, and so is a list where one value belongs. Values are returned as the
+// command line has them.
+func readFile(path string) (map[string]string, FilePolicies, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s does not exist", path)
@@ -81,7 +82,10 @@ func readFile(path string, model *kong.Application) (map[string]string, map[stri
 		return nil, nil, fmt.Errorf("%s: policies: %w", path, err)
 	}
 	delete(found, "policies")
-	flags := serveFlags(model)
+	flags, err := serveFlags()
+	if err != nil {
+		return nil, nil, err
+	}
 	values := map[string]string{}
 	for key, value := range found {
 		flag := flags[key]
@@ -109,14 +113,15 @@ func readFile(path string, model *kong.Application) (map[string]string, map[stri
 	return values, policies, nil
 }
 
-func serveFlags(model *kong.Application) map[string]*kong.Flag {
-	flags := map[string]*kong.Flag{}
-	for _, n := range model.Children {
-		if n.Name == "serve" {
-			for _, f := range n.Flags {
-				flags[f.Name] = f
-			}
-		}
+// serveFlags returns the flags of `gateway serve` by their names.
+func serveFlags() (map[string]*kong.Flag, error) {
+	parser, err := kong.New(&ServeFlags{})
+	if err != nil {
+		return nil, err
 	}
-	return flags
+	flags := map[string]*kong.Flag{}
+	for _, f := range parser.Model.Flags {
+		flags[f.Name] = f
+	}
+	return flags, nil
 }

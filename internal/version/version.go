@@ -21,20 +21,19 @@ func String() string {
 	if release != "" {
 		return release
 	}
+	built := commit
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "devel"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && v == "devel" {
-			v += " " + s.Value[:min(12, len(s.Value))]
+	if ok {
+		if v := info.Main.Version; v != "" && v != "(devel)" && built == "" {
+			return v
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && built == "" {
+				built = s.Value
+			}
 		}
 	}
-	return v
+	return strings.TrimSpace("devel " + built[:min(12, len(built))])
 }
 
 // Details returns one line with the version, the commit and its date, and the Go that built it.
