@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 			require.NoError(t, err)
 			_, err = ask(t, s, ann, c.event, c.raw)
 			f := fault.Of(err)
-			require.NotNil(t, f, "it was taken")
+			require.NotNil(t, f, "the event was accepted")
 			require.Equal(t, c.code, f.Code, f)
 			if c.field != "" {
 				require.Equal(t, c.field, f.Detail("field"))
@@ -160,8 +160,8 @@ func TestAConnectionIsInFiftyChannelsAtMost(t *testing.T) {
 	err := join(ann, 50)
 	require.ErrorIs(t, err, chat.ErrTooManyChannels)
 	require.Equal(t, 50, fault.Of(err).Detail("limit"))
-	require.NoError(t, join(ann, 7), "it is there already")
-	require.NoError(t, join(bob, 50), "each connection counts for itself")
+	require.NoError(t, join(ann, 7), "joining a channel again does not count")
+	require.NoError(t, join(bob, 50), "another connection has a limit of its own")
 	_, err = s.Leave(t.Context(), ann, chat.Channel{Channel: "zone:0"})
 	require.NoError(t, err)
 	require.NoError(t, join(ann, 50))
@@ -192,7 +192,7 @@ func TestMembershipDecides(t *testing.T) {
 
 	down := chat.New(nil, r, chat.Config{Membership: guild{user: "ann", err: fault.Unavailable("guild", time.Second, nil)}})
 	_, err = down.Join(t.Context(), ann, wolves)
-	require.ErrorIs(t, err, fault.ErrUnavailable, "when membership is not known, nobody is let in")
+	require.ErrorIs(t, err, fault.ErrUnavailable, "nobody may join while the membership is not known")
 }
 
 func TestCallersWithoutASocket(t *testing.T) {
@@ -203,13 +203,13 @@ func TestCallersWithoutASocket(t *testing.T) {
 	say := chat.Draft{Channel: "guild:wolves", Text: "hi"}
 
 	_, err := s.Send(t.Context(), web(ann), say)
-	require.NoError(t, err, "who may join may speak")
+	require.NoError(t, err, "a caller without a connection may speak where they may join")
 	_, err = s.Send(t.Context(), web(bob), say)
 	require.ErrorIs(t, err, fault.ErrForbidden)
 	require.Len(t, r.casts, 1)
 
 	_, err = s.Join(t.Context(), web(ann), chat.Channel{Channel: "global"})
-	require.ErrorIs(t, err, fault.ErrForbidden, "there is no connection that could hear anything")
+	require.ErrorIs(t, err, fault.ErrForbidden, "a caller without a connection can not join")
 	_, err = s.Leave(t.Context(), web(ann), chat.Channel{Channel: "global"})
 	require.ErrorIs(t, err, fault.ErrForbidden)
 }

@@ -101,7 +101,7 @@ func TestMutesEnd(t *testing.T) {
 	_, err = s.Send(t.Context(), ann, say("x"))
 	require.ErrorIs(t, err, chat.ErrMuted)
 	_, err = s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "x"})
-	require.ErrorIs(t, err, chat.ErrMuted, "who may speak nowhere does not whisper either")
+	require.ErrorIs(t, err, chat.ErrMuted, "a general mute forbids whispers too")
 	require.Eventually(t, func() bool {
 		_, err := s.Send(t.Context(), ann, say("x"))
 		return err == nil
@@ -133,13 +133,13 @@ func TestBan(t *testing.T) {
 	require.NoError(t, err)
 	_, err = one.Ban(t.Context(), mod, chat.SanctionRequest{UserID: "ann", ForMs: 60_000})
 	require.NoError(t, err)
-	require.False(t, here.In(ann.Conn, "chat:zone:1"), "everywhere is every channel")
+	require.False(t, here.In(ann.Conn, "chat:zone:1"), "a general ban holds in every channel")
 	_, err = one.Unban(t.Context(), mod, chat.LiftRequest{UserID: "ann"})
 	require.NoError(t, err)
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 	require.NoError(t, err)
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "global"})
-	require.ErrorIs(t, err, chat.ErrBanned, "the other one holds still")
+	require.ErrorIs(t, err, chat.ErrBanned, "the other ban still holds")
 }
 
 func TestDelete(t *testing.T) {

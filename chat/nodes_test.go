@@ -90,7 +90,7 @@ func TestARetryIsAnsweredAsTheFirst(t *testing.T) {
 			require.Empty(t, heardTwo.heard())
 			other, err := two.Send(t.Context(), bob, draft)
 			require.NoError(t, err)
-			require.NotEqual(t, first.ID, other.ID, "another's clientId is another's")
+			require.NotEqual(t, first.ID, other.ID, "the same clientId of another user is another message")
 			require.Equal(t, []string{"hello", "hello"}, texts(t, one, 0))
 		})
 	}
@@ -207,7 +207,7 @@ func TestWithoutAHistory(t *testing.T) {
 	require.Empty(t, texts(t, s, 0))
 	s.Close()
 	require.Zero(t, rdb.Exists(t.Context(), keys.ChatHistory("global")).Val())
-	require.Equal(t, int64(1), rdb.DBSize(t.Context()).Val(), "the answer to b")
+	require.Equal(t, int64(1), rdb.DBSize(t.Context()).Val(), "only the answer to clientId b is stored")
 }
 
 // A text that looks like the JSON of a message does not confuse the script.

@@ -63,7 +63,7 @@ func TestWithoutRedis(t *testing.T) {
 			before := len(heard.heard())
 			again, err := s.Send(t.Context(), ann, known)
 			require.NoError(t, err)
-			require.Equal(t, first, again, "what Redis took is remembered here too")
+			require.Equal(t, first, again, "the node remembers messages that Redis accepted")
 			fresh := chat.Draft{Channel: "global", Text: "meanwhile", ClientID: "c1"}
 			first, err = s.Send(t.Context(), ann, fresh)
 			require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestWithoutRedis(t *testing.T) {
 			before = len(heard.heard())
 			again, err = s.Send(t.Context(), ann, fresh)
 			require.NoError(t, err)
-			require.Equal(t, first, again, "what was said without Redis is not said again with it")
+			require.Equal(t, first, again, "a message sent during the outage is not sent again after it")
 			require.Len(t, heard.heard(), before)
 		})
 	}
@@ -190,5 +190,5 @@ func TestRoster(t *testing.T) {
 	gone := chat.RedisMembership{Redis: impatient(t, &redis.UniversalOptions{Addrs: []string{server.Addr()}}, time.Second)}
 	server.Kill()
 	_, err := gone.MayJoin(t.Context(), ann, "guild:wolves")
-	require.ErrorIs(t, err, fault.ErrUnavailable, "when it is not known, nobody is let in")
+	require.ErrorIs(t, err, fault.ErrUnavailable, "nobody may join while the membership is not known")
 }

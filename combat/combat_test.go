@@ -81,7 +81,7 @@ func TestStart(t *testing.T) {
 	require.Equal(t, "ann", s.Participants[0].UserID)
 	require.Equal(t, "npc:goblin", s.Participants[1].ID)
 	require.Equal(t, s.Participants[1].MaxHP, s.Participants[1].HP)
-	require.True(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "the starter hears of its fight")
+	require.True(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "the connection that started the fight is in its room")
 	require.Equal(t, s, withSeed(w.state(t, s.CombatID), s.Seed))
 
 	ttl := w.rdb.PTTL(t.Context(), keys.Combat(s.CombatID)).Val()
@@ -116,16 +116,16 @@ func TestAFightFromStartToEnd(t *testing.T) {
 		require.Equal(t, "combat:update", c.event)
 		u := c.payload.(*combat.Update)
 		require.Equal(t, s.CombatID, u.CombatID)
-		require.EqualValues(t, i+2, u.State.Version, "in order")
+		require.EqualValues(t, i+2, u.State.Version, "the updates arrive in the order of their versions")
 	}
 	last := told[len(told)-1]
 	require.Equal(t, "combat:ended", last.event)
 	require.Equal(t, combat.Ending{CombatID: s.CombatID, Winner: s.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}}, Version: s.Version}, last.payload)
-	require.False(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "nothing more will be told")
+	require.False(t, w.rooms.has(ann.Conn, "combat:"+s.CombatID), "the connection leaves the room after the end")
 
 	_, err := w.act(ann, s.CombatID, "attack")
 	require.ErrorIs(t, err, combat.ErrFightOver)
-	require.Equal(t, withSeed(s, 0), withSeed(w.state(t, s.CombatID), 0), "the end can still be looked at")
+	require.Equal(t, withSeed(s, 0), withSeed(w.state(t, s.CombatID), 0), "an ended fight can still be read")
 }
 
 func TestRefusals(t *testing.T) {
@@ -192,13 +192,13 @@ func TestOneMayComeBack(t *testing.T) {
 	got, err := w.State(t.Context(), bob, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
 	require.Equal(t, s.CombatID, got.CombatID)
-	require.False(t, w.rooms.has(bob.Conn, room), "looking is not taking part")
+	require.False(t, w.rooms.has(bob.Conn, room), "a spectator who reads the state does not join the room")
 
 	_, err = w.act(ann, s.CombatID, "flee")
 	require.NoError(t, err)
 	_, err = w.State(t.Context(), again, combat.StateRequest{CombatID: s.CombatID})
 	require.NoError(t, err)
-	require.False(t, w.rooms.has(again.Conn, room), "after the end there is nothing to hear")
+	require.False(t, w.rooms.has(again.Conn, room), "a connection leaves the room of a fight that has ended")
 }
 
 func TestCallersWithoutASocket(t *testing.T) {
@@ -214,7 +214,7 @@ func TestCallersWithoutASocket(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.act(web, s.CombatID, "flee")
 	require.NoError(t, err)
-	require.Len(t, w.rooms.told(), 3, "those who listen hear of it all the same")
+	require.Len(t, w.rooms.told(), 3, "the members of the room receive the events of a caller without a connection")
 }
 
 func TestAPlayerHasFiveFightsAtMost(t *testing.T) {
@@ -244,7 +244,7 @@ func TestAPlayerHasFiveFightsAtMost(t *testing.T) {
 
 	require.NoError(t, w.rdb.Del(t.Context(), keys.Combat(s.CombatID)).Err())
 	_, err = w.Start(t.Context(), ann, combat.StartRequest{NPC: "wolf"})
-	require.ErrorIs(t, err, combat.ErrTooManyFights, "one as young as that may only not be written yet")
+	require.ErrorIs(t, err, combat.ErrTooManyFights, "a fight this young may not have been written yet")
 }
 
 func TestAPlaceThatWasNotGivenBackIsFound(t *testing.T) {
@@ -291,7 +291,7 @@ func TestWithoutRedis(t *testing.T) {
 
 	server.Restart()
 	_, err := w.act(ann, id, "attack")
-	require.ErrorIs(t, err, fault.ErrNotFound, "that Redis kept nothing, whatever this node remembers")
+	require.ErrorIs(t, err, fault.ErrNotFound, "a Redis that lost everything decides, not what this node remembers")
 	w.start(t, ann, "goblin")
 }
 
@@ -324,7 +324,7 @@ func TestWhatIsNoFightIsAnError(t *testing.T) {
 	id := "01J0000000000000000000000Z"
 	require.NoError(t, w.rdb.Set(t.Context(), keys.Combat(id), "x", 0).Err())
 	_, err := w.act(ann, id, "attack")
-	require.Equal(t, "INTERNAL", fault.Of(err).Code, "not Redis's fault")
+	require.Equal(t, "INTERNAL", fault.Of(err).Code, "a wrong type is our error, not an outage of Redis")
 }
 
 func TestLimits(t *testing.T) {

@@ -188,7 +188,7 @@ func TestTwoPlayersFight(t *testing.T) {
 	for _, p := range []event.Player{ann, bob} {
 		none, err := a.List(t.Context(), p, event.None{})
 		require.NoError(t, err)
-		require.Empty(t, none.Combats, "their places are free again")
+		require.Empty(t, none.Combats, "the slots of both are free again")
 	}
 	require.Zero(t, a.rdb.Exists(t.Context(), keys.CombatDeadlines, keys.CombatPair("c-ann", "c-bob")).Val())
 	a.challenge(t, bob, "c-ann")
@@ -207,7 +207,7 @@ func TestWhoMoves(t *testing.T) {
 	require.ErrorIs(t, err, combat.ErrTooSoon)
 	require.EqualValues(t, 400, fault.Of(err).Detail("retryAfterMs"))
 	_, err = a.act(bob, id, "defend")
-	require.NoError(t, err, "the other does not wait for it")
+	require.NoError(t, err, "one player's wait does not hold up the other")
 	eve := event.Player{UserID: "eve", CharacterID: "c-eve"}
 	_, err = a.act(eve, id, "attack")
 	require.ErrorIs(t, err, fault.ErrForbidden)
@@ -222,10 +222,10 @@ func TestWhoMoves(t *testing.T) {
 	require.NoError(t, err)
 	_, err = a.State(t.Context(), guest, combat.StateRequest{CombatID: id})
 	require.NoError(t, err)
-	require.True(t, a.rooms.has("conn-guest", "combat:"+id), "and hears of it, since user:bob is somebody else")
+	require.True(t, a.rooms.has("conn-guest", "combat:"+id), "the guest joins the room, because the room user:bob is another user's")
 	_, err = a.State(t.Context(), bob, combat.StateRequest{CombatID: id})
 	require.NoError(t, err)
-	require.False(t, a.rooms.has(bob.Conn, "combat:"+id), "who hears of it anyway")
+	require.False(t, a.rooms.has(bob.Conn, "combat:"+id), "bob receives the events through the room of his devices")
 }
 
 func TestChallengesThatAreRefused(t *testing.T) {

@@ -85,7 +85,7 @@ func TestAnAbandonedFightEnds(t *testing.T) {
 		_, err := home.act(ann, id, "attack")
 		require.ErrorIs(t, err, combat.ErrFightOver)
 		_, err = combat.Verify(t.Context(), rdb, id)
-		require.NoError(t, err, "the log tells it too")
+		require.NoError(t, err, "the log replays to the abandoned fight")
 	}
 	updates := 0
 	for _, n := range nodes {
@@ -130,7 +130,7 @@ func TestAnotherNodeSettles(t *testing.T) {
 	other, third := home.quick(t, rdb), home.quick(t, rdb)
 	other.run(t)
 	third.run(t)
-	require.Never(t, func() bool { return len(endings(id, other, third)) > 0 }, 50*time.Millisecond, 5*time.Millisecond, "who settles is left alone for a while")
+	require.Never(t, func() bool { return len(endings(id, other, third)) > 0 }, 50*time.Millisecond, 5*time.Millisecond, "other nodes wait for settleTimeout before they settle the fight")
 	home.clock.advance(6 * time.Second)
 	eventually(t, "the end", func() bool { return len(endings(id, other, third)) > 0 })
 	require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}, Version: end.Version}}, endings(id, other, third))
@@ -178,8 +178,8 @@ func TestWhenRewardsFail(t *testing.T) {
 				require.Zero(t, a.rdb.Exists(t.Context(), keys.CombatDeadlines).Val())
 				return
 			}
-			require.Empty(t, endings(id, a), "the end is told when it is settled")
-			require.Greater(t, a.rdb.PTTL(t.Context(), keys.Combat(id)).Val(), time.Hour, "kept until the winner is paid")
+			require.Empty(t, endings(id, a), "combat:ended is sent only after the payment")
+			require.Greater(t, a.rdb.PTTL(t.Context(), keys.Combat(id)).Val(), time.Hour, "Redis keeps the fight for long while the winner is not paid")
 			b := a.quick(t, rdb)
 			b.run(t)
 			a.bank.set(nil)

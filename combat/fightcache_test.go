@@ -15,7 +15,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		id := fmt.Sprint(i)
 		f := r.rememberFight(State{CombatID: id})
 		require.Same(t, f, r.getFight(id))
-		require.Same(t, f, r.rememberFight(State{CombatID: id, Version: 9}), "what is known stays")
+		require.Same(t, f, r.rememberFight(State{CombatID: id, Version: 9}), "a known fight is not replaced")
 		require.LessOrEqual(t, len(r.fights), 10)
 	}
 	r.forgetFight("99")

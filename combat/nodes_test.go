@@ -50,7 +50,7 @@ func TestActionsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.Len(t, versions, len(nodes)*each, "one action a version")
+	require.Len(t, versions, len(nodes)*each, "each version comes from one action")
 	last := nodes[0].state(t, id)
 	require.EqualValues(t, 1+len(nodes)*each, last.Version)
 
@@ -136,7 +136,7 @@ func TestAnActionIsOneRoundTrip(t *testing.T) {
 	require.EqualValues(t, 10, trips.Load())
 	_, err = w.act(bob, id, "attack")
 	require.ErrorIs(t, err, fault.ErrForbidden)
-	require.EqualValues(t, 10, trips.Load(), "a stranger costs Redis nothing")
+	require.EqualValues(t, 10, trips.Load(), "refusing a stranger needs no round trip")
 }
 
 // Replaying the log in Redis from its base gives the state in Redis, also after the log has been
@@ -171,7 +171,7 @@ func TestAStoredFightReplays(t *testing.T) {
 			noticed++
 		}
 	}
-	require.Positive(t, noticed, "somebody changed the seed")
+	require.Positive(t, noticed, "Verify notices another seed")
 }
 
 // When the answer to a change is lost and go-redis sends the call again, the action is done once.

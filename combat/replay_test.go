@@ -36,7 +36,7 @@ func TestReplayRefusesWhatIsNoLog(t *testing.T) {
 	require.NoError(t, err)
 	honest, err := Replay(against("goblin", 1), "0a1+1;0a1+2;")
 	require.NoError(t, err)
-	require.NotEqual(t, honest, altered, "another seed is another fight")
+	require.NotEqual(t, honest, altered, "another seed leads to another fight")
 }
 
 func TestAppendJSONIsWhatTheTagsSay(t *testing.T) {

@@ -73,7 +73,7 @@ func checkTurn(t require.TestingT, before, after State, what Event) {
 		require.Len(t, what.Acts, 1, "one move a turn")
 		for i, p := range before.Participants {
 			if p.ID == what.By {
-				require.GreaterOrEqual(t, after.Participants[i].NextActionAt, p.NextActionAt+250, "who has moved waits")
+				require.GreaterOrEqual(t, after.Participants[i].NextActionAt, p.NextActionAt+250, "a player waits after a move")
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func checkTurn(t require.TestingT, before, after State, what Event) {
 		require.Empty(t, after.Winner)
 		return
 	}
-	require.Positive(t, hp[after.Winner], "the winner lives")
+	require.Positive(t, hp[after.Winner], "the winner is alive")
 	require.Equal(t, after.Outcome == Fled, living == 2)
 }
 
@@ -185,7 +185,7 @@ func TestTheFasterMayKillBeforeTheAnswer(t *testing.T) {
 		next, what, err := Apply(s, Move{Action: Attack, Target: 1})
 		require.NoError(t, err)
 		if what.Acts[0].Damage > 0 && what.Acts[0].By == "npc:wolf" {
-			require.Len(t, what.Acts, 1, "the dead strike no more")
+			require.Len(t, what.Acts, 1, "the dead do not strike")
 			require.Equal(t, "npc:wolf", next.Winner)
 			require.Equal(t, Defeated, next.Outcome)
 			return
@@ -242,7 +242,7 @@ func TestInitiative(t *testing.T) {
 	quick.Speed, slow.Speed = 20, 5
 	s := newFightState("F", 1, 10_000, quick, slow)
 	require.EqualValues(t, 10_000, s.Participants[0].NextActionAt)
-	require.EqualValues(t, 10_000, s.Participants[1].NextActionAt, "at the start, whoever is first")
+	require.EqualValues(t, 10_000, s.Participants[1].NextActionAt, "both may move at the start")
 	s, _, err := Apply(s, Move{By: 0, Action: Defend, At: 10_000})
 	require.NoError(t, err)
 	after, _, err := Apply(s, Move{By: 1, Action: Defend, At: 10_000})
@@ -316,7 +316,7 @@ func TestTheTrainingDummyStands(t *testing.T) {
 	}
 	require.Equal(t, Active, s.Status)
 	require.Equal(t, 100, s.Participants[0].HP)
-	require.Less(t, lowest, 600, "its wounds are seen")
+	require.Less(t, lowest, 600, "the dummy shows its wounds before it heals")
 	s, _, err := Apply(s, Move{Action: Flee})
 	require.NoError(t, err)
 	require.Equal(t, Ended, s.Status)

@@ -140,7 +140,7 @@ func TestUpstreamReadsAndWrites(t *testing.T) {
 	before := n.Load()
 	_, err = u.User(ctx, "eve")
 	require.ErrorIs(t, err, profiles.ErrNotFound)
-	require.Equal(t, before+1, n.Load(), "a 404 is an answer, and not tried again")
+	require.Equal(t, before+1, n.Load(), "a 404 is not tried again")
 	_, err = u.User(ctx, "../secrets")
 	require.ErrorIs(t, err, profiles.ErrNotFound)
 	require.Equal(t, before+1, n.Load(), "such an id is not asked for")
@@ -216,7 +216,7 @@ func TestUpstreamBreaker(t *testing.T) {
 	asked := n.Load()
 	_, err := u.User(t.Context(), "ann")
 	require.ErrorIs(t, err, fault.ErrUnavailable)
-	require.LessOrEqual(t, n.Load(), asked+1, "an open breaker lets nothing through, a probe after its rest aside")
+	require.LessOrEqual(t, n.Load(), asked+1, "an open breaker lets only a probe through")
 	well.Store(true)
 	require.Eventually(t, func() bool {
 		_, err := u.User(t.Context(), "ann")
@@ -232,7 +232,7 @@ func TestUpstreamOfACallerWhoLeft(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, cancel)
 	_, err := u.User(ctx, "ann")
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, "closed", u.BreakerState(), "that is nobody's failure")
+	require.Equal(t, "closed", u.BreakerState(), "a caller who leaves does not count as a failure")
 }
 
 func TestUpstreamURLs(t *testing.T) {
