@@ -9,28 +9,30 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// A Loader asks the source. An error that is fault.ErrNotFound, and a value that encodes to
-// null, say that there is nothing.
+// A Loader reads a value from the source. An error that is fault.ErrNotFound, or a value that
+// encodes to null, means that the source has no value.
 type Loader[T any] func(ctx context.Context) (T, error)
 
 // Options of Aside and Tagged. The zero value works.
 type Options struct {
 	// TTL is how long a value is fresh; 0 means Config.TTL.
 	TTL time.Duration
-	// RefreshThreshold is the share of the TTL at whose end a value is loaded anew while it is
-	// served: 0.1 is the last tenth. One node of all does so. 0 is never.
+	// RefreshThreshold is the last part of the TTL in which a value is loaded again while the old one
+	// is still served: 0.1 means the last tenth. Of all nodes, one loads. 0 means never.
 	RefreshThreshold float64
-	// NegativeTTL is how long "there is nothing" is remembered; 0 means 30 s, negative not at all.
+	// NegativeTTL is how long the cache remembers that the source has no value; 0 means 30 s, and a
+	// negative value means not at all.
 	NegativeTTL time.Duration
-	// Jitter is the share of the TTL by which it is made shorter, at random, so that what was
-	// loaded together does not expire together; 0 means 0.1, negative none.
+	// Jitter is the largest random part of the TTL by which it is shortened, so that values that were
+	// loaded together do not expire together; 0 means 0.1, and a negative value means none.
 	Jitter float64
-	// StaleFor is how long after its TTL a value may be served when the source fails, or when
-	// it takes longer than Soft. 0 is not at all.
+	// StaleFor is how long after its TTL a value may still be served, if the source fails or takes
+	// longer than SoftTimeout. 0 means not at all.
 	StaleFor time.Duration
-	// Soft is how long callers wait for the source when there is a stale value; 0 is until it answers.
+	// SoftTimeout is how long callers wait for the source if there is a stale value; 0 means until
+	// the source answers.
 	Soft time.Duration
-	// Hard is how long a load may take; 0 means 5 s. It goes on when its callers leave.
+	// LoadTimeout bounds one load; 0 means 5 s. A load continues when its callers leave.
 	Hard time.Duration
 }
 
@@ -52,13 +54,13 @@ func (o Options) withDefaults(c Config) Options {
 	return o
 }
 
-// life is what Redis is told for a value that was loaded now.
+// storedTTL returns the TTL in Redis of a value that was loaded now.
 func (o Options) life() time.Duration {
 	fresh := o.TTL - time.Duration(o.Jitter*rand.Float64()*float64(o.TTL))
 	return max(fresh, time.Millisecond) + o.StaleFor
 }
 
-// left is how long an entry is still fresh.
+// freshTime returns how long an entry is still fresh.
 func (o Options) left(e *entry) time.Duration {
 	left := time.Until(e.expires)
 	if !e.absent() {
@@ -67,15 +69,17 @@ func (o Options) left(e *entry) time.Duration {
 	return left
 }
 
-// due tells whether a fresh entry should be loaded anew.
+// needsRefresh tells whether a fresh entry should be loaded again.
 func (o Options) due(e *entry) bool {
 	return o.RefreshThreshold > 0 && !e.absent() && o.left(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
 }
 
-// Aside returns the value under key, and asks the source for it when there is none: once,
-// however many ask, on however many nodes. Errors: ErrNotFound; a fault of the source as it is, another error of the
-// source as UNAVAILABLE, both only when nothing stale may be served; ErrKey, ErrValue, ErrTooLarge; and
-// that of ctx.
+// Aside returns the value of a key from the cache. If there is none, it loads the value from the
+// source and stores it: one load, for all callers on all nodes.
+//
+// Errors: ErrNotFound; a fault of the source, as it is; any other error of the source as the fault
+// UNAVAILABLE; ErrKey, ErrValue and ErrTooLarge; and the error of ctx. If a stale value may be
+// served, Aside returns that instead of an error of the source.
 func Aside[T any](ctx context.Context, m *Manager, key string, load Loader[T], o Options) (T, error) {
 	return aside(ctx, m, key, nil, load, o)
 }
@@ -102,10 +106,10 @@ func aside[T any](ctx context.Context, m *Manager, key string, tags []string, lo
 	return v, err
 }
 
-// source is a Loader whose value is encoded.
+// An encodedLoader is a Loader that returns the encoded value.
 type source func(ctx context.Context) ([]byte, error)
 
-// aside is Aside without types.
+// getOrLoad is Aside for encoded values.
 func (m *Manager) aside(ctx context.Context, key string, tags []string, load source, o Options) (*entry, error) {
 	if m.local != nil {
 		if e := m.local.get(key); e != nil && o.left(e) > 0 && m.local.valid(e) {
@@ -125,7 +129,8 @@ func (m *Manager) aside(ctx context.Context, key string, tags []string, load sou
 	return m.wait(ctx, f, key, o)
 }
 
-// wait is until the flight has landed; until Soft is over when it has something stale.
+// waitForCall waits until the call has finished. If the call has a stale value, it waits for
+// SoftTimeout only.
 func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*entry, error) {
 	var soft <-chan time.Time
 	var old <-chan struct{}
@@ -139,7 +144,7 @@ func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*
 		case <-f.done:
 			return f.entry, f.err
 		case <-soft:
-			soft, old = nil, f.hasOld // closed when there is one
+			soft, old = nil, f.hasOld // closed once the call has a stale value
 		case <-old:
 			m.counts.of(key).stale.Add(1)
 			return f.old, nil
@@ -149,13 +154,14 @@ func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*
 	}
 }
 
-// find is what a flight does: Redis, else the load of another node, else the source.
+// findOrLoad is the work of a call: it asks Redis, waits for the load of another node, or asks the
+// source.
 func (m *Manager) find(ctx context.Context, f *flight, key string, tags []string, load source, o Options) (*entry, error) {
 	e, err := m.fetch(ctx, key, tags)
 	gone := err != nil
 	switch {
 	case gone:
-		_ = m.failed(ctx, "read", key, err) // it is counted and told; the source answers
+		_ = m.failed(ctx, "read", key, err) // the failure is counted and reported; the source answers
 	case e != nil && o.left(e) > 0:
 		m.counts.of(key).hits.Add(1)
 		if o.due(e) {
@@ -179,7 +185,7 @@ func (m *Manager) find(ctx context.Context, f *flight, key string, tags []string
 			return e, nil
 		}
 		if err != nil && ctx.Err() == nil {
-			_ = m.failed(ctx, "take turns", key, err)
+			_ = m.failed(ctx, "wait for the lease", key, err)
 		}
 	}
 	e, err = m.load(ctx, key, token, tags, load, o)
@@ -194,7 +200,7 @@ func (m *Manager) find(ctx context.Context, f *flight, key string, tags []string
 	return nil, err
 }
 
-// unavailable is the source's error as callers see it.
+// sourceFault turns an error of the source into the error that callers get.
 func unavailable(err error) error {
 	var f *fault.Fault
 	switch {

@@ -11,12 +11,13 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// chunk bounds the commands of one pipeline.
+// batchSize bounds the commands of one pipeline.
 const chunk = 500
 
-// MGet returns the values that there are, by key. Errors are those of Get; a value that is no
-// T is one for the whole call. One round trip for each 500 keys that L1 does not have, and a second one
-// where there are tagged ones; to each node of a Cluster.
+// MGet returns the values of those keys that have one. It needs one round trip for each 500 keys
+// that L1 does not have, and a second one if values have tags; on a Cluster, to each node.
+//
+// Errors: those of Get. One value that does not decode to T fails the whole call.
 func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, error) {
 	out := make(map[string]T, len(all))
 	add := func(key string, data []byte) error {
@@ -56,8 +57,8 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 	return out, nil
 }
 
-// fetchAll reads many keys; nil are those that are not there. It leaves L1 alone, because it
-// does not ask how long they live.
+// fetchEntries reads many keys from Redis; entries of missing keys are nil. It stores nothing in
+// L1, because it does not ask for the TTLs.
 func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
@@ -102,7 +103,7 @@ func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) 
 	return out, nil
 }
 
-// readAll is MGET where one server has all keys, else a pipeline of GET.
+// readValues uses MGET if one server has all keys, else a pipeline of GET.
 func (m *Manager) readAll(ctx context.Context, all []string) ([][]byte, error) {
 	out := make([][]byte, len(all))
 	if _, cluster := m.rdb.(masters); !cluster {
@@ -111,7 +112,7 @@ func (m *Manager) readAll(ctx context.Context, all []string) ([][]byte, error) {
 			return nil, err
 		}
 		for i, v := range values {
-			if s, ok := v.(string); ok { // nil, of a key that is not there or no string, is none
+			if s, ok := v.(string); ok { // not a string for a missing key, or one of another type
 				out[i] = []byte(s)
 			}
 		}
@@ -139,11 +140,11 @@ func (m *Manager) readAll(ctx context.Context, all []string) ([][]byte, error) {
 type Item struct {
 	Key   string
 	Value any
-	TTL   time.Duration // as Set takes it
+	TTL   time.Duration // as for Set
 }
 
-// MSet stores many values, each for its own TTL. All or none is not promised: with an error
-// of Redis some may be stored. Errors are those of Set; with one of ours nothing is.
+// MSet stores many values, each with its own TTL. It is not atomic: after an error of Redis, some
+// values may be stored. After ErrKey, ErrValue or ErrTooLarge, none is.
 func (m *Manager) MSet(ctx context.Context, items ...Item) error {
 	writes := make([]write, 0, len(items))
 	for _, i := range items {
@@ -160,19 +161,19 @@ func (m *Manager) MSet(ctx context.Context, items ...Item) error {
 	return err
 }
 
-// A write is one change of many; nil data removes.
+// A keyChange stores one value; nil data removes it.
 type write struct {
 	key  string
 	data []byte
 	ttl  time.Duration
 }
 
-// writeAll makes many changes, and returns how many were made.
+// applyChanges makes many changes in batches, and returns how many it made.
 func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n int, err error) {
 	for part := range slices.Chunk(all, chunk) {
 		done, err := m.writePart(ctx, part)
 		for _, w := range part {
-			m.forget(w.key) // also when the answer was lost: it may be written
+			m.forget(w.key) // also if the answer was lost: the value may be written
 		}
 		n += done
 		if err != nil {
@@ -182,7 +183,7 @@ func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n in
 	return n, nil
 }
 
-// writePart is one pipeline.
+// applyBatch makes the changes of one pipeline.
 func (m *Manager) writePart(ctx context.Context, part []write) (n int, err error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()

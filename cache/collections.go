@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// counter adds to a counter, in one transaction.
+// addToCounter changes a counter in one transaction.
 func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl time.Duration) (int64, error) {
 	if err := checkKey(key); err != nil {
 		return 0, err
@@ -29,19 +29,19 @@ func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl 
 	return n.Val(), nil
 }
 
-// Increment adds by to a counter, which starts at 0, and returns the sum. A counter that
-// starts with a ttl ends that long after its first increment; without one it stays. Other nodes
-// are not told: read counters with Increment by 0, and not with Get, which may ask L1.
+// Increment adds by to a counter, which starts at 0, and returns the sum. If the counter is new and
+// ttl is positive, the counter expires after ttl; otherwise its TTL does not change. Other nodes are
+// not told: read a counter with Increment by 0, because Get may answer from L1.
 func (m *Manager) Increment(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
 	return m.counter(ctx, "increment", key, by, ttl)
 }
 
-// Decrement is Increment by less.
+// Decrement subtracts by from a counter, and else does the same as Increment.
 func (m *Manager) Decrement(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
 	return m.counter(ctx, "decrement", key, -by, ttl)
 }
 
-// set runs one command on a set of strings.
+// runOnSet runs one command on a set of strings.
 func set[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
 	if err := checkKey(key); err != nil {
 		return out, err
@@ -55,31 +55,32 @@ func set[T any](ctx context.Context, m *Manager, doing, key string, run func(con
 	return out, nil
 }
 
-// AddToSet adds members and returns how many are new. Sets live until they are empty.
+// AddToSet adds members to a set and returns how many are new. A set lives until it is empty.
 func (m *Manager) AddToSet(ctx context.Context, key string, members ...string) (int64, error) {
 	return set(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
 		return m.rdb.SAdd(ctx, key, list(members)...).Result()
 	})
 }
 
-// RemoveFromSet removes members and returns how many were there.
+// RemoveFromSet removes members from a set and returns how many were in it.
 func (m *Manager) RemoveFromSet(ctx context.Context, key string, members ...string) (int64, error) {
 	return set(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
 		return m.rdb.SRem(ctx, key, list(members)...).Result()
 	})
 }
 
-// InSet tells whether a set has the member.
+// InSet tells whether the member is in the set.
 func (m *Manager) InSet(ctx context.Context, key, member string) (bool, error) {
 	return set(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
 		return m.rdb.SIsMember(ctx, key, member).Result()
 	})
 }
 
-// maxMembers bounds what SetMembers returns.
+// maxMembers bounds the set that SetMembers returns.
 const maxMembers = 100_000
 
-// SetMembers returns all members, in no order. A set of more than 100,000 is ErrTooLarge.
+// SetMembers returns all members of a set, in no particular order. It returns ErrTooLarge for a set
+// of more than 100,000 members.
 func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) {
 	return set(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
 		n, err := m.rdb.SCard(ctx, key).Result()

@@ -1,35 +1,38 @@
-// Package cache keeps what others own: values in Redis (L2), the hot ones in this process too
-// (L1), and the patterns that fill, refresh and forget them.
+// Package cache keeps values in Redis (L2) and the hot ones in this process too (L1), with the
+// usual patterns: cache-aside with refresh and stale values, write-through, warming, and
+// invalidation by tags.
 //
 //	m := cache.New(client, cache.Config{})
-//	go m.Run(ctx) // hears what other nodes change; L1 works while it does
+//	go m.Run(ctx) // receives the changes of other nodes; L1 serves values while it runs
 //
 //	user, err := cache.Aside(ctx, m, keys.User("123"), func(ctx context.Context) (User, error) {
 //		return repository.FindByID(ctx, "123")
 //	}, cache.Options{TTL: time.Hour, RefreshThreshold: 0.1})
 //
-// # What is promised
+// # What it promises
 //
-//   - A value is stored as plain JSON under its own key, for other programs to read. Only what
-//     Tagged stores has an envelope around it.
-//   - A miss is not an error. Nor is Redis: when it does not answer, reads are misses that
-//     Stats counts and Config.Failed hears, and the source answers.
-//   - One load: whoever asks for a missing value waits for the load that is under way, in this
-//     process and on other nodes. A load has a lease in Redis, which ends by itself.
-//   - No old value over a new one: a load that was under way when the key was set or deleted
-//     does not store what it found.
-//   - What one node sets, deletes or invalidates is gone from the L1 of the others when pub/sub
-//     has told them (well under 100 ms), and at the latest after Local.TTL. While nothing is
-//     heard from Redis, L1 serves for Local.TTL, and after that only if the source fails too.
-//   - Nothing grows: values expire, tags are versions and not sets of keys, L1 is bounded.
+//   - A value is stored as plain JSON under its own key, so that other programs can read it. Only
+//     the values of [Tagged] have an envelope around them.
+//   - A miss is not an error. Nor is a Redis that does not answer: then Aside asks the source,
+//     and the failure is counted in Stats and reported to Config.OnError.
+//   - One load at a time: all callers of a missing value, in this process and on other nodes,
+//     wait for the same load. A load has a lease in Redis, which expires by itself.
+//   - No old value replaces a new one: if a key is set or deleted during a load of it, the load
+//     does not store its result.
+//   - When one node sets, deletes or invalidates a value, the other nodes drop it from their L1 as
+//     soon as the pub/sub message arrives (well under 100 ms), and after Local.TTL at the latest.
+//     Without a connection to Redis, L1 serves a value for Local.TTL, and after that only if the
+//     source fails too.
+//   - Nothing grows without bounds: values expire, a tag is one version number and not a set of
+//     keys, and L1 has a size.
 //
-// # What is not
+// # What it does not promise
 //
-//   - Between a write to the source and the Delete or Set that follows, and for the flight of
-//     a pub/sub message, readers see the old value.
-//   - With Options.StaleFor, Redis keeps a value that much longer than its TTL; who reads the
-//     key without these options sees it until then.
+//   - Readers may see the old value between a write to the source and the Delete or Set that
+//     follows it, and until the pub/sub message has arrived.
+//   - With Options.StaleFor, Redis keeps a value that much longer than its TTL. A reader of the
+//     key that does not use the same options sees the stale value as fresh.
 //
-// Keys are 1 to 512 bytes without braces, tags 1 to 128. The client should be one with short
-// timeouts; Config.Budget bounds each call besides.
+// A key has 1 to 512 bytes without braces, a tag 1 to 128. The client should have short timeouts;
+// Config.Budget bounds each call in addition.
 package cache

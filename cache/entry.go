@@ -13,27 +13,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An entry is a stored value, read.
+// An entry is a stored value as it was read.
 type entry struct {
-	data    []byte            // encoded, without envelope; shared, never written
-	tags    map[string]string // tag to its version when it was stored; nil without tags
-	expires time.Time         // when Redis drops it
+	data    []byte            // encoded, without envelope; shared, so nobody may change it
+	tags    map[string]string // the version of each tag when the value was stored; nil without tags
+	expires time.Time         // when Redis removes it
 }
 
-// never is when a key without TTL expires.
+// neverExpires is the expiry of a key without TTL.
 var never = time.UnixMilli(math.MaxInt64 / 2)
 
 func (e *entry) absent() bool { return bytes.Equal(e.data, nothing) }
 
-// envelope is the stored form of a tagged value. Its data is the codec's bytes when these are
-// JSON, else base64 of them.
+// envelope is the stored form of a tagged value. The bytes of the codec are in Data if they are
+// valid JSON, and else in Raw, as base64.
 type envelope struct {
 	Tags map[string]string `json:"$tags"`
 	Data jsontext.Value    `json:"data,omitzero"`
 	Raw  []byte            `json:"raw,omitempty"`
 }
 
-// envelopeStart is how every envelope begins, and no value.
+// envelopeStart begins every envelope, and no plain value.
 var envelopeStart = []byte(`{"$tags":`)
 
 func seal(tags map[string]string, data []byte) ([]byte, error) {
@@ -52,7 +52,7 @@ func open(data []byte) (*entry, error) {
 	}
 	var e envelope
 	if err := json.Unmarshal(data, &e); err != nil {
-		return nil, fmt.Errorf("%w: its envelope: %w", ErrValue, err)
+		return nil, fmt.Errorf("%w: bad envelope: %w", ErrValue, err)
 	}
 	if e.Raw != nil {
 		return &entry{data: e.Raw, tags: e.Tags}, nil
@@ -60,14 +60,14 @@ func open(data []byte) (*entry, error) {
 	return &entry{data: e.Data, tags: e.Tags}, nil
 }
 
-// fetch reads a key from Redis, together with the versions of the tags that it is known to
-// have: one round trip, and a second one for tags that were not known. nil is a miss, also
-// of a value whose tags were invalidated. What it read goes to L1.
+// fetchEntry reads a key from Redis, together with the versions of the given tags. That takes one
+// round trip, and a second one if the value has other tags. It returns nil for a missing key, and
+// for a value whose tags were invalidated. It stores what it read in L1.
 func (m *Manager) fetch(ctx context.Context, key string, tags []string) (*entry, error) {
 	return m.fetchAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
 }
 
-// fetchAfter is fetch with commands in front, in the same round trip.
+// fetchEntryAfter is fetchEntry with further commands before it, in the same round trip.
 func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
 	var read mark
 	if m.local != nil {
@@ -91,7 +91,7 @@ func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, fir
 	if err := left.Err(); err != nil {
 		return nil, err
 	}
-	data, _ := get.Bytes() // its error is looked at
+	data, _ := get.Bytes() // get has no error
 	e, err := open(data)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, fir
 		e.expires = time.Now().Add(d)
 	case d == -1:
 		e.expires = never
-	default: // it went between the two commands
+	default: // the key disappeared between the two commands
 		return nil, nil
 	}
 	ok, err := m.current(ctx, e, versions)

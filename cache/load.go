@@ -15,23 +15,24 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A flight is the search for one value, which all who ask for it in this process share.
+// A loadCall is a singleflight call: the search for one value, shared by all callers of this
+// process that ask for it.
 type flight struct {
-	done   chan struct{} // closed when entry and err are there
+	done   chan struct{} // closed once entry and err are set
 	entry  *entry
 	err    error
-	hasOld chan struct{} // closed when old is there
+	hasOld chan struct{} // closed once stale is set
 	old    *entry
 }
 
-// flights are those that are in the air.
+// loadCalls are the calls in progress.
 type flights struct {
 	mu sync.Mutex
-	m  map[string]*flight // by key; guarded by mu
+	m  map[string]*flight // guarded by mu
 }
 
-// join returns the flight of the key, and starts one when there is none. start does not wait;
-// what it starts calls land.
+// joinOrStart returns the call in progress for the key, or starts a new one. start must not block;
+// the goroutine that it starts calls finishCall.
 func (s *flights) join(key string, start func(f *flight)) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +45,7 @@ func (s *flights) join(key string, start func(f *flight)) *flight {
 	return f
 }
 
-// land gives everybody aboard what was found.
+// finishCall gives the result to all callers.
 func (s *flights) land(key string, f *flight, e *entry, err error) {
 	s.mu.Lock()
 	delete(s.m, key)
@@ -53,13 +54,14 @@ func (s *flights) land(key string, f *flight, e *entry, err error) {
 	close(f.done)
 }
 
-// offer names what may be served meanwhile; at most once.
+// offerStale names the value that may be served meanwhile. It is called at most once.
 func (f *flight) offer(e *entry) {
 	f.old = e
 	close(f.hasOld)
 }
 
-// fly runs fn with the values of ctx, but not with its end: for limit, or until Close.
+// runDetached runs fn in the background with the values of ctx, but not with its end: for limit,
+// or until Close.
 func (m *Manager) fly(ctx context.Context, limit time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(m.ctx, cancel)
@@ -70,7 +72,8 @@ func (m *Manager) fly(ctx context.Context, limit time.Duration, fn func(context.
 	})
 }
 
-// refresh loads a value anew, unless this or another node does so already. Nobody waits.
+// refreshInBackground loads a value again, unless this or another node is doing so. Nobody waits
+// for it.
 func (m *Manager) refresh(ctx context.Context, key string, tags []string, load source, o Options) {
 	name := "refresh " + key
 	m.loads.join(name, func(f *flight) {
@@ -78,10 +81,10 @@ func (m *Manager) refresh(ctx context.Context, key string, tags []string, load s
 			defer m.loads.land(name, f, nil, nil)
 			token, e, err := m.lease(ctx, key, tags, o)
 			if err != nil || token == "" {
-				return // Redis can wait, and another node has its turn
+				return // a refresh can wait for Redis, and another node may be refreshing
 			}
 			if e != nil && !o.due(e) {
-				m.release(ctx, key, token) // another node had its turn already
+				m.release(ctx, key, token) // another node has refreshed the value already
 				return
 			}
 			m.counts.of(key).refreshes.Add(1)
@@ -92,11 +95,12 @@ func (m *Manager) refresh(ctx context.Context, key string, tags []string, load s
 	})
 }
 
-// poll is how often a node looks whether another one's load has ended; it is told, mostly.
+// leasePollInterval is how often a node checks whether the load of another node has finished. Mostly
+// a message tells it sooner.
 const poll = 50 * time.Millisecond
 
-// turn waits until this node may load, and is given a token, or until another node has
-// stored the value. An error means that Redis no longer answers: no token, no turns.
+// waitForLease waits until this node may load, and returns its token; or until another node has
+// stored the value, and returns that. An error means that Redis does not answer any more.
 func (m *Manager) turn(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	defer m.arrive.leave(key)
 	for {
@@ -126,8 +130,8 @@ func (m *Manager) turn(ctx context.Context, key string, tags []string, o Options
 	}
 }
 
-// lease asks to be the one who loads, and what is there now, in one round trip. token is ""
-// when somebody else has the lease. It ends by itself soon after the load must have.
+// tryLease asks Redis for the lease of a load and reads the current value, in one round trip. token
+// is "" if another node has the lease. The lease expires a second after LoadTimeout.
 func (m *Manager) lease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	mine := strconv.FormatUint(rand.Uint64(), 36)
 	var taken *redis.StatusCmd
@@ -143,7 +147,8 @@ func (m *Manager) lease(ctx context.Context, key string, tags []string, o Option
 	return mine, e, taken.Err()
 }
 
-// load asks the source and stores what it says, when it has a token. Errors: those of Aside.
+// loadAndStore loads the value from the source, and stores it if it has a token. Errors: those of
+// Aside.
 func (m *Manager) load(ctx context.Context, key, token string, tags []string, load source, o Options) (*entry, error) {
 	stored := false
 	if held := token; held != "" {
@@ -153,10 +158,10 @@ func (m *Manager) load(ctx context.Context, key, token string, tags []string, lo
 			}
 		}()
 	}
-	versions, err := m.versions(ctx, tags) // before the source is asked: an invalidation meanwhile counts
+	versions, err := m.versions(ctx, tags) // before the load, so that an invalidation during it counts
 	if err != nil {
 		_ = m.failed(ctx, "read tags", key, err)
-		token = "" // without versions it may not be stored
+		token = "" // without the versions the value must not be stored
 	}
 	m.counts.of(key).loads.Add(1)
 	data, err := call(ctx, load, o.Hard)
@@ -194,14 +199,15 @@ func (m *Manager) load(ctx context.Context, key, token string, tags []string, lo
 	return e, nil
 }
 
-// fill is write for what was loaded: L1 need not forget, because it is about to learn.
+// storeLoaded is writeValue for a loaded value. It does not remove the key from L1, because the
+// caller stores the new value there.
 func (m *Manager) fill(ctx context.Context, key, token string, data []byte, life time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
 	return writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, data, life)...).Bool()
 }
 
-// release lets the next one load. It ends by itself otherwise.
+// releaseLease lets the next caller load. Without it the lease expires by itself.
 func (m *Manager) release(ctx context.Context, key, token string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
@@ -210,7 +216,7 @@ func (m *Manager) release(ctx context.Context, key, token string) {
 	}
 }
 
-// call runs a loader, for at most limit; a panic is an error.
+// callLoader runs a loader for at most limit, and turns a panic into an error.
 func call(ctx context.Context, load source, limit time.Duration) (data []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -219,7 +225,7 @@ func call(ctx context.Context, load source, limit time.Duration) (data []byte, e
 		err  error
 	}
 	out := make(chan result, 1)
-	go func() { // a loader that ignores its context goes on alone
+	go func() { // a loader that ignores its context continues alone
 		var r result
 		defer func() {
 			if p := recover(); p != nil {

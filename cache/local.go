@@ -10,25 +10,26 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// local is the L1: entries as Redis had them, for at most ttl, and for longer as what is left
-// when neither Redis nor the source answers.
+// localCache is the L1. It serves entries for at most ttl after they were read from Redis, and for
+// longer, as stale values, if neither Redis nor the source answers.
 type local struct {
 	entries *otter.Cache[string, kept]
 	ttl     time.Duration
-	heard   atomic.Bool // a subscription was there: others' changes reach us
+	heard   atomic.Bool // whether the changes of other nodes reach this one
 	seed    maphash.Seed
-	// Whoever forgets a key first counts its generation up, then drops it. Whoever read it from
-	// Redis keeps it first, then looks whether the generation is still that from before the read.
+	// generations count invalidations, by a hash of the key. forgetKey first increments the
+	// generation, then removes the entry. storeRead first stores the entry, then checks that the
+	// generation has not changed since before the read from Redis. So no old value stays.
 	generations [256]atomic.Uint64
 }
 
-// kept is an entry and until when it may be served.
+// A localEntry is an entry, and until when it may be served as fresh.
 type kept struct {
 	*entry
 	until time.Time
 }
 
-// overhead is what an entry takes besides its key and value, about, in bytes.
+// entryOverhead is roughly what an entry takes besides its key and value, in bytes.
 const overhead = 200
 
 func newLocal(cfg Local, c *counts) *local {
@@ -55,7 +56,7 @@ func newLocal(cfg Local, c *counts) *local {
 	return l
 }
 
-// A mark is a moment before a read from Redis.
+// A readMark is the generation of a key before a read from Redis.
 type mark struct {
 	shard      *atomic.Uint64
 	generation uint64
@@ -66,7 +67,7 @@ func (l *local) mark(key string) mark {
 	return mark{shard, shard.Load()}
 }
 
-// keep holds what was read since the mark, unless the key has been forgotten meanwhile.
+// storeRead stores what was read since the mark, unless the key has been invalidated meanwhile.
 func (l *local) keep(key string, e *entry, since mark) {
 	if !l.heard.Load() {
 		return
@@ -87,7 +88,7 @@ func (l *local) forget(key string) {
 	l.entries.Invalidate(key)
 }
 
-// forgetAll is for when changes may have gone unheard.
+// forgetAll empties the cache when messages of other nodes may have been missed.
 func (l *local) forgetAll() {
 	for i := range l.generations {
 		l.generations[i].Add(1)
@@ -95,7 +96,7 @@ func (l *local) forgetAll() {
 	l.entries.InvalidateAll()
 }
 
-// get is the entry that may be served, or nil.
+// freshEntry returns the entry that may be served, or nil.
 func (l *local) get(key string) *entry {
 	k, ok := l.entries.GetIfPresent(key)
 	if !ok || !time.Now().Before(k.until) {
@@ -104,7 +105,7 @@ func (l *local) get(key string) *entry {
 	return k.entry
 }
 
-// old is the entry, however long ago it was read; nil when Redis would have dropped it.
+// staleEntry returns the entry, however long ago it was read, or nil once it has expired in Redis.
 func (l *local) old(key string) *entry {
 	k, ok := l.entries.GetIfPresent(key)
 	if !ok || !time.Now().Before(k.expires) {
@@ -113,7 +114,7 @@ func (l *local) old(key string) *entry {
 	return k.entry
 }
 
-// version is that of a tag, if it is known.
+// tagVersion returns the version of a tag, if it is known.
 func (l *local) version(tag string) (string, bool) {
 	e := l.get(keys.CacheTag(tag))
 	if e == nil {
@@ -122,7 +123,7 @@ func (l *local) version(tag string) (string, bool) {
 	return string(e.data), true
 }
 
-// valid tells whether the entry's tags are known to be as they were.
+// hasCurrentTags tells whether the tags of the entry are known to have their old versions.
 func (l *local) valid(e *entry) bool {
 	for tag, version := range e.tags {
 		if now, ok := l.version(tag); !ok || now != version {

@@ -18,42 +18,42 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Errors of calls that can not be served; find out with errors.Is.
+// The errors of this package. Test for them with errors.Is: most are returned with a wrapping.
 var (
-	// ErrKey: a key or tag that is empty, too long, or holds a brace.
+	// ErrKey means that a key or tag is empty, too long, or contains a brace.
 	ErrKey = errors.New("cache: bad key")
-	// ErrValue: a value that the codec can not encode or decode.
+	// ErrValue means that the codec cannot encode or decode a value.
 	ErrValue = errors.New("cache: bad value")
-	// ErrTooLarge: a value whose encoding is longer than Config.MaxValue.
+	// ErrTooLarge means that an encoded value is longer than Config.MaxValue.
 	ErrTooLarge = errors.New("cache: value too large")
-	// ErrNotFound: the source has nothing under that key. It is the fault NOT_FOUND.
+	// ErrNotFound means that the source has no value for a key. It wraps fault.ErrNotFound.
 	ErrNotFound = fmt.Errorf("cache: %w", fault.ErrNotFound)
 )
 
 // Config tunes a Manager. The zero value works.
 type Config struct {
-	// TTL stands where a call gives none; 0 means an hour.
+	// TTL is how long values live if a call gives no TTL; 0 means one hour.
 	TTL time.Duration
-	// MaxValue bounds an encoded value, in bytes; 0 means 1 MiB.
+	// MaxValue bounds the size of an encoded value, in bytes; 0 means 1 MiB.
 	MaxValue int
-	// Budget bounds one call to Redis; 0 means 250 ms.
+	// Budget bounds the time of one call to Redis; 0 means 250 ms.
 	Budget time.Duration
-	// Codec encodes values; nil is JSON.
+	// Codec encodes values; nil means JSON.
 	Codec Codec
-	// Local is the L1.
+	// Local configures the cache in this process (L1).
 	Local Local
-	// Failed, when set, is told what Redis, or a load that nobody waits for, could not do. It
-	// is called by many goroutines, once for each failure.
+	// OnError, if set, is called once for each failed call to Redis, and for each failed load that
+	// no caller waits for. Many goroutines may call it at the same time.
 	Failed func(doing string, err error)
 }
 
-// Local tunes the L1 of a Manager.
+// Local configures the L1 of a Manager.
 type Local struct {
-	// Off leaves L1 out.
+	// Off disables L1.
 	Off bool
-	// Bytes bounds the keys and values that it holds; 0 means 64 MiB.
+	// Bytes bounds the memory for keys and values; 0 means 64 MiB.
 	Bytes uint64
-	// TTL is how long it serves a value without asking Redis; 0 means 10 s.
+	// TTL is how long L1 serves a value without asking Redis again; 0 means 10 s.
 	TTL time.Duration
 }
 
@@ -82,13 +82,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A Manager caches in one Redis. Its methods, and the functions that take one, may be called
-// from any goroutine.
+// A Manager caches values in one Redis. Its methods, and the functions that take a Manager, may
+// be called from any goroutine.
 type Manager struct {
 	rdb    redis.UniversalClient
 	cfg    Config
-	id     string // of this manager, in the messages that it sends
-	local  *local // nil when off
+	id     string // identifies this manager in the messages that it publishes
+	local  *local // nil if L1 is off
 	counts counts
 	loads  flights
 	arrive arrivals
@@ -96,10 +96,10 @@ type Manager struct {
 
 	background sync.WaitGroup     // loads that outlive their callers
 	ctx        context.Context    //nolint:containedctx // that of background loads: the manager's life
-	cancel     context.CancelFunc // ends them
+	cancel     context.CancelFunc // ends the background loads
 }
 
-// New makes a Manager. L1 serves from when Run has subscribed.
+// New returns a Manager. Its L1 serves values once Run has subscribed.
 func New(rdb redis.UniversalClient, cfg Config) *Manager {
 	m := &Manager{rdb: rdb, cfg: cfg.withDefaults(), id: strconv.FormatUint(rand.Uint64(), 36)}
 	m.counts.prefixes = make(map[string]*tally)
@@ -113,7 +113,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Manager {
 	return m
 }
 
-// Close ends the loads that are under way and waits for them. Nothing may be called after it.
+// Close ends the loads that are in progress and waits for them. The Manager must not be used after
+// it.
 func (m *Manager) Close() {
 	m.cancel()
 	m.background.Wait()
@@ -129,8 +130,8 @@ const (
 
 func checkKey(key string) error { return checkName(key, maxKey) }
 
-// checkName refuses what is no key. Braces would move a key to another slot of a Cluster than
-// the lease of its load, whose hash tag is the whole key.
+// checkName refuses names that are empty, too long, or contain braces. The hash tag of a load's
+// lease is the whole key: braces in the key would put the two into different slots of a Cluster.
 func checkName(name string, limit int) error {
 	if name == "" || len(name) > limit || strings.ContainsAny(name, "{}") {
 		return fmt.Errorf("%w: %.64q", ErrKey, name)
@@ -138,13 +139,13 @@ func checkName(name string, limit int) error {
 	return nil
 }
 
-// bounded gives a call to Redis its budget.
+// withBudget limits a call to Redis to Config.Budget.
 func (m *Manager) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, m.cfg.Budget)
 }
 
-// failed counts and tells an error of Redis, and returns it wrapped. It is nobody's when the
-// caller left.
+// reportFailure counts a failure of Redis, reports it to Config.OnError, and returns it wrapped. If
+// the caller has cancelled the context, the failure does not count.
 func (m *Manager) failed(ctx context.Context, doing, key string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("cache: %s: %w", doing, ctx.Err())
@@ -154,25 +155,24 @@ func (m *Manager) failed(ctx context.Context, doing, key string, err error) erro
 	return fmt.Errorf("cache: %s: %w", doing, err)
 }
 
-// Scripts; their headers say what they take and return.
 var (
 	//go:embed write.lua
 	writeSource string
-	//go:embed release.lua
+	//go:embed release_lease.lua
 	releaseSource string
 
 	writeScript   = redisx.NewScript(writeSource)
 	releaseScript = redisx.NewScript(releaseSource)
 )
 
-// write stores a value, or removes it when value is nil, and tells every node. With a token
-// it does so only while that load still holds its lease. It returns whether it did; of a
-// removal whether something was there.
+// writeValue stores a value, or removes it if value is nil, and tells every node. With a token it
+// writes only while that load still holds its lease. It returns whether it wrote, or, of a
+// removal, whether there was a value.
 func (m *Manager) write(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
 	ctx, cancel := m.bounded(ctx)
 	defer cancel()
 	done, err := writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
-	m.forget(key) // also when the answer was lost: it may be written
+	m.forget(key) // also if the answer was lost: the value may be written
 	if err == nil {
 		m.owed.paid(key)
 	}
@@ -185,7 +185,7 @@ func (m *Manager) writeArgs(key, token string, value []byte, ttl time.Duration) 
 	return []any{token, value, ttl.Milliseconds(), keys.CacheInvalidations, m.message(key)}
 }
 
-// forget drops a key from this process's L1, and what is being read into it.
+// forgetLocal removes a key from L1. A read of it that is in progress will not be stored there.
 func (m *Manager) forget(key string) {
 	if m.local != nil {
 		m.local.forget(key)

@@ -3,22 +3,22 @@ package cache
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	readsDesc     = prometheus.NewDesc("cache_reads_total", "Values asked for, by what answered.", []string{"prefix", "from"}, nil)
-	loadsDesc     = prometheus.NewDesc("cache_loads_total", "Times that the source was asked.", []string{"prefix", "outcome"}, nil)
-	refreshesDesc = prometheus.NewDesc("cache_refreshes_total", "Loads ahead of time.", []string{"prefix"}, nil)
-	errorsDesc    = prometheus.NewDesc("cache_redis_errors_total", "Calls that Redis did not serve.", []string{"prefix"}, nil)
-	evictionsDesc = prometheus.NewDesc("cache_local_evictions_total", "Values that L1 had no room for.", []string{"prefix"}, nil)
-	bytesDesc     = prometheus.NewDesc("cache_local_bytes", "What L1 holds, about.", nil, nil)
+	readsDesc     = prometheus.NewDesc("cache_reads_total", "Reads, by where the value came from.", []string{"prefix", "from"}, nil)
+	loadsDesc     = prometheus.NewDesc("cache_loads_total", "Loads from the source, by outcome.", []string{"prefix", "outcome"}, nil)
+	refreshesDesc = prometheus.NewDesc("cache_refreshes_total", "Loads before the end of the TTL.", []string{"prefix"}, nil)
+	errorsDesc    = prometheus.NewDesc("cache_redis_errors_total", "Failed calls to Redis.", []string{"prefix"}, nil)
+	evictionsDesc = prometheus.NewDesc("cache_local_evictions_total", "Values evicted from L1 because it was full.", []string{"prefix"}, nil)
+	bytesDesc     = prometheus.NewDesc("cache_local_bytes", "Approximate size of L1.", nil, nil)
 )
 
-// Describe tells the registry what Collect sends.
+// Describe implements prometheus.Collector.
 func (m *Manager) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{readsDesc, loadsDesc, refreshesDesc, errorsDesc, evictionsDesc, bytesDesc} {
 		ch <- d
 	}
 }
 
-// Collect sends the statistics of now.
+// Collect implements prometheus.Collector.
 func (m *Manager) Collect(ch chan<- prometheus.Metric) {
 	s := m.Stats()
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {

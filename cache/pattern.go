@@ -8,14 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// masters is what a client of a Cluster has.
+// masters is implemented by the client of a Cluster.
 type masters interface {
 	ForEachMaster(ctx context.Context, fn func(ctx context.Context, c *redis.Client) error) error
 }
 
-// DeletePattern removes all values whose key matches a glob pattern ("temp:*"), and says how
-// many. It walks the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never blocks Redis;
-// what is written meanwhile may stay. Each batch has Config.Budget, the walk only ctx. A pattern of wildcards alone is ErrKey.
+// DeletePattern removes all values whose key matches a glob pattern such as "temp:*", and returns
+// how many. It scans the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never
+// blocks Redis. Keys that are written meanwhile may stay. Config.Budget bounds each batch, and ctx
+// the whole call. A pattern that begins with a wildcard is ErrKey.
 func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err error) {
 	if err := checkPattern(pattern); err != nil {
 		return 0, err
@@ -48,8 +49,8 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 	return int(deleted.Load()), err
 }
 
-// unlink removes the keys of one server; those that could be none of ours without telling
-// anybody.
+// unlinkKeys removes keys of one server. Other nodes are told of those that this package can have
+// stored.
 func (m *Manager) unlink(ctx context.Context, c redis.Cmdable, page []string) (n int, err error) {
 	var writes []write
 	pipe := c.Pipeline()
@@ -78,7 +79,7 @@ func (m *Manager) scan(ctx context.Context, c redis.Cmdable, cursor uint64, patt
 	return c.Scan(ctx, cursor, pattern, chunk).Result()
 }
 
-// checkPattern wants at least one character that stands for itself in front.
+// checkPattern requires that the pattern begins with a character that is not a wildcard.
 func checkPattern(pattern string) error {
 	if err := checkKey(pattern); err != nil {
 		return err

@@ -6,27 +6,27 @@ import (
 	"sync/atomic"
 )
 
-// Stats are of one Manager since it was made: in all, and by what stands before the first
-// colon of a key.
+// Stats are the figures of one Manager since it was made: in total, and by prefix, which is the
+// part of a key before its first colon.
 type Stats struct {
 	Total
 	Prefixes map[string]Total `json:"prefixes"`
-	// LocalBytes is what L1 holds, about.
+	// LocalBytes is roughly how much L1 holds.
 	LocalBytes uint64 `json:"localBytes"`
 }
 
-// Total counts what happened.
+// Total counts what happened to the keys of one prefix, or of all.
 type Total struct {
 	LocalHits  uint64  `json:"localHits"`  // served from L1
-	Hits       uint64  `json:"hits"`       // served from Redis
+	Hits       uint64  `json:"hits"`       // missing, or no longer fresh
 	Misses     uint64  `json:"misses"`     // not there, or no longer fresh
-	Rate       float64 `json:"rate"`       // hits of both kinds, of all that was asked for; 0 to 1
-	Stale      uint64  `json:"stale"`      // served after their TTL
-	Loads      uint64  `json:"loads"`      // times that the source was asked
-	LoadErrors uint64  `json:"loadErrors"` // times that it failed
-	Refreshes  uint64  `json:"refreshes"`  // loads ahead of time
-	Errors     uint64  `json:"errors"`     // calls that Redis did not serve
-	Evictions  uint64  `json:"evictions"`  // from L1, for want of room
+	Rate       float64 `json:"rate"`       // share of hits of both kinds in all reads; 0 to 1
+	Stale      uint64  `json:"stale"`      // stale values served
+	Loads      uint64  `json:"loads"`      // calls of a Loader
+	LoadErrors uint64  `json:"loadErrors"` // failed calls of a Loader
+	Refreshes  uint64  `json:"refreshes"`  // loads before the end of the TTL
+	Errors     uint64  `json:"errors"`     // failed calls to Redis
+	Evictions  uint64  `json:"evictions"`  // from L1, because it was full
 }
 
 func (t *Total) add(o Total) {
@@ -45,7 +45,7 @@ func (t *Total) add(o Total) {
 	}
 }
 
-// tally is the Total of one prefix.
+// prefixCounters count the Total of one prefix.
 type tally struct {
 	localHits, hits, misses, stale, loads, loadErrors, refreshes, errors, evictions atomic.Uint64
 }
@@ -58,7 +58,7 @@ func (t *tally) total() (out Total) {
 	return out
 }
 
-// maxPrefixes bounds how many prefixes are counted apart; the rest is "other".
+// maxPrefixes bounds how many prefixes are counted separately; the rest counts as "other".
 const maxPrefixes = 64
 
 type counts struct {

@@ -13,23 +13,25 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A tag is a version in Redis. A tagged value carries the versions that its tags had before
-// it was loaded, and is a miss as soon as one of them has another, or none. To invalidate a tag is to give
-// it a new version: nothing is listed, so nothing can be forgotten, and nothing grows.
+// A tag is a version number in Redis. A tagged value contains the versions that its tags had before
+// it was loaded, and is a miss as soon as one of them has another version, or none. To invalidate
+// a tag is to give it a new version. Nothing lists the keys of a tag, so no key can be missed, and
+// nothing grows.
 
 const (
-	// tagLife is how long a tag is remembered that nothing is stored under. A value whose tag
-	// was forgotten is loaded again.
+	// tagTTL is how long Redis keeps a tag under which nothing is stored. A value whose tag has
+	// expired is loaded again.
 	tagLife = 7 * 24 * time.Hour
 	maxTags = 32
 )
 
-// newVersion never comes twice, so that no value comes back when Redis lost a tag.
+// newTagVersion returns a version that no tag has had. If Redis loses a tag and it gets a new
+// version, no old value becomes valid again.
 func newVersion() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 func checkTags(tags []string) error {
 	if len(tags) > maxTags {
-		return fmt.Errorf("%w: more than 32 tags", ErrKey)
+		return fmt.Errorf("%w: more than %d tags", ErrKey, maxTags)
 	}
 	for _, tag := range tags {
 		if err := checkName(tag, maxTag); err != nil {
@@ -39,8 +41,7 @@ func checkTags(tags []string) error {
 	return nil
 }
 
-// Tagged is Aside for a value that InvalidateByTag forgets with any of its tags: 1 to 32 of
-// them.
+// Tagged is Aside for a value with 1 to 32 tags. InvalidateByTag with any of them invalidates it.
 func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (T, error) {
 	if err := checkTags(tags); err != nil {
 		var zero T
@@ -49,8 +50,8 @@ func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, l
 	return aside(ctx, m, key, tags, load, o)
 }
 
-// InvalidateByTag forgets all values with one of the tags, on every node. A load that is under
-// way does not store what it found.
+// InvalidateByTag invalidates all values that have one of the tags, on every node. A load that is
+// in progress does not store its result.
 func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
 	if err := checkTags(tags); err != nil {
 		return err
@@ -63,14 +64,14 @@ func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
 	return err
 }
 
-// A versionRead is the version of a tag, known or asked for.
+// A versionRead is the version of one tag: known from L1, or being read from Redis.
 type versionRead struct {
 	known string
-	cmd   *redis.StringCmd // nil when it was known
+	cmd   *redis.StringCmd // nil if the version is known
 	since mark
 }
 
-// askVersions adds to the pipeline what L1 does not know.
+// queueVersionReads adds reads of the versions that L1 does not know to the pipeline.
 func (m *Manager) askVersions(ctx context.Context, pipe redis.Pipeliner, tags []string) map[string]versionRead {
 	reads := make(map[string]versionRead, len(tags))
 	for _, tag := range tags {
@@ -88,8 +89,8 @@ func (m *Manager) askVersions(ctx context.Context, pipe redis.Pipeliner, tags []
 	return reads
 }
 
-// current tells whether all tags of an entry have the versions that it was stored with. What
-// was not asked for is asked now.
+// hasCurrentTags tells whether all tags of an entry have the versions that it was stored with. It
+// reads the versions that are not in reads.
 func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versionRead) (bool, error) {
 	var more []string
 	for tag := range e.tags {
@@ -120,7 +121,7 @@ func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versio
 	return ok, nil
 }
 
-// version is what was read; "" when the tag has none. It goes to L1.
+// readTagVersion returns the version that was read, "" if the tag has none, and stores it in L1.
 func (m *Manager) version(tag string, r versionRead) (string, error) {
 	if r.cmd == nil {
 		return r.known, nil
@@ -138,7 +139,8 @@ func (m *Manager) version(tag string, r versionRead) (string, error) {
 	return v, nil
 }
 
-// versions are those of the tags now, from Redis itself; a tag that has none gets one.
+// ensureTagVersions reads the current versions of the tags from Redis, and gives a version to each
+// tag that has none.
 func (m *Manager) versions(ctx context.Context, tags []string) (map[string]string, error) {
 	if len(tags) == 0 {
 		return nil, nil

@@ -9,9 +9,10 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Get returns the value under key; ok is false when there is none. Errors: ErrKey; ErrValue
-// when what is stored is no T; and what kept Redis from answering, which a caller with another
-// source may take for a miss.
+// Get returns the value of a key; ok is false if there is none.
+//
+// Errors: ErrKey; ErrValue if the stored value does not decode to T; and the error of a Redis that
+// does not answer, which a caller with another source may treat as a miss.
 func Get[T any](ctx context.Context, m *Manager, key string) (v T, ok bool, err error) {
 	e, err := m.get(ctx, key)
 	if err != nil || e == nil {
@@ -39,7 +40,7 @@ func (m *Manager) get(ctx context.Context, key string) (*entry, error) {
 	return e, nil
 }
 
-// lookup is L1's value, counted; nil when it has none that may be served.
+// lookupLocal returns the value in L1, and counts the hit; nil if there is none that may be served.
 func (m *Manager) lookup(key string) *entry {
 	if m.local == nil {
 		return nil
@@ -52,8 +53,10 @@ func (m *Manager) lookup(key string) *entry {
 	return e
 }
 
-// Set stores a value for ttl (Config.TTL when it is 0, for ever when it is negative). Errors:
-// ErrKey, ErrValue, ErrTooLarge, and of Redis: then it may be stored or not.
+// Set stores a value for ttl: Config.TTL if it is 0, for ever if it is negative.
+//
+// Errors: ErrKey, ErrValue, ErrTooLarge; and the error of a Redis that does not answer, after which
+// the value may be stored or not.
 func (m *Manager) Set(ctx context.Context, key string, value any, ttl time.Duration) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -68,7 +71,7 @@ func (m *Manager) Set(ctx context.Context, key string, value any, ttl time.Durat
 	return nil
 }
 
-// life is the TTL that Redis is told: 0 is for ever.
+// redisTTL returns the TTL for Redis; 0 means for ever.
 func (m *Manager) life(ttl time.Duration) time.Duration {
 	switch {
 	case ttl == 0:
@@ -79,8 +82,8 @@ func (m *Manager) life(ttl time.Duration) time.Duration {
 	return max(ttl, time.Millisecond)
 }
 
-// Delete removes values, everywhere, and says how many there were. A load that is under way
-// does not bring one back.
+// Delete removes values on every node, and returns how many there were. A load that is in progress
+// does not store its result.
 func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) {
 	for _, key := range all {
 		if err := checkKey(key); err != nil {
@@ -104,8 +107,8 @@ func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) 
 	return m.writeAll(ctx, "delete", writes)
 }
 
-// Exists tells whether there is a value; null and a value of invalidated tags are none. Of
-// sets it tells too.
+// Exists tells whether there is a value. A stored null, and a value whose tags were invalidated,
+// count as none. Exists also works for sets.
 func (m *Manager) Exists(ctx context.Context, key string) (bool, error) {
 	e, err := m.get(ctx, key)
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
@@ -114,8 +117,8 @@ func (m *Manager) Exists(ctx context.Context, key string) (bool, error) {
 	return e != nil && !e.absent(), err
 }
 
-// Expire gives a value another life, from now; it returns whether there is one. A negative
-// ttl is for ever.
+// Expire gives a value a new TTL, from now, and tells whether there is a value. A negative ttl
+// means for ever.
 func (m *Manager) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	if err := checkKey(key); err != nil {
 		return false, err
@@ -140,7 +143,7 @@ func (m *Manager) Expire(ctx context.Context, key string, ttl time.Duration) (bo
 	return there.Val() == 1, nil
 }
 
-// TTL is how long a value lives; -1 is for ever, and ok is false when there is none.
+// TTL returns how long a value will live; -1 means for ever. ok is false if there is no value.
 func (m *Manager) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
 	if err := checkKey(key); err != nil {
 		return 0, false, err

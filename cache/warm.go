@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// WriteThrough stores a value with the source first, then under key for ttl (as Set takes it).
-// When the source fails nothing is cached and its error is returned. When Redis fails the key is
-// deleted, so that no old value stays: now, or as soon as Redis is back, for as long as this process lives; until then
-// the key is a miss here. ErrOutdated when too many keys wait for that.
+// WriteThrough stores a value in the source, and then in the cache for ttl (see Set). If the source
+// fails, WriteThrough caches nothing and returns the error. If Redis fails, it deletes the key, so
+// that the old value does not stay: now, or as soon as Redis answers again, as long as this process
+// lives. Until then the key is a miss on this node. If too many keys wait for that, the error is
+// ErrOutdated.
 func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, store func(ctx context.Context, value T) error, ttl time.Duration) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -24,7 +25,7 @@ func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, s
 	if err := store(ctx, value); err != nil {
 		return err
 	}
-	// The source has it: the cache follows, also when the caller leaves now.
+	// The source has the new value: the cache must follow, also if the caller leaves now.
 	ctx = context.WithoutCancel(ctx)
 	if _, err = m.write(ctx, key, "", data, m.life(ttl)); err == nil {
 		return nil
@@ -36,25 +37,25 @@ func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, s
 	return nil
 }
 
-// ErrOutdated is what WriteThrough returns, with the cause, when the source has the new value and the cache
-// may have the old one.
-var ErrOutdated = errors.New("cache: the value is stored, and may be cached as it was")
+// ErrOutdated means that WriteThrough stored the value in the source, but the cache may still have
+// the old one. It is returned with its cause.
+var ErrOutdated = errors.New("cache: the source has the new value, but the old one may still be cached")
 
-// Warm loads a value and stores it for ttl, whatever was there. When the source fails, what
-// was there stays. Errors: the source's, and those of Set.
+// Warm loads a value and stores it for ttl, replacing what was there. If the load fails, the old
+// value stays. Errors: the error of the source, and those of Set.
 func Warm[T any](ctx context.Context, m *Manager, key string, load Loader[T], ttl time.Duration) error {
 	return m.warm(ctx, WarmItem{Key: key, TTL: ttl, Load: func(ctx context.Context) (any, error) { return load(ctx) }})
 }
 
-// A WarmItem is one value to warm.
+// A WarmItem is one value for WarmBulk.
 type WarmItem struct {
 	Key  string
 	Load func(ctx context.Context) (any, error)
-	TTL  time.Duration // as Set takes it
+	TTL  time.Duration // as for Set
 }
 
-// WarmBulk warms many values, four at a time. One that fails keeps nobody else from it; the
-// error joins theirs.
+// WarmBulk warms many values, four at a time. A failure does not stop the others; the error joins
+// all failures.
 func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 	errs := make([]error, len(items))
 	var g errgroup.Group
@@ -65,7 +66,7 @@ func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 			return nil
 		})
 	}
-	_ = g.Wait() // none returns an error
+	_ = g.Wait() // the functions return no error
 	return errors.Join(errs...)
 }
 

@@ -1,9 +1,9 @@
--- Writes or removes a value, ends the load of it that is under way, and tells every node.
+-- Writes or removes a value, ends the lease of a load of it, and tells every node.
 -- KEYS[1]  the value   KEYS[2]  the lease of its load; both in one slot
--- ARGV[1]  a lease's token: write only while that load holds the lease; '' writes anyway
--- ARGV[2]  the value; '' removes it   ARGV[3]  its life in ms; '0' is for ever
+-- ARGV[1]  the token of a load: write only while that load holds the lease; '' always writes
+-- ARGV[2]  the value; '' removes it   ARGV[3]  its TTL, ms; '0' is for ever
 -- ARGV[4]  the channel   ARGV[5]  the message
--- returns  1: written, or removed; 0: the lease is not that load's any more, or nothing was there
+-- returns  1: written or removed; 0: the load has lost its lease, or there was nothing to remove
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then
 	return 0
 end

@@ -38,11 +38,11 @@ const (
 type locks struct{ *lock.Manager }
 
 func newLocks(rdb redis.UniversalClient) locks {
-	return locks{lock.New([]redis.UniversalClient{rdb}, lock.Config{})}
+	return locks{lock.New(lock.Config{}, rdb)}
 }
 
 func (l locks) Take(ctx context.Context, name string) (jobs.Lease, bool, error) {
-	lease, err := l.Acquire(ctx, name, lock.Options{TTL: time.Second, Wait: -1, MaxHold: time.Hour})
+	lease, err := l.TryAcquire(ctx, name, lock.Options{TTL: time.Second, MaxHold: time.Hour})
 	if errors.Is(err, lock.ErrTaken) {
 		return nil, false, nil
 	}

@@ -1,13 +1,13 @@
--- Counts points for somebody, once for each key.
+-- Adds points for a player, once for each key.
 --
--- KEYS[1]  scores, a zset: points, and who reached them earlier has the larger fraction
--- KEYS[2]  names, a hash           KEYS[3]  what was counted lately, a zset by time, Unix ms
--- KEYS[4]  how much was counted    ARGV[1]  the key
--- ARGV[2]  who                     ARGV[3]  their name
--- ARGV[4]  points                  ARGV[5]  now, Unix ms
--- ARGV[6]  keys before that are forgotten, Unix ms
--- ARGV[7]  when the board goes away, Unix ms; 0 is never
--- returns  {1 or 0 when the key was counted before, score}
+-- KEYS[1]  the scores, a zset: points, plus a fraction that is larger for those who reached them earlier
+-- KEYS[2]  the names, a hash   KEYS[3]  the keys counted lately, a zset by time, Unix ms
+-- KEYS[4]  the number of scores counted
+-- ARGV[1]  the key   ARGV[2]  the id of the player   ARGV[3]  the name of the player
+-- ARGV[4]  the points   ARGV[5]  the current time, Unix ms
+-- ARGV[6]  keys counted before this time are forgotten, Unix ms
+-- ARGV[7]  when the board expires, Unix ms; 0 is never
+-- returns  {1, or 0 if the key was counted before; the score}
 local was = math.floor(tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or '0'))
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return {0, was}
@@ -16,7 +16,7 @@ local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[6], 'LIMIT'
 if #old > 0 then
   redis.call('ZREM', KEYS[3], unpack(old))
 end
--- 23 bits of points and 30 of order make a double's 53: 1 - step / 2^30 is exact.
+-- 23 bits for points and 30 bits for the order fill the 53 bits of a double: 1 - step / 2^30 is exact.
 local sum = math.min(8388607, math.max(0, was + tonumber(ARGV[4])))
 local step = math.min(1073741823, redis.call('INCR', KEYS[4]))
 redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])

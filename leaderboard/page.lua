@@ -1,10 +1,10 @@
--- Reads a part of a leaderboard: its top, or what is around somebody.
+-- Reads a part of a leaderboard: its top, or the entries around a player.
 --
--- KEYS[1]  scores, a zset          KEYS[2]  names, a hash
--- ARGV[1]  who it is around, or '' for the top
--- ARGV[2]  how many; around somebody, on each side
--- returns  {how many there are, rank of the first returned, from 0, who, score, name, who, …};
---          nobody when who is not on it. Scores are whole numbers as text.
+-- KEYS[1]  the scores, a zset   KEYS[2]  the names, a hash
+-- ARGV[1]  the id of the player, or '' for the top
+-- ARGV[2]  how many entries; around a player, on each side
+-- returns  {how many players there are, the rank of the first entry, from 0, then id, score and name of each entry ...};
+--          no entries if the player is not on the board. Scores are integers as text.
 local first, last = 0, tonumber(ARGV[2]) - 1
 local page = {redis.call('ZCARD', KEYS[1]), 0}
 if ARGV[1] ~= '' then

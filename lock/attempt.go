@@ -15,102 +15,110 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// An attempt is one try at the servers, and what each of them said; then the lease that came of it, until that ends.
-// What a server does for it after it has ended is undone.
+// An attempt asks all servers once for a lock, and keeps what each of them answered. If it
+// succeeds, it belongs to the lease until that ends. What a server does for an attempt that has
+// ended is undone.
 type attempt struct {
-	m       *Manager
-	name    string
-	value   string // random: whose the lock is
-	waits   time.Duration
-	servers []*pool
-	mutex   *redsync.Mutex // for one caller at a time
-	agreed  int64          // the fence that counts; owned by the goroutine that acquires
-	ended   atomic.Bool    // nobody wants it any more
+	manager  *Manager
+	name     string
+	value    string // the random value of the lock's key; it identifies the holder
+	waitsFor time.Duration
+	servers  []*serverPool
+	mutex    *redsync.Mutex // used by one goroutine at a time
+	fence    int64          // the fence of the lease; owned by the goroutine that acquires
+	ended    atomic.Bool    // nobody wants the lock any more
 
-	mu     sync.Mutex
-	fence  int64         // the highest handed out; guarded by mu
-	taken  map[int]bool  // servers that said so; guarded by mu
-	failed map[int]error // servers that did not answer; guarded by mu
-	left   time.Duration // the least that a holder has left, or 0; guarded by mu
+	mu           sync.Mutex
+	highestFence int64         // of those that the servers handed out; guarded by mu
+	takenOn      map[int]bool  // the servers on which somebody else holds the lock; guarded by mu
+	failedOn     map[int]error // the servers that did not answer; guarded by mu
+	holderLeft   time.Duration // the shortest TTL of another holder, or 0; guarded by mu
 }
 
-// try asks the servers once, for at most Config.Try; when the lock is taken they are told that somebody waits for it
-// so long, if any. Each try has a value and answers of its own: what a slow server says of an earlier one must not be
-// taken for an answer. Errors: ErrTaken and ErrUnavailable; then it has ended.
-func (m *Manager) try(ctx context.Context, name string, opt Options, waits time.Duration) (*attempt, error) {
-	a := &attempt{m: m, name: name, value: rand.Text(), waits: waits, taken: make(map[int]bool), failed: make(map[int]error)}
+// attemptAcquire asks the servers once, within Config.Timeout. If waitsFor is positive, servers on
+// which the lock is taken remember for that long that somebody waits for it. Each attempt has a
+// value and answers of its own, so that a slow server's answer to an earlier one is not mistaken
+// for an answer to this one.
+//
+// Errors: ErrTaken and ErrUnavailable; then the attempt has ended.
+func (m *Manager) attemptAcquire(ctx context.Context, name string, opt Options, waitsFor time.Duration) (*attempt, error) {
+	a := &attempt{
+		manager: m, name: name, value: rand.Text(), waitsFor: waitsFor,
+		takenOn: make(map[int]bool), failedOn: make(map[int]error),
+	}
 	pools := make([]redsyncredis.Pool, len(m.clients))
 	for i, c := range m.clients {
-		p := &pool{attempt: a, node: i, client: c}
+		p := &serverPool{attempt: a, index: i, client: c}
 		a.servers, pools[i] = append(a.servers, p), p
 	}
 	a.mutex = redsync.New(pools...).NewMutex(keys.Lock(name), redsync.WithExpiry(opt.TTL), redsync.WithTries(1),
 		redsync.WithFailFast(len(pools) > 1), redsync.WithTimeoutFactor(1.0/3),
 		redsync.WithGenValueFunc(func() (string, error) { return a.value, nil }))
 
-	try, cancel := context.WithTimeout(ctx, m.tryFor(opt))
+	bounded, cancel := context.WithTimeout(ctx, m.answerTimeout(opt))
 	defer cancel()
-	err := a.mutex.TryLockContext(try)
+	err := a.mutex.TryLockContext(bounded)
 	if err == nil {
-		err = a.agree(try)
+		err = a.agreeOnFence(bounded)
 	}
 	if err == nil {
 		return a, nil
 	}
-	a.end(ctx)
+	a.endAndFree(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if missing := len(a.failed); missing > (len(a.servers)-1)/2 || errors.Is(err, ErrUnavailable) {
+	if missing := len(a.failedOn); missing > (len(a.servers)-1)/2 || errors.Is(err, ErrUnavailable) {
 		return a, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return a, ErrTaken
 }
 
-// holderHas is how long the holder's lease still runs, or 0 when nobody said.
-func (a *attempt) holderHas() time.Duration {
+// holderTimeLeft is how long the lease of another holder still runs, or 0 if no server said so.
+func (a *attempt) holderTimeLeft() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.left
+	return a.holderLeft
 }
 
-// tryFor is how long all servers together may take for an answer.
-func (m *Manager) tryFor(opt Options) time.Duration { return min(m.cfg.Try, opt.TTL/3) }
+// answerTimeout is how long all servers together may take to answer.
+func (m *Manager) answerTimeout(opt Options) time.Duration { return min(m.cfg.Timeout, opt.TTL/3) }
 
-// end frees what the attempt may have got, and will free what it still gets. Nobody waits for that.
-func (a *attempt) end(ctx context.Context) {
+// endAndFree frees in the background what the attempt may have got, on every server. What a
+// server still grants after that is freed when its answer comes.
+func (a *attempt) endAndFree(ctx context.Context) {
 	a.ended.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.servers {
-		if !a.taken[p.node] {
-			a.m.background.do(func() { p.free(ctx) })
+		if !a.takenOn[p.index] {
+			a.manager.tasks.start(func() { p.freeLock(ctx) })
 		}
 	}
 }
 
-// agree makes the fence of a quorum known to a majority before the lease counts. Any later
-// majority shares a server with this one, and counts on from there.
-func (a *attempt) agree(ctx context.Context) error {
+// agreeOnFence raises the fence on a majority of a quorum before the lease counts. Every later
+// majority shares a server with this one, so its fence will be higher.
+func (a *attempt) agreeOnFence(ctx context.Context) error {
 	a.mu.Lock()
-	fence := a.fence // of the majority that answered: a later answer may be higher, and nobody's but its own
-	a.agreed = fence
+	fence := a.highestFence // a later answer may raise it, but that fence is nobody's
 	a.mu.Unlock()
+	a.fence = fence
 	if len(a.servers) == 1 {
 		return nil
 	}
 	answers := make(chan bool, len(a.servers))
 	for _, p := range a.servers {
-		a.m.background.do(func() {
-			n, err := p.ask(ctx, func(ctx context.Context) (int64, error) {
-				return raiseScript.Run(ctx, p.client, []string{keys.Lock(a.name), keys.LockFence(a.name)}, a.value, fence).Int64()
+		a.manager.tasks.start(func() {
+			n, err := p.askServer(ctx, func(ctx context.Context) (int64, error) {
+				return raiseFenceScript.Do(ctx, p.client, []string{keys.Lock(a.name), keys.LockFence(a.name)}, a.value, fence).Int64()
 			})
 			answers <- err == nil && n == 1
 		})
 	}
-	need := len(a.servers)/2 + 1
+	missing := len(a.servers)/2 + 1
 	for range a.servers {
 		if <-answers {
-			if need--; need == 0 {
+			if missing--; missing == 0 {
 				return nil
 			}
 		}

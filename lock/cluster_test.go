@@ -12,7 +12,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// A lock, its fence and who waits for it lie together on a Cluster, also after their slot has moved.
+// A lock, its fence and the mark that somebody waits lie in one slot of a Cluster, also after that
+// slot has moved.
 func TestOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
@@ -26,7 +27,7 @@ func TestOnACluster(t *testing.T) {
 	once := func(name string) {
 		l, err := m.Acquire(t.Context(), name, calm)
 		require.NoError(t, err)
-		_, err = other.Acquire(t.Context(), name, lock.Options{Wait: -1})
+		_, err = other.TryAcquire(t.Context(), name, lock.Options{})
 		require.ErrorIs(t, err, lock.ErrTaken)
 		require.NoError(t, l.Extend(t.Context()))
 		require.NoError(t, l.Release(t.Context()))

@@ -1,46 +1,62 @@
-// Package lock lets one at a time, over all nodes, do something: leases in Redis, on redsync.
+// Package lock provides distributed locks: of all processes that share a Redis, one at a time
+// holds a name. A lock that is held is a lease. It ends by itself when its holder dies, and it
+// carries a fencing token.
+//
+//	locks := lock.New(lock.Config{}, client)
+//	defer locks.Close()
 //
 //	err := locks.Do(ctx, "trade:ann:bob", lock.Options{}, func(ctx context.Context, l *lock.Lease) error {
-//		return store.Settle(ctx, l.Fence()) // which refuses a fence lower than one it has seen
+//		// The store must refuse a fence that is lower than one it has seen.
+//		return store.Settle(ctx, l.Fence())
 //	})
 //
-// What a lease promises:
+// [Manager.Do] is what most callers need. [Manager.DoAll] holds several locks,
+// [Manager.Acquire] returns the lease itself, and [Manager.TryAcquire] does not wait for
+// another holder. The package builds on redsync, with Lua scripts of its own.
 //
-//   - While Until has not come, nobody else acquires the same name, as long as Redis keeps
-//     what it was told and clocks run at about the same speed.
-//   - Fence is higher than that of every earlier lease of the same name, across restarts of
-//     ours. Its counter goes a week after the last lease was acquired or extended. A counter that
-//     is gone, or that Redis lost with its data, starts again at the time in ms: higher too, as long as
-//     the clock of Redis's machine does not go back, and the name was not taken more than a
-//     thousand times a second ever since it began.
-//   - Context ends at once when the loss of the lease is known, when Until has come, or when
-//     MaxHold is over; context.Cause tells which. Whether Redis answers does not matter, nor
-//     whether an extension, the watchdog's or the caller's own, waits for it.
-//   - Release frees this lease or nothing, never somebody else's. Neither it nor Extend takes
-//     longer than Config.Try, whatever the client does.
-//   - What is answered too late to count is undone: a try that was given up, an extension of a
-//     lease that has ended. An answer that was lost, so that the client asks again, makes
-//     nobody wait for their own ghost.
-//   - LOCKED (ErrTaken, ErrTimeout) means that Redis has said that somebody has the name, or
-//     that one of this process has it. When Redis said nothing it is UNAVAILABLE.
+// # What a lease promises
 //
-// What it does not promise:
+//   - Until the time of [Lease.Until], nobody else acquires the same name, as long as Redis
+//     keeps its data and all clocks run at about the same speed.
+//   - [Lease.Fence] is higher than the fence of every earlier lease of the same name, also
+//     after a restart of this process. Redis keeps the counter for a week after the last lease
+//     was acquired or extended. When the counter has expired, or Redis has lost it, it starts
+//     again at the current time in milliseconds. That is higher too, as long as the clock of
+//     Redis's machine does not go back and the name was not acquired more than a thousand
+//     times a second on average.
+//   - The context of [Lease.Context] ends as soon as the loss of the lease is known, when Until
+//     is over, or when MaxHold is over. context.Cause tells which. This does not depend on
+//     Redis: it happens on time also while an extension waits for an answer.
+//   - [Lease.Release] frees this lease or nothing, never the lock of another holder. Neither
+//     Release nor [Lease.Extend] takes longer than Config.Timeout, whatever the client does.
+//   - An answer that arrives too late is undone: the lock that an abandoned attempt got after
+//     all, and the extension of a lease that has ended.
+//   - If an answer is lost and the client sends the command again, the caller does not wait for
+//     a lock that its own first command took.
+//   - ErrTaken and ErrTimeout mean that there is another holder, as Redis or this process
+//     knows. If Redis did not answer, the error is ErrUnavailable.
 //
-//   - That nobody else is at it. A process that stands still (SIGSTOP, a paused machine, a
-//     long collection) past its lease goes on as if it held it, until its next look at the
-//     context. Only the fence, checked where the work is made to count, keeps it from harm.
-//   - Anything over a failover of a single Redis: the replica may not have heard of the lease,
-//     nor of the fence. A quorum of independent servers (New with several clients) stands the
-//     loss of a minority, when these do not come back with their data lost within a TTL.
-//   - Fairness between nodes: inside a process waiters are served in order, and the next is
-//     woken by the release; over nodes all that wait are woken by a message, and whoever asks
-//     first is next. A message may be lost: who waits asks every 100 to 200 ms too.
-//   - Reentrancy: who acquires a name again while holding it waits for itself.
+// # What it does not promise
 //
-// So a lock saves work. Correctness rests on scripts and fences.
+//   - That nobody else works at the same time. A process that is stopped (SIGSTOP, a paused
+//     virtual machine, a long garbage collection) past the end of its lease continues as if it
+//     held it, until it looks at the context. Only the fence, checked where the work takes
+//     effect, prevents harm.
+//   - Anything across a failover of a single Redis: the replica may know neither the lease nor
+//     the fence. A quorum of independent servers (New with several clients) survives the loss
+//     of a minority, unless these come back without their data within one TTL.
+//   - Fairness between processes. Within a process, callers get the lock in the order in which
+//     they asked, and a release wakes the next one. Between processes, a release wakes all that
+//     wait, and the first to ask gets the lock. Because a message may be lost, each also asks
+//     every 100 to 200 ms.
+//   - Reentrancy: a holder that acquires the same name again waits for itself.
 //
-// The clients may be of any settings. One that does not heed contexts (redis.Options without
-// ContextTimeoutEnabled) keeps a goroutine and a connection until its own timeouts for each
-// question that was given up, and Close waits for those. With it, timeouts of half a second
-// and MaxRetries 1 that is soon.
+// So locks save work, and correctness comes from scripts and fences.
+//
+// # Clients
+//
+// Clients with any settings work. A client that ignores contexts (redis.Options without
+// ContextTimeoutEnabled) occupies a goroutine and a connection until its own timeouts for each
+// call that was given up, and Close waits for these. So set ContextTimeoutEnabled, timeouts of
+// half a second, and MaxRetries to 1.
 package lock

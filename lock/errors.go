@@ -1,27 +1,27 @@
 package lock
 
-import (
-	"errors"
-	"fmt"
-	"time"
+import "errors"
 
-	"github.com/aeturnis/realtime/fault"
-)
-
-// What may come of an acquisition or a lease; find out with errors.Is. Uncaught, they are
-// shown to a player as the faults that they wrap.
+// The errors of this package. Test for them with errors.Is: most are returned with a wrapping
+// that names the lock and the cause.
 var (
-	// ErrTaken: somebody else holds it, as Redis or this process knows, and Wait was negative. LOCKED.
-	ErrTaken = fmt.Errorf("lock: taken: %w", fault.ErrLocked)
-	// ErrTimeout: somebody else held it when this was last heard of, and Wait, or the context's deadline, is over. LOCKED.
-	ErrTimeout = fmt.Errorf("lock: still taken after waiting: %w", fault.ErrLocked)
-	// ErrUnavailable: Redis, or a majority of several, does not answer, or not before Wait or the context's deadline is
-	// over. UNAVAILABLE.
-	ErrUnavailable = fmt.Errorf("lock: unavailable: %w", fault.Unavailable("lock", time.Second, nil))
-	// ErrLost: the lease ended before it was released. UNAVAILABLE.
-	ErrLost = fmt.Errorf("lock: lost: %w", fault.Unavailable("lock", time.Second, nil))
-	// ErrMaxHold: the lease was held for MaxHold, and is not extended any more. TIMEOUT.
-	ErrMaxHold = fmt.Errorf("lock: held for too long: %w", fault.ErrTimeout)
-	// ErrBadOptions: a mistake of the caller's.
-	ErrBadOptions = errors.New("lock: bad name or options")
+	// ErrTaken means that there is another holder, as Redis or this process knows, and the
+	// caller did not want to wait (TryAcquire).
+	ErrTaken = errors.New("lock: taken by another holder")
+	// ErrTimeout means that Options.Wait, or the deadline of the context, is over. There was
+	// another holder when Redis last answered.
+	ErrTimeout = errors.New("lock: timed out waiting for another holder")
+	// ErrUnavailable means that Redis, or the majority of several servers, did not answer in
+	// time. Nothing is known about the lock.
+	ErrUnavailable = errors.New("lock: redis unavailable")
+	// ErrLost means that the lease ended before it was released: it expired, or its key in
+	// Redis was deleted or overwritten.
+	ErrLost = errors.New("lock: lease lost")
+	// ErrMaxHold means that the lease was held for Options.MaxHold and cannot be extended.
+	ErrMaxHold = errors.New("lock: held for longer than MaxHold")
+	// ErrBadOptions means that the name or the options are invalid, a mistake of the caller.
+	ErrBadOptions = errors.New("lock: invalid name or options")
 )
+
+// errReleased is what Extend returns after Release.
+var errReleased = errors.New("lock: lease already released")

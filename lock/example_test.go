@@ -15,7 +15,7 @@ import (
 func ExampleManager_Do() {
 	rdb, stop := exampleRedis()
 	defer stop()
-	locks := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	locks := lock.New(lock.Config{}, rdb)
 	defer locks.Close()
 
 	var last int64

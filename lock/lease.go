@@ -10,166 +10,171 @@ import (
 	"github.com/go-redsync/redsync/v4"
 )
 
-// A Lease is a lock that is held, for a time. Its methods may be called from any goroutine.
+// A Lease is a lock that this process holds, for a limited time. Its methods may be called from
+// any goroutine.
 type Lease struct {
-	m      *Manager
-	opt    Options
-	begun  time.Time
-	try    *attempt
-	turn   *turn
-	ctx    context.Context //nolint:containedctx // a lease is a scope
-	cancel context.CancelCauseFunc
+	manager  *Manager
+	opt      Options
+	acquired time.Time
+	attempt  *attempt
+	ticket   *ticket
+	ctx      context.Context //nolint:containedctx // a lease is a scope
+	cancel   context.CancelCauseFunc
 
-	watching context.Context //nolint:containedctx // ends with the extending: when it is lost, after MaxHold, at Release
-	stop     context.CancelFunc
-	watched  chan struct{} // closed when the watchdog has ended
-	asking   chan struct{} // full while somebody extends: try.mutex is theirs
+	extendCtx     context.Context //nolint:containedctx // ends with the extending: at a loss, after MaxHold, at Release
+	stopExtending context.CancelFunc
+	watchdogDone  chan struct{} // closed when the watchdog has ended
+	extending     chan struct{} // full while somebody extends and uses attempt.mutex
 
-	// Nothing waits while it has mu: the lease ends at its time, whatever Redis does.
-	mu       sync.Mutex
-	until    time.Time   // guarded by mu
-	released bool        // guarded by mu
-	gone     bool        // lost, or run out after MaxHold; guarded by mu
-	over     *time.Timer // at until; guarded by mu
-	spent    *time.Timer // at the end of MaxHold; guarded by mu
-	next     *time.Timer // starts the watchdog; guarded by mu
+	// Nothing waits for Redis while it holds mu: the lease ends on time, whatever Redis does.
+	mu           sync.Mutex
+	until        time.Time   // guarded by mu
+	isReleased   bool        // guarded by mu
+	isLost       bool        // also after it expired at the end of MaxHold; guarded by mu
+	expiryTimer  *time.Timer // fires at until; guarded by mu
+	maxHoldTimer *time.Timer // fires at the end of MaxHold; guarded by mu
+	watchdog     *time.Timer // starts runWatchdog; guarded by mu
 }
 
-func (m *Manager) lease(ctx context.Context, a *attempt, opt Options, t *turn) *Lease {
+func (m *Manager) newLease(ctx context.Context, a *attempt, opt Options, t *ticket) *Lease {
 	l := &Lease{
-		m: m, opt: opt, begun: time.Now(), try: a, turn: t, until: a.mutex.Until(),
-		watched: make(chan struct{}), asking: make(chan struct{}, 1),
+		manager: m, opt: opt, acquired: time.Now(), attempt: a, ticket: t, until: a.mutex.Until(),
+		watchdogDone: make(chan struct{}), extending: make(chan struct{}, 1),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.watching, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	m.counts.held.Add(1)
+	l.extendCtx, l.stopExtending = context.WithCancel(context.WithoutCancel(ctx))
+	m.counters.held.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over = time.AfterFunc(time.Until(l.until), l.runOut)
-	l.spent = time.AfterFunc(opt.MaxHold, func() {
-		l.stop()
+	l.expiryTimer = time.AfterFunc(time.Until(l.until), l.endIfExpired)
+	l.maxHoldTimer = time.AfterFunc(opt.MaxHold, func() {
+		l.stopExtending()
 		l.cancel(ErrMaxHold)
 	})
-	l.next = time.AfterFunc(opt.TTL/3, l.watch)
+	l.watchdog = time.AfterFunc(opt.TTL/3, l.runWatchdog)
 	return l
 }
 
-// Context ends when the lease is lost, when its MaxHold is over, and when it is released. Its
-// cause is then ErrLost, ErrMaxHold or context.Canceled.
+// Context returns a context that ends when the lease is lost, when MaxHold is over, and when the
+// lease is released. Its cause is then ErrLost, ErrMaxHold or context.Canceled.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Fence is higher than that of every earlier lease of the name.
-func (l *Lease) Fence() int64 { return l.try.agreed }
+// Fence returns the fencing token: a number that is higher than that of every earlier lease of
+// the name. A store that refuses lower fences is safe from holders that do not know that their
+// lease has ended.
+func (l *Lease) Fence() int64 { return l.attempt.fence }
 
-// Until is when the lease ends if it is not extended any more. It is a promise about Redis's
-// key only as long as the context has not ended.
+// Until returns when the lease ends if it is not extended again. The key in Redis lives at least
+// that long, unless the context has ended.
 func (l *Lease) Until() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.until
 }
 
-// Extend gives the lease its whole TTL again, now. The watchdog does so by itself. It takes at most a try. Errors:
-// ErrLost, ErrMaxHold, ErrUnavailable (the lease may still be good until Until).
+// Extend gives the lease its whole TTL again, from now. A watchdog does so automatically. Extend
+// takes at most Config.Timeout.
+//
+// Errors: ErrLost, ErrMaxHold, and ErrUnavailable, after which the lease may still be good until
+// the time of Until.
 func (l *Lease) Extend(ctx context.Context) error {
-	if err := l.extend(ctx); err != nil {
-		return fmt.Errorf("lock %s: extend: %w", l.try.name, err)
+	if err := l.extendOnce(ctx); err != nil {
+		return fmt.Errorf("extend %s: %w", l.attempt.name, err)
 	}
 	return nil
 }
 
-func (l *Lease) extend(ctx context.Context) error {
-	try, cancel := context.WithTimeout(ctx, l.m.tryFor(l.opt))
+func (l *Lease) extendOnce(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, l.manager.answerTimeout(l.opt))
 	defer cancel()
-	defer context.AfterFunc(l.watching, cancel)()
+	defer context.AfterFunc(l.extendCtx, cancel)()
 	select {
-	case l.asking <- struct{}{}:
-		defer func() { <-l.asking }()
-	case <-try.Done():
+	case l.extending <- struct{}{}:
+		defer func() { <-l.extending }()
+	case <-bounded.Done():
 	}
 	l.mu.Lock()
-	err := l.ended()
+	err := l.endReason()
 	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := try.Err(); err != nil {
+	if err := bounded.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	ok, err := l.try.mutex.ExtendContext(try)
+	ok, err := l.attempt.mutex.ExtendContext(bounded)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var taken *redsync.ErrTaken
-	switch late := l.ended(); {
-	case late != nil: // what Redis said came too late to count
-		return late
+	switch ended := l.endReason(); {
+	case ended != nil: // the answer of Redis came too late to count
+		return ended
 	case ok:
-		l.until = l.try.mutex.Until()
-		l.over.Reset(time.Until(l.until))
+		l.until = l.attempt.mutex.Until()
+		l.expiryTimer.Reset(time.Until(l.until))
 		return nil
-	case errors.As(err, &taken): // a majority says that it is not ours
-		l.lose()
+	case errors.As(err, &taken): // a majority says that the lock is not ours
+		l.markLost()
 		return ErrLost
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// ended says why the lease can not be extended any more. It is called with mu held.
-func (l *Lease) ended() error {
+// endReason says why the lease cannot be extended any more; nil if it can. It is called with mu
+// held.
+func (l *Lease) endReason() error {
 	switch {
-	case l.released:
+	case l.isReleased:
 		return errReleased
-	case l.gone:
+	case l.isLost:
 		return ErrLost
-	case time.Since(l.begun) >= l.opt.MaxHold:
+	case time.Since(l.acquired) >= l.opt.MaxHold:
 		return ErrMaxHold
 	case !time.Now().Before(l.until):
-		l.lose()
+		l.markLost()
 		return ErrLost
 	}
 	return nil
 }
 
-var errReleased = errors.New("released")
-
-// runOut ends the lease, unless it was extended meanwhile.
-func (l *Lease) runOut() {
+// endIfExpired ends the lease, unless it was extended meanwhile.
+func (l *Lease) endIfExpired() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if left := time.Until(l.until); left <= 0 {
-		l.lose()
-	} else if !l.released && !l.gone {
-		l.over.Reset(left)
+		l.markLost()
+	} else if !l.isReleased && !l.isLost {
+		l.expiryTimer.Reset(left)
 	}
 }
 
-// lose is called with mu held.
-func (l *Lease) lose() {
-	if l.released || l.gone {
+// markLost is called with mu held.
+func (l *Lease) markLost() {
+	if l.isReleased || l.isLost {
 		return
 	}
-	l.gone = true
-	l.m.counts.lost.Add(1)
+	l.isLost = true
+	l.manager.counters.lost.Add(1)
 	l.cancel(ErrLost)
-	l.rest()
-	l.try.end(l.ctx) // what an extension may have saved, too late
-	l.turn.leave()
+	l.stopTimers()
+	l.attempt.endAndFree(l.ctx) // an extension may have saved the key, too late
+	l.ticket.done()
 }
 
-// rest stops all that goes on by itself. It is called with mu held.
-func (l *Lease) rest() {
-	l.stop()
-	l.over.Stop()
-	l.spent.Stop()
+// stopTimers stops everything that goes on by itself. It is called with mu held.
+func (l *Lease) stopTimers() {
+	l.stopExtending()
+	l.expiryTimer.Stop()
+	l.maxHoldTimer.Stop()
 }
 
-// watch extends from a third of the TTL on, sooner again when Redis did not answer.
-func (l *Lease) watch() {
-	defer close(l.watched)
+// runWatchdog extends the lease every third of the TTL, and sooner if Redis did not answer.
+func (l *Lease) runWatchdog() {
+	defer close(l.watchdogDone)
 	for {
 		pause := l.opt.TTL / 3
-		switch err := l.extend(l.watching); {
+		switch err := l.extendOnce(l.extendCtx); {
 		case errors.Is(err, ErrUnavailable):
 			pause = l.opt.TTL / 20
 		case err != nil:
@@ -178,50 +183,52 @@ func (l *Lease) watch() {
 		next := time.NewTimer(pause)
 		select {
 		case <-next.C:
-		case <-l.watching.Done():
+		case <-l.extendCtx.Done():
 			next.Stop()
 			return
 		}
 	}
 }
 
-// Release gives the lock back; a second call does nothing. It takes at most a try, whatever
-// ctx says, and frees nobody else's lock. It returns ErrLost when the lease had ended before,
-// and ErrUnavailable when Redis did not answer: then the lease runs out by itself. Who has
-// done their work may ignore both.
+// Release frees the lock; a second call does nothing. It frees no lock of another holder, and
+// takes at most Config.Timeout, also when ctx has ended.
+//
+// Errors: ErrLost if the lease had ended before, and ErrUnavailable if Redis did not answer; then
+// the lock expires by itself. A caller whose work is done may ignore both.
 func (l *Lease) Release(ctx context.Context) error {
 	l.mu.Lock()
-	if l.released {
+	if l.isReleased {
 		l.mu.Unlock()
 		return nil
 	}
-	l.released = true
-	gone := l.gone
-	l.rest()
-	unwatched := l.next.Stop()
+	l.isReleased = true
+	wasLost := l.isLost
+	l.stopTimers()
+	watchdogNeverRan := l.watchdog.Stop()
 	l.mu.Unlock()
-	if !unwatched {
-		<-l.watched // it waits for nothing any more
+	if !watchdogNeverRan {
+		<-l.watchdogDone // soon: extendCtx has ended
 	}
 	l.cancel(nil)
-	defer l.turn.leave() // after Redis knows: the next one here finds it free
-	l.m.counts.held.Add(-1)
-	l.m.counts.holding.Add(int64(time.Since(l.begun)))
-	l.m.counts.took(l.m.counts.holds, time.Since(l.begun))
-	if gone {
-		return fmt.Errorf("lock %s: release: %w", l.try.name, ErrLost)
+	defer l.ticket.done() // after Redis knows, so that the next caller here finds the lock free
+	counters := &l.manager.counters
+	counters.held.Add(-1)
+	counters.holding.Add(int64(time.Since(l.acquired)))
+	counters.recordDuration(counters.holds, time.Since(l.acquired))
+	if wasLost {
+		return fmt.Errorf("release %s: %w", l.attempt.name, ErrLost)
 	}
-	l.try.ended.Store(true)
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.m.cfg.Try)
+	l.attempt.ended.Store(true)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.manager.cfg.Timeout)
 	defer cancel()
-	ok, err := l.try.mutex.UnlockContext(try)
+	ok, err := l.attempt.mutex.UnlockContext(bounded)
 	switch {
 	case ok:
 		return nil
 	case errors.Is(err, redsync.ErrLockAlreadyExpired), errors.As(err, new(*redsync.ErrTaken)):
-		l.m.counts.lost.Add(1)
-		return fmt.Errorf("lock %s: release: %w", l.try.name, ErrLost)
+		counters.lost.Add(1)
+		return fmt.Errorf("release %s: %w", l.attempt.name, ErrLost)
 	}
-	l.m.counts.forgotten.Add(1)
-	return fmt.Errorf("lock %s: release: %w: %w", l.try.name, ErrUnavailable, err)
+	counters.unreleased.Add(1)
+	return fmt.Errorf("release %s: %w: %w", l.attempt.name, ErrUnavailable, err)
 }

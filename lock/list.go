@@ -12,33 +12,42 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A Holding is a lock that somebody holds, as Redis has it.
+// A Holding is a lock that somebody holds, as the servers tell it.
 type Holding struct {
-	Name  string
-	Fence int64         // the highest counter of all servers: on a quorum the lease's, or one that it did not come to know
-	Left  time.Duration // until it runs out everywhere; negative when it never does on some server, since that is not ours
-	On    int           // how many servers say the same: nobody holds it unless that is a majority
-	Of    int           // how many servers there are
+	Name string
+	// Fence is the highest counter of all servers. On a quorum that is the fence of the lease, or a
+	// higher one that a server handed out too late.
+	Fence int64
+	// Left is how long until the lock has expired on all servers. It is negative if it never
+	// expires on one of them: then it is no lock of this package.
+	Left time.Duration
+	// AgreeingServers is how many servers name the same holder. If that is no majority of Servers,
+	// nobody holds the lock.
+	AgreeingServers int
+	// Servers is how many servers there are.
+	Servers int
 }
 
-// List finds all locks that are held, by name, on any server of a quorum. It walks the whole keyspace, so it is for
-// operators. A server that does not answer does not hide what the others say; then the error is ErrUnavailable.
+// List returns all locks that are held on any server, by name. It scans all keys, so it is for
+// operators. If a server does not answer, List returns what the others say, and an error that
+// wraps ErrUnavailable.
 func (m *Manager) List(ctx context.Context) ([]Holding, error) {
-	list, err := m.gather(ctx, names)
+	list, err := m.collectHoldings(ctx, scanNames)
 	if err != nil {
-		err = fmt.Errorf("lock: list: %w", err)
+		err = fmt.Errorf("list locks: %w", err)
 	}
 	return list, err
 }
 
-// Show tells of one lock; ok is false when no server that answers has it. The error is that of List.
+// Show returns one lock. ok is false if no server that answers has it. The error is that of List.
 func (m *Manager) Show(ctx context.Context, name string) (h Holding, ok bool, err error) {
-	list, err := m.gather(ctx, func(context.Context, redis.UniversalClient) ([]string, error) { return []string{name}, nil })
+	list, err := m.collectHoldings(ctx, func(context.Context, redis.UniversalClient) ([]string, error) { return []string{name}, nil })
 	if err != nil {
-		err = fmt.Errorf("lock %s: show: %w", name, err)
+		err = fmt.Errorf("show %s: %w", name, err)
 	}
 	if len(list) == 0 {
 		return h, false, err
@@ -46,14 +55,15 @@ func (m *Manager) Show(ctx context.Context, name string) (h Holding, ok bool, er
 	return list[0], true, err
 }
 
-// gather asks each server for its names, and puts together what they say of them.
-func (m *Manager) gather(ctx context.Context, names func(context.Context, redis.UniversalClient) ([]string, error)) (list []Holding, err error) {
+// collectHoldings asks each server for the locks that namesOn returns for it, and merges the
+// answers.
+func (m *Manager) collectHoldings(ctx context.Context, namesOn func(context.Context, redis.UniversalClient) ([]string, error)) (list []Holding, err error) {
 	found := map[string]*Holding{}
-	holders := map[[2]string]int{} // servers, by name and value
+	votes := map[[2]string]int{} // servers by name and holder
 	for _, c := range m.clients {
-		all, failed := names(ctx, c)
+		all, failed := namesOn(ctx, c)
 		for _, name := range all {
-			here, value, ok, err := look(ctx, c, name)
+			here, holder, ok, err := readHolding(ctx, c, name)
 			if failed = err; err != nil {
 				break
 			}
@@ -62,7 +72,7 @@ func (m *Manager) gather(ctx context.Context, names func(context.Context, redis.
 			}
 			h := found[name]
 			if h == nil {
-				h = &Holding{Name: name, Left: here.Left, Of: len(m.clients)}
+				h = &Holding{Name: name, Left: here.Left, Servers: len(m.clients)}
 				found[name] = h
 			}
 			h.Fence = max(h.Fence, here.Fence)
@@ -71,8 +81,8 @@ func (m *Manager) gather(ctx context.Context, names func(context.Context, redis.
 			} else {
 				h.Left = -1
 			}
-			holders[[2]string{name, value}]++
-			h.On = max(h.On, holders[[2]string{name, value}])
+			votes[[2]string{name, holder}]++
+			h.AgreeingServers = max(h.AgreeingServers, votes[[2]string{name, holder}])
 		}
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %w", ErrUnavailable, failed))
@@ -85,21 +95,22 @@ func (m *Manager) gather(ctx context.Context, names func(context.Context, redis.
 	return list, err
 }
 
-// look is what one server says of a lock, and who holds it there; ok is false when nobody does.
-func look(ctx context.Context, client redis.UniversalClient, name string) (h Holding, value string, ok bool, err error) {
+// readHolding returns a lock as one server knows it, and the value of its holder. ok is false if
+// nobody holds it there.
+func readHolding(ctx context.Context, client redis.UniversalClient, name string) (h Holding, holder string, ok bool, err error) {
 	pipe := client.Pipeline()
-	left, who, fence := pipe.PTTL(ctx, keys.Lock(name)), pipe.Get(ctx, keys.Lock(name)), pipe.Get(ctx, keys.LockFence(name))
-	_, _ = pipe.Exec(ctx) // what others wrote there may be no string: that it is there can be told all the same
+	left, value, fence := pipe.PTTL(ctx, keys.Lock(name)), pipe.Get(ctx, keys.Lock(name)), pipe.Get(ctx, keys.LockFence(name))
+	_, _ = pipe.Exec(ctx) // GET fails on a key that another program wrote with another type; PTTL still works
 	if err := left.Err(); err != nil {
 		return h, "", false, err
 	}
 	h.Left = left.Val()
-	h.Fence, _ = fence.Int64() // 0 when there is none
-	return h, who.Val(), h.Left != -2, nil
+	h.Fence, _ = fence.Int64() // 0 if there is none
+	return h, value.Val(), h.Left != -2, nil
 }
 
-// names are those of all locks on one server, sorted; on a Cluster of all its masters.
-func names(ctx context.Context, client redis.UniversalClient) ([]string, error) {
+// scanNames returns the names of all locks on one server, or on all masters of a Cluster, sorted.
+func scanNames(ctx context.Context, client redis.UniversalClient) ([]string, error) {
 	var mu sync.Mutex
 	var all []string // guarded by mu
 	prefix := keys.Lock("")
@@ -122,26 +133,27 @@ func names(ctx context.Context, client redis.UniversalClient) ([]string, error) 
 	return slices.Compact(all), err
 }
 
-// Cleanup removes locks that never run out, on each server of a quorum: no lease of ours is like that, and nobody
-// would ever get the name again. It returns how many these were. A server that does not answer does not keep it
-// from the others; then the error is ErrUnavailable.
+// Cleanup removes locks that never expire, on each server, and returns how many it removed. This
+// package makes no such locks, but another program may have, and nobody could ever acquire the
+// name again. If a server does not answer, Cleanup cleans the others, and the error wraps
+// ErrUnavailable.
 func (m *Manager) Cleanup(ctx context.Context) (removed int, err error) {
 	for _, c := range m.clients {
-		n, failed := cleanup(ctx, c)
+		n, failed := cleanupServer(ctx, c)
 		if removed += n; failed != nil {
-			err = errors.Join(err, fmt.Errorf("lock: clean up: %w: %w", ErrUnavailable, failed))
+			err = errors.Join(err, fmt.Errorf("clean up locks: %w: %w", ErrUnavailable, failed))
 		}
 	}
 	return removed, err
 }
 
-func cleanup(ctx context.Context, client redis.UniversalClient) (removed int, err error) {
-	all, err := names(ctx, client)
+func cleanupServer(ctx context.Context, client redis.UniversalClient) (removed int, err error) {
+	names, err := scanNames(ctx, client)
 	if err != nil {
 		return 0, err
 	}
-	for _, name := range all {
-		n, err := cleanupScript.Run(ctx, client, []string{keys.Lock(name)}).Int()
+	for _, name := range names {
+		n, err := cleanupScript.Do(ctx, client, []string{keys.Lock(name)}).Int()
 		if err != nil {
 			return removed, err
 		}
@@ -150,5 +162,6 @@ func cleanup(ctx context.Context, client redis.UniversalClient) (removed int, er
 	return removed, nil
 }
 
-// KEYS[1] the lock; returns how many keys went: one that runs out stays.
-var cleanupScript = redis.NewScript("if redis.call('PTTL', KEYS[1]) == -1 then return redis.call('DEL', KEYS[1]) end return 0")
+// cleanupScript takes the lock as KEYS[1], removes it if it never expires, and returns how many
+// keys it removed.
+var cleanupScript = redisx.NewScript("if redis.call('PTTL', KEYS[1]) == -1 then return redis.call('DEL', KEYS[1]) end return 0")

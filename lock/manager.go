@@ -11,28 +11,31 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Config tunes a Manager; its zero value works.
+// Config tunes a Manager. The zero value works.
 type Config struct {
-	// Defaults stand where Options say nothing. Its own zero values are 3 s, 2 s and 10 s.
+	// Defaults replace the zero values of the Options of each call. Where a field of Defaults is
+	// zero, it is a TTL of 3 s, a Wait of 2 s and a MaxHold of 10 s.
 	Defaults Options
-	// Try is how long to wait for an answer to one question (acquire, extend, release), of all servers together and
-	// with what an acquisition on a quorum asks twice. What came of one that failed is undone behind the caller's back.
-	// Default 500 ms; acquiring and extending take never more than a third of the TTL.
-	Try time.Duration
+	// Timeout bounds one step (acquire, extend or release): all servers together, including the
+	// second round trip that an acquisition on a quorum needs. If a step fails, its effects are
+	// undone in the background. Default 500 ms; acquiring and extending never take longer than
+	// a third of the TTL.
+	Timeout time.Duration
 }
 
-// Options of one acquisition. Zero values stand for the manager's defaults.
+// Options of one acquisition. A zero value means the default of the manager.
 type Options struct {
 	// TTL is how long the lease outlives a holder that died. At least 50 ms. Default 3 s.
 	TTL time.Duration
-	// Wait is how long to wait for another holder; negative: not at all. Default 2 s. A try that was begun is brought to
-	// its end, so Acquire may take that much longer; when Wait is negative it takes up to two.
+	// Wait is how long to wait for another holder. Default 2 s. Acquire finishes an attempt that
+	// it has begun, so it may take longer by one attempt (see Config.Timeout). TryAcquire
+	// ignores Wait.
 	Wait time.Duration
 	// MaxHold is how long the lease is extended. Default 10 s.
 	MaxHold time.Duration
 }
 
-func (o Options) or(d Options) Options {
+func (o Options) withDefaults(d Options) Options {
 	if o.TTL == 0 {
 		o.TTL = d.TTL
 	}
@@ -47,156 +50,188 @@ func (o Options) or(d Options) Options {
 
 // A Manager hands out leases. Its methods may be called from any goroutine.
 type Manager struct {
-	clients    []redis.UniversalClient
-	cfg        Config
-	gates      gates
-	counts     counts
-	background background // questions to Redis, also those that nobody waits for any more; and listening
-	waiters    waiters
+	clients  []redis.UniversalClient
+	cfg      Config
+	queues   localQueues
+	counters counters
+	listener releaseListener
+	tasks    tasks // calls to Redis, also those that nobody waits for any more, and the listener
 }
 
-// New makes a Manager on one Redis service, or on the majority of several that do not
-// depend on each other. It panics without any client.
-func New(clients []redis.UniversalClient, cfg Config) *Manager {
+// New returns a Manager that keeps its locks in one Redis, or on the majority of several servers
+// that do not depend on each other. It panics without a client. The caller closes the Manager,
+// and then the clients.
+func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	if len(clients) == 0 {
-		panic("lock: no Redis")
+		panic("lock: New needs at least one client")
 	}
-	cfg.Defaults = cfg.Defaults.or(Options{TTL: 3 * time.Second, Wait: 2 * time.Second, MaxHold: 10 * time.Second})
-	if cfg.Try <= 0 {
-		cfg.Try = 500 * time.Millisecond
+	cfg.Defaults = cfg.Defaults.withDefaults(Options{TTL: 3 * time.Second, Wait: 2 * time.Second, MaxHold: 10 * time.Second})
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 500 * time.Millisecond
 	}
-	m := &Manager{clients: clients, cfg: cfg, gates: gates{m: make(map[string]*gate)}}
-	m.counts.names = make(map[string]uint64)
-	m.counts.waits, m.counts.holds = newTimes(), newTimes()
-	m.waiters.m = make(map[string]chan struct{})
-	m.waiters.ctx, m.waiters.stop = context.WithCancel(context.Background())
+	m := &Manager{clients: clients, cfg: cfg}
+	m.queues.byName = make(map[string]*localQueue)
+	m.counters.contentions = make(map[string]uint64)
+	m.counters.waits, m.counters.holds = newHistogram(), newHistogram()
+	m.listener.wakeups = make(map[string]chan struct{})
+	m.listener.ctx, m.listener.stop = context.WithCancel(context.Background())
 	return m
 }
 
-// Close ends what still runs behind the callers' backs, and waits for it. Leases are not its business.
+// Close stops what runs in the background and waits for it. It does not release leases.
 func (m *Manager) Close() {
-	m.waiters.stop()
-	m.background.wait()
+	m.listener.stop()
+	m.tasks.waitIdle()
 }
 
-// Acquire waits for its turn and returns a lease, which is extended until Release, or until
-// MaxHold is over. The lease's context comes from ctx. Errors: ErrTaken, ErrTimeout,
-// ErrUnavailable, ErrBadOptions, and context.Canceled when ctx was cancelled.
+// Acquire waits until the name is free and returns a lease of it. The lease is extended until
+// Release, or until MaxHold is over, and its context is derived from ctx.
+//
+// Errors: ErrTimeout, ErrUnavailable, ErrBadOptions, and context.Canceled if ctx was cancelled.
 func (m *Manager) Acquire(ctx context.Context, name string, opt Options) (*Lease, error) {
-	opt = opt.or(m.cfg.Defaults)
-	if name == "" || len(name) > 256 || strings.ContainsAny(name, "{}") || opt.TTL < 50*time.Millisecond || opt.MaxHold < 0 {
+	return m.countAcquire(ctx, name, opt, true)
+}
+
+// TryAcquire is Acquire without waiting for another holder: if there is one, it returns ErrTaken.
+// It takes as long as Redis needs to answer, at most Config.Timeout, and up to twice that if
+// other callers of this process ask for the name at the same time.
+//
+// Errors: ErrTaken, ErrUnavailable, ErrBadOptions, and context.Canceled if ctx was cancelled.
+func (m *Manager) TryAcquire(ctx context.Context, name string, opt Options) (*Lease, error) {
+	return m.countAcquire(ctx, name, opt, false)
+}
+
+// countAcquire checks the options, acquires the lock, and counts the outcome.
+func (m *Manager) countAcquire(ctx context.Context, name string, opt Options, mayWait bool) (*Lease, error) {
+	opt = opt.withDefaults(m.cfg.Defaults)
+	if !isValidName(name) || opt.TTL < 50*time.Millisecond || mayWait && opt.Wait < 0 || opt.MaxHold < 0 {
 		return nil, fmt.Errorf("%w: %q %+v", ErrBadOptions, name, opt)
 	}
 	begun := time.Now()
-	m.counts.waiting.Add(1)
-	l, err := m.acquire(ctx, name, opt)
-	m.counts.waiting.Add(-1)
-	m.counts.waited.Add(int64(time.Since(begun)))
-	m.counts.took(m.counts.waits, time.Since(begun))
+	m.counters.waiting.Add(1)
+	l, err := m.acquireLease(ctx, name, opt, mayWait)
+	m.counters.waiting.Add(-1)
+	m.counters.waited.Add(int64(time.Since(begun)))
+	m.counters.recordDuration(m.counters.waits, time.Since(begun))
 	switch {
 	case err == nil:
-		m.counts.acquired.Add(1)
+		m.counters.acquired.Add(1)
 		return l, nil
 	case errors.Is(err, ErrUnavailable):
-		m.counts.unavailable.Add(1)
+		m.counters.unavailable.Add(1)
 	case errors.Is(err, ErrTaken), errors.Is(err, ErrTimeout):
-		m.counts.refused.Add(1)
+		m.counters.refused.Add(1)
 	}
-	return nil, fmt.Errorf("lock %s: %w", name, err)
+	return nil, fmt.Errorf("acquire %s: %w", name, err)
 }
 
-func (m *Manager) acquire(ctx context.Context, name string, opt Options) (*Lease, error) {
+// isValidName refuses braces: a hash tag would put the lock and its fence into different slots of
+// a Cluster.
+func isValidName(name string) bool {
+	return name != "" && len(name) <= 256 && !strings.ContainsAny(name, "{}")
+}
+
+func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, mayWait bool) (*Lease, error) {
 	wait := opt.Wait
-	if wait < 0 { // not for a holder: as long as it takes to ask, behind others who do
-		wait = m.tryFor(opt)
+	if !mayWait { // not for a holder; only until Redis has answered those before us in the queue
+		wait = m.answerTimeout(opt)
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	t, taken := m.gates.enter(waiting, name, opt.Wait >= 0)
-	if t == nil {
-		return nil, givenUp(ctx, opt, taken)
+	ticket, taken := m.queues.waitForTicket(waiting, name, mayWait)
+	if ticket == nil {
+		return nil, waitError(ctx, mayWait, taken)
 	}
-	kept := false
+	leaseHasTicket := false
 	defer func() {
-		if !kept {
-			t.leave()
+		if !leaseHasTicket {
+			ticket.done()
 		}
 	}()
 
-	var woken <-chan struct{}
+	var woken <-chan struct{} // nil until this caller listens for the release
 	for {
-		var waits time.Duration
+		var waitsFor time.Duration // what Redis is told, so that the holder publishes its release
 		if deadline, ok := waiting.Deadline(); ok && woken != nil {
-			waits = max(time.Until(deadline), time.Millisecond)
+			waitsFor = max(time.Until(deadline), time.Millisecond)
 		}
-		a, err := m.try(ctx, name, opt, waits)
+		a, err := m.attemptAcquire(ctx, name, opt, waitsFor)
 		switch {
 		case err == nil:
-			kept = true
-			t.told(true)
-			return m.lease(ctx, a, opt, t), nil
+			leaseHasTicket = true
+			ticket.markTaken(true)
+			return m.newLease(ctx, a, opt, ticket), nil
 		case errors.Is(err, ErrTaken):
 			taken = true
-			t.told(true)
+			ticket.markTaken(true)
 		case ctx.Err() == nil:
-			t.told(false)
+			ticket.markTaken(false)
 			return nil, err
 		}
-		if opt.Wait < 0 || waiting.Err() != nil {
-			return nil, givenUp(ctx, opt, taken)
+		if !mayWait || waiting.Err() != nil {
+			return nil, waitError(ctx, mayWait, taken)
 		}
-		m.counts.contended(name)
-		if woken == nil { // from now on a release wakes us; it may have come before
-			var done func()
-			woken, done = m.waiters.wait(m, name)
-			defer done()
+		m.counters.countContention(name)
+		if woken == nil { // listen first, then ask again: the release may have come before
+			var stopWaiting func()
+			woken, stopWaiting = m.listener.waitFor(m, name)
+			defer stopWaiting()
 			continue
 		}
-		// A message may be lost, and a holder may die: then we ask by ourselves.
-		delay := pollEvery + rand.N(pollEvery) //nolint:gosec // spreads, hides nothing
-		if !m.waiters.hearing() {
-			delay = pollDeaf + rand.N(pollDeaf) //nolint:gosec // the same
-		}
-		if left := a.holderHas(); left > 0 && left < delay {
-			delay = left
-		}
-		pause := time.NewTimer(delay)
+		poll := time.NewTimer(m.pollDelay(a))
 		select {
-		case <-pause.C:
+		case <-poll.C:
 		case <-woken:
-			pause.Stop()
+			poll.Stop()
 		case <-waiting.Done():
-			pause.Stop()
-			return nil, givenUp(ctx, opt, taken)
+			poll.Stop()
+			return nil, waitError(ctx, mayWait, taken)
 		}
 	}
 }
 
-// givenUp says why nobody waits any more. When Redis has not said that somebody has the lock, it has said nothing.
-func givenUp(ctx context.Context, opt Options, taken bool) error {
+// pollDelay is how long to wait for a wake-up before asking Redis again: a message may be lost,
+// and a holder that died publishes none.
+func (m *Manager) pollDelay(a *attempt) time.Duration {
+	delay := pollInterval
+	if !m.listener.isListening() {
+		delay = pollIntervalDeaf
+	}
+	delay += rand.N(delay) //nolint:gosec // spreads the load, hides nothing
+	if left := a.holderTimeLeft(); left > 0 && left < delay {
+		return left
+	}
+	return delay
+}
+
+// waitError says why a caller stopped waiting. If Redis did not say that the lock is taken, it
+// said nothing.
+func waitError(ctx context.Context, mayWait, taken bool) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case !taken:
 		return fmt.Errorf("%w: no answer in time", ErrUnavailable)
-	case opt.Wait < 0:
+	case !mayWait:
 		return ErrTaken
 	}
 	return ErrTimeout
 }
 
-// Do runs fn while holding the lock. fn's context ends with the lease. Errors: those of
-// Acquire, and fn's; with ErrLost or ErrMaxHold before it when that is why fn's context ended.
-// That the lease was lost while fn came to a good end is fn's to judge, by its fence.
+// Do runs fn while it holds the lock. The context of fn ends with the lease.
+//
+// Errors: those of Acquire, and the error of fn. If fn fails because its context ended, the error
+// also wraps the reason, ErrLost or ErrMaxHold. If the lease is lost but fn returns nil, Do
+// returns nil: fn must check the fence itself.
 func (m *Manager) Do(ctx context.Context, name string, opt Options, fn func(ctx context.Context, l *Lease) error) error {
 	l, err := m.Acquire(ctx, name, opt)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Release(ctx) }() // Release counts what went wrong; the lease runs out by itself
+	defer func() { _ = l.Release(ctx) }() // Release counts its failures, and the lease expires by itself
 	err = fn(l.Context(), l)
 	if cause := context.Cause(l.Context()); errors.Is(err, context.Canceled) && (errors.Is(cause, ErrLost) || errors.Is(cause, ErrMaxHold)) {
-		return fmt.Errorf("lock %s: %w: %w", name, cause, err)
+		return fmt.Errorf("hold %s: %w: %w", name, cause, err)
 	}
 	return err
 }

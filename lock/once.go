@@ -4,30 +4,18 @@ import (
 	"context"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// once sends a script without the client's repeating it when the answer does not come: who asks must know whether it
-// is for the first time.
-type once struct{ redis.UniversalClient }
-
-// EvalSha implements redis.Scripter.
-func (o once) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	return o.eval(ctx, "evalsha", sha, keys, args)
-}
-
-// Eval implements redis.Scripter.
-func (o once) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	return o.eval(ctx, "eval", script, keys, args)
-}
-
-func (o once) eval(ctx context.Context, name, script string, keys []string, args []any) *redis.Cmd {
-	all := append(make([]any, 0, 3+len(keys)+len(args)), name, script, len(keys))
-	for _, k := range keys {
-		all = append(all, k)
+// runOnce runs a script, and the client does not repeat it if no answer comes.
+func runOnce(ctx context.Context, client redis.UniversalClient, script *redisx.Script, keys []string, args ...any) *redis.Cmd {
+	cmd := script.Command(ctx, false, keys, args...)
+	_ = client.Process(ctx, unrepeated{cmd}) // cmd has the error
+	if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		cmd = script.Command(ctx, true, keys, args...)
+		_ = client.Process(ctx, unrepeated{cmd}) // cmd has the error
 	}
-	cmd := redis.NewCmd(ctx, append(all, args...)...)
-	cmd.SetFirstKeyPos(3)
-	_ = o.Process(ctx, unrepeated{cmd}) // which cmd has
 	return cmd
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// Three servers: one may be gone, two may not; the fence rises whichever two answer, though
-// their counters have drifted far apart.
+// Of three servers one may fail, but not two. The fence rises whichever two answer, even if their
+// counters are far apart.
 func TestQuorum(t *testing.T) {
 	t.Parallel()
 	servers := []*redistest.Instance{redistest.Server(t), redistest.Server(t), redistest.Server(t)}
@@ -25,7 +25,7 @@ func TestQuorum(t *testing.T) {
 	var last int64
 	once := func() {
 		t.Helper()
-		// A server that goes on may carry out an old command: that must run out first.
+		// A server that continues may run an old command: that lock must expire first.
 		l, err := m.Acquire(t.Context(), "x", lock.Options{TTL: 1500 * time.Millisecond, Wait: 20 * time.Second})
 		require.NoError(t, err)
 		require.Greater(t, l.Fence(), last)
@@ -61,14 +61,14 @@ func TestQuorumContention(t *testing.T) {
 	clients := []redis.UniversalClient{redistest.Server(t).Client(), redistest.Server(t).Client(), redistest.Server(t).Client()}
 	a, b := manager(t, clients...), manager(t, clients...)
 	held := acquire(t, a, "x", calm)
-	_, err := b.Acquire(t.Context(), "x", lock.Options{Wait: -1})
+	_, err := b.TryAcquire(t.Context(), "x", lock.Options{})
 	require.ErrorIs(t, err, lock.ErrTaken)
 	require.NoError(t, held.Release(t.Context()))
 	acquire(t, b, "x", calm)
 }
 
-// A majority goes ahead of the server that is slow: that one is asked all the same, and what it is told is undone in the end,
-// in whichever order it hears it.
+// A majority does not wait for a slow server. That server still gets the commands, and its lock is
+// undone in the end, in whichever order the commands arrive.
 func TestAServerThatLagsBehindItsQuorum(t *testing.T) {
 	t.Parallel()
 	servers := []*redistest.Instance{redistest.Server(t), redistest.Server(t), redistest.Server(t)}

@@ -1,7 +1,7 @@
--- Frees a lock of the caller's, and wakes who waits for it.
--- KEYS[1]  the lock   KEYS[2]  that somebody waits
--- ARGV[1]  the holder's random value   ARGV[2]  channel   ARGV[3]  the lock's name
--- returns  1; 0 when it is another's; -1 when it has run out
+-- Releases the lock of a holder, and wakes those that wait for it.
+-- KEYS[1]  the lock   KEYS[2]  the mark that somebody waits
+-- ARGV[1]  the random value of the holder   ARGV[2]  channel   ARGV[3]  the name of the lock
+-- returns  1: released; 0: another holder has it; -1: it has expired
 local value = redis.call('GET', KEYS[1])
 if not value then return -1 end
 if value ~= ARGV[1] then return 0 end

@@ -11,69 +11,73 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// counts are of one process.
-type counts struct {
-	held, waiting                                   atomic.Int64
-	acquired, refused, unavailable, lost, forgotten atomic.Uint64
-	waited, holding                                 atomic.Int64 // ns in all
+// counters count what happened in this process.
+type counters struct {
+	held, waiting                                    atomic.Int64
+	acquired, refused, unavailable, lost, unreleased atomic.Uint64
+	waited, holding                                  atomic.Int64 // total times in ns
 
-	mu    sync.Mutex
-	waits *hdrhistogram.Histogram // µs; guarded by mu
-	holds *hdrhistogram.Histogram // µs; guarded by mu
-	names map[string]uint64       // how often a name was found taken, of at most maxNames; guarded by mu
+	mu          sync.Mutex
+	waits       *hdrhistogram.Histogram // µs; guarded by mu
+	holds       *hdrhistogram.Histogram // µs; guarded by mu
+	contentions map[string]uint64       // how often a name was found taken, for at most maxContended names; guarded by mu
 }
 
 const (
-	maxNames = 512
-	topNames = 10
+	maxContended   = 512
+	shownContended = 10
 )
 
-func newTimes() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Hour.Microseconds(), 2) }
-
-func (c *counts) took(h *hdrhistogram.Histogram, d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = h.RecordValue(min(max(1, d.Microseconds()), time.Hour.Microseconds())) // in bounds
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, time.Hour.Microseconds(), 2)
 }
 
-// contended notes that a name was taken when somebody wanted it. When there are too many names the one
-// that was taken least gives its place, and its count, to the new one: what is contended most stays.
-func (c *counts) contended(name string) {
+func (c *counters) recordDuration(h *hdrhistogram.Histogram, d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.names[name]; !ok && len(c.names) >= maxNames {
+	_ = h.RecordValue(min(max(1, d.Microseconds()), time.Hour.Microseconds())) // within the bounds
+}
+
+// countContention counts that a name was found taken. If there are too many names, the name that
+// was taken least often gives its place and its count to the new one, so that the most contended
+// names stay.
+func (c *counters) countContention(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.contentions[name]; !ok && len(c.contentions) >= maxContended {
 		least, n := "", uint64(1<<63)
-		for name, count := range c.names {
+		for name, count := range c.contentions {
 			if count < n {
 				least, n = name, count
 			}
 		}
-		delete(c.names, least)
-		c.names[name] = n
+		delete(c.contentions, least)
+		c.contentions[name] = n
 	}
-	c.names[name]++
+	c.contentions[name]++
 }
 
-// Stats are of this process, since its start.
+// Stats are the figures of one Manager since it was made.
 type Stats struct {
-	Held, Waiting int64 // now
-	Acquired      uint64
+	Held, Waiting int64  // now
+	Acquired      uint64 // leases
 	Refused       uint64 // ErrTaken and ErrTimeout
-	Unavailable   uint64
-	Lost          uint64        // leases that ended before their release
-	Unreleased    uint64        // releases that Redis did not answer
-	Waited        time.Duration // in all acquisitions, also those that failed
-	Holding       time.Duration // in all leases that have ended
+	Unavailable   uint64 // ErrUnavailable
+	Lost          uint64 // leases that ended before their release
+	Unreleased    uint64 // releases that Redis did not answer
 
-	WaitP50, WaitP99 time.Duration // of acquisitions, also of those that failed
-	HoldP50, HoldP99 time.Duration // of leases that have ended
+	TotalWait time.Duration // of all acquisitions, also of those that failed
+	TotalHold time.Duration // of all leases that were released
 
-	// MostContended are the names that were found taken most often, at most ten, most often first. Counts
-	// are upper bounds when more than 512 names were contended.
+	WaitP50, WaitP99 time.Duration // percentiles of all acquisitions, also of those that failed
+	HoldP50, HoldP99 time.Duration // percentiles of all leases that were released
+
+	// MostContended are the names that were found taken most often: at most ten, the most
+	// contended first. If more than 512 names were contended, the counts are upper bounds.
 	MostContended []Contention
 }
 
-// A Contention is how often a name was found taken.
+// A Contention says how often a name was found taken.
 type Contention struct {
 	Name  string
 	Times uint64
@@ -81,26 +85,26 @@ type Contention struct {
 
 // Stats returns what has happened so far.
 func (m *Manager) Stats() Stats {
-	c := &m.counts
+	c := &m.counters
 	s := Stats{
 		Held: c.held.Load(), Waiting: c.waiting.Load(), Acquired: c.acquired.Load(), Refused: c.refused.Load(),
-		Unavailable: c.unavailable.Load(), Lost: c.lost.Load(), Unreleased: c.forgotten.Load(),
-		Waited: time.Duration(c.waited.Load()), Holding: time.Duration(c.holding.Load()),
+		Unavailable: c.unavailable.Load(), Lost: c.lost.Load(), Unreleased: c.unreleased.Load(),
+		TotalWait: time.Duration(c.waited.Load()), TotalHold: time.Duration(c.holding.Load()),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := func(h *hdrhistogram.Histogram, q float64) time.Duration {
+	percentile := func(h *hdrhistogram.Histogram, q float64) time.Duration {
 		return time.Duration(h.ValueAtQuantile(q)) * time.Microsecond
 	}
-	s.WaitP50, s.WaitP99 = at(c.waits, 50), at(c.waits, 99)
-	s.HoldP50, s.HoldP99 = at(c.holds, 50), at(c.holds, 99)
-	for _, name := range slices.SortedFunc(maps.Keys(c.names), func(a, b string) int {
-		return cmp.Or(cmp.Compare(c.names[b], c.names[a]), cmp.Compare(a, b))
+	s.WaitP50, s.WaitP99 = percentile(c.waits, 50), percentile(c.waits, 99)
+	s.HoldP50, s.HoldP99 = percentile(c.holds, 50), percentile(c.holds, 99)
+	for _, name := range slices.SortedFunc(maps.Keys(c.contentions), func(a, b string) int {
+		return cmp.Or(cmp.Compare(c.contentions[b], c.contentions[a]), cmp.Compare(a, b))
 	}) {
-		if len(s.MostContended) == topNames {
+		if len(s.MostContended) == shownContended {
 			break
 		}
-		s.MostContended = append(s.MostContended, Contention{name, c.names[name]})
+		s.MostContended = append(s.MostContended, Contention{name, c.contentions[name]})
 	}
 	return s
 }

@@ -1,9 +1,10 @@
--- KEYS[1]  users of a place, a zset   KEYS[2]  what is shown of them, a hash
--- KEYS[3]  on how many nodes, a hash  KEYS[4]  those on one node, a set
--- KEYS[5]  the game only: the set of all who are online
+-- Adds users of one node to a scope: a channel, or the whole game.
+-- KEYS[1]  the users of the scope, a zset   KEYS[2]  what is shown of them, a hash
+-- KEYS[3]  on how many nodes each is, a hash   KEYS[4]  the users on this node, a set
+-- KEYS[5]  for the game only: the set of all users that are online
 -- ARGV[1]  when the keys expire, ms
--- then for each user: the id, what is shown
--- returns  {how many there are now, the ids of those who were on no node before…}
+-- ARGV[2]  and more: for each user the id, and what is shown
+-- returns  {how many users there are now, the ids of those who were on no node before ...}
 local came = {0}
 for i = 2, #ARGV, 2 do
   local user = ARGV[i]

@@ -1,11 +1,12 @@
--- KEYS[1]  users of a place, a zset   KEYS[2]  what is shown of them, a hash
--- KEYS[3]  on how many nodes, a hash  KEYS[4]  those on one node, a set
--- KEYS[5]  the game only: the set of all who are online
--- KEYS[6]  the game only: when users were last online, a zset
--- ARGV[1]  how many to take out of those on the node, whoever they are, or 0
--- ARGV[2]  for how long it is known who was last online when, ms
--- then, with 0: the ids of those who leave
--- returns  {how many there are now, how many left the node, what was shown of each who is on no node now…}
+-- Takes users of one node out of a scope: a channel, or the whole game.
+-- KEYS[1]  the users of the scope, a zset   KEYS[2]  what is shown of them, a hash
+-- KEYS[3]  on how many nodes each is, a hash   KEYS[4]  the users on this node, a set
+-- KEYS[5]  for the game only: the set of all users that are online
+-- KEYS[6]  for the game only: when users were last online, a zset
+-- ARGV[1]  how many users of the node to take out, whoever they are, or 0
+-- ARGV[2]  how long the time at which a user was last online is kept, ms
+-- ARGV[3]  and more, if ARGV[1] is 0: the ids of the users that leave
+-- returns  {how many users there are now, how many left the node, what was shown of each who is on no node now ...}
 local users = {}
 if tonumber(ARGV[1]) > 0 then
   users = redis.call('SPOP', KEYS[4], ARGV[1])

@@ -1,6 +1,7 @@
--- KEYS[1]  users of a place, a zset   KEYS[2]  what is shown of them, a hash
--- ARGV[1]  the id after which to begin, or ''   ARGV[2]  how many at most
--- returns  {how many there are in all, what is shown of each…}
+-- Reads a page of the users of a scope.
+-- KEYS[1]  the users of the scope, a zset   KEYS[2]  what is shown of them, a hash
+-- ARGV[1]  the id after which the page begins, or ''   ARGV[2]  how many users at most
+-- returns  {how many users there are in all, what is shown of each user of the page ...}
 local from = '-'
 if ARGV[1] ~= '' then from = '(' .. ARGV[1] end
 local reply = {redis.call('ZCARD', KEYS[1])}

@@ -15,7 +15,7 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-//go:embed beat.lua
+//go:embed renew_lease.lua
 var beatLua string
 
 var beatScript = redisx.NewScript(beatLua)

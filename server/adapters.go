@@ -75,15 +75,29 @@ func (l limiter) Describe(roles []string) any {
 type locker struct{ locks *lock.Manager }
 
 func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error {
-	return l.locks.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
+	err := l.locks.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
 		return fn(ctx, lease.Fence())
 	})
+	return lockFault(err)
+}
+
+// lockFault turns an error of package lock into what a player is told; other errors stay as they are.
+func lockFault(err error) error {
+	switch {
+	case errors.Is(err, lock.ErrTaken), errors.Is(err, lock.ErrTimeout):
+		return fault.ErrLocked.Because(err)
+	case errors.Is(err, lock.ErrUnavailable), errors.Is(err, lock.ErrLost):
+		return fault.Unavailable("lock", time.Second, err)
+	case errors.Is(err, lock.ErrMaxHold):
+		return fault.ErrTimeout.Because(err)
+	}
+	return err
 }
 
 // scriptLocker is of locks that lie on the server of the trades.
 type scriptLocker struct{ locker }
 
-func (l scriptLocker) Inside() string { return l.locks.Inside() }
+func (l scriptLocker) Inside() string { return l.locks.ScriptGuard() }
 
 // characters says whom a gift to a user goes to. With dev, a user without a character is
 // its own.

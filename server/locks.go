@@ -17,7 +17,7 @@ func (n *node) locking() (err error) {
 		}
 		clients = n.lockServers
 	}
-	n.locks = lock.New(clients, lock.Config{})
+	n.locks = lock.New(lock.Config{}, clients...)
 	return nil
 }
 

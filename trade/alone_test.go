@@ -2,6 +2,7 @@ package trade_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/lock"
@@ -24,17 +26,28 @@ type managed struct {
 }
 
 func (m managed) Do(ctx context.Context, name string, fn func(context.Context, int64) error) error {
-	return m.Manager.Do(ctx, name, m.opt, func(ctx context.Context, l *lock.Lease) error {
+	err := m.Manager.Do(ctx, name, m.opt, func(ctx context.Context, l *lock.Lease) error {
 		if m.inside != nil {
 			m.inside()
 		}
 		return fn(ctx, l.Fence())
 	})
+	switch { // as the gateway maps them
+	case errors.Is(err, lock.ErrTaken), errors.Is(err, lock.ErrTimeout):
+		return fault.ErrLocked.Because(err)
+	case errors.Is(err, lock.ErrUnavailable), errors.Is(err, lock.ErrLost):
+		return fault.Unavailable("lock", time.Second, err)
+	case errors.Is(err, lock.ErrMaxHold):
+		return fault.ErrTimeout.Because(err)
+	}
+	return err
 }
+
+func (m managed) Inside() string { return m.ScriptGuard() }
 
 // elsewhere is the locks of another process.
 func (w *town) elsewhere() *lock.Manager {
-	m := lock.New([]redis.UniversalClient{w.rdb}, lock.Config{})
+	m := lock.New(lock.Config{}, w.rdb)
 	w.t.Cleanup(m.Close)
 	return m
 }

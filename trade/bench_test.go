@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
@@ -25,7 +24,7 @@ func (selfPlayed) CharacterOf(_ context.Context, user string) (string, error) { 
 // Gifts of a hundred pairs at once; redis-µs/op is what the script takes there.
 func BenchmarkGift(b *testing.B) {
 	rdb := redistest.Server(b).Client()
-	locks := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	locks := lock.New(lock.Config{}, rdb)
 	b.Cleanup(locks.Close)
 	s := trade.New(rdb, managed{Manager: locks}, selfPlayed{}, &casts{}, trade.Config{})
 	const pairs = 100

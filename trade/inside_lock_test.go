@@ -20,7 +20,7 @@ func (w *town) whileLocked(t *testing.T) (s *trade.Service, free func()) {
 		w.locks.before = func(int64) (int64, error) { return 0, fault.ErrLocked }
 		return w.Service, func() { w.locks.before = nil }
 	}
-	other := lock.New([]redis.UniversalClient{w.rdb}, lock.Config{})
+	other := lock.New(lock.Config{}, w.rdb)
 	t.Cleanup(other.Close)
 	lease, err := other.Acquire(t.Context(), trade.LockName("ann", "bob"), lock.Options{})
 	require.NoError(t, err)

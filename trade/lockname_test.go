@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/redistest"
@@ -15,7 +14,7 @@ import (
 // Whatever two users are called, there is a lock of theirs, and it is the same for both.
 func TestEveryPairHasALock(t *testing.T) {
 	t.Parallel()
-	locks := lock.New([]redis.UniversalClient{redistest.Client(t)}, lock.Config{})
+	locks := lock.New(lock.Config{}, redistest.Client(t))
 	t.Cleanup(locks.Close)
 	for name, pair := range map[string][2]string{
 		"short":       {"ann", "bob"},

@@ -58,7 +58,7 @@ func (w *town) process(rdb redis.UniversalClient, who plays, told *casts, cfg tr
 	if !w.ships {
 		return trade.New(rdb, w.locks, who, told, cfg)
 	}
-	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	m := lock.New(lock.Config{}, rdb)
 	w.t.Cleanup(m.Close)
 	return trade.New(rdb, managed{Manager: m}, scripted{who}, told, cfg)
 }

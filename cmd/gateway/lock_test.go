@@ -22,7 +22,7 @@ func TestLockCommands(t *testing.T) {
 	rdb, err := redisconn.New(url, redisconn.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
-	m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+	m := lock.New(lock.Config{}, rdb)
 	t.Cleanup(m.Close)
 	l, err := m.Acquire(t.Context(), "trade:ann:bob", lock.Options{})
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestLockCommandsOnAQuorum(t *testing.T) {
 	about := func(args ...string) []string { return append(append([]string{"lock"}, args...), at...) }
 	require.NoError(t, clients[0].Set(t.Context(), keys.Lock("left"), "somebody", time.Minute).Err())
 	require.NoError(t, clients[2].Set(t.Context(), keys.Lock("stuck"), "somebody", 0).Err())
-	m := lock.New(clients, lock.Config{})
+	m := lock.New(lock.Config{}, clients...)
 	t.Cleanup(m.Close)
 	l, err := m.Acquire(t.Context(), "trade:ann:bob", lock.Options{TTL: time.Minute})
 	require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestLocksOnAnotherServer(t *testing.T) {
 	give := func(key string) string {
 		return `{"to":"bob","give":{"items":[],"gold":1},"idempotencyKey":"` + key + `"}`
 	}
-	locks := lock.New([]redis.UniversalClient{beside.Client()}, lock.Config{})
+	locks := lock.New(lock.Config{}, beside.Client())
 	t.Cleanup(locks.Close)
 	l, err := locks.Acquire(t.Context(), "trade:ann:bob", lock.Options{})
 	require.NoError(t, err)

@@ -124,7 +124,7 @@ func playHolder(ctx context.Context, described string, stdout, stderr io.Writer)
 func holder(ctx context.Context, rdb redis.UniversalClient, who string) (hold func(name string, fn func()) bool, done func(), err error) {
 	switch who {
 	case "ours":
-		m := lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+		m := lock.New(lock.Config{}, rdb)
 		return func(name string, fn func()) bool {
 			return m.Do(ctx, name, lock.Options{TTL: lockTTL}, func(context.Context, *lock.Lease) error { fn(); return nil }) == nil
 		}, m.Close, nil

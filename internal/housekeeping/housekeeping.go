@@ -63,7 +63,7 @@ type Leases struct{ *lock.Manager }
 
 // Take takes the lease of a job, when nobody has it.
 func (l Leases) Take(ctx context.Context, name string) (jobs.Lease, bool, error) {
-	lease, err := l.Acquire(ctx, name, lock.Options{TTL: 15 * time.Second, Wait: -1, MaxHold: 365 * 24 * time.Hour})
+	lease, err := l.TryAcquire(ctx, name, lock.Options{TTL: 15 * time.Second, MaxHold: 365 * 24 * time.Hour})
 	if errors.Is(err, lock.ErrTaken) {
 		return nil, false, nil
 	}

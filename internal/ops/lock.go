@@ -36,14 +36,14 @@ func (f lockFlags) openLocks(ctx context.Context) (m *lock.Manager, done func(),
 		if err != nil {
 			return nil, nil, err
 		}
-		m = lock.New([]redis.UniversalClient{rdb}, lock.Config{})
+		m = lock.New(lock.Config{}, rdb)
 		return m, func() { m.Close(); _ = rdb.Close() }, nil
 	}
 	servers, err := redisdial.LockServers(f.LockRedis, cli.CommandConfig)
 	if err != nil {
 		return nil, nil, err
 	}
-	m = lock.New(servers, lock.Config{})
+	m = lock.New(lock.Config{}, servers...)
 	return m, func() { m.Close(); redisdial.CloseAll(servers) }, nil
 }
 
@@ -117,7 +117,7 @@ type holdingView struct {
 func printLocks(w io.Writer, asJSON bool, all []lock.Holding) error {
 	views := make([]holdingView, 0, len(all))
 	for _, h := range all {
-		v := holdingView{Name: h.Name, Fence: h.Fence, LeftMs: -1, On: h.On, Of: h.Of}
+		v := holdingView{Name: h.Name, Fence: h.Fence, LeftMs: -1, On: h.AgreeingServers, Of: h.Servers}
 		if h.Left >= 0 {
 			v.LeftMs = h.Left.Milliseconds()
 		}

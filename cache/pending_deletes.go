@@ -8,18 +8,18 @@ import (
 	"sync/atomic"
 )
 
-// debts are keys whose old value Redis may still have, because it was away when they had to
-// be deleted. Here they are misses; Run deletes them as soon as it can.
+// pendingDeletes are keys that could not be deleted because Redis did not answer: Redis may still
+// have their old values. On this node they are misses, and Run deletes them as soon as it can.
 type debts struct {
-	n  atomic.Int64 // len(m)
+	n  atomic.Int64 // len(keys), readable without mu
 	mu sync.Mutex
 	m  map[string]struct{} // guarded by mu
 }
 
-// maxOwed bounds them.
+// maxPendingDeletes bounds the keys in pendingDeletes.
 const maxOwed = 10_000
 
-// owe remembers a key; false when there are too many.
+// addKey adds a key. It returns false if there are too many.
 func (d *debts) owe(key string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -51,7 +51,7 @@ func (d *debts) has(key string) bool {
 	return owed
 }
 
-// some are up to a chunk of them.
+// nextBatch returns some of the keys, as many as fit into one pipeline.
 func (d *debts) some() []string {
 	if d.n.Load() == 0 {
 		return nil
@@ -62,7 +62,7 @@ func (d *debts) some() []string {
 	return all[:min(len(all), chunk)]
 }
 
-// pay deletes what is owed. What fails is tried again.
+// retryDeletes deletes a batch of the pending keys. What fails stays pending.
 func (m *Manager) pay(ctx context.Context) {
 	all := m.owed.some()
 	if len(all) == 0 {
@@ -73,7 +73,7 @@ func (m *Manager) pay(ctx context.Context) {
 		writes[i].key = key
 	}
 	if _, err := m.writePart(ctx, writes); err != nil {
-		return // Redis is still away, which has been told
+		return // Redis still does not answer, which was reported before
 	}
 	for _, key := range all {
 		m.forget(key)

@@ -1,7 +1,8 @@
--- KEYS[1]  the nodes that live, by the end of their leases   KEYS[2]  the dead that are to be swept
--- ARGV[1]  this node   ARGV[2]  for how long it lives now, ms
--- ARGV[3]  names that are dead for sure…
--- returns  {1 when the node was not among the living, how many live, the dead…}
+-- Renews the lease of a node, and finds nodes whose leases have ended.
+-- KEYS[1]  the live nodes, a zset by the end of their leases   KEYS[2]  the dead nodes to sweep, a set
+-- ARGV[1]  this node   ARGV[2]  the length of its lease, ms
+-- ARGV[3]  and more: nodes that are certainly dead
+-- returns  {1 if the node was not among the live ones, how many nodes live, the dead nodes ...}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fresh = redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])

@@ -15,7 +15,7 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// A cutter stands before a server, and cuts one connection when it is told: just before the answer.
+// A cutter is a proxy for a server. When next is set, it cuts one connection just before the answer.
 type cutter struct {
 	redis.UniversalClient
 	next atomic.Bool
@@ -61,23 +61,23 @@ func (c *cutter) serve(near net.Conn, addr string) {
 	}
 }
 
-// Redis does what it was asked, the answer is lost, and the client asks again.
+// Redis runs a command, its answer is lost, and the client sends the command again.
 func TestALostAnswer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
 	c := cut(t, server)
 	m, other := manager(t, c), manager(t, server.Client())
-	before, err := m.Acquire(t.Context(), "x", calm) // the scripts are known to Redis from now on
+	before, err := m.Acquire(t.Context(), "x", calm) // now Redis knows the scripts
 	require.NoError(t, err)
 	require.NoError(t, before.Release(t.Context()))
 
 	c.next.Store(true)
-	l, err := m.Acquire(t.Context(), "x", lock.Options{TTL: calm.TTL, Wait: -1})
-	require.NoError(t, err, "nobody waits for their own ghost")
+	l, err := m.TryAcquire(t.Context(), "x", calm)
+	require.NoError(t, err, "a caller does not wait for its own lock")
 	require.False(t, c.next.Load())
 	require.Greater(t, l.Fence(), before.Fence())
-	require.Equal(t, fmt.Sprint(l.Fence()), server.Client().Get(t.Context(), keys.LockFence("x")).Val(), "no script finds it stale")
-	_, err = other.Acquire(t.Context(), "x", lock.Options{Wait: -1})
+	require.Equal(t, fmt.Sprint(l.Fence()), server.Client().Get(t.Context(), keys.LockFence("x")).Val(), "the fence of the lease is the newest")
+	_, err = other.TryAcquire(t.Context(), "x", lock.Options{})
 	require.ErrorIs(t, err, lock.ErrTaken)
 
 	c.next.Store(true)
@@ -88,12 +88,12 @@ func TestALostAnswer(t *testing.T) {
 	require.NoError(t, l.Release(t.Context()), "it was released, and not lost")
 	require.False(t, c.next.Load())
 	require.Zero(t, m.Stats().Lost)
-	next, err := other.Acquire(t.Context(), "x", lock.Options{Wait: -1})
+	next, err := other.TryAcquire(t.Context(), "x", lock.Options{})
 	require.NoError(t, err)
 	require.NoError(t, next.Release(t.Context()))
 
 	gone, err := m.Acquire(t.Context(), "x", calm)
 	require.NoError(t, err)
 	require.NoError(t, server.Client().Del(t.Context(), keys.Lock("x")).Err())
-	require.ErrorIs(t, gone.Release(t.Context()), lock.ErrLost, "what was gone when it was first asked about was lost")
+	require.ErrorIs(t, gone.Release(t.Context()), lock.ErrLost, "a lock that is missing at the first attempt was lost")
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// The release on one node wakes who waits on another: long before they would ask by themselves.
+// A release in one process wakes a caller in another, long before that would poll.
 func TestReleaseWakesOtherNodes(t *testing.T) {
 	t.Parallel()
-	server := redistest.Server(t) // channels are of a server, not of a database
+	server := redistest.Server(t) // pub/sub channels belong to a server, not to a database
 	a, b := manager(t, server.Client()), manager(t, server.Client())
 	woken := 0
 	for range 30 {
@@ -41,14 +41,14 @@ func TestReleaseWakesOtherNodes(t *testing.T) {
 			woken++
 		}
 	}
-	require.Greater(t, woken, 20, "who only asked by themselves would need 100 to 200 ms")
+	require.Greater(t, woken, 20, "polling alone would take 100 to 200 ms")
 }
 
 func TestSeveralLocksInOneOrder(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	a, b := manager(t, rdb), manager(t, rdb)
-	count := 0 // no lock of Go's: the race detector is the judge
+	count := 0 // not guarded by a mutex: the race detector would report two holders
 	var g errgroup.Group
 	for i := range 20 {
 		m, names := a, []string{"x", "y", "z"}
@@ -73,7 +73,7 @@ func TestSeveralLocksInOneOrder(t *testing.T) {
 		require.ErrorIs(t, context.Cause(ctx), lock.ErrLost)
 		return ctx.Err()
 	})
-	require.ErrorIs(t, err, lock.ErrLost, "the loss of one is the loss of all")
+	require.ErrorIs(t, err, lock.ErrLost, "the loss of one lease ends the whole call")
 	require.Zero(t, rdb.Exists(t.Context(), keys.Lock("y")).Val())
 }
 
@@ -108,7 +108,7 @@ func TestStatsListAndCleanup(t *testing.T) {
 	require.False(t, ok)
 	_, ok, err = m.Show(t.Context(), "trade:ann:bob")
 	require.NoError(t, err)
-	require.True(t, ok, "a lease stays")
+	require.True(t, ok, "a lease is not removed")
 	require.NoError(t, held.Release(t.Context()))
 	require.Positive(t, m.Stats().HoldP99)
 
@@ -118,7 +118,7 @@ func TestStatsListAndCleanup(t *testing.T) {
 	require.NoError(t, err)
 	got := map[string]float64{}
 	for _, f := range all {
-		got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() // of outcomes the first: acquired
+		got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() // the first outcome: acquired
 		if h := f.GetMetric()[0].GetSummary(); h != nil {
 			got[f.GetName()] = float64(h.GetSampleCount())
 		}
@@ -129,7 +129,7 @@ func TestStatsListAndCleanup(t *testing.T) {
 	}, got)
 }
 
-// What never runs out is removed wherever it is, also while another server is away.
+// Cleanup removes locks that never expire on each server, also while another server is down.
 func TestCleanupOfAQuorum(t *testing.T) {
 	t.Parallel()
 	one, two, three := redistest.Server(t), redistest.Server(t), redistest.Server(t)

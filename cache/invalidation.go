@@ -11,16 +11,16 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// message tells other nodes that a key changed: who says so, and the key.
+// changeMessage tells other nodes that a key has changed. It names this manager and the key.
 func (m *Manager) message(key string) string { return m.id + " " + key }
 
-// Run hears what other nodes change, and pays what was owed to Redis while it was away, until
-// ctx ends; then it returns nil. It is called once.
-// The subscription comes back by itself; what may have been missed meanwhile is forgotten.
+// Run receives the changes of other nodes, and makes the deletes that failed while Redis did not
+// answer, until ctx ends; then it returns nil. Call it once. Run resubscribes by itself, and empties
+// L1 when messages may have been missed.
 func (m *Manager) Run(ctx context.Context) error {
 	sub, told := m.listen(ctx)
-	defer func() { _ = sub.Close() }() // nothing is left to tell it
-	var again <-chan time.Time         // when to subscribe anew
+	defer func() { _ = sub.Close() }() // nothing can be done about its error
+	var again <-chan time.Time         // when to subscribe again
 	debts := time.NewTicker(250 * time.Millisecond)
 	defer debts.Stop()
 	for {
@@ -30,11 +30,11 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-debts.C:
 			m.pay(ctx)
 		case <-again:
-			_ = sub.Close() // it has ended
+			_ = sub.Close() // it has ended already
 			sub, told = m.listen(ctx)
 			again = nil
 		case x, ok := <-told:
-			if !ok { // the client under it was closed, as of a node that left a Cluster
+			if !ok { // the client under the subscription was closed, for example of a node that left the Cluster
 				if m.local != nil {
 					m.local.heard.Store(false)
 				}
@@ -42,7 +42,7 @@ func (m *Manager) Run(ctx context.Context) error {
 				continue
 			}
 			switch x := x.(type) {
-			case *redis.Subscription: // the first, or one after the connection was lost
+			case *redis.Subscription: // the first subscription, or one after a lost connection
 				if m.local != nil {
 					m.local.forgetAll()
 					m.local.heard.Store(true)
@@ -65,19 +65,20 @@ func (m *Manager) hear(payload string) {
 	if !ok || len(key) > maxKey+maxTag {
 		return
 	}
-	if from != m.id { // what we wrote ourselves is forgotten already
+	if from != m.id { // our own changes are forgotten already
 		m.forget(key)
 	}
 	m.arrive.tell(key)
 }
 
-// arrivals are those who wait for news of a key.
+// keyWaiters are the loads that wait until another node has changed their key.
 type arrivals struct {
 	mu sync.Mutex
-	m  map[string]chan struct{} // by key; closed when there is news; guarded by mu
+	m  map[string]chan struct{} // closed at the next change of the key; guarded by mu
 }
 
-// of is closed at the next news. Whoever waits no longer calls leave.
+// waitChannel returns a channel that is closed at the next change of the key. A caller that does
+// not wait any more calls removeWaiter.
 func (a *arrivals) of(key string) <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()

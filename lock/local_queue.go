@@ -1,0 +1,95 @@
+package lock
+
+import (
+	"context"
+	"sync"
+)
+
+// localQueues make the callers of this process that want the same name ask Redis one after the
+// other. They are served in order, a release here wakes the next one at once, and Redis is asked
+// by one caller of each process.
+type localQueues struct {
+	mu     sync.Mutex
+	byName map[string]*localQueue // guarded by mu; only names that somebody holds or wants
+}
+
+type localQueue struct {
+	name       string
+	slot       chan struct{} // full while somebody has the ticket
+	users      int           // the owner of the ticket and all that wait for it; guarded by localQueues.mu
+	isTaken    bool          // what Redis last said: this or another process holds the lock; guarded by localQueues.mu
+	takenKnown chan struct{} // closed while isTaken; guarded by localQueues.mu
+}
+
+// A ticket is the right to ask Redis for the lock of a name, and then to hold it. done gives it
+// back.
+type ticket struct {
+	*localQueue
+	queues *localQueues
+	once   sync.Once
+}
+
+// waitForTicket waits for the ticket of a name, or for the end of the context. Without mayWait it
+// gives up as soon as it is known that the lock is taken. Without a ticket, taken tells whether
+// the lock is known to be taken.
+func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bool) (t *ticket, taken bool) {
+	q.mu.Lock()
+	queue := q.byName[name]
+	if queue == nil {
+		queue = &localQueue{name: name, slot: make(chan struct{}, 1), takenKnown: make(chan struct{})}
+		q.byName[name] = queue
+	}
+	queue.users++
+	takenKnown := queue.takenKnown
+	q.mu.Unlock()
+	if mayWait {
+		takenKnown = nil
+	}
+	select { // a free ticket wins over a context that has ended
+	case queue.slot <- struct{}{}:
+		return &ticket{localQueue: queue, queues: q}, false
+	default:
+	}
+	select {
+	case queue.slot <- struct{}{}:
+		return &ticket{localQueue: queue, queues: q}, false
+	case <-takenKnown:
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.removeUser(queue)
+	return nil, queue.isTaken
+}
+
+// removeUser is called with mu held.
+func (q *localQueues) removeUser(queue *localQueue) {
+	if queue.users--; queue.users == 0 {
+		delete(q.byName, queue.name)
+	}
+}
+
+// markTaken tells the callers in the queue what Redis said: that the lock is taken, perhaps by
+// the owner of this ticket, or (false) that nothing is known.
+func (t *ticket) markTaken(taken bool) {
+	t.queues.mu.Lock()
+	defer t.queues.mu.Unlock()
+	switch {
+	case taken == t.isTaken:
+	case taken:
+		close(t.takenKnown)
+	default:
+		t.takenKnown = make(chan struct{})
+	}
+	t.isTaken = taken
+}
+
+// done gives the ticket to the next caller. A second call does nothing.
+func (t *ticket) done() {
+	t.once.Do(func() {
+		<-t.slot
+		t.queues.mu.Lock()
+		defer t.queues.mu.Unlock()
+		t.queues.removeUser(t.localQueue)
+	})
+}

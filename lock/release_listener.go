@@ -1,0 +1,107 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/keys"
+)
+
+const (
+	pollInterval     = 100 * time.Millisecond // for a caller that a release wakes; at most twice that
+	pollIntervalDeaf = 10 * time.Millisecond  // while no server's messages arrive
+)
+
+// A releaseListener wakes the callers of this process that wait for a holder in another process.
+// There is at most one such caller for each name: the others wait behind it in the local queue.
+// The first caller starts the listening, which then continues until Close.
+type releaseListener struct {
+	ctx        context.Context //nolint:containedctx // the life of the manager
+	stop       context.CancelFunc
+	begin      sync.Once
+	subscribed atomic.Int64 // how many servers' messages arrive
+
+	mu      sync.Mutex
+	wakeups map[string]chan struct{} // by lock; guarded by mu
+}
+
+// waitFor returns a channel that receives when the lock may be free, until stopWaiting.
+func (r *releaseListener) waitFor(m *Manager, name string) (woken <-chan struct{}, stopWaiting func()) {
+	r.begin.Do(func() {
+		for _, c := range m.clients {
+			m.tasks.start(func() { r.listenTo(c) })
+		}
+	})
+	wakeup := make(chan struct{}, 1)
+	r.mu.Lock()
+	r.wakeups[name] = wakeup
+	r.mu.Unlock()
+	return wakeup, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.wakeups[name] == wakeup {
+			delete(r.wakeups, name)
+		}
+	}
+}
+
+func (r *releaseListener) wakeWaiter(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case r.wakeups[name] <- struct{}{}:
+	default: // nobody waits here, or the waiter is awake already
+	}
+}
+
+func (r *releaseListener) wakeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, wakeup := range r.wakeups {
+		select {
+		case wakeup <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isListening tells whether a release in another process wakes the callers here.
+func (r *releaseListener) isListening() bool { return r.subscribed.Load() > 0 }
+
+// listenTo receives the releases of one server until Close. The client reconnects by itself.
+func (r *releaseListener) listenTo(client redis.UniversalClient) {
+	sub := client.Subscribe(r.ctx, keys.LockReleases)
+	ended := context.AfterFunc(r.ctx, func() { _ = sub.Close() }) // then Receive returns
+	defer ended()
+	defer sub.Close()
+	isUp := false
+	setUp := func(up bool) {
+		if up != isUp {
+			isUp = up
+			r.subscribed.Add(map[bool]int64{true: 1, false: -1}[up])
+		}
+	}
+	defer setUp(false)
+	for r.ctx.Err() == nil {
+		msg, err := sub.Receive(r.ctx)
+		if err != nil {
+			setUp(false)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-r.ctx.Done():
+			}
+			continue
+		}
+		switch msg := msg.(type) {
+		case *redis.Subscription:
+			setUp(true)
+			r.wakeAll() // releases before the subscription were not heard
+		case *redis.Message:
+			r.wakeWaiter(msg.Payload)
+		}
+	}
+}
