@@ -31,9 +31,9 @@ type Options struct {
 	StaleFor time.Duration
 	// SoftTimeout is how long callers wait for the source if there is a stale value; 0 means until
 	// the source answers.
-	Soft time.Duration
+	SoftTimeout time.Duration
 	// LoadTimeout bounds one load; 0 means 5 s. A load continues when its callers leave.
-	Hard time.Duration
+	LoadTimeout time.Duration
 }
 
 func (o Options) withDefaults(c Config) Options {
@@ -48,30 +48,30 @@ func (o Options) withDefaults(c Config) Options {
 	}
 	o.Jitter = min(max(o.Jitter, 0), 1)
 	o.StaleFor = max(o.StaleFor, 0)
-	if o.Hard <= 0 {
-		o.Hard = 5 * time.Second
+	if o.LoadTimeout <= 0 {
+		o.LoadTimeout = 5 * time.Second
 	}
 	return o
 }
 
 // storedTTL returns the TTL in Redis of a value that was loaded now.
-func (o Options) life() time.Duration {
+func (o Options) storedTTL() time.Duration {
 	fresh := o.TTL - time.Duration(o.Jitter*rand.Float64()*float64(o.TTL))
 	return max(fresh, time.Millisecond) + o.StaleFor
 }
 
 // freshTime returns how long an entry is still fresh.
-func (o Options) left(e *entry) time.Duration {
+func (o Options) freshTime(e *entry) time.Duration {
 	left := time.Until(e.expires)
-	if !e.absent() {
+	if !e.isAbsent() {
 		left -= o.StaleFor
 	}
 	return left
 }
 
 // needsRefresh tells whether a fresh entry should be loaded again.
-func (o Options) due(e *entry) bool {
-	return o.RefreshThreshold > 0 && !e.absent() && o.left(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
+func (o Options) needsRefresh(e *entry) bool {
+	return o.RefreshThreshold > 0 && !e.isAbsent() && o.freshTime(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
 }
 
 // Aside returns the value of a key from the cache. If there is none, it loads the value from the
@@ -81,10 +81,10 @@ func (o Options) due(e *entry) bool {
 // UNAVAILABLE; ErrKey, ErrValue and ErrTooLarge; and the error of ctx. If a stale value may be
 // served, Aside returns that instead of an error of the source.
 func Aside[T any](ctx context.Context, m *Manager, key string, load Loader[T], o Options) (T, error) {
-	return aside(ctx, m, key, nil, load, o)
+	return asideWithTags(ctx, m, key, nil, load, o)
 }
 
-func aside[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (v T, err error) {
+func asideWithTags[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (v T, err error) {
 	if err := checkKey(key); err != nil {
 		return v, err
 	}
@@ -93,13 +93,13 @@ func aside[T any](ctx context.Context, m *Manager, key string, tags []string, lo
 		if err != nil {
 			return nil, err
 		}
-		return m.encode(key, v)
+		return m.encodeValue(key, v)
 	}
-	e, err := m.aside(ctx, key, tags, source, o.withDefaults(m.cfg))
+	e, err := m.getOrLoad(ctx, key, tags, source, o.withDefaults(m.cfg))
 	if err != nil {
 		return v, err
 	}
-	v, ok, err := decode[T](m, key, e.data)
+	v, ok, err := decodeValue[T](m, key, e.data)
 	if err == nil && !ok {
 		err = ErrNotFound
 	}
@@ -107,35 +107,35 @@ func aside[T any](ctx context.Context, m *Manager, key string, tags []string, lo
 }
 
 // An encodedLoader is a Loader that returns the encoded value.
-type source func(ctx context.Context) ([]byte, error)
+type encodedLoader func(ctx context.Context) ([]byte, error)
 
 // getOrLoad is Aside for encoded values.
-func (m *Manager) aside(ctx context.Context, key string, tags []string, load source, o Options) (*entry, error) {
+func (m *Manager) getOrLoad(ctx context.Context, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	if m.local != nil {
-		if e := m.local.get(key); e != nil && o.left(e) > 0 && m.local.valid(e) {
-			m.counts.of(key).localHits.Add(1)
-			if o.due(e) {
-				m.refresh(ctx, key, tags, load, o)
+		if e := m.local.freshEntry(key); e != nil && o.freshTime(e) > 0 && m.local.hasCurrentTags(e) {
+			m.counters.forKey(key).localHits.Add(1)
+			if o.needsRefresh(e) {
+				m.refreshInBackground(ctx, key, tags, load, o)
 			}
 			return e, nil
 		}
 	}
-	f := m.loads.join(key, func(f *flight) {
-		m.fly(ctx, 2*o.Hard+time.Second, func(ctx context.Context) {
-			e, err := m.find(ctx, f, key, tags, load, o)
-			m.loads.land(key, f, e, err)
+	f := m.loads.joinOrStart(key, func(f *loadCall) {
+		m.runDetached(ctx, 2*o.LoadTimeout+time.Second, func(ctx context.Context) {
+			e, err := m.findOrLoad(ctx, f, key, tags, load, o)
+			m.loads.finishCall(key, f, e, err)
 		})
 	})
-	return m.wait(ctx, f, key, o)
+	return m.waitForCall(ctx, f, key, o)
 }
 
 // waitForCall waits until the call has finished. If the call has a stale value, it waits for
 // SoftTimeout only.
-func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*entry, error) {
+func (m *Manager) waitForCall(ctx context.Context, f *loadCall, key string, o Options) (*entry, error) {
 	var soft <-chan time.Time
 	var old <-chan struct{}
-	if o.Soft > 0 {
-		timer := time.NewTimer(o.Soft)
+	if o.SoftTimeout > 0 {
+		timer := time.NewTimer(o.SoftTimeout)
 		defer timer.Stop()
 		soft = timer.C
 	}
@@ -144,10 +144,10 @@ func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*
 		case <-f.done:
 			return f.entry, f.err
 		case <-soft:
-			soft, old = nil, f.hasOld // closed once the call has a stale value
+			soft, old = nil, f.hasStale // closed once the call has a stale value
 		case <-old:
-			m.counts.of(key).stale.Add(1)
-			return f.old, nil
+			m.counters.forKey(key).stale.Add(1)
+			return f.stale, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -156,52 +156,52 @@ func (m *Manager) wait(ctx context.Context, f *flight, key string, o Options) (*
 
 // findOrLoad is the work of a call: it asks Redis, waits for the load of another node, or asks the
 // source.
-func (m *Manager) find(ctx context.Context, f *flight, key string, tags []string, load source, o Options) (*entry, error) {
-	e, err := m.fetch(ctx, key, tags)
+func (m *Manager) findOrLoad(ctx context.Context, f *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
+	e, err := m.fetchEntry(ctx, key, tags)
 	gone := err != nil
 	switch {
 	case gone:
-		_ = m.failed(ctx, "read", key, err) // the failure is counted and reported; the source answers
-	case e != nil && o.left(e) > 0:
-		m.counts.of(key).hits.Add(1)
-		if o.due(e) {
-			m.refresh(ctx, key, tags, load, o)
+		_ = m.reportFailure(ctx, "read", key, err) // the failure is counted and reported; the source answers
+	case e != nil && o.freshTime(e) > 0:
+		m.counters.forKey(key).hits.Add(1)
+		if o.needsRefresh(e) {
+			m.refreshInBackground(ctx, key, tags, load, o)
 		}
 		return e, nil
 	}
-	m.counts.of(key).misses.Add(1)
+	m.counters.forKey(key).misses.Add(1)
 	old := e
 	if gone && m.local != nil {
-		old = m.local.old(key)
+		old = m.local.staleEntry(key)
 	}
-	if old != nil && !old.absent() {
-		f.offer(old)
+	if old != nil && !old.isAbsent() {
+		f.offerStale(old)
 	}
 
 	token := ""
 	if !gone {
-		token, e, err = m.turn(ctx, key, tags, o)
+		token, e, err = m.waitForLease(ctx, key, tags, o)
 		if e != nil {
 			return e, nil
 		}
 		if err != nil && ctx.Err() == nil {
-			_ = m.failed(ctx, "wait for the lease", key, err)
+			_ = m.reportFailure(ctx, "wait for the lease", key, err)
 		}
 	}
-	e, err = m.load(ctx, key, token, tags, load, o)
+	e, err = m.loadAndStore(ctx, key, token, tags, load, o)
 	if err == nil {
 		return e, nil
 	}
-	if f.old != nil && time.Now().Before(f.old.expires) && !errors.Is(err, ErrNotFound) {
-		m.counts.of(key).stale.Add(1)
-		m.cfg.Failed("load", err)
-		return f.old, nil
+	if f.stale != nil && time.Now().Before(f.stale.expires) && !errors.Is(err, ErrNotFound) {
+		m.counters.forKey(key).stale.Add(1)
+		m.cfg.OnError("load", err)
+		return f.stale, nil
 	}
 	return nil, err
 }
 
 // sourceFault turns an error of the source into the error that callers get.
-func unavailable(err error) error {
+func sourceFault(err error) error {
 	var f *fault.Fault
 	switch {
 	case errors.As(err, &f), errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge):

@@ -18,17 +18,17 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A source counts how often it is asked.
-type source struct {
+// A encodedLoader counts how often it is asked.
+type encodedLoader struct {
 	asked atomic.Int64
 	fn    func(n int64) (hero, error)
 }
 
-func (s *source) load(context.Context) (hero, error) { return s.fn(s.asked.Add(1)) }
+func (s *encodedLoader) load(context.Context) (hero, error) { return s.fn(s.asked.Add(1)) }
 
 // levels is a source whose hero has one level more each time.
-func levels() *source {
-	return &source{fn: func(n int64) (hero, error) { return hero{"John", int(n)}, nil }}
+func levels() *encodedLoader {
+	return &encodedLoader{fn: func(n int64) (hero, error) { return hero{"John", int(n)}, nil }}
 }
 
 var errSource = errors.New("the database is away")
@@ -140,10 +140,10 @@ func TestStaleWhenTheSourceFails(t *testing.T) {
 	rdb := redistest.Client(t)
 	var failures told
 	cfg := slow()
-	cfg.Failed = failures.failed
+	cfg.OnError = failures.failed
 	m := manager(t, rdb, cfg)
 	down := false
-	s := &source{fn: func(n int64) (hero, error) {
+	s := &encodedLoader{fn: func(n int64) (hero, error) {
 		if down {
 			return hero{}, errSource
 		}
@@ -181,7 +181,7 @@ func TestSoftAndHard(t *testing.T) {
 	ctx := t.Context()
 	rdb := redistest.Client(t)
 	m := manager(t, rdb, slow())
-	o := cache.Options{TTL: 50 * time.Millisecond, Jitter: -1, StaleFor: time.Hour, Soft: 20 * time.Millisecond, Hard: patience}
+	o := cache.Options{TTL: 50 * time.Millisecond, Jitter: -1, StaleFor: time.Hour, SoftTimeout: 20 * time.Millisecond, LoadTimeout: patience}
 	hold := make(chan struct{})
 	s := levels()
 	load := func(ctx context.Context) (hero, error) {
@@ -207,7 +207,7 @@ func TestSoftAndHard(t *testing.T) {
 
 	hang := make(chan struct{})
 	defer close(hang)
-	_, err = cache.Aside(ctx, m, "user:2", func(context.Context) (hero, error) { <-hang; return hero{}, nil }, cache.Options{Hard: 50 * time.Millisecond})
+	_, err = cache.Aside(ctx, m, "user:2", func(context.Context) (hero, error) { <-hang; return hero{}, nil }, cache.Options{LoadTimeout: 50 * time.Millisecond})
 	require.ErrorIs(t, err, fault.ErrUnavailable, "a source that ignores its context is left alone")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Zero(t, rdb.Exists(ctx, keys.CacheLoad("user:2")).Val())
@@ -256,7 +256,7 @@ func TestStampede(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for name, tags := range map[string][]string{"aside": nil, "tagged": {"guild", "social"}} {
-			s := &source{}
+			s := &encodedLoader{}
 			s.fn = func(n int64) (hero, error) {
 				time.Sleep(100 * time.Millisecond) // a slow source, so that all come while it works
 				return hero{"John", int(n)}, nil

@@ -12,7 +12,7 @@ import (
 )
 
 // batchSize bounds the commands of one pipeline.
-const chunk = 500
+const batchSize = 500
 
 // MGet returns the values of those keys that have one. It needs one round trip for each 500 keys
 // that L1 does not have, and a second one if values have tags; on a Cluster, to each node.
@@ -21,7 +21,7 @@ const chunk = 500
 func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, error) {
 	out := make(map[string]T, len(all))
 	add := func(key string, data []byte) error {
-		v, ok, err := decode[T](m, key, data)
+		v, ok, err := decodeValue[T](m, key, data)
 		if ok {
 			out[key] = v
 		}
@@ -32,23 +32,23 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 		if err := checkKey(key); err != nil {
 			return nil, err
 		}
-		if e := m.lookup(key); e == nil {
+		if e := m.lookupLocal(key); e == nil {
 			ask = append(ask, key)
 		} else if err := add(key, e.data); err != nil {
 			return nil, err
 		}
 	}
-	for part := range slices.Chunk(ask, chunk) {
-		found, err := m.fetchAll(ctx, part)
+	for part := range slices.Chunk(ask, batchSize) {
+		found, err := m.fetchEntries(ctx, part)
 		if err != nil {
-			return nil, m.failed(ctx, "get many", part[0], err)
+			return nil, m.reportFailure(ctx, "get many", part[0], err)
 		}
 		for i, key := range part {
 			if found[i] == nil {
-				m.counts.of(key).misses.Add(1)
+				m.counters.forKey(key).misses.Add(1)
 				continue
 			}
-			m.counts.of(key).hits.Add(1)
+			m.counters.forKey(key).hits.Add(1)
 			if err := add(key, found[i].data); err != nil {
 				return nil, err
 			}
@@ -59,20 +59,20 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 
 // fetchEntries reads many keys from Redis; entries of missing keys are nil. It stores nothing in
 // L1, because it does not ask for the TTLs.
-func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) {
-	ctx, cancel := m.bounded(ctx)
+func (m *Manager) fetchEntries(ctx context.Context, all []string) ([]*entry, error) {
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
-	raw, err := m.readAll(ctx, all)
+	raw, err := m.readValues(ctx, all)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]*entry, len(all))
 	var tags []string
 	for i, data := range raw {
-		if data == nil || m.owed.has(all[i]) {
+		if data == nil || m.pendingDeletes.containsKey(all[i]) {
 			continue
 		}
-		if out[i], err = open(data); err != nil {
+		if out[i], err = openEnvelope(data); err != nil {
 			return nil, err
 		}
 		for tag := range out[i].tags {
@@ -84,7 +84,7 @@ func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) 
 	}
 	slices.Sort(tags)
 	pipe := m.rdb.Pipeline()
-	reads := m.askVersions(ctx, pipe, slices.Compact(tags))
+	reads := m.queueVersionReads(ctx, pipe, slices.Compact(tags))
 	if pipe.Len() > 0 {
 		_, _ = pipe.Exec(ctx) // each command carries its own error
 	}
@@ -92,7 +92,7 @@ func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) 
 		if e == nil {
 			continue
 		}
-		ok, err := m.current(ctx, e, reads)
+		ok, err := m.hasCurrentTags(ctx, e, reads)
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +104,7 @@ func (m *Manager) fetchAll(ctx context.Context, all []string) ([]*entry, error) 
 }
 
 // readValues uses MGET if one server has all keys, else a pipeline of GET.
-func (m *Manager) readAll(ctx context.Context, all []string) ([][]byte, error) {
+func (m *Manager) readValues(ctx context.Context, all []string) ([][]byte, error) {
 	out := make([][]byte, len(all))
 	if _, cluster := m.rdb.(masters); !cluster {
 		values, err := m.rdb.MGet(ctx, all...).Result()
@@ -146,46 +146,46 @@ type Item struct {
 // MSet stores many values, each with its own TTL. It is not atomic: after an error of Redis, some
 // values may be stored. After ErrKey, ErrValue or ErrTooLarge, none is.
 func (m *Manager) MSet(ctx context.Context, items ...Item) error {
-	writes := make([]write, 0, len(items))
+	writes := make([]keyChange, 0, len(items))
 	for _, i := range items {
 		if err := checkKey(i.Key); err != nil {
 			return err
 		}
-		data, err := m.encode(i.Key, i.Value)
+		data, err := m.encodeValue(i.Key, i.Value)
 		if err != nil {
 			return err
 		}
-		writes = append(writes, write{i.Key, data, m.life(i.TTL)})
+		writes = append(writes, keyChange{i.Key, data, m.redisTTL(i.TTL)})
 	}
-	_, err := m.writeAll(ctx, "set many", writes)
+	_, err := m.applyChanges(ctx, "set many", writes)
 	return err
 }
 
 // A keyChange stores one value; nil data removes it.
-type write struct {
+type keyChange struct {
 	key  string
 	data []byte
 	ttl  time.Duration
 }
 
 // applyChanges makes many changes in batches, and returns how many it made.
-func (m *Manager) writeAll(ctx context.Context, doing string, all []write) (n int, err error) {
-	for part := range slices.Chunk(all, chunk) {
-		done, err := m.writePart(ctx, part)
+func (m *Manager) applyChanges(ctx context.Context, doing string, all []keyChange) (n int, err error) {
+	for part := range slices.Chunk(all, batchSize) {
+		done, err := m.applyBatch(ctx, part)
 		for _, w := range part {
-			m.forget(w.key) // also if the answer was lost: the value may be written
+			m.forgetLocal(w.key) // also if the answer was lost: the value may be written
 		}
 		n += done
 		if err != nil {
-			return n, m.failed(ctx, doing, part[0].key, err)
+			return n, m.reportFailure(ctx, doing, part[0].key, err)
 		}
 	}
 	return n, nil
 }
 
 // applyBatch makes the changes of one pipeline.
-func (m *Manager) writePart(ctx context.Context, part []write) (n int, err error) {
-	ctx, cancel := m.bounded(ctx)
+func (m *Manager) applyBatch(ctx context.Context, part []keyChange) (n int, err error) {
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
 	calls := make([]*redisx.Call, len(part))
 	for i, w := range part {

@@ -25,10 +25,10 @@ func (JSON) Encode(v any) ([]byte, error) { return json.Marshal(v, json.Determin
 func (JSON) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 // absentValue is stored if the source has no value: null, as programs that use JSON store it.
-var nothing = []byte("null")
+var absentValue = []byte("null")
 
 // encodeValue returns the stored form of v.
-func (m *Manager) encode(key string, v any) ([]byte, error) {
+func (m *Manager) encodeValue(key string, v any) ([]byte, error) {
 	data, err := m.cfg.Codec.Encode(v)
 	switch {
 	case err != nil:
@@ -42,8 +42,8 @@ func (m *Manager) encode(key string, v any) ([]byte, error) {
 }
 
 // decodeValue decodes the stored form. ok is false if it is absentValue.
-func decode[T any](m *Manager, key string, data []byte) (v T, ok bool, err error) {
-	if bytes.Equal(data, nothing) {
+func decodeValue[T any](m *Manager, key string, data []byte) (v T, ok bool, err error) {
+	if bytes.Equal(data, absentValue) {
 		return v, false, nil
 	}
 	if err := m.cfg.Codec.Decode(data, &v); err != nil {

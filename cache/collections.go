@@ -10,11 +10,11 @@ import (
 )
 
 // addToCounter changes a counter in one transaction.
-func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl time.Duration) (int64, error) {
+func (m *Manager) addToCounter(ctx context.Context, doing, key string, by int64, ttl time.Duration) (int64, error) {
 	if err := checkKey(key); err != nil {
 		return 0, err
 	}
-	bounded, cancel := m.bounded(ctx)
+	bounded, cancel := m.withBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.TxPipeline()
 	if ttl > 0 {
@@ -22,9 +22,9 @@ func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl 
 	}
 	n := pipe.IncrBy(bounded, key, by)
 	_, err := pipe.Exec(bounded)
-	m.forget(key)
+	m.forgetLocal(key)
 	if err != nil {
-		return 0, m.failed(ctx, doing, key, err)
+		return 0, m.reportFailure(ctx, doing, key, err)
 	}
 	return n.Val(), nil
 }
@@ -33,45 +33,45 @@ func (m *Manager) counter(ctx context.Context, doing, key string, by int64, ttl 
 // ttl is positive, the counter expires after ttl; otherwise its TTL does not change. Other nodes are
 // not told: read a counter with Increment by 0, because Get may answer from L1.
 func (m *Manager) Increment(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
-	return m.counter(ctx, "increment", key, by, ttl)
+	return m.addToCounter(ctx, "increment", key, by, ttl)
 }
 
 // Decrement subtracts by from a counter, and else does the same as Increment.
 func (m *Manager) Decrement(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
-	return m.counter(ctx, "decrement", key, -by, ttl)
+	return m.addToCounter(ctx, "decrement", key, -by, ttl)
 }
 
 // runOnSet runs one command on a set of strings.
-func set[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
+func runOnSet[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
 	if err := checkKey(key); err != nil {
 		return out, err
 	}
-	bounded, cancel := m.bounded(ctx)
+	bounded, cancel := m.withBudget(ctx)
 	defer cancel()
 	out, err = run(bounded)
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return out, m.failed(ctx, doing, key, err)
+		return out, m.reportFailure(ctx, doing, key, err)
 	}
 	return out, nil
 }
 
 // AddToSet adds members to a set and returns how many are new. A set lives until it is empty.
 func (m *Manager) AddToSet(ctx context.Context, key string, members ...string) (int64, error) {
-	return set(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
-		return m.rdb.SAdd(ctx, key, list(members)...).Result()
+	return runOnSet(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SAdd(ctx, key, toAnySlice(members)...).Result()
 	})
 }
 
 // RemoveFromSet removes members from a set and returns how many were in it.
 func (m *Manager) RemoveFromSet(ctx context.Context, key string, members ...string) (int64, error) {
-	return set(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
-		return m.rdb.SRem(ctx, key, list(members)...).Result()
+	return runOnSet(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SRem(ctx, key, toAnySlice(members)...).Result()
 	})
 }
 
 // InSet tells whether the member is in the set.
 func (m *Manager) InSet(ctx context.Context, key, member string) (bool, error) {
-	return set(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
+	return runOnSet(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
 		return m.rdb.SIsMember(ctx, key, member).Result()
 	})
 }
@@ -82,7 +82,7 @@ const maxMembers = 100_000
 // SetMembers returns all members of a set, in no particular order. It returns ErrTooLarge for a set
 // of more than 100,000 members.
 func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) {
-	return set(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
+	return runOnSet(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
 		n, err := m.rdb.SCard(ctx, key).Result()
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) 
 	})
 }
 
-func list(members []string) []any {
+func toAnySlice(members []string) []any {
 	out := make([]any, len(members))
 	for i, s := range members {
 		out[i] = s

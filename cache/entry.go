@@ -21,9 +21,9 @@ type entry struct {
 }
 
 // neverExpires is the expiry of a key without TTL.
-var never = time.UnixMilli(math.MaxInt64 / 2)
+var neverExpires = time.UnixMilli(math.MaxInt64 / 2)
 
-func (e *entry) absent() bool { return bytes.Equal(e.data, nothing) }
+func (e *entry) isAbsent() bool { return bytes.Equal(e.data, absentValue) }
 
 // envelope is the stored form of a tagged value. The bytes of the codec are in Data if they are
 // valid JSON, and else in Raw, as base64.
@@ -36,7 +36,7 @@ type envelope struct {
 // envelopeStart begins every envelope, and no plain value.
 var envelopeStart = []byte(`{"$tags":`)
 
-func seal(tags map[string]string, data []byte) ([]byte, error) {
+func sealEnvelope(tags map[string]string, data []byte) ([]byte, error) {
 	e := envelope{Tags: tags}
 	if v := jsontext.Value(data); v.IsValid() {
 		e.Data = v
@@ -46,7 +46,7 @@ func seal(tags map[string]string, data []byte) ([]byte, error) {
 	return json.Marshal(e, json.Deterministic(true))
 }
 
-func open(data []byte) (*entry, error) {
+func openEnvelope(data []byte) (*entry, error) {
 	if !bytes.HasPrefix(data, envelopeStart) {
 		return &entry{data: data}, nil
 	}
@@ -63,36 +63,36 @@ func open(data []byte) (*entry, error) {
 // fetchEntry reads a key from Redis, together with the versions of the given tags. That takes one
 // round trip, and a second one if the value has other tags. It returns nil for a missing key, and
 // for a value whose tags were invalidated. It stores what it read in L1.
-func (m *Manager) fetch(ctx context.Context, key string, tags []string) (*entry, error) {
-	return m.fetchAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
+func (m *Manager) fetchEntry(ctx context.Context, key string, tags []string) (*entry, error) {
+	return m.fetchEntryAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
 }
 
 // fetchEntryAfter is fetchEntry with further commands before it, in the same round trip.
-func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
-	var read mark
+func (m *Manager) fetchEntryAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
+	var read readMark
 	if m.local != nil {
-		read = m.local.mark(key)
+		read = m.local.markRead(key)
 	}
-	ctx, cancel := m.bounded(ctx)
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	first(ctx, pipe)
 	get, left := pipe.Get(ctx, key), pipe.PTTL(ctx, key)
-	versions := m.askVersions(ctx, pipe, tags)
+	versions := m.queueVersionReads(ctx, pipe, tags)
 	_, _ = pipe.Exec(ctx) // each command carries its own error
 	if err := get.Err(); errors.Is(err, redis.Nil) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	if m.owed.has(key) {
+	if m.pendingDeletes.containsKey(key) {
 		return nil, nil
 	}
 	if err := left.Err(); err != nil {
 		return nil, err
 	}
 	data, _ := get.Bytes() // get has no error
-	e, err := open(data)
+	e, err := openEnvelope(data)
 	if err != nil {
 		return nil, err
 	}
@@ -100,16 +100,16 @@ func (m *Manager) fetchAfter(ctx context.Context, key string, tags []string, fir
 	case d >= 0:
 		e.expires = time.Now().Add(d)
 	case d == -1:
-		e.expires = never
+		e.expires = neverExpires
 	default: // the key disappeared between the two commands
 		return nil, nil
 	}
-	ok, err := m.current(ctx, e, versions)
+	ok, err := m.hasCurrentTags(ctx, e, versions)
 	if err != nil || !ok {
 		return nil, err
 	}
 	if m.local != nil {
-		m.local.keep(key, e, read)
+		m.local.storeRead(key, e, read)
 	}
 	return e, nil
 }

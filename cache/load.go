@@ -17,52 +17,52 @@ import (
 
 // A loadCall is a singleflight call: the search for one value, shared by all callers of this
 // process that ask for it.
-type flight struct {
-	done   chan struct{} // closed once entry and err are set
-	entry  *entry
-	err    error
-	hasOld chan struct{} // closed once stale is set
-	old    *entry
+type loadCall struct {
+	done     chan struct{} // closed once entry and err are set
+	entry    *entry
+	err      error
+	hasStale chan struct{} // closed once stale is set
+	stale    *entry
 }
 
 // loadCalls are the calls in progress.
-type flights struct {
-	mu sync.Mutex
-	m  map[string]*flight // guarded by mu
+type loadCalls struct {
+	mu    sync.Mutex
+	byKey map[string]*loadCall // guarded by mu
 }
 
 // joinOrStart returns the call in progress for the key, or starts a new one. start must not block;
 // the goroutine that it starts calls finishCall.
-func (s *flights) join(key string, start func(f *flight)) *flight {
+func (s *loadCalls) joinOrStart(key string, start func(f *loadCall)) *loadCall {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.m[key]; f != nil {
+	if f := s.byKey[key]; f != nil {
 		return f
 	}
-	f := &flight{done: make(chan struct{}), hasOld: make(chan struct{})}
-	s.m[key] = f
+	f := &loadCall{done: make(chan struct{}), hasStale: make(chan struct{})}
+	s.byKey[key] = f
 	start(f)
 	return f
 }
 
 // finishCall gives the result to all callers.
-func (s *flights) land(key string, f *flight, e *entry, err error) {
+func (s *loadCalls) finishCall(key string, f *loadCall, e *entry, err error) {
 	s.mu.Lock()
-	delete(s.m, key)
+	delete(s.byKey, key)
 	s.mu.Unlock()
 	f.entry, f.err = e, err
 	close(f.done)
 }
 
 // offerStale names the value that may be served meanwhile. It is called at most once.
-func (f *flight) offer(e *entry) {
-	f.old = e
-	close(f.hasOld)
+func (f *loadCall) offerStale(e *entry) {
+	f.stale = e
+	close(f.hasStale)
 }
 
 // runDetached runs fn in the background with the values of ctx, but not with its end: for limit,
 // or until Close.
-func (m *Manager) fly(ctx context.Context, limit time.Duration, fn func(context.Context)) {
+func (m *Manager) runDetached(ctx context.Context, limit time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(m.ctx, cancel)
 	m.background.Go(func() {
@@ -74,22 +74,22 @@ func (m *Manager) fly(ctx context.Context, limit time.Duration, fn func(context.
 
 // refreshInBackground loads a value again, unless this or another node is doing so. Nobody waits
 // for it.
-func (m *Manager) refresh(ctx context.Context, key string, tags []string, load source, o Options) {
+func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []string, load encodedLoader, o Options) {
 	name := "refresh " + key
-	m.loads.join(name, func(f *flight) {
-		m.fly(ctx, o.Hard+time.Second, func(ctx context.Context) {
-			defer m.loads.land(name, f, nil, nil)
-			token, e, err := m.lease(ctx, key, tags, o)
+	m.loads.joinOrStart(name, func(f *loadCall) {
+		m.runDetached(ctx, o.LoadTimeout+time.Second, func(ctx context.Context) {
+			defer m.loads.finishCall(name, f, nil, nil)
+			token, e, err := m.tryLease(ctx, key, tags, o)
 			if err != nil || token == "" {
 				return // a refresh can wait for Redis, and another node may be refreshing
 			}
-			if e != nil && !o.due(e) {
-				m.release(ctx, key, token) // another node has refreshed the value already
+			if e != nil && !o.needsRefresh(e) {
+				m.releaseLease(ctx, key, token) // another node has refreshed the value already
 				return
 			}
-			m.counts.of(key).refreshes.Add(1)
-			if _, err := m.load(ctx, key, token, tags, load, o); err != nil && !errors.Is(err, ErrNotFound) {
-				m.cfg.Failed("refresh", err)
+			m.counters.forKey(key).refreshes.Add(1)
+			if _, err := m.loadAndStore(ctx, key, token, tags, load, o); err != nil && !errors.Is(err, ErrNotFound) {
+				m.cfg.OnError("refresh", err)
 			}
 		})
 	})
@@ -97,27 +97,27 @@ func (m *Manager) refresh(ctx context.Context, key string, tags []string, load s
 
 // leasePollInterval is how often a node checks whether the load of another node has finished. Mostly
 // a message tells it sooner.
-const poll = 50 * time.Millisecond
+const leasePollInterval = 50 * time.Millisecond
 
 // waitForLease waits until this node may load, and returns its token; or until another node has
 // stored the value, and returns that. An error means that Redis does not answer any more.
-func (m *Manager) turn(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
-	defer m.arrive.leave(key)
+func (m *Manager) waitForLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
+	defer m.keyWaiters.removeWaiter(key)
 	for {
-		news := m.arrive.of(key)
-		token, e, err = m.lease(ctx, key, tags, o)
+		news := m.keyWaiters.waitChannel(key)
+		token, e, err = m.tryLease(ctx, key, tags, o)
 		switch {
 		case err != nil:
 			return "", nil, err
-		case e != nil && o.left(e) > 0:
+		case e != nil && o.freshTime(e) > 0:
 			if token != "" {
-				m.release(ctx, key, token)
+				m.releaseLease(ctx, key, token)
 			}
 			return "", e, nil
 		case token != "":
 			return token, nil, nil
 		}
-		pause := time.NewTimer(poll)
+		pause := time.NewTimer(leasePollInterval)
 		select {
 		case <-news:
 		case <-pause.C:
@@ -132,11 +132,11 @@ func (m *Manager) turn(ctx context.Context, key string, tags []string, o Options
 
 // tryLease asks Redis for the lease of a load and reads the current value, in one round trip. token
 // is "" if another node has the lease. The lease expires a second after LoadTimeout.
-func (m *Manager) lease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
+func (m *Manager) tryLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	mine := strconv.FormatUint(rand.Uint64(), 36)
 	var taken *redis.StatusCmd
-	e, err = m.fetchAfter(ctx, key, tags, func(ctx context.Context, pipe redis.Pipeliner) {
-		taken = pipe.SetArgs(ctx, keys.CacheLoad(key), mine, redis.SetArgs{Mode: "NX", TTL: o.Hard + time.Second})
+	e, err = m.fetchEntryAfter(ctx, key, tags, func(ctx context.Context, pipe redis.Pipeliner) {
+		taken = pipe.SetArgs(ctx, keys.CacheLoad(key), mine, redis.SetArgs{Mode: "NX", TTL: o.LoadTimeout + time.Second})
 	})
 	switch {
 	case err != nil:
@@ -149,30 +149,30 @@ func (m *Manager) lease(ctx context.Context, key string, tags []string, o Option
 
 // loadAndStore loads the value from the source, and stores it if it has a token. Errors: those of
 // Aside.
-func (m *Manager) load(ctx context.Context, key, token string, tags []string, load source, o Options) (*entry, error) {
+func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	stored := false
 	if held := token; held != "" {
 		defer func() {
 			if !stored {
-				m.release(ctx, key, held)
+				m.releaseLease(ctx, key, held)
 			}
 		}()
 	}
-	versions, err := m.versions(ctx, tags) // before the load, so that an invalidation during it counts
+	versions, err := m.ensureTagVersions(ctx, tags) // before the load, so that an invalidation during it counts
 	if err != nil {
-		_ = m.failed(ctx, "read tags", key, err)
+		_ = m.reportFailure(ctx, "read tags", key, err)
 		token = "" // without the versions the value must not be stored
 	}
-	m.counts.of(key).loads.Add(1)
-	data, err := call(ctx, load, o.Hard)
-	life := o.life()
+	m.counters.forKey(key).loads.Add(1)
+	data, err := callLoader(ctx, load, o.LoadTimeout)
+	life := o.storedTTL()
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
-		data, life = nothing, o.NegativeTTL
+		data, life = absentValue, o.NegativeTTL
 	case err != nil:
-		m.counts.of(key).loadErrors.Add(1)
-		return nil, unavailable(err)
-	case string(data) == string(nothing):
+		m.counters.forKey(key).loadErrors.Add(1)
+		return nil, sourceFault(err)
+	case string(data) == string(absentValue):
 		life = o.NegativeTTL
 	}
 	e := &entry{data: data, tags: versions, expires: time.Now().Add(life)}
@@ -181,43 +181,43 @@ func (m *Manager) load(ctx context.Context, key, token string, tags []string, lo
 	}
 	sealed := data
 	if len(versions) > 0 {
-		if sealed, err = seal(versions, data); err != nil {
+		if sealed, err = sealEnvelope(versions, data); err != nil {
 			return nil, err
 		}
 	}
-	var read mark
+	var read readMark
 	if m.local != nil {
-		read = m.local.mark(key)
+		read = m.local.markRead(key)
 	}
-	stored, err = m.fill(ctx, key, token, sealed, life)
+	stored, err = m.storeLoaded(ctx, key, token, sealed, life)
 	if err != nil {
-		_ = m.failed(ctx, "store", key, err)
+		_ = m.reportFailure(ctx, "store", key, err)
 	}
 	if stored && m.local != nil {
-		m.local.keep(key, e, read)
+		m.local.storeRead(key, e, read)
 	}
 	return e, nil
 }
 
 // storeLoaded is writeValue for a loaded value. It does not remove the key from L1, because the
 // caller stores the new value there.
-func (m *Manager) fill(ctx context.Context, key, token string, data []byte, life time.Duration) (bool, error) {
+func (m *Manager) storeLoaded(ctx context.Context, key, token string, data []byte, life time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
 	return writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, data, life)...).Bool()
 }
 
 // releaseLease lets the next caller load. Without it the lease expires by itself.
-func (m *Manager) release(ctx context.Context, key, token string) {
+func (m *Manager) releaseLease(ctx context.Context, key, token string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
 	if err := releaseScript.Do(ctx, m.rdb, []string{keys.CacheLoad(key)}, token).Err(); err != nil {
-		_ = m.failed(ctx, "release", key, err)
+		_ = m.reportFailure(ctx, "release", key, err)
 	}
 }
 
 // callLoader runs a loader for at most limit, and turns a panic into an error.
-func call(ctx context.Context, load source, limit time.Duration) (data []byte, err error) {
+func callLoader(ctx context.Context, load encodedLoader, limit time.Duration) (data []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	type result struct {

@@ -12,11 +12,11 @@ import (
 
 // localCache is the L1. It serves entries for at most ttl after they were read from Redis, and for
 // longer, as stale values, if neither Redis nor the source answers.
-type local struct {
-	entries *otter.Cache[string, kept]
-	ttl     time.Duration
-	heard   atomic.Bool // whether the changes of other nodes reach this one
-	seed    maphash.Seed
+type localCache struct {
+	entries      *otter.Cache[string, localEntry]
+	ttl          time.Duration
+	isSubscribed atomic.Bool // whether the changes of other nodes reach this one
+	seed         maphash.Seed
 	// generations count invalidations, by a hash of the key. forgetKey first increments the
 	// generation, then removes the entry. storeRead first stores the entry, then checks that the
 	// generation has not changed since before the read from Redis. So no old value stays.
@@ -24,31 +24,31 @@ type local struct {
 }
 
 // A localEntry is an entry, and until when it may be served as fresh.
-type kept struct {
+type localEntry struct {
 	*entry
 	until time.Time
 }
 
 // entryOverhead is roughly what an entry takes besides its key and value, in bytes.
-const overhead = 200
+const entryOverhead = 200
 
-func newLocal(cfg Local, c *counts) *local {
-	l := &local{ttl: cfg.TTL, seed: maphash.MakeSeed()}
-	l.entries = otter.Must(&otter.Options[string, kept]{
+func newLocalCache(cfg Local, c *counters) *localCache {
+	l := &localCache{ttl: cfg.TTL, seed: maphash.MakeSeed()}
+	l.entries = otter.Must(&otter.Options[string, localEntry]{
 		MaximumWeight: cfg.Bytes,
-		Weigher: func(key string, k kept) uint32 {
-			n := overhead + len(key) + len(k.data)
+		Weigher: func(key string, k localEntry) uint32 {
+			n := entryOverhead + len(key) + len(k.data)
 			for tag, version := range k.tags {
-				n += len(tag) + len(version) + overhead/4
+				n += len(tag) + len(version) + entryOverhead/4
 			}
 			return uint32(n)
 		},
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, kept]) time.Duration {
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, localEntry]) time.Duration {
 			return min(max(time.Until(e.Value.expires), time.Millisecond), time.Hour)
 		}),
-		OnDeletion: func(e otter.DeletionEvent[string, kept]) {
+		OnDeletion: func(e otter.DeletionEvent[string, localEntry]) {
 			if e.Cause == otter.CauseOverflow {
-				c.of(e.Key).evictions.Add(1)
+				c.forKey(e.Key).evictions.Add(1)
 			}
 		},
 		Logger: &otter.NoopLogger{},
@@ -57,19 +57,19 @@ func newLocal(cfg Local, c *counts) *local {
 }
 
 // A readMark is the generation of a key before a read from Redis.
-type mark struct {
+type readMark struct {
 	shard      *atomic.Uint64
 	generation uint64
 }
 
-func (l *local) mark(key string) mark {
+func (l *localCache) markRead(key string) readMark {
 	shard := &l.generations[maphash.String(l.seed, key)%uint64(len(l.generations))]
-	return mark{shard, shard.Load()}
+	return readMark{shard, shard.Load()}
 }
 
 // storeRead stores what was read since the mark, unless the key has been invalidated meanwhile.
-func (l *local) keep(key string, e *entry, since mark) {
-	if !l.heard.Load() {
+func (l *localCache) storeRead(key string, e *entry, since readMark) {
+	if !l.isSubscribed.Load() {
 		return
 	}
 	now := time.Now()
@@ -77,19 +77,19 @@ func (l *local) keep(key string, e *entry, since mark) {
 	if e.expires.Before(until) {
 		until = e.expires
 	}
-	l.entries.Set(key, kept{e, until})
+	l.entries.Set(key, localEntry{e, until})
 	if since.shard.Load() != since.generation {
 		l.entries.Invalidate(key)
 	}
 }
 
-func (l *local) forget(key string) {
-	l.mark(key).shard.Add(1)
+func (l *localCache) forgetKey(key string) {
+	l.markRead(key).shard.Add(1)
 	l.entries.Invalidate(key)
 }
 
 // forgetAll empties the cache when messages of other nodes may have been missed.
-func (l *local) forgetAll() {
+func (l *localCache) forgetAll() {
 	for i := range l.generations {
 		l.generations[i].Add(1)
 	}
@@ -97,7 +97,7 @@ func (l *local) forgetAll() {
 }
 
 // freshEntry returns the entry that may be served, or nil.
-func (l *local) get(key string) *entry {
+func (l *localCache) freshEntry(key string) *entry {
 	k, ok := l.entries.GetIfPresent(key)
 	if !ok || !time.Now().Before(k.until) {
 		return nil
@@ -106,7 +106,7 @@ func (l *local) get(key string) *entry {
 }
 
 // staleEntry returns the entry, however long ago it was read, or nil once it has expired in Redis.
-func (l *local) old(key string) *entry {
+func (l *localCache) staleEntry(key string) *entry {
 	k, ok := l.entries.GetIfPresent(key)
 	if !ok || !time.Now().Before(k.expires) {
 		return nil
@@ -115,8 +115,8 @@ func (l *local) old(key string) *entry {
 }
 
 // tagVersion returns the version of a tag, if it is known.
-func (l *local) version(tag string) (string, bool) {
-	e := l.get(keys.CacheTag(tag))
+func (l *localCache) tagVersion(tag string) (string, bool) {
+	e := l.freshEntry(keys.CacheTag(tag))
 	if e == nil {
 		return "", false
 	}
@@ -124,9 +124,9 @@ func (l *local) version(tag string) (string, bool) {
 }
 
 // hasCurrentTags tells whether the tags of the entry are known to have their old versions.
-func (l *local) valid(e *entry) bool {
+func (l *localCache) hasCurrentTags(e *entry) bool {
 	for tag, version := range e.tags {
-		if now, ok := l.version(tag); !ok || now != version {
+		if now, ok := l.tagVersion(tag); !ok || now != version {
 			return false
 		}
 	}

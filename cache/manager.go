@@ -44,7 +44,7 @@ type Config struct {
 	Local Local
 	// OnError, if set, is called once for each failed call to Redis, and for each failed load that
 	// no caller waits for. Many goroutines may call it at the same time.
-	Failed func(doing string, err error)
+	OnError func(doing string, err error)
 }
 
 // Local configures the L1 of a Manager.
@@ -76,8 +76,8 @@ func (c Config) withDefaults() Config {
 	if c.Local.TTL <= 0 {
 		c.Local.TTL = 10 * time.Second
 	}
-	if c.Failed == nil {
-		c.Failed = func(string, error) {}
+	if c.OnError == nil {
+		c.OnError = func(string, error) {}
 	}
 	return c
 }
@@ -85,14 +85,14 @@ func (c Config) withDefaults() Config {
 // A Manager caches values in one Redis. Its methods, and the functions that take a Manager, may
 // be called from any goroutine.
 type Manager struct {
-	rdb    redis.UniversalClient
-	cfg    Config
-	id     string // identifies this manager in the messages that it publishes
-	local  *local // nil if L1 is off
-	counts counts
-	loads  flights
-	arrive arrivals
-	owed   debts
+	rdb            redis.UniversalClient
+	cfg            Config
+	id             string      // identifies this manager in the messages that it publishes
+	local          *localCache // nil if L1 is off
+	counters       counters
+	loads          loadCalls
+	keyWaiters     keyWaiters
+	pendingDeletes pendingDeletes
 
 	background sync.WaitGroup     // loads that outlive their callers
 	ctx        context.Context    //nolint:containedctx // that of background loads: the manager's life
@@ -102,12 +102,12 @@ type Manager struct {
 // New returns a Manager. Its L1 serves values once Run has subscribed.
 func New(rdb redis.UniversalClient, cfg Config) *Manager {
 	m := &Manager{rdb: rdb, cfg: cfg.withDefaults(), id: strconv.FormatUint(rand.Uint64(), 36)}
-	m.counts.prefixes = make(map[string]*tally)
-	m.loads.m = make(map[string]*flight)
-	m.arrive.m = make(map[string]chan struct{})
-	m.owed.m = make(map[string]struct{})
+	m.counters.prefixes = make(map[string]*prefixCounters)
+	m.loads.byKey = make(map[string]*loadCall)
+	m.keyWaiters.byKey = make(map[string]chan struct{})
+	m.pendingDeletes.keys = make(map[string]struct{})
 	if !cfg.Local.Off {
-		m.local = newLocal(m.cfg.Local, &m.counts)
+		m.local = newLocalCache(m.cfg.Local, &m.counters)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -140,41 +140,41 @@ func checkName(name string, limit int) error {
 }
 
 // withBudget limits a call to Redis to Config.Budget.
-func (m *Manager) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *Manager) withBudget(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, m.cfg.Budget)
 }
 
 // reportFailure counts a failure of Redis, reports it to Config.OnError, and returns it wrapped. If
 // the caller has cancelled the context, the failure does not count.
-func (m *Manager) failed(ctx context.Context, doing, key string, err error) error {
+func (m *Manager) reportFailure(ctx context.Context, doing, key string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("cache: %s: %w", doing, ctx.Err())
 	}
-	m.counts.of(key).errors.Add(1)
-	m.cfg.Failed(doing, err)
+	m.counters.forKey(key).errors.Add(1)
+	m.cfg.OnError(doing, err)
 	return fmt.Errorf("cache: %s: %w", doing, err)
 }
 
 var (
 	//go:embed write.lua
-	writeSource string
+	writeLua string
 	//go:embed release_lease.lua
-	releaseSource string
+	releaseLua string
 
-	writeScript   = redisx.NewScript(writeSource)
-	releaseScript = redisx.NewScript(releaseSource)
+	writeScript   = redisx.NewScript(writeLua)
+	releaseScript = redisx.NewScript(releaseLua)
 )
 
 // writeValue stores a value, or removes it if value is nil, and tells every node. With a token it
 // writes only while that load still holds its lease. It returns whether it wrote, or, of a
 // removal, whether there was a value.
-func (m *Manager) write(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
-	ctx, cancel := m.bounded(ctx)
+func (m *Manager) writeValue(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
 	done, err := writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
-	m.forget(key) // also if the answer was lost: the value may be written
+	m.forgetLocal(key) // also if the answer was lost: the value may be written
 	if err == nil {
-		m.owed.paid(key)
+		m.pendingDeletes.removeKey(key)
 	}
 	return done, err
 }
@@ -182,12 +182,12 @@ func (m *Manager) write(ctx context.Context, key, token string, value []byte, tt
 func writeKeys(key string) []string { return []string{key, keys.CacheLoad(key)} }
 
 func (m *Manager) writeArgs(key, token string, value []byte, ttl time.Duration) []any {
-	return []any{token, value, ttl.Milliseconds(), keys.CacheInvalidations, m.message(key)}
+	return []any{token, value, ttl.Milliseconds(), keys.CacheInvalidations, m.changeMessage(key)}
 }
 
 // forgetLocal removes a key from L1. A read of it that is in progress will not be stored there.
-func (m *Manager) forget(key string) {
+func (m *Manager) forgetLocal(key string) {
 	if m.local != nil {
-		m.local.forget(key)
+		m.local.forgetKey(key)
 	}
 }

@@ -20,9 +20,9 @@ func TestRedisGone(t *testing.T) {
 	ctx := t.Context()
 	server := redistest.Server(t)
 	var failures told
-	m := node(t, server.Client(), cache.Config{Failed: failures.failed, Local: cache.Local{TTL: 50 * time.Millisecond}})
+	m := node(t, server.Client(), cache.Config{OnError: failures.failed, Local: cache.Local{TTL: 50 * time.Millisecond}})
 	down := false
-	s := &source{fn: func(n int64) (hero, error) {
+	s := &encodedLoader{fn: func(n int64) (hero, error) {
 		if down {
 			return hero{}, errSource
 		}

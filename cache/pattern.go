@@ -24,11 +24,11 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 	var deleted atomic.Int64
 	walk := func(ctx context.Context, c redis.Cmdable) error {
 		for cursor := uint64(0); ; {
-			page, next, err := m.scan(ctx, c, cursor, pattern)
+			page, next, err := m.scanPage(ctx, c, cursor, pattern)
 			if err != nil {
 				return err
 			}
-			done, err := m.unlink(ctx, c, page)
+			done, err := m.unlinkKeys(ctx, c, page)
 			deleted.Add(int64(done))
 			if err != nil {
 				return err
@@ -51,20 +51,20 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 
 // unlinkKeys removes keys of one server. Other nodes are told of those that this package can have
 // stored.
-func (m *Manager) unlink(ctx context.Context, c redis.Cmdable, page []string) (n int, err error) {
-	var writes []write
+func (m *Manager) unlinkKeys(ctx context.Context, c redis.Cmdable, page []string) (n int, err error) {
+	var writes []keyChange
 	pipe := c.Pipeline()
 	for _, key := range page {
 		if checkKey(key) == nil {
-			writes = append(writes, write{key: key})
+			writes = append(writes, keyChange{key: key})
 		} else {
 			pipe.Unlink(ctx, key)
 		}
 	}
-	if n, err = m.writeAll(ctx, "delete pattern", writes); err != nil || pipe.Len() == 0 {
+	if n, err = m.applyChanges(ctx, "delete pattern", writes); err != nil || pipe.Len() == 0 {
 		return n, err
 	}
-	ctx, cancel := m.bounded(ctx)
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {
@@ -73,10 +73,10 @@ func (m *Manager) unlink(ctx context.Context, c redis.Cmdable, page []string) (n
 	return n, err
 }
 
-func (m *Manager) scan(ctx context.Context, c redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
-	ctx, cancel := m.bounded(ctx)
+func (m *Manager) scanPage(ctx context.Context, c redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
-	return c.Scan(ctx, cursor, pattern, chunk).Result()
+	return c.Scan(ctx, cursor, pattern, batchSize).Result()
 }
 
 // checkPattern requires that the pattern begins with a character that is not a wildcard.

@@ -10,73 +10,73 @@ import (
 
 // pendingDeletes are keys that could not be deleted because Redis did not answer: Redis may still
 // have their old values. On this node they are misses, and Run deletes them as soon as it can.
-type debts struct {
-	n  atomic.Int64 // len(keys), readable without mu
-	mu sync.Mutex
-	m  map[string]struct{} // guarded by mu
+type pendingDeletes struct {
+	count atomic.Int64 // len(keys), readable without mu
+	mu    sync.Mutex
+	keys  map[string]struct{} // guarded by mu
 }
 
 // maxPendingDeletes bounds the keys in pendingDeletes.
-const maxOwed = 10_000
+const maxPendingDeletes = 10_000
 
 // addKey adds a key. It returns false if there are too many.
-func (d *debts) owe(key string) bool {
+func (d *pendingDeletes) addKey(key string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.m) >= maxOwed {
+	if len(d.keys) >= maxPendingDeletes {
 		return false
 	}
-	d.m[key] = struct{}{}
-	d.n.Store(int64(len(d.m)))
+	d.keys[key] = struct{}{}
+	d.count.Store(int64(len(d.keys)))
 	return true
 }
 
-func (d *debts) paid(key string) {
-	if d.n.Load() == 0 {
+func (d *pendingDeletes) removeKey(key string) {
+	if d.count.Load() == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.m, key)
-	d.n.Store(int64(len(d.m)))
+	delete(d.keys, key)
+	d.count.Store(int64(len(d.keys)))
 }
 
-func (d *debts) has(key string) bool {
-	if d.n.Load() == 0 {
+func (d *pendingDeletes) containsKey(key string) bool {
+	if d.count.Load() == 0 {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, owed := d.m[key]
+	_, owed := d.keys[key]
 	return owed
 }
 
 // nextBatch returns some of the keys, as many as fit into one pipeline.
-func (d *debts) some() []string {
-	if d.n.Load() == 0 {
+func (d *pendingDeletes) nextBatch() []string {
+	if d.count.Load() == 0 {
 		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := slices.Collect(maps.Keys(d.m))
-	return all[:min(len(all), chunk)]
+	all := slices.Collect(maps.Keys(d.keys))
+	return all[:min(len(all), batchSize)]
 }
 
 // retryDeletes deletes a batch of the pending keys. What fails stays pending.
-func (m *Manager) pay(ctx context.Context) {
-	all := m.owed.some()
+func (m *Manager) retryDeletes(ctx context.Context) {
+	all := m.pendingDeletes.nextBatch()
 	if len(all) == 0 {
 		return
 	}
-	writes := make([]write, len(all))
+	writes := make([]keyChange, len(all))
 	for i, key := range all {
 		writes[i].key = key
 	}
-	if _, err := m.writePart(ctx, writes); err != nil {
+	if _, err := m.applyBatch(ctx, writes); err != nil {
 		return // Redis still does not answer, which was reported before
 	}
 	for _, key := range all {
-		m.forget(key)
-		m.owed.paid(key)
+		m.forgetLocal(key)
+		m.pendingDeletes.removeKey(key)
 	}
 }

@@ -29,7 +29,7 @@ type Total struct {
 	Evictions  uint64  `json:"evictions"`  // from L1, because it was full
 }
 
-func (t *Total) add(o Total) {
+func (t *Total) addTotal(o Total) {
 	t.LocalHits += o.LocalHits
 	t.Hits += o.Hits
 	t.Misses += o.Misses
@@ -46,12 +46,12 @@ func (t *Total) add(o Total) {
 }
 
 // prefixCounters count the Total of one prefix.
-type tally struct {
+type prefixCounters struct {
 	localHits, hits, misses, stale, loads, loadErrors, refreshes, errors, evictions atomic.Uint64
 }
 
-func (t *tally) total() (out Total) {
-	out.add(Total{
+func (t *prefixCounters) snapshot() (out Total) {
+	out.addTotal(Total{
 		LocalHits: t.localHits.Load(), Hits: t.hits.Load(), Misses: t.misses.Load(), Stale: t.stale.Load(), Loads: t.loads.Load(),
 		LoadErrors: t.loadErrors.Load(), Refreshes: t.refreshes.Load(), Errors: t.errors.Load(), Evictions: t.evictions.Load(),
 	})
@@ -61,12 +61,12 @@ func (t *tally) total() (out Total) {
 // maxPrefixes bounds how many prefixes are counted separately; the rest counts as "other".
 const maxPrefixes = 64
 
-type counts struct {
+type counters struct {
 	mu       sync.RWMutex
-	prefixes map[string]*tally // guarded by mu
+	prefixes map[string]*prefixCounters // guarded by mu
 }
 
-func (c *counts) of(key string) *tally {
+func (c *counters) forKey(key string) *prefixCounters {
 	prefix, _, _ := strings.Cut(key, ":")
 	c.mu.RLock()
 	t := c.prefixes[prefix]
@@ -80,7 +80,7 @@ func (c *counts) of(key string) *tally {
 		prefix = "other"
 	}
 	if c.prefixes[prefix] == nil {
-		c.prefixes[strings.Clone(prefix)] = &tally{}
+		c.prefixes[strings.Clone(prefix)] = &prefixCounters{}
 	}
 	return c.prefixes[prefix]
 }
@@ -88,12 +88,12 @@ func (c *counts) of(key string) *tally {
 // Stats returns what has happened so far.
 func (m *Manager) Stats() Stats {
 	out := Stats{Prefixes: make(map[string]Total)}
-	m.counts.mu.RLock()
-	defer m.counts.mu.RUnlock()
-	for prefix, t := range m.counts.prefixes {
-		one := t.total()
+	m.counters.mu.RLock()
+	defer m.counters.mu.RUnlock()
+	for prefix, t := range m.counters.prefixes {
+		one := t.snapshot()
 		out.Prefixes[prefix] = one
-		out.add(one)
+		out.addTotal(one)
 	}
 	if m.local != nil {
 		out.LocalBytes = m.local.entries.WeightedSize()

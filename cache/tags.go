@@ -21,13 +21,13 @@ import (
 const (
 	// tagTTL is how long Redis keeps a tag under which nothing is stored. A value whose tag has
 	// expired is loaded again.
-	tagLife = 7 * 24 * time.Hour
+	tagTTL  = 7 * 24 * time.Hour
 	maxTags = 32
 )
 
 // newTagVersion returns a version that no tag has had. If Redis loses a tag and it gets a new
 // version, no old value becomes valid again.
-func newVersion() string { return strconv.FormatUint(rand.Uint64(), 36) }
+func newTagVersion() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 func checkTags(tags []string) error {
 	if len(tags) > maxTags {
@@ -47,7 +47,7 @@ func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, l
 		var zero T
 		return zero, err
 	}
-	return aside(ctx, m, key, tags, load, o)
+	return asideWithTags(ctx, m, key, tags, load, o)
 }
 
 // InvalidateByTag invalidates all values that have one of the tags, on every node. A load that is
@@ -56,11 +56,11 @@ func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
 	if err := checkTags(tags); err != nil {
 		return err
 	}
-	var writes []write
+	var writes []keyChange
 	for _, tag := range tags {
-		writes = append(writes, write{keys.CacheTag(tag), []byte(newVersion()), tagLife})
+		writes = append(writes, keyChange{keys.CacheTag(tag), []byte(newTagVersion()), tagTTL})
 	}
-	_, err := m.writeAll(ctx, "invalidate tag", writes)
+	_, err := m.applyChanges(ctx, "invalidate tag", writes)
 	return err
 }
 
@@ -68,20 +68,20 @@ func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
 type versionRead struct {
 	known string
 	cmd   *redis.StringCmd // nil if the version is known
-	since mark
+	since readMark
 }
 
 // queueVersionReads adds reads of the versions that L1 does not know to the pipeline.
-func (m *Manager) askVersions(ctx context.Context, pipe redis.Pipeliner, tags []string) map[string]versionRead {
+func (m *Manager) queueVersionReads(ctx context.Context, pipe redis.Pipeliner, tags []string) map[string]versionRead {
 	reads := make(map[string]versionRead, len(tags))
 	for _, tag := range tags {
 		var r versionRead
 		if m.local != nil {
-			if v, ok := m.local.version(tag); ok {
+			if v, ok := m.local.tagVersion(tag); ok {
 				reads[tag] = versionRead{known: v}
 				continue
 			}
-			r.since = m.local.mark(keys.CacheTag(tag))
+			r.since = m.local.markRead(keys.CacheTag(tag))
 		}
 		r.cmd = pipe.Get(ctx, keys.CacheTag(tag))
 		reads[tag] = r
@@ -91,7 +91,7 @@ func (m *Manager) askVersions(ctx context.Context, pipe redis.Pipeliner, tags []
 
 // hasCurrentTags tells whether all tags of an entry have the versions that it was stored with. It
 // reads the versions that are not in reads.
-func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versionRead) (bool, error) {
+func (m *Manager) hasCurrentTags(ctx context.Context, e *entry, reads map[string]versionRead) (bool, error) {
 	var more []string
 	for tag := range e.tags {
 		if _, ok := reads[tag]; !ok {
@@ -100,7 +100,7 @@ func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versio
 	}
 	if len(more) > 0 {
 		pipe := m.rdb.Pipeline()
-		for tag, r := range m.askVersions(ctx, pipe, more) {
+		for tag, r := range m.queueVersionReads(ctx, pipe, more) {
 			if reads == nil {
 				reads = make(map[string]versionRead)
 			}
@@ -112,7 +112,7 @@ func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versio
 	}
 	ok := true
 	for tag, want := range e.tags {
-		v, err := m.version(tag, reads[tag])
+		v, err := m.readTagVersion(tag, reads[tag])
 		if err != nil {
 			return false, err
 		}
@@ -122,7 +122,7 @@ func (m *Manager) current(ctx context.Context, e *entry, reads map[string]versio
 }
 
 // readTagVersion returns the version that was read, "" if the tag has none, and stores it in L1.
-func (m *Manager) version(tag string, r versionRead) (string, error) {
+func (m *Manager) readTagVersion(tag string, r versionRead) (string, error) {
 	if r.cmd == nil {
 		return r.known, nil
 	}
@@ -134,25 +134,25 @@ func (m *Manager) version(tag string, r versionRead) (string, error) {
 		return "", err
 	}
 	if m.local != nil {
-		m.local.keep(keys.CacheTag(tag), &entry{data: []byte(v), expires: never}, r.since)
+		m.local.storeRead(keys.CacheTag(tag), &entry{data: []byte(v), expires: neverExpires}, r.since)
 	}
 	return v, nil
 }
 
 // ensureTagVersions reads the current versions of the tags from Redis, and gives a version to each
 // tag that has none.
-func (m *Manager) versions(ctx context.Context, tags []string) (map[string]string, error) {
+func (m *Manager) ensureTagVersions(ctx context.Context, tags []string) (map[string]string, error) {
 	if len(tags) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := m.bounded(ctx)
+	ctx, cancel := m.withBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	cmds := make(map[string]*redis.StringCmd, len(tags))
 	for _, tag := range tags {
 		key := keys.CacheTag(tag)
-		pipe.SetNX(ctx, key, newVersion(), tagLife)
-		pipe.PExpire(ctx, key, tagLife)
+		pipe.SetNX(ctx, key, newTagVersion(), tagTTL)
+		pipe.PExpire(ctx, key, tagTTL)
 		cmds[tag] = pipe.Get(ctx, key)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -14,42 +14,42 @@ import (
 // Errors: ErrKey; ErrValue if the stored value does not decode to T; and the error of a Redis that
 // does not answer, which a caller with another source may treat as a miss.
 func Get[T any](ctx context.Context, m *Manager, key string) (v T, ok bool, err error) {
-	e, err := m.get(ctx, key)
+	e, err := m.getEntry(ctx, key)
 	if err != nil || e == nil {
 		return v, false, err
 	}
-	return decode[T](m, key, e.data)
+	return decodeValue[T](m, key, e.data)
 }
 
-func (m *Manager) get(ctx context.Context, key string) (*entry, error) {
+func (m *Manager) getEntry(ctx context.Context, key string) (*entry, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	if e := m.lookup(key); e != nil {
+	if e := m.lookupLocal(key); e != nil {
 		return e, nil
 	}
-	e, err := m.fetch(ctx, key, nil)
+	e, err := m.fetchEntry(ctx, key, nil)
 	if err != nil {
-		return nil, m.failed(ctx, "get", key, err)
+		return nil, m.reportFailure(ctx, "get", key, err)
 	}
 	if e == nil {
-		m.counts.of(key).misses.Add(1)
+		m.counters.forKey(key).misses.Add(1)
 		return nil, nil
 	}
-	m.counts.of(key).hits.Add(1)
+	m.counters.forKey(key).hits.Add(1)
 	return e, nil
 }
 
 // lookupLocal returns the value in L1, and counts the hit; nil if there is none that may be served.
-func (m *Manager) lookup(key string) *entry {
+func (m *Manager) lookupLocal(key string) *entry {
 	if m.local == nil {
 		return nil
 	}
-	e := m.local.get(key)
-	if e == nil || !m.local.valid(e) {
+	e := m.local.freshEntry(key)
+	if e == nil || !m.local.hasCurrentTags(e) {
 		return nil
 	}
-	m.counts.of(key).localHits.Add(1)
+	m.counters.forKey(key).localHits.Add(1)
 	return e
 }
 
@@ -61,18 +61,18 @@ func (m *Manager) Set(ctx context.Context, key string, value any, ttl time.Durat
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	data, err := m.encode(key, value)
+	data, err := m.encodeValue(key, value)
 	if err != nil {
 		return err
 	}
-	if _, err := m.write(ctx, key, "", data, m.life(ttl)); err != nil {
-		return m.failed(ctx, "set", key, err)
+	if _, err := m.writeValue(ctx, key, "", data, m.redisTTL(ttl)); err != nil {
+		return m.reportFailure(ctx, "set", key, err)
 	}
 	return nil
 }
 
 // redisTTL returns the TTL for Redis; 0 means for ever.
-func (m *Manager) life(ttl time.Duration) time.Duration {
+func (m *Manager) redisTTL(ttl time.Duration) time.Duration {
 	switch {
 	case ttl == 0:
 		return m.cfg.TTL
@@ -91,30 +91,30 @@ func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) 
 		}
 	}
 	if len(all) == 1 {
-		existed, err := m.write(ctx, all[0], "", nil, 0)
+		existed, err := m.writeValue(ctx, all[0], "", nil, 0)
 		if err != nil {
-			return 0, m.failed(ctx, "delete", all[0], err)
+			return 0, m.reportFailure(ctx, "delete", all[0], err)
 		}
 		if existed {
 			n = 1
 		}
 		return n, nil
 	}
-	var writes []write
+	var writes []keyChange
 	for _, key := range all {
-		writes = append(writes, write{key: key})
+		writes = append(writes, keyChange{key: key})
 	}
-	return m.writeAll(ctx, "delete", writes)
+	return m.applyChanges(ctx, "delete", writes)
 }
 
 // Exists tells whether there is a value. A stored null, and a value whose tags were invalidated,
 // count as none. Exists also works for sets.
 func (m *Manager) Exists(ctx context.Context, key string) (bool, error) {
-	e, err := m.get(ctx, key)
+	e, err := m.getEntry(ctx, key)
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return true, nil
 	}
-	return e != nil && !e.absent(), err
+	return e != nil && !e.isAbsent(), err
 }
 
 // Expire gives a value a new TTL, from now, and tells whether there is a value. A negative ttl
@@ -123,22 +123,22 @@ func (m *Manager) Expire(ctx context.Context, key string, ttl time.Duration) (bo
 	if err := checkKey(key); err != nil {
 		return false, err
 	}
-	bounded, cancel := m.bounded(ctx)
+	bounded, cancel := m.withBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	there := pipe.Exists(bounded, key)
-	if life := m.life(ttl); life == 0 {
+	if life := m.redisTTL(ttl); life == 0 {
 		pipe.Persist(bounded, key)
 	} else {
 		pipe.PExpire(bounded, key, life)
 	}
 	_, err := pipe.Exec(bounded)
-	m.forget(key)
+	m.forgetLocal(key)
 	if err == nil {
-		err = m.rdb.Publish(bounded, keys.CacheInvalidations, m.message(key)).Err()
+		err = m.rdb.Publish(bounded, keys.CacheInvalidations, m.changeMessage(key)).Err()
 	}
 	if err != nil {
-		return false, m.failed(ctx, "expire", key, err)
+		return false, m.reportFailure(ctx, "expire", key, err)
 	}
 	return there.Val() == 1, nil
 }
@@ -148,12 +148,12 @@ func (m *Manager) TTL(ctx context.Context, key string) (left time.Duration, ok b
 	if err := checkKey(key); err != nil {
 		return 0, false, err
 	}
-	bounded, cancel := m.bounded(ctx)
+	bounded, cancel := m.withBudget(ctx)
 	defer cancel()
 	left, err = m.rdb.PTTL(bounded, key).Result()
 	switch {
 	case err != nil:
-		return 0, false, m.failed(ctx, "ttl", key, err)
+		return 0, false, m.reportFailure(ctx, "ttl", key, err)
 	case left == -2:
 		return 0, false, nil
 	}

@@ -18,7 +18,7 @@ func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, s
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	data, err := m.encode(key, value)
+	data, err := m.encodeValue(key, value)
 	if err != nil {
 		return err
 	}
@@ -27,11 +27,11 @@ func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, s
 	}
 	// The source has the new value: the cache must follow, also if the caller leaves now.
 	ctx = context.WithoutCancel(ctx)
-	if _, err = m.write(ctx, key, "", data, m.life(ttl)); err == nil {
+	if _, err = m.writeValue(ctx, key, "", data, m.redisTTL(ttl)); err == nil {
 		return nil
 	}
-	_ = m.failed(ctx, "write through", key, err)
-	if _, err := m.write(ctx, key, "", nil, 0); err != nil && !m.owed.owe(key) {
+	_ = m.reportFailure(ctx, "write through", key, err)
+	if _, err := m.writeValue(ctx, key, "", nil, 0); err != nil && !m.pendingDeletes.addKey(key) {
 		return fmt.Errorf("%w: %w", ErrOutdated, err)
 	}
 	return nil
@@ -44,7 +44,7 @@ var ErrOutdated = errors.New("cache: the source has the new value, but the old o
 // Warm loads a value and stores it for ttl, replacing what was there. If the load fails, the old
 // value stays. Errors: the error of the source, and those of Set.
 func Warm[T any](ctx context.Context, m *Manager, key string, load Loader[T], ttl time.Duration) error {
-	return m.warm(ctx, WarmItem{Key: key, TTL: ttl, Load: func(ctx context.Context) (any, error) { return load(ctx) }})
+	return m.warmItem(ctx, WarmItem{Key: key, TTL: ttl, Load: func(ctx context.Context) (any, error) { return load(ctx) }})
 }
 
 // A WarmItem is one value for WarmBulk.
@@ -62,7 +62,7 @@ func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 	g.SetLimit(4)
 	for i, item := range items {
 		g.Go(func() error {
-			errs[i] = m.warm(ctx, item)
+			errs[i] = m.warmItem(ctx, item)
 			return nil
 		})
 	}
@@ -70,14 +70,14 @@ func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 	return errors.Join(errs...)
 }
 
-func (m *Manager) warm(ctx context.Context, item WarmItem) error {
+func (m *Manager) warmItem(ctx context.Context, item WarmItem) error {
 	if err := checkKey(item.Key); err != nil {
 		return err
 	}
-	m.counts.of(item.Key).loads.Add(1)
+	m.counters.forKey(item.Key).loads.Add(1)
 	v, err := item.Load(ctx)
 	if err != nil {
-		m.counts.of(item.Key).loadErrors.Add(1)
+		m.counters.forKey(item.Key).loadErrors.Add(1)
 		return fmt.Errorf("cache: warm %s: %w", item.Key, err)
 	}
 	return m.Set(ctx, item.Key, v, item.TTL)

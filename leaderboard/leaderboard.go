@@ -45,9 +45,9 @@ const (
 	// MaxPage is the most entries that one reading returns.
 	MaxPage = 100
 
-	week  = 7 * 24 * time.Hour
-	weeks = 8 // of history
-	day   = "2006-01-02"
+	week       = 7 * 24 * time.Hour
+	weeksKept  = 8 // of history
+	dateLayout = "2006-01-02"
 )
 
 // Config of the boards. The zero value works.
@@ -111,14 +111,14 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 		return fault.Invalid("points", fmt.Sprint("0 to ", MaxPoints))
 	}
 	now := s.cfg.Now()
-	monday := weekOf(score.At)
+	monday := mondayOf(score.At)
 	calls := make([]*redisx.Call, 0, 2)
 	for _, b := range []struct {
 		name string
 		gone int64
 	}{
 		{Global, 0},
-		{weekName(monday), monday.Add((1 + weeks) * week).UnixMilli()},
+		{weekName(monday), monday.Add((1 + weeksKept) * week).UnixMilli()},
 	} {
 		calls = append(calls, &redisx.Call{
 			Script: addScript,
@@ -129,7 +129,7 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 	redisx.RunScripts(ctx, s.rdb, calls...)
 	for _, c := range calls {
 		if err := c.Err(); err != nil {
-			return trouble(ctx, "add "+score.Key, err)
+			return wrapFault(ctx, "add "+score.Key, err)
 		}
 	}
 	return nil
@@ -137,20 +137,20 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 
 // Top are the first n entries of a board, at most MaxPage. Errors: NOT_FOUND, UNAVAILABLE.
 func (s *Service) Top(ctx context.Context, name string, n int) ([]Entry, error) {
-	p, err := s.page(ctx, name, "", n)
+	p, err := s.readPage(ctx, name, "", n)
 	return p.Entries, err
 }
 
-// page reads a part of a board in one round trip.
-func (s *Service) page(ctx context.Context, name, around string, n int) (Page, error) {
-	p, board, err := s.board(name)
+// readPage reads a part of a board in one round trip.
+func (s *Service) readPage(ctx context.Context, name, around string, n int) (Page, error) {
+	p, board, err := s.findBoard(name)
 	if err != nil {
 		return Page{}, err
 	}
 	n = min(max(n, 0), MaxPage)
 	reply, err := pageScript.Do(ctx, s.rdb, []string{keys.LeaderboardScores(board), keys.LeaderboardNames(board)}, around, n).Slice()
 	if err != nil {
-		return Page{}, trouble(ctx, "read "+name, err)
+		return Page{}, wrapFault(ctx, "read "+name, err)
 	}
 	if len(reply) < 2 || len(reply)%3 != 2 {
 		return Page{}, fmt.Errorf("leaderboard: read %s: strange reply of %d values", name, len(reply))
@@ -173,19 +173,19 @@ func (s *Service) page(ctx context.Context, name, around string, n int) (Page, e
 	return p, nil
 }
 
-// board finds a board by the name that clients know: an empty page of it, and the name of
+// findBoard finds a board by the name that clients know: an empty page of it, and the name of
 // its keys.
-func (s *Service) board(name string) (Page, string, error) {
+func (s *Service) findBoard(name string) (Page, string, error) {
 	p := Page{Name: name, Entries: []Entry{}}
 	if name == Global {
 		return p, Global, nil
 	}
-	present := weekOf(s.cfg.Now())
+	present := mondayOf(s.cfg.Now())
 	monday := present
 	if date, ok := strings.CutPrefix(name, Weekly+":"); ok {
 		var err error
-		monday, err = time.Parse(day, date)
-		if err != nil || weekOf(monday) != monday || monday.After(present) || present.Sub(monday) > weeks*week {
+		monday, err = time.Parse(dateLayout, date)
+		if err != nil || mondayOf(monday) != monday || monday.After(present) || present.Sub(monday) > weeksKept*week {
 			return p, "", fault.ErrNotFound
 		}
 	} else if name != Weekly {
@@ -195,15 +195,15 @@ func (s *Service) board(name string) (Page, string, error) {
 	return p, weekName(monday), nil
 }
 
-func weekName(monday time.Time) string { return Weekly + ":" + monday.Format(day) }
+func weekName(monday time.Time) string { return Weekly + ":" + monday.Format(dateLayout) }
 
-// weekOf is the Monday 00:00 UTC on or before a moment.
-func weekOf(t time.Time) time.Time {
+// mondayOf is the Monday 00:00 UTC on or before a moment.
+func mondayOf(t time.Time) time.Time {
 	t = t.UTC().Truncate(24 * time.Hour)
 	return t.AddDate(0, 0, -(int(t.Weekday())+6)%7)
 }
 
-func trouble(ctx context.Context, doing string, err error) error {
+func wrapFault(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "leaderboard", doing, err)
 }
 

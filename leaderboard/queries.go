@@ -36,7 +36,7 @@ type Place struct {
 	Score int64  `json:"score,omitzero"` // absent for who is not on it
 }
 
-func or(n *int, v int) int {
+func valueOr(n *int, v int) int {
 	if n == nil {
 		return v
 	}
@@ -45,18 +45,18 @@ func or(n *int, v int) int {
 
 // First reads the top of a board. Errors: INVALID, NOT_FOUND, UNAVAILABLE.
 func (s *Service) First(ctx context.Context, _ event.Player, in Want) (Page, error) {
-	return s.page(ctx, in.Name, "", or(in.Limit, 10))
+	return s.readPage(ctx, in.Name, "", valueOr(in.Limit, 10))
 }
 
 // Around reads what is around the caller's character; no entries when that is not on the
 // board. Errors: INVALID, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Around(ctx context.Context, p event.Player, in Near) (Page, error) {
-	return s.page(ctx, in.Name, who(&p), or(in.Span, 5))
+	return s.readPage(ctx, in.Name, playerID(&p), valueOr(in.Span, 5))
 }
 
 // Rank reads where the caller's character is. Errors: INVALID, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Rank(ctx context.Context, p event.Player, in Which) (Place, error) {
-	page, err := s.page(ctx, in.Name, who(&p), 0)
+	page, err := s.readPage(ctx, in.Name, playerID(&p), 0)
 	if err != nil {
 		return Place{}, err
 	}
@@ -67,8 +67,8 @@ func (s *Service) Rank(ctx context.Context, p event.Player, in Which) (Place, er
 	return place, nil
 }
 
-// who is the player on a board: their character, else their user.
-func who(p *event.Player) string {
+// playerID is the player on a board: their character, else their user.
+func playerID(p *event.Player) string {
 	if p.CharacterID != "" {
 		return p.CharacterID
 	}

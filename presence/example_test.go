@@ -13,7 +13,7 @@ import (
 // loud prints what members of a channel are told.
 type loud chan string
 
-func (l loud) Tell(_ context.Context, channel, event string, payload any) error {
+func (l loud) Broadcast(_ context.Context, channel, event string, payload any) error {
 	l <- fmt.Sprint(event, " ", payload.(presence.Movement).User.Username, " in ", channel)
 	return nil
 }

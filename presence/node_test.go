@@ -28,7 +28,7 @@ type hall struct {
 	said []string // guarded by mu
 }
 
-func (h *hall) Tell(_ context.Context, channel, event string, payload any) error {
+func (h *hall) Broadcast(_ context.Context, channel, event string, payload any) error {
 	m := payload.(presence.Movement)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -16,13 +16,13 @@ import (
 // ErrNotInChannel refuses to tell who is in a channel to those who are not.
 var ErrNotInChannel = fault.New("NOT_IN_CHANNEL", "Join the channel before you ask who is there.")
 
-// game is the place where everybody is who is online.
-const game = keys.OnlineUsers
+// gameScope is the place where everybody is who is online.
+const gameScope = keys.OnlineUsers
 
-// A Teller tells those who are in a channel.
-type Teller interface {
+// A Broadcaster tells those who are in a channel.
+type Broadcaster interface {
 	// Tell sends an event to everybody in the channel, on all nodes. It does not wait.
-	Tell(ctx context.Context, channel, event string, payload any) error
+	Broadcast(ctx context.Context, channel, event string, payload any) error
 }
 
 // Config of presence. The zero value works.
@@ -65,57 +65,57 @@ func (c Config) withDefaults() Config {
 
 // Service is presence on one node. It is safe for concurrent use.
 type Service struct {
-	rdb  redis.UniversalClient
-	tell Teller
-	cfg  Config
-	wake chan struct{} // capacity 1
+	rdb         redis.UniversalClient
+	broadcaster Broadcaster
+	cfg         Config
+	wake        chan struct{} // capacity 1
 
 	mu      sync.Mutex
-	conns   map[string]*conn  // by id; guarded by mu
-	places  map[string]*place // by name; guarded by mu
-	dirty   []*seat           // to be compared with Redis; guarded by mu
-	leaving []leaver          // whose grace runs, the first to end first; guarded by mu
+	conns   map[string]*connection // by id; guarded by mu
+	scopes  map[string]*scope      // by name; guarded by mu
+	dirty   []*member              // to be compared with Redis; guarded by mu
+	leaving []pendingLeave         // whose grace runs, the first to end first; guarded by mu
 
-	run // owned by Run
+	runState // owned by Run
 }
 
-// A leaver is looked at when its grace may be over.
-type leaver struct {
-	seat *seat
-	due  time.Time
+// A pendingLeave is looked at when its grace may be over.
+type pendingLeave struct {
+	member *member
+	due    time.Time
 }
 
-// A conn is one connection here.
-type conn struct {
+// A connection is one connection here.
+type connection struct {
 	user   User
-	places []string // besides the game
+	scopes []string // besides the game
 }
 
-// A place is a channel, or the game, with users on this node.
-type place struct {
-	name    string
-	seats   map[string]*seat // by user id
-	indexed bool             // Redis knows that this node has users here; owned by Run
+// A scope is a channel, or the game, with users on this node.
+type scope struct {
+	name      string
+	members   map[string]*member // by user id
+	isIndexed bool               // Redis knows that this node has users here; owned by Run
 }
 
-// A seat is a user in a place. Its fields are guarded by Service.mu.
-type seat struct {
-	place *place
-	user  User
-	conns int       // on this node
-	until time.Time // present without a connection
+// A member is a user in a place. Its fields are guarded by Service.mu.
+type member struct {
+	scope      *scope
+	user       User
+	conns      int       // on this node
+	graceUntil time.Time // present without a connection
 
-	told    bool // Redis counts this node
-	stale   bool // Redis has other words about the user
-	listed  bool // in dirty
-	waiting bool // in leaving
+	isCounted bool // Redis counts this node
+	isStale   bool // Redis has other words about the user
+	isDirty   bool // in dirty
+	isLeaving bool // in leaving
 }
 
 // New makes presence. Run it.
-func New(rdb redis.UniversalClient, tell Teller, cfg Config) *Service {
+func New(rdb redis.UniversalClient, tell Broadcaster, cfg Config) *Service {
 	return &Service{
-		rdb: rdb, tell: tell, cfg: cfg.withDefaults(), wake: make(chan struct{}, 1),
-		conns: map[string]*conn{}, places: map[string]*place{},
+		rdb: rdb, broadcaster: tell, cfg: cfg.withDefaults(), wake: make(chan struct{}, 1),
+		conns: map[string]*connection{}, scopes: map[string]*scope{},
 	}
 }
 
@@ -126,9 +126,9 @@ func (s *Service) Came(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[p.Conn] == nil {
-		c := &conn{user: userOf(p)}
+		c := &connection{user: userOf(p)}
 		s.conns[p.Conn] = c
-		s.sit(c, game)
+		s.enterScope(c, gameScope)
 	}
 }
 
@@ -141,9 +141,9 @@ func (s *Service) Changed(p event.Player) {
 		return
 	}
 	c.user = userOf(p)
-	s.describe(c, game)
-	for _, name := range c.places {
-		s.describe(c, name)
+	s.updateUser(c, gameScope)
+	for _, name := range c.scopes {
+		s.updateUser(c, name)
 	}
 }
 
@@ -156,9 +156,9 @@ func (s *Service) Went(p event.Player) {
 		return
 	}
 	delete(s.conns, p.Conn)
-	s.rise(c, game, s.cfg.Grace)
-	for _, name := range c.places {
-		s.rise(c, name, s.cfg.Grace)
+	s.exitScope(c, gameScope, s.cfg.Grace)
+	for _, name := range c.scopes {
+		s.exitScope(c, name, s.cfg.Grace)
 	}
 }
 
@@ -167,11 +167,11 @@ func (s *Service) Joined(p event.Player, channel string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conns[p.Conn]
-	if c == nil || c.in(channel) {
+	if c == nil || c.isIn(channel) {
 		return
 	}
-	c.places = append(c.places, strings.Clone(channel))
-	s.sit(c, channel)
+	c.scopes = append(c.scopes, strings.Clone(channel))
+	s.enterScope(c, channel)
 }
 
 // Left takes note that a connection is not in a channel any more.
@@ -182,18 +182,18 @@ func (s *Service) Left(p event.Player, channel string) {
 	if c == nil {
 		return
 	}
-	for i, name := range c.places {
+	for i, name := range c.scopes {
 		if name == channel {
-			c.places[i] = c.places[len(c.places)-1]
-			c.places = c.places[:len(c.places)-1]
-			s.rise(c, channel, 0)
+			c.scopes[i] = c.scopes[len(c.scopes)-1]
+			c.scopes = c.scopes[:len(c.scopes)-1]
+			s.exitScope(c, channel, 0)
 			return
 		}
 	}
 }
 
-func (c *conn) in(channel string) bool {
-	for _, name := range c.places {
+func (c *connection) isIn(channel string) bool {
+	for _, name := range c.scopes {
 		if name == channel {
 			return true
 		}
@@ -201,74 +201,74 @@ func (c *conn) in(channel string) bool {
 	return false
 }
 
-// sit counts a connection in a place. mu is held.
-func (s *Service) sit(c *conn, name string) {
-	p := s.places[name]
+// enterScope counts a connection in a place. mu is held.
+func (s *Service) enterScope(c *connection, name string) {
+	p := s.scopes[name]
 	if p == nil {
-		p = &place{name: name, seats: map[string]*seat{}}
-		s.places[p.name] = p
+		p = &scope{name: name, members: map[string]*member{}}
+		s.scopes[p.name] = p
 	}
-	x := p.seats[c.user.UserID]
+	x := p.members[c.user.UserID]
 	if x == nil {
-		x = &seat{place: p}
-		p.seats[c.user.UserID] = x
+		x = &member{scope: p}
+		p.members[c.user.UserID] = x
 	}
 	x.conns++
-	x.until = time.Time{}
-	x.say(c.user)
-	s.look(x)
+	x.graceUntil = time.Time{}
+	x.setUser(c.user)
+	s.markDirty(x)
 }
 
-// describe says who sits there. mu is held.
-func (s *Service) describe(c *conn, name string) {
-	if p := s.places[name]; p != nil {
-		if x := p.seats[c.user.UserID]; x != nil {
-			x.say(c.user)
-			s.look(x)
+// updateUser says who sits there. mu is held.
+func (s *Service) updateUser(c *connection, name string) {
+	if p := s.scopes[name]; p != nil {
+		if x := p.members[c.user.UserID]; x != nil {
+			x.setUser(c.user)
+			s.markDirty(x)
 		}
 	}
 }
 
-func (x *seat) say(u User) {
+func (x *member) setUser(u User) {
 	if x.user != u {
-		x.user, x.stale = u, true
+		x.user, x.isStale = u, true
 	}
 }
 
-// rise counts a connection out of a place; its user stays for a grace. mu is held.
-func (s *Service) rise(c *conn, name string, grace time.Duration) {
-	p := s.places[name]
+// exitScope counts a connection out of a place; its user stays for a grace. mu is held.
+func (s *Service) exitScope(c *connection, name string, grace time.Duration) {
+	p := s.scopes[name]
 	if p == nil {
 		return
 	}
-	x := p.seats[c.user.UserID]
+	x := p.members[c.user.UserID]
 	if x == nil {
 		return
 	}
 	if x.conns--; x.conns > 0 {
 		return
 	}
-	x.until = time.Now().Add(grace)
+	x.graceUntil = time.Now().Add(grace)
 	if grace == 0 {
-		s.look(x)
-	} else if !x.waiting {
-		x.waiting = true
-		if s.leaving = append(s.leaving, leaver{x, x.until}); len(s.leaving) == 1 {
-			s.stir()
+		s.markDirty(x)
+	} else if !x.isLeaving {
+		x.isLeaving = true
+		if s.leaving = append(s.leaving, pendingLeave{x, x.graceUntil}); len(s.leaving) == 1 {
+			s.wakeRun()
 		}
 	}
 }
 
-// look makes Run compare a seat with Redis. mu is held.
-func (s *Service) look(x *seat) {
-	if !x.listed {
-		x.listed = true
+// markDirty makes Run compare a seat with Redis. mu is held.
+func (s *Service) markDirty(x *member) {
+	if !x.isDirty {
+		x.isDirty = true
 		s.dirty = append(s.dirty, x)
-		s.stir()
+		s.wakeRun()
 	}
 }
 
-func (s *Service) stir() {
+func (s *Service) wakeRun() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

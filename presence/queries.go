@@ -59,7 +59,7 @@ type Page struct {
 
 // List tells who is in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, error) {
-	name, err := s.where(p, in.Channel)
+	name, err := s.scopeFor(p, in.Channel)
 	if err != nil {
 		return Page{}, err
 	}
@@ -68,9 +68,9 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 	}
 	reply, err := listScript.Do(ctx, s.rdb, []string{keys.PresenceUsers(name), keys.PresenceWho(name)}, in.After, strconv.Itoa(in.Limit+1)).Slice()
 	if err != nil {
-		return Page{}, trouble(ctx, "list", err)
+		return Page{}, wrapFault(ctx, "list", err)
 	}
-	total, shown, err := counted(reply, 1)
+	total, shown, err := parseReply(reply, 1)
 	if err != nil {
 		return Page{}, fmt.Errorf("presence: list: %w", err)
 	}
@@ -86,12 +86,12 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 		}
 		page.Users = append(page.Users, u)
 	}
-	s.rename(ctx, page.Users)
+	s.applyProfileNames(ctx, page.Users)
 	return page, nil
 }
 
-// rename shows users by the names of their profiles.
-func (s *Service) rename(ctx context.Context, users []User) {
+// applyProfileNames shows users by the names of their profiles.
+func (s *Service) applyProfileNames(ctx context.Context, users []User) {
 	if s.cfg.Usernames == nil || len(users) == 0 {
 		return
 	}
@@ -120,12 +120,12 @@ type Number struct {
 // Count tells how many users are in a channel, or online. Errors: INVALID,
 // NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) Count(ctx context.Context, p event.Player, in Place) (Number, error) {
-	name, err := s.where(p, in.Channel)
+	name, err := s.scopeFor(p, in.Channel)
 	if err != nil {
 		return Number{}, err
 	}
 	n, err := s.rdb.ZCard(ctx, keys.PresenceUsers(name)).Result()
-	return Number{int(n)}, trouble(ctx, "count", err)
+	return Number{int(n)}, wrapFault(ctx, "count", err)
 }
 
 // Names are users that somebody asks about.
@@ -161,7 +161,7 @@ func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings
 		return nil
 	})
 	if err != nil {
-		return Sightings{}, trouble(ctx, "seen", err)
+		return Sightings{}, wrapFault(ctx, "seen", err)
 	}
 	out := Sightings{Users: make([]Sighting, len(in.Users))}
 	for i, id := range in.Users {
@@ -173,19 +173,19 @@ func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings
 	return out, nil
 }
 
-// where is the place that a player may look at.
-func (s *Service) where(p event.Player, channel string) (string, error) {
+// scopeFor is the place that a player may look at.
+func (s *Service) scopeFor(p event.Player, channel string) (string, error) {
 	if channel == "" {
-		return game, nil
+		return gameScope, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.conns[p.Conn]; c == nil || !c.in(channel) {
+	if c := s.conns[p.Conn]; c == nil || !c.isIn(channel) {
 		return "", ErrNotInChannel.With("channel", channel)
 	}
 	return channel, nil
 }
 
-func trouble(ctx context.Context, doing string, err error) error {
+func wrapFault(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "presence", doing, err)
 }

@@ -16,29 +16,29 @@ import (
 )
 
 //go:embed renew_lease.lua
-var beatLua string
+var renewLua string
 
-var beatScript = redisx.NewScript(beatLua)
+var renewScript = redisx.NewScript(renewLua)
 
 const (
-	patience   = time.Second            // for one round trip
-	retryAfter = 250 * time.Millisecond // when Redis is away
-	tidyEvery  = time.Minute
-	keepPlaces = 5 * time.Minute // a channel's keys outlive all its nodes by this
-	keepIndex  = 24 * time.Hour
-	perKeep    = 200  // places in one round trip
-	perIndex   = 5000 // names in one command
+	roundTripTimeout   = time.Second            // for one round trip
+	retryDelay         = 250 * time.Millisecond // when Redis is away
+	prolongInterval    = time.Minute
+	channelKeysTTL     = 5 * time.Minute // a channel's keys outlive all its nodes by this
+	indexTTL           = 24 * time.Hour
+	scopesPerRoundTrip = 200  // places in one round trip
+	namesPerCommand    = 5000 // names in one command
 )
 
-// run is what the goroutine of Run knows.
-type run struct {
-	node       string   // this node's name in Redis
-	registered bool     // Redis knows that it lives
-	former     []string // names that this node had, to be swept
-	nextBeat   time.Time
-	nextTidy   time.Time
-	tidying    []string // channels whose keys are still to be prolonged
-	failing    bool
+// runState is what the goroutine of Run knows.
+type runState struct {
+	node         string   // this node's name in Redis
+	isRegistered bool     // Redis knows that it lives
+	formerNodes  []string // names that this node had, to be swept
+	nextRenewal  time.Time
+	nextProlong  time.Time
+	toProlong    []string // channels whose keys are still to be prolonged
+	isFailing    bool
 }
 
 // Run tells Redis who is here, and sweeps what dead nodes left, until ctx ends. Then this
@@ -51,104 +51,104 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.failed(s.farewell())
+			s.reportFailure(s.endLease())
 			return nil
 		case <-s.wake:
 		case <-timer.C:
 		}
-		err := s.round(ctx)
+		err := s.doDueWork(ctx)
 		if ctx.Err() == nil {
-			s.failed(err)
+			s.reportFailure(err)
 		}
-		timer.Reset(s.rest(err != nil))
+		timer.Reset(s.untilNextWork(err != nil))
 	}
 }
 
-// failed reports the first of several failures.
-func (s *Service) failed(err error) {
-	if err != nil && !s.failing {
+// reportFailure reports the first of several failures.
+func (s *Service) reportFailure(err error) {
+	if err != nil && !s.isFailing {
 		s.cfg.Report(fmt.Errorf("presence: %w", err))
 	}
-	s.failing = err != nil
+	s.isFailing = err != nil
 }
 
-// rest is how long there is nothing to do, unless something happens.
-func (s *Service) rest(failed bool) time.Duration {
+// untilNextWork is how long there is nothing to do, unless something happens.
+func (s *Service) untilNextWork(failed bool) time.Duration {
 	now := time.Now()
-	next := s.nextBeat
+	next := s.nextRenewal
 	s.mu.Lock()
 	if len(s.leaving) > 0 && s.leaving[0].due.Before(next) {
 		next = s.leaving[0].due
 	}
 	s.mu.Unlock()
 	if failed {
-		return retryAfter
+		return retryDelay
 	}
 	return max(0, next.Sub(now))
 }
 
-// round does what is due.
-func (s *Service) round(ctx context.Context) error {
-	if now := time.Now(); !now.Before(s.nextBeat) {
-		if err := s.pulse(ctx, s.cfg.Lease*3/4); err != nil {
+// doDueWork does what is due.
+func (s *Service) doDueWork(ctx context.Context) error {
+	if now := time.Now(); !now.Before(s.nextRenewal) {
+		if err := s.renewAndSweep(ctx, s.cfg.Lease*3/4); err != nil {
 			return err
 		}
-		s.nextBeat = now.Add(s.cfg.Lease / 8)
+		s.nextRenewal = now.Add(s.cfg.Lease / 8)
 	}
-	if err := s.flush(ctx); err != nil {
+	if err := s.flushChanges(ctx); err != nil {
 		return err
 	}
-	if now := time.Now(); !now.Before(s.nextTidy) {
-		s.nextTidy, s.tidying = now.Add(tidyEvery), s.channels()
-		if err := s.rdb.PExpire(ctx, keys.PresenceNode(s.node), keepIndex).Err(); err != nil {
+	if now := time.Now(); !now.Before(s.nextProlong) {
+		s.nextProlong, s.toProlong = now.Add(prolongInterval), s.channelNames()
+		if err := s.rdb.PExpire(ctx, keys.PresenceNode(s.node), indexTTL).Err(); err != nil {
 			return fmt.Errorf("keep: %w", err)
 		}
 	}
-	return s.prolong(ctx)
+	return s.prolongChannels(ctx)
 }
 
-// pulse renews the lease, and sweeps the dead. A lease that had ended is not renewed: others
+// renewAndSweep renews the lease, and sweeps the dead. A lease that had ended is not renewed: others
 // have taken our users out, so we tell of them anew, under another name.
-func (s *Service) pulse(ctx context.Context, lease time.Duration) error {
-	if err := s.condemn(ctx); err != nil {
+func (s *Service) renewAndSweep(ctx context.Context, lease time.Duration) error {
+	if err := s.indexFormerNodes(ctx); err != nil {
 		return err
 	}
-	fresh, _, dead, err := s.sign(ctx, lease)
+	fresh, _, dead, err := s.renewLease(ctx, lease)
 	if err != nil {
 		return err
 	}
-	if fresh && s.registered {
-		s.former = append(s.former, s.node)
+	if fresh && s.isRegistered {
+		s.formerNodes = append(s.formerNodes, s.node)
 		s.node = rand.Text()
-		s.forget()
-		if err := s.condemn(ctx); err != nil {
+		s.markAllUncounted()
+		if err := s.indexFormerNodes(ctx); err != nil {
 			return err
 		}
-		if _, _, dead, err = s.sign(ctx, lease); err != nil {
+		if _, _, dead, err = s.renewLease(ctx, lease); err != nil {
 			return err
 		}
 	}
-	s.registered, s.former = true, nil
-	if err := s.keepGame(ctx); err != nil {
+	s.isRegistered, s.formerNodes = true, nil
+	if err := s.keepGameKeys(ctx); err != nil {
 		return err
 	}
 	for _, node := range dead {
 		if node != s.node {
-			err = errors.Join(err, s.sweep(ctx, node))
+			err = errors.Join(err, s.sweepNode(ctx, node))
 		}
 	}
 	return err
 }
 
-// sign is the beat: fresh tells that this node was not among the living.
-func (s *Service) sign(ctx context.Context, lease time.Duration) (fresh bool, living int64, dead []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// renewLease is the beat: fresh tells that this node was not among the living.
+func (s *Service) renewLease(ctx context.Context, lease time.Duration) (fresh bool, living int64, dead []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	args := []any{s.node, lease.Milliseconds()}
-	for _, name := range s.former {
+	for _, name := range s.formerNodes {
 		args = append(args, name)
 	}
-	reply, err := beatScript.Do(ctx, s.rdb, []string{keys.PresenceNodes, keys.PresenceDead}, args...).Slice()
+	reply, err := renewScript.Do(ctx, s.rdb, []string{keys.PresenceNodes, keys.PresenceDead}, args...).Slice()
 	if err != nil {
 		return false, 0, nil, fmt.Errorf("beat: %w", err)
 	}
@@ -165,24 +165,24 @@ func (s *Service) sign(ctx context.Context, lease time.Duration) (fresh bool, li
 	return added == 1, living, dead, nil
 }
 
-// condemn makes sure that what this node wrote under a former name will be found: some of
+// indexFormerNodes makes sure that what this node wrote under a former name will be found: some of
 // it may have been written after the others swept.
-func (s *Service) condemn(ctx context.Context) error {
-	if len(s.former) == 0 {
+func (s *Service) indexFormerNodes(ctx context.Context) error {
+	if len(s.formerNodes) == 0 {
 		return nil
 	}
 	var names []any
 	s.mu.Lock()
-	for name := range s.places {
+	for name := range s.scopes {
 		names = append(names, name)
 	}
 	s.mu.Unlock()
 	if len(names) == 0 {
 		return nil
 	}
-	for _, node := range s.former {
-		for some := range slices.Chunk(names, perIndex) {
-			if err := s.index(ctx, node, some); err != nil {
+	for _, node := range s.formerNodes {
+		for some := range slices.Chunk(names, namesPerCommand) {
+			if err := s.addToIndex(ctx, node, some); err != nil {
 				return err
 			}
 		}
@@ -190,13 +190,13 @@ func (s *Service) condemn(ctx context.Context) error {
 	return nil
 }
 
-// index notes in which places a node has users, before it has.
-func (s *Service) index(ctx context.Context, node string, names []any) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// addToIndex notes in which places a node has users, before it has.
+func (s *Service) addToIndex(ctx context.Context, node string, names []any) error {
+	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.SAdd(ctx, keys.PresenceNode(node), names...)
-		p.PExpire(ctx, keys.PresenceNode(node), keepIndex)
+		p.PExpire(ctx, keys.PresenceNode(node), indexTTL)
 		return nil
 	})
 	if err != nil {
@@ -205,62 +205,64 @@ func (s *Service) index(ctx context.Context, node string, names []any) error {
 	return nil
 }
 
-// forget makes all that Redis was told be told again.
-func (s *Service) forget() {
+// markAllUncounted makes all that Redis was told be told again.
+func (s *Service) markAllUncounted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.places {
-		s.forgetPlace(p)
+	for _, p := range s.scopes {
+		s.markUncounted(p)
 	}
 }
 
-// forgetPlace is forget for one place. mu is held.
-func (s *Service) forgetPlace(p *place) {
-	p.indexed = false
-	for _, x := range p.seats {
-		x.told = false
-		s.look(x)
+// markUncounted is forget for one place. mu is held.
+func (s *Service) markUncounted(p *scope) {
+	p.isIndexed = false
+	for _, x := range p.members {
+		x.isCounted = false
+		s.markDirty(x)
 	}
 }
 
-// keepGame lets the keys of the game live on. They expire soon after the last node died.
-func (s *Service) keepGame(ctx context.Context) error { return s.keep(ctx, 2*s.cfg.Lease, game) }
+// keepGameKeys lets the keys of the game live on. They expire soon after the last node died.
+func (s *Service) keepGameKeys(ctx context.Context) error {
+	return s.keepKeys(ctx, 2*s.cfg.Lease, gameScope)
+}
 
-// channels are the places here besides the game.
-func (s *Service) channels() (names []string) {
+// channelNames are the places here besides the game.
+func (s *Service) channelNames() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name := range s.places {
-		if name != game {
+	for name := range s.scopes {
+		if name != gameScope {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// mustBeat tells that half of the lease is over, and the beat can not wait any more.
-func (s *Service) mustBeat() bool { return time.Now().After(s.nextBeat.Add(s.cfg.Lease / 4)) }
+// isRenewalUrgent tells that half of the lease is over, and the beat can not wait any more.
+func (s *Service) isRenewalUrgent() bool { return time.Now().After(s.nextRenewal.Add(s.cfg.Lease / 4)) }
 
-// prolong lets the keys of the channels live on, as long as the beat can wait.
-func (s *Service) prolong(ctx context.Context) error {
-	for len(s.tidying) > 0 && !s.mustBeat() {
-		n := min(len(s.tidying), perKeep)
-		if err := s.keep(ctx, keepPlaces, s.tidying[:n]...); err != nil {
+// prolongChannels lets the keys of the channels live on, as long as the beat can wait.
+func (s *Service) prolongChannels(ctx context.Context) error {
+	for len(s.toProlong) > 0 && !s.isRenewalUrgent() {
+		n := min(len(s.toProlong), scopesPerRoundTrip)
+		if err := s.keepKeys(ctx, channelKeysTTL, s.toProlong[:n]...); err != nil {
 			return err
 		}
-		s.tidying = s.tidying[n:]
+		s.toProlong = s.toProlong[n:]
 	}
 	return nil
 }
 
-// keep lets the keys of places live on. Where Redis has lost ours, they are told anew.
-func (s *Service) keep(ctx context.Context, ttl time.Duration, names ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// keepKeys lets the keys of places live on. Where Redis has lost ours, they are told anew.
+func (s *Service) keepKeys(ctx context.Context, ttl time.Duration, names ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	alive := make([]*redis.BoolCmd, len(names))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, name := range names {
-			all := placeKeys(name, s.node)
+			all := scopeKeys(name, s.node)
 			for _, key := range all {
 				b := p.PExpire(ctx, key, ttl)
 				if key == keys.PresenceOn(name, s.node) {
@@ -276,44 +278,44 @@ func (s *Service) keep(ctx context.Context, ttl time.Duration, names ...string) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, name := range names {
-		if p := s.places[name]; p != nil && !alive[i].Val() && p.toldAny() {
-			s.forgetPlace(p)
+		if p := s.scopes[name]; p != nil && !alive[i].Val() && p.hasCountedMembers() {
+			s.markUncounted(p)
 		}
 	}
 	return nil
 }
 
-// toldAny tells whether Redis should have any of a place's users. Service.mu is held.
-func (p *place) toldAny() bool {
-	for _, x := range p.seats {
-		if x.told {
+// hasCountedMembers tells whether Redis should have any of a place's users. Service.mu is held.
+func (p *scope) hasCountedMembers() bool {
+	for _, x := range p.members {
+		if x.isCounted {
 			return true
 		}
 	}
 	return false
 }
 
-// placeKeys are the keys that enter.lua takes, in its order.
-func placeKeys(name, node string) []string {
+// scopeKeys are the keys that enter.lua takes, in its order.
+func scopeKeys(name, node string) []string {
 	all := []string{keys.PresenceUsers(name), keys.PresenceWho(name), keys.PresenceCounts(name), keys.PresenceOn(name, node)}
-	if name == game {
+	if name == gameScope {
 		all = append(all, keys.OnlineUsers)
 	}
 	return all
 }
 
-// farewell lets the lease end after the grace, or sweeps at once when nobody else would.
-func (s *Service) farewell() error {
-	if !s.registered {
+// endLease lets the lease end after the grace, or sweeps at once when nobody else would.
+func (s *Service) endLease() error {
+	if !s.isRegistered {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*roundTripTimeout)
 	defer cancel()
-	fresh, living, _, err := s.sign(ctx, max(s.cfg.Grace, time.Millisecond))
+	fresh, living, _, err := s.renewLease(ctx, max(s.cfg.Grace, time.Millisecond))
 	if err != nil || fresh || living > 1 {
 		return err
 	}
-	if err := s.sweep(ctx, s.node); err != nil {
+	if err := s.sweepNode(ctx, s.node); err != nil {
 		return err
 	}
 	return s.rdb.ZRem(ctx, keys.PresenceNodes, s.node).Err()

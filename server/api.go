@@ -59,7 +59,7 @@ func (n *node) apiRoutes() http.Handler {
 // profileOptions are those of everything that the profile source knows.
 func (n *node) profileOptions() cache.Options {
 	return cache.Options{
-		TTL: n.cfg.CacheTTL, RefreshThreshold: 0.1, StaleFor: staleProfile, Soft: time.Second, Hard: 5 * time.Second,
+		TTL: n.cfg.CacheTTL, RefreshThreshold: 0.1, StaleFor: staleProfile, SoftTimeout: time.Second, LoadTimeout: 5 * time.Second,
 	}
 }
 

@@ -23,7 +23,7 @@ func (n *node) makeCache() {
 		Budget: 300 * time.Millisecond, OnChange: n.breakerChanged,
 	})
 	n.cache = cache.New(n.cacheBreaker.Client(), cache.Config{
-		TTL: n.cfg.CacheTTL, Failed: n.cacheFailed,
+		TTL: n.cfg.CacheTTL, OnError: n.cacheFailed,
 		Local: cache.Local{Off: n.cfg.CacheLocalBytes < 0, Bytes: uint64(max(0, n.cfg.CacheLocalBytes))},
 	})
 }

@@ -21,7 +21,7 @@ func (n *node) chat(r *rooms) *chat.Service {
 // channels tells those who are in a channel of the chat.
 type channels struct{ rooms *rooms }
 
-func (c channels) Tell(ctx context.Context, channel, event string, payload any) error {
+func (c channels) Broadcast(ctx context.Context, channel, event string, payload any) error {
 	return c.rooms.Cast(ctx, chat.RoomPrefix+channel, event, payload)
 }
 
