@@ -54,16 +54,16 @@ func (o Options) withDefaults(c Config) Options {
 	return o
 }
 
-// storedTTL returns the TTL in Redis of a value that was loaded now.
-func (o Options) storedTTL() time.Duration {
+// jitteredTTL returns the TTL in Redis of a value that was loaded now.
+func (o Options) jitteredTTL() time.Duration {
 	fresh := o.TTL - time.Duration(o.Jitter*rand.Float64()*float64(o.TTL))
 	return max(fresh, time.Millisecond) + o.StaleFor
 }
 
-// freshTime returns how long an entry is still fresh.
-func (o Options) freshTime(e *entry) time.Duration {
+// remainingFreshTime returns how long an entry is still fresh.
+func (o Options) remainingFreshTime(e *entry) time.Duration {
 	left := time.Until(e.expires)
-	if !e.isAbsent() {
+	if !e.isAbsentValue() {
 		left -= o.StaleFor
 	}
 	return left
@@ -71,7 +71,7 @@ func (o Options) freshTime(e *entry) time.Duration {
 
 // needsRefresh tells whether a fresh entry should be loaded again.
 func (o Options) needsRefresh(e *entry) bool {
-	return o.RefreshThreshold > 0 && !e.isAbsent() && o.freshTime(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
+	return o.RefreshThreshold > 0 && !e.isAbsentValue() && o.remainingFreshTime(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
 }
 
 // Aside returns the value of a key from the cache. If there is none, it loads the value from the
@@ -85,7 +85,7 @@ func Aside[T any](ctx context.Context, m *Manager, key string, load Loader[T], o
 }
 
 func asideWithTags[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (v T, err error) {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return v, err
 	}
 	source := func(ctx context.Context) ([]byte, error) {
@@ -95,7 +95,7 @@ func asideWithTags[T any](ctx context.Context, m *Manager, key string, tags []st
 		}
 		return m.encodeValue(key, v)
 	}
-	e, err := m.getOrLoad(ctx, key, tags, source, o.withDefaults(m.cfg))
+	e, err := m.getOrLoadEntry(ctx, key, tags, source, o.withDefaults(m.cfg))
 	if err != nil {
 		return v, err
 	}
@@ -109,11 +109,11 @@ func asideWithTags[T any](ctx context.Context, m *Manager, key string, tags []st
 // An encodedLoader is a Loader that returns the encoded value.
 type encodedLoader func(ctx context.Context) ([]byte, error)
 
-// getOrLoad is Aside for encoded values.
-func (m *Manager) getOrLoad(ctx context.Context, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
+// getOrLoadEntry is Aside for encoded values.
+func (m *Manager) getOrLoadEntry(ctx context.Context, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	if m.local != nil {
-		if e := m.local.freshEntry(key); e != nil && o.freshTime(e) > 0 && m.local.hasCurrentTags(e) {
-			m.counters.forKey(key).localHits.Add(1)
+		if e := m.local.freshEntry(key); e != nil && o.remainingFreshTime(e) > 0 && m.local.hasCurrentTags(e) {
+			m.counters.countersOfKey(key).localHits.Add(1)
 			if o.needsRefresh(e) {
 				m.refreshInBackground(ctx, key, tags, load, o)
 			}
@@ -121,8 +121,8 @@ func (m *Manager) getOrLoad(ctx context.Context, key string, tags []string, load
 		}
 	}
 	f := m.loads.joinOrStart(key, func(f *loadCall) {
-		m.runDetached(ctx, 2*o.LoadTimeout+time.Second, func(ctx context.Context) {
-			e, err := m.findOrLoad(ctx, f, key, tags, load, o)
+		m.runInBackground(ctx, 2*o.LoadTimeout+time.Second, func(ctx context.Context) {
+			e, err := m.findOrLoadEntry(ctx, f, key, tags, load, o)
 			m.loads.finishCall(key, f, e, err)
 		})
 	})
@@ -146,7 +146,7 @@ func (m *Manager) waitForCall(ctx context.Context, f *loadCall, key string, o Op
 		case <-soft:
 			soft, old = nil, f.hasStale // closed once the call has a stale value
 		case <-old:
-			m.counters.forKey(key).stale.Add(1)
+			m.counters.countersOfKey(key).stale.Add(1)
 			return f.stale, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -154,33 +154,33 @@ func (m *Manager) waitForCall(ctx context.Context, f *loadCall, key string, o Op
 	}
 }
 
-// findOrLoad is the work of a call: it asks Redis, waits for the load of another node, or asks the
+// findOrLoadEntry is the work of a call: it asks Redis, waits for the load of another node, or asks the
 // source.
-func (m *Manager) findOrLoad(ctx context.Context, f *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
+func (m *Manager) findOrLoadEntry(ctx context.Context, f *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	e, err := m.fetchEntry(ctx, key, tags)
 	gone := err != nil
 	switch {
 	case gone:
 		_ = m.reportFailure(ctx, "read", key, err) // the failure is counted and reported; the source answers
-	case e != nil && o.freshTime(e) > 0:
-		m.counters.forKey(key).hits.Add(1)
+	case e != nil && o.remainingFreshTime(e) > 0:
+		m.counters.countersOfKey(key).hits.Add(1)
 		if o.needsRefresh(e) {
 			m.refreshInBackground(ctx, key, tags, load, o)
 		}
 		return e, nil
 	}
-	m.counters.forKey(key).misses.Add(1)
+	m.counters.countersOfKey(key).misses.Add(1)
 	old := e
 	if gone && m.local != nil {
 		old = m.local.staleEntry(key)
 	}
-	if old != nil && !old.isAbsent() {
-		f.offerStale(old)
+	if old != nil && !old.isAbsentValue() {
+		f.offerStaleEntry(old)
 	}
 
 	token := ""
 	if !gone {
-		token, e, err = m.waitForLease(ctx, key, tags, o)
+		token, e, err = m.waitForLoadLease(ctx, key, tags, o)
 		if e != nil {
 			return e, nil
 		}
@@ -193,15 +193,15 @@ func (m *Manager) findOrLoad(ctx context.Context, f *loadCall, key string, tags 
 		return e, nil
 	}
 	if f.stale != nil && time.Now().Before(f.stale.expires) && !errors.Is(err, ErrNotFound) {
-		m.counters.forKey(key).stale.Add(1)
+		m.counters.countersOfKey(key).stale.Add(1)
 		m.cfg.OnError("load", err)
 		return f.stale, nil
 	}
 	return nil, err
 }
 
-// sourceFault turns an error of the source into the error that callers get.
-func sourceFault(err error) error {
+// faultOfSource turns an error of the source into the error that callers get.
+func faultOfSource(err error) error {
 	var f *fault.Fault
 	switch {
 	case errors.As(err, &f), errors.Is(err, ErrValue), errors.Is(err, ErrTooLarge):

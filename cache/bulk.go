@@ -29,7 +29,7 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 	}
 	var ask []string
 	for _, key := range all {
-		if err := checkKey(key); err != nil {
+		if err := validateKey(key); err != nil {
 			return nil, err
 		}
 		if e := m.lookupLocal(key); e == nil {
@@ -45,10 +45,10 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 		}
 		for i, key := range part {
 			if found[i] == nil {
-				m.counters.forKey(key).misses.Add(1)
+				m.counters.countersOfKey(key).misses.Add(1)
 				continue
 			}
-			m.counters.forKey(key).hits.Add(1)
+			m.counters.countersOfKey(key).hits.Add(1)
 			if err := add(key, found[i].data); err != nil {
 				return nil, err
 			}
@@ -60,9 +60,9 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 // fetchEntries reads many keys from Redis; entries of missing keys are nil. It stores nothing in
 // L1, because it does not ask for the TTLs.
 func (m *Manager) fetchEntries(ctx context.Context, all []string) ([]*entry, error) {
-	ctx, cancel := m.withBudget(ctx)
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
-	raw, err := m.readValues(ctx, all)
+	raw, err := m.readRawValues(ctx, all)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +103,8 @@ func (m *Manager) fetchEntries(ctx context.Context, all []string) ([]*entry, err
 	return out, nil
 }
 
-// readValues uses MGET if one server has all keys, else a pipeline of GET.
-func (m *Manager) readValues(ctx context.Context, all []string) ([][]byte, error) {
+// readRawValues uses MGET if one server has all keys, else a pipeline of GET.
+func (m *Manager) readRawValues(ctx context.Context, all []string) ([][]byte, error) {
 	out := make([][]byte, len(all))
 	if _, cluster := m.rdb.(masters); !cluster {
 		values, err := m.rdb.MGet(ctx, all...).Result()
@@ -148,14 +148,14 @@ type Item struct {
 func (m *Manager) MSet(ctx context.Context, items ...Item) error {
 	writes := make([]keyChange, 0, len(items))
 	for _, i := range items {
-		if err := checkKey(i.Key); err != nil {
+		if err := validateKey(i.Key); err != nil {
 			return err
 		}
 		data, err := m.encodeValue(i.Key, i.Value)
 		if err != nil {
 			return err
 		}
-		writes = append(writes, keyChange{i.Key, data, m.redisTTL(i.TTL)})
+		writes = append(writes, keyChange{i.Key, data, m.ttlInRedis(i.TTL)})
 	}
 	_, err := m.applyChanges(ctx, "set many", writes)
 	return err
@@ -171,7 +171,7 @@ type keyChange struct {
 // applyChanges makes many changes in batches, and returns how many it made.
 func (m *Manager) applyChanges(ctx context.Context, doing string, all []keyChange) (n int, err error) {
 	for part := range slices.Chunk(all, batchSize) {
-		done, err := m.applyBatch(ctx, part)
+		done, err := m.applyChangeBatch(ctx, part)
 		for _, w := range part {
 			m.forgetLocal(w.key) // also if the answer was lost: the value may be written
 		}
@@ -183,13 +183,13 @@ func (m *Manager) applyChanges(ctx context.Context, doing string, all []keyChang
 	return n, nil
 }
 
-// applyBatch makes the changes of one pipeline.
-func (m *Manager) applyBatch(ctx context.Context, part []keyChange) (n int, err error) {
-	ctx, cancel := m.withBudget(ctx)
+// applyChangeBatch makes the changes of one pipeline.
+func (m *Manager) applyChangeBatch(ctx context.Context, part []keyChange) (n int, err error) {
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	calls := make([]*redisx.Call, len(part))
 	for i, w := range part {
-		calls[i] = &redisx.Call{Script: writeScript, Keys: writeKeys(w.key), Args: m.writeArgs(w.key, "", w.data, w.ttl)}
+		calls[i] = &redisx.Call{Script: writeScript, Keys: writeScriptKeys(w.key), Args: m.writeScriptArgs(w.key, "", w.data, w.ttl)}
 	}
 	redisx.RunScripts(ctx, m.rdb, calls...)
 	for _, c := range calls {

@@ -11,10 +11,10 @@ import (
 
 // addToCounter changes a counter in one transaction.
 func (m *Manager) addToCounter(ctx context.Context, doing, key string, by int64, ttl time.Duration) (int64, error) {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return 0, err
 	}
-	bounded, cancel := m.withBudget(ctx)
+	bounded, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.TxPipeline()
 	if ttl > 0 {
@@ -41,12 +41,12 @@ func (m *Manager) Decrement(ctx context.Context, key string, by int64, ttl time.
 	return m.addToCounter(ctx, "decrement", key, -by, ttl)
 }
 
-// runOnSet runs one command on a set of strings.
-func runOnSet[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
-	if err := checkKey(key); err != nil {
+// runSetCommand runs one command on a set of strings.
+func runSetCommand[T any](ctx context.Context, m *Manager, doing, key string, run func(context.Context) (T, error)) (out T, err error) {
+	if err := validateKey(key); err != nil {
 		return out, err
 	}
-	bounded, cancel := m.withBudget(ctx)
+	bounded, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	out, err = run(bounded)
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -57,21 +57,21 @@ func runOnSet[T any](ctx context.Context, m *Manager, doing, key string, run fun
 
 // AddToSet adds members to a set and returns how many are new. A set lives until it is empty.
 func (m *Manager) AddToSet(ctx context.Context, key string, members ...string) (int64, error) {
-	return runOnSet(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
-		return m.rdb.SAdd(ctx, key, toAnySlice(members)...).Result()
+	return runSetCommand(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SAdd(ctx, key, membersToArgs(members)...).Result()
 	})
 }
 
 // RemoveFromSet removes members from a set and returns how many were in it.
 func (m *Manager) RemoveFromSet(ctx context.Context, key string, members ...string) (int64, error) {
-	return runOnSet(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
-		return m.rdb.SRem(ctx, key, toAnySlice(members)...).Result()
+	return runSetCommand(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
+		return m.rdb.SRem(ctx, key, membersToArgs(members)...).Result()
 	})
 }
 
 // InSet tells whether the member is in the set.
 func (m *Manager) InSet(ctx context.Context, key, member string) (bool, error) {
-	return runOnSet(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
+	return runSetCommand(ctx, m, "in set", key, func(ctx context.Context) (bool, error) {
 		return m.rdb.SIsMember(ctx, key, member).Result()
 	})
 }
@@ -82,7 +82,7 @@ const maxMembers = 100_000
 // SetMembers returns all members of a set, in no particular order. It returns ErrTooLarge for a set
 // of more than 100,000 members.
 func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) {
-	return runOnSet(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
+	return runSetCommand(ctx, m, "set members", key, func(ctx context.Context) ([]string, error) {
 		n, err := m.rdb.SCard(ctx, key).Result()
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (m *Manager) SetMembers(ctx context.Context, key string) ([]string, error) 
 	})
 }
 
-func toAnySlice(members []string) []any {
+func membersToArgs(members []string) []any {
 	out := make([]any, len(members))
 	for i, s := range members {
 		out[i] = s

@@ -23,7 +23,7 @@ type entry struct {
 // neverExpires is the expiry of a key without TTL.
 var neverExpires = time.UnixMilli(math.MaxInt64 / 2)
 
-func (e *entry) isAbsent() bool { return bytes.Equal(e.data, absentValue) }
+func (e *entry) isAbsentValue() bool { return bytes.Equal(e.data, absentValue) }
 
 // envelope is the stored form of a tagged value. The bytes of the codec are in Data if they are
 // valid JSON, and else in Raw, as base64.
@@ -71,9 +71,9 @@ func (m *Manager) fetchEntry(ctx context.Context, key string, tags []string) (*e
 func (m *Manager) fetchEntryAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
 	var read readMark
 	if m.local != nil {
-		read = m.local.markRead(key)
+		read = m.local.markReadStart(key)
 	}
-	ctx, cancel := m.withBudget(ctx)
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	first(ctx, pipe)
@@ -109,7 +109,7 @@ func (m *Manager) fetchEntryAfter(ctx context.Context, key string, tags []string
 		return nil, err
 	}
 	if m.local != nil {
-		m.local.storeRead(key, e, read)
+		m.local.storeReadEntry(key, e, read)
 	}
 	return e, nil
 }

@@ -44,7 +44,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			switch x := x.(type) {
 			case *redis.Subscription: // the first subscription, or one after a lost connection
 				if m.local != nil {
-					m.local.forgetAll()
+					m.local.forgetAllKeys()
 					m.local.isSubscribed.Store(true)
 				}
 			case *redis.Message:

@@ -54,15 +54,15 @@ func (s *loadCalls) finishCall(key string, f *loadCall, e *entry, err error) {
 	close(f.done)
 }
 
-// offerStale names the value that may be served meanwhile. It is called at most once.
-func (f *loadCall) offerStale(e *entry) {
+// offerStaleEntry names the value that may be served meanwhile. It is called at most once.
+func (f *loadCall) offerStaleEntry(e *entry) {
 	f.stale = e
 	close(f.hasStale)
 }
 
-// runDetached runs fn in the background with the values of ctx, but not with its end: for limit,
+// runInBackground runs fn in the background with the values of ctx, but not with its end: for limit,
 // or until Close.
-func (m *Manager) runDetached(ctx context.Context, limit time.Duration, fn func(context.Context)) {
+func (m *Manager) runInBackground(ctx context.Context, limit time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(m.ctx, cancel)
 	m.background.Go(func() {
@@ -77,17 +77,17 @@ func (m *Manager) runDetached(ctx context.Context, limit time.Duration, fn func(
 func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []string, load encodedLoader, o Options) {
 	name := "refresh " + key
 	m.loads.joinOrStart(name, func(f *loadCall) {
-		m.runDetached(ctx, o.LoadTimeout+time.Second, func(ctx context.Context) {
+		m.runInBackground(ctx, o.LoadTimeout+time.Second, func(ctx context.Context) {
 			defer m.loads.finishCall(name, f, nil, nil)
-			token, e, err := m.tryLease(ctx, key, tags, o)
+			token, e, err := m.tryLoadLease(ctx, key, tags, o)
 			if err != nil || token == "" {
 				return // a refresh can wait for Redis, and another node may be refreshing
 			}
 			if e != nil && !o.needsRefresh(e) {
-				m.releaseLease(ctx, key, token) // another node has refreshed the value already
+				m.releaseLoadLease(ctx, key, token) // another node has refreshed the value already
 				return
 			}
-			m.counters.forKey(key).refreshes.Add(1)
+			m.counters.countersOfKey(key).refreshes.Add(1)
 			if _, err := m.loadAndStore(ctx, key, token, tags, load, o); err != nil && !errors.Is(err, ErrNotFound) {
 				m.cfg.OnError("refresh", err)
 			}
@@ -99,19 +99,19 @@ func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []st
 // a message tells it sooner.
 const leasePollInterval = 50 * time.Millisecond
 
-// waitForLease waits until this node may load, and returns its token; or until another node has
+// waitForLoadLease waits until this node may load, and returns its token; or until another node has
 // stored the value, and returns that. An error means that Redis does not answer any more.
-func (m *Manager) waitForLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
+func (m *Manager) waitForLoadLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	defer m.keyWaiters.removeWaiter(key)
 	for {
 		news := m.keyWaiters.waitChannel(key)
-		token, e, err = m.tryLease(ctx, key, tags, o)
+		token, e, err = m.tryLoadLease(ctx, key, tags, o)
 		switch {
 		case err != nil:
 			return "", nil, err
-		case e != nil && o.freshTime(e) > 0:
+		case e != nil && o.remainingFreshTime(e) > 0:
 			if token != "" {
-				m.releaseLease(ctx, key, token)
+				m.releaseLoadLease(ctx, key, token)
 			}
 			return "", e, nil
 		case token != "":
@@ -130,9 +130,9 @@ func (m *Manager) waitForLease(ctx context.Context, key string, tags []string, o
 	}
 }
 
-// tryLease asks Redis for the lease of a load and reads the current value, in one round trip. token
+// tryLoadLease asks Redis for the lease of a load and reads the current value, in one round trip. token
 // is "" if another node has the lease. The lease expires a second after LoadTimeout.
-func (m *Manager) tryLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
+func (m *Manager) tryLoadLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	mine := strconv.FormatUint(rand.Uint64(), 36)
 	var taken *redis.StatusCmd
 	e, err = m.fetchEntryAfter(ctx, key, tags, func(ctx context.Context, pipe redis.Pipeliner) {
@@ -154,7 +154,7 @@ func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []st
 	if held := token; held != "" {
 		defer func() {
 			if !stored {
-				m.releaseLease(ctx, key, held)
+				m.releaseLoadLease(ctx, key, held)
 			}
 		}()
 	}
@@ -163,15 +163,15 @@ func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []st
 		_ = m.reportFailure(ctx, "read tags", key, err)
 		token = "" // without the versions the value must not be stored
 	}
-	m.counters.forKey(key).loads.Add(1)
-	data, err := callLoader(ctx, load, o.LoadTimeout)
-	life := o.storedTTL()
+	m.counters.countersOfKey(key).loads.Add(1)
+	data, err := runLoaderWithin(ctx, load, o.LoadTimeout)
+	life := o.jitteredTTL()
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
 		data, life = absentValue, o.NegativeTTL
 	case err != nil:
-		m.counters.forKey(key).loadErrors.Add(1)
-		return nil, sourceFault(err)
+		m.counters.countersOfKey(key).loadErrors.Add(1)
+		return nil, faultOfSource(err)
 	case string(data) == string(absentValue):
 		life = o.NegativeTTL
 	}
@@ -187,14 +187,14 @@ func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []st
 	}
 	var read readMark
 	if m.local != nil {
-		read = m.local.markRead(key)
+		read = m.local.markReadStart(key)
 	}
 	stored, err = m.storeLoaded(ctx, key, token, sealed, life)
 	if err != nil {
 		_ = m.reportFailure(ctx, "store", key, err)
 	}
 	if stored && m.local != nil {
-		m.local.storeRead(key, e, read)
+		m.local.storeReadEntry(key, e, read)
 	}
 	return e, nil
 }
@@ -204,11 +204,11 @@ func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []st
 func (m *Manager) storeLoaded(ctx context.Context, key, token string, data []byte, life time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
-	return writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, data, life)...).Bool()
+	return writeScript.Do(ctx, m.rdb, writeScriptKeys(key), m.writeScriptArgs(key, token, data, life)...).Bool()
 }
 
-// releaseLease lets the next caller load. Without it the lease expires by itself.
-func (m *Manager) releaseLease(ctx context.Context, key, token string) {
+// releaseLoadLease lets the next caller load. Without it the lease expires by itself.
+func (m *Manager) releaseLoadLease(ctx context.Context, key, token string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Budget)
 	defer cancel()
 	if err := releaseScript.Do(ctx, m.rdb, []string{keys.CacheLoad(key)}, token).Err(); err != nil {
@@ -216,8 +216,8 @@ func (m *Manager) releaseLease(ctx context.Context, key, token string) {
 	}
 }
 
-// callLoader runs a loader for at most limit, and turns a panic into an error.
-func callLoader(ctx context.Context, load encodedLoader, limit time.Duration) (data []byte, err error) {
+// runLoaderWithin runs a loader for at most limit, and turns a panic into an error.
+func runLoaderWithin(ctx context.Context, load encodedLoader, limit time.Duration) (data []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	type result struct {

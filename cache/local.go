@@ -18,7 +18,7 @@ type localCache struct {
 	isSubscribed atomic.Bool // whether the changes of other nodes reach this one
 	seed         maphash.Seed
 	// generations count invalidations, by a hash of the key. forgetKey first increments the
-	// generation, then removes the entry. storeRead first stores the entry, then checks that the
+	// generation, then removes the entry. storeReadEntry first stores the entry, then checks that the
 	// generation has not changed since before the read from Redis. So no old value stays.
 	generations [256]atomic.Uint64
 }
@@ -48,7 +48,7 @@ func newLocalCache(cfg Local, c *counters) *localCache {
 		}),
 		OnDeletion: func(e otter.DeletionEvent[string, localEntry]) {
 			if e.Cause == otter.CauseOverflow {
-				c.forKey(e.Key).evictions.Add(1)
+				c.countersOfKey(e.Key).evictions.Add(1)
 			}
 		},
 		Logger: &otter.NoopLogger{},
@@ -62,13 +62,13 @@ type readMark struct {
 	generation uint64
 }
 
-func (l *localCache) markRead(key string) readMark {
+func (l *localCache) markReadStart(key string) readMark {
 	shard := &l.generations[maphash.String(l.seed, key)%uint64(len(l.generations))]
 	return readMark{shard, shard.Load()}
 }
 
-// storeRead stores what was read since the mark, unless the key has been invalidated meanwhile.
-func (l *localCache) storeRead(key string, e *entry, since readMark) {
+// storeReadEntry stores what was read since the mark, unless the key has been invalidated meanwhile.
+func (l *localCache) storeReadEntry(key string, e *entry, since readMark) {
 	if !l.isSubscribed.Load() {
 		return
 	}
@@ -84,12 +84,12 @@ func (l *localCache) storeRead(key string, e *entry, since readMark) {
 }
 
 func (l *localCache) forgetKey(key string) {
-	l.markRead(key).shard.Add(1)
+	l.markReadStart(key).shard.Add(1)
 	l.entries.Invalidate(key)
 }
 
-// forgetAll empties the cache when messages of other nodes may have been missed.
-func (l *localCache) forgetAll() {
+// forgetAllKeys empties the cache when messages of other nodes may have been missed.
+func (l *localCache) forgetAllKeys() {
 	for i := range l.generations {
 		l.generations[i].Add(1)
 	}

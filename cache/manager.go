@@ -128,19 +128,19 @@ const (
 	maxTag = 128
 )
 
-func checkKey(key string) error { return checkName(key, maxKey) }
+func validateKey(key string) error { return validateName(key, maxKey) }
 
-// checkName refuses names that are empty, too long, or contain braces. The hash tag of a load's
+// validateName refuses names that are empty, too long, or contain braces. The hash tag of a load's
 // lease is the whole key: braces in the key would put the two into different slots of a Cluster.
-func checkName(name string, limit int) error {
+func validateName(name string, limit int) error {
 	if name == "" || len(name) > limit || strings.ContainsAny(name, "{}") {
 		return fmt.Errorf("%w: %.64q", ErrKey, name)
 	}
 	return nil
 }
 
-// withBudget limits a call to Redis to Config.Budget.
-func (m *Manager) withBudget(ctx context.Context) (context.Context, context.CancelFunc) {
+// contextWithBudget limits a call to Redis to Config.Budget.
+func (m *Manager) contextWithBudget(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, m.cfg.Budget)
 }
 
@@ -150,7 +150,7 @@ func (m *Manager) reportFailure(ctx context.Context, doing, key string, err erro
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("cache: %s: %w", doing, ctx.Err())
 	}
-	m.counters.forKey(key).errors.Add(1)
+	m.counters.countersOfKey(key).errors.Add(1)
 	m.cfg.OnError(doing, err)
 	return fmt.Errorf("cache: %s: %w", doing, err)
 }
@@ -169,19 +169,19 @@ var (
 // writes only while that load still holds its lease. It returns whether it wrote, or, of a
 // removal, whether there was a value.
 func (m *Manager) writeValue(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
-	ctx, cancel := m.withBudget(ctx)
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
-	done, err := writeScript.Do(ctx, m.rdb, writeKeys(key), m.writeArgs(key, token, value, ttl)...).Bool()
+	done, err := writeScript.Do(ctx, m.rdb, writeScriptKeys(key), m.writeScriptArgs(key, token, value, ttl)...).Bool()
 	m.forgetLocal(key) // also if the answer was lost: the value may be written
 	if err == nil {
-		m.pendingDeletes.removeKey(key)
+		m.pendingDeletes.removePendingKey(key)
 	}
 	return done, err
 }
 
-func writeKeys(key string) []string { return []string{key, keys.CacheLoad(key)} }
+func writeScriptKeys(key string) []string { return []string{key, keys.CacheLoad(key)} }
 
-func (m *Manager) writeArgs(key, token string, value []byte, ttl time.Duration) []any {
+func (m *Manager) writeScriptArgs(key, token string, value []byte, ttl time.Duration) []any {
 	return []any{token, value, ttl.Milliseconds(), keys.CacheInvalidations, m.changeMessage(key)}
 }
 

@@ -18,13 +18,13 @@ type masters interface {
 // blocks Redis. Keys that are written meanwhile may stay. Config.Budget bounds each batch, and ctx
 // the whole call. A pattern that begins with a wildcard is ErrKey.
 func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err error) {
-	if err := checkPattern(pattern); err != nil {
+	if err := validatePattern(pattern); err != nil {
 		return 0, err
 	}
 	var deleted atomic.Int64
 	walk := func(ctx context.Context, c redis.Cmdable) error {
 		for cursor := uint64(0); ; {
-			page, next, err := m.scanPage(ctx, c, cursor, pattern)
+			page, next, err := m.scanKeyPage(ctx, c, cursor, pattern)
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func (m *Manager) unlinkKeys(ctx context.Context, c redis.Cmdable, page []string
 	var writes []keyChange
 	pipe := c.Pipeline()
 	for _, key := range page {
-		if checkKey(key) == nil {
+		if validateKey(key) == nil {
 			writes = append(writes, keyChange{key: key})
 		} else {
 			pipe.Unlink(ctx, key)
@@ -64,7 +64,7 @@ func (m *Manager) unlinkKeys(ctx context.Context, c redis.Cmdable, page []string
 	if n, err = m.applyChanges(ctx, "delete pattern", writes); err != nil || pipe.Len() == 0 {
 		return n, err
 	}
-	ctx, cancel := m.withBudget(ctx)
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	cmds, err := pipe.Exec(ctx)
 	for _, cmd := range cmds {
@@ -73,15 +73,15 @@ func (m *Manager) unlinkKeys(ctx context.Context, c redis.Cmdable, page []string
 	return n, err
 }
 
-func (m *Manager) scanPage(ctx context.Context, c redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
-	ctx, cancel := m.withBudget(ctx)
+func (m *Manager) scanKeyPage(ctx context.Context, c redis.Cmdable, cursor uint64, pattern string) ([]string, uint64, error) {
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	return c.Scan(ctx, cursor, pattern, batchSize).Result()
 }
 
-// checkPattern requires that the pattern begins with a character that is not a wildcard.
-func checkPattern(pattern string) error {
-	if err := checkKey(pattern); err != nil {
+// validatePattern requires that the pattern begins with a character that is not a wildcard.
+func validatePattern(pattern string) error {
+	if err := validateKey(pattern); err != nil {
 		return err
 	}
 	switch pattern[0] {

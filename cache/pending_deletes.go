@@ -19,8 +19,8 @@ type pendingDeletes struct {
 // maxPendingDeletes bounds the keys in pendingDeletes.
 const maxPendingDeletes = 10_000
 
-// addKey adds a key. It returns false if there are too many.
-func (d *pendingDeletes) addKey(key string) bool {
+// addPendingKey adds a key. It returns false if there are too many.
+func (d *pendingDeletes) addPendingKey(key string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.keys) >= maxPendingDeletes {
@@ -31,7 +31,7 @@ func (d *pendingDeletes) addKey(key string) bool {
 	return true
 }
 
-func (d *pendingDeletes) removeKey(key string) {
+func (d *pendingDeletes) removePendingKey(key string) {
 	if d.count.Load() == 0 {
 		return
 	}
@@ -51,8 +51,8 @@ func (d *pendingDeletes) containsKey(key string) bool {
 	return owed
 }
 
-// nextBatch returns some of the keys, as many as fit into one pipeline.
-func (d *pendingDeletes) nextBatch() []string {
+// nextDeleteBatch returns some of the keys, as many as fit into one pipeline.
+func (d *pendingDeletes) nextDeleteBatch() []string {
 	if d.count.Load() == 0 {
 		return nil
 	}
@@ -64,7 +64,7 @@ func (d *pendingDeletes) nextBatch() []string {
 
 // retryDeletes deletes a batch of the pending keys. What fails stays pending.
 func (m *Manager) retryDeletes(ctx context.Context) {
-	all := m.pendingDeletes.nextBatch()
+	all := m.pendingDeletes.nextDeleteBatch()
 	if len(all) == 0 {
 		return
 	}
@@ -72,11 +72,11 @@ func (m *Manager) retryDeletes(ctx context.Context) {
 	for i, key := range all {
 		writes[i].key = key
 	}
-	if _, err := m.applyBatch(ctx, writes); err != nil {
+	if _, err := m.applyChangeBatch(ctx, writes); err != nil {
 		return // Redis still does not answer, which was reported before
 	}
 	for _, key := range all {
 		m.forgetLocal(key)
-		m.pendingDeletes.removeKey(key)
+		m.pendingDeletes.removePendingKey(key)
 	}
 }

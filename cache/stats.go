@@ -29,7 +29,7 @@ type Total struct {
 	Evictions  uint64  `json:"evictions"`  // from L1, because it was full
 }
 
-func (t *Total) addTotal(o Total) {
+func (t *Total) addCounts(o Total) {
 	t.LocalHits += o.LocalHits
 	t.Hits += o.Hits
 	t.Misses += o.Misses
@@ -51,7 +51,7 @@ type prefixCounters struct {
 }
 
 func (t *prefixCounters) snapshot() (out Total) {
-	out.addTotal(Total{
+	out.addCounts(Total{
 		LocalHits: t.localHits.Load(), Hits: t.hits.Load(), Misses: t.misses.Load(), Stale: t.stale.Load(), Loads: t.loads.Load(),
 		LoadErrors: t.loadErrors.Load(), Refreshes: t.refreshes.Load(), Errors: t.errors.Load(), Evictions: t.evictions.Load(),
 	})
@@ -66,7 +66,7 @@ type counters struct {
 	prefixes map[string]*prefixCounters // guarded by mu
 }
 
-func (c *counters) forKey(key string) *prefixCounters {
+func (c *counters) countersOfKey(key string) *prefixCounters {
 	prefix, _, _ := strings.Cut(key, ":")
 	c.mu.RLock()
 	t := c.prefixes[prefix]
@@ -93,7 +93,7 @@ func (m *Manager) Stats() Stats {
 	for prefix, t := range m.counters.prefixes {
 		one := t.snapshot()
 		out.Prefixes[prefix] = one
-		out.addTotal(one)
+		out.addCounts(one)
 	}
 	if m.local != nil {
 		out.LocalBytes = m.local.entries.WeightedSize()

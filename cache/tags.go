@@ -29,12 +29,12 @@ const (
 // version, no old value becomes valid again.
 func newTagVersion() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
-func checkTags(tags []string) error {
+func validateTags(tags []string) error {
 	if len(tags) > maxTags {
 		return fmt.Errorf("%w: more than %d tags", ErrKey, maxTags)
 	}
 	for _, tag := range tags {
-		if err := checkName(tag, maxTag); err != nil {
+		if err := validateName(tag, maxTag); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func checkTags(tags []string) error {
 
 // Tagged is Aside for a value with 1 to 32 tags. InvalidateByTag with any of them invalidates it.
 func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, load Loader[T], o Options) (T, error) {
-	if err := checkTags(tags); err != nil {
+	if err := validateTags(tags); err != nil {
 		var zero T
 		return zero, err
 	}
@@ -53,7 +53,7 @@ func Tagged[T any](ctx context.Context, m *Manager, key string, tags []string, l
 // InvalidateByTag invalidates all values that have one of the tags, on every node. A load that is
 // in progress does not store its result.
 func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
-	if err := checkTags(tags); err != nil {
+	if err := validateTags(tags); err != nil {
 		return err
 	}
 	var writes []keyChange
@@ -81,7 +81,7 @@ func (m *Manager) queueVersionReads(ctx context.Context, pipe redis.Pipeliner, t
 				reads[tag] = versionRead{known: v}
 				continue
 			}
-			r.since = m.local.markRead(keys.CacheTag(tag))
+			r.since = m.local.markReadStart(keys.CacheTag(tag))
 		}
 		r.cmd = pipe.Get(ctx, keys.CacheTag(tag))
 		reads[tag] = r
@@ -134,7 +134,7 @@ func (m *Manager) readTagVersion(tag string, r versionRead) (string, error) {
 		return "", err
 	}
 	if m.local != nil {
-		m.local.storeRead(keys.CacheTag(tag), &entry{data: []byte(v), expires: neverExpires}, r.since)
+		m.local.storeReadEntry(keys.CacheTag(tag), &entry{data: []byte(v), expires: neverExpires}, r.since)
 	}
 	return v, nil
 }
@@ -145,7 +145,7 @@ func (m *Manager) ensureTagVersions(ctx context.Context, tags []string) (map[str
 	if len(tags) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := m.withBudget(ctx)
+	ctx, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	cmds := make(map[string]*redis.StringCmd, len(tags))

@@ -14,15 +14,15 @@ import (
 // Errors: ErrKey; ErrValue if the stored value does not decode to T; and the error of a Redis that
 // does not answer, which a caller with another source may treat as a miss.
 func Get[T any](ctx context.Context, m *Manager, key string) (v T, ok bool, err error) {
-	e, err := m.getEntry(ctx, key)
+	e, err := m.getCachedEntry(ctx, key)
 	if err != nil || e == nil {
 		return v, false, err
 	}
 	return decodeValue[T](m, key, e.data)
 }
 
-func (m *Manager) getEntry(ctx context.Context, key string) (*entry, error) {
-	if err := checkKey(key); err != nil {
+func (m *Manager) getCachedEntry(ctx context.Context, key string) (*entry, error) {
+	if err := validateKey(key); err != nil {
 		return nil, err
 	}
 	if e := m.lookupLocal(key); e != nil {
@@ -33,10 +33,10 @@ func (m *Manager) getEntry(ctx context.Context, key string) (*entry, error) {
 		return nil, m.reportFailure(ctx, "get", key, err)
 	}
 	if e == nil {
-		m.counters.forKey(key).misses.Add(1)
+		m.counters.countersOfKey(key).misses.Add(1)
 		return nil, nil
 	}
-	m.counters.forKey(key).hits.Add(1)
+	m.counters.countersOfKey(key).hits.Add(1)
 	return e, nil
 }
 
@@ -49,7 +49,7 @@ func (m *Manager) lookupLocal(key string) *entry {
 	if e == nil || !m.local.hasCurrentTags(e) {
 		return nil
 	}
-	m.counters.forKey(key).localHits.Add(1)
+	m.counters.countersOfKey(key).localHits.Add(1)
 	return e
 }
 
@@ -58,21 +58,21 @@ func (m *Manager) lookupLocal(key string) *entry {
 // Errors: ErrKey, ErrValue, ErrTooLarge; and the error of a Redis that does not answer, after which
 // the value may be stored or not.
 func (m *Manager) Set(ctx context.Context, key string, value any, ttl time.Duration) error {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return err
 	}
 	data, err := m.encodeValue(key, value)
 	if err != nil {
 		return err
 	}
-	if _, err := m.writeValue(ctx, key, "", data, m.redisTTL(ttl)); err != nil {
+	if _, err := m.writeValue(ctx, key, "", data, m.ttlInRedis(ttl)); err != nil {
 		return m.reportFailure(ctx, "set", key, err)
 	}
 	return nil
 }
 
-// redisTTL returns the TTL for Redis; 0 means for ever.
-func (m *Manager) redisTTL(ttl time.Duration) time.Duration {
+// ttlInRedis returns the TTL for Redis; 0 means for ever.
+func (m *Manager) ttlInRedis(ttl time.Duration) time.Duration {
 	switch {
 	case ttl == 0:
 		return m.cfg.TTL
@@ -86,7 +86,7 @@ func (m *Manager) redisTTL(ttl time.Duration) time.Duration {
 // does not store its result.
 func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) {
 	for _, key := range all {
-		if err := checkKey(key); err != nil {
+		if err := validateKey(key); err != nil {
 			return 0, err
 		}
 	}
@@ -110,24 +110,24 @@ func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) 
 // Exists tells whether there is a value. A stored null, and a value whose tags were invalidated,
 // count as none. Exists also works for sets.
 func (m *Manager) Exists(ctx context.Context, key string) (bool, error) {
-	e, err := m.getEntry(ctx, key)
+	e, err := m.getCachedEntry(ctx, key)
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return true, nil
 	}
-	return e != nil && !e.isAbsent(), err
+	return e != nil && !e.isAbsentValue(), err
 }
 
 // Expire gives a value a new TTL, from now, and tells whether there is a value. A negative ttl
 // means for ever.
 func (m *Manager) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return false, err
 	}
-	bounded, cancel := m.withBudget(ctx)
+	bounded, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	pipe := m.rdb.Pipeline()
 	there := pipe.Exists(bounded, key)
-	if life := m.redisTTL(ttl); life == 0 {
+	if life := m.ttlInRedis(ttl); life == 0 {
 		pipe.Persist(bounded, key)
 	} else {
 		pipe.PExpire(bounded, key, life)
@@ -145,10 +145,10 @@ func (m *Manager) Expire(ctx context.Context, key string, ttl time.Duration) (bo
 
 // TTL returns how long a value will live; -1 means for ever. ok is false if there is no value.
 func (m *Manager) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return 0, false, err
 	}
-	bounded, cancel := m.withBudget(ctx)
+	bounded, cancel := m.contextWithBudget(ctx)
 	defer cancel()
 	left, err = m.rdb.PTTL(bounded, key).Result()
 	switch {

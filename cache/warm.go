@@ -15,7 +15,7 @@ import (
 // lives. Until then the key is a miss on this node. If too many keys wait for that, the error is
 // ErrOutdated.
 func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, store func(ctx context.Context, value T) error, ttl time.Duration) error {
-	if err := checkKey(key); err != nil {
+	if err := validateKey(key); err != nil {
 		return err
 	}
 	data, err := m.encodeValue(key, value)
@@ -27,11 +27,11 @@ func WriteThrough[T any](ctx context.Context, m *Manager, key string, value T, s
 	}
 	// The source has the new value: the cache must follow, also if the caller leaves now.
 	ctx = context.WithoutCancel(ctx)
-	if _, err = m.writeValue(ctx, key, "", data, m.redisTTL(ttl)); err == nil {
+	if _, err = m.writeValue(ctx, key, "", data, m.ttlInRedis(ttl)); err == nil {
 		return nil
 	}
 	_ = m.reportFailure(ctx, "write through", key, err)
-	if _, err := m.writeValue(ctx, key, "", nil, 0); err != nil && !m.pendingDeletes.addKey(key) {
+	if _, err := m.writeValue(ctx, key, "", nil, 0); err != nil && !m.pendingDeletes.addPendingKey(key) {
 		return fmt.Errorf("%w: %w", ErrOutdated, err)
 	}
 	return nil
@@ -44,7 +44,7 @@ var ErrOutdated = errors.New("cache: the source has the new value, but the old o
 // Warm loads a value and stores it for ttl, replacing what was there. If the load fails, the old
 // value stays. Errors: the error of the source, and those of Set.
 func Warm[T any](ctx context.Context, m *Manager, key string, load Loader[T], ttl time.Duration) error {
-	return m.warmItem(ctx, WarmItem{Key: key, TTL: ttl, Load: func(ctx context.Context) (any, error) { return load(ctx) }})
+	return m.loadAndSet(ctx, WarmItem{Key: key, TTL: ttl, Load: func(ctx context.Context) (any, error) { return load(ctx) }})
 }
 
 // A WarmItem is one value for WarmBulk.
@@ -62,7 +62,7 @@ func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 	g.SetLimit(4)
 	for i, item := range items {
 		g.Go(func() error {
-			errs[i] = m.warmItem(ctx, item)
+			errs[i] = m.loadAndSet(ctx, item)
 			return nil
 		})
 	}
@@ -70,14 +70,14 @@ func (m *Manager) WarmBulk(ctx context.Context, items ...WarmItem) error {
 	return errors.Join(errs...)
 }
 
-func (m *Manager) warmItem(ctx context.Context, item WarmItem) error {
-	if err := checkKey(item.Key); err != nil {
+func (m *Manager) loadAndSet(ctx context.Context, item WarmItem) error {
+	if err := validateKey(item.Key); err != nil {
 		return err
 	}
-	m.counters.forKey(item.Key).loads.Add(1)
+	m.counters.countersOfKey(item.Key).loads.Add(1)
 	v, err := item.Load(ctx)
 	if err != nil {
-		m.counters.forKey(item.Key).loadErrors.Add(1)
+		m.counters.countersOfKey(item.Key).loadErrors.Add(1)
 		return fmt.Errorf("cache: warm %s: %w", item.Key, err)
 	}
 	return m.Set(ctx, item.Key, v, item.TTL)

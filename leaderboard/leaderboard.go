@@ -1,10 +1,10 @@
-// Package leaderboard counts points and ranks those who have them: for ever on the board
-// global, and on the board weekly from Monday 00:00 UTC on. Of equals, who came there first
-// is ranked higher.
+// Package leaderboard counts points and ranks the players who have them. The board "global" counts
+// for ever, and the board "weekly" from Monday 00:00 UTC on. Of players with the same points, the
+// one who reached them first ranks higher.
 //
-// A week is a board of its own, "weekly:2026-11-23" after its Monday, and "weekly" is the
-// present one: nothing has to happen at midnight. It goes away by itself eight weeks after
-// its end.
+// Each week has a board of its own, named after its Monday ("weekly:2026-11-23"), and "weekly" is
+// the board of the current week, so nothing has to happen at midnight. A board expires eight weeks
+// after the end of its week.
 package leaderboard
 
 import (
@@ -33,38 +33,38 @@ var (
 	pageScript = redisx.NewScript(pageLua)
 )
 
-// The boards.
+// Global and Weekly are the names of the boards.
 const (
 	Global = "global"
 	Weekly = "weekly"
 )
 
 const (
-	// MaxPoints is the most that anybody can have on a board; what comes on top is lost.
+	// MaxPoints is the most points that a player can have on a board; further points are lost.
 	MaxPoints = 1<<23 - 1
-	// MaxPage is the most entries that one reading returns.
+	// MaxPage is the most entries that one read returns.
 	MaxPage = 100
 
 	week       = 7 * 24 * time.Hour
-	weeksKept  = 8 // of history
+	weeksKept  = 8 // boards of past weeks
 	dateLayout = "2006-01-02"
 )
 
-// Config of the boards. The zero value works.
+// Config tunes a Service. The zero value works.
 type Config struct {
-	// Remember is for how long a score's key counts once; 0 is 24 hours.
+	// Remember is for how long a repeated Key is recognized and not counted again; 0 means 24 hours.
 	Remember time.Duration
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Service serves the boards. It is safe for concurrent use.
+// Service counts points and reads boards. Its methods may be called from any goroutine.
 type Service struct {
 	rdb redis.UniversalClient
 	cfg Config
 }
 
-// New makes the service over a Redis.
+// New returns a Service that keeps its boards in Redis.
 func New(rdb redis.UniversalClient, cfg Config) *Service {
 	if cfg.Remember <= 0 {
 		cfg.Remember = 24 * time.Hour
@@ -75,11 +75,11 @@ func New(rdb redis.UniversalClient, cfg Config) *Service {
 	return &Service{rdb, cfg}
 }
 
-// A Score is points for somebody.
+// A Score is points for a player.
 type Score struct {
-	Key    string // what they are for; counted once on each board
-	ID     string // whose: a character's id, else a user's
-	Name   string // what they are called
+	Key    string // identifies the event that gave the points; counted once on each board
+	ID     string // of the character, or of the user if there is none
+	Name   string // of the player, shown on the boards
 	Points int64  // 0 to MaxPoints
 	At     time.Time
 }
@@ -87,22 +87,22 @@ type Score struct {
 // An Entry is one line of a board.
 type Entry struct {
 	Rank  int64  `json:"rank"` // from 1
-	ID    string `json:"id"`   // a character's id, else a user's
+	ID    string `json:"id"`   // of the character, or of the user if there is none
 	Name  string `json:"name"`
 	Score int64  `json:"score"`
 }
 
 // A Page is a part of a board.
 type Page struct {
-	Name    string  `json:"name"`           // the board's
-	From    int64   `json:"from,omitzero"`  // the beginning of a week, Unix ms
-	Until   int64   `json:"until,omitzero"` // its end, Unix ms
-	Total   int64   `json:"total"`          // how many are on the board
+	Name    string  `json:"name"`           // of the board
+	From    int64   `json:"from,omitzero"`  // the beginning of the week, Unix ms
+	Until   int64   `json:"until,omitzero"` // the end of the week, Unix ms
+	Total   int64   `json:"total"`          // how many players are on the board
 	Entries []Entry `json:"entries"`        // by rank
 }
 
-// Add counts a score on the global board and on that of the week in which it was made,
-// on each once. After an error, ask again with the same key. Errors: INVALID, UNAVAILABLE.
+// Add counts a score on the global board and on the board of its week, once on each. After an error,
+// repeat the call with the same key. Errors: INVALID, UNAVAILABLE.
 func (s *Service) Add(ctx context.Context, score Score) error {
 	switch {
 	case score.Key == "" || score.ID == "":
@@ -111,14 +111,14 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 		return fault.Invalid("points", fmt.Sprint("0 to ", MaxPoints))
 	}
 	now := s.cfg.Now()
-	monday := mondayOf(score.At)
+	monday := mondayAtOrBefore(score.At)
 	calls := make([]*redisx.Call, 0, 2)
 	for _, b := range []struct {
 		name string
 		gone int64
 	}{
 		{Global, 0},
-		{weekName(monday), monday.Add((1 + weeksKept) * week).UnixMilli()},
+		{weekBoardName(monday), monday.Add((1 + weeksKept) * week).UnixMilli()},
 	} {
 		calls = append(calls, &redisx.Call{
 			Script: addScript,
@@ -129,28 +129,28 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 	redisx.RunScripts(ctx, s.rdb, calls...)
 	for _, c := range calls {
 		if err := c.Err(); err != nil {
-			return wrapFault(ctx, "add "+score.Key, err)
+			return wrapRedisFault(ctx, "add "+score.Key, err)
 		}
 	}
 	return nil
 }
 
-// Top are the first n entries of a board, at most MaxPage. Errors: NOT_FOUND, UNAVAILABLE.
+// Top returns the first n entries of a board, at most MaxPage. Errors: NOT_FOUND, UNAVAILABLE.
 func (s *Service) Top(ctx context.Context, name string, n int) ([]Entry, error) {
-	p, err := s.readPage(ctx, name, "", n)
+	p, err := s.readBoardPage(ctx, name, "", n)
 	return p.Entries, err
 }
 
-// readPage reads a part of a board in one round trip.
-func (s *Service) readPage(ctx context.Context, name, around string, n int) (Page, error) {
-	p, board, err := s.findBoard(name)
+// readBoardPage reads a part of a board in one round trip: the top, or the entries around a player.
+func (s *Service) readBoardPage(ctx context.Context, name, around string, n int) (Page, error) {
+	p, board, err := s.findBoardByName(name)
 	if err != nil {
 		return Page{}, err
 	}
 	n = min(max(n, 0), MaxPage)
 	reply, err := pageScript.Do(ctx, s.rdb, []string{keys.LeaderboardScores(board), keys.LeaderboardNames(board)}, around, n).Slice()
 	if err != nil {
-		return Page{}, wrapFault(ctx, "read "+name, err)
+		return Page{}, wrapRedisFault(ctx, "read "+name, err)
 	}
 	if len(reply) < 2 || len(reply)%3 != 2 {
 		return Page{}, fmt.Errorf("leaderboard: read %s: strange reply of %d values", name, len(reply))
@@ -166,48 +166,47 @@ func (s *Service) readPage(ctx context.Context, name, around string, n int) (Pag
 			return Page{}, fmt.Errorf("leaderboard: read %s: score of %s: %w", name, e.ID, err)
 		}
 		if e.Name, _ = reply[i+2].(string); e.Name == "" {
-			e.Name = e.ID // another program put it there
+			e.Name = e.ID // another program added the player, without a name
 		}
 		p.Entries = append(p.Entries, e)
 	}
 	return p, nil
 }
 
-// findBoard finds a board by the name that clients know: an empty page of it, and the name of
-// its keys.
-func (s *Service) findBoard(name string) (Page, string, error) {
+// findBoardByName resolves the name that clients use to an empty page, and to the name in the keys.
+func (s *Service) findBoardByName(name string) (Page, string, error) {
 	p := Page{Name: name, Entries: []Entry{}}
 	if name == Global {
 		return p, Global, nil
 	}
-	present := mondayOf(s.cfg.Now())
+	present := mondayAtOrBefore(s.cfg.Now())
 	monday := present
 	if date, ok := strings.CutPrefix(name, Weekly+":"); ok {
 		var err error
 		monday, err = time.Parse(dateLayout, date)
-		if err != nil || mondayOf(monday) != monday || monday.After(present) || present.Sub(monday) > weeksKept*week {
+		if err != nil || mondayAtOrBefore(monday) != monday || monday.After(present) || present.Sub(monday) > weeksKept*week {
 			return p, "", fault.ErrNotFound
 		}
 	} else if name != Weekly {
 		return p, "", fault.ErrNotFound
 	}
 	p.From, p.Until = monday.UnixMilli(), monday.Add(week).UnixMilli()
-	return p, weekName(monday), nil
+	return p, weekBoardName(monday), nil
 }
 
-func weekName(monday time.Time) string { return Weekly + ":" + monday.Format(dateLayout) }
+func weekBoardName(monday time.Time) string { return Weekly + ":" + monday.Format(dateLayout) }
 
-// mondayOf is the Monday 00:00 UTC on or before a moment.
-func mondayOf(t time.Time) time.Time {
+// mondayAtOrBefore returns the Monday, 00:00 UTC, at or before a time.
+func mondayAtOrBefore(t time.Time) time.Time {
 	t = t.UTC().Truncate(24 * time.Hour)
 	return t.AddDate(0, 0, -(int(t.Weekday())+6)%7)
 }
 
-func wrapFault(ctx context.Context, doing string, err error) error {
+func wrapRedisFault(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "leaderboard", doing, err)
 }
 
-// Routes are the boards' events.
+// Routes are the questions that players may ask.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
 		event.On("leaderboard:top", s.First),
@@ -216,5 +215,5 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
-// Casts are none: whoever wants to see a board asks.
+// Casts are the events that players receive: none. Clients ask for a board when they need it.
 func (s *Service) Casts() []event.Cast { return nil }

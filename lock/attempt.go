@@ -64,7 +64,7 @@ func (m *Manager) attemptAcquire(ctx context.Context, name string, opt Options, 
 	if err == nil {
 		return a, nil
 	}
-	a.endAndFree(ctx)
+	a.endAndFreeLocks(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if missing := len(a.failedOn); missing > (len(a.servers)-1)/2 || errors.Is(err, ErrUnavailable) {
@@ -83,15 +83,15 @@ func (a *attempt) holderTimeLeft() time.Duration {
 // answerTimeout is how long all servers together may take to answer.
 func (m *Manager) answerTimeout(opt Options) time.Duration { return min(m.cfg.Timeout, opt.TTL/3) }
 
-// endAndFree frees in the background what the attempt may have got, on every server. What a
+// endAndFreeLocks frees in the background what the attempt may have got, on every server. What a
 // server still grants after that is freed when its answer comes.
-func (a *attempt) endAndFree(ctx context.Context) {
+func (a *attempt) endAndFreeLocks(ctx context.Context) {
 	a.ended.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, p := range a.servers {
 		if !a.takenOn[p.index] {
-			a.manager.tasks.start(func() { p.freeLock(ctx) })
+			a.manager.tasks.startTask(func() { p.freeOnServer(ctx) })
 		}
 	}
 }
@@ -108,7 +108,7 @@ func (a *attempt) agreeOnFence(ctx context.Context) error {
 	}
 	answers := make(chan bool, len(a.servers))
 	for _, p := range a.servers {
-		a.manager.tasks.start(func() {
+		a.manager.tasks.startTask(func() {
 			n, err := p.askServer(ctx, func(ctx context.Context) (int64, error) {
 				return raiseFenceScript.Do(ctx, p.client, []string{keys.Lock(a.name), keys.LockFence(a.name)}, a.value, fence).Int64()
 			})

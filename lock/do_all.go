@@ -16,15 +16,15 @@ func (m *Manager) DoAll(ctx context.Context, names []string, opt Options, fn fun
 	if len(names) == 0 {
 		return ErrBadOptions
 	}
-	return m.doNested(ctx, names, nil, opt, fn)
+	return m.doAllNested(ctx, names, nil, opt, fn)
 }
 
-func (m *Manager) doNested(ctx context.Context, names []string, held []*Lease, opt Options, fn func(context.Context, []*Lease) error) error {
+func (m *Manager) doAllNested(ctx context.Context, names []string, held []*Lease, opt Options, fn func(context.Context, []*Lease) error) error {
 	if len(names) == 0 {
 		return fn(ctx, held)
 	}
 	err := m.Do(ctx, names[0], opt, func(ctx context.Context, l *Lease) error {
-		return m.doNested(ctx, names[1:], append(held, l), opt, fn)
+		return m.doAllNested(ctx, names[1:], append(held, l), opt, fn)
 	})
 	// If an outer lease is lost, the wait for an inner lock ends with Canceled: name the reason.
 	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && errors.Is(cause, ErrLost) {

@@ -78,13 +78,13 @@ func (l *Lease) Until() time.Time {
 // Errors: ErrLost, ErrMaxHold, and ErrUnavailable, after which the lease may still be good until
 // the time of Until.
 func (l *Lease) Extend(ctx context.Context) error {
-	if err := l.extendOnce(ctx); err != nil {
+	if err := l.extendLease(ctx); err != nil {
 		return fmt.Errorf("extend %s: %w", l.attempt.name, err)
 	}
 	return nil
 }
 
-func (l *Lease) extendOnce(ctx context.Context) error {
+func (l *Lease) extendLease(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, l.manager.answerTimeout(l.opt))
 	defer cancel()
 	defer context.AfterFunc(l.extendCtx, cancel)()
@@ -94,7 +94,7 @@ func (l *Lease) extendOnce(ctx context.Context) error {
 	case <-bounded.Done():
 	}
 	l.mu.Lock()
-	err := l.endReason()
+	err := l.reasonForEnd()
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (l *Lease) extendOnce(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var taken *redsync.ErrTaken
-	switch ended := l.endReason(); {
+	switch ended := l.reasonForEnd(); {
 	case ended != nil: // the answer of Redis came too late to count
 		return ended
 	case ok:
@@ -115,15 +115,15 @@ func (l *Lease) extendOnce(ctx context.Context) error {
 		l.expiryTimer.Reset(time.Until(l.until))
 		return nil
 	case errors.As(err, &taken): // a majority says that the lock is not ours
-		l.markLost()
+		l.markAsLost()
 		return ErrLost
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// endReason says why the lease cannot be extended any more; nil if it can. It is called with mu
+// reasonForEnd says why the lease cannot be extended any more; nil if it can. It is called with mu
 // held.
-func (l *Lease) endReason() error {
+func (l *Lease) reasonForEnd() error {
 	switch {
 	case l.isReleased:
 		return errReleased
@@ -132,7 +132,7 @@ func (l *Lease) endReason() error {
 	case time.Since(l.acquired) >= l.opt.MaxHold:
 		return ErrMaxHold
 	case !time.Now().Before(l.until):
-		l.markLost()
+		l.markAsLost()
 		return ErrLost
 	}
 	return nil
@@ -143,14 +143,14 @@ func (l *Lease) endIfExpired() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if left := time.Until(l.until); left <= 0 {
-		l.markLost()
+		l.markAsLost()
 	} else if !l.isReleased && !l.isLost {
 		l.expiryTimer.Reset(left)
 	}
 }
 
-// markLost is called with mu held.
-func (l *Lease) markLost() {
+// markAsLost is called with mu held.
+func (l *Lease) markAsLost() {
 	if l.isReleased || l.isLost {
 		return
 	}
@@ -158,7 +158,7 @@ func (l *Lease) markLost() {
 	l.manager.counters.lost.Add(1)
 	l.cancel(ErrLost)
 	l.stopTimers()
-	l.attempt.endAndFree(l.ctx) // an extension may have saved the key, too late
+	l.attempt.endAndFreeLocks(l.ctx) // an extension may have saved the key, too late
 	l.ticket.done()
 }
 
@@ -174,7 +174,7 @@ func (l *Lease) runWatchdog() {
 	defer close(l.watchdogDone)
 	for {
 		pause := l.opt.TTL / 3
-		switch err := l.extendOnce(l.extendCtx); {
+		switch err := l.extendLease(l.extendCtx); {
 		case errors.Is(err, ErrUnavailable):
 			pause = l.opt.TTL / 20
 		case err != nil:

@@ -36,7 +36,7 @@ type Holding struct {
 // operators. If a server does not answer, List returns what the others say, and an error that
 // wraps ErrUnavailable.
 func (m *Manager) List(ctx context.Context) ([]Holding, error) {
-	list, err := m.collectHoldings(ctx, scanNames)
+	list, err := m.collectHoldings(ctx, scanLockNames)
 	if err != nil {
 		err = fmt.Errorf("list locks: %w", err)
 	}
@@ -109,8 +109,8 @@ func readHolding(ctx context.Context, client redis.UniversalClient, name string)
 	return h, value.Val(), h.Left != -2, nil
 }
 
-// scanNames returns the names of all locks on one server, or on all masters of a Cluster, sorted.
-func scanNames(ctx context.Context, client redis.UniversalClient) ([]string, error) {
+// scanLockNames returns the names of all locks on one server, or on all masters of a Cluster, sorted.
+func scanLockNames(ctx context.Context, client redis.UniversalClient) ([]string, error) {
 	var mu sync.Mutex
 	var all []string // guarded by mu
 	prefix := keys.Lock("")
@@ -148,7 +148,7 @@ func (m *Manager) Cleanup(ctx context.Context) (removed int, err error) {
 }
 
 func cleanupServer(ctx context.Context, client redis.UniversalClient) (removed int, err error) {
-	names, err := scanNames(ctx, client)
+	names, err := scanLockNames(ctx, client)
 	if err != nil {
 		return 0, err
 	}

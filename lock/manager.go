@@ -81,7 +81,7 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 // Close stops what runs in the background and waits for it. It does not release leases.
 func (m *Manager) Close() {
 	m.listener.stop()
-	m.tasks.waitIdle()
+	m.tasks.waitUntilIdle()
 }
 
 // Acquire waits until the name is free and returns a lease of it. The lease is extended until
@@ -89,7 +89,7 @@ func (m *Manager) Close() {
 //
 // Errors: ErrTimeout, ErrUnavailable, ErrBadOptions, and context.Canceled if ctx was cancelled.
 func (m *Manager) Acquire(ctx context.Context, name string, opt Options) (*Lease, error) {
-	return m.countAcquire(ctx, name, opt, true)
+	return m.acquireAndCount(ctx, name, opt, true)
 }
 
 // TryAcquire is Acquire without waiting for another holder: if there is one, it returns ErrTaken.
@@ -98,11 +98,11 @@ func (m *Manager) Acquire(ctx context.Context, name string, opt Options) (*Lease
 //
 // Errors: ErrTaken, ErrUnavailable, ErrBadOptions, and context.Canceled if ctx was cancelled.
 func (m *Manager) TryAcquire(ctx context.Context, name string, opt Options) (*Lease, error) {
-	return m.countAcquire(ctx, name, opt, false)
+	return m.acquireAndCount(ctx, name, opt, false)
 }
 
-// countAcquire checks the options, acquires the lock, and counts the outcome.
-func (m *Manager) countAcquire(ctx context.Context, name string, opt Options, mayWait bool) (*Lease, error) {
+// acquireAndCount checks the options, acquires the lock, and counts the outcome.
+func (m *Manager) acquireAndCount(ctx context.Context, name string, opt Options, mayWait bool) (*Lease, error) {
 	opt = opt.withDefaults(m.cfg.Defaults)
 	if !isValidName(name) || opt.TTL < 50*time.Millisecond || mayWait && opt.Wait < 0 || opt.MaxHold < 0 {
 		return nil, fmt.Errorf("%w: %q %+v", ErrBadOptions, name, opt)
@@ -140,7 +140,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 	defer cancel()
 	ticket, taken := m.queues.waitForTicket(waiting, name, mayWait)
 	if ticket == nil {
-		return nil, waitError(ctx, mayWait, taken)
+		return nil, errorAfterWait(ctx, mayWait, taken)
 	}
 	leaseHasTicket := false
 	defer func() {
@@ -169,30 +169,30 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 			return nil, err
 		}
 		if !mayWait || waiting.Err() != nil {
-			return nil, waitError(ctx, mayWait, taken)
+			return nil, errorAfterWait(ctx, mayWait, taken)
 		}
 		m.counters.countContention(name)
 		if woken == nil { // listen first, then ask again: the release may have come before
 			var stopWaiting func()
-			woken, stopWaiting = m.listener.waitFor(m, name)
+			woken, stopWaiting = m.listener.waitForRelease(m, name)
 			defer stopWaiting()
 			continue
 		}
-		poll := time.NewTimer(m.pollDelay(a))
+		poll := time.NewTimer(m.nextPollDelay(a))
 		select {
 		case <-poll.C:
 		case <-woken:
 			poll.Stop()
 		case <-waiting.Done():
 			poll.Stop()
-			return nil, waitError(ctx, mayWait, taken)
+			return nil, errorAfterWait(ctx, mayWait, taken)
 		}
 	}
 }
 
-// pollDelay is how long to wait for a wake-up before asking Redis again: a message may be lost,
+// nextPollDelay is how long to wait for a wake-up before asking Redis again: a message may be lost,
 // and a holder that died publishes none.
-func (m *Manager) pollDelay(a *attempt) time.Duration {
+func (m *Manager) nextPollDelay(a *attempt) time.Duration {
 	delay := pollInterval
 	if !m.listener.isListening() {
 		delay = pollIntervalDeaf
@@ -204,9 +204,9 @@ func (m *Manager) pollDelay(a *attempt) time.Duration {
 	return delay
 }
 
-// waitError says why a caller stopped waiting. If Redis did not say that the lock is taken, it
+// errorAfterWait says why a caller stopped waiting. If Redis did not say that the lock is taken, it
 // said nothing.
-func waitError(ctx context.Context, mayWait, taken bool) error {
+func errorAfterWait(ctx context.Context, mayWait, taken bool) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()

@@ -29,11 +29,11 @@ type releaseListener struct {
 	wakeups map[string]chan struct{} // by lock; guarded by mu
 }
 
-// waitFor returns a channel that receives when the lock may be free, until stopWaiting.
-func (r *releaseListener) waitFor(m *Manager, name string) (woken <-chan struct{}, stopWaiting func()) {
+// waitForRelease returns a channel that receives when the lock may be free, until stopWaiting.
+func (r *releaseListener) waitForRelease(m *Manager, name string) (woken <-chan struct{}, stopWaiting func()) {
 	r.begin.Do(func() {
 		for _, c := range m.clients {
-			m.tasks.start(func() { r.listenTo(c) })
+			m.tasks.startTask(func() { r.listenForReleases(c) })
 		}
 	})
 	wakeup := make(chan struct{}, 1)
@@ -58,7 +58,7 @@ func (r *releaseListener) wakeWaiter(name string) {
 	}
 }
 
-func (r *releaseListener) wakeAll() {
+func (r *releaseListener) wakeAllWaiters() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, wakeup := range r.wakeups {
@@ -72,8 +72,8 @@ func (r *releaseListener) wakeAll() {
 // isListening tells whether a release in another process wakes the callers here.
 func (r *releaseListener) isListening() bool { return r.subscribed.Load() > 0 }
 
-// listenTo receives the releases of one server until Close. The client reconnects by itself.
-func (r *releaseListener) listenTo(client redis.UniversalClient) {
+// listenForReleases receives the releases of one server until Close. The client reconnects by itself.
+func (r *releaseListener) listenForReleases(client redis.UniversalClient) {
 	sub := client.Subscribe(r.ctx, keys.LockReleases)
 	ended := context.AfterFunc(r.ctx, func() { _ = sub.Close() }) // then Receive returns
 	defer ended()
@@ -99,7 +99,7 @@ func (r *releaseListener) listenTo(client redis.UniversalClient) {
 		switch msg := msg.(type) {
 		case *redis.Subscription:
 			setUp(true)
-			r.wakeAll() // releases before the subscription were not heard
+			r.wakeAllWaiters() // releases before the subscription were not heard
 		case *redis.Message:
 			r.wakeWaiter(msg.Payload)
 		}

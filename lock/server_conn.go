@@ -56,7 +56,7 @@ func (c *serverConn) SetNX(key, value string, ttl time.Duration) (bool, error) {
 		n, err := acquireScript.Do(ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
 			value, ttl.Milliseconds(), c.waitsFor.Milliseconds()).Int64()
 		if (n > 0 || err != nil) && c.ended.Load() { // the release of the attempt may have overtaken this call
-			c.freeLock(ctx)
+			c.freeOnServer(ctx)
 		}
 		return n, err
 	})
@@ -85,7 +85,7 @@ func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, erro
 			return extendScript.Do(ctx, c.client, []string{keys.Lock(c.name), keys.LockFence(c.name)}, keysAndArgs[1:]...).Int64()
 		})
 	case !c.ended.Load():
-		return int64(0), nil // redsync undoes a failed attempt: endAndFree does so, in the background
+		return int64(0), nil // redsync undoes a failed attempt: endAndFreeLocks does so, in the background
 	}
 	return c.askServer(c.ctx, c.releaseOnce)
 }
@@ -93,14 +93,14 @@ func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, erro
 // releaseOnce releases the lock. The client must not repeat the command by itself: whether a
 // missing lock was ours depends on whether we have asked before.
 func (c *serverConn) releaseOnce(ctx context.Context) (int64, error) {
-	n, err := runOnce(ctx, c.client, releaseScript, c.releaseKeys(), c.releaseArgs()...).Int64()
+	n, err := runOnce(ctx, c.client, releaseScript, c.releaseScriptKeys(), c.releaseScriptArgs()...).Int64()
 	var reply redis.Error
 	if err == nil || errors.As(err, &reply) || ctx.Err() != nil {
 		return n, err
 	}
 	// The answer was lost. If the retry finds no lock, either our first call released it or the
 	// lease had expired, in which case nobody could have released it.
-	if n, err = c.runRelease(ctx, c.client); n == -1 {
+	if n, err = c.runReleaseScript(ctx, c.client); n == -1 {
 		n = 1
 	}
 	return n, err
@@ -115,7 +115,7 @@ func (p *serverPool) askServer(ctx context.Context, call func(context.Context) (
 		err error
 	}
 	answers := make(chan answer, 1)
-	p.manager.tasks.start(func() {
+	p.manager.tasks.startTask(func() {
 		calling, cancel := context.WithoutCancel(ctx), context.CancelFunc(func() {})
 		if deadline, ok := ctx.Deadline(); ok {
 			calling, cancel = context.WithDeadline(calling, deadline)
@@ -132,23 +132,23 @@ func (p *serverPool) askServer(ctx context.Context, call func(context.Context) (
 	}
 }
 
-// freeLock releases what the attempt may have on this server, also after the end of ctx. What it
+// freeOnServer releases what the attempt may have on this server, also after the end of ctx. What it
 // cannot release expires by itself.
-func (p *serverPool) freeLock(ctx context.Context) {
+func (p *serverPool) freeOnServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_, _ = p.runRelease(ctx, p.client)
+	_, _ = p.runReleaseScript(ctx, p.client)
 }
 
-func (p *serverPool) runRelease(ctx context.Context, client redis.UniversalClient) (int64, error) {
-	return releaseScript.Do(ctx, client, p.releaseKeys(), p.releaseArgs()...).Int64()
+func (p *serverPool) runReleaseScript(ctx context.Context, client redis.UniversalClient) (int64, error) {
+	return releaseScript.Do(ctx, client, p.releaseScriptKeys(), p.releaseScriptArgs()...).Int64()
 }
 
-func (p *serverPool) releaseKeys() []string {
+func (p *serverPool) releaseScriptKeys() []string {
 	return []string{keys.Lock(p.name), keys.LockWanted(p.name)}
 }
 
-func (p *serverPool) releaseArgs() []any { return []any{p.value, keys.LockReleases, p.name} }
+func (p *serverPool) releaseScriptArgs() []any { return []any{p.value, keys.LockReleases, p.name} }
 
 // Get implements the Conn interface of redsync.
 func (c *serverConn) Get(key string) (string, error) { return c.client.Get(c.ctx, key).Result() }

@@ -10,17 +10,17 @@ type tasks struct {
 	idle    chan struct{} // closed when running comes back to 0; nil when nobody waits; guarded by mu
 }
 
-func (t *tasks) start(f func()) {
+func (t *tasks) startTask(f func()) {
 	t.mu.Lock()
 	t.running++
 	t.mu.Unlock()
 	go func() {
-		defer t.finishOne()
+		defer t.finishTask()
 		f()
 	}()
 }
 
-func (t *tasks) finishOne() {
+func (t *tasks) finishTask() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running--; t.running == 0 && t.idle != nil {
@@ -29,8 +29,8 @@ func (t *tasks) finishOne() {
 	}
 }
 
-// waitIdle returns when no task runs.
-func (t *tasks) waitIdle() {
+// waitUntilIdle returns when no task runs.
+func (t *tasks) waitUntilIdle() {
 	t.mu.Lock()
 	if t.running == 0 {
 		t.mu.Unlock()

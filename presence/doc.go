@@ -1,36 +1,36 @@
-// Package presence knows who is online, who is in a channel, and when somebody was last
-// seen, on all nodes.
+// Package presence knows who is online, who is in a channel, and when a user was last online, on
+// all nodes.
 //
 // # Users, not devices
 //
-// A node counts the connections of each user in each place (a channel, or the game as a
-// whole), and tells Redis only of the first and of the last. Redis counts the nodes. So a
-// user joins with the first device anywhere and leaves with the last, and presence:joined
-// and presence:left are cast by whoever's change was that one, once.
+// A scope is a channel, or the game as a whole. A node counts the connections of each user in
+// each scope, and updates Redis only for the first and the last of them. Redis counts the nodes.
+// So a user joins with the first device on any node, and leaves with the last. The node that made
+// this change broadcasts presence:joined or presence:left, once.
 //
-// # Flaps
+// # Short disconnects
 //
-// Who leaves a channel by chat:leave is gone at once. Whose connection ends stays present
-// for Config.Grace: a client that comes back within it, to whatever node, was never gone,
-// and nobody is told anything.
+// A user who leaves a channel by chat:leave is gone at once. A user whose connection ends stays
+// present for Config.Grace: a client that comes back within it, on any node, was never gone, and
+// nothing is broadcast.
 //
 // # Crowds
 //
-// Joins and leaves are not told one by one in a channel with more than Config.Crowd users:
-// that would cost the square of their number. presence:count and presence:list still tell.
+// In a channel with more than Config.Crowd users, single joins and leaves are not broadcast: the
+// cost would grow with the square of their number. presence:count and presence:list still answer.
 //
 // # Crashes
 //
-// A node has a lease in Redis, which it renews four times as often as it must. When the
-// lease ends, the other nodes take the users out that it had, together: each user exactly
-// once. So a dead node's users are present for Config.Lease at most. When all nodes die,
-// the keys themselves expire: online:users within twice the lease. A node that was thought
-// to be dead comes back under a new name and tells of its users anew.
+// A node has a lease in Redis, which it renews every eighth of Config.Lease. When the lease ends,
+// the other nodes together take out the users of that node, each exactly once. So the users of a
+// dead node stay present for Config.Lease at most. When all nodes die, the keys expire:
+// online:users within twice the lease. A node that was taken for dead comes back under a new name
+// and adds its users again.
 //
 // # Redis
 //
-// Nothing here waits for Redis but the questions of players, and these ask Redis alone,
-// one round trip each, never another node. What happens while Redis is away is told when it
-// is back; questions are UNAVAILABLE until then. All keys of one place are in one slot of a
-// Cluster, and each script works on one place.
+// Nothing here waits for Redis, except the questions of players. Each of these asks Redis alone,
+// in one round trip, and no other node. What happens while Redis does not answer is updated when
+// it answers again; until then questions are UNAVAILABLE. All keys of a scope are in one slot of a
+// Cluster, and each script works on one scope.
 package presence

@@ -26,110 +26,111 @@ const (
 	callsPerRoundTrip = 64  // calls in one round trip
 )
 
-// A Movement is what members of a channel are told of one user.
+// A Movement says that a user has joined or left a channel.
 type Movement struct {
 	Channel string `json:"channel"`
 	User    User   `json:"user"`
 }
 
-// A change is users that enter or leave one place, for one call of a script.
+// A change is a group of users that enter or leave one scope, in one call of a script.
 type change struct {
 	scope   *scope
 	isEnter bool
 	members []*member
-	users   []User // of seats, as they were then
+	users   []User // of members, at the time of the change
 }
 
-// flushChanges brings Redis in line with who is here, as long as the beat can wait: a node that has much to tell must
-// not be taken for dead meanwhile. What is left comes next.
+// flushChanges updates Redis with who is on this node, until the lease needs to be renewed: a node
+// with many changes must not be taken for dead. The rest follows in the next round.
 func (s *Service) flushChanges(ctx context.Context) error {
 	changes := s.collectChanges()
 	for len(changes) > 0 {
 		n := min(len(changes), callsPerRoundTrip)
 		if err := s.sendChanges(ctx, changes[:n]); err != nil {
-			s.putBack(changes)
+			s.markDirtyAgain(changes)
 			return err
 		}
 		if changes = changes[n:]; s.isRenewalUrgent() {
-			s.putBack(changes)
+			s.markDirtyAgain(changes)
 			return nil
 		}
 	}
 	return nil
 }
 
-// putBack makes changes due again.
-func (s *Service) putBack(changes []*change) {
+// markDirtyAgain marks the members of changes that were not made as dirty again.
+func (s *Service) markDirtyAgain(changes []*change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range changes {
-		for _, x := range c.members {
-			x.isStale = x.isStale || c.isEnter
-			s.markDirty(x)
+		for _, m := range c.members {
+			m.isStale = m.isStale || c.isEnter
+			s.markDirty(m)
 		}
 	}
 }
 
-// collectChanges takes what differs from what Redis was told.
+// collectChanges returns the differences between the dirty members and what Redis knows.
 func (s *Service) collectChanges() (all []*change) {
 	now := time.Now()
 	open := map[*scope][2]*change{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.leaving) > 0 && !now.Before(s.leaving[0].due) {
-		x := s.leaving[0].member
+		m := s.leaving[0].member
 		s.leaving = s.leaving[1:]
 		switch {
-		case x.conns > 0:
-			x.isLeaving = false
-		case now.Before(x.graceUntil): // it came, and went again
-			s.leaving = append(s.leaving, pendingLeave{x, x.graceUntil})
+		case m.conns > 0:
+			m.isLeaving = false
+		case now.Before(m.graceUntil): // the user came back and left again
+			s.leaving = append(s.leaving, pendingLeave{m, m.graceUntil})
 		default:
-			x.isLeaving = false
-			s.markDirty(x)
+			m.isLeaving = false
+			s.markDirty(m)
 		}
 	}
 	list := s.dirty
 	s.dirty = nil
-	for _, x := range list {
-		x.isDirty = false
-		enter := x.conns > 0 || now.Before(x.graceUntil)
+	for _, m := range list {
+		m.isDirty = false
+		enter := m.conns > 0 || now.Before(m.graceUntil)
 		switch {
-		case enter && x.isCounted && !x.isStale:
+		case enter && m.isCounted && !m.isStale:
 			continue
-		case !enter && !x.isCounted:
-			s.removeMember(x)
+		case !enter && !m.isCounted:
+			s.removeMember(m)
 			continue
 		}
-		pair := open[x.scope]
+		pair := open[m.scope]
 		i := 0
 		if enter {
-			i, x.isStale = 1, false
+			i, m.isStale = 1, false
 		}
 		if pair[i] == nil || len(pair[i].members) == usersPerCall {
-			pair[i] = &change{scope: x.scope, isEnter: enter}
-			open[x.scope] = pair
+			pair[i] = &change{scope: m.scope, isEnter: enter}
+			open[m.scope] = pair
 			all = append(all, pair[i])
 		}
-		pair[i].members = append(pair[i].members, x)
-		pair[i].users = append(pair[i].users, x.user)
+		pair[i].members = append(pair[i].members, m)
+		pair[i].users = append(pair[i].users, m.user)
 	}
 	return all
 }
 
-// removeMember forgets a seat, and its place with the last. mu is held.
-func (s *Service) removeMember(x *member) (empty bool) {
-	if x.scope.members[x.user.UserID] == x {
-		delete(x.scope.members, x.user.UserID)
+// removeMember removes a member, and its scope if it was the last one there. It is called with mu
+// held.
+func (s *Service) removeMember(m *member) (empty bool) {
+	if m.scope.members[m.user.UserID] == m {
+		delete(m.scope.members, m.user.UserID)
 	}
-	if len(x.scope.members) == 0 && s.scopes[x.scope.name] == x.scope {
-		delete(s.scopes, x.scope.name)
+	if len(m.scope.members) == 0 && s.scopes[m.scope.name] == m.scope {
+		delete(s.scopes, m.scope.name)
 		return true
 	}
 	return false
 }
 
-// sendChanges makes changes in one round trip, and tells players of them.
+// sendChanges makes changes in one round trip, and broadcasts them.
 func (s *Service) sendChanges(ctx context.Context, changes []*change) error {
 	if err := s.indexScopes(ctx, changes); err != nil {
 		return err
@@ -137,7 +138,7 @@ func (s *Service) sendChanges(ctx context.Context, changes []*change) error {
 	calls := make([]*redisx.Call, len(changes))
 	for i, c := range changes {
 		var err error
-		if calls[i], err = s.scriptCall(c); err != nil {
+		if calls[i], err = s.makeScriptCall(c); err != nil {
 			return err
 		}
 	}
@@ -148,14 +149,14 @@ func (s *Service) sendChanges(ctx context.Context, changes []*change) error {
 	for i, c := range changes {
 		reply, err := calls[i].Slice()
 		if err == nil {
-			err = s.applyReply(ctx, c, reply)
+			err = s.applyScriptReply(ctx, c, reply)
 		}
 		failed = errors.Join(failed, err)
 	}
 	return failed
 }
 
-// indexScopes notes in which places this node will have users.
+// indexScopes adds the scopes in which this node will have users to the index of this node.
 func (s *Service) indexScopes(ctx context.Context, changes []*change) error {
 	var names []any
 	for _, c := range changes {
@@ -166,7 +167,7 @@ func (s *Service) indexScopes(ctx context.Context, changes []*change) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if err := s.addToIndex(ctx, s.node, names); err != nil {
+	if err := s.addToNodeIndex(ctx, s.node, names); err != nil {
 		return err
 	}
 	for _, c := range changes {
@@ -175,14 +176,14 @@ func (s *Service) indexScopes(ctx context.Context, changes []*change) error {
 	return nil
 }
 
-func (s *Service) scriptCall(c *change) (*redisx.Call, error) {
+func (s *Service) makeScriptCall(c *change) (*redisx.Call, error) {
 	name := c.scope.name
 	if !c.isEnter {
 		args := []any{0, s.cfg.SeenFor.Milliseconds()}
 		for _, u := range c.users {
 			args = append(args, u.UserID)
 		}
-		return &redisx.Call{Script: leaveScript, Keys: leaveKeys(name, s.node), Args: args}, nil
+		return &redisx.Call{Script: leaveScript, Keys: leaveScriptKeys(name, s.node), Args: args}, nil
 	}
 	ttl := channelKeysTTL
 	if name == gameScope {
@@ -196,31 +197,31 @@ func (s *Service) scriptCall(c *change) (*redisx.Call, error) {
 		}
 		args = append(args, u.UserID, shown)
 	}
-	return &redisx.Call{Script: enterScript, Keys: scopeKeys(name, s.node), Args: args}, nil
+	return &redisx.Call{Script: enterScript, Keys: enterScriptKeys(name, s.node), Args: args}, nil
 }
 
-// leaveKeys are the keys that leave.lua takes, in its order.
-func leaveKeys(name, node string) []string {
-	all := scopeKeys(name, node)
+// leaveScriptKeys returns the keys of leave.lua, in its order.
+func leaveScriptKeys(name, node string) []string {
+	all := enterScriptKeys(name, node)
 	if name == gameScope {
 		all = append(all, keys.PresenceSeen)
 	}
 	return all
 }
 
-// applyReply takes note of what Redis did, and tells players.
-func (s *Service) applyReply(ctx context.Context, c *change, reply []any) error {
+// applyScriptReply registers that Redis has made a change, and broadcasts it.
+func (s *Service) applyScriptReply(ctx context.Context, c *change, reply []any) error {
 	now := time.Now()
 	unused := false
 	s.mu.Lock()
-	for _, x := range c.members {
-		x.isCounted = c.isEnter
-		if !c.isEnter && x.conns == 0 && !now.Before(x.graceUntil) {
-			unused = s.removeMember(x) || unused
+	for _, m := range c.members {
+		m.isCounted = c.isEnter
+		if !c.isEnter && m.conns == 0 && !now.Before(m.graceUntil) {
+			unused = s.removeMember(m) || unused
 		}
 	}
 	s.mu.Unlock()
-	if unused { // it is indexed again before anybody enters
+	if unused { // a scope is indexed again before a user enters it
 		if err := s.rdb.SRem(ctx, keys.PresenceNode(s.node), c.scope.name).Err(); err != nil {
 			return fmt.Errorf("index: %w", err)
 		}
@@ -228,7 +229,7 @@ func (s *Service) applyReply(ctx context.Context, c *change, reply []any) error 
 	if !c.isEnter {
 		return s.broadcastLeft(ctx, c.scope.name, reply)
 	}
-	count, came, err := parseReply(reply, 1)
+	count, came, err := parseScriptReply(reply, 1)
 	if err != nil {
 		return err
 	}
@@ -245,9 +246,9 @@ func (s *Service) applyReply(ctx context.Context, c *change, reply []any) error 
 	return err
 }
 
-// broadcastLeft tells players who left, of what leave.lua replied.
+// broadcastLeft broadcasts who has left, from the reply of leave.lua.
 func (s *Service) broadcastLeft(ctx context.Context, place string, reply []any) error {
-	count, gone, err := parseReply(reply, 2)
+	count, gone, err := parseScriptReply(reply, 2)
 	if err != nil || place == gameScope || count+len(gone) > s.cfg.Crowd {
 		return err
 	}
@@ -261,8 +262,8 @@ func (s *Service) broadcastLeft(ctx context.Context, place string, reply []any) 
 	return err
 }
 
-// parseReply reads a reply: a number first, and strings from the given place on.
-func parseReply(reply []any, from int) (count int, rest []string, err error) {
+// parseScriptReply parses the reply of a script: a number first, and strings from the index from on.
+func parseScriptReply(reply []any, from int) (count int, rest []string, err error) {
 	if len(reply) < from {
 		return 0, nil, fmt.Errorf("strange reply %v", reply)
 	}
@@ -277,8 +278,8 @@ func parseReply(reply []any, from int) (count int, rest []string, err error) {
 	return int(n), rest, nil
 }
 
-// sweepNode takes out the users of a node that is dead.
-func (s *Service) sweepNode(ctx context.Context, node string) error {
+// sweepDeadNode takes the users of a dead node out of all scopes.
+func (s *Service) sweepDeadNode(ctx context.Context, node string) error {
 	index := keys.PresenceNode(node)
 	for {
 		places, err := s.rdb.SRandMemberN(ctx, index, 32).Result()
@@ -292,7 +293,7 @@ func (s *Service) sweepNode(ctx context.Context, node string) error {
 			return nil
 		}
 		for _, name := range places {
-			if err := s.sweepScope(ctx, name, node); err != nil {
+			if err := s.sweepScopeOfNode(ctx, name, node); err != nil {
 				return fmt.Errorf("sweep: %w", err)
 			}
 			if err := s.rdb.SRem(ctx, index, name).Err(); err != nil {
@@ -302,9 +303,9 @@ func (s *Service) sweepNode(ctx context.Context, node string) error {
 	}
 }
 
-func (s *Service) sweepScope(ctx context.Context, name, node string) error {
+func (s *Service) sweepScopeOfNode(ctx context.Context, name, node string) error {
 	for {
-		reply, err := leaveScript.Do(ctx, s.rdb, leaveKeys(name, node), usersPerCall, s.cfg.SeenFor.Milliseconds()).Slice()
+		reply, err := leaveScript.Do(ctx, s.rdb, leaveScriptKeys(name, node), usersPerCall, s.cfg.SeenFor.Milliseconds()).Slice()
 		if err != nil {
 			return err
 		}

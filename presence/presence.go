@@ -13,34 +13,34 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// ErrNotInChannel refuses to tell who is in a channel to those who are not.
+// ErrNotInChannel is the refusal of a question about a channel that the player is not in.
 var ErrNotInChannel = fault.New("NOT_IN_CHANNEL", "Join the channel before you ask who is there.")
 
-// gameScope is the place where everybody is who is online.
+// gameScope is the scope of all users that are online.
 const gameScope = keys.OnlineUsers
 
-// A Broadcaster tells those who are in a channel.
+// A Broadcaster sends events to the members of a channel.
 type Broadcaster interface {
-	// Tell sends an event to everybody in the channel, on all nodes. It does not wait.
+	// Broadcast sends an event to all connections in the channel, on all nodes. It must not block.
 	Broadcast(ctx context.Context, channel, event string, payload any) error
 }
 
-// Config of presence. The zero value works.
+// Config tunes a Service. The zero value works.
 type Config struct {
-	// Lease is how long users stay present when their node died; 0 is 10 s.
+	// Lease is how long users stay present after their node has died; 0 means 10 s.
 	Lease time.Duration
-	// Grace is how long a user stays present whose last connection ended; 0 is 5 s.
+	// Grace is how long a user stays present after the last connection has ended; 0 means 5 s.
 	Grace time.Duration
-	// Crowd is how many users a channel may have for single joins and leaves to be told
-	// there; 0 is 256.
+	// Crowd is the largest number of users in a channel for which single joins and leaves are
+	// broadcast; 0 means 256.
 	Crowd int
-	// SeenFor is how long it is known when a user was last seen; 0 is 30 days.
+	// SeenFor is how long the time at which a user was last online is kept; 0 means 30 days.
 	SeenFor time.Duration
-	// Usernames tells the names of users, by id, as their profiles have them; those it leaves
-	// out, or all when it is nil, are shown as their sessions name them.
+	// Usernames returns the names in the profiles of users, by id. Users that it leaves out are shown
+	// with the name of their session, and so are all users if Usernames is nil.
 	Usernames func(ctx context.Context, userIDs []string) map[string]string
-	// Report is told what could not be told to Redis or to players; nil tells nobody. It
-	// must not wait.
+	// Report, if set, is called with each failure to update Redis or to broadcast, but only once for
+	// failures in a row. It must not block.
 	Report func(error)
 }
 
@@ -63,55 +63,55 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Service is presence on one node. It is safe for concurrent use.
+// Service is the presence of one node's users. Its methods may be called from any goroutine.
 type Service struct {
 	rdb         redis.UniversalClient
 	broadcaster Broadcaster
 	cfg         Config
-	wake        chan struct{} // capacity 1
+	wake        chan struct{} // wakes Run; capacity 1
 
 	mu      sync.Mutex
 	conns   map[string]*connection // by id; guarded by mu
-	scopes  map[string]*scope      // by name; guarded by mu
-	dirty   []*member              // to be compared with Redis; guarded by mu
-	leaving []pendingLeave         // whose grace runs, the first to end first; guarded by mu
+	scopes  map[string]*scope      // channels and the game, by name; guarded by mu
+	dirty   []*member              // members to compare with Redis; guarded by mu
+	leaving []pendingLeave         // members whose grace runs, the earliest first; guarded by mu
 
-	runState // owned by Run
+	runState // used by the goroutine of Run only
 }
 
-// A pendingLeave is looked at when its grace may be over.
+// A pendingLeave is a member whose grace may be over at the given time.
 type pendingLeave struct {
 	member *member
 	due    time.Time
 }
 
-// A connection is one connection here.
+// A connection is one connection to this node.
 type connection struct {
 	user   User
-	scopes []string // besides the game
+	scopes []string // the channels that it is in
 }
 
-// A scope is a channel, or the game, with users on this node.
+// A scope is a channel, or the game as a whole, with users on this node.
 type scope struct {
 	name      string
 	members   map[string]*member // by user id
-	isIndexed bool               // Redis knows that this node has users here; owned by Run
+	isIndexed bool               // Redis lists the scope in the index of this node; used by the goroutine of Run only
 }
 
-// A member is a user in a place. Its fields are guarded by Service.mu.
+// A member is a user in a scope. Its fields are guarded by Service.mu.
 type member struct {
 	scope      *scope
 	user       User
-	conns      int       // on this node
-	graceUntil time.Time // present without a connection
+	conns      int       // connections to this node
+	graceUntil time.Time // the end of the grace, without a connection
 
-	isCounted bool // Redis counts this node
-	isStale   bool // Redis has other words about the user
-	isDirty   bool // in dirty
-	isLeaving bool // in leaving
+	isCounted bool // Redis counts the user on this node
+	isStale   bool // what Redis shows of the user is not current
+	isDirty   bool // in Service.dirty
+	isLeaving bool // in Service.leaving
 }
 
-// New makes presence. Run it.
+// New returns a Service. It does nothing until Run is called.
 func New(rdb redis.UniversalClient, tell Broadcaster, cfg Config) *Service {
 	return &Service{
 		rdb: rdb, broadcaster: tell, cfg: cfg.withDefaults(), wake: make(chan struct{}, 1),
@@ -119,20 +119,19 @@ func New(rdb redis.UniversalClient, tell Broadcaster, cfg Config) *Service {
 	}
 }
 
-// Came, Changed and Went are what a gateway witnesses.
-
-// Came takes note of a new connection.
+// Came registers a new connection. The gateway calls it.
 func (s *Service) Came(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[p.Conn] == nil {
-		c := &connection{user: userOf(p)}
+		c := &connection{user: userOfPlayer(p)}
 		s.conns[p.Conn] = c
 		s.enterScope(c, gameScope)
 	}
 }
 
-// Changed takes note of another character.
+// Changed registers that the player of a connection has chosen another character. The gateway
+// calls it.
 func (s *Service) Changed(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,14 +139,14 @@ func (s *Service) Changed(p event.Player) {
 	if c == nil {
 		return
 	}
-	c.user = userOf(p)
+	c.user = userOfPlayer(p)
 	s.updateUser(c, gameScope)
 	for _, name := range c.scopes {
 		s.updateUser(c, name)
 	}
 }
 
-// Went forgets a connection. Its user stays present for a while.
+// Went removes a connection. Its user stays present for Config.Grace. The gateway calls it.
 func (s *Service) Went(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,19 +161,19 @@ func (s *Service) Went(p event.Player) {
 	}
 }
 
-// Joined takes note that a connection is in a channel, once however often it is told.
+// Joined registers that a connection is in a channel. Repeated calls have no effect.
 func (s *Service) Joined(p event.Player, channel string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conns[p.Conn]
-	if c == nil || c.isIn(channel) {
+	if c == nil || c.isInChannel(channel) {
 		return
 	}
 	c.scopes = append(c.scopes, strings.Clone(channel))
 	s.enterScope(c, channel)
 }
 
-// Left takes note that a connection is not in a channel any more.
+// Left registers that a connection has left a channel.
 func (s *Service) Left(p event.Player, channel string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +191,7 @@ func (s *Service) Left(p event.Player, channel string) {
 	}
 }
 
-func (c *connection) isIn(channel string) bool {
+func (c *connection) isInChannel(channel string) bool {
 	for _, name := range c.scopes {
 		if name == channel {
 			return true
@@ -201,69 +200,70 @@ func (c *connection) isIn(channel string) bool {
 	return false
 }
 
-// enterScope counts a connection in a place. mu is held.
+// enterScope counts a connection in a scope. It is called with mu held.
 func (s *Service) enterScope(c *connection, name string) {
-	p := s.scopes[name]
-	if p == nil {
-		p = &scope{name: name, members: map[string]*member{}}
-		s.scopes[p.name] = p
+	sc := s.scopes[name]
+	if sc == nil {
+		sc = &scope{name: name, members: map[string]*member{}}
+		s.scopes[sc.name] = sc
 	}
-	x := p.members[c.user.UserID]
-	if x == nil {
-		x = &member{scope: p}
-		p.members[c.user.UserID] = x
+	m := sc.members[c.user.UserID]
+	if m == nil {
+		m = &member{scope: sc}
+		sc.members[c.user.UserID] = m
 	}
-	x.conns++
-	x.graceUntil = time.Time{}
-	x.setUser(c.user)
-	s.markDirty(x)
+	m.conns++
+	m.graceUntil = time.Time{}
+	m.setShownUser(c.user)
+	s.markDirty(m)
 }
 
-// updateUser says who sits there. mu is held.
+// updateUser updates what is shown of the user in a scope. It is called with mu held.
 func (s *Service) updateUser(c *connection, name string) {
-	if p := s.scopes[name]; p != nil {
-		if x := p.members[c.user.UserID]; x != nil {
-			x.setUser(c.user)
-			s.markDirty(x)
+	if sc := s.scopes[name]; sc != nil {
+		if m := sc.members[c.user.UserID]; m != nil {
+			m.setShownUser(c.user)
+			s.markDirty(m)
 		}
 	}
 }
 
-func (x *member) setUser(u User) {
-	if x.user != u {
-		x.user, x.isStale = u, true
+func (m *member) setShownUser(u User) {
+	if m.user != u {
+		m.user, m.isStale = u, true
 	}
 }
 
-// exitScope counts a connection out of a place; its user stays for a grace. mu is held.
+// exitScope stops counting a connection in a scope. The user stays present for the grace. It is
+// called with mu held.
 func (s *Service) exitScope(c *connection, name string, grace time.Duration) {
-	p := s.scopes[name]
-	if p == nil {
+	sc := s.scopes[name]
+	if sc == nil {
 		return
 	}
-	x := p.members[c.user.UserID]
-	if x == nil {
+	m := sc.members[c.user.UserID]
+	if m == nil {
 		return
 	}
-	if x.conns--; x.conns > 0 {
+	if m.conns--; m.conns > 0 {
 		return
 	}
-	x.graceUntil = time.Now().Add(grace)
+	m.graceUntil = time.Now().Add(grace)
 	if grace == 0 {
-		s.markDirty(x)
-	} else if !x.isLeaving {
-		x.isLeaving = true
-		if s.leaving = append(s.leaving, pendingLeave{x, x.graceUntil}); len(s.leaving) == 1 {
+		s.markDirty(m)
+	} else if !m.isLeaving {
+		m.isLeaving = true
+		if s.leaving = append(s.leaving, pendingLeave{m, m.graceUntil}); len(s.leaving) == 1 {
 			s.wakeRun()
 		}
 	}
 }
 
-// markDirty makes Run compare a seat with Redis. mu is held.
-func (s *Service) markDirty(x *member) {
-	if !x.isDirty {
-		x.isDirty = true
-		s.dirty = append(s.dirty, x)
+// markDirty makes Run compare a member with Redis. It is called with mu held.
+func (s *Service) markDirty(m *member) {
+	if !m.isDirty {
+		m.isDirty = true
+		s.dirty = append(s.dirty, m)
 		s.wakeRun()
 	}
 }
@@ -275,13 +275,13 @@ func (s *Service) wakeRun() {
 	}
 }
 
-// A User is what others are shown of a user.
+// A User is what other players see of a user.
 type User struct {
 	UserID      string `json:"userId"`
 	Username    string `json:"username"`
 	CharacterID string `json:"characterId"` // "" while none is chosen
 }
 
-func userOf(p event.Player) User {
+func userOfPlayer(p event.Player) User {
 	return User{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID}
 }

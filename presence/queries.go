@@ -22,7 +22,7 @@ var listScript = redisx.NewScript(listLua)
 
 const pageSize = 100
 
-// Routes are what players may ask.
+// Routes are the questions that players may ask.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
 		event.On("presence:list", s.List),
@@ -31,7 +31,7 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
-// Casts are what members of channels are told.
+// Casts are the events that members of channels receive.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Movement]("presence:joined", "A user came into a channel that you are in, with the first of its devices. Not told in crowds."),
@@ -39,27 +39,27 @@ func (s *Service) Casts() []event.Cast {
 	}
 }
 
-// Query asks who is somewhere.
+// Query asks who is in a channel, or online.
 type Query struct {
-	// Channel is one that the player is in; without it, who is online at all.
+	// Channel is a channel that the player is in; without it, the question is who is online.
 	Channel string `json:"channel,omitempty" validate:"max=128"`
-	// After is the Next of the page before.
+	// After is the Next of the previous page.
 	After string `json:"after,omitempty" validate:"max=128"`
-	// Limit is how many; 0 is 100.
+	// Limit is how many users to return; 0 is 100.
 	Limit int `json:"limit,omitempty" validate:"min=0,max=200"`
 }
 
-// Page is a part of those who are there, by user id.
+// Page is a part of the users who are there, ordered by user id.
 type Page struct {
 	Users []User `json:"users"`
-	Total int    `json:"total"` // users that are there
-	// Next is the After of the page that follows; absent on the last.
+	Total int    `json:"total"` // users who are there, on all pages
+	// Next is the After of the next page; absent on the last page.
 	Next string `json:"next,omitempty"`
 }
 
-// List tells who is in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
+// List returns who is in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, error) {
-	name, err := s.scopeFor(p, in.Channel)
+	name, err := s.scopeOfQuestion(p, in.Channel)
 	if err != nil {
 		return Page{}, err
 	}
@@ -68,9 +68,9 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 	}
 	reply, err := listScript.Do(ctx, s.rdb, []string{keys.PresenceUsers(name), keys.PresenceWho(name)}, in.After, strconv.Itoa(in.Limit+1)).Slice()
 	if err != nil {
-		return Page{}, wrapFault(ctx, "list", err)
+		return Page{}, wrapRedisFault(ctx, "list", err)
 	}
-	total, shown, err := parseReply(reply, 1)
+	total, shown, err := parseScriptReply(reply, 1)
 	if err != nil {
 		return Page{}, fmt.Errorf("presence: list: %w", err)
 	}
@@ -90,7 +90,7 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 	return page, nil
 }
 
-// applyProfileNames shows users by the names of their profiles.
+// applyProfileNames replaces the names of the users' sessions by those of their profiles.
 func (s *Service) applyProfileNames(ctx context.Context, users []User) {
 	if s.cfg.Usernames == nil || len(users) == 0 {
 		return
@@ -107,33 +107,33 @@ func (s *Service) applyProfileNames(ctx context.Context, users []User) {
 	}
 }
 
-// Place names a channel, or the game.
+// Place names a channel, or the whole game.
 type Place struct {
-	Channel string `json:"channel,omitempty" validate:"max=128"` // absent: who is online at all
+	Channel string `json:"channel,omitempty" validate:"max=128"` // absent: the whole game
 }
 
-// Number answers how many users are there, whatever their devices.
+// Number is how many users are there, however many devices they use.
 type Number struct {
 	Count int `json:"count"`
 }
 
-// Count tells how many users are in a channel, or online. Errors: INVALID,
-// NOT_IN_CHANNEL, UNAVAILABLE.
+// Count returns how many users are in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL,
+// UNAVAILABLE.
 func (s *Service) Count(ctx context.Context, p event.Player, in Place) (Number, error) {
-	name, err := s.scopeFor(p, in.Channel)
+	name, err := s.scopeOfQuestion(p, in.Channel)
 	if err != nil {
 		return Number{}, err
 	}
 	n, err := s.rdb.ZCard(ctx, keys.PresenceUsers(name)).Result()
-	return Number{int(n)}, wrapFault(ctx, "count", err)
+	return Number{int(n)}, wrapRedisFault(ctx, "count", err)
 }
 
-// Names are users that somebody asks about.
+// Names are the users that a question is about.
 type Names struct {
-	Users []string `json:"users" validate:"required,min=1,max=100,dive,min=1,max=128"` // ids
+	Users []string `json:"users" validate:"required,min=1,max=100,dive,min=1,max=128"` // user ids
 }
 
-// Sightings answers, in the order of the question.
+// Sightings are the answers, in the order of the user ids.
 type Sightings struct {
 	Users []Sighting `json:"users"`
 }
@@ -142,12 +142,13 @@ type Sightings struct {
 type Sighting struct {
 	UserID string `json:"userId"`
 	Online bool   `json:"online"`
-	// LastSeenAt is when a user that is not online was last, Unix ms; absent when that is
-	// not known, or too long ago.
+	// LastSeenAt is when a user who is not online was last online, Unix ms; absent if that is not
+	// known, or too long ago.
 	LastSeenAt int64 `json:"lastSeenAt,omitzero"`
 }
 
-// Seen tells who of some users is online, and when the others were. Errors: INVALID, UNAVAILABLE.
+// Seen returns which of the users are online, and when the others were last online. Errors: INVALID,
+// UNAVAILABLE.
 func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings, error) {
 	ids := make([]any, len(in.Users))
 	for i, id := range in.Users {
@@ -161,7 +162,7 @@ func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings
 		return nil
 	})
 	if err != nil {
-		return Sightings{}, wrapFault(ctx, "seen", err)
+		return Sightings{}, wrapRedisFault(ctx, "seen", err)
 	}
 	out := Sightings{Users: make([]Sighting, len(in.Users))}
 	for i, id := range in.Users {
@@ -173,19 +174,19 @@ func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings
 	return out, nil
 }
 
-// scopeFor is the place that a player may look at.
-func (s *Service) scopeFor(p event.Player, channel string) (string, error) {
+// scopeOfQuestion returns the scope that a player may ask about.
+func (s *Service) scopeOfQuestion(p event.Player, channel string) (string, error) {
 	if channel == "" {
 		return gameScope, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.conns[p.Conn]; c == nil || !c.isIn(channel) {
+	if c := s.conns[p.Conn]; c == nil || !c.isInChannel(channel) {
 		return "", ErrNotInChannel.With("channel", channel)
 	}
 	return channel, nil
 }
 
-func wrapFault(ctx context.Context, doing string, err error) error {
+func wrapRedisFault(ctx context.Context, doing string, err error) error {
 	return redisx.WrapFault(ctx, "presence", doing, err)
 }

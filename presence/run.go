@@ -22,28 +22,28 @@ var renewScript = redisx.NewScript(renewLua)
 
 const (
 	roundTripTimeout   = time.Second            // for one round trip
-	retryDelay         = 250 * time.Millisecond // when Redis is away
+	retryDelay         = 250 * time.Millisecond // after a failure of Redis
 	prolongInterval    = time.Minute
-	channelKeysTTL     = 5 * time.Minute // a channel's keys outlive all its nodes by this
+	channelKeysTTL     = 5 * time.Minute // how long the keys of a channel outlive all of its nodes
 	indexTTL           = 24 * time.Hour
-	scopesPerRoundTrip = 200  // places in one round trip
+	scopesPerRoundTrip = 200  // scopes in one round trip
 	namesPerCommand    = 5000 // names in one command
 )
 
-// runState is what the goroutine of Run knows.
+// runState is used by the goroutine of Run only.
 type runState struct {
-	node         string   // this node's name in Redis
-	isRegistered bool     // Redis knows that it lives
-	formerNodes  []string // names that this node had, to be swept
+	node         string   // the name of this node in Redis
+	isRegistered bool     // Redis lists this node as live
+	formerNodes  []string // earlier names of this node, still to be swept
 	nextRenewal  time.Time
 	nextProlong  time.Time
-	toProlong    []string // channels whose keys are still to be prolonged
+	toProlong    []string // channels whose keys are still to be prolonged in this round
 	isFailing    bool
 }
 
-// Run tells Redis who is here, and sweeps what dead nodes left, until ctx ends. Then this
-// node's users stay for Config.Grace, in which they may come back to another; when it is
-// the last node, nobody is online any more.
+// Run updates Redis with who is on this node, and sweeps dead nodes, until ctx ends. After that, the
+// users of this node stay present for Config.Grace, so that they can come back on another node. If
+// this is the last node, its users are gone at once.
 func (s *Service) Run(ctx context.Context) error {
 	s.node = rand.Text()
 	timer := time.NewTimer(0)
@@ -51,7 +51,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.reportFailure(s.endLease())
+			s.reportFailure(s.endNodeLease())
 			return nil
 		case <-s.wake:
 		case <-timer.C:
@@ -64,7 +64,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// reportFailure reports the first of several failures.
+// reportFailure reports the first of several failures in a row.
 func (s *Service) reportFailure(err error) {
 	if err != nil && !s.isFailing {
 		s.cfg.Report(fmt.Errorf("presence: %w", err))
@@ -72,7 +72,7 @@ func (s *Service) reportFailure(err error) {
 	s.isFailing = err != nil
 }
 
-// untilNextWork is how long there is nothing to do, unless something happens.
+// untilNextWork returns how long Run may sleep if nothing happens.
 func (s *Service) untilNextWork(failed bool) time.Duration {
 	now := time.Now()
 	next := s.nextRenewal
@@ -87,7 +87,7 @@ func (s *Service) untilNextWork(failed bool) time.Duration {
 	return max(0, next.Sub(now))
 }
 
-// doDueWork does what is due.
+// doDueWork renews the lease, updates Redis, and prolongs keys, each if it is due.
 func (s *Service) doDueWork(ctx context.Context) error {
 	if now := time.Now(); !now.Before(s.nextRenewal) {
 		if err := s.renewAndSweep(ctx, s.cfg.Lease*3/4); err != nil {
@@ -107,24 +107,24 @@ func (s *Service) doDueWork(ctx context.Context) error {
 	return s.prolongChannels(ctx)
 }
 
-// renewAndSweep renews the lease, and sweeps the dead. A lease that had ended is not renewed: others
-// have taken our users out, so we tell of them anew, under another name.
+// renewAndSweep renews the lease and sweeps dead nodes. If the lease had ended, other nodes have
+// taken our users out: then this node takes a new name, and adds its users again under it.
 func (s *Service) renewAndSweep(ctx context.Context, lease time.Duration) error {
 	if err := s.indexFormerNodes(ctx); err != nil {
 		return err
 	}
-	fresh, _, dead, err := s.renewLease(ctx, lease)
+	isNew, _, dead, err := s.renewNodeLease(ctx, lease)
 	if err != nil {
 		return err
 	}
-	if fresh && s.isRegistered {
+	if isNew && s.isRegistered {
 		s.formerNodes = append(s.formerNodes, s.node)
 		s.node = rand.Text()
 		s.markAllUncounted()
 		if err := s.indexFormerNodes(ctx); err != nil {
 			return err
 		}
-		if _, _, dead, err = s.renewLease(ctx, lease); err != nil {
+		if _, _, dead, err = s.renewNodeLease(ctx, lease); err != nil {
 			return err
 		}
 	}
@@ -134,14 +134,14 @@ func (s *Service) renewAndSweep(ctx context.Context, lease time.Duration) error 
 	}
 	for _, node := range dead {
 		if node != s.node {
-			err = errors.Join(err, s.sweepNode(ctx, node))
+			err = errors.Join(err, s.sweepDeadNode(ctx, node))
 		}
 	}
 	return err
 }
 
-// renewLease is the beat: fresh tells that this node was not among the living.
-func (s *Service) renewLease(ctx context.Context, lease time.Duration) (fresh bool, living int64, dead []string, err error) {
+// renewNodeLease runs renew_lease.lua. isNew tells that this node was not among the live ones.
+func (s *Service) renewNodeLease(ctx context.Context, lease time.Duration) (isNew bool, living int64, dead []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	args := []any{s.node, lease.Milliseconds()}
@@ -165,8 +165,8 @@ func (s *Service) renewLease(ctx context.Context, lease time.Duration) (fresh bo
 	return added == 1, living, dead, nil
 }
 
-// indexFormerNodes makes sure that what this node wrote under a former name will be found: some of
-// it may have been written after the others swept.
+// indexFormerNodes makes sure that the next sweep finds everything that this node wrote under an
+// earlier name: it may have written some of it after other nodes had swept.
 func (s *Service) indexFormerNodes(ctx context.Context) error {
 	if len(s.formerNodes) == 0 {
 		return nil
@@ -182,7 +182,7 @@ func (s *Service) indexFormerNodes(ctx context.Context) error {
 	}
 	for _, node := range s.formerNodes {
 		for some := range slices.Chunk(names, namesPerCommand) {
-			if err := s.addToIndex(ctx, node, some); err != nil {
+			if err := s.addToNodeIndex(ctx, node, some); err != nil {
 				return err
 			}
 		}
@@ -190,8 +190,8 @@ func (s *Service) indexFormerNodes(ctx context.Context) error {
 	return nil
 }
 
-// addToIndex notes in which places a node has users, before it has.
-func (s *Service) addToIndex(ctx context.Context, node string, names []any) error {
+// addToNodeIndex adds scopes to the index of a node. This happens before the node has users in them.
+func (s *Service) addToNodeIndex(ctx context.Context, node string, names []any) error {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -205,30 +205,30 @@ func (s *Service) addToIndex(ctx context.Context, node string, names []any) erro
 	return nil
 }
 
-// markAllUncounted makes all that Redis was told be told again.
+// markAllUncounted makes Run add all users of this node to Redis again.
 func (s *Service) markAllUncounted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.scopes {
-		s.markUncounted(p)
+	for _, sc := range s.scopes {
+		s.markUncounted(sc)
 	}
 }
 
-// markUncounted is forget for one place. mu is held.
-func (s *Service) markUncounted(p *scope) {
-	p.isIndexed = false
-	for _, x := range p.members {
-		x.isCounted = false
-		s.markDirty(x)
+// markUncounted is markAllUncounted for one scope. It is called with mu held.
+func (s *Service) markUncounted(sc *scope) {
+	sc.isIndexed = false
+	for _, m := range sc.members {
+		m.isCounted = false
+		s.markDirty(m)
 	}
 }
 
-// keepGameKeys lets the keys of the game live on. They expire soon after the last node died.
+// keepGameKeys prolongs the keys of the game. They expire soon after the last node has died.
 func (s *Service) keepGameKeys(ctx context.Context) error {
-	return s.keepKeys(ctx, 2*s.cfg.Lease, gameScope)
+	return s.prolongKeys(ctx, 2*s.cfg.Lease, gameScope)
 }
 
-// channelNames are the places here besides the game.
+// channelNames returns the scopes on this node, without the game.
 func (s *Service) channelNames() (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,14 +240,14 @@ func (s *Service) channelNames() (names []string) {
 	return names
 }
 
-// isRenewalUrgent tells that half of the lease is over, and the beat can not wait any more.
+// isRenewalUrgent tells that half of the lease is over, so that its renewal must come next.
 func (s *Service) isRenewalUrgent() bool { return time.Now().After(s.nextRenewal.Add(s.cfg.Lease / 4)) }
 
-// prolongChannels lets the keys of the channels live on, as long as the beat can wait.
+// prolongChannels prolongs the keys of the channels, until the lease needs to be renewed.
 func (s *Service) prolongChannels(ctx context.Context) error {
 	for len(s.toProlong) > 0 && !s.isRenewalUrgent() {
 		n := min(len(s.toProlong), scopesPerRoundTrip)
-		if err := s.keepKeys(ctx, channelKeysTTL, s.toProlong[:n]...); err != nil {
+		if err := s.prolongKeys(ctx, channelKeysTTL, s.toProlong[:n]...); err != nil {
 			return err
 		}
 		s.toProlong = s.toProlong[n:]
@@ -255,14 +255,15 @@ func (s *Service) prolongChannels(ctx context.Context) error {
 	return nil
 }
 
-// keepKeys lets the keys of places live on. Where Redis has lost ours, they are told anew.
-func (s *Service) keepKeys(ctx context.Context, ttl time.Duration, names ...string) error {
+// prolongKeys prolongs the keys of scopes. If Redis has lost our key of a scope, its users are added
+// again.
+func (s *Service) prolongKeys(ctx context.Context, ttl time.Duration, names ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
 	alive := make([]*redis.BoolCmd, len(names))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, name := range names {
-			all := scopeKeys(name, s.node)
+			all := enterScriptKeys(name, s.node)
 			for _, key := range all {
 				b := p.PExpire(ctx, key, ttl)
 				if key == keys.PresenceOn(name, s.node) {
@@ -278,25 +279,26 @@ func (s *Service) keepKeys(ctx context.Context, ttl time.Duration, names ...stri
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, name := range names {
-		if p := s.scopes[name]; p != nil && !alive[i].Val() && p.hasCountedMembers() {
-			s.markUncounted(p)
+		if sc := s.scopes[name]; sc != nil && !alive[i].Val() && sc.hasCountedMembers() {
+			s.markUncounted(sc)
 		}
 	}
 	return nil
 }
 
-// hasCountedMembers tells whether Redis should have any of a place's users. Service.mu is held.
-func (p *scope) hasCountedMembers() bool {
-	for _, x := range p.members {
-		if x.isCounted {
+// hasCountedMembers tells whether Redis should have users of this scope for this node. It is called
+// with Service.mu held.
+func (sc *scope) hasCountedMembers() bool {
+	for _, m := range sc.members {
+		if m.isCounted {
 			return true
 		}
 	}
 	return false
 }
 
-// scopeKeys are the keys that enter.lua takes, in its order.
-func scopeKeys(name, node string) []string {
+// enterScriptKeys returns the keys of enter.lua, in its order.
+func enterScriptKeys(name, node string) []string {
 	all := []string{keys.PresenceUsers(name), keys.PresenceWho(name), keys.PresenceCounts(name), keys.PresenceOn(name, node)}
 	if name == gameScope {
 		all = append(all, keys.OnlineUsers)
@@ -304,18 +306,18 @@ func scopeKeys(name, node string) []string {
 	return all
 }
 
-// endLease lets the lease end after the grace, or sweeps at once when nobody else would.
-func (s *Service) endLease() error {
+// endNodeLease lets the lease end after the grace. If no other node lives, it sweeps this node at once.
+func (s *Service) endNodeLease() error {
 	if !s.isRegistered {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*roundTripTimeout)
 	defer cancel()
-	fresh, living, _, err := s.renewLease(ctx, max(s.cfg.Grace, time.Millisecond))
-	if err != nil || fresh || living > 1 {
+	isNew, living, _, err := s.renewNodeLease(ctx, max(s.cfg.Grace, time.Millisecond))
+	if err != nil || isNew || living > 1 {
 		return err
 	}
-	if err := s.sweepNode(ctx, s.node); err != nil {
+	if err := s.sweepDeadNode(ctx, s.node); err != nil {
 		return err
 	}
 	return s.rdb.ZRem(ctx, keys.PresenceNodes, s.node).Err()
