@@ -125,7 +125,7 @@ func TestAGiftWaitsForTheLock(t *testing.T) {
 	require.NoError(t, err, "a repeat is answered while the lock is busy")
 	require.Equal(t, first, again)
 	hasty := m
-	hasty.opt.Wait = -1
+	hasty.opt.Wait = time.Millisecond
 	_, err = trade.New(w.rdb, hasty, players, w.told, trade.Config{}).Execute(t.Context(), ann, gift("bob", "k2", 0, some("apple", 1)))
 	require.Equal(t, "LOCKED", code(err))
 	w.has("bobo", "1 apple, 0 gold")
