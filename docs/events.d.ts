@@ -421,29 +421,29 @@ export type Health = 'ok' | 'local' | 'stale' | 'paused';
 export interface LeaderboardEntry {
   /** from 1 */
   rank: number;
-  /** a character's id, else a user's */
+  /** of the character, or of the user if there is none */
   id: string;
   name: string;
   score: number;
 }
 
-/** Names a board and how much around the caller. */
+/** Names a board, and how many entries around the caller to return. */
 export interface LeaderboardNear {
   /** (not empty, at most 32 characters) */
   name: string;
-  /** How many entries before and how many after the caller's, 0 to 50; 5 when it is absent. (at most 50) */
+  /** How many entries to return before the caller's, and how many after it, 0 to 50; 5 if it is absent. (at most 50) */
   span?: number;
 }
 
 /** A part of a board. */
 export interface LeaderboardPage {
-  /** the board's */
+  /** of the board */
   name: string;
-  /** the beginning of a week, Unix ms */
+  /** the beginning of the week, Unix ms */
   from?: number;
-  /** its end, Unix ms */
+  /** the end of the week, Unix ms */
   until?: number;
-  /** how many are on the board */
+  /** how many players are on the board */
   total: number;
   /** by rank */
   entries: LeaderboardEntry[];
@@ -452,19 +452,19 @@ export interface LeaderboardPage {
 /** Where the caller is on a board. */
 export interface LeaderboardPlace {
   name: string;
-  /** how many are on the board */
+  /** how many players are on the board */
   total: number;
-  /** from 1; absent for who is not on it */
+  /** from 1; absent if the caller is not on the board */
   rank?: number;
-  /** absent for who is not on it */
+  /** absent if the caller is not on the board */
   score?: number;
 }
 
-/** Names a board and how much of it. */
+/** Names a board, and how much of it to return. */
 export interface LeaderboardWant {
   /** Global, weekly, or weekly:2026-11-23 for the week that began on that Monday, one of the last eight. (not empty, at most 32 characters) */
   name: string;
-  /** How many entries, 1 to 100; 10 when it is absent. (at least 1, at most 100) */
+  /** How many entries to return, 1 to 100; 10 if it is absent. (at least 1, at most 100) */
   limit?: number;
 }
 
@@ -499,45 +499,45 @@ export interface Pong {
   serverTime: number;
 }
 
-/** What members of a channel are told of one user. */
+/** Says that a user has joined or left a channel. */
 export interface PresenceMovement {
   channel: string;
   user: PresenceUser;
 }
 
-/** Users that somebody asks about. */
+/** The users that a question is about. */
 export interface PresenceNames {
-  /** ids (at least 1 entries, at most 100 entries) */
+  /** user ids (at least 1 entries, at most 100 entries) */
   users: string[];
 }
 
-/** Answers how many users are there, whatever their devices. */
+/** How many users are there, however many devices they use. */
 export interface PresenceNumber {
   count: number;
 }
 
-/** A part of those who are there, by user id. */
+/** A part of the users who are there, ordered by user id. */
 export interface PresencePage {
   users: PresenceUser[];
-  /** users that are there */
+  /** users who are there, on all pages */
   total: number;
-  /** The After of the page that follows; absent on the last. */
+  /** The After of the next page; absent on the last page. */
   next?: string;
 }
 
-/** Names a channel, or the game. */
+/** Names a channel, or the whole game. */
 export interface PresencePlace {
-  /** absent: who is online at all (at most 128 characters) */
+  /** absent: the whole game (at most 128 characters) */
   channel?: string;
 }
 
-/** Asks who is somewhere. */
+/** Asks who is in a channel, or online. */
 export interface PresenceQuery {
-  /** One that the player is in; without it, who is online at all. (at most 128 characters) */
+  /** A channel that the player is in; without it, the question is who is online. (at most 128 characters) */
   channel?: string;
-  /** The Next of the page before. (at most 128 characters) */
+  /** The Next of the previous page. (at most 128 characters) */
   after?: string;
-  /** How many; 0 is 100. (at most 200) */
+  /** How many users to return; 0 is 100. (at most 200) */
   limit?: number;
 }
 
@@ -545,16 +545,16 @@ export interface PresenceQuery {
 export interface PresenceSighting {
   userId: string;
   online: boolean;
-  /** When a user that is not online was last, Unix ms; absent when that is not known, or too long ago. */
+  /** When a user who is not online was last online, Unix ms; absent if that is not known, or too long ago. */
   lastSeenAt?: number;
 }
 
-/** Answers, in the order of the question. */
+/** The answers, in the order of the user ids. */
 export interface PresenceSightings {
   users: PresenceSighting[];
 }
 
-/** What others are shown of a user. */
+/** What other players see of a user. */
 export interface PresenceUser {
   userId: string;
   username: string;
@@ -693,17 +693,17 @@ export interface ClientToServerEvents {
   'combat:state': (payload: CombatStateRequest, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Lists what the caller's character owns, by item id. */
   'inventory:list': (ack: (answer: Answer<TradeGoods, SharedCode>) => void) => void;
-  /** Reads what is around the caller's character; no entries when that is not on the board. */
+  /** Returns the entries around the caller's character; none if it is not on the board. */
   'leaderboard:around': (payload: LeaderboardNear, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Reads where the caller's character is. */
+  /** Returns where the caller's character is on a board. */
   'leaderboard:rank': (payload: LeaderboardWhich, ack: (answer: Answer<LeaderboardPlace, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Reads the top of a board. */
+  /** Returns the top of a board. */
   'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Tells how many users are in a channel, or online. */
+  /** Returns how many users are in a channel, or online. */
   'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Tells who is in a channel, or online. */
+  /** Returns who is in a channel, or online. */
   'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Tells who of some users is online, and when the others were. */
+  /** Returns which of the users are online, and when the others were last online. */
   'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
   /** Chooses whom the session plays, for all its connections to this node. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
