@@ -10,8 +10,8 @@ import (
 
 // This file is what the index of rooms is for: whom a message reaches.
 
-// each calls f for every member that opts selects, once. f must not call the adapter.
-func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
+// forEachMember calls f for every member that opts selects, once. f must not call the adapter.
+func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	var names, except []socket.Room
@@ -23,7 +23,7 @@ func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
 	}
 	excluded := func(m *member) bool {
 		for _, name := range except {
-			if socket.Room(m.lib.Id()) == name || m.seatIn(name) >= 0 {
+			if socket.Room(m.lib.Id()) == name || m.findMembership(name) >= 0 {
 				return true
 			}
 		}
@@ -40,7 +40,7 @@ func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
 	for i, name := range names {
 		visit := func(m *member) {
 			for _, earlier := range names[:i] { // it had its turn
-				if socket.Room(m.lib.Id()) == earlier || m.seatIn(earlier) >= 0 {
+				if socket.Room(m.lib.Id()) == earlier || m.findMembership(earlier) >= 0 {
 					return
 				}
 			}
@@ -53,25 +53,25 @@ func (a *rooms) each(opts *socket.BroadcastOptions, f func(*member)) {
 				visit(m)
 			}
 		}
-		if m := a.members[socket.SocketId(name)]; m != nil && m.seatIn(name) < 0 {
+		if m := a.members[socket.SocketId(name)]; m != nil && m.findMembership(name) < 0 {
 			visit(m)
 		}
 	}
 }
 
-// cast queues frames for every member of one room: the path of a game's broadcast. It
+// castToRoom queues frames for every member of one room: the path of a game's broadcast. It
 // tells how many took them.
-func (a *rooms) cast(name socket.Room, f frames) (reached int) {
+func (a *rooms) castToRoom(name socket.Room, f packetFrames) (reached int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if r := a.rooms[name]; r != nil {
 		for _, m := range r.members {
-			if m.conn != nil && f.push(m.conn) {
+			if m.conn != nil && f.pushTo(m.conn) {
 				reached++
 			}
 		}
 	}
-	if m := a.members[socket.SocketId(name)]; m != nil && m.conn != nil && f.push(m.conn) {
+	if m := a.members[socket.SocketId(name)]; m != nil && m.conn != nil && f.pushTo(m.conn) {
 		reached++
 	}
 	return reached
@@ -83,28 +83,28 @@ func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	if err != nil {
 		return // the operator's Emit has no way to say so; our own Emit does
 	}
-	a.broadcast(e, opts)
+	a.broadcastEvent(e, opts)
 }
 
-// broadcast delivers an event, framed once.
-func (a *rooms) broadcast(e Args, opts *socket.BroadcastOptions) {
-	f := packetOf(a.Nsp().Name(), e, 0, false).seal(volatile(opts))
-	a.deliver(f, opts, nil)
-	f.free()
+// broadcastEvent delivers an event, framed once.
+func (a *rooms) broadcastEvent(e Args, opts *socket.BroadcastOptions) {
+	f := framePacket(a.Nsp().Name(), e, 0, false).sealFrames(isVolatile(opts))
+	a.deliverFrames(f, opts, nil)
+	f.releaseFrames()
 }
 
-func volatile(opts *socket.BroadcastOptions) bool {
+func isVolatile(opts *socket.BroadcastOptions) bool {
 	return opts != nil && opts.Flags != nil && opts.Flags.Volatile
 }
 
-// deliver queues frames for every member that opts selects; it calls first for each before.
-func (a *rooms) deliver(f frames, opts *socket.BroadcastOptions, first func(*member)) {
-	a.each(opts, func(m *member) {
+// deliverFrames queues frames for every member that opts selects; it calls first for each before.
+func (a *rooms) deliverFrames(f packetFrames, opts *socket.BroadcastOptions, first func(*member)) {
+	a.forEachMember(opts, func(m *member) {
 		if m.conn != nil {
 			if first != nil {
 				first(m)
 			}
-			f.push(m.conn)
+			f.pushTo(m.conn)
 		}
 	})
 }
@@ -117,33 +117,33 @@ func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions
 	if err != nil {
 		return
 	}
-	a.ask(e, opts, func(n uint64) { count(expected(opts, n)) }, ack)
+	a.askMembers(e, opts, func(n uint64) { count(countExpectedAnswers(opts, n)) }, ack)
 }
 
-// expected is how many answers the library is told to wait for: one from a single socket
+// countExpectedAnswers is how many answers the library is told to wait for: one from a single socket
 // that has left too, for it would look for its answer all the same.
-func expected(opts *socket.BroadcastOptions, n uint64) uint64 {
-	if single(opts) {
+func countExpectedAnswers(opts *socket.BroadcastOptions, n uint64) uint64 {
+	if expectsSingleAnswer(opts) {
 		n = max(n, 1)
 	}
 	return n
 }
 
-func single(opts *socket.BroadcastOptions) bool {
+func expectsSingleAnswer(opts *socket.BroadcastOptions) bool {
 	return opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
 }
 
-// ask is BroadcastWithAck of an event that is encoded.
-func (a *rooms) ask(e Args, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
+// askMembers is BroadcastWithAck of an event that is encoded.
+func (a *rooms) askMembers(e Args, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	id := a.Nsp().Ids()
-	single := single(opts)
+	single := expectsSingleAnswer(opts)
 	var one sync.Mutex // held until the number of answers is known
 	one.Lock()
 	defer one.Unlock()
 	var asked []*socket.Socket
-	f := packetOf(a.Nsp().Name(), e, id, true).seal(volatile(opts))
-	defer f.free()
-	a.deliver(f, opts, func(m *member) {
+	f := framePacket(a.Nsp().Name(), e, id, true).sealFrames(isVolatile(opts))
+	defer f.releaseFrames()
+	a.deliverFrames(f, opts, func(m *member) {
 		asked = append(asked, m.lib)
 		m.lib.Acks().Store(id, func(args []any, err error) {
 			one.Lock()
@@ -171,28 +171,28 @@ func (a *rooms) ask(e Args, opts *socket.BroadcastOptions, count func(uint64), a
 func (a *rooms) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
 	return func(done func([]socket.SocketDetails, error)) {
 		all := []socket.SocketDetails{}
-		for _, lib := range a.selected(opts) {
+		for _, lib := range a.selectSockets(opts) {
 			all = append(all, lib)
 		}
 		done(all, nil)
 	}
 }
 
-func (a *rooms) selected(opts *socket.BroadcastOptions) (all []*socket.Socket) {
-	a.each(opts, func(m *member) { all = append(all, m.lib) })
+func (a *rooms) selectSockets(opts *socket.BroadcastOptions) (all []*socket.Socket) {
+	a.forEachMember(opts, func(m *member) { all = append(all, m.lib) })
 	return all
 }
 
 // AddSockets makes the sockets that opts selects join rooms.
 func (a *rooms) AddSockets(opts *socket.BroadcastOptions, names []socket.Room) {
-	for _, lib := range a.selected(opts) {
+	for _, lib := range a.selectSockets(opts) {
 		lib.Join(names...)
 	}
 }
 
 // DelSockets makes the sockets that opts selects leave rooms.
 func (a *rooms) DelSockets(opts *socket.BroadcastOptions, names []socket.Room) {
-	for _, lib := range a.selected(opts) {
+	for _, lib := range a.selectSockets(opts) {
 		for _, name := range names {
 			lib.Leave(name)
 		}
@@ -201,7 +201,7 @@ func (a *rooms) DelSockets(opts *socket.BroadcastOptions, names []socket.Room) {
 
 // DisconnectSockets disconnects the sockets that opts selects.
 func (a *rooms) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
-	for _, lib := range a.selected(opts) {
+	for _, lib := range a.selectSockets(opts) {
 		lib.Disconnect(closing)
 	}
 }

@@ -89,14 +89,14 @@ type cluster struct {
 
 	mu         sync.Mutex
 	namespaces []*clusterNamespace // replaced, never changed in place; guarded by mu
-	started    bool                // guarded by mu
+	isStarted    bool                // guarded by mu
 
 	malformed atomic.Int64
 	partial   atomic.Int64
 	discarded atomic.Int64 // messages that the bus was not given: too large, or not to be encoded
 	tasks     chan func()  // listeners of other programs, one after the other
 	done      chan struct{}
-	beatNow   chan struct{} // capacity 1
+	heartbeatNow   chan struct{} // capacity 1
 	closing   sync.Once
 	running   sync.WaitGroup
 }
@@ -105,23 +105,23 @@ type cluster struct {
 // sees. What it does not do itself, the rooms of this node do.
 type clusterNamespace struct {
 	*rooms
-	hub  *cluster
+	cluster  *cluster
 	name string
 
-	all, request, answer, heartbeat string // channels
-	own                             string // the channel of answers for this node alone
+	allChannel, requestChannel, answerChannel, heartbeatChannel string // channels
+	ownAnswerChannel                             string // the channel of answers for this node alone
 
-	broadcasts channelHandler // the owner of the channel of each room
+	broadcastHandler channelHandler // the owner of the channel of each room
 
-	arrived atomic.Bool  // Redis has just confirmed the subscriptions
-	young   atomic.Int64 // since when we are there, Unix ns
-	nodes   atomic.Int64 // this one included
-	known   atomic.Int64 // nodes, as they were when Redis last let us hear
-	classic atomic.Int64 // of them, those without heartbeats
+	hasResubscribed atomic.Bool  // Redis has just confirmed the subscriptions
+	subscribedSince   atomic.Int64 // since when we are there, Unix ns
+	nodeCount   atomic.Int64 // this one included
+	trustedNodeCount   atomic.Int64 // nodes, as they were when Redis last let us hear
+	classicNodeCount atomic.Int64 // of them, those without heartbeats
 
 	mu       sync.Mutex
 	peers    map[string]time.Time // when our other nodes were heard; guarded by mu
-	requests map[string]*inquiry  // that wait for answers; guarded by mu
+	openRequests map[string]*pendingRequest  // that wait for answers; guarded by mu
 }
 
 func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
@@ -130,60 +130,60 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	_, _ = rand.Read(uid) // never fails
 	c := &cluster{
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6], // as long as Node's
-		tasks: make(chan func(), 256), done: make(chan struct{}), beatNow: make(chan struct{}, 1),
+		tasks: make(chan func(), 256), done: make(chan struct{}), heartbeatNow: make(chan struct{}, 1),
 	}
 	c.bus = redisbus.New(redisbus.Config{
 		Redis: cfg.Redis, HomeKey: classicKey, QueueBytes: cfg.Queue, MaxMessage: cfg.MaxMessage, Linger: cfg.Linger,
-		OnMessage: c.hear,
-		OnUp:      func(owner any) { owner.(*channelHandler).namespace.onUp() },
+		OnMessage: c.handleMessage,
+		OnUp:      func(owner any) { owner.(*channelHandler).namespace.handleSubscribed() },
 	})
 	return c
 }
 
-// join makes a namespace part of the cluster.
-func (c *cluster) join(name string, r *rooms) *clusterNamespace {
+// addNamespace makes a namespace part of the cluster.
+func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
 	n := &clusterNamespace{
-		rooms: r, hub: c, name: name,
-		all:       c.cfg.Prefix + "#" + name + "#",
-		request:   c.cfg.Prefix + "-request#" + name + "#",
-		answer:    c.cfg.Prefix + "-response#" + name + "#",
-		heartbeat: c.cfg.Prefix + "-heartbeat#" + name + "#",
-		peers:     map[string]time.Time{}, requests: map[string]*inquiry{},
+		rooms: r, cluster: c, name: name,
+		allChannel:       c.cfg.Prefix + "#" + name + "#",
+		requestChannel:   c.cfg.Prefix + "-request#" + name + "#",
+		answerChannel:    c.cfg.Prefix + "-response#" + name + "#",
+		heartbeatChannel: c.cfg.Prefix + "-heartbeat#" + name + "#",
+		peers:     map[string]time.Time{}, openRequests: map[string]*pendingRequest{},
 	}
-	n.own = n.answer + c.uid + "#"
-	n.broadcasts = channelHandler{n, n.onBroadcast}
-	n.nodes.Store(1)
-	n.known.Store(1)
-	n.young.Store(time.Now().UnixNano())
-	r.watch = n.watch
+	n.ownAnswerChannel = n.answerChannel + c.uid + "#"
+	n.broadcastHandler = channelHandler{n, n.onBroadcast}
+	n.nodeCount.Store(1)
+	n.trustedNodeCount.Store(1)
+	n.subscribedSince.Store(time.Now().UnixNano())
+	r.onOccupancy = n.updateSubscription
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.namespaces = append(slices.Clip(c.namespaces), n)
-	if c.started {
-		n.listen()
+	if c.isStarted {
+		n.subscribeOwnChannels()
 	}
 	return n
 }
 
-// listen wishes for the channels that a namespace always needs.
-func (n *clusterNamespace) listen() {
+// subscribeOwnChannels wishes for the channels that a namespace always needs.
+func (n *clusterNamespace) subscribeOwnChannels() {
 	answers := &channelHandler{n, n.onResponse}
-	bus := n.hub.bus
-	bus.Subscribe(redisbus.Channel{Name: n.heartbeat, Owner: &channelHandler{n, n.onHeartbeat}, IsAnchor: true})
-	bus.Subscribe(redisbus.Channel{Name: n.request, Owner: &channelHandler{n, n.onRequest}})
-	bus.Subscribe(redisbus.Channel{Name: n.all, Owner: &n.broadcasts})
-	bus.Subscribe(redisbus.Channel{Name: n.answer, Owner: answers})
-	bus.Subscribe(redisbus.Channel{Name: n.own, Owner: answers})
+	bus := n.cluster.bus
+	bus.Subscribe(redisbus.Channel{Name: n.heartbeatChannel, Owner: &channelHandler{n, n.onHeartbeat}, IsAnchor: true})
+	bus.Subscribe(redisbus.Channel{Name: n.requestChannel, Owner: &channelHandler{n, n.onRequest}})
+	bus.Subscribe(redisbus.Channel{Name: n.allChannel, Owner: &n.broadcastHandler})
+	bus.Subscribe(redisbus.Channel{Name: n.answerChannel, Owner: answers})
+	bus.Subscribe(redisbus.Channel{Name: n.ownAnswerChannel, Owner: answers})
 }
 
-func (c *cluster) all() []*clusterNamespace {
+func (c *cluster) allNamespaces() []*clusterNamespace {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.namespaces
 }
 
-func (c *cluster) each(f func(*clusterNamespace)) {
-	for _, n := range c.all() {
+func (c *cluster) forEachNamespace(f func(*clusterNamespace)) {
+	for _, n := range c.allNamespaces() {
 		f(n)
 	}
 }
@@ -191,41 +191,41 @@ func (c *cluster) each(f func(*clusterNamespace)) {
 // start begins to hear and to speak.
 func (c *cluster) start() {
 	c.mu.Lock()
-	c.started = true
+	c.isStarted = true
 	for _, n := range c.namespaces {
-		n.listen()
+		n.subscribeOwnChannels()
 	}
 	c.mu.Unlock()
 	c.bus.Start()
-	c.running.Go(c.beat)
-	c.running.Go(c.work)
+	c.running.Go(c.runHeartbeat)
+	c.running.Go(c.runTasks)
 }
 
 // close says goodbye, and returns when nothing runs any more.
 func (c *cluster) close() {
 	c.closing.Do(func() {
-		c.each(func(n *clusterNamespace) { n.say(beatBye) })
+		c.forEachNamespace(func(n *clusterNamespace) { n.sendHeartbeat(beatBye) })
 		close(c.done)
 	})
 	c.bus.Close()
 	c.running.Wait()
-	c.each((*clusterNamespace).abandon)
+	c.forEachNamespace((*clusterNamespace).expireAllRequests)
 }
 
-// work runs what others asked for and what may wait: listeners of server-side events.
-func (c *cluster) work() {
+// runTasks runs what others asked for and what may wait: listeners of server-side events.
+func (c *cluster) runTasks() {
 	for {
 		select {
 		case f := <-c.tasks:
-			c.guarded(f)
+			c.callGuarded(f)
 		case <-c.done:
 			return
 		}
 	}
 }
 
-// guarded keeps a panic of somebody's callback to itself.
-func (c *cluster) guarded(f func()) {
+// callGuarded keeps a panic of somebody's callback to itself.
+func (c *cluster) callGuarded(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("cluster listener panicked", zap.Any("panic", p), zap.Stack("stack"))
@@ -241,8 +241,8 @@ type channelHandler struct {
 	handle    func(message []byte) bool
 }
 
-// hear has a message handled, on the goroutine of the bus that reads.
-func (c *cluster) hear(owner any, message []byte) {
+// handleMessage has a message handled, on the goroutine of the bus that reads.
+func (c *cluster) handleMessage(owner any, message []byte) {
 	ok := false
 	defer func() {
 		if p := recover(); p != nil {
@@ -255,17 +255,17 @@ func (c *cluster) hear(owner any, message []byte) {
 	ok = owner.(*channelHandler).handle(message)
 }
 
-// stats for Server.ClusterStats.
-func (c *cluster) stats() ClusterStats {
+// collectStats for Server.ClusterStats.
+func (c *cluster) collectStats() ClusterStats {
 	bus := c.bus.Stats()
 	s := ClusterStats{
 		Published: bus.Published, Unpublished: bus.Unpublished + c.discarded.Load(),
 		Received: bus.Received, Bytes: bus.Bytes, Restarts: bus.Restarts, Channels: bus.Channels,
 		Malformed: c.malformed.Load(), Partial: c.partial.Load(),
 	}
-	c.each(func(n *clusterNamespace) {
+	c.forEachNamespace(func(n *clusterNamespace) {
 		if n.name == "/" {
-			s.Nodes = int(n.nodes.Load())
+			s.Nodes = int(n.nodeCount.Load())
 		}
 	})
 	return s
@@ -273,108 +273,108 @@ func (c *cluster) stats() ClusterStats {
 
 // roomChannel is where a broadcast to one room is heard.
 func (n *clusterNamespace) roomChannel(room socket.Room) string {
-	return n.all + string(room) + "#"
+	return n.allChannel + string(room) + "#"
 }
 
-// watch is called when a room gets its first member, and when the last has left. The order
+// updateSubscription is called when a room gets its first member, and when the last has left. The order
 // of the calls is that of the events.
-func (n *clusterNamespace) watch(room socket.Room, by int) {
+func (n *clusterNamespace) updateSubscription(room socket.Room, by int) {
 	name := n.roomChannel(room)
 	if by > 0 {
-		n.hub.bus.Subscribe(redisbus.Channel{Name: name, Owner: &n.broadcasts, IsSharded: true})
+		n.cluster.bus.Subscribe(redisbus.Channel{Name: name, Owner: &n.broadcastHandler, IsSharded: true})
 	} else {
-		n.hub.bus.Unsubscribe(name)
+		n.cluster.bus.Unsubscribe(name)
 	}
 }
 
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
+var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
 
-// tell publishes an event to the other nodes: list is its name and arguments as JSON, in
+// publishEvent publishes an event to the other nodes: list is its name and arguments as JSON, in
 // brackets. It does not wait.
-func (n *clusterNamespace) tell(list []byte, attachments [][]byte, t target) {
-	n.publish(list, attachments, t, nil)
+func (n *clusterNamespace) publishEvent(list []byte, attachments [][]byte, t target) {
+	n.publishBroadcast(list, attachments, t, nil)
 }
 
-// fewNodes all hear what is for several rooms at once: it is one message for them, and less for all than one for each room.
-const fewNodes = 2
+// maxNodesForOneMessage all hear what is for several rooms at once: it is one message for them, and less for all than one for each room.
+const maxNodesForOneMessage = 2
 
-// tellEach is tell for several rooms: as one message where there are few nodes, else each room by itself, so that only
+// publishToEachRoom is tell for several rooms: as one message where there are few nodes, else each room by itself, so that only
 // those hear it who have members there. The event is packed once.
-func (n *clusterNamespace) tellEach(list []byte, rooms []socket.Room) {
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	b, ok := n.head(*buf, list, nil)
+func (n *clusterNamespace) publishToEachRoom(list []byte, rooms []socket.Room) {
+	buf := scratchPool.Get().(*[]byte)
+	defer scratchPool.Put(buf)
+	b, ok := n.appendBroadcastHead(*buf, list, nil)
 	event := len(b)
 	each := 1
-	if n.known.Load() <= fewNodes && !n.hub.bus.IsCluster() {
+	if n.trustedNodeCount.Load() <= maxNodesForOneMessage && !n.cluster.bus.IsCluster() {
 		each = len(rooms)
 	}
 	for ; len(rooms) > 0; rooms = rooms[each:] {
 		t := target{rooms: rooms[:each]}
-		b = t.append(b[:event])
-		n.hand(b, ok, t, nil)
+		b = t.appendTo(b[:event])
+		n.publishPacked(b, ok, t, nil)
 	}
 	if *buf = b; cap(b) > 64<<10 {
 		*buf = nil
 	}
 }
 
-// head begins a message with all that is before its target.
-func (n *clusterNamespace) head(buf, list []byte, attachments [][]byte) (b []byte, ok bool) {
+// appendBroadcastHead begins a message with all that is before its target.
+func (n *clusterNamespace) appendBroadcastHead(buf, list []byte, attachments [][]byte) (b []byte, ok bool) {
 	nsp := n.name
 	if nsp == "/" {
 		nsp = ""
 	}
-	return appendPacket(jsonpack.AppendText(append(buf[:0], broadcastHead), n.hub.uid), list, attachments, nsp, busDepth)
+	return appendPacket(jsonpack.AppendText(append(buf[:0], broadcastHead), n.cluster.uid), list, attachments, nsp, busDepth)
 }
 
-// publish is tell; an inquiry asks how many it reaches.
-func (n *clusterNamespace) publish(list []byte, attachments [][]byte, t target, q *inquiry) {
-	buf := scratch.Get().(*[]byte)
-	defer scratch.Put(buf)
-	b, ok := n.head(*buf, list, attachments)
-	b = t.append(b)
+// publishBroadcast is tell; an inquiry asks how many it reaches.
+func (n *clusterNamespace) publishBroadcast(list []byte, attachments [][]byte, t target, q *pendingRequest) {
+	buf := scratchPool.Get().(*[]byte)
+	defer scratchPool.Put(buf)
+	b, ok := n.appendBroadcastHead(*buf, list, attachments)
+	b = t.appendTo(b)
 	var told func(receivers, alsoCounted int64, err error)
 	if q != nil {
 		b[0] = countingHead
 		b = jsonpack.AppendText(b, q.id)
-		told = q.listeners
+		told = q.setListeners
 	}
-	n.hand(b, ok, t, told)
+	n.publishPacked(b, ok, t, told)
 	if *buf = b; cap(b) > 64<<10 {
 		*buf = nil
 	}
 }
 
-// hand gives a message to the publisher, on the channel of its target; ok is false when it could not be packed.
-func (n *clusterNamespace) hand(b []byte, ok bool, t target, told func(receivers, alsoCounted int64, err error)) {
-	if !ok || len(b) > n.hub.cfg.MaxMessage {
-		n.hub.discarded.Add(1)
+// publishPacked gives a message to the publisher, on the channel of its target; ok is false when it could not be packed.
+func (n *clusterNamespace) publishPacked(b []byte, ok bool, t target, told func(receivers, alsoCounted int64, err error)) {
+	if !ok || len(b) > n.cluster.cfg.MaxMessage {
+		n.cluster.discarded.Add(1)
 		if told != nil {
 			told(0, 0, errTooLarge)
 		}
 		return
 	}
-	n.hub.bus.Publish(redisbus.Message{
-		Channel: n.channelOf(t), Payload: b, OnPublished: told,
-		IsSharded: len(t.rooms) == 1 && n.classic.Load() == 0 && n.hub.bus.HasShardedChannels(),
+	n.cluster.bus.Publish(redisbus.Message{
+		Channel: n.channelFor(t), Payload: b, OnPublished: told,
+		IsSharded: len(t.rooms) == 1 && n.classicNodeCount.Load() == 0 && n.cluster.bus.HasShardedChannels(),
 	})
 }
 
-// channelOf is that of a target's one room, or else the one for all.
-func (n *clusterNamespace) channelOf(t target) string {
+// channelFor is that of a target's one room, or else the one for all.
+func (n *clusterNamespace) channelFor(t target) string {
 	if len(t.rooms) == 1 {
 		return n.roomChannel(t.rooms[0])
 	}
-	return n.all
+	return n.allChannel
 }
 
 // onBroadcast delivers what another node broadcasts.
 func (n *clusterNamespace) onBroadcast(b []byte) bool {
-	if len(b) > n.hub.cfg.MaxMessage {
+	if len(b) > n.cluster.cfg.MaxMessage {
 		return false
 	}
-	ours := len(b) > 2+len(n.hub.uid) && b[1] == 0xa0|byte(len(n.hub.uid)) && string(b[2:2+len(n.hub.uid)]) == n.hub.uid
+	ours := len(b) > 2+len(n.cluster.uid) && b[1] == 0xa0|byte(len(n.cluster.uid)) && string(b[2:2+len(n.cluster.uid)]) == n.cluster.uid
 	if ours && b[0] != countingHead {
 		return true
 	}
@@ -383,31 +383,31 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 		return false
 	}
 	if ours {
-		n.selfHeard(&m)
+		n.noteOwnBroadcast(&m)
 		return true
 	}
 	if string(m.nsp) != n.name {
 		return true
 	}
-	f, ok := m.frames(n.name, 2*n.hub.cfg.MaxMessage)
+	f, ok := m.frameForMembers(n.name, 2*n.cluster.cfg.MaxMessage)
 	if !ok {
 		return false
 	}
-	if len(m.rooms) == 1 && m.place.n > 0 {
-		n.inOrder(m.target, f)
+	if len(m.rooms) == 1 && m.position.number > 0 {
+		n.castInOrder(m.target, f)
 		return true
 	}
 	if len(m.rooms) == 1 && len(m.except) == 0 {
-		n.counted(&m, n.cast(m.rooms[0], f))
+		n.answerCount(&m, n.castToRoom(m.rooms[0], f))
 	} else {
-		n.deliver(f, m.options(), nil)
+		n.deliverFrames(f, m.broadcastOptions(), nil)
 	}
-	f.free()
+	f.releaseFrames()
 	return true
 }
 
-// wireName is a room that other nodes may ask to join: any but an empty one, or one that is
+// isWireRoomName is a room that other nodes may ask to join: any but an empty one, or one that is
 // absurdly long.
-func wireName(room socket.Room) bool {
+func isWireRoomName(room socket.Room) bool {
 	return room != "" && len(room) <= 512 && !strings.ContainsRune(string(room), 0)
 }

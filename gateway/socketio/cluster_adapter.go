@@ -26,26 +26,26 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func local(opts *socket.BroadcastOptions) bool {
+func isLocalOnly(opts *socket.BroadcastOptions) bool {
 	return opts != nil && opts.Flags != nil && opts.Flags.Local
 }
 
-// named puts an event's name before its arguments.
-func named(name string, a Args) Args {
-	b := appendString(nil, name)
+// withName puts an event's name before its arguments.
+func withName(name string, a Args) Args {
+	b := appendJSONString(nil, name)
 	if len(a.JSON) > 0 {
 		b = append(append(b, ','), a.JSON...)
 	}
 	return Args{JSON: b, Attachments: a.Attachments}
 }
 
-// list is an event as the bus wants it: in brackets.
-func (a Args) list() []byte {
+// asList is an event as the bus wants it: in brackets.
+func (a Args) asList() []byte {
 	return append(append([]byte{'['}, a.JSON...), ']')
 }
 
-// options are a target as the library has it.
-func (t target) options() *socket.BroadcastOptions {
+// broadcastOptions are a target as the library has it.
+func (t target) broadcastOptions() *socket.BroadcastOptions {
 	return &socket.BroadcastOptions{Rooms: types.NewSet(t.rooms...), Except: types.NewSet(t.except...), Flags: &socket.BroadcastFlags{}}
 }
 
@@ -55,15 +55,15 @@ func (n *clusterNamespace) Broadcast(p *parser.Packet, opts *socket.BroadcastOpt
 	if err != nil {
 		return // as rooms.Broadcast
 	}
-	if !local(opts) {
-		n.tell(e.list(), e.Attachments, targetOf(opts))
+	if !isLocalOnly(opts) {
+		n.publishEvent(e.asList(), e.Attachments, targetOf(opts))
 	}
-	n.broadcast(e, opts)
+	n.broadcastEvent(e, opts)
 }
 
-// countPatience is how long a broadcast that asks for answers waits for the other nodes to
+// ackCountTimeout is how long a broadcast that asks for answers waits for the other nodes to
 // tell how many they will give.
-const countPatience = time.Second
+const ackCountTimeout = time.Second
 
 // BroadcastWithAck asks the members on all nodes. The library counts on being told how many
 // answers will come before its Emit goes on, so this waits for the other nodes to say it:
@@ -74,7 +74,7 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 	if err != nil {
 		return // as rooms.BroadcastWithAck
 	}
-	nodes := n.nodes.Load()
+	nodes := n.nodeCount.Load()
 	// What comes before the library's Emit has gone on waits: it would not see it.
 	var gate sync.Mutex
 	gate.Lock()
@@ -90,12 +90,12 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 	}
 	theirs := make(chan uint64, 1)
 	theirs <- 0
-	if !local(opts) && nodes > 1 {
+	if !isLocalOnly(opts) && nodes > 1 {
 		<-theirs
-		n.poll(timeout, e, targetOf(opts), pollHooks{
-			counted: func(total, _ int) { theirs <- uint64(total) },
-			answer: func(_ string, v any) {
-				if single(opts) {
+		n.askOtherNodes(timeout, e, targetOf(opts), askHooks{
+			onCounted: func(total, _ int) { theirs <- uint64(total) },
+			onAnswer: func(_ string, v any) {
+				if expectsSingleAnswer(opts) {
 					v = []any{v}
 				}
 				go answer([]any{v}, nil)
@@ -103,8 +103,8 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 		})
 	}
 	var ours uint64
-	n.ask(e, opts, func(n uint64) { ours = n }, func(args []any, err error) { go answer(args, err) })
-	late := time.NewTimer(min(max(timeout, 10*time.Millisecond), countPatience))
+	n.askMembers(e, opts, func(n uint64) { ours = n }, func(args []any, err error) { go answer(args, err) })
+	late := time.NewTimer(min(max(timeout, 10*time.Millisecond), ackCountTimeout))
 	defer late.Stop()
 	total := ours
 	select {
@@ -112,50 +112,50 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 		total += n
 	case <-late.C:
 	}
-	count(expected(opts, total))
+	count(countExpectedAnswers(opts, total))
 	for range nodes - 1 { // the library expects each node to count
 		count(0)
 	}
 }
 
-// pollHooks are told what comes of a poll, one thing at a time.
-type pollHooks struct {
-	counted func(total, missing int)          // once: how many clients were asked, how many nodes are not known
-	answer  func(node string, v any)          // each answer
-	fell    func(node string)                 // a node is gone; may be nil
-	nodes   func(node string, clients uint64) // each node; may be nil
+// askHooks are told what comes of a poll, one thing at a time.
+type askHooks struct {
+	onCounted func(total, missing int)          // once: how many clients were asked, how many nodes are not known
+	onAnswer  func(node string, v any)          // each answer
+	onNodeGone    func(node string)                 // a node is gone; may be nil
+	onNodeCount   func(node string, clients uint64) // each node; may be nil
 }
 
-// poll asks the members on other nodes: a broadcast with acknowledgements.
-func (n *clusterNamespace) poll(timeout time.Duration, e Args, t target, hooks pollHooks) {
+// askOtherNodes asks the members on other nodes: a broadcast with acknowledgements.
+func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target, hooks askHooks) {
 	total := 0
-	q := &inquiry{
-		heard: func(r *response) {
-			asked := clients(r.ClientCount)
+	q := &pendingRequest{
+		onAnswer: func(r *response) {
+			asked := clampClientCount(r.ClientCount)
 			total += asked
-			if hooks.nodes != nil {
-				hooks.nodes(r.UID, uint64(asked))
+			if hooks.onNodeCount != nil {
+				hooks.onNodeCount(r.UID, uint64(asked))
 			}
 		},
-		acked: func(r *response) {
+		onAck: func(r *response) {
 			var v any
 			if len(r.Packet) > 0 {
-				v = values(r.Packet, r.attachments)[0]
+				v = splitValues(r.Packet, r.attachments)[0]
 			}
-			hooks.answer(r.UID, v)
+			hooks.onAnswer(r.UID, v)
 		},
-		fell: hooks.fell,
+		onNodeGone: hooks.onNodeGone,
 	}
-	q.done = func(missing int) {
+	q.onDone = func(missing int) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		hooks.counted(total, missing)
+		hooks.onCounted(total, missing)
 	}
-	n.inquire(max(timeout, 10*time.Millisecond), q, func(id string) ([]byte, bool) {
-		b := jsonpack.AppendText(jsonpack.AppendText([]byte{0x85}, "uid"), n.hub.uid)
+	n.sendToAllNodes(max(timeout, 10*time.Millisecond), q, func(id string) ([]byte, bool) {
+		b := jsonpack.AppendText(jsonpack.AppendText([]byte{0x85}, "uid"), n.cluster.uid)
 		b = jsonpack.AppendText(jsonpack.AppendText(b, "requestId"), id)
 		b = append(jsonpack.AppendText(b, "type"), requestBroadcast)
-		b, ok := appendPacket(jsonpack.AppendText(b, "packet"), e.list(), e.Attachments, n.name, busDepth)
+		b, ok := appendPacket(jsonpack.AppendText(b, "packet"), e.asList(), e.Attachments, n.name, busDepth)
 		b = append(jsonpack.AppendText(b, "opts"), 0x83)
 		b = appendRooms(jsonpack.AppendText(b, "rooms"), t.rooms)
 		b = appendRooms(jsonpack.AppendText(b, "except"), t.except)
@@ -165,69 +165,69 @@ func (n *clusterNamespace) poll(timeout time.Duration, e Args, t target, hooks p
 }
 
 // request sends one of the requests that are JSON.
-func (n *clusterNamespace) send(r request) error {
-	r.UID = n.hub.uid
+func (n *clusterNamespace) sendRequest(r request) error {
+	r.UID = n.cluster.uid
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	n.hub.bus.Publish(redisbus.Message{Channel: n.request, Payload: b})
+	n.cluster.bus.Publish(redisbus.Message{Channel: n.requestChannel, Payload: b})
 	return nil
 }
 
-func (t target) request() *requestOpts {
+func (t target) requestOptions() *requestOpts {
 	return &requestOpts{Rooms: t.rooms, Except: t.except}
 }
 
 // AddSockets makes sockets on all nodes join rooms.
 func (n *clusterNamespace) AddSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
 	n.rooms.AddSockets(opts, rooms)
-	if !local(opts) {
-		_ = n.send(request{Type: requestJoin, Opts: targetOf(opts).request(), Rooms: rooms}) // names are JSON
+	if !isLocalOnly(opts) {
+		_ = n.sendRequest(request{Type: requestJoin, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // names are JSON
 	}
 }
 
 // DelSockets makes sockets on all nodes leave rooms.
 func (n *clusterNamespace) DelSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
 	n.rooms.DelSockets(opts, rooms)
-	if !local(opts) {
-		_ = n.send(request{Type: requestLeave, Opts: targetOf(opts).request(), Rooms: rooms}) // names are JSON
+	if !isLocalOnly(opts) {
+		_ = n.sendRequest(request{Type: requestLeave, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // names are JSON
 	}
 }
 
 // DisconnectSockets disconnects sockets on all nodes.
 func (n *clusterNamespace) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
 	n.rooms.DisconnectSockets(opts, closing)
-	if !local(opts) {
-		_ = n.send(request{Type: requestDisconnect, Opts: targetOf(opts).request(), Close: closing}) // names are JSON
+	if !isLocalOnly(opts) {
+		_ = n.sendRequest(request{Type: requestDisconnect, Opts: targetOf(opts).requestOptions(), Close: closing}) // names are JSON
 	}
 }
 
 // ServerCount is how many nodes serve the namespace, as far as this one has heard.
-func (n *clusterNamespace) ServerCount() int64 { return n.nodes.Load() }
+func (n *clusterNamespace) ServerCount() int64 { return n.nodeCount.Load() }
 
 // FetchSockets lists sockets on all nodes, and calls back when all have answered, or those
 // who have not are gone or out of time: then the list is what there is, and the error nil.
 func (n *clusterNamespace) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
 	return func(done func([]socket.SocketDetails, error)) {
-		n.fetch(opts, func(all []socket.SocketDetails, _ int) { done(all, nil) })
+		n.fetchSockets(opts, func(all []socket.SocketDetails, _ int) { done(all, nil) })
 	}
 }
 
-// fetch is FetchSockets that tells how many nodes did not answer.
-func (n *clusterNamespace) fetch(opts *socket.BroadcastOptions, done func(all []socket.SocketDetails, missing int)) {
+// fetchSockets is FetchSockets that tells how many nodes did not answer.
+func (n *clusterNamespace) fetchSockets(opts *socket.BroadcastOptions, done func(all []socket.SocketDetails, missing int)) {
 	all := []socket.SocketDetails{}
-	for _, lib := range n.selected(opts) {
+	for _, lib := range n.selectSockets(opts) {
 		all = append(all, lib)
 	}
-	if local(opts) {
+	if isLocalOnly(opts) {
 		done(all, 0)
 		return
 	}
-	q := &inquiry{heard: func(r *response) { all = append(all, remoteSockets(r.Sockets)...) }}
-	q.done = func(missing int) { n.hub.guarded(func() { done(all, missing) }) }
-	n.inquire(n.hub.cfg.Timeout, q, func(id string) ([]byte, bool) {
-		b, err := json.Marshal(request{UID: n.hub.uid, Type: requestFetch, RequestID: id, Opts: targetOf(opts).request()})
+	q := &pendingRequest{onAnswer: func(r *response) { all = append(all, remoteSockets(r.Sockets)...) }}
+	q.onDone = func(missing int) { n.cluster.callGuarded(func() { done(all, missing) }) }
+	n.sendToAllNodes(n.cluster.cfg.Timeout, q, func(id string) ([]byte, bool) {
+		b, err := json.Marshal(request{UID: n.cluster.uid, Type: requestFetch, RequestID: id, Opts: targetOf(opts).requestOptions()})
 		return b, err == nil
 	})
 }
@@ -252,19 +252,19 @@ func (n *clusterNamespace) ServerSideEmit(args []any) error {
 		return err
 	}
 	if done == nil {
-		return n.send(request{Type: requestServerSide, Data: data})
+		return n.sendRequest(request{Type: requestServerSide, Data: data})
 	}
 	answers := []any{}
-	q := &inquiry{heard: func(r *response) {
+	q := &pendingRequest{onAnswer: func(r *response) {
 		var v any
 		if len(r.Data) > 0 {
 			_ = json.Unmarshal(r.Data, &v) // it is JSON: readControl has read it
 		}
 		answers = append(answers, v)
 	}}
-	q.done = func(int) { n.hub.guarded(func() { done(answers, nil) }) }
-	n.inquire(n.hub.cfg.Timeout, q, func(id string) ([]byte, bool) {
-		b, err := json.Marshal(request{UID: n.hub.uid, Type: requestServerSide, RequestID: id, Data: data})
+	q.onDone = func(int) { n.cluster.callGuarded(func() { done(answers, nil) }) }
+	n.sendToAllNodes(n.cluster.cfg.Timeout, q, func(id string) ([]byte, bool) {
+		b, err := json.Marshal(request{UID: n.cluster.uid, Type: requestServerSide, RequestID: id, Data: data})
 		return b, err == nil
 	})
 	return nil
@@ -287,7 +287,7 @@ func (r *remoteSocket) Data() any                      { return r.data }
 type wireSocket struct {
 	ID        string        `json:"id"`
 	Handshake wireHandshake `json:"handshake"`
-	Rooms     names         `json:"rooms"`
+	Rooms     roomNames         `json:"rooms"`
 	Data      any           `json:"data"`
 }
 
@@ -316,7 +316,7 @@ func remoteSockets(b jsontext.Value) (all []socket.SocketDetails) {
 		all = append(all, &remoteSocket{
 			id: socket.SocketId(w.ID), rooms: w.Rooms, data: w.Data,
 			handshake: &socket.Handshake{
-				Headers: lists(h.Headers), Query: lists(h.Query), Time: h.Time, Address: h.Address,
+				Headers: headerLists(h.Headers), Query: headerLists(h.Query), Time: h.Time, Address: h.Address,
 				Xdomain: h.Xdomain, Secure: h.Secure, Issued: int64(h.Issued), Url: h.URL, Auth: h.Auth,
 			},
 		})
@@ -324,8 +324,8 @@ func remoteSockets(b jsontext.Value) (all []socket.SocketDetails) {
 	return all
 }
 
-// lists are Node's header and query values, each a string or a list of strings, as Go has them.
-func lists(m map[string]any) map[string][]string {
+// headerLists are Node's header and query values, each a string or a list of strings, as Go has them.
+func headerLists(m map[string]any) map[string][]string {
 	out := make(map[string][]string, len(m))
 	for k, v := range m {
 		switch v := v.(type) {
@@ -342,8 +342,8 @@ func lists(m map[string]any) map[string][]string {
 	return out
 }
 
-// joined is the other way round.
-func joined(m map[string][]string, lower bool) map[string]any {
+// joinHeaders is the other way round.
+func joinHeaders(m map[string][]string, lower bool) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {
 		if lower {

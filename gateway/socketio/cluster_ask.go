@@ -8,76 +8,76 @@ import (
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
-// An inquiry is a request of this node that all others answer. It is over when all have,
+// An pendingRequest is a request of this node that all others answer. It is over when all have,
 // or those who have not are gone, or the time is up.
-type inquiry struct {
-	nsp *clusterNamespace
+type pendingRequest struct {
+	namespace *clusterNamespace
 	id  string
 
 	// static; heard, acked and fell are called with mu held, done once, on a goroutine of its own
-	heard func(r *response)
-	acked func(r *response)
-	fell  func(uid string)
-	done  func(missing int)
+	onAnswer func(r *response)
+	onAck func(r *response)
+	onNodeGone  func(uid string)
+	onDone  func(missing int)
 
 	mu       sync.Mutex
-	sent     bool            // whom to wait for is known; guarded by mu
-	due      map[string]bool // our nodes that are waited for by name, or nil; guarded by mu
-	answered map[string]bool // our nodes that answered; guarded by mu
-	others   int             // nodes without a name that are waited for; guarded by mu
-	unnamed  int             // answers of such; guarded by mu
-	missing  int             // who was waited for and is gone; guarded by mu
-	bytes    int             // of answers; guarded by mu
-	over     bool            // done was called; guarded by mu
+	isSent     bool            // whom to wait for is known; guarded by mu
+	awaitedNodes      map[string]bool // our nodes that are waited for by name, or nil; guarded by mu
+	answeredNodes map[string]bool // our nodes that answered; guarded by mu
+	awaitedUnnamed   int             // nodes without a name that are waited for; guarded by mu
+	unnamedAnswers  int             // answers of such; guarded by mu
+	goneNodes  int             // who was waited for and is gone; guarded by mu
+	answerBytes    int             // of answers; guarded by mu
+	isDone     bool            // done was called; guarded by mu
 	timer    *time.Timer
 }
 
 // Bounds of what answers may make us keep.
 const (
-	maxInquiries     = 4096
+	maxOpenRequests     = 4096
 	maxResponse      = 16 << 20
-	maxInquiryAnswer = 64 << 20
+	maxAnswerBytes = 64 << 20
 )
 
-// inquire sends a request to all other nodes: build makes it with its id. It does not wait.
-func (n *clusterNamespace) inquire(timeout time.Duration, q *inquiry, build func(id string) ([]byte, bool)) {
+// sendToAllNodes sends a request to all other nodes: build makes it with its id. It does not wait.
+func (n *clusterNamespace) sendToAllNodes(timeout time.Duration, q *pendingRequest, build func(id string) ([]byte, bool)) {
 	q.id = newID()
 	payload, ok := build(q.id)
-	if !ok || len(payload) > n.hub.cfg.MaxMessage || !n.open(timeout, q) {
-		n.hub.discarded.Add(1)
-		n.hub.partial.Add(1)
-		go q.done(int(n.nodes.Load()) - 1)
+	if !ok || len(payload) > n.cluster.cfg.MaxMessage || !n.openRequest(timeout, q) {
+		n.cluster.discarded.Add(1)
+		n.cluster.partial.Add(1)
+		go q.onDone(int(n.nodeCount.Load()) - 1)
 		return
 	}
-	n.hub.bus.Publish(redisbus.Message{Channel: n.request, Payload: payload, CountAlso: n.heartbeat, OnPublished: q.told})
+	n.cluster.bus.Publish(redisbus.Message{Channel: n.requestChannel, Payload: payload, CountAlso: n.heartbeatChannel, OnPublished: q.setReceivers})
 }
 
-// open lets answers come to the inquiry until it is over. It reports false when too many
+// openRequest lets answers come to the inquiry until it is over. It reports false when too many
 // are open.
-func (n *clusterNamespace) open(timeout time.Duration, q *inquiry) bool {
-	q.nsp, q.answered = n, map[string]bool{}
+func (n *clusterNamespace) openRequest(timeout time.Duration, q *pendingRequest) bool {
+	q.namespace, q.answeredNodes = n, map[string]bool{}
 	n.mu.Lock()
-	full := len(n.requests) >= maxInquiries
+	full := len(n.openRequests) >= maxOpenRequests
 	if !full {
-		n.requests[q.id] = q
+		n.openRequests[q.id] = q
 	}
 	n.mu.Unlock()
 	if full {
 		return false
 	}
 	q.mu.Lock()
-	q.timer = time.AfterFunc(timeout, q.expire)
+	q.timer = time.AfterFunc(timeout, q.expireRequest)
 	q.mu.Unlock()
 	return true
 }
 
-// told learns how many heard the request: our nodes are waited for by name, the rest by
+// setReceivers learns how many heard the request: our nodes are waited for by name, the rest by
 // number.
-func (q *inquiry) told(receivers, marked int64, err error) {
-	n := q.nsp
+func (q *pendingRequest) setReceivers(receivers, marked int64, err error) {
+	n := q.namespace
 	others := int(max(0, receivers-marked))
-	if n.hub.bus.IsCluster() { // Redis told of one of its nodes only
-		others = int(n.classic.Load())
+	if n.cluster.bus.IsCluster() { // Redis told of one of its nodes only
+		others = int(n.classicNodeCount.Load())
 	}
 	n.mu.Lock()
 	due := make(map[string]bool, len(n.peers))
@@ -85,85 +85,85 @@ func (q *inquiry) told(receivers, marked int64, err error) {
 		due[uid] = true
 	}
 	n.mu.Unlock()
-	if time.Since(time.Unix(0, n.young.Load())) < 2*n.hub.cfg.Heartbeat { // they may not have greeted yet
+	if time.Since(time.Unix(0, n.subscribedSince.Load())) < 2*n.cluster.cfg.Heartbeat { // they may not have greeted yet
 		others += max(0, int(marked)-1-len(due))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.due, q.others, q.sent = due, others, true
+	q.awaitedNodes, q.awaitedUnnamed, q.isSent = due, others, true
 	if err != nil {
-		q.finish(len(due) + int(n.classic.Load()))
+		q.finishRequest(len(due) + int(n.classicNodeCount.Load()))
 		return
 	}
-	q.check()
+	q.finishIfAnswered()
 }
 
-// check ends the inquiry when nobody is waited for any more. mu is held.
-func (q *inquiry) check() {
-	if !q.sent || q.over {
+// finishIfAnswered ends the inquiry when nobody is waited for any more. mu is held.
+func (q *pendingRequest) finishIfAnswered() {
+	if !q.isSent || q.isDone {
 		return
 	}
-	if q.unanswered() == 0 {
-		q.finish(0)
+	if q.countUnanswered() == 0 {
+		q.finishRequest(0)
 	}
 }
 
-// unanswered is how many answers are waited for. mu is held.
-func (q *inquiry) unanswered() int {
-	unnamed := q.unnamed
-	for uid := range q.answered {
-		if !q.due[uid] {
+// countUnanswered is how many answers are waited for. mu is held.
+func (q *pendingRequest) countUnanswered() int {
+	unnamed := q.unnamedAnswers
+	for uid := range q.answeredNodes {
+		if !q.awaitedNodes[uid] {
 			unnamed++ // it has come since
 		}
 	}
-	missing := max(0, q.others-unnamed)
-	for uid := range q.due {
-		if !q.answered[uid] {
+	missing := max(0, q.awaitedUnnamed-unnamed)
+	for uid := range q.awaitedNodes {
+		if !q.answeredNodes[uid] {
 			missing++
 		}
 	}
 	return missing
 }
 
-// finish ends the wait. mu is held.
-func (q *inquiry) finish(missing int) {
-	if q.over {
+// finishRequest ends the wait. mu is held.
+func (q *pendingRequest) finishRequest(missing int) {
+	if q.isDone {
 		return
 	}
-	q.over = true
-	if missing += q.missing; missing > 0 {
-		q.nsp.hub.partial.Add(1)
+	q.isDone = true
+	if missing += q.goneNodes; missing > 0 {
+		q.namespace.cluster.partial.Add(1)
 	}
-	if q.acked == nil {
-		q.forget()
+	if q.onAck == nil {
+		q.closeRequest()
 	}
-	go q.done(missing)
+	go q.onDone(missing)
 }
 
-// forget makes the inquiry deaf.
-func (q *inquiry) forget() {
+// closeRequest makes the inquiry deaf.
+func (q *pendingRequest) closeRequest() {
 	q.timer.Stop()
-	q.nsp.mu.Lock()
-	delete(q.nsp.requests, q.id)
-	q.nsp.mu.Unlock()
+	q.namespace.mu.Lock()
+	delete(q.namespace.openRequests, q.id)
+	q.namespace.mu.Unlock()
 }
 
-// expire is called when the time is up.
-func (q *inquiry) expire() {
+// expireRequest is called when the time is up.
+func (q *pendingRequest) expireRequest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	missing := q.unanswered()
-	if !q.sent {
-		missing = int(q.nsp.nodes.Load()) - 1
+	missing := q.countUnanswered()
+	if !q.isSent {
+		missing = int(q.namespace.nodeCount.Load()) - 1
 	}
-	q.finish(missing)
-	q.forget()
+	q.finishRequest(missing)
+	q.closeRequest()
 }
 
 // onResponse is an answer of another node.
 func (n *clusterNamespace) onResponse(b []byte) bool {
 	n.mu.Lock()
-	nobody := len(n.requests) == 0
+	nobody := len(n.openRequests) == 0
 	n.mu.Unlock()
 	if nobody {
 		return true // to somebody else
@@ -174,65 +174,65 @@ func (n *clusterNamespace) onResponse(b []byte) bool {
 		return false
 	}
 	n.mu.Lock()
-	q := n.requests[r.RequestID]
+	q := n.openRequests[r.RequestID]
 	n.mu.Unlock()
 	if q == nil {
 		return true
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.bytes += len(b); q.bytes > maxInquiryAnswer {
+	if q.answerBytes += len(b); q.answerBytes > maxAnswerBytes {
 		return false
 	}
 	if r.Type == responseAck {
-		if q.acked != nil {
-			q.acked(&r)
+		if q.onAck != nil {
+			q.onAck(&r)
 		}
 		return true
 	}
-	if q.over || r.UID != "" && q.answered[r.UID] || len(q.answered)+q.unnamed > 2*maxPeers {
+	if q.isDone || r.UID != "" && q.answeredNodes[r.UID] || len(q.answeredNodes)+q.unnamedAnswers > 2*maxPeers {
 		return true
 	}
 	if r.UID != "" {
-		q.answered[r.UID] = true
+		q.answeredNodes[r.UID] = true
 	} else {
-		q.unnamed++
+		q.unnamedAnswers++
 	}
-	q.heard(&r)
-	q.check()
+	q.onAnswer(&r)
+	q.finishIfAnswered()
 	return true
 }
 
-// gone tells every inquiry that a node will not answer any more.
-func (n *clusterNamespace) gone(uid string) {
+// handleNodeGone tells every inquiry that a node will not answer any more.
+func (n *clusterNamespace) handleNodeGone(uid string) {
 	n.mu.Lock()
-	all := make([]*inquiry, 0, len(n.requests))
-	for _, q := range n.requests {
+	all := make([]*pendingRequest, 0, len(n.openRequests))
+	for _, q := range n.openRequests {
 		all = append(all, q)
 	}
 	n.mu.Unlock()
 	for _, q := range all {
 		q.mu.Lock()
-		if q.due[uid] && !q.answered[uid] {
-			delete(q.due, uid)
-			q.missing++
-			q.check()
-		} else if q.answered[uid] && q.fell != nil {
-			q.fell(uid)
+		if q.awaitedNodes[uid] && !q.answeredNodes[uid] {
+			delete(q.awaitedNodes, uid)
+			q.goneNodes++
+			q.finishIfAnswered()
+		} else if q.answeredNodes[uid] && q.onNodeGone != nil {
+			q.onNodeGone(uid)
 		}
 		q.mu.Unlock()
 	}
 }
 
-// abandon ends all inquiries: this node closes.
-func (n *clusterNamespace) abandon() {
+// expireAllRequests ends all inquiries: this node closes.
+func (n *clusterNamespace) expireAllRequests() {
 	n.mu.Lock()
-	all := make([]*inquiry, 0, len(n.requests))
-	for _, q := range n.requests {
+	all := make([]*pendingRequest, 0, len(n.openRequests))
+	for _, q := range n.openRequests {
 		all = append(all, q)
 	}
 	n.mu.Unlock()
 	for _, q := range all {
-		q.expire()
+		q.expireRequest()
 	}
 }

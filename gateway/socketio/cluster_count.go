@@ -14,8 +14,8 @@ import (
 // many hear it, this node perhaps too, and each answers with responseCount. Node's adapter
 // hears every room and answers nothing; where it is present, the room is counted afterwards.
 
-// countWithin is how long a CastCount waits for other nodes at most.
-const countWithin = time.Second
+// countTimeout is how long a CastCount waits for other nodes at most.
+const countTimeout = time.Second
 
 // CastCount is Cast that tells how many members took it on all nodes. missing is how many
 // nodes did not say so within a second, or before ctx ended, or at least 1 when Redis did
@@ -24,41 +24,41 @@ func (n *Namespace) CastCount(ctx context.Context, room, name string, build func
 	if n.cluster == nil {
 		return n.Cast(room, name, build), 0
 	}
-	ctx, cancel := context.WithTimeout(ctx, countWithin)
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	m := engineio.NewText()
 	defer m.Free()
 	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
 	list := len(b)
-	b = append(appendString(append(b, '['), name), ',')
+	b = append(appendJSONString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
-	wait := n.cluster.count(ctx, m.Buffer()[list:], socket.Room(room))
-	reached = n.rooms.cast(socket.Room(room), frames{text: m}.seal(false))
+	wait := n.cluster.publishCounting(ctx, m.Buffer()[list:], socket.Room(room))
+	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
 	there, missing := wait()
 	return reached + there, missing
 }
 
-// count publishes an event to a room; what it returns waits for the number of members on
+// publishCounting publishes an event to a room; what it returns waits for the number of members on
 // the other nodes.
-func (n *clusterNamespace) count(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
+func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
 	t := target{rooms: []socket.Room{room}}
-	if n.classic.Load() > 0 {
-		n.tell(list, nil, t)
-		return func() (int, int) { return n.elsewhere(ctx, t) }
+	if n.classicNodeCount.Load() > 0 {
+		n.publishEvent(list, nil, t)
+		return func() (int, int) { return n.countElsewhere(ctx, t) }
 	}
 	deadline, _ := ctx.Deadline()
 	got := make(chan int, 1)
 	total := 0
-	q := &inquiry{
+	q := &pendingRequest{
 		id:    newID(),
-		heard: func(r *response) { total += clients(r.ClientCount) },
-		done:  func(missing int) { got <- missing },
+		onAnswer: func(r *response) { total += clampClientCount(r.ClientCount) },
+		onDone:  func(missing int) { got <- missing },
 	}
-	if !n.hub.bus.IsConnected() || !n.open(time.Until(deadline), q) {
-		n.tell(list, nil, t)
-		return func() (int, int) { return 0, max(1, int(n.nodes.Load())-1) }
+	if !n.cluster.bus.IsConnected() || !n.openRequest(time.Until(deadline), q) {
+		n.publishEvent(list, nil, t)
+		return func() (int, int) { return 0, max(1, int(n.nodeCount.Load())-1) }
 	}
-	n.publish(list, nil, t, q)
+	n.publishBroadcast(list, nil, t, q)
 	return func() (int, int) {
 		select {
 		case missing := <-got:
@@ -66,7 +66,7 @@ func (n *clusterNamespace) count(ctx context.Context, list []byte, room socket.R
 			defer q.mu.Unlock()
 			return total, missing
 		case <-ctx.Done():
-			q.expire()
+			q.expireRequest()
 			missing := <-got
 			q.mu.Lock()
 			defer q.mu.Unlock()
@@ -75,58 +75,58 @@ func (n *clusterNamespace) count(ctx context.Context, list []byte, room socket.R
 	}
 }
 
-// elsewhere counts the members of a room on other nodes.
-func (n *clusterNamespace) elsewhere(ctx context.Context, t target) (members, missing int) {
+// countElsewhere counts the members of a room on other nodes.
+func (n *clusterNamespace) countElsewhere(ctx context.Context, t target) (members, missing int) {
 	type count struct{ members, missing int }
 	got := make(chan count, 1)
-	n.fetch(t.options(), func(all []socket.SocketDetails, missing int) {
-		got <- count{len(all) - len(n.selected(t.options())), missing}
+	n.fetchSockets(t.broadcastOptions(), func(all []socket.SocketDetails, missing int) {
+		got <- count{len(all) - len(n.selectSockets(t.broadcastOptions())), missing}
 	})
 	select {
 	case c := <-got:
 		return max(0, c.members), c.missing
 	case <-ctx.Done():
-		return 0, int(n.nodes.Load()) - 1
+		return 0, int(n.nodeCount.Load()) - 1
 	}
 }
 
-// listeners learns how many nodes hear a broadcast that counts: each of them answers.
-func (q *inquiry) listeners(receivers, _ int64, err error) {
+// setListeners learns how many nodes hear a broadcast that counts: each of them answers.
+func (q *pendingRequest) setListeners(receivers, _ int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.others, q.sent = int(receivers), true
+	q.awaitedUnnamed, q.isSent = int(receivers), true
 	if err != nil {
-		q.finish(max(1, int(q.nsp.nodes.Load())-1))
+		q.finishRequest(max(1, int(q.namespace.nodeCount.Load())-1))
 		return
 	}
-	q.check()
+	q.finishIfAnswered()
 }
 
-// counted answers a broadcast that counts; here is how many it reached on this node.
-func (n *clusterNamespace) counted(m *broadcast, here int) {
-	if len(m.question) == 0 {
+// answerCount answers a broadcast that counts; here is how many it reached on this node.
+func (n *clusterNamespace) answerCount(m *receivedBroadcast, here int) {
+	if len(m.countID) == 0 {
 		return
 	}
-	r := &request{UID: string(m.uid), RequestID: string(m.question)}
-	n.reply(r, struct {
+	r := &request{UID: string(m.uid), RequestID: string(m.countID)}
+	n.sendResponse(r, struct {
 		answerHead
 		ClientCount int `json:"clientCount"`
-	}{answerHead{responseCount, r.RequestID, n.hub.uid}, here})
+	}{answerHead{responseCount, r.RequestID, n.cluster.uid}, here})
 }
 
-// selfHeard takes note that this node has heard a broadcast of its own: its members were
+// noteOwnBroadcast takes note that this node has heard a broadcast of its own: its members were
 // counted when it was sent.
-func (n *clusterNamespace) selfHeard(m *broadcast) {
+func (n *clusterNamespace) noteOwnBroadcast(m *receivedBroadcast) {
 	n.mu.Lock()
-	q := n.requests[string(m.question)]
+	q := n.openRequests[string(m.countID)]
 	n.mu.Unlock()
 	if q == nil {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.due == nil && !q.answered[n.hub.uid] {
-		q.answered[n.hub.uid] = true
-		q.check()
+	if q.awaitedNodes == nil && !q.answeredNodes[n.cluster.uid] {
+		q.answeredNodes[n.cluster.uid] = true
+		q.finishIfAnswered()
 	}
 }

@@ -40,7 +40,7 @@ func TestClusterCountsWhoIsReached(t *testing.T) {
 	} {
 		begun := time.Now()
 		require.Equal(t, c.want, w[c.from].castCount(t.Context(), c.room, "e"), "%+v", c)
-		require.Less(t, time.Since(begun), countWithin/2, "nobody is waited for in vain")
+		require.Less(t, time.Since(begun), countTimeout/2, "nobody is waited for in vain")
 		for _, client := range c.hear {
 			client.Expect(`42["e",1]`)
 		}
@@ -87,7 +87,7 @@ func TestClusterCountEnds(t *testing.T) {
 	r.Kill()
 	require.Equal(t, [2]int{1, 1}, w[0].castCount(t.Context(), "u", "e"))
 	n := w[0].Of("/").cluster
-	require.Eventually(t, func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.requests) == 0 }, wiretest.Patience, tick)
+	require.Eventually(t, func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.openRequests) == 0 }, wiretest.Patience, tick)
 }
 
 // TestClusterCountIsNoGift is what strangers may put where the question stands.

@@ -26,56 +26,56 @@ const (
 	beatBye   = "b"
 )
 
-// beats that may be missed
-const beats = 5
+// beatsUntilGone that may be missed
+const beatsUntilGone = 5
 
-func (n *clusterNamespace) say(what string) {
-	n.hub.bus.Publish(redisbus.Message{Channel: n.heartbeat, Payload: []byte(what + n.hub.uid), IsUncounted: true})
+func (n *clusterNamespace) sendHeartbeat(what string) {
+	n.cluster.bus.Publish(redisbus.Message{Channel: n.heartbeatChannel, Payload: []byte(what + n.cluster.uid), IsUncounted: true})
 }
 
-// beat tells that this node lives, and looks who else does, until done.
-func (c *cluster) beat() {
+// runHeartbeat tells that this node lives, and looks who else does, until done.
+func (c *cluster) runHeartbeat() {
 	tick := time.NewTicker(c.cfg.Heartbeat)
 	defer tick.Stop()
-	w := watchman{tell: c.cfg.OnChange}
+	w := stateWatcher{onChange: c.cfg.OnChange}
 	for {
 		select {
 		case <-c.done:
 			return
-		case <-c.beatNow:
+		case <-c.heartbeatNow:
 		case <-tick.C:
-			c.bus.CheckConnections(beats * c.cfg.Heartbeat)
-			c.guarded(func() { w.look(c.bus.IsConnected(), c.unpublished()) })
+			c.bus.CheckConnections(beatsUntilGone * c.cfg.Heartbeat)
+			c.callGuarded(func() { w.observeBeat(c.bus.IsConnected(), c.countUnpublished()) })
 		}
-		c.each((*clusterNamespace).greet)
-		c.each((*clusterNamespace).look)
+		c.forEachNamespace((*clusterNamespace).sendGreeting)
+		c.forEachNamespace((*clusterNamespace).updatePeers)
 	}
 }
 
-// beatSoon does not wait for the next beat.
-func (c *cluster) beatSoon() {
+// heartbeatSoon does not wait for the next beat.
+func (c *cluster) heartbeatSoon() {
 	select {
-	case c.beatNow <- struct{}{}:
+	case c.heartbeatNow <- struct{}{}:
 	default:
 	}
 }
 
-// unpublished is how many messages for other nodes were dropped since the start.
-func (c *cluster) unpublished() int64 { return c.bus.Stats().Unpublished + c.discarded.Load() }
+// countUnpublished is how many messages for other nodes were dropped since the start.
+func (c *cluster) countUnpublished() int64 { return c.bus.Stats().Unpublished + c.discarded.Load() }
 
-// onUp is called when Redis has begun to let this node hear.
-func (n *clusterNamespace) onUp() {
-	n.arrived.Store(true)
-	n.hub.beatSoon()
+// handleSubscribed is called when Redis has begun to let this node hear.
+func (n *clusterNamespace) handleSubscribed() {
+	n.hasResubscribed.Store(true)
+	n.cluster.heartbeatSoon()
 }
 
-func (n *clusterNamespace) greet() {
-	if n.arrived.Swap(false) { // Redis has just begun to let us hear
-		n.young.Store(time.Now().UnixNano())
-		n.say(beatHello)
+func (n *clusterNamespace) sendGreeting() {
+	if n.hasResubscribed.Swap(false) { // Redis has just begun to let us hear
+		n.subscribedSince.Store(time.Now().UnixNano())
+		n.sendHeartbeat(beatHello)
 		return
 	}
-	n.say(beatAlive)
+	n.sendHeartbeat(beatAlive)
 }
 
 func (n *clusterNamespace) onHeartbeat(message []byte) bool {
@@ -84,7 +84,7 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 		return false
 	}
 	what, uid := s[:1], s[1:]
-	if uid == n.hub.uid {
+	if uid == n.cluster.uid {
 		return true
 	}
 	n.mu.Lock()
@@ -95,14 +95,14 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 	} else if !full {
 		n.peers[uid] = time.Now()
 	}
-	n.recount()
+	n.recountNodes()
 	n.mu.Unlock()
 	switch what {
 	case beatBye:
-		n.gone(uid)
-		n.hub.beatSoon() // the others are counted anew
+		n.handleNodeGone(uid)
+		n.cluster.heartbeatSoon() // the others are counted anew
 	case beatHello:
-		n.hub.beatSoon()
+		n.cluster.heartbeatSoon()
 	}
 	return !full
 }
@@ -110,42 +110,42 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 // maxPeers bounds what strangers on the bus can make us remember.
 const maxPeers = 4096
 
-// recount counts the nodes anew. mu is held.
-func (n *clusterNamespace) recount() {
-	now := 1 + int64(len(n.peers)) + n.classic.Load()
-	n.nodes.Store(now)
-	if now >= n.known.Load() || n.hears() {
-		n.known.Store(now)
+// recountNodes counts the nodes anew. mu is held.
+func (n *clusterNamespace) recountNodes() {
+	now := 1 + int64(len(n.peers)) + n.classicNodeCount.Load()
+	n.nodeCount.Store(now)
+	if now >= n.trustedNodeCount.Load() || n.hasListenedLongEnough() {
+		n.trustedNodeCount.Store(now)
 	}
 }
 
-// hears tells that Redis has let this node hear for so long that it would have heard all
+// hasListenedLongEnough tells that Redis has let this node hear for so long that it would have heard all
 // who live.
-func (n *clusterNamespace) hears() bool {
-	return n.hub.bus.IsConnected() && time.Since(n.hub.bus.LastReceived()) < 2*n.hub.cfg.Heartbeat &&
-		time.Since(time.Unix(0, n.young.Load())) > beats*n.hub.cfg.Heartbeat
+func (n *clusterNamespace) hasListenedLongEnough() bool {
+	return n.cluster.bus.IsConnected() && time.Since(n.cluster.bus.LastReceived()) < 2*n.cluster.cfg.Heartbeat &&
+		time.Since(time.Unix(0, n.subscribedSince.Load())) > beatsUntilGone*n.cluster.cfg.Heartbeat
 }
 
-// look forgets who was not heard, and asks Redis for those who have no heartbeat.
-func (n *clusterNamespace) look() {
+// updatePeers forgets who was not heard, and asks Redis for those who have no heartbeat.
+func (n *clusterNamespace) updatePeers() {
 	var gone []string
 	n.mu.Lock()
 	for uid, at := range n.peers {
-		if time.Since(at) > beats*n.hub.cfg.Heartbeat {
+		if time.Since(at) > beatsUntilGone*n.cluster.cfg.Heartbeat {
 			delete(n.peers, uid)
 			gone = append(gone, uid)
 		}
 	}
 	n.mu.Unlock()
 	for _, uid := range gone {
-		n.gone(uid)
+		n.handleNodeGone(uid)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), n.hub.cfg.Heartbeat)
+	ctx, cancel := context.WithTimeout(context.Background(), n.cluster.cfg.Heartbeat)
 	defer cancel()
-	if counts, err := n.hub.bus.CountSubscribers(ctx, n.request, n.heartbeat); err == nil {
-		n.classic.Store(max(0, counts[0]-counts[1]))
+	if counts, err := n.cluster.bus.CountSubscribers(ctx, n.requestChannel, n.heartbeatChannel); err == nil {
+		n.classicNodeCount.Store(max(0, counts[0]-counts[1]))
 	}
 	n.mu.Lock()
-	n.recount()
+	n.recountNodes()
 	n.mu.Unlock()
 }

@@ -14,90 +14,90 @@ import (
 // before ctx ended, or are gone: then there may be more.
 func (n *Namespace) Members(ctx context.Context, room string) (members, missing int) {
 	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
-	here := len(n.rooms.selected(opts))
+	here := len(n.rooms.selectSockets(opts))
 	if n.cluster == nil {
 		return here, 0
 	}
 	type count struct{ members, missing int }
 	got := make(chan count, 1)
-	n.cluster.fetch(opts, func(all []socket.SocketDetails, missing int) { got <- count{len(all), missing} })
+	n.cluster.fetchSockets(opts, func(all []socket.SocketDetails, missing int) { got <- count{len(all), missing} })
 	select {
 	case c := <-got:
 		return c.members, c.missing
 	case <-ctx.Done():
-		return here, int(n.cluster.nodes.Load()) - 1
+		return here, int(n.cluster.nodeCount.Load()) - 1
 	}
 }
 
-// survey is an Ask on all nodes.
-type survey struct {
-	done func(answers []jsontext.Value, err error)
+// distributedAsk is an Ask on all nodes.
+type distributedAsk struct {
+	onDone func(answers []jsontext.Value, err error)
 
 	mu      sync.Mutex
 	answers []jsontext.Value // guarded by mu
-	due     map[string]int   // answers to come from other nodes; guarded by mu
-	counted bool             // the other nodes told how many; guarded by mu
-	here    bool             // this node's clients have answered; guarded by mu
+	awaitedAnswers     map[string]int   // answers to come from other nodes; guarded by mu
+	isCounted bool             // the other nodes told how many; guarded by mu
+	hasLocalAnswers    bool             // this node's clients have answered; guarded by mu
 	err     error            // of those; guarded by mu
-	over    bool             // guarded by mu
+	isDone    bool             // guarded by mu
 }
 
-// step changes the survey, and ends it when nothing is to come.
-func (s *survey) step(change func()) {
+// updateAsk changes the survey, and ends it when nothing is to come.
+func (s *distributedAsk) updateAsk(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
-	if !s.here || !s.counted || s.over {
+	if !s.hasLocalAnswers || !s.isCounted || s.isDone {
 		return
 	}
-	for _, n := range s.due {
+	for _, n := range s.awaitedAnswers {
 		if n > 0 {
 			return
 		}
 	}
-	s.finish(s.err)
+	s.finishAsk(s.err)
 }
 
-// finish calls back. mu is held.
-func (s *survey) finish(err error) {
-	if !s.over {
-		s.over = true
-		go s.done(s.answers, err)
+// finishAsk calls back. mu is held.
+func (s *distributedAsk) finishAsk(err error) {
+	if !s.isDone {
+		s.isDone = true
+		go s.onDone(s.answers, err)
 	}
 }
 
-// survey asks a room's members on all nodes. The clients of a node that is gone are not
+// askAllNodes asks a room's members on all nodes. The clients of a node that is gone are not
 // waited for.
-func (n *clusterNamespace) survey(timeout time.Duration, room string, e Args, here func(done func([]jsontext.Value, error)), done func([]jsontext.Value, error)) {
-	s := &survey{due: map[string]int{}}
+func (n *clusterNamespace) askAllNodes(timeout time.Duration, room string, e Args, here func(done func([]jsontext.Value, error)), done func([]jsontext.Value, error)) {
+	s := &distributedAsk{awaitedAnswers: map[string]int{}}
 	late := time.AfterFunc(timeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.finish(ErrNoAnswer)
+		s.finishAsk(ErrNoAnswer)
 	})
-	s.done = func(answers []jsontext.Value, err error) {
+	s.onDone = func(answers []jsontext.Value, err error) {
 		late.Stop()
-		n.hub.guarded(func() { done(answers, err) })
+		n.cluster.callGuarded(func() { done(answers, err) })
 	}
-	n.poll(timeout, e, target{rooms: []socket.Room{socket.Room(room)}}, pollHooks{
-		counted: func(int, int) { s.step(func() { s.counted = true }) },
-		nodes:   func(node string, clients uint64) { s.step(func() { s.due[node] += int(clients) }) },
-		fell:    func(node string) { s.step(func() { delete(s.due, node) }) },
-		answer: func(node string, v any) {
-			s.step(func() {
+	n.askOtherNodes(timeout, e, target{rooms: []socket.Room{socket.Room(room)}}, askHooks{
+		onCounted: func(int, int) { s.updateAsk(func() { s.isCounted = true }) },
+		onNodeCount:   func(node string, clients uint64) { s.updateAsk(func() { s.awaitedAnswers[node] += int(clients) }) },
+		onNodeGone:    func(node string) { s.updateAsk(func() { delete(s.awaitedAnswers, node) }) },
+		onAnswer: func(node string, v any) {
+			s.updateAsk(func() {
 				value, ok := v.(jsontext.Value)
 				if !ok {
 					value = jsontext.Value("null")
 				}
 				s.answers = append(s.answers, value)
-				s.due[node]--
+				s.awaitedAnswers[node]--
 			})
 		},
 	})
 	here(func(answers []jsontext.Value, err error) {
-		s.step(func() {
+		s.updateAsk(func() {
 			s.answers = append(s.answers, answers...)
-			s.here, s.err = true, err
+			s.hasLocalAnswers, s.err = true, err
 		})
 	})
 }

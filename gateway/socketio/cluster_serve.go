@@ -22,10 +22,10 @@ import (
 func (n *clusterNamespace) onRequest(b []byte) bool {
 	r := request{Type: -1}
 	var ok bool
-	if r.attachments, ok = readControl(bytes.Clone(b), n.hub.cfg.MaxMessage, &r); !ok {
+	if r.attachments, ok = readControl(bytes.Clone(b), n.cluster.cfg.MaxMessage, &r); !ok {
 		return false
 	}
-	if r.UID == n.hub.uid {
+	if r.UID == n.cluster.uid {
 		return true
 	}
 	if r.Opts == nil {
@@ -36,11 +36,11 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 		}
 	}
 	for _, room := range r.Rooms {
-		if !wireName(room) {
+		if !isWireRoomName(room) {
 			return false
 		}
 	}
-	opts := target{rooms: r.Opts.Rooms, except: r.Opts.Except}.options()
+	opts := target{rooms: r.Opts.Rooms, except: r.Opts.Except}.broadcastOptions()
 	switch r.Type {
 	case requestJoin:
 		n.rooms.AddSockets(opts, r.Rooms)
@@ -49,20 +49,20 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 	case requestDisconnect:
 		n.rooms.DisconnectSockets(opts, r.Close)
 	case requestFetch:
-		n.respond(&r, n.listing(opts))
+		n.respondSockets(&r, n.describeSockets(opts))
 	case requestSockets:
 		ids := []socket.SocketId{}
 		opts.Rooms = types.NewSet(r.Rooms...)
-		for _, lib := range n.selected(opts) {
+		for _, lib := range n.selectSockets(opts) {
 			ids = append(ids, lib.Id())
 		}
-		n.respond(&r, ids)
+		n.respondSockets(&r, ids)
 	case requestAllRooms:
 		n.respondRooms(&r)
 	case requestServerSide:
 		return n.onServerSide(&r)
 	case requestBroadcast:
-		return n.onPoll(&r, opts)
+		return n.onAskRequest(&r, opts)
 	default:
 		return false
 	}
@@ -72,9 +72,9 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 // answerTo is the channel that the asker alone hears, or the one for all.
 func (n *clusterNamespace) answerTo(r *request) string {
 	if r.UID == "" || len(r.UID) > 64 || strings.ContainsRune(r.UID, '#') {
-		return n.answer
+		return n.answerChannel
 	}
-	return n.answer + r.UID + "#"
+	return n.answerChannel + r.UID + "#"
 }
 
 // answerHead is what our answers have besides Node's.
@@ -84,17 +84,17 @@ type answerHead struct {
 	UID       string `json:"uid"`
 }
 
-func (n *clusterNamespace) reply(r *request, v any) {
+func (n *clusterNamespace) sendResponse(r *request, v any) {
 	if b, err := json.Marshal(v); err == nil { // what can not be told is not told
-		n.hub.bus.Publish(redisbus.Message{Channel: n.answerTo(r), Payload: b})
+		n.cluster.bus.Publish(redisbus.Message{Channel: n.answerTo(r), Payload: b})
 	}
 }
 
-func (n *clusterNamespace) respond(r *request, sockets any) {
-	n.reply(r, struct {
+func (n *clusterNamespace) respondSockets(r *request, sockets any) {
+	n.sendResponse(r, struct {
 		answerHead
 		Sockets any `json:"sockets"`
-	}{answerHead{0, r.RequestID, n.hub.uid}, sockets})
+	}{answerHead{0, r.RequestID, n.cluster.uid}, sockets})
 }
 
 func (n *clusterNamespace) respondRooms(r *request) {
@@ -103,22 +103,22 @@ func (n *clusterNamespace) respondRooms(r *request) {
 		names = append(names, name)
 		return true
 	})
-	n.reply(r, struct {
+	n.sendResponse(r, struct {
 		answerHead
 		Rooms []socket.Room `json:"rooms"`
-	}{answerHead{0, r.RequestID, n.hub.uid}, names})
+	}{answerHead{0, r.RequestID, n.cluster.uid}, names})
 }
 
-// listing describes sockets of this node. What a socket's Data holds is told if it is JSON;
+// describeSockets describes sockets of this node. What a socket's Data holds is told if it is JSON;
 // the handshake's auth, which may hold secrets, was never kept.
-func (n *clusterNamespace) listing(opts *socket.BroadcastOptions) []jsontext.Value {
+func (n *clusterNamespace) describeSockets(opts *socket.BroadcastOptions) []jsontext.Value {
 	all := []jsontext.Value{}
-	for _, lib := range n.selected(opts) {
+	for _, lib := range n.selectSockets(opts) {
 		h := lib.Handshake()
 		w := wireSocket{
 			ID: string(lib.Id()), Rooms: lib.Rooms().Keys(), Data: lib.Data(),
 			Handshake: wireHandshake{
-				Headers: joined(h.Headers, true), Query: joined(h.Query, false), Time: h.Time, Address: h.Address,
+				Headers: joinHeaders(h.Headers, true), Query: joinHeaders(h.Query, false), Time: h.Time, Address: h.Address,
 				Xdomain: h.Xdomain, Secure: h.Secure, Issued: float64(h.Issued), URL: h.Url, Auth: h.Auth,
 			},
 		}
@@ -157,49 +157,49 @@ func (n *clusterNamespace) onServerSide(r *request) bool {
 				if len(answer) > 0 {
 					v = answer[0]
 				}
-				n.reply(r, struct {
+				n.sendResponse(r, struct {
 					answerHead
 					Data any `json:"data"`
-				}{answerHead{requestServerSide, r.RequestID, n.hub.uid}, v})
+				}{answerHead{requestServerSide, r.RequestID, n.cluster.uid}, v})
 			})
 		})
 	}
 	select {
-	case n.hub.tasks <- func() { n.Nsp().OnServerSideEmit(args) }:
+	case n.cluster.tasks <- func() { n.Nsp().OnServerSideEmit(args) }:
 		return true
 	default: // the listeners are too slow
 		return false
 	}
 }
 
-// maxPollTimeout bounds how long others may make us keep their questions.
-const maxPollTimeout = time.Minute
+// maxAskTimeout bounds how long others may make us keep their questions.
+const maxAskTimeout = time.Minute
 
-// onPoll asks this node's clients for another node.
-func (n *clusterNamespace) onPoll(r *request, opts *socket.BroadcastOptions) bool {
+// onAskRequest asks this node's clients for another node.
+func (n *clusterNamespace) onAskRequest(r *request, opts *socket.BroadcastOptions) bool {
 	if nsp := r.Packet.Nsp; nsp != "" && nsp != n.name {
 		return true
 	}
 	p := packet{data: r.Packet.Data}
-	if !p.list(busDepth) || p.count == 0 || p.cutName() != nil || len(r.attachments) > 0 && !placed(r.Packet.Data, len(r.attachments)) {
+	if !p.parseList(busDepth) || p.count == 0 || p.cutName() != nil || len(r.attachments) > 0 && !arePlaceholdersValid(r.Packet.Data, len(r.attachments)) {
 		return false
 	}
 	timeout := time.Duration(r.Opts.Flags.Timeout) * time.Millisecond
-	if timeout <= 0 || timeout > maxPollTimeout {
-		timeout = maxPollTimeout
+	if timeout <= 0 || timeout > maxAskTimeout {
+		timeout = maxAskTimeout
 	}
 	opts.Flags.Timeout = &timeout
 	e := Args{JSON: r.Packet.Data[1 : len(r.Packet.Data)-1], Attachments: r.attachments}
 	to := n.answerTo(r)
-	n.ask(e, opts, func(clients uint64) {
-		n.reply(r, struct {
+	n.askMembers(e, opts, func(clients uint64) {
+		n.sendResponse(r, struct {
 			answerHead
 			ClientCount uint64 `json:"clientCount"`
-		}{answerHead{responseCount, r.RequestID, n.hub.uid}, clients})
+		}{answerHead{responseCount, r.RequestID, n.cluster.uid}, clients})
 	}, func(args []any, _ error) {
 		b := append(jsonpack.AppendText([]byte{0x84}, "type"), responseAck)
 		b = jsonpack.AppendText(jsonpack.AppendText(b, "requestId"), r.RequestID)
-		b = jsonpack.AppendText(jsonpack.AppendText(b, "uid"), n.hub.uid)
+		b = jsonpack.AppendText(jsonpack.AppendText(b, "uid"), n.cluster.uid)
 		b = jsonpack.AppendText(b, "packet")
 		ok := true
 		switch v := args[0].(type) {
@@ -211,7 +211,7 @@ func (n *clusterNamespace) onPoll(r *request, opts *socket.BroadcastOptions) boo
 			b = append(b, 0xc0)
 		}
 		if ok {
-			n.hub.bus.Publish(redisbus.Message{Channel: to, Payload: b})
+			n.cluster.bus.Publish(redisbus.Message{Channel: to, Payload: b})
 		}
 	})
 	return true

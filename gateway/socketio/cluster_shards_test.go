@@ -70,7 +70,7 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	w[0].IO.To("a").Emit("to both kinds")
 	there.Expect(`42["to both kinds"]`)
 	m, err := node.ReceiveMessage(t.Context())
-	for err == nil && m.Channel == w[0].Of("/").cluster.heartbeat {
+	for err == nil && m.Channel == w[0].Of("/").cluster.heartbeatChannel {
 		m, err = node.ReceiveMessage(t.Context())
 	}
 	require.NoError(t, err)

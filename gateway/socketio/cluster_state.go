@@ -9,30 +9,30 @@ type ClusterState struct {
 	Unpublished int64
 }
 
-// calm is how many beats without a loss end a Local state.
-const calm = 2
+// beatsToRecover is how many beats without a loss end a Local state.
+const beatsToRecover = 2
 
-// A watchman tells when the state changes. It belongs to the goroutine of beat.
-type watchman struct {
-	tell        func(ClusterState) // may be nil
-	local       bool
-	quiet       int   // beats without a loss
-	seen, known int64 // unpublished: at the last beat, at the last state
+// A stateWatcher tells when the state changes. It belongs to the goroutine of beat.
+type stateWatcher struct {
+	onChange        func(ClusterState) // may be nil
+	isLocal       bool
+	beatsWithoutLoss       int   // beats without a loss
+	lastUnpublished, reportedUnpublished int64 // unpublished: at the last beat, at the last state
 }
 
-// look is called at each beat.
-func (w *watchman) look(connected bool, unpublished int64) {
-	lost := !connected || unpublished > w.seen
-	w.seen = unpublished
-	if w.quiet++; lost {
-		w.quiet = 0
+// observeBeat is called at each beat.
+func (w *stateWatcher) observeBeat(connected bool, unpublished int64) {
+	lost := !connected || unpublished > w.lastUnpublished
+	w.lastUnpublished = unpublished
+	if w.beatsWithoutLoss++; lost {
+		w.beatsWithoutLoss = 0
 	}
-	if w.local == lost || w.local && w.quiet < calm {
+	if w.isLocal == lost || w.isLocal && w.beatsWithoutLoss < beatsToRecover {
 		return
 	}
-	w.local = lost
-	if w.tell != nil {
-		w.tell(ClusterState{lost, unpublished - w.known})
+	w.isLocal = lost
+	if w.onChange != nil {
+		w.onChange(ClusterState{lost, unpublished - w.reportedUnpublished})
 	}
-	w.known = unpublished
+	w.reportedUnpublished = unpublished
 }

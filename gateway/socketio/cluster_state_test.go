@@ -27,9 +27,9 @@ func TestWatchman(t *testing.T) {
 		"it flickers":            {[]beat{{false, 0}, {true, 0}, {false, 0}, {true, 0}, {true, 0}}, []ClusterState{local(0), ok(0)}},
 	} {
 		var got []ClusterState
-		w := watchman{tell: func(s ClusterState) { got = append(got, s) }}
+		w := stateWatcher{onChange: func(s ClusterState) { got = append(got, s) }}
 		for _, b := range c.beats {
-			w.look(b.connected, b.unpublished)
+			w.observeBeat(b.connected, b.unpublished)
 		}
 		require.Equal(t, c.want, got, name)
 	}

@@ -59,8 +59,8 @@ func (w *world) heard(t testing.TB, room string) {
 		require.NoError(t, w.Of("/").Heard(ctx, room))
 		return
 	}
-	for _, name := range []string{n.all, n.request, n.answer, n.heartbeat, n.answer + n.hub.uid + "#"} {
-		require.NoError(t, n.hub.bus.WaitSubscribed(ctx, name))
+	for _, name := range []string{n.allChannel, n.requestChannel, n.answerChannel, n.heartbeatChannel, n.answerChannel + n.cluster.uid + "#"} {
+		require.NoError(t, n.cluster.bus.WaitSubscribed(ctx, name))
 	}
 }
 
@@ -83,14 +83,14 @@ func (w *world) lib(t testing.TB, id string) (s *socket.Socket) {
 	require.Eventually(t, func() bool {
 		var ok bool
 		s, ok = w.Of("/").lib.Sockets().Load(socket.SocketId(id))
-		return ok && len(w.Of("/").rooms.selected(targetOf(nil).to(id))) == 1
+		return ok && len(w.Of("/").rooms.selectSockets(targetOf(nil).to(id))) == 1
 	}, wiretest.Patience, tick)
 	return s
 }
 
 func (t target) to(room string) *socket.BroadcastOptions {
 	t.rooms = []socket.Room{socket.Room(room)}
-	return t.options()
+	return t.broadcastOptions()
 }
 
 func TestClusterBroadcasts(t *testing.T) {

@@ -46,7 +46,7 @@ const busDepth = 64
 type target struct {
 	rooms, except []socket.Room
 	volatile      bool
-	place         place // of a broadcast that is delivered in order
+	position         streamPosition // of a broadcast that is delivered in order
 }
 
 func targetOf(opts *socket.BroadcastOptions) (t target) {
@@ -78,7 +78,7 @@ func appendPacket(dst, list []byte, attachments [][]byte, nsp string, depth int)
 }
 
 // appendTarget appends {rooms, except, flags} without what is empty.
-func (t target) append(dst []byte) []byte {
+func (t target) appendTo(dst []byte) []byte {
 	at := len(dst)
 	dst = append(dst, 0x81)
 	dst = appendRooms(jsonpack.AppendText(dst, "rooms"), t.rooms)
@@ -90,10 +90,10 @@ func (t target) append(dst []byte) []byte {
 	case t.volatile:
 		dst[at]++
 		dst = append(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x81), "volatile"), 0xc3)
-	case t.place.n > 0:
+	case t.position.number > 0:
 		dst[at]++
-		dst = jsonpack.AppendText(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x82), "stream"), t.place.stream)
-		dst = jsonpack.AppendUint(jsonpack.AppendText(dst, "place"), uint64(t.place.n))
+		dst = jsonpack.AppendText(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x82), "stream"), t.position.stream)
+		dst = jsonpack.AppendUint(jsonpack.AppendText(dst, "place"), uint64(t.position.number))
 	}
 	return dst
 }
@@ -106,18 +106,18 @@ func appendRooms(dst []byte, rooms []socket.Room) []byte {
 	return dst
 }
 
-// A broadcast is one that was received. Its bytes lie in the message.
-type broadcast struct {
+// A receivedBroadcast is one that was received. Its bytes lie in the message.
+type receivedBroadcast struct {
 	uid      []byte
 	data     []byte // msgpack: the list
 	binaries int    // binary values in data
 	nsp      []byte
-	question []byte // the id of who wants to know how many it reaches, or empty
+	countID []byte // the id of who wants to know how many it reaches, or empty
 	target
 }
 
 // readBroadcast reads a message that anybody may have sent.
-func readBroadcast(b []byte) (m broadcast, ok bool) {
+func readBroadcast(b []byte) (m receivedBroadcast, ok bool) {
 	h, ok := jsonpack.ReadHead(b, 0)
 	if !ok || h.Kind != jsonpack.KindList || h.Len < 3 {
 		return m, false
@@ -129,7 +129,7 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 	i := uid.Next + uid.Len
 	m.uid = b[uid.Next:i]
 	kind := -1
-	i = eachPair(b, i, func(key []byte, at, end int) bool {
+	i = visitPairs(b, i, func(key []byte, at, end int) bool {
 		switch string(key) {
 		case "type":
 			v, _ := jsonpack.ReadHead(b, at)
@@ -154,14 +154,14 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 		m.nsp = []byte("/")
 	}
 	good := true
-	i = eachPair(b, i, func(key []byte, at, _ int) bool {
+	i = visitPairs(b, i, func(key []byte, at, _ int) bool {
 		switch string(key) {
 		case "rooms":
 			m.rooms, good = readRooms(b, at)
 		case "except":
 			m.except, good = readRooms(b, at)
 		case "flags":
-			m.volatile, m.place, good = readFlags(b, at)
+			m.volatile, m.position, good = readFlags(b, at)
 		}
 		return good
 	})
@@ -169,21 +169,21 @@ func readBroadcast(b []byte) (m broadcast, ok bool) {
 		return m, false
 	}
 	if h.Len > 3 {
-		if q, ok := jsonpack.ReadHead(b, i); ok && q.Kind == jsonpack.KindText && q.Len <= maxQuestion {
-			m.question = b[q.Next : q.Next+q.Len]
+		if q, ok := jsonpack.ReadHead(b, i); ok && q.Kind == jsonpack.KindText && q.Len <= maxCountID {
+			m.countID = b[q.Next : q.Next+q.Len]
 		}
 	}
-	return m, m.event()
+	return m, m.checkEvent()
 }
 
-// maxQuestion is how long the id of a question may be.
-const maxQuestion = 64
+// maxCountID is how long the id of a question may be.
+const maxCountID = 64
 
-// clients is a number of clients that another node tells.
-func clients(n float64) int { return int(math.Max(0, math.Min(n, 1<<24))) }
+// clampClientCount is a number of clients that another node tells.
+func clampClientCount(n float64) int { return int(math.Max(0, math.Min(n, 1<<24))) }
 
-// event checks the data: a list that begins with a name that clients accept.
-func (m *broadcast) event() bool {
+// checkEvent checks the data: a list that begins with a name that clients accept.
+func (m *receivedBroadcast) checkEvent() bool {
 	h, ok := jsonpack.ReadHead(m.data, 0)
 	if !ok || h.Kind != jsonpack.KindList || h.Len == 0 {
 		return false
@@ -195,9 +195,9 @@ func (m *broadcast) event() bool {
 	return jsonpack.SkipPacked(m.data, 0, busDepth, &m.binaries) == len(m.data)
 }
 
-// eachPair calls f for the members of the map at i, with where their values begin and end,
+// visitPairs calls f for the members of the map at i, with where their values begin and end,
 // and returns the index behind the map, or -1.
-func eachPair(b []byte, i int, f func(key []byte, at, end int) bool) int {
+func visitPairs(b []byte, i int, f func(key []byte, at, end int) bool) int {
 	h, ok := jsonpack.ReadHead(b, i)
 	if !ok || h.Kind != jsonpack.KindMap {
 		return -1
@@ -250,28 +250,28 @@ func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 }
 
 // readFlags reads the flags that we know: Node's volatile, and our own place in a stream.
-func readFlags(b []byte, i int) (volatile bool, p place, ok bool) {
+func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
 	if h, ok := jsonpack.ReadHead(b, i); ok && h.Kind == jsonpack.KindNil {
 		return false, p, true
 	}
-	i = eachPair(b, i, func(key []byte, at, end int) bool {
+	i = visitPairs(b, i, func(key []byte, at, end int) bool {
 		v, _ := jsonpack.ReadHead(b, at)
 		switch {
 		case string(key) == "volatile" && v.Kind == jsonpack.KindBool:
 			volatile = v.Bits == 1
-		case string(key) == "stream" && v.Kind == jsonpack.KindText && v.Len <= maxStream:
+		case string(key) == "stream" && v.Kind == jsonpack.KindText && v.Len <= maxStreamName:
 			p.stream = string(b[v.Next:end])
 		case string(key) == "place" && v.Kind == jsonpack.KindUint && v.Bits < 1<<62:
-			p.n = int64(v.Bits)
+			p.number = int64(v.Bits)
 		}
 		return true
 	})
 	return volatile, p, i > 0
 }
 
-// frames frames a received broadcast once for all members on this node. ok is false when it
+// frameForMembers frames a received broadcast once for all members on this node. ok is false when it
 // becomes larger than max, or clients would not take it.
-func (m *broadcast) frames(nsp string, max int) (f frames, ok bool) {
+func (m *receivedBroadcast) frameForMembers(nsp string, max int) (f packetFrames, ok bool) {
 	text := engineio.NewText()
 	dst := appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)
 	list := len(dst)
@@ -280,15 +280,15 @@ func (m *broadcast) frames(nsp string, max int) (f frames, ok bool) {
 		for _, b := range attachments {
 			max -= len(b)
 		}
-		ok = max >= 0 && placed(dst[list:], m.binaries)
+		ok = max >= 0 && arePlaceholdersValid(dst[list:], m.binaries)
 	}
 	text.SetBuffer(dst)
-	f = frames{text: text}
+	f = packetFrames{text: text}
 	if !ok {
-		f.free()
-		return frames{}, false
+		f.releaseFrames()
+		return packetFrames{}, false
 	}
-	return f.attach(attachments).seal(m.volatile), true
+	return f.withAttachments(attachments).sealFrames(m.volatile), true
 }
 
 // A request is one of a node to all others. Its JSON holds the attachments as placeholders.
@@ -297,7 +297,7 @@ type request struct {
 	UID       string         `json:"uid,omitzero"`
 	RequestID string         `json:"requestId,omitzero"`
 	Opts      *requestOpts   `json:"opts,omitzero"`
-	Rooms     names          `json:"rooms,omitzero"`
+	Rooms     roomNames          `json:"rooms,omitzero"`
 	Close     bool           `json:"close,omitzero"`
 	Data      jsontext.Value `json:"data,omitzero"`
 	Packet    struct {
@@ -309,17 +309,17 @@ type request struct {
 }
 
 type requestOpts struct {
-	Rooms  names `json:"rooms"`
-	Except names `json:"except"`
+	Rooms  roomNames `json:"rooms"`
+	Except roomNames `json:"except"`
 	Flags  struct {
 		Timeout float64 `json:"timeout,omitzero"` // ms
 	} `json:"flags,omitzero"`
 }
 
-// names are rooms, of which Node takes numbers as well.
-type names []socket.Room
+// roomNames are rooms, of which Node takes numbers as well.
+type roomNames []socket.Room
 
-func (n *names) UnmarshalJSON(b []byte) error {
+func (n *roomNames) UnmarshalJSON(b []byte) error {
 	var all []jsontext.Value
 	if err := json.Unmarshal(b, &all); err != nil {
 		return err
@@ -342,7 +342,7 @@ func (n *names) UnmarshalJSON(b []byte) error {
 }
 
 // MarshalJSON writes no room as [], never as null.
-func (n names) MarshalJSON() ([]byte, error) {
+func (n roomNames) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]socket.Room(n))
 }
 

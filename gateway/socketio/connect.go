@@ -16,24 +16,24 @@ import (
 // into the store, and the limits of connecting are spent by handshakes.
 const maxConnects = 64
 
-// connect judges a CONNECT, and lets the library connect who may come in.
-func (l *link) connect(p *packet) {
+// handleConnect judges a CONNECT, and lets the library connect who may come in.
+func (l *link) handleConnect(p *packet) {
 	n := l.srv.nsps[p.nsp]
 	if n == nil {
-		l.refuse(p.nsp, &Refusal{Message: "Invalid namespace"})
+		l.refuseConnect(p.nsp, &Refusal{Message: "Invalid namespace"})
 		return
 	}
 	s := &Socket{nsp: n, link: l, auth: p.data}
 	l.mu.Lock()
-	again, ended := l.find(p.nsp) != nil, l.ended
+	again, ended := l.findSocket(p.nsp) != nil, l.isEnded
 	l.mu.Unlock()
-	l.connects++
+	l.connectAttempts++
 	switch {
 	case again:
-		l.broken(malformed("connected twice"))
+		l.closeMalformed(malformed("connected twice"))
 		return
-	case l.connects > maxConnects:
-		l.broken(malformed("connected too often"))
+	case l.connectAttempts > maxConnects:
+		l.closeMalformed(malformed("connected too often"))
 		return
 	case ended:
 		return
@@ -44,23 +44,23 @@ func (l *link) connect(p *packet) {
 	var no *Refusal
 	switch {
 	case errors.As(err, &no):
-		l.refuse(p.nsp, no)
+		l.refuseConnect(p.nsp, no)
 		return
 	case err != nil:
 		l.conn.Shut(engineio.ReasonForcedClose)
 		return
 	}
-	settled := l.move(s)
+	settled := l.beginTransition(s)
 	l.conn.Hold(true) // the library must finish what it begins, even if the client leaves
-	if !l.client {
-		l.client = true
+	if !l.isKnownToLibrary {
+		l.isKnownToLibrary = true
 		l.srv.engine.Emit("connection", l.conn)
 	}
 	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp})
 	<-settled
 	l.conn.Hold(false)
 	l.mu.Lock()
-	connected := l.find(p.nsp) == s
+	connected := l.findSocket(p.nsp) == s
 	l.mu.Unlock()
 	if !connected { // another middleware refused it
 		n.receiver.Disconnected(s, "server namespace disconnect")
@@ -72,7 +72,7 @@ func (l *link) connect(p *packet) {
 	n.receiver.Connected(s)
 }
 
-func (l *link) refuse(nsp string, no *Refusal) {
+func (l *link) refuseConnect(nsp string, no *Refusal) {
 	a, err := Encode(struct {
 		Message string `json:"message"`
 		Data    any    `json:"data,omitzero"`
@@ -86,43 +86,43 @@ func (l *link) refuse(nsp string, no *Refusal) {
 	m.Free()
 }
 
-// move says that the library is about to connect or disconnect the socket; the channel is
+// beginTransition says that the library is about to connect or disconnect the socket; the channel is
 // closed when it has.
-func (l *link) move(s *Socket) <-chan struct{} {
+func (l *link) beginTransition(s *Socket) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moving, l.settled = s, make(chan struct{})
-	return l.settled
+	l.inTransition, l.transitionDone = s, make(chan struct{})
+	return l.transitionDone
 }
 
-// moved ends the wait for the library. mu is held.
-func (l *link) moved() {
-	if l.settled != nil {
-		close(l.settled)
-		l.moving, l.settled = nil, nil
+// endTransition ends the wait for the library. mu is held.
+func (l *link) endTransition() {
+	if l.transitionDone != nil {
+		close(l.transitionDone)
+		l.inTransition, l.transitionDone = nil, nil
 	}
 }
 
-// meet is called by the library's middleware, on the goroutine of connect.
-func (l *link) meet(lib *socket.Socket) {
+// bindLibrarySocket is called by the library's middleware, on the goroutine of connect.
+func (l *link) bindLibrarySocket(lib *socket.Socket) {
 	l.mu.Lock()
-	s := l.moving
+	s := l.inTransition
 	l.mu.Unlock()
 	if s == nil {
 		return
 	}
-	lib.StrictEventEmitter.EventEmitter = &shortList{}
+	lib.StrictEventEmitter.EventEmitter = &listenerList{}
 	h := lib.Handshake()
 	h.Headers, h.Query = nil, nil
 	s.lib, s.id = lib, lib.Id()
 	_ = lib.On("disconnect", func(args ...any) {
 		reason, _ := args[0].(string)
-		l.gone(s, reason)
+		l.handleLibraryDisconnect(s, reason)
 	})
 }
 
-// socket returns our socket of the library's, or nil.
-func (l *link) socket(lib *socket.Socket) *Socket {
+// socketOf returns our socket of the library's, or nil.
+func (l *link) socketOf(lib *socket.Socket) *Socket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.sockets {
@@ -133,20 +133,20 @@ func (l *link) socket(lib *socket.Socket) *Socket {
 	return nil
 }
 
-// settle is called when the library has connected the socket that was met.
-func (l *link) settle() {
+// confirmConnected is called when the library has connected the socket that was met.
+func (l *link) confirmConnected() {
 	l.mu.Lock()
-	s := l.moving
+	s := l.inTransition
 	l.mu.Unlock()
 	if s == nil {
 		return
 	}
-	s.nsp.rooms.arrive(s.id, l.conn) // not under mu: a broadcast that ends a connection has their locks the other way round
+	s.nsp.rooms.attachConn(s.id, l.conn) // not under mu: a broadcast that ends a connection has their locks the other way round
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.moving == s {
+	if l.inTransition == s {
 		l.sockets = append(l.sockets, s)
-		l.moved()
+		l.endTransition()
 	}
 }
 
@@ -155,41 +155,41 @@ func (l *link) settle() {
 func (l *link) Wrote(text []byte) {
 	if len(text) > 0 && text[0] == typeConnectError {
 		l.mu.Lock()
-		l.moved()
+		l.endTransition()
 		l.mu.Unlock()
 	}
 }
 
-// disconnect is the client's DISCONNECT from a namespace.
-func (l *link) disconnect(s *Socket) {
+// handleDisconnect is the client's DISCONNECT from a namespace.
+func (l *link) handleDisconnect(s *Socket) {
 	l.mu.Lock()
-	if l.find(s.nsp.name) != s {
+	if l.findSocket(s.nsp.name) != s {
 		l.mu.Unlock()
 		return
 	}
-	l.moving, l.settled = s, make(chan struct{})
-	settled := l.settled
+	l.inTransition, l.transitionDone = s, make(chan struct{})
+	settled := l.transitionDone
 	l.mu.Unlock()
 	l.conn.Emit("data", &parser.Packet{Type: parser.DISCONNECT, Nsp: s.nsp.name})
 	<-settled
 }
 
-// gone is called when the library has disconnected a socket, for whatever reason, on
+// handleLibraryDisconnect is called when the library has disconnected a socket, for whatever reason, on
 // whatever goroutine. The receiver is told in its turn.
-func (l *link) gone(s *Socket, reason string) {
+func (l *link) handleLibraryDisconnect(s *Socket, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, x := range l.sockets {
 		if x == s {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-			l.push(&item{gone: s, reason: reason})
+			l.pushItem(&item{disconnected: s, reason: reason})
 			break
 		}
 	}
 	if len(l.sockets) == 0 {
 		l.conn.Expect()
 	}
-	if l.moving == s {
-		l.moved()
+	if l.inTransition == s {
+		l.endTransition()
 	}
 }

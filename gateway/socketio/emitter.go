@@ -9,9 +9,9 @@ import (
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 )
 
-// shortList is the library's event emitter as a short list: a tenth of the memory of its
+// listenerList is the library's event emitter as a short list: a tenth of the memory of its
 // maps, for sockets that have two or three listeners.
-type shortList struct {
+type listenerList struct {
 	mu  sync.Mutex
 	fns []listener // replaced, never changed in place; guarded by mu
 }
@@ -22,7 +22,7 @@ type listener struct {
 	once bool
 }
 
-func (l *shortList) add(name events.EventName, once bool, fns []events.Listener) error {
+func (l *listenerList) addListeners(name events.EventName, once bool, fns []events.Listener) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, fn := range fns {
@@ -33,24 +33,24 @@ func (l *shortList) add(name events.EventName, once bool, fns []events.Listener)
 	return nil
 }
 
-func (l *shortList) On(n events.EventName, fns ...events.Listener) error { return l.add(n, false, fns) }
+func (l *listenerList) On(n events.EventName, fns ...events.Listener) error { return l.addListeners(n, false, fns) }
 
-func (l *shortList) AddListener(n events.EventName, fns ...events.Listener) error {
-	return l.add(n, false, fns)
+func (l *listenerList) AddListener(n events.EventName, fns ...events.Listener) error {
+	return l.addListeners(n, false, fns)
 }
 
-func (l *shortList) Once(n events.EventName, fns ...events.Listener) error {
-	return l.add(n, true, fns)
+func (l *listenerList) Once(n events.EventName, fns ...events.Listener) error {
+	return l.addListeners(n, true, fns)
 }
 
-func (l *shortList) all() []listener {
+func (l *listenerList) allListeners() []listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.fns
 }
 
-func (l *shortList) Emit(n events.EventName, args ...any) {
-	for _, x := range l.all() {
+func (l *listenerList) Emit(n events.EventName, args ...any) {
+	for _, x := range l.allListeners() {
 		if x.name == n {
 			if x.once && !l.RemoveListener(n, x.fn) {
 				continue
@@ -60,7 +60,7 @@ func (l *shortList) Emit(n events.EventName, args ...any) {
 	}
 }
 
-func (l *shortList) remove(drop func(listener) bool) bool {
+func (l *listenerList) removeWhere(drop func(listener) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	kept := make([]listener, 0, len(l.fns))
@@ -74,17 +74,17 @@ func (l *shortList) remove(drop func(listener) bool) bool {
 	return changed
 }
 
-func (l *shortList) RemoveListener(n events.EventName, fn events.Listener) bool {
+func (l *listenerList) RemoveListener(n events.EventName, fn events.Listener) bool {
 	ptr := reflect.ValueOf(fn).Pointer()
-	return l.remove(func(x listener) bool { return x.name == n && reflect.ValueOf(x.fn).Pointer() == ptr })
+	return l.removeWhere(func(x listener) bool { return x.name == n && reflect.ValueOf(x.fn).Pointer() == ptr })
 }
 
-func (l *shortList) RemoveAllListeners(n events.EventName) bool {
-	return l.remove(func(x listener) bool { return x.name == n })
+func (l *listenerList) RemoveAllListeners(n events.EventName) bool {
+	return l.removeWhere(func(x listener) bool { return x.name == n })
 }
 
-func (l *shortList) Listeners(n events.EventName) (fns []events.Listener) {
-	for _, x := range l.all() {
+func (l *listenerList) Listeners(n events.EventName) (fns []events.Listener) {
+	for _, x := range l.allListeners() {
 		if x.name == n {
 			fns = append(fns, x.fn)
 		}
@@ -92,22 +92,22 @@ func (l *shortList) Listeners(n events.EventName) (fns []events.Listener) {
 	return fns
 }
 
-func (l *shortList) ListenerCount(n events.EventName) int { return len(l.Listeners(n)) }
-func (l *shortList) EventNames() (names []events.EventName) {
-	for _, x := range l.all() {
+func (l *listenerList) ListenerCount(n events.EventName) int { return len(l.Listeners(n)) }
+func (l *listenerList) EventNames() (names []events.EventName) {
+	for _, x := range l.allListeners() {
 		if !slices.Contains(names, x.name) {
 			names = append(names, x.name)
 		}
 	}
 	return names
 }
-func (l *shortList) GetMaxListeners() uint { return 0 }
-func (l *shortList) SetMaxListeners(uint)  {}
-func (l *shortList) Clear()                { l.remove(func(listener) bool { return true }) }
-func (l *shortList) Len() int              { return len(l.EventNames()) }
+func (l *listenerList) GetMaxListeners() uint { return 0 }
+func (l *listenerList) SetMaxListeners(uint)  {}
+func (l *listenerList) Clear()                { l.removeWhere(func(listener) bool { return true }) }
+func (l *listenerList) Len() int              { return len(l.EventNames()) }
 
 // libraryDecoder is the library's decoder of one client: packets come in parsed.
-type libraryDecoder struct{ shortList }
+type libraryDecoder struct{ listenerList }
 
 // Add passes a *parser.Packet on.
 func (d *libraryDecoder) Add(v any) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-func decode(b []byte, v any) error { return json.Unmarshal(b, v) }
+func decodeJSON(b []byte, v any) error { return json.Unmarshal(b, v) }
 
 // Args are the arguments of an event or an acknowledgement, encoded.
 type Args struct {
@@ -28,8 +28,8 @@ type Args struct {
 func Encode(values ...any) (Args, error) {
 	var a Args
 	binary := json.WithMarshalers(json.JoinMarshalers(
-		json.MarshalToFunc(func(e *jsontext.Encoder, b []byte) error { return a.attach(e, b) }),
-		json.MarshalToFunc(func(e *jsontext.Encoder, b *types.BytesBuffer) error { return a.attach(e, b.Bytes()) }),
+		json.MarshalToFunc(func(e *jsontext.Encoder, b []byte) error { return a.addAttachment(e, b) }),
+		json.MarshalToFunc(func(e *jsontext.Encoder, b *types.BytesBuffer) error { return a.addAttachment(e, b.Bytes()) }),
 	))
 	for i, v := range values {
 		if i > 0 {
@@ -54,7 +54,7 @@ func Encode(values ...any) (Args, error) {
 	return a, nil
 }
 
-func (a *Args) attach(e *jsontext.Encoder, b []byte) error {
+func (a *Args) addAttachment(e *jsontext.Encoder, b []byte) error {
 	p := strconv.AppendInt([]byte(`{"_placeholder":true,"num":`), int64(len(a.Attachments)), 10)
 	a.Attachments = append(a.Attachments, bytes.Clone(b))
 	return e.WriteValue(append(p, '}'))
@@ -78,31 +78,31 @@ func appendHeader(dst []byte, kind byte, attachments int, nsp string, id uint64,
 	return dst
 }
 
-// A frames is one Socket.IO packet, framed: the text, and one binary message for each
+// A packetFrames is one Socket.IO packet, framed: the text, and one binary message for each
 // attachment.
-type frames struct {
+type packetFrames struct {
 	text   *engineio.Message
 	binary []*engineio.Message
 }
 
-// event frames an event.
-func event(nsp, name string, a Args, id uint64, hasID bool) frames {
+// frameEvent frames an event.
+func frameEvent(nsp, name string, a Args, id uint64, hasID bool) packetFrames {
 	m := engineio.NewText()
 	b := appendHeader(m.Buffer(), typeEvent, len(a.Attachments), nsp, id, hasID)
-	b = appendString(append(b, '['), name)
+	b = appendJSONString(append(b, '['), name)
 	if len(a.JSON) > 0 {
 		b = append(append(b, ','), a.JSON...)
 	}
 	m.SetBuffer(append(b, ']'))
-	return frames{text: m}.attach(a.Attachments)
+	return packetFrames{text: m}.withAttachments(a.Attachments)
 }
 
-// packetOf frames an event whose name is the first of its arguments.
-func packetOf(nsp string, a Args, id uint64, hasID bool) frames {
+// framePacket frames an event whose name is the first of its arguments.
+func framePacket(nsp string, a Args, id uint64, hasID bool) packetFrames {
 	m := engineio.NewText()
 	b := appendHeader(m.Buffer(), typeEvent, len(a.Attachments), nsp, id, hasID)
 	m.SetBuffer(append(append(append(b, '['), a.JSON...), ']'))
-	return frames{text: m}.attach(a.Attachments)
+	return packetFrames{text: m}.withAttachments(a.Attachments)
 }
 
 // encodeEvent encodes the event that the library broadcasts, its name first.
@@ -114,24 +114,24 @@ func encodeEvent(p *parser.Packet) (Args, error) {
 	return Encode(list...)
 }
 
-// acknowledgement frames an answer.
-func acknowledgement(nsp string, id uint64, a Args) frames {
+// frameAcknowledgement frames an answer.
+func frameAcknowledgement(nsp string, id uint64, a Args) packetFrames {
 	m := engineio.NewText()
 	b := appendHeader(m.Buffer(), typeAck, len(a.Attachments), nsp, id, true)
 	b = append(append(append(b, '['), a.JSON...), ']')
 	m.SetBuffer(b)
-	return frames{text: m}.attach(a.Attachments)
+	return packetFrames{text: m}.withAttachments(a.Attachments)
 }
 
-func (f frames) attach(parts [][]byte) frames {
+func (f packetFrames) withAttachments(parts [][]byte) packetFrames {
 	for _, p := range parts {
 		f.binary = append(f.binary, engineio.NewBinary(p))
 	}
 	return f
 }
 
-// seal readies the frames for several goroutines.
-func (f frames) seal(volatile bool) frames {
+// sealFrames readies the frames for several goroutines.
+func (f packetFrames) sealFrames(volatile bool) packetFrames {
 	f.text.Seal()
 	if volatile {
 		f.text.Volatile()
@@ -142,22 +142,22 @@ func (f frames) seal(volatile bool) frames {
 	return f
 }
 
-// push sends the frames to one connection: all of them or none.
-func (f frames) push(c *engineio.Conn) bool {
+// pushTo sends the frames to one connection: all of them or none.
+func (f packetFrames) pushTo(c *engineio.Conn) bool {
 	if len(f.binary) == 0 {
 		return c.Push(f.text)
 	}
 	return c.PushAll(f.text, f.binary)
 }
 
-func (f frames) free() {
+func (f packetFrames) releaseFrames() {
 	f.text.Free()
 	for _, b := range f.binary {
 		b.Free()
 	}
 }
 
-func appendString(dst []byte, s string) []byte {
+func appendJSONString(dst []byte, s string) []byte {
 	plain := true
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {

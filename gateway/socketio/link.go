@@ -21,18 +21,18 @@ type link struct {
 	partial *item // a binary packet whose attachments have not all arrived
 
 	// owned by whoever runs: the worker, or the reader when it serves an instant event
-	client   bool // the library knows of the connection
-	connects int  // CONNECTs that were judged
+	isKnownToLibrary   bool // the library knows of the connection
+	connectAttempts int  // CONNECTs that were judged
 
 	mu      sync.Mutex
 	queue   queue         // what waits for the worker; guarded by mu
-	running bool          // somebody runs; guarded by mu
-	space   chan struct{} // the reader waits for it to be closed; guarded by mu
-	ended   bool          // the connection is over; guarded by mu
-	told    bool          // and everybody has been told, or is about to be; guarded by mu
+	isServing bool          // somebody runs; guarded by mu
+	spaceFreed   chan struct{} // the reader waits for it to be closed; guarded by mu
+	isEnded   bool          // the connection is over; guarded by mu
+	isEndServed    bool          // and everybody has been told, or is about to be; guarded by mu
 	sockets []*Socket     // connected ones; guarded by mu
-	moving  *Socket       // one that the library is connecting or disconnecting; guarded by mu
-	settled chan struct{} // closed when it has; guarded by mu
+	inTransition  *Socket       // one that the library is connecting or disconnecting; guarded by mu
+	transitionDone chan struct{} // closed when it has; guarded by mu
 }
 
 // An item is one thing that happens to a connection.
@@ -43,8 +43,8 @@ type item struct {
 	attachments [][]byte
 
 	// or one of these, with a reason
-	gone   *Socket // the library disconnected it
-	closed bool    // the connection ended
+	disconnected   *Socket // the library disconnected it
+	isClosed bool    // the connection ended
 	reason string
 
 	next *item // in a queue
@@ -54,8 +54,8 @@ var items = sync.Pool{New: func() any { return new(item) }}
 
 func newItem() *item { return items.Get().(*item) }
 
-// free gives the item back; nothing that it held may be used after.
-func (it *item) free() {
+// returnToPool gives the item back; nothing that it held may be used after.
+func (it *item) returnToPool() {
 	data := it.data[:0]
 	if cap(data) > 4<<10 {
 		data = nil
@@ -67,72 +67,72 @@ func (it *item) free() {
 // Message parses what the engine read, and serves or queues it.
 func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 	if binary {
-		return l.attachment(data)
+		return l.addAttachment(data)
 	}
 	if l.partial != nil {
 		return malformed("text where an attachment was due")
 	}
 	it := newItem()
 	p := &it.packet
-	if err := p.parse(data, l.srv.limits); err != nil {
-		it.free()
+	if err := p.parseMessage(data, l.srv.limits); err != nil {
+		it.returnToPool()
 		return err
 	}
-	if p.kind == typeEvent && l.instant(it) {
-		it.free()
+	if p.kind == typeEvent && l.serveInstant(it) {
+		it.returnToPool()
 		return nil
 	}
 	it.data = append(it.data[:0], data...)
-	p.move(data, it.data)
+	p.moveSlices(data, it.data)
 	if p.attachments > 0 {
 		l.partial = it
 		return nil
 	}
-	l.submit(it)
+	l.waitAndPush(it)
 	return nil
 }
 
-func (l *link) attachment(data []byte) error {
+func (l *link) addAttachment(data []byte) error {
 	it := l.partial
 	if it == nil {
 		return malformed("an attachment of nothing")
 	}
-	if it.size()+len(data) > l.srv.cfg.InboundBytes {
+	if it.byteSize()+len(data) > l.srv.cfg.InboundBytes {
 		return engineio.ErrTooLarge
 	}
 	it.attachments = append(it.attachments, bytes.Clone(data))
 	if len(it.attachments) == it.packet.attachments {
 		l.partial = nil
-		l.submit(it)
+		l.waitAndPush(it)
 	}
 	return nil
 }
 
-// instant serves an event on the goroutine that reads, when nothing is ahead of it and it
+// serveInstant serves an event on the goroutine that reads, when nothing is ahead of it and it
 // will not wait.
-func (l *link) instant(it *item) bool {
+func (l *link) serveInstant(it *item) bool {
 	p := &it.packet
 	l.mu.Lock()
-	s := l.find(p.nsp)
-	if s == nil || l.running || l.queue.len > 0 || !s.nsp.receiver.Instant(p.name) {
+	s := l.findSocket(p.nsp)
+	if s == nil || l.isServing || l.queue.len > 0 || !s.nsp.receiver.Instant(p.name) {
 		l.mu.Unlock()
 		return false
 	}
-	l.running = true
+	l.isServing = true
 	l.mu.Unlock()
-	l.guarded(s, it)
+	l.deliverGuarded(s, it)
 	l.mu.Lock()
 	if l.queue.len > 0 {
-		l.srv.workers.start(l)
+		l.srv.workers.runLink(l)
 	} else {
-		l.running = false
+		l.isServing = false
 	}
 	l.mu.Unlock()
 	return true
 }
 
-// find returns the socket of a namespace. mu is held.
-func (l *link) find(nsp string) *Socket {
+// findSocket returns the socket of a namespace. mu is held.
+func (l *link) findSocket(nsp string) *Socket {
 	for _, s := range l.sockets {
 		if s.nsp.name == nsp {
 			return s
@@ -141,25 +141,25 @@ func (l *link) find(nsp string) *Socket {
 	return nil
 }
 
-// submit queues an item, waiting for room when there is none. It keeps the order of its
+// waitAndPush queues an item, waiting for room when there is none. It keeps the order of its
 // one caller, the goroutine that reads.
-func (l *link) submit(it *item) {
-	size := it.size()
+func (l *link) waitAndPush(it *item) {
+	size := it.byteSize()
 	l.mu.Lock()
-	for !l.ended && l.queue.len > 0 && (l.queue.len >= l.srv.cfg.Inbound || l.queue.bytes+size > l.srv.cfg.InboundBytes) {
+	for !l.isEnded && l.queue.len > 0 && (l.queue.len >= l.srv.cfg.Inbound || l.queue.bytes+size > l.srv.cfg.InboundBytes) {
 		space := make(chan struct{})
-		l.space = space
+		l.spaceFreed = space
 		l.mu.Unlock()
 		l.conn.Block()
 		<-space
 		l.conn.Unblock()
 		l.mu.Lock()
 	}
-	l.push(it)
+	l.pushItem(it)
 	l.mu.Unlock()
 }
 
-func (it *item) size() int {
+func (it *item) byteSize() int {
 	n := len(it.data)
 	for _, a := range it.attachments {
 		n += len(a)
@@ -167,24 +167,24 @@ func (it *item) size() int {
 	return n
 }
 
-// push queues an item and sees to it that somebody runs. mu is held.
-func (l *link) push(it *item) {
-	l.queue.push(it)
-	if !l.running {
-		l.running = true
-		l.srv.workers.start(l)
+// pushItem queues an item and sees to it that somebody runs. mu is held.
+func (l *link) pushItem(it *item) {
+	l.queue.pushItem(it)
+	if !l.isServing {
+		l.isServing = true
+		l.srv.workers.runLink(l)
 	}
 }
 
-// run is the worker: it lives while something waits.
-func (l *link) run() {
+// serveQueue is the worker: it lives while something waits.
+func (l *link) serveQueue() {
 	for first := true; ; first = false {
 		l.mu.Lock()
-		it := l.queue.pop()
+		it := l.queue.popItem()
 		if it == nil {
-			l.running = false
-			last := l.told
-			l.told = false
+			l.isServing = false
+			last := l.isEndServed
+			l.isEndServed = false
 			l.mu.Unlock()
 			l.conn.Flush()
 			if last {
@@ -192,77 +192,77 @@ func (l *link) run() {
 			}
 			return
 		}
-		if l.space != nil {
-			close(l.space)
-			l.space = nil
+		if l.spaceFreed != nil {
+			close(l.spaceFreed)
+			l.spaceFreed = nil
 		}
 		l.mu.Unlock()
 		if !first {
 			l.conn.Soon() // the answer before must not wait for this one
 		}
-		l.serve(it)
-		it.free()
+		l.serveItem(it)
+		it.returnToPool()
 	}
 }
 
-// recover keeps a receiver's panic to its own connection.
-func (l *link) recover() {
+// recoverPanic keeps a receiver's panic to its own connection.
+func (l *link) recoverPanic() {
 	if p := recover(); p != nil {
 		l.srv.cfg.Log.Error("receiver panicked", zap.Any("panic", p), zap.Stack("stack"))
 		l.conn.Shut(engineio.ReasonForcedClose)
 	}
 }
 
-// serve handles one item. It runs alone for its connection.
-func (l *link) serve(it *item) {
-	defer l.recover()
+// serveItem handles one item. It runs alone for its connection.
+func (l *link) serveItem(it *item) {
+	defer l.recoverPanic()
 	switch {
-	case it.closed:
-		l.over(it.reason)
+	case it.isClosed:
+		l.endSockets(it.reason)
 		return
-	case it.gone != nil:
-		it.gone.nsp.receiver.Disconnected(it.gone, it.reason)
+	case it.disconnected != nil:
+		it.disconnected.nsp.receiver.Disconnected(it.disconnected, it.reason)
 		return
 	}
 	p := &it.packet
 	if p.kind == typeConnect {
-		l.connect(p)
+		l.handleConnect(p)
 		return
 	}
 	l.mu.Lock()
-	s := l.find(p.nsp)
+	s := l.findSocket(p.nsp)
 	l.mu.Unlock()
 	if s == nil {
 		// Not connected there: a client may have sent it before it heard that it was
 		// disconnected, so this is not held against it unless it never was connected.
-		if !l.client {
-			l.broken(malformed("not connected"))
+		if !l.isKnownToLibrary {
+			l.closeMalformed(malformed("not connected"))
 		}
 		return
 	}
 	switch p.kind {
 	case typeEvent, typeBinaryEvent:
-		l.event(s, it)
+		l.deliverEvent(s, it)
 	case typeAck, typeBinaryAck:
-		s.acknowledged(p, it.attachments)
+		s.handleAcknowledgement(p, it.attachments)
 	case typeDisconnect:
-		l.disconnect(s)
+		l.handleDisconnect(s)
 	}
 }
 
-func (l *link) guarded(s *Socket, it *item) {
-	defer l.recover()
-	l.event(s, it)
+func (l *link) deliverGuarded(s *Socket, it *item) {
+	defer l.recoverPanic()
+	l.deliverEvent(s, it)
 }
 
-func (l *link) event(s *Socket, it *item) {
+func (l *link) deliverEvent(s *Socket, it *item) {
 	p := &it.packet
 	it.event = Event{Name: p.name, Args: p.args, Count: p.count, Attachments: it.attachments, ID: p.id, HasID: p.hasID}
 	s.nsp.receiver.Event(s, &it.event)
 }
 
-// broken closes the connection for a violation that was found late.
-func (l *link) broken(err error) {
+// closeMalformed closes the connection for a violation that was found late.
+func (l *link) closeMalformed(err error) {
 	if l.conn.Open() {
 		l.Malformed(l.conn, err)
 		l.conn.Shut(engineio.ReasonParseError)
@@ -273,19 +273,19 @@ func (l *link) broken(err error) {
 func (l *link) Closed(_ *engineio.Conn, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ended = true
-	if l.space != nil {
-		close(l.space)
-		l.space = nil
+	l.isEnded = true
+	if l.spaceFreed != nil {
+		close(l.spaceFreed)
+		l.spaceFreed = nil
 	}
-	l.push(&item{closed: true, reason: reason})
+	l.pushItem(&item{isClosed: true, reason: reason})
 }
 
-// over tells the library, and through it the receivers, that the connection has ended.
-func (l *link) over(reason string) {
+// endSockets tells the library, and through it the receivers, that the connection has ended.
+func (l *link) endSockets(reason string) {
 	defer func() {
 		l.mu.Lock()
-		l.told = true
+		l.isEndServed = true
 		l.mu.Unlock()
 	}()
 	l.conn.Emit("close", reason)
@@ -294,7 +294,7 @@ func (l *link) over(reason string) {
 	l.mu.Unlock()
 	for _, s := range left { // whom the library has lost sight of
 		s.lib.Disconnect(false)
-		l.gone(s, reason)
+		l.handleLibraryDisconnect(s, reason)
 	}
 	l.conn.Clear()
 }
@@ -306,7 +306,7 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 		code, message = "PAYLOAD_TOO_LARGE", "That message is too large."
 	}
 	l.mu.Lock()
-	settled := l.settled
+	settled := l.transitionDone
 	l.mu.Unlock()
 	if settled != nil { // the client knows that it is connected, we are about to
 		select {
@@ -314,7 +314,7 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 		case <-time.After(l.srv.cfg.AdmitTimeout):
 		}
 	}
-	l.last("error", struct {
+	l.sendLastWords("error", struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}{code, message})
@@ -322,14 +322,14 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 
 // Overflow tells a client that it is too slow.
 func (l *link) Overflow(*engineio.Conn) {
-	l.last("gateway:closing", struct {
+	l.sendLastWords("gateway:closing", struct {
 		Code          string `json:"code"`
 		ReconnectInMs int64  `json:"reconnectInMs"`
 	}{"SLOW_CONSUMER", 1000})
 }
 
-// last sends last words to every socket of the connection.
-func (l *link) last(name string, body any) {
+// sendLastWords sends last words to every socket of the connection.
+func (l *link) sendLastWords(name string, body any) {
 	l.mu.Lock()
 	sockets := append([]*Socket(nil), l.sockets...)
 	l.mu.Unlock()

@@ -16,25 +16,25 @@ import (
 // waits for those before it, a short while; one that comes too late is left out.
 
 const (
-	// lostAfter is how long a cast waits for those before it: they come from another node, or
+	// gapTimeout is how long a cast waits for those before it: they come from another node, or
 	// not at all.
-	lostAfter = 2 * time.Second
-	// joinedAfter is the same for the first that a room hears of a stream that is not new:
+	gapTimeout = 2 * time.Second
+	// joinGapTimeout is the same for the first that a room hears of a stream that is not new:
 	// most likely nothing before it is on its way.
-	joinedAfter = 150 * time.Millisecond
+	joinGapTimeout = 150 * time.Millisecond
 	// maxStreams is how many streams of one room are kept apart; beyond, the one that was
 	// quiet for longest is forgotten.
 	maxStreams = 128
-	// maxWaiting is how many casts of one stream may wait.
-	maxWaiting = 256
-	// maxStream is how long the name of a stream may be, in bytes.
-	maxStream = 128
+	// maxWaitingCasts is how many casts of one stream may wait.
+	maxWaitingCasts = 256
+	// maxStreamName is how long the name of a stream may be, in bytes.
+	maxStreamName = 128
 )
 
-// A place is where in a stream a cast belongs; the first is 1. Zero is a cast without order.
-type place struct {
+// A streamPosition is where in a stream a cast belongs; the first is 1. Zero is a cast without order.
+type streamPosition struct {
 	stream string
-	n      int64
+	number      int64
 }
 
 // streams are those of one room on this node. The zero value is ready.
@@ -45,10 +45,10 @@ type streams struct {
 
 type stream struct {
 	next    int64            // the place that is due
-	known   bool             // something was delivered
-	used    time.Time        // when the last one came
+	hasDelivered   bool             // something was delivered
+	lastUsed    time.Time        // when the last one came
 	waiting map[int64]func() // early ones by place: each delivers itself
-	timer   *time.Timer      // runs while anything waits
+	gapTimer   *time.Timer      // runs while anything waits
 }
 
 // CastInOrder is Cast to those members who are not in the room except, which may be "", in
@@ -57,67 +57,67 @@ func (n *Namespace) CastInOrder(room, except, name, stream string, at int64, bui
 	m := engineio.NewText()
 	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
 	list := len(b)
-	b = append(appendString(append(b, '['), name), ',')
+	b = append(appendJSONString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
-	t := target{rooms: []socket.Room{socket.Room(room)}, place: place{stream, at}}
+	t := target{rooms: []socket.Room{socket.Room(room)}, position: streamPosition{stream, at}}
 	if except != "" {
 		t.except = []socket.Room{socket.Room(except)}
 	}
 	if n.cluster != nil {
-		n.cluster.tell(m.Buffer()[list:], nil, t)
+		n.cluster.publishEvent(m.Buffer()[list:], nil, t)
 	}
-	n.rooms.inOrder(t, frames{text: m}.seal(false))
+	n.rooms.castInOrder(t, packetFrames{text: m}.sealFrames(false))
 }
 
-// inOrder delivers frames to one room when their turn has come, and frees them.
-func (a *rooms) inOrder(t target, f frames) {
+// castInOrder delivers frames to one room when their turn has come, and frees them.
+func (a *rooms) castInOrder(t target, f packetFrames) {
 	a.mu.RLock()
 	r := a.rooms[t.rooms[0]]
 	a.mu.RUnlock()
 	if r == nil { // nobody hears it; who joins later begins anew
-		f.free()
+		f.releaseFrames()
 		return
 	}
-	taken := r.streams.deliver(t.place, func() {
+	taken := r.streams.deliverInOrder(t.position, func() {
 		if len(t.except) == 0 {
-			a.cast(t.rooms[0], f)
+			a.castToRoom(t.rooms[0], f)
 		} else {
-			a.deliver(f, t.options(), nil)
+			a.deliverFrames(f, t.broadcastOptions(), nil)
 		}
-		f.free()
+		f.releaseFrames()
 	})
 	if !taken {
-		f.free()
+		f.releaseFrames()
 	}
 }
 
-// deliver calls send in its turn. It reports false when that is over: then send is not
+// deliverInOrder calls send in its turn. It reports false when that is over: then send is not
 // called. send must not wait.
-func (s *streams) deliver(at place, send func()) (taken bool) {
+func (s *streams) deliverInOrder(at streamPosition, send func()) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := s.find(at.stream)
-	x.used = time.Now()
-	if at.n < x.next || x.waiting[at.n] != nil || len(x.waiting) >= maxWaiting && at.n > x.next {
+	x := s.findStream(at.stream)
+	x.lastUsed = time.Now()
+	if at.number < x.next || x.waiting[at.number] != nil || len(x.waiting) >= maxWaitingCasts && at.number > x.next {
 		return false
 	}
-	x.waiting[at.n] = send
-	x.flush()
+	x.waiting[at.number] = send
+	x.deliverDue()
 	if len(x.waiting) == 0 {
 		return true
 	}
-	wait := lostAfter
-	if !x.known {
-		wait = joinedAfter
+	wait := gapTimeout
+	if !x.hasDelivered {
+		wait = joinGapTimeout
 	}
-	if x.timer == nil {
-		x.timer = time.AfterFunc(wait, func() { s.giveUp(x) })
+	if x.gapTimer == nil {
+		x.gapTimer = time.AfterFunc(wait, func() { s.giveUpGap(x) })
 	}
 	return true
 }
 
-// find is the stream, which may be new. mu is held.
-func (s *streams) find(name string) *stream {
+// findStream is the stream, which may be new. mu is held.
+func (s *streams) findStream(name string) *stream {
 	if x := s.all[name]; x != nil {
 		return x
 	}
@@ -127,11 +127,11 @@ func (s *streams) find(name string) *stream {
 	if len(s.all) >= maxStreams {
 		oldest, first := "", true
 		for name, x := range s.all {
-			if first || x.used.Before(s.all[oldest].used) {
+			if first || x.lastUsed.Before(s.all[oldest].lastUsed) {
 				oldest, first = name, false
 			}
 		}
-		s.all[oldest].skip()
+		s.all[oldest].deliverWaiting()
 		delete(s.all, oldest)
 	}
 	x := &stream{next: 1, waiting: map[int64]func(){}}
@@ -139,29 +139,29 @@ func (s *streams) find(name string) *stream {
 	return x
 }
 
-// giveUp delivers what waits without what is missing.
-func (s *streams) giveUp(x *stream) {
+// giveUpGap delivers what waits without what is missing.
+func (s *streams) giveUpGap(x *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x.skip()
+	x.deliverWaiting()
 }
 
-// flush delivers what is due. The streams' mu is held.
-func (x *stream) flush() {
+// deliverDue delivers what is due. The streams' mu is held.
+func (x *stream) deliverDue() {
 	for send := x.waiting[x.next]; send != nil; send = x.waiting[x.next] {
 		delete(x.waiting, x.next)
 		send()
 		x.next++
-		x.known = true
+		x.hasDelivered = true
 	}
-	if len(x.waiting) == 0 && x.timer != nil {
-		x.timer.Stop()
-		x.timer = nil
+	if len(x.waiting) == 0 && x.gapTimer != nil {
+		x.gapTimer.Stop()
+		x.gapTimer = nil
 	}
 }
 
-// skip delivers all that waits, by place. The streams' mu is held.
-func (x *stream) skip() {
+// deliverWaiting delivers all that waits, by place. The streams' mu is held.
+func (x *stream) deliverWaiting() {
 	early := make([]int64, 0, len(x.waiting))
 	for n := range x.waiting {
 		early = append(early, n)
@@ -170,10 +170,10 @@ func (x *stream) skip() {
 	for _, n := range early {
 		x.waiting[n]()
 		delete(x.waiting, n)
-		x.next, x.known = n+1, true
+		x.next, x.hasDelivered = n+1, true
 	}
-	if x.timer != nil {
-		x.timer.Stop()
-		x.timer = nil
+	if x.gapTimer != nil {
+		x.gapTimer.Stop()
+		x.gapTimer = nil
 	}
 }

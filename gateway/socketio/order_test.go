@@ -141,7 +141,7 @@ func TestASlowReceiverSlowsItsSender(t *testing.T) {
 			if served < 20 { // until all that may wait does
 				for range 1000 {
 					x.mu.Lock()
-					full := x.queue.len >= room && x.space != nil
+					full := x.queue.len >= room && x.spaceFreed != nil
 					x.mu.Unlock()
 					if full {
 						break
@@ -171,7 +171,7 @@ func TestWaitingEventsAreBoundedInBytesToo(t *testing.T) {
 		require.Eventually(t, func() bool {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return l.space != nil
+			return l.spaceFreed != nil
 		}, wiretest.Patience, tick)
 		l.mu.Lock()
 		require.LessOrEqual(t, l.queue.bytes, 10_000)
@@ -181,7 +181,7 @@ func TestWaitingEventsAreBoundedInBytesToo(t *testing.T) {
 		alive := func() bool {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return l.queue.bytes == 0 && !l.running
+			return l.queue.bytes == 0 && !l.isServing
 		}
 		require.Eventually(t, alive, wiretest.Patience, tick)
 	})
@@ -199,7 +199,7 @@ func TestLeavingWhileTheQueueIsFull(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s.link.mu.Lock()
 		defer s.link.mu.Unlock()
-		return s.link.space != nil
+		return s.link.spaceFreed != nil
 	}, wiretest.Patience, tick)
 	s.Disconnect(true) // from our side: nobody reads the client's close
 	require.Equal(t, []string{"41"}, c.Rest())

@@ -52,14 +52,14 @@ type limits struct {
 	depth       int // of JSON
 }
 
-// parse is packet.parse for a packet of its own.
-func parse(b []byte, max limits) (p packet, err error) {
-	err = p.parse(b, max)
+// parsePacket is packet.parse for a packet of its own.
+func parsePacket(b []byte, max limits) (p packet, err error) {
+	err = p.parseMessage(b, max)
 	return p, err
 }
 
-// parse reads one text message strictly. Every error is a malformed.
-func (p *packet) parse(b []byte, max limits) error {
+// parseMessage reads one text message strictly. Every error is a malformed.
+func (p *packet) parseMessage(b []byte, max limits) error {
 	*p = packet{}
 	if len(b) == 0 {
 		return malformed("empty")
@@ -108,17 +108,17 @@ func (p *packet) parse(b []byte, max limits) error {
 		i = j
 	}
 	p.data = b[i:]
-	if err := p.check(max); err != nil {
+	if err := p.checkByType(max); err != nil {
 		return err
 	}
-	if p.attachments > 0 && !placed(p.data, p.attachments) {
+	if p.attachments > 0 && !arePlaceholdersValid(p.data, p.attachments) {
 		return malformed("a placeholder of no attachment")
 	}
 	return nil
 }
 
-// check judges the parts of a packet by its type.
-func (p *packet) check(max limits) error {
+// checkByType judges the parts of a packet by its type.
+func (p *packet) checkByType(max limits) error {
 	switch p.kind {
 	case typeConnect:
 		if p.hasID || len(p.data) > 0 && (p.data[0] != '{' || jsonpack.SkipValue(p.data, 0, max.depth) != len(p.data)) {
@@ -129,7 +129,7 @@ func (p *packet) check(max limits) error {
 			return malformed("DISCONNECT takes nothing")
 		}
 	case typeEvent, typeBinaryEvent:
-		if !p.list(max.depth) || p.count == 0 {
+		if !p.parseList(max.depth) || p.count == 0 {
 			return malformed("an event is a list with a name")
 		}
 		return p.cutName()
@@ -137,15 +137,15 @@ func (p *packet) check(max limits) error {
 		if !p.hasID {
 			return malformed("an acknowledgement without an id")
 		}
-		if !p.list(max.depth) {
+		if !p.parseList(max.depth) {
 			return malformed("an acknowledgement is a list")
 		}
 	}
 	return nil
 }
 
-// list checks that data is a list, and sets args and count.
-func (p *packet) list(depth int) bool {
+// parseList checks that data is a list, and sets args and count.
+func (p *packet) parseList(depth int) bool {
 	b := p.data
 	if len(b) < 2 || b[0] != '[' {
 		return false
@@ -190,7 +190,7 @@ func (p *packet) cutName() error {
 	p.name = p.args[1 : end-1]
 	if bytes.IndexByte(p.name, '\\') >= 0 {
 		var s string
-		if err := decode(p.args[:end], &s); err != nil {
+		if err := decodeJSON(p.args[:end], &s); err != nil {
 			return malformed("an event's name is a string")
 		}
 		p.name = []byte(s)
@@ -210,8 +210,8 @@ func (p *packet) cutName() error {
 	return nil
 }
 
-// move makes the packet's slices, which lie in from, lie in its copy to.
-func (p *packet) move(from, to []byte) {
+// moveSlices makes the packet's slices, which lie in from, lie in its copy to.
+func (p *packet) moveSlices(from, to []byte) {
 	for _, s := range []*[]byte{&p.data, &p.name, &p.args} {
 		at := cap(from) - cap(*s)
 		if len(*s) > 0 && at >= 0 && at+len(*s) <= len(from) && &from[at] == &(*s)[0] {

@@ -18,7 +18,7 @@ var strict = limits{attachments: 10, depth: 32}
 func parseWire(t testing.TB, wire string) (packet, error) {
 	t.Helper()
 	require.Equal(t, byte('4'), wire[0], "an Engine.IO message")
-	return parse([]byte(wire[1:]), strict)
+	return parsePacket([]byte(wire[1:]), strict)
 }
 
 // nest is a list in a list in a list, n of them.
@@ -239,13 +239,13 @@ func TestDepth(t *testing.T) {
 			levels := max(1, strings.Count(open, "[")+strings.Count(open, "{"))
 			for n := range 6 {
 				value := strings.Repeat(open, n) + "1" + strings.Repeat(shut, n)
-				_, err := parse([]byte(`2["a",`+value+`]`), at)
+				_, err := parsePacket([]byte(`2["a",`+value+`]`), at)
 				require.Equal(t, n*levels <= depth, err == nil, "%s within %d", value, depth)
 			}
 		}
 	}
 	deep := strings.Repeat("[", 400_000) // must not grow the stack
-	_, err := parse([]byte(`2["a",`+deep), strict)
+	_, err := parsePacket([]byte(`2["a",`+deep), strict)
 	require.ErrorIs(t, err, engineio.ErrMalformed)
 }
 
@@ -255,11 +255,11 @@ func TestMove(t *testing.T) {
 		for _, spare := range []int{0, 1, 64} { // room behind what was read, as a reader's buffer has
 			from := make([]byte, 3, 3+len(wire)+spare)
 			from = append(from, wire...)[3:]
-			p, err := parse(from, strict)
+			p, err := parsePacket(from, strict)
 			require.NoError(t, err, wire)
 			name, args, data := string(p.name), string(p.args), string(p.data)
 			to := append([]byte(nil), from...)
-			p.move(from, to)
+			p.moveSlices(from, to)
 			for i := range from {
 				from[i] = '#' // the next message overwrites the buffer
 			}
@@ -279,7 +279,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(`2["a",` + s + "]"))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := parse(b, strict)
+		p, err := parsePacket(b, strict)
 		if err != nil {
 			require.ErrorIs(t, err, engineio.ErrMalformed)
 			return
@@ -301,11 +301,11 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, json.Unmarshal([]byte("["+string(p.args)+"]"), &rest))
 			require.Len(t, rest, p.count)
 			require.Equal(t, list, rest)
-			require.Len(t, values(p.args, nil), p.count)
+			require.Len(t, splitValues(p.args, nil), p.count)
 		}
 		to := append([]byte(nil), b...)
 		name, args := string(p.name), string(p.args)
-		p.move(b, to)
+		p.moveSlices(b, to)
 		require.Equal(t, name, string(p.name))
 		require.Equal(t, args, string(p.args))
 	})

@@ -7,10 +7,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// placed checks the placeholders in a binary packet's JSON: each {"_placeholder":true,"num":n}
+// arePlaceholdersValid checks the placeholders in a binary packet's JSON: each {"_placeholder":true,"num":n}
 // names one of the packet's attachments. Clients close their connection over one that does
 // not, so it must not be passed on to others.
-func placed(data []byte, attachments int) bool {
+func arePlaceholdersValid(data []byte, attachments int) bool {
 	type nest struct {
 		object bool
 		name   string // of the member whose value comes next

@@ -6,7 +6,7 @@ type queue struct {
 	len, bytes  int
 }
 
-func (q *queue) push(it *item) {
+func (q *queue) pushItem(it *item) {
 	if q.first == nil {
 		q.first = it
 	} else {
@@ -14,11 +14,11 @@ func (q *queue) push(it *item) {
 	}
 	q.last = it
 	q.len++
-	q.bytes += it.size()
+	q.bytes += it.byteSize()
 }
 
-// pop takes the first item; nil when there is none.
-func (q *queue) pop() *item {
+// popItem takes the first item; nil when there is none.
+func (q *queue) popItem() *item {
 	it := q.first
 	if it == nil {
 		return nil
@@ -28,6 +28,6 @@ func (q *queue) pop() *item {
 	}
 	it.next = nil
 	q.len--
-	q.bytes -= it.size()
+	q.bytes -= it.byteSize()
 	return it
 }

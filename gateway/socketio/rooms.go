@@ -18,7 +18,7 @@ type rooms struct {
 	socket.Adapter // what is not about rooms
 
 	maxRooms int
-	watch    func(name socket.Room, by int) // told of the first join and the last leave, mu held; nil watches nothing
+	onOccupancy    func(name socket.Room, by int) // told of the first join and the last leave, mu held; nil watches nothing
 
 	mu      sync.RWMutex
 	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
@@ -35,25 +35,25 @@ type room struct {
 type member struct {
 	lib   *socket.Socket
 	conn  *engineio.Conn // nil until it has arrived
-	seats []seat
+	memberships []membership
 }
 
-// A seat is a member's place in one room.
-type seat struct {
+// A membership is a member's place in one room.
+type membership struct {
 	room  *room
 	index int // in room.members
 }
 
-type roomsBuilder struct {
+type adapterBuilder struct {
 	maxRooms int
 	cluster  *cluster // nil for a server that is alone
 }
 
 // New is called by the library, once for each namespace.
-func (b roomsBuilder) New(nsp socket.Namespace) socket.Adapter {
+func (b adapterBuilder) New(nsp socket.Namespace) socket.Adapter {
 	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
 	if b.cluster != nil {
-		n := b.cluster.join(nsp.Name(), a)
+		n := b.cluster.addNamespace(nsp.Name(), a)
 		a.Prototype(n)
 		a.Construct(nsp)
 		return n
@@ -63,10 +63,10 @@ func (b roomsBuilder) New(nsp socket.Namespace) socket.Adapter {
 	return a
 }
 
-// noted tells who watches. mu is held.
-func (a *rooms) noted(name socket.Room, by int) {
-	if a.watch != nil {
-		a.watch(name, by)
+// notifyOccupancy tells who watches. mu is held.
+func (a *rooms) notifyOccupancy(name socket.Room, by int) {
+	if a.onOccupancy != nil {
+		a.onOccupancy(name, by)
 	}
 }
 
@@ -85,15 +85,15 @@ func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
 		}
 		m = &member{lib: lib}
 		a.members[id] = m
-		a.noted(socket.Room(id), 1)
+		a.notifyOccupancy(socket.Room(id), 1)
 	}
 	for _, name := range names.Keys() {
-		a.sit(m, id, name)
+		a.addToRoom(m, id, name)
 	}
 }
 
-// arrive is called when the socket's CONNECT is on its way: before, it is sent nothing.
-func (a *rooms) arrive(id socket.SocketId, conn *engineio.Conn) {
+// attachConn is called when the socket's CONNECT is on its way: before, it is sent nothing.
+func (a *rooms) attachConn(id socket.SocketId, conn *engineio.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if m := a.members[id]; m != nil {
@@ -101,27 +101,27 @@ func (a *rooms) arrive(id socket.SocketId, conn *engineio.Conn) {
 	}
 }
 
-// sit reports whether the member is in the room now. mu is held.
-func (a *rooms) sit(m *member, id socket.SocketId, name socket.Room) bool {
-	if name == socket.Room(id) || m.seatIn(name) >= 0 {
+// addToRoom reports whether the member is in the room now. mu is held.
+func (a *rooms) addToRoom(m *member, id socket.SocketId, name socket.Room) bool {
+	if name == socket.Room(id) || m.findMembership(name) >= 0 {
 		return true
 	}
-	if a.maxRooms > 0 && len(m.seats) >= a.maxRooms {
+	if a.maxRooms > 0 && len(m.memberships) >= a.maxRooms {
 		return false
 	}
 	r := a.rooms[name]
 	if r == nil {
 		r = &room{name: name}
 		a.rooms[name] = r
-		a.noted(name, 1)
+		a.notifyOccupancy(name, 1)
 	}
-	m.seats = append(m.seats, seat{r, len(r.members)})
+	m.memberships = append(m.memberships, membership{r, len(r.members)})
 	r.members = append(r.members, m)
 	return true
 }
 
-func (m *member) seatIn(name socket.Room) int {
-	for i, s := range m.seats {
+func (m *member) findMembership(name socket.Room) int {
+	for i, s := range m.memberships {
 		if s.room.name == name {
 			return i
 		}
@@ -129,20 +129,20 @@ func (m *member) seatIn(name socket.Room) int {
 	return -1
 }
 
-// rise takes seat i from a member. mu is held.
-func (a *rooms) rise(m *member, i int) {
-	s := m.seats[i]
+// removeFromRoom takes seat i from a member. mu is held.
+func (a *rooms) removeFromRoom(m *member, i int) {
+	s := m.memberships[i]
 	r := s.room
 	last := r.members[len(r.members)-1]
 	r.members[s.index] = last
-	last.seats[last.seatIn(r.name)].index = s.index
+	last.memberships[last.findMembership(r.name)].index = s.index
 	r.members[len(r.members)-1] = nil
 	if r.members = r.members[:len(r.members)-1]; len(r.members) == 0 {
 		delete(a.rooms, r.name)
-		a.noted(r.name, -1)
+		a.notifyOccupancy(r.name, -1)
 	}
-	m.seats[i] = m.seats[len(m.seats)-1]
-	m.seats = m.seats[:len(m.seats)-1]
+	m.memberships[i] = m.memberships[len(m.memberships)-1]
+	m.memberships = m.memberships[:len(m.memberships)-1]
 }
 
 // Del takes a socket out of a room.
@@ -150,8 +150,8 @@ func (a *rooms) Del(id socket.SocketId, name socket.Room) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if m := a.members[id]; m != nil {
-		if i := m.seatIn(name); i >= 0 {
-			a.rise(m, i)
+		if i := m.findMembership(name); i >= 0 {
+			a.removeFromRoom(m, i)
 		}
 	}
 }
@@ -161,46 +161,46 @@ func (a *rooms) DelAll(id socket.SocketId) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if m := a.members[id]; m != nil {
-		for len(m.seats) > 0 {
-			a.rise(m, len(m.seats)-1)
+		for len(m.memberships) > 0 {
+			a.removeFromRoom(m, len(m.memberships)-1)
 		}
 		delete(a.members, id)
-		a.noted(socket.Room(id), -1)
+		a.notifyOccupancy(socket.Room(id), -1)
 	}
 }
 
-// join and leave are AddAll and Del for one socket and one room; they tell how many
+// joinRoom and leave are AddAll and Del for one socket and one room; they tell how many
 // members the room has then.
-func (a *rooms) join(id socket.SocketId, name socket.Room) (members int, ok bool) {
+func (a *rooms) joinRoom(id socket.SocketId, name socket.Room) (members int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.members[id]
-	if m == nil || !a.sit(m, id, name) {
-		return a.size(name), false
+	if m == nil || !a.addToRoom(m, id, name) {
+		return a.countMembers(name), false
 	}
-	return a.size(name), true
+	return a.countMembers(name), true
 }
 
-func (a *rooms) leave(id socket.SocketId, name socket.Room) (members int) {
+func (a *rooms) leaveRoom(id socket.SocketId, name socket.Room) (members int) {
 	a.Del(id, name)
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.size(name)
+	return a.countMembers(name)
 }
 
-func (a *rooms) in(id socket.SocketId, name socket.Room) bool {
+func (a *rooms) isInRoom(id socket.SocketId, name socket.Room) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	m := a.members[id]
-	return m != nil && (name == socket.Room(id) || m.seatIn(name) >= 0)
+	return m != nil && (name == socket.Room(id) || m.findMembership(name) >= 0)
 }
 
-// count is in how many rooms whose names begin with prefix the socket is.
-func (a *rooms) count(id socket.SocketId, prefix string) (n int) {
+// countRooms is in how many rooms whose names begin with prefix the socket is.
+func (a *rooms) countRooms(id socket.SocketId, prefix string) (n int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if m := a.members[id]; m != nil {
-		for _, s := range m.seats {
+		for _, s := range m.memberships {
 			if strings.HasPrefix(string(s.room.name), prefix) {
 				n++
 			}
@@ -209,8 +209,8 @@ func (a *rooms) count(id socket.SocketId, prefix string) (n int) {
 	return n
 }
 
-// size is how many members a room has on this node. mu is held.
-func (a *rooms) size(name socket.Room) (n int) {
+// countMembers is how many members a room has on this node. mu is held.
+func (a *rooms) countMembers(name socket.Room) (n int) {
 	if r := a.rooms[name]; r != nil {
 		n = len(r.members)
 	}
@@ -223,7 +223,7 @@ func (a *rooms) size(name socket.Room) (n int) {
 // Sockets lists the sockets that are in any of the rooms, or all.
 func (a *rooms) Sockets(names *types.Set[socket.Room]) *types.Set[socket.SocketId] {
 	ids := types.NewSet[socket.SocketId]()
-	a.each(&socket.BroadcastOptions{Rooms: names}, func(m *member) { ids.Add(m.lib.Id()) })
+	a.forEachMember(&socket.BroadcastOptions{Rooms: names}, func(m *member) { ids.Add(m.lib.Id()) })
 	return ids
 }
 
@@ -236,7 +236,7 @@ func (a *rooms) SocketRooms(id socket.SocketId) *types.Set[socket.Room] {
 		return nil
 	}
 	names := types.NewSet(socket.Room(id))
-	for _, s := range m.seats {
+	for _, s := range m.memberships {
 		names.Add(s.room.name)
 	}
 	return names

@@ -25,8 +25,8 @@ func (a *rooms) check() error {
 		}
 		seats += len(r.members)
 		for i, m := range r.members {
-			j := m.seatIn(name)
-			if j < 0 || m.seats[j].index != i || m.seats[j].room != r {
+			j := m.findMembership(name)
+			if j < 0 || m.memberships[j].index != i || m.memberships[j].room != r {
 				return fmt.Errorf("member %d of %q does not know its seat", i, name)
 			}
 			if a.members[m.lib.Id()] != m {
@@ -35,8 +35,8 @@ func (a *rooms) check() error {
 		}
 	}
 	for id, m := range a.members {
-		seats -= len(m.seats)
-		for _, s := range m.seats {
+		seats -= len(m.memberships)
+		for _, s := range m.memberships {
 			if a.rooms[s.room.name] != s.room || s.room.members[s.index] != m {
 				return fmt.Errorf("%s sits in a room that is not there", id)
 			}

@@ -122,7 +122,7 @@ func New(cfg Config) *Server {
 	if cfg.Cluster != nil {
 		s.cluster = newCluster(*cfg.Cluster, cfg.Log)
 	}
-	opts.SetAdapter(roomsBuilder{cfg.MaxRooms, s.cluster})
+	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, s.cluster})
 	opts.SetServeClient(false)
 	opts.SetConnectTimeout(time.Hour) // ours comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)
@@ -140,8 +140,8 @@ func New(cfg Config) *Server {
 		case *clusterNamespace:
 			n.rooms, n.cluster = a.rooms, a
 		}
-		n.lib.Use(meet)
-		_ = n.lib.On("connection", settle)
+		n.lib.Use(bindMiddleware)
+		_ = n.lib.On("connection", onLibraryConnection)
 		s.nsps[name] = n
 	}
 	if s.cluster != nil {
@@ -150,22 +150,22 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// meet is the first middleware of every namespace: it makes the library's socket and ours
+// bindMiddleware is the first middleware of every namespace: it makes the library's socket and ours
 // know each other. Who may come in was judged before the library was asked.
-func meet(lib *socket.Socket, next func(*socket.ExtendedError)) {
+func bindMiddleware(lib *socket.Socket, next func(*socket.ExtendedError)) {
 	if l := linkOf(lib); l != nil {
-		l.meet(lib)
+		l.bindLibrarySocket(lib)
 		next(nil)
 		return
 	}
 	next(socket.NewExtendedError("unknown connection", nil))
 }
 
-// settle is the "connection" listener of every namespace.
-func settle(args ...any) {
+// onLibraryConnection is the "connection" listener of every namespace.
+func onLibraryConnection(args ...any) {
 	if lib, ok := args[0].(*socket.Socket); ok {
 		if l := linkOf(lib); l != nil {
-			l.settle()
+			l.confirmConnected()
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (s *Server) ClusterStats() ClusterStats {
 	if s.cluster == nil {
 		return ClusterStats{Nodes: 1}
 	}
-	return s.cluster.stats()
+	return s.cluster.collectStats()
 }
 
 // Nodes is how many nodes live that serve the namespace, this one included. While Redis is
@@ -215,7 +215,7 @@ func (n *Namespace) Nodes() int {
 	if n.cluster == nil {
 		return 1
 	}
-	return int(n.cluster.known.Load())
+	return int(n.cluster.trustedNodeCount.Load())
 }
 
 // Name is the namespace's name.
@@ -232,5 +232,5 @@ func SocketOf(c *engineio.Conn, n *Namespace) *Socket {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.find(n.name)
+	return l.findSocket(n.name)
 }

@@ -74,17 +74,17 @@ func (s *Socket) EmitVolatile(name string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	f := event(s.nsp.name, name, a, 0, false).seal(true)
-	defer f.free()
-	f.push(s.link.conn)
+	f := frameEvent(s.nsp.name, name, a, 0, false).sealFrames(true)
+	defer f.releaseFrames()
+	f.pushTo(s.link.conn)
 	return nil
 }
 
 // EmitArgs sends an event whose arguments are encoded already.
 func (s *Socket) EmitArgs(name string, a Args) error {
-	f := event(s.nsp.name, name, a, 0, false)
-	defer f.free()
-	if !f.push(s.link.conn) {
+	f := frameEvent(s.nsp.name, name, a, 0, false)
+	defer f.releaseFrames()
+	if !f.pushTo(s.link.conn) {
 		return ErrClosed
 	}
 	return nil
@@ -92,9 +92,9 @@ func (s *Socket) EmitArgs(name string, a Args) error {
 
 // Answer acknowledges an event from within Receiver.Event, or from anywhere.
 func (s *Socket) Answer(id uint64, a Args) error {
-	f := acknowledgement(s.nsp.name, id, a)
-	defer f.free()
-	if !f.push(s.link.conn) {
+	f := frameAcknowledgement(s.nsp.name, id, a)
+	defer f.releaseFrames()
+	if !f.pushTo(s.link.conn) {
 		return ErrClosed
 	}
 	return nil
@@ -121,14 +121,14 @@ func (s *Socket) Reply(m *engineio.Message) bool {
 // the arguments, each as JSON, or ErrNoAnswer after the timeout.
 func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answer []jsontext.Value, err error)) {
 	id := s.nsp.lib.Ids()
-	s.expect(id, timeout, done)
-	f := event(s.nsp.name, name, a, id, true)
-	f.push(s.link.conn)
-	f.free()
+	s.expectAnswer(id, timeout, done)
+	f := frameEvent(s.nsp.name, name, a, id, true)
+	f.pushTo(s.link.conn)
+	f.releaseFrames()
 }
 
-// expect registers done for the acknowledgement with this id.
-func (s *Socket) expect(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
+// expectAnswer registers done for the acknowledgement with this id.
+func (s *Socket) expectAnswer(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
 	acks := s.lib.Acks()
 	timer := time.AfterFunc(time.Hour, func() {
 		if _, waiting := acks.LoadAndDelete(id); waiting {
@@ -146,18 +146,18 @@ func (s *Socket) expect(id uint64, timeout time.Duration, done func([]jsontext.V
 	})
 }
 
-// acknowledged passes a client's acknowledgement to whoever waits for it: our own Ask, or
+// handleAcknowledgement passes a client's acknowledgement to whoever waits for it: our own Ask, or
 // the library's Emit with a callback.
-func (s *Socket) acknowledged(p *packet, attachments [][]byte) {
+func (s *Socket) handleAcknowledgement(p *packet, attachments [][]byte) {
 	ack, ok := s.lib.Acks().LoadAndDelete(p.id)
 	if !ok {
 		return // too late, or never asked
 	}
-	ack(values(p.args, attachments), nil)
+	ack(splitValues(p.args, attachments), nil)
 }
 
-// values splits encoded arguments: attachments as the library's buffers, the rest as JSON.
-func values(args []byte, attachments [][]byte) []any {
+// splitValues splits encoded arguments: attachments as the library's buffers, the rest as JSON.
+func splitValues(args []byte, attachments [][]byte) []any {
 	var out []any
 	for i := jsonpack.SkipSpace(args, 0); i < len(args); {
 		end := jsonpack.SkipValue(args, i, 1<<10)
@@ -169,7 +169,7 @@ func values(args []byte, attachments [][]byte) []any {
 			Placeholder bool `json:"_placeholder"`
 			Num         int  `json:"num"`
 		}
-		if len(attachments) > 0 && decode(v, &place) == nil && place.Placeholder && place.Num >= 0 && place.Num < len(attachments) {
+		if len(attachments) > 0 && decodeJSON(v, &place) == nil && place.Placeholder && place.Num >= 0 && place.Num < len(attachments) {
 			out = append(out, types.NewBytesBuffer(attachments[place.Num]))
 		} else {
 			out = append(out, v)
@@ -185,19 +185,19 @@ func values(args []byte, attachments [][]byte) []any {
 // Join puts the socket into a room, and tells how many members it has on this node. It
 // reports false when the socket has ended, or is in as many rooms as it may be.
 func (s *Socket) Join(room string) (members int, ok bool) {
-	return s.nsp.rooms.join(s.id, socket.Room(room))
+	return s.nsp.rooms.joinRoom(s.id, socket.Room(room))
 }
 
 // Leave takes the socket out of a room, and tells how many members are left on this node.
 func (s *Socket) Leave(room string) (members int) {
-	return s.nsp.rooms.leave(s.id, socket.Room(room))
+	return s.nsp.rooms.leaveRoom(s.id, socket.Room(room))
 }
 
 // In tells whether the socket is in a room.
-func (s *Socket) In(room string) bool { return s.nsp.rooms.in(s.id, socket.Room(room)) }
+func (s *Socket) In(room string) bool { return s.nsp.rooms.isInRoom(s.id, socket.Room(room)) }
 
 // Rooms counts the rooms whose names begin with prefix that the socket is in.
-func (s *Socket) Rooms(prefix string) int { return s.nsp.rooms.count(s.id, prefix) }
+func (s *Socket) Rooms(prefix string) int { return s.nsp.rooms.countRooms(s.id, prefix) }
 
 // Disconnect sends what waits and DISCONNECT: the client will not come back by itself.
 // With closing, the transport is closed once that has left.
@@ -213,11 +213,11 @@ func (s *Socket) Disconnect(closing bool) {
 // Cast sends an event with one encoded argument to every member of a room, framed once. It
 // tells how many on this node took it. Other nodes of a cluster are told without waiting.
 func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
-	m, list := n.text(name, build)
+	m, list := n.frameCast(name, build)
 	if n.cluster != nil {
-		n.cluster.tell(m.Buffer()[list:], nil, target{rooms: []socket.Room{socket.Room(room)}})
+		n.cluster.publishEvent(m.Buffer()[list:], nil, target{rooms: []socket.Room{socket.Room(room)}})
 	}
-	reached = n.rooms.cast(socket.Room(room), frames{text: m}.seal(false))
+	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
 	m.Free()
 	return reached
 }
@@ -232,56 +232,56 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	for _, r := range names {
 		rooms = append(rooms, socket.Room(r))
 	}
-	m, list := n.text(name, build)
+	m, list := n.frameCast(name, build)
 	if n.cluster != nil {
-		n.cluster.tellEach(m.Buffer()[list:], rooms)
+		n.cluster.publishToEachRoom(m.Buffer()[list:], rooms)
 	}
-	f := frames{text: m}.seal(false)
+	f := packetFrames{text: m}.sealFrames(false)
 	for _, room := range rooms {
-		n.rooms.cast(room, f)
+		n.rooms.castToRoom(room, f)
 	}
 	m.Free()
 }
 
-// text frames an event with one argument; list is where its name and argument begin, in brackets.
-func (n *Namespace) text(name string, build func(dst []byte) []byte) (m *engineio.Message, list int) {
+// frameCast frames an event with one argument; list is where its name and argument begin, in brackets.
+func (n *Namespace) frameCast(name string, build func(dst []byte) []byte) (m *engineio.Message, list int) {
 	m = engineio.NewText()
 	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
 	list = len(b)
-	b = append(appendString(append(b, '['), name), ',')
+	b = append(appendJSONString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
 	return m, list
 }
 
 // CastAll is Cast to every socket of the namespace on this node.
 func (n *Namespace) CastAll(name string, a Args) {
-	f := event(n.name, name, a, 0, false).seal(false)
-	n.rooms.each(nil, func(m *member) {
+	f := frameEvent(n.name, name, a, 0, false).sealFrames(false)
+	n.rooms.forEachMember(nil, func(m *member) {
 		if m.conn != nil {
-			f.push(m.conn)
+			f.pushTo(m.conn)
 		}
 	})
-	f.free()
+	f.releaseFrames()
 }
 
 // Ask sends an event to every member of a room and calls done once, with each client's
 // first argument as JSON (null for an empty answer): when all have answered, or with
 // ErrNoAnswer and those that have after the timeout.
 func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
-	here := func(done func([]jsontext.Value, error)) { n.ask(timeout, room, name, a, done) }
+	here := func(done func([]jsontext.Value, error)) { n.askLocally(timeout, room, name, a, done) }
 	if n.cluster == nil {
 		here(done)
 		return
 	}
-	n.cluster.survey(timeout, room, named(name, a), here, done)
+	n.cluster.askAllNodes(timeout, room, withName(name, a), here, done)
 }
 
-// ask is Ask on this node.
-func (n *Namespace) ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
+// askLocally is Ask on this node.
+func (n *Namespace) askLocally(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
 	var mu sync.Mutex
 	var answers []jsontext.Value
 	over := false
-	members := n.rooms.selected(&socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))})
+	members := n.rooms.selectSockets(&socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))})
 	left := len(members)
 	finish := func(err error) { // mu is held
 		if !over {
@@ -294,10 +294,10 @@ func (n *Namespace) ask(timeout time.Duration, room, name string, a Args, done f
 		return
 	}
 	id := n.lib.Ids()
-	f := event(n.name, name, a, id, true).seal(false)
-	defer f.free()
+	f := frameEvent(n.name, name, a, id, true).sealFrames(false)
+	defer f.releaseFrames()
 	for _, lib := range members {
-		s := linkOf(lib).socket(lib)
+		s := linkOf(lib).socketOf(lib)
 		if s == nil { // it is leaving
 			mu.Lock()
 			if left--; left == 0 {
@@ -306,7 +306,7 @@ func (n *Namespace) ask(timeout time.Duration, room, name string, a Args, done f
 			mu.Unlock()
 			continue
 		}
-		s.expect(id, timeout, func(v []jsontext.Value, err error) {
+		s.expectAnswer(id, timeout, func(v []jsontext.Value, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -322,7 +322,7 @@ func (n *Namespace) ask(timeout time.Duration, room, name string, a Args, done f
 				finish(nil)
 			}
 		})
-		f.push(s.link.conn)
+		f.pushTo(s.link.conn)
 	}
 }
 
@@ -334,19 +334,19 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 		if except != "" {
 			t.except = []socket.Room{socket.Room(except)}
 		}
-		n.cluster.tell(named(name, a).list(), a.Attachments, t)
+		n.cluster.publishEvent(withName(name, a).asList(), a.Attachments, t)
 	}
-	f := event(n.name, name, a, 0, false).seal(false)
+	f := frameEvent(n.name, name, a, 0, false).sealFrames(false)
 	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
 	if except != "" {
 		opts.Except = types.NewSet(socket.Room(except))
 	}
-	n.rooms.each(opts, func(m *member) {
-		if m.conn != nil && f.push(m.conn) {
+	n.rooms.forEachMember(opts, func(m *member) {
+		if m.conn != nil && f.pushTo(m.conn) {
 			reached++
 		}
 	})
-	f.free()
+	f.releaseFrames()
 	return reached
 }
 
@@ -360,7 +360,7 @@ func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
 	}
-	bus := n.cluster.hub.bus
+	bus := n.cluster.cluster.bus
 	if !bus.IsConnected() {
 		return ErrUnheard
 	}

@@ -19,7 +19,7 @@ type heard struct {
 func (h *heard) at(n int64) bool { return h.on("s", n) }
 
 func (h *heard) on(stream string, n int64) bool {
-	return h.deliver(place{stream, n}, func() { h.all = append(h.all, n) })
+	return h.deliverInOrder(streamPosition{stream, n}, func() { h.all = append(h.all, n) })
 }
 
 func (h *heard) so(t *testing.T, want ...int64) {
@@ -38,7 +38,7 @@ func TestAStreamIsDeliveredByPlaces(t *testing.T) {
 		h.at(3)
 		h.at(4)
 		h.so(t, 1)
-		time.Sleep(lostAfter / 2)
+		time.Sleep(gapTimeout / 2)
 		h.at(2)
 		h.so(t, 1, 2, 3, 4)
 		require.False(t, h.at(2), "twice")
@@ -57,7 +57,7 @@ func TestWhatIsLostIsNotWaitedForLong(t *testing.T) {
 		h.at(4)
 		h.at(3)
 		require.False(t, h.at(3), "twice, while it waits")
-		time.Sleep(lostAfter - time.Millisecond)
+		time.Sleep(gapTimeout - time.Millisecond)
 		h.so(t, 1)
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
@@ -76,7 +76,7 @@ func TestTheMiddleOfAStream(t *testing.T) {
 		h.at(8)
 		h.at(7)
 		h.so(t)
-		time.Sleep(joinedAfter + time.Millisecond)
+		time.Sleep(joinGapTimeout + time.Millisecond)
 		synctest.Wait()
 		h.so(t, 7, 8)
 		h.at(9)
@@ -96,11 +96,11 @@ func TestStreamsAreBounded(t *testing.T) {
 		require.Len(t, h.streams.all, maxStreams)
 		require.Contains(t, h.streams.all, fmt.Sprint(3*maxStreams-1))
 		h.mu.Unlock()
-		for n := range int64(2 * maxWaiting) {
+		for n := range int64(2 * maxWaitingCasts) {
 			h.on("full", n+2)
 		}
 		h.mu.Lock()
-		require.LessOrEqual(t, len(h.streams.all["full"].waiting), maxWaiting)
+		require.LessOrEqual(t, len(h.streams.all["full"].waiting), maxWaitingCasts)
 		h.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()

@@ -18,18 +18,18 @@ const maxParked = 128
 
 func newWorkers() *workers { return &workers{idle: make(chan *link), done: make(chan struct{})} }
 
-// start has somebody run the link. It never waits.
-func (w *workers) start(l *link) {
+// runLink has somebody run the link. It never waits.
+func (w *workers) runLink(l *link) {
 	select {
 	case w.idle <- l:
 	default:
-		go w.work(l)
+		go w.serveLinks(l)
 	}
 }
 
-func (w *workers) work(l *link) {
+func (w *workers) serveLinks(l *link) {
 	for {
-		l.run()
+		l.serveQueue()
 		l = nil // it may be gone long before the next comes
 		if w.parked.Add(1) > maxParked {
 			w.parked.Add(-1)
