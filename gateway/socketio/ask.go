@@ -10,13 +10,13 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 )
 
-// errAnswersMissing is worded as the library's.
+// errAnswersMissing has the words of the library's error.
 var errAnswersMissing = errors.New("operation has timed out")
 
-// Ask sends an event to the members of rooms, or to all without rooms, who are in none of
-// except, on every node, and gathers the first argument of each answer, nil for an empty
-// one. After timeout it returns those that came, with an error. It is the library's
-// EmitWithAck without the data race on its count of servers.
+// Ask sends an event to the members of rooms, or of the namespace where rooms is empty, who are in
+// none of except, on every node. It returns the first argument of each answer, nil for an empty
+// one. After timeout it returns those that came, with an error. It does what the library's
+// EmitWithAck does, without the data race on its count of servers.
 func Ask(nsp socket.Namespace, rooms, except []socket.Room, timeout time.Duration, name string, args ...any) ([]any, error) {
 	p := &parser.Packet{Type: parser.EVENT, Data: append([]any{name}, args...)}
 	opts := &socket.BroadcastOptions{
@@ -28,14 +28,14 @@ func Ask(nsp socket.Namespace, rooms, except []socket.Room, timeout time.Duratio
 	late := time.NewTimer(timeout)
 	defer late.Stop()
 	var (
-		mu      sync.Mutex
-		want    uint64
-		answers = []any{}
-		counted bool
-		all     = make(chan struct{}, 1)
+		mu        sync.Mutex
+		want      uint64
+		answers   = []any{}
+		isCounted bool
+		all       = make(chan struct{}, 1)
 	)
 	complete := func() { // mu is held
-		if counted && uint64(len(answers)) >= want {
+		if isCounted && uint64(len(answers)) >= want {
 			select {
 			case all <- struct{}{}:
 			default:
@@ -53,7 +53,7 @@ func Ask(nsp socket.Namespace, rooms, except []socket.Room, timeout time.Duratio
 		complete()
 	})
 	mu.Lock()
-	counted = true // our adapter has told the whole number by now
+	isCounted = true // our adapter has stated all counts before it returned
 	complete()
 	mu.Unlock()
 	var err error

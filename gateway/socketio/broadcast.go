@@ -8,9 +8,9 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 )
 
-// This file is what the index of rooms is for: whom a message reaches.
+// This file finds the members whom a message is for, and delivers it to them.
 
-// forEachMember calls f for every member that opts selects, once. f must not call the adapter.
+// forEachMember calls f once for each member that opts selects. f must not call the adapter.
 func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -21,7 +21,7 @@ func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	if opts != nil && opts.Except != nil {
 		except = opts.Except.Keys()
 	}
-	excluded := func(m *member) bool {
+	isExcluded := func(m *member) bool {
 		for _, name := range except {
 			if socket.Room(m.lib.Id()) == name || m.findMembership(name) >= 0 {
 				return true
@@ -31,7 +31,7 @@ func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	}
 	if len(names) == 0 {
 		for _, m := range a.members {
-			if !excluded(m) {
+			if !isExcluded(m) {
 				f(m)
 			}
 		}
@@ -39,12 +39,12 @@ func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	}
 	for i, name := range names {
 		visit := func(m *member) {
-			for _, earlier := range names[:i] { // it had its turn
+			for _, earlier := range names[:i] { // it was visited there
 				if socket.Room(m.lib.Id()) == earlier || m.findMembership(earlier) >= 0 {
 					return
 				}
 			}
-			if !excluded(m) {
+			if !isExcluded(m) {
 				f(m)
 			}
 		}
@@ -59,8 +59,8 @@ func (a *rooms) forEachMember(opts *socket.BroadcastOptions, f func(*member)) {
 	}
 }
 
-// castToRoom queues frames for every member of one room: the path of a game's broadcast. It
-// tells how many took them.
+// castToRoom queues frames for every member of one room, and returns how many took them. Most
+// broadcasts of a game go this way.
 func (a *rooms) castToRoom(name socket.Room, f packetFrames) (reached int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -77,11 +77,11 @@ func (a *rooms) castToRoom(name socket.Room, f packetFrames) (reached int) {
 	return reached
 }
 
-// Broadcast is the library's broadcast.
+// Broadcast delivers an event of the library to the members that opts selects.
 func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	e, err := encodeEvent(p)
 	if err != nil {
-		return // the operator's Emit has no way to say so; our own Emit does
+		return // the library's Emit cannot report it; our own Emit does
 	}
 	a.broadcastEvent(e, opts)
 }
@@ -97,21 +97,22 @@ func isVolatile(opts *socket.BroadcastOptions) bool {
 	return opts != nil && opts.Flags != nil && opts.Flags.Volatile
 }
 
-// deliverFrames queues frames for every member that opts selects; it calls first for each before.
-func (a *rooms) deliverFrames(f packetFrames, opts *socket.BroadcastOptions, first func(*member)) {
+// deliverFrames queues frames for every member that opts selects. It calls before, which may be
+// nil, for each of them first.
+func (a *rooms) deliverFrames(f packetFrames, opts *socket.BroadcastOptions, before func(*member)) {
 	a.forEachMember(opts, func(m *member) {
 		if m.conn != nil {
-			if first != nil {
-				first(m)
+			if before != nil {
+				before(m)
 			}
 			f.pushTo(m.conn)
 		}
 	})
 }
 
-// BroadcastWithAck broadcasts and calls ack for each client's answer, with exactly one
-// value: the first argument, or nil for an empty answer. Where a single response is
-// expected, that value is the list of all its arguments.
+// BroadcastWithAck broadcasts, and calls ack for each client's answer with exactly one value: the
+// first argument, or nil for an empty answer. Where a single response is expected, that value is
+// the list of all its arguments.
 func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	e, err := encodeEvent(p)
 	if err != nil {
@@ -120,8 +121,9 @@ func (a *rooms) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions
 	a.askMembers(e, opts, func(n uint64) { count(countExpectedAnswers(opts, n)) }, ack)
 }
 
-// countExpectedAnswers is how many answers the library is told to wait for: one from a single socket
-// that has left too, for it would look for its answer all the same.
+// countExpectedAnswers returns how many answers the library is told to wait for when n clients were
+// asked. For a single response it is at least one, because the library looks for that answer even
+// when the socket has left.
 func countExpectedAnswers(opts *socket.BroadcastOptions, n uint64) uint64 {
 	if expectsSingleAnswer(opts) {
 		n = max(n, 1)
@@ -133,23 +135,23 @@ func expectsSingleAnswer(opts *socket.BroadcastOptions) bool {
 	return opts != nil && opts.Flags != nil && opts.Flags.ExpectSingleResponse
 }
 
-// askMembers is BroadcastWithAck of an event that is encoded.
+// askMembers is BroadcastWithAck for an event that is encoded.
 func (a *rooms) askMembers(e Args, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	id := a.Nsp().Ids()
-	single := expectsSingleAnswer(opts)
-	var one sync.Mutex // held until the number of answers is known
-	one.Lock()
-	defer one.Unlock()
+	isSingle := expectsSingleAnswer(opts)
+	var mu sync.Mutex // held until the number of answers is known
+	mu.Lock()
+	defer mu.Unlock()
 	var asked []*socket.Socket
 	f := framePacket(a.Nsp().Name(), e, id, true).sealFrames(isVolatile(opts))
 	defer f.releaseFrames()
 	a.deliverFrames(f, opts, func(m *member) {
 		asked = append(asked, m.lib)
 		m.lib.Acks().Store(id, func(args []any, err error) {
-			one.Lock()
-			defer one.Unlock()
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
-			case single:
+			case isSingle:
 				args = []any{args}
 			case len(args) == 0:
 				args = []any{nil}
@@ -159,7 +161,7 @@ func (a *rooms) askMembers(e Args, opts *socket.BroadcastOptions, count func(uin
 	})
 	count(uint64(len(asked)))
 	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
-		time.AfterFunc(*opts.Flags.Timeout, func() { // who has not answered by then need not
+		time.AfterFunc(*opts.Flags.Timeout, func() { // answers that come later are ignored
 			for _, lib := range asked {
 				lib.Acks().Delete(id)
 			}
@@ -206,5 +208,5 @@ func (a *rooms) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
 	}
 }
 
-// ServerCount is 1: this adapter knows one node.
+// ServerCount returns 1, because this adapter knows one node.
 func (a *rooms) ServerCount() int64 { return 1 }

@@ -18,11 +18,11 @@ import (
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
-// This file is what the library asks of its adapter, done on every node.
+// This file has what the library asks of its adapter, done on every node.
 
 func newID() string {
 	b := make([]byte, 9)
-	_, _ = rand.Read(b) // never fails
+	_, _ = rand.Read(b) // it never fails
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -39,21 +39,21 @@ func withName(name string, a Args) Args {
 	return Args{JSON: b, Attachments: a.Attachments}
 }
 
-// asList is an event as the bus wants it: in brackets.
+// asList returns the arguments as a JSON list, which is how a broadcast has them.
 func (a Args) asList() []byte {
 	return append(append([]byte{'['}, a.JSON...), ']')
 }
 
-// broadcastOptions are a target as the library has it.
+// broadcastOptions returns the target as the library has it.
 func (t target) broadcastOptions() *socket.BroadcastOptions {
 	return &socket.BroadcastOptions{Rooms: types.NewSet(t.rooms...), Except: types.NewSet(t.except...), Flags: &socket.BroadcastFlags{}}
 }
 
-// Broadcast tells all nodes, and its own members at once.
+// Broadcast broadcasts on all nodes. The members on this node get the event at once.
 func (n *clusterNamespace) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 	e, err := encodeEvent(p)
 	if err != nil {
-		return // as rooms.Broadcast
+		return // as in rooms.Broadcast
 	}
 	if !isLocalOnly(opts) {
 		n.publishEvent(e.asList(), e.Attachments, targetOf(opts))
@@ -61,39 +61,39 @@ func (n *clusterNamespace) Broadcast(p *parser.Packet, opts *socket.BroadcastOpt
 	n.broadcastEvent(e, opts)
 }
 
-// ackCountTimeout is how long a broadcast that asks for answers waits for the other nodes to
-// tell how many they will give.
+// ackCountTimeout is how long a broadcast that asks for answers waits for the other nodes to say
+// how many clients they asked.
 const ackCountTimeout = time.Second
 
-// BroadcastWithAck asks the members on all nodes. The library counts on being told how many
-// answers will come before its Emit goes on, so this waits for the other nodes to say it:
-// one round trip over Redis, at most countPatience, and not at all when no other node is
-// known. The answers come after, from any goroutine.
+// BroadcastWithAck asks the members on all nodes. The library must know how many answers will come
+// before its Emit goes on, so BroadcastWithAck waits for the other nodes to say it: one round trip
+// over Redis, at most ackCountTimeout, and not at all when no other node is known. The answers come
+// later, from any goroutine.
 func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.BroadcastOptions, count func(uint64), ack socket.Ack) {
 	e, err := encodeEvent(p)
 	if err != nil {
-		return // as rooms.BroadcastWithAck
+		return // as in rooms.BroadcastWithAck
 	}
 	nodes := n.nodeCount.Load()
-	// What comes before the library's Emit has gone on waits: it would not see it.
-	var gate sync.Mutex
-	gate.Lock()
-	defer time.AfterFunc(2*time.Millisecond, gate.Unlock)
+	// Answers are held back until the library's Emit has gone on: it would not see them.
+	var emitReturned sync.Mutex
+	emitReturned.Lock()
+	defer time.AfterFunc(2*time.Millisecond, emitReturned.Unlock)
 	answer := func(args []any, err error) {
-		gate.Lock()
-		defer gate.Unlock()
+		emitReturned.Lock()
+		defer emitReturned.Unlock()
 		ack(args, err)
 	}
 	timeout := time.Duration(0)
 	if opts != nil && opts.Flags != nil && opts.Flags.Timeout != nil {
 		timeout = *opts.Flags.Timeout
 	}
-	theirs := make(chan uint64, 1)
-	theirs <- 0
+	askedElsewhere := make(chan uint64, 1)
+	askedElsewhere <- 0
 	if !isLocalOnly(opts) && nodes > 1 {
-		<-theirs
+		<-askedElsewhere
 		n.askOtherNodes(timeout, e, targetOf(opts), askHooks{
-			onCounted: func(total, _ int) { theirs <- uint64(total) },
+			onCounted: func(total, _ int) { askedElsewhere <- uint64(total) },
 			onAnswer: func(_ string, v any) {
 				if expectsSingleAnswer(opts) {
 					v = []any{v}
@@ -102,31 +102,31 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 			},
 		})
 	}
-	var ours uint64
-	n.askMembers(e, opts, func(n uint64) { ours = n }, func(args []any, err error) { go answer(args, err) })
+	var askedHere uint64
+	n.askMembers(e, opts, func(n uint64) { askedHere = n }, func(args []any, err error) { go answer(args, err) })
 	late := time.NewTimer(min(max(timeout, 10*time.Millisecond), ackCountTimeout))
 	defer late.Stop()
-	total := ours
+	total := askedHere
 	select {
-	case n := <-theirs:
+	case n := <-askedElsewhere:
 		total += n
 	case <-late.C:
 	}
 	count(countExpectedAnswers(opts, total))
-	for range nodes - 1 { // the library expects each node to count
+	for range nodes - 1 { // the library expects one count of each node
 		count(0)
 	}
 }
 
-// askHooks are told what comes of a poll, one thing at a time.
+// askHooks are called with what comes of askOtherNodes, one at a time.
 type askHooks struct {
-	onCounted func(total, missing int)          // once: how many clients were asked, how many nodes are not known
-	onAnswer  func(node string, v any)          // each answer
-	onNodeGone    func(node string)                 // a node is gone; may be nil
-	onNodeCount   func(node string, clients uint64) // each node; may be nil
+	onCounted   func(total, missing int)          // called once: how many clients were asked, and how many nodes did not say so
+	onAnswer    func(node string, v any)          // for each client's answer
+	onNodeGone  func(node string)                 // for a node that is gone; may be nil
+	onNodeCount func(node string, clients uint64) // for each node, with how many clients it asked; may be nil
 }
 
-// askOtherNodes asks the members on other nodes: a broadcast with acknowledgements.
+// askOtherNodes broadcasts an event with acknowledgements to the members on other nodes.
 func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target, hooks askHooks) {
 	total := 0
 	q := &pendingRequest{
@@ -164,7 +164,7 @@ func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target
 	})
 }
 
-// request sends one of the requests that are JSON.
+// sendRequest sends a request that needs no answers.
 func (n *clusterNamespace) sendRequest(r request) error {
 	r.UID = n.cluster.uid
 	b, err := json.Marshal(r)
@@ -183,7 +183,7 @@ func (t target) requestOptions() *requestOpts {
 func (n *clusterNamespace) AddSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
 	n.rooms.AddSockets(opts, rooms)
 	if !isLocalOnly(opts) {
-		_ = n.sendRequest(request{Type: requestJoin, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // names are JSON
+		_ = n.sendRequest(request{Type: requestJoin, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // room names are always valid JSON
 	}
 }
 
@@ -191,7 +191,7 @@ func (n *clusterNamespace) AddSockets(opts *socket.BroadcastOptions, rooms []soc
 func (n *clusterNamespace) DelSockets(opts *socket.BroadcastOptions, rooms []socket.Room) {
 	n.rooms.DelSockets(opts, rooms)
 	if !isLocalOnly(opts) {
-		_ = n.sendRequest(request{Type: requestLeave, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // names are JSON
+		_ = n.sendRequest(request{Type: requestLeave, Opts: targetOf(opts).requestOptions(), Rooms: rooms}) // room names are always valid JSON
 	}
 }
 
@@ -199,22 +199,22 @@ func (n *clusterNamespace) DelSockets(opts *socket.BroadcastOptions, rooms []soc
 func (n *clusterNamespace) DisconnectSockets(opts *socket.BroadcastOptions, closing bool) {
 	n.rooms.DisconnectSockets(opts, closing)
 	if !isLocalOnly(opts) {
-		_ = n.sendRequest(request{Type: requestDisconnect, Opts: targetOf(opts).requestOptions(), Close: closing}) // names are JSON
+		_ = n.sendRequest(request{Type: requestDisconnect, Opts: targetOf(opts).requestOptions(), Close: closing}) // room names are always valid JSON
 	}
 }
 
-// ServerCount is how many nodes serve the namespace, as far as this one has heard.
+// ServerCount returns how many nodes serve the namespace, as far as this one knows.
 func (n *clusterNamespace) ServerCount() int64 { return n.nodeCount.Load() }
 
-// FetchSockets lists sockets on all nodes, and calls back when all have answered, or those
-// who have not are gone or out of time: then the list is what there is, and the error nil.
+// FetchSockets lists sockets on all nodes. It calls back when all nodes have answered, or those
+// that have not are gone or out of time. In each case the list is what there is, and the error nil.
 func (n *clusterNamespace) FetchSockets(opts *socket.BroadcastOptions) func(func([]socket.SocketDetails, error)) {
 	return func(done func([]socket.SocketDetails, error)) {
 		n.fetchSockets(opts, func(all []socket.SocketDetails, _ int) { done(all, nil) })
 	}
 }
 
-// fetchSockets is FetchSockets that tells how many nodes did not answer.
+// fetchSockets is FetchSockets that says how many nodes did not answer.
 func (n *clusterNamespace) fetchSockets(opts *socket.BroadcastOptions, done func(all []socket.SocketDetails, missing int)) {
 	all := []socket.SocketDetails{}
 	for _, lib := range n.selectSockets(opts) {
@@ -232,12 +232,11 @@ func (n *clusterNamespace) fetchSockets(opts *socket.BroadcastOptions, done func
 	})
 }
 
-// ServerSideEmit calls the listeners of an event on the other nodes. With a callback as the
-// last argument, it is called with one answer of each node: of all, or of those that are
-// there within the timeout, with a nil error.
+// ServerSideEmit calls the listeners of an event on the other nodes. A callback as the last
+// argument is called with one answer of each node that answers within the timeout, and a nil error.
 func (n *clusterNamespace) ServerSideEmit(args []any) error {
 	if len(args) == 0 {
-		return errors.New("socketio: an event has a name")
+		return errors.New("socketio: an event must have a name")
 	}
 	var done func([]any, error)
 	switch f := args[len(args)-1].(type) {
@@ -258,7 +257,7 @@ func (n *clusterNamespace) ServerSideEmit(args []any) error {
 	q := &pendingRequest{onAnswer: func(r *response) {
 		var v any
 		if len(r.Data) > 0 {
-			_ = json.Unmarshal(r.Data, &v) // it is JSON: readControl has read it
+			_ = json.Unmarshal(r.Data, &v) // it is valid JSON: readControl has checked it
 		}
 		answers = append(answers, v)
 	}}
@@ -283,11 +282,11 @@ func (r *remoteSocket) Handshake() *socket.Handshake   { return r.handshake }
 func (r *remoteSocket) Rooms() *types.Set[socket.Room] { return types.NewSet(r.rooms...) }
 func (r *remoteSocket) Data() any                      { return r.data }
 
-// A wireSocket is a socket on the bus, as Node has it.
+// A wireSocket is how Node's adapter describes a socket.
 type wireSocket struct {
 	ID        string        `json:"id"`
 	Handshake wireHandshake `json:"handshake"`
-	Rooms     roomNames         `json:"rooms"`
+	Rooms     roomNames     `json:"rooms"`
 	Data      any           `json:"data"`
 }
 
@@ -303,7 +302,7 @@ type wireHandshake struct {
 	Auth    any            `json:"auth"`
 }
 
-// remoteSockets reads what a node lists; what is malformed is left out.
+// remoteSockets reads the sockets that a node describes. Malformed ones are left out.
 func remoteSockets(b jsontext.Value) (all []socket.SocketDetails) {
 	var list []jsontext.Value
 	_ = json.Unmarshal(b, &list) // then it is empty
@@ -324,7 +323,7 @@ func remoteSockets(b jsontext.Value) (all []socket.SocketDetails) {
 	return all
 }
 
-// headerLists are Node's header and query values, each a string or a list of strings, as Go has them.
+// headerLists converts header and query values, which Node has as strings or lists of strings.
 func headerLists(m map[string]any) map[string][]string {
 	out := make(map[string][]string, len(m))
 	for k, v := range m {
@@ -342,7 +341,7 @@ func headerLists(m map[string]any) map[string][]string {
 	return out
 }
 
-// joinHeaders is the other way round.
+// joinHeaders converts header and query values for Node, header names in lower case.
 func joinHeaders(m map[string][]string, lower bool) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {

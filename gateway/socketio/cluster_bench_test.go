@@ -81,7 +81,8 @@ func TestClusterSpendsNoMoreThanNode(t *testing.T) {
 	a.Of("/").Cast("zone:1", "chat:message", func(d []byte) []byte { return append(d, chatMessage...) })
 	got, err := ps.ReceiveMessage(context.Background())
 	require.NoError(t, err)
-	// What notepack.io makes of ["uidsix", {type: 2, data: ["chat:message", …], nsp: "/"}, {rooms: ["zone:1"], except: [], flags: {}}].
+	// What notepack.io makes of ["uidsix", {type: 2, data: ["chat:message", …], nsp: "/"}, {rooms:
+	// ["zone:1"], except: [], flags: {}}].
 	const node = 181
 	require.LessOrEqual(t, len(got.Payload), node, fmt.Sprintf("%q", got.Payload))
 }

@@ -5,41 +5,37 @@ import (
 	"time"
 
 	"github.com/zishang520/socket.io/v2/socket"
-
-	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// A broadcast to one room may ask everyone who hears it how many it reached: the id of the
-// question stands behind the three elements that Node's adapter looks at. Redis tells how
-// many hear it, this node perhaps too, and each answers with responseCount. Node's adapter
-// hears every room and answers nothing; where it is present, the room is counted afterwards.
+// A broadcast to one room can ask every node that receives it how many members it reached: the id
+// of that request stands behind the three elements that Node's adapter looks at. Redis says how
+// many nodes receive the broadcast, perhaps this one too, and each answers with responseCount.
+// Node's adapter receives the broadcasts to every room and answers nothing; where it is present,
+// the members are counted after the broadcast.
 
-// countTimeout is how long a CastCount waits for other nodes at most.
+// countTimeout is how long CastCount waits for the other nodes at most.
 const countTimeout = time.Second
 
-// CastCount is Cast that tells how many members took it on all nodes. missing is how many
-// nodes did not say so within a second, or before ctx ended, or at least 1 when Redis did
-// not take the message: then more may have been reached. While Redis is away it does not wait.
+// CastCount is Cast that returns how many members it reached on all nodes. missing is how many
+// nodes did not answer within a second, or before ctx ended; it is at least 1 when Redis did not
+// take the message. When it is not 0, more members may have been reached. While Redis is away,
+// CastCount does not wait.
 func (n *Namespace) CastCount(ctx context.Context, room, name string, build func(dst []byte) []byte) (reached, missing int) {
 	if n.cluster == nil {
 		return n.Cast(room, name, build), 0
 	}
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	m := engineio.NewText()
+	m, listStart := n.frameCast(name, build)
 	defer m.Free()
-	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
-	list := len(b)
-	b = append(appendJSONString(append(b, '['), name), ',')
-	m.SetBuffer(append(build(b), ']'))
-	wait := n.cluster.publishCounting(ctx, m.Buffer()[list:], socket.Room(room))
+	wait := n.cluster.publishCounting(ctx, m.Buffer()[listStart:], socket.Room(room))
 	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
-	there, missing := wait()
-	return reached + there, missing
+	elsewhere, missing := wait()
+	return reached + elsewhere, missing
 }
 
-// publishCounting publishes an event to a room; what it returns waits for the number of members on
-// the other nodes.
+// publishCounting publishes an event to a room, and returns a function that waits for the number of
+// members that it reached on other nodes.
 func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
 	t := target{rooms: []socket.Room{room}}
 	if n.classicNodeCount.Load() > 0 {
@@ -50,9 +46,9 @@ func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, roo
 	got := make(chan int, 1)
 	total := 0
 	q := &pendingRequest{
-		id:    newID(),
+		id:       newID(),
 		onAnswer: func(r *response) { total += clampClientCount(r.ClientCount) },
-		onDone:  func(missing int) { got <- missing },
+		onDone:   func(missing int) { got <- missing },
 	}
 	if !n.cluster.bus.IsConnected() || !n.openRequest(time.Until(deadline), q) {
 		n.publishEvent(list, nil, t)
@@ -90,7 +86,8 @@ func (n *clusterNamespace) countElsewhere(ctx context.Context, t target) (member
 	}
 }
 
-// setListeners learns how many nodes hear a broadcast that counts: each of them answers.
+// setListeners is told by Redis how many nodes receive a broadcast that counts. Each of them
+// answers.
 func (q *pendingRequest) setListeners(receivers, _ int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -102,8 +99,8 @@ func (q *pendingRequest) setListeners(receivers, _ int64, err error) {
 	q.finishIfAnswered()
 }
 
-// answerCount answers a broadcast that counts; here is how many it reached on this node.
-func (n *clusterNamespace) answerCount(m *receivedBroadcast, here int) {
+// answerCount answers a broadcast that counts with how many members it reached on this node.
+func (n *clusterNamespace) answerCount(m *receivedBroadcast, reached int) {
 	if len(m.countID) == 0 {
 		return
 	}
@@ -111,11 +108,11 @@ func (n *clusterNamespace) answerCount(m *receivedBroadcast, here int) {
 	n.sendResponse(r, struct {
 		answerHead
 		ClientCount int `json:"clientCount"`
-	}{answerHead{responseCount, r.RequestID, n.cluster.uid}, here})
+	}{answerHead{responseCount, r.RequestID, n.cluster.uid}, reached})
 }
 
-// noteOwnBroadcast takes note that this node has heard a broadcast of its own: its members were
-// counted when it was sent.
+// noteOwnBroadcast notes that this node was one of those that received its own broadcast. It needs
+// no answer: this node's members were counted when the broadcast was sent.
 func (n *clusterNamespace) noteOwnBroadcast(m *receivedBroadcast) {
 	n.mu.Lock()
 	q := n.openRequests[string(m.countID)]

@@ -8,32 +8,32 @@ import (
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
-// Who is there.
+// This file finds out which nodes live.
 //
-// Our nodes tell that they live on a channel of their own, each namespace's. Who was not
-// heard for five beats, or said goodbye, is gone, and nobody waits for it any more.
+// Our nodes send heartbeats on a channel of their own, one for each namespace. A node that was
+// silent for five heartbeats, or said goodbye, is gone: no request waits for it any more.
 //
-// Node's classic adapter knows no heartbeat. It is counted by what Redis says: of all who
-// subscribe to the requests, those who do not subscribe to the heartbeats. Both numbers
-// hold a crashed node of ours for as long as Redis takes it to be connected, so it is in
-// neither of the two counts. A crashed Node node that Redis takes to be connected is the
-// only one that is waited for, until a request's timeout.
+// Node's classic adapter sends no heartbeats. Its nodes are counted by what Redis says: those who
+// subscribe to the requests, less those who subscribe to the heartbeats. A crashed node of ours
+// that Redis still takes to be connected is in both numbers, so it does not count. A crashed node
+// of Node's that Redis still takes to be connected does, and a request waits for it until its
+// timeout.
 
 // The first byte of a heartbeat; the node's uid follows.
 const (
-	beatHello = "h" // a node that has come, or has come back: others answer
+	beatHello = "h" // the node has come, or has come back: the others answer
 	beatAlive = "a"
-	beatBye   = "b"
+	beatBye   = "b" // the node leaves
 )
 
-// beatsUntilGone that may be missed
+// beatsUntilGone is after how many heartbeats that did not come a node is gone.
 const beatsUntilGone = 5
 
 func (n *clusterNamespace) sendHeartbeat(what string) {
 	n.cluster.bus.Publish(redisbus.Message{Channel: n.heartbeatChannel, Payload: []byte(what + n.cluster.uid), IsUncounted: true})
 }
 
-// runHeartbeat tells that this node lives, and looks who else does, until done.
+// runHeartbeat sends heartbeats and keeps account of the other nodes, until the cluster closes.
 func (c *cluster) runHeartbeat() {
 	tick := time.NewTicker(c.cfg.Heartbeat)
 	defer tick.Stop()
@@ -42,7 +42,7 @@ func (c *cluster) runHeartbeat() {
 		select {
 		case <-c.done:
 			return
-		case <-c.heartbeatNow:
+		case <-c.heartbeatNow.C():
 		case <-tick.C:
 			c.bus.CheckConnections(beatsUntilGone * c.cfg.Heartbeat)
 			c.callGuarded(func() { w.observeBeat(c.bus.IsConnected(), c.countUnpublished()) })
@@ -52,25 +52,15 @@ func (c *cluster) runHeartbeat() {
 	}
 }
 
-// heartbeatSoon does not wait for the next beat.
-func (c *cluster) heartbeatSoon() {
-	select {
-	case c.heartbeatNow <- struct{}{}:
-	default:
-	}
-}
-
-// countUnpublished is how many messages for other nodes were dropped since the start.
-func (c *cluster) countUnpublished() int64 { return c.bus.Stats().Unpublished + c.discarded.Load() }
-
-// handleSubscribed is called when Redis has begun to let this node hear.
+// handleSubscribed is called when Redis has confirmed the subscription to the heartbeats, at first
+// and after each outage.
 func (n *clusterNamespace) handleSubscribed() {
 	n.hasResubscribed.Store(true)
-	n.cluster.heartbeatSoon()
+	n.cluster.heartbeatNow.Notify()
 }
 
 func (n *clusterNamespace) sendGreeting() {
-	if n.hasResubscribed.Swap(false) { // Redis has just begun to let us hear
+	if n.hasResubscribed.Swap(false) {
 		n.subscribedSince.Store(time.Now().UnixNano())
 		n.sendHeartbeat(beatHello)
 		return
@@ -88,11 +78,11 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 		return true
 	}
 	n.mu.Lock()
-	_, known := n.peers[uid]
-	full := !known && len(n.peers) >= maxPeers
+	_, isKnown := n.peers[uid]
+	isFull := !isKnown && len(n.peers) >= maxPeers
 	if what == beatBye {
 		delete(n.peers, uid)
-	} else if !full {
+	} else if !isFull {
 		n.peers[uid] = time.Now()
 	}
 	n.recountNodes()
@@ -100,14 +90,14 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 	switch what {
 	case beatBye:
 		n.handleNodeGone(uid)
-		n.cluster.heartbeatSoon() // the others are counted anew
+		n.cluster.heartbeatNow.Notify() // to count Node's nodes anew
 	case beatHello:
-		n.cluster.heartbeatSoon()
+		n.cluster.heartbeatNow.Notify()
 	}
-	return !full
+	return !isFull
 }
 
-// maxPeers bounds what strangers on the bus can make us remember.
+// maxPeers is how many of our nodes are remembered: it bounds what a stranger on the bus can do.
 const maxPeers = 4096
 
 // recountNodes counts the nodes anew. mu is held.
@@ -119,14 +109,15 @@ func (n *clusterNamespace) recountNodes() {
 	}
 }
 
-// hasListenedLongEnough tells that Redis has let this node hear for so long that it would have heard all
-// who live.
+// hasListenedLongEnough reports whether Redis has let this node hear for so long that it has heard
+// every node that lives.
 func (n *clusterNamespace) hasListenedLongEnough() bool {
 	return n.cluster.bus.IsConnected() && time.Since(n.cluster.bus.LastReceived()) < 2*n.cluster.cfg.Heartbeat &&
 		time.Since(time.Unix(0, n.subscribedSince.Load())) > beatsUntilGone*n.cluster.cfg.Heartbeat
 }
 
-// updatePeers forgets who was not heard, and asks Redis for those who have no heartbeat.
+// updatePeers forgets the nodes that were silent for too long, and asks Redis how many nodes send
+// no heartbeats.
 func (n *clusterNamespace) updatePeers() {
 	var gone []string
 	n.mu.Lock()

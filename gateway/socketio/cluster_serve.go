@@ -15,10 +15,10 @@ import (
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
-// This file is what other nodes ask of this one.
+// This file serves the requests of other nodes.
 
-// onRequest serves a request, on the subscriber's goroutine. It reports false for one that
-// makes no sense.
+// onRequest serves a request of another node, on the bus's goroutine that reads. It reports false
+// for a malformed one.
 func (n *clusterNamespace) onRequest(b []byte) bool {
 	r := request{Type: -1}
 	var ok bool
@@ -32,7 +32,7 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 		r.Opts = &requestOpts{}
 		switch r.Type {
 		case requestJoin, requestLeave, requestDisconnect, requestFetch, requestBroadcast:
-			return false // without a target it would be for everybody
+			return false // without a target it would concern every socket
 		}
 	}
 	for _, room := range r.Rooms {
@@ -69,7 +69,7 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 	return true
 }
 
-// answerTo is the channel that the asker alone hears, or the one for all.
+// answerTo returns the channel for the answers to a request: of our nodes each has one of its own.
 func (n *clusterNamespace) answerTo(r *request) string {
 	if r.UID == "" || len(r.UID) > 64 || strings.ContainsRune(r.UID, '#') {
 		return n.answerChannel
@@ -77,7 +77,7 @@ func (n *clusterNamespace) answerTo(r *request) string {
 	return n.answerChannel + r.UID + "#"
 }
 
-// answerHead is what our answers have besides Node's.
+// An answerHead is what all our answers have in common. Node's have no uid.
 type answerHead struct {
 	Type      int    `json:"type,omitzero"`
 	RequestID string `json:"requestId"`
@@ -85,7 +85,7 @@ type answerHead struct {
 }
 
 func (n *clusterNamespace) sendResponse(r *request, v any) {
-	if b, err := json.Marshal(v); err == nil { // what can not be told is not told
+	if b, err := json.Marshal(v); err == nil { // what JSON cannot hold is not answered
 		n.cluster.bus.Publish(redisbus.Message{Channel: n.answerTo(r), Payload: b})
 	}
 }
@@ -109,8 +109,8 @@ func (n *clusterNamespace) respondRooms(r *request) {
 	}{answerHead{0, r.RequestID, n.cluster.uid}, names})
 }
 
-// describeSockets describes sockets of this node. What a socket's Data holds is told if it is JSON;
-// the handshake's auth, which may hold secrets, was never kept.
+// describeSockets describes the sockets of this node that opts selects. A socket's Data is included
+// if JSON can hold it. The handshake's auth, which may hold secrets, was never kept.
 func (n *clusterNamespace) describeSockets(opts *socket.BroadcastOptions) []jsontext.Value {
 	all := []jsontext.Value{}
 	for _, lib := range n.selectSockets(opts) {
@@ -140,7 +140,8 @@ func (n *clusterNamespace) describeSockets(opts *socket.BroadcastOptions) []json
 	return all
 }
 
-// onServerSide calls this node's listeners of another's event, in their turn.
+// onServerSide has this node's listeners of a server-side event called, one after the other. It
+// reports false when too many wait.
 func (n *clusterNamespace) onServerSide(r *request) bool {
 	var args []any
 	if json.Unmarshal(r.Data, &args, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil || len(args) == 0 {
@@ -167,15 +168,15 @@ func (n *clusterNamespace) onServerSide(r *request) bool {
 	select {
 	case n.cluster.tasks <- func() { n.Nsp().OnServerSideEmit(args) }:
 		return true
-	default: // the listeners are too slow
+	default:
 		return false
 	}
 }
 
-// maxAskTimeout bounds how long others may make us keep their questions.
+// maxAskTimeout bounds how long another node can make this one wait for clients.
 const maxAskTimeout = time.Minute
 
-// onAskRequest asks this node's clients for another node.
+// onAskRequest asks clients of this node on behalf of another node.
 func (n *clusterNamespace) onAskRequest(r *request, opts *socket.BroadcastOptions) bool {
 	if nsp := r.Packet.Nsp; nsp != "" && nsp != n.name {
 		return true

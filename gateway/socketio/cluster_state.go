@@ -1,38 +1,39 @@
 package socketio
 
-// A ClusterState is how well this node and the others hear each other.
+// A ClusterState says whether this node and the others hear each other.
 type ClusterState struct {
-	// Local is whether what is cast here may reach the members on this node only, or theirs not
-	// these: Redis lets nobody hear, or did not take what was to be published.
+	// Local is true when casts may reach the members on their own node only: Redis lets this node not
+	// hear the others, or did not take what it published.
 	Local bool
-	// Unpublished is how many messages for the other nodes were dropped since the last state.
+	// Unpublished is how many messages for the other nodes were dropped since the state before.
 	Unpublished int64
 }
 
-// beatsToRecover is how many beats without a loss end a Local state.
+// beatsToRecover is how many heartbeats without a loss end a Local state.
 const beatsToRecover = 2
 
-// A stateWatcher tells when the state changes. It belongs to the goroutine of beat.
+// A stateWatcher reports changes of the state. It belongs to the goroutine of runHeartbeat.
 type stateWatcher struct {
-	onChange        func(ClusterState) // may be nil
-	isLocal       bool
-	beatsWithoutLoss       int   // beats without a loss
-	lastUnpublished, reportedUnpublished int64 // unpublished: at the last beat, at the last state
+	onChange            func(ClusterState) // may be nil
+	isLocal             bool
+	beatsWithoutLoss    int
+	lastUnpublished     int64 // at the last heartbeat
+	reportedUnpublished int64 // at the last change
 }
 
-// observeBeat is called at each beat.
-func (w *stateWatcher) observeBeat(connected bool, unpublished int64) {
-	lost := !connected || unpublished > w.lastUnpublished
+// observeBeat is called at each heartbeat.
+func (w *stateWatcher) observeBeat(isConnected bool, unpublished int64) {
+	hasLoss := !isConnected || unpublished > w.lastUnpublished
 	w.lastUnpublished = unpublished
-	if w.beatsWithoutLoss++; lost {
+	if w.beatsWithoutLoss++; hasLoss {
 		w.beatsWithoutLoss = 0
 	}
-	if w.isLocal == lost || w.isLocal && w.beatsWithoutLoss < beatsToRecover {
+	if w.isLocal == hasLoss || w.isLocal && w.beatsWithoutLoss < beatsToRecover {
 		return
 	}
-	w.isLocal = lost
+	w.isLocal = hasLoss
 	if w.onChange != nil {
-		w.onChange(ClusterState{lost, unpublished - w.reportedUnpublished})
+		w.onChange(ClusterState{hasLoss, unpublished - w.reportedUnpublished})
 	}
 	w.reportedUnpublished = unpublished
 }

@@ -17,9 +17,9 @@ import (
 //
 //	[uid, {type: 2, data: [name, …args], nsp unless it is /}, {rooms, except, flags: {volatile, …}}]
 //
-// on the channel of its one room, or else on the one for all; where a fourth element stands,
-// it is a question (cluster_count.go). Requests and responses are
-// JSON or, when they may hold binary values, msgpack.
+// on the channel of its one room, or else on the one for all. A fourth element is the id of a
+// request to count the members that the broadcast reaches (cluster_count.go). Requests and
+// responses are JSON or, when they may hold binary values, msgpack.
 const (
 	requestSockets    = 0
 	requestAllRooms   = 1
@@ -33,20 +33,20 @@ const (
 	responseAck       = 9
 )
 
-// The first byte of our broadcasts: a list of three, or of four.
+// The first byte of our broadcasts: the head of a list of three elements, or of four.
 const (
 	broadcastHead = 0x93
 	countingHead  = 0x94
 )
 
-// busDepth bounds the nesting of messages of other nodes.
+// busDepth bounds how deep the JSON and msgpack of other nodes may nest.
 const busDepth = 64
 
-// A target is whom a broadcast is for.
+// A target says which sockets a broadcast is for.
 type target struct {
 	rooms, except []socket.Room
 	volatile      bool
-	position         streamPosition // of a broadcast that is delivered in order
+	position      streamPosition // of a broadcast that is delivered in order
 }
 
 func targetOf(opts *socket.BroadcastOptions) (t target) {
@@ -63,35 +63,35 @@ func targetOf(opts *socket.BroadcastOptions) (t target) {
 	return t
 }
 
-// appendPacket appends {type, data, nsp}; list is the event with its name, in brackets.
-// A broadcast of the main namespace needs no nsp: Node's adapter knows it without.
-func appendPacket(dst, list []byte, attachments [][]byte, nsp string, depth int) ([]byte, bool) {
-	at := len(dst)
-	dst = append(dst, 0x82)
+// appendPacket appends {type, data, nsp}; list is the event with its name, as a JSON list. A
+// broadcast of the main namespace needs no nsp: Node's adapter takes it for that one.
+func appendPacket(dst, list []byte, attachments [][]byte, nsp string, maxDepth int) ([]byte, bool) {
+	head := len(dst)
+	dst = append(dst, 0x82) // a map of two pairs
 	dst = append(jsonpack.AppendText(dst, "type"), 2)
-	dst, ok := jsonpack.Pack(jsonpack.AppendText(dst, "data"), list, attachments, depth)
+	dst, ok := jsonpack.Pack(jsonpack.AppendText(dst, "data"), list, attachments, maxDepth)
 	if nsp != "" {
-		dst[at]++
+		dst[head]++
 		dst = jsonpack.AppendText(jsonpack.AppendText(dst, "nsp"), nsp)
 	}
 	return dst, ok
 }
 
-// appendTarget appends {rooms, except, flags} without what is empty.
+// appendTo appends {rooms, except, flags}, without except and flags where they are empty.
 func (t target) appendTo(dst []byte) []byte {
-	at := len(dst)
-	dst = append(dst, 0x81)
+	head := len(dst)
+	dst = append(dst, 0x81) // a map of one pair
 	dst = appendRooms(jsonpack.AppendText(dst, "rooms"), t.rooms)
 	if len(t.except) > 0 {
-		dst[at]++
+		dst[head]++
 		dst = appendRooms(jsonpack.AppendText(dst, "except"), t.except)
 	}
 	switch {
 	case t.volatile:
-		dst[at]++
+		dst[head]++
 		dst = append(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x81), "volatile"), 0xc3)
 	case t.position.number > 0:
-		dst[at]++
+		dst[head]++
 		dst = jsonpack.AppendText(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x82), "stream"), t.position.stream)
 		dst = jsonpack.AppendUint(jsonpack.AppendText(dst, "place"), uint64(t.position.number))
 	}
@@ -106,17 +106,17 @@ func appendRooms(dst []byte, rooms []socket.Room) []byte {
 	return dst
 }
 
-// A receivedBroadcast is one that was received. Its bytes lie in the message.
+// A receivedBroadcast is a broadcast of another node. Its slices lie in the message.
 type receivedBroadcast struct {
 	uid      []byte
-	data     []byte // msgpack: the list
-	binaries int    // binary values in data
+	data     []byte // the event as a msgpack list
+	binaries int    // how many binary values data has
 	nsp      []byte
-	countID []byte // the id of who wants to know how many it reaches, or empty
+	countID  []byte // the id of the request to count whom it reaches, or empty
 	target
 }
 
-// readBroadcast reads a message that anybody may have sent.
+// readBroadcast reads a broadcast, and trusts none of it: anybody may have published it.
 func readBroadcast(b []byte) (m receivedBroadcast, ok bool) {
 	h, ok := jsonpack.ReadHead(b, 0)
 	if !ok || h.Kind != jsonpack.KindList || h.Len < 3 {
@@ -176,13 +176,14 @@ func readBroadcast(b []byte) (m receivedBroadcast, ok bool) {
 	return m, m.checkEvent()
 }
 
-// maxCountID is how long the id of a question may be.
+// maxCountID is how long the id of a request to count may be, in bytes.
 const maxCountID = 64
 
-// clampClientCount is a number of clients that another node tells.
+// clampClientCount bounds a number of clients that another node states.
 func clampClientCount(n float64) int { return int(math.Max(0, math.Min(n, 1<<24))) }
 
-// checkEvent checks the data: a list that begins with a name that clients accept.
+// checkEvent reports whether the data is a list that begins with an event name that clients accept,
+// and counts its binary values.
 func (m *receivedBroadcast) checkEvent() bool {
 	h, ok := jsonpack.ReadHead(m.data, 0)
 	if !ok || h.Kind != jsonpack.KindList || h.Len == 0 {
@@ -195,9 +196,9 @@ func (m *receivedBroadcast) checkEvent() bool {
 	return jsonpack.SkipPacked(m.data, 0, busDepth, &m.binaries) == len(m.data)
 }
 
-// visitPairs calls f for the members of the map at i, with where their values begin and end,
-// and returns the index behind the map, or -1.
-func visitPairs(b []byte, i int, f func(key []byte, at, end int) bool) int {
+// visitPairs calls visit for each pair of the map at index i, with where its value begins and ends,
+// and returns the index behind the map, or -1 where there is no valid map or visit reports false.
+func visitPairs(b []byte, i int, visit func(key []byte, at, end int) bool) int {
 	h, ok := jsonpack.ReadHead(b, i)
 	if !ok || h.Kind != jsonpack.KindMap {
 		return -1
@@ -210,7 +211,7 @@ func visitPairs(b []byte, i int, f func(key []byte, at, end int) bool) int {
 		}
 		at, ignored := key.Next+key.Len, 0
 		end := jsonpack.SkipPacked(b, at, busDepth, &ignored)
-		if end < 0 || !f(b[key.Next:at], at, end) {
+		if end < 0 || !visit(b[key.Next:at], at, end) {
 			return -1
 		}
 		i = end
@@ -218,7 +219,7 @@ func visitPairs(b []byte, i int, f func(key []byte, at, end int) bool) int {
 	return i
 }
 
-// readRooms reads a list of names; Node takes numbers as well.
+// readRooms reads a list of room names, which Node lets be numbers.
 func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 	h, ok := jsonpack.ReadHead(b, i)
 	if !ok || h.Kind == jsonpack.KindNil {
@@ -249,7 +250,7 @@ func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 	return rooms, true
 }
 
-// readFlags reads the flags that we know: Node's volatile, and our own place in a stream.
+// readFlags reads the flags that concern us: Node's volatile, and our own position in a stream.
 func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
 	if h, ok := jsonpack.ReadHead(b, i); ok && h.Kind == jsonpack.KindNil {
 		return false, p, true
@@ -269,18 +270,18 @@ func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
 	return volatile, p, i > 0
 }
 
-// frameForMembers frames a received broadcast once for all members on this node. ok is false when it
-// becomes larger than max, or clients would not take it.
-func (m *receivedBroadcast) frameForMembers(nsp string, max int) (f packetFrames, ok bool) {
+// frameForMembers frames a received broadcast once for all members on this node. ok is false when
+// it becomes larger than maxSize bytes, or when clients would refuse it.
+func (m *receivedBroadcast) frameForMembers(nsp string, maxSize int) (f packetFrames, ok bool) {
 	text := engineio.NewText()
 	dst := appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)
-	list := len(dst)
-	dst, attachments, ok := jsonpack.Unpack(dst, m.data, max, busDepth)
+	listStart := len(dst)
+	dst, attachments, ok := jsonpack.Unpack(dst, m.data, maxSize, busDepth)
 	if ok && m.binaries > 0 {
 		for _, b := range attachments {
-			max -= len(b)
+			maxSize -= len(b)
 		}
-		ok = max >= 0 && arePlaceholdersValid(dst[list:], m.binaries)
+		ok = maxSize >= 0 && arePlaceholdersValid(dst[listStart:], m.binaries)
 	}
 	text.SetBuffer(dst)
 	f = packetFrames{text: text}
@@ -291,13 +292,13 @@ func (m *receivedBroadcast) frameForMembers(nsp string, max int) (f packetFrames
 	return f.withAttachments(attachments).sealFrames(m.volatile), true
 }
 
-// A request is one of a node to all others. Its JSON holds the attachments as placeholders.
+// A request goes from one node to all others. Its JSON has placeholders for the attachments.
 type request struct {
 	Type      int            `json:"type"`
 	UID       string         `json:"uid,omitzero"`
 	RequestID string         `json:"requestId,omitzero"`
 	Opts      *requestOpts   `json:"opts,omitzero"`
-	Rooms     roomNames          `json:"rooms,omitzero"`
+	Rooms     roomNames      `json:"rooms,omitzero"`
 	Close     bool           `json:"close,omitzero"`
 	Data      jsontext.Value `json:"data,omitzero"`
 	Packet    struct {
@@ -316,9 +317,10 @@ type requestOpts struct {
 	} `json:"flags,omitzero"`
 }
 
-// roomNames are rooms, of which Node takes numbers as well.
+// roomNames are names of rooms, which Node lets be numbers.
 type roomNames []socket.Room
 
+// UnmarshalJSON reads a list of strings and numbers.
 func (n *roomNames) UnmarshalJSON(b []byte) error {
 	var all []jsontext.Value
 	if err := json.Unmarshal(b, &all); err != nil {
@@ -334,22 +336,22 @@ func (n *roomNames) UnmarshalJSON(b []byte) error {
 		case '0':
 			s = string(v)
 		default:
-			return malformed("a room is a string")
+			return malformed("the name of a room must be a string")
 		}
 		*n = append(*n, socket.Room(s))
 	}
 	return nil
 }
 
-// MarshalJSON writes no room as [], never as null.
+// MarshalJSON writes no rooms as [], never as null.
 func (n roomNames) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]socket.Room(n))
 }
 
-// A response is one node's answer.
+// A response is the answer of one node to a request.
 type response struct {
 	Type        int            `json:"type"`
-	UID         string         `json:"uid,omitzero"` // of our own nodes
+	UID         string         `json:"uid,omitzero"` // empty from Node's servers
 	RequestID   string         `json:"requestId"`
 	ClientCount float64        `json:"clientCount"`
 	Sockets     jsontext.Value `json:"sockets"`
@@ -359,13 +361,14 @@ type response struct {
 	attachments [][]byte
 }
 
-// readControl reads a request or a response, which is JSON where it begins with a brace.
-func readControl(b []byte, max int, v any) (attachments [][]byte, ok bool) {
-	if len(b) == 0 || len(b) > max {
+// readControl reads a request or a response into v. It is JSON if it begins with a brace, else
+// msgpack. A message of more than maxSize bytes is refused.
+func readControl(b []byte, maxSize int, v any) (attachments [][]byte, ok bool) {
+	if len(b) == 0 || len(b) > maxSize {
 		return nil, false
 	}
 	if b[0] != '{' {
-		if b, attachments, ok = jsonpack.Unpack(nil, b, 8*max, busDepth); !ok {
+		if b, attachments, ok = jsonpack.Unpack(nil, b, 8*maxSize, busDepth); !ok {
 			return nil, false
 		}
 	} else if jsonpack.SkipValue(b, 0, busDepth) != len(bytes.TrimRight(b, " \n\r\t")) {

@@ -10,13 +10,14 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// This file is how sockets come and go: what we judge, and what the library is let do.
+// This file connects and disconnects sockets: what we decide ourselves, and what the library does.
 
-// maxConnects bounds how often one connection may ask to be let in: each time costs a look
-// into the store, and the limits of connecting are spent by handshakes.
+// maxConnects bounds how many CONNECTs one connection may send. Each costs a look into the session
+// store, and the limits for connecting count handshakes only.
 const maxConnects = 64
 
-// handleConnect judges a CONNECT, and lets the library connect who may come in.
+// handleConnect has the receiver judge a CONNECT, and the library connect the socket that it
+// admits.
 func (l *link) handleConnect(p *packet) {
 	n := l.srv.nsps[p.nsp]
 	if n == nil {
@@ -25,44 +26,44 @@ func (l *link) handleConnect(p *packet) {
 	}
 	s := &Socket{nsp: n, link: l, auth: p.data}
 	l.mu.Lock()
-	again, ended := l.findSocket(p.nsp) != nil, l.isEnded
+	isConnected, isEnded := l.findSocket(p.nsp) != nil, l.isEnded
 	l.mu.Unlock()
 	l.connectAttempts++
 	switch {
-	case again:
+	case isConnected:
 		l.closeMalformed(malformed("connected twice"))
 		return
 	case l.connectAttempts > maxConnects:
 		l.closeMalformed(malformed("connected too often"))
 		return
-	case ended:
+	case isEnded:
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.srv.cfg.AdmitTimeout)
 	err := n.receiver.Admit(ctx, s, p.data)
 	cancel()
-	var no *Refusal
+	var refusal *Refusal
 	switch {
-	case errors.As(err, &no):
-		l.refuseConnect(p.nsp, no)
+	case errors.As(err, &refusal):
+		l.refuseConnect(p.nsp, refusal)
 		return
 	case err != nil:
 		l.conn.Shut(engineio.ReasonForcedClose)
 		return
 	}
-	settled := l.beginTransition(s)
-	l.conn.Hold(true) // the library must finish what it begins, even if the client leaves
+	done := l.beginTransition(s)
+	l.conn.Hold(true) // the library must finish connecting, even if the client leaves
 	if !l.isKnownToLibrary {
 		l.isKnownToLibrary = true
 		l.srv.engine.Emit("connection", l.conn)
 	}
 	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp})
-	<-settled
+	<-done
 	l.conn.Hold(false)
 	l.mu.Lock()
-	connected := l.findSocket(p.nsp) == s
+	isAdmitted := l.findSocket(p.nsp) == s
 	l.mu.Unlock()
-	if !connected { // another middleware refused it
+	if !isAdmitted { // another middleware has refused it
 		n.receiver.Disconnected(s, "server namespace disconnect")
 		return
 	}
@@ -72,11 +73,12 @@ func (l *link) handleConnect(p *packet) {
 	n.receiver.Connected(s)
 }
 
-func (l *link) refuseConnect(nsp string, no *Refusal) {
+// refuseConnect answers a CONNECT with CONNECT_ERROR.
+func (l *link) refuseConnect(nsp string, refusal *Refusal) {
 	a, err := Encode(struct {
 		Message string `json:"message"`
 		Data    any    `json:"data,omitzero"`
-	}{no.Message, no.Data})
+	}{refusal.Message, refusal.Data})
 	if err != nil || len(a.Attachments) > 0 {
 		a.JSON = []byte(`{"message":"refused"}`)
 	}
@@ -86,8 +88,8 @@ func (l *link) refuseConnect(nsp string, no *Refusal) {
 	m.Free()
 }
 
-// beginTransition says that the library is about to connect or disconnect the socket; the channel is
-// closed when it has.
+// beginTransition notes that the library is about to connect or disconnect a socket. The channel
+// that it returns is closed when the library has done so.
 func (l *link) beginTransition(s *Socket) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +97,7 @@ func (l *link) beginTransition(s *Socket) <-chan struct{} {
 	return l.transitionDone
 }
 
-// endTransition ends the wait for the library. mu is held.
+// endTransition notes that the library is done. mu is held.
 func (l *link) endTransition() {
 	if l.transitionDone != nil {
 		close(l.transitionDone)
@@ -103,7 +105,8 @@ func (l *link) endTransition() {
 	}
 }
 
-// bindLibrarySocket is called by the library's middleware, on the goroutine of connect.
+// bindLibrarySocket is called by the library's middleware with its socket for the one that is being
+// connected, on the goroutine of handleConnect.
 func (l *link) bindLibrarySocket(lib *socket.Socket) {
 	l.mu.Lock()
 	s := l.inTransition
@@ -121,7 +124,7 @@ func (l *link) bindLibrarySocket(lib *socket.Socket) {
 	})
 }
 
-// socketOf returns our socket of the library's, or nil.
+// socketOf returns our socket for one of the library, or nil.
 func (l *link) socketOf(lib *socket.Socket) *Socket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +136,7 @@ func (l *link) socketOf(lib *socket.Socket) *Socket {
 	return nil
 }
 
-// confirmConnected is called when the library has connected the socket that was met.
+// confirmConnected is called when the library has connected the socket.
 func (l *link) confirmConnected() {
 	l.mu.Lock()
 	s := l.inTransition
@@ -141,7 +144,7 @@ func (l *link) confirmConnected() {
 	if s == nil {
 		return
 	}
-	s.nsp.rooms.attachConn(s.id, l.conn) // not under mu: a broadcast that ends a connection has their locks the other way round
+	s.nsp.rooms.attachConn(s.id, l.conn) // not under mu: a broadcast that ends a connection locks the rooms first
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.inTransition == s {
@@ -150,7 +153,7 @@ func (l *link) confirmConnected() {
 	}
 }
 
-// Wrote is told what the library writes: a CONNECT_ERROR means that another middleware
+// Wrote is called with what the library writes. A CONNECT_ERROR means that another middleware has
 // refused the socket.
 func (l *link) Wrote(text []byte) {
 	if len(text) > 0 && text[0] == typeConnectError {
@@ -160,7 +163,7 @@ func (l *link) Wrote(text []byte) {
 	}
 }
 
-// handleDisconnect is the client's DISCONNECT from a namespace.
+// handleDisconnect has the library disconnect a socket whose client sent DISCONNECT.
 func (l *link) handleDisconnect(s *Socket) {
 	l.mu.Lock()
 	if l.findSocket(s.nsp.name) != s {
@@ -168,14 +171,14 @@ func (l *link) handleDisconnect(s *Socket) {
 		return
 	}
 	l.inTransition, l.transitionDone = s, make(chan struct{})
-	settled := l.transitionDone
+	done := l.transitionDone
 	l.mu.Unlock()
 	l.conn.Emit("data", &parser.Packet{Type: parser.DISCONNECT, Nsp: s.nsp.name})
-	<-settled
+	<-done
 }
 
-// handleLibraryDisconnect is called when the library has disconnected a socket, for whatever reason, on
-// whatever goroutine. The receiver is told in its turn.
+// handleLibraryDisconnect is called when the library has disconnected a socket, for any reason and
+// on any goroutine. The receiver is told after the events that came before.
 func (l *link) handleLibraryDisconnect(s *Socket, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

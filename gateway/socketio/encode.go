@@ -23,8 +23,8 @@ type Args struct {
 	Attachments [][]byte
 }
 
-// Encode makes Args of Go values. []byte values, at any depth, become attachments. The
-// error says what can not be sent, such as NaN.
+// Encode encodes Go values. []byte values, at any depth, become attachments. The error says what
+// cannot be sent, such as NaN.
 func Encode(values ...any) (Args, error) {
 	var a Args
 	binary := json.WithMarshalers(json.JoinMarshalers(
@@ -35,7 +35,7 @@ func Encode(values ...any) (Args, error) {
 		if i > 0 {
 			a.JSON = append(a.JSON, ',')
 		}
-		if r, ok := v.(io.Reader); ok { // the library's strings and streams
+		if r, ok := v.(io.Reader); ok { // a string or a stream of the library
 			b, err := io.ReadAll(r)
 			if err != nil {
 				return a, err
@@ -60,7 +60,7 @@ func (a *Args) addAttachment(e *jsontext.Encoder, b []byte) error {
 	return e.WriteValue(append(p, '}'))
 }
 
-// appendHeader starts a packet: type, attachments, namespace and id.
+// appendHeader begins a packet: type, number of attachments, namespace and id.
 func appendHeader(dst []byte, kind byte, attachments int, nsp string, id uint64, hasID bool) []byte {
 	if attachments > 0 {
 		kind += typeBinaryEvent - typeEvent
@@ -78,8 +78,8 @@ func appendHeader(dst []byte, kind byte, attachments int, nsp string, id uint64,
 	return dst
 }
 
-// A packetFrames is one Socket.IO packet, framed: the text, and one binary message for each
-// attachment.
+// packetFrames are one Socket.IO packet as messages of Engine.IO: the text, and one binary message
+// for each attachment.
 type packetFrames struct {
 	text   *engineio.Message
 	binary []*engineio.Message
@@ -130,7 +130,7 @@ func (f packetFrames) withAttachments(parts [][]byte) packetFrames {
 	return f
 }
 
-// sealFrames readies the frames for several goroutines.
+// sealFrames makes the frames ready for use by several goroutines.
 func (f packetFrames) sealFrames(volatile bool) packetFrames {
 	f.text.Seal()
 	if volatile {
@@ -142,7 +142,7 @@ func (f packetFrames) sealFrames(volatile bool) packetFrames {
 	return f
 }
 
-// pushTo sends the frames to one connection: all of them or none.
+// pushTo queues the frames for one connection, all of them or none.
 func (f packetFrames) pushTo(c *engineio.Conn) bool {
 	if len(f.binary) == 0 {
 		return c.Push(f.text)
@@ -169,13 +169,13 @@ func appendJSONString(dst []byte, s string) []byte {
 		return append(append(append(dst, '"'), s...), '"')
 	}
 	out, err := jsontext.AppendQuote(dst, s)
-	if err != nil { // not UTF-8: the replaced form is valid all the same
+	if err != nil { // s is not UTF-8; out has U+FFFD instead and is valid
 		return out
 	}
 	return out
 }
 
-// libraryParser gives the library our encoder and a decoder that takes parsed packets.
+// A libraryParser gives the library our encoder, and a decoder that takes parsed packets.
 type libraryParser struct{}
 
 func (libraryParser) NewEncoder() parser.Encoder { return libraryEncoder{} }
@@ -183,7 +183,7 @@ func (libraryParser) NewDecoder() parser.Decoder { return &libraryDecoder{} }
 
 type libraryEncoder struct{}
 
-// Encode returns the packet's messages, or none when its data can not be encoded.
+// Encode returns the packet's messages, or none when its data cannot be encoded.
 func (libraryEncoder) Encode(p *parser.Packet) []types.BufferInterface {
 	text, binary, err := encodePacket(p)
 	if err != nil {
@@ -196,7 +196,7 @@ func (libraryEncoder) Encode(p *parser.Packet) []types.BufferInterface {
 	return out
 }
 
-// encodePacket encodes what the library's own Emit and CONNECT make.
+// encodePacket encodes a packet that the library makes: for its own Emit, or a CONNECT.
 func encodePacket(p *parser.Packet) (text []byte, binary [][]byte, err error) {
 	var a Args
 	kind := byte(p.Type)

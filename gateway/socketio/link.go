@@ -11,50 +11,50 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// A link is one connection: between its engine on one side, and its sockets and their
-// receivers on the other. It is the engine's handler.
+// A link is one connection, between the engine on one side and the sockets and their receivers on
+// the other. It is the engine's handler.
 type link struct {
 	srv  *Server
 	conn *engineio.Conn
 
-	// owned by the goroutine that reads
+	// owned by the goroutine that reads from the connection
 	partial *item // a binary packet whose attachments have not all arrived
 
-	// owned by whoever runs: the worker, or the reader when it serves an instant event
-	isKnownToLibrary   bool // the library knows of the connection
-	connectAttempts int  // CONNECTs that were judged
+	// owned by the goroutine that serves: the worker, or the reader while it serves an instant event
+	isKnownToLibrary bool // the library was told of the connection
+	connectAttempts  int  // how many CONNECTs came
 
-	mu      sync.Mutex
-	queue   queue         // what waits for the worker; guarded by mu
-	isServing bool          // somebody runs; guarded by mu
-	spaceFreed   chan struct{} // the reader waits for it to be closed; guarded by mu
-	isEnded   bool          // the connection is over; guarded by mu
-	isEndServed    bool          // and everybody has been told, or is about to be; guarded by mu
-	sockets []*Socket     // connected ones; guarded by mu
-	inTransition  *Socket       // one that the library is connecting or disconnecting; guarded by mu
-	transitionDone chan struct{} // closed when it has; guarded by mu
+	mu             sync.Mutex
+	queue          queue         // what waits for the worker; guarded by mu
+	isServing      bool          // a goroutine serves the queue, or is about to; guarded by mu
+	spaceFreed     chan struct{} // closed when the queue has room; nil unless the reader waits; guarded by mu
+	isEnded        bool          // the connection has ended; guarded by mu
+	isEndServed    bool          // and its sockets were told, or are about to be; guarded by mu
+	sockets        []*Socket     // the connected ones; guarded by mu
+	inTransition   *Socket       // the socket that the library is connecting or disconnecting; guarded by mu
+	transitionDone chan struct{} // closed when the library has done so; guarded by mu
 }
 
 // An item is one thing that happens to a connection.
 type item struct {
 	packet      packet
-	event       Event  // what the receiver is shown of it
+	event       Event  // what the receiver gets of packet
 	data        []byte // our copy, in which packet's slices lie
 	attachments [][]byte
 
-	// or one of these, with a reason
-	disconnected   *Socket // the library disconnected it
-	isClosed bool    // the connection ended
-	reason string
+	// or one of these, with the reason
+	disconnected *Socket // the library has disconnected this socket
+	isClosed     bool    // the connection has ended
+	reason       string
 
-	next *item // in a queue
+	next *item // the item behind it in a queue
 }
 
 var items = sync.Pool{New: func() any { return new(item) }}
 
 func newItem() *item { return items.Get().(*item) }
 
-// returnToPool gives the item back; nothing that it held may be used after.
+// returnToPool gives the item back. Nothing that it held may be used afterwards.
 func (it *item) returnToPool() {
 	data := it.data[:0]
 	if cap(data) > 4<<10 {
@@ -64,7 +64,7 @@ func (it *item) returnToPool() {
 	items.Put(it)
 }
 
-// Message parses what the engine read, and serves or queues it.
+// Message parses a message that the engine has read, and serves or queues its packet.
 func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 	if binary {
 		return l.addAttachment(data)
@@ -108,8 +108,8 @@ func (l *link) addAttachment(data []byte) error {
 	return nil
 }
 
-// serveInstant serves an event on the goroutine that reads, when nothing is ahead of it and it
-// will not wait.
+// serveInstant serves an event on the goroutine that reads, if nothing is ahead of it and the
+// receiver will not wait. It reports whether it has.
 func (l *link) serveInstant(it *item) bool {
 	p := &it.packet
 	l.mu.Lock()
@@ -131,7 +131,7 @@ func (l *link) serveInstant(it *item) bool {
 	return true
 }
 
-// findSocket returns the socket of a namespace. mu is held.
+// findSocket returns the socket of a namespace, or nil. mu is held.
 func (l *link) findSocket(nsp string) *Socket {
 	for _, s := range l.sockets {
 		if s.nsp.name == nsp {
@@ -141,8 +141,8 @@ func (l *link) findSocket(nsp string) *Socket {
 	return nil
 }
 
-// waitAndPush queues an item, waiting for room when there is none. It keeps the order of its
-// one caller, the goroutine that reads.
+// waitAndPush queues an item. It waits while the queue is full, which slows the client. Its one
+// caller is the goroutine that reads, so the order is kept.
 func (l *link) waitAndPush(it *item) {
 	size := it.byteSize()
 	l.mu.Lock()
@@ -167,7 +167,7 @@ func (it *item) byteSize() int {
 	return n
 }
 
-// pushItem queues an item and sees to it that somebody runs. mu is held.
+// pushItem queues an item, and has a worker serve it unless one is at it. mu is held.
 func (l *link) pushItem(it *item) {
 	l.queue.pushItem(it)
 	if !l.isServing {
@@ -176,18 +176,18 @@ func (l *link) pushItem(it *item) {
 	}
 }
 
-// serveQueue is the worker: it lives while something waits.
+// serveQueue serves items until none waits. It runs on a worker.
 func (l *link) serveQueue() {
 	for first := true; ; first = false {
 		l.mu.Lock()
 		it := l.queue.popItem()
 		if it == nil {
 			l.isServing = false
-			last := l.isEndServed
+			wasLast := l.isEndServed
 			l.isEndServed = false
 			l.mu.Unlock()
 			l.conn.Flush()
-			if last {
+			if wasLast {
 				l.srv.live.Add(-1)
 			}
 			return
@@ -198,14 +198,14 @@ func (l *link) serveQueue() {
 		}
 		l.mu.Unlock()
 		if !first {
-			l.conn.Soon() // the answer before must not wait for this one
+			l.conn.Soon() // the answer to the item before must not wait for this one
 		}
 		l.serveItem(it)
 		it.returnToPool()
 	}
 }
 
-// recoverPanic keeps a receiver's panic to its own connection.
+// recoverPanic logs a receiver's panic and closes the connection, and no other one.
 func (l *link) recoverPanic() {
 	if p := recover(); p != nil {
 		l.srv.cfg.Log.Error("receiver panicked", zap.Any("panic", p), zap.Stack("stack"))
@@ -213,7 +213,7 @@ func (l *link) recoverPanic() {
 	}
 }
 
-// serveItem handles one item. It runs alone for its connection.
+// serveItem serves one item. No two run at the same time for one connection.
 func (l *link) serveItem(it *item) {
 	defer l.recoverPanic()
 	switch {
@@ -233,8 +233,8 @@ func (l *link) serveItem(it *item) {
 	s := l.findSocket(p.nsp)
 	l.mu.Unlock()
 	if s == nil {
-		// Not connected there: a client may have sent it before it heard that it was
-		// disconnected, so this is not held against it unless it never was connected.
+		// The client may have sent it before it heard that it was disconnected, so this is only a
+		// violation if it never was connected.
 		if !l.isKnownToLibrary {
 			l.closeMalformed(malformed("not connected"))
 		}
@@ -250,6 +250,7 @@ func (l *link) serveItem(it *item) {
 	}
 }
 
+// deliverGuarded is deliverEvent that recovers a panic.
 func (l *link) deliverGuarded(s *Socket, it *item) {
 	defer l.recoverPanic()
 	l.deliverEvent(s, it)
@@ -261,7 +262,7 @@ func (l *link) deliverEvent(s *Socket, it *item) {
 	s.nsp.receiver.Event(s, &it.event)
 }
 
-// closeMalformed closes the connection for a violation that was found late.
+// closeMalformed closes the connection for a violation that only showed after parsing.
 func (l *link) closeMalformed(err error) {
 	if l.conn.Open() {
 		l.Malformed(l.conn, err)
@@ -269,7 +270,7 @@ func (l *link) closeMalformed(err error) {
 	}
 }
 
-// Closed is called by the engine, once, on whatever goroutine.
+// Closed is called by the engine once, on any goroutine.
 func (l *link) Closed(_ *engineio.Conn, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,7 +282,7 @@ func (l *link) Closed(_ *engineio.Conn, reason string) {
 	l.pushItem(&item{isClosed: true, reason: reason})
 }
 
-// endSockets tells the library, and through it the receivers, that the connection has ended.
+// endSockets tells the library that the connection has ended. The library tells the receivers.
 func (l *link) endSockets(reason string) {
 	defer func() {
 		l.mu.Lock()
@@ -292,14 +293,14 @@ func (l *link) endSockets(reason string) {
 	l.mu.Lock()
 	left := append([]*Socket(nil), l.sockets...)
 	l.mu.Unlock()
-	for _, s := range left { // whom the library has lost sight of
+	for _, s := range left { // those that the library does not know any more
 		s.lib.Disconnect(false)
 		l.handleLibraryDisconnect(s, reason)
 	}
 	l.conn.Clear()
 }
 
-// Malformed tells the client's sockets what it did wrong.
+// Malformed sends an event to the client's sockets that says what was wrong.
 func (l *link) Malformed(_ *engineio.Conn, err error) {
 	code, message := "INVALID", err.Error()
 	if errors.Is(err, engineio.ErrTooLarge) || errors.Is(err, engineio.ErrTooMany) {
@@ -308,7 +309,7 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 	l.mu.Lock()
 	settled := l.transitionDone
 	l.mu.Unlock()
-	if settled != nil { // the client knows that it is connected, we are about to
+	if settled != nil { // a socket is being connected; its client is told too
 		select {
 		case <-settled:
 		case <-time.After(l.srv.cfg.AdmitTimeout):
@@ -320,7 +321,7 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 	}{code, message})
 }
 
-// Overflow tells a client that it is too slow.
+// Overflow tells the client that it is too slow.
 func (l *link) Overflow(*engineio.Conn) {
 	l.sendLastWords("gateway:closing", struct {
 		Code          string `json:"code"`
@@ -328,7 +329,7 @@ func (l *link) Overflow(*engineio.Conn) {
 	}{"SLOW_CONSUMER", 1000})
 }
 
-// sendLastWords sends last words to every socket of the connection.
+// sendLastWords sends an event to every socket of the connection, before it closes.
 func (l *link) sendLastWords(name string, body any) {
 	l.mu.Lock()
 	sockets := append([]*Socket(nil), l.sockets...)

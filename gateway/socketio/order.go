@@ -6,24 +6,23 @@ import (
 	"time"
 
 	"github.com/zishang520/socket.io/v2/socket"
-
-	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// Casts of several nodes reach a room in the order in which Redis takes them, and a node's
-// own casts at once: two nodes' casts may cross. Where their order matters, each carries its
-// place in a stream, and every node delivers a stream by places: one that comes too early
-// waits for those before it, a short while; one that comes too late is left out.
+// A node delivers its own casts at once, and those of other nodes in the order in which Redis takes
+// them. So the casts of two nodes may arrive in different orders. Where the order matters, each
+// cast carries its position in a stream, and every node delivers the casts of a stream by position:
+// one that comes too early waits a short while for those before it, and one that comes too late is
+// dropped.
 
 const (
-	// gapTimeout is how long a cast waits for those before it: they come from another node, or
-	// not at all.
+	// gapTimeout is how long a cast waits for those before it, which come from another node or are
+	// lost.
 	gapTimeout = 2 * time.Second
-	// joinGapTimeout is the same for the first that a room hears of a stream that is not new:
-	// most likely nothing before it is on its way.
+	// joinGapTimeout is the same for the first cast of a stream that a room receives on this node.
+	// Most likely the casts before it were sent before the room had members here, and will not come.
 	joinGapTimeout = 150 * time.Millisecond
-	// maxStreams is how many streams of one room are kept apart; beyond, the one that was
-	// quiet for longest is forgotten.
+	// maxStreams is how many streams one room keeps apart. Beyond that, it forgets the one that was
+	// silent for longest.
 	maxStreams = 128
 	// maxWaitingCasts is how many casts of one stream may wait.
 	maxWaitingCasts = 256
@@ -31,54 +30,52 @@ const (
 	maxStreamName = 128
 )
 
-// A streamPosition is where in a stream a cast belongs; the first is 1. Zero is a cast without order.
+// A streamPosition is the position of a cast in a stream, from 1. The zero value is for a cast
+// without order.
 type streamPosition struct {
 	stream string
-	number      int64
+	number int64
 }
 
-// streams are those of one room on this node. The zero value is ready.
+// streams are the streams of one room on this node. The zero value is ready to use.
 type streams struct {
 	mu  sync.Mutex
 	all map[string]*stream // guarded by mu
 }
 
 type stream struct {
-	next    int64            // the place that is due
-	hasDelivered   bool             // something was delivered
-	lastUsed    time.Time        // when the last one came
-	waiting map[int64]func() // early ones by place: each delivers itself
-	gapTimer   *time.Timer      // runs while anything waits
+	next         int64            // the position to deliver next
+	hasDelivered bool             // a cast of the stream was delivered
+	lastUsed     time.Time        // when the last cast came
+	waiting      map[int64]func() // casts that came early, by position: each delivers itself
+	gapTimer     *time.Timer      // runs while a cast waits
 }
 
-// CastInOrder is Cast to those members who are not in the room except, which may be "", in
-// the order of a stream: n is the cast's place in it, from 1, whatever node it comes from.
-func (n *Namespace) CastInOrder(room, except, name, stream string, at int64, build func(dst []byte) []byte) {
-	m := engineio.NewText()
-	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
-	list := len(b)
-	b = append(appendJSONString(append(b, '['), name), ',')
-	m.SetBuffer(append(build(b), ']'))
-	t := target{rooms: []socket.Room{socket.Room(room)}, position: streamPosition{stream, at}}
+// CastInOrder is Cast to the members who are not in the room except, which may be "", in the order
+// of a stream. position is the cast's position in that stream, from 1, whichever node it comes
+// from.
+func (n *Namespace) CastInOrder(room, except, name, stream string, position int64, build func(dst []byte) []byte) {
+	m, listStart := n.frameCast(name, build)
+	t := target{rooms: []socket.Room{socket.Room(room)}, position: streamPosition{stream, position}}
 	if except != "" {
 		t.except = []socket.Room{socket.Room(except)}
 	}
 	if n.cluster != nil {
-		n.cluster.publishEvent(m.Buffer()[list:], nil, t)
+		n.cluster.publishEvent(m.Buffer()[listStart:], nil, t)
 	}
 	n.rooms.castInOrder(t, packetFrames{text: m}.sealFrames(false))
 }
 
-// castInOrder delivers frames to one room when their turn has come, and frees them.
+// castInOrder delivers frames to one room in their turn, and frees them.
 func (a *rooms) castInOrder(t target, f packetFrames) {
 	a.mu.RLock()
 	r := a.rooms[t.rooms[0]]
 	a.mu.RUnlock()
-	if r == nil { // nobody hears it; who joins later begins anew
+	if r == nil { // the room has no members here; with the next one its streams begin anew
 		f.releaseFrames()
 		return
 	}
-	taken := r.streams.deliverInOrder(t.position, func() {
+	isTaken := r.streams.deliverInOrder(t.position, func() {
 		if len(t.except) == 0 {
 			a.castToRoom(t.rooms[0], f)
 		} else {
@@ -86,13 +83,13 @@ func (a *rooms) castInOrder(t target, f packetFrames) {
 		}
 		f.releaseFrames()
 	})
-	if !taken {
+	if !isTaken {
 		f.releaseFrames()
 	}
 }
 
-// deliverInOrder calls send in its turn. It reports false when that is over: then send is not
-// called. send must not wait.
+// deliverInOrder calls send in its turn. It reports false when that turn is over; then it does not
+// call send. send must not wait.
 func (s *streams) deliverInOrder(at streamPosition, send func()) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +113,7 @@ func (s *streams) deliverInOrder(at streamPosition, send func()) (taken bool) {
 	return true
 }
 
-// findStream is the stream, which may be new. mu is held.
+// findStream returns the stream of a name, which may be new. mu is held.
 func (s *streams) findStream(name string) *stream {
 	if x := s.all[name]; x != nil {
 		return x
@@ -139,14 +136,14 @@ func (s *streams) findStream(name string) *stream {
 	return x
 }
 
-// giveUpGap delivers what waits without what is missing.
+// giveUpGap delivers the casts that wait, without those that are missing.
 func (s *streams) giveUpGap(x *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x.deliverWaiting()
 }
 
-// deliverDue delivers what is due. The streams' mu is held.
+// deliverDue delivers the casts whose turn it is. The streams' mu is held.
 func (x *stream) deliverDue() {
 	for send := x.waiting[x.next]; send != nil; send = x.waiting[x.next] {
 		delete(x.waiting, x.next)
@@ -160,7 +157,7 @@ func (x *stream) deliverDue() {
 	}
 }
 
-// deliverWaiting delivers all that waits, by place. The streams' mu is held.
+// deliverWaiting delivers all casts that wait, by position. The streams' mu is held.
 func (x *stream) deliverWaiting() {
 	early := make([]int64, 0, len(x.waiting))
 	for n := range x.waiting {

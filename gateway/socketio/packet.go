@@ -20,10 +20,10 @@ const (
 	typeBinaryAck    = '6'
 )
 
-// Bounds of a packet that nobody needs to change.
+// Bounds of a packet that need no setting.
 const (
 	maxNamespace = 128 // bytes of a namespace's name
-	maxIDDigits  = 15  // of an acknowledgement's id: what JavaScript counts exactly
+	maxIDDigits  = 15  // of an acknowledgement's id: JavaScript counts that far exactly
 	maxEventName = 128 // bytes of an event's name
 )
 
@@ -34,31 +34,31 @@ type packet struct {
 	nsp         string // "/" when none was named
 	id          uint64
 	hasID       bool
-	data        []byte // the JSON: of a CONNECT the object, of EVENT and ACK the list
-	name        []byte // EVENT: the event's name, unquoted
-	args        []byte // EVENT: what follows the name; ACK: all of it. Comma separated, without brackets
-	count       int    // how many values args holds
+	data        []byte // JSON: the object of a CONNECT, the list of an EVENT or ACK
+	name        []byte // of an EVENT, unquoted
+	args        []byte // what follows the name of an EVENT, or all of an ACK; comma separated, without brackets
+	count       int    // how many values args has
 }
 
-// malformed is a parse error that says why, for the log and for the client.
+// A malformed error says what is wrong with a packet, to the log and to the client.
 type malformed string
 
 func (e malformed) Error() string        { return "malformed packet: " + string(e) }
 func (e malformed) Is(target error) bool { return target == engineio.ErrMalformed }
 
-// limits bounds what parse accepts.
+// limits bounds what parseMessage accepts.
 type limits struct {
 	attachments int // of one packet
 	depth       int // of JSON
 }
 
-// parsePacket is packet.parse for a packet of its own.
+// parsePacket is packet.parseMessage for a new packet.
 func parsePacket(b []byte, max limits) (p packet, err error) {
 	err = p.parseMessage(b, max)
 	return p, err
 }
 
-// parseMessage reads one text message strictly. Every error is a malformed.
+// parseMessage parses one text message, strictly. Every error is a malformed.
 func (p *packet) parseMessage(b []byte, max limits) error {
 	*p = packet{}
 	if len(b) == 0 {
@@ -117,7 +117,7 @@ func (p *packet) parseMessage(b []byte, max limits) error {
 	return nil
 }
 
-// checkByType judges the parts of a packet by its type.
+// checkByType checks the parts of a packet by its type.
 func (p *packet) checkByType(max limits) error {
 	switch p.kind {
 	case typeConnect:
@@ -144,7 +144,7 @@ func (p *packet) checkByType(max limits) error {
 	return nil
 }
 
-// parseList checks that data is a list, and sets args and count.
+// parseList reports whether data is a list, and sets args and count.
 func (p *packet) parseList(depth int) bool {
 	b := p.data
 	if len(b) < 2 || b[0] != '[' {
@@ -175,13 +175,13 @@ func (p *packet) parseList(depth int) bool {
 	}
 }
 
-// reserved are the names that Socket.IO keeps for itself.
+// reserved has the event names that Socket.IO keeps for itself.
 var reserved = map[string]bool{
 	"connect": true, "connect_error": true, "disconnect": true, "disconnecting": true,
 	"newListener": true, "removeListener": true,
 }
 
-// cutName takes the event's name off the front of args.
+// cutName takes the event's name from the front of args.
 func (p *packet) cutName() error {
 	if p.args[0] != '"' {
 		return malformed("an event's name is a string")
@@ -210,7 +210,7 @@ func (p *packet) cutName() error {
 	return nil
 }
 
-// moveSlices makes the packet's slices, which lie in from, lie in its copy to.
+// moveSlices has the packet's slices, which lie in from, lie in its copy to.
 func (p *packet) moveSlices(from, to []byte) {
 	for _, s := range []*[]byte{&p.data, &p.name, &p.args} {
 		at := cap(from) - cap(*s)

@@ -7,9 +7,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// arePlaceholdersValid checks the placeholders in a binary packet's JSON: each {"_placeholder":true,"num":n}
-// names one of the packet's attachments. Clients close their connection over one that does
-// not, so it must not be passed on to others.
+// arePlaceholdersValid reports whether each placeholder in a binary packet's JSON,
+// {"_placeholder":true,"num":n}, names one of the packet's attachments. Clients close their
+// connection over one that does not, so it must not be passed on to others.
 func arePlaceholdersValid(data []byte, attachments int) bool {
 	type nest struct {
 		object bool

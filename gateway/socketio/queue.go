@@ -1,6 +1,7 @@
 package socketio
 
-// A queue holds items in the order in which they came, linked to each other: it allocates nothing.
+// A queue holds items in the order in which they came. They are linked to each other, so it
+// allocates nothing.
 type queue struct {
 	first, last *item
 	len, bytes  int
@@ -17,7 +18,7 @@ func (q *queue) pushItem(it *item) {
 	q.bytes += it.byteSize()
 }
 
-// popItem takes the first item; nil when there is none.
+// popItem takes the first item, or returns nil when there is none.
 func (q *queue) popItem() *item {
 	it := q.first
 	if it == nil {

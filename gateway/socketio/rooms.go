@@ -10,15 +10,17 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// rooms is our adapter: who is in which room on this node. One lock guards both directions
-// of the index, so a join never races the last leave; a broadcast is framed once and the
-// same bytes are queued for every member. Every socket is in the room of its own id
+// rooms is the library's adapter for one node: the index of who is in which room. One lock guards
+// both directions of the index, so a join never races the last leave. A broadcast is framed once,
+// and the same bytes are queued for every member. Every socket is in the room of its own id,
 // without an entry for it.
 type rooms struct {
-	socket.Adapter // what is not about rooms
+	socket.Adapter // for what does not concern rooms
 
 	maxRooms int
-	onOccupancy    func(name socket.Room, by int) // told of the first join and the last leave, mu held; nil watches nothing
+	// onOccupancy, if not nil, is called for the first join of a room (by is 1) and the last leave
+	// (-1), with mu held.
+	onOccupancy func(name socket.Room, by int)
 
 	mu      sync.RWMutex
 	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
@@ -28,17 +30,17 @@ type rooms struct {
 type room struct {
 	name    socket.Room
 	members []*member
-	streams streams // of what is cast to it in order
+	streams streams // the streams whose casts to the room come in order
 }
 
-// A member is one socket with its seats.
+// A member is one socket with the rooms that it is in.
 type member struct {
-	lib   *socket.Socket
-	conn  *engineio.Conn // nil until it has arrived
+	lib         *socket.Socket
+	conn        *engineio.Conn // nil before attachConn
 	memberships []membership
 }
 
-// A membership is a member's place in one room.
+// A membership is a member's entry in one room.
 type membership struct {
 	room  *room
 	index int // in room.members
@@ -46,7 +48,7 @@ type membership struct {
 
 type adapterBuilder struct {
 	maxRooms int
-	cluster  *cluster // nil for a server that is alone
+	cluster  *cluster // nil for a server that shares no Redis
 }
 
 // New is called by the library, once for each namespace.
@@ -63,7 +65,7 @@ func (b adapterBuilder) New(nsp socket.Namespace) socket.Adapter {
 	return a
 }
 
-// notifyOccupancy tells who watches. mu is held.
+// notifyOccupancy calls onOccupancy. mu is held.
 func (a *rooms) notifyOccupancy(name socket.Room, by int) {
 	if a.onOccupancy != nil {
 		a.onOccupancy(name, by)
@@ -81,7 +83,7 @@ func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
 	m := a.members[id]
 	if m == nil {
 		if !names.Has(socket.Room(id)) {
-			return // it has left: only a socket that connects joins the room of its own id
+			return // it has left: only a socket that connects joins the room of its id
 		}
 		m = &member{lib: lib}
 		a.members[id] = m
@@ -92,7 +94,8 @@ func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
 	}
 }
 
-// attachConn is called when the socket's CONNECT is on its way: before, it is sent nothing.
+// attachConn is called when the answer to the socket's CONNECT is queued. Before, it is sent
+// nothing.
 func (a *rooms) attachConn(id socket.SocketId, conn *engineio.Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,7 +104,8 @@ func (a *rooms) attachConn(id socket.SocketId, conn *engineio.Conn) {
 	}
 }
 
-// addToRoom reports whether the member is in the room now. mu is held.
+// addToRoom adds a member to a room, and reports whether it is in the room now. It is not when it
+// is in too many others. mu is held.
 func (a *rooms) addToRoom(m *member, id socket.SocketId, name socket.Room) bool {
 	if name == socket.Room(id) || m.findMembership(name) >= 0 {
 		return true
@@ -120,6 +124,7 @@ func (a *rooms) addToRoom(m *member, id socket.SocketId, name socket.Room) bool 
 	return true
 }
 
+// findMembership returns the index of the member's entry for a room, or -1.
 func (m *member) findMembership(name socket.Room) int {
 	for i, s := range m.memberships {
 		if s.room.name == name {
@@ -129,7 +134,7 @@ func (m *member) findMembership(name socket.Room) int {
 	return -1
 }
 
-// removeFromRoom takes seat i from a member. mu is held.
+// removeFromRoom removes the membership with index i of a member. mu is held.
 func (a *rooms) removeFromRoom(m *member, i int) {
 	s := m.memberships[i]
 	r := s.room
@@ -145,7 +150,7 @@ func (a *rooms) removeFromRoom(m *member, i int) {
 	m.memberships = m.memberships[:len(m.memberships)-1]
 }
 
-// Del takes a socket out of a room.
+// Del removes a socket from a room.
 func (a *rooms) Del(id socket.SocketId, name socket.Room) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,7 +161,7 @@ func (a *rooms) Del(id socket.SocketId, name socket.Room) {
 	}
 }
 
-// DelAll forgets a socket.
+// DelAll removes a socket from all rooms, its own too.
 func (a *rooms) DelAll(id socket.SocketId) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -169,8 +174,7 @@ func (a *rooms) DelAll(id socket.SocketId) {
 	}
 }
 
-// joinRoom and leave are AddAll and Del for one socket and one room; they tell how many
-// members the room has then.
+// joinRoom is AddAll for one room. It returns how many members the room has then on this node.
 func (a *rooms) joinRoom(id socket.SocketId, name socket.Room) (members int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -181,6 +185,7 @@ func (a *rooms) joinRoom(id socket.SocketId, name socket.Room) (members int, ok 
 	return a.countMembers(name), true
 }
 
+// leaveRoom is Del. It returns how many members the room has then on this node.
 func (a *rooms) leaveRoom(id socket.SocketId, name socket.Room) (members int) {
 	a.Del(id, name)
 	a.mu.RLock()
@@ -195,7 +200,7 @@ func (a *rooms) isInRoom(id socket.SocketId, name socket.Room) bool {
 	return m != nil && (name == socket.Room(id) || m.findMembership(name) >= 0)
 }
 
-// countRooms is in how many rooms whose names begin with prefix the socket is.
+// countRooms counts the rooms that the socket is in and whose names begin with prefix.
 func (a *rooms) countRooms(id socket.SocketId, prefix string) (n int) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -209,7 +214,7 @@ func (a *rooms) countRooms(id socket.SocketId, prefix string) (n int) {
 	return n
 }
 
-// countMembers is how many members a room has on this node. mu is held.
+// countMembers counts the members of a room on this node. mu is held.
 func (a *rooms) countMembers(name socket.Room) (n int) {
 	if r := a.rooms[name]; r != nil {
 		n = len(r.members)
@@ -227,7 +232,8 @@ func (a *rooms) Sockets(names *types.Set[socket.Room]) *types.Set[socket.SocketI
 	return ids
 }
 
-// SocketRooms lists the rooms of a socket, its own first; nil when there is no such socket.
+// SocketRooms lists the rooms of a socket, its own first. It returns nil when there is no such
+// socket.
 func (a *rooms) SocketRooms(id socket.SocketId) *types.Set[socket.Room] {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -242,7 +248,7 @@ func (a *rooms) SocketRooms(id socket.SocketId) *types.Set[socket.Room] {
 	return names
 }
 
-// Rooms and Sids copy the index; they are for tools, not for the path of a message.
+// Rooms copies the index. It is for tools, not for the path of a message.
 func (a *rooms) Rooms() *types.Map[socket.Room, *types.Set[socket.SocketId]] {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -261,7 +267,7 @@ func (a *rooms) Rooms() *types.Map[socket.Room, *types.Set[socket.SocketId]] {
 	return all
 }
 
-// Sids is the other direction of Rooms.
+// Sids copies the index in the other direction.
 func (a *rooms) Sids() *types.Map[socket.SocketId, *types.Set[socket.Room]] {
 	a.mu.RLock()
 	ids := make([]socket.SocketId, 0, len(a.members))

@@ -12,29 +12,28 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// A Receiver is what happens in one namespace. Its methods are called one at a time for
-// each socket, in the order of the wire, and may wait: meanwhile at most Config.Inbound
-// events of that connection are kept, then its sender is slowed.
+// A Receiver handles what happens in one namespace. For each socket its methods are called one at a
+// time, in the order of the wire. They may wait: meanwhile at most Config.Inbound events of that
+// connection are queued, and then its client is slowed down.
 type Receiver interface {
-	// Admit judges a CONNECT. auth is its JSON object, or empty. A *Refusal is told to the
-	// client; any other error closes the transport without an answer, so that the client
-	// comes back by itself.
+	// Admit judges a CONNECT. auth is its JSON object, or empty. A *Refusal is sent to the client. Any
+	// other error closes the transport without an answer, so that the client reconnects by itself.
 	Admit(ctx context.Context, s *Socket, auth []byte) error
-	// Connected is called when the client knows that it is connected.
+	// Connected is called when the answer to CONNECT is queued.
 	Connected(s *Socket)
-	// Instant tells whether Event will not wait for anything, so that it may be called on
-	// the goroutine that reads.
+	// Instant reports whether Event will not wait for anything, so that it may be called on the
+	// goroutine that reads from the connection.
 	Instant(name []byte) bool
-	// Event is one event. e and its slices are only valid during the call.
+	// Event handles one event. e and its slices are only valid during the call.
 	Event(s *Socket, e *Event)
 	// Disconnected is called once, after the last event.
 	Disconnected(s *Socket, reason string)
 }
 
-// A Refusal is a CONNECT_ERROR: {"message", "data"}.
+// A Refusal is sent to the client as CONNECT_ERROR: {"message", "data"}.
 type Refusal struct {
 	Message string
-	Data    any // what JSON can carry, or nil
+	Data    any // encoded as JSON; nil is left out
 }
 
 func (r *Refusal) Error() string { return r.Message }
@@ -43,43 +42,43 @@ func (r *Refusal) Error() string { return r.Message }
 type Event struct {
 	Name        []byte   // unquoted
 	Args        []byte   // the arguments, comma separated, without brackets
-	Count       int      // how many there are
+	Count       int      // how many arguments Args has
 	Attachments [][]byte // the binary values that Args names with placeholders
-	ID          uint64   // of the acknowledgement that the client waits for
+	ID          uint64   // of the acknowledgement that the client waits for, if HasID
 	HasID       bool
 }
 
-// Config of a server; the zero value works.
+// Config configures a server. The zero value works.
 type Config struct {
-	// Engine is passed on; its Handler is ours.
+	// Engine is passed on to the Engine.IO server. Its Handler is replaced.
 	Engine engineio.Config
-	// Namespaces that exist, with who receives their events. Others are refused.
+	// Namespaces are those that exist, by name. A CONNECT to another one is refused.
 	Namespaces map[string]Receiver
 
-	Inbound      int           // events of one connection that may wait; 256
-	InboundBytes int           // and their bytes; 1 MiB
+	Inbound      int           // events of one connection that may be queued; 256
+	InboundBytes int           // bytes of those events; 1 MiB
 	Attachments  int           // binary values in one packet; 10
-	Depth        int           // of JSON; 32
-	MaxRooms     int           // that one socket may be in; 0 is no bound
+	Depth        int           // how deep JSON may nest; 32
+	MaxRooms     int           // rooms that one socket may be in; 0 is no bound
 	AdmitTimeout time.Duration // for a CONNECT to be judged; 5 s
 
-	// Cluster makes this server one of several; nil leaves it alone.
+	// Cluster makes this server one of several that share a Redis. Nil makes it the only one.
 	Cluster *ClusterConfig
 
-	// Log gets what no Receiver can: a panic of one. Nil logs nothing.
+	// Log gets what no Receiver can report, such as its panic. Nil logs nothing.
 	Log *zap.Logger
 }
 
 func (c Config) withDefaults() Config {
-	or := func(n *int, v int) {
+	setDefault := func(n *int, v int) {
 		if *n <= 0 {
 			*n = v
 		}
 	}
-	or(&c.Inbound, 256)
-	or(&c.InboundBytes, 1<<20)
-	or(&c.Attachments, 10)
-	or(&c.Depth, 32)
+	setDefault(&c.Inbound, 256)
+	setDefault(&c.InboundBytes, 1<<20)
+	setDefault(&c.Attachments, 10)
+	setDefault(&c.Depth, 32)
 	if c.AdmitTimeout <= 0 {
 		c.AdmitTimeout = 5 * time.Second
 	}
@@ -91,7 +90,7 @@ func (c Config) withDefaults() Config {
 
 // A Server is the library's server on our engine.
 type Server struct {
-	// IO is the library's server: its namespaces, rooms and broadcasts may be used as its
+	// IO is the library's server. Its namespaces, rooms and broadcasts may be used as its
 	// documentation says.
 	IO *socket.Server
 
@@ -99,8 +98,8 @@ type Server struct {
 	limits  limits
 	engine  *engineio.Server
 	workers *workers
-	cluster *cluster     // nil when it is alone
-	live    atomic.Int64 // links that have not been told of their end
+	cluster *cluster     // nil without Config.Cluster
+	live    atomic.Int64 // links whose end was not served yet
 	nsps    map[string]*Namespace
 }
 
@@ -109,11 +108,11 @@ type Namespace struct {
 	name     string
 	receiver Receiver
 	rooms    *rooms
-	cluster  *clusterNamespace // nil when the server is alone
+	cluster  *clusterNamespace // nil without Config.Cluster
 	lib      socket.Namespace
 }
 
-// New makes a server. Close it to end its goroutines.
+// New makes a server. Close ends its goroutines.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{cfg: cfg, limits: limits{cfg.Attachments, cfg.Depth}, workers: newWorkers(), nsps: map[string]*Namespace{}}
@@ -124,7 +123,7 @@ func New(cfg Config) *Server {
 	}
 	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, s.cluster})
 	opts.SetServeClient(false)
-	opts.SetConnectTimeout(time.Hour) // ours comes first, and holds no goroutine
+	opts.SetConnectTimeout(time.Hour) // the engine's own timeout comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)
 	cfg.Engine.Handler = func(c *engineio.Conn, _ *http.Request) engineio.Handler {
 		s.live.Add(1)
@@ -150,8 +149,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// bindMiddleware is the first middleware of every namespace: it makes the library's socket and ours
-// know each other. Who may come in was judged before the library was asked.
+// bindMiddleware is the first middleware of every namespace. It binds the library's socket to ours,
+// which was admitted before the library was told.
 func bindMiddleware(lib *socket.Socket, next func(*socket.ExtendedError)) {
 	if l := linkOf(lib); l != nil {
 		l.bindLibrarySocket(lib)
@@ -182,14 +181,14 @@ func linkOf(lib *socket.Socket) *link {
 // ServeHTTP serves the Socket.IO path.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
-// Engine is the Engine.IO server.
+// Engine returns the Engine.IO server.
 func (s *Server) Engine() *engineio.Server { return s.engine }
 
-// Of is a namespace that Config named.
+// Of returns a namespace that Config has, or nil.
 func (s *Server) Of(name string) *Namespace { return s.nsps[name] }
 
-// Close ends every connection and returns when all are gone and their receivers have
-// been told; it waits no longer than AdmitTimeout for receivers that are busy.
+// Close ends every connection. It returns when all receivers were told, and waits no longer than
+// AdmitTimeout for those that are busy.
 func (s *Server) Close() {
 	s.engine.Stop()
 	for deadline := time.Now().Add(s.cfg.AdmitTimeout); s.live.Load() > 0 && time.Now().Before(deadline); {
@@ -201,7 +200,7 @@ func (s *Server) Close() {
 	}
 }
 
-// ClusterStats tells what went over the cluster's bus; zero for a server that is alone.
+// ClusterStats counts the messages between nodes. Without Config.Cluster there are none.
 func (s *Server) ClusterStats() ClusterStats {
 	if s.cluster == nil {
 		return ClusterStats{Nodes: 1}
@@ -209,8 +208,8 @@ func (s *Server) ClusterStats() ClusterStats {
 	return s.cluster.collectStats()
 }
 
-// Nodes is how many nodes live that serve the namespace, this one included. While Redis is
-// away it stays what it was: nobody can know better.
+// Nodes returns how many nodes that live serve the namespace, this one included. While Redis is
+// away it stays as it was, because it cannot be found out.
 func (n *Namespace) Nodes() int {
 	if n.cluster == nil {
 		return 1
@@ -218,13 +217,13 @@ func (n *Namespace) Nodes() int {
 	return int(n.cluster.trustedNodeCount.Load())
 }
 
-// Name is the namespace's name.
+// Name returns the namespace's name.
 func (n *Namespace) Name() string { return n.name }
 
-// Library is the library's namespace.
+// Library returns the library's namespace.
 func (n *Namespace) Library() socket.Namespace { return n.lib }
 
-// SocketOf is the connection's socket in a namespace, or nil.
+// SocketOf returns the connection's socket in a namespace, or nil.
 func SocketOf(c *engineio.Conn, n *Namespace) *Socket {
 	l, ok := c.Handler().(*link)
 	if !ok {

@@ -17,7 +17,7 @@ import (
 // ErrClosed says that a message was not sent because its socket has ended.
 var ErrClosed = errors.New("socketio: the socket is closed")
 
-// ErrNoAnswer says that a client did not acknowledge in time, or left.
+// ErrNoAnswer says that a client did not acknowledge in time, or has left.
 var ErrNoAnswer = errors.New("socketio: no acknowledgement in time")
 
 // A Socket is one client in one namespace. Its methods may be called from any goroutine.
@@ -26,40 +26,40 @@ type Socket struct {
 	link *link
 	id   socket.SocketId
 	lib  *socket.Socket
-	auth []byte // of the CONNECT, until it is connected
+	auth []byte // of the CONNECT; nil once the socket is connected
 
 	mu   sync.Mutex
 	data any // guarded by mu
 }
 
-// ID is the socket's public id. It is "" while it is being admitted.
+// ID returns the socket's public id. It is "" while the socket is being admitted.
 func (s *Socket) ID() string { return string(s.id) }
 
-// Namespace is where the socket is.
+// Namespace returns the namespace of the socket.
 func (s *Socket) Namespace() *Namespace { return s.nsp }
 
-// Conn is the connection that carries the socket.
+// Conn returns the connection of the socket.
 func (s *Socket) Conn() *engineio.Conn { return s.link.conn }
 
-// Library is the library's socket, or nil while it is being admitted. Do not call its
-// Volatile, Compress or Timeout: they are not safe on a shared socket.
+// Library returns the library's socket, or nil while the socket is being admitted. Do not call its
+// Volatile, Compress or Timeout: they are not safe on a socket that several goroutines use.
 func (s *Socket) Library() *socket.Socket { return s.lib }
 
-// SetData keeps something with the socket.
+// SetData stores a value with the socket.
 func (s *Socket) SetData(v any) {
 	s.mu.Lock()
 	s.data = v
 	s.mu.Unlock()
 }
 
-// Data is what SetData kept.
+// Data returns the value that SetData stored.
 func (s *Socket) Data() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.data
 }
 
-// Emit sends an event. The error says what can not be encoded, or ErrClosed.
+// Emit sends an event. The error says what cannot be encoded, or is ErrClosed.
 func (s *Socket) Emit(name string, args ...any) error {
 	a, err := Encode(args...)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Socket) Emit(name string, args ...any) error {
 	return s.EmitArgs(name, a)
 }
 
-// EmitVolatile is Emit for an event that may be dropped when the client is behind.
+// EmitVolatile is Emit for an event that may be dropped when the client is too slow.
 func (s *Socket) EmitVolatile(name string, args ...any) error {
 	a, err := Encode(args...)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *Socket) EmitVolatile(name string, args ...any) error {
 	return nil
 }
 
-// EmitArgs sends an event whose arguments are encoded already.
+// EmitArgs is Emit for arguments that are encoded already.
 func (s *Socket) EmitArgs(name string, a Args) error {
 	f := frameEvent(s.nsp.name, name, a, 0, false)
 	defer f.releaseFrames()
@@ -90,7 +90,7 @@ func (s *Socket) EmitArgs(name string, a Args) error {
 	return nil
 }
 
-// Answer acknowledges an event from within Receiver.Event, or from anywhere.
+// Answer acknowledges an event, from within Receiver.Event or later.
 func (s *Socket) Answer(id uint64, a Args) error {
 	f := frameAcknowledgement(s.nsp.name, id, a)
 	defer f.releaseFrames()
@@ -100,16 +100,16 @@ func (s *Socket) Answer(id uint64, a Args) error {
 	return nil
 }
 
-// Answering starts the acknowledgement of an event: append one JSON value to the message's
-// buffer and give it to Reply, or Free it.
+// Answering begins the acknowledgement of an event. The caller appends one JSON value to the
+// message's buffer and gives it to Reply, or calls Free.
 func (s *Socket) Answering(id uint64) *engineio.Message {
 	m := engineio.NewText()
 	m.SetBuffer(append(appendHeader(m.Buffer(), typeAck, 0, s.nsp.name, id, true), '['))
 	return m
 }
 
-// Reply sends what Answering started. It is only called from within Receiver.Event: what
-// is sent there leaves together when the event has been handled.
+// Reply sends what Answering began. Call it only from within Receiver.Event: what is sent there is
+// written together when the event has been handled.
 func (s *Socket) Reply(m *engineio.Message) bool {
 	m.SetBuffer(append(m.Buffer(), ']'))
 	ok := s.link.conn.Queue(m)
@@ -117,8 +117,8 @@ func (s *Socket) Reply(m *engineio.Message) bool {
 	return ok
 }
 
-// Ask sends an event and waits for the client's acknowledgement, then calls done once: with
-// the arguments, each as JSON, or ErrNoAnswer after the timeout.
+// Ask sends an event and calls done once: with the arguments of the client's acknowledgement, each
+// as JSON, or with ErrNoAnswer after the timeout. It does not wait.
 func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answer []jsontext.Value, err error)) {
 	id := s.nsp.lib.Ids()
 	s.expectAnswer(id, timeout, done)
@@ -127,7 +127,7 @@ func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answe
 	f.releaseFrames()
 }
 
-// expectAnswer registers done for the acknowledgement with this id.
+// expectAnswer has done called for the acknowledgement with this id, or after the timeout.
 func (s *Socket) expectAnswer(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
 	acks := s.lib.Acks()
 	timer := time.AfterFunc(time.Hour, func() {
@@ -135,7 +135,7 @@ func (s *Socket) expectAnswer(id uint64, timeout time.Duration, done func([]json
 			done(nil, ErrNoAnswer)
 		}
 	})
-	defer timer.Reset(timeout) // not before there is something to give up
+	defer timer.Reset(timeout) // it starts only when acks has the entry
 	acks.Store(id, func(args []any, _ error) {
 		timer.Stop()
 		values := make([]jsontext.Value, len(args))
@@ -146,17 +146,18 @@ func (s *Socket) expectAnswer(id uint64, timeout time.Duration, done func([]json
 	})
 }
 
-// handleAcknowledgement passes a client's acknowledgement to whoever waits for it: our own Ask, or
-// the library's Emit with a callback.
+// handleAcknowledgement passes a client's acknowledgement to our own Ask, or to the library's Emit
+// with a callback.
 func (s *Socket) handleAcknowledgement(p *packet, attachments [][]byte) {
 	ack, ok := s.lib.Acks().LoadAndDelete(p.id)
 	if !ok {
-		return // too late, or never asked
+		return // it came too late, or nothing was asked
 	}
 	ack(splitValues(p.args, attachments), nil)
 }
 
-// splitValues splits encoded arguments: attachments as the library's buffers, the rest as JSON.
+// splitValues splits encoded arguments into values: attachments as buffers of the library, the rest
+// as JSON.
 func splitValues(args []byte, attachments [][]byte) []any {
 	var out []any
 	for i := jsonpack.SkipSpace(args, 0); i < len(args); {
@@ -182,25 +183,25 @@ func splitValues(args []byte, attachments [][]byte) []any {
 	return out
 }
 
-// Join puts the socket into a room, and tells how many members it has on this node. It
+// Join adds the socket to a room, and returns how many members the room has then on this node. It
 // reports false when the socket has ended, or is in as many rooms as it may be.
 func (s *Socket) Join(room string) (members int, ok bool) {
 	return s.nsp.rooms.joinRoom(s.id, socket.Room(room))
 }
 
-// Leave takes the socket out of a room, and tells how many members are left on this node.
+// Leave removes the socket from a room, and returns how many members are left on this node.
 func (s *Socket) Leave(room string) (members int) {
 	return s.nsp.rooms.leaveRoom(s.id, socket.Room(room))
 }
 
-// In tells whether the socket is in a room.
+// In reports whether the socket is in a room.
 func (s *Socket) In(room string) bool { return s.nsp.rooms.isInRoom(s.id, socket.Room(room)) }
 
-// Rooms counts the rooms whose names begin with prefix that the socket is in.
+// Rooms counts the rooms that the socket is in and whose names begin with prefix.
 func (s *Socket) Rooms(prefix string) int { return s.nsp.rooms.countRooms(s.id, prefix) }
 
-// Disconnect sends what waits and DISCONNECT: the client will not come back by itself.
-// With closing, the transport is closed once that has left.
+// Disconnect sends what is queued, and DISCONNECT, after which the client does not reconnect by
+// itself. With closing, the transport is closed once that is written.
 func (s *Socket) Disconnect(closing bool) {
 	if s.lib != nil {
 		s.lib.Disconnect(false)
@@ -210,19 +211,20 @@ func (s *Socket) Disconnect(closing bool) {
 	}
 }
 
-// Cast sends an event with one encoded argument to every member of a room, framed once. It
-// tells how many on this node took it. Other nodes of a cluster are told without waiting.
+// Cast sends an event with one argument to every member of a room, on all nodes. build appends the
+// argument as JSON. Cast returns how many members on this node it reached, and does not wait for
+// other nodes.
 func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
-	m, list := n.frameCast(name, build)
+	m, listStart := n.frameCast(name, build)
 	if n.cluster != nil {
-		n.cluster.publishEvent(m.Buffer()[list:], nil, target{rooms: []socket.Room{socket.Room(room)}})
+		n.cluster.publishEvent(m.Buffer()[listStart:], nil, target{rooms: []socket.Room{socket.Room(room)}})
 	}
 	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
 	m.Free()
 	return reached
 }
 
-// CastEach is Cast to each of several rooms, that have no members in common.
+// CastEach is Cast to each of several rooms, which must have no members in common.
 func (n *Namespace) CastEach(names []string, name string, build func(dst []byte) []byte) {
 	if len(names) == 0 {
 		return
@@ -232,9 +234,9 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	for _, r := range names {
 		rooms = append(rooms, socket.Room(r))
 	}
-	m, list := n.frameCast(name, build)
+	m, listStart := n.frameCast(name, build)
 	if n.cluster != nil {
-		n.cluster.publishToEachRoom(m.Buffer()[list:], rooms)
+		n.cluster.publishToEachRoom(m.Buffer()[listStart:], rooms)
 	}
 	f := packetFrames{text: m}.sealFrames(false)
 	for _, room := range rooms {
@@ -243,14 +245,15 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	m.Free()
 }
 
-// frameCast frames an event with one argument; list is where its name and argument begin, in brackets.
-func (n *Namespace) frameCast(name string, build func(dst []byte) []byte) (m *engineio.Message, list int) {
+// frameCast frames an event with one argument, which build appends. listStart is where the list of
+// its name and argument begins in the message.
+func (n *Namespace) frameCast(name string, build func(dst []byte) []byte) (m *engineio.Message, listStart int) {
 	m = engineio.NewText()
 	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
-	list = len(b)
+	listStart = len(b)
 	b = append(appendJSONString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
-	return m, list
+	return m, listStart
 }
 
 // CastAll is Cast to every socket of the namespace on this node.
@@ -264,28 +267,28 @@ func (n *Namespace) CastAll(name string, a Args) {
 	f.releaseFrames()
 }
 
-// Ask sends an event to every member of a room and calls done once, with each client's
-// first argument as JSON (null for an empty answer): when all have answered, or with
-// ErrNoAnswer and those that have after the timeout.
+// Ask sends an event to every member of a room, on all nodes, and calls done once: with the first
+// argument of each client's answer as JSON, null for an empty answer. That is when all have
+// answered, or after the timeout, with ErrNoAnswer and the answers that came.
 func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
-	here := func(done func([]jsontext.Value, error)) { n.askLocally(timeout, room, name, a, done) }
+	askHere := func(done func([]jsontext.Value, error)) { n.askLocally(timeout, room, name, a, done) }
 	if n.cluster == nil {
-		here(done)
+		askHere(done)
 		return
 	}
-	n.cluster.askAllNodes(timeout, room, withName(name, a), here, done)
+	n.cluster.askAllNodes(timeout, room, withName(name, a), askHere, done)
 }
 
-// askLocally is Ask on this node.
+// askLocally is Ask for the members on this node.
 func (n *Namespace) askLocally(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
 	var mu sync.Mutex
 	var answers []jsontext.Value
-	over := false
+	isDone := false
 	members := n.rooms.selectSockets(&socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))})
 	left := len(members)
 	finish := func(err error) { // mu is held
-		if !over {
-			over = true
+		if !isDone {
+			isDone = true
 			done(answers, err)
 		}
 	}
@@ -326,8 +329,8 @@ func (n *Namespace) askLocally(timeout time.Duration, room, name string, a Args,
 	}
 }
 
-// CastArgs is Cast for arguments that are encoded already, any number and binary ones too.
-// except is a room whose members are left out, or "".
+// CastArgs is Cast for any number of arguments that are encoded already, binary ones too. The
+// members of the room except, which may be "", are left out.
 func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 	if n.cluster != nil {
 		t := target{rooms: []socket.Room{socket.Room(room)}}
@@ -351,11 +354,11 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 }
 
 // ErrUnheard says that this node does not hear the other nodes of its cluster.
-var ErrUnheard = errors.New("socketio: the cluster is not heard")
+var ErrUnheard = errors.New("socketio: this node does not hear the other nodes")
 
-// Heard returns when the other nodes of the cluster are heard by a room that has members
-// here, or ctx ends: from its first join on, that takes Redis about one round trip. While
-// Redis is away it is ErrUnheard at once.
+// Heard returns when the casts of other nodes reach a room that has members here, or when ctx ends.
+// From the room's first join on, that takes about one round trip to Redis. While Redis is away,
+// Heard returns ErrUnheard at once.
 func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil

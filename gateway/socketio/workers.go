@@ -5,20 +5,21 @@ import (
 	"sync/atomic"
 )
 
-// workers run links that have something to do. A worker that is done waits for the next
-// link, up to a number of them: a goroutine whose stack has grown once need not grow again.
+// workers run links that have something to do. Up to maxParked goroutines that are done wait for
+// the next link, because a goroutine whose stack has grown need not grow it again.
 type workers struct {
-	idle   chan *link // unbuffered: whoever receives was waiting
+	idle   chan *link // unbuffered: only a worker that waits receives
 	done   chan struct{}
 	once   sync.Once
 	parked atomic.Int32
 }
 
+// maxParked is how many idle workers are kept.
 const maxParked = 128
 
 func newWorkers() *workers { return &workers{idle: make(chan *link), done: make(chan struct{})} }
 
-// runLink has somebody run the link. It never waits.
+// runLink has a worker run the link. It never waits.
 func (w *workers) runLink(l *link) {
 	select {
 	case w.idle <- l:
@@ -30,7 +31,7 @@ func (w *workers) runLink(l *link) {
 func (w *workers) serveLinks(l *link) {
 	for {
 		l.serveQueue()
-		l = nil // it may be gone long before the next comes
+		l = nil // the garbage collector may take it before the next one comes
 		if w.parked.Add(1) > maxParked {
 			w.parked.Add(-1)
 			return

@@ -23,8 +23,8 @@ func Pack(dst, src []byte, attachments [][]byte, maxDepth int) (packed []byte, o
 	return dst, i >= 0 && SkipSpace(src, i) == len(src)
 }
 
-// A packer packs the values of one JSON text. Its methods append the value at index i of src to dst,
-// and return dst and the index behind the value, or -1.
+// A packer packs the values of one JSON text. Its methods append the value at index i of src to
+// dst, and return dst and the index behind the value, or -1.
 type packer struct {
 	src         []byte
 	attachments [][]byte

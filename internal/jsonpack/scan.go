@@ -84,10 +84,10 @@ func skipNested(b []byte, i, maxDepth int) int {
 	}
 }
 
-// markSpecialBytes sets the high bit of each byte of w that a string cannot hold unescaped: a quote, a
-// backslash or a control character. Bytes behind the first marked one may be marked wrongly. The
-// three terms borrow into the high bit of a byte that is smaller than a space, or that is zero after
-// an XOR with the quote or with the backslash.
+// markSpecialBytes sets the high bit of each byte of w that a string cannot hold unescaped: a
+// quote, a backslash or a control character. Bytes behind the first marked one may be marked
+// wrongly. The three terms borrow into the high bit of a byte that is smaller than a space, or that
+// is zero after an XOR with the quote or with the backslash.
 func markSpecialBytes(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	return ((w - ' '*ones) | ((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones)) &^ w & highs

@@ -25,8 +25,8 @@ type unpacker struct {
 	maxLen      int // of dst
 }
 
-// appendValue appends the value at index i. It returns the index behind the value, or -1 where there
-// is no valid value, or it nests too deep or becomes too long.
+// appendValue appends the value at index i. It returns the index behind the value, or -1 where
+// there is no valid value, or it nests too deep or becomes too long.
 func (u *unpacker) appendValue(b []byte, i, maxDepth int) int {
 	h, ok := ReadHead(b, i)
 	if !ok || len(u.dst) > u.maxLen {

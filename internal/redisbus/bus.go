@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // Config of a Bus. Everything is required, except where it says otherwise.
@@ -94,7 +96,7 @@ func New(cfg Config) *Bus {
 		done:      make(chan struct{}),
 	}
 	b.classic.transport = newSubscriptionConn(b.classic, cfg.Redis, cfg.MaxMessage)
-	if client, isCluster := cfg.Redis.(*redis.ClusterClient); isCluster {
+	if client := redisx.ClusterOf(cfg.Redis); client != nil {
 		b.sharded = newSubscriber(cfg)
 		b.shards = newShardConns(b.sharded, client)
 		b.sharded.transport = b.shards
@@ -104,7 +106,7 @@ func New(cfg Config) *Bus {
 
 // Start begins to publish and to receive.
 func (b *Bus) Start() {
-	b.startGoroutine(b.publisher.run)
+	b.startGoroutine(b.publisher.sendUntilDone)
 	b.startGoroutine(b.classic.transport.readMessages)
 	b.startGoroutine(b.classic.syncSubscriptions)
 	if b.sharded != nil {
@@ -159,12 +161,13 @@ func (b *Bus) WaitSubscribed(ctx context.Context, channel string) error {
 // before the first connection too.
 func (b *Bus) IsConnected() bool { return b.classic.isConnected() }
 
-// LastReceived returns when anything came from Redis last, over the connection for classic channels.
+// LastReceived returns when anything came from Redis last, over the connection for classic
+// channels.
 func (b *Bus) LastReceived() time.Time { return b.classic.lastReceived() }
 
 // CheckConnections pings the connections that receive, and replaces those on which nothing came for
-// longer than patience. It asks again for subscriptions that were not confirmed for so long. Call it
-// in intervals shorter than patience.
+// longer than patience. It asks again for subscriptions that were not confirmed for so long. Call
+// it in intervals shorter than patience.
 func (b *Bus) CheckConnections(patience time.Duration) {
 	b.classic.checkConfirmations(patience)
 	if b.sharded != nil {
@@ -185,20 +188,15 @@ func (b *Bus) HasShardedChannels() bool { return b.shards != nil && !b.shards.ar
 func (b *Bus) CountSubscribers(ctx context.Context, channels ...string) (counts []int64, err error) {
 	counts = make([]int64, len(channels))
 	var mu sync.Mutex // the shards of a Cluster answer at the same time
-	countOn := func(ctx context.Context, client redis.UniversalClient) error {
-		byName, err := client.PubSubNumSub(ctx, channels...).Result()
+	err = redisx.ForEachNode(ctx, b.client, func(ctx context.Context, node redis.UniversalClient) error {
+		byName, err := node.PubSubNumSub(ctx, channels...).Result()
 		mu.Lock()
 		defer mu.Unlock()
 		for i, name := range channels {
 			counts[i] += byName[name]
 		}
 		return err
-	}
-	if c, isCluster := b.client.(*redis.ClusterClient); isCluster {
-		err = c.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error { return countOn(ctx, node) })
-	} else {
-		err = countOn(ctx, b.client)
-	}
+	})
 	return counts, err
 }
 

@@ -17,22 +17,22 @@ const (
 // sendToMasters publishes to a Redis Cluster: each sharded message to the master of its slot, all
 // others to the master of the home key's. What a master refuses because the slot has moved is sent
 // again before everything that comes later, so the order within a channel is kept.
-func (p *publisher) sendToMasters(ctx context.Context, client *redis.ClusterClient, messages []queuedMessage, payloads []byte) (ok bool) {
+func (p *publisher) sendToMasters(ctx context.Context, messages []queuedMessage, payloads []byte) (ok bool) {
 	for try := 0; len(messages) > 0; try++ {
 		if try == moveTries {
-			p.drop(messages, ErrNotTaken)
+			p.dropMessages(messages, ErrNotTaken)
 			return ok
 		}
 		if try > 0 {
-			client.ReloadState(ctx) // it only begins to
+			p.cluster.ReloadState(ctx) // it only begins to
 			time.Sleep(moveWait)
 		}
 		var mu sync.Mutex
 		var moved []queuedMessage // guarded by mu
 		var all sync.WaitGroup
-		for node, part := range p.groupByMaster(ctx, client, messages) {
+		for node, part := range p.groupByMaster(ctx, messages) {
 			all.Go(func() {
-				movedHere, okHere := p.exchange(ctx, node, part, payloads)
+				movedHere, okHere := p.publishOver(ctx, node, part, payloads)
 				mu.Lock()
 				defer mu.Unlock()
 				moved = append(moved, movedHere...)
@@ -45,18 +45,18 @@ func (p *publisher) sendToMasters(ctx context.Context, client *redis.ClusterClie
 	return ok
 }
 
-// groupByMaster groups messages by the master that takes them, in order. It drops those whose master
-// is unknown.
-func (p *publisher) groupByMaster(ctx context.Context, client *redis.ClusterClient, messages []queuedMessage) map[*redis.Client][]queuedMessage {
+// groupByMaster groups messages by the master that takes them, in order. It drops those whose
+// master is unknown.
+func (p *publisher) groupByMaster(ctx context.Context, messages []queuedMessage) map[*redis.Client][]queuedMessage {
 	parts := map[*redis.Client][]queuedMessage{}
 	for i, m := range messages {
 		key := p.homeKey
 		if m.isSharded {
 			key = m.channel
 		}
-		node, err := client.MasterForKey(ctx, key)
+		node, err := p.cluster.MasterForKey(ctx, key)
 		if err != nil {
-			p.drop(messages[i:i+1], err)
+			p.dropMessages(messages[i:i+1], err)
 			continue
 		}
 		parts[node] = append(parts[node], m)

@@ -40,8 +40,8 @@ type payload []byte
 // MarshalBinary returns the bytes.
 func (b *payload) MarshalBinary() ([]byte, error) { return *b, nil }
 
-// fill makes the commands for messages.
-func (x *pipeline) fill(messages []queuedMessage, payloads []byte) {
+// fillCommands makes the commands for messages.
+func (x *pipeline) fillCommands(messages []queuedMessage, payloads []byte) {
 	for len(x.publishes) < len(messages) {
 		x.publishes = append(x.publishes, newPublishCommand())
 	}
@@ -63,8 +63,8 @@ func (x *pipeline) fill(messages []queuedMessage, payloads []byte) {
 	}
 }
 
-// release forgets the messages, of which there were used, and gives the pipeline back.
-func (x *pipeline) release(used int) {
+// releaseMessages forgets the messages, of which there were used, and gives the pipeline back.
+func (x *pipeline) releaseMessages(used int) {
 	for _, c := range x.publishes[:used] {
 		c.channel, c.payload = "", nil
 		c.SetErr(nil)

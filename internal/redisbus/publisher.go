@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // A publisher sends messages to Redis: from one goroutine, so that their order is kept, and in
@@ -14,6 +16,7 @@ import (
 // already, or when Redis does not take it. Nothing is sent twice.
 type publisher struct {
 	client   redis.UniversalClient
+	cluster  *redis.ClusterClient // client; nil where Redis is no Cluster
 	homeKey  string
 	maxBytes int // of payloads that wait or are being sent
 
@@ -25,7 +28,7 @@ type publisher struct {
 	sendingBytes  int             // payloads that are being sent; guarded by mu
 	isClosed      bool            // guarded by mu
 
-	wake        chan struct{} // capacity 1
+	wake        redisx.Signal
 	published   atomic.Int64
 	unpublished atomic.Int64 // messages that were dropped, or that Redis did not take
 }
@@ -48,7 +51,7 @@ const (
 )
 
 func newPublisher(client redis.UniversalClient, homeKey string, maxBytes int) *publisher {
-	return &publisher{client: client, homeKey: homeKey, maxBytes: maxBytes, wake: make(chan struct{}, 1)}
+	return &publisher{client: client, cluster: redisx.ClusterOf(client), homeKey: homeKey, maxBytes: maxBytes, wake: redisx.NewSignal()}
 }
 
 // enqueue queues a message and copies its payload.
@@ -72,25 +75,22 @@ func (p *publisher) enqueue(m Message) {
 		}
 		return
 	}
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.wake.Notify()
 }
 
-// run sends until done is closed, and then what still waits, once.
-func (p *publisher) run(done <-chan struct{}) {
+// sendUntilDone sends until done is closed, and then what still waits, once.
+func (p *publisher) sendUntilDone(done <-chan struct{}) {
 	retry := backoff{}
 	for isLast := false; ; {
 		if !isLast {
 			select {
-			case <-p.wake:
+			case <-p.wake.C():
 			case <-done:
 				isLast = true
 			}
 		}
 		messages, payloads := p.takeQueue(isLast)
-		ok := p.send(messages, payloads)
+		ok := p.sendMessages(messages, payloads)
 		p.recycleBuffers(messages, payloads)
 		if isLast {
 			return
@@ -123,9 +123,9 @@ func (p *publisher) recycleBuffers(messages []queuedMessage, payloads []byte) {
 	}
 }
 
-// send sends messages in pipelines. After two pipelines that failed in a row it drops the rest, which
-// would come too late.
-func (p *publisher) send(messages []queuedMessage, payloads []byte) (ok bool) {
+// sendMessages sends messages in pipelines. After two pipelines that failed in a row it drops the
+// rest, which would come too late.
+func (p *publisher) sendMessages(messages []queuedMessage, payloads []byte) (ok bool) {
 	failures := 0
 	for len(messages) > 0 {
 		n, size := 0, 0
@@ -136,14 +136,14 @@ func (p *publisher) send(messages []queuedMessage, payloads []byte) (ok bool) {
 		if failures < 2 && p.sendPipeline(messages[:n], payloads) {
 			failures = 0
 		} else if failures++; failures > 2 {
-			p.drop(messages[:n], ErrNotTaken)
+			p.dropMessages(messages[:n], ErrNotTaken)
 		}
 		messages = messages[n:]
 	}
 	return failures == 0
 }
 
-func (p *publisher) drop(messages []queuedMessage, err error) {
+func (p *publisher) dropMessages(messages []queuedMessage, err error) {
 	for i := range messages {
 		m := &messages[i]
 		p.countLoss(m)
@@ -163,20 +163,20 @@ func (p *publisher) countLoss(m *queuedMessage) {
 func (p *publisher) sendPipeline(messages []queuedMessage, payloads []byte) (ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), pipelineTimeout)
 	defer cancel()
-	if c, isCluster := p.client.(*redis.ClusterClient); isCluster {
-		return p.sendToMasters(ctx, c, messages, payloads)
+	if p.cluster != nil {
+		return p.sendToMasters(ctx, messages, payloads)
 	}
-	moved, ok := p.exchange(ctx, p.client, messages, payloads)
-	p.drop(moved, ErrNotTaken)
+	moved, ok := p.publishOver(ctx, p.client, messages, payloads)
+	p.dropMessages(moved, ErrNotTaken)
 	return ok
 }
 
-// exchange publishes messages over one connection. It returns, in order, those that belong to another
-// node of a Cluster, and whether Redis took any of the rest.
-func (p *publisher) exchange(ctx context.Context, client redis.UniversalClient, messages []queuedMessage, payloads []byte) (moved []queuedMessage, ok bool) {
+// publishOver publishes messages over one connection. It returns, in order, those that belong to
+// another node of a Cluster, and whether Redis took any of the rest.
+func (p *publisher) publishOver(ctx context.Context, client redis.UniversalClient, messages []queuedMessage, payloads []byte) (moved []queuedMessage, ok bool) {
 	x := pipelinePool.Get().(*pipeline)
-	defer x.release(len(messages))
-	x.fill(messages, payloads)
+	defer x.releaseMessages(len(messages))
+	x.fillCommands(messages, payloads)
 	pipe := client.Pipeline()
 	_ = pipe.BatchProcess(ctx, x.commands...) // it only queues
 	_, _ = pipe.Exec(ctx)                     // each command has its error

@@ -7,14 +7,18 @@ import (
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// A pushReader stands between go-redis and the connection of a subscription. go-redis dials, asks for
-// channels and reads Redis's answers through it. Messages it never sees: the pushReader takes them out
-// of the stream, whole, and has them handled where they lie in its buffer. As a value of go-redis each
-// message would take nine allocations, and a process receives everything that it publishes itself.
+// A pushReader stands between go-redis and the connection of a subscription. go-redis dials, asks
+// for channels and reads Redis's answers through it. Messages it never sees: the pushReader takes
+// them out of the stream, whole, and has them handled where they lie in its buffer. As a value of
+// go-redis each message would take nine allocations, and a process receives everything that it
+// publishes itself.
 //
-// On a reply that it cannot parse, the pushReader passes everything through to go-redis from then on.
+// On a reply that it cannot parse, the pushReader passes everything through to go-redis from then
+// on.
 type pushReader struct {
 	net.Conn
 	maxPayload int // bytes; a longer payload is handled as an empty one
@@ -37,11 +41,11 @@ const (
 )
 
 // newClientWithPushReader makes a client like client, which must be one of a single server or of
-// Sentinel, whose connections are wrapped. The caller closes it. For a client of a Cluster it returns
-// nil.
+// Sentinel, whose connections are wrapped. The caller closes it. For a client of a Cluster it
+// returns nil.
 func newClientWithPushReader(client redis.UniversalClient, wrap func(net.Conn) net.Conn) *redis.Client {
-	c, isSingle := client.(*redis.Client)
-	if !isSingle {
+	c := redisx.SingleServer(client)
+	if c == nil {
 		return nil
 	}
 	o := *c.Options()
@@ -147,8 +151,8 @@ type messageLayout struct {
 // messageHead begins a message, behind a '>' or, in RESP2, a '*'.
 const messageHead = "3\r\n$7\r\nmessage\r\n"
 
-// readMessage finds the parts of a message and its end, which may lie behind what has come. end is 0
-// when too little has come to know it, and negative when the message is malformed.
+// readMessage finds the parts of a message and its end, which may lie behind what has come. end is
+// 0 when too little has come to know it, and negative when the message is malformed.
 func readMessage(b []byte) (m messageLayout, end int) {
 	if len(b) <= len(messageHead) || b[0] != '>' && b[0] != '*' || string(b[1:1+len(messageHead)]) != messageHead {
 		return m, 0
@@ -168,8 +172,8 @@ func readMessage(b []byte) (m messageLayout, end int) {
 	return m, end + 2
 }
 
-// readBulkHead reads the head of the bulk string at index i, and returns where the string begins and
-// ends. start is 0 when the head has not come, and negative when there is none.
+// readBulkHead reads the head of the bulk string at index i, and returns where the string begins
+// and ends. start is 0 when the head has not come, and negative when there is none.
 func readBulkHead(b []byte, i int) (start, end int) {
 	if i >= len(b) {
 		return 0, 0
@@ -181,8 +185,8 @@ func readBulkHead(b []byte, i int) (start, end int) {
 	return start, start + n
 }
 
-// readLengthLine reads the number behind the first byte of the line at index i, and returns where the
-// next line begins: 0 when the line has not come, negative when it holds no number.
+// readLengthLine reads the number behind the first byte of the line at index i, and returns where
+// the next line begins: 0 when the line has not come, negative when it holds no number.
 func readLengthLine(b []byte, i int) (n, next int) {
 	line := bytes.IndexByte(b[i:], '\n')
 	if line < 0 {
@@ -201,8 +205,8 @@ func readLengthLine(b []byte, i int) (n, next int) {
 	return n, i + line + 1
 }
 
-// findReplyEnd returns the index behind the reply at index i: 0 when not all of it has come, negative
-// when it is malformed or nests deeper than depth.
+// findReplyEnd returns the index behind the reply at index i: 0 when not all of it has come,
+// negative when it is malformed or nests deeper than depth.
 func findReplyEnd(b []byte, i, depth int) int {
 	if i >= len(b) {
 		return 0

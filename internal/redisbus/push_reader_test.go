@@ -19,8 +19,8 @@ type feed struct {
 
 func (f feed) Read(b []byte) (int, error) { return f.from.Read(b) }
 
-// readThrough has a pushReader read all of r, and returns what is left for go-redis and which messages
-// were handled.
+// readThrough has a pushReader read all of r, and returns what is left for go-redis and which
+// messages were handled.
 func readThrough(t testing.TB, r io.Reader, max int) (left string, handled []string) {
 	t.Helper()
 	p := &pushReader{

@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// shardConns are the connections of a subscriber for sharded channels, which Redis Cluster has since
-// version 7.0: a channel belongs to the master of its slot, and what is published there stays on that
-// shard. There is one connection to each master that has a channel of ours, with a goroutine that reads
-// from it.
+// shardConns are the connections of a subscriber for sharded channels, which Redis Cluster has
+// since version 7.0: a channel belongs to the master of its slot, and what is published there stays
+// on that shard. There is one connection to each master that has a channel of ours, with a
+// goroutine that reads from it.
 //
 // When a slot moves, Redis ends the subscription and says so. When a master dies, the connection
 // breaks. In both cases the channel is asked for again where its slot is then. What is published in
@@ -127,9 +127,9 @@ func (s *shardConns) readFrom(addr string, conn *shardConn) {
 // refusalPause is how long to wait before asking again for what Redis has refused.
 const refusalPause = 50 * time.Millisecond
 
-// handleRefusal handles an error reply: a slot is on another node, the Cluster is down, or this Redis
-// knows no sharded channels. The reply does not say which channel it is about, so all unconfirmed ones
-// of the connection are asked for again.
+// handleRefusal handles an error reply: a slot is on another node, the Cluster is down, or this
+// Redis knows no sharded channels. The reply does not say which channel it is about, so all
+// unconfirmed ones of the connection are asked for again.
 func (s *shardConns) handleRefusal(conn *shardConn, err redis.Error) {
 	if strings.Contains(err.Error(), "unknown command") {
 		s.areUnsupported.Store(true)
@@ -157,7 +157,8 @@ func (s *shardConns) channelsOn(conn *shardConn) (all []*subscription) {
 	return all
 }
 
-// replaceBroken gives a broken connection up, and has its channels asked for where their slots are now.
+// replaceBroken gives a broken connection up, and has its channels asked for where their slots are
+// now.
 func (s *shardConns) replaceBroken(addr string, conn *shardConn) {
 	_ = conn.pubsub.Close() // go-redis would ask for channels of many slots in one command, which Redis refuses
 	s.mu.Lock()

@@ -8,14 +8,17 @@ import (
 	"unsafe"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// A subscriber receives the messages of the channels that somebody in this process wants. Wishes are
-// counted; one goroutine brings Redis's subscriptions in line with the counts, so a first wish that
-// races the last one's end is never lost. Its transport has the connections and reads from them.
+// A subscriber receives the messages of the channels that somebody in this process wants. Wishes
+// are counted; one goroutine brings Redis's subscriptions in line with the counts, so a first wish
+// that races the last one's end is never lost. Its transport has the connections and reads from
+// them.
 //
-// What is published between the first wish and the moment when Redis has the subscription, about one
-// round trip later, is not received; waitConfirmed closes that window. After the last wish the
+// What is published between the first wish and the moment when Redis has the subscription, about
+// one round trip later, is not received; waitConfirmed closes that window. After the last wish the
 // subscription lingers.
 type subscriber struct {
 	linger    time.Duration
@@ -29,8 +32,8 @@ type subscriber struct {
 	lingering []*subscription          // not wanted any more, oldest first; guarded by mu
 	isDown    bool                     // the connection broke and is not back; guarded by mu
 
-	wake     chan struct{} // capacity 1
-	lastRead atomic.Int64  // when anything came last, Unix ns
+	wake     redisx.Signal
+	lastRead atomic.Int64 // when anything came last, Unix ns
 	received atomic.Int64
 	bytes    atomic.Int64
 	restarts atomic.Int64 // connections that were given up, or lost
@@ -67,7 +70,7 @@ type subscription struct {
 func newSubscriber(cfg Config) *subscriber {
 	s := &subscriber{
 		linger: cfg.Linger, onMessage: cfg.OnMessage, onUp: cfg.OnUp,
-		channels: map[string]*subscription{}, wake: make(chan struct{}, 1),
+		channels: map[string]*subscription{}, wake: redisx.NewSignal(),
 	}
 	s.lastRead.Store(time.Now().UnixNano())
 	return s
@@ -98,10 +101,7 @@ func (s *subscriber) scheduleSync(c *subscription) {
 	if !c.isInSync {
 		c.isInSync = true
 		s.toSync = append(s.toSync, c)
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.wake.Notify()
 	}
 }
 
@@ -153,7 +153,7 @@ func (s *subscriber) syncSubscriptions(done <-chan struct{}) {
 	retry := backoff{}
 	for {
 		select {
-		case <-s.wake:
+		case <-s.wake.C():
 		case <-lingerOver.C:
 			lingerOver.Reset(s.linger)
 			s.mu.Lock()
@@ -208,8 +208,9 @@ func (s *subscriber) takeChanges(now time.Time) (wanted, unwanted []*subscriptio
 	return wanted, append(unwanted, s.takeLingered(now)...)
 }
 
-// takeLingered gives up the channels that have lingered for long enough, and returns them. It looks at
-// no channel before its time, because many are left each second where players come and go. mu is held.
+// takeLingered gives up the channels that have lingered for long enough, and returns them. It looks
+// at no channel before its time, because many are left each second where players come and go. mu is
+// held.
 func (s *subscriber) takeLingered(now time.Time) (unwanted []*subscription) {
 	for len(s.lingering) > 0 && now.Sub(s.lingering[0].lingeringSince) >= s.linger {
 		c := s.lingering[0]

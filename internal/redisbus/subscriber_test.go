@@ -47,7 +47,8 @@ func (f *fakeTransport) subscribed() []string {
 	return slices.Sorted(maps.Keys(f.names))
 }
 
-// A channel that nobody wants any more lingers and is given up then, also behind one that is given up and wanted again all the time.
+// A channel that nobody wants any more lingers and is given up then, also behind one that is given
+// up and wanted again all the time.
 func TestUnwantedChannelsAreGivenUpInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

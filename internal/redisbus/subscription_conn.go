@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A subscriptionConn is the one connection of a subscriber for classic channels. go-redis subscribes
-// to all of them again when it had to dial anew.
+// A subscriptionConn is the one connection of a subscriber for classic channels. go-redis
+// subscribes to all of them again when it had to dial anew.
 type subscriptionConn struct {
 	subscriber *subscriber
 	client     redis.UniversalClient
@@ -18,7 +18,7 @@ type subscriptionConn struct {
 	maxMessage int           // bytes of a payload
 
 	mu       sync.Mutex
-	pubsub   *redis.PubSub // replaced by restart; guarded by mu
+	pubsub   *redis.PubSub // replaced by replaceConn; guarded by mu
 	isClosed bool          // guarded by mu
 }
 
@@ -87,7 +87,7 @@ func (c *subscriptionConn) readMessages(done <-chan struct{}) {
 		}
 		v, err := pubsub.Receive(context.Background())
 		if err != nil {
-			if now, _ := c.currentPubSub(); now == pubsub { // else restart has replaced it
+			if now, _ := c.currentPubSub(); now == pubsub { // else replaceConn has replaced it
 				c.subscriber.markDown()
 			}
 			retry.waitAfter(false, done)
@@ -110,11 +110,11 @@ func (c *subscriptionConn) checkConnections(patience time.Duration) {
 		return
 	}
 	c.subscriber.noteReceived()
-	c.restart()
+	c.replaceConn()
 }
 
-// restart replaces the connection by a new one.
-func (c *subscriptionConn) restart() {
+// replaceConn replaces the connection by a new one.
+func (c *subscriptionConn) replaceConn() {
 	c.subscriber.restarts.Add(1)
 	fresh := c.client.Subscribe(context.Background())
 	c.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 )
 
-// Members counts a room's members on all nodes. missing is how many nodes were not heard
-// before ctx ended, or are gone: then there may be more.
+// Members counts a room's members on all nodes. missing is how many nodes did not answer before ctx
+// ended, or are gone: when it is not 0, there may be more members.
 func (n *Namespace) Members(ctx context.Context, room string) (members, missing int) {
 	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
 	here := len(n.rooms.selectSockets(opts))
@@ -29,20 +29,20 @@ func (n *Namespace) Members(ctx context.Context, room string) (members, missing 
 	}
 }
 
-// distributedAsk is an Ask on all nodes.
+// A distributedAsk is one call of Ask on all nodes.
 type distributedAsk struct {
 	onDone func(answers []jsontext.Value, err error)
 
-	mu      sync.Mutex
-	answers []jsontext.Value // guarded by mu
-	awaitedAnswers     map[string]int   // answers to come from other nodes; guarded by mu
-	isCounted bool             // the other nodes told how many; guarded by mu
-	hasLocalAnswers    bool             // this node's clients have answered; guarded by mu
-	err     error            // of those; guarded by mu
-	isDone    bool             // guarded by mu
+	mu              sync.Mutex
+	answers         []jsontext.Value // guarded by mu
+	awaitedAnswers  map[string]int   // how many are still to come, by node; guarded by mu
+	isCounted       bool             // the other nodes said how many clients they asked; guarded by mu
+	hasLocalAnswers bool             // this node's clients have answered, or err says why not; guarded by mu
+	err             error            // of this node's clients; guarded by mu
+	isDone          bool             // guarded by mu
 }
 
-// updateAsk changes the survey, and ends it when nothing is to come.
+// updateAsk makes a change, and finishes when no answer is to come any more.
 func (s *distributedAsk) updateAsk(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *distributedAsk) updateAsk(change func()) {
 	s.finishAsk(s.err)
 }
 
-// finishAsk calls back. mu is held.
+// finishAsk calls onDone, once. mu is held.
 func (s *distributedAsk) finishAsk(err error) {
 	if !s.isDone {
 		s.isDone = true
@@ -66,9 +66,12 @@ func (s *distributedAsk) finishAsk(err error) {
 	}
 }
 
-// askAllNodes asks a room's members on all nodes. The clients of a node that is gone are not
-// waited for.
-func (n *clusterNamespace) askAllNodes(timeout time.Duration, room string, e Args, here func(done func([]jsontext.Value, error)), done func([]jsontext.Value, error)) {
+// askAllNodes asks a room's members on all nodes; askHere asks those on this one. It does not wait
+// for the clients of a node that is gone.
+func (n *clusterNamespace) askAllNodes(
+	timeout time.Duration, room string, e Args,
+	askHere func(done func([]jsontext.Value, error)), done func([]jsontext.Value, error),
+) {
 	s := &distributedAsk{awaitedAnswers: map[string]int{}}
 	late := time.AfterFunc(timeout, func() {
 		s.mu.Lock()
@@ -80,9 +83,9 @@ func (n *clusterNamespace) askAllNodes(timeout time.Duration, room string, e Arg
 		n.cluster.callGuarded(func() { done(answers, err) })
 	}
 	n.askOtherNodes(timeout, e, target{rooms: []socket.Room{socket.Room(room)}}, askHooks{
-		onCounted: func(int, int) { s.updateAsk(func() { s.isCounted = true }) },
-		onNodeCount:   func(node string, clients uint64) { s.updateAsk(func() { s.awaitedAnswers[node] += int(clients) }) },
-		onNodeGone:    func(node string) { s.updateAsk(func() { delete(s.awaitedAnswers, node) }) },
+		onCounted:   func(int, int) { s.updateAsk(func() { s.isCounted = true }) },
+		onNodeCount: func(node string, clients uint64) { s.updateAsk(func() { s.awaitedAnswers[node] += int(clients) }) },
+		onNodeGone:  func(node string) { s.updateAsk(func() { delete(s.awaitedAnswers, node) }) },
 		onAnswer: func(node string, v any) {
 			s.updateAsk(func() {
 				value, ok := v.(jsontext.Value)
@@ -94,7 +97,7 @@ func (n *clusterNamespace) askAllNodes(timeout time.Duration, room string, e Arg
 			})
 		},
 	})
-	here(func(answers []jsontext.Value, err error) {
+	askHere(func(answers []jsontext.Value, err error) {
 		s.updateAsk(func() {
 			s.answers = append(s.answers, answers...)
 			s.hasLocalAnswers, s.err = true, err

@@ -9,11 +9,11 @@ import (
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 )
 
-// listenerList is the library's event emitter as a short list: a tenth of the memory of its
-// maps, for sockets that have two or three listeners.
+// A listenerList replaces the library's event emitter. It is a short list, which takes a tenth of
+// the memory of the emitter's maps, because a socket has two or three listeners.
 type listenerList struct {
 	mu  sync.Mutex
-	fns []listener // replaced, never changed in place; guarded by mu
+	all []listener // replaced, never changed in place; guarded by mu
 }
 
 type listener struct {
@@ -27,13 +27,15 @@ func (l *listenerList) addListeners(name events.EventName, once bool, fns []even
 	defer l.mu.Unlock()
 	for _, fn := range fns {
 		if fn != nil {
-			l.fns = append(slices.Clip(l.fns), listener{name, fn, once})
+			l.all = append(slices.Clip(l.all), listener{name, fn, once})
 		}
 	}
 	return nil
 }
 
-func (l *listenerList) On(n events.EventName, fns ...events.Listener) error { return l.addListeners(n, false, fns) }
+func (l *listenerList) On(n events.EventName, fns ...events.Listener) error {
+	return l.addListeners(n, false, fns)
+}
 
 func (l *listenerList) AddListener(n events.EventName, fns ...events.Listener) error {
 	return l.addListeners(n, false, fns)
@@ -46,7 +48,7 @@ func (l *listenerList) Once(n events.EventName, fns ...events.Listener) error {
 func (l *listenerList) allListeners() []listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.fns
+	return l.all
 }
 
 func (l *listenerList) Emit(n events.EventName, args ...any) {
@@ -63,14 +65,14 @@ func (l *listenerList) Emit(n events.EventName, args ...any) {
 func (l *listenerList) removeWhere(drop func(listener) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	kept := make([]listener, 0, len(l.fns))
-	for _, x := range l.fns {
+	kept := make([]listener, 0, len(l.all))
+	for _, x := range l.all {
 		if !drop(x) {
 			kept = append(kept, x)
 		}
 	}
-	changed := len(kept) != len(l.fns)
-	l.fns = kept
+	changed := len(kept) != len(l.all)
+	l.all = kept
 	return changed
 }
 
@@ -106,7 +108,7 @@ func (l *listenerList) SetMaxListeners(uint)  {}
 func (l *listenerList) Clear()                { l.removeWhere(func(listener) bool { return true }) }
 func (l *listenerList) Len() int              { return len(l.EventNames()) }
 
-// libraryDecoder is the library's decoder of one client: packets come in parsed.
+// A libraryDecoder is the library's decoder of one client. Its packets are parsed before.
 type libraryDecoder struct{ listenerList }
 
 // Add passes a *parser.Packet on.
@@ -117,5 +119,5 @@ func (d *libraryDecoder) Add(v any) error {
 	return nil
 }
 
-// Destroy has nothing to do.
+// Destroy does nothing.
 func (d *libraryDecoder) Destroy() {}

@@ -1,0 +1,99 @@
+package socketio
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/internal/redisbus"
+)
+
+// A clusterNamespace is the adapter that the library sees for a namespace of a cluster. It passes
+// what concerns other nodes to them, and leaves the rest to the rooms of this node.
+type clusterNamespace struct {
+	*rooms
+	cluster *cluster
+	name    string
+
+	// channels
+	allChannel       string // broadcasts that are not for one room
+	requestChannel   string
+	answerChannel    string // answers to Node's servers
+	ownAnswerChannel string // answers to this node
+	heartbeatChannel string
+
+	broadcastHandler channelHandler // the owner of allChannel and of each room's channel
+
+	hasResubscribed  atomic.Bool  // Redis has confirmed the subscriptions, and no greeting was sent since
+	subscribedSince  atomic.Int64 // when they were confirmed last, Unix ns
+	nodeCount        atomic.Int64 // nodes that live, this one included
+	trustedNodeCount atomic.Int64 // nodeCount, but not lowered while Redis does not let this node hear
+	classicNodeCount atomic.Int64 // of nodeCount, those without heartbeats: Node's
+
+	mu           sync.Mutex
+	peers        map[string]time.Time       // when each of our other nodes was heard last; guarded by mu
+	openRequests map[string]*pendingRequest // guarded by mu
+}
+
+// addNamespace makes a namespace part of the cluster.
+func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
+	n := &clusterNamespace{
+		rooms: r, cluster: c, name: name,
+		allChannel:       c.cfg.Prefix + "#" + name + "#",
+		requestChannel:   c.cfg.Prefix + "-request#" + name + "#",
+		answerChannel:    c.cfg.Prefix + "-response#" + name + "#",
+		heartbeatChannel: c.cfg.Prefix + "-heartbeat#" + name + "#",
+		peers:            map[string]time.Time{}, openRequests: map[string]*pendingRequest{},
+	}
+	n.ownAnswerChannel = n.answerChannel + c.uid + "#"
+	n.broadcastHandler = channelHandler{n, n.onBroadcast}
+	n.nodeCount.Store(1)
+	n.trustedNodeCount.Store(1)
+	n.subscribedSince.Store(time.Now().UnixNano())
+	r.onOccupancy = n.updateSubscription
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.namespaces = append(slices.Clip(c.namespaces), n)
+	if c.isStarted {
+		n.subscribeOwnChannels()
+	}
+	return n
+}
+
+// subscribeOwnChannels subscribes to the channels that a namespace always needs.
+func (n *clusterNamespace) subscribeOwnChannels() {
+	answers := &channelHandler{n, n.onResponse}
+	bus := n.cluster.bus
+	bus.Subscribe(redisbus.Channel{Name: n.heartbeatChannel, Owner: &channelHandler{n, n.onHeartbeat}, IsAnchor: true})
+	bus.Subscribe(redisbus.Channel{Name: n.requestChannel, Owner: &channelHandler{n, n.onRequest}})
+	bus.Subscribe(redisbus.Channel{Name: n.allChannel, Owner: &n.broadcastHandler})
+	bus.Subscribe(redisbus.Channel{Name: n.answerChannel, Owner: answers})
+	bus.Subscribe(redisbus.Channel{Name: n.ownAnswerChannel, Owner: answers})
+}
+
+// updateSubscription is called when a room gets its first member here (by is 1), and when the last
+// one has left (-1), in that order.
+func (n *clusterNamespace) updateSubscription(room socket.Room, by int) {
+	name := n.roomChannel(room)
+	if by > 0 {
+		n.cluster.bus.Subscribe(redisbus.Channel{Name: name, Owner: &n.broadcastHandler, IsSharded: true})
+	} else {
+		n.cluster.bus.Unsubscribe(name)
+	}
+}
+
+// roomChannel returns the channel of broadcasts to one room.
+func (n *clusterNamespace) roomChannel(room socket.Room) string {
+	return n.allChannel + string(room) + "#"
+}
+
+// channelFor returns the channel of broadcasts to a target.
+func (n *clusterNamespace) channelFor(t target) string {
+	if len(t.rooms) == 1 {
+		return n.roomChannel(t.rooms[0])
+	}
+	return n.allChannel
+}
