@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -43,7 +44,7 @@ type Lockout struct {
 //go:embed count_failure.lua
 var countFailureSource string
 
-var countFailureScript = redis.NewScript(countFailureSource)
+var countFailureScript = redisx.NewScript(countFailureSource)
 
 const maxAccount = 128 // bytes
 
@@ -115,7 +116,7 @@ func (l *Lockout) Check(ctx context.Context, account, addr string) error {
 func (l *Lockout) Failed(ctx context.Context, account, addr string) error {
 	var errs error
 	for _, c := range l.countersOf(account, addr) {
-		errs = errors.Join(errs, countFailureScript.Run(ctx, l.rdb, []string{c.key}, c.limit, c.lock.Milliseconds()).Err())
+		errs = errors.Join(errs, countFailureScript.Do(ctx, l.rdb, []string{c.key}, c.limit, c.lock.Milliseconds()).Err())
 	}
 	if errs != nil {
 		return fmt.Errorf("count failed logins: %w", errs)

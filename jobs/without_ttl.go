@@ -24,9 +24,9 @@ const scanBatch = 500
 // keyspace, on every master of a Cluster.
 func RemoveKeysWithoutTTL(ctx context.Context, rdb redis.UniversalClient, pattern string) (int, error) {
 	var removed atomic.Int64
-	walk := func(ctx context.Context, c redis.UniversalClient) error {
+	err := redisx.ForEachMaster(ctx, rdb, func(ctx context.Context, master redis.UniversalClient) error {
 		for cursor := uint64(0); ; {
-			page, next, err := c.Scan(ctx, cursor, pattern, scanBatch).Result()
+			page, next, err := master.Scan(ctx, cursor, pattern, scanBatch).Result()
 			if err != nil {
 				return err
 			}
@@ -35,7 +35,7 @@ func RemoveKeysWithoutTTL(ctx context.Context, rdb redis.UniversalClient, patter
 				calls[i] = &redisx.Call{Script: removeWithoutTTLScript, Keys: []string{key}}
 			}
 			if len(calls) > 0 {
-				redisx.RunScripts(ctx, c, calls...)
+				redisx.RunScripts(ctx, master, calls...)
 			}
 			for _, call := range calls {
 				n, err := call.Int()
@@ -48,13 +48,7 @@ func RemoveKeysWithoutTTL(ctx context.Context, rdb redis.UniversalClient, patter
 				return nil
 			}
 		}
-	}
-	var err error
-	if cluster, ok := rdb.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
-	} else {
-		err = walk(ctx, rdb)
-	}
+	})
 	if err != nil {
 		err = fmt.Errorf("remove keys without a TTL %s: %w", pattern, err)
 	}

@@ -24,7 +24,7 @@ func (t *Tracker) catchUpFromLog(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-t.wakeCatchUp:
+		case <-t.logGrown.C():
 		}
 	}
 }
@@ -108,5 +108,5 @@ func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 		}
 	}
 	heap.Init(&t.checks)
-	t.wake(t.wakeWatch)
+	t.checkMoved.Notify()
 }

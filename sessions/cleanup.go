@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -114,7 +115,7 @@ func (s *Store) repairSessions(ctx context.Context, sessionKeys []string) (index
 	}
 	_, _ = pipe.Exec(ctx) // a missing score is an error too
 	now := s.now()
-	var calls []call
+	var calls []*redisx.Call
 	var endless []string
 	for i, user := range users {
 		id := strings.TrimPrefix(sessionKeys[i], keys.Session(""))
@@ -137,13 +138,13 @@ func (s *Store) repairSessions(ctx context.Context, sessionKeys []string) (index
 		return 0, 0, nil
 	}
 	var bounds []*redis.BoolCmd
-	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		for _, key := range endless { // NX, because a touch may have come first
 			bounds = append(bounds, pipe.ExpireNX(ctx, key, max(time.Second, s.cfg.TTL)))
 		}
-	})
+	}, calls...)
 	for _, c := range calls {
-		if err = errors.Join(err, c.cmd.Err()); c.cmd.Err() == nil {
+		if err = errors.Join(err, c.Err()); c.Err() == nil {
 			indexed++
 		}
 	}

@@ -26,7 +26,7 @@ func (t *Tracker) watchDeadlines(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-t.wakeWatch:
+		case <-t.checkMoved.C():
 		}
 	}
 }
@@ -109,13 +109,13 @@ func (t *Tracker) markMissing(l *trackedSession) {
 		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
 		if time.Duration(l.deadline.Load()) > now {
 			at = now + reasonGrace
-			t.wake(t.wakeCatchUp) // the log may give the reason
+			t.logGrown.Notify() // the log may give the reason
 		}
 	}
 	rev.SessionID, rev.UserID = l.id, l.userID
 	l.revocation, l.isReasonKnown = &rev, ok
 	t.checks.reschedule(l, at)
-	t.wake(t.wakeWatch)
+	t.checkMoved.Notify()
 }
 
 // endSession tells the handles of a session that it has ended. The session is no longer followed.
@@ -144,5 +144,5 @@ func (t *Tracker) recheckAll() {
 		}
 	}
 	heap.Init(&t.checks)
-	t.wake(t.wakeWatch)
+	t.checkMoved.Notify()
 }

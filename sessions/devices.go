@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -33,8 +34,8 @@ var takeSeatSource string
 var releaseSeatSource string
 
 var (
-	takeSeatScript    = newScript(takeSeatSource)
-	releaseSeatScript = newScript(releaseSeatSource)
+	takeSeatScript    = redisx.NewScript(takeSeatSource)
+	releaseSeatScript = redisx.NewScript(releaseSeatSource)
 )
 
 // Devices limits on how many devices each user is connected. A connected session takes one of the
@@ -49,7 +50,7 @@ type Devices struct {
 	cfg   DevicesConfig
 	node  string
 
-	wake chan struct{} // capacity 1
+	seatsReleased redisx.Signal
 
 	mu             sync.Mutex
 	lastGeneration int64            // last generation that was given out; guarded by mu
@@ -75,7 +76,7 @@ func NewDevices(store *Store, cfg DevicesConfig) *Devices {
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute
 	}
-	return &Devices{store: store, cfg: cfg, node: randomID()[:16], wake: make(chan struct{}, 1), held: make(map[string]*seat)}
+	return &Devices{store: store, cfg: cfg, node: randomID()[:16], seatsReleased: redisx.NewSignal(), held: make(map[string]*seat)}
 }
 
 // Take takes a seat for a connection of the session. release gives it back, and may be called
@@ -97,9 +98,9 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 	d.mu.Unlock()
 	release = sync.OnceFunc(func() { d.releaseSeat(s.ID) })
 
-	calls := []call{d.takeSeatCall(s.ID, s.UserID, generation, !d.cfg.OldestWins)}
-	run(ctx, d.store.rdb, calls, nil)
-	sits, gaveWay, err := parseSeatReply(calls[0])
+	call := d.takeSeatCall(s.ID, s.UserID, generation, !d.cfg.OldestWins)
+	redisx.RunScripts(ctx, d.store.rdb, call)
+	sits, gaveWay, err := parseSeatReply(call)
 	switch {
 	case err != nil:
 		release()
@@ -137,7 +138,7 @@ func (d *Devices) Run(ctx context.Context) error {
 			defer cancel()
 			d.sendReleases(ctx)
 			return nil
-		case <-d.wake:
+		case <-d.seatsReleased.C():
 			d.sendReleases(ctx)
 		case <-timer.C:
 			d.renewLeases(ctx)
@@ -145,19 +146,19 @@ func (d *Devices) Run(ctx context.Context) error {
 	}
 }
 
-func (d *Devices) takeSeatCall(id, userID string, generation int64, giveWay bool) call {
+func (d *Devices) takeSeatCall(id, userID string, generation int64, giveWay bool) *redisx.Call {
 	newest := 0
 	if giveWay {
 		newest = 1
 	}
-	return call{script: takeSeatScript, key: keys.UserDevices(userID), args: []any{
+	return &redisx.Call{Script: takeSeatScript, Keys: []string{keys.UserDevices(userID)}, Args: []any{
 		id, d.node, generation, d.cfg.Lease.Milliseconds(), d.cfg.Limit, newest,
 	}}
 }
 
 // parseSeatReply reads the reply of take_seat.lua.
-func parseSeatReply(c call) (sits bool, gaveWay []string, err error) {
-	reply, err := c.cmd.Slice()
+func parseSeatReply(call *redisx.Call) (sits bool, gaveWay []string, err error) {
+	reply, err := call.Slice()
 	if err != nil || len(reply) == 0 {
 		return false, nil, err
 	}
@@ -181,10 +182,7 @@ func (d *Devices) releaseSeat(id string) {
 	}
 	delete(d.held, id)
 	d.released = append(d.released, seatRef{id, s.userID, s.generation})
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
+	d.seatsReleased.Notify()
 }
 
 // sendReleases gives back the seats that no connection here uses. If Redis does not get the call,
@@ -195,11 +193,11 @@ func (d *Devices) sendReleases(ctx context.Context) {
 	d.released = nil
 	d.mu.Unlock()
 	for part := range slices.Chunk(gone, pipelineSize) {
-		calls := make([]call, len(part))
+		calls := make([]*redisx.Call, len(part))
 		for i, l := range part {
-			calls[i] = call{script: releaseSeatScript, key: keys.UserDevices(l.userID), args: []any{l.id, d.node, l.generation}}
+			calls[i] = &redisx.Call{Script: releaseSeatScript, Keys: []string{keys.UserDevices(l.userID)}, Args: []any{l.id, d.node, l.generation}}
 		}
-		run(ctx, d.store.rdb, calls, nil)
+		redisx.RunScripts(ctx, d.store.rdb, calls...)
 	}
 }
 
@@ -213,14 +211,14 @@ func (d *Devices) renewLeases(ctx context.Context) {
 	}
 	d.mu.Unlock()
 	for part := range slices.Chunk(all, pipelineSize) {
-		calls := make([]call, len(part))
+		calls := make([]*redisx.Call, len(part))
 		for i, l := range part {
 			calls[i] = d.takeSeatCall(l.id, l.userID, l.generation, false)
 		}
-		run(ctx, d.store.rdb, calls, nil)
+		redisx.RunScripts(ctx, d.store.rdb, calls...)
 		for i, l := range part {
-			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits {
-				_, _ = d.store.destroySessions(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed) // the next keep tries again
+			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits { // renewing it tries again
+				_, _ = d.store.destroySessions(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed)
 			}
 		}
 	}

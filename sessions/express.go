@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -63,24 +64,24 @@ var touchExpressSource string
 var destroyExpressSource string
 
 var (
-	touchExpressScript   = newScript(touchExpressSource)
-	destroyExpressScript = newScript(destroyExpressSource)
+	touchExpressScript   = redisx.NewScript(touchExpressSource)
+	destroyExpressScript = redisx.NewScript(destroyExpressSource)
 )
 
 // touchCall is the call that slides a session of either kind.
-func (s *Store) touchCall(id string, now time.Time) call {
+func (s *Store) touchCall(id string, now time.Time) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
-		return call{script: touchExpressScript, key: sessionKey(id), args: []any{formatInt(expressTTL.Milliseconds())}}
+		return &redisx.Call{Script: touchExpressScript, Keys: []string{sessionKey(id)}, Args: []any{formatInt(expressTTL.Milliseconds())}}
 	}
-	return call{script: touchScript, key: sessionKey(id), args: []any{formatInt(now.UnixMilli()), formatInt(s.cfg.TTL.Milliseconds())}}
+	return &redisx.Call{Script: touchScript, Keys: []string{sessionKey(id)}, Args: []any{formatInt(now.UnixMilli()), formatInt(s.cfg.TTL.Milliseconds())}}
 }
 
 // destroyCall is the call that ends a session of either kind.
-func destroyCall(id, message string) call {
+func destroyCall(id, message string) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
-		return call{script: destroyExpressScript, key: sessionKey(id), args: []any{keys.Revocations, message}}
+		return &redisx.Call{Script: destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 	}
-	return call{script: destroyScript, key: sessionKey(id), args: []any{keys.Revocations, message}}
+	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -53,16 +54,16 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	for field, value := range hash {
 		args = append(args, field, value)
 	}
-	calls := []call{
-		{script: createScript, key: keys.Session(fresh.ID), args: args},
+	calls := []*redisx.Call{
+		{Script: createScript, Keys: []string{keys.Session(fresh.ID)}, Args: args},
 		s.indexCall(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
 	}
-	run(ctx, s.rdb, calls, nil)
+	redisx.RunScripts(ctx, s.rdb, calls...)
 	// The index must list the copy before the old session goes: DestroyUser reads the index again.
 	for _, c := range calls {
-		if c.cmd.Err() != nil {
+		if c.Err() != nil {
 			s.deleteCopy(ctx, fresh)
-			return Session{}, fmt.Errorf("renew session: %w", c.cmd.Err())
+			return Session{}, fmt.Errorf("renew session: %w", c.Err())
 		}
 	}
 	n, err := s.destroySessions(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")

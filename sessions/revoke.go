@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -133,7 +134,7 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 // their number to a field of keys.SessionCounts ("" counts nothing).
 func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
 	rev := Revocation{Code: normalizeCode(why), Reason: truncateText(reason), At: s.now()}
-	calls := make([]call, len(ids))
+	calls := make([]*redisx.Call, len(ids))
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		rev.SessionID = id
@@ -144,14 +145,14 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 		texts[i] = string(text)
 		calls[i] = destroyCall(id, texts[i])
 	}
-	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		for _, text := range texts {
 			pipe.XAdd(ctx, &redis.XAddArgs{Stream: keys.RevocationLog, MaxLen: s.cfg.LogLength, Approx: true, Values: []any{"message", text}})
 		}
-	})
+	}, calls...)
 	pipe := s.rdb.Pipeline()
 	for i := range calls {
-		reply, e := calls[i].cmd.Slice()
+		reply, e := calls[i].Slice()
 		switch {
 		case isWrongType(e): // the key holds no session
 			continue

@@ -4,15 +4,17 @@ import (
 	"context"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // scanKeys passes all keys of a pattern and type to each, page by page, every key once. On a
 // Cluster it scans every master, and may call each from several goroutines at once.
 func (s *Store) scanKeys(ctx context.Context, pattern, kind string, each func(page []string) error) error {
-	walk := func(ctx context.Context, server redis.Cmdable) error {
+	return redisx.ForEachMaster(ctx, s.rdb, func(ctx context.Context, master redis.UniversalClient) error {
 		seen := make(map[string]struct{}) // SCAN may return a key twice
 		for cursor := uint64(0); ; {
-			page, next, err := server.ScanType(ctx, cursor, pattern, pipelineSize, kind).Result()
+			page, next, err := master.ScanType(ctx, cursor, pattern, pipelineSize, kind).Result()
 			if err != nil {
 				return err
 			}
@@ -32,11 +34,5 @@ func (s *Store) scanKeys(ctx context.Context, pattern, kind string, each func(pa
 				return nil
 			}
 		}
-	}
-	if cluster, ok := s.rdb.(interface {
-		ForEachMaster(context.Context, func(context.Context, *redis.Client) error) error
-	}); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
-	}
-	return walk(ctx, s.rdb)
+	})
 }

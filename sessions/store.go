@@ -59,8 +59,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	_, single := rdb.(*redis.Client)
-	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: single, cfg: cfg, now: cfg.Now}
+	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: redisx.IsSingleServer(rdb), cfg: cfg, now: cfg.Now}
 	s.reads = redisx.NewBatcher(readBatchLimits, s.readSessions)
 	return s
 }
@@ -96,18 +95,18 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 	if err != nil {
 		return Session{}, fmt.Errorf("create session: %w", err)
 	}
-	calls := []call{
-		{script: createScript, key: keys.Session(out.ID), args: append([]any{formatInt(left.Milliseconds())}, hash...)},
+	calls := []*redisx.Call{
+		{Script: createScript, Keys: []string{keys.Session(out.ID)}, Args: append([]any{formatInt(left.Milliseconds())}, hash...)},
 		s.indexCall(out.UserID, out.ID, now, out.ExpiresAt),
 	}
-	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		if out.CharacterID != "" {
 			pipe.Set(ctx, keys.LastCharacter(userID), out.CharacterID, 0)
 		}
 		pipe.HIncrBy(ctx, keys.SessionCounts, countCreated, 1)
-	})
+	}, calls...)
 	// Only the session counts: the first touch repairs the index and the last character.
-	made, err := calls[0].cmd.Int64()
+	made, err := calls[0].Int64()
 	switch {
 	case err != nil:
 		return Session{}, fmt.Errorf("create session: %w", err)
@@ -177,9 +176,9 @@ func (s *Store) queueSessionRead(ctx context.Context, pipe redis.Pipeliner, id s
 }
 
 // indexCall is the call that adds a session to the index of its user.
-func (s *Store) indexCall(userID, id string, now, expiry time.Time) call {
+func (s *Store) indexCall(userID, id string, now, expiry time.Time) *redisx.Call {
 	keep := max(s.cfg.AbsoluteTTL, 24*time.Hour)
-	return call{script: indexScript, key: keys.UserSessions(userID), args: []any{
+	return &redisx.Call{Script: indexScript, Keys: []string{keys.UserSessions(userID)}, Args: []any{
 		id, formatInt(expiry.UnixMilli()), formatInt(now.Add(-keep).UnixMilli()), formatInt((expiry.Sub(now) + keep).Milliseconds()),
 	}}
 }

@@ -2,50 +2,24 @@ package sessions
 
 import (
 	"context"
-	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
-// listenForRevocations hears of revocations until ctx ends. go-redis subscribes again by itself;
-// what was missed meanwhile is found by asking for all sessions.
+// listenForRevocations applies what is published on the revocation channel, until ctx ends. After
+// each new subscription it has Redis asked for every session, since messages may have been missed.
 func (t *Tracker) listenForRevocations(ctx context.Context) {
-	listen := func() (*redis.PubSub, <-chan any) {
-		sub := t.store.rdb.Subscribe(ctx, keys.Revocations)
-		return sub, sub.ChannelWithSubscriptions(redis.WithChannelSize(1024), redis.WithChannelSendTimeout(10*time.Second))
-	}
-	sub, events := listen()
-	var anew <-chan time.Time // when to subscribe again
-	for {
-		select {
-		case <-ctx.Done():
-			_ = sub.Close()
-			if anew == nil {
-				for range events { // until its goroutine has ended
-				}
-			}
-			return
-		case <-anew:
-			_ = sub.Close() // it has ended
-			sub, events = listen()
-			anew = nil
-		case e, ok := <-events:
-			switch e := e.(type) {
-			case *redis.Message:
-				t.applyMessage(e.Payload)
-			case *redis.Subscription:
-				t.recheckAll()
-				t.wake(t.wakeCatchUp)
-				t.metrics.subscribed.Inc()
-				t.markReady(&t.isSubscribed)
-			}
-			if !ok { // the client under it was closed, as of a node that left a Cluster
-				events, anew = nil, time.After(time.Second)
-			}
-		}
-	}
+	redisx.Subscribe(ctx, t.store.rdb, keys.Revocations, redisx.SubscriptionHandlers{
+		OnUp: func() {
+			t.recheckAll()
+			t.logGrown.Notify()
+			t.metrics.subscribed.Inc()
+			t.markReady(&t.isSubscribed)
+		},
+		OnDown:    t.cfg.SubscriptionFailed,
+		OnMessage: t.applyMessage,
+	})
 }
 
 // applyMessage ends the sessions that a message of the channel names.

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -45,7 +46,7 @@ type touchRequest struct {
 // touchSessions touches many sessions in one pipeline, and repairs the indexes of their users.
 func (s *Store) touchSessions(ctx context.Context, touches []touchRequest) {
 	now := s.now()
-	calls := make([]call, 0, 2*len(touches))
+	calls := make([]*redisx.Call, 0, 2*len(touches))
 	for i := range touches {
 		calls = append(calls, s.touchCall(touches[i].id, now))
 	}
@@ -54,16 +55,16 @@ func (s *Store) touchSessions(ctx context.Context, touches []touchRequest) {
 			calls = append(calls, s.indexCall(t.userID, t.id, now, t.expiry))
 		}
 	}
-	run(ctx, s.rdb, calls, func(pipe redis.Pipeliner) {
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		for i := range touches {
 			if t := &touches[i]; t.userID != "" && t.lastCharacter != "" {
 				pipe.SetNX(ctx, keys.LastCharacter(t.userID), t.lastCharacter, 0)
 			}
 		}
-	})
+	}, calls...)
 	for i := range touches {
 		t := &touches[i]
-		reply, err := calls[i].cmd.Int64Slice()
+		reply, err := calls[i].Int64Slice()
 		switch {
 		case isWrongType(err):
 			t.err = ErrNotFound
@@ -88,7 +89,7 @@ func (s *Store) Extend(ctx context.Context, id string, ttl time.Duration) (expir
 	if !ValidID(id) {
 		return time.Time{}, ErrNotFound
 	}
-	left, err := call1(ctx, s.rdb, extendScript, keys.Session(id), formatInt(s.now().UnixMilli()), formatInt(ttl.Milliseconds())).Int64()
+	left, err := extendScript.Do(ctx, s.rdb, []string{keys.Session(id)}, formatInt(s.now().UnixMilli()), formatInt(ttl.Milliseconds())).Int64()
 	switch {
 	case isWrongType(err):
 		return time.Time{}, ErrNotFound

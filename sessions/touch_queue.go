@@ -12,7 +12,7 @@ func (t *Tracker) enqueueTouch(l *trackedSession) {
 	t.mu.Lock()
 	t.pending[l.id] = l
 	t.mu.Unlock()
-	t.wake(t.wakeBatch)
+	t.touchDue.Notify()
 }
 
 // runTouchSender sends due touches, many in a pipeline, until ctx ends.
@@ -21,7 +21,7 @@ func (t *Tracker) runTouchSender(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.wakeBatch:
+		case <-t.touchDue.C():
 		}
 		if !sleepContext(ctx, t.cfg.Gather) {
 			return
@@ -135,7 +135,7 @@ func (t *Tracker) recordExpiry(l *trackedSession, deadline, ttl time.Duration) {
 		}
 		if next := l.nextCheck(); next < l.checkAt {
 			t.checks.reschedule(l, next)
-			t.wake(t.wakeWatch)
+			t.checkMoved.Notify()
 		}
 	}
 	t.mu.Unlock()

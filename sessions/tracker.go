@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // TrackerConfig of a Tracker. The zero value works.
@@ -17,6 +19,9 @@ type TrackerConfig struct {
 	// CatchUp is how often the tracker reads the log of revocations, for messages that it missed on
 	// the channel. When zero it is the touch interval of the store's TTL.
 	CatchUp time.Duration
+	// SubscriptionFailed, when set, is called once each time Redis refuses the subscription to the
+	// revocation channel, or the subscription is lost. The tracker subscribes again by itself.
+	SubscriptionFailed func(err error)
 }
 
 // A Listener is called when something happens to the session of a Handle. It is called on a
@@ -49,9 +54,9 @@ type Tracker struct {
 	base    time.Time // all times are kept as durations since then
 	metrics *metrics
 
-	wakeBatch, wakeWatch, wakeCatchUp chan struct{} // capacity 1
-	running                           atomic.Bool
-	ready                             chan struct{} // closed once isSubscribed and hasLogCursor
+	touchDue, checkMoved, logGrown redisx.Signal
+	running                        atomic.Bool
+	ready                          chan struct{} // closed once isSubscribed and hasLogCursor
 
 	mu        sync.Mutex
 	sessions  map[string]*trackedSession // by session id; guarded by mu
@@ -78,7 +83,7 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 	}
 	t := &Tracker{
 		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}),
-		wakeBatch: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1), wakeCatchUp: make(chan struct{}, 1),
+		touchDue: redisx.NewSignal(), checkMoved: redisx.NewSignal(), logGrown: redisx.NewSignal(),
 		sessions: make(map[string]*trackedSession), pending: make(map[string]*trackedSession),
 		recent: recentRevocations{byKey: make(map[revocationKey]rememberedRevocation)},
 	}
@@ -157,7 +162,7 @@ func (t *Tracker) trackSession(s Session) *trackedSession {
 	}
 	t.sessions[s.ID] = l
 	t.checks.add(l, at)
-	t.wake(t.wakeWatch)
+	t.checkMoved.Notify()
 	return l
 }
 
@@ -171,10 +176,3 @@ func (t *Tracker) untrackSession(l *trackedSession) {
 
 // sinceBase is the time since base. It does not jump with the wall clock.
 func (t *Tracker) sinceBase() time.Duration { return t.store.now().Sub(t.base) }
-
-func (t *Tracker) wake(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}

@@ -53,7 +53,7 @@ func (s *Store) updateField(ctx context.Context, id, field, value string) (Sessi
 	for _, f := range hashFields {
 		args = append(args, f)
 	}
-	reply, err := call1(ctx, s.rdb, updateScript, keys.Session(id), args...).Slice()
+	reply, err := updateScript.Do(ctx, s.rdb, []string{keys.Session(id)}, args...).Slice()
 	switch {
 	case isWrongType(err):
 		return Session{}, ErrNotFound
