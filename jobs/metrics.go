@@ -28,11 +28,11 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
+func (m *metrics) allCollectors() []prometheus.Collector {
 	return []prometheus.Collector{m.runs, m.last, m.took, m.failed, m.leader}
 }
 
-func (m *metrics) recordRun(job string, start time.Time, took time.Duration, err error) {
+func (m *metrics) recordOutcome(job string, start time.Time, took time.Duration, err error) {
 	outcome, bad := "ok", 0.
 	if err != nil {
 		outcome, bad = "error", 1
@@ -45,14 +45,14 @@ func (m *metrics) recordRun(job string, start time.Time, took time.Duration, err
 
 // Describe implements prometheus.Collector.
 func (r *Runner) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range r.metrics.collectors() {
+	for _, c := range r.metrics.allCollectors() {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (r *Runner) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range r.metrics.collectors() {
+	for _, c := range r.metrics.allCollectors() {
 		c.Collect(ch)
 	}
 }

@@ -66,8 +66,8 @@ type Runner struct {
 // A scheduledJob is a job and the state of this node in it. Its checks run one at a time.
 type scheduledJob struct {
 	Job
-	lease  Lease   // nil for a follower; owned by checkJob
-	jitter float64 // share of Config.Jitter for the next run, 0 to 1; owned by checkJob
+	lease  Lease   // nil for a follower; owned by checkAndRunJob
+	jitter float64 // share of Config.Jitter for the next run, 0 to 1; owned by checkAndRunJob
 }
 
 // New returns a Runner. It panics when two jobs have the same name, and when one lacks its name,
@@ -84,7 +84,7 @@ func New(rdb redis.UniversalClient, leases Leases, cfg Config, all ...Job) *Runn
 	}
 	r := &Runner{rdb: rdb, leases: leases, cfg: cfg, metrics: newMetrics()}
 	for _, j := range all {
-		if j.Name == "" || j.Every <= 0 || j.Run == nil || r.findJob(j.Name) != nil {
+		if j.Name == "" || j.Every <= 0 || j.Run == nil || r.findJobByName(j.Name) != nil {
 			panic(fmt.Sprintf("jobs: bad job %q", j.Name))
 		}
 		if j.Timeout <= 0 {
@@ -96,7 +96,7 @@ func New(rdb redis.UniversalClient, leases Leases, cfg Config, all ...Job) *Runn
 	return r
 }
 
-func (r *Runner) findJob(name string) *scheduledJob {
+func (r *Runner) findJobByName(name string) *scheduledJob {
 	for _, w := range r.jobs {
 		if w.Name == name {
 			return w
@@ -115,7 +115,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, w := range r.jobs {
 		_, err := s.NewJob(
 			gocron.DurationRandomJob(r.cfg.CheckEvery-r.cfg.CheckEvery/5, r.cfg.CheckEvery+r.cfg.CheckEvery/5),
-			gocron.NewTask(func(ctx context.Context) { r.checkJob(ctx, w) }),
+			gocron.NewTask(func(ctx context.Context) { r.checkAndRunJob(ctx, w) }),
 			gocron.WithName(w.Name), gocron.WithContext(ctx),
 			gocron.WithSingletonMode(gocron.LimitModeReschedule),
 			gocron.WithStartAt(gocron.WithStartImmediately()),
@@ -136,9 +136,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// checkJob is one check of a job: it takes the lease if nobody holds it, and then runs the job if
+// checkAndRunJob is one check of a job: it takes the lease if nobody holds it, and then runs the job if
 // that is due.
-func (r *Runner) checkJob(ctx context.Context, w *scheduledJob) {
+func (r *Runner) checkAndRunJob(ctx context.Context, w *scheduledJob) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -147,7 +147,7 @@ func (r *Runner) checkJob(ctx context.Context, w *scheduledJob) {
 	}
 	if w.lease == nil {
 		// The lease outlives this check, so it must not have the context of the check.
-		l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseName(w.Name))
+		l, ok, err := r.leases.Take(context.WithoutCancel(ctx), jobLeaseName(w.Name))
 		switch {
 		case err != nil:
 			r.cfg.Failed(w.Name, fmt.Errorf("take the lease: %w", err))
@@ -158,7 +158,7 @@ func (r *Runner) checkJob(ctx context.Context, w *scheduledJob) {
 		w.lease = l
 		r.metrics.leader.WithLabelValues(w.Name).Set(1)
 	}
-	s, err := r.readState(ctx, w)
+	s, err := r.readJobState(ctx, w)
 	if err != nil {
 		r.cfg.Failed(w.Name, err)
 		return
@@ -172,7 +172,7 @@ func (r *Runner) checkJob(ctx context.Context, w *scheduledJob) {
 	held, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(w.lease.Context(), stop)() // a node that loses the lease stops
-	if err := r.runOnce(held, w); err != nil && !errors.Is(err, ErrRunning) && ctx.Err() == nil {
+	if err := r.runUnderLease(held, w); err != nil && !errors.Is(err, ErrRunning) && ctx.Err() == nil {
 		r.cfg.Failed(w.Name, err)
 	}
 }
@@ -189,16 +189,16 @@ func (r *Runner) releaseLease(w *scheduledJob) {
 // RunNow runs a job once, whether it is due or not. The error is ErrUnknown, ErrRunning, the error
 // of the job, or says why the job could not be run.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
-	w := r.findJob(name)
+	w := r.findJobByName(name)
 	if w == nil {
 		return fmt.Errorf("%w: %q", ErrUnknown, name)
 	}
-	return r.runOnce(ctx, w)
+	return r.runUnderLease(ctx, w)
 }
 
-// runOnce runs the job while nobody else does, and stores the outcome.
-func (r *Runner) runOnce(ctx context.Context, w *scheduledJob) error {
-	l, ok, err := r.leases.Take(context.WithoutCancel(ctx), leaseName(w.Name)+":run")
+// runUnderLease runs the job while nobody else does, and stores the outcome.
+func (r *Runner) runUnderLease(ctx context.Context, w *scheduledJob) error {
+	l, ok, err := r.leases.Take(context.WithoutCancel(ctx), jobLeaseName(w.Name)+":run")
 	if err != nil {
 		return fmt.Errorf("take the lease of the run: %w", err)
 	}
@@ -212,8 +212,8 @@ func (r *Runner) runOnce(ctx context.Context, w *scheduledJob) error {
 	start := time.Now()
 	err = runRecovered(ctx, w.Run)
 	took := time.Since(start)
-	r.metrics.recordRun(w.Name, start, took, err)
-	return errors.Join(err, r.storeRun(context.WithoutCancel(ctx), w, start, took, err))
+	r.metrics.recordOutcome(w.Name, start, took, err)
+	return errors.Join(err, r.storeOutcome(context.WithoutCancel(ctx), w, start, took, err))
 }
 
 // runRecovered calls fn, and returns a panic as an error.
@@ -226,5 +226,5 @@ func runRecovered(ctx context.Context, fn func(context.Context) error) (err erro
 	return fn(ctx)
 }
 
-// leaseName is the name of a job's lease.
-func leaseName(job string) string { return "job:" + job }
+// jobLeaseName is the name of a job's lease.
+func jobLeaseName(job string) string { return "job:" + job }

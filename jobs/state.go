@@ -43,20 +43,20 @@ func (r *Runner) List(ctx context.Context) ([]State, error) {
 	}
 	out := make([]State, len(r.jobs))
 	for i, w := range r.jobs {
-		out[i] = parseState(w, cmds[i].Val())
+		out[i] = parseJobState(w, cmds[i].Val())
 	}
 	return out, nil
 }
 
-func (r *Runner) readState(ctx context.Context, w *scheduledJob) (State, error) {
+func (r *Runner) readJobState(ctx context.Context, w *scheduledJob) (State, error) {
 	fields, err := r.rdb.HGetAll(ctx, keys.Job(w.Name)).Result()
 	if err != nil {
 		return State{}, fmt.Errorf("read the last run: %w", err)
 	}
-	return parseState(w, fields), nil
+	return parseJobState(w, fields), nil
 }
 
-func parseState(w *scheduledJob, fields map[string]string) State {
+func parseJobState(w *scheduledJob, fields map[string]string) State {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64) // a missing field is 0
 		return n
@@ -71,8 +71,8 @@ func parseState(w *scheduledJob, fields map[string]string) State {
 	return s
 }
 
-// storeRun stores the outcome of a run.
-func (r *Runner) storeRun(ctx context.Context, w *scheduledJob, start time.Time, took time.Duration, failure error) error {
+// storeOutcome stores the outcome of a run.
+func (r *Runner) storeOutcome(ctx context.Context, w *scheduledJob, start time.Time, took time.Duration, failure error) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	text, failed := "", int64(0)

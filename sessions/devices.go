@@ -50,7 +50,7 @@ type Devices struct {
 	cfg   DevicesConfig
 	node  string
 
-	seatsReleased redisx.Signal
+	seatsReleased redisx.Signal // there are released seats
 
 	mu             sync.Mutex
 	lastGeneration int64            // last generation that was given out; guarded by mu
@@ -217,7 +217,7 @@ func (d *Devices) renewLeases(ctx context.Context) {
 		}
 		redisx.RunScripts(ctx, d.store.rdb, calls...)
 		for i, l := range part {
-			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits { // renewing it tries again
+			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits { // the next renewal tries again
 				_, _ = d.store.destroySessions(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed)
 			}
 		}

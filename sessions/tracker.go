@@ -54,9 +54,12 @@ type Tracker struct {
 	base    time.Time // all times are kept as durations since then
 	metrics *metrics
 
-	touchDue, checkMoved, logGrown redisx.Signal
-	running                        atomic.Bool
-	ready                          chan struct{} // closed once isSubscribed and hasLogCursor
+	touchDue   redisx.Signal // a touch is pending
+	checkMoved redisx.Signal // a check is due earlier than before
+	logGrown   redisx.Signal // the log may have new entries
+
+	running atomic.Bool
+	ready   chan struct{} // closed once isSubscribed and hasLogCursor
 
 	mu        sync.Mutex
 	sessions  map[string]*trackedSession // by session id; guarded by mu
@@ -108,10 +111,10 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns a channel that is closed once Run misses no revocation any more: Redis has
-// confirmed its first subscription, and Run knows its position in the log. The channel stays open
-// before Run, and while Redis does not answer. It stays closed afterwards: while the subscription
-// is lost, the log has what is missed. Open does not need a ready tracker.
+// Ready returns a channel that is closed once Run misses no revocation any more: Redis has confirmed
+// its first subscription, and Run knows its position in the log. The channel stays open before Run
+// and while Redis does not answer, so a server should not refuse to start because of it. Once
+// closed it stays closed, since Run catches up after each lost subscription. Open works before it.
 func (t *Tracker) Ready() <-chan struct{} { return t.ready }
 
 // markReady sets isSubscribed or hasLogCursor, and closes ready once both are set.
