@@ -78,7 +78,7 @@ screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
 	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
 
 .PHONY: check
-check: format-check lint generate-check size-check fuzz ## Check format, lint, generated files; fuzz each target for FUZZTIME
+check: format-check lint names generate-check size-check fuzz ## Check format, lint, imports, names, generated files, binaries; fuzz each target for FUZZTIME
 
 .PHONY: format
 format: ## Format the Go code
@@ -93,6 +93,12 @@ format-check:
 lint: $(BUNDLE) ## go vet and golangci-lint, the import picture included (the first time builds it: minutes)
 	$(GO) vet ./...
 	$(TOOL) golangci-lint run
+
+# At most 30 % of the unexported functions have a name of one word, the mean length is at least 11
+# letters, and no comment line has more than 100 characters.
+.PHONY: names
+names: ## Measure the names and comment lines of the Go code
+	$(GO) run ./internal/names -max-share 0.30 -min-mean 11 -max-comment 100 .
 
 .PHONY: generate
 generate: build ## Write the generated files
