@@ -113,27 +113,27 @@ type encodedLoader func(ctx context.Context) ([]byte, error)
 func (m *Manager) getOrLoadEntry(ctx context.Context, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	if m.local != nil {
 		if e := m.local.freshEntry(key); e != nil && o.remainingFreshTime(e) > 0 && m.local.hasCurrentTags(e) {
-			m.counters.countersOfKey(key).localHits.Add(1)
+			m.counters.forPrefixOf(key).localHits.Add(1)
 			if o.needsRefresh(e) {
 				m.refreshInBackground(ctx, key, tags, load, o)
 			}
 			return e, nil
 		}
 	}
-	f := m.loads.joinOrStart(key, func(f *loadCall) {
+	call := m.loads.joinOrStart(key, func(call *loadCall) {
 		m.runInBackground(ctx, 2*o.LoadTimeout+time.Second, func(ctx context.Context) {
-			e, err := m.findOrLoadEntry(ctx, f, key, tags, load, o)
-			m.loads.finishCall(key, f, e, err)
+			e, err := m.findOrLoadEntry(ctx, call, key, tags, load, o)
+			m.loads.finishCall(key, call, e, err)
 		})
 	})
-	return m.waitForCall(ctx, f, key, o)
+	return m.waitForCall(ctx, call, key, o)
 }
 
 // waitForCall waits until the call has finished. If the call has a stale value, it waits for
 // SoftTimeout only.
-func (m *Manager) waitForCall(ctx context.Context, f *loadCall, key string, o Options) (*entry, error) {
+func (m *Manager) waitForCall(ctx context.Context, call *loadCall, key string, o Options) (*entry, error) {
 	var soft <-chan time.Time
-	var old <-chan struct{}
+	var stale <-chan struct{}
 	if o.SoftTimeout > 0 {
 		timer := time.NewTimer(o.SoftTimeout)
 		defer timer.Stop()
@@ -141,45 +141,45 @@ func (m *Manager) waitForCall(ctx context.Context, f *loadCall, key string, o Op
 	}
 	for {
 		select {
-		case <-f.done:
-			return f.entry, f.err
+		case <-call.done:
+			return call.entry, call.err
 		case <-soft:
-			soft, old = nil, f.hasStale // closed once the call has a stale value
-		case <-old:
-			m.counters.countersOfKey(key).stale.Add(1)
-			return f.stale, nil
+			soft, stale = nil, call.hasStale // closed once the call has a stale value
+		case <-stale:
+			m.counters.forPrefixOf(key).stale.Add(1)
+			return call.stale, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// findOrLoadEntry is the work of a call: it asks Redis, waits for the load of another node, or asks the
-// source.
-func (m *Manager) findOrLoadEntry(ctx context.Context, f *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
+// findOrLoadEntry is the work of a call: it asks Redis, waits for the load of another node, or asks
+// the source.
+func (m *Manager) findOrLoadEntry(ctx context.Context, call *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	e, err := m.fetchEntry(ctx, key, tags)
-	gone := err != nil
+	redisFailed := err != nil
 	switch {
-	case gone:
+	case redisFailed:
 		_ = m.reportFailure(ctx, "read", key, err) // the failure is counted and reported; the source answers
 	case e != nil && o.remainingFreshTime(e) > 0:
-		m.counters.countersOfKey(key).hits.Add(1)
+		m.counters.forPrefixOf(key).hits.Add(1)
 		if o.needsRefresh(e) {
 			m.refreshInBackground(ctx, key, tags, load, o)
 		}
 		return e, nil
 	}
-	m.counters.countersOfKey(key).misses.Add(1)
-	old := e
-	if gone && m.local != nil {
-		old = m.local.staleEntry(key)
+	m.counters.forPrefixOf(key).misses.Add(1)
+	stale := e
+	if redisFailed && m.local != nil {
+		stale = m.local.staleEntry(key)
 	}
-	if old != nil && !old.isAbsentValue() {
-		f.offerStaleEntry(old)
+	if stale != nil && !stale.isAbsentValue() {
+		call.offerStaleEntry(stale)
 	}
 
 	token := ""
-	if !gone {
+	if !redisFailed {
 		token, e, err = m.waitForLoadLease(ctx, key, tags, o)
 		if e != nil {
 			return e, nil
@@ -192,10 +192,10 @@ func (m *Manager) findOrLoadEntry(ctx context.Context, f *loadCall, key string, 
 	if err == nil {
 		return e, nil
 	}
-	if f.stale != nil && time.Now().Before(f.stale.expires) && !errors.Is(err, ErrNotFound) {
-		m.counters.countersOfKey(key).stale.Add(1)
+	if call.stale != nil && time.Now().Before(call.stale.expires) && !errors.Is(err, ErrNotFound) {
+		m.counters.forPrefixOf(key).stale.Add(1)
 		m.cfg.OnError("load", err)
-		return f.stale, nil
+		return call.stale, nil
 	}
 	return nil, err
 }

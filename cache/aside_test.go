@@ -18,17 +18,17 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A encodedLoader counts how often it is asked.
-type encodedLoader struct {
+// A countingSource counts how often it is asked for a value.
+type countingSource struct {
 	asked atomic.Int64
 	fn    func(n int64) (hero, error)
 }
 
-func (s *encodedLoader) load(context.Context) (hero, error) { return s.fn(s.asked.Add(1)) }
+func (s *countingSource) load(context.Context) (hero, error) { return s.fn(s.asked.Add(1)) }
 
-// levels is a source whose hero has one level more each time.
-func levels() *encodedLoader {
-	return &encodedLoader{fn: func(n int64) (hero, error) { return hero{"John", int(n)}, nil }}
+// levels returns a source whose hero has one level more at each load.
+func levels() *countingSource {
+	return &countingSource{fn: func(n int64) (hero, error) { return hero{"John", int(n)}, nil }}
 }
 
 var errSource = errors.New("the database is away")
@@ -143,7 +143,7 @@ func TestStaleWhenTheSourceFails(t *testing.T) {
 	cfg.OnError = failures.failed
 	m := manager(t, rdb, cfg)
 	down := false
-	s := &encodedLoader{fn: func(n int64) (hero, error) {
+	s := &countingSource{fn: func(n int64) (hero, error) {
 		if down {
 			return hero{}, errSource
 		}
@@ -162,7 +162,7 @@ func TestStaleWhenTheSourceFails(t *testing.T) {
 	require.Positive(t, m.Stats().LoadErrors)
 	require.Positive(t, failures.len())
 
-	require.NoError(t, rdb.PExpire(ctx, "user:1", time.Millisecond).Err()) // its bound is over
+	require.NoError(t, rdb.PExpire(ctx, "user:1", time.Millisecond).Err()) // the NegativeTTL is over
 	require.Eventually(t, func() bool { return rdb.Exists(ctx, "user:1").Val() == 0 }, patience, tick)
 	_, err = cache.Aside(ctx, m, "user:1", s.load, o)
 	require.ErrorIs(t, err, fault.ErrUnavailable)
@@ -251,14 +251,14 @@ func TestACallerWhoLeavesKeepsNobodyFromTheValue(t *testing.T) {
 	require.NoError(t, <-second)
 }
 
-// A thousand callers on two nodes, one load.
+// A thousand callers on two nodes cause one load.
 func TestStampede(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for name, tags := range map[string][]string{"aside": nil, "tagged": {"guild", "social"}} {
-			s := &encodedLoader{}
+			s := &countingSource{}
 			s.fn = func(n int64) (hero, error) {
-				time.Sleep(100 * time.Millisecond) // a slow source, so that all come while it works
+				time.Sleep(100 * time.Millisecond) // a slow source, so that all callers come during the load
 				return hero{"John", int(n)}, nil
 			}
 			nodes := []*cache.Manager{node(t, rdb, slow()), node(t, rdb, slow())}
@@ -286,7 +286,7 @@ func TestStampede(t *testing.T) {
 	})
 }
 
-// The node that loads dies: the next one does not wait for its lease for ever.
+// If the node that loads dies, the next one does not wait for ever: the lease of the load expires.
 func TestALeaseOfTheDeadEnds(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -297,7 +297,8 @@ func TestALeaseOfTheDeadEnds(t *testing.T) {
 	require.Equal(t, 1, h.Level)
 }
 
-// Whoever sets, deletes or invalidates while a load is under way has the last word.
+// A value that is set, deleted or invalidated during a load is not replaced by the result of the
+// load.
 func TestALoadDoesNotBringBackTheOld(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

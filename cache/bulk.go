@@ -45,10 +45,10 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 		}
 		for i, key := range part {
 			if found[i] == nil {
-				m.counters.countersOfKey(key).misses.Add(1)
+				m.counters.forPrefixOf(key).misses.Add(1)
 				continue
 			}
-			m.counters.countersOfKey(key).hits.Add(1)
+			m.counters.forPrefixOf(key).hits.Add(1)
 			if err := add(key, found[i].data); err != nil {
 				return nil, err
 			}
@@ -106,7 +106,7 @@ func (m *Manager) fetchEntries(ctx context.Context, all []string) ([]*entry, err
 // readRawValues uses MGET if one server has all keys, else a pipeline of GET.
 func (m *Manager) readRawValues(ctx context.Context, all []string) ([][]byte, error) {
 	out := make([][]byte, len(all))
-	if _, cluster := m.rdb.(masters); !cluster {
+	if !redisx.IsCluster(m.rdb) {
 		values, err := m.rdb.MGet(ctx, all...).Result()
 		if err != nil {
 			return nil, err
@@ -146,7 +146,7 @@ type Item struct {
 // MSet stores many values, each with its own TTL. It is not atomic: after an error of Redis, some
 // values may be stored. After ErrKey, ErrValue or ErrTooLarge, none is.
 func (m *Manager) MSet(ctx context.Context, items ...Item) error {
-	writes := make([]keyChange, 0, len(items))
+	changes := make([]keyChange, 0, len(items))
 	for _, i := range items {
 		if err := validateKey(i.Key); err != nil {
 			return err
@@ -155,9 +155,9 @@ func (m *Manager) MSet(ctx context.Context, items ...Item) error {
 		if err != nil {
 			return err
 		}
-		writes = append(writes, keyChange{i.Key, data, m.ttlInRedis(i.TTL)})
+		changes = append(changes, keyChange{i.Key, data, m.ttlInRedis(i.TTL)})
 	}
-	_, err := m.applyChanges(ctx, "set many", writes)
+	_, err := m.applyChanges(ctx, "set many", changes)
 	return err
 }
 

@@ -30,8 +30,8 @@ func (m *Manager) addToCounter(ctx context.Context, doing, key string, by int64,
 }
 
 // Increment adds by to a counter, which starts at 0, and returns the sum. If the counter is new and
-// ttl is positive, the counter expires after ttl; otherwise its TTL does not change. Other nodes are
-// not told: read a counter with Increment by 0, because Get may answer from L1.
+// ttl is positive, the counter expires after ttl; otherwise its TTL does not change. Other nodes
+// are not told: read a counter with Increment by 0, because Get may answer from L1.
 func (m *Manager) Increment(ctx context.Context, key string, by int64, ttl time.Duration) (int64, error) {
 	return m.addToCounter(ctx, "increment", key, by, ttl)
 }

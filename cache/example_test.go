@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// example is a cache on a Redis of its own.
+// example returns a cache on a Redis of its own.
 func example() (m *cache.Manager, done func()) {
 	ctx := context.Background()
 	server, err := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})

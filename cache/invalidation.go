@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -15,49 +14,46 @@ import (
 func (m *Manager) changeMessage(key string) string { return m.id + " " + key }
 
 // Run receives the changes of other nodes, and makes the deletes that failed while Redis did not
-// answer, until ctx ends; then it returns nil. Call it once. Run resubscribes by itself, and empties
-// L1 when messages may have been missed.
+// answer, until ctx ends; then it returns nil. Call it once. Run resubscribes by itself, and
+// empties L1 when messages may have been missed.
 func (m *Manager) Run(ctx context.Context) error {
-	sub, told := m.subscribeChanges(ctx)
-	defer func() { _ = sub.Close() }() // nothing can be done about its error
-	var again <-chan time.Time         // when to subscribe again
-	debts := time.NewTicker(250 * time.Millisecond)
-	defer debts.Stop()
+	var subscription sync.WaitGroup
+	subscription.Go(func() {
+		redisx.Subscribe(ctx, m.rdb, keys.CacheInvalidations, redisx.SubscriptionHandlers{
+			OnUp: m.startLocalCache, OnDown: m.stopLocalCache, OnMessage: m.handleMessage,
+		})
+	})
+	defer subscription.Wait()
+	retry := time.NewTicker(deleteRetryInterval)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-debts.C:
+		case <-retry.C:
 			m.retryDeletes(ctx)
-		case <-again:
-			_ = sub.Close() // it has ended already
-			sub, told = m.subscribeChanges(ctx)
-			again = nil
-		case x, ok := <-told:
-			if !ok { // the client under the subscription was closed, for example of a node that left the Cluster
-				if m.local != nil {
-					m.local.isSubscribed.Store(false)
-				}
-				told, again = nil, time.After(time.Second)
-				continue
-			}
-			switch x := x.(type) {
-			case *redis.Subscription: // the first subscription, or one after a lost connection
-				if m.local != nil {
-					m.local.forgetAllKeys()
-					m.local.isSubscribed.Store(true)
-				}
-			case *redis.Message:
-				m.handleMessage(x.Payload)
-			}
 		}
 	}
 }
 
-func (m *Manager) subscribeChanges(ctx context.Context) (*redis.PubSub, <-chan any) {
-	sub := m.rdb.Subscribe(ctx, keys.CacheInvalidations)
-	return sub, sub.ChannelWithSubscriptions(
-		redis.WithChannelSize(1000), redis.WithChannelHealthCheckInterval(time.Second), redis.WithChannelSendTimeout(time.Second))
+const deleteRetryInterval = 250 * time.Millisecond
+
+// startLocalCache empties L1, because messages before the subscription were missed, and lets it
+// store values from now on.
+func (m *Manager) startLocalCache() {
+	if m.local != nil {
+		m.local.forgetAllKeys()
+		m.local.isSubscribed.Store(true)
+	}
+}
+
+// stopLocalCache makes L1 store no more values while changes of them are not heard. What it has, it
+// serves for Local.TTL, and after that only as stale values.
+func (m *Manager) stopLocalCache(err error) {
+	if m.local != nil {
+		m.local.isSubscribed.Store(false)
+	}
+	m.cfg.OnError("subscribe", err)
 }
 
 func (m *Manager) handleMessage(payload string) {

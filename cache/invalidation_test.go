@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// A subscription that ends under a manager, as that of a node that left a Cluster, does not end Run: with it
-// the process would end.
+// Run continues when the client under its subscription is closed, as happens to the client of a
+// node that leaves a Cluster. If Run returned, the process would end.
 func TestRunOutlivesItsSubscription(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()

@@ -33,35 +33,35 @@ type loadCalls struct {
 
 // joinOrStart returns the call in progress for the key, or starts a new one. start must not block;
 // the goroutine that it starts calls finishCall.
-func (s *loadCalls) joinOrStart(key string, start func(f *loadCall)) *loadCall {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.byKey[key]; f != nil {
-		return f
+func (c *loadCalls) joinOrStart(key string, start func(call *loadCall)) *loadCall {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if call := c.byKey[key]; call != nil {
+		return call
 	}
-	f := &loadCall{done: make(chan struct{}), hasStale: make(chan struct{})}
-	s.byKey[key] = f
-	start(f)
-	return f
+	call := &loadCall{done: make(chan struct{}), hasStale: make(chan struct{})}
+	c.byKey[key] = call
+	start(call)
+	return call
 }
 
 // finishCall gives the result to all callers.
-func (s *loadCalls) finishCall(key string, f *loadCall, e *entry, err error) {
-	s.mu.Lock()
-	delete(s.byKey, key)
-	s.mu.Unlock()
-	f.entry, f.err = e, err
-	close(f.done)
+func (c *loadCalls) finishCall(key string, call *loadCall, e *entry, err error) {
+	c.mu.Lock()
+	delete(c.byKey, key)
+	c.mu.Unlock()
+	call.entry, call.err = e, err
+	close(call.done)
 }
 
 // offerStaleEntry names the value that may be served meanwhile. It is called at most once.
-func (f *loadCall) offerStaleEntry(e *entry) {
-	f.stale = e
-	close(f.hasStale)
+func (call *loadCall) offerStaleEntry(e *entry) {
+	call.stale = e
+	close(call.hasStale)
 }
 
-// runInBackground runs fn in the background with the values of ctx, but not with its end: for limit,
-// or until Close.
+// runInBackground runs fn in the background with the values of ctx, but not with its end: for
+// limit, or until Close.
 func (m *Manager) runInBackground(ctx context.Context, limit time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(m.ctx, cancel)
@@ -76,9 +76,9 @@ func (m *Manager) runInBackground(ctx context.Context, limit time.Duration, fn f
 // for it.
 func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []string, load encodedLoader, o Options) {
 	name := "refresh " + key
-	m.loads.joinOrStart(name, func(f *loadCall) {
+	m.loads.joinOrStart(name, func(call *loadCall) {
 		m.runInBackground(ctx, o.LoadTimeout+time.Second, func(ctx context.Context) {
-			defer m.loads.finishCall(name, f, nil, nil)
+			defer m.loads.finishCall(name, call, nil, nil)
 			token, e, err := m.tryLoadLease(ctx, key, tags, o)
 			if err != nil || token == "" {
 				return // a refresh can wait for Redis, and another node may be refreshing
@@ -87,7 +87,7 @@ func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []st
 				m.releaseLoadLease(ctx, key, token) // another node has refreshed the value already
 				return
 			}
-			m.counters.countersOfKey(key).refreshes.Add(1)
+			m.counters.forPrefixOf(key).refreshes.Add(1)
 			if _, err := m.loadAndStore(ctx, key, token, tags, load, o); err != nil && !errors.Is(err, ErrNotFound) {
 				m.cfg.OnError("refresh", err)
 			}
@@ -95,8 +95,8 @@ func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []st
 	})
 }
 
-// leasePollInterval is how often a node checks whether the load of another node has finished. Mostly
-// a message tells it sooner.
+// leasePollInterval is how often a node checks whether the load of another node has finished.
+// Mostly a message tells it sooner.
 const leasePollInterval = 50 * time.Millisecond
 
 // waitForLoadLease waits until this node may load, and returns its token; or until another node has
@@ -130,8 +130,8 @@ func (m *Manager) waitForLoadLease(ctx context.Context, key string, tags []strin
 	}
 }
 
-// tryLoadLease asks Redis for the lease of a load and reads the current value, in one round trip. token
-// is "" if another node has the lease. The lease expires a second after LoadTimeout.
+// tryLoadLease asks Redis for the lease of a load and reads the current value, in one round trip.
+// token is "" if another node has the lease. The lease expires a second after LoadTimeout.
 func (m *Manager) tryLoadLease(ctx context.Context, key string, tags []string, o Options) (token string, e *entry, err error) {
 	mine := strconv.FormatUint(rand.Uint64(), 36)
 	var taken *redis.StatusCmd
@@ -163,14 +163,14 @@ func (m *Manager) loadAndStore(ctx context.Context, key, token string, tags []st
 		_ = m.reportFailure(ctx, "read tags", key, err)
 		token = "" // without the versions the value must not be stored
 	}
-	m.counters.countersOfKey(key).loads.Add(1)
+	m.counters.forPrefixOf(key).loads.Add(1)
 	data, err := runLoaderWithin(ctx, load, o.LoadTimeout)
 	life := o.jitteredTTL()
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
 		data, life = absentValue, o.NegativeTTL
 	case err != nil:
-		m.counters.countersOfKey(key).loadErrors.Add(1)
+		m.counters.forPrefixOf(key).loadErrors.Add(1)
 		return nil, faultOfSource(err)
 	case string(data) == string(absentValue):
 		life = o.NegativeTTL

@@ -48,7 +48,7 @@ func newLocalCache(cfg Local, c *counters) *localCache {
 		}),
 		OnDeletion: func(e otter.DeletionEvent[string, localEntry]) {
 			if e.Cause == otter.CauseOverflow {
-				c.countersOfKey(e.Key).evictions.Add(1)
+				c.forPrefixOf(e.Key).evictions.Add(1)
 			}
 		},
 		Logger: &otter.NoopLogger{},
@@ -67,7 +67,8 @@ func (l *localCache) markReadStart(key string) readMark {
 	return readMark{shard, shard.Load()}
 }
 
-// storeReadEntry stores what was read since the mark, unless the key has been invalidated meanwhile.
+// storeReadEntry stores what was read since the mark, unless the key has been invalidated
+// meanwhile.
 func (l *localCache) storeReadEntry(key string, e *entry, since readMark) {
 	if !l.isSubscribed.Load() {
 		return

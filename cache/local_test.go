@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// What one node changes, the L1 of another forgets; the figure is the median and the worst of
-// a hundred changes.
+// When one node changes a value, the L1 of another node drops it. The test logs the median and the
+// worst time of a hundred changes.
 func TestOtherNodesForget(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
@@ -34,7 +34,7 @@ func TestOtherNodesForget(t *testing.T) {
 			require.Eventually(t, func() bool { return read() == i }, patience, 100*time.Microsecond)
 			took := time.Since(start)
 			worst, sum = max(worst, took), sum+took
-			require.Eventually(t, func() bool { // when the last message has come
+			require.Eventually(t, func() bool { // until the last message has arrived
 				hits := b.Stats().LocalHits
 				return read() == i && b.Stats().LocalHits > hits
 			}, patience, 100*time.Microsecond, "from L1")
@@ -73,14 +73,14 @@ func TestLocalServesForItsTTLOnly(t *testing.T) {
 	require.NoError(t, m.Set(ctx, "user:1", 1, time.Hour))
 	_, _, err := cache.Get[int](ctx, m, "user:1")
 	require.NoError(t, err)
-	require.NoError(t, rdb.Set(ctx, "user:1", 2, 0).Err()) // by a program that tells nobody
+	require.NoError(t, rdb.Set(ctx, "user:1", 2, 0).Err()) // by a program that publishes no message
 	require.Eventually(t, func() bool {
 		n, _, err := cache.Get[int](ctx, m, "user:1")
 		require.NoError(t, err)
 		return n == 2
 	}, patience, tick)
 
-	// Nor does it outlive what Redis holds.
+	// L1 does not keep a value longer than Redis does.
 	require.NoError(t, m.Set(ctx, "user:2", 1, 50*time.Millisecond))
 	_, _, err = cache.Get[int](ctx, m, "user:2")
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestLocalIsBounded(t *testing.T) {
 	require.Eventually(t, func() bool { return m.Stats().Prefixes["blob"].Evictions > 100 }, patience, tick)
 }
 
-// A subscription that was lost may have missed something.
+// A subscription that was lost may have missed changes, so L1 is emptied.
 func TestALostSubscriptionForgetsEverything(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

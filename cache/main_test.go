@@ -25,10 +25,10 @@ type hero struct {
 	Level int    `json:"level"`
 }
 
-// slow is a config for a busy machine: tests of budgets set their own.
+// slow is a config for a busy machine. Tests of the budget use their own.
 func slow() cache.Config { return cache.Config{Budget: 10 * time.Second} }
 
-// manager is one without L1, so that every read is Redis's.
+// manager returns a Manager without L1, so that every read goes to Redis.
 func manager(t testing.TB, rdb redis.UniversalClient, cfg cache.Config) *cache.Manager {
 	t.Helper()
 	cfg.Local.Off = true
@@ -37,7 +37,7 @@ func manager(t testing.TB, rdb redis.UniversalClient, cfg cache.Config) *cache.M
 	return m
 }
 
-// node is one with L1, which hears.
+// node returns a Manager with L1 whose Run has subscribed.
 func node(t testing.TB, rdb redis.UniversalClient, cfg cache.Config) *cache.Manager {
 	t.Helper()
 	m := cache.New(rdb, cfg)
@@ -49,7 +49,7 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg cache.Config) *cache.Mana
 		require.NoError(t, <-done)
 		m.Close()
 	})
-	// It hears when it keeps what it reads.
+	// It has subscribed when L1 stores what it reads.
 	key := "ready:" + t.Name()
 	require.NoError(t, m.Set(context.Background(), key, 1, time.Minute))
 	require.Eventually(t, func() bool {
@@ -61,7 +61,7 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg cache.Config) *cache.Mana
 	return m
 }
 
-// told collects what a manager tells to Failed.
+// told collects what a manager reports to OnError.
 type told struct {
 	mu  sync.Mutex
 	all []string // guarded by mu

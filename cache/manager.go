@@ -42,8 +42,9 @@ type Config struct {
 	Codec Codec
 	// Local configures the cache in this process (L1).
 	Local Local
-	// OnError, if set, is called once for each failed call to Redis, and for each failed load that
-	// no caller waits for. Many goroutines may call it at the same time.
+	// OnError, if set, is called once for each failed call to Redis, for each failed load that no
+	// caller waits for, and for each loss of the subscription. Many goroutines may call it at the
+	// same time.
 	OnError func(doing string, err error)
 }
 
@@ -150,7 +151,7 @@ func (m *Manager) reportFailure(ctx context.Context, doing, key string, err erro
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("cache: %s: %w", doing, ctx.Err())
 	}
-	m.counters.countersOfKey(key).errors.Add(1)
+	m.counters.forPrefixOf(key).errors.Add(1)
 	m.cfg.OnError(doing, err)
 	return fmt.Errorf("cache: %s: %w", doing, err)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// Redis dies and comes back, without a restart of ours; meanwhile the source answers, and
-// what is left in L1 when the source fails too.
+// Redis dies and comes back, and this process continues. Meanwhile the source answers, or, if that
+// fails too, L1 with what it still has.
 func TestRedisGone(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -22,7 +22,7 @@ func TestRedisGone(t *testing.T) {
 	var failures told
 	m := node(t, server.Client(), cache.Config{OnError: failures.failed, Local: cache.Local{TTL: 50 * time.Millisecond}})
 	down := false
-	s := &encodedLoader{fn: func(n int64) (hero, error) {
+	s := &countingSource{fn: func(n int64) (hero, error) {
 		if down {
 			return hero{}, errSource
 		}
@@ -35,7 +35,7 @@ func TestRedisGone(t *testing.T) {
 	require.Equal(t, 1, h.Level)
 
 	server.Kill()
-	require.Eventually(t, func() bool { // L1 first, then the source
+	require.Eventually(t, func() bool { // from L1 first, then from the source
 		h, err = get()
 		require.NoError(t, err)
 		return h.Level > 1
@@ -128,7 +128,7 @@ func TestWriteThrough(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, h.Level, "what the source did not take is not cached")
 
-	// Redis is away when the source has taken it: the old value does not stay.
+	// If Redis does not answer after the source has stored the value, the old value does not stay.
 	server.Kill()
 	require.NoError(t, cache.WriteThrough(ctx, a, "char:1:data", hero{"John", 3}, store, time.Hour))
 	h, err = cache.Aside(ctx, a, "char:1:data", source, cache.Options{})

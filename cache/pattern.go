@@ -6,12 +6,9 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// masters is implemented by the client of a Cluster.
-type masters interface {
-	ForEachMaster(ctx context.Context, fn func(ctx context.Context, c *redis.Client) error) error
-}
+	"github.com/aeturnis/realtime/internal/redisx"
+)
 
 // DeletePattern removes all values whose key matches a glob pattern such as "temp:*", and returns
 // how many. It scans the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never
@@ -22,13 +19,13 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 		return 0, err
 	}
 	var deleted atomic.Int64
-	walk := func(ctx context.Context, c redis.Cmdable) error {
+	err = redisx.ForEachMaster(ctx, m.rdb, func(ctx context.Context, master redis.UniversalClient) error {
 		for cursor := uint64(0); ; {
-			page, next, err := m.scanKeyPage(ctx, c, cursor, pattern)
+			page, next, err := m.scanKeyPage(ctx, master, cursor, pattern)
 			if err != nil {
 				return err
 			}
-			done, err := m.unlinkKeys(ctx, c, page)
+			done, err := m.unlinkKeys(ctx, master, page)
 			deleted.Add(int64(done))
 			if err != nil {
 				return err
@@ -37,12 +34,7 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 				return nil
 			}
 		}
-	}
-	if cluster, ok := m.rdb.(masters); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return walk(ctx, c) })
-	} else {
-		err = walk(ctx, m.rdb)
-	}
+	})
 	if err != nil {
 		err = fmt.Errorf("cache: delete pattern: %w", err)
 	}
@@ -52,16 +44,16 @@ func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err
 // unlinkKeys removes keys of one server. Other nodes are told of those that this package can have
 // stored.
 func (m *Manager) unlinkKeys(ctx context.Context, c redis.Cmdable, page []string) (n int, err error) {
-	var writes []keyChange
+	var changes []keyChange
 	pipe := c.Pipeline()
 	for _, key := range page {
 		if validateKey(key) == nil {
-			writes = append(writes, keyChange{key: key})
+			changes = append(changes, keyChange{key: key})
 		} else {
 			pipe.Unlink(ctx, key)
 		}
 	}
-	if n, err = m.applyChanges(ctx, "delete pattern", writes); err != nil || pipe.Len() == 0 {
+	if n, err = m.applyChanges(ctx, "delete pattern", changes); err != nil || pipe.Len() == 0 {
 		return n, err
 	}
 	ctx, cancel := m.contextWithBudget(ctx)
@@ -86,7 +78,7 @@ func validatePattern(pattern string) error {
 	}
 	switch pattern[0] {
 	case '*', '?', '[', '\\':
-		return fmt.Errorf("%w: a pattern begins with a plain character: %.64q", ErrKey, pattern)
+		return fmt.Errorf("%w: a pattern must begin with a character that is no wildcard: %.64q", ErrKey, pattern)
 	}
 	return nil
 }

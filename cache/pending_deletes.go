@@ -47,8 +47,8 @@ func (d *pendingDeletes) containsKey(key string) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, owed := d.keys[key]
-	return owed
+	_, ok := d.keys[key]
+	return ok
 }
 
 // nextDeleteBatch returns some of the keys, as many as fit into one pipeline.
@@ -68,11 +68,11 @@ func (m *Manager) retryDeletes(ctx context.Context) {
 	if len(all) == 0 {
 		return
 	}
-	writes := make([]keyChange, len(all))
+	changes := make([]keyChange, len(all))
 	for i, key := range all {
-		writes[i].key = key
+		changes[i].key = key
 	}
-	if _, err := m.applyChangeBatch(ctx, writes); err != nil {
+	if _, err := m.applyChangeBatch(ctx, changes); err != nil {
 		return // Redis still does not answer, which was reported before
 	}
 	for _, key := range all {

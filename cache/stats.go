@@ -66,7 +66,7 @@ type counters struct {
 	prefixes map[string]*prefixCounters // guarded by mu
 }
 
-func (c *counters) countersOfKey(key string) *prefixCounters {
+func (c *counters) forPrefixOf(key string) *prefixCounters {
 	prefix, _, _ := strings.Cut(key, ":")
 	c.mu.RLock()
 	t := c.prefixes[prefix]

@@ -56,11 +56,11 @@ func (m *Manager) InvalidateByTag(ctx context.Context, tags ...string) error {
 	if err := validateTags(tags); err != nil {
 		return err
 	}
-	var writes []keyChange
+	var changes []keyChange
 	for _, tag := range tags {
-		writes = append(writes, keyChange{keys.CacheTag(tag), []byte(newTagVersion()), tagTTL})
+		changes = append(changes, keyChange{keys.CacheTag(tag), []byte(newTagVersion()), tagTTL})
 	}
-	_, err := m.applyChanges(ctx, "invalidate tag", writes)
+	_, err := m.applyChanges(ctx, "invalidate tag", changes)
 	return err
 }
 

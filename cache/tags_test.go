@@ -59,7 +59,7 @@ func TestInvalidateByTag(t *testing.T) {
 	})
 }
 
-// Redis lost a tag, by eviction or with its data: what it stood for is not trusted.
+// If Redis has lost a tag, by eviction or with its data, the values with that tag are not trusted.
 func TestALostTagBringsNothingBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -90,7 +90,7 @@ func TestTagsThatCanNotBe(t *testing.T) {
 
 var usedMemory = regexp.MustCompile(`(?m)^used_memory:(\d+)`)
 
-// A million values with a tag, and many invalidations of it: Redis holds what it held.
+// A million values with one tag, and many invalidations of it, do not make Redis grow.
 func TestTagsDoNotGrow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million keys")
@@ -107,7 +107,8 @@ func TestTagsDoNotGrow(t *testing.T) {
 		return h.Level
 	}
 	get("guild:0:data")
-	// The others are what a load would have stored: the same bytes. Written by the server, in parts.
+	// The other values have the bytes that a load would have stored. The server writes them in
+	// batches.
 	copies := redis.NewScript(`
 		local value = redis.call('GET', KEYS[1])
 		for i = ARGV[1], ARGV[2] do

@@ -33,10 +33,10 @@ func (m *Manager) getCachedEntry(ctx context.Context, key string) (*entry, error
 		return nil, m.reportFailure(ctx, "get", key, err)
 	}
 	if e == nil {
-		m.counters.countersOfKey(key).misses.Add(1)
+		m.counters.forPrefixOf(key).misses.Add(1)
 		return nil, nil
 	}
-	m.counters.countersOfKey(key).hits.Add(1)
+	m.counters.forPrefixOf(key).hits.Add(1)
 	return e, nil
 }
 
@@ -49,7 +49,7 @@ func (m *Manager) lookupLocal(key string) *entry {
 	if e == nil || !m.local.hasCurrentTags(e) {
 		return nil
 	}
-	m.counters.countersOfKey(key).localHits.Add(1)
+	m.counters.forPrefixOf(key).localHits.Add(1)
 	return e
 }
 
@@ -100,11 +100,11 @@ func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) 
 		}
 		return n, nil
 	}
-	var writes []keyChange
+	var changes []keyChange
 	for _, key := range all {
-		writes = append(writes, keyChange{key: key})
+		changes = append(changes, keyChange{key: key})
 	}
-	return m.applyChanges(ctx, "delete", writes)
+	return m.applyChanges(ctx, "delete", changes)
 }
 
 // Exists tells whether there is a value. A stored null, and a value whose tags were invalidated,

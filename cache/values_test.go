@@ -36,7 +36,7 @@ func TestTheManager(t *testing.T) {
 	everywhere(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for name, m := range map[string]*cache.Manager{"L2": manager(t, rdb, slow()), "L1 and L2": node(t, rdb, slow())} {
 			t.Run(name, func(t *testing.T) { all(t, rdb, m) })
-			require.NoError(t, m.WarmBulk(context.Background())) // of nothing
+			require.NoError(t, m.WarmBulk(context.Background())) // without items
 		}
 	})
 }
@@ -50,7 +50,7 @@ func all(t *testing.T, rdb redis.UniversalClient, m *cache.Manager) {
 	require.NoError(t, err)
 	require.False(t, ok, "a miss is not an error")
 	require.NoError(t, m.Set(ctx, "user:123", john, time.Hour))
-	for range 2 { // from Redis, then maybe from L1
+	for range 2 { // first from Redis, then perhaps from L1
 		got, ok, err := cache.Get[hero](ctx, m, "user:123")
 		require.NoError(t, err)
 		require.True(t, ok)
@@ -146,7 +146,8 @@ func all(t *testing.T, rdb redis.UniversalClient, m *cache.Manager) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, after, before, "the end stays")
 
-	// DeletePattern reaches every master, many batches, and keys that could be none of ours.
+	// DeletePattern reaches every master, works in batches, and removes keys that this package cannot
+	// have stored.
 	var items []cache.Item
 	for i := range 1500 {
 		items = append(items, cache.Item{Key: fmt.Sprintf("temp:%d", i), Value: i, TTL: time.Minute})

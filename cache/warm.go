@@ -74,10 +74,10 @@ func (m *Manager) loadAndSet(ctx context.Context, item WarmItem) error {
 	if err := validateKey(item.Key); err != nil {
 		return err
 	}
-	m.counters.countersOfKey(item.Key).loads.Add(1)
+	m.counters.forPrefixOf(item.Key).loads.Add(1)
 	v, err := item.Load(ctx)
 	if err != nil {
-		m.counters.countersOfKey(item.Key).loadErrors.Add(1)
+		m.counters.forPrefixOf(item.Key).loadErrors.Add(1)
 		return fmt.Errorf("cache: warm %s: %w", item.Key, err)
 	}
 	return m.Set(ctx, item.Key, v, item.TTL)

@@ -1,6 +1,6 @@
 -- Adds points for a player, once for each key.
 --
--- KEYS[1]  the scores, a zset: points, plus a fraction that is larger for those who reached them earlier
+-- KEYS[1]  the scores, a zset: points, plus a fraction that is larger if they were reached earlier
 -- KEYS[2]  the names, a hash   KEYS[3]  the keys counted lately, a zset by time, Unix ms
 -- KEYS[4]  the number of scores counted
 -- ARGV[1]  the key   ARGV[2]  the id of the player   ARGV[3]  the name of the player
@@ -16,7 +16,8 @@ local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[6], 'LIMIT'
 if #old > 0 then
   redis.call('ZREM', KEYS[3], unpack(old))
 end
--- 23 bits for points and 30 bits for the order fill the 53 bits of a double: 1 - step / 2^30 is exact.
+-- 23 bits for points and 30 bits for the order fill the 53 bits of a double, so 1 - step / 2^30 is
+-- exact.
 local sum = math.min(8388607, math.max(0, was + tonumber(ARGV[4])))
 local step = math.min(1073741823, redis.call('INCR', KEYS[4]))
 redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])

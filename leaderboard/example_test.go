@@ -11,7 +11,7 @@ import (
 	"github.com/aeturnis/realtime/leaderboard"
 )
 
-// Points are counted once for each key, and of equals who came first is ahead.
+// Points are counted once for each key. Of equal scores, the earlier one ranks higher.
 func Example() {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -24,7 +24,7 @@ func Example() {
 	for _, s := range []leaderboard.Score{
 		{Key: "combat:1", ID: "c-zoe", Name: "Zoe", Points: 10, At: now},
 		{Key: "combat:2", ID: "c-ann", Name: "Ann", Points: 10, At: now},
-		{Key: "combat:2", ID: "c-ann", Name: "Ann", Points: 10, At: now}, // the answer was lost, so it is asked again
+		{Key: "combat:2", ID: "c-ann", Name: "Ann", Points: 10, At: now}, // repeated, because the answer was lost
 		{Key: "combat:3", ID: "c-bob", Name: "Bob", Points: 1, At: now},
 	} {
 		if err := boards.Add(ctx, s); err != nil {

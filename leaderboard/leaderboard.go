@@ -101,8 +101,8 @@ type Page struct {
 	Entries []Entry `json:"entries"`        // by rank
 }
 
-// Add counts a score on the global board and on the board of its week, once on each. After an error,
-// repeat the call with the same key. Errors: INVALID, UNAVAILABLE.
+// Add counts a score on the global board and on the board of its week, once on each. After an
+// error, repeat the call with the same key. Errors: INVALID, UNAVAILABLE.
 func (s *Service) Add(ctx context.Context, score Score) error {
 	switch {
 	case score.Key == "" || score.ID == "":
@@ -153,7 +153,7 @@ func (s *Service) readBoardPage(ctx context.Context, name, around string, n int)
 		return Page{}, wrapRedisFault(ctx, "read "+name, err)
 	}
 	if len(reply) < 2 || len(reply)%3 != 2 {
-		return Page{}, fmt.Errorf("leaderboard: read %s: strange reply of %d values", name, len(reply))
+		return Page{}, fmt.Errorf("leaderboard: read %s: unexpected reply of %d values", name, len(reply))
 	}
 	p.Total, _ = reply[0].(int64)
 	rank, _ := reply[1].(int64)

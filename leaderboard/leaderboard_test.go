@@ -48,7 +48,7 @@ func (b *boards) add(id string, points int64) {
 	}))
 }
 
-// lines are a board's entries as text.
+// lines returns the entries of a board as text.
 func lines(entries []leaderboard.Entry) (all []string) {
 	for _, e := range entries {
 		all = append(all, fmt.Sprintf("%d %s %d", e.Rank, e.ID, e.Score))
@@ -83,7 +83,7 @@ func TestTop(t *testing.T) {
 	require.Equal(t, leaderboard.Entry{Rank: 1, ID: "bob", Name: "The bob", Score: 10}, page.Entries[0])
 }
 
-// Of equals, who reached it first is ahead, however the names sort.
+// Of equal scores, the earlier one ranks higher, whatever the names are.
 func TestTiesGoToWhoCameFirst(t *testing.T) {
 	t.Parallel()
 	b := newBoards(t, redistest.Client(t))
@@ -98,7 +98,7 @@ func TestTiesGoToWhoCameFirst(t *testing.T) {
 	require.Equal(t, []string{"1 a 6", "2 m 6", "3 z 6"}, b.top("global", 10))
 }
 
-// Any sequence of scores is ranked as a plain model ranks it.
+// Any sequence of scores is ranked as a simple model ranks it.
 func TestRanksAreThoseOfTheModel(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -159,13 +159,13 @@ func TestAKeyCountsOnce(t *testing.T) {
 	require.Equal(t, []string{"1 ann 3"}, b.top("global", 10))
 	require.Equal(t, []string{"1 ann 3"}, b.top("weekly", 10))
 
-	// One board was lost on the way: asking again counts on that one only.
+	// One board has lost the score: a repeated call counts it on that board only.
 	require.NoError(t, rdb.Del(t.Context(), keys.LeaderboardScores("global"), keys.LeaderboardSeen("global")).Err())
 	require.NoError(t, b.Add(t.Context(), score))
 	require.Equal(t, []string{"1 ann 3"}, b.top("global", 10))
 	require.Equal(t, []string{"1 ann 3"}, b.top("weekly", 10))
 
-	// What is remembered is bounded in time.
+	// A key is remembered for a limited time.
 	b.now = b.now.Add(25 * time.Hour)
 	b.add("bob", 1)
 	require.Zero(t, rdb.ZScore(t.Context(), keys.LeaderboardSeen("global"), "combat:1").Val())
@@ -185,7 +185,7 @@ func TestAWeekBeginsOnMonday(t *testing.T) {
 	require.Equal(t, []string{"1 bob 1"}, b.top("weekly:2026-11-23", 10))
 	require.Equal(t, []string{"1 ann 5", "2 bob 1"}, b.top("global", 10))
 
-	// A score of Sunday that was counted late counts for Sunday's week.
+	// A score of Sunday that is added on Monday counts for the week of Sunday.
 	require.NoError(t, b.Add(t.Context(), leaderboard.Score{Key: "late", ID: "cat", Points: 9, At: sunday}))
 	require.Equal(t, []string{"1 cat 9", "2 ann 5"}, b.top("weekly:2026-11-16", 10))
 	page, err := b.First(t.Context(), event.Player{}, leaderboard.Want{Name: "weekly"})
@@ -194,12 +194,12 @@ func TestAWeekBeginsOnMonday(t *testing.T) {
 	require.Equal(t, b.now.AddDate(0, 0, 7).UnixMilli(), page.Until)
 }
 
-// History is kept for eight weeks after a week's end, and goes away by itself.
+// A board is kept for eight weeks after the end of its week, and expires by itself.
 func TestHistoryIsKeptForEightWeeks(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	b := newBoards(t, rdb)
-	b.now = time.Now() // the expiry is Redis's
+	b.now = time.Now() // Redis uses the real time for the expiry
 	b.add("ann", 5)
 	monday := b.now.UTC().Truncate(24 * time.Hour)
 	for monday.Weekday() != time.Monday {
@@ -243,7 +243,7 @@ func TestAroundAndRank(t *testing.T) {
 	require.Equal(t, leaderboard.Place{Name: "weekly", Total: 20}, place)
 }
 
-// Other programs write plain scores.
+// Other programs store plain scores, without a fraction.
 func TestScoresOfOtherPrograms(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -316,7 +316,7 @@ func TestWithoutRedis(t *testing.T) {
 	require.ErrorIs(t, b.Add(t.Context(), leaderboard.Score{Key: "k", ID: "a", Points: 1, At: b.now}), fault.ErrUnavailable)
 }
 
-// Each reading is one round trip, and so is a score for both boards.
+// Each read takes one round trip, and so does a score for both boards.
 func TestOneRoundTripEach(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -3,7 +3,8 @@
 -- KEYS[1]  the scores, a zset   KEYS[2]  the names, a hash
 -- ARGV[1]  the id of the player, or '' for the top
 -- ARGV[2]  how many entries; around a player, on each side
--- returns  {how many players there are, the rank of the first entry, from 0, then id, score and name of each entry ...};
+-- returns  {how many players there are, the rank of the first entry, from 0,
+--           then id, score and name of each entry ...};
 --          no entries if the player is not on the board. Scores are integers as text.
 local first, last = 0, tonumber(ARGV[2]) - 1
 local page = {redis.call('ZCARD', KEYS[1]), 0}

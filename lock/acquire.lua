@@ -2,9 +2,11 @@
 -- KEYS[1]  the lock   KEYS[2]  its fence   KEYS[3]  the mark that somebody waits
 -- ARGV[1]  the random value of the attempt   ARGV[2]  TTL, ms
 -- ARGV[3]  how long the caller will wait, ms; 0 if it does not
--- returns  the fence, higher than any before; or, if the lock is taken, minus the ms that the holder has left, minus 1
+-- returns  the fence, higher than any before; or, if the lock is taken,
+--          minus the ms that the holder has left, minus 1
 local got = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-if not got and redis.call('GET', KEYS[1]) == ARGV[1] then -- this attempt has it: its answer was lost, and the client repeats it
+if not got and redis.call('GET', KEYS[1]) == ARGV[1] then
+  -- This attempt has the lock: its answer was lost, and the client repeats the command.
   got = redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 if got then

@@ -1,6 +1,6 @@
-// Package lock provides distributed locks: of all processes that share a Redis, one at a time
-// holds a name. A lock that is held is a lease. It ends by itself when its holder dies, and it
-// carries a fencing token.
+// Package lock provides distributed locks: of all processes that share a Redis, one at a time holds
+// a name. A lock that is held is a lease. It ends by itself when its holder dies, and it carries a
+// fencing token.
 //
 //	locks := lock.New(lock.Config{}, client)
 //	defer locks.Close()
@@ -10,9 +10,9 @@
 //		return store.Settle(ctx, l.Fence())
 //	})
 //
-// [Manager.Do] is what most callers need. [Manager.DoAll] holds several locks,
-// [Manager.Acquire] returns the lease itself, and [Manager.TryAcquire] does not wait for
-// another holder. The package builds on redsync, with Lua scripts of its own.
+// [Manager.Do] is what most callers need. [Manager.DoAll] holds several locks, [Manager.Acquire]
+// returns the lease itself, and [Manager.TryAcquire] does not wait for another holder. The package
+// builds on redsync, with Lua scripts of its own.
 //
 // # What a lease promises
 //
@@ -56,7 +56,7 @@
 // # Clients
 //
 // Clients with any settings work. A client that ignores contexts (redis.Options without
-// ContextTimeoutEnabled) occupies a goroutine and a connection until its own timeouts for each
-// call that was given up, and Close waits for these. So set ContextTimeoutEnabled, timeouts of
-// half a second, and MaxRetries to 1.
+// ContextTimeoutEnabled) occupies a goroutine and a connection until its own timeouts for each call
+// that was given up, and Close waits for these. So set ContextTimeoutEnabled, timeouts of half a
+// second, and MaxRetries to 1.
 package lock

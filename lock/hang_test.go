@@ -15,7 +15,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// atOnce is how long a busy machine may take to wake a goroutine. Config.Timeout is three times as long.
+// atOnce is how long a busy machine may take to wake a goroutine. Config.Timeout is three times as
+// long.
 const atOnce = 150 * time.Millisecond
 
 // clients are the client of the gateway, and one with the defaults of go-redis, which waits for
@@ -165,8 +166,8 @@ func (s *slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// Redis extends the key, but its answer comes after the end of the lease. The lease stays ended, and
-// the key is deleted.
+// Redis extends the key, but its answer comes after the end of the lease. The lease stays ended,
+// and the key is deleted.
 func TestAnExtensionThatComesTooLate(t *testing.T) {
 	t.Parallel()
 	server, wire := redistest.Server(t), new(slow)
@@ -211,8 +212,8 @@ func TestAnAcquisitionThatComesTooLate(t *testing.T) {
 	require.Positive(t, server.Client().Exists(t.Context(), keys.LockFence("x")).Val(), "the delayed attempt reached Redis")
 }
 
-// While Redis does not answer, every caller gets ErrUnavailable, wherever it stands in the queue and
-// however short its wait is.
+// While Redis does not answer, every caller gets ErrUnavailable, wherever it stands in the queue
+// and however short its wait is.
 func TestNobodyIsSaidToHoldWhatRedisDoesNotTell(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

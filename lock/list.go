@@ -109,26 +109,21 @@ func readHolding(ctx context.Context, client redis.UniversalClient, name string)
 	return h, value.Val(), h.Left != -2, nil
 }
 
-// scanLockNames returns the names of all locks on one server, or on all masters of a Cluster, sorted.
+// scanLockNames returns the names of all locks on one server, or on all masters of a Cluster,
+// sorted.
 func scanLockNames(ctx context.Context, client redis.UniversalClient) ([]string, error) {
 	var mu sync.Mutex
 	var all []string // guarded by mu
 	prefix := keys.Lock("")
-	scan := func(ctx context.Context, rdb redis.Cmdable) error {
-		it := rdb.Scan(ctx, 0, prefix+"*", 500).Iterator()
+	err := redisx.ForEachMaster(ctx, client, func(ctx context.Context, master redis.UniversalClient) error {
+		it := master.Scan(ctx, 0, prefix+"*", 500).Iterator()
 		for it.Next(ctx) {
 			mu.Lock()
 			all = append(all, strings.TrimPrefix(it.Val(), prefix))
 			mu.Unlock()
 		}
 		return it.Err()
-	}
-	var err error
-	if c, ok := client.(*redis.ClusterClient); ok {
-		err = c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return scan(ctx, master) })
-	} else {
-		err = scan(ctx, client)
-	}
+	})
 	slices.Sort(all)
 	return slices.Compact(all), err
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// A cutter is a proxy for a server. When next is set, it cuts one connection just before the answer.
+// A cutter is a proxy for a server. When next is set, it cuts one connection just before the
+// answer.
 type cutter struct {
 	redis.UniversalClient
 	next atomic.Bool

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // Config tunes a Manager. The zero value works.
@@ -73,7 +75,7 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	m.queues.byName = make(map[string]*localQueue)
 	m.counters.contentions = make(map[string]uint64)
 	m.counters.waits, m.counters.holds = newHistogram(), newHistogram()
-	m.listener.wakeups = make(map[string]chan struct{})
+	m.listener.wakeups = make(map[string]redisx.Signal)
 	m.listener.ctx, m.listener.stop = context.WithCancel(context.Background())
 	return m
 }

@@ -19,7 +19,8 @@ func (m *Manager) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. It sends no names of locks: these contain the ids of users.
+// Collect implements prometheus.Collector. It sends no names of locks: these contain the ids of
+// users.
 func (m *Manager) Collect(ch chan<- prometheus.Metric) {
 	s := m.Stats()
 	gauge := func(d *prometheus.Desc, v int64) {

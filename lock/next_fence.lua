@@ -1,4 +1,5 @@
--- Takes the next fence of a lock, which is higher than any before. A new counter is kept for a week.
+-- next_fence takes the next fence of a lock, which is higher than any before. A new counter is kept
+-- for a week.
 local function next_fence(key)
   local fence = redis.call('INCR', key)
   if fence == 1 then -- new, or lost by Redis: the current time is higher than the old counter

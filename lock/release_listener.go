@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -26,7 +27,7 @@ type releaseListener struct {
 	subscribed atomic.Int64 // how many servers' messages arrive
 
 	mu      sync.Mutex
-	wakeups map[string]chan struct{} // by lock; guarded by mu
+	wakeups map[string]redisx.Signal // by lock; guarded by mu
 }
 
 // waitForRelease returns a channel that receives when the lock may be free, until stopWaiting.
@@ -36,11 +37,11 @@ func (r *releaseListener) waitForRelease(m *Manager, name string) (woken <-chan 
 			m.tasks.startTask(func() { r.listenForReleases(c) })
 		}
 	})
-	wakeup := make(chan struct{}, 1)
+	wakeup := redisx.NewSignal()
 	r.mu.Lock()
 	r.wakeups[name] = wakeup
 	r.mu.Unlock()
-	return wakeup, func() {
+	return wakeup.C(), func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.wakeups[name] == wakeup {
@@ -52,32 +53,22 @@ func (r *releaseListener) waitForRelease(m *Manager, name string) (woken <-chan 
 func (r *releaseListener) wakeWaiter(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case r.wakeups[name] <- struct{}{}:
-	default: // nobody waits here, or the waiter is awake already
-	}
+	r.wakeups[name].Notify() // nothing happens if nobody waits here
 }
 
 func (r *releaseListener) wakeAllWaiters() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, wakeup := range r.wakeups {
-		select {
-		case wakeup <- struct{}{}:
-		default:
-		}
+		wakeup.Notify()
 	}
 }
 
 // isListening tells whether a release in another process wakes the callers here.
 func (r *releaseListener) isListening() bool { return r.subscribed.Load() > 0 }
 
-// listenForReleases receives the releases of one server until Close. The client reconnects by itself.
+// listenForReleases receives the releases of one server until Close.
 func (r *releaseListener) listenForReleases(client redis.UniversalClient) {
-	sub := client.Subscribe(r.ctx, keys.LockReleases)
-	ended := context.AfterFunc(r.ctx, func() { _ = sub.Close() }) // then Receive returns
-	defer ended()
-	defer sub.Close()
 	isUp := false
 	setUp := func(up bool) {
 		if up != isUp {
@@ -86,22 +77,12 @@ func (r *releaseListener) listenForReleases(client redis.UniversalClient) {
 		}
 	}
 	defer setUp(false)
-	for r.ctx.Err() == nil {
-		msg, err := sub.Receive(r.ctx)
-		if err != nil {
-			setUp(false)
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-r.ctx.Done():
-			}
-			continue
-		}
-		switch msg := msg.(type) {
-		case *redis.Subscription:
+	redisx.Subscribe(r.ctx, client, keys.LockReleases, redisx.SubscriptionHandlers{
+		OnUp: func() {
 			setUp(true)
 			r.wakeAllWaiters() // releases before the subscription were not heard
-		case *redis.Message:
-			r.wakeWaiter(msg.Payload)
-		}
-	}
+		},
+		OnDown:    func(error) { setUp(false) }, // until it is up again, callers poll more often
+		OnMessage: r.wakeWaiter,
+	})
 }

@@ -2,7 +2,8 @@
 -- lock, fence  the keys of the lock   mine  the fence of the caller's lease, '' without one
 -- returns      nil: it may
 --              {'held'}: somebody else has a lease
---              {'stale', newest fence}: the caller's lease has expired, whether or not there was another one since
+--              {'stale', newest fence}: the caller's lease has expired, whether or not there was
+--              another one since
 local function enter(lock, fence, mine)
   if redis.call('EXISTS', lock) == 0 then
     if mine == '' then return nil end

@@ -29,6 +29,8 @@ var (
 	raiseFenceScript = redisx.NewScript(raiseFenceLua)
 	extendScript     = redisx.NewScript(extendLua)
 	releaseScript    = redisx.NewScript(releaseLua)
+
+	releaseScriptWithoutRetry = releaseScript.WithoutRetry()
 )
 
 // A serverPool is one server as one attempt uses it. redsync asks for connections through it, and
@@ -93,14 +95,14 @@ func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, erro
 // releaseOnce releases the lock. The client must not repeat the command by itself: whether a
 // missing lock was ours depends on whether we have asked before.
 func (c *serverConn) releaseOnce(ctx context.Context) (int64, error) {
-	n, err := runOnce(ctx, c.client, releaseScript, c.releaseScriptKeys(), c.releaseScriptArgs()...).Int64()
+	n, err := c.runReleaseScript(ctx, releaseScriptWithoutRetry)
 	var reply redis.Error
 	if err == nil || errors.As(err, &reply) || ctx.Err() != nil {
 		return n, err
 	}
 	// The answer was lost. If the retry finds no lock, either our first call released it or the
 	// lease had expired, in which case nobody could have released it.
-	if n, err = c.runReleaseScript(ctx, c.client); n == -1 {
+	if n, err = c.runReleaseScript(ctx, releaseScript); n == -1 {
 		n = 1
 	}
 	return n, err
@@ -132,23 +134,18 @@ func (p *serverPool) askServer(ctx context.Context, call func(context.Context) (
 	}
 }
 
-// freeOnServer releases what the attempt may have on this server, also after the end of ctx. What it
-// cannot release expires by itself.
+// freeOnServer releases what the attempt may have on this server, also after the end of ctx. What
+// it cannot release expires by itself.
 func (p *serverPool) freeOnServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_, _ = p.runReleaseScript(ctx, p.client)
+	_, _ = p.runReleaseScript(ctx, releaseScript)
 }
 
-func (p *serverPool) runReleaseScript(ctx context.Context, client redis.UniversalClient) (int64, error) {
-	return releaseScript.Do(ctx, client, p.releaseScriptKeys(), p.releaseScriptArgs()...).Int64()
+func (p *serverPool) runReleaseScript(ctx context.Context, script *redisx.Script) (int64, error) {
+	lockKeys := []string{keys.Lock(p.name), keys.LockWanted(p.name)}
+	return script.Do(ctx, p.client, lockKeys, p.value, keys.LockReleases, p.name).Int64()
 }
-
-func (p *serverPool) releaseScriptKeys() []string {
-	return []string{keys.Lock(p.name), keys.LockWanted(p.name)}
-}
-
-func (p *serverPool) releaseScriptArgs() []any { return []any{p.value, keys.LockReleases, p.name} }
 
 // Get implements the Conn interface of redsync.
 func (c *serverConn) Get(key string) (string, error) { return c.client.Get(c.ctx, key).Result() }

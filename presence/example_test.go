@@ -10,7 +10,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// loud prints what members of a channel are told.
+// loud prints what the members of a channel receive.
 type loud chan string
 
 func (l loud) Broadcast(_ context.Context, channel, event string, payload any) error {
@@ -31,7 +31,7 @@ func Example() {
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
 
-	phone := event.Player{UserID: "u1", Username: "ann", Conn: "phone"} // what a gateway says
+	phone := event.Player{UserID: "u1", Username: "ann", Conn: "phone"} // as the gateway tells it
 	laptop := event.Player{UserID: "u1", Username: "ann", Conn: "laptop"}
 	for _, p := range []event.Player{phone, laptop} {
 		s.Came(p)

@@ -93,21 +93,21 @@ func (s *Service) collectChanges() (all []*change) {
 	s.dirty = nil
 	for _, m := range list {
 		m.isDirty = false
-		enter := m.conns > 0 || now.Before(m.graceUntil)
+		isEnter := m.conns > 0 || now.Before(m.graceUntil)
 		switch {
-		case enter && m.isCounted && !m.isStale:
+		case isEnter && m.isCounted && !m.isStale:
 			continue
-		case !enter && !m.isCounted:
+		case !isEnter && !m.isCounted:
 			s.removeMember(m)
 			continue
 		}
 		pair := open[m.scope]
 		i := 0
-		if enter {
+		if isEnter {
 			i, m.isStale = 1, false
 		}
 		if pair[i] == nil || len(pair[i].members) == usersPerCall {
-			pair[i] = &change{scope: m.scope, isEnter: enter}
+			pair[i] = &change{scope: m.scope, isEnter: isEnter}
 			open[m.scope] = pair
 			all = append(all, pair[i])
 		}
@@ -193,7 +193,7 @@ func (s *Service) makeScriptCall(c *change) (*redisx.Call, error) {
 	for _, u := range c.users {
 		shown, err := json.Marshal(u)
 		if err != nil {
-			return nil, fmt.Errorf("show a user: %w", err)
+			return nil, fmt.Errorf("encode user: %w", err)
 		}
 		args = append(args, u.UserID, shown)
 	}
@@ -223,7 +223,7 @@ func (s *Service) applyScriptReply(ctx context.Context, c *change, reply []any) 
 	s.mu.Unlock()
 	if unused { // a scope is indexed again before a user enters it
 		if err := s.rdb.SRem(ctx, keys.PresenceNode(s.node), c.scope.name).Err(); err != nil {
-			return fmt.Errorf("index: %w", err)
+			return fmt.Errorf("update the index of this node: %w", err)
 		}
 	}
 	if !c.isEnter {
@@ -255,17 +255,18 @@ func (s *Service) broadcastLeft(ctx context.Context, place string, reply []any) 
 	for _, shown := range gone {
 		var u User
 		if err := json.Unmarshal([]byte(shown), &u); err != nil {
-			return fmt.Errorf("what was shown of a user: %w", err)
+			return fmt.Errorf("decode user: %w", err)
 		}
 		err = errors.Join(err, s.broadcaster.Broadcast(ctx, place, "presence:left", Movement{place, u}))
 	}
 	return err
 }
 
-// parseScriptReply parses the reply of a script: a number first, and strings from the index from on.
+// parseScriptReply parses the reply of a script: a number first, and strings from the index from
+// on.
 func parseScriptReply(reply []any, from int) (count int, rest []string, err error) {
 	if len(reply) < from {
-		return 0, nil, fmt.Errorf("strange reply %v", reply)
+		return 0, nil, fmt.Errorf("unexpected reply %v", reply)
 	}
 	n, ok := reply[0].(int64)
 	for _, v := range reply[from:] {
@@ -273,7 +274,7 @@ func parseScriptReply(reply []any, from int) (count int, rest []string, err erro
 		rest, ok = append(rest, text), ok && is
 	}
 	if !ok {
-		return 0, nil, fmt.Errorf("strange reply %v", reply)
+		return 0, nil, fmt.Errorf("unexpected reply %v", reply)
 	}
 	return int(n), rest, nil
 }
@@ -284,20 +285,20 @@ func (s *Service) sweepDeadNode(ctx context.Context, node string) error {
 	for {
 		places, err := s.rdb.SRandMemberN(ctx, index, 32).Result()
 		if err != nil {
-			return fmt.Errorf("sweep: %w", err)
+			return fmt.Errorf("sweep dead node: %w", err)
 		}
 		if len(places) == 0 {
 			if err := s.rdb.SRem(ctx, keys.PresenceDead, node).Err(); err != nil {
-				return fmt.Errorf("sweep: %w", err)
+				return fmt.Errorf("sweep dead node: %w", err)
 			}
 			return nil
 		}
 		for _, name := range places {
 			if err := s.sweepScopeOfNode(ctx, name, node); err != nil {
-				return fmt.Errorf("sweep: %w", err)
+				return fmt.Errorf("sweep dead node: %w", err)
 			}
 			if err := s.rdb.SRem(ctx, index, name).Err(); err != nil {
-				return fmt.Errorf("sweep: %w", err)
+				return fmt.Errorf("sweep dead node: %w", err)
 			}
 		}
 	}

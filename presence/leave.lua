@@ -6,7 +6,8 @@
 -- ARGV[1]  how many users of the node to take out, whoever they are, or 0
 -- ARGV[2]  how long the time at which a user was last online is kept, ms
 -- ARGV[3]  and more, if ARGV[1] is 0: the ids of the users that leave
--- returns  {how many users there are now, how many left the node, what was shown of each who is on no node now ...}
+-- returns  {how many users there are now, how many left the node,
+--           what was shown of each user who is on no node now ...}
 local users = {}
 if tonumber(ARGV[1]) > 0 then
   users = redis.call('SPOP', KEYS[4], ARGV[1])

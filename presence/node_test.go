@@ -22,7 +22,7 @@ const (
 	tick = 2 * time.Millisecond
 )
 
-// hall is what players of all nodes of a test are told.
+// hall collects what the players of all nodes of a test receive.
 type hall struct {
 	mu   sync.Mutex
 	said []string // guarded by mu
@@ -45,12 +45,12 @@ func (h *hall) heard() []string {
 	return append([]string{}, h.said...)
 }
 
-// node is presence on one node, with connections named by device.
+// node is the presence of one node, with connections named by device.
 type node struct {
 	*presence.Service
 	t    testing.TB
 	stop func()
-	kill func() // ends without a farewell
+	kill func() // ends the node like a crash
 }
 
 func start(t testing.TB, rdb redis.UniversalClient, h *hall, cfg presence.Config) *node {
@@ -59,7 +59,7 @@ func start(t testing.TB, rdb redis.UniversalClient, h *hall, cfg presence.Config
 		cfg.Report = func(err error) { t.Log(err) }
 	}
 	own := rdb
-	if c, ok := rdb.(*redis.Client); ok { // one that can be cut
+	if c, ok := rdb.(*redis.Client); ok { // a client whose connection can be cut
 		o := *c.Options()
 		own = redis.NewClient(&o)
 	}
@@ -79,7 +79,7 @@ func on(user, device string) event.Player {
 	return event.Player{UserID: user, Username: "The " + user, CharacterID: "c-" + user, Conn: user + "/" + device}
 }
 
-// come connects a device, and joins channels.
+// come connects a device and joins channels.
 func (n *node) come(user, device string, channels ...string) event.Player {
 	p := on(user, device)
 	n.Came(p)
@@ -89,7 +89,8 @@ func (n *node) come(user, device string, channels ...string) event.Player {
 	return p
 }
 
-// ids lists who is in a place, as its only member outside, page by page.
+// ids lists who is in a channel, page by page. The player that asks is its only member from
+// outside.
 func (n *node) ids(channel string, limit int) (all []string) {
 	n.t.Helper()
 	var asks event.Player
@@ -123,7 +124,7 @@ func (n *node) online(want ...string) {
 	}, soon, tick, "wanted %v, got %v", want, &got)
 }
 
-// says waits until exactly that was told.
+// says waits until exactly these events have been broadcast.
 func (h *hall) says(t testing.TB, want ...string) {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(h.heard()) >= len(want) }, soon, tick, "wanted %v, heard %v", want, h.heard())

@@ -16,7 +16,7 @@ import (
 	"github.com/aeturnis/realtime/presence"
 )
 
-// Keys of one place are in one slot; those of others need not be.
+// The keys of one scope are in one slot of a Cluster; those of different scopes need not be.
 func TestOnACluster(t *testing.T) {
 	t.Parallel()
 	c, h := redistest.StartCluster(t), &hall{}
@@ -52,7 +52,7 @@ func TestOnACluster(t *testing.T) {
 	require.True(t, seen.Users[1].Online)
 }
 
-// What Redis lost is told anew: nobody who is here is missing for longer than a beat.
+// If Redis loses its data, every user who is here is added again within one renewal of the lease.
 func TestRedisLosesItsData(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -64,7 +64,8 @@ func TestRedisLosesItsData(t *testing.T) {
 	require.Eventually(t, func() bool { return fmt.Sprint(n.ids("zone:1", 0)) == "[ann]" }, soon, tick)
 }
 
-// While Redis is away questions are UNAVAILABLE; what happened meanwhile is told then.
+// While Redis does not answer, questions are UNAVAILABLE. When it answers again, the changes since
+// then are broadcast.
 func TestWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server, h := redistest.Server(t), &hall{}
@@ -94,7 +95,7 @@ func TestWithoutRedis(t *testing.T) {
 	require.Eventually(t, func() bool { return fmt.Sprint(n.ids("zone:1", 0)) == "[ann cat]" }, soon, tick)
 }
 
-// A node that has very much to tell is not taken for dead meanwhile.
+// A node with very many changes is not taken for dead while it sends them.
 func TestMuchToTell(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -115,7 +116,7 @@ func TestMuchToTell(t *testing.T) {
 		}
 		n.come(fmt.Sprint("u", i), "phone", channels...)
 	}
-	require.Eventually(t, func() bool { // three keys for each channel, and one of this node
+	require.Eventually(t, func() bool { // three keys for each channel, and the index of this node
 		size, err := rdb.DBSize(t.Context()).Result()
 		require.NoError(t, err)
 		return size >= 4*users*each

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -68,7 +69,7 @@ type Service struct {
 	rdb         redis.UniversalClient
 	broadcaster Broadcaster
 	cfg         Config
-	wake        chan struct{} // wakes Run; capacity 1
+	wake        redisx.Signal // wakes Run
 
 	mu      sync.Mutex
 	conns   map[string]*connection // by id; guarded by mu
@@ -112,9 +113,9 @@ type member struct {
 }
 
 // New returns a Service. It does nothing until Run is called.
-func New(rdb redis.UniversalClient, tell Broadcaster, cfg Config) *Service {
+func New(rdb redis.UniversalClient, broadcaster Broadcaster, cfg Config) *Service {
 	return &Service{
-		rdb: rdb, broadcaster: tell, cfg: cfg.withDefaults(), wake: make(chan struct{}, 1),
+		rdb: rdb, broadcaster: broadcaster, cfg: cfg.withDefaults(), wake: redisx.NewSignal(),
 		conns: map[string]*connection{}, scopes: map[string]*scope{},
 	}
 }
@@ -254,7 +255,7 @@ func (s *Service) exitScope(c *connection, name string, grace time.Duration) {
 	} else if !m.isLeaving {
 		m.isLeaving = true
 		if s.leaving = append(s.leaving, pendingLeave{m, m.graceUntil}); len(s.leaving) == 1 {
-			s.wakeRun()
+			s.wake.Notify()
 		}
 	}
 }
@@ -264,14 +265,7 @@ func (s *Service) markDirty(m *member) {
 	if !m.isDirty {
 		m.isDirty = true
 		s.dirty = append(s.dirty, m)
-		s.wakeRun()
-	}
-}
-
-func (s *Service) wakeRun() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+		s.wake.Notify()
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 const short = 50 * time.Millisecond
 
-// A user joins with the first device anywhere, and leaves with the last.
+// A user joins with the first device on any node, and leaves with the last.
 func TestUsersNotDevices(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -47,7 +47,7 @@ func TestUsersNotDevices(t *testing.T) {
 	require.Equal(t, []string{"bob"}, two.ids("zone:1", 0))
 }
 
-// A client that comes back in time was never gone, to whatever node it comes.
+// A client that comes back within the grace, on any node, was never gone.
 func TestFlapsAreNotTold(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -68,8 +68,8 @@ func TestFlapsAreNotTold(t *testing.T) {
 	two.online("ann", "bob")
 }
 
-// A node that dies takes its users with it, by the end of its lease, once each; who is on
-// another node too stays.
+// The users of a dead node leave by the end of its lease, each once. A user who is on another node
+// too stays.
 func TestADeadNodeLeavesNoGhosts(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -89,7 +89,7 @@ func TestADeadNodeLeavesNoGhosts(t *testing.T) {
 	for _, n := range others {
 		n.online("u007", "zoe")
 	}
-	require.Less(t, time.Since(begun), lease+2*time.Second) // the second is a busy machine's
+	require.Less(t, time.Since(begun), lease+2*time.Second) // one second is for a busy machine
 	for i := range 250 {
 		if i != 7 {
 			want = append(want, fmt.Sprintf("left zone:1 u%03d", i))
@@ -110,7 +110,7 @@ func TestADeadNodeLeavesNoGhosts(t *testing.T) {
 	require.Empty(t, rdb.Keys(t.Context(), "presence:{party:*").Val(), "nothing is left of it")
 }
 
-// A node that was only thought to be dead tells of its users anew.
+// A node that was taken for dead, but is alive, adds its users again.
 func TestANodeThatWasPausedComesBack(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -119,7 +119,7 @@ func TestANodeThatWasPausedComesBack(t *testing.T) {
 	paused.come("ann", "1", "zone:1")
 	other.come("bob", "1", "zone:1")
 	h.says(t, "joined zone:1 ann", "joined zone:1 bob")
-	// What a pause longer than the lease looks like to the others.
+	// To the other nodes, a pause longer than the lease looks like this.
 	var nodes []string
 	require.NoError(t, rdb.ZRange(t.Context(), keys.PresenceNodes, 0, -1).ScanSlice(&nodes))
 	for _, n := range nodes {
@@ -141,8 +141,8 @@ func TestANodeThatWasPausedComesBack(t *testing.T) {
 	other.online("ann", "bob")
 }
 
-// The last node to go leaves nobody online; others keep its users for the grace, so that
-// they may come back.
+// The last node that ends leaves nobody online. Users of another node stay for the grace, so that
+// they can come back.
 func TestAFarewell(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -162,7 +162,7 @@ func TestAFarewell(t *testing.T) {
 	require.Equal(t, []string{keys.PresenceSeen}, left)
 }
 
-// Counts and pages are of all nodes, in order, each user once.
+// Counts and pages include all nodes, in order, each user once.
 func TestListsArePaged(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -263,8 +263,8 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// Whatever devices do, on whatever node: in the end Redis says who is there, and what was
-// told of each user alternates.
+// Whatever devices do, on whatever node, Redis knows in the end who is there, and the joins and
+// leaves that were broadcast for each user alternate.
 func TestAnySchedule(t *testing.T) {
 	t.Parallel()
 	rdb, h := redistest.Client(t), &hall{}
@@ -322,7 +322,7 @@ func TestAnySchedule(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return same(online, rdb.SMembers(t.Context(), "online:users").Val()) && same(there, rdb.ZRange(t.Context(), keys.PresenceUsers("zone:1"), 0, -1).Val())
 	}, soon, tick)
-	// Who changes Redis tells of it right afterwards.
+	// The node that changes Redis broadcasts right afterwards.
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		balance := map[string]int{}
 		for _, what := range h.heard() {

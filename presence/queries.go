@@ -82,7 +82,7 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 		}
 		var u User
 		if err := json.Unmarshal([]byte(text), &u); err != nil {
-			return Page{}, fmt.Errorf("presence: what is shown of a user: %w", err)
+			return Page{}, fmt.Errorf("presence: list: decode user: %w", err)
 		}
 		page.Users = append(page.Users, u)
 	}
@@ -147,8 +147,8 @@ type Sighting struct {
 	LastSeenAt int64 `json:"lastSeenAt,omitzero"`
 }
 
-// Seen returns which of the users are online, and when the others were last online. Errors: INVALID,
-// UNAVAILABLE.
+// Seen returns which of the users are online, and when the others were last online. Errors:
+// INVALID, UNAVAILABLE.
 func (s *Service) Seen(ctx context.Context, _ event.Player, in Names) (Sightings, error) {
 	ids := make([]any, len(in.Users))
 	for i, id := range in.Users {

@@ -1,5 +1,6 @@
 -- Renews the lease of a node, and finds nodes whose leases have ended.
--- KEYS[1]  the live nodes, a zset by the end of their leases   KEYS[2]  the dead nodes to sweep, a set
+-- KEYS[1]  the live nodes, a zset by the end of their leases
+-- KEYS[2]  the dead nodes to sweep, a set
 -- ARGV[1]  this node   ARGV[2]  the length of its lease, ms
 -- ARGV[3]  and more: nodes that are certainly dead
 -- returns  {1 if the node was not among the live ones, how many nodes live, the dead nodes ...}

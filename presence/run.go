@@ -41,9 +41,9 @@ type runState struct {
 	isFailing    bool
 }
 
-// Run updates Redis with who is on this node, and sweeps dead nodes, until ctx ends. After that, the
-// users of this node stay present for Config.Grace, so that they can come back on another node. If
-// this is the last node, its users are gone at once.
+// Run updates Redis with who is on this node, and sweeps dead nodes, until ctx ends. After that,
+// the users of this node stay present for Config.Grace, so that they can come back on another node.
+// If this is the last node, its users are gone at once.
 func (s *Service) Run(ctx context.Context) error {
 	s.node = rand.Text()
 	timer := time.NewTimer(0)
@@ -53,7 +53,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			s.reportFailure(s.endNodeLease())
 			return nil
-		case <-s.wake:
+		case <-s.wake.C():
 		case <-timer.C:
 		}
 		err := s.doDueWork(ctx)
@@ -101,7 +101,7 @@ func (s *Service) doDueWork(ctx context.Context) error {
 	if now := time.Now(); !now.Before(s.nextProlong) {
 		s.nextProlong, s.toProlong = now.Add(prolongInterval), s.channelNames()
 		if err := s.rdb.PExpire(ctx, keys.PresenceNode(s.node), indexTTL).Err(); err != nil {
-			return fmt.Errorf("keep: %w", err)
+			return fmt.Errorf("prolong keys: %w", err)
 		}
 	}
 	return s.prolongChannels(ctx)
@@ -150,10 +150,10 @@ func (s *Service) renewNodeLease(ctx context.Context, lease time.Duration) (isNe
 	}
 	reply, err := renewScript.Do(ctx, s.rdb, []string{keys.PresenceNodes, keys.PresenceDead}, args...).Slice()
 	if err != nil {
-		return false, 0, nil, fmt.Errorf("beat: %w", err)
+		return false, 0, nil, fmt.Errorf("renew lease: %w", err)
 	}
 	if len(reply) < 2 {
-		return false, 0, nil, fmt.Errorf("beat: strange reply %v", reply)
+		return false, 0, nil, fmt.Errorf("renew lease: unexpected reply %v", reply)
 	}
 	added, _ := reply[0].(int64)
 	living, _ = reply[1].(int64)
@@ -190,7 +190,8 @@ func (s *Service) indexFormerNodes(ctx context.Context) error {
 	return nil
 }
 
-// addToNodeIndex adds scopes to the index of a node. This happens before the node has users in them.
+// addToNodeIndex adds scopes to the index of a node. This happens before the node has users in
+// them.
 func (s *Service) addToNodeIndex(ctx context.Context, node string, names []any) error {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
@@ -200,7 +201,7 @@ func (s *Service) addToNodeIndex(ctx context.Context, node string, names []any) 
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return fmt.Errorf("update the index of this node: %w", err)
 	}
 	return nil
 }
@@ -255,8 +256,8 @@ func (s *Service) prolongChannels(ctx context.Context) error {
 	return nil
 }
 
-// prolongKeys prolongs the keys of scopes. If Redis has lost our key of a scope, its users are added
-// again.
+// prolongKeys prolongs the keys of scopes. If Redis has lost our key of a scope, its users are
+// added again.
 func (s *Service) prolongKeys(ctx context.Context, ttl time.Duration, names ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
@@ -274,7 +275,7 @@ func (s *Service) prolongKeys(ctx context.Context, ttl time.Duration, names ...s
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("keep: %w", err)
+		return fmt.Errorf("prolong keys: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,7 +307,8 @@ func enterScriptKeys(name, node string) []string {
 	return all
 }
 
-// endNodeLease lets the lease end after the grace. If no other node lives, it sweeps this node at once.
+// endNodeLease lets the lease end after the grace. If no other node lives, it sweeps this node at
+// once.
 func (s *Service) endNodeLease() error {
 	if !s.isRegistered {
 		return nil
