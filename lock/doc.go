@@ -5,10 +5,11 @@
 //	locks := lock.New(lock.Config{}, client)
 //	defer locks.Close()
 //
-//	err := locks.Do(ctx, "trade:ann:bob", lock.Options{}, func(ctx context.Context, l *lock.Lease) error {
+//	settle := func(ctx context.Context, l *lock.Lease) error {
 //		// The store must refuse a fence that is lower than one it has seen.
 //		return store.Settle(ctx, l.Fence())
-//	})
+//	}
+//	err := locks.Do(ctx, "trade:ann:bob", lock.Options{}, settle)
 //
 // [Manager.Do] is what most callers need. [Manager.DoAll] holds several locks, [Manager.Acquire]
 // returns the lease itself, and [Manager.TryAcquire] does not wait for another holder. The package
