@@ -1,14 +1,17 @@
--- One side accepts. When both have, and the caller holds the lock of the pair, the settlement begins.
+-- One side accepts. When both have accepted and the caller holds the lock of the pair, the
+-- settlement begins.
 -- KEYS[1]  the trade
--- ARGV[1]  who accepts, a or b   ARGV[2]  version
--- ARGV[3]  fence of the holder of the lock; '' without it   ARGV[4]  not later than this, Unix ms
+-- ARGV[1]  the side that accepts, a or b   ARGV[2]  version
+-- ARGV[3]  fence of the caller's lease, '' without one
+-- ARGV[4]  the settlement must begin before this, Unix ms
 -- ARGV[5]  the settlement must be decided within, ms
 -- returns  {'ok', field, value, …} the trade, open or settling; or, and then nothing was written:
---          {'gone'}   {'over', status}   {'due'} it has expired   {'version', version}
---          {'both'} the lock is needed   {'late'}
+--          {'gone'} no such trade   {'over', status}   {'due'} it has expired
+--          {'version', version} it has another version   {'both'} a lease is needed   {'late'}
 local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', 'a:accepted', 'b:accepted', 'fence')
 if not t[1] then return {'gone'} end
-local mine = t[1] == 'settling' and t[6] == ARGV[3] -- our own command, repeated after a lost answer
+-- Our own command may be repeated, after an answer that was lost.
+local mine = t[1] == 'settling' and t[6] == ARGV[3]
 if t[1] ~= 'open' and not mine then return {'over', t[1]} end
 if not mine then
   local at = now()

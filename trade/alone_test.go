@@ -85,7 +85,8 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// With its locks on its own server a gift is one round trip, lock and all; so is the settlement of a trade.
+// With its locks on its own server a gift is one round trip, lock and all; so is the settlement of
+// a trade.
 func TestASettlementIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	w, _ := newLockedTown(t)
@@ -144,7 +145,8 @@ func TestAGiftWaitsForTheLock(t *testing.T) {
 	w.clean()
 }
 
-// overslept is what a holder is told who stood still past the lease, while somebody gave who needed none.
+// overslept is what a holder is told who stood still past the lease, while somebody gave who needed
+// none.
 func overslept(t *testing.T, w *town, m managed, settle func(*testing.T, *town, *trade.Service) error) error {
 	t.Helper()
 	w.mint("anna", "apple", 9, 0)
@@ -175,7 +177,8 @@ func lateTrade(t *testing.T, w *town, s *trade.Service) error {
 	return err
 }
 
-// A holder who stood still past the lease can not commit once anybody has settled since, also who needed no lease for it.
+// A holder who stood still past the lease can not commit once anybody has settled since, also who
+// needed no lease for it.
 func TestALeaseFromBeforeCommitsNothing(t *testing.T) {
 	t.Parallel()
 	for name, settle := range map[string]func(*testing.T, *town, *trade.Service) error{"gift": lateGift, "trade": lateTrade} {

@@ -14,9 +14,9 @@ type Characters interface {
 	CharacterOf(ctx context.Context, userID string) (string, error)
 }
 
-// ScriptCharacters are Characters that a script may know too, on the server of the trades. A gift to a
-// user to whom somebody gave before takes one round trip there: its script sees that the user plays the
-// character that they played then.
+// ScriptCharacters are Characters that a script may know too, on the server of the trades. A gift
+// to a user to whom somebody gave before takes one round trip there: its script sees that the user
+// plays the character that they played then.
 type ScriptCharacters interface {
 	Characters
 	// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms. It returns the

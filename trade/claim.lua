@@ -1,6 +1,8 @@
--- Says that the holder of the lock of a pair is at work, so that nobody before it may go on.
+-- Raises the fence of a pair to that of the holder of its lock, so that no earlier holder may go
+-- on.
 -- KEYS[1]  fence of the pair
--- ARGV[1]  fence of the holder   ARGV[2]  the trade that it settles   ARGV[3]  this is kept, ms
+-- ARGV[1]  fence of the holder   ARGV[2]  the trade that it settles
+-- ARGV[3]  the fence is kept, ms
 -- returns  {'ok', the trade that was settled before or ''}   {'stale', highest fence}
 local was = redis.call('HMGET', KEYS[1], 'fence', 'trade')
 if was[1] and tonumber(was[1]) > tonumber(ARGV[1]) then return {'stale', was[1]} end

@@ -1,10 +1,11 @@
--- Ends what a side has in escrow, once: it goes, and what the side gets comes; or it comes back.
--- Then done:<trade id> stands in its place, so that a hold that was late on its way finds it; past
+-- Ends what a side has in escrow, once: it goes and what the side gets comes, or it comes back.
+-- Then done:<trade id> stands in its place, so that a hold that was late on its way finds it. Past
 -- the time when a hold may still come, that goes too.
 -- KEYS[1]  inventory
 -- ARGV[1]  trade id   ARGV[2]  holds may come until, Unix ms   ARGV[3]  apply or undo
--- ARGV[4]  apply: inventory fields and quantities of what it gets
--- returns  {'1'} when it did something, {'0'} when it was done before; or {'corrupt', key, field, why}, and then it is still in escrow
+-- ARGV[4]  apply: inventory fields and quantities of what the side gets
+-- returns  {'1'} when it did something, {'0'} when it was done before;
+--          or {'corrupt', key, field, why}, and then the goods are still in escrow
 local held = redis.call('HGET', KEYS[1], 'hold:' .. ARGV[1])
 if held then
   local come, first = ARGV, 4

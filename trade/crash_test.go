@@ -116,7 +116,8 @@ func (w *town) struck(t *testing.T, b *blow) *trade.Service {
 	return w.process(rdb, players, &casts{}, quickly)
 }
 
-// quickly is for tests in which processes die: a settlement that nobody goes on with is undone soon.
+// quickly is for tests in which processes die: a settlement that nobody goes on with is undone
+// soon.
 var quickly = trade.Config{DecideWithin: 300 * time.Millisecond, OpenFor: time.Minute}
 
 // swept waits until nothing is left to be done.
@@ -143,7 +144,8 @@ func (w *town) swept() {
 	}, waitFor, 20*time.Millisecond)
 }
 
-// everywhere runs a scenario with a blow before and after each command, until the scenario needs no more.
+// everywhere runs a scenario with a blow before and after each command, until the scenario needs no
+// more.
 func everywhere(t *testing.T, w *town, dies bool, scenario func(t *testing.T, w *town, b *blow)) {
 	commands := 0
 	for _, after := range []bool{false, true} {
@@ -274,8 +276,8 @@ func aProcessDiesInACancel(t *testing.T, w *town) {
 	})
 }
 
-// A proposal that was not answered is a trade or none. If it is one, it has its places: both are told of it when they come back,
-// it is the one that the pair may have, and goes on.
+// A proposal that was not answered is a trade or none. If it is one, it has its places: both are
+// told of it when they come back, it is the one that the pair may have, and goes on.
 func proposalIn(dies bool) func(*testing.T, *town) {
 	return func(t *testing.T, w *town) {
 		everywhere(t, w, dies, func(t *testing.T, w *town, b *blow) {
@@ -311,8 +313,8 @@ func proposalIn(dies bool) func(*testing.T, *town) {
 func aProcessDiesInAProposal(t *testing.T, w *town)   { proposalIn(true)(t, w) }
 func anAnswerIsLostInAProposal(t *testing.T, w *town) { proposalIn(false)(t, w) }
 
-// A process stands still before or after any of its commands, for longer than its lease. Others acquire the
-// lock, settle what it left and trade on; then it goes on. It must not commit.
+// A process stands still before or after any of its commands, for longer than its lease. Others
+// acquire the lock, settle what it left and trade on; then it goes on. It must not commit.
 func aProcessStopsAndGoesOn(t *testing.T, w *town) {
 	everywhere(t, w, false, func(t *testing.T, w *town, b *blow) {
 		b.pauses = make(chan struct{})

@@ -1,9 +1,10 @@
 -- Makes a trade.
 -- KEYS[1]  the trade
--- ARGV[1]  not later than this, Unix ms   ARGV[2]  it ends by itself after, ms
+-- ARGV[1]  the trade must be made before this, Unix ms   ARGV[2]  it expires after, ms
 -- ARGV[3]  its settlement must be decided within, ms; '' when it is not settled yet
 -- ARGV[4]  field, ARGV[5] value, and so on
--- returns  {'ok', field, value, …} the trade, also when it is there: ids are used once   {'late'}
+-- returns  {'ok', field, value, …} the trade, also when it is there already: an id is used once
+--          {'late'} nothing was written
 if redis.call('EXISTS', KEYS[1]) == 0 then
   local at = now()
   if at > tonumber(ARGV[1]) then return {'late'} end

@@ -27,8 +27,8 @@ func TestWhatTheServerLacksIsRefused(t *testing.T) {
 	}
 }
 
-// With wait, an ok is in the replica; without a replica there is no ok, and a repeat tells the outcome once
-// there is one again.
+// With wait, an ok is in the replica; without a replica there is no ok, and a repeat tells the
+// outcome once there is one again.
 func TestWaitMeansThatAReplicaHasIt(t *testing.T) {
 	t.Parallel()
 	master := redistest.Server(t)
@@ -68,8 +68,9 @@ func TestWaitMeansThatAReplicaHasIt(t *testing.T) {
 	w.clean()
 }
 
-// With fsync, an ok is on disk, as the server says: it dies, and what was told is there when it comes back. Where it keeps
-// no file there is no ok. (That the disk keeps its word when the power fails is not tested.)
+// With fsync, an ok is on disk, as the server says: it dies, and what was told is there when it
+// comes back. Where it keeps no file there is no ok. (That the disk keeps its word when the power
+// fails is not tested.)
 func TestFsyncMeansThatTheDiskHasIt(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"always", "everysec"} {

@@ -1,9 +1,11 @@
--- Decides what becomes of a trade. This is the commit point: what stands here is final.
+-- Decides what becomes of a trade. This is the commit point: the status that is written is final.
 -- KEYS[1]  the trade
--- ARGV[1]  the status that it must have   ARGV[2]  the status that it gets   ARGV[3]  reason, or ''
--- ARGV[4]  what else must hold: 'any'; 'due' its time is over; 'version' or 'fence' is ARGV[5]
+-- ARGV[1]  the status that it must have   ARGV[2]  the status that it gets
+-- ARGV[3]  the reason, or ''
+-- ARGV[4]  what else must hold: 'any' nothing; 'due' its time is over; 'version' or 'fence' is
+--          ARGV[5]
 -- returns  {'ok', field, value, …} the trade, also when it was decided so before
---          {'no', field, value, …} the trade, when something else holds   {'gone'}
+--          {'no', field, value, …} the trade, when something else holds   {'gone'} no such trade
 local t = redis.call('HMGET', KEYS[1], 'status', 'expiresAt', 'deadline', 'version', 'fence')
 if not t[1] then return {'gone'} end
 local at = now()

@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// What a decided trade owes stays in escrow while it can not be added, and comes once it can: here another program wrote into
-// the inventory meanwhile.
+// What a decided trade owes stays in escrow while it can not be added, and comes once it can: here
+// another program wrote into the inventory meanwhile.
 func TestEscrowIsKeptUntilItCanBeAdded(t *testing.T) {
 	t.Parallel()
 	town := newTown(t, clusterClient(t, redistest.StartCluster(t)))

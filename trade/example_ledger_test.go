@@ -18,9 +18,10 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// copyLedger copies what is new in the ledger into a file, exactly once, as one consumer of a group. Redis
-// delivers an entry again until it is acknowledged; the file says which came last, so one that was written
-// before its acknowledgement was lost is skipped. It returns when nothing new is there.
+// copyLedger copies what is new in the ledger into a file, exactly once, as one consumer of a
+// group. Redis delivers an entry again until it is acknowledged; the file says which came last, so
+// one that was written before its acknowledgement was lost is skipped. It returns when nothing new
+// is there.
 func copyLedger(ctx context.Context, rdb redis.UniversalClient, group, path string) error {
 	err := rdb.XGroupCreateMkStream(ctx, keys.TradeLedger, group, "0").Err()
 	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
@@ -109,13 +110,13 @@ func Example_ledger() {
 		words := strings.SplitN(line, " ", 4)
 		fmt.Println(words[1], words[3])
 	}
-	// Output:
-	// <nil> <nil>
-	// mint {"moves":[{"to":"anna","items":[{"itemId":"apple","qty":5}],"gold":0}]}
-	// gift {"moves":[{"fromUser":"ann","from":"anna","toUser":"bob","to":"bobo","items":[{"itemId":"apple","qty":2}],"gold":0}]}
+	// Output: <nil> <nil> mint {"moves":[{"to":"anna","items":[{"itemId":"apple","qty":5}],"gold":0}]}
+	// gift
+	// {"moves":[{"fromUser":"ann","from":"anna","toUser":"bob","to":"bobo","items":[{"itemId":"apple","qty":2}],"gold":0}]}
 }
 
-// The copier dies at each of its commands in turn, before and after it, and in the middle of a line.
+// The copier dies at each of its commands in turn, before and after it, and in the middle of a
+// line.
 func TestTheLedgerIsCopiedExactlyOnce(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))

@@ -43,7 +43,8 @@ func stockOf(g trade.Goods) stock {
 	return s
 }
 
-// objections are the codes for which one who has s can not give out and get in; none: it must succeed.
+// objections are the codes for which one who has s can not give out and get in; none: it must
+// succeed.
 func (s stock) objections(out, in stock) map[string]bool {
 	codes := map[string]bool{}
 	for what, n := range out {
@@ -64,8 +65,9 @@ func (s stock) objections(out, in stock) map[string]bool {
 	return codes
 }
 
-// Whatever two have and offer each other, and whatever they spend and get before both have accepted: either
-// exactly what was offered changes hands, or nothing does and the code is one that holds for whom it names.
+// Whatever two have and offer each other, and whatever they spend and get before both have
+// accepted: either exactly what was offered changes hands, or nothing does and the code is one that
+// holds for whom it names.
 func exchanges(t *testing.T, w *town) {
 	for _, what := range []string{"apple", "sword"} { // no item is unknown
 		w.mint("founder", what, 1, 0)

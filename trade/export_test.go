@@ -6,7 +6,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// Sources are what Redis runs of a script, alone and for many calls, for tests that plant a bug in it.
+// Sources are what Redis runs of a script, alone and for many calls, for tests that plant a bug in
+// it.
 func (s *Service) Sources(name string) []string {
 	if name == "close" {
 		return closeScript.Sources()
@@ -16,7 +17,7 @@ func (s *Service) Sources(name string) []string {
 }
 
 // LockName is the lock of two users.
-var LockName = lockName
+var LockName = pairLockName
 
 // Settled waits for what was written before.
 var Settled = func(s *Service, ctx context.Context, key string) error { return s.confirmDurable(ctx, key) }

@@ -41,8 +41,9 @@ var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or 
 // errLockHeld is what a script without a lease answers when another holder has the lock.
 var errLockHeld = errors.New("trade: the lock is held")
 
-// wrapRedisError makes of an error of Redis or of the lock what the player is told: a fault stays, a
-// Redis that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is ours.
+// wrapRedisError makes of an error of Redis or of the lock what the player is told: a fault stays,
+// a Redis that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is
+// ours.
 func wrapRedisError(err error, doing string) error {
 	if err == nil {
 		return nil
@@ -58,21 +59,21 @@ func wrapRedisError(err error, doing string) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	wrapped := fmt.Errorf("%s: %w", doing, err)
-	if isReply(err) {
+	if isServerReply(err) {
 		return wrapped
 	}
 	return fault.Unavailable("trade", redisx.RetryAfter, wrapped)
 }
 
-// isReply tells that a server answered, and that its answer is about the command.
-func isReply(err error) bool {
+// isServerReply tells that a server answered, and that its answer is about the command.
+func isServerReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && redisx.UnavailableReason(err) == ""
 }
 
-// refusal makes of what a script returned instead of "ok" a fault, or an error when the data itself is
-// wrong. wanted is what the caller asked for.
-func refusal(answer []string, wanted Goods) error {
+// refusalError makes of what a script returned instead of "ok" a fault, or an error when the data
+// itself is wrong. wanted is what the caller asked for.
+func refusalError(answer []string, wanted Goods) error {
 	field := ""
 	if len(answer) > 1 {
 		field = answer[1]
@@ -116,11 +117,11 @@ func refusal(answer []string, wanted Goods) error {
 	return fmt.Errorf("script answered %q", answer)
 }
 
-func isNil(err error) bool { return errors.Is(err, redis.Nil) }
+func isMissingKey(err error) bool { return errors.Is(err, redis.Nil) }
 
 const maxIDLength = 128 // characters of a user's or a character's id, and of an idempotency key
 
-func checkID(field, id string) error {
+func checkIdentifier(field, id string) error {
 	switch {
 	case id == "":
 		return fault.Invalid(field, "required")

@@ -13,9 +13,9 @@ import (
 // recheckAfter is when the sweeper looks at a trade whose end may not have been finalized.
 const recheckAfter = 2 * time.Second
 
-// failTrade ends a trade that cannot be settled, by a transition to Failed, and tells both. It returns
-// reason, or what else became of the trade meanwhile.
-func (c *core) failTrade(ctx context.Context, d settlement, t transition, reason *fault.Fault) error {
+// endTradeAsFailed ends a trade that cannot be settled, by a transition to Failed, and tells both.
+// It returns reason, or what else became of the trade meanwhile.
+func (c *core) endTradeAsFailed(ctx context.Context, d settlement, t statusTransition, reason *fault.Fault) error {
 	if _, err := c.scheduleCheck(ctx, d.TradeID, recheckAfter); err != nil {
 		return err
 	}
@@ -29,20 +29,20 @@ func (c *core) failTrade(ctx context.Context, d settlement, t transition, reason
 	case ended.Status == Open: // changed meanwhile
 		return ErrStale.With("version", ended.Version)
 	case ended.Status != Failed: // decided meanwhile, by another holder
-		return refusal([]string{"over", string(ended.Status)}, Goods{})
+		return refusalError([]string{"over", string(ended.Status)}, Goods{})
 	}
 	return reason
 }
 
-// endUnfinished ends a settlement that its holder left: one that is still settling fails if the condition
-// of end.lua holds, and one that is decided is finalized. An open trade stays as it is.
+// endUnfinished ends a settlement that its holder left: one that is still settling fails if the
+// condition of end.lua holds, and one that is decided is finalized. An open trade stays as it is.
 func (c *core) endUnfinished(ctx context.Context, id, condition string) error {
 	d, err := c.findSettlement(ctx, id)
 	if errors.Is(err, fault.ErrNotFound) {
 		return nil
 	}
 	if err == nil && d.Status == Settling {
-		d, _, err = c.changeStatus(ctx, id, transition{Settling, Failed, "INTERRUPTED", condition, ""})
+		d, _, err = c.changeStatus(ctx, id, statusTransition{Settling, Failed, "INTERRUPTED", condition, ""})
 	}
 	if err != nil || !d.isDecided() {
 		return err
@@ -51,8 +51,8 @@ func (c *core) endUnfinished(ctx context.Context, id, condition string) error {
 	return nil
 }
 
-// finalize does everything that follows a decision. It may be called by any process, and again. What
-// fails is reported to Config.Missed and left to the sweeper: the decision stands.
+// finalize does everything that follows a decision. It may be called by any process, and again.
+// What fails is reported to Config.Missed and left to the sweeper: the decision stands.
 func (c *core) finalize(ctx context.Context, d settlement) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -62,9 +62,9 @@ func (c *core) finalize(ctx context.Context, d settlement) {
 // tryFinalize is finalize for a caller that wants to know what failed.
 func (c *core) tryFinalize(ctx context.Context, d settlement) error {
 	now := int64(0)
-	if d.isSaga() {
+	if d.usesEscrow() {
 		var err error
-		if now, err = c.readClock(ctx); err != nil { // before the marks are judged, so that none is left behind
+		if now, err = c.readRedisClock(ctx); err != nil { // before the marks are judged, so that none is left behind
 			return err
 		}
 		if err := c.moveEscrow(ctx, d); err != nil {
@@ -72,7 +72,7 @@ func (c *core) tryFinalize(ctx context.Context, d settlement) error {
 		}
 	}
 	if d.kind == ledger.KindTrade {
-		if err := c.freePlaces(ctx, d.Trade); err != nil {
+		if err := c.freeOpenTradePlaces(ctx, d.Trade); err != nil {
 			return err
 		}
 	}
@@ -80,8 +80,9 @@ func (c *core) tryFinalize(ctx context.Context, d settlement) error {
 	if !d.isNotified && c.caster != nil {
 		notifyErr = c.notifyParties(ctx, d)
 	}
-	// Holds may still be on their way until the deadline was over for Skew, by the clock of each server.
-	if forgetAt := d.deadline + 2*c.cfg.Skew.Milliseconds(); d.isSaga() && now < forgetAt {
+	// Holds may still be on their way until the deadline was over for Skew, by the clock of each
+	// server.
+	if forgetAt := d.deadline + 2*c.cfg.Skew.Milliseconds(); d.usesEscrow() && now < forgetAt {
 		err := c.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, d.TradeID, "", forgetAt, "").Err()
 		return errors.Join(notifyErr, wrapRedisError(err, "trade "+d.TradeID+": watch"))
 	}
@@ -95,8 +96,8 @@ func (c *core) tryFinalize(ctx context.Context, d settlement) error {
 	return wrapRedisError(err, "trade "+d.TradeID+": finalize")
 }
 
-// moveEscrow carries the decision of a saga out: what is in escrow goes to the other side and the ledger
-// gets its entry; or, if the trade failed, it comes back.
+// moveEscrow carries the decision of a saga out: what is in escrow goes to the other side and the
+// ledger gets its entry; or, if the trade failed, it comes back.
 func (c *core) moveEscrow(ctx context.Context, d settlement) error {
 	until := d.deadline + c.cfg.Skew.Milliseconds()
 	for side, p := range d.Parties {
@@ -107,12 +108,12 @@ func (c *core) moveEscrow(ctx context.Context, d settlement) error {
 		if d.Status == Completed {
 			args = append([]any{d.TradeID, until, "apply"}, d.Parties[1-side].Offer.InventoryFields()...)
 		}
-		answer, err := c.runScript(ctx, closeScript, []string{keys.Inventory(p.CharacterID)}, args...)
+		answer, err := c.runDurableScript(ctx, closeScript, []string{keys.Inventory(p.CharacterID)}, args...)
 		if err != nil {
 			return wrapRedisError(err, "trade "+d.TradeID+": close")
 		}
 		if answer[0] == "corrupt" {
-			return refusal(answer, Goods{})
+			return refusalError(answer, Goods{})
 		}
 	}
 	if d.Status != Completed {
@@ -123,7 +124,7 @@ func (c *core) moveEscrow(ctx context.Context, d settlement) error {
 
 // appendEntry writes the ledger's entry of a saga, once.
 func (c *core) appendEntry(ctx context.Context, d settlement) error {
-	moves, at := d.moves(), d.endedAt
+	moves, at := d.ledgerMoves(), d.endedAt
 	var newItems []any
 	switch d.kind {
 	case ledger.KindGift:
@@ -135,13 +136,13 @@ func (c *core) appendEntry(ctx context.Context, d settlement) error {
 		}
 	}
 	body, digest := ledger.EncodeEntry(d.kind, d.ref, moves)
-	_, err := c.runScript(ctx, ledger.AppendScript, []string{keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
+	_, err := c.runDurableScript(ctx, ledger.AppendScript, []string{keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
 		append([]any{d.ref, d.kind, at, body, digest}, newItems...)...)
 	return wrapRedisError(err, "trade "+d.TradeID+": ledger")
 }
 
-// freePlaces frees the places of a trade that is over, or will not be, at both characters.
-func (c *core) freePlaces(ctx context.Context, t Trade) error {
+// freeOpenTradePlaces frees the places of a trade that is over, or will not be, at both characters.
+func (c *core) freeOpenTradePlaces(ctx context.Context, t Trade) error {
 	pipe := c.rdb.Pipeline()
 	for _, p := range t.Parties {
 		pipe.HDel(ctx, keys.CharacterTrades(p.CharacterID), t.TradeID)
@@ -150,8 +151,8 @@ func (c *core) freePlaces(ctx context.Context, t Trade) error {
 	return wrapRedisError(err, "trade "+t.TradeID+": free the places")
 }
 
-// readClock returns the time by Redis's clock, Unix ms.
-func (c *core) readClock(ctx context.Context) (int64, error) {
+// readRedisClock returns the time by Redis's clock, Unix ms.
+func (c *core) readRedisClock(ctx context.Context) (int64, error) {
 	t, err := c.rdb.Time(ctx).Result()
 	if err != nil {
 		return 0, wrapRedisError(err, "trade: time")

@@ -23,10 +23,10 @@ type Gift struct {
 // not be online.
 //
 // Codes: INVALID, TRADE_EMPTY, TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, TRADE_SELF, NO_CHARACTER,
-// NOT_FOUND (the receiver), ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, CONFLICT, LOCKED: nothing
-// moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, repeat with the same key.
+// NOT_FOUND (the receiver), ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, CONFLICT, LOCKED:
+// nothing moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, repeat with the same key.
 func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, error) {
-	if err := in.check(); err != nil {
+	if err := in.checkPayload(); err != nil {
 		return Trade{}, err
 	}
 	if in.To == p.UserID {
@@ -35,13 +35,13 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 	in.Give = in.Give.Sorted()
 	return s.settler.settleGift(ctx, giftRequest{
 		giver: p, to: in.To, goods: in.Give,
-		recordKey: giftRecordKey(p.UserID, in.IdempotencyKey), bodyHash: in.hashBody(),
+		recordKey: giftRecordKey(p.UserID, in.IdempotencyKey), bodyHash: in.hashGiftBody(),
 	})
 }
 
-// check judges the payload alone.
-func (g Gift) check() error {
-	if err := checkID("to", g.To); err != nil {
+// checkPayload judges the payload alone.
+func (g Gift) checkPayload() error {
+	if err := checkIdentifier("to", g.To); err != nil {
 		return err
 	}
 	switch n := utf8.RuneCountInString(g.IdempotencyKey); {
@@ -53,8 +53,8 @@ func (g Gift) check() error {
 	return g.Give.Check("give.")
 }
 
-// hashBody tells two requests under one key apart. The order of lines does not count.
-func (g Gift) hashBody() string {
+// hashGiftBody tells two requests under one key apart. The order of lines does not count.
+func (g Gift) hashGiftBody() string {
 	var room [512]byte
 	b := append(append(append(room[:0], "gift\n"...), g.To...), '\n')
 	b = append(strconv.AppendInt(b, g.Give.Gold, 10), '\n')

@@ -1,14 +1,17 @@
--- Gives goods of one character to another, and writes it into the ledger: all or nothing.
+-- Gives goods of one character to another, and writes the ledger's entry: all or nothing.
 -- KEYS[1]  giver's inventory   KEYS[2]  receiver's inventory
--- KEYS[3]  record of the caller's key   KEYS[4]  lock of the pair, KEYS[5]  its fence
--- ARGV[1]  trade id   ARGV[2]  record: trade id, hash of the request   ARGV[3]  fence of the caller's lease, or ''
--- ARGV[4]  the receiver, and ARGV[5] the character that they are thought to play; the first is '' when that is known
+-- KEYS[3]  record of the idempotency key   KEYS[4]  lock of the pair   KEYS[5]  its fence
+-- ARGV[1]  trade id   ARGV[2]  text of the record: trade id, hash of the request
+-- ARGV[3]  fence of the caller's lease, '' without one
+-- ARGV[4]  the receiver's user id, '' when their character need not be checked
+-- ARGV[5]  the character that the receiver is expected to play
 -- ARGV[6]  body of the ledger entry, ARGV[7]  its digest
 -- ARGV[8]  inventory field, ARGV[9] quantity, and so on
--- returns  when it moved, Unix ms; or one of these, and then everything is as it was:
---          {'seen'} the key was used   {'taken'} the trade id was used   {'held'} {'stale', fence} by the lock
---          {'who'} the receiver plays another   {'unknown', field}   {'short', field, have}
---          {'overflow', field}   {'corrupt', key, field, why}
+-- returns  when the goods moved, Unix ms; or one of these, and then everything is as it was:
+--          {'seen'} the key was used   {'taken'} the trade id was used
+--          {'held'} another holder has the lock   {'stale', fence} the lease has run out
+--          {'who'} the receiver plays another character   {'unknown', field} no such item
+--          {'short', field, have}   {'overflow', field}   {'corrupt', key, field, why}
 local refused, leased = enter(KEYS[4], KEYS[5], ARGV[3])
 if not refused and recorded(INDEX, ARGV[1]) then refused = {'taken'} end
 if not refused and ARGV[4] ~= '' then
@@ -22,7 +25,7 @@ if not refused then
 end
 if refused then return redis.call('GET', KEYS[3]) and {'seen'} or refused end
 
--- Nearly all keys are new: that this one is not is found here, and then everything goes back.
+-- Nearly all idempotency keys are new. Only here it shows that one is not; then the goods go back.
 local ok, new = pcall(redis.call, 'SET', KEYS[3], ARGV[2], 'NX', 'PX', KEEP)
 local failure = new
 if ok and new then ok, failure = pcall(pass, KEYS[5], ARGV[3], leased) end

@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// whileLocked returns the town's service while another holder has the lock of ann and bob, and a function
-// that frees the lock. The service waits for the lock for a moment only.
+// whileLocked returns the town's service while another holder has the lock of ann and bob, and a
+// function that frees the lock. The service waits for the lock for a moment only.
 func (w *town) whileLocked(t *testing.T) (s *trade.Service, free func()) {
 	t.Helper()
 	if !w.ships {
@@ -28,8 +28,8 @@ func (w *town) whileLocked(t *testing.T) (s *trade.Service, free func()) {
 	return s, func() { require.NoError(t, lease.Release(t.Context())) }
 }
 
-// Whatever settles between two users is inside their lock (ADR 5): while another holder has it, neither a
-// gift nor a trade moves anything, and both go on when it is free.
+// Whatever settles between two users is inside their lock (ADR 5): while another holder has it,
+// neither a gift nor a trade moves anything, and both go on when it is free.
 func nothingSettlesOutsideTheLock(t *testing.T, w *town) {
 	w.mint("anna", "apple", 5, 0)
 	w.mint("bobo", "", 0, 50)
@@ -57,7 +57,8 @@ func nothingSettlesOutsideTheLock(t *testing.T, w *town) {
 	require.EqualValues(t, 2, w.clean().Trades)
 }
 
-// A holder whose fence is older than one under which the pair settled since cannot settle a trade either.
+// A holder whose fence is older than one under which the pair settled since cannot settle a trade
+// either.
 func aStaleHolderCannotSettleATrade(t *testing.T, w *town) {
 	w.mint("anna", "apple", 5, 0)
 	w.mint("bobo", "", 0, 50)

@@ -18,22 +18,24 @@ type Locker interface {
 	Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error
 }
 
-// A ScriptLocker is a Locker whose locks may lie on the server of the trades. A settlement there takes
-// one round trip: its script sees that nobody else has the lock. It takes a lease only where somebody has.
+// A ScriptLocker is a Locker whose locks may lie on the server of the trades. A settlement there
+// takes one round trip: its script sees that nobody else has the lock. It takes a lease only where
+// somebody has.
 type ScriptLocker interface {
 	Locker
-	// Inside is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie elsewhere.
+	// Inside is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie
+	// elsewhere.
 	Inside() (lua string)
 }
 
 // noLease is the fence of a script that runs without a lease.
 const noLease = ""
 
-// withLease runs settle while this process holds the lock of the trade's two users, with the fence of
-// the lease. What settle returns stands, whatever becomes of the lock afterwards: a lease can run out in
-// the middle of anything, so settle's scripts must check the fence themselves.
-func (c *core) withLease(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
-	name := lockNameOf(t)
+// runUnderLease runs settle while this process holds the lock of the trade's two users, with the
+// fence of the lease. What settle returns stands, whatever becomes of the lock afterwards: a lease
+// can run out in the middle of anything, so settle's scripts must check the fence themselves.
+func (c *core) runUnderLease(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
+	name := tradeLockName(t)
 	var result error
 	hasRun := false
 	err := c.locks.Do(ctx, name, func(ctx context.Context, fence int64) error {
@@ -50,12 +52,12 @@ func (c *core) withLease(ctx context.Context, t Trade, settle func(ctx context.C
 	return errors.New("trade: the lock ran nothing")
 }
 
-// lockNameOf returns the name of the lock of the trade's two users.
-func lockNameOf(t Trade) string { return lockName(t.Parties[0].UserID, t.Parties[1].UserID) }
+// tradeLockName returns the name of the lock of the trade's two users.
+func tradeLockName(t Trade) string { return pairLockName(t.Parties[0].UserID, t.Parties[1].UserID) }
 
-// lockName returns the name of the lock of two users, in whatever order they are named. Ids that no lock
-// can be named after, because they are long or have braces in them, are hashed.
-func lockName(userID, otherID string) string {
+// pairLockName returns the name of the lock of two users, in whatever order they are named. Ids
+// that no lock can be named after, because they are long or have braces in them, are hashed.
+func pairLockName(userID, otherID string) string {
 	name := "trade:" + min(userID, otherID) + ":" + max(userID, otherID)
 	if len(name) > maxLockName || strings.ContainsAny(name, "{}") {
 		sum := sha256.Sum256([]byte(name))

@@ -15,15 +15,17 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// crowd are users who play themselves; which of them, a script can tell: the key plays:<user>, where it is set.
+// crowd are users who play themselves; which of them, a script can tell: the key plays:<user>,
+// where it is set.
 type crowd struct{ selfPlayed }
 
 func (crowd) CharacterLua() string {
 	return "local function character_of(user) return redis.call('GET', 'plays:' .. user) or user end\n"
 }
 
-// Gifts of many callers run in one script. Those that may not be do nothing, and do not touch those that are beside them, nor
-// does a key that two callers use at once, nor an inventory that all give from.
+// Gifts of many callers run in one script. Those that may not be do nothing, and do not touch those
+// that are beside them, nor does a key that two callers use at once, nor an inventory that all give
+// from.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("a server", func(t *testing.T) {
@@ -128,7 +130,8 @@ func TestWhatCanNotBeRecordedDoesNotMove(t *testing.T) {
 	}
 }
 
-// Where it can not be asked whether an item is known, nothing moves either: not of the side that came before.
+// Where it can not be asked whether an item is known, nothing moves either: not of the side that
+// came before.
 func TestWhatCanNotBeKnownDoesNotMove(t *testing.T) {
 	t.Parallel()
 	w, _ := newLockedTown(t)
@@ -184,7 +187,8 @@ func TestAllLinesOrNone(t *testing.T) {
 	w.clean()
 }
 
-// Whom a receiver plays is looked up once, and then only checked: a gift goes to whom they play now.
+// Whom a receiver plays is looked up once, and then only checked: a gift goes to whom they play
+// now.
 func TestWhomTheyPlayNow(t *testing.T) {
 	t.Parallel()
 	w, m := newLockedTown(t)

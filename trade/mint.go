@@ -23,14 +23,14 @@ type MintRequest struct {
 // Mint makes goods come into being. It returns the ref of the ledger's entry (ledger.Entry.Ref).
 //
 // Codes: INVALID (field characterId, key, items[i].… or gold), TRADE_EMPTY, TRADE_TOO_MANY_LINES,
-// TRADE_OVERFLOW, CONFLICT, LOCKED: nothing was minted. UNAVAILABLE, TIMEOUT: the outcome is open; with a
-// key, ask again.
+// TRADE_OVERFLOW, CONFLICT, LOCKED: nothing was minted. UNAVAILABLE, TIMEOUT: the outcome is open;
+// with a key, ask again.
 func (s *Service) Mint(ctx context.Context, in MintRequest) (ref string, err error) {
 	goods := Goods{Items: in.Items, Gold: in.Gold}.Sorted()
-	if err := in.check(goods); err != nil {
+	if err := in.checkPayload(goods); err != nil {
 		return "", err
 	}
-	ref = newID()
+	ref = newTradeID()
 	if in.Key != "" {
 		ref = ledger.MintRef(in.Key)
 	}
@@ -44,12 +44,12 @@ func (s *Service) Mint(ctx context.Context, in MintRequest) (ref string, err err
 	return "", err
 }
 
-func (in MintRequest) check(goods Goods) error {
-	if err := checkID("characterId", in.CharacterID); err != nil {
+func (in MintRequest) checkPayload(goods Goods) error {
+	if err := checkIdentifier("characterId", in.CharacterID); err != nil {
 		return err
 	}
 	if in.Key != "" {
-		if err := checkID("key", in.Key); err != nil {
+		if err := checkIdentifier("key", in.Key); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// giftModel is one idempotency key on a Cluster, sent over two nodes: each makes a gift of its own under it. How goods get into
-// escrow and out of it is model's; here a hold that comes behind the end of its gift finds the mark.
+// giftModel is one idempotency key on a Cluster, sent over two nodes: each makes a gift of its own
+// under it. How goods get into escrow and out of it is model's; here a hold that comes behind the
+// end of its gift finds the mark.
 type giftModel struct {
 	record  int8 // whose gift stands under the key; 0: nobody's
 	claimed int8 // the pair's fence,
@@ -19,8 +20,9 @@ type giftModel struct {
 	nodes   [2]giver
 }
 
-// A giver is about to: 'r' recall, 'c' claim, 'q' end what the other left, 'b' begin, 'k' take the key, 'h' hold, 'd' decide; 0 is
-// gone. Its gift is 's' settling, 'c' completed, 'f' failed, or 0 when it has none.
+// A giver is about to: 'r' recall, 'c' claim, 'q' end what the other left, 'b' begin, 'k' take the
+// key, 'h' hold, 'd' decide; 0 is gone. Its gift is 's' settling, 'c' completed, 'f' failed, or 0
+// when it has none.
 type giver struct {
 	at    byte
 	was   int8 // what it has read under the key

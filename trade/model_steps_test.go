@@ -98,7 +98,8 @@ func (m model) works(i int, r rulesOf) (all []model) {
 	add := func(n model) { all = append(all, n) }
 	n, mine := m, int8(i+1)
 	h := &n.holders[i]
-	// The next one has the lock when the lease of the first is over: by then that one has begun, or is too late for it.
+	// The next one has the lock when the lease of the first is over: by then that one has begun, or is
+	// too late for it.
 	if f := m.holders[0]; i == 1 && (h.at == 'w' || h.at == 'o' && m.claimed < 2) && (f.at == 'c' || f.at == 'b' || f.begin) && !f.late && r.late {
 		return nil
 	}

@@ -7,12 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// model is one trade on a Cluster as saga.go and sweep.go have it: a gives one of two apples for one of b's two coins, a has accepted. What stands
-// in Redis, how far everybody is who is at work on it, and which of their commands are still on their way. Every step of every
-// actor, a death at any point, and every late or doubled command is explored.
+// model is one trade on a Cluster as saga.go and sweep.go have it: a gives one of two apples for
+// one of b's two coins, a has accepted. What stands in Redis, how far everybody is who is at work
+// on it, and which of their commands are still on their way. Every step of every actor, a death at
+// any point, and every late or doubled command is explored.
 //
-// Two nodes hold the lock of the pair one after the other, under the fences 1 and 2; the first may stand still for as long as
-// it likes. The second settles the same trade, or another deal of the pair, which takes what apples a has.
+// Two nodes hold the lock of the pair one after the other, under the fences 1 and 2; the first may
+// stand still for as long as it likes. The second settles the same trade, or another deal of the
+// pair, which takes what apples a has.
 type model struct {
 	status  byte // 'o' open, 's' settling, 'c' completed, 'f' failed, 'x' cancelled, 'e' expired
 	fence   int8 // under which it is settling
@@ -38,8 +40,9 @@ type model struct {
 	stale    bool // and the trade was decided under fence 1 after that
 }
 
-// A holder of the lock is about to: 'w' watch, 'c' claim, 'b' begin, '0' '1' hold, 'd' decide, 'A' 'B' close, 'l' append, 'z' put
-// it off; 'f' fail it, 'q' end what the one before left, 'o' settle the other deal; 0 is gone.
+// A holder of the lock is about to: 'w' watch, 'c' claim, 'b' begin, '0' '1' hold, 'd' decide, 'A'
+// 'B' close, 'l' append, 'z' put it off; 'f' fail it, 'q' end what the one before left, 'o' settle
+// the other deal; 0 is gone.
 type holder struct {
 	at   byte
 	late bool // what it watched for is over: it may not begin any more
@@ -176,7 +179,8 @@ func (m model) plain() model {
 	return m
 }
 
-// settles lets the sweeper alone go on: all others are dead, what is on its way arrives, time goes by. It tells what is wrong then.
+// settles lets the sweeper alone go on: all others are dead, what is on its way arrives, time goes
+// by. It tells what is wrong then.
 func (m model) settles(r rulesOf) string {
 	m.cancel, m.offering, m.look, m.expired = 0, false, 0, true
 	for i := range m.holders {
@@ -205,7 +209,8 @@ func (m model) settles(r rulesOf) string {
 	return ""
 }
 
-// explore walks through all states, and returns how many there are, how the trade ends in them, and the first that is wrong.
+// explore walks through all states, and returns how many there are, how the trade ends in them, and
+// the first that is wrong.
 func explore(r rulesOf) (states int, ends map[byte]int, wrong string) {
 	seen, ends := map[model]bool{}, map[byte]int{}
 	var todo []model

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// resendFor is for how long after its notification an outcome is sent again to a user who comes back:
-	// the connection that it was sent over may have been dead already.
+	// resendFor is for how long after its notification an outcome is sent again to a user who comes
+	// back: the connection that it was sent over may have been dead already.
 	resendFor = time.Minute
 
 	maxResent  = 50   // trades that a user is told of when they come back, at most
@@ -29,8 +29,8 @@ const (
 	maxTries   = 10              // so often
 )
 
-// notifyParties tells both parties how a trade ended, once over all nodes, and remembers the outcome for
-// those who are away. A gift is told to those who are there, and a mint to nobody.
+// notifyParties tells both parties how a trade ended, once over all nodes, and remembers the
+// outcome for those who are away. A gift is told to those who are there, and a mint to nobody.
 func (c *core) notifyParties(ctx context.Context, d settlement) error {
 	if d.kind == ledger.KindMint || d.kind == ledger.KindGift && d.Status != Completed {
 		return nil
@@ -104,11 +104,11 @@ func (c *core) reportMissed(ctx context.Context, err error) {
 	}
 }
 
-// A Notifier tells users who connect what became of their trades while they were away: trade:completed
-// and trade:cancelled for those that ended, trade:updated for those that are open. An outcome that was
-// sent within the last minute is sent again: that connection may have been dead. Where Redis, or a part
-// of it, does not answer, it is asked again for twenty seconds. A Notifier observes a gateway's
-// connections.
+// A Notifier tells users who connect what became of their trades while they were away:
+// trade:completed and trade:cancelled for those that ended, trade:updated for those that are open.
+// An outcome that was sent within the last minute is sent again: that connection may have been
+// dead. Where Redis, or a part of it, does not answer, it is asked again for twenty seconds. A
+// Notifier observes a gateway's connections.
 type Notifier struct {
 	service *Service
 	queue   chan returningUser
@@ -126,7 +126,7 @@ func NewNotifier(s *Service) *Notifier {
 }
 
 // Came puts a user on the queue. It does not wait.
-func (n *Notifier) Came(p event.Player) { n.enqueue(returningUser{Player: p}) }
+func (n *Notifier) Came(p event.Player) { n.enqueueUser(returningUser{Player: p}) }
 
 // Changed is Came: another character has other trades.
 func (n *Notifier) Changed(p event.Player) { n.Came(p) }
@@ -134,7 +134,7 @@ func (n *Notifier) Changed(p event.Player) { n.Came(p) }
 // Went does nothing.
 func (n *Notifier) Went(event.Player) {}
 
-func (n *Notifier) enqueue(u returningUser) {
+func (n *Notifier) enqueueUser(u returningUser) {
 	select {
 	case n.queue <- u:
 	default: // a storm of connects: what is to be told stays where it is
@@ -179,7 +179,7 @@ func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
 		players[i] = u.Player
 	}
 	var first error
-	for i, err := range n.service.resendTo(within, players) {
+	for i, err := range n.service.resendToUsers(within, players) {
 		if err == nil {
 			continue
 		}
@@ -189,7 +189,7 @@ func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
 		u := users[i]
 		isAway := errors.Is(err, fault.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 		if u.tries++; u.tries < maxTries && isAway {
-			time.AfterFunc(retryAfter, func() { n.enqueue(u) })
+			time.AfterFunc(retryAfter, func() { n.enqueueUser(u) })
 		}
 	}
 	if ctx.Err() == nil {
@@ -199,12 +199,12 @@ func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
 
 // Resend tells these users now what a Notifier tells those who connect.
 func (s *Service) Resend(ctx context.Context, users ...event.Player) error {
-	return errors.Join(s.resendTo(ctx, users)...)
+	return errors.Join(s.resendToUsers(ctx, users)...)
 }
 
-// resendTo tells users, and returns for each what could not be told. What fails for one does not concern
-// the others.
-func (s *Service) resendTo(ctx context.Context, users []event.Player) []error {
+// resendToUsers tells users, and returns for each what could not be told. What fails for one does
+// not concern the others.
+func (s *Service) resendToUsers(ctx context.Context, users []event.Player) []error {
 	since := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	ended, open := make([]*redis.StringSliceCmd, len(users)), make([]*redis.StringSliceCmd, len(users))
 	pipe := s.rdb.Pipeline()
@@ -229,7 +229,7 @@ func (s *Service) resendOutcomes(ctx context.Context, p event.Player, ids []stri
 	var notified []string
 	var failed error
 	for _, id := range ids {
-		t, err := s.findTrade(ctx, id)
+		t, err := s.findAnyTrade(ctx, id)
 		if errors.Is(err, fault.ErrNotFound) {
 			continue
 		}
@@ -267,7 +267,7 @@ func (s *Service) resendOpenTrades(ctx context.Context, p event.Player, ids []st
 		case err != nil:
 			failed = errors.Join(failed, err)
 			continue
-		case d.isDecided() || !d.involves(p.UserID):
+		case d.isDecided() || !d.isPartyOf(p.UserID):
 			continue
 		}
 		if err := s.caster.Cast(ctx, "user:"+p.UserID, "trade:updated", d.Trade); err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// What can not be read of one user keeps nobody else, and no other trade of theirs, from being told.
+// What can not be read of one user keeps nobody else, and no other trade of theirs, from being
+// told.
 func TestWhoComesBackWithSomebodyWhoCanNotBeTold(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))

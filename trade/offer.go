@@ -10,7 +10,8 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// A Terms is the payload of trade:offer: all that the caller gives, in place of what they offered before.
+// A Terms is the payload of trade:offer: all that the caller gives, in place of what they offered
+// before.
 type Terms struct {
 	TradeID string `json:"tradeId" validate:"required,max=64"`
 	Items   []Line `json:"items"`
@@ -18,11 +19,12 @@ type Terms struct {
 	Version int64  `json:"version" validate:"min=1"` // the version that it changes
 }
 
-// Offer changes what the caller gives, raises the version, takes back both acceptances, and tells both
-// trade:updated. An offer is a promise: goods stay where they are until both have accepted.
+// Offer changes what the caller gives, raises the version, takes back both acceptances, and tells
+// both trade:updated. An offer is a promise: goods stay where they are until both have accepted.
 //
-// Codes: INVALID, TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, ITEM_UNKNOWN, INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, NOT_FOUND,
-// TRADE_WRONG_CHARACTER, TRADE_STALE (with version), TRADE_OVER (with status), LOCKED, UNAVAILABLE: nothing has changed.
+// Codes: INVALID, TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, ITEM_UNKNOWN, INSUFFICIENT_ITEMS,
+// INSUFFICIENT_GOLD, NOT_FOUND, TRADE_WRONG_CHARACTER, TRADE_STALE (with version), TRADE_OVER (with
+// status), LOCKED, UNAVAILABLE: nothing has changed.
 func (s *Service) Offer(ctx context.Context, p event.Player, in Terms) (Trade, error) {
 	goods := Goods{Items: in.Items, Gold: in.Gold}
 	if !goods.IsEmpty() {
@@ -38,14 +40,14 @@ func (s *Service) Offer(ctx context.Context, p event.Player, in Terms) (Trade, e
 	if err := s.checkAffordable(ctx, d.Parties[side].CharacterID, goods); err != nil {
 		return Trade{}, err
 	}
-	answer, err := s.runScript(ctx, offerScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, encodeOffer(goods))
+	answer, err := s.runDurableScript(ctx, offerScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, encodeOffer(goods))
 	if err != nil {
 		return Trade{}, wrapRedisError(err, "trade "+d.TradeID+": offer")
 	}
 	if answer[0] != "ok" {
-		return Trade{}, refusal(answer, goods)
+		return Trade{}, refusalError(answer, goods)
 	}
-	return s.castUpdated(ctx, d.TradeID, answer)
+	return s.castTradeUpdated(ctx, d.TradeID, answer)
 }
 
 // An Agreement is the payload of trade:accept.
@@ -54,13 +56,15 @@ type Agreement struct {
 	Version int64  `json:"version" validate:"min=1"`
 }
 
-// Accept agrees to one version. When the other has too, goods change hands at once and both are told
-// trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not
-// keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled.
+// Accept agrees to one version. When the other has too, goods change hands at once and both are
+// told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that
+// one side can not keep any more ends the trade: it is failed, with the code as its reason, and
+// both are told trade:cancelled.
 //
-// Codes: INVALID, NOT_FOUND, TRADE_WRONG_CHARACTER, TRADE_EMPTY, TRADE_STALE (with version), TRADE_OVER (with status),
-// INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, ITEM_UNKNOWN, TRADE_OVERFLOW (with userId: whose), LOCKED: nothing moved.
-// UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open, ask again or look at trade:state.
+// Codes: INVALID, NOT_FOUND, TRADE_WRONG_CHARACTER, TRADE_EMPTY, TRADE_STALE (with version),
+// TRADE_OVER (with status), INSUFFICIENT_ITEMS, INSUFFICIENT_GOLD, ITEM_UNKNOWN, TRADE_OVERFLOW
+// (with userId: whose), LOCKED: nothing moved. UNAVAILABLE, TIMEOUT, INTERNAL: the outcome is open,
+// ask again or look at trade:state.
 func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Trade, error) {
 	d, side, err := s.findOwnTrade(ctx, p, in.TradeID)
 	if err != nil {
@@ -74,14 +78,14 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 		return Trade{}, ErrEmpty
 	}
 	if !d.Parties[1-side].Accepted || !isSameVersion || d.Status != Open {
-		answer, err := s.runScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, noLease, 0, 0)
+		answer, err := s.runDurableScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, noLease, 0, 0)
 		switch {
 		case err != nil:
 			return Trade{}, wrapRedisError(err, "trade "+d.TradeID+": accept")
 		case answer[0] == "ok":
-			return s.castUpdated(ctx, d.TradeID, answer)
+			return s.castTradeUpdated(ctx, d.TradeID, answer)
 		case answer[0] != "both":
-			return Trade{}, refusal(answer, Goods{})
+			return Trade{}, refusalError(answer, Goods{})
 		}
 		if d, err = s.findSettlement(ctx, d.TradeID); err != nil { // the other was quicker, with this version
 			return Trade{}, err
@@ -109,19 +113,19 @@ func (s *Service) Cancel(ctx context.Context, p event.Player, in Ask) (Trade, er
 			return Trade{}, err
 		}
 	}
-	ended, isOurs, err := s.changeStatus(ctx, d.TradeID, transition{Open, Cancelled, p.UserID, "any", ""})
+	ended, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{Open, Cancelled, p.UserID, "any", ""})
 	switch {
 	case err != nil:
 		return Trade{}, err
 	case !isOurs:
-		return Trade{}, refusal([]string{"over", string(ended.Status)}, Goods{})
+		return Trade{}, refusalError([]string{"over", string(ended.Status)}, Goods{})
 	}
 	s.finalize(ctx, ended)
 	return ended.Trade, nil
 }
 
-// castUpdated tells both parties of a trade that a script has changed.
-func (s *Service) castUpdated(ctx context.Context, id string, answer []string) (Trade, error) {
+// castTradeUpdated tells both parties of a trade that a script has changed.
+func (s *Service) castTradeUpdated(ctx context.Context, id string, answer []string) (Trade, error) {
 	d, err := parseScriptTrade(id, answer)
 	if err != nil {
 		return Trade{}, err
@@ -135,7 +139,7 @@ func (s *Service) findOwnTrade(ctx context.Context, p event.Player, id string) (
 	if d, err = s.findPartysTrade(ctx, p, id); err != nil {
 		return d, 0, err
 	}
-	side = d.sideOf(p.UserID)
+	side = d.sideOfUser(p.UserID)
 	character, err := s.resolveCaller(ctx, p)
 	if err == nil && character != d.Parties[side].CharacterID {
 		err = ErrCharacter
@@ -150,10 +154,10 @@ func (s *Service) findPartysTrade(ctx context.Context, p event.Player, id string
 	}
 	d, err := s.findSettlement(ctx, id)
 	switch {
-	case err == nil && (d.kind == ledger.KindMint || !d.involves(p.UserID)):
+	case err == nil && (d.kind == ledger.KindMint || !d.isPartyOf(p.UserID)):
 		return settlement{}, errNoTrade
 	case errors.Is(err, fault.ErrNotFound): // a gift, or long ago
-		if t, showErr := s.findTrade(ctx, id); showErr == nil && t.involves(p.UserID) {
+		if t, showErr := s.findAnyTrade(ctx, id); showErr == nil && t.isPartyOf(p.UserID) {
 			return settlement{}, ErrOver.With("status", string(t.Status))
 		}
 	}

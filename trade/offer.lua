@@ -1,16 +1,20 @@
 -- One side changes what it gives; both must accept anew.
 -- KEYS[1]  the trade
--- ARGV[1]  whose offer, a or b   ARGV[2]  version that it changes   ARGV[3]  the offer, JSON
+-- ARGV[1]  the side that offers, a or b   ARGV[2]  the version that it changes
+-- ARGV[3]  the offer, JSON
 -- returns  {'ok', field, value, …} the trade; or, and then nothing was written:
---          {'gone'}   {'over', status}   {'due'} it has expired   {'version', version}
+--          {'gone'} no such trade   {'over', status}   {'due'} it has expired
+--          {'version', version} it has another version
 local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', ARGV[1] .. ':offer', 'changed')
 if not t[1] then return {'gone'} end
 if t[1] ~= 'open' then return {'over', t[1]} end
 if now() >= tonumber(t[3]) then return {'due'} end
-local again = t[2] == text(ARGV[2] + 1) and t[4] == ARGV[3] and t[5] == ARGV[1] -- our own command, repeated after a lost answer
+-- Our own command may be repeated, after an answer that was lost.
+local again = t[2] == text(ARGV[2] + 1) and t[4] == ARGV[3] and t[5] == ARGV[1]
 if t[2] ~= ARGV[2] and not again then return {'version', t[2]} end
 if not again then
-  redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), 'changed', ARGV[1], ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
+  redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), 'changed', ARGV[1],
+    ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
 end
 local answer = redis.call('HGETALL', KEYS[1])
 table.insert(answer, 1, 'ok')

@@ -52,7 +52,8 @@ func (p plant) in(cmd redis.Cmder) redis.Cmder {
 	return cmd
 }
 
-// The checks of the other tests notice when something is wrong: each of these bugs fails at least one.
+// The checks of the other tests notice when something is wrong: each of these bugs fails at least
+// one.
 func TestAPlantedBugIsCaught(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
@@ -150,7 +151,8 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 	}
 }
 
-// So do bugs in how the scripts themselves see the locks, where these lie on the server of the trades.
+// So do bugs in how the scripts themselves see the locks, where these lie on the server of the
+// trades.
 func TestAPlantedBugInTheLocksIsCaught(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ line, wrong string }{

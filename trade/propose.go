@@ -23,29 +23,30 @@ type Proposal struct {
 
 // Propose opens a trade with nothing in it, and tells both trade:proposed. It expires by itself.
 //
-// Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these two have
-// one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade may be open; then a repeat says TRADE_OPEN.
+// Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these
+// two have one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade
+// may be open; then a repeat says TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
-	if err := checkID("to", in.To); err != nil {
+	if err := checkIdentifier("to", in.To); err != nil {
 		return Trade{}, err
 	}
 	own, other, err := s.resolveBoth(ctx, p, in.To)
 	if err != nil {
 		return Trade{}, err
 	}
-	d := settlement{Trade: Trade{TradeID: newID(), Status: Open, Version: 1, Parties: []Party{
+	d := settlement{Trade: Trade{TradeID: newTradeID(), Status: Open, Version: 1, Parties: []Party{
 		{UserID: p.UserID, CharacterID: own, Offer: Goods{}.Sorted()},
 		{UserID: in.To, CharacterID: other, Offer: Goods{}.Sorted()},
 	}}, kind: ledger.KindTrade}
 	d.ref = d.TradeID
-	latest, err := s.takePlaces(ctx, d)
+	latest, err := s.takeOpenTradePlaces(ctx, d)
 	mayBeOpen := false
 	if err == nil {
-		d, mayBeOpen, err = s.openTrade(ctx, d, latest)
+		d, mayBeOpen, err = s.createOpenTrade(ctx, d, latest)
 	}
 	if err != nil {
 		if !mayBeOpen { // else its places show the trade if it is there, and are free in a moment if it is not
-			s.reportMissed(ctx, s.freePlaces(ctx, d.Trade))
+			s.reportMissed(ctx, s.freeOpenTradePlaces(ctx, d.Trade))
 		}
 		return Trade{}, err
 	}
@@ -53,15 +54,15 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 	return d.Trade, nil
 }
 
-// takePlaces takes a place at both characters, always in one order. latest is until when the trade must
-// be there, Unix ms.
-func (s *Service) takePlaces(ctx context.Context, d settlement) (latest int64, err error) {
+// takeOpenTradePlaces takes a place at both characters, always in one order. latest is until when
+// the trade must be there, Unix ms.
+func (s *Service) takeOpenTradePlaces(ctx context.Context, d settlement) (latest int64, err error) {
 	sides := []int{0, 1}
 	if d.Parties[1].CharacterID < d.Parties[0].CharacterID {
 		sides = []int{1, 0}
 	}
 	for _, side := range sides {
-		at, err := s.takePlace(ctx, d.TradeID, d.Parties[side], d.Parties[1-side].UserID)
+		at, err := s.takeOpenTradePlace(ctx, d.TradeID, d.Parties[side], d.Parties[1-side].UserID)
 		if err != nil {
 			return 0, err
 		}
@@ -72,11 +73,11 @@ func (s *Service) takePlaces(ctx context.Context, d settlement) (latest int64, e
 	return latest, nil
 }
 
-// takePlace takes a place at one character, and returns when, Unix ms. Places of trades that are over are
-// free.
-func (s *Service) takePlace(ctx context.Context, id string, p Party, partner string) (at int64, err error) {
+// takeOpenTradePlace takes a place at one character, and returns when, Unix ms. Places of trades
+// that are over are free.
+func (s *Service) takeOpenTradePlace(ctx context.Context, id string, p Party, partner string) (at int64, err error) {
 	for try := 0; ; try++ {
-		answer, err := s.runScript(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, id, partner, MaxOpen)
+		answer, err := s.runDurableScript(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, id, partner, MaxOpen)
 		if err != nil {
 			return 0, wrapRedisError(err, "trade "+id+": reserve")
 		}
@@ -117,19 +118,19 @@ func (s *Service) freeStalePlace(ctx context.Context, characterID, id string) (i
 	return true, wrapRedisError(err, "trade "+id+": free a place")
 }
 
-// openTrade writes the trade, once the sweeper is to look at it when it expires. After an error,
-// mayBeOpen tells that it may be written all the same.
-func (s *Service) openTrade(ctx context.Context, d settlement, latest int64) (opened settlement, mayBeOpen bool, err error) {
+// createOpenTrade writes the trade, once the sweeper is to look at it when it expires. After an
+// error, mayBeOpen tells that it may be written all the same.
+func (s *Service) createOpenTrade(ctx context.Context, d settlement, latest int64) (opened settlement, mayBeOpen bool, err error) {
 	if _, err := s.scheduleCheck(ctx, d.TradeID, s.cfg.OpenFor); err != nil {
 		return d, false, err
 	}
-	answer, err := s.runScript(ctx, createScript, []string{keys.Trade(d.TradeID)},
+	answer, err := s.runDurableScript(ctx, createScript, []string{keys.Trade(d.TradeID)},
 		append([]any{latest, s.cfg.OpenFor.Milliseconds(), ""}, d.hashFields()...)...)
 	if err != nil {
 		return d, true, wrapRedisError(err, "trade "+d.TradeID+": open")
 	}
 	if answer[0] != "ok" {
-		return d, false, refusal(answer, Goods{})
+		return d, false, refusalError(answer, Goods{})
 	}
 	opened, err = parseScriptTrade(d.TradeID, answer)
 	return opened, true, err

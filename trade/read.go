@@ -29,8 +29,8 @@ func (s *Service) State(ctx context.Context, p event.Player, in Ask) (Trade, err
 	if in.TradeID == "" {
 		return Trade{}, fault.Invalid("tradeId", "required")
 	}
-	t, err := s.findTrade(ctx, in.TradeID)
-	if err == nil && !t.involves(p.UserID) {
+	t, err := s.findAnyTrade(ctx, in.TradeID)
+	if err == nil && !t.isPartyOf(p.UserID) {
 		err = errNoTrade
 	}
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *core) readInventory(ctx context.Context, characterID string) (Goods, er
 
 // Show returns any trade: from its own key as long as that is kept, later from the ledger.
 // Code: NOT_FOUND.
-func (s *Service) Show(ctx context.Context, id string) (Trade, error) { return s.findTrade(ctx, id) }
+func (s *Service) Show(ctx context.Context, id string) (Trade, error) { return s.findAnyTrade(ctx, id) }
 
 // List returns the newest completed trades, newest first: at most 100, found among the newest
 // 2,000 entries of the ledger.

@@ -43,7 +43,8 @@ func stateIsForTheParties(t *testing.T, w *town) {
 	require.Equal(t, "INVALID", code(err))
 }
 
-// A gift has no key of its own, and after a day its idempotency key is forgotten: the ledger has it for ever.
+// A gift has no key of its own, and after a day its idempotency key is forgotten: the ledger has it
+// for ever.
 func TestAfterItsTimeATradeIsReadFromTheLedger(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))

@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// errOtherCharacter is what the script of a gift answers when the receiver plays another character than
-// was guessed.
+// errOtherCharacter is what the script of a gift answers when the receiver plays another character
+// than was guessed.
 var errOtherCharacter = errors.New("trade: the receiver plays another character")
 
 // maxReceivers is how many users a receiverCache remembers.
 const maxReceivers = 16384
 
-// A receiverCache remembers which character users played when they were last given something. It may be
-// out of date: the script of a gift checks it.
+// A receiverCache remembers which character users played when they were last given something. It
+// may be out of date: the script of a gift checks it.
 type receiverCache struct {
 	isUsed bool // the script can check it; set once
 
@@ -21,9 +21,9 @@ type receiverCache struct {
 	byUser map[string]string // character by user, "" where a script cannot tell; guarded by mu
 }
 
-// guess returns the character that the receiver of a gift played last, "" when it is not known or cannot
-// be the receiver's.
-func (r *receiverCache) guess(g giftRequest) (character string) {
+// guessCharacter returns the character that the receiver of a gift played last, "" when it is not
+// known or cannot be the receiver's.
+func (r *receiverCache) guessCharacter(g giftRequest) (character string) {
 	if !r.isUsed || g.giver.CharacterID == "" {
 		return ""
 	}
@@ -35,10 +35,10 @@ func (r *receiverCache) guess(g giftRequest) (character string) {
 	return character
 }
 
-// remember notes which character a user plays. guessed is the character that the script did not
-// confirm, "" when it was not asked. If that one is right all the same, the script cannot tell for this
-// user, and is not asked again.
-func (r *receiverCache) remember(userID, character, guessed string) {
+// rememberCharacter notes which character a user plays. guessed is the character that the script
+// did not confirm, "" when it was not asked. If that one is right all the same, the script cannot
+// tell for this user, and is not asked again.
+func (r *receiverCache) rememberCharacter(userID, character, guessed string) {
 	if !r.isUsed {
 		return
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// findEarlierGift returns the trade that an idempotency key stands for, nil when the key is free, and
-// CONFLICT when the key came with another body. record is what stands in the key's record. LOCKED: the
-// gift is being settled.
+// findEarlierGift returns the trade that an idempotency key stands for, nil when the key is free,
+// and CONFLICT when the key came with another body. record is what stands in the key's record.
+// LOCKED: the gift is being settled.
 func (c *core) findEarlierGift(ctx context.Context, g giftRequest) (earlier *Trade, record string, err error) {
 	record, err = c.rdb.Get(ctx, g.recordKey).Result()
-	if isNil(err) {
+	if isMissingKey(err) {
 		return nil, "", nil
 	}
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *core) findEarlierGift(ctx context.Context, g giftRequest) (earlier *Tra
 	case !errors.Is(err, fault.ErrNotFound):
 		return nil, "", err
 	}
-	shown, err := c.findTrade(ctx, id)
+	shown, err := c.findAnyTrade(ctx, id)
 	switch {
 	case errors.Is(err, fault.ErrNotFound): // the ledger keeps it longer than the record: somebody deleted it
 		return nil, "", fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err) //nolint:errorlint // wrapped, it would be shown as NOT_FOUND
@@ -55,16 +55,16 @@ func tradeOrZero(t *Trade) Trade {
 	return *t
 }
 
-// giftRecordKey returns the key of the record of a caller's idempotency key. Neither the user nor the
-// key stands in it.
+// giftRecordKey returns the key of the record of a caller's idempotency key. Neither the user nor
+// the key stands in it.
 func giftRecordKey(userID, key string) string {
 	var room [256]byte
 	b := append(strconv.AppendInt(room[:0], int64(len(userID)), 10), ':')
 	return hashRecordKey(append(append(b, userID...), key...))
 }
 
-// mintRecordKey returns the key of the record of a mint. It is never that of a gift, whose text begins
-// with a number.
+// mintRecordKey returns the key of the record of a mint. It is never that of a gift, whose text
+// begins with a number.
 func mintRecordKey(ref string) string { return hashRecordKey([]byte("mint:" + ref)) }
 
 func hashRecordKey(text []byte) string {

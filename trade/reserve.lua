@@ -1,7 +1,8 @@
 -- Takes one of a character's places for open trades.
 -- KEYS[1]  the character's open trades
 -- ARGV[1]  trade id   ARGV[2]  the partner's user id   ARGV[3]  how many places there are
--- returns  {'ok', now}   {'pair', trade id} there is one with this partner   {'full', trade id, …}
+-- returns  {'ok', now}   {'pair', trade id} there is an open trade with this partner
+--          {'full', trade id, …} all places are taken
 local all = redis.call('HGETALL', KEYS[1])
 local ids = {'full'}
 for i = 1, #all, 2 do

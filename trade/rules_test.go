@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// rules are what holds on any Redis: one server, where a script does a settlement at once, with its locks there or elsewhere,
-// and a Cluster, where it takes steps. Each gets an empty town.
+// rules are what holds on any Redis: one server, where a script does a settlement at once, with its
+// locks there or elsewhere, and a Cluster, where it takes steps. Each gets an empty town.
 var rules = map[string]func(*testing.T, *town){
 	"a gift moves once":                         aGiftMovesOnce,
 	"a key belongs to its caller and its body":  aKeyBelongsToItsCallerAndItsBody,
@@ -56,15 +56,16 @@ var rules = map[string]func(*testing.T, *town){
 	"a trade whose other side stays is not touched": aLivingSettlementIsLeftAlone,
 }
 
-// leased are the rules about the lease that a settlement is done under. With the locks on its own server there is none, unless
-// somebody else has one: then these tests show the same.
+// leased are the rules about the lease that a settlement is done under. With the locks on its own
+// server there is none, unless somebody else has one: then these tests show the same.
 var leased = map[string]string{
 	"a stale holder can not commit":             "TestALeaseFromBeforeCommitsNothing",
 	"a stale holder can not settle a trade":     "TestALeaseFromBeforeCommitsNothing",
 	"the lock decides nothing after the commit": "TestASettlementIsOneRoundTrip, TestAGiftWaitsForTheLock",
 }
 
-// As the gateway is set up by default: real locks and the characters lie on the server of the trades, and the scripts see to both.
+// As the gateway is set up by default: real locks and the characters lie on the server of the
+// trades, and the scripts see to both.
 func TestOnOneServerWithItsLocks(t *testing.T) {
 	t.Parallel()
 	for name, rule := range rules {

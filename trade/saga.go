@@ -11,9 +11,9 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// sagaSettler settles on a Cluster, where no script reaches all keys of a trade. A settlement is a saga:
-// each step is one script on one key, does nothing when it is repeated, and may be the last that a process
-// does:
+// sagaSettler settles on a Cluster, where no script reaches all keys of a trade. A settlement is a
+// saga: each step is one script on one key, does nothing when it is repeated, and may be the last
+// that a process does:
 //
 //	prepare   watch    the sweeper will look at the trade when it should be decided
 //	          claim    the pair's fence rises; what an earlier holder left undecided is ended first
@@ -23,17 +23,18 @@ import (
 //	finalize  close    each side's escrow goes and the other's goods come, or it comes back
 //	          append   the ledger's entry
 //
-// Before the decision anybody may end the trade as failed, once its deadline is over; after it nobody may.
-// Everything behind the decision, and the rollback of a trade that failed, is the work of finalize, by
-// whoever comes to it first. A hold that is late on its way finds the mark that close left, or the deadline
-// over (by Redis's clock). The marks go when the deadline has been over for Config.Skew, and the trade is
-// forgotten as late again, when that is so by the clock of every server.
+// Before the decision anybody may end the trade as failed, once its deadline is over; after it
+// nobody may. Everything behind the decision, and the rollback of a trade that failed, is the work
+// of finalize, by whoever comes to it first. A hold that is late on its way finds the mark that
+// close left, or the deadline over (by Redis's clock). The marks go when the deadline has been over
+// for Config.Skew, and the trade is forgotten as late again, when that is so by the clock of every
+// server.
 type sagaSettler struct{ *core }
 
 func newSagaSettler(c *core) *sagaSettler { return &sagaSettler{core: c} }
 
-// fenceKept is how long the fence of a pair is kept on a Cluster: far longer than a holder can be paused
-// and still have a caller.
+// fenceKept is how long the fence of a pair is kept on a Cluster: far longer than a holder can be
+// paused and still have a caller.
 const fenceKept = time.Hour
 
 // settleGift gives under a lease of the pair's lock.
@@ -47,7 +48,7 @@ func (s *sagaSettler) settleGift(ctx context.Context, g giftRequest) (Trade, err
 		return Trade{}, err
 	}
 	var done settlement
-	err = s.withLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err = s.runUnderLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
 		done, earlier, err = s.runGiftSaga(ctx, d, g, record, fence)
 		return err
 	})
@@ -64,7 +65,7 @@ func (s *sagaSettler) settleGift(ctx context.Context, g giftRequest) (Trade, err
 // settleTrade settles under a lease of the pair's lock.
 func (s *sagaSettler) settleTrade(ctx context.Context, d settlement, side int) (Trade, error) {
 	var done settlement
-	err := s.withLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runUnderLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
 		done, err = s.runTradeSaga(ctx, d, side, fence)
 		return err
 	})
@@ -75,8 +76,8 @@ func (s *sagaSettler) settleTrade(ctx context.Context, d settlement, side int) (
 	return done.Trade, nil
 }
 
-// settleMint mints unless the ledger has an entry for ref. A record keeps two mints under one ref apart
-// until it has.
+// settleMint mints unless the ledger has an entry for ref. A record keeps two mints under one ref
+// apart until it has.
 func (s *sagaSettler) settleMint(ctx context.Context, ref, characterID string, goods Goods) error {
 	if _, isWritten, err := s.ledger.FindEntry(ctx, ref); err != nil {
 		return wrapRedisError(err, "mint "+ref)
@@ -85,7 +86,7 @@ func (s *sagaSettler) settleMint(ctx context.Context, ref, characterID string, g
 	}
 	recordKey := mintRecordKey(ref)
 	record, err := s.rdb.Get(ctx, recordKey).Result()
-	if err != nil && !isNil(err) {
+	if err != nil && !isMissingKey(err) {
 		return wrapRedisError(err, "mint "+ref+": look up the key")
 	}
 	if record != "" {
@@ -101,7 +102,7 @@ func (s *sagaSettler) settleMint(ctx context.Context, ref, characterID string, g
 			return errMinted
 		}
 	}
-	done, err := s.runMintSaga(ctx, settlement{Trade: Trade{TradeID: newID(), Status: Settling, Version: 1, Parties: []Party{
+	done, err := s.runMintSaga(ctx, settlement{Trade: Trade{TradeID: newTradeID(), Status: Settling, Version: 1, Parties: []Party{
 		{Offer: goods, Accepted: true}, {CharacterID: characterID, Offer: Goods{}.Sorted(), Accepted: true},
 	}}, kind: ledger.KindMint, ref: ref, fence: "0"}, recordKey, record)
 	if err != nil {
@@ -111,19 +112,19 @@ func (s *sagaSettler) settleMint(ctx context.Context, ref, characterID string, g
 	return nil
 }
 
-// runGiftSaga prepares and decides a gift; the caller finalizes it. record is what stands in the record
-// of the idempotency key: a trade that failed, or nothing. earlier is the trade that was made under the key
-// meanwhile.
+// runGiftSaga prepares and decides a gift; the caller finalizes it. record is what stands in the
+// record of the idempotency key: a trade that failed, or nothing. earlier is the trade that was
+// made under the key meanwhile.
 func (s *sagaSettler) runGiftSaga(ctx context.Context, d settlement, g giftRequest, record, fence string) (done settlement, earlier *Trade, err error) {
 	d.Status, d.fence = Settling, fence
-	latest, err := s.claimPair(ctx, d)
+	latest, err := s.claimPairFence(ctx, d)
 	if err != nil {
 		return settlement{}, nil, err
 	}
 	if d, err = s.createSettling(ctx, d, latest); err != nil {
 		return settlement{}, nil, err
 	}
-	isTaken, err := s.takeRecord(ctx, g.recordKey, d.TradeID+" "+g.bodyHash, record)
+	isTaken, err := s.takeKeyRecord(ctx, g.recordKey, d.TradeID+" "+g.bodyHash, record)
 	if err != nil {
 		s.rollback(ctx, d.TradeID)
 		return settlement{}, nil, wrapRedisError(err, "trade "+d.TradeID+": record")
@@ -144,22 +145,22 @@ func (s *sagaSettler) runGiftSaga(ctx context.Context, d settlement, g giftReque
 	return done, nil, err
 }
 
-// runTradeSaga prepares and decides a trade between two; the caller finalizes it. If one side cannot keep
-// its offer, the trade ends as failed.
+// runTradeSaga prepares and decides a trade between two; the caller finalizes it. If one side
+// cannot keep its offer, the trade ends as failed.
 func (s *sagaSettler) runTradeSaga(ctx context.Context, d settlement, side int, fence string) (settlement, error) {
 	d.fence = fence
-	latest, err := s.claimPair(ctx, d)
+	latest, err := s.claimPairFence(ctx, d)
 	if err != nil {
 		return settlement{}, err
 	}
-	answer, err := s.runScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)},
+	answer, err := s.runDurableScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)},
 		sideLetter(side), d.Version, fence, latest, s.cfg.DecideWithin.Milliseconds())
 	if err != nil {
 		s.rollback(ctx, d.TradeID)
 		return settlement{}, wrapRedisError(err, "trade "+d.TradeID+": begin")
 	}
 	if answer[0] != "ok" {
-		return settlement{}, refusal(answer, Goods{})
+		return settlement{}, refusalError(answer, Goods{})
 	}
 	begun, err := parseScriptTrade(d.TradeID, answer)
 	if err != nil {
@@ -175,14 +176,14 @@ func (s *sagaSettler) runTradeSaga(ctx context.Context, d settlement, side int, 
 		return s.decide(ctx, begun)
 	case lacking >= 0 && errors.As(err, &shortage):
 		reason := shortageFault(shortage, begun.Parties[lacking], lacking == side)
-		return settlement{}, s.failTrade(ctx, begun, transition{Settling, Failed, reason.Code, "fence", begun.fence}, reason)
+		return settlement{}, s.endTradeAsFailed(ctx, begun, statusTransition{Settling, Failed, reason.Code, "fence", begun.fence}, reason)
 	}
 	s.rollback(ctx, d.TradeID)
 	return settlement{}, err
 }
 
-// runMintSaga prepares and decides a mint; the caller finalizes it. record is what stands in the record of
-// the ref: a mint that failed, or nothing.
+// runMintSaga prepares and decides a mint; the caller finalizes it. record is what stands in the
+// record of the ref: a mint that failed, or nothing.
 func (s *sagaSettler) runMintSaga(ctx context.Context, d settlement, recordKey, record string) (settlement, error) {
 	latest, err := s.scheduleCheck(ctx, d.TradeID, s.cfg.DecideWithin)
 	if err != nil {
@@ -191,7 +192,7 @@ func (s *sagaSettler) runMintSaga(ctx context.Context, d settlement, recordKey, 
 	if d, err = s.createSettling(ctx, d, latest); err != nil {
 		return settlement{}, err
 	}
-	isTaken, err := s.takeRecord(ctx, recordKey, d.TradeID, record)
+	isTaken, err := s.takeKeyRecord(ctx, recordKey, d.TradeID, record)
 	switch {
 	case err != nil:
 		s.rollback(ctx, d.TradeID)
@@ -207,20 +208,21 @@ func (s *sagaSettler) runMintSaga(ctx context.Context, d settlement, recordKey, 
 	return s.decide(ctx, d)
 }
 
-// claimPair raises the pair's fence to the settlement's, once the sweeper is to look at the trade, and
-// ends what an earlier holder left. latest is when the settlement must have begun, Unix ms.
-func (s *sagaSettler) claimPair(ctx context.Context, d settlement) (latest int64, err error) {
+// claimPairFence raises the pair's fence to the settlement's, once the sweeper is to look at the
+// trade, and ends what an earlier holder left. latest is when the settlement must have begun, Unix
+// ms.
+func (s *sagaSettler) claimPairFence(ctx context.Context, d settlement) (latest int64, err error) {
 	if latest, err = s.scheduleCheck(ctx, d.TradeID, s.cfg.DecideWithin); err != nil {
 		return 0, err
 	}
 	a, b := d.Parties[0].UserID, d.Parties[1].UserID
-	answer, err := s.runScript(ctx, claimScript, []string{keys.TradeFence(min(a, b), max(a, b))},
+	answer, err := s.runDurableScript(ctx, claimScript, []string{keys.TradeFence(min(a, b), max(a, b))},
 		d.fence, d.TradeID, fenceKept.Milliseconds())
 	if err != nil {
 		return 0, wrapRedisError(err, "trade "+d.TradeID+": claim")
 	}
 	if answer[0] != "ok" {
-		return 0, refusal(answer, Goods{})
+		return 0, refusalError(answer, Goods{})
 	}
 	if before := answer[1]; before != "" && before != d.TradeID {
 		if err := s.endUnfinished(ctx, before, "any"); err != nil {
@@ -232,26 +234,27 @@ func (s *sagaSettler) claimPair(ctx context.Context, d settlement) (latest int64
 
 // createSettling writes a settlement that has no open trade before it: a gift or a mint.
 func (s *sagaSettler) createSettling(ctx context.Context, d settlement, latest int64) (settlement, error) {
-	answer, err := s.runScript(ctx, createScript, []string{keys.Trade(d.TradeID)},
+	answer, err := s.runDurableScript(ctx, createScript, []string{keys.Trade(d.TradeID)},
 		append([]any{latest, s.cfg.Keep.Milliseconds(), s.cfg.DecideWithin.Milliseconds()}, d.hashFields()...)...)
 	if err != nil {
 		return settlement{}, wrapRedisError(err, "trade "+d.TradeID+": begin")
 	}
 	if answer[0] != "ok" {
-		return settlement{}, refusal(answer, Goods{})
+		return settlement{}, refusalError(answer, Goods{})
 	}
 	return parseScriptTrade(d.TradeID, answer)
 }
 
-// takeRecord writes the record of an idempotency key in place of what stood there. isTaken is false when
-// something else stands there meanwhile.
-func (s *sagaSettler) takeRecord(ctx context.Context, recordKey, text, before string) (isTaken bool, err error) {
-	answer, err := s.runScript(ctx, recordScript, []string{recordKey}, text, before, s.cfg.Keep.Milliseconds())
+// takeKeyRecord writes the record of an idempotency key in place of what stood there. isTaken is
+// false when something else stands there meanwhile.
+func (s *sagaSettler) takeKeyRecord(ctx context.Context, recordKey, text, before string) (isTaken bool, err error) {
+	answer, err := s.runDurableScript(ctx, recordScript, []string{recordKey}, text, before, s.cfg.Keep.Milliseconds())
 	return err == nil && answer[0] == "ok", err
 }
 
-// prepare moves what each side gives into escrow. lacking is the side that cannot keep its offer, or -1
-// when something else failed. After an error the settlement is still settling: the caller ends it.
+// prepare moves what each side gives into escrow. lacking is the side that cannot keep its offer,
+// or -1 when something else failed. After an error the settlement is still settling: the caller
+// ends it.
 func (s *sagaSettler) prepare(ctx context.Context, d settlement) (lacking int, err error) {
 	for side, p := range d.Parties {
 		if p.CharacterID == "" {
@@ -259,7 +262,7 @@ func (s *sagaSettler) prepare(ctx context.Context, d settlement) (lacking int, e
 		}
 		gives, gets := p.Offer.InventoryFields(), d.Parties[1-side].Offer.InventoryFields()
 		args := append([]any{d.TradeID, d.deadline, Max, 4 + len(gives)}, gives...)
-		answer, err := s.runScript(ctx, holdScript, []string{keys.Inventory(p.CharacterID)}, append(args, gets...)...)
+		answer, err := s.runDurableScript(ctx, holdScript, []string{keys.Inventory(p.CharacterID)}, append(args, gets...)...)
 		if err != nil {
 			return -1, wrapRedisError(err, "trade "+d.TradeID+": hold")
 		}
@@ -269,15 +272,15 @@ func (s *sagaSettler) prepare(ctx context.Context, d settlement) (lacking int, e
 		case "short", "overflow":
 			return side, s.refuseShortage(ctx, p.Offer, answer)
 		}
-		return -1, refusal(answer, p.Offer)
+		return -1, refusalError(answer, p.Offer)
 	}
 	return -1, nil
 }
 
-// decide makes the settlement completed, under the fence with which it began: the commit point. The caller
-// finalizes it.
+// decide makes the settlement completed, under the fence with which it began: the commit point. The
+// caller finalizes it.
 func (s *sagaSettler) decide(ctx context.Context, d settlement) (settlement, error) {
-	decided, isOurs, err := s.changeStatus(ctx, d.TradeID, transition{Settling, Completed, "", "fence", d.fence})
+	decided, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{Settling, Completed, "", "fence", d.fence})
 	switch {
 	case err != nil:
 		s.rollback(ctx, d.TradeID)
@@ -289,8 +292,8 @@ func (s *sagaSettler) decide(ctx context.Context, d settlement) (settlement, err
 	return decided, nil
 }
 
-// rollback gives back at once what may be in escrow, where Redis lets us; else the sweeper does it. If the
-// decision was made and its answer was lost, the decision stands and is finalized.
+// rollback gives back at once what may be in escrow, where Redis lets us; else the sweeper does it.
+// If the decision was made and its answer was lost, the decision stands and is finalized.
 func (s *sagaSettler) rollback(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()

@@ -6,8 +6,8 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// scriptArgs are the arguments of a script, in one allocation where they are few: a string that is put
-// into an interface takes an allocation by itself.
+// scriptArgs are the arguments of a script, in one allocation where they are few: a string that is
+// put into an interface takes an allocation by itself.
 type scriptArgs struct {
 	list  []any
 	first [16]any
@@ -15,17 +15,17 @@ type scriptArgs struct {
 	used  int // of text
 }
 
-// addGoods adds inventory field, quantity, and so on.
-func (a *scriptArgs) addGoods(g Goods) {
+// appendGoods adds inventory field, quantity, and so on.
+func (a *scriptArgs) appendGoods(g Goods) {
 	for _, l := range g.Items {
-		a.addText("item:"+l.ItemID, strconv.FormatInt(l.Qty, 10))
+		a.appendText("item:"+l.ItemID, strconv.FormatInt(l.Qty, 10))
 	}
 	if g.Gold > 0 {
-		a.addText(ledger.GoldField, strconv.FormatInt(g.Gold, 10))
+		a.appendText(ledger.GoldField, strconv.FormatInt(g.Gold, 10))
 	}
 }
 
-func (a *scriptArgs) addText(texts ...string) {
+func (a *scriptArgs) appendText(texts ...string) {
 	if a.list == nil {
 		a.list = a.first[:0]
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// scriptSettler settles on one Redis server: one script checks the lock or the fence, moves the goods and
-// writes the ledger's entry.
+// scriptSettler settles on one Redis server: one script checks the lock or the fence, moves the
+// goods and writes the ledger's entry.
 type scriptSettler struct {
 	*core
 	giftScript, tradeScript *redisx.Script
@@ -40,11 +40,11 @@ func newScriptSettler(c *core) *scriptSettler {
 	return s
 }
 
-// settleGift gives to the character that the receiver played when they were last given something, if
-// the script can see that they still do; else to the character that Characters name.
+// settleGift gives to the character that the receiver played when they were last given something,
+// if the script can see that they still do; else to the character that Characters name.
 func (s *scriptSettler) settleGift(ctx context.Context, g giftRequest) (Trade, error) {
-	// A repeat is answered although the goods are gone or the lock is busy. The script looks at the record
-	// before it refuses; but where a lease comes first, the script may not come to run.
+	// A repeat is answered although the goods are gone or the lock is busy. The script looks at the
+	// record before it refuses; but where a lease comes first, the script may not come to run.
 	if !s.checksLock {
 		if earlier, _, err := s.findEarlierGift(ctx, g); err != nil || earlier != nil {
 			return tradeOrZero(earlier), err
@@ -52,7 +52,7 @@ func (s *scriptSettler) settleGift(ctx context.Context, g giftRequest) (Trade, e
 	}
 	d := g.newSettlement()
 	giver, receiver := &d.Parties[0], &d.Parties[1]
-	guessed := s.receivers.guess(g)
+	guessed := s.receivers.guessCharacter(g)
 	if guessed != "" {
 		receiver.CharacterID, d.isReceiverGuessed = guessed, true
 		if t, err := s.giveInsideLock(ctx, d, g); !errors.Is(err, errOtherCharacter) {
@@ -68,15 +68,15 @@ func (s *scriptSettler) settleGift(ctx context.Context, g giftRequest) (Trade, e
 		}
 		return Trade{}, err
 	}
-	s.receivers.remember(g.to, receiver.CharacterID, guessed)
+	s.receivers.rememberCharacter(g.to, receiver.CharacterID, guessed)
 	return s.giveInsideLock(ctx, d, g)
 }
 
-// giveInsideLock gives inside the lock of the two users and tells them, or returns the trade that the
-// key stands for.
+// giveInsideLock gives inside the lock of the two users and tells them, or returns the trade that
+// the key stands for.
 func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g giftRequest) (Trade, error) {
 	var earlier *Trade
-	err := s.insideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runInsideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
 		earlier, err = s.runGiftScript(ctx, &d, g, fence)
 		return err
 	})
@@ -93,7 +93,7 @@ func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g gift
 // settleTrade settles inside the lock of the two users and tells them.
 func (s *scriptSettler) settleTrade(ctx context.Context, d settlement, side int) (Trade, error) {
 	var done settlement
-	err := s.insideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runInsideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
 		done, err = s.runTradeScript(ctx, d, side, fence)
 		return err
 	})
@@ -107,7 +107,7 @@ func (s *scriptSettler) settleTrade(ctx context.Context, d settlement, side int)
 // settleMint mints by one script.
 func (s *scriptSettler) settleMint(ctx context.Context, ref, characterID string, goods Goods) error {
 	body, digest := ledger.EncodeEntry(ledger.KindMint, ref, ledger.MintMoves(characterID, goods))
-	answer, err := s.runScript(ctx, ledger.MintScript,
+	answer, err := s.runDurableScript(ctx, ledger.MintScript,
 		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
 		append([]any{ref, Max, body, digest}, goods.InventoryFields()...)...)
 	switch {
@@ -118,35 +118,36 @@ func (s *scriptSettler) settleMint(ctx context.Context, ref, characterID string,
 	case answer[0] == "seen": // under this key, or the client library asked twice
 		return errMinted
 	}
-	return refusal(answer, goods)
+	return refusalError(answer, goods)
 }
 
-// insideLock runs settle inside the lock of the trade's two users: without a lease where settle's script
-// sees that the lock is free, under a lease where somebody has the lock and where the script cannot see it.
-func (s *scriptSettler) insideLock(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
+// runInsideLock runs settle inside the lock of the trade's two users: without a lease where
+// settle's script sees that the lock is free, under a lease where somebody has the lock and where
+// the script cannot see it.
+func (s *scriptSettler) runInsideLock(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
 	if s.checksLock {
 		if err := settle(ctx, noLease); !errors.Is(err, errLockHeld) {
 			return err
 		}
 	}
-	return s.withLease(ctx, t, settle)
+	return s.runUnderLease(ctx, t, settle)
 }
 
-// runGiftScript moves a gift. It fills in d's times when the goods moved, and returns the earlier trade
-// when the key was used before.
+// runGiftScript moves a gift. It fills in d's times when the goods moved, and returns the earlier
+// trade when the key was used before.
 func (s *scriptSettler) runGiftScript(ctx context.Context, d *settlement, g giftRequest, fence string) (*Trade, error) {
 	t := &d.Trade
 	giver, receiver := t.Parties[0], t.Parties[1]
-	body, digest := ledger.EncodeEntry(ledger.KindGift, t.TradeID, d.moves())
+	body, digest := ledger.EncodeEntry(ledger.KindGift, t.TradeID, d.ledgerMoves())
 	userToCheck := ""
 	if d.isReceiverGuessed {
 		userToCheck = receiver.UserID
 	}
 	var args scriptArgs
-	args.addText(t.TradeID, t.TradeID+" "+g.bodyHash, fence, userToCheck, receiver.CharacterID, body, digest)
-	args.addGoods(giver.Offer)
-	lockKey, fenceKey := s.lockKeys(*t)
-	answer, err := s.runScript(ctx, s.giftScript, []string{
+	args.appendText(t.TradeID, t.TradeID+" "+g.bodyHash, fence, userToCheck, receiver.CharacterID, body, digest)
+	args.appendGoods(giver.Offer)
+	lockKey, fenceKey := s.lockAndFenceKeys(*t)
+	answer, err := s.runDurableScript(ctx, s.giftScript, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(receiver.CharacterID), g.recordKey, lockKey, fenceKey,
 	}, args.list...)
 	if err != nil {
@@ -169,24 +170,25 @@ func (s *scriptSettler) runGiftScript(ctx context.Context, d *settlement, g gift
 		}
 		return earlier, err
 	}
-	return nil, refusal(answer, giver.Offer)
+	return nil, refusalError(answer, giver.Offer)
 }
 
-// runTradeScript moves what two exchange. If one side cannot keep its offer, the trade ends as failed.
+// runTradeScript moves what two exchange. If one side cannot keep its offer, the trade ends as
+// failed.
 func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side int, fence string) (settlement, error) {
 	a, b := d.Parties[0], d.Parties[1]
-	body, digest := ledger.EncodeEntry(ledger.KindTrade, d.TradeID, d.moves())
+	body, digest := ledger.EncodeEntry(ledger.KindTrade, d.TradeID, d.ledgerMoves())
 	linesOfA := len(a.Offer.Items)
 	if a.Offer.Gold > 0 {
 		linesOfA++
 	}
 	var args scriptArgs
-	args.addText(d.TradeID, sideLetter(side), strconv.FormatInt(d.Version, 10), fence, body, digest,
+	args.appendText(d.TradeID, sideLetter(side), strconv.FormatInt(d.Version, 10), fence, body, digest,
 		strconv.FormatInt(recheckAfter.Milliseconds(), 10), strconv.Itoa(8+2*linesOfA))
-	args.addGoods(a.Offer)
-	args.addGoods(b.Offer)
-	lockKey, fenceKey := s.lockKeys(d.Trade)
-	answer, err := s.runScript(ctx, s.tradeScript, []string{
+	args.appendGoods(a.Offer)
+	args.appendGoods(b.Offer)
+	lockKey, fenceKey := s.lockAndFenceKeys(d.Trade)
+	answer, err := s.runDurableScript(ctx, s.tradeScript, []string{
 		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lockKey, fenceKey, keys.OpenTrades,
 	}, args.list...)
 	if err != nil {
@@ -200,7 +202,7 @@ func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side i
 		if err == nil && again.Status == Completed && again.Version == d.Version {
 			return again, nil
 		}
-		return settlement{}, refusal(answer, Goods{})
+		return settlement{}, refusalError(answer, Goods{})
 	case "short", "unknown", "overflow":
 		lacking := 0
 		if answer[3] == sideLetter(1) {
@@ -208,19 +210,19 @@ func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side i
 		}
 		party := d.Parties[lacking]
 		var shortage *fault.Fault
-		if !errors.As(refusal(answer, party.Offer), &shortage) {
+		if !errors.As(refusalError(answer, party.Offer), &shortage) {
 			shortage = fault.ErrInternal.Because(fmt.Errorf("script answered %q", answer))
 		}
 		shortage = shortageFault(shortage, party, side == lacking)
-		return settlement{}, s.failTrade(ctx, d, transition{Open, Failed, shortage.Code, "version", d.Version}, shortage)
+		return settlement{}, s.endTradeAsFailed(ctx, d, statusTransition{Open, Failed, shortage.Code, "version", d.Version}, shortage)
 	}
-	return settlement{}, refusal(answer, Goods{})
+	return settlement{}, refusalError(answer, Goods{})
 }
 
-// lockKeys returns the keys that enter and pass are called with: the lock, and the fence by which it is
-// judged.
-func (s *scriptSettler) lockKeys(t Trade) (lockKey, fenceKey string) {
-	name := lockNameOf(t)
+// lockAndFenceKeys returns the keys that enter and pass are called with: the lock, and the fence by
+// which it is judged.
+func (s *scriptSettler) lockAndFenceKeys(t Trade) (lockKey, fenceKey string) {
+	name := tradeLockName(t)
 	if s.checksLock {
 		return keys.LockAndFence(name)
 	}

@@ -21,12 +21,12 @@ var (
 	fenceLua string
 )
 
-// unknownCharacterLua is used in place of ScriptCharacters.CharacterLua when the characters are known
-// elsewhere.
+// unknownCharacterLua is used in place of ScriptCharacters.CharacterLua when the characters are
+// known elsewhere.
 const unknownCharacterLua = "local function character_of() end\n"
 
-// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks and of the
-// characters. Redis may run many calls of one as one.
+// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks and
+// of the characters. Redis may run many calls of one as one.
 func newSettlementScripts(locksLua, charactersLua string, keep time.Duration) (gift, trade *redisx.Script) {
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
 		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua

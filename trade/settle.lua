@@ -1,15 +1,19 @@
--- The second side accepts: goods change hands and the ledger says so, all or nothing. For one
--- Redis server; on a Cluster the saga of saga.go does it.
--- KEYS[1]  a's inventory   KEYS[2]  b's inventory   KEYS[3]  the trade   KEYS[4]  lock of the pair, KEYS[5]  its fence
--- KEYS[6]  trades to look at
--- ARGV[1]  trade id   ARGV[2]  who accepts, a or b   ARGV[3]  version   ARGV[4]  fence of the caller's lease, or ''
--- ARGV[5]  body of the ledger entry, ARGV[6]  its digest   ARGV[7]  somebody looks at it again after, ms
+-- The second side accepts: goods change hands and the ledger's entry is written, all or nothing.
+-- For one Redis server; on a Cluster the saga of saga.go does it.
+-- KEYS[1]  a's inventory   KEYS[2]  b's inventory   KEYS[3]  the trade
+-- KEYS[4]  lock of the pair   KEYS[5]  its fence   KEYS[6]  trades by when to look at them
+-- ARGV[1]  trade id   ARGV[2]  the side that accepts, a or b   ARGV[3]  version
+-- ARGV[4]  fence of the caller's lease, '' without one
+-- ARGV[5]  body of the ledger entry, ARGV[6]  its digest
+-- ARGV[7]  the sweeper looks at the trade again after, ms
 -- ARGV[8]  index of the last argument of a's goods
 -- ARGV[9]  a's inventory fields and quantities, then b's
--- returns  {'ok', field, value, …} the trade, when the goods moved; or one of these, and then everything is
---          as it was: {'gone'}   {'over', status}   {'due'} it has expired   {'version', version}
---          {'alone'} the other has not accepted   {'held'} {'stale', fence} by the lock   {'short', field, have, side}
---          {'unknown', field, '', side}   {'overflow', field, '', side}   {'corrupt', key, field, why}
+-- returns  {'ok', field, value, …} the trade, when the goods moved; or one of these, and then
+--          everything is as it was: {'gone'} no such trade   {'over', status}
+--          {'due'} it has expired   {'version', version} it has another version   {'alone'} the other has not accepted
+--          {'held'} another holder has the lock   {'stale', fence} the lease has run out
+--          {'short', field, have, side}   {'unknown', field, '', side}
+--          {'overflow', field, '', side}   {'corrupt', key, field, why}
 local t = redis.call('HMGET', KEYS[3], 'status', 'version', 'expiresAt', 'a:accepted', 'b:accepted')
 if not t[1] then return {'gone'} end
 if t[1] ~= 'open' then return {'over', t[1]} end

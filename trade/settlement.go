@@ -18,9 +18,10 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// A settlement is a trade with what only the service knows of it. Its hash has the fields kind status
-// version changed (which side changed it last, a or b) createdAt expiresAt endedAt reason told, of a saga
-// fence deadline ref, and of each side a: and b: user, character, offer (JSON of Goods) and accepted (0 or 1).
+// A settlement is a trade with what only the service knows of it. Its hash has the fields kind
+// status version changed (which side changed it last, a or b) createdAt expiresAt endedAt reason
+// told, of a saga fence deadline ref, and of each side a: and b: user, character, offer (JSON of
+// Goods) and accepted (0 or 1).
 type settlement struct {
 	Trade
 	kind       string // as in the ledger
@@ -33,10 +34,10 @@ type settlement struct {
 	isReceiverGuessed bool // the script must check the receiver's character; not stored
 }
 
-// newSettlement returns a settlement of the gift under a new id, with the giver's character as far as
-// the session knows it and without the receiver's.
+// newSettlement returns a settlement of the gift under a new id, with the giver's character as far
+// as the session knows it and without the receiver's.
 func (g giftRequest) newSettlement() settlement {
-	d := settlement{Trade: Trade{TradeID: newID(), Status: Completed, Version: 1, Parties: []Party{
+	d := settlement{Trade: Trade{TradeID: newTradeID(), Status: Completed, Version: 1, Parties: []Party{
 		{UserID: g.giver.UserID, CharacterID: g.giver.CharacterID, Offer: g.goods, Accepted: true},
 		{UserID: g.to, Offer: Goods{Items: []Line{}}, Accepted: true},
 	}}, kind: ledger.KindGift}
@@ -44,14 +45,14 @@ func (g giftRequest) newSettlement() settlement {
 	return d
 }
 
-// isSaga tells whether goods of it are, or were, in escrow.
-func (d settlement) isSaga() bool { return d.deadline > 0 }
+// usesEscrow tells whether goods of it are, or were, in escrow.
+func (d settlement) usesEscrow() bool { return d.deadline > 0 }
 
 // isDecided tells that the outcome is final.
 func (d settlement) isDecided() bool { return d.Status != Open && d.Status != Settling }
 
-// moves returns what changes hands, for the ledger.
-func (d settlement) moves() []ledger.Move {
+// ledgerMoves returns what changes hands, for the ledger.
+func (d settlement) ledgerMoves() []ledger.Move {
 	a, b := d.Parties[0], d.Parties[1]
 	var moves []ledger.Move
 	for _, m := range []ledger.Move{
@@ -86,9 +87,9 @@ func sideLetter(side int) string { return [...]string{"a", "b"}[side] }
 // encodeOffer writes goods as an offer stands in the hash: as JSON.
 func encodeOffer(g Goods) []byte { return append(g.AppendMembers([]byte{'{'}), '}') }
 
-// findTrade returns any trade: from its own key as long as that is kept, later from the ledger.
+// findAnyTrade returns any trade: from its own key as long as that is kept, later from the ledger.
 // Code: NOT_FOUND.
-func (c *core) findTrade(ctx context.Context, id string) (Trade, error) {
+func (c *core) findAnyTrade(ctx context.Context, id string) (Trade, error) {
 	d, err := c.findSettlement(ctx, id)
 	if err == nil && d.kind == ledger.KindMint {
 		return Trade{}, errNoTrade
@@ -106,8 +107,8 @@ func (c *core) findTrade(ctx context.Context, id string) (Trade, error) {
 	return Trade{}, errNoTrade
 }
 
-// tradeOfEntry rebuilds a trade from its entry in the ledger. The version is not in there and becomes 1.
-// ok is false for a mint.
+// tradeOfEntry rebuilds a trade from its entry in the ledger. The version is not in there and
+// becomes 1. ok is false for a mint.
 func tradeOfEntry(e ledger.Entry, keep time.Duration) (t Trade, ok bool) {
 	if e.Kind == ledger.KindMint || len(e.Moves) == 0 || len(e.Moves) > 2 {
 		return Trade{}, false
@@ -143,19 +144,19 @@ func (c *core) findSettlement(ctx context.Context, id string) (settlement, error
 	return parseSettlement(id, hash)
 }
 
-// A transition is what end.lua is called with: the status that a trade must have and the one that it gets,
-// the reason, and a condition with its value.
-type transition struct {
+// A statusTransition is what end.lua is called with: the status that a trade must have and the one
+// that it gets, the reason, and a condition with its value.
+type statusTransition struct {
 	from, to  Status
 	reason    string
 	condition string // "any", "due", "version" or "fence"
 	value     any    // of "version" and "fence"
 }
 
-// changeStatus decides what becomes of a trade. isOurs is false when something else has become of it
-// already.
-func (c *core) changeStatus(ctx context.Context, id string, t transition) (d settlement, isOurs bool, err error) {
-	answer, err := c.runScript(ctx, endScript, []string{keys.Trade(id)}, string(t.from), string(t.to), t.reason, t.condition, t.value)
+// changeStatus decides what becomes of a trade. isOurs is false when something else has become of
+// it already.
+func (c *core) changeStatus(ctx context.Context, id string, t statusTransition) (d settlement, isOurs bool, err error) {
+	answer, err := c.runDurableScript(ctx, endScript, []string{keys.Trade(id)}, string(t.from), string(t.to), t.reason, t.condition, t.value)
 	if err != nil {
 		return settlement{}, false, wrapRedisError(err, "trade "+id+": "+string(t.to))
 	}
@@ -166,11 +167,11 @@ func (c *core) changeStatus(ctx context.Context, id string, t transition) (d set
 	return d, answer[0] == "ok", err
 }
 
-// scheduleCheck makes the sweeper look at a trade after a time, and returns when that is, Unix ms. It is
-// as durable as what follows it, which on a Cluster lies on other servers: goods in escrow for a trade that
-// nobody looks at would stay there.
+// scheduleCheck makes the sweeper look at a trade after a time, and returns when that is, Unix ms.
+// It is as durable as what follows it, which on a Cluster lies on other servers: goods in escrow
+// for a trade that nobody looks at would stay there.
 func (c *core) scheduleCheck(ctx context.Context, id string, after time.Duration) (at int64, err error) {
-	answer, err := c.runScript(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", "")
+	answer, err := c.runDurableScript(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", "")
 	if err != nil {
 		return 0, wrapRedisError(err, "trade "+id+": watch")
 	}
@@ -215,9 +216,9 @@ func parseSettlement(id string, hash map[string]string) (settlement, error) {
 	return d, nil
 }
 
-// newID returns a new id of a trade. It draws from a generator that the runtime seeds from the system's:
-// asking the system for each id would cost more.
-func newID() string {
+// newTradeID returns a new id of a trade. It draws from a generator that the runtime seeds from the
+// system's: asking the system for each id would cost more.
+func newTradeID() string {
 	var id ulid.ULID
 	_ = id.SetTime(ulid.Now())                                // which fits until the year 10889
 	binary.BigEndian.PutUint16(id[6:], uint16(rand.Uint32())) //nolint:gosec // an id is no secret

@@ -22,15 +22,15 @@ func (c *core) checkAffordable(ctx context.Context, characterID string, goods Go
 		}
 	}
 	if owned.Gold < goods.Gold {
-		return refusal([]string{"short", ledger.GoldField, strconv.FormatInt(owned.Gold, 10)}, goods)
+		return refusalError([]string{"short", ledger.GoldField, strconv.FormatInt(owned.Gold, 10)}, goods)
 	}
 	return nil
 }
 
-// refuseShortage returns the fault for what a script answered. It tells an item of which there is none
-// from one that does not exist.
+// refuseShortage returns the fault for what a script answered. It tells an item of which there is
+// none from one that does not exist.
 func (c *core) refuseShortage(ctx context.Context, goods Goods, answer []string) error {
-	err := refusal(answer, goods)
+	err := refusalError(answer, goods)
 	var f *fault.Fault
 	if errors.As(err, &f) && f.Code == ErrItems.Code && f.Detail("have") == int64(0) {
 		isKnown, askErr := c.rdb.SIsMember(ctx, keys.MintedItems, f.Detail("itemId")).Result()
@@ -44,8 +44,8 @@ func (c *core) refuseShortage(ctx context.Context, goods Goods, answer []string)
 	return err
 }
 
-// shortageFault returns why a side cannot keep its offer, with the user whose offer it is. Only that
-// user is told what they have.
+// shortageFault returns why a side cannot keep its offer, with the user whose offer it is. Only
+// that user is told what they have.
 func shortageFault(f *fault.Fault, party Party, isOwn bool) *fault.Fault {
 	if item := f.Detail("itemId"); !isOwn {
 		if f = fault.New(f.Code, f.Message); item != nil {

@@ -18,9 +18,9 @@ const (
 	maxSweepPasses = 10   // without a pause, where there are more
 )
 
-// Sweep looks, at once and then every second until ctx ends, at trades whose time is over, and ends them:
-// open ones expire; what a dead process left unsettled is finished or undone, by the decision alone. It runs
-// on every node: each step may be done twice. It returns nil.
+// Sweep looks, at once and then every second until ctx ends, at trades whose time is over, and ends
+// them: open ones expire; what a dead process left unsettled is finished or undone, by the decision
+// alone. It runs on every node: each step may be done twice. It returns nil.
 func (s *Service) Sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -42,9 +42,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}
 }
 
-// SweepOnce looks at what is due now, at most 2,000 trades, and returns how many these were. What cannot
-// be settled now is put off, and keeps no other trade waiting: on a Cluster one master may be away while the
-// others serve. Where there is one server, and that is away, it stops.
+// SweepOnce looks at what is due now, at most 2,000 trades, and returns how many these were. What
+// cannot be settled now is put off, and keeps no other trade waiting: on a Cluster one master may
+// be away while the others serve. Where there is one server, and that is away, it stops.
 func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 	due, err := s.scripts.Do(ctx, dueScript, []string{keys.OpenTrades}, sweepPage).StringSlice()
 	if err != nil {
@@ -66,14 +66,14 @@ func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 		looked++
 		all.Go(func() {
 			defer func() { <-slots }()
-			failure := s.sweepTrade(ctx, due[i], now, parseInteger(due[i+1]))
+			failure := s.sweepDueTrade(ctx, due[i], now, parseInteger(due[i+1]))
 			if failure == nil {
 				return
 			}
 			isAway := errors.Is(failure, fault.ErrUnavailable) || errors.Is(failure, context.DeadlineExceeded)
 			allAway := isAway && !s.isCluster
 			if !allAway {
-				s.putOff(ctx, due[i], due[i+1], isAway)
+				s.postponeCheck(ctx, due[i], due[i+1], isAway)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -90,9 +90,9 @@ func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 	return looked, fmt.Errorf("%w (%d of %d)", err, failed, looked)
 }
 
-// putOff makes a trade that failed due later, so that it does not come before all others for ever. A part
-// of Redis that is away is back soon; what cannot be read will not be readable soon.
-func (s *Service) putOff(ctx context.Context, id, since string, isAway bool) {
+// postponeCheck makes a trade that failed due later, so that it does not come before all others for
+// ever. A part of Redis that is away is back soon; what cannot be read will not be readable soon.
+func (s *Service) postponeCheck(ctx context.Context, id, since string, isAway bool) {
 	after := time.Minute
 	if isAway {
 		after = recheckAfter
@@ -100,8 +100,8 @@ func (s *Service) putOff(ctx context.Context, id, since string, isAway bool) {
 	_ = s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", since).Err() // else it comes first again
 }
 
-// sweepTrade looks at one trade that has been due since a time, Unix ms.
-func (s *Service) sweepTrade(ctx context.Context, id string, now, since int64) error {
+// sweepDueTrade looks at one trade that has been due since a time, Unix ms.
+func (s *Service) sweepDueTrade(ctx context.Context, id string, now, since int64) error {
 	d, err := s.findSettlement(ctx, id)
 	// The command that makes the trade may be on its way to another node, whose clock is behind: until
 	// then the trade stays on the list.
@@ -129,7 +129,7 @@ func (s *Service) sweepTrade(ctx context.Context, id string, now, since int64) e
 
 // expireTrade ends an open trade whose time is over.
 func (s *Service) expireTrade(ctx context.Context, id string) error {
-	d, _, err := s.changeStatus(ctx, id, transition{Open, Expired, "", "due", ""})
+	d, _, err := s.changeStatus(ctx, id, statusTransition{Open, Expired, "", "due", ""})
 	if err == nil && d.isDecided() {
 		s.finalize(ctx, d)
 	}

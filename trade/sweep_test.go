@@ -20,7 +20,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// away is a hook to which commands that match do not go through, as when their server is away; the others do.
+// away is a hook to which commands that match do not go through, as when their server is away; the
+// others do.
 type away struct {
 	match func(args string) bool
 	back  atomic.Bool
@@ -108,7 +109,8 @@ func (w *town) abandoned(t *testing.T, a, b event.Player) trade.Trade {
 	}
 }
 
-// A part of a Cluster is away: trades that have nothing there are settled meanwhile, and those that have when it is back.
+// A part of a Cluster is away: trades that have nothing there are settled meanwhile, and those that
+// have when it is back.
 func TestAPartOfAClusterThatIsAwayHoldsUpNoOtherTrade(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, clusterClient(t, redistest.StartCluster(t)))
@@ -208,8 +210,8 @@ func (m meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// The sweeper sees a trade open, and that it expires much later; before it says so, somebody begins to settle it, and wants it to
-// be looked at soon. It stays so.
+// The sweeper sees a trade open, and that it expires much later; before it says so, somebody begins
+// to settle it, and wants it to be looked at soon. It stays so.
 func TestTheSweeperDoesNotPutOffWhatSomebodyBegins(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))
@@ -232,7 +234,8 @@ func TestTheSweeperDoesNotPutOffWhatSomebodyBegins(t *testing.T) {
 	require.InDelta(t, soon, w.rdb.ZScore(t.Context(), keys.OpenTrades, o.TradeID).Val(), 0)
 }
 
-// On a Cluster what is written down for the sweeper lies elsewhere than what it is written for: an ok waits for both.
+// On a Cluster what is written down for the sweeper lies elsewhere than what it is written for: an
+// ok waits for both.
 func TestOnAClusterTheSweepersListIsAsDurableAsTheRest(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)

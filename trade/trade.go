@@ -21,8 +21,8 @@ const (
 	MaxOpen = 5
 )
 
-// Caster tells everyone in a room what happened, and counts them. The room "user:<userId>" holds all
-// devices of a user, on all nodes.
+// Caster tells everyone in a room what happened, and counts them. The room "user:<userId>" holds
+// all devices of a user, on all nodes.
 type Caster interface {
 	Cast(ctx context.Context, room, event string, payload any) error
 	// CastEach is Cast to each of several rooms that have no members in common.
@@ -37,8 +37,8 @@ type Config struct {
 	Keep time.Duration
 	// OpenFor is how long a trade may be open before it expires: 5 min.
 	OpenFor time.Duration
-	// DecideWithin is how long a settlement on a Cluster may take until it is decided: 2 s. A settlement
-	// that takes longer is undone by the sweeper.
+	// DecideWithin is how long a settlement on a Cluster may take until it is decided: 2 s. A
+	// settlement that takes longer is undone by the sweeper.
 	DecideWithin time.Duration
 	// Skew is how far the clocks of a Cluster's nodes may be apart: 10 s. One server has one clock.
 	Skew time.Duration
@@ -68,8 +68,9 @@ type core struct {
 	cfg        Config
 }
 
-// New makes the service. Check tells whether rdb can carry it. If locks are a ScriptLocker, they lie on
-// the server of rdb. A service that only reads, mints and audits needs no locks, characters and caster.
+// New makes the service. Check tells whether rdb can carry it. If locks are a ScriptLocker, they
+// lie on the server of rdb. A service that only reads, mints and audits needs no locks, characters
+// and caster.
 func New(rdb redis.UniversalClient, locks Locker, characters Characters, caster Caster, cfg Config) *Service {
 	if cfg.Keep <= 0 {
 		cfg.Keep = 24 * time.Hour
@@ -83,7 +84,7 @@ func New(rdb redis.UniversalClient, locks Locker, characters Characters, caster 
 	if cfg.Skew <= 0 {
 		cfg.Skew = 10 * time.Second
 	}
-	_, isCluster := rdb.(*redis.ClusterClient)
+	isCluster := redisx.IsCluster(rdb)
 	if !isCluster {
 		cfg.Skew = 0
 	}
@@ -142,9 +143,9 @@ type Party struct {
 // A Status is how far a trade is.
 type Status string
 
-// The states of a trade. It is open until both have accepted one version; settling only on a Cluster;
-// then completed, or failed when somebody no longer had what they offered. cancelled by a party,
-// expired by itself. A gift is completed from the start.
+// The states of a trade. It is open until both have accepted one version; settling only on a
+// Cluster; then completed, or failed when somebody no longer had what they offered. cancelled by a
+// party, expired by itself. A gift is completed from the start.
 const (
 	Open      Status = "open"
 	Settling  Status = "settling"
@@ -166,10 +167,10 @@ type Trade struct {
 	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it
 }
 
-// involves tells whether the user is a party of the trade.
-func (t Trade) involves(userID string) bool { return t.sideOf(userID) >= 0 }
+// isPartyOf tells whether the user is a party of the trade.
+func (t Trade) isPartyOf(userID string) bool { return t.sideOfUser(userID) >= 0 }
 
-// sideOf returns which party a user is: 0, 1, or -1.
-func (t Trade) sideOf(userID string) int {
+// sideOfUser returns which party a user is: 0, 1, or -1.
+func (t Trade) sideOfUser(userID string) int {
 	return slices.IndexFunc(t.Parties, func(p Party) bool { return p.UserID == userID })
 }

@@ -104,8 +104,8 @@ func (w *town) masters(ctx context.Context, do func(ctx context.Context, rdb red
 	return do(ctx, w.rdb)
 }
 
-// everything is every key of the database with its whole value. On a Cluster, where refused attempts leave
-// traces for a while, it is every inventory and the ledger.
+// everything is every key of the database with its whole value. On a Cluster, where refused
+// attempts leave traces for a while, it is every inventory and the ledger.
 func (w *town) everything() map[string]string {
 	w.t.Helper()
 	var mu sync.Mutex

@@ -1,6 +1,6 @@
--- Gives back the place of a proposal that did not come to be, when it is old enough.
+-- Frees the place of a proposal that did not become a trade, when the place is old enough.
 -- KEYS[1]  the character's open trades
--- ARGV[1]  trade id   ARGV[2]  it must be older than, ms
+-- ARGV[1]  trade id   ARGV[2]  the place must be older than, ms
 -- returns  1 when the place is free, 0 when it is not
 local was = redis.call('HGET', KEYS[1], ARGV[1])
 if not was then return 1 end

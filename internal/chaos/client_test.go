@@ -87,7 +87,8 @@ func (p *player) read() {
 	}
 }
 
-// ask waits for an answer and decodes its data. UNAVAILABLE, TIMEOUT and INTERNAL are none: the outcome is open.
+// ask waits for an answer and decodes its data. UNAVAILABLE, TIMEOUT and INTERNAL are none: the
+// outcome is open.
 func (p *player) ask(event string, payload any, data any) (refused answer, err error) {
 	body, err := json.Marshal([]any{event, payload})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// scenes are what the players of a gateway do until it dies: a gift; a trade; a trade that one goes back on
-// while both accept; a trade that the other can not keep.
+// scenes are what the players of a gateway do until it dies: a gift; a trade; a trade that one goes
+// back on while both accept; a trade that the other can not keep.
 var scenes = []func(w *world, a, b *player){
 	func(w *world, a, _ *player) { w.give(a, w.present(0, 1, 2)) },
 	func(w *world, a, b *player) {
@@ -54,8 +54,8 @@ func (w *world) play(g, other *gate) (done int) {
 	return len(scenes)
 }
 
-// everywhere runs a part of a test on each site, for blows before and after a command; the whole of it on
-// worlds of their own, side by side.
+// everywhere runs a part of a test on each site, for blows before and after a command; the whole of
+// it on worlds of their own, side by side.
 func everywhere(t *testing.T, part func(t *testing.T, w *world, when ...string)) {
 	t.Parallel()
 	for name, at := range sites {
@@ -75,7 +75,8 @@ func everywhere(t *testing.T, part func(t *testing.T, w *world, when ...string))
 	}
 }
 
-// A gateway is killed before and after each of its commands to Redis in turn, while its players trade.
+// A gateway is killed before and after each of its commands to Redis in turn, while its players
+// trade.
 func TestKilledBetweenAnyTwoCommands(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, when ...string) {
 		other := w.start("")
@@ -135,8 +136,9 @@ func TestStoppedForLongerThanTheLease(t *testing.T) {
 	})
 }
 
-// A gateway that stands still while it settles, with the lease in its hand, commits nothing once the lease has run out and another
-// has settled for the same pair. (On one server a settlement has no such moment: it is one command.)
+// A gateway that stands still while it settles, with the lease in its hand, commits nothing once
+// the lease has run out and another has settled for the same pair. (On one server a settlement has
+// no such moment: it is one command.)
 func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, aCluster(t))

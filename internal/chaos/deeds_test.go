@@ -75,8 +75,8 @@ func (w *told) giveTwice(a, b *player, g gift) {
 	both.Wait()
 }
 
-// barter is a trade between two, up to the offers; "" when it did not come to be. Another trade that is
-// open between them is cancelled, so many times. The second gives more too.
+// barter is a trade between two, up to the offers; "" when it did not come to be. Another trade
+// that is open between them is cancelled, so many times. The second gives more too.
 func (w *told) barter(a, b *player, tries int, more ...trade.Line) (tradeID string) {
 	var t trade.Trade
 	var got answer

@@ -1,5 +1,5 @@
-// Package chaos holds the tests that trade through real gateways, each a process of its own, on one Redis
-// server and on a Redis Cluster, while
+// Package chaos holds the tests that trade through real gateways, each a process of its own, on one
+// Redis server and on a Redis Cluster, while
 //
 //   - gateways are killed before and after each of their commands to Redis that concern trades and their locks, and stopped
 //     there for longer than a lease lasts (GATEWAY_CRASH_AT, a hook that the build tag crashhook adds);
@@ -7,9 +7,10 @@
 //     in pieces or silenced (toxiproxy);
 //   - both partners accept and cancel at once, and one key is sent to two gateways.
 //
-// After each kill and each stop, and at the end of a storm of all of these, everything must be settled within five
-// seconds, the audit clean, every ok that a client saw in the ledger with its goods, no refusal in it, and what was not
-// answered told by asking again. The same checks are held against gateways with bugs in their scripts, and must catch them.
+// After each kill and each stop, and at the end of a storm of all of these, everything must be
+// settled within five seconds, the audit clean, every ok that a client saw in the ledger with its
+// goods, no refusal in it, and what was not answered told by asking again. The same checks are held
+// against gateways with bugs in their scripts, and must catch them.
 //
 //	make chaos                 all of it, about nine minutes
 //	go test ./internal/chaos   a short run

@@ -51,11 +51,12 @@ func TestTheComparisonNotices(t *testing.T) {
 	}
 }
 
-// A bug is a command in a script of trade, which its pattern finds once, and what stands there instead.
+// A bug is a command in a script of trade, which its pattern finds once, and what stands there
+// instead.
 type bug struct{ script, pattern, wrong string }
 
-// bugs are, of one server and of a Cluster each, one that loses goods and one that does a gift twice when its
-// key is repeated.
+// bugs are, of one server and of a Cluster each, one that loses goods and one that does a gift
+// twice when its key is repeated.
 var bugs = map[string][]bug{
 	"goods are lost": {
 		{"gift", `put\(KEYS\[2\].*\)`, "nil"},

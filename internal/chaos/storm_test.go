@@ -13,7 +13,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// busy lets all players trade at random through gateways that choose picks, each at three tables, until stop.
+// busy lets all players trade at random through gateways that choose picks, each at three tables,
+// until stop.
 func (w *world) busy(choose func() *gate, stop <-chan struct{}) (wait func() int) {
 	var all sync.WaitGroup
 	var rounds atomic.Int64
@@ -140,8 +141,9 @@ func (s *storm) replace() {
 	s.gates[i] = fresh
 }
 
-// Everything at once, each once or for a while: gateways are killed, stopped for longer than a lease and
-// replaced, Redis is restarted with its append-only file, connections are cut, delayed, silenced and reset.
+// Everything at once, each once or for a while: gateways are killed, stopped for longer than a
+// lease and replaced, Redis is restarted with its append-only file, connections are cut, delayed,
+// silenced and reset.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	lasts, calm := time.Duration(0), 300

@@ -11,7 +11,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// insist asks until it is answered otherwise than with LOCKED, and returns what it was told first and last.
+// insist asks until it is answered otherwise than with LOCKED, and returns what it was told first
+// and last.
 func (w *world) insist(p *player, g gift) (first, last string) {
 	first, answered := w.give(p, g)
 	for last = first; !answered; {
@@ -21,8 +22,9 @@ func (w *world) insist(p *player, g gift) (first, last string) {
 	return first, last
 }
 
-// One player is connected to two gateways, and sends the same key to both at the same moment: with the same
-// body it is one settlement, and one answer; with another body one of the two is a CONFLICT.
+// One player is connected to two gateways, and sends the same key to both at the same moment: with
+// the same body it is one settlement, and one answer; with another body one of the two is a
+// CONFLICT.
 func TestTheSameKeyFromTwoNodes(t *testing.T) {
 	t.Parallel()
 	rounds := 30
@@ -73,8 +75,8 @@ func TestTheSameKeyFromTwoNodes(t *testing.T) {
 	}
 }
 
-// Two players, each connected to two gateways, accept at the same moment, and cancel on the other one: what one
-// of them was told is what both nodes say of the trade.
+// Two players, each connected to two gateways, accept at the same moment, and cancel on the other
+// one: what one of them was told is what both nodes say of the trade.
 func TestBothAcceptAndCancelOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	rounds := 24

@@ -22,8 +22,8 @@ func (w *world) verify(g *gate) time.Duration {
 	return settled
 }
 
-// examine waits until the sweeper has settled all; asks again, over a gateway that lives, for what was not
-// answered; and compares the audit, the ledger and what clients were told.
+// examine waits until the sweeper has settled all; asks again, over a gateway that lives, for what
+// was not answered; and compares the audit, the ledger and what clients were told.
 func (w *world) examine(g *gate) (settled time.Duration, breaks []string) {
 	w.t.Helper()
 	settled, left := w.settled()
@@ -45,7 +45,8 @@ func (w *world) examine(g *gate) (settled time.Duration, breaks []string) {
 	return settled, append(breaks, w.compare(w.ledger())...)
 }
 
-// settled waits until nothing that a dead process left is undecided or unfinished. left is what still is.
+// settled waits until nothing that a dead process left is undecided or unfinished. left is what
+// still is.
 func (w *world) settled() (took time.Duration, left string) {
 	w.t.Helper()
 	for begun := time.Now(); ; {
@@ -91,8 +92,8 @@ func (w *world) unsettled() string {
 	return ""
 }
 
-// askAgain repeats the key of each gift that was not answered, and asks for the state of each trade of which
-// an acceptance or a cancellation was not. All must be answered now.
+// askAgain repeats the key of each gift that was not answered, and asks for the state of each trade
+// of which an acceptance or a cancellation was not. All must be answered now.
 func (w *world) askAgain(g *gate) (breaks []string) {
 	w.mu.Lock()
 	open, unsure := w.open, w.unsure
@@ -130,8 +131,8 @@ func (w *world) again(g *gate, me int) *player {
 	return p
 }
 
-// clear ends what is open and frees the places of proposals that came to nothing, so that all may trade with
-// all again, and at once.
+// clear ends what is open and frees the places of proposals that came to nothing, so that all may
+// trade with all again, and at once.
 func (w *world) clear(g *gate) (breaks []string) {
 	open, err := w.books.OpenTrades(w.t.Context())
 	require.NoError(w.t, err)
@@ -166,8 +167,8 @@ func (w *world) ledger() map[string]string {
 	}
 }
 
-// compare finds what clients were told and is not so: every ok is in the ledger, with its goods, and nothing
-// is there that nobody was told of: a refusal, or one gift twice.
+// compare finds what clients were told and is not so: every ok is in the ledger, with its goods,
+// and nothing is there that nobody was told of: a refusal, or one gift twice.
 func (w *told) compare(ledger map[string]string) (breaks []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

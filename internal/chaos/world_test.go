@@ -75,8 +75,8 @@ func oneServer(t *testing.T) *site {
 	}
 }
 
-// aCluster does not fail over: a replica may lack what its master has answered, and what is shown here is
-// what becomes of trades while everything that was answered is there.
+// aCluster does not fail over: a replica may lack what its master has answered, and what is shown
+// here is what becomes of trades while everything that was answered is there.
 func aCluster(t *testing.T) *site {
 	c := redistest.StartCluster(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := &site{url: c.URL(), servers: c.Nodes[:3]}

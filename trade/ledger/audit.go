@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -31,7 +32,8 @@ type Report struct {
 // Clean tells whether nothing is wrong.
 func (r Report) Clean() bool { return len(r.Breaks) == 0 }
 
-// Audit proves that nothing was lost or doubled. It replays the ledger from its beginning and checks:
+// Audit proves that nothing was lost or doubled. It replays the ledger from its beginning and
+// checks:
 //
 //   - the chain of hashes is whole, and no trade or mint stands in the ledger twice;
 //   - no character gave what they did not have;
@@ -40,10 +42,10 @@ func (r Report) Clean() bool { return len(r.Breaks) == 0 }
 //   - every completed trade that is still kept is in the ledger, and no other trade is;
 //   - nothing is in escrow for a trade that is over.
 //
-// It may run while trades go on: an inventory is read together with the number of the newest entry, and
-// compared with the ledger up to there. On a Cluster the two cannot be read at once: an inventory that
-// differs is looked at again for 10 s, in which the sweeper settles the trades of a dead process, and is
-// a break when it never fitted. Audit reads every inventory into memory.
+// It may run while trades go on: an inventory is read together with the number of the newest entry,
+// and compared with the ledger up to there. On a Cluster the two cannot be read at once: an
+// inventory that differs is looked at again for 10 s, in which the sweeper settles the trades of a
+// dead process, and is a break when it never fitted. Audit reads every inventory into memory.
 //
 // The error tells that the audit could not be done, not that it found something.
 func (l *Ledger) Audit(ctx context.Context) (Report, error) {
@@ -90,7 +92,8 @@ func (a *auditor) auditAll(ctx context.Context) error {
 	if err := a.replayEntries(ctx); err != nil {
 		return err
 	}
-	// Characters that the ledger knows and the scan did not find: they are new since, or their key is gone.
+	// Characters that the ledger knows and the scan did not find: they are new since, or their key is
+	// gone.
 	var unscanned []string
 	for c := range a.owned {
 		if _, ok := slices.BinarySearch(characters, c); !ok {
@@ -123,21 +126,15 @@ func (a *auditor) auditAll(ctx context.Context) error {
 func (a *auditor) scanKeys(ctx context.Context, pattern string, part func(key string) string) ([]string, error) {
 	var mu sync.Mutex
 	var found []string // guarded by mu
-	scan := func(ctx context.Context, rdb redis.Cmdable) error {
-		it := rdb.Scan(ctx, 0, pattern, pageSize).Iterator()
+	err := redisx.ForEachMaster(ctx, a.rdb, func(ctx context.Context, server redis.UniversalClient) error {
+		it := server.Scan(ctx, 0, pattern, pageSize).Iterator()
 		for it.Next(ctx) {
 			mu.Lock()
 			found = append(found, part(it.Val()))
 			mu.Unlock()
 		}
 		return it.Err()
-	}
-	var err error
-	if cluster, ok := a.rdb.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return scan(ctx, master) })
-	} else {
-		err = scan(ctx, a.rdb)
-	}
+	})
 	slices.Sort(found)
 	return slices.Compact(found), err
 }

@@ -23,8 +23,8 @@ const (
 // tradeID tells the keys of trades from the others that begin with "trade:".
 var tradeID = regexp.MustCompile(`^[0-9A-Za-z]{26}$`)
 
-// checkKeptTrades checks that every completed trade that is still kept is in the ledger, and no other
-// trade is: what the ledger has is decided, and stays so.
+// checkKeptTrades checks that every completed trade that is still kept is in the ledger, and no
+// other trade is: what the ledger has is decided, and stays so.
 func (a *auditor) checkKeptTrades(ctx context.Context) error {
 	ids, err := a.scanKeys(ctx, keys.Trade("*"), func(key string) string { return strings.TrimPrefix(key, "trade:") })
 	if err != nil {

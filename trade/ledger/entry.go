@@ -22,9 +22,10 @@ const (
 // An Entry is one line of the ledger: goods that came into being or changed hands.
 //
 // In the stream it has the fields seq, kind, ref, at, body, prev and hash. body is the JSON
-// {"moves": [Move…]}. hash is the SHA-1, in hex, of prev, seq, at and digest joined by newlines; digest
-// is the SHA-1 of kind, ref and body; prev is the hash of the entry before, "" for the first. The chain
-// shows edits and gaps. It is no signature: whoever may write to Redis can also make a new chain.
+// {"moves": [Move…]}. hash is the SHA-1, in hex, of prev, seq, at and digest joined by newlines;
+// digest is the SHA-1 of kind, ref and body; prev is the hash of the entry before, "" for the
+// first. The chain shows edits and gaps. It is no signature: whoever may write to Redis can also
+// make a new chain.
 type Entry struct {
 	StreamID string `json:"streamId"`
 	Seq      int64  `json:"seq"`  // 1, 2, 3, …
@@ -51,8 +52,8 @@ type entryBody struct {
 	Moves []Move `json:"moves"`
 }
 
-// parseEntry reads an entry strictly, and notes whether its hash fits. When the body cannot be read,
-// the entry is returned without moves, with the error.
+// parseEntry reads an entry strictly, and notes whether its hash fits. When the body cannot be
+// read, the entry is returned without moves, with the error.
 func parseEntry(message redis.XMessage) (Entry, error) {
 	field := func(name string) string { v, _ := message.Values[name].(string); return v }
 	e := Entry{
@@ -87,8 +88,8 @@ func EncodeEntry(kind, ref string, moves []Move) (body, digest string) {
 	return text[start:end], text[end:]
 }
 
-// entryDigest returns the part of an entry's hash that is known before the entry has its place in the
-// ledger.
+// entryDigest returns the part of an entry's hash that is known before the entry has its place in
+// the ledger.
 func entryDigest(kind, ref string, body []byte) string {
 	var room [512]byte
 	sum := sha1.Sum(append(appendDigestHead(room[:0], kind, ref), body...)) //nolint:gosec

@@ -138,8 +138,8 @@ func (g Goods) AppendMembers(dst []byte) []byte {
 	return strconv.AppendInt(append(dst, `],"gold":`...), g.Gold, 10)
 }
 
-// ParseInventory reads the goods among the fields of an inventory. Its other fields, such as those of
-// goods in escrow, are skipped.
+// ParseInventory reads the goods among the fields of an inventory. Its other fields, such as those
+// of goods in escrow, are skipped.
 func ParseInventory(fields map[string]string) (Goods, error) {
 	g := Goods{Items: make([]Line, 0, len(fields))}
 	for field, value := range fields {

@@ -37,8 +37,8 @@ type Config struct {
 	Skew time.Duration
 }
 
-// A Ledger reads the ledger and audits it. It is safe for concurrent use, owns no goroutine and needs
-// no closing.
+// A Ledger reads the ledger and audits it. It is safe for concurrent use, owns no goroutine and
+// needs no closing.
 type Ledger struct {
 	rdb       redis.UniversalClient
 	isCluster bool          // goods move in steps, so that inventories and entries differ for moments
@@ -50,7 +50,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Ledger {
 	if cfg.Skew <= 0 {
 		cfg.Skew = 10 * time.Second
 	}
-	_, isCluster := rdb.(*redis.ClusterClient)
+	isCluster := redisx.IsCluster(rdb)
 	if !isCluster {
 		cfg.Skew = 0
 	}

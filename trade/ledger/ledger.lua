@@ -1,12 +1,13 @@
--- What every script that moves goods starts with. Goods are a part of a list: inventory field, quantity, field, quantity, …
+-- Every script that moves goods starts with these functions. Goods are a part of a list:
+-- inventory field, quantity, field, quantity, …
 
--- No inventory field says more than this, nor less than nothing.
+-- The largest amount of an inventory field; the smallest is 0.
 local HIGHEST = 999999999999999
 
--- A whole number as it is written, below 2^53.
+-- Writes a whole number below 2^53.
 local function text(n) return string.format('%d', n) end
 
--- Redis's clock, Unix ms, and the same as it is written.
+-- now is Redis's clock, Unix ms; stamp is the same as text.
 local time, written
 local function now()
   if not time then
@@ -23,20 +24,25 @@ end
 -- Adds goods to an inventory, or with '-' for sign takes them, whatever it has.
 local function move(inventory, sign, list, first, last)
   for i = first, last, 2 do
-    if redis.call('HINCRBY', inventory, list[i], sign .. list[i + 1]) == 0 then redis.call('HDEL', inventory, list[i]) end
+    if redis.call('HINCRBY', inventory, list[i], sign .. list[i + 1]) == 0 then
+      redis.call('HDEL', inventory, list[i])
+    end
   end
 end
 
--- Why an amount could not be changed: it is none, or something else is wrong, and then it is the script's error.
+-- Tells why an amount could not be changed: the field holds no amount, or something else is wrong,
+-- which is the script's error then.
 local function why(inventory, field, failure)
   local of = failure.err
-  if string.find(of, 'integer', 1, true) or string.find(of, 'overflow', 1, true) then return {'corrupt', inventory, field, of} end
+  if string.find(of, 'integer', 1, true) or string.find(of, 'overflow', 1, true) then
+    return {'corrupt', inventory, field, of}
+  end
   return failure
 end
 
 -- Takes goods from an inventory. items, when given, is the set of known items.
--- returns  nothing; or a refusal, with everything as it was: {'unknown', field}, {'short', field, have},
---          {'corrupt', key, field, why}, {err=…}
+-- returns  nothing; or a refusal, with everything as it was: {'unknown', field},
+--          {'short', field, have}, {'corrupt', key, field, why}, {err=…}
 local function take(inventory, list, first, last, items)
   for i = first, last, 2 do
     local field = list[i]
@@ -72,8 +78,9 @@ local function add(inventory, list, first, last)
   end
 end
 
--- Puts goods into an inventory that may have at most so many of each.
--- returns  nothing; or a refusal, with everything as it was: {'overflow', field}, {'corrupt', key, field, why}, {err=…}
+-- Adds goods to an inventory that may have at most so many of each.
+-- returns  nothing; or a refusal, with everything as it was: {'overflow', field},
+--          {'corrupt', key, field, why}, {err=…}
 local function put(inventory, list, first, last, most)
   for i = first, last, 2 do
     local has = redis.pcall('HINCRBY', inventory, list[i], list[i + 1])
@@ -90,14 +97,15 @@ local function put(inventory, list, first, last, most)
   end
 end
 
--- What a script answers when a command failed that must not: Redis's error as it is.
+-- Returns the answer of a script in which a command failed that must not: Redis's error as it is.
 local function failed(failure) return type(failure) == 'table' and failure or {err = failure} end
 
--- The newest entry's number and hash, once it was looked up; and what was appended since: its refs and stream ids.
+-- seq and prev are the number and hash of the newest entry, once it was looked up. fresh are the
+-- refs and stream ids of the entries that were appended since.
 local seq, prev
 local fresh = {}
 
--- Whether the ledger has an entry for ref.
+-- Tells whether the ledger has an entry for ref.
 local function recorded(index, ref)
   if seq then return fresh[ref] or redis.call('HEXISTS', index, ref) == 1 end
   local h = redis.call('HMGET', index, 'head', ref)
@@ -105,15 +113,17 @@ local function recorded(index, ref)
   return h[2]
 end
 
--- Appends an entry. The caller has seen that there is none for ref. digest is the hash of kind, ref and body.
+-- Appends an entry. The caller has seen that there is none for ref. digest is the hash of kind, ref
+-- and body.
 local function append(ledger, kind, ref, at, body, digest)
   local n = text(seq + 1)
   local hash = redis.sha1hex(prev .. '\n' .. n .. '\n' .. at .. '\n' .. digest)
-  fresh[ref] = redis.call('XADD', ledger, '*', 'seq', n, 'kind', kind, 'ref', ref, 'at', at, 'body', body, 'prev', prev, 'hash', hash)
+  fresh[ref] = redis.call('XADD', ledger, '*', 'seq', n, 'kind', kind, 'ref', ref, 'at', at,
+    'body', body, 'prev', prev, 'hash', hash)
   seq, prev = n, hash
 end
 
--- Writes into the index what was appended: the script's last act.
+-- Writes into the index what was appended. A script calls it last.
 local function remember(index)
   if not next(fresh) then return end
   local fields = {'head', seq .. ':' .. prev}

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// MintRef returns the ref of the entry that a mint under key writes: always the same for the same key,
-// and of the form of a trade's id.
+// MintRef returns the ref of the entry that a mint under key writes: always the same for the same
+// key, and of the form of a trade's id.
 func MintRef(key string) string {
 	sum := sha256.Sum256([]byte("mint " + key))
 	return "M" + base32.HexEncoding.EncodeToString(sum[:16])[:25]

@@ -1,10 +1,11 @@
--- Makes goods come into being at one character, and writes it into the ledger.
+-- Makes goods come into being at one character, and writes the ledger's entry.
 -- KEYS[1]  inventory   KEYS[2]  ledger   KEYS[3]  ledger index   KEYS[4]  known items
 -- ARGV[1]  mint id     ARGV[2]  most that a character may hold of one thing
 -- ARGV[3]  body of the ledger entry, ARGV[4]  its digest
 -- ARGV[5]  inventory field, ARGV[6] quantity, and so on
 -- returns  when it was, Unix ms; or one of these, and then nothing has changed:
---          {'seen'} this mint is done   {'overflow', field}   {'corrupt', key, field, why}
+--          {'seen'} the ledger has an entry for this mint
+--          {'overflow', field}   {'corrupt', key, field, why}
 if recorded(KEYS[3], ARGV[1]) then return {'seen'} end
 redis.call('SCARD', KEYS[4]) -- a wrong type ends it here
 local refused = put(KEYS[1], ARGV, 5, #ARGV, tonumber(ARGV[2]))
