@@ -110,9 +110,10 @@ func Example_ledger() {
 		words := strings.SplitN(line, " ", 4)
 		fmt.Println(words[1], words[3])
 	}
-	// Output: <nil> <nil> mint {"moves":[{"to":"anna","items":[{"itemId":"apple","qty":5}],"gold":0}]}
-	// gift
-	// {"moves":[{"fromUser":"ann","from":"anna","toUser":"bob","to":"bobo","items":[{"itemId":"apple","qty":2}],"gold":0}]}
+	// Output:
+	// <nil> <nil>
+	// mint {"moves":[{"to":"anna","items":[{"itemId":"apple","qty":5}],"gold":0}]}
+	// gift {"moves":[{"fromUser":"ann","from":"anna","toUser":"bob","to":"bobo","items":[{"itemId":"apple","qty":2}],"gold":0}]}
 }
 
 // The copier dies at each of its commands in turn, before and after it, and in the middle of a
