@@ -14,9 +14,9 @@ import (
 
 // A player is one connection to one gateway.
 type player struct {
-	me   int // p0, p1, …
-	ws   *websocket.Conn
-	gone chan struct{} // closed when the connection has ended
+	me     int // p0, p1, …
+	ws     *websocket.Conn
+	closed chan struct{} // closed when the connection has ended
 
 	mu    sync.Mutex
 	next  int                 // guarded by mu
@@ -28,21 +28,21 @@ type answer struct {
 	Error struct{ Code, TradeID, Status string }
 }
 
-// errUnanswered says that the outcome of what was asked is open.
+// errUnanswered says that the request was not answered: its outcome is open.
 var errUnanswered = errors.New("no answer")
 
-// join connects a player.
-func join(addr string, me int, session string) (*player, error) {
+// dialPlayer connects a player.
+func dialPlayer(addr string, me int, session string) (*player, error) {
 	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		return nil, err
 	}
 	_ = r.Body.Close()
-	p := &player{me: me, ws: ws, gone: make(chan struct{}), asked: map[int]chan answer{}}
+	p := &player{me: me, ws: ws, closed: make(chan struct{}), asked: map[int]chan answer{}}
 	if _, _, err := ws.ReadMessage(); err != nil {
 		return nil, err
 	}
-	if err := p.send(fmt.Sprintf(`40{"sessionId":%q}`, session)); err != nil {
+	if err := p.sendFrame(fmt.Sprintf(`40{"sessionId":%q}`, session)); err != nil {
 		return nil, err
 	}
 	_, b, err := ws.ReadMessage()
@@ -52,18 +52,18 @@ func join(addr string, me int, session string) (*player, error) {
 	if !strings.HasPrefix(string(b), "40") {
 		return nil, fmt.Errorf("not admitted: %s", b)
 	}
-	go p.read()
+	go p.readFrames()
 	return p, nil
 }
 
-func (p *player) send(text string) error {
+func (p *player) sendFrame(text string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ws.WriteMessage(websocket.TextMessage, []byte(text))
 }
 
-func (p *player) read() {
-	defer close(p.gone)
+func (p *player) readFrames() {
+	defer close(p.closed)
 	for {
 		_, b, err := p.ws.ReadMessage()
 		if err != nil {
@@ -72,7 +72,7 @@ func (p *player) read() {
 		text := string(b)
 		switch {
 		case text == "2":
-			_ = p.send("3")
+			_ = p.sendFrame("3")
 		case strings.HasPrefix(text, "43"):
 			at := strings.IndexByte(text, '[')
 			id, _ := strconv.Atoi(text[2:at])
@@ -87,9 +87,9 @@ func (p *player) read() {
 	}
 }
 
-// ask waits for an answer and decodes its data. UNAVAILABLE, TIMEOUT and INTERNAL are none: the
-// outcome is open.
-func (p *player) ask(event string, payload any, data any) (refused answer, err error) {
+// askServer waits for an answer and decodes its data. UNAVAILABLE, TIMEOUT and INTERNAL count as no
+// answer: the outcome is open.
+func (p *player) askServer(event string, payload any, data any) (refused answer, err error) {
 	body, err := json.Marshal([]any{event, payload})
 	if err != nil {
 		return answer{}, err
@@ -113,10 +113,10 @@ func (p *player) ask(event string, payload any, data any) (refused answer, err e
 			return a, json.Unmarshal(a.Data, data)
 		}
 		return a, nil
-	case <-p.gone:
+	case <-p.closed:
 	case <-time.After(8 * time.Second):
 	}
 	return answer{}, errUnanswered
 }
 
-func (p *player) leave() { _ = p.ws.Close() }
+func (p *player) closeConnection() { _ = p.ws.Close() }

@@ -14,40 +14,40 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// scenes are what the players of a gateway do until it dies: a gift; a trade; a trade that one goes
-// back on while both accept; a trade that the other can not keep.
+// scenes are what the players of a gateway do until it dies: a gift; a trade; a trade that one side
+// cancels while both accept; a trade that the other side cannot keep.
 var scenes = []func(w *world, a, b *player){
-	func(w *world, a, _ *player) { w.give(a, w.present(0, 1, 2)) },
+	func(w *world, a, _ *player) { w.giveGift(a, w.newGift(0, 1, 2)) },
 	func(w *world, a, b *player) {
-		id := w.barter(a, b, 200)
-		w.accept(b, id)
-		w.accept(a, id)
+		id := w.offerBarter(a, b, 200)
+		w.acceptTrade(b, id)
+		w.acceptTrade(a, id)
 	},
-	func(w *world, a, b *player) { w.both(a, b, w.barter(a, b, 200), a) },
+	func(w *world, a, b *player) { w.acceptBoth(a, b, w.offerBarter(a, b, 200), a) },
 	func(w *world, a, b *player) {
-		ring := w.ring(b.me)
-		id := w.barter(a, b, 200, ring)
-		g := w.present(b.me, 2, 1)
+		ring := w.mintRing(b.me)
+		id := w.offerBarter(a, b, 200, ring)
+		g := w.newGift(b.me, 2, 1)
 		g.goods = trade.Goods{Items: []trade.Line{ring}}
-		w.give(b, g)
-		w.accept(b, id)
-		w.accept(a, id)
+		w.giveGift(b, g)
+		w.acceptTrade(b, id)
+		w.acceptTrade(a, id)
 	},
 }
 
-// play returns how many scenes came to their end.
-func (w *world) play(g, other *gate) (done int) {
-	a, err := w.seat(g, 0)
+// playScenes plays the scenes in order and returns how many came to their end.
+func (w *world) playScenes(g, other *gatewayProcess) (done int) {
+	a, err := w.connectPlayer(g, 0)
 	if err != nil {
 		return 0 // it died before
 	}
-	defer a.leave()
-	b, err := w.seat(other, 1)
+	defer a.closeConnection()
+	b, err := w.connectPlayer(other, 1)
 	require.NoError(w.t, err)
-	defer b.leave()
+	defer b.closeConnection()
 	for i, scene := range scenes {
 		scene(w, a, b)
-		if !g.lives() {
+		if !g.isAlive() {
 			return i
 		}
 	}
@@ -59,7 +59,7 @@ func (w *world) play(g, other *gate) (done int) {
 func everywhere(t *testing.T, part func(t *testing.T, w *world, when ...string)) {
 	t.Parallel()
 	for name, at := range sites {
-		if !whole() {
+		if !isFullRun() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				part(t, newWorld(t, at(t)), "before", "after")
@@ -79,17 +79,17 @@ func everywhere(t *testing.T, part func(t *testing.T, w *world, when ...string))
 // trade.
 func TestKilledBetweenAnyTwoCommands(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, when ...string) {
-		other := w.start("")
+		other := w.startGateway("")
 		n, step := 1, 1
-		if !whole() {
+		if !isFullRun() {
 			n, step = 4, 15
 		}
 		worst, blows, struck := time.Duration(0), 0, map[int]int{}
 		for alive := false; !alive; n += step {
-			g := w.start(fmt.Sprint("kill ", when[n%len(when)], " ", n))
-			done := w.play(g, other)
-			alive = g.lives()
-			g.kill()
+			g := w.startGateway(fmt.Sprint("kill ", when[n%len(when)], " ", n))
+			done := w.playScenes(g, other)
+			alive = g.isAlive()
+			g.killProcess()
 			worst = max(worst, w.verify(other))
 			if !alive {
 				struck[done]++
@@ -97,10 +97,10 @@ func TestKilledBetweenAnyTwoCommands(t *testing.T) {
 			}
 		}
 		t.Logf("%d blows, by scene: %v; all was settled within %v", blows, struck, worst.Round(time.Millisecond))
-		require.Less(t, worst, within)
+		require.Less(t, worst, settleWithin)
 		require.Positive(t, blows)
 		for scene := range scenes {
-			require.True(t, !whole() || struck[scene] > 0, "it was killed in scene %d", scene)
+			require.True(t, !isFullRun() || struck[scene] > 0, "it was killed in scene %d", scene)
 		}
 	})
 }
@@ -108,56 +108,56 @@ func TestKilledBetweenAnyTwoCommands(t *testing.T) {
 // A gateway stands still at a command for longer than its lease, others trade, and it goes on.
 func TestStoppedForLongerThanTheLease(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, when ...string) {
-		other := w.start("")
-		a := w.seated(other, 0)
+		other := w.startGateway("")
+		a := w.connectForTest(other, 0)
 		n, step, stops := 1, 2, 0
-		if !whole() {
+		if !isFullRun() {
 			n, step = 5, 40
 		}
 		for more := true; more; n += step {
-			g := w.start(fmt.Sprint("stop ", when[n%len(when)], " ", n))
+			g := w.startGateway(fmt.Sprint("stop ", when[n%len(when)], " ", n))
 			played := make(chan int, 1)
-			go func() { played <- w.play(g, other) }()
+			go func() { played <- w.playScenes(g, other) }()
 			select {
 			case <-time.After(3500 * time.Millisecond): // a lease lasts 3 s
 				stops++
-				w.give(a, w.present(0, 1, 1))
-				g.signal(syscall.SIGCONT)
+				w.giveGift(a, w.newGift(0, 1, 1))
+				g.sendSignal(syscall.SIGCONT)
 			case done := <-played: // it needed no such command
 				more = false
 				played <- done
 			}
 			require.Equal(t, len(scenes), <-played)
-			g.kill()
-			require.Less(t, w.verify(other), within)
+			g.killProcess()
+			require.Less(t, w.verify(other), settleWithin)
 		}
 		t.Logf("%d stops", stops)
 		require.Positive(t, stops)
 	})
 }
 
-// A gateway that stands still while it settles, with the lease in its hand, commits nothing once
+// A gateway that stands still while it settles under a lease commits nothing once
 // the lease has run out and another has settled for the same pair. (On one server a settlement has
 // no such moment: it is one command.)
 func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, aCluster(t))
-	other := w.start("")
-	a := w.seated(other, 0)
+	other := w.startGateway("")
+	a := w.connectForTest(other, 0)
 	for n := 1; ; n++ {
-		g := w.start(fmt.Sprint("stop before ", n))
+		g := w.startGateway(fmt.Sprint("stop before ", n))
 		answered := make(chan string, 1)
 		go func() {
-			p, err := w.seat(g, 0)
+			p, err := w.connectPlayer(g, 0)
 			if err != nil {
 				answered <- err.Error()
 				return
 			}
-			defer p.leave()
-			code, _ := w.give(p, w.present(0, 1, 1))
+			defer p.closeConnection()
+			code, _ := w.giveGift(p, w.newGift(0, 1, 1))
 			answered <- code
 		}()
-		if !g.stops(answered) {
+		if !g.waitUntilStopped(answered) {
 			require.FailNow(t, "it was never stopped while it settled")
 		}
 		locks, err := w.rdb.Exists(t.Context(), keys.Lock("trade:p0:p1")).Result()
@@ -165,28 +165,28 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 		open, err := w.books.OpenTrades(t.Context())
 		require.NoError(t, err)
 		if locks == 0 || len(open) == 0 || open[0].Status != trade.Settling {
-			g.signal(syscall.SIGCONT)
+			g.sendSignal(syscall.SIGCONT)
 			<-answered
-			g.kill()
+			g.killProcess()
 			continue
 		}
 		require.Eventually(t, func() bool { return w.rdb.Exists(t.Context(), keys.Lock("trade:p0:p1")).Val() == 0 }, 5*time.Second, 20*time.Millisecond)
-		code, _ := w.give(a, w.present(0, 1, 2))
+		code, _ := w.giveGift(a, w.newGift(0, 1, 2))
 		require.Empty(t, code, "the pair is free")
-		g.signal(syscall.SIGCONT)
+		g.sendSignal(syscall.SIGCONT)
 		require.Contains(t, []string{"LOCKED", "UNAVAILABLE"}, <-answered) // by the fence, or because the lease was lost
 		left, err := w.books.Show(t.Context(), open[0].TradeID)
 		require.NoError(t, err)
 		require.Equal(t, trade.Failed, left.Status)
-		g.kill()
-		require.Less(t, w.verify(other), within)
+		g.killProcess()
+		require.Less(t, w.verify(other), settleWithin)
 		t.Logf("stopped before command %d", n)
 		return
 	}
 }
 
-// stops waits until a process stands still, or has answered.
-func (g *gate) stops(answered chan string) bool {
+// waitUntilStopped waits until a process stands still, or has answered.
+func (g *gatewayProcess) waitUntilStopped(answered chan string) bool {
 	for {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
 		if err == nil && bytes.Contains(stat, []byte(") T ")) {

@@ -27,20 +27,20 @@ func TestTheComparisonNotices(t *testing.T) {
 		ledger map[string]string
 		notice string // "" when all is well
 	}{
-		"all is well":            {[]trade.Trade{completed, as("T2", trade.Cancelled), as("T3", trade.Open)}, map[string]string{"T1": moved(apples(3)), "T3": moved(apples(1))}, ""},
+		"all is well":            {[]trade.Trade{completed, as("T2", trade.Cancelled), as("T3", trade.Open)}, map[string]string{"T1": describeMoves(apples(3)), "T3": describeMoves(apples(1))}, ""},
 		"an ok is not there":     {[]trade.Trade{completed}, nil, "not in the ledger"},
-		"other goods":            {[]trade.Trade{completed}, map[string]string{"T1": moved(apples(2))}, "in the ledger as"},
-		"a refusal is there":     {[]trade.Trade{as("T2", trade.Failed)}, map[string]string{"T2": moved(apples(3))}, "told as failed"},
-		"a cancelled one is":     {[]trade.Trade{as("T2", trade.Cancelled)}, map[string]string{"T2": moved(apples(3))}, "told as cancelled"},
-		"nobody was told":        {[]trade.Trade{completed}, map[string]string{"T1": moved(apples(3)), "T2": moved(apples(3))}, "nobody was told"},
-		"told this way and that": {[]trade.Trade{completed, as("T1", trade.Cancelled)}, map[string]string{"T1": moved(apples(3))}, "and as cancelled"},
+		"other goods":            {[]trade.Trade{completed}, map[string]string{"T1": describeMoves(apples(2))}, "in the ledger as"},
+		"a refusal is there":     {[]trade.Trade{as("T2", trade.Failed)}, map[string]string{"T2": describeMoves(apples(3))}, "told as failed"},
+		"a cancelled one is":     {[]trade.Trade{as("T2", trade.Cancelled)}, map[string]string{"T2": describeMoves(apples(3))}, "told as cancelled"},
+		"nobody was told":        {[]trade.Trade{completed}, map[string]string{"T1": describeMoves(apples(3)), "T2": describeMoves(apples(3))}, "nobody was told"},
+		"told this way and that": {[]trade.Trade{completed, as("T1", trade.Cancelled)}, map[string]string{"T1": describeMoves(apples(3))}, "and as cancelled"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newTold()
+			w := newClientRecord()
 			for _, x := range c.told {
-				w.note(x)
+				w.noteTrade(x)
 			}
-			breaks := w.compare(c.ledger)
+			breaks := w.compareWithLedger(c.ledger)
 			if c.notice == "" {
 				require.Empty(t, breaks)
 				return
@@ -55,8 +55,8 @@ func TestTheComparisonNotices(t *testing.T) {
 // instead.
 type bug struct{ script, pattern, wrong string }
 
-// bugs are, of one server and of a Cluster each, one that loses goods and one that does a gift
-// twice when its key is repeated.
+// bugs are one that loses goods and one that does a gift twice when its key is repeated, each in a
+// script of one server and in one of a Cluster.
 var bugs = map[string][]bug{
 	"goods are lost": {
 		{"gift", `put\(KEYS\[2\].*\)`, "nil"},
@@ -68,8 +68,8 @@ var bugs = map[string][]bug{
 	},
 }
 
-// planted is a script's file, and what stands there with the bug.
-func (b bug) planted(t *testing.T) (script string, wrong []byte) {
+// plantBug returns the name of a script's file, and its text with the bug.
+func (b bug) plantBug(t *testing.T) (script string, wrong []byte) {
 	script, err := filepath.Abs("../../trade/" + b.script + ".lua")
 	require.NoError(t, err)
 	text, err := os.ReadFile(script)
@@ -79,12 +79,12 @@ func (b bug) planted(t *testing.T) (script string, wrong []byte) {
 	return script, command.ReplaceAll(text, []byte(b.wrong))
 }
 
-// plant builds a gateway with bugs.
-func plant(t *testing.T, bugs []bug) (program string) {
+// buildWithBugs builds a gateway with bugs.
+func buildWithBugs(t *testing.T, bugs []bug) (program string) {
 	dir := t.TempDir()
 	replace := map[string]string{}
 	for _, b := range bugs {
-		script, wrong := b.planted(t)
+		script, wrong := b.plantBug(t)
 		replace[script] = filepath.Join(dir, b.script+".lua")
 		require.NoError(t, os.WriteFile(replace[script], wrong, 0o600))
 	}
@@ -92,7 +92,7 @@ func plant(t *testing.T, bugs []bug) (program string) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
 	program = filepath.Join(dir, "gateway")
-	require.NoError(t, build(program, "-overlay", filepath.Join(dir, "overlay.json")))
+	require.NoError(t, buildGateway(program, "-overlay", filepath.Join(dir, "overlay.json")))
 	return program
 }
 
@@ -100,28 +100,28 @@ func plant(t *testing.T, bugs []bug) (program string) {
 func TestAPlantedBugIsCaught(t *testing.T) {
 	for _, all := range bugs {
 		for _, b := range all {
-			b.planted(t)
+			b.plantBug(t)
 		}
 	}
-	if !whole() {
+	if !isFullRun() {
 		t.Skip("builds gateways; make chaos runs it, and trade has a test of the same name")
 	}
 	t.Parallel()
 	for name, planted := range bugs {
-		program := plant(t, planted)
+		program := buildWithBugs(t, planted)
 		for where, at := range sites {
 			t.Run(name+", "+where, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, at(t))
-				other := w.start("")
+				other := w.startGateway("")
 				w.program = program
 				caught := []string{}
 				for n, died := 1, true; died && len(caught) == 0; n++ {
-					g := w.start(fmt.Sprint("kill after ", n))
-					w.play(g, other)
-					died = !g.lives()
-					g.kill()
-					_, caught = w.examine(other)
+					g := w.startGateway(fmt.Sprint("kill after ", n))
+					w.playScenes(g, other)
+					died = !g.isAlive()
+					g.killProcess()
+					_, caught = w.examineWorld(other)
 				}
 				require.NotEmpty(t, caught, "a bug that no check notices")
 				t.Log(caught[0])

@@ -13,9 +13,9 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// busy lets all players trade at random through gateways that choose picks, each at three tables,
-// until stop.
-func (w *world) busy(choose func() *gate, stop <-chan struct{}) (wait func() int) {
+// tradeAtRandom lets all players trade at random through gateways that choose picks, each at three
+// tables, until stop.
+func (w *world) tradeAtRandom(choose func() *gatewayProcess, stop <-chan struct{}) (wait func() int) {
 	var all sync.WaitGroup
 	var rounds atomic.Int64
 	for table := range 3 * len(names) {
@@ -38,45 +38,45 @@ func (w *world) busy(choose func() *gate, stop <-chan struct{}) (wait func() int
 					w.deed(dice, a, b, twin)
 					rounds.Add(1)
 				}
-				a.leave()
-				b.leave()
-				twin.leave()
+				a.closeConnection()
+				b.closeConnection()
+				twin.closeConnection()
 			}
 		})
 	}
 	return func() int { all.Wait(); return int(rounds.Load()) }
 }
 
-// visit is nil when the gateway is dead.
-func (w *world) visit(g *gate, me int) *player {
-	p, err := join(g.addr, me, w.logins[me])
+// visit connects a player; it returns nil when the gateway is dead.
+func (w *world) visit(g *gatewayProcess, me int) *player {
+	p, err := dialPlayer(g.addr, me, w.logins[me])
 	if err != nil {
 		return nil
 	}
 	return p
 }
 
-// deed is something that two do; twin is a second connection of a's.
+// deed does something that two players do; twin is a second connection of a's.
 func (w *world) deed(dice *rand.Rand, a, b, twin *player) {
 	switch dice.IntN(7) {
 	case 0:
-		w.give(a, w.present(a.me, b.me, 2*stock*int64(len(names)))) // nobody has so many
+		w.giveGift(a, w.newGift(a.me, b.me, 2*stock*int64(len(names)))) // nobody has so many
 	case 1, 2:
-		w.give(a, w.present(a.me, b.me, 1+dice.Int64N(3)))
+		w.giveGift(a, w.newGift(a.me, b.me, 1+dice.Int64N(3)))
 	case 3:
-		w.giveTwice(a, twin, w.present(a.me, b.me, 1+dice.Int64N(3)))
+		w.giveTwice(a, twin, w.newGift(a.me, b.me, 1+dice.Int64N(3)))
 	default:
-		id := w.barter(a, b, 2)
+		id := w.offerBarter(a, b, 2)
 		switch dice.IntN(4) {
 		case 0:
-			w.both(a, b, id, twin, b)
+			w.acceptBoth(a, b, id, twin, b)
 		case 1:
-			w.both(a, b, id, twin)
+			w.acceptBoth(a, b, id, twin)
 		case 2:
-			w.both(a, b, id)
+			w.acceptBoth(a, b, id)
 		default:
-			w.accept(b, id)
-			w.accept(a, id)
+			w.acceptTrade(b, id)
+			w.acceptTrade(a, id)
 		}
 	}
 }
@@ -87,25 +87,26 @@ type storm struct {
 	dice *rand.Rand
 
 	mu    sync.Mutex
-	gates []*gate // guarded by mu
+	gates []*gatewayProcess // guarded by mu
 }
 
-// choose picks a gateway.
-func (s *storm) choose() *gate {
+// chooseGateway picks a gateway.
+func (s *storm) chooseGateway() *gatewayProcess {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gates[rand.IntN(len(s.gates))]
 }
 
-// pause lasts up to so many ms, in which the others trade.
-func (s *storm) pause(ms int) { time.Sleep(time.Duration(s.dice.IntN(ms)) * time.Millisecond) }
+// pauseUpTo waits for up to so many ms, in which the players trade on.
+func (s *storm) pauseUpTo(ms int) { time.Sleep(time.Duration(s.dice.IntN(ms)) * time.Millisecond) }
 
-// spoil is a fault of one connection between the gateways and Redis, for up to a second.
-func spoil(begin func(*redistest.Wire, time.Duration)) func(*storm) {
+// faultOnWire returns a blow that spoils one connection between the gateways and Redis, for up to a
+// second.
+func faultOnWire(begin func(*redistest.Wire, time.Duration)) func(*storm) {
 	return func(s *storm) {
 		wire := s.wires[s.dice.IntN(len(s.wires))]
 		begin(wire, time.Duration(s.dice.IntN(300))*time.Millisecond)
-		s.pause(1000)
+		s.pauseUpTo(1000)
 		wire.Mend()
 	}
 }
@@ -114,28 +115,28 @@ var blows = []struct {
 	name string
 	fall func(*storm)
 }{
-	{"killed", (*storm).replace},
-	{"killed again", (*storm).replace},
+	{"killed", (*storm).replaceGateway},
+	{"killed again", (*storm).replaceGateway},
 	{"stopped", func(s *storm) {
-		g := s.choose()
-		g.signal(syscall.SIGSTOP)
+		g := s.chooseGateway()
+		g.sendSignal(syscall.SIGSTOP)
 		time.Sleep(3500 * time.Millisecond) // a lease lasts 3 s
-		g.signal(syscall.SIGCONT)
+		g.sendSignal(syscall.SIGCONT)
 	}},
 	{"Redis restarted", func(s *storm) { s.restart(s.dice.IntN(len(s.servers))) }},
-	{"late", spoil((*redistest.Wire).Delay)},
-	{"uneven", spoil((*redistest.Wire).Jitter)},
-	{"in pieces", spoil(func(w *redistest.Wire, d time.Duration) { w.Trickle(d / 1000) })},
-	{"reset", spoil(func(w *redistest.Wire, _ time.Duration) { w.Reset() })},
-	{"silent", spoil(func(w *redistest.Wire, _ time.Duration) { w.BlackHole() })},
-	{"cut", spoil(func(w *redistest.Wire, _ time.Duration) { w.Cut() })},
+	{"late", faultOnWire((*redistest.Wire).Delay)},
+	{"uneven", faultOnWire((*redistest.Wire).Jitter)},
+	{"in pieces", faultOnWire(func(w *redistest.Wire, d time.Duration) { w.Trickle(d / 1000) })},
+	{"reset", faultOnWire(func(w *redistest.Wire, _ time.Duration) { w.Reset() })},
+	{"silent", faultOnWire(func(w *redistest.Wire, _ time.Duration) { w.BlackHole() })},
+	{"cut", faultOnWire(func(w *redistest.Wire, _ time.Duration) { w.Cut() })},
 }
 
-// replace kills a gateway and starts another.
-func (s *storm) replace() {
+// replaceGateway kills a gateway and starts another.
+func (s *storm) replaceGateway() {
 	i := s.dice.IntN(len(s.gates))
-	s.gates[i].kill()
-	fresh := s.start("")
+	s.gates[i].killProcess()
+	fresh := s.startGateway("")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gates[i] = fresh
@@ -147,29 +148,29 @@ func (s *storm) replace() {
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	lasts, calm := time.Duration(0), 300
-	if whole() {
+	if isFullRun() {
 		lasts, calm = 3*time.Minute, 1000
 	}
 	for name, at := range sites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &storm{world: newWorld(t, at(t)), dice: rand.New(rand.NewPCG(3, 7))} //nolint:gosec // a test
-			s.gates = []*gate{s.start(""), s.start("")}
+			s.gates = []*gatewayProcess{s.startGateway(""), s.startGateway("")}
 			stop := make(chan struct{})
-			wait := s.busy(s.choose, stop)
+			wait := s.tradeAtRandom(s.chooseGateway, stop)
 			fallen := 0
 			for begun := time.Now(); fallen == 0 || time.Since(begun) < lasts; {
 				for _, i := range s.dice.Perm(len(blows)) {
-					s.pause(calm)
+					s.pauseUpTo(calm)
 					blows[i].fall(s)
 					fallen++
 				}
 			}
 			close(stop)
 			rounds := wait()
-			settled := s.verify(s.choose())
-			require.Less(t, settled, within)
-			gifts, trades := s.completed()
+			settled := s.verify(s.chooseGateway())
+			require.Less(t, settled, settleWithin)
+			gifts, trades := s.countCompleted()
 			t.Logf("%d rounds, %d gifts and %d trades completed under %d blows; settled %v after the end", rounds, gifts, trades, fallen, settled.Round(time.Millisecond))
 			require.Positive(t, gifts)
 			require.Positive(t, trades)

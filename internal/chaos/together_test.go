@@ -14,10 +14,10 @@ import (
 // insist asks until it is answered otherwise than with LOCKED, and returns what it was told first
 // and last.
 func (w *world) insist(p *player, g gift) (first, last string) {
-	first, answered := w.give(p, g)
+	first, answered := w.giveGift(p, g)
 	for last = first; !answered; {
 		time.Sleep(time.Millisecond) // while the other is at it
-		last, answered = w.give(p, g)
+		last, answered = w.giveGift(p, g)
 	}
 	return first, last
 }
@@ -28,18 +28,18 @@ func (w *world) insist(p *player, g gift) (first, last string) {
 func TestTheSameKeyFromTwoNodes(t *testing.T) {
 	t.Parallel()
 	rounds := 30
-	if whole() {
+	if isFullRun() {
 		rounds = 200
 	}
 	for name, at := range sites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, at(t))
-			one, two := w.start(""), w.start("")
-			here, there := w.seated(one, 0), w.seated(two, 0)
+			one, two := w.startGateway(""), w.startGateway("")
+			here, there := w.connectForTest(one, 0), w.connectForTest(two, 0)
 			firsts := map[string]int{}
 			for i := range rounds {
-				g := w.present(0, 1, 1)
+				g := w.newGift(0, 1, 1)
 				other := g
 				if i%2 == 1 {
 					other.goods = trade.Goods{Gold: 1}
@@ -69,7 +69,7 @@ func TestTheSameKeyFromTwoNodes(t *testing.T) {
 			w.open = nil // all were answered in the end
 			w.mu.Unlock()
 			w.verify(one)
-			require.Len(t, w.ledger(), rounds, "one settlement for each key")
+			require.Len(t, w.readLedgerMoves(), rounds, "one settlement for each key")
 			t.Logf("%d keys; first answers: %v", rounds, firsts)
 		})
 	}
@@ -80,34 +80,34 @@ func TestTheSameKeyFromTwoNodes(t *testing.T) {
 func TestBothAcceptAndCancelOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	rounds := 24
-	if whole() {
+	if isFullRun() {
 		rounds = 240
 	}
 	for name, at := range sites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, at(t))
-			one, two := w.start(""), w.start("")
-			a, b := w.seated(one, 0), w.seated(two, 1)
-			elsewhere := []*player{w.seated(two, 0), w.seated(one, 1)}
+			one, two := w.startGateway(""), w.startGateway("")
+			a, b := w.connectForTest(one, 0), w.connectForTest(two, 1)
+			elsewhere := []*player{w.connectForTest(two, 0), w.connectForTest(one, 1)}
 			ended := map[trade.Status]int{}
 			for i := range rounds {
-				id := w.barter(a, b, 200)
+				id := w.offerBarter(a, b, 200)
 				require.NotEmpty(t, id)
-				w.both(a, b, id, elsewhere[:i%3]...)
+				w.acceptBoth(a, b, id, elsewhere[:i%3]...)
 				for _, p := range elsewhere[i%3:] {
 					if i%3 == 0 { // both were LOCKED out by the other, perhaps
-						w.accept(p, id)
+						w.acceptTrade(p, id)
 					}
 				}
 				var told []trade.Trade
 				for _, p := range append([]*player{a, b}, elsewhere...) {
 					var now trade.Trade
 					require.Eventually(t, func() bool {
-						got, err := p.ask("trade:state", trade.Ask{TradeID: id}, &now)
+						got, err := p.askServer("trade:state", trade.Ask{TradeID: id}, &now)
 						return err == nil && got.Error.Code == "" && now.Status != trade.Settling
 					}, 10*time.Second, 5*time.Millisecond)
-					w.note(now)
+					w.noteTrade(now)
 					told = append(told, now)
 				}
 				for _, now := range told[1:] {
@@ -115,7 +115,7 @@ func TestBothAcceptAndCancelOnTwoNodes(t *testing.T) {
 				}
 				ended[told[0].Status]++
 				if told[0].Status == trade.Open {
-					w.cancel(a, id)
+					w.cancelTrade(a, id)
 				}
 			}
 			w.verify(two)

@@ -11,27 +11,27 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// within is how long what a dead process left may stay unsettled.
-const within = 5 * time.Second
+// settleWithin is how long what a dead process left may stay unsettled.
+const settleWithin = 5 * time.Second
 
 // verify fails the test when anything is wrong, and says how long it took until all was settled.
-func (w *world) verify(g *gate) time.Duration {
+func (w *world) verify(g *gatewayProcess) time.Duration {
 	w.t.Helper()
-	settled, breaks := w.examine(g)
+	settled, breaks := w.examineWorld(g)
 	require.Empty(w.t, breaks)
 	return settled
 }
 
-// examine waits until the sweeper has settled all; asks again, over a gateway that lives, for what
-// was not answered; and compares the audit, the ledger and what clients were told.
-func (w *world) examine(g *gate) (settled time.Duration, breaks []string) {
+// examineWorld waits until the sweeper has settled all; asks again, over a gateway that lives, for
+// what was not answered; and compares the audit, the ledger and what clients were told.
+func (w *world) examineWorld(g *gatewayProcess) (settled time.Duration, breaks []string) {
 	w.t.Helper()
-	settled, left := w.settled()
+	settled, left := w.waitUntilSettled()
 	if left != "" {
 		return settled, []string{left}
 	}
-	breaks = append(w.askAgain(g), w.clear(g)...)
-	if _, left := w.settled(); left != "" {
+	breaks = append(w.askAgain(g), w.endOpenTrades(g)...)
+	if _, left := w.waitUntilSettled(); left != "" {
 		breaks = append(breaks, left)
 	}
 	r, err := w.books.Audit(w.t.Context())
@@ -42,22 +42,22 @@ func (w *world) examine(g *gate) (settled time.Duration, breaks []string) {
 			breaks = append(breaks, fmt.Sprintf("%s: %s came into being", what, n))
 		}
 	}
-	return settled, append(breaks, w.compare(w.ledger())...)
+	return settled, append(breaks, w.compareWithLedger(w.readLedgerMoves())...)
 }
 
-// settled waits until nothing that a dead process left is undecided or unfinished. left is what
-// still is.
-func (w *world) settled() (took time.Duration, left string) {
+// waitUntilSettled waits until nothing that a dead process left is undecided or unfinished. left is
+// what still is.
+func (w *world) waitUntilSettled() (took time.Duration, left string) {
 	w.t.Helper()
 	for begun := time.Now(); ; {
-		if left = w.unsettled(); left == "" || time.Since(begun) > 30*time.Second {
+		if left = w.findUnsettledTrade(); left == "" || time.Since(begun) > 30*time.Second {
 			return time.Since(begun), left
 		}
 		time.Sleep(20 * time.Millisecond) // and look again
 	}
 }
 
-func (w *world) unsettled() string {
+func (w *world) findUnsettledTrade() string {
 	ctx := w.t.Context()
 	ids, err := w.rdb.ZRange(ctx, keys.OpenTrades, 0, -1).Result()
 	if err != nil {
@@ -94,16 +94,16 @@ func (w *world) unsettled() string {
 
 // askAgain repeats the key of each gift that was not answered, and asks for the state of each trade
 // of which an acceptance or a cancellation was not. All must be answered now.
-func (w *world) askAgain(g *gate) (breaks []string) {
+func (w *world) askAgain(g *gatewayProcess) (breaks []string) {
 	w.mu.Lock()
 	open, unsure := w.open, w.unsure
 	w.open, w.unsure = nil, map[string]*player{}
 	w.mu.Unlock()
 	for _, x := range open {
-		p := w.again(g, x.from)
+		p := w.connectOrFail(g, x.from)
 		code, answered := "", false
 		for begun := time.Now(); !answered && time.Since(begun) < 20*time.Second; {
-			if code, answered = w.give(p, x); !answered {
+			if code, answered = w.giveGift(p, x); !answered {
 				time.Sleep(20 * time.Millisecond) // the lease of the one that died
 			}
 		}
@@ -113,35 +113,35 @@ func (w *world) askAgain(g *gate) (breaks []string) {
 		if !answered {
 			breaks = append(breaks, fmt.Sprintf("the gift %s is not told by repeating its key: %s", x.key, code))
 		}
-		p.leave()
+		p.closeConnection()
 	}
 	for id, who := range unsure {
-		p := w.again(g, who.me)
-		if code := w.state(p, id); code != "" && code != "NOT_FOUND" {
+		p := w.connectOrFail(g, who.me)
+		if code := w.askState(p, id); code != "" && code != "NOT_FOUND" {
 			breaks = append(breaks, fmt.Sprintf("trade %s: its state is not told: %s", id, code))
 		}
-		p.leave()
+		p.closeConnection()
 	}
 	return breaks
 }
 
-func (w *world) again(g *gate, me int) *player {
-	p, err := w.seat(g, me)
+func (w *world) connectOrFail(g *gatewayProcess, me int) *player {
+	p, err := w.connectPlayer(g, me)
 	require.NoError(w.t, err)
 	return p
 }
 
-// clear ends what is open and frees the places of proposals that came to nothing, so that all may
-// trade with all again, and at once.
-func (w *world) clear(g *gate) (breaks []string) {
+// endOpenTrades ends what is open and frees the places of proposals that came to nothing, so that
+// all may trade with all again, and at once.
+func (w *world) endOpenTrades(g *gatewayProcess) (breaks []string) {
 	open, err := w.books.OpenTrades(w.t.Context())
 	require.NoError(w.t, err)
 	for _, t := range open {
-		p := w.again(g, slices.Index(names, t.Parties[0].UserID))
-		if code := w.cancel(p, t.TradeID); code != "" && code != "TRADE_OVER" {
+		p := w.connectOrFail(g, slices.Index(names, t.Parties[0].UserID))
+		if code := w.cancelTrade(p, t.TradeID); code != "" && code != "TRADE_OVER" {
 			breaks = append(breaks, fmt.Sprintf("trade %s can not be cancelled: %s", t.TradeID, code))
 		}
-		p.leave()
+		p.closeConnection()
 	}
 	for _, who := range names {
 		require.NoError(w.t, w.rdb.Del(w.t.Context(), keys.CharacterTrades(who)).Err())
@@ -150,8 +150,8 @@ func (w *world) clear(g *gate) (breaks []string) {
 	return breaks
 }
 
-// ledger is what was moved by the gifts and trades in it.
-func (w *world) ledger() map[string]string {
+// readLedgerMoves returns what each gift and trade in the ledger moved, by its ref.
+func (w *world) readLedgerMoves() map[string]string {
 	all := map[string]string{}
 	for after := ""; ; {
 		entries, err := w.books.Ledger(w.t.Context(), after, 1000)
@@ -161,15 +161,15 @@ func (w *world) ledger() map[string]string {
 		}
 		for _, e := range entries {
 			if after = e.StreamID; e.Kind != "mint" {
-				all[e.Ref] = moved(e.Moves...)
+				all[e.Ref] = describeMoves(e.Moves...)
 			}
 		}
 	}
 }
 
-// compare finds what clients were told and is not so: every ok is in the ledger, with its goods,
-// and nothing is there that nobody was told of: a refusal, or one gift twice.
-func (w *told) compare(ledger map[string]string) (breaks []string) {
+// compareWithLedger finds where the ledger contradicts what clients were told: every ok is in the
+// ledger, with its goods, and nothing is there that nobody was told of: a refusal, or one gift twice.
+func (w *clientRecord) compareWithLedger(ledger map[string]string) (breaks []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	breaks = append(breaks, w.lies...)

@@ -31,14 +31,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "gateway")
-	if err := build(binary); err != nil {
+	if err := buildGateway(binary); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	redistest.Main(m, func() { _ = os.RemoveAll(dir) })
 }
 
-func build(to string, args ...string) error {
+func buildGateway(to string, args ...string) error {
 	args = append(append([]string{"build", "-tags", "crashhook", "-o", to}, args...), "../../cmd/gateway")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
@@ -46,31 +46,31 @@ func build(to string, args ...string) error {
 	return nil
 }
 
-// whole says that `make chaos` runs: every command, and for long.
-func whole() bool { return os.Getenv("CHAOS") != "" }
+// isFullRun tells that `make chaos` runs: it strikes every command, and for long.
+func isFullRun() bool { return os.Getenv("CHAOS") != "" }
 
 const stock = 2000 // apples, and gold, that each begins with
 
 // names are the users, and their characters.
 var names = []string{"p0", "p1", "p2", "p3"}
 
-// A site is a Redis.
+// A site is a Redis server or a Cluster, with the connections to it that can be spoilt.
 type site struct {
-	url     string // past the wires
-	near    string // over the wires, as gateways reach it
-	wires   []*redistest.Wire
-	servers []*redistest.Instance // masters
-	restart func(i int)           // a server, with its append-only file
+	url        string // past the wires
+	gatewayURL string // over the wires, as gateways reach it
+	wires      []*redistest.Wire
+	servers    []*redistest.Instance // masters
+	restart    func(i int)           // a server, with its append-only file
 }
 
-// sites are where trades are settled by one script, and where in steps.
+// sites are one where trades are settled by one script, and one where they are settled by a saga.
 var sites = map[string]func(t *testing.T) *site{"one server": oneServer, "a Cluster": aCluster}
 
 func oneServer(t *testing.T) *site {
 	server := redistest.Server(t, "--appendonly", "yes", "--appendfsync", "always")
 	wire := redistest.Toxic(t, server)
 	return &site{
-		url: server.URL(), near: wire.URL(), wires: []*redistest.Wire{wire}, servers: []*redistest.Instance{server},
+		url: server.URL(), gatewayURL: wire.URL(), wires: []*redistest.Wire{wire}, servers: []*redistest.Instance{server},
 		restart: func(int) { server.Restart() },
 	}
 }
@@ -98,14 +98,14 @@ func aCluster(t *testing.T) *site {
 		c.Nodes[i].Restart()
 		announce[i]()
 	}
-	s.near = "redis+cluster://" + strings.Join(addrs, ",")
+	s.gatewayURL = "redis+cluster://" + strings.Join(addrs, ",")
 	return s
 }
 
 // A world is a Redis, its gateways, and what clients were told.
 type world struct {
 	*site
-	*told
+	*clientRecord
 	t       *testing.T
 	program string
 	rdb     redis.UniversalClient
@@ -117,7 +117,7 @@ func newWorld(t *testing.T, s *site) *world {
 	rdb, err := redisconn.New(s.url, redisconn.Config{ReadTimeout: 5 * time.Second, DialTimeout: 5 * time.Second, PoolTimeout: 5 * time.Second})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })
-	w := &world{t: t, site: s, told: newTold(), program: binary, rdb: rdb, books: trade.New(rdb, nil, nil, nil, trade.Config{})}
+	w := &world{t: t, site: s, clientRecord: newClientRecord(), program: binary, rdb: rdb, books: trade.New(rdb, nil, nil, nil, trade.Config{})}
 	store := sessions.New(rdb, sessions.Config{})
 	for _, who := range names {
 		s, err := store.Create(t.Context(), who, who, []string{"player"}, sessions.Options{CharacterID: who})
@@ -129,8 +129,8 @@ func newWorld(t *testing.T, s *site) *world {
 	return w
 }
 
-// ring mints an item that nobody else has.
-func (w *world) ring(to int) trade.Line {
+// mintRing mints an item that nobody else has.
+func (w *world) mintRing(to int) trade.Line {
 	w.mu.Lock()
 	w.keys++
 	ring := trade.Line{ItemID: fmt.Sprint("ring-", w.keys), Qty: 1}
@@ -140,29 +140,29 @@ func (w *world) ring(to int) trade.Line {
 	return ring
 }
 
-// A gate is one gateway process.
-type gate struct {
+// A gatewayProcess is one gateway process.
+type gatewayProcess struct {
 	addr string
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
-// start runs a gateway; crash is what GATEWAY_CRASH_AT says, or "".
-func (w *world) start(crash string) *gate {
+// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "".
+func (w *world) startGateway(crash string) *gatewayProcess {
 	w.t.Helper()
 	for begun := time.Now(); ; {
-		g, err := w.launch(crash)
+		g, err := w.launchGateway(crash)
 		if err == nil {
-			w.t.Cleanup(g.kill)
+			w.t.Cleanup(g.killProcess)
 			return g
 		}
 		require.Less(w.t, time.Since(begun), 20*time.Second, "the gateway does not start: %v", err) // Redis may be coming back
 	}
 }
 
-func (w *world) launch(crash string) (*gate, error) {
-	g := &gate{done: make(chan struct{})}
-	g.cmd = exec.Command(w.program, "serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.near, "--log-level", "error",
+func (w *world) launchGateway(crash string) (*gatewayProcess, error) {
+	g := &gatewayProcess{done: make(chan struct{})}
+	g.cmd = exec.Command(w.program, "serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--log-level", "error",
 		"--limit", "trade=off", "--limit", "connect=off", "--drain-for", "0s")
 	g.cmd.Env = append(os.Environ(), "GATEWAY_CRASH_AT="+crash)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -184,22 +184,22 @@ func (w *world) launch(crash string) (*gate, error) {
 		close(g.done)
 	}()
 	if err != nil {
-		g.kill()
+		g.killProcess()
 		return nil, err
 	}
 	g.addr = strings.TrimSpace(strings.TrimPrefix(first, "listening on http://"))
 	return g, nil
 }
 
-func (g *gate) signal(s syscall.Signal) { _ = g.cmd.Process.Signal(s) }
+func (g *gatewayProcess) sendSignal(s syscall.Signal) { _ = g.cmd.Process.Signal(s) }
 
-func (g *gate) kill() {
-	g.signal(syscall.SIGKILL)
+func (g *gatewayProcess) killProcess() {
+	g.sendSignal(syscall.SIGKILL)
 	<-g.done
 }
 
-// lives tells whether a gateway answers; it must not stand still.
-func (g *gate) lives() bool {
+// isAlive tells whether a gateway answers; it must not stand still.
+func (g *gatewayProcess) isAlive() bool {
 	r, err := http.Get("http://" + g.addr + "/health/live")
 	if err != nil {
 		return false
@@ -208,10 +208,10 @@ func (g *gate) lives() bool {
 	return true
 }
 
-// seat connects a player, again and again until it succeeds or the gateway is dead.
-func (w *world) seat(g *gate, me int) (*player, error) {
+// connectPlayer connects a player, again and again until it succeeds or the gateway is dead.
+func (w *world) connectPlayer(g *gatewayProcess, me int) (*player, error) {
 	for {
-		p, err := join(g.addr, me, w.logins[me])
+		p, err := dialPlayer(g.addr, me, w.logins[me])
 		if err == nil {
 			return p, nil
 		}
@@ -225,11 +225,11 @@ func (w *world) seat(g *gate, me int) (*player, error) {
 	}
 }
 
-// seated is seat at a gateway that lives, until the test ends.
-func (w *world) seated(g *gate, me int) *player {
+// connectForTest connects a player to a gateway that lives, until the test ends.
+func (w *world) connectForTest(g *gatewayProcess, me int) *player {
 	w.t.Helper()
-	p, err := w.seat(g, me)
+	p, err := w.connectPlayer(g, me)
 	require.NoError(w.t, err)
-	w.t.Cleanup(p.leave)
+	w.t.Cleanup(p.closeConnection)
 	return p
 }
