@@ -97,7 +97,7 @@ func lockFault(err error) error {
 // scriptLocker is of locks that lie on the server of the trades.
 type scriptLocker struct{ locker }
 
-func (l scriptLocker) Inside() string { return l.locks.ScriptGuard() }
+func (l scriptLocker) ScriptGuard() string { return l.locks.ScriptGuard() }
 
 // characters says whom a gift to a user goes to. With dev, a user without a character is
 // its own.

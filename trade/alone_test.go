@@ -43,8 +43,6 @@ func (m managed) Do(ctx context.Context, name string, fn func(context.Context, i
 	return err
 }
 
-func (m managed) Inside() string { return m.ScriptGuard() }
-
 // elsewhere is the locks of another process.
 func (w *town) elsewhere() *lock.Manager {
 	m := lock.New(lock.Config{}, w.rdb)

@@ -23,9 +23,9 @@ type Locker interface {
 // somebody has.
 type ScriptLocker interface {
 	Locker
-	// Inside is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie
+	// ScriptGuard is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie
 	// elsewhere.
-	Inside() (lua string)
+	ScriptGuard() (lua string)
 }
 
 // noLease is the fence of a script that runs without a lease.

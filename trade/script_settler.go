@@ -27,7 +27,7 @@ func newScriptSettler(c *core) *scriptSettler {
 	s := &scriptSettler{core: c}
 	locksLua, charactersLua := fenceLua, unknownCharacterLua
 	if l, ok := c.locks.(ScriptLocker); ok {
-		if lua := l.Inside(); lua != "" {
+		if lua := l.ScriptGuard(); lua != "" {
 			locksLua, s.checksLock = lua, true
 		}
 	}

@@ -16,7 +16,7 @@ var (
 	giftLua string
 	//go:embed settle.lua
 	settleLua string
-	// fenceLua is used in place of ScriptLocker.Inside when the locks lie elsewhere.
+	// fenceLua is used in place of ScriptLocker.ScriptGuard when the locks lie elsewhere.
 	//go:embed fence.lua
 	fenceLua string
 )

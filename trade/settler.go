@@ -12,9 +12,10 @@ import (
 // Every settlement between two users is inside the lock of the pair (ADR 5), and its scripts do not
 // rely on the holder's word:
 //
-//	one server, locks there      gift.lua and settle.lua call enter of lock/inside.lua. Without a
-//	                             lease it refuses ("held") while anybody has the lock; with a lease
-//	                             it refuses ("stale") unless the lock is there with its fence.
+//	one server, locks there      gift.lua and settle.lua call enter of lock/script_guard.lua.
+//	                             Without a lease it refuses ("held") while anybody has the lock;
+//	                             with a lease it refuses ("stale") unless the lock is there with
+//	                             its fence.
 //	one server, locks elsewhere  runUnderLease takes the lease. The same scripts call enter of
 //	                             fence.lua, which refuses a fence that is older than one under
 //	                             which the pair settled since.
