@@ -79,7 +79,9 @@ type Store interface {
 // A Lookup reads and slides sessions. Both methods return sessions.ErrNotFound when there is no
 // such session.
 type Lookup interface {
+	// Get reads a session, and does not slide it.
 	Get(ctx context.Context, id string) (sessions.Session, error)
+	// Touch slides a session, and returns when it will expire.
 	Touch(ctx context.Context, id string) (time.Time, error)
 }
 

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// header makes one from "Name: value" lines.
+// header makes a header from "Name: value" lines.
 func header(lines ...string) http.Header {
 	h := http.Header{}
 	for _, l := range lines {

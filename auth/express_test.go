@@ -16,7 +16,7 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// signed is a cookie's value as express-session writes it.
+// signed returns the value of a cookie as express-session writes it.
 func signed(id, secret string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(id))
@@ -80,7 +80,7 @@ func TestTheCookieOfExpress(t *testing.T) {
 	}
 }
 
-// Whatever a cookie looks like: no panic, and only what was signed is let in.
+// No cookie causes a panic, and only a signed one is accepted.
 func FuzzCookie(f *testing.F) {
 	rdb := redistest.Client(f)
 	store := sessions.New(rdb, sessions.Config{})

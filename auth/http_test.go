@@ -18,7 +18,7 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// serve runs a gateway's auth routes; cfg is of the service.
+// serve runs the routes of a Service with that Config, and returns a client with a cookie jar.
 func serve(t *testing.T, store auth.Store, cfg auth.Config) (*httptest.Server, *http.Client) {
 	t.Helper()
 	a := auth.New(store, cfg)

@@ -27,7 +27,9 @@ type Verifier interface {
 type Gate interface {
 	// Check returns a RATE_LIMITED fault while the account or the address is locked.
 	Check(ctx context.Context, account, addr string) error
+	// Failed counts a failed login; account may be "".
 	Failed(ctx context.Context, account, addr string) error
+	// Succeeded clears the failures of the account.
 	Succeeded(ctx context.Context, account string) error
 }
 

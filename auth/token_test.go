@@ -49,7 +49,7 @@ func good(changes object) object {
 	return c
 }
 
-// sign makes a token; header lines are kid and what else a test wants there.
+// sign makes a token; kid "" is left out of its header.
 func sign(t testing.TB, alg jose.SignatureAlgorithm, key any, kid string, claims object) string {
 	t.Helper()
 	o := (&jose.SignerOptions{}).WithType("JWT")
@@ -320,7 +320,7 @@ func TestTokenConfigIsJudged(t *testing.T) {
 	}
 }
 
-// Whatever a token looks like: no panic, and it stands only when it was signed here.
+// No token causes a panic, and only a token that was signed here is valid.
 func FuzzToken(f *testing.F) {
 	v := tokens(f, auth.TokenConfig{Secret: secret})
 	stands := sign(f, jose.HS256, secret, "", good(nil))

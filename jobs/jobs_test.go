@@ -34,7 +34,7 @@ const (
 	tick     = 10 * time.Millisecond
 )
 
-// locks are leases of package lock, short ones.
+// locks hands out short leases of package lock.
 type locks struct{ *lock.Manager }
 
 func newLocks(rdb redis.UniversalClient) locks {
@@ -108,7 +108,7 @@ func TestTheNextTakesOverWhenTheLeaderStops(t *testing.T) {
 	require.Eventually(t, func() bool { return by[1-first].Load() >= 3 }, patience, tick)
 }
 
-// node is a process that runs a job for ever; it is killed.
+// node runs a job for ever in a process of its own, which the test kills.
 func node(url string) {
 	rdb, err := redisconn.Open(context.Background(), url, redisconn.Config{})
 	if err != nil {

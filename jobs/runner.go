@@ -38,7 +38,9 @@ type Leases interface {
 
 // A Lease is held until Release, or until its context ends because the lease was lost.
 type Lease interface {
+	// Context ends when the lease is lost or released.
 	Context() context.Context
+	// Release gives the lease back, so that another node can take it at once.
 	Release(ctx context.Context) error
 }
 
@@ -46,7 +48,7 @@ type Lease interface {
 type Config struct {
 	// Node is the name of this node in what List returns.
 	Node string
-	// Look is how often a node checks what is due; 5 s when zero.
+	// CheckEvery is how often a node checks what is due; 5 s when zero.
 	CheckEvery time.Duration
 	// Jitter is the share of Every by which a run may be later, at random; 0.1 when zero.
 	Jitter float64
@@ -136,8 +138,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// checkAndRunJob is one check of a job: it takes the lease if nobody holds it, and then runs the job if
-// that is due.
+// checkAndRunJob is one check of a job: it takes the lease if nobody holds it, and then runs the
+// job if that is due.
 func (r *Runner) checkAndRunJob(ctx context.Context, w *scheduledJob) {
 	if ctx.Err() != nil {
 		return

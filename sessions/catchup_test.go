@@ -13,7 +13,7 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// endUnheard ends a session as Destroy does, but for the message on the channel.
+// endUnheard ends a session as Destroy does, but publishes nothing on the channel.
 func endUnheard(t *testing.T, rdb redis.UniversalClient, id string) {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{"sessionId": id, "code": "LOGGED_OUT", "reason": "unheard", "at": time.Now().UnixMilli()})
@@ -45,7 +45,7 @@ func TestALostMessageIsFoundInTheLog(t *testing.T) {
 	require.EqualValues(t, 3, tracker.Stats().Revocations, "and their latency is known")
 }
 
-// The log says that an id ended, and another program has made a session of that id since.
+// The log says that a session ended, but another program has created a session with its id since.
 func TestTheLogEndsNothingThatLives(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

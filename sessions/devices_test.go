@@ -15,7 +15,7 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// seats runs Devices of a node until the test ends.
+// seats runs the Devices of a node until the test ends, or until stop.
 func seats(t *testing.T, store *sessions.Store, cfg sessions.DevicesConfig) (d *sessions.Devices, stop func()) {
 	t.Helper()
 	d = sessions.NewDevices(store, cfg)
@@ -68,7 +68,7 @@ func TestNeverMoreDevicesThanTheLimit(t *testing.T) {
 				})
 			}
 			over := make(chan struct{})
-			go func() { // whoever looks meanwhile
+			go func() { // an observer never sees too many
 				defer close(over)
 				for n := 0; n < 200; n++ {
 					seated := 0
@@ -93,7 +93,7 @@ func TestNeverMoreDevicesThanTheLimit(t *testing.T) {
 				return
 			}
 			require.EqualValues(t, devices, let.Load())
-			require.Len(t, list, cfg.Limit, "those who gave way are logged out")
+			require.Len(t, list, cfg.Limit, "the devices that gave way are logged out")
 		})
 	}
 }
@@ -178,7 +178,7 @@ func TestASeatIsFreeWhenItsLastConnectionIsGone(t *testing.T) {
 	releases[2]()
 	require.Eventually(t, func() bool { return !taken() }, soon, tick)
 
-	sit := func(d *sessions.Devices) { // as soon as what taken tried is given back
+	sit := func(d *sessions.Devices) { // once the seat that taken() took is given back
 		require.Eventually(t, func() bool { _, err := d.Take(t.Context(), a); return err == nil }, soon, tick)
 	}
 	sit(one)
@@ -186,7 +186,7 @@ func TestASeatIsFreeWhenItsLastConnectionIsGone(t *testing.T) {
 	stopOne() // an orderly end gives all back
 	require.Eventually(t, func() bool { return !taken() }, cfg.Lease/2, tick)
 
-	sit(sessions.NewDevices(store, cfg)) // it never runs: as if killed
+	sit(sessions.NewDevices(store, cfg)) // its Run is never called, as if the node had been killed
 	require.True(t, taken())
 	require.Eventually(t, func() bool { return !taken() }, soon, tick, "the lease lapses")
 }
@@ -202,7 +202,7 @@ func TestASeatThatAnotherTookEndsTheSession(t *testing.T) {
 	a, b := create(t, store, sessions.Options{}), create(t, store, sessions.Options{})
 	_, err := one.Take(t.Context(), a)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // what a Redis does that loses its data
+	require.Eventually(t, func() bool { // as a Redis that loses its data
 		require.NoError(t, rdb.Del(t.Context(), keys.UserDevices(a.UserID)).Err())
 		_, err := two.Take(t.Context(), b)
 		return err == nil

@@ -40,7 +40,7 @@ func Example() {
 	// true
 }
 
-// The embedded default may be miniredis: every script must run there too.
+// The embedded Redis may be miniredis, so every script must run there too.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)

@@ -48,7 +48,7 @@ func TestExpiringIsToldAtATenth(t *testing.T) {
 		warned(t, warnings)
 	}
 	require.Equal(t, sessions.Expired, told(t, ends).Code)
-	require.Empty(t, warnings, "once for each time that it was slid")
+	require.Empty(t, warnings, "one warning for each time that the session was slid")
 }
 
 func TestNoWarningWhileAnotherNodeSlides(t *testing.T) {

@@ -15,13 +15,13 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// metric is gateway_session_touches_total with that result.
+// metric returns the value of gateway_session_touches_total for that result.
 func metric(t *testing.T, tracker *sessions.Tracker, result string) float64 {
 	t.Helper()
 	return value(t, tracker, "gateway_session_touches_total", result)
 }
 
-// value is that of a counter; label is the value of its only label, "" when it has none.
+// value returns the value of a counter. label is the value of its only label, "" when it has none.
 func value(t *testing.T, c prometheus.Collector, name, label string) float64 {
 	t.Helper()
 	for _, f := range gather(t, c) {

@@ -72,7 +72,7 @@ func TestRedisGoneAtTheDeadline(t *testing.T) {
 	require.Equal(t, sessions.Expired, told(t, ends).Code)
 }
 
-// One node that owns all slots refuses, like any Cluster, what crosses slots.
+// One node that owns all slots refuses scripts that cross slots, like any Cluster.
 func TestOnACluster(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t, "--cluster-enabled", "yes")

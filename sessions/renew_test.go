@@ -30,7 +30,7 @@ func TestRenewKeepsTheSessionAndEndsTheID(t *testing.T) {
 	fresh, err := store.Renew(ctx, old.ID)
 	require.NoError(t, err)
 	require.NotEqual(t, old.ID, fresh.ID)
-	require.Equal(t, sessions.Replaced, told(t, ends).Code, "who holds the old id has nothing")
+	require.Equal(t, sessions.Replaced, told(t, ends).Code, "the old id is worth nothing")
 	_, err = store.Get(ctx, old.ID)
 	require.ErrorIs(t, err, sessions.ErrNotFound)
 	_, err = store.Renew(ctx, old.ID)
@@ -85,12 +85,13 @@ func TestCleanupRepairsWhatFailuresLeft(t *testing.T) {
 	later := create(t, store, sessions.Options{})
 	index, past := keys.UserSessions(living.UserID), time.Now().Add(-time.Minute).UnixMilli()
 
-	// One ran out; one was slid though its index does not know; one was deleted by another program.
+	// One expired; one was slid and its index entry was not; another program deleted one.
 	require.NoError(t, rdb.Del(ctx, keys.Session(dead.ID), keys.Session(later.ID)).Err())
 	for _, id := range []string{living.ID, dead.ID} {
 		require.NoError(t, rdb.Do(ctx, "ZADD", index, past, id).Err())
 	}
-	// Another program made two: one without any expiry, neither in the index; and what is no session.
+	// Another program created two that are not in the index, one of them without an expiry, and a
+	// key that is not a session.
 	for _, id := range []string{"foreign", "endless"} {
 		require.NoError(t, rdb.HSet(ctx, keys.Session(id), "userId", "bob").Err())
 	}
@@ -100,7 +101,7 @@ func TestCleanupRepairsWhatFailuresLeft(t *testing.T) {
 	done, err := store.CleanupExpired(ctx)
 	require.NoError(t, err)
 	require.Equal(t, sessions.Cleanup{Expired: 1, Indexed: 2, Bounded: 1}, done)
-	require.ElementsMatch(t, []string{living.ID, later.ID}, rdb.ZRange(ctx, index, 0, -1).Val(), "the last goes when its time is over")
+	require.ElementsMatch(t, []string{living.ID, later.ID}, rdb.ZRange(ctx, index, 0, -1).Val(), "the entry of the last one goes when its time is over")
 	require.InDelta(t, time.Hour, pttl(t, rdb, "endless"), float64(time.Minute))
 	list, err := store.List(ctx, "bob")
 	require.NoError(t, err)

@@ -80,8 +80,8 @@ func TestDestroyUser(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
-// Whatever is under way on two clients, and in a tracker, when sessions are destroyed: once
-// Destroy has returned, they are not there, and they do not come back.
+// Two clients and a tracker use a session while it is destroyed. Once Destroy has returned, the
+// session does not exist, and nothing brings it back.
 func TestDestroyedIsNeverRevived(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
@@ -176,8 +176,8 @@ func TestDestroyedIsNeverRevived(t *testing.T) {
 	require.Equal(t, []string{keys.RevocationLog}, left, "late touches of the tracker revive nothing either")
 }
 
-// However Renew and DestroyUser meet, on two clients: once DestroyUser has returned, and
-// the renewals that were under way too, no session of the user is left.
+// Two clients renew a session while DestroyUser runs. Once DestroyUser and the renewals have
+// returned, the user has no session.
 func TestRenewalRevivesNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

@@ -47,8 +47,10 @@ type Options struct {
 	// AbsoluteTTL is how long the session lives at most. Negative means no limit. Zero means the
 	// store's limit, but at least TTL.
 	AbsoluteTTL time.Duration
+	// CharacterID is the character that the user plays; "" while the user has chosen none.
 	CharacterID string
-	Metadata    Metadata
+	// Metadata says from where the session is opened.
+	Metadata Metadata
 }
 
 const (

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// create makes a session of a user that no other test has.
+// create creates a session of a user that no other test uses.
 func create(t *testing.T, store *sessions.Store, o sessions.Options) sessions.Session {
 	t.Helper()
 	s, err := store.Create(t.Context(), "u-"+t.Name(), "ann", []string{"player"}, o)
@@ -284,7 +284,7 @@ func TestCharacterOf(t *testing.T) {
 	require.NoError(t, store.Destroy(t.Context(), old.ID, sessions.LoggedOut, ""))
 	expect("newer")
 
-	// What the script leaves to others: sessions of one moment, and very many.
+	// The script leaves two cases to Go: sessions of the same moment, and very many sessions.
 	for _, c := range []string{"one", "two"} {
 		_, err := store.Create(t.Context(), "u", "ann", nil, sessions.Options{CharacterID: c})
 		require.NoError(t, err)

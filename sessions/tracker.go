@@ -111,10 +111,11 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns a channel that is closed once Run misses no revocation any more: Redis has confirmed
-// its first subscription, and Run knows its position in the log. The channel stays open before Run
-// and while Redis does not answer, so a server should not refuse to start because of it. Once
-// closed it stays closed, since Run catches up after each lost subscription. Open works before it.
+// Ready returns a channel that is closed once Run misses no revocation any more: Redis has
+// confirmed its first subscription, and Run knows its position in the log. The channel stays open
+// before Run and while Redis does not answer, so a server should not refuse to start because of it.
+// Once closed it stays closed, since Run catches up after each lost subscription. Open works before
+// it.
 func (t *Tracker) Ready() <-chan struct{} { return t.ready }
 
 // markReady sets isSubscribed or hasLogCursor, and closes ready once both are set.

@@ -40,7 +40,7 @@ func follow(t *testing.T, tracker *sessions.Tracker) (stop func()) {
 	return stop
 }
 
-// end is an onEnd that keeps what it was told.
+// end returns a Listener.Ended that sends the revocations to the channel.
 func end() (func(sessions.Revocation), chan sessions.Revocation) {
 	ch := make(chan sessions.Revocation, 16)
 	return func(r sessions.Revocation) { ch <- r }, ch
