@@ -40,6 +40,41 @@ func Example() {
 	// true
 }
 
+// A server opens a handle for each socket, and is told when the session of the socket ends.
+func ExampleTracker() {
+	server, err := miniredis.Run() // any Redis
+	if err != nil {
+		panic(err)
+	}
+	defer server.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	store := sessions.New(redis.NewClient(&redis.Options{Addr: server.Addr()}), sessions.Config{})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
+	done := make(chan error)
+	go func() { done <- tracker.Run(ctx) }()
+	<-tracker.Ready()
+
+	session, err := store.Create(ctx, "user123", "johnsmith", []string{"player"}, sessions.Options{})
+	if err != nil {
+		panic(err)
+	}
+	ended := make(chan sessions.Revocation, 1)
+	handle := tracker.Open(session, sessions.Listener{Ended: func(r sessions.Revocation) { ended <- r }})
+	handle.Touch() // the client did something
+	fmt.Println(handle.Alive())
+
+	err = store.Destroy(ctx, session.ID, sessions.LoggedOut, "You logged out.") // on any node
+	revocation := <-ended
+	fmt.Println(revocation.Code, revocation.Reason, handle.Alive(), err)
+
+	stop()
+	fmt.Println(<-done)
+	// Output:
+	// true
+	// LOGGED_OUT You logged out. false <nil>
+	// <nil>
+}
+
 // The embedded Redis may be miniredis, so every script must run there too.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()

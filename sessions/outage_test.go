@@ -1,6 +1,7 @@
 package sessions_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -70,6 +71,48 @@ func TestRedisGoneAtTheDeadline(t *testing.T) {
 	require.True(t, h.Alive())
 	server.Restart()
 	require.Equal(t, sessions.Expired, told(t, ends).Code)
+}
+
+func TestARefusedSubscriptionIsReported(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	admin := server.Client()
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "deaf", "on", "nopass", "~*", "+@all", "resetchannels").Err())
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "deaf", Password: "any"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	refused := make(chan error, 16)
+	tracker := sessions.NewTracker(sessions.New(rdb, sessions.Config{}), sessions.TrackerConfig{
+		CatchUp: 50 * time.Millisecond, SubscriptionRefused: func(err error) { refused <- err },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tracker.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+	select {
+	case err := <-refused:
+		require.ErrorContains(t, err, "NOPERM")
+	case <-time.After(soon):
+		require.FailNow(t, "the refusal was not reported")
+	}
+
+	store := sessions.New(admin, sessions.Config{})
+	s := create(t, store, sessions.Options{TTL: time.Hour})
+	onEnd, ends := end()
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
+	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
+	require.NoError(t, store.Destroy(t.Context(), s.ID, sessions.LoggedOut, "bye"))
+	require.Equal(t, "bye", told(t, ends).Reason, "the log has it")
+
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "deaf", "allchannels").Err())
+	select {
+	case <-tracker.Ready():
+	case <-time.After(soon):
+		require.FailNow(t, "the tracker is not ready")
+	}
+	require.Empty(t, refused, "once for each outage")
 }
 
 // One node that owns all slots refuses scripts that cross slots, like any Cluster.

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
@@ -17,7 +18,11 @@ func (t *Tracker) listenForRevocations(ctx context.Context) {
 			t.metrics.subscribed.Inc()
 			t.markReady(&t.isSubscribed)
 		},
-		OnDown:    t.cfg.SubscriptionFailed,
+		OnDown: func(err error) {
+			if errors.Is(err, redisx.ErrSubscriptionRefused) && t.cfg.SubscriptionRefused != nil {
+				t.cfg.SubscriptionRefused(err)
+			}
+		},
 		OnMessage: t.applyMessage,
 	})
 }

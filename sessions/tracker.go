@@ -19,9 +19,10 @@ type TrackerConfig struct {
 	// CatchUp is how often the tracker reads the log of revocations, for messages that it missed on
 	// the channel. When zero it is the touch interval of the store's TTL.
 	CatchUp time.Duration
-	// SubscriptionFailed, when set, is called once each time Redis refuses the subscription to the
-	// revocation channel, or the subscription is lost. The tracker subscribes again by itself.
-	SubscriptionFailed func(err error)
+	// SubscriptionRefused, when set, is called once each time Redis begins to refuse the
+	// subscription to the revocation channel, as for a user without the right to it. The tracker
+	// goes on trying, and until then finds revocations in the log. It must not block.
+	SubscriptionRefused func(err error)
 }
 
 // A Listener is called when something happens to the session of a Handle. It is called on a
