@@ -76,7 +76,7 @@ func TestFsyncMeansThatTheDiskHasIt(t *testing.T) {
 	for _, policy := range []string{"always", "everysec"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Newer(t, "--appendonly", "yes", "--appendfsync", policy)
+			server := redistest.ServerWithWaitAOF(t, "--appendonly", "yes", "--appendfsync", policy)
 			w := newTown(t, server.Client())
 			w.Service = trade.New(w.rdb, w.locks, players, w.told, trade.Config{Durability: trade.Fsync})
 			require.NoError(t, w.Check(t.Context()))

@@ -18,17 +18,17 @@ func of(c benchCase, rates, busy, work, load [2]float64) *row {
 	both := func(v [2]float64) map[string][]float64 {
 		return map[string][]float64{peerServer: {v[0]}, gatewayServer: {v[1]}}
 	}
-	return &row{benchCase: c, values: both(rates), busy: both(busy), work: both(work), load: both(load)}
+	return &row{benchCase: c, values: both(rates), serverShare: both(busy), perCPUSecond: both(work), loadShare: both(load)}
 }
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	ping := benchCase{name: "ping", title: "round trip", unit: "events/s", rate: events, want: 3}
-	memory := benchCase{name: "memory", title: "an idle connection", unit: "KB", want: 0.7}
+	ping := benchCase{name: "ping", title: "round trip", unit: "events/s", rate: eventRate, wantRatio: 3}
+	memory := benchCase{name: "memory", title: "an idle connection", unit: "KB", wantRatio: 0.7}
 	full := [2]float64{1, 0.99}
 	faulty := of(ping, [2]float64{10, 40}, full, [2]float64{10, 40}, full)
 	faulty.faults = []string{"gateway: lost 1"}
-	both := benchCase{name: "tradeboth", title: "trades", unit: "trades/s", rate: settled, want: 3, p99: true}
+	both := benchCase{name: "tradeboth", title: "trades", unit: "trades/s", rate: settledRate, wantRatio: 3, comparesP99: true}
 	prompt, late := of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full), of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full)
 	prompt.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {10}}
 	late.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {21}}
@@ -52,7 +52,7 @@ func TestVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, c.ok, c.row.ok())
+			require.Equal(t, c.ok, c.row.meetsTarget())
 			var b bytes.Buffer
 			require.NoError(t, writeTable(&b, []*row{c.row}, plan{rounds: 3, adapter: "memory"}))
 			require.Contains(t, b.String(), c.says)
@@ -64,9 +64,9 @@ func TestVerdict(t *testing.T) {
 
 func TestMedian(t *testing.T) {
 	t.Parallel()
-	require.Zero(t, median(nil))
-	require.InDelta(t, 2, median([]float64{9, 1, 2}), 0)
-	require.InDelta(t, 1.5, median([]float64{2, 1}), 0)
+	require.Zero(t, medianOf(nil))
+	require.InDelta(t, 2, medianOf([]float64{9, 1, 2}), 0)
+	require.InDelta(t, 1.5, medianOf([]float64{2, 1}), 0)
 }
 
 func TestProcessesAreMeasured(t *testing.T) {
@@ -74,18 +74,18 @@ func TestProcessesAreMeasured(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc: the benchmark is for Linux")
 	}
-	before, err := cpuSeconds(os.Getpid())
+	before, err := processCPUSeconds(os.Getpid())
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
 		}
-		after, err := cpuSeconds(os.Getpid())
+		after, err := processCPUSeconds(os.Getpid())
 		return err == nil && after >= before+0.1
 	}, 20*time.Second, time.Millisecond, "work is seen")
-	kb, err := residentKB(os.Getpid())
+	kb, err := residentMemoryKB(os.Getpid())
 	require.NoError(t, err)
 	require.Greater(t, kb, int64(1000))
-	_, err = cpuSeconds(1 << 30)
+	_, err = processCPUSeconds(1 << 30)
 	require.Error(t, err)
 }
 
@@ -108,40 +108,40 @@ func TestWrongArguments(t *testing.T) {
 // In a flood nearly all is refused, for its rate alone; elsewhere nothing may be.
 func TestRefusalsAreAsWanted(t *testing.T) {
 	t.Parallel()
-	flood, calm := benchCase{refused: true}, benchCase{}
+	flood, calm := benchCase{isFlood: true}, benchCase{}
 	of := func(answered, refused, limited int64) loadtest.Result {
 		return loadtest.Result{Clients: 10, Answered: answered, Refused: refused, EventsPerSecond: 100, Errors: map[string]int64{"RATE_LIMITED": limited}}
 	}
-	require.True(t, flood.asRefused(gatewayServer, of(1000, 990, 990)))
-	require.True(t, flood.asRefused(gatewayServer, of(1000, 980, 980)), "a local window helped out")
-	require.False(t, flood.asRefused(gatewayServer, of(1000, 979, 979)), "too many were admitted")
-	require.False(t, flood.asRefused(gatewayServer, of(1000, 991, 991)), "too few")
-	require.False(t, flood.asRefused(gatewayServer, of(1000, 990, 900)), "for another reason")
-	require.False(t, calm.asRefused(gatewayServer, of(1000, 1, 1)))
-	require.True(t, calm.asRefused(gatewayServer, of(1000, 0, 0)))
-	busy := benchCase{busy: true}
+	require.True(t, flood.refusedAsWanted(gatewayServer, of(1000, 990, 990)))
+	require.True(t, flood.refusedAsWanted(gatewayServer, of(1000, 980, 980)), "a local window helped out")
+	require.False(t, flood.refusedAsWanted(gatewayServer, of(1000, 979, 979)), "too many were admitted")
+	require.False(t, flood.refusedAsWanted(gatewayServer, of(1000, 991, 991)), "too few")
+	require.False(t, flood.refusedAsWanted(gatewayServer, of(1000, 990, 900)), "for another reason")
+	require.False(t, calm.refusedAsWanted(gatewayServer, of(1000, 1, 1)))
+	require.True(t, calm.refusedAsWanted(gatewayServer, of(1000, 0, 0)))
+	busy := benchCase{sharesLock: true}
 	waited := of(1000, 10, 0)
 	waited.Errors["LOCKED"] = 10
-	require.True(t, busy.asRefused(peerServer, waited))
-	require.False(t, busy.asRefused(gatewayServer, waited), "ours keeps nobody waiting so long")
-	require.False(t, calm.asRefused(peerServer, waited))
+	require.True(t, busy.refusedAsWanted(peerServer, waited))
+	require.False(t, busy.refusedAsWanted(gatewayServer, waited), "ours keeps nobody waiting so long")
+	require.False(t, calm.refusedAsWanted(peerServer, waited))
 	waited.Refused = 11
-	require.False(t, busy.asRefused(peerServer, waited), "for another reason")
+	require.False(t, busy.refusedAsWanted(peerServer, waited), "for another reason")
 	waited.Errors["LOCKED"] = 11
-	require.False(t, busy.asRefused(peerServer, waited), "too many")
-	require.InDelta(t, 99, refusals(of(1000, 990, 990)), 0.001)
+	require.False(t, busy.refusedAsWanted(peerServer, waited), "too many")
+	require.InDelta(t, 99, refusalRate(of(1000, 990, 990)), 0.001)
 }
 
 // Both servers are told the same limits.
 func TestAllowance(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "1/1h0m0s", low.String())
-	require.Equal(t, []string{"CHAT_LIMIT=1", "CHAT_WINDOW_MS=3600000"}, low.peer("CHAT"))
+	require.Equal(t, "1/1h0m0s", lowLimit.String())
+	require.Equal(t, []string{"CHAT_LIMIT=1", "CHAT_WINDOW_MS=3600000"}, lowLimit.peerEnvironment("CHAT"))
 }
 
 // What was refused is no trade.
 func TestSettledCountsWhatMoved(t *testing.T) {
 	t.Parallel()
-	require.InDelta(t, 75, settled(loadtest.Result{EventsPerSecond: 100, Answered: 400, Refused: 100}), 0.001)
-	require.Zero(t, settled(loadtest.Result{}))
+	require.InDelta(t, 75, settledRate(loadtest.Result{EventsPerSecond: 100, Answered: 400, Refused: 100}), 0.001)
+	require.Zero(t, settledRate(loadtest.Result{}))
 }

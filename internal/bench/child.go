@@ -19,8 +19,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// A load is what the child process plays, so that each run has a fresh load generator on its core.
-type load struct {
+// A loadSpec is what the child process plays, so that each run has a fresh load generator on its core.
+type loadSpec struct {
 	Scenario            string // of loadtest, or "hold"
 	Target, Redis       string
 	Clients, Inflight   int
@@ -33,8 +33,8 @@ type load struct {
 	SecondPid           int
 }
 
-// A reading is what one run gave.
-type reading struct {
+// A measurement is what one run gave.
+type measurement struct {
 	Result loadtest.Result
 	// Seconds of CPU during the measured time.
 	ServerCPU, RedisCPU, LoadCPU float64
@@ -42,8 +42,8 @@ type reading struct {
 	RedisBytes float64
 }
 
-// browser is what Chromium 140 sends beside what a websocket needs.
-var browser = http.Header{
+// browserHeader is what Chromium 140 sends beside what a websocket needs.
+var browserHeader = http.Header{
 	"Pragma": {"no-cache"}, "Cache-Control": {"no-cache"}, "Origin": {"http://127.0.0.1:8080"},
 	"User-Agent":      {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"},
 	"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Accept-Language": {"en-GB,en-US;q=0.9,en;q=0.8,de;q=0.7"},
@@ -51,10 +51,10 @@ var browser = http.Header{
 	"Cookie":                   {"_ga=GA1.1.1234567890.1700000000; theme=dark; consent=1700000000000.yes"},
 }
 
-// playLoad is the child's whole life: a reading as JSON on stdout; for hold a line when all are connected, and then
+// playLoadChild is the child's whole life: a reading as JSON on stdout; for hold a line when all are connected, and then
 // the end of stdin is awaited.
-func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.Writer) error {
-	var in load
+func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdout io.Writer) error {
+	var in loadSpec
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
@@ -68,13 +68,13 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 			return fmt.Errorf("load: %w", err)
 		}
 		defer rdb.Close()
-		cfg.Mint = minter(rdb)
+		cfg.Mint = newLedgerMinter(rdb)
 	}
 	if in.Second != "" {
 		cfg.Nodes = []string{in.Second}
 	}
 	if in.Scenario == "hold" {
-		cfg.Header = browser
+		cfg.Header = browserHeader
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		return loadtest.Hold(ctx, cfg, func() {
@@ -85,7 +85,7 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 			}()
 		})
 	}
-	var out reading
+	var out measurement
 	var failed error
 	cfg.Watch = func(measuring bool) {
 		sums := map[int]*float64{in.ServerPid: &out.ServerCPU, in.RedisPid: &out.RedisCPU, os.Getpid(): &out.LoadCPU}
@@ -97,7 +97,7 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 			sign = -1
 		}
 		for pid, sum := range sums {
-			used, err := cpuSeconds(pid)
+			used, err := processCPUSeconds(pid)
 			failed = errors.Join(failed, err)
 			*sum += sign * used
 		}
@@ -115,8 +115,8 @@ func playLoad(ctx context.Context, described string, stdin io.Reader, stdout io.
 	return json.NewEncoder(stdout).Encode(out)
 }
 
-// minter makes goods in the way of the gateway, with an entry in its ledger.
-func minter(rdb redis.UniversalClient) func(ctx context.Context, character, item string, qty int64) error {
+// newLedgerMinter makes goods in the way of the gateway, with an entry in its ledger.
+func newLedgerMinter(rdb redis.UniversalClient) func(ctx context.Context, character, item string, qty int64) error {
 	books := trade.New(rdb, nil, nil, nil, trade.Config{})
 	return func(ctx context.Context, character, item string, qty int64) error {
 		_, err := books.Mint(ctx, trade.MintRequest{CharacterID: character, Items: []trade.Line{{ItemID: item, Qty: qty}}})
@@ -124,8 +124,8 @@ func minter(rdb redis.UniversalClient) func(ctx context.Context, character, item
 	}
 }
 
-// command is a child that plays the load on the load generator's core.
-func (l *lab) command(ctx context.Context, in load) (*exec.Cmd, error) {
+// loadCommand is a child that plays the load on the load generator's core.
+func (l *lab) loadCommand(ctx context.Context, in loadSpec) (*exec.Cmd, error) {
 	described, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
@@ -135,38 +135,38 @@ func (l *lab) command(ctx context.Context, in load) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// play runs a load against a stand.
-func (l *lab) play(ctx context.Context, s *stand, in load) (reading, error) {
+// runLoadChild runs a load against a stand.
+func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measurement, error) {
 	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
 	if s.second != nil {
 		in.Second, in.SecondPid = s.secondURL, s.second.Pid()
 	}
-	cmd, err := l.command(ctx, in)
+	cmd, err := l.loadCommand(ctx, in)
 	if err != nil {
-		return reading{}, err
+		return measurement{}, err
 	}
 	b, err := cmd.Output()
 	if err != nil {
-		return reading{}, fmt.Errorf("load generator: %w", err)
+		return measurement{}, fmt.Errorf("load generator: %w", err)
 	}
-	var out reading
+	var out measurement
 	if err := json.Unmarshal(b, &out); err != nil {
-		return reading{}, fmt.Errorf("load generator: %w", err)
+		return measurement{}, fmt.Errorf("load generator: %w", err)
 	}
 	return out, nil
 }
 
-// idleKB is how many KB of the server's memory one of many idle connections costs, after its garbage was collected.
-func (l *lab) idleKB(ctx context.Context, s *stand) (float64, error) {
+// idleConnectionKB is how many KB of the server's memory one of many idle connections costs, after its garbage was collected.
+func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error) {
 	// Code and pools that the first connections bring to life belong to no connection.
-	if _, err := l.play(ctx, s, load{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
+	if _, err := l.runLoadChild(ctx, s, loadSpec{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
 		return 0, err
 	}
-	before, err := l.settledKB(ctx, s)
+	before, err := l.settledMemoryKB(ctx, s)
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := l.command(ctx, load{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: l.plan.connections})
+	cmd, err := l.loadCommand(ctx, loadSpec{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: l.plan.connections})
 	if err != nil {
 		return 0, err
 	}
@@ -183,7 +183,7 @@ func (l *lab) idleKB(ctx context.Context, s *stand) (float64, error) {
 	}
 	var after int64
 	if _, err = bufio.NewReader(stdout).ReadString('\n'); err == nil {
-		after, err = l.settledKB(ctx, s)
+		after, err = l.settledMemoryKB(ctx, s)
 	}
 	_ = stdin.Close() // the sign to end; if that fails the context ends it
 	if failed := cmd.Wait(); failed != nil {
@@ -195,11 +195,11 @@ func (l *lab) idleKB(ctx context.Context, s *stand) (float64, error) {
 	return float64(after-before) / float64(l.plan.connections), nil
 }
 
-// settledKB collects the server's garbage until its memory shrinks no more.
-func (l *lab) settledKB(ctx context.Context, s *stand) (int64, error) {
+// settledMemoryKB collects the server's garbage until its memory shrinks no more.
+func (l *lab) settledMemoryKB(ctx context.Context, s *testbed) (int64, error) {
 	least, quiet := int64(1)<<62, 0
 	for range 20 {
-		if err := s.clean(ctx); err != nil {
+		if err := s.collectGarbage(ctx); err != nil {
 			return 0, err
 		}
 		select {
@@ -207,7 +207,7 @@ func (l *lab) settledKB(ctx context.Context, s *stand) (int64, error) {
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
-		kb, err := residentKB(s.server.Pid())
+		kb, err := residentMemoryKB(s.server.Pid())
 		if err != nil {
 			return 0, err
 		}

@@ -18,78 +18,83 @@ import (
 // A contest is the same work done by several libraries: each in a process of its own on one core, with a fresh Redis on
 // the other. What counts is what a CPU-second of the library's process achieves.
 
-// A decided is what one contender did.
-type decided struct {
-	Decisions  int64   `json:"decisions"` // what was done, in the measured time
-	CPUSeconds float64 `json:"cpuSeconds"`
-	Seconds    float64 `json:"seconds"`
-	redisCPU   float64 // seconds of Redis for each
+// A contestResult is what one contender did.
+type contestResult struct {
+	Decisions    int64   `json:"decisions"` // what was done, in the measured time
+	CPUSeconds   float64 `json:"cpuSeconds"`
+	Seconds      float64 `json:"seconds"`
+	redisSeconds float64 // seconds of Redis for each
 }
 
-func (d decided) perCPU() float64    { return float64(d.Decisions) / max(d.CPUSeconds, 1./ticks) }
-func (d decided) perSecond() float64 { return float64(d.Decisions) / max(d.Seconds, 1e-3) }
+func (d contestResult) decisionsPerCPUSecond() float64 {
+	return float64(d.Decisions) / max(d.CPUSeconds, 1./clockTicks)
+}
 
-// contest lets one contender play against a fresh Redis; command is what `env` is told to run, for a Redis at host:port.
-func (l *lab) contest(ctx context.Context, command func(redis string) ([]string, error)) (decided, error) {
-	port, err := freePort()
+func (d contestResult) decisionsPerSecond() float64 {
+	return float64(d.Decisions) / max(d.Seconds, 1e-3)
+}
+
+// runContest lets one contender play against a fresh Redis; command is what `env` is told to run, for a Redis at host:port.
+func (l *lab) runContest(ctx context.Context, command func(redis string) ([]string, error)) (contestResult, error) {
+	port, err := findFreePort()
 	if err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
 	redis := "127.0.0.1:" + port
 	server, err := spawn.Start(l.taskset, l.folder, "-c", l.plan.loadCore, l.redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
 	if err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
 	defer server.Kill()
 	if err := server.Ready(ctx, "tcp", redis); err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
 	args, err := command(redis)
 	if err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
 	cmd := exec.CommandContext(ctx, l.taskset, append([]string{"-c", l.plan.serverCore, l.env}, args...)...)
 	cmd.Dir = l.plan.peer
-	measuring := &onWrite{do: func() float64 { s, _ := cpuSeconds(server.Pid()); return s }}
+	measuring := &startWatcher{read: func() float64 { s, _ := processCPUSeconds(server.Pid()); return s }}
 	cmd.Stderr = measuring
 	b, err := cmd.Output()
 	if err != nil {
-		return decided{}, fmt.Errorf("%w: %s", err, measuring.text.String())
+		return contestResult{}, fmt.Errorf("%w: %s", err, measuring.text.String())
 	}
-	after, err := cpuSeconds(server.Pid())
+	after, err := processCPUSeconds(server.Pid())
 	if err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
-	var d decided
+	var d contestResult
 	if err := json.Unmarshal(b, &d); err != nil {
-		return decided{}, err
+		return contestResult{}, err
 	}
-	d.redisCPU = (after - measuring.at) / float64(max(1, d.Decisions))
+	d.redisSeconds = (after - measuring.reading) / float64(max(1, d.Decisions))
 	return d, nil
 }
 
-// itself is the command that has this binary play what is described, under a flag of its own.
-func (l *lab) itself(flag string, described any) ([]string, error) {
+// selfCommand is the command that has this binary play what is described, under a flag of its own.
+func (l *lab) selfCommand(flag string, described any) ([]string, error) {
 	b, err := json.Marshal(described)
 	return []string{"GOMAXPROCS=1", l.self, flag, string(b)}, err
 }
 
-// onWrite takes a reading when the process says that it measures from now on.
-type onWrite struct {
-	do   func() float64
-	at   float64
-	text strings.Builder
+// startWatcher takes a reading when the process says that it measures from now on.
+type startWatcher struct {
+	read    func() float64
+	reading float64
+	text    strings.Builder
 }
 
-func (o *onWrite) Write(b []byte) (int, error) {
+func (o *startWatcher) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "measuring") {
-		o.at = o.do()
+		o.reading = o.read()
 	}
 	return o.text.Write(b)
 }
 
-// contend is the life of a contender in Go: so many callers do it without a pause; do tells whether it was done.
-func contend(callers int, warmup, measured time.Duration, stderr io.Writer, do func(caller int) bool) decided {
+// runCallers is the life of a contender in Go: so many callers do it without a pause; do tells whether it was done.
+func runCallers(callers int, warmup, measured time.Duration, stderr io.Writer, do func(caller int) bool) contestResult {
 	var done atomic.Int64
 	var over atomic.Bool
 	var wg sync.WaitGroup
@@ -103,17 +108,17 @@ func contend(callers int, warmup, measured time.Duration, stderr io.Writer, do f
 		})
 	}
 	time.Sleep(warmup)
-	from, cpu, began := done.Load(), ownCPU(), time.Now()
+	from, cpu, began := done.Load(), ownCPUSeconds(), time.Now()
 	fmt.Fprintln(stderr, "measuring")
 	time.Sleep(measured)
-	d := decided{Decisions: done.Load() - from, CPUSeconds: ownCPU() - cpu, Seconds: time.Since(began).Seconds()}
+	d := contestResult{Decisions: done.Load() - from, CPUSeconds: ownCPUSeconds() - cpu, Seconds: time.Since(began).Seconds()}
 	over.Store(true)
 	wg.Wait()
 	return d
 }
 
-// ownCPU is the processor time of this process, in seconds.
-func ownCPU() float64 {
+// ownCPUSeconds is the processor time of this process, in seconds.
+func ownCPUSeconds() float64 {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0

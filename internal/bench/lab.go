@@ -21,7 +21,7 @@ type lab struct {
 	folder                          string
 }
 
-func (l *lab) close() { _ = os.RemoveAll(l.folder) } // in the temporary folder anyway
+func (l *lab) removeFolder() { _ = os.RemoveAll(l.folder) } // in the temporary folder anyway
 
 // The two servers.
 const (
@@ -35,41 +35,41 @@ type allowance struct {
 	window time.Duration
 }
 
-// high is what no run reaches: both sides do all the work of limiting and refuse nothing. Of low, nearly all is refused.
+// highLimit is what no run reaches: both sides do all the work of limiting and refuse nothing. Of low, nearly all is refused.
 var (
-	high = allowance{1_000_000, time.Second}
-	low  = allowance{1, time.Hour}
+	highLimit = allowance{1_000_000, time.Second}
+	lowLimit  = allowance{1, time.Hour}
 )
 
 func (a allowance) String() string { return fmt.Sprintf("%d/%s", a.events, a.window) }
 
-// peer is the variables that limit one kind of the peer's events.
-func (a allowance) peer(kind string) []string {
+// peerEnvironment is the variables that limit one kind of the peer's events.
+func (a allowance) peerEnvironment(kind string) []string {
 	return []string{fmt.Sprintf("%s_LIMIT=%d", kind, a.events), fmt.Sprintf("%s_WINDOW_MS=%d", kind, a.window.Milliseconds())}
 }
 
-// A stand is one server with its Redis.
-type stand struct {
+// A testbed is one server with its Redis.
+type testbed struct {
 	server, redis *spawn.Process
 	url, redisURL string
 	second        *spawn.Process // the other node, in the case of two
 	secondURL     string
-	collect       string // a URL that makes the server collect its garbage
+	garbageURL    string // a URL that makes the server collect its garbage
 }
 
-// start runs a fresh server on a fresh Redis. The caller stops it.
-func (l *lab) start(ctx context.Context, which string, limit allowance, flags ...string) (_ *stand, err error) {
+// startTestbed runs a fresh server on a fresh Redis. The caller stops it.
+func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, flags ...string) (_ *testbed, err error) {
 	var ports [3]string
 	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = findFreePort(); err != nil {
 			return nil, err
 		}
 	}
 	addr, redis := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[2]
-	s := &stand{url: "http://" + addr, redisURL: "redis://" + redis}
+	s := &testbed{url: "http://" + addr, redisURL: "redis://" + redis}
 	defer func() {
 		if err != nil {
-			s.stop()
+			s.stopProcesses()
 		}
 	}()
 	s.redis, err = spawn.Start(l.taskset, l.folder, "-c", l.plan.loadCore, l.redis, "--port", ports[2], "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
@@ -79,15 +79,15 @@ func (l *lab) start(ctx context.Context, which string, limit allowance, flags ..
 	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
 		return nil, err
 	}
-	s.server, s.collect, err = l.serve(which, ports[0], ports[1], s.redisURL, limit, flags...)
+	s.server, s.garbageURL, err = l.startServer(which, ports[0], ports[1], s.redisURL, limit, flags...)
 	if err != nil {
 		return nil, err
 	}
-	return s, awaken(ctx, s.server, addr)
+	return s, waitListening(ctx, s.server, addr)
 }
 
-// serve starts one server on its core, the gateway with more flags; collect is a URL that makes it collect its garbage.
-func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance, flags ...string) (server *spawn.Process, collect string, err error) {
+// startServer starts one server on its core, the gateway with more flags; collect is a URL that makes it collect its garbage.
+func (l *lab) startServer(which, port, adminPort, redisURL string, limit allowance, flags ...string) (server *spawn.Process, collect string, err error) {
 	addr, admin := "127.0.0.1:"+port, "127.0.0.1:"+adminPort
 	onCore := []string{"-c", l.plan.serverCore, l.env}
 	switch which {
@@ -98,38 +98,38 @@ func (l *lab) serve(which, port, adminPort, redisURL string, limit allowance, fl
 		for _, policy := range []string{"chat", "combat"} {
 			args = append(args, "--limit", policy+"="+limit.String())
 		}
-		if limit == low {
+		if limit == lowLimit {
 			args = append(args, "--limit-close-after", "0") // the peer closes nobody
 		}
 		server, err = spawn.Start(l.taskset, l.folder, append(args, flags...)...)
 	case peerServer:
 		collect = "http://" + addr + "/gc"
 		args := append(onCore, "NODE_ENV=production", "PORT="+port, "REDIS="+strings.TrimPrefix(redisURL, "redis://"), "ADAPTER="+l.plan.adapter, "LIMITER=lua")
-		args = append(append(args, limit.peer("CHAT")...), limit.peer("COMBAT")...)
+		args = append(append(args, limit.peerEnvironment("CHAT")...), limit.peerEnvironment("COMBAT")...)
 		server, err = spawn.Start(l.taskset, l.plan.peer, append(args, l.node, "--expose-gc", "server.js")...)
 	}
 	return server, collect, err
 }
 
-// double starts a second server on the same core and Redis.
-func (l *lab) double(ctx context.Context, s *stand, which string, flags ...string) error {
+// startSecond starts a second server on the same core and Redis.
+func (l *lab) startSecond(ctx context.Context, s *testbed, which string, flags ...string) error {
 	var ports [2]string
 	for i := range ports {
 		var err error
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = findFreePort(); err != nil {
 			return err
 		}
 	}
 	var err error
-	if s.second, _, err = l.serve(which, ports[0], ports[1], s.redisURL, high, flags...); err != nil {
+	if s.second, _, err = l.startServer(which, ports[0], ports[1], s.redisURL, highLimit, flags...); err != nil {
 		return err
 	}
 	s.secondURL = "http://127.0.0.1:" + ports[0]
-	return awaken(ctx, s.second, "127.0.0.1:"+ports[0])
+	return waitListening(ctx, s.second, "127.0.0.1:"+ports[0])
 }
 
-// awaken waits until a server takes connections.
-func awaken(ctx context.Context, server *spawn.Process, addr string) error {
+// waitListening waits until a server takes connections.
+func waitListening(ctx context.Context, server *spawn.Process, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
@@ -147,7 +147,7 @@ func awaken(ctx context.Context, server *spawn.Process, addr string) error {
 	}
 }
 
-func (s *stand) stop() {
+func (s *testbed) stopProcesses() {
 	for _, p := range []*spawn.Process{s.server, s.second, s.redis} {
 		if p != nil {
 			p.Kill()
@@ -155,7 +155,7 @@ func (s *stand) stop() {
 	}
 }
 
-func freePort() (string, error) {
+func findFreePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("port: %w", err)
@@ -165,9 +165,9 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// clean makes the server collect its garbage.
-func (s *stand) clean(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.collect, nil)
+// collectGarbage makes the server collect its garbage.
+func (s *testbed) collectGarbage(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.garbageURL, nil)
 	if err != nil {
 		return fmt.Errorf("collect: %w", err)
 	}
@@ -180,16 +180,16 @@ func (s *stand) clean(ctx context.Context) error {
 		return fmt.Errorf("collect: %w", err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("collect: %s says %s", s.collect, answer.Status)
+		return fmt.Errorf("collect: %s says %s", s.garbageURL, answer.Status)
 	}
 	return nil
 }
 
-// ticks is how many clock ticks /proc counts in a second: USER_HZ, fixed on Linux.
-const ticks = 100
+// clockTicks is how many clock ticks /proc counts in a second: USER_HZ, fixed on Linux.
+const clockTicks = 100
 
-// cpuSeconds is the processor time that a process has used.
-func cpuSeconds(pid int) (float64, error) {
+// processCPUSeconds is the processor time that a process has used.
+func processCPUSeconds(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -205,11 +205,11 @@ func cpuSeconds(pid int) (float64, error) {
 	if err1 != nil || err2 != nil {
 		return 0, fmt.Errorf("/proc/%d/stat: not as expected", pid)
 	}
-	return float64(user+system) / ticks, nil
+	return float64(user+system) / clockTicks, nil
 }
 
-// residentKB is the memory that a process holds, in KB.
-func residentKB(pid int) (int64, error) {
+// residentMemoryKB is the memory that a process holds, in KB.
+func residentMemoryKB(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err

@@ -38,16 +38,16 @@ const (
 // limitsCase is the name of this table.
 const limitsCase = "limits"
 
-func (l *lab) limitsOnly(ctx context.Context, out io.Writer) error {
-	met, err := l.limits(ctx, out)
+func (l *lab) requireLimits(ctx context.Context, out io.Writer) error {
+	met, err := l.compareLimiters(ctx, out)
 	if err == nil && !met {
 		err = errMissed
 	}
 	return err
 }
 
-// limits measures, prints a table, and tells whether all ratios were met.
-func (l *lab) limits(ctx context.Context, out io.Writer) (bool, error) {
+// compareLimiters measures, prints a table, and tells whether all ratios were met.
+func (l *lab) compareLimiters(ctx context.Context, out io.Writer) (bool, error) {
 	fmt.Fprint(out, "\n| limiter | peer's Lua window | rate-limiter-flexible | ours | ratio to the better | wanted |\n|---|---|---|---|---|---|\n")
 	met := true
 	for _, c := range []struct {
@@ -60,33 +60,33 @@ func (l *lab) limits(ctx context.Context, out io.Writer) (bool, error) {
 		{"refused flood of 64, refusals per CPU-second", limitLoad{Callers: 64, Subjects: 64, Limit: 1, Window: time.Hour}, wantRefusals},
 	} {
 		c.load.Warmup, c.load.For = l.plan.warmup, l.plan.measured
-		got := map[string]decided{}
+		got := map[string]contestResult{}
 		for _, who := range []string{"lua", "flexible", "ours"} {
-			d, err := l.decide(ctx, who, c.load)
+			d, err := l.runLimiter(ctx, who, c.load)
 			if err != nil {
 				return false, fmt.Errorf("limits: %s: %w", who, err)
 			}
 			got[who] = d
 		}
-		ratio := got["ours"].perCPU() / max(got["lua"].perCPU(), got["flexible"].perCPU())
+		ratio := got["ours"].decisionsPerCPUSecond() / max(got["lua"].decisionsPerCPUSecond(), got["flexible"].decisionsPerCPUSecond())
 		met = met && ratio >= c.want
-		fmt.Fprintf(out, "| %s | %.0f | %.0f | %.0f | %.2f | ≥ %.1f |\n", c.title, got["lua"].perCPU(), got["flexible"].perCPU(), got["ours"].perCPU(), ratio, c.want)
+		fmt.Fprintf(out, "| %s | %.0f | %.0f | %.0f | %.2f | ≥ %.1f |\n", c.title, got["lua"].decisionsPerCPUSecond(), got["flexible"].decisionsPerCPUSecond(), got["ours"].decisionsPerCPUSecond(), ratio, c.want)
 		if c.want == wantDecisions {
-			r := got["ours"].redisCPU / got["lua"].redisCPU
+			r := got["ours"].redisSeconds / got["lua"].redisSeconds
 			met = met && r <= wantRedis
 			fmt.Fprintf(out, "| %s: µs of Redis for each | %.1f | %.1f | %.1f | %.2f of the sorted set's | ≤ %.2f |\n", strings.Split(c.title, ",")[0],
-				1e6*got["lua"].redisCPU, 1e6*got["flexible"].redisCPU, 1e6*got["ours"].redisCPU, r, wantRedis)
+				1e6*got["lua"].redisSeconds, 1e6*got["flexible"].redisSeconds, 1e6*got["ours"].redisSeconds, r, wantRedis)
 		}
 	}
 	return met, nil
 }
 
-// decide runs one limiter.
-func (l *lab) decide(ctx context.Context, who string, in limitLoad) (decided, error) {
-	return l.contest(ctx, func(redis string) ([]string, error) {
+// runLimiter runs one limiter.
+func (l *lab) runLimiter(ctx context.Context, who string, in limitLoad) (contestResult, error) {
+	return l.runContest(ctx, func(redis string) ([]string, error) {
 		in.Redis = redis
 		if who == "ours" {
-			return l.itself("-limiter", in)
+			return l.selfCommand("-limiter", in)
 		}
 		return []string{
 			"REDIS=" + in.Redis, "LIMITER=" + who, "CALLERS=" + strconv.Itoa(in.Callers), "SUBJECTS=" + strconv.Itoa(in.Subjects),
@@ -96,8 +96,8 @@ func (l *lab) decide(ctx context.Context, who string, in limitLoad) (decided, er
 	})
 }
 
-// playLimiter is the child: our limiter under so many callers.
-func playLimiter(ctx context.Context, described string, stdout, stderr io.Writer) error {
+// playLimiterChild is the child: our limiter under so many callers.
+func playLimiterChild(ctx context.Context, described string, stdout, stderr io.Writer) error {
 	var in limitLoad
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
 		return fmt.Errorf("limiter: %w", err)
@@ -107,10 +107,10 @@ func playLimiter(ctx context.Context, described string, stdout, stderr io.Writer
 		return fmt.Errorf("limiter: %w", err)
 	}
 	defer rdb.Close()
-	return decideFor(ctx, rdb, in, stdout, stderr)
+	return spendRepeatedly(ctx, rdb, in, stdout, stderr)
 }
 
-func decideFor(ctx context.Context, rdb redis.UniversalClient, in limitLoad, stdout, stderr io.Writer) error {
+func spendRepeatedly(ctx context.Context, rdb redis.UniversalClient, in limitLoad, stdout, stderr io.Writer) error {
 	l, err := throttle.New(rdb, []throttle.Policy{{Name: "p", Limit: in.Limit, Window: in.Window, Scope: throttle.ByUser}}, throttle.Config{Budget: time.Second})
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func decideFor(ctx context.Context, rdb redis.UniversalClient, in limitLoad, std
 	}
 	var next atomic.Int64
 	policies := []string{"p"}
-	d := contend(in.Callers, in.Warmup, in.For, stderr, func(int) bool {
+	d := runCallers(in.Callers, in.Warmup, in.For, stderr, func(int) bool {
 		who := names[next.Add(1)%int64(len(names))]
 		_, err := l.Spend(ctx, policies, throttle.Subject{User: who})
 		return err == nil

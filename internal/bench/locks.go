@@ -39,8 +39,8 @@ const (
 	lockDelay = 20 * time.Millisecond
 )
 
-// locks measures and prints a table. No ratio is asked for.
-func (l *lab) locks(ctx context.Context, out io.Writer) error {
+// compareLocks measures and prints a table. No ratio is asked for.
+func (l *lab) compareLocks(ctx context.Context, out io.Writer) error {
 	fmt.Fprint(out, "\n| acquire and release | redlock (Node) | plain redsync (Go) | ours | to redlock | to redsync |\n|---|---|---|---|---|---|\n")
 	for _, c := range []struct {
 		title string
@@ -51,31 +51,31 @@ func (l *lab) locks(ctx context.Context, out io.Writer) error {
 		{"64 callers, eight for each lock", lockLoad{Callers: 64, Names: 8}},
 	} {
 		c.load.Warmup, c.load.For = l.plan.warmup, l.plan.measured
-		got := map[string]decided{}
+		got := map[string]contestResult{}
 		for _, who := range []string{"redlock", "redsync", "ours"} {
-			d, err := l.hold(ctx, who, c.load)
+			d, err := l.runLockHolder(ctx, who, c.load)
 			if err != nil {
 				return fmt.Errorf("locks: %s: %w", who, err)
 			}
 			got[who] = d
 		}
-		line := func(what string, of func(decided) float64) {
+		line := func(what string, of func(contestResult) float64) {
 			node, plain, ours := of(got["redlock"]), of(got["redsync"]), of(got["ours"])
 			fmt.Fprintf(out, "| %s, %s | %.0f | %.0f | %.0f | %.2f | %.2f |\n", c.title, what, node, plain, ours, ours/max(1, node), ours/max(1, plain))
 		}
-		line("per second", decided.perSecond)
-		line("per CPU-second", decided.perCPU)
-		fmt.Fprintf(out, "| %s, µs of Redis for each | %.1f | %.1f | %.1f | | |\n", c.title, 1e6*got["redlock"].redisCPU, 1e6*got["redsync"].redisCPU, 1e6*got["ours"].redisCPU)
+		line("per second", contestResult.decisionsPerSecond)
+		line("per CPU-second", contestResult.decisionsPerCPUSecond)
+		fmt.Fprintf(out, "| %s, µs of Redis for each | %.1f | %.1f | %.1f | | |\n", c.title, 1e6*got["redlock"].redisSeconds, 1e6*got["redsync"].redisSeconds, 1e6*got["ours"].redisSeconds)
 	}
 	return nil
 }
 
-// hold runs one kind of lock.
-func (l *lab) hold(ctx context.Context, who string, in lockLoad) (decided, error) {
-	return l.contest(ctx, func(redis string) ([]string, error) {
+// runLockHolder runs one kind of lock.
+func (l *lab) runLockHolder(ctx context.Context, who string, in lockLoad) (contestResult, error) {
+	return l.runContest(ctx, func(redis string) ([]string, error) {
 		in.Who, in.Redis = who, redis
 		if who != "redlock" {
-			return l.itself("-holder", in)
+			return l.selfCommand("-holder", in)
 		}
 		return []string{
 			"REDIS=" + redis, "CALLERS=" + strconv.Itoa(in.Callers), "NAMES=" + strconv.Itoa(in.Names),
@@ -84,8 +84,8 @@ func (l *lab) hold(ctx context.Context, who string, in lockLoad) (decided, error
 	})
 }
 
-// playHolder is the child: one kind of lock under so many callers. It fails when two hold one name.
-func playHolder(ctx context.Context, described string, stdout, stderr io.Writer) error {
+// playHolderChild is the child: one kind of lock under so many callers. It fails when two hold one name.
+func playHolderChild(ctx context.Context, described string, stdout, stderr io.Writer) error {
 	var in lockLoad
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
 		return fmt.Errorf("holder: %w", err)
@@ -98,14 +98,14 @@ func playHolder(ctx context.Context, described string, stdout, stderr io.Writer)
 		return fmt.Errorf("holder: %w", err)
 	}
 	defer rdb.Close()
-	hold, done, err := holder(ctx, rdb, in.Who)
+	hold, done, err := newLockHolder(ctx, rdb, in.Who)
 	if err != nil {
 		return err
 	}
 	defer done()
 	inside := make([]atomic.Int32, in.Names)
 	var broken atomic.Bool
-	d := contend(in.Callers, in.Warmup, in.For, stderr, func(caller int) bool {
+	d := runCallers(in.Callers, in.Warmup, in.For, stderr, func(caller int) bool {
 		at := caller % in.Names
 		return hold("bench:"+strconv.Itoa(at), func() {
 			if inside[at].Add(1) != 1 {
@@ -120,8 +120,8 @@ func playHolder(ctx context.Context, described string, stdout, stderr io.Writer)
 	return json.NewEncoder(stdout).Encode(d)
 }
 
-// holder is how a kind of lock is acquired, used and released; it returns whether it was held to the end.
-func holder(ctx context.Context, rdb redis.UniversalClient, who string) (hold func(name string, fn func()) bool, done func(), err error) {
+// newLockHolder is how a kind of lock is acquired, used and released; it returns whether it was held to the end.
+func newLockHolder(ctx context.Context, rdb redis.UniversalClient, who string) (hold func(name string, fn func()) bool, done func(), err error) {
 	switch who {
 	case "ours":
 		m := lock.New(lock.Config{}, rdb)

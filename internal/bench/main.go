@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
 	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
-	only := flags.String("only", "", "cases, with commas between: "+strings.Join(allCases(), ","))
+	only := flags.String("only", "", "cases, with commas between: "+strings.Join(caseNames(), ","))
 	quick := flags.Bool("quick", false, "one short round")
 	child := flags.String("child", "", "for its own use: play the load described by this JSON")
 	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
@@ -77,13 +77,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *limiter != "" {
-		return playLimiter(ctx, *limiter, stdout, stderr)
+		return playLimiterChild(ctx, *limiter, stdout, stderr)
 	}
 	if *holder != "" {
-		return playHolder(ctx, *holder, stdout, stderr)
+		return playHolderChild(ctx, *holder, stdout, stderr)
 	}
 	if *child != "" {
-		return playLoad(ctx, *child, os.Stdin, stdout)
+		return playLoadChild(ctx, *child, os.Stdin, stdout)
 	}
 	if *quick {
 		p.rounds, p.measured, p.warmup, p.connections = 1, 2*time.Second, time.Second, min(p.connections, 2000)
@@ -91,15 +91,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *only != "" {
 		p.only = strings.Split(*only, ",")
 	}
-	if err := p.check(); err != nil {
+	if err := p.checkCaseNames(); err != nil {
 		return err
 	}
-	l, err := newLab(p)
+	l, err := prepareLab(p)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	rows, err := l.measure(ctx, stderr)
+	defer l.removeFolder()
+	rows, err := l.runCases(ctx, stderr)
 	if err != nil {
 		return err
 	}
@@ -110,34 +110,36 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	var missed error
 	for _, r := range rows {
-		if !r.ok() {
+		if !r.meetsTarget() {
 			missed = errMissed
 		}
 	}
-	if p.wants(locksCase) {
-		missed = errors.Join(missed, l.locks(ctx, stdout))
+	if p.includesCase(locksCase) {
+		missed = errors.Join(missed, l.compareLocks(ctx, stdout))
 	}
-	if p.wants(limitsCase) {
-		missed = errors.Join(missed, l.limitsOnly(ctx, stdout))
+	if p.includesCase(limitsCase) {
+		missed = errors.Join(missed, l.requireLimits(ctx, stdout))
 	}
 	return missed
 }
 
-// wants tells whether a case was asked for: all are, unless some are named.
-func (p *plan) wants(name string) bool { return len(p.only) == 0 || slices.Contains(p.only, name) }
+// includesCase tells whether a case was asked for: all are, unless some are named.
+func (p *plan) includesCase(name string) bool {
+	return len(p.only) == 0 || slices.Contains(p.only, name)
+}
 
-// check names a case that there is not.
-func (p *plan) check() error {
+// checkCaseNames names a case that there is not.
+func (p *plan) checkCaseNames() error {
 	for _, name := range p.only {
-		if !slices.Contains(allCases(), name) {
-			return fmt.Errorf("no such case: %s; there are %s", name, strings.Join(allCases(), ","))
+		if !slices.Contains(caseNames(), name) {
+			return fmt.Errorf("no such case: %s; there are %s", name, strings.Join(caseNames(), ","))
 		}
 	}
 	return nil
 }
 
-// newLab checks that everything is there and makes a folder for the servers.
-func newLab(p plan) (*lab, error) {
+// prepareLab checks that everything is there and makes a folder for the servers.
+func prepareLab(p plan) (*lab, error) {
 	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
 		return nil, errors.New("Linux with two cores is needed: one for the server, one for the load")
 	}

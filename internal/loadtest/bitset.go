@@ -12,12 +12,12 @@ func (b *bitset) add(n uint32) {
 	(*b)[n>>6] |= 1 << (n & 63)
 }
 
-func (b bitset) has(n uint32) bool {
+func (b bitset) contains(n uint32) bool {
 	return int(n>>6) < len(b) && b[n>>6]&(1<<(n&63)) != 0
 }
 
-// with is the union of two sets.
-func (b bitset) with(o bitset) bitset {
+// union is the union of two sets.
+func (b bitset) union(o bitset) bitset {
 	if len(o) == 0 {
 		return b
 	}
@@ -36,8 +36,8 @@ func (b *bitset) addRange(from, to uint32) {
 	}
 }
 
-// count is how many numbers from ≤ n < to are in the set.
-func (b bitset) count(from, to uint32) uint32 {
+// countRange is how many numbers from ≤ n < to are in the set.
+func (b bitset) countRange(from, to uint32) uint32 {
 	to = min(to, uint32(len(b))<<6)
 	sum := 0
 	for n := from; n < to; {

@@ -129,19 +129,19 @@ func (c Config) validate() error {
 	)
 }
 
-// budget is the longest that a run may take, whatever the server does.
-func (c Config) budget() time.Duration {
+// maxDuration is the longest that a run may take, whatever the server does.
+func (c Config) maxDuration() time.Duration {
 	setup := 30*time.Second + time.Duration(c.Clients)*10*time.Millisecond
-	return setup + 2*c.Ramp + c.Warmup + c.For + 4*c.Timeout + patience
+	return setup + 2*c.Ramp + c.Warmup + c.For + 4*c.Timeout + maxReturnTime
 }
 
 // endpoint is a target, taken apart.
 type endpoint struct {
-	address string // host:port
-	host    string // for the Host header and TLS
-	secure  bool
-	base    string // scheme://host:port
-	dial    string // ip:port
+	address  string // host:port
+	host     string // for the Host header and TLS
+	isTLS    bool
+	baseURL  string // scheme://host:port
+	dialAddr string // ip:port
 }
 
 func parseTarget(target string) (endpoint, error) {
@@ -152,9 +152,9 @@ func parseTarget(target string) (endpoint, error) {
 	if !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Hostname() == "" || u.User != nil {
 		return endpoint{}, fmt.Errorf("target %q: http://host:port is wanted", u.Redacted())
 	}
-	e := endpoint{address: u.Host, host: u.Host, secure: u.Scheme == "https", base: u.Scheme + "://" + u.Host}
+	e := endpoint{address: u.Host, host: u.Host, isTLS: u.Scheme == "https", baseURL: u.Scheme + "://" + u.Host}
 	if u.Port() == "" {
-		e.address += map[bool]string{false: ":80", true: ":443"}[e.secure]
+		e.address += map[bool]string{false: ":80", true: ":443"}[e.isTLS]
 	}
 	return e, nil
 }

@@ -22,14 +22,14 @@ type refusal string
 
 func (r refusal) Error() string { return "refused: " + string(r) }
 
-// A greeting is the websocket handshake of a run: the same bytes for each connection.
-type greeting struct {
+// A handshake is the websocket handshake of a run: the same bytes for each connection.
+type handshake struct {
 	request []byte
 	accept  string
 }
 
-// newGreeting follows RFC 6455 section 4.1.
-func newGreeting(e endpoint, extra http.Header) greeting {
+// newHandshake follows RFC 6455 section 4.1.
+func newHandshake(e endpoint, extra http.Header) handshake {
 	var nonce [16]byte
 	_, _ = rand.Read(nonce[:]) // never fails
 	key := base64.StdEncoding.EncodeToString(nonce[:])
@@ -39,14 +39,14 @@ func newGreeting(e endpoint, extra http.Header) greeting {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", e.host, key)
 	_ = extra.Write(&b) // a buffer does not fail
 	b.WriteString("\r\n")
-	return greeting{b.Bytes(), base64.StdEncoding.EncodeToString(sum[:])}
+	return handshake{b.Bytes(), base64.StdEncoding.EncodeToString(sum[:])}
 }
 
 // errNotUpgraded is an answer to the handshake that is no websocket.
 var errNotUpgraded = errors.New("the answer is no websocket handshake")
 
-// check reads the head of the server's answer.
-func (g greeting) check(head []byte) error {
+// checkResponse reads the head of the server's answer.
+func (g handshake) checkResponse(head []byte) error {
 	answer, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(head), len(head)), nil)
 	if err != nil {
 		return errNotUpgraded
@@ -64,33 +64,33 @@ func (g greeting) check(head []byte) error {
 // maxHead bounds the head of the answer to a handshake.
 const maxHead = 16 << 10
 
-// connect opens the connection and joins the namespace, on the caller's goroutine: when it returns nil the
+// connectAndJoin opens the connection and joins the namespace, on the caller's goroutine: when it returns nil the
 // CONNECT is answered. A second connect is a new connection of the same player.
-func (c *client) connect(ctx context.Context) (err error) {
+func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	r := c.run
 	dialer := net.Dialer{Timeout: r.cfg.Timeout, KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", r.dials[int(c.index)%len(r.dials)])
+	conn, err := dialer.DialContext(ctx, "tcp", r.dialAddrs[int(c.index)%len(r.dialAddrs)])
 	if err != nil {
 		return err
 	}
-	if r.endpoint.secure {
-		host, _, _ := net.SplitHostPort(r.endpoint.dial)
+	if r.endpoint.isTLS {
+		host, _, _ := net.SplitHostPort(r.endpoint.dialAddr)
 		conn = tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
 	}
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
-	c.joined, c.died, c.told, c.ended, c.rest, c.part, c.beat = false, false, false, nil, nil, nil, r.cfg.Timeout
-	c.leaving.Store(false)
+	c.isJoined, c.lostConnection, c.closeAnnounced, c.endErr, c.partialFrame, c.partialMessage, c.readTimeout = false, false, false, nil, nil, nil, r.cfg.Timeout
+	c.isLeaving.Store(false)
 	sc := getScratch()
-	defer sc.put()
+	defer sc.release()
 	defer func() {
 		if err != nil {
 			conn.Close()
 		}
 	}()
 	_ = conn.SetDeadline(time.Now().Add(r.cfg.Timeout))
-	if _, err = conn.Write(r.greeting.request); err != nil {
+	if _, err = conn.Write(r.handshake.request); err != nil {
 		return err
 	}
 	have, head := 0, -1
@@ -105,37 +105,37 @@ func (c *client) connect(ctx context.Context) (err error) {
 		have += n
 		head = bytes.Index(sc.in[:have], []byte("\r\n\r\n"))
 	}
-	if err = r.greeting.check(sc.in[:head+4]); err != nil {
+	if err = r.handshake.checkResponse(sc.in[:head+4]); err != nil {
 		return err
 	}
-	c.feed(sc, sc.in[head+4:have], r.now())
-	for !c.joined && c.ended == nil {
+	c.handleBytes(sc, sc.in[head+4:have], r.now())
+	for !c.isJoined && c.endErr == nil {
 		n, err := conn.Read(sc.in)
 		if err != nil {
 			return err
 		}
-		c.feed(sc, sc.in[:n], r.now())
+		c.handleBytes(sc, sc.in[:n], r.now())
 	}
-	if c.ended != nil {
-		return c.ended
+	if c.endErr != nil {
+		return c.endErr
 	}
 	_ = conn.SetDeadline(time.Time{})
-	_ = conn.SetReadDeadline(time.Now().Add(c.beat))
-	c.alive.Store(true)
+	_ = conn.SetReadDeadline(time.Now().Add(c.readTimeout))
+	c.isConnected.Store(true)
 	return nil
 }
 
-// codeOf names an error for the table.
-func codeOf(err error) string {
+// errorCode names an error for the table.
+func errorCode(err error) string {
 	var r refusal
 	switch {
 	case errors.As(err, &r):
 		return string(r)
-	case isTimeout(err), errors.Is(err, errSilence), errors.Is(err, context.DeadlineExceeded):
+	case isTimeoutError(err), errors.Is(err, errNoAnswer), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
-	case errors.Is(err, errNotUpgraded), errors.Is(err, errFrame), errors.Is(err, errTooLarge):
+	case errors.Is(err, errNotUpgraded), errors.Is(err, errBadFrame), errors.Is(err, errTooLarge):
 		return "protocol"
-	case errors.Is(err, errGone):
+	case errors.Is(err, errClosed):
 		return "closed"
 	}
 	text := err.Error()
@@ -145,7 +145,7 @@ func codeOf(err error) string {
 	return text[:min(len(text), 60)]
 }
 
-func isTimeout(err error) bool {
+func isTimeoutError(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()
 }

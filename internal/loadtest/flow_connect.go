@@ -8,61 +8,61 @@ import (
 	"time"
 )
 
-// connects is the course in which every client connects, joins, says goodbye, and begins again.
-func connects(ctx context.Context, r *run, m *meter) error {
+// runConnects is the course in which every client connects, joins, says goodbye, and begins again.
+func runConnects(ctx context.Context, r *run, m *meter) error {
 	r.speakers = r.clients
 	for i, c := range r.speakers {
-		c.turn0 = i
+		c.orderIndex = i
 	}
-	m.start()
+	m.startTraffic()
 	var all sync.WaitGroup
 	for _, c := range r.clients {
-		all.Go(func() { c.comeAndGo(ctx) })
+		all.Go(func() { c.connectRepeatedly(ctx) })
 	}
-	err := m.watch(ctx, nil)
+	err := m.watchTraffic(ctx, nil)
 	all.Wait()
-	m.settled()
+	m.takeLateCounts()
 	return err
 }
 
-// comeAndGo is the life of one client in connects. A refusal or failure is counted, and followed by a pause that grows.
-func (c *client) comeAndGo(ctx context.Context) {
+// connectRepeatedly is the life of one client in connects. A refusal or failure is counted, and followed by a pause that grows.
+func (c *client) connectRepeatedly(ctx context.Context) {
 	r, t := c.run, c.tally
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
-		due, now := r.due(c), r.now()
-		if due >= r.until || now >= r.until {
+		due, now := r.nextDueTime(c), r.now()
+		if due >= r.trafficEnd || now >= r.trafficEnd {
 			return
 		}
-		if sleep(ctx, time.Duration(due-now)) != nil || sleep(ctx, pause) != nil {
+		if sleepContext(ctx, time.Duration(due-now)) != nil || sleepContext(ctx, pause) != nil {
 			return
 		}
 		if r.cfg.Rate == 0 {
 			due = r.now()
 		}
-		c.turn++
-		err := c.connect(ctx)
+		c.eventsSent++
+		err := c.connectAndJoin(ctx)
 		done := r.now()
 		if err == nil {
-			err = c.goodbye()
+			err = c.disconnectAndWait()
 		}
 		t.mu.Lock()
 		t.sent++
 		if err == nil {
 			t.answered++
-			record(t.answers, done-due)
+			recordLatency(t.answers, done-due)
 			pause = 0
 		} else if ctx.Err() == nil {
-			r.countRefusal(t, err)
+			r.countConnectError(t, err)
 			pause = min(max(2*pause, 10*time.Millisecond), time.Second)
 		}
 		t.mu.Unlock()
 	}
 }
 
-// countRefusal counts a connect that failed. Only a refusal of the contract is no fault. The caller holds t.
-func (r *run) countRefusal(t *tally, err error) {
-	t.fail(codeOf(err))
+// countConnectError counts a connect that failed. Only a refusal of the contract is no fault. The caller holds t.
+func (r *run) countConnectError(t *tally, err error) {
+	t.countErrorCode(errorCode(err))
 	var no refusal
 	if errors.As(err, &no) {
 		t.refused++
@@ -71,27 +71,27 @@ func (r *run) countRefusal(t *tally, err error) {
 	t.lost++
 }
 
-// goodbye leaves as a browser does and waits until the server has closed.
-func (c *client) goodbye() error {
-	c.leaving.Store(true)
-	c.alive.Store(false)
+// disconnectAndWait leaves as a browser does and waits until the server has closed.
+func (c *client) disconnectAndWait() error {
+	c.isLeaving.Store(true)
+	c.isConnected.Store(false)
 	_ = c.conn.SetDeadline(time.Now().Add(c.run.cfg.Timeout))
 	c.mu.Lock()
-	c.write(appendFrame(appendFrame(nil, opText, []byte("41")), opClose, []byte{3, 0xe8}))
+	c.writeFrames(appendFrame(appendFrame(nil, opText, []byte("41")), opClose, []byte{3, 0xe8}))
 	c.mu.Unlock()
 	sc := getScratch()
-	defer sc.put()
+	defer sc.release()
 	defer c.conn.Close()
 	for {
 		n, err := c.conn.Read(sc.in)
 		if err != nil {
-			if errors.Is(err, io.EOF) || !isTimeout(err) {
+			if errors.Is(err, io.EOF) || !isTimeoutError(err) {
 				return nil // closed, in whichever way
 			}
-			return errSilence
+			return errNoAnswer
 		}
-		if c.ended == nil {
-			c.feed(sc, sc.in[:n], c.run.now())
+		if c.endErr == nil {
+			c.handleBytes(sc, sc.in[:n], c.run.now())
 		}
 	}
 }

@@ -13,50 +13,50 @@ func appendNumber(dst []byte, n uint32) []byte { return strconv.AppendUint(dst, 
 // maxBatch is how many bytes one client writes at once.
 const maxBatch = 32 << 10
 
-// pump sends what c has to say now: in an open loop what is due, in a closed one what its window takes.
-func (c *client) pump(sc *scratch, now int64) {
+// sendReadyEvents sends what c has to say now: in an open loop what is due, in a closed one what its window takes.
+func (c *client) sendReadyEvents(sc *scratch, now int64) {
 	r := c.run
-	if !r.talking.Load() || !c.alive.Load() || c.away.Load() || c.slots == nil {
+	if !r.isSending.Load() || !c.isConnected.Load() || c.isReturning.Load() || c.slots == nil {
 		return
 	}
 	sent := 0
 	c.mu.Lock()
-	if !c.alive.Load() || c.away.Load() { // its connection has just ended
+	if !c.isConnected.Load() || c.isReturning.Load() { // its connection has just ended
 		c.mu.Unlock()
 		return
 	}
-	before := c.oldest
-	c.finished()
-	if c.oldest != before {
-		c.moved = now
+	before := c.oldestOpen
+	c.advanceOldest()
+	if c.oldestOpen != before {
+		c.lastProgress = now
 	}
 	out := sc.out[:0]
-	for int(c.next.Load()-c.oldest) < r.cfg.Inflight && len(out) < maxBatch {
-		due := r.due(c)
-		if due > now || due >= r.until {
+	for int(c.nextID.Load()-c.oldestOpen) < r.cfg.Inflight && len(out) < maxBatch {
+		due := r.nextDueTime(c)
+		if due > now || due >= r.trafficEnd {
 			break
 		}
 		if r.cfg.Rate == 0 {
 			due = now
 		}
-		id := c.next.Load()
+		id := c.nextID.Load()
 		text := appendNumber(append(sc.text[:0], "42"...), id)
-		text, things, note := r.talk.say(c, id, text)
+		text, things, note := r.workload.appendEvent(c, id, text)
 		if text == nil {
 			break
 		}
 		if r.cfg.Reconnect {
 			things = 1 // those who are away hear nothing
 		}
-		if id == c.oldest {
-			c.moved = now
+		if id == c.oldestOpen {
+			c.lastProgress = now
 		}
-		c.begin(due, things, note)
+		c.beginEvent(due, things, note)
 		out = appendFrame(out, opText, text)
-		c.turn++
+		c.eventsSent++
 		sent++
 	}
-	c.write(out)
+	c.writeFrames(out)
 	c.mu.Unlock()
 	sc.out = out[:0]
 	if sent > 0 {
@@ -66,18 +66,18 @@ func (c *client) pump(sc *scratch, now int64) {
 	}
 }
 
-// due is when c's next event should be sent. In a closed loop it is when the client may begin.
-func (r *run) due(c *client) int64 {
+// nextDueTime is when c's next event should be sent. In a closed loop it is when the client may begin.
+func (r *run) nextDueTime(c *client) int64 {
 	n := len(r.speakers)
 	if r.cfg.Rate == 0 {
-		return r.begin + int64(r.cfg.Ramp)*int64(c.turn0)/int64(n)
+		return r.trafficStart + int64(r.cfg.Ramp)*int64(c.orderIndex)/int64(n)
 	}
-	return r.begin + r.dueOf(float64(c.turn)*float64(n)+float64(c.turn0))
+	return r.trafficStart + r.dueOffset(float64(c.eventsSent)*float64(n)+float64(c.orderIndex))
 }
 
-// dueOf is when event number j of all is due, in ns since the traffic began: at an even rate, after a ramp in which
+// dueOffset is when event number j of all is due, in ns since the traffic began: at an even rate, after a ramp in which
 // the rate rises evenly.
-func (r *run) dueOf(j float64) int64 {
+func (r *run) dueOffset(j float64) int64 {
 	ramp := r.cfg.Ramp.Seconds()
 	at := 0.0
 	if inRamp := r.cfg.Rate * ramp / 2; j < inRamp {
@@ -88,75 +88,75 @@ func (r *run) dueOf(j float64) int64 {
 	return int64(at * 1e9)
 }
 
-// pace wakes each client when it may begin and, in an open loop, whenever it has something due.
-func (r *run) pace(ctx context.Context) {
+// paceClients wakes each client when it may begin and, in an open loop, whenever it has something due.
+func (r *run) paceClients(ctx context.Context) {
 	sc := getScratch()
-	defer sc.put()
+	defer sc.release()
 	n := len(r.speakers)
 	for j := 0; ; j++ {
 		var due int64
 		switch {
 		case r.cfg.Rate > 0:
-			due = r.begin + r.dueOf(float64(j))
+			due = r.trafficStart + r.dueOffset(float64(j))
 		case j < n:
-			due = r.due(r.speakers[j])
+			due = r.nextDueTime(r.speakers[j])
 		default:
 			return
 		}
-		if due >= r.until {
+		if due >= r.trafficEnd {
 			return
 		}
 		now := r.now()
 		if due > now {
-			if sleep(ctx, time.Duration(due-now)) != nil {
+			if sleepContext(ctx, time.Duration(due-now)) != nil {
 				return
 			}
 			now = r.now()
 		}
-		r.speakers[j%n].pump(sc, now)
+		r.speakers[j%n].sendReadyEvents(sc, now)
 	}
 }
 
-// converse is the course of all scenarios in which clients talk: connect, prepare, traffic, settle.
-func converse(ctx context.Context, r *run, m *meter) error {
-	if err := r.connectAll(ctx); err != nil {
+// runTraffic is the course of all scenarios in which clients talk: connect, prepare, traffic, settle.
+func runTraffic(ctx context.Context, r *run, m *meter) error {
+	if err := r.connectAllClients(ctx); err != nil {
 		return err
 	}
-	if err := each(ctx, r.clients, greet); err != nil {
+	if err := forEachClient(ctx, r.clients, pingServerOnce); err != nil {
 		return err
 	}
-	if err := r.talk.prepare(ctx); err != nil {
+	if err := r.workload.prepareClients(ctx); err != nil {
 		return err
 	}
-	m.start()
-	r.talking.Store(true)
+	m.startTraffic()
+	r.isSending.Store(true)
 	paced := make(chan struct{})
 	pacing, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(paced)
-		r.pace(pacing)
+		r.paceClients(pacing)
 	}()
-	err := m.watch(ctx, func() { r.keepUp() })
-	r.talking.Store(false)
+	err := m.watchTraffic(ctx, func() { r.giveUpLostEvents() })
+	r.isSending.Store(false)
 	stop()
 	<-paced
-	r.settle()
-	m.settled()
+	r.awaitSettled()
+	m.takeLateCounts()
 	return err
 }
 
-// greet asks for the time. Since all comes in order, after it we know whether the server sends `session`.
-func greet(ctx context.Context, c *client) error {
-	if _, err := c.request(ctx, pingEvent); err != nil {
+// pingServerOnce asks for the time. Since all comes in order, after it we know whether the server sends `session`.
+func pingServerOnce(ctx context.Context, c *client) error {
+	if _, err := c.callForOK(ctx, pingEvent); err != nil {
 		return fmt.Errorf("client %d: session:ping: %w", c.index+1, err)
 	}
 	return nil
 }
 
-// keepUp runs about once a second: it gives lost events up so that their clients go on, and gives writes time.
-func (r *run) keepUp() {
+// giveUpLostEvents runs about once a second: it gives lost events up so that their clients go on, and gives writes time.
+func (r *run) giveUpLostEvents() {
 	sc := getScratch()
-	defer sc.put()
+	defer sc.release()
 	now := r.now()
 	patience := time.Now().Add(r.cfg.Timeout)
 	for _, c := range r.clients {
@@ -166,34 +166,34 @@ func (r *run) keepUp() {
 			c.mu.Unlock()
 			continue
 		}
-		c.finished()
-		stuck := c.oldest != c.next.Load() && now-c.moved > int64(r.cfg.Timeout)
+		c.advanceOldest()
+		stuck := c.oldestOpen != c.nextID.Load() && now-c.lastProgress > int64(r.cfg.Timeout)
 		if stuck {
-			for ; c.oldest != c.next.Load(); c.oldest++ {
-				c.slot(c.oldest).state.Store(uint64(c.oldest) << 32)
+			for ; c.oldestOpen != c.nextID.Load(); c.oldestOpen++ {
+				c.slotForEvent(c.oldestOpen).state.Store(uint64(c.oldestOpen) << 32)
 			}
 		}
 		c.mu.Unlock()
 		if stuck {
-			c.pump(sc, now)
+			c.sendReadyEvents(sc, now)
 		}
 	}
 }
 
-// linger is how long nothing may come after all is done, before the run ends: it listens for what should not come.
-const linger = 100 * time.Millisecond
+// settleQuiet is how long nothing may come after all is done, before the run ends: it listens for what should not come.
+const settleQuiet = 100 * time.Millisecond
 
-// settle waits until all that was sent is finished, or nothing has moved for the timeout. It does not end with the
+// awaitSettled waits until all that was sent is finished, or nothing has moved for the timeout. It does not end with the
 // run's context: who stops a run early still wants to know what was lost.
-func (r *run) settle() {
+func (r *run) awaitSettled() {
 	const look = 10 * time.Millisecond
-	last, quiet := r.seen(), time.Now()
+	last, quiet := r.receivedCount(), time.Now()
 	for end := time.Now().Add(3 * r.cfg.Timeout); time.Now().Before(end); time.Sleep(look) {
 		patience := r.cfg.Timeout
-		if r.finished() {
-			patience = min(patience, linger)
+		if r.allFinished() {
+			patience = min(patience, settleQuiet)
 		}
-		if sum := r.seen(); sum != last {
+		if sum := r.receivedCount(); sum != last {
 			last, quiet = sum, time.Now()
 		}
 		if time.Since(quiet) > patience {
@@ -202,12 +202,12 @@ func (r *run) settle() {
 	}
 }
 
-// finished is whether nothing is on its way any more, of those who are still connected.
-func (r *run) finished() bool {
+// allFinished is whether nothing is on its way any more, of those who are still connected.
+func (r *run) allFinished() bool {
 	for _, c := range r.speakers {
 		c.mu.Lock()
-		c.finished()
-		open := c.away.Load() || c.alive.Load() && c.oldest != c.next.Load()
+		c.advanceOldest()
+		open := c.isReturning.Load() || c.isConnected.Load() && c.oldestOpen != c.nextID.Load()
 		c.mu.Unlock()
 		if open {
 			return false
@@ -216,8 +216,8 @@ func (r *run) finished() bool {
 	return true
 }
 
-// seen grows whenever anything comes in.
-func (r *run) seen() (n int64) {
+// receivedCount grows whenever anything comes in.
+func (r *run) receivedCount() (n int64) {
 	for _, t := range r.tallies {
 		t.mu.Lock()
 		n += t.answered + t.delivered
@@ -226,39 +226,39 @@ func (r *run) seen() (n int64) {
 	return n
 }
 
-// truth counts what never came. All readers have ended.
-func (r *run) truth(into *counts) {
-	if r.cfg.Rate > 0 && r.talk != nil && r.scenario.course == nil {
+// countLosses counts what never came. All readers have ended.
+func (r *run) countLosses(into *counts) {
+	if r.cfg.Rate > 0 && r.workload != nil && r.scenario.flow == nil {
 		sent := 0
-		ramp := min(r.until-r.begin, int64(r.cfg.Ramp))
-		due := int(r.cfg.Rate * (float64(ramp)/1e9/2 + float64(r.until-r.begin-ramp)/1e9))
+		ramp := min(r.trafficEnd-r.trafficStart, int64(r.cfg.Ramp))
+		due := int(r.cfg.Rate * (float64(ramp)/1e9/2 + float64(r.trafficEnd-r.trafficStart-ramp)/1e9))
 		for _, c := range r.speakers {
-			sent += int(c.turn)
+			sent += int(c.eventsSent)
 		}
 		into.behind = int64(max(0, due-sent))
 	}
 	for _, c := range r.clients {
-		asked := c.next.Load()
-		if c.away.Load() {
+		asked := c.nextID.Load()
+		if c.isReturning.Load() {
 			into.lost++ // it never came back
 			continue
 		}
-		if c.died {
+		if c.lostConnection {
 			asked = min(asked, c.acks.next)
 		}
-		into.lost += int64(c.acks.missing(asked, nil))
+		into.lost += int64(c.acks.countMissing(asked, nil))
 	}
 	for _, room := range r.rooms {
 		for _, c := range room.members {
 			for place, from := range room.speakers {
-				h, said := &c.heard[place], from.said.Load()
-				if c.died || c.away.Load() {
+				h, said := &c.heardFrom[place], from.chatSent.Load()
+				if c.lostConnection || c.isReturning.Load() {
 					said = min(said, h.next)
 				}
-				lost := h.missing(said, from.silenced.with(from.unsure))
+				lost := h.countMissing(said, from.refusedChat.union(from.uncertainChat))
 				into.lost += int64(lost)
-				if want := said - from.silenced.count(0, said); h.came()+lost > want {
-					into.wrong += int64(h.came() + lost - want) // refused, and told all the same
+				if want := said - from.refusedChat.countRange(0, said); h.countArrived()+lost > want {
+					into.wrong += int64(h.countArrived() + lost - want) // refused, and told all the same
 				}
 			}
 		}

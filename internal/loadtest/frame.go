@@ -19,7 +19,7 @@ const (
 const maxMessage = 1 << 20
 
 var (
-	errFrame    = errors.New("not a websocket frame that we asked for")
+	errBadFrame = errors.New("not a websocket frame that we asked for")
 	errTooLarge = errors.New("a message of more than 1 MiB")
 )
 
@@ -55,19 +55,19 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 
 // A frame is what a server sent; payload is part of the buffer it was cut from.
 type frame struct {
-	op      byte
-	final   bool
+	opcode  byte
+	isFinal bool
 	payload []byte
 }
 
-// cutFrame cuts the first frame off b and says how many bytes it took, 0 when b does not hold all of it.
-func cutFrame(b []byte) (frame, int, error) {
+// cutFirstFrame cuts the first frame off b and says how many bytes it took, 0 when b does not hold all of it.
+func cutFirstFrame(b []byte) (frame, int, error) {
 	if len(b) < 2 {
 		return frame{}, 0, nil
 	}
-	f := frame{op: b[0] & 0xf, final: b[0]&0x80 != 0}
+	f := frame{opcode: b[0] & 0xf, isFinal: b[0]&0x80 != 0}
 	if b[0]&0x70 != 0 || b[1]&0x80 != 0 {
-		return f, 0, errFrame // compressed, or masked by a server
+		return f, 0, errBadFrame // compressed, or masked by a server
 	}
 	size, head := uint64(b[1]), 2
 	switch size {

@@ -13,22 +13,22 @@ func Hold(ctx context.Context, cfg Config, ready func()) error {
 	if err != nil {
 		return err
 	}
-	opening, cancel := context.WithTimeout(ctx, r.cfg.budget())
+	opening, cancel := context.WithTimeout(ctx, r.cfg.maxDuration())
 	defer cancel()
 	if err := r.openSessions(opening); err != nil {
 		return fmt.Errorf("sessions: %w", err)
 	}
 	defer r.closeSessions()
-	defer r.leave()
-	if err := r.connectAll(opening); err != nil {
+	defer r.disconnectAll()
+	if err := r.connectAllClients(opening); err != nil {
 		return err
 	}
 	ready()
 	<-ctx.Done()
-	r.leave()
+	r.disconnectAll()
 	ended := 0
 	for _, c := range r.clients {
-		if c.died {
+		if c.lostConnection {
 			ended++
 		}
 	}

@@ -237,10 +237,10 @@ func TestRampAndRate(t *testing.T) {
 	for j, due := range map[float64]time.Duration{
 		0: 0, 1: 200 * time.Millisecond, 25: time.Second, 100: 2 * time.Second, 101: 2010 * time.Millisecond, 1100: 12 * time.Second,
 	} {
-		require.InDelta(t, due, r.dueOf(j), 1000, "event %g", j)
+		require.InDelta(t, due, r.dueOffset(j), 1000, "event %g", j)
 	}
 	r.cfg.Ramp = 0
-	require.InDelta(t, 70*time.Millisecond, r.dueOf(7), 1000)
+	require.InDelta(t, 70*time.Millisecond, r.dueOffset(7), 1000)
 }
 
 func TestReportStandsAlone(t *testing.T) {

@@ -12,13 +12,13 @@ import (
 // A meter follows one run: it takes samples, draws the progress, and knows which part is measured. All of it
 // belongs to the goroutine of Run.
 type meter struct {
-	run      *run
-	sampler  *sampler
-	bar      *progressbar.ProgressBar // nil without a terminal
-	base     counts                   // when measuring began
-	part     counts                   // of the measured time
-	measured time.Duration
-	storms   []time.Duration // until 99 % were back
+	run           *run
+	sampler       *sampler
+	bar           *progressbar.ProgressBar // nil without a terminal
+	countsAtStart counts                   // when measuring began
+	countsAtEnd   counts                   // of the measured time
+	measured      time.Duration
+	returnTimes   []time.Duration // until 99 % were back
 }
 
 func newMeter(r *run, progress io.Writer) *meter {
@@ -34,48 +34,48 @@ func newMeter(r *run, progress io.Writer) *meter {
 	return m
 }
 
-func (m *meter) close() {
+func (m *meter) closeProgress() {
 	if m.bar != nil {
 		_ = m.bar.Finish()
 	}
 }
 
-// start sets the times of the traffic, which begins now.
-func (m *meter) start() {
+// startTraffic sets the times of the traffic, which begins now.
+func (m *meter) startTraffic() {
 	r := m.run
-	r.begin = r.now()
-	r.until = r.begin + int64(r.cfg.Ramp+r.cfg.Warmup+r.cfg.For)
-	m.sampler.last = 0
+	r.trafficStart = r.now()
+	r.trafficEnd = r.trafficStart + int64(r.cfg.Ramp+r.cfg.Warmup+r.cfg.For)
+	m.sampler.lastSample = 0
 }
 
-// watch follows the traffic until its end, or until the context's, and calls chore about once a second.
-func (m *meter) watch(ctx context.Context, chore func()) error {
+// watchTraffic follows the traffic until its end, or until the context's, and calls chore about once a second.
+func (m *meter) watchTraffic(ctx context.Context, chore func()) error {
 	r := m.run
 	step := int64(max(100*time.Millisecond, min(r.cfg.For/60, 10*time.Second)))
-	from := r.until - int64(r.cfg.For)
+	from := r.trafficEnd - int64(r.cfg.For)
 	const second = int64(time.Second)
-	sample, work := r.begin+step, r.begin+second
+	sample, work := r.trafficStart+step, r.trafficStart+second
 	for measuring := false; ; {
 		now := r.now()
-		over := now >= r.until || ctx.Err() != nil
+		over := now >= r.trafficEnd || ctx.Err() != nil
 		if !measuring && now >= from {
-			m.sampler.take(now-r.begin, false)
-			m.base, m.measured = m.sampler.total, -time.Duration(now)
+			m.sampler.takeSample(now-r.trafficStart, false)
+			m.countsAtStart, m.measured = m.sampler.total, -time.Duration(now)
 			measuring = true
-			m.tell(true)
+			m.notifyWatch(true)
 			sample = now + step
 		}
 		if over {
 			if measuring {
-				m.sampler.take(now-r.begin, true)
-				m.part, m.measured = m.sampler.total, m.measured+time.Duration(now)
-				m.tell(false)
+				m.sampler.takeSample(now-r.trafficStart, true)
+				m.countsAtEnd, m.measured = m.sampler.total, m.measured+time.Duration(now)
+				m.notifyWatch(false)
 			}
 			return nil // ended early, the result is of the shorter time
 		}
 		if now >= sample {
-			m.sampler.take(now-r.begin, measuring)
-			m.draw(now)
+			m.sampler.takeSample(now-r.trafficStart, measuring)
+			m.drawProgress(now)
 			sample = now + step
 		}
 		if now >= work {
@@ -84,21 +84,21 @@ func (m *meter) watch(ctx context.Context, chore func()) error {
 			}
 			work = now + second
 		}
-		next := min(sample, work, r.until)
+		next := min(sample, work, r.trafficEnd)
 		if !measuring {
 			next = min(next, from)
 		}
-		_ = sleep(ctx, time.Duration(next-r.now())) // the top of the loop looks at ctx
+		_ = sleepContext(ctx, time.Duration(next-r.now())) // the top of the loop looks at ctx
 	}
 }
 
-func (m *meter) tell(measuring bool) {
+func (m *meter) notifyWatch(measuring bool) {
 	if m.run.cfg.Watch != nil {
 		m.run.cfg.Watch(measuring)
 	}
 }
 
-func (m *meter) draw(now int64) {
+func (m *meter) drawProgress(now int64) {
 	if m.bar == nil {
 		return
 	}
@@ -107,58 +107,58 @@ func (m *meter) draw(now int64) {
 	if m.run.scenario.byDelivery {
 		rate, what = s.Deliveries, "deliveries/s"
 	}
-	m.bar.Describe(fmt.Sprintf("%s  %s %s  p99 %s ms  faults %d", m.run.scenario.name, grouped(int64(rate)), what, millis(s.P99), m.sampler.total.faults()))
-	_ = m.bar.Set64(min(m.bar.GetMax64()-1, (now-m.run.begin)/int64(time.Millisecond)))
+	m.bar.Describe(fmt.Sprintf("%s  %s %s  p99 %s ms  faults %d", m.run.scenario.name, groupDigits(int64(rate)), what, formatMillis(s.P99), m.sampler.total.faultCount()))
+	_ = m.bar.Set64(min(m.bar.GetMax64()-1, (now-m.run.trafficStart)/int64(time.Millisecond)))
 }
 
-// settled takes what came after the end of the traffic.
-func (m *meter) settled() {
-	m.sampler.take(m.run.now()-m.run.begin, false)
+// takeLateCounts takes what came after the end of the traffic.
+func (m *meter) takeLateCounts() {
+	m.sampler.takeSample(m.run.now()-m.run.trafficStart, false)
 	m.sampler.samples = m.sampler.samples[:max(0, len(m.sampler.samples)-1)] // not traffic
 }
 
-// result puts together what was seen; end is what only the end could tell.
-func (m *meter) result(end counts) Result {
+// buildResult puts together what was seen; end is what only the end could tell.
+func (m *meter) buildResult(end counts) Result {
 	r := m.run
-	m.sampler.take(m.run.now()-m.run.begin, false)
+	m.sampler.takeSample(m.run.now()-m.run.trafficStart, false)
 	all := m.sampler.total
-	all.add(end)
+	all.addCounts(end)
 	connects, backs := newHistogram(), newHistogram()
 	errors := map[string]int64{}
 	for _, t := range r.tallies {
 		t.mu.Lock()
 		connects.Merge(t.connects)
-		backs.Merge(t.backs)
+		backs.Merge(t.returnTimes)
 		for code, n := range t.errors {
 			errors[code] += n
 		}
 		t.mu.Unlock()
 	}
 	res := Result{
-		Scenario: r.scenario.name, Target: r.endpoint.base, Clients: r.cfg.Clients, Rate: r.cfg.Rate, At: time.Now(),
+		Scenario: r.scenario.name, Target: r.endpoint.baseURL, Clients: r.cfg.Clients, Rate: r.cfg.Rate, At: time.Now(),
 		Sent: all.sent, Answered: all.answered, Delivered: all.delivered, Refused: all.refused, Behind: all.behind,
 		Lost: all.lost, Doubled: all.doubled, Reordered: all.reordered, Wrong: all.wrong, Disconnected: all.disconnections,
 		Errors: errors, Seconds: m.measured.Seconds(),
-		Connect: summarise(connects), Samples: m.sampler.samples,
+		Connect: summariseHistogram(connects), Samples: m.sampler.samples,
 	}
 	if res.Returned = all.returned; res.Returned > 0 {
-		res.Back = new(summarise(backs))
+		res.Back = new(summariseHistogram(backs))
 	}
 	main := m.sampler.answers
 	if r.scenario.byDelivery {
 		main = m.sampler.deliveries
-		res.Answer = new(summarise(m.sampler.answers))
+		res.Answer = new(summariseHistogram(m.sampler.answers))
 	}
-	res.Latency = summarise(main)
+	res.Latency = summariseHistogram(main)
 	for _, b := range main.CumulativeDistribution() {
 		res.Distribution = append(res.Distribution, Quantile{b.Quantile / 100, time.Duration(b.ValueAt) * time.Microsecond})
 	}
 	if s := m.measured.Seconds(); s > 0 {
-		res.EventsPerSecond = round(float64(m.part.answered-m.base.answered) / s)
-		res.DeliveriesPerSecond = round(float64(m.part.delivered-m.base.delivered) / s)
+		res.EventsPerSecond = roundToTenth(float64(m.countsAtEnd.answered-m.countsAtStart.answered) / s)
+		res.DeliveriesPerSecond = roundToTenth(float64(m.countsAtEnd.delivered-m.countsAtStart.delivered) / s)
 	}
-	for _, d := range m.storms {
-		res.StormMs = append(res.StormMs, inMillis(d))
+	for _, d := range m.returnTimes {
+		res.StormMs = append(res.StormMs, toMilliseconds(d))
 	}
 	return res
 }

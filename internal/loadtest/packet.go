@@ -21,8 +21,8 @@ var (
 	keyTime   = []byte(`"serverTime":`)
 )
 
-// number reads the digits that b starts with, at most nine.
-func number(b []byte) (n uint32, rest []byte, ok bool) {
+// readNumber reads the digits that b starts with, at most nine.
+func readNumber(b []byte) (n uint32, rest []byte, ok bool) {
 	i := 0
 	for ; i < len(b) && i < 10 && b[i]-'0' < 10; i++ {
 		n = n*10 + uint32(b[i]-'0')
@@ -53,8 +53,8 @@ const (
 	outcomeRefused                // ok: false, with a code
 )
 
-// judge reads the arguments of an acknowledgement, "[{…}]".
-func judge(args []byte) (outcome, string) {
+// parseAnswer reads the arguments of an acknowledgement, "[{…}]".
+func parseAnswer(args []byte) (outcome, string) {
 	if !bytes.HasSuffix(args, []byte("}]")) {
 		return outcomeWrong, ""
 	}
@@ -85,9 +85,9 @@ func judge(args []byte) (outcome, string) {
 	return outcomeRefused, code
 }
 
-// A mark is what a chat message says about itself: who sent it, as which of its messages, with which
+// A chatStamp is what a chat message says about itself: who sent it, as which of its messages, with which
 // acknowledgement id.
-type mark struct {
+type chatStamp struct {
 	sender, seq, id uint32
 }
 
@@ -95,8 +95,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const padding = "the quick brown fox jumps over the lazy dog, and the gateway tells everyone in the room; "
 
-// appendText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It needs no escapes in JSON.
-func appendText(dst []byte, m mark, size int) []byte {
+// appendChatText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It needs no escapes in JSON.
+func appendChatText(dst []byte, m chatStamp, size int) []byte {
 	at := len(dst)
 	for _, n := range [...]uint32{m.sender, m.seq, m.id} {
 		dst = strconv.AppendUint(dst, uint64(n), 10)
@@ -108,10 +108,10 @@ func appendText(dst []byte, m mark, size int) []byte {
 		fill -= n
 	}
 	dst = append(dst, '.')
-	return appendSum(dst, crc32.Checksum(dst[at:], castagnoli))
+	return appendChecksum(dst, crc32.Checksum(dst[at:], castagnoli))
 }
 
-func appendSum(dst []byte, sum uint32) []byte {
+func appendChecksum(dst []byte, sum uint32) []byte {
 	const digits = "0123456789abcdef"
 	for shift := 28; shift >= 0; shift -= 4 {
 		dst = append(dst, digits[sum>>shift&0xf])
@@ -119,18 +119,18 @@ func appendSum(dst []byte, sum uint32) []byte {
 	return dst
 }
 
-// readText is the reverse of appendText; it is not ok when a byte is not as it was sent.
-func readText(text []byte) (m mark, ok bool) {
+// parseChatText is the reverse of appendText; it is not ok when a byte is not as it was sent.
+func parseChatText(text []byte) (m chatStamp, ok bool) {
 	cut := len(text) - 8
 	if cut < 1 {
 		return m, false
 	}
 	var sum [8]byte
-	if !bytes.Equal(appendSum(sum[:0], crc32.Checksum(text[:cut], castagnoli)), text[cut:]) {
+	if !bytes.Equal(appendChecksum(sum[:0], crc32.Checksum(text[:cut], castagnoli)), text[cut:]) {
 		return m, false
 	}
 	for _, n := range [...]*uint32{&m.sender, &m.seq, &m.id} {
-		if *n, text, ok = number(text); !ok || len(text) == 0 || text[0] != '.' {
+		if *n, text, ok = readNumber(text); !ok || len(text) == 0 || text[0] != '.' {
 			return m, false
 		}
 		text = text[1:]

@@ -127,7 +127,7 @@ func (p *proxy) pass(near, far net.Conn) {
 			_ = far.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
 		n, err := far.Read(buf)
-		if isTimeout(err) { // nothing comes to swap with
+		if isTimeoutError(err) { // nothing comes to swap with
 			_, _ = near.Write(held)
 			held = nil
 			_ = far.SetReadDeadline(time.Time{})
@@ -148,7 +148,7 @@ func (p *proxy) pass(near, far net.Conn) {
 			have = have[i+4:]
 		}
 		for {
-			f, n, err := cutFrame(have)
+			f, n, err := cutFirstFrame(have)
 			if err != nil || n == 0 {
 				break
 			}

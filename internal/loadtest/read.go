@@ -11,108 +11,108 @@ import (
 
 // A scratch is what one goroutine needs while it handles what came in; clients that wait have none.
 type scratch struct {
-	in   []byte
-	out  []byte
-	text []byte
-	wake []*client // whose window opened
+	in       []byte
+	out      []byte
+	text     []byte
+	toResume []*client // whose window opened
 }
 
-var scratches = sync.Pool{New: func() any {
+var scratchPool = sync.Pool{New: func() any {
 	return &scratch{in: make([]byte, 64<<10), out: make([]byte, 0, 4<<10), text: make([]byte, 0, 1<<10)}
 }}
 
-func getScratch() *scratch { return scratches.Get().(*scratch) }
-func (s *scratch) put()    { scratches.Put(s) }
+func getScratch() *scratch  { return scratchPool.Get().(*scratch) }
+func (s *scratch) release() { scratchPool.Put(s) }
 
-func (s *scratch) opened(c *client) {
-	if n := len(s.wake); n == 0 || s.wake[n-1] != c {
-		s.wake = append(s.wake, c)
+func (s *scratch) queueResume(c *client) {
+	if n := len(s.toResume); n == 0 || s.toResume[n-1] != c {
+		s.toResume = append(s.toResume, c)
 	}
 }
 
-// feed takes the next bytes from the server; errors end up in c.ended. now is on the run's clock.
-func (c *client) feed(sc *scratch, b []byte, now int64) {
-	if len(c.rest) > 0 {
-		c.rest = append(c.rest, b...)
-		b = c.rest
+// handleBytes takes the next bytes from the server; errors end up in c.ended. now is on the run's clock.
+func (c *client) handleBytes(sc *scratch, b []byte, now int64) {
+	if len(c.partialFrame) > 0 {
+		c.partialFrame = append(c.partialFrame, b...)
+		b = c.partialFrame
 	}
-	sc.out, sc.wake = sc.out[:0], sc.wake[:0]
+	sc.out, sc.toResume = sc.out[:0], sc.toResume[:0]
 	c.tally.mu.Lock()
-	for c.ended == nil {
-		f, n, err := cutFrame(b)
+	for c.endErr == nil {
+		f, n, err := cutFirstFrame(b)
 		if err != nil {
-			c.ended = err
+			c.endErr = err
 		}
 		if n == 0 {
 			break
 		}
 		b = b[n:]
-		c.frame(sc, f, now)
+		c.handleFrame(sc, f, now)
 	}
 	c.tally.mu.Unlock()
-	if len(b) == 0 || c.ended != nil {
-		c.rest = nil
+	if len(b) == 0 || c.endErr != nil {
+		c.partialFrame = nil
 	} else {
-		c.rest = append(c.rest[:0], b...)
+		c.partialFrame = append(c.partialFrame[:0], b...)
 	}
 	if len(sc.out) > 0 {
 		c.mu.Lock()
-		c.write(sc.out)
+		c.writeFrames(sc.out)
 		c.mu.Unlock()
 	}
-	for _, w := range sc.wake {
-		w.pump(sc, now)
+	for _, w := range sc.toResume {
+		w.sendReadyEvents(sc, now)
 	}
 }
 
-// frame handles one frame. The caller holds the tally.
-func (c *client) frame(sc *scratch, f frame, now int64) {
-	switch f.op {
+// handleFrame handles one frame. The caller holds the tally.
+func (c *client) handleFrame(sc *scratch, f frame, now int64) {
+	switch f.opcode {
 	case opText, opContinue:
-		if (f.op == opContinue) != (c.part != nil) || len(c.part)+len(f.payload) > maxMessage {
-			c.ended = errFrame
+		if (f.opcode == opContinue) != (c.partialMessage != nil) || len(c.partialMessage)+len(f.payload) > maxMessage {
+			c.endErr = errBadFrame
 			return
 		}
-		if !f.final {
-			c.part = append(append([]byte{}, c.part...), f.payload...)
+		if !f.isFinal {
+			c.partialMessage = append(append([]byte{}, c.partialMessage...), f.payload...)
 			return
 		}
-		if c.part != nil {
-			f.payload, c.part = append(c.part, f.payload...), nil
+		if c.partialMessage != nil {
+			f.payload, c.partialMessage = append(c.partialMessage, f.payload...), nil
 		}
-		c.packet(sc, f.payload, now)
+		c.handleEngineIOPacket(sc, f.payload, now)
 	case opPing:
 		sc.out = appendFrame(sc.out, opPong, f.payload)
 	case opPong:
 	case opClose:
-		c.ended = errGone
+		c.endErr = errClosed
 	default:
-		c.ended = errFrame
+		c.endErr = errBadFrame
 	}
 }
 
-// packet handles one Engine.IO packet.
-func (c *client) packet(sc *scratch, p []byte, now int64) {
+// handleEngineIOPacket handles one Engine.IO packet.
+func (c *client) handleEngineIOPacket(sc *scratch, p []byte, now int64) {
 	switch {
 	case len(p) >= 2 && p[0] == '4':
-		c.message(sc, p[1], p[2:], now)
+		c.handleSocketIOPacket(sc, p[1], p[2:], now)
 	case len(p) == 1 && p[0] == '2':
 		sc.out = appendFrame(sc.out, opText, []byte("3"))
-		_ = c.conn.SetReadDeadline(time.Now().Add(c.beat))
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.readTimeout))
 	case len(p) == 1 && p[0] == '1':
-		c.ended = errGone
+		c.endErr = errClosed
 	case len(p) == 1 && p[0] == '6':
-	case len(p) > 2 && p[0] == '0' && !c.joined:
+	case len(p) > 2 && p[0] == '0' && !c.isJoined:
 		var open struct {
 			SID                       string
 			PingInterval, PingTimeout int64
 		}
 		if json.Unmarshal(p[1:], &open) != nil || open.SID == "" {
-			c.ended = errFrame
+			c.endErr = errBadFrame
 			return
 		}
-		c.beat = time.Duration(min(max(open.PingInterval+open.PingTimeout, 1000), 600_000))*time.Millisecond + 5*time.Second
-		sc.out = appendFrame(sc.out, opText, []byte(`40{"sessionId":`+strconv.Quote(c.secret)+`}`))
+		c.readTimeout = time.Duration(min(max(open.PingInterval+open.PingTimeout, 1000), 600_000))*time.Millisecond + 5*time.Second
+		sc.out = appendFrame(sc.out, opText, []byte(`40{"sessionId":`+strconv.Quote(c.sessionID)+`}`))
 	default:
 		c.tally.wrong++
 	}
@@ -125,116 +125,116 @@ var (
 	eventClosing = []byte(`["gateway:closing",`)
 )
 
-// message handles one Socket.IO packet.
-func (c *client) message(sc *scratch, kind byte, body []byte, now int64) {
+// handleSocketIOPacket handles one Socket.IO packet.
+func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now int64) {
 	switch kind {
 	case '2':
 		switch {
 		case bytes.HasPrefix(body, eventChat):
-			c.hear(sc, body[len(eventChat):], now)
+			c.handleChatMessage(sc, body[len(eventChat):], now)
 		case bytes.HasPrefix(body, eventError):
 			c.tally.wrong++ // all that we ask has an acknowledgement
 			code, _ := stringAfter(body, keyCode)
-			c.tally.fail("error " + string(code[:min(len(code), 40)]))
+			c.tally.countErrorCode("error " + string(code[:min(len(code), 40)]))
 		case bytes.HasPrefix(body, eventClosing):
-			c.closing(body[len(eventClosing):])
+			c.handleClosing(body[len(eventClosing):])
 		case bytes.HasPrefix(body, eventSession):
-			c.hello = true
+			c.gotSession = true
 			if user, ok := stringAfter(body, keyUser); !ok || string(user) != c.user {
 				c.tally.wrong++ // somebody else's session
 			}
-		case c.run.talk != nil:
-			c.run.talk.told(c, body)
+		case c.run.workload != nil:
+			c.run.workload.checkPushedEvent(c, body)
 		}
 	case '3':
-		c.answered(sc, body, now)
+		c.handleAnswer(sc, body, now)
 	case '0':
-		if c.joined || !bytes.HasPrefix(body, []byte(`{"sid":"`)) {
+		if c.isJoined || !bytes.HasPrefix(body, []byte(`{"sid":"`)) {
 			c.tally.wrong++
 		}
-		c.joined = true
+		c.isJoined = true
 	case '1':
-		c.ended = refusal("DISCONNECT")
+		c.endErr = refusal("DISCONNECT")
 	case '4':
 		var no struct {
 			Message string
 			Data    struct{ Code string }
 		}
 		if json.Unmarshal(body, &no) != nil || no.Message == "" {
-			c.ended = errFrame
+			c.endErr = errBadFrame
 			return
 		}
 		if no.Data.Code == "" {
 			no.Data.Code = no.Message[:min(len(no.Message), 60)]
 		}
-		c.ended = refusal(no.Data.Code)
+		c.endErr = refusal(no.Data.Code)
 	default:
 		c.tally.wrong++
 	}
 }
 
-// answered handles an acknowledgement, `id[{…}]`.
-func (c *client) answered(sc *scratch, body []byte, now int64) {
+// handleAnswer handles an acknowledgement, `id[{…}]`.
+func (c *client) handleAnswer(sc *scratch, body []byte, now int64) {
 	t := c.tally
-	id, args, ok := number(body)
-	if !ok || id >= c.next.Load() {
+	id, args, ok := readNumber(body)
+	if !ok || id >= c.nextID.Load() {
 		t.wrong++ // nobody asked
 		return
 	}
-	order := c.acks.saw(id)
-	if order == again {
+	order := c.acks.recordArrival(id)
+	if order == arrivedAgain {
 		t.doubled++
 		return
 	}
-	if q := c.question.Load(); q != nil && q.id == id {
-		c.progress(id, true)
+	if q := c.pendingCall.Load(); q != nil && q.id == id {
+		c.completeStep(id, true)
 		q.answer <- bytes.Clone(args)
 		return
 	}
-	if order == late {
+	if order == arrivedLate {
 		t.reordered++
 	}
-	s := c.slot(id)
+	s := c.slotForEvent(id)
 	if uint32(s.state.Load()>>32) != id {
 		return // given up long ago; the verdict will not miss it
 	}
 	t.answered++
-	record(t.answers, now-s.due.Load())
-	said, code := judge(args)
+	recordLatency(t.answers, now-s.due.Load())
+	said, code := parseAnswer(args)
 	switch said {
 	case outcomeOK:
-		if !c.run.talk.answered(c, s.note.Load(), args) {
+		if !c.run.workload.checkAnswer(c, s.note.Load(), args) {
 			t.wrong++
 		}
 	case outcomeRefused:
 		t.refused++
-		t.fail(code)
-		if ours(code) {
+		t.countErrorCode(code)
+		if isServerFault(code) {
 			t.wrong++
 		}
-		c.run.talk.refused(c, s.note.Load(), code)
+		c.run.workload.recordRefusal(c, s.note.Load(), code)
 	case outcomeWrong:
 		t.wrong++
 	}
-	if c.progress(id, said != outcomeOK) {
-		sc.opened(c)
+	if c.completeStep(id, said != outcomeOK) {
+		sc.queueResume(c)
 	}
 }
 
-// ours are the codes that a correct server never answers to a correct question.
-func ours(code string) bool {
+// isServerFault are the codes that a correct server never answers to a correct question.
+func isServerFault(code string) bool {
 	return code == "INTERNAL" || code == "INVALID" || code == "UNKNOWN_EVENT"
 }
 
-// hear handles a chat message.
-func (c *client) hear(sc *scratch, body []byte, now int64) {
+// handleChatMessage handles a chat message.
+func (c *client) handleChatMessage(sc *scratch, body []byte, now int64) {
 	r, t := c.run, c.tally
 	text, ok := stringAfter(body, keyText)
 	if !ok {
 		t.wrong++
 		return
 	}
-	m, ok := readText(text)
+	m, ok := parseChatText(text)
 	if !ok || int(m.sender) >= len(r.clients) {
 		t.wrong++
 		return
@@ -242,61 +242,61 @@ func (c *client) hear(sc *scratch, body []byte, now int64) {
 	from := r.clients[m.sender]
 	user, _ := stringAfter(body, keyUser)
 	room, _ := stringAfter(body, keyRoom)
-	if c.room < 0 || from.room != c.room || from.place < 0 || m.seq >= from.said.Load() || len(text) != r.cfg.TextBytes ||
+	if c.room < 0 || from.room != c.room || from.speakerIndex < 0 || m.seq >= from.chatSent.Load() || len(text) != r.cfg.TextBytes ||
 		string(user) != from.user || string(room) != r.rooms[c.room].name {
 		t.wrong++ // not said, not here, or not by this one
 		return
 	}
-	switch c.heard[from.place].saw(m.seq) {
-	case again:
+	switch c.heardFrom[from.speakerIndex].recordArrival(m.seq) {
+	case arrivedAgain:
 		t.doubled++
 		return
-	case late:
+	case arrivedLate:
 		t.reordered++
 	}
 	t.delivered++
-	if s := from.slot(m.id); uint32(s.state.Load()>>32) == m.id {
-		record(t.deliveries, now-s.due.Load())
-		if !r.cfg.Reconnect && from.progress(m.id, false) {
-			sc.opened(from)
+	if s := from.slotForEvent(m.id); uint32(s.state.Load()>>32) == m.id {
+		recordLatency(t.deliveries, now-s.due.Load())
+		if !r.cfg.Reconnect && from.completeStep(m.id, false) {
+			sc.queueResume(from)
 		}
 	}
 }
 
-// listen reads until the connection ends, and counts an end that was not ours.
-func (c *client) listen() {
-	if c.ended == nil {
+// readUntilClosed reads until the connection ends, and counts an end that was not ours.
+func (c *client) readUntilClosed() {
+	if c.endErr == nil {
 		c.readAll()
 	}
 	c.mu.Lock()
-	c.alive.Store(false) // under mu, so that no question is asked after this
+	c.isConnected.Store(false) // under mu, so that no question is asked after this
 	c.conn.Close()
 	c.mu.Unlock()
-	if q := c.question.Load(); q != nil {
+	if q := c.pendingCall.Load(); q != nil {
 		close(q.answer)
 	}
-	if c.leaving.Load() {
+	if c.isLeaving.Load() {
 		return
 	}
-	if c.run.away(c) {
-		if !c.told {
-			c.disconnected()
+	if c.run.beginReturn(c) {
+		if !c.closeAnnounced {
+			c.countDisconnection()
 		}
-		c.comeBackFrom(c.run.now())
+		c.resumeTraffic(c.run.now())
 		return
 	}
-	c.died = true
-	c.disconnected()
+	c.lostConnection = true
+	c.countDisconnection()
 }
 
 // maxReconnectIn bounds what a goodbye can ask for.
 const maxReconnectIn = time.Minute
 
-// closing is a goodbye, `{"code":…,"reconnectInMs":…}]`.
-func (c *client) closing(body []byte) {
-	c.told, c.reconnectIn = true, time.Second
+// handleClosing is a goodbye, `{"code":…,"reconnectInMs":…}]`.
+func (c *client) handleClosing(body []byte) {
+	c.closeAnnounced, c.reconnectIn = true, time.Second
 	if i := bytes.Index(body, keyReconnect); i >= 0 {
-		if ms, _, ok := number(body[i+len(keyReconnect):]); ok {
+		if ms, _, ok := readNumber(body[i+len(keyReconnect):]); ok {
 			c.reconnectIn = min(time.Duration(ms)*time.Millisecond, maxReconnectIn)
 		}
 	}
@@ -304,17 +304,17 @@ func (c *client) closing(body []byte) {
 
 var keyReconnect = []byte(`"reconnectInMs":`)
 
-// disconnected counts an end that was not ours.
-func (c *client) disconnected() {
+// countDisconnection counts an end that was not ours.
+func (c *client) countDisconnection() {
 	why := "disconnected"
 	var no refusal
-	if errors.As(c.ended, &no) {
+	if errors.As(c.endErr, &no) {
 		why += " by " + string(no)
-	} else if errors.Is(c.ended, errFrame) || errors.Is(c.ended, errTooLarge) {
+	} else if errors.Is(c.endErr, errBadFrame) || errors.Is(c.endErr, errTooLarge) {
 		why += ": protocol"
 	}
 	c.tally.mu.Lock()
 	c.tally.disconnections++
-	c.tally.fail(why)
+	c.tally.countErrorCode(why)
 	c.tally.mu.Unlock()
 }

@@ -23,8 +23,8 @@ func (c *client) readAll() {
 	}
 	_ = raw.Read(func(fd uintptr) (done bool) { // its error is the end of the connection, however it came
 		sc := getScratch()
-		defer sc.put()
-		for c.ended == nil {
+		defer sc.release()
+		for c.endErr == nil {
 			n, err := syscall.Read(int(fd), sc.in)
 			switch {
 			case errors.Is(err, syscall.EINTR):
@@ -34,8 +34,8 @@ func (c *client) readAll() {
 			case err != nil || n <= 0:
 				return true
 			}
-			c.feed(sc, sc.in[:n], c.run.now())
-			if n < len(sc.in) && c.ended == nil && !c.run.cfg.Reconnect {
+			c.handleBytes(sc, sc.in[:n], c.run.now())
+			if n < len(sc.in) && c.endErr == nil && !c.run.cfg.Reconnect {
 				return false
 			}
 		}

@@ -47,7 +47,7 @@ func (r Result) Report(path string) error {
 		if err != nil {
 			return fmt.Errorf("report: plot: %w", err)
 		}
-		svg, err := inline(p)
+		svg, err := inlineSVG(p)
 		if err != nil {
 			return fmt.Errorf("report: plot: %w", err)
 		}
@@ -63,15 +63,15 @@ func (r Result) Report(path string) error {
 	return nil
 }
 
-// A line is one curve of a plot.
-type line struct {
+// A curve is one curve of a plot.
+type curve struct {
 	name   string
 	color  color.Color
 	points plotter.XYs
 }
 
 // newPlot draws the lines that have points.
-func newPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
+func newPlot(title, x, y string, lines ...curve) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.TextStyle.Font.Size, p.Title.Padding = 13, 6
@@ -94,7 +94,7 @@ func newPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 	return p, nil
 }
 
-func (r Result) over(value func(Sample) float64) plotter.XYs {
+func (r Result) samplePoints(value func(Sample) float64) plotter.XYs {
 	var points plotter.XYs
 	for _, s := range r.Samples {
 		points = append(points, plotter.XY{X: s.At.Seconds(), Y: value(s)})
@@ -103,9 +103,9 @@ func (r Result) over(value func(Sample) float64) plotter.XYs {
 }
 
 func (r Result) plotThroughput() (*plot.Plot, error) {
-	lines := []line{{"answers", blue, r.over(func(s Sample) float64 { return s.Answers })}}
+	lines := []curve{{"answers", blue, r.samplePoints(func(s Sample) float64 { return s.Answers })}}
 	if r.Delivered > 0 {
-		lines = append(lines, line{"deliveries", orange, r.over(func(s Sample) float64 { return s.Deliveries })})
+		lines = append(lines, curve{"deliveries", orange, r.samplePoints(func(s Sample) float64 { return s.Deliveries })})
 	}
 	p, err := newPlot("Throughput", "seconds", "per second", lines...)
 	if err != nil {
@@ -118,9 +118,9 @@ func (r Result) plotThroughput() (*plot.Plot, error) {
 
 func (r Result) plotLatency() (*plot.Plot, error) {
 	p, err := newPlot("Latency", "seconds", "ms",
-		line{"max", grey, r.over(func(s Sample) float64 { return inMillis(s.Max) })},
-		line{"p99", orange, r.over(func(s Sample) float64 { return inMillis(s.P99) })},
-		line{"p50", blue, r.over(func(s Sample) float64 { return inMillis(s.P50) })})
+		curve{"max", grey, r.samplePoints(func(s Sample) float64 { return toMilliseconds(s.Max) })},
+		curve{"p99", orange, r.samplePoints(func(s Sample) float64 { return toMilliseconds(s.P99) })},
+		curve{"p50", blue, r.samplePoints(func(s Sample) float64 { return toMilliseconds(s.P50) })})
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +133,10 @@ func (r Result) plotDistribution() (*plot.Plot, error) {
 	var points plotter.XYs
 	for _, q := range r.Distribution {
 		if q.Share < 1 {
-			points = append(points, plotter.XY{X: -math.Log10(1 - q.Share), Y: inMillis(q.At)})
+			points = append(points, plotter.XY{X: -math.Log10(1 - q.Share), Y: toMilliseconds(q.At)})
 		}
 	}
-	p, err := newPlot("Distribution of latency", "share that was at most this slow", "ms", line{"all", blue, points})
+	p, err := newPlot("Distribution of latency", "share that was at most this slow", "ms", curve{"all", blue, points})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (thousands) Ticks(low, high float64) []plot.Tick {
 	ticks := plot.DefaultTicks{}.Ticks(low, high)
 	for i := range ticks {
 		if ticks[i].Label != "" && math.Abs(ticks[i].Value) >= 1000 {
-			ticks[i].Label = grouped(int64(ticks[i].Value))
+			ticks[i].Label = groupDigits(int64(ticks[i].Value))
 		}
 	}
 	return ticks
@@ -167,8 +167,8 @@ var (
 	svgFont     = regexp.MustCompile(`font-family:[^;"]*`)
 )
 
-// inline is a plot as an element of a page, in the page's own font.
-func inline(p *plot.Plot) (template.HTML, error) {
+// inlineSVG is a plot as an element of a page, in the page's own font.
+func inlineSVG(p *plot.Plot) (template.HTML, error) {
 	c := vgsvg.New(vg.Points(640), vg.Points(240))
 	p.Draw(draw.Crop(draw.New(c), 4, -20, 4, -4))
 	var b bytes.Buffer

@@ -70,15 +70,17 @@ type Quantile struct {
 	At    time.Duration
 }
 
-func summarise(h *hdr.Histogram) Summary {
-	at := func(v int64) float64 { return inMillis(time.Duration(v) * time.Microsecond) }
+func summariseHistogram(h *hdr.Histogram) Summary {
+	at := func(v int64) float64 { return toMilliseconds(time.Duration(v) * time.Microsecond) }
 	return Summary{at(h.ValueAtQuantile(50)), at(h.ValueAtQuantile(90)), at(h.ValueAtQuantile(99)), at(h.ValueAtQuantile(99.9)), at(h.Max())}
 }
 
-func inMillis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-func round(v float64) float64          { return math.Round(v*10) / 10 }
+func toMilliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+func roundToTenth(v float64) float64         { return math.Round(v*10) / 10 }
 
-func (c *counts) faults() int64 { return c.lost + c.doubled + c.reordered + c.wrong + c.disconnections }
+func (c *counts) faultCount() int64 {
+	return c.lost + c.doubled + c.reordered + c.wrong + c.disconnections
+}
 
 // Faults is how often the server broke a promise: lost, doubled, reordered, wrong, or a connection ended.
 func (r Result) Faults() int {
@@ -92,13 +94,13 @@ func (r Result) Table(w io.Writer) error {
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	loop := "closed loop"
 	if r.Rate > 0 {
-		loop = grouped(int64(r.Rate)) + " events/s wanted"
+		loop = groupDigits(int64(r.Rate)) + " events/s wanted"
 	}
-	row("scenario", "%s, %s clients, %s, %.1f s measured", r.Scenario, grouped(int64(r.Clients)), loop, r.Seconds)
+	row("scenario", "%s, %s clients, %s, %.1f s measured", r.Scenario, groupDigits(int64(r.Clients)), loop, r.Seconds)
 	row("target", "%s", r.Target)
-	row("events", "%s sent, %s answered: %s a second", grouped(r.Sent), grouped(r.Answered), grouped(int64(r.EventsPerSecond)))
+	row("events", "%s sent, %s answered: %s a second", groupDigits(r.Sent), groupDigits(r.Answered), groupDigits(int64(r.EventsPerSecond)))
 	if r.Delivered > 0 {
-		row("deliveries", "%s: %s a second", grouped(r.Delivered), grouped(int64(r.DeliveriesPerSecond)))
+		row("deliveries", "%s: %s a second", groupDigits(r.Delivered), groupDigits(int64(r.DeliveriesPerSecond)))
 	}
 	line := func(name string, s Summary) {
 		row(name, "p50 %.3g  p90 %.3g  p99 %.3g  p99.9 %.3g  max %.3g ms", s.P50, s.P90, s.P99, s.P999, s.Max)
@@ -114,30 +116,30 @@ func (r Result) Table(w io.Writer) error {
 		row("99 % back", "after %.0f ms at worst, %d storms", slices.Max(r.StormMs), len(r.StormMs))
 	}
 	if r.Back != nil {
-		row("returns", "%s; 99 %% back after %.0f ms, the last after %.0f ms", grouped(r.Returned), r.Back.P99, r.Back.Max)
+		row("returns", "%s; 99 %% back after %.0f ms, the last after %.0f ms", groupDigits(r.Returned), r.Back.P99, r.Back.Max)
 	}
 	if r.Behind > 0 {
-		row("behind", "%s were due and never sent: the server is slower than the rate", grouped(r.Behind))
+		row("behind", "%s were due and never sent: the server is slower than the rate", groupDigits(r.Behind))
 	}
 	if r.Refused > 0 {
-		row("refused", "%s", grouped(r.Refused))
+		row("refused", "%s", groupDigits(r.Refused))
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Errors)) {
-		row("", "%s × %s", grouped(r.Errors[code]), code)
+		row("", "%s × %s", groupDigits(r.Errors[code]), code)
 	}
 	verdict := "none"
 	if n := r.Faults(); n > 0 {
-		verdict = grouped(int64(n)) + " FAULTS"
+		verdict = groupDigits(int64(n)) + " FAULTS"
 	}
 	row("faults", "%s: lost %s, doubled %s, reordered %s, wrong %s, disconnected %s", verdict,
-		grouped(r.Lost), grouped(r.Doubled), grouped(r.Reordered), grouped(r.Wrong), grouped(r.Disconnected))
+		groupDigits(r.Lost), groupDigits(r.Doubled), groupDigits(r.Reordered), groupDigits(r.Wrong), groupDigits(r.Disconnected))
 	_ = t.Flush() // a builder does not fail
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// grouped writes 1234567 as 1,234,567.
-func grouped(n int64) string {
+// groupDigits writes 1234567 as 1,234,567.
+func groupDigits(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -145,4 +147,4 @@ func grouped(n int64) string {
 	return s
 }
 
-func millis(d time.Duration) string { return strconv.FormatFloat(inMillis(d), 'g', 3, 64) }
+func formatMillis(d time.Duration) string { return strconv.FormatFloat(toMilliseconds(d), 'g', 3, 64) }

@@ -23,20 +23,20 @@ import (
 // A scenario is one row of the table below.
 type scenario struct {
 	name, about string
-	talk        func(*run) talk                           // what is said; nil with a course of its own
-	course      func(context.Context, *run, *meter) error // nil: converse
+	newWorkload func(*run) workload                       // what is said; nil with a course of its own
+	flow        func(context.Context, *run, *meter) error // nil: converse
 	byDelivery  bool                                      // its latency is that of deliveries
 }
 
 var scenarios = []scenario{
-	{name: "connect", about: "handshake, CONNECT, goodbye, and again", course: connects},
-	{name: "ping", about: "session:ping and its answer", talk: newPing},
-	{name: "fanout", about: "a few speakers, everyone else in their one room listens", talk: newFanout, byDelivery: true},
-	{name: "chat", about: "rooms in which everyone speaks", talk: newChat, byDelivery: true},
-	{name: "combat", about: "everyone fights a training dummy", talk: newCombat},
-	{name: "trade", about: "pairs give each other a coin", talk: newTrade},
-	{name: "storm", about: "all drop at once and return", talk: newPing, course: storm},
-	{name: "mixed", about: "chat, fights and pings", talk: newMixed},
+	{name: "connect", about: "handshake, CONNECT, goodbye, and again", flow: runConnects},
+	{name: "ping", about: "session:ping and its answer", newWorkload: newPing},
+	{name: "fanout", about: "a few speakers, everyone else in their one room listens", newWorkload: newFanout, byDelivery: true},
+	{name: "chat", about: "rooms in which everyone speaks", newWorkload: newChat, byDelivery: true},
+	{name: "combat", about: "everyone fights a training dummy", newWorkload: newCombat},
+	{name: "trade", about: "pairs give each other a coin", newWorkload: newTrade},
+	{name: "storm", about: "all drop at once and return", newWorkload: newPing, flow: runStorms},
+	{name: "mixed", about: "chat, fights and pings", newWorkload: newMixed},
 }
 
 // Scenarios are the names that Run takes.
@@ -50,28 +50,28 @@ func Scenarios() []string {
 
 // A run is one load test. Fields without a note are static after setup.
 type run struct {
-	cfg      Config
-	scenario scenario
-	endpoint endpoint
-	dials    []string // ip:port of Config.Target and Config.Nodes
-	greeting greeting
-	tag      string // in all names of this run, so that two runs do not meet
-	born     time.Time
-	redis    redis.UniversalClient // nil without Config.Redis
-	clients  []*client
-	rooms    []room
-	speakers []*client // in the order of the open loop
-	tallies  []*tally
-	talk     talk // nil when nobody talks
+	cfg       Config
+	scenario  scenario
+	endpoint  endpoint
+	dialAddrs []string // ip:port of Config.Target and Config.Nodes
+	handshake handshake
+	tag       string // in all names of this run, so that two runs do not meet
+	createdAt time.Time
+	redis     redis.UniversalClient // nil without Config.Redis
+	clients   []*client
+	rooms     []room
+	speakers  []*client // in the order of the open loop
+	tallies   []*tally
+	workload  workload // nil when nobody talks
 
-	readers sync.WaitGroup
-	talking atomic.Bool
-	returns absence        // of Config.Reconnect
-	absent  sync.WaitGroup // those who are on their way back
-	mu      sync.Mutex
-	over    bool  // nobody may begin to come back; guarded by mu
-	begin   int64 // when the traffic began, on the run's clock
-	until   int64 // when it ends
+	readers       sync.WaitGroup
+	isSending     atomic.Bool
+	returnState   returnState    // of Config.Reconnect
+	returning     sync.WaitGroup // those who are on their way back
+	mu            sync.Mutex
+	returnsClosed bool  // nobody may begin to come back; guarded by mu
+	trafficStart  int64 // when the traffic began, on the run's clock
+	trafficEnd    int64 // when it ends
 }
 
 // A room is a chat channel with its members.
@@ -81,30 +81,30 @@ type room struct {
 	speakers []*client
 }
 
-// A talk is what the clients of a scenario say, and how they judge what they are told. All methods but prepare and
+// A workload is what the clients of a scenario say, and how they judge what they are told. All methods but prepare and
 // verdict are called on the hot path; answered, refused and told with the client's tally held.
-type talk interface {
+type workload interface {
 	// prepare runs when all are connected, before the traffic.
-	prepare(ctx context.Context) error
+	prepareClients(ctx context.Context) error
 	// say appends the next event of c, `["name",{…}]`, for the acknowledgement id. things is how many
 	// things finish it (its answer counts for one), note comes back with the answer. nil: nothing to say right now.
-	say(c *client, id uint32, dst []byte) (event []byte, things int, note uint32)
+	appendEvent(c *client, id uint32, dst []byte) (event []byte, things int, note uint32)
 	// answered judges an answer with ok: true; false means that it is wrong.
-	answered(c *client, note uint32, args []byte) bool
+	checkAnswer(c *client, note uint32, args []byte) bool
 	// refused hears of an answer with ok: false.
-	refused(c *client, note uint32, code string)
+	recordRefusal(c *client, note uint32, code string)
 	// dropped hears that the answer to an event never comes: its connection ended.
-	dropped(c *client, note uint32)
+	recordDropped(c *client, note uint32)
 	// rejoin puts c where it was, on a new connection, and excuses what it could not be told.
-	rejoin(ctx context.Context, c *client) error
+	rejoinRooms(ctx context.Context, c *client) error
 	// told hears of all events but chat messages and session: `["name",{…}]`.
-	told(c *client, body []byte)
+	checkPushedEvent(c *client, body []byte)
 	// verdict runs after all have left, and adds what it finds.
-	verdict(ctx context.Context, into *counts) error
+	checkFinalState(ctx context.Context, into *counts) error
 }
 
 // now is the run's clock, in nanoseconds.
-func (r *run) now() int64 { return int64(time.Since(r.born)) }
+func (r *run) now() int64 { return int64(time.Since(r.createdAt)) }
 
 // Run plays a scenario against cfg.Target and says what it saw. It ends by itself, whatever the server does. progress,
 // when not nil, is drawn a progress bar on.
@@ -116,35 +116,35 @@ func Run(ctx context.Context, name string, cfg Config, progress io.Writer) (Resu
 	if err != nil {
 		return Result{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.budget())
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.maxDuration())
 	defer cancel()
 	m := newMeter(r, progress)
-	defer m.close()
+	defer m.closeProgress()
 	if err := r.openSessions(ctx); err != nil {
 		return Result{}, fmt.Errorf("sessions: %w", err)
 	}
 	defer r.closeSessions()
-	defer r.leave()
-	course := r.scenario.course
+	defer r.disconnectAll()
+	course := r.scenario.flow
 	if course == nil {
-		course = converse
+		course = runTraffic
 	}
 	if err := course(ctx, r, m); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", name, err)
 	}
-	r.leave()
+	r.disconnectAll()
 	var end counts
-	r.truth(&end)
-	if r.talk != nil {
-		if err := r.talk.verdict(ctx, &end); err != nil {
+	r.countLosses(&end)
+	if r.workload != nil {
+		if err := r.workload.checkFinalState(ctx, &end); err != nil {
 			return Result{}, fmt.Errorf("%s: verdict: %w", name, err)
 		}
 	}
-	return m.result(end), nil
+	return m.buildResult(end), nil
 }
 
 func newRun(name string, cfg Config) (*run, error) {
-	r := &run{cfg: cfg.withDefaults(), born: time.Now(), returns: absence{turns: make(chan struct{}, 4*dials)}, tag: strconv.FormatUint(uint64(rand.Uint32()), 36)}
+	r := &run{cfg: cfg.withDefaults(), createdAt: time.Now(), returnState: returnState{dialSlots: make(chan struct{}, 4*maxDials)}, tag: strconv.FormatUint(uint64(rand.Uint32()), 36)}
 	for _, s := range scenarios {
 		if s.name == name {
 			r.scenario = s
@@ -153,7 +153,7 @@ func newRun(name string, cfg Config) (*run, error) {
 	if r.scenario.name == "" {
 		return nil, fmt.Errorf("%w: there is no scenario %q; there are %s", ErrConfig, name, strings.Join(Scenarios(), " "))
 	}
-	if s := r.scenario; r.cfg.Reconnect && (s.course != nil || s.name == "trade") {
+	if s := r.scenario; r.cfg.Reconnect && (s.flow != nil || s.name == "trade") {
 		return nil, fmt.Errorf("%w: %s does not reconnect", ErrConfig, s.name)
 	}
 	if err := r.cfg.validate(); err != nil {
@@ -163,10 +163,10 @@ func newRun(name string, cfg Config) (*run, error) {
 	if r.endpoint, err = parseTarget(r.cfg.Target); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if err := r.resolve(); err != nil {
+	if err := r.resolveHosts(); err != nil {
 		return nil, err
 	}
-	r.greeting = newGreeting(r.endpoint, r.cfg.Header)
+	r.handshake = newHandshake(r.endpoint, r.cfg.Header)
 	if r.cfg.Redis != "" {
 		slow := 5 * time.Second // it shares a core with us
 		r.redis, err = redisconn.New(r.cfg.Redis, redisconn.Config{Name: "loadtest", DialTimeout: slow, ReadTimeout: slow, WriteTimeout: slow, PoolTimeout: slow})
@@ -179,79 +179,79 @@ func newRun(name string, cfg Config) (*run, error) {
 	}
 	for i := range r.cfg.Clients {
 		r.clients = append(r.clients, &client{
-			run: r, tally: r.tallies[i%len(r.tallies)], index: uint32(i), room: -1, place: -1,
+			run: r, tally: r.tallies[i%len(r.tallies)], index: uint32(i), room: -1, speakerIndex: -1,
 			user: "lt-" + r.tag + "-" + strconv.Itoa(i),
 		})
 	}
-	r.returns.ctx, r.returns.cancel = context.WithCancel(context.Background())
-	if r.scenario.talk != nil {
-		r.talk = r.scenario.talk(r)
+	r.returnState.ctx, r.returnState.cancel = context.WithCancel(context.Background())
+	if r.scenario.newWorkload != nil {
+		r.workload = r.scenario.newWorkload(r)
 	}
 	for i, c := range r.speakers {
-		c.turn0 = i
-		c.reserve(r.cfg.Inflight)
+		c.orderIndex = i
+		c.reserveSlots(r.cfg.Inflight)
 	}
 	return r, nil
 }
 
-// resolve looks the host up once, so that thousands of connects do not.
-func (r *run) resolve() error {
+// resolveHosts looks the host up once, so that thousands of connects do not.
+func (r *run) resolveHosts() error {
 	addr, err := net.ResolveTCPAddr("tcp", r.endpoint.address)
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
-	r.endpoint.dial = addr.String()
-	r.dials = append(r.dials, r.endpoint.dial)
+	r.endpoint.dialAddr = addr.String()
+	r.dialAddrs = append(r.dialAddrs, r.endpoint.dialAddr)
 	for _, node := range r.cfg.Nodes {
 		e, err := parseTarget(node)
-		if err != nil || e.secure != r.endpoint.secure {
+		if err != nil || e.isTLS != r.endpoint.isTLS {
 			return fmt.Errorf("%w: node %q: http://host:port is wanted, as for the target", ErrConfig, node)
 		}
 		addr, err := net.ResolveTCPAddr("tcp", e.address)
 		if err != nil {
 			return fmt.Errorf("node: %w", err)
 		}
-		r.dials = append(r.dials, addr.String())
+		r.dialAddrs = append(r.dialAddrs, addr.String())
 	}
 	return nil
 }
 
-// dials is how many connections are being opened at once.
-const dials = 128
+// maxDials is how many connections are being opened at once.
+const maxDials = 128
 
-// connectAll opens all connections, spread over the ramp, and leaves each with its reader.
-func (r *run) connectAll(ctx context.Context) error {
+// connectAllClients opens all connections, spread over the ramp, and leaves each with its reader.
+func (r *run) connectAllClients(ctx context.Context) error {
 	g, dialing := errgroup.WithContext(ctx)
-	g.SetLimit(dials)
+	g.SetLimit(maxDials)
 	began := time.Now()
 	for i, c := range r.clients {
 		due := r.cfg.Ramp * time.Duration(i) / time.Duration(len(r.clients))
-		if sleep(dialing, time.Until(began.Add(due))) != nil {
+		if sleepContext(dialing, time.Until(began.Add(due))) != nil {
 			break // the group says why
 		}
 		g.Go(func() error {
 			start := r.now()
-			if err := c.connect(dialing); err != nil {
+			if err := c.connectAndJoin(dialing); err != nil {
 				return fmt.Errorf("client %d of %d: connect: %w", c.index+1, len(r.clients), err)
 			}
-			r.connected(c, start)
-			r.readers.Go(c.listen)
+			r.recordConnect(c, start)
+			r.readers.Go(c.readUntilClosed)
 			return nil
 		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
-func (r *run) connected(c *client, start int64) {
+func (r *run) recordConnect(c *client, start int64) {
 	c.tally.mu.Lock()
-	record(c.tally.connects, r.now()-start)
+	recordLatency(c.tally.connects, r.now()-start)
 	c.tally.mu.Unlock()
 }
 
-// each runs f for all of them, some at a time, and gives the first error.
-func each(ctx context.Context, clients []*client, f func(context.Context, *client) error) error {
+// forEachClient runs f for all of them, some at a time, and gives the first error.
+func forEachClient(ctx context.Context, clients []*client, f func(context.Context, *client) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(dials)
+	g.SetLimit(maxDials)
 	for _, c := range clients {
 		if ctx.Err() != nil {
 			break
@@ -261,18 +261,18 @@ func each(ctx context.Context, clients []*client, f func(context.Context, *clien
 	return g.Wait()
 }
 
-// leave closes all connections and waits for their readers.
-func (r *run) leave() {
-	r.talking.Store(false)
-	r.endReturns()
+// disconnectAll closes all connections and waits for their readers.
+func (r *run) disconnectAll() {
+	r.isSending.Store(false)
+	r.stopReturns()
 	for _, c := range r.clients {
-		c.leave()
+		c.disconnect()
 	}
 	r.readers.Wait()
 }
 
-// sleep waits, and ends early with the context.
-func sleep(ctx context.Context, d time.Duration) error {
+// sleepContext waits, and ends early with the context.
+func sleepContext(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}

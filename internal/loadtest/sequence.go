@@ -3,17 +3,17 @@ package loadtest
 // maxGaps bounds the memory of one stream; past it, the oldest gap is final.
 const maxGaps = 4096
 
-// A stream watches numbers that must come as 0, 1, 2, …, each once.
-type stream struct {
-	next uint32 // one past the highest seen
-	gaps []gap  // what is missing below next, in order
-	gone uint32 // missing for good: gaps that fell out of memory
+// A sequenceTracker watches numbers that must come as 0, 1, 2, …, each once.
+type sequenceTracker struct {
+	next      uint32 // one past the highest seen
+	gaps      []gap  // what is missing below next, in order
+	forgotten uint32 // missing for good: gaps that fell out of memory
 
 	excused bitset // need not come
 }
 
-// excuse says that from ≤ n < to need not come.
-func (s *stream) excuse(from, to uint32) { s.excused.addRange(from, to) }
+// excuseRange says that from ≤ n < to need not come.
+func (s *sequenceTracker) excuseRange(from, to uint32) { s.excused.addRange(from, to) }
 
 // A gap is the numbers from ≤ n < to.
 type gap struct{ from, to uint32 }
@@ -21,20 +21,20 @@ type gap struct{ from, to uint32 }
 type arrival int
 
 const (
-	inOrder arrival = iota
-	late            // after one that was sent later
-	again           // seen before
+	inOrder      arrival = iota
+	arrivedLate          // after one that was sent later
+	arrivedAgain         // seen before
 )
 
-// saw takes the next number that came.
-func (s *stream) saw(n uint32) arrival {
+// recordArrival takes the next number that came.
+func (s *sequenceTracker) recordArrival(n uint32) arrival {
 	switch {
 	case n == s.next:
 		s.next++
 		return inOrder
 	case n > s.next:
 		if len(s.gaps) == maxGaps {
-			s.gone += s.gaps[0].to - s.gaps[0].from
+			s.forgotten += s.gaps[0].to - s.gaps[0].from
 			s.gaps = s.gaps[1:]
 		}
 		s.gaps = append(s.gaps, gap{s.next, n})
@@ -61,28 +61,28 @@ func (s *stream) saw(n uint32) arrival {
 			copy(s.gaps[i+1:], s.gaps[i:])
 			s.gaps[i].to, s.gaps[i+1].from = n, n+1
 		}
-		return late
+		return arrivedLate
 	}
-	return again
+	return arrivedAgain
 }
 
-// missing counts the numbers below total that never came, except those in but and those that
+// countMissing counts the numbers below total that never came, except those in but and those that
 // are excused.
-func (s *stream) missing(total uint32, but bitset) uint32 {
-	n := s.gone
-	but = but.with(s.excused)
+func (s *sequenceTracker) countMissing(total uint32, but bitset) uint32 {
+	n := s.forgotten
+	but = but.union(s.excused)
 	for _, g := range s.gaps {
-		n += g.to - g.from - but.count(g.from, g.to)
+		n += g.to - g.from - but.countRange(g.from, g.to)
 	}
 	if total > s.next {
-		n += total - s.next - but.count(s.next, total)
+		n += total - s.next - but.countRange(s.next, total)
 	}
 	return n
 }
 
-// came counts the different numbers that came.
-func (s *stream) came() uint32 {
-	n := s.next - s.gone
+// countArrived counts the different numbers that came.
+func (s *sequenceTracker) countArrived() uint32 {
+	n := s.next - s.forgotten
 	for _, g := range s.gaps {
 		n -= g.to - g.from
 	}

@@ -23,27 +23,27 @@ func TestStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var s stream
+			var s sequenceTracker
 			seen := map[arrival]int{}
 			for _, n := range c.saw {
-				seen[s.saw(n)]++
+				seen[s.recordArrival(n)]++
 			}
-			require.Equal(t, c.late, seen[late])
-			require.Equal(t, c.again, seen[again])
-			require.EqualValues(t, c.absent, s.missing(4, nil))
+			require.Equal(t, c.late, seen[arrivedLate])
+			require.Equal(t, c.again, seen[arrivedAgain])
+			require.EqualValues(t, c.absent, s.countMissing(4, nil))
 		})
 	}
 }
 
 func TestStreamForgetsTheOldestGapOnly(t *testing.T) {
 	t.Parallel()
-	var s stream
+	var s sequenceTracker
 	for n := uint32(1); n < 4*maxGaps; n += 2 {
-		s.saw(n)
+		s.recordArrival(n)
 	}
 	require.Len(t, s.gaps, maxGaps)
-	require.EqualValues(t, 2*maxGaps, s.missing(4*maxGaps, nil))
-	require.EqualValues(t, 2*maxGaps, s.came())
+	require.EqualValues(t, 2*maxGaps, s.countMissing(4*maxGaps, nil))
+	require.EqualValues(t, 2*maxGaps, s.countArrived())
 }
 
 // A stream knows what a set of everything seen would know.
@@ -52,16 +52,16 @@ func TestStreamAgainstASet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		numbers := rapid.SliceOf(rapid.Uint32Range(0, 200)).Draw(t, "numbers")
 		silent := rapid.SliceOf(rapid.Uint32Range(0, 200)).Draw(t, "silent")
-		var s stream
+		var s sequenceTracker
 		seen, highest := map[uint32]bool{}, -1
 		for _, n := range numbers {
 			want := inOrder
 			if seen[n] {
-				want = again
+				want = arrivedAgain
 			} else if int(n) < highest {
-				want = late
+				want = arrivedLate
 			}
-			if got := s.saw(n); got != want {
+			if got := s.recordArrival(n); got != want {
 				t.Fatalf("%d is %d, not %d", n, got, want)
 			}
 			seen[n], highest = true, max(highest, int(n))
@@ -72,14 +72,14 @@ func TestStreamAgainstASet(t *testing.T) {
 		}
 		absent := 0
 		for n := range uint32(201) {
-			if !seen[n] && !but.has(n) {
+			if !seen[n] && !but.contains(n) {
 				absent++
 			}
 		}
-		if got := s.missing(201, but); int(got) != absent {
+		if got := s.countMissing(201, but); int(got) != absent {
 			t.Fatalf("%d are missing, not %d", got, absent)
 		}
-		if got := s.came(); int(got) != len(seen) {
+		if got := s.countArrived(); int(got) != len(seen) {
 			t.Fatalf("%d came, not %d", got, len(seen))
 		}
 	})

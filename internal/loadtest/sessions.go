@@ -18,13 +18,13 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// batch is how many clients share a pipeline.
-const batch = 500
+// pipelineSize is how many clients share a pipeline.
+const pipelineSize = 500
 
-// piped sends commands for all clients, many at a time, and fails on the first that fails.
-func (r *run) piped(ctx context.Context, clients []*client, f func(redis.Pipeliner, *client)) error {
+// runInPipelines sends commands for all clients, many at a time, and fails on the first that fails.
+func (r *run) runInPipelines(ctx context.Context, clients []*client, f func(redis.Pipeliner, *client)) error {
 	for len(clients) > 0 {
-		n := min(batch, len(clients))
+		n := min(pipelineSize, len(clients))
 		if _, err := r.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, c := range clients[:n] {
 				f(p, c)
@@ -41,30 +41,30 @@ func (r *run) piped(ctx context.Context, clients []*client, f func(redis.Pipelin
 // openSessions gives every client a session: written to Redis as contract.md has it, or by logging in as a guest.
 func (r *run) openSessions(ctx context.Context) error {
 	if r.redis == nil {
-		return each(ctx, r.clients, r.login)
+		return forEachClient(ctx, r.clients, r.loginGuest)
 	}
 	now := time.Now()
-	ttl := r.cfg.budget() + 10*time.Minute // they run out by themselves when we are killed
+	ttl := r.cfg.maxDuration() + 10*time.Minute // they run out by themselves when we are killed
 	ms := func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
-	return r.piped(ctx, r.clients, func(p redis.Pipeliner, c *client) {
+	return r.runInPipelines(ctx, r.clients, func(p redis.Pipeliner, c *client) {
 		var id [32]byte
 		_, _ = rand.Read(id[:]) // never fails
-		c.secret = base64.RawURLEncoding.EncodeToString(id[:])
-		key, index := keys.Session(c.secret), keys.UserSessions(c.user)
+		c.sessionID = base64.RawURLEncoding.EncodeToString(id[:])
+		key, index := keys.Session(c.sessionID), keys.UserSessions(c.user)
 		p.HSet(ctx, key, "userId", c.user, "username", c.user, "roles", "[]", "characterId", c.user, "metadata", "{}",
 			"createdAt", ms(now), "lastActivityAt", ms(now), "absoluteExpiresAt", ms(now.Add(24*time.Hour+ttl)),
 			"ttlMs", strconv.FormatInt(ttl.Milliseconds(), 10))
 		p.PExpire(ctx, key, ttl)
-		p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: c.secret})
+		p.ZAdd(ctx, index, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: c.sessionID})
 		p.PExpire(ctx, index, ttl)
 	})
 }
 
-// login is a guest's, which a server with --dev allows. A refusal for being too quick is waited out.
-func (r *run) login(ctx context.Context, c *client) error {
+// loginGuest is a guest's, which a server with --dev allows. A refusal for being too quick is waited out.
+func (r *run) loginGuest(ctx context.Context, c *client) error {
 	body, _ := json.Marshal(map[string]string{"username": c.user}) // strings always encode
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.endpoint.base+"/auth/login", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.endpoint.baseURL+"/auth/login", bytes.NewReader(body))
 		if err != nil {
 			return fmt.Errorf("login: %w", err)
 		}
@@ -79,7 +79,7 @@ func (r *run) login(ctx context.Context, c *client) error {
 		switch {
 		case answer.StatusCode == http.StatusTooManyRequests:
 			seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
-			if err := sleep(ctx, time.Duration(min(max(seconds, 1), 60))*time.Second); err != nil {
+			if err := sleepContext(ctx, time.Duration(min(max(seconds, 1), 60))*time.Second); err != nil {
 				return fmt.Errorf("login: %w", err)
 			}
 			continue
@@ -88,7 +88,7 @@ func (r *run) login(ctx context.Context, c *client) error {
 		case err != nil || session.SessionID == "":
 			return errors.New("login: no sessionId in the answer")
 		}
-		c.secret = session.SessionID
+		c.sessionID = session.SessionID
 		return nil
 	}
 }
@@ -100,8 +100,8 @@ func (r *run) closeSessions() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_ = r.piped(ctx, r.clients, func(p redis.Pipeliner, c *client) {
-		p.Del(ctx, keys.Session(c.secret))
+	_ = r.runInPipelines(ctx, r.clients, func(p redis.Pipeliner, c *client) {
+		p.Del(ctx, keys.Session(c.sessionID))
 		p.Del(ctx, keys.UserSessions(c.user))
 	})
 	_ = r.redis.Close()

@@ -7,10 +7,10 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// longest is what the histograms hold; anything slower is counted as this.
-const longest = int64(time.Minute / time.Microsecond)
+// maxLatencyMicros is what the histograms hold; anything slower is counted as this.
+const maxLatencyMicros = int64(time.Minute / time.Microsecond)
 
-func newHistogram() *hdr.Histogram { return hdr.New(1, longest, 3) }
+func newHistogram() *hdr.Histogram { return hdr.New(1, maxLatencyMicros, 3) }
 
 // counts is what happened, in numbers of events and messages.
 type counts struct {
@@ -19,7 +19,7 @@ type counts struct {
 	returned                                        int64
 }
 
-func (c *counts) add(o counts) {
+func (c *counts) addCounts(o counts) {
 	c.sent += o.sent
 	c.answered += o.answered
 	c.delivered += o.delivered
@@ -35,33 +35,33 @@ func (c *counts) add(o counts) {
 
 // A tally collects for some of the clients, so that cores do not wait for each other.
 type tally struct {
-	mu         sync.Mutex
-	counts                      // guarded by mu
-	errors     map[string]int64 // guarded by mu
-	answers    *hdr.Histogram   // guarded by mu; µs, measured time only, emptied by the sampler
-	deliveries *hdr.Histogram   // guarded by mu; the same
-	connects   *hdr.Histogram   // guarded by mu; never emptied
-	backs      *hdr.Histogram   // from the end of a connection until the client is where it was; guarded by mu; never emptied
+	mu          sync.Mutex
+	counts                       // guarded by mu
+	errors      map[string]int64 // guarded by mu
+	answers     *hdr.Histogram   // guarded by mu; µs, measured time only, emptied by the sampler
+	deliveries  *hdr.Histogram   // guarded by mu; the same
+	connects    *hdr.Histogram   // guarded by mu; never emptied
+	returnTimes *hdr.Histogram   // from the end of a connection until the client is where it was; guarded by mu; never emptied
 }
 
 func newTally() *tally {
-	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram(), backs: newHistogram()}
+	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram(), returnTimes: newHistogram()}
 }
 
 // maxCodes bounds the names of errors: they come from the server.
 const maxCodes = 64
 
-// fail counts an error under its code. The caller holds mu.
-func (t *tally) fail(code string) {
+// countErrorCode counts an error under its code. The caller holds mu.
+func (t *tally) countErrorCode(code string) {
 	if _, known := t.errors[code]; !known && len(t.errors) >= maxCodes {
 		code = "other"
 	}
 	t.errors[code]++
 }
 
-// record puts nanoseconds into a histogram of microseconds.
-func record(h *hdr.Histogram, ns int64) {
-	_ = h.RecordValue(min(max(ns/1000, 1), longest)) // in range, so it can not fail
+// recordLatency puts nanoseconds into a histogram of microseconds.
+func recordLatency(h *hdr.Histogram, ns int64) {
+	_ = h.RecordValue(min(max(ns/1000, 1), maxLatencyMicros)) // in range, so it can not fail
 }
 
 // A Sample is one stretch of a run, for the plots.
@@ -80,7 +80,7 @@ type sampler struct {
 	answers, deliveries *hdr.Histogram // of all measured time
 	samples             []Sample
 	total               counts
-	last                int64
+	lastSample          int64
 	byDelivery          bool // the plots show deliveries rather than answers
 }
 
@@ -88,9 +88,9 @@ func newSampler(tallies []*tally, byDelivery bool) *sampler {
 	return &sampler{tallies: tallies, spare: newHistogram(), answers: newHistogram(), deliveries: newHistogram(), byDelivery: byDelivery}
 }
 
-// take adds what happened since the last time, now being nanoseconds since the traffic began; only measured time enters
+// takeSample adds what happened since the last time, now being nanoseconds since the traffic began; only measured time enters
 // the totals.
-func (s *sampler) take(now int64, measured bool) {
+func (s *sampler) takeSample(now int64, measured bool) {
 	var sum counts
 	part := newHistogram()
 	empty := func(of **hdr.Histogram, into *hdr.Histogram, plot bool) {
@@ -105,7 +105,7 @@ func (s *sampler) take(now int64, measured bool) {
 	}
 	for _, t := range s.tallies {
 		t.mu.Lock()
-		sum.add(t.counts)
+		sum.addCounts(t.counts)
 		empty(&t.answers, s.answers, !s.byDelivery)
 		t.mu.Unlock()
 		s.spare.Reset()
@@ -114,7 +114,7 @@ func (s *sampler) take(now int64, measured bool) {
 		t.mu.Unlock()
 		s.spare.Reset()
 	}
-	if d := float64(now-s.last) / 1e9; d > 0.01 {
+	if d := float64(now-s.lastSample) / 1e9; d > 0.01 {
 		us := func(v int64) time.Duration { return time.Duration(v) * time.Microsecond }
 		s.samples = append(s.samples, Sample{
 			At:         time.Duration(now),
@@ -123,5 +123,5 @@ func (s *sampler) take(now int64, measured bool) {
 			P50:        us(part.ValueAtQuantile(50)), P99: us(part.ValueAtQuantile(99)), Max: us(part.Max()),
 		})
 	}
-	s.total, s.last = sum, now
+	s.total, s.lastSample = sum, now
 }

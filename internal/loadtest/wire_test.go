@@ -37,7 +37,7 @@ func TestFramesAgainstGorilla(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
-	g := newGreeting(e, http.Header{"User-Agent": {"test"}})
+	g := newHandshake(e, http.Header{"User-Agent": {"test"}})
 	_, err = conn.Write(g.request)
 	require.NoError(t, err)
 	head := make([]byte, 0, 1024)
@@ -45,18 +45,18 @@ func TestFramesAgainstGorilla(t *testing.T) {
 		_, err := io.ReadFull(conn, one)
 		require.NoError(t, err)
 	}
-	require.NoError(t, g.check(head))
+	require.NoError(t, g.checkResponse(head))
 	for _, size := range []int{0, 1, 7, 125, 126, 127, 65535, 65536, 200_000} {
 		text := strings.Repeat("x", size)
 		_, err := conn.Write(appendFrame(nil, opText, []byte(text)))
 		require.NoError(t, err)
 		var have []byte
 		for buf := make([]byte, 1000); ; {
-			f, n, err := cutFrame(have)
+			f, n, err := cutFirstFrame(have)
 			require.NoError(t, err)
 			if n > 0 {
 				require.Len(t, have, n)
-				require.True(t, f.final)
+				require.True(t, f.isFinal)
 				require.Equal(t, text, string(f.payload))
 				break
 			}
@@ -69,7 +69,7 @@ func TestFramesAgainstGorilla(t *testing.T) {
 
 func TestHandshakeIsChecked(t *testing.T) {
 	t.Parallel()
-	g := newGreeting(endpoint{host: "h"}, nil)
+	g := newHandshake(endpoint{host: "h"}, nil)
 	for name, c := range map[string]struct{ head, says string }{
 		"a wrong accept": {"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n", "no websocket"},
 		"overload":       {"HTTP/1.1 503 X\r\nRetry-After: 2\r\n\r\n", "refused: HTTP 503"},
@@ -79,7 +79,7 @@ func TestHandshakeIsChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.ErrorContains(t, g.check([]byte(c.head)), c.says)
+			require.ErrorContains(t, g.checkResponse([]byte(c.head)), c.says)
 		})
 	}
 }
@@ -90,8 +90,8 @@ func TestHostileFrames(t *testing.T) {
 		bytes []byte
 		err   error
 	}{
-		"masked by a server": {[]byte{0x81, 0x80, 0, 0, 0, 0}, errFrame},
-		"compressed":         {[]byte{0xc1, 0}, errFrame},
+		"masked by a server": {[]byte{0x81, 0x80, 0, 0, 0, 0}, errBadFrame},
+		"compressed":         {[]byte{0xc1, 0}, errBadFrame},
 		"2 MiB":              {[]byte{0x81, 127, 0, 0, 0, 0, 0, 0x20, 0, 0}, errTooLarge},
 		"all there is":       {[]byte{0x81, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, errTooLarge},
 		"half a head":        {[]byte{0x81, 126, 1}, nil},
@@ -99,7 +99,7 @@ func TestHostileFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, n, err := cutFrame(c.bytes)
+			_, n, err := cutFirstFrame(c.bytes)
 			require.Zero(t, n)
 			require.Equal(t, c.err, err)
 		})
@@ -126,7 +126,7 @@ func TestJudge(t *testing.T) {
 		`[null]`:                                              {outcomeWrong, ""},
 		``:                                                    {outcomeWrong, ""},
 	} {
-		o, code := judge([]byte(args))
+		o, code := parseAnswer([]byte(args))
 		require.Equal(t, want.outcome, o, args)
 		require.Equal(t, want.code, code, args)
 	}
@@ -134,41 +134,41 @@ func TestJudge(t *testing.T) {
 
 func TestEveryByteOfATextCounts(t *testing.T) {
 	t.Parallel()
-	want := mark{sender: 49_999, seq: 999_999_999, id: 999_999_999}
+	want := chatStamp{sender: 49_999, seq: 999_999_999, id: 999_999_999}
 	for _, size := range []int{minTextBytes, 96, maxTextBytes} {
-		text := appendText(nil, want, size)
+		text := appendChatText(nil, want, size)
 		require.Len(t, text, size)
-		got, ok := readText(text)
+		got, ok := parseChatText(text)
 		require.True(t, ok)
 		require.Equal(t, want, got)
 		for i := range text {
 			for _, flip := range []byte{1, 0x20} {
 				text[i] ^= flip
-				_, ok := readText(text)
+				_, ok := parseChatText(text)
 				require.False(t, ok, "byte %d of %q", i, text)
 				text[i] ^= flip
 			}
 		}
-		_, ok = readText(text[:size-1])
+		_, ok = parseChatText(text[:size-1])
 		require.False(t, ok)
 	}
 }
 
 func TestJudgingCostsNoMemory(t *testing.T) {
-	r := &run{cfg: Config{Clients: 2, TextBytes: 96, Inflight: 1 << 12}.withDefaults(), born: time.Now()}
+	r := &run{cfg: Config{Clients: 2, TextBytes: 96, Inflight: 1 << 12}.withDefaults(), createdAt: time.Now()}
 	r.tallies = []*tally{newTally()}
 	for i, user := range []string{"lt-a", "lt-b"} {
-		r.clients = append(r.clients, &client{run: r, tally: r.tallies[0], index: uint32(i), room: -1, place: -1, user: user})
+		r.clients = append(r.clients, &client{run: r, tally: r.tallies[0], index: uint32(i), room: -1, speakerIndex: -1, user: user})
 	}
-	r.talk = newChat(r)
+	r.workload = newChat(r)
 	from, to := r.clients[0], r.clients[1]
-	from.reserve(1 << 12)
+	from.reserveSlots(1 << 12)
 	sc := getScratch()
 	frames := make([][]byte, 0, 2000)
 	for range cap(frames) {
-		id := from.next.Load()
-		text, things, note := r.talk.say(from, id, nil)
-		from.begin(0, things, note)
+		id := from.nextID.Load()
+		text, things, note := r.workload.appendEvent(from, id, nil)
+		from.beginEvent(0, things, note)
 		payload := strings.TrimSuffix(strings.Replace(string(text), `{"channel"`, `{"id":"x","from":{"userId":"lt-a"},"channel"`, 1), "]")
 		f := appendFrame(nil, opText, append(append([]byte("42"), payload...), ']'))
 		// The server's frames are not masked.
@@ -177,7 +177,7 @@ func TestJudgingCostsNoMemory(t *testing.T) {
 	}
 	i := 0
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
-		to.feed(sc, frames[i], 1)
+		to.handleBytes(sc, frames[i], 1)
 		i++
 	}))
 	require.EqualValues(t, i, r.tallies[0].delivered)

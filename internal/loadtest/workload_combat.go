@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// combat is everyone striking a training dummy of his own. Each strike that is answered with ok must be told in one
+// combatWorkload is everyone striking a training dummy of his own. Each strike that is answered with ok must be told in one
 // combat:update, with versions that rise by one.
-type combat struct {
-	silent
+type combatWorkload struct {
+	noopWorkload
 	run    *run
 	fights []fight // by the client's index
 }
@@ -19,23 +19,23 @@ type combat struct {
 type fight struct {
 	id      string // static after prepare
 	event   []byte
-	ok      uint32 // strikes that were done; owned by the reader
-	updates stream // versions, the first of which is 2; owned by the reader
+	strikes uint32          // strikes that were done; owned by the reader
+	updates sequenceTracker // versions, the first of which is 2; owned by the reader
 }
 
-func newCombat(r *run) talk {
+func newCombat(r *run) workload {
 	r.speakers = r.clients
-	return &combat{run: r, fights: make([]fight, len(r.clients))}
+	return &combatWorkload{run: r, fights: make([]fight, len(r.clients))}
 }
 
-// prepare starts the fights. A server that says no `session` is not the gateway and may have no combat:start: there only
+// prepareClients starts the fights. A server that says no `session` is not the gateway and may have no combat:start: there only
 // the answers are checked.
-func (t *combat) prepare(ctx context.Context) error {
-	return each(ctx, t.run.clients, func(ctx context.Context, c *client) error {
+func (t *combatWorkload) prepareClients(ctx context.Context) error {
+	return forEachClient(ctx, t.run.clients, func(ctx context.Context, c *client) error {
 		f := &t.fights[c.index]
 		f.id = "lt-" + t.run.tag + "-" + strconv.Itoa(int(c.index))
-		if c.hello {
-			args, err := c.request(ctx, `["combat:start",{"npc":"training-dummy"}]`)
+		if c.gotSession {
+			args, err := c.callForOK(ctx, `["combat:start",{"npc":"training-dummy"}]`)
 			if err != nil {
 				return fmt.Errorf("combat:start: %w", err)
 			}
@@ -50,14 +50,14 @@ func (t *combat) prepare(ctx context.Context) error {
 	})
 }
 
-func (t *combat) say(c *client, _ uint32, dst []byte) ([]byte, int, uint32) {
+func (t *combatWorkload) appendEvent(c *client, _ uint32, dst []byte) ([]byte, int, uint32) {
 	return append(dst, t.fights[c.index].event...), 1, 0
 }
 
-func (t *combat) answered(c *client, _ uint32, args []byte) bool {
+func (t *combatWorkload) checkAnswer(c *client, _ uint32, args []byte) bool {
 	f := &t.fights[c.index]
-	f.ok++
-	if !c.hello {
+	f.strikes++
+	if !c.gotSession {
 		return true
 	}
 	id, ok := stringAfter(args, keyCombat)
@@ -69,8 +69,8 @@ var (
 	keyVersion  = []byte(`"version":`)
 )
 
-func (t *combat) told(c *client, body []byte) {
-	if !c.hello || !bytes.HasPrefix(body, eventUpdate) {
+func (t *combatWorkload) checkPushedEvent(c *client, body []byte) {
+	if !c.gotSession || !bytes.HasPrefix(body, eventUpdate) {
 		return
 	}
 	f := &t.fights[c.index]
@@ -83,29 +83,29 @@ func (t *combat) told(c *client, body []byte) {
 		c.tally.wrong++
 		return
 	}
-	version, _, ok := number(body[i+len(keyVersion):])
+	version, _, ok := readNumber(body[i+len(keyVersion):])
 	if !ok || version < 2 {
 		c.tally.wrong++
 		return
 	}
-	switch f.updates.saw(version - 2) {
-	case again:
+	switch f.updates.recordArrival(version - 2) {
+	case arrivedAgain:
 		c.tally.doubled++
 		return
-	case late:
+	case arrivedLate:
 		c.tally.reordered++
 	}
 	c.tally.delivered++
 }
 
-// rejoin: combat:state puts the connection back into its fight's room. A strike that was
+// rejoinRooms: combat:state puts the connection back into its fight's room. A strike that was
 // answered is in the state, or it was lost.
-func (t *combat) rejoin(ctx context.Context, c *client) error {
-	if !c.hello {
+func (t *combatWorkload) rejoinRooms(ctx context.Context, c *client) error {
+	if !c.gotSession {
 		return nil
 	}
 	f := &t.fights[c.index]
-	args, err := c.request(ctx, fmt.Sprintf(`["combat:state",{"combatId":%q}]`, f.id))
+	args, err := c.callForOK(ctx, fmt.Sprintf(`["combat:state",{"combatId":%q}]`, f.id))
 	if err != nil {
 		return fmt.Errorf("combat:state: %w", err)
 	}
@@ -113,26 +113,26 @@ func (t *combat) rejoin(ctx context.Context, c *client) error {
 	if i < 0 {
 		return errors.New("combat:state: no version")
 	}
-	version, _, ok := number(args[i+len(keyVersion):])
+	version, _, ok := readNumber(args[i+len(keyVersion):])
 	if !ok || version < 1 {
 		return errors.New("combat:state: no version")
 	}
 	c.tally.mu.Lock() // the reader's
 	defer c.tally.mu.Unlock()
-	if done := version - 1; done < f.ok {
-		c.tally.lost += int64(f.ok - done)
+	if done := version - 1; done < f.strikes {
+		c.tally.lost += int64(f.strikes - done)
 	}
-	f.updates.excuse(f.updates.next, version-1)
+	f.updates.excuseRange(f.updates.next, version-1)
 	return nil
 }
 
-func (t *combat) verdict(_ context.Context, into *counts) error {
+func (t *combatWorkload) checkFinalState(_ context.Context, into *counts) error {
 	for _, c := range t.run.clients {
 		f := &t.fights[c.index]
-		if !c.hello || c.died {
+		if !c.gotSession || c.lostConnection {
 			continue
 		}
-		into.lost += int64(f.updates.missing(max(f.ok, f.updates.next), nil))
+		into.lost += int64(f.updates.countMissing(max(f.strikes, f.updates.next), nil))
 	}
 	return nil
 }

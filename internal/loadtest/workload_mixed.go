@@ -2,15 +2,15 @@ package loadtest
 
 import "context"
 
-// mixed is everyone in a chat room and in a fight: of ten events six are pings, three chat messages, one is a strike.
-type mixed struct {
-	ping   talk
-	chat   talk
-	combat talk
+// mixedWorkload is everyone in a chat room and in a fight: of ten events six are pings, three chat messages, one is a strike.
+type mixedWorkload struct {
+	ping   workload
+	chat   workload
+	combat workload
 }
 
-func newMixed(r *run) talk {
-	m := &mixed{ping: ping{}, combat: newCombat(r)}
+func newMixed(r *run) workload {
+	m := &mixedWorkload{ping: pingWorkload{}, combat: newCombat(r)}
 	r.speakers = nil // the rooms set the order
 	m.chat = newChat(r)
 	return m
@@ -24,7 +24,7 @@ const (
 	kindMask = 3 << 30
 )
 
-func (m *mixed) of(note uint32) talk {
+func (m *mixedWorkload) workloadOf(note uint32) workload {
 	switch note & kindMask {
 	case kindChat:
 		return m.chat
@@ -34,44 +34,46 @@ func (m *mixed) of(note uint32) talk {
 	return m.ping
 }
 
-func (m *mixed) prepare(ctx context.Context) error {
-	if err := m.chat.prepare(ctx); err != nil {
+func (m *mixedWorkload) prepareClients(ctx context.Context) error {
+	if err := m.chat.prepareClients(ctx); err != nil {
 		return err
 	}
-	return m.combat.prepare(ctx)
+	return m.combat.prepareClients(ctx)
 }
 
-func (m *mixed) say(c *client, id uint32, dst []byte) ([]byte, int, uint32) {
+func (m *mixedWorkload) appendEvent(c *client, id uint32, dst []byte) ([]byte, int, uint32) {
 	kind := uint32(kindPing)
-	switch (c.turn + c.index) % 10 {
+	switch (c.eventsSent + c.index) % 10 {
 	case 2, 5, 8:
 		kind = kindChat
 	case 9:
 		kind = kindCombat
 	}
-	text, things, note := m.of(kind).say(c, id, dst)
+	text, things, note := m.workloadOf(kind).appendEvent(c, id, dst)
 	return text, things, kind | note
 }
 
-func (m *mixed) answered(c *client, note uint32, args []byte) bool {
-	return m.of(note).answered(c, note&^kindMask, args)
+func (m *mixedWorkload) checkAnswer(c *client, note uint32, args []byte) bool {
+	return m.workloadOf(note).checkAnswer(c, note&^kindMask, args)
 }
 
-func (m *mixed) refused(c *client, note uint32, code string) {
-	m.of(note).refused(c, note&^kindMask, code)
+func (m *mixedWorkload) recordRefusal(c *client, note uint32, code string) {
+	m.workloadOf(note).recordRefusal(c, note&^kindMask, code)
 }
 
-func (m *mixed) dropped(c *client, note uint32) { m.of(note).dropped(c, note&^kindMask) }
+func (m *mixedWorkload) recordDropped(c *client, note uint32) {
+	m.workloadOf(note).recordDropped(c, note&^kindMask)
+}
 
-func (m *mixed) rejoin(ctx context.Context, c *client) error {
-	if err := m.chat.rejoin(ctx, c); err != nil {
+func (m *mixedWorkload) rejoinRooms(ctx context.Context, c *client) error {
+	if err := m.chat.rejoinRooms(ctx, c); err != nil {
 		return err
 	}
-	return m.combat.rejoin(ctx, c)
+	return m.combat.rejoinRooms(ctx, c)
 }
 
-func (m *mixed) told(c *client, body []byte) { m.combat.told(c, body) }
+func (m *mixedWorkload) checkPushedEvent(c *client, body []byte) { m.combat.checkPushedEvent(c, body) }
 
-func (m *mixed) verdict(ctx context.Context, into *counts) error {
-	return m.combat.verdict(ctx, into)
+func (m *mixedWorkload) checkFinalState(ctx context.Context, into *counts) error {
+	return m.combat.checkFinalState(ctx, into)
 }

@@ -5,34 +5,34 @@ import (
 	"context"
 )
 
-// ping is everyone asking session:ping.
-type ping struct{ silent }
+// pingWorkload is everyone asking session:ping.
+type pingWorkload struct{ noopWorkload }
 
-// silent is a talk's answers to what does not concern it.
-type silent struct{}
+// noopWorkload is a talk's answers to what does not concern it.
+type noopWorkload struct{}
 
-func (silent) prepare(context.Context) error          { return nil }
-func (silent) refused(*client, uint32, string)        {}
-func (silent) told(*client, []byte)                   {}
-func (silent) dropped(*client, uint32)                {}
-func (silent) rejoin(context.Context, *client) error  { return nil }
-func (silent) verdict(context.Context, *counts) error { return nil }
+func (noopWorkload) prepareClients(context.Context) error           { return nil }
+func (noopWorkload) recordRefusal(*client, uint32, string)          {}
+func (noopWorkload) checkPushedEvent(*client, []byte)               {}
+func (noopWorkload) recordDropped(*client, uint32)                  {}
+func (noopWorkload) rejoinRooms(context.Context, *client) error     { return nil }
+func (noopWorkload) checkFinalState(context.Context, *counts) error { return nil }
 
 const pingEvent = `["session:ping",{}]`
 
-func newPing(r *run) talk {
+func newPing(r *run) workload {
 	r.speakers = r.clients
-	return ping{}
+	return pingWorkload{}
 }
 
-func (ping) say(_ *client, _ uint32, dst []byte) ([]byte, int, uint32) {
+func (pingWorkload) appendEvent(_ *client, _ uint32, dst []byte) ([]byte, int, uint32) {
 	return append(dst, pingEvent...), 1, 0
 }
 
-func (ping) answered(_ *client, _ uint32, args []byte) bool { return toldTime(args) }
+func (pingWorkload) checkAnswer(_ *client, _ uint32, args []byte) bool { return hasServerTime(args) }
 
-// toldTime is whether an answer has a server's time after the year 2001.
-func toldTime(args []byte) bool {
+// hasServerTime is whether an answer has a server's time after the year 2001.
+func hasServerTime(args []byte) bool {
 	i := bytes.Index(args, keyTime)
 	if i < 0 {
 		return false

@@ -26,7 +26,7 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 	c := &Cluster{}
 	var clients []redis.UniversalClient
 	for range 6 {
-		bus, err := freePort()
+		bus, err := findFreePort()
 		if err != nil {
 			t.Fatalf("redistest: %v", err)
 		}
@@ -34,13 +34,13 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 			"--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--cluster-node-timeout", "1000",
 		}, args...)...)
 		c.Nodes = append(c.Nodes, i)
-		clients = append(clients, client(t, &redis.Options{Addr: i.Addr()}, 5*time.Second))
-		must(t, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", i.n.port, bus))
+		clients = append(clients, newTestClient(t, &redis.Options{Addr: i.Addr()}, 5*time.Second))
+		requireOK(t, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", i.node.port, bus))
 	}
 	for i, slots := range [][2]int{{0, 5460}, {5461, 10922}, {10923, 16383}} {
-		must(t, clients[i].ClusterAddSlotsRange(ctx, slots[0], slots[1]))
+		requireOK(t, clients[i].ClusterAddSlotsRange(ctx, slots[0], slots[1]))
 	}
-	wait(t, 20*time.Second, "the nodes to meet", func(ctx context.Context) bool {
+	waitUntil(t, 20*time.Second, "the nodes to meet", func(ctx context.Context) bool {
 		for _, c := range clients {
 			if n := c.ClusterNodes(ctx).Val(); strings.Count(n, "\n") != 6 || strings.Contains(n, "handshake") {
 				return false
@@ -49,9 +49,9 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 		return true
 	})
 	for i := range 3 {
-		must(t, clients[i+3].ClusterReplicate(ctx, clients[i].ClusterMyID(ctx).Val()))
+		requireOK(t, clients[i+3].ClusterReplicate(ctx, clients[i].ClusterMyID(ctx).Val()))
 	}
-	wait(t, 20*time.Second, "the Cluster to serve", func(ctx context.Context) bool {
+	waitUntil(t, 20*time.Second, "the Cluster to serve", func(ctx context.Context) bool {
 		for i, c := range clients {
 			if !strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok") ||
 				strings.Count(c.ClusterNodes(ctx).Val(), " slave ")+strings.Count(c.ClusterNodes(ctx).Val(), "myself,slave ") != 3 {
@@ -66,7 +66,7 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 	return c
 }
 
-func must(t testing.TB, cmd redis.Cmder) {
+func requireOK(t testing.TB, cmd redis.Cmder) {
 	t.Helper()
 	if err := cmd.Err(); err != nil {
 		t.Fatalf("redistest: %v", err)
@@ -74,7 +74,7 @@ func must(t testing.TB, cmd redis.Cmder) {
 }
 
 // URL is the redis+cluster:// URL, of all nodes.
-func (c *Cluster) URL() string { return "redis+cluster://" + addrs(c.Nodes) }
+func (c *Cluster) URL() string { return "redis+cluster://" + joinAddresses(c.Nodes) }
 
 // MoveSlot moves the slot of a key, which holds nothing, from its master to the next one,
 // and returns both.
@@ -85,7 +85,7 @@ func (c *Cluster) MoveSlot(key string) (from, to *Instance) {
 	var masters []redis.UniversalClient
 	var ids []string
 	for _, i := range c.Nodes[:3] {
-		m := client(t, &redis.Options{Addr: i.Addr()}, 5*time.Second)
+		m := newTestClient(t, &redis.Options{Addr: i.Addr()}, 5*time.Second)
 		masters, ids = append(masters, m), append(ids, m.ClusterMyID(ctx).Val())
 	}
 	slot := masters[0].ClusterKeySlot(ctx, key).Val()
@@ -101,10 +101,10 @@ func (c *Cluster) MoveSlot(key string) (from, to *Instance) {
 		t.Fatalf("redistest: nobody has slot %d", slot)
 	}
 	target := (source + 1) % 3
-	must(t, masters[target].Do(ctx, "cluster", "setslot", slot, "importing", ids[source]))
-	must(t, masters[source].Do(ctx, "cluster", "setslot", slot, "migrating", ids[target]))
+	requireOK(t, masters[target].Do(ctx, "cluster", "setslot", slot, "importing", ids[source]))
+	requireOK(t, masters[source].Do(ctx, "cluster", "setslot", slot, "migrating", ids[target]))
 	for _, i := range []int{target, source, 3 - target - source} {
-		must(t, masters[i].Do(ctx, "cluster", "setslot", slot, "node", ids[target]))
+		requireOK(t, masters[i].Do(ctx, "cluster", "setslot", slot, "node", ids[target]))
 	}
 	return c.Nodes[source], c.Nodes[target]
 }

@@ -24,13 +24,13 @@ type node struct {
 	process *spawn.Process
 }
 
-// start runs a server on a free port of 127.0.0.1 that persists nothing.
-func start(args ...string) (*node, error) { return startNode(&node{args: args}) }
+// startServer runs a server on a free port of 127.0.0.1 that persists nothing.
+func startServer(args ...string) (*node, error) { return startNodeProcess(&node{args: args}) }
 
 // startSentinel runs a sentinel on a free port of 127.0.0.1. It rewrites its configuration.
-func startSentinel(config string) (*node, error) { return startNode(&node{config: config}) }
+func startSentinel(config string) (*node, error) { return startNodeProcess(&node{config: config}) }
 
-func startNode(n *node) (*node, error) {
+func startNodeProcess(n *node) (*node, error) {
 	var err error
 	if n.program == "" {
 		if n.program, err = spawn.Find(); err != nil {
@@ -43,10 +43,10 @@ func startNode(n *node) (*node, error) {
 	}
 	n.dir = dir
 	for range 5 { // another process may take the port between our looking and the server's
-		if n.port, err = freePort(); err != nil {
+		if n.port, err = findFreePort(); err != nil {
 			break
 		}
-		if err = n.run(); err == nil {
+		if err = n.startProcess(); err == nil {
 			return n, nil
 		}
 		if s := err.Error(); !strings.Contains(s, "Address already in use") && !strings.Contains(s, "answers on") {
@@ -57,8 +57,8 @@ func startNode(n *node) (*node, error) {
 	return nil, err
 }
 
-// run starts the process and waits until it answers.
-func (n *node) run() error {
+// startProcess starts the process and waits until it answers.
+func (n *node) startProcess() error {
 	args := append([]string{
 		"--port", strconv.Itoa(n.port), "--bind", "127.0.0.1", "--dir", n.dir,
 		"--save", "", "--appendonly", "no", "--loglevel", "warning",
@@ -78,7 +78,7 @@ func (n *node) run() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := p.Ready(ctx, "tcp", n.addr()); err != nil {
+	if err := p.Ready(ctx, "tcp", n.hostAndPort()); err != nil {
 		p.Kill()
 		return err
 	}
@@ -86,15 +86,15 @@ func (n *node) run() error {
 	return nil
 }
 
-func (n *node) addr() string { return fmt.Sprintf("127.0.0.1:%d", n.port) }
+func (n *node) hostAndPort() string { return fmt.Sprintf("127.0.0.1:%d", n.port) }
 
-// remove kills the process and deletes what it left.
-func (n *node) remove() {
+// killAndRemove kills the process and deletes what it left.
+func (n *node) killAndRemove() {
 	n.process.Kill()
 	_ = os.RemoveAll(n.dir)
 }
 
-func freePort() (int, error) {
+func findFreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

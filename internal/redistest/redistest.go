@@ -38,21 +38,21 @@ var shared struct {
 // Main starts the shared server, runs the tests, stops it, calls what must be done after
 // them and exits. It silences the log of go-redis.
 func Main(m *testing.M, after ...func()) {
-	code := run(m)
+	code := runWithSharedServer(m)
 	for _, f := range after {
 		f()
 	}
 	os.Exit(code)
 }
 
-func run(m *testing.M) int {
+func runWithSharedServer(m *testing.M) int {
 	redis.SetLogger(new(logging.VoidLogger)) // a line for every failed dial helps nobody
-	n, err := start("--databases", fmt.Sprint(databases))
+	n, err := startServer("--databases", fmt.Sprint(databases))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redistest:", err)
 		return 1
 	}
-	defer n.remove()
+	defer n.killAndRemove()
 	shared.mu.Lock()
 	shared.server = n
 	for db := databases - 1; db >= 0; db-- {
@@ -66,18 +66,18 @@ func run(m *testing.M) int {
 // timeouts are long, so that a busy machine does not fail a test.
 func Client(t testing.TB) redis.UniversalClient {
 	t.Helper()
-	db := database(t)
-	return client(t, &redis.Options{Addr: shared.server.addr(), DB: db}, 10*time.Second)
+	db := takeDatabase(t)
+	return newTestClient(t, &redis.Options{Addr: shared.server.hostAndPort(), DB: db}, 10*time.Second)
 }
 
 // URL is the redis:// URL of an empty database that nobody else uses until the test ends.
 func URL(t testing.TB) string {
 	t.Helper()
-	db := database(t)
-	return fmt.Sprintf("redis://%s/%d", shared.server.addr(), db)
+	db := takeDatabase(t)
+	return fmt.Sprintf("redis://%s/%d", shared.server.hostAndPort(), db)
 }
 
-func database(t testing.TB) int {
+func takeDatabase(t testing.TB) int {
 	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -96,7 +96,7 @@ func database(t testing.TB) int {
 		defer shared.mu.Unlock()
 		shared.free = append([]int{db}, shared.free...)
 	})
-	c := redis.NewClient(options(&redis.Options{Addr: shared.server.addr(), DB: db}, 10*time.Second))
+	c := redis.NewClient(withTimeouts(&redis.Options{Addr: shared.server.hostAndPort(), DB: db}, 10*time.Second))
 	defer c.Close()
 	if err := c.FlushDB(context.Background()).Err(); err != nil {
 		t.Fatalf("redistest: flush database %d: %v", db, err)
@@ -104,13 +104,13 @@ func database(t testing.TB) int {
 	return db
 }
 
-func client(t testing.TB, o *redis.Options, timeout time.Duration) redis.UniversalClient {
-	c := redis.NewClient(options(o, timeout))
+func newTestClient(t testing.TB, o *redis.Options, timeout time.Duration) redis.UniversalClient {
+	c := redis.NewClient(withTimeouts(o, timeout))
 	t.Cleanup(func() { _ = c.Close() }) // a test may have closed it
 	return c
 }
 
-func options(o *redis.Options, timeout time.Duration) *redis.Options {
+func withTimeouts(o *redis.Options, timeout time.Duration) *redis.Options {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = timeout, timeout, timeout, timeout
 	o.DialerRetries, o.MaxRetries = 1, 1
 	o.ContextTimeoutEnabled = true

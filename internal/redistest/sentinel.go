@@ -26,24 +26,24 @@ const MasterName = "main"
 func StartSentinel(t testing.TB, args ...string) *Sentinels {
 	t.Helper()
 	master := Server(t, args...)
-	replica := Server(t, append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(master.n.port)}, args...)...)
-	wait(t, 20*time.Second, "the replica to follow", func(ctx context.Context) bool {
+	replica := Server(t, append([]string{"--replicaof", "127.0.0.1 " + fmt.Sprint(master.node.port)}, args...)...)
+	waitUntil(t, 20*time.Second, "the replica to follow", func(ctx context.Context) bool {
 		return strings.Contains(replica.Client().Info(ctx, "replication").Val(), "master_link_status:up")
 	})
 	s := &Sentinels{t: t, servers: []*Instance{master, replica}}
 	config := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s 1000\n"+
-		"sentinel failover-timeout %[1]s 3000\nsentinel parallel-syncs %[1]s 1\n", MasterName, master.n.port)
+		"sentinel failover-timeout %[1]s 3000\nsentinel parallel-syncs %[1]s 1\n", MasterName, master.node.port)
 	for range 3 {
 		n, err := startSentinel(config)
 		if err != nil {
 			t.Fatalf("redistest: sentinel: %v", err)
 		}
-		t.Cleanup(n.remove)
-		s.sentinels = append(s.sentinels, &Instance{t: t, n: n})
+		t.Cleanup(n.killAndRemove)
+		s.sentinels = append(s.sentinels, &Instance{t: t, node: n})
 	}
 	for _, i := range s.sentinels {
-		c := redis.NewSentinelClient(options(&redis.Options{Addr: i.Addr()}, time.Second))
-		wait(t, 20*time.Second, "the sentinels to meet", func(ctx context.Context) bool {
+		c := redis.NewSentinelClient(withTimeouts(&redis.Options{Addr: i.Addr()}, time.Second))
+		waitUntil(t, 20*time.Second, "the sentinels to meet", func(ctx context.Context) bool {
 			m := c.Master(ctx, MasterName).Val()
 			return m["num-slaves"] == "1" && m["num-other-sentinels"] == "2"
 		})
@@ -54,7 +54,7 @@ func StartSentinel(t testing.TB, args ...string) *Sentinels {
 
 // URL is the redis+sentinel:// URL.
 func (s *Sentinels) URL() string {
-	return "redis+sentinel://" + addrs(s.sentinels) + "/" + MasterName
+	return "redis+sentinel://" + joinAddresses(s.sentinels) + "/" + MasterName
 }
 
 // Master is the server that most of the sentinels that answer call master. After a
@@ -63,7 +63,7 @@ func (s *Sentinels) Master() *Instance {
 	s.t.Helper()
 	votes := make(map[string]int)
 	for _, i := range s.sentinels {
-		c := redis.NewSentinelClient(options(&redis.Options{Addr: i.Addr()}, time.Second))
+		c := redis.NewSentinelClient(withTimeouts(&redis.Options{Addr: i.Addr()}, time.Second))
 		at, err := c.GetMasterAddrByName(context.Background(), MasterName).Result()
 		_ = c.Close() // it only asked
 		if err == nil {
@@ -94,7 +94,7 @@ func (s *Sentinels) KillMaster() *Instance {
 // Sentinel is one of the three, by its index.
 func (s *Sentinels) Sentinel(i int) *Instance { return s.sentinels[i] }
 
-func addrs(list []*Instance) string {
+func joinAddresses(list []*Instance) string {
 	var all []string
 	for _, i := range list {
 		all = append(all, i.Addr())
@@ -102,8 +102,8 @@ func addrs(list []*Instance) string {
 	return strings.Join(all, ",")
 }
 
-// wait asks again every 20 ms until ok, and fails the test after limit.
-func wait(t testing.TB, limit time.Duration, what string, ok func(context.Context) bool) {
+// waitUntil asks again every 20 ms until ok, and fails the test after limit.
+func waitUntil(t testing.TB, limit time.Duration, what string, ok func(context.Context) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

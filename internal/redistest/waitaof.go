@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// valkeyHere is where scripts/install puts a Valkey when the system's packages have none.
-const valkeyHere = "bin/valkey/usr/bin/valkey-server"
+// localValkey is where scripts/install puts a Valkey when the system's packages have none.
+const localValkey = "bin/valkey/usr/bin/valkey-server"
 
 var versionText = regexp.MustCompile(`v=(\d+)\.(\d+)`)
 
-// Newer is Server with a Redis of 7.2 or later, or a Valkey: they have WAITAOF. Without one the test is skipped.
-func Newer(t testing.TB, args ...string) *Instance {
+// ServerWithWaitAOF is Server with a Redis of 7.2 or later, or a Valkey: they have WAITAOF. Without one the test is skipped.
+func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	for _, name := range []string{"redis-server", "valkey-server", filepath.Join(filepath.Dir(here), "..", valkeyHere)} {
+	for _, name := range []string{"redis-server", "valkey-server", filepath.Join(filepath.Dir(here), "..", localValkey)} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue
@@ -33,12 +33,12 @@ func Newer(t testing.TB, args ...string) *Instance {
 		if major < 7 || major == 7 && minor < 2 {
 			continue
 		}
-		n, err := startNode(&node{program: path, args: args})
+		n, err := startNodeProcess(&node{program: path, args: args})
 		if err != nil {
 			t.Fatalf("redistest: %s: %v", path, err)
 		}
-		t.Cleanup(n.remove)
-		return &Instance{t: t, n: n}
+		t.Cleanup(n.killAndRemove)
+		return &Instance{t: t, node: n}
 	}
 	t.Skip("no Redis 7.2 or Valkey: nothing here has WAITAOF")
 	return nil

@@ -37,10 +37,10 @@ type Client struct {
 	receive func() ([]string, error) // the next packets
 	abort   func()
 
-	mu   sync.Mutex
-	in   []string      // guarded by mu
-	err  error         // why nothing more comes; guarded by mu
-	news chan struct{} // capacity 1
+	mu      sync.Mutex
+	packets []string      // guarded by mu
+	err     error         // why nothing more comes; guarded by mu
+	wake    chan struct{} // capacity 1
 }
 
 // Header are the headers of a handshake.
@@ -65,7 +65,7 @@ func Try(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 
 // Silent is Try for a client that reads nothing more than OPEN until Listen.
 func Silent(t testing.TB, url, transport string, h ...Header) (*Client, error) {
-	c := &Client{t: t, news: make(chan struct{}, 1)}
+	c := &Client{t: t, wake: make(chan struct{}, 1)}
 	query := "?EIO=4&transport=" + transport
 	header := Header{}
 	if len(h) > 0 {
@@ -73,9 +73,9 @@ func Silent(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 	}
 	var err error
 	if transport == "polling" {
-		err = c.poll(url+query, header)
+		err = c.openPolling(url+query, header)
 	} else {
-		err = c.dial("ws"+strings.TrimPrefix(url, "http")+query, header)
+		err = c.dialWebSocket("ws"+strings.TrimPrefix(url, "http")+query, header)
 	}
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func Silent(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) opened(packet string) error {
+func (c *Client) parseOpenPacket(packet string) error {
 	var o struct{ Sid string }
 	if !strings.HasPrefix(packet, "0") {
 		return fmt.Errorf("no OPEN: %q", packet)
@@ -94,7 +94,7 @@ func (c *Client) opened(packet string) error {
 	return err
 }
 
-func (c *Client) dial(url string, h Header) error {
+func (c *Client) dialWebSocket(url string, h Header) error {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	ws, r, err := (&websocket.Dialer{}).DialContext(ctx, url, h)
@@ -137,10 +137,10 @@ func (c *Client) dial(url string, h Header) error {
 	if err != nil {
 		return err
 	}
-	return c.opened(open[0])
+	return c.parseOpenPacket(open[0])
 }
 
-func (c *Client) poll(url string, h Header) error {
+func (c *Client) openPolling(url string, h Header) error {
 	ctx, abort := context.WithCancel(context.Background())
 	transport := &http.Transport{}
 	c.abort = func() {
@@ -183,10 +183,10 @@ func (c *Client) poll(url string, h Header) error {
 		c.abort()
 		return err
 	}
-	err = c.opened(open[0])
+	err = c.parseOpenPacket(open[0])
 	url += "&sid=" + c.Sid
 	c.mu.Lock()
-	c.in = open[1:]
+	c.packets = open[1:]
 	c.mu.Unlock()
 	return err
 }
@@ -206,13 +206,13 @@ func (c *Client) Listen() {
 					go func() { _ = c.send([]string{"3"}) }()
 				case "6", "":
 				default:
-					c.in = append(c.in, p)
+					c.packets = append(c.packets, p)
 				}
 			}
 			c.err = err
 			c.mu.Unlock()
 			select {
-			case c.news <- struct{}{}:
+			case c.wake <- struct{}{}:
 			default:
 			}
 			if err != nil {
@@ -235,9 +235,9 @@ func (c *Client) Next() (string, error) {
 	var late <-chan time.Time
 	for {
 		c.mu.Lock()
-		if len(c.in) > 0 {
-			p := c.in[0]
-			c.in = c.in[1:]
+		if len(c.packets) > 0 {
+			p := c.packets[0]
+			c.packets = c.packets[1:]
 			c.mu.Unlock()
 			return p, nil
 		}
@@ -252,7 +252,7 @@ func (c *Client) Next() (string, error) {
 			late = timer.C
 		}
 		select {
-		case <-c.news:
+		case <-c.wake:
 		case <-late:
 			return "", ErrSilent
 		}
