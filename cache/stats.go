@@ -18,8 +18,8 @@ type Stats struct {
 // Total counts what happened to the keys of one prefix, or of all.
 type Total struct {
 	LocalHits  uint64  `json:"localHits"`  // served from L1
-	Hits       uint64  `json:"hits"`       // missing, or no longer fresh
-	Misses     uint64  `json:"misses"`     // not there, or no longer fresh
+	Hits       uint64  `json:"hits"`       // served from Redis
+	Misses     uint64  `json:"misses"`     // missing, or no longer fresh
 	Rate       float64 `json:"rate"`       // share of hits of both kinds in all reads; 0 to 1
 	Stale      uint64  `json:"stale"`      // stale values served
 	Loads      uint64  `json:"loads"`      // calls of a Loader

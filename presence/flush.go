@@ -22,8 +22,8 @@ var leaveLua string
 var enterScript, leaveScript = redisx.NewScript(enterLua), redisx.NewScript(leaveLua)
 
 const (
-	usersPerCall      = 100 // users in one call of a script
-	callsPerRoundTrip = 64  // calls in one round trip
+	usersPerCall      = 100
+	callsPerRoundTrip = 64
 )
 
 // A Movement says that a user has joined or left a channel.

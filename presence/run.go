@@ -21,13 +21,13 @@ var renewLua string
 var renewScript = redisx.NewScript(renewLua)
 
 const (
-	roundTripTimeout   = time.Second            // for one round trip
+	roundTripTimeout   = time.Second
 	retryDelay         = 250 * time.Millisecond // after a failure of Redis
 	prolongInterval    = time.Minute
 	channelKeysTTL     = 5 * time.Minute // how long the keys of a channel outlive all of its nodes
 	indexTTL           = 24 * time.Hour
-	scopesPerRoundTrip = 200  // scopes in one round trip
-	namesPerCommand    = 5000 // names in one command
+	scopesPerRoundTrip = 200
+	namesPerCommand    = 5000
 )
 
 // runState is used by the goroutine of Run only.
