@@ -44,11 +44,11 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 // again, and from pressing one that is ill. While it is open commands fail at once, with
 // redisx.ErrBreakerOpen.
 type Breaker struct {
-	feature string
-	cfg     BreakerConfig
-	state   circuitbreaker.CircuitBreaker[any]
-	client  redis.UniversalClient
-	own     bool // client has connections of its own
+	feature    string
+	cfg        BreakerConfig
+	state      circuitbreaker.CircuitBreaker[any]
+	client     redis.UniversalClient
+	ownsClient bool // client has connections of its own
 }
 
 // NewBreaker makes the breaker of a feature over client. On a Cluster the feature gets up to
@@ -69,7 +69,7 @@ func NewBreaker(client redis.UniversalClient, feature string, cfg BreakerConfig)
 	case *redis.ClusterClient:
 		o := *c.Options()
 		o.PoolSize = 16
-		b.client, b.own = redis.NewClusterClient(&o), true
+		b.client, b.ownsClient = redis.NewClusterClient(&o), true
 	default:
 		panic(fmt.Sprintf("redisconn: no breaker over a %T", client))
 	}
@@ -86,7 +86,7 @@ func (b *Breaker) State() string { return b.state.State().String() }
 
 // Close gives connections of its own back.
 func (b *Breaker) Close() error {
-	if b.own {
+	if b.ownsClient {
 		return b.client.Close()
 	}
 	return nil
@@ -105,10 +105,10 @@ func (b *Breaker) Metrics(reg prometheus.Registerer) error {
 	}))
 }
 
-// guard sends something, if the breaker lets it. The greeting of a new connection comes
+// guardCall sends something, if the breaker lets it. The greeting of a new connection comes
 // through the hooks too, inside the command that needs it, and is judged with it.
-func (b *Breaker) guard(ctx context.Context, send func(context.Context) error) error {
-	if ctx.Value(guarded{}) == b {
+func (b *Breaker) guardCall(ctx context.Context, send func(context.Context) error) error {
+	if ctx.Value(guardedKey{}) == b {
 		return send(ctx)
 	}
 	if err := ctx.Err(); err != nil { // nothing would be learnt of Redis: this must be no probe
@@ -120,10 +120,10 @@ func (b *Breaker) guard(ctx context.Context, send func(context.Context) error) e
 	recorded := false
 	defer func() {
 		if !recorded { // send panicked, or the caller left: a probe must not stay out for ever
-			b.undecided()
+			b.returnPermit()
 		}
 	}()
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, guarded{}, b), b.cfg.Budget)
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, guardedKey{}, b), b.cfg.Budget)
 	defer cancel()
 	err := send(bounded)
 	switch {
@@ -138,16 +138,16 @@ func (b *Breaker) guard(ctx context.Context, send func(context.Context) error) e
 	return err
 }
 
-// undecided gives a probe's permit back: nothing was learnt, so the next one tries. A closed
+// returnPermit gives a probe's permit back: nothing was learnt, so the next one tries. A closed
 // breaker needs none.
-func (b *Breaker) undecided() {
+func (b *Breaker) returnPermit() {
 	if b.state.IsHalfOpen() {
 		b.state.RecordFailure()
 	}
 }
 
-// guarded is the context key of the breaker that lets a command through.
-type guarded struct{}
+// guardedKey is the context key of the breaker that lets a command through.
+type guardedKey struct{}
 
 type breakerHook struct{ b *Breaker }
 
@@ -155,7 +155,7 @@ func (h breakerHook) DialHook(next redis.DialHook) redis.DialHook { return next 
 
 func (h breakerHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := h.b.guard(ctx, func(ctx context.Context) error { return next(ctx, cmd) })
+		err := h.b.guardCall(ctx, func(ctx context.Context) error { return next(ctx, cmd) })
 		if err != nil && cmd.Err() == nil {
 			cmd.SetErr(err)
 		}
@@ -165,7 +165,7 @@ func (h breakerHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (h breakerHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := h.b.guard(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
+		err := h.b.guardCall(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
 		if errors.Is(err, redisx.ErrBreakerOpen) {
 			for _, cmd := range cmds {
 				cmd.SetErr(err)

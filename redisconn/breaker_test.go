@@ -33,7 +33,7 @@ func (s *states) seen() []string {
 	return append([]string(nil), s.all...)
 }
 
-func guarded(t *testing.T, c redis.UniversalClient, cfg redisconn.BreakerConfig) *redisconn.Breaker {
+func guardedKey(t *testing.T, c redis.UniversalClient, cfg redisconn.BreakerConfig) *redisconn.Breaker {
 	t.Helper()
 	b := redisconn.NewBreaker(c, "cache", cfg)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
@@ -46,7 +46,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	s := redistest.Server(t)
 	var told states
 	whole := open(t, s.URL())
-	b := guarded(t, whole, redisconn.BreakerConfig{Failures: 3, Rest: 50 * time.Millisecond, OnChange: told.changed})
+	b := guardedKey(t, whole, redisconn.BreakerConfig{Failures: 3, Rest: 50 * time.Millisecond, OnChange: told.changed})
 	c := b.Client()
 	require.NoError(t, c.Set(ctx, "k", "v", 0).Err())
 	require.ErrorIs(t, c.Get(ctx, "nothing").Err(), redis.Nil)
@@ -81,7 +81,7 @@ func TestBreakerKeepsAnIllRedisFromThePress(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	s := redistest.Server(t)
-	b := guarded(t, open(t, s.URL()), redisconn.BreakerConfig{Failures: 2, Rest: time.Hour, Budget: 50 * time.Millisecond})
+	b := guardedKey(t, open(t, s.URL()), redisconn.BreakerConfig{Failures: 2, Rest: time.Hour, Budget: 50 * time.Millisecond})
 	c := b.Client()
 	require.NoError(t, c.Ping(ctx).Err())
 	s.Pause()
@@ -102,7 +102,7 @@ func TestBreakerKeepsAnIllRedisFromThePress(t *testing.T) {
 func TestBreakerOfCallersWhoLeave(t *testing.T) {
 	t.Parallel()
 	s := redistest.Server(t)
-	b := guarded(t, open(t, s.URL()), redisconn.BreakerConfig{Failures: 2, Rest: time.Millisecond})
+	b := guardedKey(t, open(t, s.URL()), redisconn.BreakerConfig{Failures: 2, Rest: time.Millisecond})
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 10 {
@@ -126,7 +126,7 @@ func TestBreakerOnAClusterAndSentinels(t *testing.T) {
 	ctx := context.Background()
 	cluster, set := redistest.StartCluster(t), redistest.StartSentinel(t)
 	for name, url := range map[string]string{"cluster": cluster.URL(), "sentinel": set.URL()} {
-		b := guarded(t, open(t, url), redisconn.BreakerConfig{Budget: 5 * time.Second})
+		b := guardedKey(t, open(t, url), redisconn.BreakerConfig{Budget: 5 * time.Second})
 		for i := range 30 {
 			require.NoError(t, b.Client().Set(ctx, fmt.Sprint(i), i, 0).Err(), name)
 		}

@@ -55,28 +55,28 @@ func (s *Server) Close() error {
 // context bounds the start, not the server's life.
 func Embedded(ctx context.Context, cfg EmbeddedConfig) (*Server, error) {
 	if cfg.InProcess {
-		return inProcess()
+		return startInProcess()
 	}
 	program, err := spawn.Find()
 	if errors.Is(err, spawn.ErrNotInstalled) {
-		return inProcess()
+		return startInProcess()
 	}
 	if err != nil {
 		return nil, err
 	}
-	dir, err := privateDir(cfg.Dir)
+	dir, err := makePrivateDirectory(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("embedded redis: %w", err)
 	}
-	s, err := child(ctx, program, dir)
+	s, err := startChild(ctx, program, dir)
 	if err != nil {
-		dir.remove()
+		dir.removeDirectory()
 		return nil, fmt.Errorf("embedded redis: %w", err)
 	}
 	return s, nil
 }
 
-func child(ctx context.Context, program string, dir *private) (*Server, error) {
+func startChild(ctx context.Context, program string, dir *privateDirectory) (*Server, error) {
 	socket := filepath.Join(dir.path, "redis.sock")
 	p, err := spawn.Start(program, dir.path,
 		"--port", "0", "--unixsocket", socket, "--unixsocketperm", "700",
@@ -91,17 +91,17 @@ func child(ctx context.Context, program string, dir *private) (*Server, error) {
 	}
 	s := &Server{url: "unix://" + socket, done: p.Done(), err: p.Err, stop: func() {
 		p.Stop(stopGrace)
-		dir.remove()
+		dir.removeDirectory()
 	}}
-	if s.kind, err = kind(ctx, s.url, filepath.Base(program)); err != nil {
+	if s.kind, err = readServerKind(ctx, s.url, filepath.Base(program)); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// kind asks the server who it is: distributions link the one program to the other's name.
-func kind(ctx context.Context, url, program string) (string, error) {
+// readServerKind asks the server who it is: distributions link the one program to the other's name.
+func readServerKind(ctx context.Context, url, program string) (string, error) {
 	client, err := Open(ctx, url, Config{PoolSize: 1})
 	if err != nil {
 		return "", err
@@ -118,16 +118,16 @@ func kind(ctx context.Context, url, program string) (string, error) {
 	return program + " " + info["redis_version"], nil
 }
 
-// privateDir makes a directory of mode 0700 whose path leaves room for a socket's name in
+// makePrivateDirectory makes a directory of mode 0700 whose path leaves room for a socket's name in
 // the 104 bytes that a unix address may have.
-func privateDir(parent string) (*private, error) {
+func makePrivateDirectory(parent string) (*privateDirectory, error) {
 	if parent == "" {
 		parent = os.TempDir()
 		if len(parent) > 60 {
 			parent = "/tmp"
 		}
 	}
-	sweep(parent)
+	removeAbandoned(parent)
 	path, err := os.MkdirTemp(parent, dirPrefix)
 	if err != nil {
 		return nil, err
@@ -136,10 +136,10 @@ func privateDir(parent string) (*private, error) {
 		_ = os.Remove(path)
 		return nil, fmt.Errorf("%s is too long a path for a unix socket", path)
 	}
-	lock, err := claim(path)
+	lock, err := lockDirectory(path)
 	if err != nil {
 		_ = os.RemoveAll(path)
 		return nil, err
 	}
-	return &private{path: path, lock: lock}, nil
+	return &privateDirectory{path: path, lock: lock}, nil
 }

@@ -60,7 +60,7 @@ func Check(ctx context.Context, client redis.UniversalClient) Health {
 	found := make(chan Health, 1)
 	go func() { // ends by the client's own timeouts where something ignores ctx
 		defer cancel()
-		found <- check(ctx, client)
+		found <- checkHealth(ctx, client)
 	}()
 	select {
 	case h := <-found:
@@ -75,33 +75,33 @@ func Check(ctx context.Context, client redis.UniversalClient) Health {
 	}
 }
 
-func check(ctx context.Context, client redis.UniversalClient) Health {
+func checkHealth(ctx context.Context, client redis.UniversalClient) Health {
 	h := Health{Status: StatusUp, Warnings: []string{}}
 	start := time.Now()
 	err := client.Ping(ctx).Err()
 	latency := time.Since(start)
 	h.LatencyMs = float64(latency.Microseconds()) / 1000
 	if err == nil {
-		err = probe(ctx, client)
+		err = probeWrites(ctx, client)
 	}
 	if err != nil {
-		h.Status, h.Error = judge(err)
+		h.Status, h.Error = classifyFailure(err)
 	}
 	if h.Status == StatusDown {
-		h.Pool = pool(client)
+		h.Pool = poolOf(client)
 		return h
 	}
 	if latency > slowAfter {
 		h.Status = StatusDegraded
-		h.warn("Redis answers slowly")
+		h.addWarning("Redis answers slowly")
 	}
-	h.ask(ctx, client)
-	h.Pool = pool(client)
+	h.readDetails(ctx, client)
+	h.Pool = poolOf(client)
 	return h
 }
 
-// judge turns an error of PING or of the probe into a status and a cause.
-func judge(err error) (status, why string) {
+// classifyFailure turns an error of PING or of the probe into a status and a cause.
+func classifyFailure(err error) (status, why string) {
 	switch redisx.RefusalWord(err) {
 	case "":
 	case "NOAUTH", "WRONGPASS":
@@ -115,9 +115,9 @@ func judge(err error) (status, why string) {
 	return StatusDown, why
 }
 
-func (h *Health) warn(text string) { h.Warnings = append(h.Warnings, text) }
+func (h *Health) addWarning(text string) { h.Warnings = append(h.Warnings, text) }
 
-func pool(client redis.UniversalClient) Pool {
+func poolOf(client redis.UniversalClient) Pool {
 	s := client.PoolStats()
 	p := Pool{s.TotalConns, s.IdleConns, s.StaleConns, s.Hits, s.Misses, s.Timeouts}
 	if s := s.PipelineStats; s != nil {

@@ -8,54 +8,54 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ask fills in what INFO and CONFIG tell. A server that does not know them, or does not
+// readDetails fills in what INFO and CONFIG tell. A server that does not know them, or does not
 // let us ask, is none the worse for it.
-func (h *Health) ask(ctx context.Context, client redis.UniversalClient) {
-	nodes := h.infos(ctx, client)
+func (h *Health) readDetails(ctx context.Context, client redis.UniversalClient) {
+	nodes := h.readInfos(ctx, client)
 	if len(nodes) == 0 {
 		return
 	}
 	n := nodes[0]
-	h.Version = n.version()
+	h.Version = n.serverVersion()
 	h.EvictionPolicy = n["maxmemory_policy"]
 	if h.Role == "" {
 		h.Role = strings.Replace(n["role"], "slave", "replica", 1)
 	}
 	if h.Version == "" {
-		h.warn("this Redis runs inside the gateway, for development: nothing is kept, nothing is shared")
+		h.addWarning("this Redis runs inside the gateway, for development: nothing is kept, nothing is shared")
 		return
 	}
-	h.persistence(ctx, client, n)
+	h.readPersistence(ctx, client, n)
 	h.Memory = &Memory{}
 	full, broken := false, false
 	for _, n := range nodes {
-		used, limit := n.number("used_memory"), n.number("maxmemory")
+		used, limit := n.intField("used_memory"), n.intField("maxmemory")
 		h.Memory.UsedBytes += used
 		h.Memory.MaxBytes += limit
 		full = full || limit > 0 && used > limit/10*9
 		broken = broken || n["rdb_last_bgsave_status"] == "err" || n["aof_last_write_status"] == "err"
 	}
 	if full {
-		h.warn("more than 90 % of maxmemory is used")
+		h.addWarning("more than 90 % of maxmemory is used")
 	}
 	if broken {
-		h.warn("the last save to disk failed")
+		h.addWarning("the last save to disk failed")
 	}
 	if h.Memory.MaxBytes > 0 && h.EvictionPolicy != "noeviction" {
-		h.warn("maxmemory-policy " + h.EvictionPolicy + " may throw away sessions and inventories; set noeviction")
+		h.addWarning("maxmemory-policy " + h.EvictionPolicy + " may throw away sessions and inventories; set noeviction")
 	}
 	if n["master_link_status"] == "down" {
-		h.warn("this replica has lost its master")
+		h.addWarning("this replica has lost its master")
 	}
 }
 
-// infos is INFO of the server, or of every master of a Cluster.
-func (h *Health) infos(ctx context.Context, client redis.UniversalClient) []info {
+// readInfos is INFO of the server, or of every master of a Cluster.
+func (h *Health) readInfos(ctx context.Context, client redis.UniversalClient) []info {
 	cluster, ok := client.(*redis.ClusterClient)
 	if !ok {
 		text, err := client.Info(ctx).Result()
 		if err != nil {
-			h.warn("Redis does not answer INFO")
+			h.addWarning("Redis does not answer INFO")
 			return nil
 		}
 		return []info{parseInfo(text)}
@@ -83,9 +83,9 @@ func (h *Health) infos(ctx context.Context, client redis.UniversalClient) []info
 	return nodes
 }
 
-// persistence tells how data is kept. Snapshots are told by CONFIG only, which many
+// readPersistence tells how data is kept. Snapshots are told by CONFIG only, which many
 // hosted servers refuse.
-func (h *Health) persistence(ctx context.Context, client redis.UniversalClient, n info) {
+func (h *Health) readPersistence(ctx context.Context, client redis.UniversalClient, n info) {
 	aof := n["aof_enabled"] == "1"
 	save, err := client.ConfigGet(ctx, "save").Result()
 	switch rdb := save["save"] != ""; {
@@ -97,6 +97,6 @@ func (h *Health) persistence(ctx context.Context, client redis.UniversalClient, 
 		h.Persistence = "rdb"
 	case err == nil:
 		h.Persistence = "none"
-		h.warn("nothing is kept when Redis restarts: neither snapshots nor an append-only file")
+		h.addWarning("nothing is kept when Redis restarts: neither snapshots nor an append-only file")
 	}
 }

@@ -20,13 +20,13 @@ func parseInfo(text string) info {
 	return m
 }
 
-func (m info) number(name string) int64 {
+func (m info) intField(name string) int64 {
 	n, _ := strconv.ParseInt(m[name], 10, 64) // a missing field is 0
 	return n
 }
 
-// version is "7.0.15", or "valkey 8.1.1"; "" when the server does not tell.
-func (m info) version() string {
+// serverVersion is "7.0.15", or "valkey 8.1.1"; "" when the server does not tell.
+func (m info) serverVersion() string {
 	if m["server_name"] == "valkey" {
 		return "valkey " + m["valkey_version"]
 	}

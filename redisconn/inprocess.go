@@ -8,9 +8,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// inProcess runs miniredis on a loopback port. Other users of the machine can reach the
+// startInProcess runs miniredis on a loopback port. Other users of the machine can reach the
 // port, so it wants a password, which the URL carries.
-func inProcess() (*Server, error) {
+func startInProcess() (*Server, error) {
 	m := miniredis.NewMiniRedis()
 	password := rand.Text()
 	m.RequireAuth(password)
@@ -20,7 +20,7 @@ func inProcess() (*Server, error) {
 	quit, ticking, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ticking)
-		tick(m.FastForward, quit)
+		advanceClock(m.FastForward, quit)
 	}()
 	return &Server{
 		kind: "miniredis", url: "redis://:" + password + "@" + m.Addr(), done: done,
@@ -48,8 +48,8 @@ const (
 	tickShare = 20
 )
 
-// tick lets the server's time pass: its TTLs stand still by themselves.
-func tick(forward func(time.Duration), quit <-chan struct{}) {
+// advanceClock lets the server's time pass: its TTLs stand still by themselves.
+func advanceClock(forward func(time.Duration), quit <-chan struct{}) {
 	timer := time.NewTimer(minTick)
 	defer timer.Stop()
 	last := time.Now()

@@ -13,18 +13,18 @@ import (
 // SetLogger sends what go-redis logs, for every client of the process, to log: as
 // warnings, at most five a second, because it writes a line for every failed dial.
 func SetLogger(log *zap.Logger) {
-	redis.SetLogger(&bridge{log.WithOptions(zap.WithCaller(false), zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+	redis.SetLogger(&zapBridge{log.WithOptions(zap.WithCaller(false), zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 5, 0)
 	}))})
 }
 
-type bridge struct{ log *zap.Logger }
+type zapBridge struct{ log *zap.Logger }
 
 const maxDetail = 500 // bytes
 
 // Printf is what go-redis calls. The message is constant, so that the sampler counts all
 // lines as one.
-func (b *bridge) Printf(_ context.Context, format string, v ...any) {
+func (b *zapBridge) Printf(_ context.Context, format string, v ...any) {
 	e := b.log.Check(zap.WarnLevel, "redis client")
 	if e == nil {
 		return

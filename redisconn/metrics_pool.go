@@ -34,13 +34,13 @@ func (c *poolCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect sends the statistics of now.
 func (c *poolCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.client.PoolStats()
-	send(ch, "main", s)
+	sendPoolStats(ch, "main", s)
 	if s.PipelineStats != nil {
-		send(ch, "pipeline", (*redis.PoolStats)(s.PipelineStats))
+		sendPoolStats(ch, "pipeline", (*redis.PoolStats)(s.PipelineStats))
 	}
 }
 
-func send(ch chan<- prometheus.Metric, pool string, s *redis.PoolStats) {
+func sendPoolStats(ch chan<- prometheus.Metric, pool string, s *redis.PoolStats) {
 	busy := max(0, int64(s.TotalConns)-int64(s.IdleConns)) // read one after the other
 	ch <- prometheus.MustNewConstMetric(connsDesc, prometheus.GaugeValue, float64(busy), pool, "busy")
 	ch <- prometheus.MustNewConstMetric(connsDesc, prometheus.GaugeValue, float64(s.IdleConns), pool, "idle")

@@ -62,18 +62,18 @@ const minGap = 50 * time.Millisecond
 // A Monitor watches whether Redis is there, on connections of its own: a busy pool does
 // not make Redis look dead.
 type Monitor struct {
-	cfg    MonitorConfig
-	client redis.UniversalClient
-	own    redis.UniversalClient // owned by Run; nil until the first question
-	wake   chan struct{}
-	state  atomic.Int32
+	cfg         MonitorConfig
+	client      redis.UniversalClient
+	probeClient redis.UniversalClient // owned by Run; nil until the first question
+	wake        chan struct{}
+	state       atomic.Int32
 }
 
 // NewMonitor makes a monitor, which says Up until Run has asked. It adds a hook to client,
 // by which failing commands wake it.
 func NewMonitor(client redis.UniversalClient, cfg MonitorConfig) *Monitor {
 	m := &Monitor{cfg: cfg.withDefaults(), client: client, wake: make(chan struct{}, 1)}
-	client.AddHook(waker{m})
+	client.AddHook(wakeHook{m})
 	return m
 }
 
@@ -82,10 +82,10 @@ func (m *Monitor) State() State { return State(m.state.Load()) }
 
 // Run asks until ctx ends, and then returns nil. It is called once.
 func (m *Monitor) Run(ctx context.Context) error {
-	defer m.drop()
+	defer m.closeProbeClient()
 	for {
 		asked := time.Now()
-		m.judge(ctx)
+		m.updateState(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -93,14 +93,14 @@ func (m *Monitor) Run(ctx context.Context) error {
 		if m.State() != Up {
 			wait = m.cfg.Retry
 		}
-		if !m.pause(ctx, asked, wait) {
+		if !m.waitForNextProbe(ctx, asked, wait) {
 			return nil
 		}
 	}
 }
 
-// pause waits until a time after asked, less when a command failed; false when ctx ended.
-func (m *Monitor) pause(ctx context.Context, asked time.Time, wait time.Duration) bool {
+// waitForNextProbe waits until a time after asked, less when a command failed; false when ctx ended.
+func (m *Monitor) waitForNextProbe(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	timer := time.NewTimer(time.Until(asked.Add(wait)))
 	defer timer.Stop()
 	select {
@@ -116,53 +116,53 @@ func (m *Monitor) pause(ctx context.Context, asked time.Time, wait time.Duration
 	return ctx.Err() == nil
 }
 
-// judge asks once, and once more before it believes in anything bad.
-func (m *Monitor) judge(ctx context.Context) {
-	err := m.ask(ctx, m.cfg.Budget)
+// updateState asks once, and once more before it believes in anything bad.
+func (m *Monitor) updateState(ctx context.Context) {
+	err := m.probeOnce(ctx, m.cfg.Budget)
 	late := false
 	if err != nil && ctx.Err() == nil {
 		if late = redisx.UnavailableReason(err) == redisx.ReasonNoAnswer; late && m.State() == Up {
-			m.change(Slow, "")
+			m.setState(Slow, "")
 		}
-		err = m.ask(ctx, m.cfg.Patience)
+		err = m.probeOnce(ctx, m.cfg.Patience)
 	}
 	switch {
 	case ctx.Err() != nil:
 	case err == nil && late:
-		m.change(Slow, "")
+		m.setState(Slow, "")
 	case err == nil:
-		m.change(Up, "")
+		m.setState(Up, "")
 	case redisx.IsReadOnly(err):
-		m.change(ReadOnly, redisx.UnavailableReason(err))
+		m.setState(ReadOnly, redisx.UnavailableReason(err))
 	default:
-		_, why := judge(err)
-		m.change(Down, why)
+		_, why := classifyFailure(err)
+		m.setState(Down, why)
 	}
 }
 
-// ask makes one question. Its client is thrown away when it fails, so that the next
+// probeOnce makes one question. Its client is thrown away when it fails, so that the next
 // question takes a new connection to whoever is the master then.
-func (m *Monitor) ask(ctx context.Context, limit time.Duration) error {
-	if m.own == nil {
-		m.own = apart(m.client, max(m.cfg.Budget, m.cfg.Patience))
+func (m *Monitor) probeOnce(ctx context.Context, limit time.Duration) error {
+	if m.probeClient == nil {
+		m.probeClient = newDedicatedClient(m.client, max(m.cfg.Budget, m.cfg.Patience))
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := probe(ctx, m.own)
+	err := probeWrites(ctx, m.probeClient)
 	if err != nil {
-		m.drop()
+		m.closeProbeClient()
 	}
 	return err
 }
 
-func (m *Monitor) drop() {
-	if m.own != nil && m.own != m.client {
-		_ = m.own.Close() // it holds nothing that could be lost
+func (m *Monitor) closeProbeClient() {
+	if m.probeClient != nil && m.probeClient != m.client {
+		_ = m.probeClient.Close() // it holds nothing that could be lost
 	}
-	m.own = nil
+	m.probeClient = nil
 }
 
-func (m *Monitor) change(to State, why string) {
+func (m *Monitor) setState(to State, why string) {
 	from := State(m.state.Swap(int32(to)))
 	if from != to && m.cfg.OnChange != nil {
 		m.cfg.OnChange(from, to, why)

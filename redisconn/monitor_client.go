@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// apart is a client for the same Redis with a connection of its own, which tries once, for
+// newDedicatedClient is a client for the same Redis with a connection of its own, which tries once, for
 // at most limit. A client of a kind that we do not know is used as it is.
-func apart(client redis.UniversalClient, limit time.Duration) redis.UniversalClient {
+func newDedicatedClient(client redis.UniversalClient, limit time.Duration) redis.UniversalClient {
 	switch c := client.(type) {
 	case *redis.Client:
 		o := *c.Options()
@@ -25,24 +25,24 @@ func apart(client redis.UniversalClient, limit time.Duration) redis.UniversalCli
 	return client
 }
 
-// waker wakes the monitor when a command finds Redis unavailable.
-type waker struct{ m *Monitor }
+// wakeHook wakes the monitor when a command finds Redis unavailable.
+type wakeHook struct{ m *Monitor }
 
-func (w waker) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (w wakeHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (w waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (w wakeHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return w.see(next(ctx, cmd))
+		return w.wakeOnFailure(next(ctx, cmd))
 	}
 }
 
-func (w waker) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (w wakeHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return w.see(next(ctx, cmds))
+		return w.wakeOnFailure(next(ctx, cmds))
 	}
 }
 
-func (w waker) see(err error) error {
+func (w wakeHook) wakeOnFailure(err error) error {
 	if IsUnavailable(err) {
 		select {
 		case w.m.wake <- struct{}{}:

@@ -43,13 +43,13 @@ func (c Config) withDefaults() Config {
 
 // New makes a client without dialling. The error is a *URLError.
 func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
-	t, err := parse(rawURL)
+	t, err := parseURL(rawURL)
 	if err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
 	o := &redis.UniversalOptions{
-		Addrs: t.addrs, MasterName: t.master, IsClusterMode: t.cluster(),
+		Addrs: t.addrs, MasterName: t.master, IsClusterMode: t.isCluster(),
 		DB: t.db, Username: t.user, Password: t.password,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
 		ClientName: cfg.Name, PoolSize: cfg.PoolSize,
@@ -67,7 +67,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
-	if t.tls() {
+	if t.usesTLS() {
 		if cfg.TLS == nil {
 			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
@@ -77,8 +77,8 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 	if t.scheme == "unix" {
 		network = "unix"
 	}
-	o.Dialer = dialer(network, o.TLSConfig, cfg.DialTimeout)
-	if t.cluster() {
+	o.Dialer = newDialer(network, o.TLSConfig, cfg.DialTimeout)
+	if t.isCluster() {
 		c := o.Cluster()
 		// A dead master does not tell who took over: by itself go-redis would ask for the
 		// map once a minute.

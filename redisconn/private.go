@@ -15,19 +15,19 @@ const (
 	maxSwept  = 100
 )
 
-// private is the directory of an embedded server. Its owner holds a lock in it, which the
+// privateDirectory is the directory of an embedded server. Its owner holds a lock in it, which the
 // kernel releases however the owner ends; so a later start knows what nobody owns.
-type private struct {
+type privateDirectory struct {
 	path string
 	lock *os.File
 }
 
-func (p *private) remove() {
+func (p *privateDirectory) removeDirectory() {
 	_ = os.RemoveAll(p.path) // what stays is swept by a later start
 	_ = p.lock.Close()
 }
 
-func claim(dir string) (*os.File, error) {
+func lockDirectory(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "owner.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -39,8 +39,8 @@ func claim(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweep removes the directories that killed owners left in parent, ours only.
-func sweep(parent string) {
+// removeAbandoned removes the directories that killed owners left in parent, ours only.
+func removeAbandoned(parent string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, dirPrefix+"*")) // the pattern is sound
 	for i, dir := range dirs {
 		st, err := os.Lstat(dir)
@@ -53,7 +53,7 @@ func sweep(parent string) {
 		if owner, ok := st.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Getuid() {
 			continue
 		}
-		if f, err := claim(dir); err == nil {
+		if f, err := lockDirectory(dir); err == nil {
 			_ = os.RemoveAll(dir)
 			_ = f.Close()
 		}

@@ -10,10 +10,10 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// probe asks whether Redis takes writes, without writing: SET XX on a key that nobody
+// probeWrites asks whether Redis takes writes, without writing: SET XX on a key that nobody
 // makes is refused wherever a write is (replica, full memory, broken disk, Cluster down).
 // One round trip.
-func probe(ctx context.Context, client redis.UniversalClient) error {
+func probeWrites(ctx context.Context, client redis.UniversalClient) error {
 	err := client.Do(ctx, "set", keys.Temp("redisconn", "probe"), "", "px", 1, "xx").Err()
 	var reply redis.Error
 	switch {

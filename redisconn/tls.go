@@ -47,6 +47,6 @@ func (f TLSFiles) Load() (*tls.Config, error) {
 
 // Secure tells whether a URL is one of a rediss scheme.
 func Secure(rawURL string) bool {
-	t, err := parse(rawURL)
-	return err == nil && t.tls()
+	t, err := parseURL(rawURL)
+	return err == nil && t.usesTLS()
 }

@@ -52,11 +52,11 @@ type target struct {
 	db       int
 }
 
-func (t *target) tls() bool     { return strings.HasPrefix(t.scheme, "rediss") }
-func (t *target) cluster() bool { return strings.HasSuffix(t.scheme, "+cluster") }
+func (t *target) usesTLS() bool   { return strings.HasPrefix(t.scheme, "rediss") }
+func (t *target) isCluster() bool { return strings.HasSuffix(t.scheme, "+cluster") }
 
-// parse reads a URL. Passwords may be percent-encoded or raw: the last @ ends them.
-func parse(raw string) (*target, error) {
+// parseURL reads a URL. Passwords may be percent-encoded or raw: the last @ ends them.
+func parseURL(raw string) (*target, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	switch {
 	case len(raw) > maxURL:
@@ -72,7 +72,7 @@ func parse(raw string) (*target, error) {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		switch {
 		case scheme != "unix" || rest[0] != '/':
-			if err := t.credentials(rest[:at]); err != nil {
+			if err := t.parseCredentials(rest[:at]); err != nil {
 				return nil, err
 			}
 			rest = rest[at+1:]
@@ -81,7 +81,7 @@ func parse(raw string) (*target, error) {
 		}
 	}
 	rest, query, _ := strings.Cut(rest, "?")
-	if err := t.query(query); err != nil {
+	if err := t.parseQuery(query); err != nil {
 		return nil, err
 	}
 	if scheme == "unix" {
@@ -96,13 +96,13 @@ func parse(raw string) (*target, error) {
 		return t, nil
 	}
 	hosts, path, _ := strings.Cut(rest, "/")
-	if err := t.hosts(hosts); err != nil {
+	if err := t.parseHosts(hosts); err != nil {
 		return nil, err
 	}
-	return t, t.path(path)
+	return t, t.parsePath(path)
 }
 
-func (t *target) credentials(info string) error {
+func (t *target) parseCredentials(info string) error {
 	user, password, both := strings.Cut(info, ":")
 	if !both && t.scheme != "unix" {
 		return &URLError{"write credentials as user:password@ or :password@"}
@@ -116,18 +116,18 @@ func (t *target) credentials(info string) error {
 	return nil
 }
 
-func (t *target) query(query string) error {
+func (t *target) parseQuery(query string) error {
 	if query == "" {
 		return nil
 	}
 	name, value, _ := strings.Cut(query, "=")
-	if name != "db" || t.cluster() {
+	if name != "db" || t.isCluster() {
 		return &URLError{"unknown parameter after ?; only db is known, and not on a Cluster"}
 	}
-	return t.database(value)
+	return t.parseDatabase(value)
 }
 
-func (t *target) database(s string) error {
+func (t *target) parseDatabase(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > maxDB {
 		return &URLError{"the database is not a number"}
@@ -136,12 +136,12 @@ func (t *target) database(s string) error {
 	return nil
 }
 
-func (t *target) hosts(list string) error {
-	many := t.cluster() || strings.HasSuffix(t.scheme, "+sentinel")
+func (t *target) parseHosts(list string) error {
+	many := t.isCluster() || strings.HasSuffix(t.scheme, "+sentinel")
 	for _, s := range strings.Split(list, ",") {
 		host, port, err := net.SplitHostPort(s)
 		if err != nil {
-			host, port = strings.Trim(s, "[]"), t.port()
+			host, port = strings.Trim(s, "[]"), t.defaultPort()
 			if strings.Contains(host, ":") && net.ParseIP(host) == nil {
 				return &URLError{"write each server as host:port (an IPv6 address in [])"}
 			}
@@ -164,17 +164,17 @@ func (t *target) hosts(list string) error {
 	return nil
 }
 
-func (t *target) port() string {
+func (t *target) defaultPort() string {
 	if strings.HasSuffix(t.scheme, "+sentinel") {
 		return "26379"
 	}
 	return "6379"
 }
 
-func (t *target) path(path string) error {
+func (t *target) parsePath(path string) error {
 	path = strings.TrimSuffix(path, "/")
 	switch {
-	case t.cluster():
+	case t.isCluster():
 		if path != "" {
 			return &URLError{"a Cluster has no databases: " + schemes[t.scheme]}
 		}
@@ -188,24 +188,24 @@ func (t *target) path(path string) error {
 	if path == "" {
 		return nil
 	}
-	return t.database(path)
+	return t.parseDatabase(path)
 }
 
 // Same tells whether two URLs name one service, as far as they show: a server or a socket in common, whatever the database
 // and the login, and with sentinels the same master.
 func Same(a, b string) bool {
-	x, err1 := parse(a)
-	y, err2 := parse(b)
+	x, err1 := parseURL(a)
+	y, err2 := parseURL(b)
 	if err1 != nil || err2 != nil || x.master != y.master {
 		return false
 	}
 	return slices.ContainsFunc(x.addrs, func(addr string) bool {
-		return slices.ContainsFunc(y.addrs, func(other string) bool { return plain(addr) == plain(other) })
+		return slices.ContainsFunc(y.addrs, func(other string) bool { return canonicalAddress(addr) == canonicalAddress(other) })
 	})
 }
 
-// plain is one spelling of host:port, of those that need no name service.
-func plain(addr string) string {
+// canonicalAddress is one spelling of host:port, of those that need no name service.
+func canonicalAddress(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil { // a socket
 		return path.Clean(addr)
@@ -223,7 +223,7 @@ func plain(addr string) string {
 // Redact is the URL with its password, and what follows a ?, hidden. Of a URL that cannot
 // be read only the scheme is shown.
 func Redact(raw string) string {
-	t, err := parse(raw)
+	t, err := parseURL(raw)
 	if err != nil {
 		if scheme, _, ok := strings.Cut(raw, "://"); ok && schemes[scheme] != "" {
 			return scheme + "://***"

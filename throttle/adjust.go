@@ -33,18 +33,18 @@ func (l *Limiter) Check(ctx context.Context, policy string, sub Subject) (Decisi
 // it. It always asks Redis. Errors of Peek, Penalize, Reward and Block: ErrUnknownPolicy,
 // ErrNoSubject, ErrOff, and those of Redis.
 func (l *Limiter) Peek(ctx context.Context, policy string, sub Subject) (Decision, error) {
-	return l.adjust(ctx, policy, sub, 0, "")
+	return l.adjustSubject(ctx, policy, sub, 0, "")
 }
 
 // Penalize takes n from what remains, as if so many had been admitted, and says what Peek
 // would. What remains may go below zero, and is told as zero.
 func (l *Limiter) Penalize(ctx context.Context, policy string, sub Subject, n int) (Decision, error) {
-	return l.adjust(ctx, policy, sub, min(max(n, 0), MaxLimit), "")
+	return l.adjustSubject(ctx, policy, sub, min(max(n, 0), MaxLimit), "")
 }
 
 // Reward takes the n newest admissions back, and says what Peek would.
 func (l *Limiter) Reward(ctx context.Context, policy string, sub Subject, n int) (Decision, error) {
-	return l.adjust(ctx, policy, sub, -min(max(n, 0), MaxLimit), "")
+	return l.adjustSubject(ctx, policy, sub, -min(max(n, 0), MaxLimit), "")
 }
 
 // Block refuses everything for a time, on all nodes, whatever remains; 0 lifts it. A block
@@ -56,9 +56,9 @@ func (l *Limiter) Block(ctx context.Context, policy string, sub Subject, d time.
 	}
 	block := "0"
 	if d > 0 {
-		block = fmt.Sprint(wholeMs(d).Milliseconds())
+		block = fmt.Sprint(ceilMilliseconds(d).Milliseconds())
 	}
-	return l.adjust(ctx, policy, sub, 0, block)
+	return l.adjustSubject(ctx, policy, sub, 0, block)
 }
 
 // Reset forgets what was spent, and lifts a block. Errors: ErrUnknownPolicy, ErrNoSubject, and
@@ -68,31 +68,31 @@ func (l *Limiter) Reset(ctx context.Context, policy string, sub Subject) error {
 	if p == nil {
 		return fmt.Errorf("%w %q", ErrUnknownPolicy, policy)
 	}
-	subject, err := sub.of(&p.force.Load().Policy)
+	subject, err := sub.identifierFor(&p.active.Load().Policy)
 	if err != nil {
 		return err
 	}
 	if err := l.rdb.Del(ctx, keys.RateLimit(subject, policy)).Err(); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
-	l.locals.forget(place{p, subject})
-	return l.tell(ctx, place{p, subject})
+	l.locals.forgetWindow(windowID{p, subject})
+	return l.invalidateWindow(ctx, windowID{p, subject})
 }
 
-func (l *Limiter) adjust(ctx context.Context, policy string, sub Subject, add int, block string) (Decision, error) {
-	t, err := l.target(policy, &sub)
+func (l *Limiter) adjustSubject(ctx context.Context, policy string, sub Subject, add int, block string) (Decision, error) {
+	t, err := l.findTarget(policy, &sub)
 	switch {
 	case err != nil:
 		return Decision{}, err
 	case t.rule == nil:
 		return Decision{}, fmt.Errorf("%w: %s", ErrOff, policy)
 	}
-	return l.adjustAt(ctx, t, add, block)
+	return l.adjustWindow(ctx, t, add, block)
 }
 
-func (l *Limiter) adjustAt(ctx context.Context, t target, add int, block string) (Decision, error) {
+func (l *Limiter) adjustWindow(ctx context.Context, t target, add int, block string) (Decision, error) {
 	r := t.rule
-	args := []any{r.limit, r.window.Milliseconds(), r.keep.Milliseconds(), r.cost, add, block, 2 * t.policy.force.Load().most}
+	args := []any{r.limit, r.window.Milliseconds(), r.keep.Milliseconds(), r.cost, add, block, 2 * t.policy.active.Load().highestLimit}
 	if l.stamp != nil {
 		args = append(args, l.stamp())
 	}
@@ -104,7 +104,7 @@ func (l *Limiter) adjustAt(ctx context.Context, t target, add int, block string)
 		return Decision{}, errUnexpectedReply
 	}
 	if add != 0 || block != "" {
-		err = l.tell(ctx, t.place())
+		err = l.invalidateWindow(ctx, t.windowID())
 	}
 	now := l.clock()
 	d := Decision{
@@ -130,17 +130,17 @@ func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, 
 	if p == nil {
 		return nil, fmt.Errorf("%w %q", ErrUnknownPolicy, policy)
 	}
-	f := p.force.Load()
+	f := p.active.Load()
 	if f.base == nil {
 		return nil, fmt.Errorf("%w: %s", ErrOff, policy)
 	}
-	subjects, err := l.subjects(ctx, policy, most)
+	subjects, err := l.scanSubjects(ctx, policy, most)
 	if err != nil {
 		return nil, fmt.Errorf("dump: %w", err)
 	}
 	var out []Window
 	for _, subject := range subjects {
-		d, err := l.adjustAt(ctx, target{p, f.base, subject}, 0, "")
+		d, err := l.adjustWindow(ctx, target{p, f.base, subject}, 0, "")
 		if isOnlyThisKey(err) {
 			continue
 		}
@@ -152,8 +152,8 @@ func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, 
 	return out, nil
 }
 
-// subjects are those that have a window, at most so many.
-func (l *Limiter) subjects(ctx context.Context, policy string, most int) ([]string, error) {
+// scanSubjects are those that have a window, at most so many.
+func (l *Limiter) scanSubjects(ctx context.Context, policy string, most int) ([]string, error) {
 	var mu sync.Mutex
 	seen := map[string]bool{} // guarded by mu
 	scan := func(ctx context.Context, c redis.UniversalClient) error {

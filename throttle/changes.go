@@ -16,20 +16,20 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A change is what is told on keys.LimitChanges: one window, or with neither field that the
+// A changeMessage is what is told on keys.LimitChanges: one window, or with neither field that the
 // overrides are others.
-type change struct {
+type changeMessage struct {
 	Policy  string `json:"policy,omitzero"`
 	Subject string `json:"subject,omitzero"`
 }
 
-// tell makes every node, this one first, ask Redis about a window again.
-func (l *Limiter) tell(ctx context.Context, at place) error {
-	l.denials.forget(at)
-	return l.publish(ctx, change{at.policy.name, at.subject})
+// invalidateWindow makes every node, this one first, ask Redis about a window again.
+func (l *Limiter) invalidateWindow(ctx context.Context, at windowID) error {
+	l.denials.forgetWindow(at)
+	return l.publishChange(ctx, changeMessage{at.policy.name, at.subject})
 }
 
-func (l *Limiter) publish(ctx context.Context, c change) error {
+func (l *Limiter) publishChange(ctx context.Context, c changeMessage) error {
 	b, err := json.Marshal(c)
 	if err == nil {
 		err = l.rdb.Publish(ctx, keys.LimitChanges, b).Err()
@@ -47,10 +47,10 @@ func (l *Limiter) Override(ctx context.Context, o Override) error {
 	if err := l.CheckOverrides([]Override{o}); err != nil {
 		return err
 	}
-	if err := l.rdb.HSet(ctx, keys.LimitOverrides, o.field(), o.rule()).Err(); err != nil {
+	if err := l.rdb.HSet(ctx, keys.LimitOverrides, o.fieldName(), o.ruleText()).Err(); err != nil {
 		return fmt.Errorf("override: %w", err)
 	}
-	return errors.Join(l.publish(ctx, change{}), l.Refresh(ctx))
+	return errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
 }
 
 // CheckOverrides tells whether Override would take these. Errors: ErrUnknownPolicy,
@@ -74,7 +74,7 @@ func (l *Limiter) Restore(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("restore: %w", err)
 	}
-	return n > 0, errors.Join(l.publish(ctx, change{}), l.Refresh(ctx))
+	return n > 0, errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
 }
 
 // Overrides are those of Redis that this node knows.
@@ -102,16 +102,16 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 		}
 		overrides = append(overrides, o)
 	}
-	slices.SortFunc(overrides, func(a, b Override) int { return strings.Compare(a.field(), b.field()) })
+	slices.SortFunc(overrides, func(a, b Override) int { return strings.Compare(a.fieldName(), b.fieldName()) })
 	l.mu.Lock()
 	changed := false
 	if !slices.Equal(overrides, l.overrides) {
 		l.overrides = overrides
-		changed = l.enforce()
+		changed = l.enforcePolicies()
 	}
 	bad = errors.Join(bad, l.rejected)
 	l.mu.Unlock()
-	l.announce(changed)
+	l.announceChange(changed)
 	return bad
 }
 
@@ -133,7 +133,7 @@ func (l *Limiter) Run(ctx context.Context) error {
 				isStale.Notify() // whether Redis is away is found by reading
 			},
 			OnMessage: func(payload string) {
-				if !l.forgetWindow(payload) {
+				if !l.applyWindowMessage(payload) {
 					isStale.Notify()
 				}
 			},
@@ -168,20 +168,20 @@ func (l *Limiter) reportRefresh(err error) {
 	}
 }
 
-// forgetWindow does what a message about one window says; of other messages it returns false.
-func (l *Limiter) forgetWindow(payload string) bool {
-	var c change
+// applyWindowMessage does what a message about one window says; of other messages it returns false.
+func (l *Limiter) applyWindowMessage(payload string) bool {
+	var c changeMessage
 	if json.Unmarshal([]byte(payload), &c) != nil || c.Policy == "" {
 		return false
 	}
 	if p := (*l.table.Load())[c.Policy]; p != nil {
-		l.denials.forget(place{p, c.Subject})
+		l.denials.forgetWindow(windowID{p, c.Subject})
 	}
 	return true
 }
 
-// stored is a Policy in Redis.
-type stored struct {
+// storedPolicy is a Policy in Redis.
+type storedPolicy struct {
 	Policy string   `json:"policy"`
 	Rule   string   `json:"rule"`
 	Scope  Scope    `json:"scope"`
@@ -195,14 +195,14 @@ func (l *Limiter) Publish(ctx context.Context) error {
 	l.mu.Lock()
 	base := slices.Clone(l.base)
 	l.mu.Unlock()
-	var all []stored
+	var all []storedPolicy
 	for _, p := range base {
 		if p.Key != nil {
 			continue
 		}
-		s := stored{Policy: p.Name, Rule: Override{Limit: p.Limit, Window: p.Window}.rule(), Scope: p.Scope, Cost: p.Cost}
+		s := storedPolicy{Policy: p.Name, Rule: Override{Limit: p.Limit, Window: p.Window}.ruleText(), Scope: p.Scope, Cost: p.Cost}
 		for _, r := range p.Roles {
-			s.Roles = append(s.Roles, r.Role+"="+Override{Limit: r.Limit, Window: r.Window}.rule())
+			s.Roles = append(s.Roles, r.Role+"="+Override{Limit: r.Limit, Window: r.Window}.ruleText())
 		}
 		all = append(all, s)
 	}
@@ -225,7 +225,7 @@ func Published(ctx context.Context, rdb redis.UniversalClient) ([]Policy, error)
 	if err != nil {
 		return nil, fmt.Errorf("published policies: %w", err)
 	}
-	var all []stored
+	var all []storedPolicy
 	if err := json.Unmarshal(b, &all); err != nil {
 		return nil, fmt.Errorf("published policies: %w", err)
 	}
@@ -240,7 +240,7 @@ func Published(ctx context.Context, rdb redis.UniversalClient) ([]Policy, error)
 			if err != nil {
 				return nil, fmt.Errorf("published policies: %s: %w", s.Policy, err)
 			}
-			p.override(o)
+			p.applyOverride(o)
 		}
 		out = append(out, p)
 	}

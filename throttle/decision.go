@@ -52,10 +52,10 @@ func (d Decision) Fault() *fault.Fault {
 	return d.Refusal().Fault()
 }
 
-// seconds rounds up, for headers.
-func seconds(d time.Duration) int64 { return int64((max(d, 0) + time.Second - 1) / time.Second) }
+// ceilSeconds rounds up, for headers.
+func ceilSeconds(d time.Duration) int64 { return int64((max(d, 0) + time.Second - 1) / time.Second) }
 
-// wholeMs rounds up to whole milliseconds, at least one.
-func wholeMs(d time.Duration) time.Duration {
+// ceilMilliseconds rounds up to whole milliseconds, at least one.
+func ceilMilliseconds(d time.Duration) time.Duration {
 	return max(time.Millisecond, (d + time.Millisecond - 1).Truncate(time.Millisecond))
 }

@@ -19,44 +19,44 @@ type health struct {
 	every    time.Duration
 	onChange func(degraded bool, cause error)
 
-	degraded atomic.Bool
+	isDegraded atomic.Bool
 
-	mu     sync.Mutex
-	stop   context.CancelFunc // of the prober; guarded by mu
-	closed bool               // guarded by mu
-	wg     sync.WaitGroup
+	mu       sync.Mutex
+	stop     context.CancelFunc // of the prober; guarded by mu
+	isClosed bool               // guarded by mu
+	wg       sync.WaitGroup
 
-	telling sync.Mutex // held while onChange runs, and while it is about to
+	reporting sync.Mutex // held while onChange runs, and while it is about to
 }
 
-func (h *health) tell(degraded bool, cause error) {
+func (h *health) reportChange(degraded bool, cause error) {
 	if h.onChange != nil {
 		h.onChange(degraded, cause)
 	}
 }
 
-// failed is told which window could not be reached, and why.
-func (h *health) failed(key string, cause error) {
-	if h.degraded.Load() {
+// startProbing is told which window could not be reached, and why.
+func (h *health) startProbing(key string, cause error) {
+	if h.isDegraded.Load() {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.degraded.Load() {
+	if h.isClosed || h.isDegraded.Load() {
 		return
 	}
-	h.degraded.Store(true)
+	h.isDegraded.Store(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop = cancel
-	h.wg.Go(func() { h.probe(ctx, key, cause) })
+	h.wg.Go(func() { h.probeUntilBack(ctx, key, cause) })
 }
 
-// probe writes beside the window that failed, in the same slot of a Cluster, until that works:
+// probeUntilBack writes beside the window that failed, in the same slot of a Cluster, until that works:
 // a server that answers but may not write is no use.
-func (h *health) probe(ctx context.Context, key string, cause error) {
-	h.telling.Lock()
-	h.tell(true, cause)
-	h.telling.Unlock()
+func (h *health) probeUntilBack(ctx context.Context, key string, cause error) {
+	h.reporting.Lock()
+	h.reportChange(true, cause)
+	h.reporting.Unlock()
 	key = keys.RateLimit("{"+key+"}", "probe")
 	tick := time.NewTicker(h.every)
 	defer tick.Stop()
@@ -73,20 +73,20 @@ func (h *health) probe(ctx context.Context, key string, cause error) {
 		if err != nil || time.Since(begun) > h.budget {
 			continue
 		}
-		h.telling.Lock()
+		h.reporting.Lock()
 		h.mu.Lock()
 		h.stop()
-		h.degraded.Store(false)
+		h.isDegraded.Store(false)
 		h.mu.Unlock()
-		h.tell(false, nil)
-		h.telling.Unlock()
+		h.reportChange(false, nil)
+		h.reporting.Unlock()
 		return
 	}
 }
 
-func (h *health) close() {
+func (h *health) stopProbing() {
 	h.mu.Lock()
-	h.closed = true
+	h.isClosed = true
 	if h.stop != nil {
 		h.stop()
 	}

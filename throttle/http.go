@@ -58,10 +58,10 @@ func (d Decision) Header(h http.Header) {
 	reset := time.Until(d.ResetAt)
 	if !d.Allowed {
 		reset = d.RetryAfter
-		h.Set("Retry-After", strconv.FormatInt(seconds(reset), 10))
+		h.Set("Retry-After", strconv.FormatInt(ceilSeconds(reset), 10))
 	}
-	h.Add("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%d`, d.Policy, d.Limit, seconds(d.Window)))
-	h.Add("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, d.Policy, d.Remaining, seconds(reset)))
+	h.Add("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%d`, d.Policy, d.Limit, ceilSeconds(d.Window)))
+	h.Add("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, d.Policy, d.Remaining, ceilSeconds(reset)))
 	h.Set("X-RateLimit-Limit", strconv.Itoa(d.Limit))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt((d.ResetAt.UnixMilli()+999)/1000, 10))

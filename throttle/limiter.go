@@ -61,7 +61,7 @@ type Limiter struct {
 	rdb     redis.UniversalClient
 	started time.Time
 	denials *denials
-	locals  locals
+	locals  localWindows
 	store   *store
 	health  health
 
@@ -101,13 +101,13 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	l := &Limiter{
 		cfg: cfg, rdb: rdb, started: time.Now(),
 		denials: newDenials(cfg.Remember),
-		locals:  locals{m: make(map[place]*window), cap: cfg.Remember},
+		locals:  localWindows{windows: make(map[windowID]*window), capacity: cfg.Remember},
 		store:   newStore(rdb, cfg.Budget, cfg.Cluster),
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
 	l.clock = func() time.Duration { return time.Since(l.started) }
 	l.table.Store(&map[string]*policy{})
-	_, err := l.setBase(policies)
+	_, err := l.setBasePolicies(policies)
 	return l, err
 }
 
@@ -115,18 +115,18 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 // admitted before still counts, for as long as the window in force then lasted. A policy
 // that is not among them is off. Errors: ErrBadPolicy, and then nothing changes.
 func (l *Limiter) SetPolicies(policies []Policy) error {
-	changed, err := l.setBase(policies)
-	l.announce(changed)
+	changed, err := l.setBasePolicies(policies)
+	l.announceChange(changed)
 	return err
 }
 
-func (l *Limiter) announce(changed bool) {
+func (l *Limiter) announceChange(changed bool) {
 	if changed && l.cfg.OnPolicies != nil {
 		l.cfg.OnPolicies()
 	}
 }
 
-func (l *Limiter) setBase(policies []Policy) (changed bool, err error) {
+func (l *Limiter) setBasePolicies(policies []Policy) (changed bool, err error) {
 	seen := map[string]bool{}
 	for _, p := range policies {
 		if err := p.validate(); err != nil {
@@ -140,12 +140,12 @@ func (l *Limiter) setBase(policies []Policy) (changed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.base = slices.Clone(policies)
-	return l.enforce(), nil
+	return l.enforcePolicies(), nil
 }
 
-// enforce makes what is in force of base and overrides, and tells whether it differs from
+// enforcePolicies makes what is in force of base and overrides, and tells whether it differs from
 // what was. l.mu is held.
-func (l *Limiter) enforce() (changed bool) {
+func (l *Limiter) enforcePolicies() (changed bool) {
 	policies := slices.Clone(l.base)
 	l.rejected = nil
 	for _, o := range l.overrides {
@@ -170,20 +170,20 @@ func (l *Limiter) enforce() (changed bool) {
 		known := table[p.Name]
 		if known == nil {
 			known = &policy{name: p.Name}
-			known.force.Store(newForce(p))
+			known.active.Store(newActivePolicy(p))
 			table[p.Name], changed = known, true
-		} else if !known.force.Load().same(p) {
-			known.force.Store(newForce(p))
+		} else if !known.active.Load().isSameAs(p) {
+			known.active.Store(newActivePolicy(p))
 			changed = true
 		}
 	}
 	for name, known := range old {
-		p := known.force.Load().Policy
+		p := known.active.Load().Policy
 		if slices.ContainsFunc(policies, func(p Policy) bool { return p.Name == name }) || p.Limit == 0 && len(p.Roles) == 0 {
 			continue
 		}
 		p.Limit, p.Roles = 0, nil
-		known.force.Store(newForce(p))
+		known.active.Store(newActivePolicy(p))
 		changed = true
 	}
 	l.table.Store(&table)
@@ -192,7 +192,7 @@ func (l *Limiter) enforce() (changed bool) {
 
 // Close stops the probing of Redis and waits for calls under way.
 func (l *Limiter) Close() {
-	l.health.close()
+	l.health.stopProbing()
 	l.store.batches.Close()
 }
 
@@ -201,8 +201,8 @@ func (l *Limiter) Policies(roles ...string) []Policy {
 	table := *l.table.Load()
 	out := make([]Policy, 0, len(table))
 	for _, p := range table {
-		f := p.force.Load()
-		if r := f.of(roles); r != nil {
+		f := p.active.Load()
+		if r := f.ruleFor(roles); r != nil {
 			q := f.Policy
 			q.Limit, q.Window = r.limit, r.window
 			out = append(out, q)
@@ -222,7 +222,7 @@ func (l *Limiter) All() []Policy {
 }
 
 // Degraded tells that Redis is not asked at present: local windows decide.
-func (l *Limiter) Degraded() bool { return l.health.degraded.Load() }
+func (l *Limiter) Degraded() bool { return l.health.isDegraded.Load() }
 
 // Spend charges one event to policies, all or none, and says whether it may be. Policies
 // that are off are skipped; the first that refuses, in the given order, is the answer. It
@@ -233,7 +233,7 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	var buf [maxSpends]target
 	ts := buf[:0]
 	for _, name := range policies {
-		t, err := l.target(name, &sub)
+		t, err := l.findTarget(name, &sub)
 		if err != nil {
 			return Decision{}, err
 		}
@@ -253,14 +253,14 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	}
 	now := l.clock()
 	for _, t := range ts {
-		if d, ok := l.denials.get(t, int64(now)); ok {
-			return l.refusal(t, now, d, 1), nil
+		if d, ok := l.denials.findDenial(t, int64(now)); ok {
+			return l.recordRefused(t, now, d, 1), nil
 		}
 	}
-	if l.health.degraded.Load() {
-		return l.spendLocal(ts, now)
+	if l.health.isDegraded.Load() {
+		return l.spendLocally(ts, now)
 	}
-	v, err := l.spendRedis(ctx, ts)
+	v, err := l.spendInRedis(ctx, ts)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -270,60 +270,60 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 			if n := int64(l.cfg.Nodes()); n > l.nodes.Load() {
 				l.nodes.Store(n)
 			}
-			l.health.failed(keys.RateLimit(ts[0].subject, ts[0].policy.name), err)
+			l.health.startProbing(keys.RateLimit(ts[0].subject, ts[0].policy.name), err)
 		}
-		return l.spendLocal(ts, l.clock())
+		return l.spendLocally(ts, l.clock())
 	}
 	now = l.clock()
 	if v.refused < 0 {
-		return l.allowance(ts, v.remaining[:], now, 0), nil
+		return l.recordAllowed(ts, v.remaining[:], now, 0), nil
 	}
 	t := ts[v.refused]
-	d := denial{until: int64(now) + v.untilOne*int64(time.Millisecond), reset: int64(now) + v.untilAll*int64(time.Millisecond), left: v.remaining[v.refused]}
-	l.denials.put(t, d, int64(now))
-	return l.refusal(t, now, d, 0), nil
+	d := denial{until: int64(now) + v.untilOne*int64(time.Millisecond), reset: int64(now) + v.untilAll*int64(time.Millisecond), remaining: v.remaining[v.refused]}
+	l.denials.rememberDenial(t, d, int64(now))
+	return l.recordRefused(t, now, d, 0), nil
 }
 
-// target finds what an event of sub spends of a policy; without a rule it spends nothing.
-func (l *Limiter) target(name string, sub *Subject) (target, error) {
+// findTarget finds what an event of sub spends of a policy; without a rule it spends nothing.
+func (l *Limiter) findTarget(name string, sub *Subject) (target, error) {
 	p := (*l.table.Load())[name]
 	if p == nil {
 		return target{}, fmt.Errorf("%w %q", ErrUnknownPolicy, name)
 	}
-	f := p.force.Load()
-	r := f.of(sub.Roles)
+	f := p.active.Load()
+	r := f.ruleFor(sub.Roles)
 	if r == nil {
 		return target{}, nil
 	}
-	subject, err := sub.of(&f.Policy)
+	subject, err := sub.identifierFor(&f.Policy)
 	return target{p, r, subject}, err
 }
 
-// spendLocal judges by the windows of this process.
-func (l *Limiter) spendLocal(ts []target, now time.Duration) (Decision, error) {
+// spendLocally judges by the windows of this process.
+func (l *Limiter) spendLocally(ts []target, now time.Duration) (Decision, error) {
 	if l.cfg.NoLocal {
 		return Decision{}, fault.Unavailable("limits", time.Second, nil)
 	}
 	var left [maxSpends]int
-	refused, one, all := l.locals.spend(ts, int(l.nodes.Load()), now, left[:])
+	refused, one, all := l.locals.spendTargets(ts, int(l.nodes.Load()), now, left[:])
 	if refused < 0 {
-		return l.allowance(ts, left[:], now, 2), nil
+		return l.recordAllowed(ts, left[:], now, 2), nil
 	}
-	return l.refusal(ts[refused], now, denial{until: int64(now + one), reset: int64(now + all), left: left[refused]}, 2), nil
+	return l.recordRefused(ts[refused], now, denial{until: int64(now + one), reset: int64(now + all), remaining: left[refused]}, 2), nil
 }
 
 var sources = [3]string{SourceRedis, SourceMemory, SourceLocal}
 
-// refusal and allowance make the decision and count it; times are since l.started.
-func (l *Limiter) refusal(t target, now time.Duration, d denial, source int) Decision {
+// recordRefused and allowance make the decision and count it; times are since l.started.
+func (l *Limiter) recordRefused(t target, now time.Duration, d denial, source int) Decision {
 	t.policy.refused[source].Add(1)
 	return Decision{
-		Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Window: t.rule.window, Remaining: d.left,
-		RetryAfter: wholeMs(time.Duration(d.until) - now), ResetAt: l.started.Add(time.Duration(d.reset)), Source: sources[source],
+		Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Window: t.rule.window, Remaining: d.remaining,
+		RetryAfter: ceilMilliseconds(time.Duration(d.until) - now), ResetAt: l.started.Add(time.Duration(d.reset)), Source: sources[source],
 	}
 }
 
-func (l *Limiter) allowance(ts []target, left []int, now time.Duration, source int) Decision {
+func (l *Limiter) recordAllowed(ts []target, left []int, now time.Duration, source int) Decision {
 	least := 0
 	for i, t := range ts {
 		t.policy.allowed[source].Add(1)

@@ -172,23 +172,23 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(t, redistest.Client(t), Config{Remember: 128}, Policy{Name: "p", Limit: 1, Window: time.Hour, Scope: ByUser})
 	at := func(i int) target {
-		got, err := l.target("p", &Subject{User: fmt.Sprint(i)})
+		got, err := l.findTarget("p", &Subject{User: fmt.Sprint(i)})
 		require.NoError(t, err)
 		return got
 	}
 	for i := range 10_000 {
-		l.denials.put(at(i), denial{until: 1 << 40}, int64(i))
-		_, err := l.spendLocal([]target{at(i)}, time.Duration(i))
+		l.denials.rememberDenial(at(i), denial{until: 1 << 40}, int64(i))
+		_, err := l.spendLocally([]target{at(i)}, time.Duration(i))
 		require.NoError(t, err)
 	}
-	require.LessOrEqual(t, l.denials.len(), 128)
-	require.Greater(t, l.denials.len(), 64)
-	require.LessOrEqual(t, len(l.locals.m), 128)
-	_, ok := l.denials.get(at(9999), 0)
+	require.LessOrEqual(t, l.denials.countDenials(), 128)
+	require.Greater(t, l.denials.countDenials(), 64)
+	require.LessOrEqual(t, len(l.locals.windows), 128)
+	_, ok := l.denials.findDenial(at(9999), 0)
 	require.True(t, ok, "the newest is there")
-	_, ok = l.denials.get(at(9999), 1<<40)
+	_, ok = l.denials.findDenial(at(9999), 1<<40)
 	require.False(t, ok, "it ends")
-	_, ok = l.denials.get(at(9999), 0)
+	_, ok = l.denials.findDenial(at(9999), 0)
 	require.False(t, ok, "and is gone then")
 }
 

@@ -19,7 +19,7 @@ func (l *Limiter) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector: register the Limiter itself.
 func (l *Limiter) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range *l.table.Load() {
-		scope := string(p.force.Load().Scope)
+		scope := string(p.active.Load().Scope)
 		for i, source := range sources {
 			if n := p.allowed[i].Load(); n > 0 {
 				ch <- prometheus.MustNewConstMetric(decisionsDesc, prometheus.CounterValue, float64(n), p.name, scope, "allowed", source)

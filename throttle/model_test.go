@@ -159,13 +159,13 @@ func (c walk) run(t *testing.T, rdb redis.UniversalClient) {
 			now = step(r, now, rule.us, one, rule.limit)
 			left, next, all := m.judge(now, rule, c.cost)
 			one = next
-			gl, gn, ga := w.judge(now, rule.us, rule.limit, c.cost)
+			gl, gn, ga := w.judgeEvent(now, rule.us, rule.limit, c.cost)
 			if gl != left || gn != next || max(ga, 0) != all {
 				require.Equal(t, []any{left, next, all}, []any{gl, gn, ga}, "Go window at %d", now)
 			}
 			if left >= c.cost {
 				m.admit(now, c.cost)
-				w.admit(now, c.cost)
+				w.addAdmissions(now, c.cost)
 				wants = append(wants, strconv.Itoa(left-c.cost))
 				admissions++
 			} else {

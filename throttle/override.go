@@ -53,21 +53,21 @@ func ParseRule(text string) (limit int, window time.Duration, err error) {
 		return 0, 0, ErrBadLimit
 	}
 	window, err = time.ParseDuration(length)
-	if err != nil || !goodWindow(window) {
+	if err != nil || !isValidWindow(window) {
 		return 0, 0, ErrBadWindow
 	}
 	return limit, window, nil
 }
 
-// field and rule are the override as ParseOverride reads it, around the "=".
-func (o Override) field() string {
+// fieldName and rule are the override as ParseOverride reads it, around the "=".
+func (o Override) fieldName() string {
 	if o.Role == "" {
 		return o.Name
 	}
 	return o.Name + "@" + o.Role
 }
 
-func (o Override) rule() string {
+func (o Override) ruleText() string {
 	if o.Limit == 0 {
 		return "off"
 	}
@@ -75,7 +75,7 @@ func (o Override) rule() string {
 }
 
 // String is what ParseOverride reads.
-func (o Override) String() string { return o.field() + "=" + o.rule() }
+func (o Override) String() string { return o.fieldName() + "=" + o.ruleText() }
 
 // Apply returns the policies with the overrides in force; a later override wins. It fails
 // with ErrUnknownPolicy, and says which there are.
@@ -91,12 +91,12 @@ func Apply(policies []Policy, overrides []Override) ([]Policy, error) {
 			slices.Sort(names)
 			return nil, fmt.Errorf("%w %q: there are %s", ErrUnknownPolicy, o.Name, strings.Join(names, ", "))
 		}
-		out[i].override(o)
+		out[i].applyOverride(o)
 	}
 	return out, nil
 }
 
-func (p *Policy) override(o Override) {
+func (p *Policy) applyOverride(o Override) {
 	if o.Role == "" {
 		p.Limit = o.Limit
 		if o.Limit > 0 {

@@ -117,7 +117,7 @@ func (p Policy) validate() error {
 			return bad("role %q is there twice", r.Role)
 		case r.Limit < 0 || r.Limit > MaxLimit:
 			return bad("%w", ErrBadLimit)
-		case r.Limit > 0 && !goodWindow(r.Window):
+		case r.Limit > 0 && !isValidWindow(r.Window):
 			return bad("%w", ErrBadWindow)
 		case r.Limit > 0 && r.Limit < p.Cost:
 			return bad("one event costs %d, more than the limit of %d", p.Cost, r.Limit)
@@ -129,7 +129,7 @@ func (p Policy) validate() error {
 	return nil
 }
 
-func goodWindow(d time.Duration) bool {
+func isValidWindow(d time.Duration) bool {
 	return d >= time.Millisecond && d <= MaxWindow && d%time.Millisecond == 0
 }
 

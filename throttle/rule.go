@@ -9,17 +9,17 @@ import (
 // A policy is one name, for as long as the limiter lives; what is in force under it may change.
 type policy struct {
 	name    string
-	force   atomic.Pointer[force]
+	active  atomic.Pointer[activePolicy]
 	refused [3]atomic.Uint64 // by source
 	allowed [3]atomic.Uint64
 }
 
-// force is a policy in force, with what the hot path needs of it. It never changes.
-type force struct {
+// activePolicy is a policy in force, with what the hot path needs of it. It never changes.
+type activePolicy struct {
 	Policy
-	base  *rule // nil: off
-	roles []roleRule
-	most  int // the highest limit of all rules
+	base         *rule // nil: off
+	roles        []roleRule
+	highestLimit int // the highest limit of all rules
 }
 
 type roleRule struct {
@@ -37,15 +37,15 @@ type rule struct {
 	args   []any         // of spend.lua, for this window alone
 }
 
-func newForce(p Policy) *force {
-	f := &force{Policy: p, most: p.Limit}
+func newActivePolicy(p Policy) *activePolicy {
+	f := &activePolicy{Policy: p, highestLimit: p.Limit}
 	keep := p.Window
 	if p.Limit == 0 {
 		keep = 0
 	}
 	for _, r := range p.Roles {
 		if r.Limit > 0 {
-			keep, f.most = max(keep, r.Window), max(f.most, r.Limit)
+			keep, f.highestLimit = max(keep, r.Window), max(f.highestLimit, r.Limit)
 		}
 	}
 	build := func(limit int, window time.Duration) *rule {
@@ -69,8 +69,8 @@ func newForce(p Policy) *force {
 // isSpecial tells that the script must be told cost and keep.
 func (r *rule) isSpecial() bool { return r.cost != 1 || r.keep != r.window }
 
-// of is the rule for a player with these roles, or nil when nothing limits it.
-func (f *force) of(roles []string) *rule {
+// ruleFor is the rule for a player with these roles, or nil when nothing limits it.
+func (f *activePolicy) ruleFor(roles []string) *rule {
 	if len(f.roles) == 0 || len(roles) == 0 {
 		return f.base
 	}
@@ -83,23 +83,23 @@ func (f *force) of(roles []string) *rule {
 		if r.rule == nil {
 			return nil
 		}
-		if !found || r.rule.perSecond() > best.perSecond() {
+		if !found || r.rule.eventsPerSecond() > best.eventsPerSecond() {
 			best, found = r.rule, true
 		}
 	}
 	return best
 }
 
-// same tells that p is what is in force. A key function is the same only by being none.
-func (f *force) same(p Policy) bool {
+// isSameAs tells that p is what is in force. A key function is the same only by being none.
+func (f *activePolicy) isSameAs(p Policy) bool {
 	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost &&
 		slices.Equal(f.Roles, p.Roles) && f.Key == nil && p.Key == nil
 }
 
-func (r *rule) perSecond() float64 { return float64(r.limit) / r.window.Seconds() }
+func (r *rule) eventsPerSecond() float64 { return float64(r.limit) / r.window.Seconds() }
 
-// share is the limit of one of so many nodes that can not ask each other.
-func (r *rule) share(nodes int) int { return max(r.cost, r.limit/max(1, nodes)) }
+// limitPerNode is the limit of one of so many nodes that can not ask each other.
+func (r *rule) limitPerNode(nodes int) int { return max(r.cost, r.limit/max(1, nodes)) }
 
 // A target is one policy, the rule of it that counts, and whose budget is meant.
 type target struct {
@@ -108,10 +108,10 @@ type target struct {
 	subject string
 }
 
-func (t target) place() place { return place{t.policy, t.subject} }
+func (t target) windowID() windowID { return windowID{t.policy, t.subject} }
 
-// A place is where a window lies.
-type place struct {
+// A windowID is where a window lies.
+type windowID struct {
 	policy  *policy
 	subject string
 }

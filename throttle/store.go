@@ -81,9 +81,9 @@ type clusterWindow struct {
 	cost int
 }
 
-// spend asks Redis about an event. It returns within the budget; the caller is charged for an event
+// spendEvent asks Redis about an event. It returns within the budget; the caller is charged for an event
 // that was sent, also when the answer comes too late.
-func (s *store) spend(ctx context.Context, request spendRequest) (verdict, error) {
+func (s *store) spendEvent(ctx context.Context, request spendRequest) (verdict, error) {
 	served, err := s.batches.Do(ctx, request)
 	switch {
 	case errors.Is(err, redisx.ErrTooSlow):
@@ -138,8 +138,8 @@ func readStamp(call *redisx.Call) (stamp int64, isCharged bool) {
 	return numbers[2], true
 }
 
-// spendRedis asks Redis about an event. One script takes all windows, except on a Cluster.
-func (l *Limiter) spendRedis(ctx context.Context, targets []target) (verdict, error) {
+// spendInRedis asks Redis about an event. One script takes all windows, except on a Cluster.
+func (l *Limiter) spendInRedis(ctx context.Context, targets []target) (verdict, error) {
 	newCall := func(targets []target, args []any) redisx.Call {
 		return redisx.Call{Script: spendScript, Keys: windowKeys(targets), Args: args}
 	}
@@ -157,7 +157,7 @@ func (l *Limiter) spendRedis(ctx context.Context, targets []target) (verdict, er
 	default:
 		request.call = newCall(targets, l.spendArgs(targets, false))
 	}
-	return l.store.spend(ctx, request)
+	return l.store.spendEvent(ctx, request)
 }
 
 // windowKeys are the keys of the targets' windows.

@@ -33,7 +33,7 @@ func SubjectOf(scope Scope, id string) Subject {
 // a mistake of the caller's, never a verdict.
 var ErrNoSubject = errors.New("throttle: no usable subject")
 
-func (s *Subject) of(p *Policy) (string, error) {
+func (s *Subject) identifierFor(p *Policy) (string, error) {
 	var v string
 	switch p.Scope {
 	case ByUser:
@@ -43,7 +43,7 @@ func (s *Subject) of(p *Policy) (string, error) {
 	case ByConnection:
 		v = s.Conn
 	case ByIP:
-		v = address(s.IP)
+		v = foldAddress(s.IP)
 	case ByKey:
 		v = p.Key(*s)
 	case Global:
@@ -55,8 +55,8 @@ func (s *Subject) of(p *Policy) (string, error) {
 	return v, nil
 }
 
-// address folds an IPv6 address to its /64; what is no IPv6 address stays as it is.
-func address(s string) string {
+// foldAddress folds an IPv6 address to its /64; what is no IPv6 address stays as it is.
+func foldAddress(s string) string {
 	if strings.IndexByte(s, ':') < 0 {
 		return s
 	}

@@ -69,12 +69,12 @@ func NewBatcher[T any](limits BatchLimits, serve func(ctx context.Context, batch
 // the request may be served all the same, unless it was still waiting.
 func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
 	p := b.newPending(request)
-	if !b.enqueue(p) {
+	if !b.enqueueRequest(p) {
 		p.holders.Add(-1)
-		b.release(p)
+		b.releaseRequest(p)
 		return request, ErrBusy
 	}
-	defer b.release(p)
+	defer b.releaseRequest(p)
 	var tooSlow <-chan time.Time
 	if p.patience != nil {
 		p.patience.Reset(b.limits.Patience)
@@ -122,8 +122,8 @@ func (b *Batcher[T]) newPending(request T) *pendingRequest[T] {
 	return p
 }
 
-// release is called by each of the two holders once.
-func (b *Batcher[T]) release(p *pendingRequest[T]) {
+// releaseRequest is called by each of the two holders once.
+func (b *Batcher[T]) releaseRequest(p *pendingRequest[T]) {
 	if p.holders.Add(-1) > 0 {
 		return
 	}
@@ -137,8 +137,8 @@ func (b *Batcher[T]) release(p *pendingRequest[T]) {
 	b.pool.Put(p)
 }
 
-// enqueue makes a request wait for a worker, and starts one when needed. It tells whether there was room.
-func (b *Batcher[T]) enqueue(p *pendingRequest[T]) bool {
+// enqueueRequest makes a request wait for a worker, and starts one when needed. It tells whether there was room.
+func (b *Batcher[T]) enqueueRequest(p *pendingRequest[T]) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.isClosed || len(b.waiting) >= b.limits.MaxWaiting {
@@ -201,7 +201,7 @@ func (b *Batcher[T]) serveBatch(batch []*pendingRequest[T], requests []*T) []*T 
 				p.err = fmt.Errorf("redisx: panic: %v\n%s", failure, debug.Stack())
 			}
 			p.served <- struct{}{}
-			b.release(p)
+			b.releaseRequest(p)
 		}
 	}()
 	if len(requests) > 0 {

@@ -42,7 +42,7 @@ func mergeCalls(calls []*Call) []*command {
 		for last >= 0 && commands[last].calls[0].Script != call.Script {
 			last--
 		}
-		if last >= 0 && commands[last].add(calls, i) {
+		if last >= 0 && commands[last].addCall(calls, i) {
 			continue
 		}
 		c := &command{calls: calls[i : i+1 : i+1], end: i + 1}
@@ -54,8 +54,8 @@ func mergeCalls(calls []*Call) []*command {
 	return commands
 }
 
-// add takes one more call, calls[i], of the command's script, unless it would be one too many.
-func (c *command) add(calls []*Call, i int) bool {
+// addCall takes one more call, calls[i], of the command's script, unless it would be one too many.
+func (c *command) addCall(calls []*Call, i int) bool {
 	call := calls[i]
 	if len(c.calls) >= call.Script.most || !isMergeable(call) || !isMergeable(c.calls[0]) {
 		return false
@@ -89,8 +89,8 @@ func hasSameArgs(a, b *Call) bool {
 		(len(a.Args) == 0 || &a.Args[0] == &b.Args[0] || slices.Equal(a.Args, b.Args))
 }
 
-// build makes the command anew; with load for a server that does not know the script yet.
-func (c *command) build(ctx context.Context, load bool) redis.Cmder {
+// buildCommand makes the command anew; with load for a server that does not know the script yet.
+func (c *command) buildCommand(ctx context.Context, load bool) redis.Cmder {
 	script, isMerged := c.calls[0].Script, len(c.calls) > 1
 	source, lists := script.single, c.calls
 	if isMerged {
@@ -149,8 +149,8 @@ func countLists(lists []*Call) []byte {
 // isUnknown tells whether the server does not know the script.
 func (c *command) isUnknown() bool { return redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") }
 
-// distribute gives each call its reply.
-func (c *command) distribute() {
+// distributeReplies gives each call its reply.
+func (c *command) distributeReplies() {
 	if len(c.calls) == 1 {
 		c.calls[0].Cmd = c.cmd
 		return

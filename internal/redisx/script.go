@@ -114,7 +114,7 @@ func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follo
 	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
 	send := func(load bool) {
 		pipe := server.Pipeline()
-		_ = pipe.Process(ctx, c.build(ctx, load)) // only queues
+		_ = pipe.Process(ctx, c.buildCommand(ctx, load)) // only queues
 		followed = pipe.Do(ctx, follow...)
 		_, _ = pipe.Exec(ctx) // each command has its own error
 	}
@@ -128,7 +128,7 @@ func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follo
 // NOSCRIPT.
 func (s *Script) Command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
 	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
-	c.build(ctx, load)
+	c.buildCommand(ctx, load)
 	return c.cmd
 }
 
@@ -171,7 +171,7 @@ func runCommands(ctx context.Context, rdb redis.UniversalClient, commands []*com
 	}
 	sendCommands(ctx, rdb, unknown, true, nil)
 	for _, c := range commands {
-		c.distribute()
+		c.distributeReplies()
 	}
 }
 
@@ -180,12 +180,12 @@ func sendCommands(ctx context.Context, rdb redis.UniversalClient, commands []*co
 	case len(commands) == 0 && addCommands == nil:
 		return
 	case len(commands) == 1 && addCommands == nil: // it needs no pipeline
-		_ = rdb.Process(ctx, commands[0].build(ctx, load)) // the command has its error
+		_ = rdb.Process(ctx, commands[0].buildCommand(ctx, load)) // the command has its error
 		return
 	}
 	pipe := rdb.Pipeline()
 	for _, c := range commands {
-		_ = pipe.Process(ctx, c.build(ctx, load)) // only queues
+		_ = pipe.Process(ctx, c.buildCommand(ctx, load)) // only queues
 	}
 	if addCommands != nil {
 		addCommands(pipe)

@@ -45,7 +45,7 @@ type SubscriptionHandlers struct {
 func Subscribe(ctx context.Context, rdb redis.UniversalClient, channel string, handlers SubscriptionHandlers) {
 	s := &subscription{channel: channel, handlers: handlers}
 	for ctx.Err() == nil {
-		s.listen(ctx, rdb.Subscribe(ctx)) // without a channel it does not dial yet
+		s.receiveMessages(ctx, rdb.Subscribe(ctx)) // without a channel it does not dial yet
 	}
 }
 
@@ -57,8 +57,8 @@ type subscription struct {
 	pause    time.Duration // before the next try
 }
 
-// listen hears the channel until ctx ends, or until go-redis would not subscribe again by itself.
-func (s *subscription) listen(ctx context.Context, pubsub *redis.PubSub) {
+// receiveMessages hears the channel until ctx ends, or until go-redis would not subscribe again by itself.
+func (s *subscription) receiveMessages(ctx context.Context, pubsub *redis.PubSub) {
 	var heard atomic.Bool // something came since the last ping
 	defer keepAlive(ctx, pubsub, &heard)()
 	err := pubsub.Subscribe(ctx, s.channel)
@@ -107,7 +107,7 @@ func (s *subscription) waitAfter(ctx context.Context, err error) bool {
 	}
 	pause := s.pause
 	s.pause = min(max(2*pause, subscribeRetryFirst), subscribeRetryMost)
-	return sleep(ctx, pause)
+	return sleepUnlessDone(ctx, pause)
 }
 
 // isReply tells whether err is an answer of Redis.
@@ -144,8 +144,8 @@ func keepAlive(ctx context.Context, pubsub *redis.PubSub, heard *atomic.Bool) (s
 	return func() { cancel(); <-ended }
 }
 
-// sleep waits, and tells whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, pause time.Duration) bool {
+// sleepUnlessDone waits, and tells whether ctx has not ended meanwhile.
+func sleepUnlessDone(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -4,4 +4,4 @@ package spawn
 
 import "syscall"
 
-func attr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

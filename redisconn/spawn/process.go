@@ -25,7 +25,7 @@ func Start(program, dir string, args ...string) (*Process, error) {
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	p.cmd.SysProcAttr = attr()
+	p.cmd.SysProcAttr = processAttributes()
 	p.cmd.WaitDelay = time.Second
 	started := make(chan error)
 	go func() {

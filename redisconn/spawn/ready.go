@@ -18,7 +18,7 @@ func (p *Process) Ready(ctx context.Context, network, addr string) error {
 	defer tick.Stop()
 	var last error
 	for {
-		pid, err := ask(ctx, network, addr)
+		pid, err := readProcessID(ctx, network, addr)
 		switch {
 		case err == nil && (pid == p.Pid() || pid == 0):
 			return nil
@@ -36,8 +36,8 @@ func (p *Process) Ready(ctx context.Context, network, addr string) error {
 	}
 }
 
-// ask is the process id of who answers, 0 when it wants a password before it tells.
-func ask(ctx context.Context, network, addr string) (int, error) {
+// readProcessID is the process id of who answers, 0 when it wants a password before it tells.
+func readProcessID(ctx context.Context, network, addr string) (int, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
