@@ -13,17 +13,17 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// BreakerConfig tunes a Breaker. The zero value works.
+// BreakerConfig configures a Breaker. The zero value works.
 type BreakerConfig struct {
-	// Failures in a row open it; 0 means 5. Only those count that mean that Redis cannot be
-	// used (IsUnavailable), and not a caller that left.
+	// Failures is how many failures in a row open the breaker; 0 means 5. An error counts when it
+	// means that Redis cannot be used (IsUnavailable); a caller that leaves does not count.
 	Failures int
-	// Rest is how long an open breaker sends nothing; 0 means 500 ms. Then one command goes
-	// through: it closes the breaker, or opens it again.
+	// Rest is how long an open breaker sends nothing; 0 means 500 ms. After that one command is sent:
+	// its outcome closes the breaker, or opens it again.
 	Rest time.Duration
-	// Budget is the time that each command, or pipeline, of the feature has; 0 means 500 ms.
+	// Budget is how long each command, or pipeline, of the feature may take; 0 means 500 ms.
 	Budget time.Duration
-	// OnChange, when set, is told "open", "half-open" and "closed". It must not wait.
+	// OnChange, when set, is called with "open", "half-open" or "closed". It must not block.
 	OnChange func(feature, state string)
 }
 
@@ -40,9 +40,8 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 	return c
 }
 
-// A Breaker keeps one feature from waiting for a Redis that does not answer, again and
-// again, and from pressing one that is ill. While it is open commands fail at once, with
-// redisx.ErrBreakerOpen.
+// A Breaker keeps one feature from waiting again and again for a Redis that does not answer, and
+// from adding load to it. While it is open, commands fail at once with redisx.ErrBreakerOpen.
 type Breaker struct {
 	feature    string
 	cfg        BreakerConfig
@@ -51,8 +50,8 @@ type Breaker struct {
 	ownsClient bool // client has connections of its own
 }
 
-// NewBreaker makes the breaker of a feature over client. On a Cluster the feature gets up to
-// 16 connections a node of its own; else it shares those of client.
+// NewBreaker makes the breaker of a feature over client. On a Cluster the feature gets connections
+// of its own, up to 16 for each node; else it shares those of client.
 func NewBreaker(client redis.UniversalClient, feature string, cfg BreakerConfig) *Breaker {
 	b := &Breaker{feature: feature, cfg: cfg.withDefaults()}
 	b.state = circuitbreaker.NewBuilder[any]().
@@ -64,8 +63,7 @@ func NewBreaker(client redis.UniversalClient, feature string, cfg BreakerConfig)
 		}).Build()
 	switch c := client.(type) {
 	case *redis.Client:
-		// A copy with hooks of its own: those of client, then ours.
-		b.client = c.WithTimeout(b.cfg.Budget)
+		b.client = c.WithTimeout(b.cfg.Budget) // a copy: it has the hooks of client, and ours without client
 	case *redis.ClusterClient:
 		o := *c.Options()
 		o.PoolSize = 16
@@ -77,14 +75,14 @@ func NewBreaker(client redis.UniversalClient, feature string, cfg BreakerConfig)
 	return b
 }
 
-// Client is the feature's: it works as the one that the breaker was made over. Close is the
-// Breaker's.
+// Client returns the client that the feature uses. It works like the one that was given to
+// NewBreaker. Close the Breaker instead of it.
 func (b *Breaker) Client() redis.UniversalClient { return b.client }
 
-// State is "closed", "open" or "half-open".
+// State returns "closed", "open" or "half-open".
 func (b *Breaker) State() string { return b.state.State().String() }
 
-// Close gives connections of its own back.
+// Close closes the connections that the breaker made.
 func (b *Breaker) Close() error {
 	if b.ownsClient {
 		return b.client.Close()
@@ -92,7 +90,7 @@ func (b *Breaker) Close() error {
 	return nil
 }
 
-// Metrics registers redis_breaker_open{feature}, 1 while nothing goes through.
+// Metrics registers redis_breaker_open{feature}, which is 1 while nothing is sent.
 func (b *Breaker) Metrics(reg prometheus.Registerer) error {
 	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "redis_breaker_open", Help: "1 while a feature asks Redis nothing.",
@@ -105,13 +103,14 @@ func (b *Breaker) Metrics(reg prometheus.Registerer) error {
 	}))
 }
 
-// guardCall sends something, if the breaker lets it. The greeting of a new connection comes
-// through the hooks too, inside the command that needs it, and is judged with it.
+// guardCall sends commands, if the breaker lets them through. The greeting of a new connection
+// comes through the hooks too, inside the command that needs the connection, and counts with that
+// command.
 func (b *Breaker) guardCall(ctx context.Context, send func(context.Context) error) error {
 	if ctx.Value(guardedKey{}) == b {
 		return send(ctx)
 	}
-	if err := ctx.Err(); err != nil { // nothing would be learnt of Redis: this must be no probe
+	if err := ctx.Err(); err != nil { // it would show nothing about Redis, so it must not be the probe
 		return err
 	}
 	if !b.state.TryAcquirePermit() {
@@ -119,7 +118,7 @@ func (b *Breaker) guardCall(ctx context.Context, send func(context.Context) erro
 	}
 	recorded := false
 	defer func() {
-		if !recorded { // send panicked, or the caller left: a probe must not stay out for ever
+		if !recorded { // send panicked or the caller left, and nobody else may send before a probe ends
 			b.returnPermit()
 		}
 	}()
@@ -138,15 +137,15 @@ func (b *Breaker) guardCall(ctx context.Context, send func(context.Context) erro
 	return err
 }
 
-// returnPermit gives a probe's permit back: nothing was learnt, so the next one tries. A closed
-// breaker needs none.
+// returnPermit ends a probe that showed nothing about Redis, so that another command can probe. A
+// closed breaker hands out no permits.
 func (b *Breaker) returnPermit() {
 	if b.state.IsHalfOpen() {
 		b.state.RecordFailure()
 	}
 }
 
-// guardedKey is the context key of the breaker that lets a command through.
+// guardedKey is the context key for the breaker that has let a command through.
 type guardedKey struct{}
 
 type breakerHook struct{ b *Breaker }

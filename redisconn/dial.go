@@ -10,12 +10,12 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// newDialer connects to a server, or to a socket when network is "unix".
+// newDialer returns a function that connects to a server, or to a socket when network is "unix".
 //
-// A refusal comes back as a connection that only tells the refusal. go-redis counts failed
-// dials, and after PoolSize of them answers from memory and looks again only once a second:
-// good for a server that swallows packets, but it would keep us away for a second from one
-// that merely restarted. Refusals are quick, so they need no such rest.
+// A refused connection is returned as a refusedConn, not as an error. go-redis counts failed dials;
+// after PoolSize of them it fails at once and dials only once a second. That is good for a server
+// that does not answer, but it would keep us away for a second from one that has just restarted.
+// Refusals come quickly, so they need no such pause.
 func newDialer(network string, config *tls.Config, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
@@ -33,7 +33,7 @@ func newDialer(network string, config *tls.Config, timeout time.Duration) func(c
 	}
 }
 
-// refusedConn is a connection on which everything fails in the same way.
+// A refusedConn is a connection on which every call fails with the refusal.
 type refusedConn struct{ err error }
 
 func (r *refusedConn) Read([]byte) (int, error)         { return 0, r.err }

@@ -1,6 +1,8 @@
-// Package redisconn is the Redis service of the gateway: it opens clients for every form
-// of URL, runs the embedded default, judges health, watches whether Redis is there, tells
-// which errors mean that it is not, and measures commands.
+// Package redisconn is the gateway's Redis service. It opens a client for every form of URL
+// ([Open]), runs a server of its own when none is configured ([Embedded]), reports health
+// ([Check]), watches whether Redis is there ([Monitor]), tells which errors mean that it is not
+// ([IsUnavailable]), keeps a feature from waiting for it ([Breaker]), and measures commands
+// ([Metrics]).
 //
 //	client, err := redisconn.Open(ctx, "redis+sentinel://a:26379,b:26379/main", redisconn.Config{})
 //

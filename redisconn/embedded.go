@@ -11,16 +11,16 @@ import (
 	"github.com/aeturnis/realtime/redisconn/spawn"
 )
 
-// EmbeddedConfig tunes the embedded server. The zero value works.
+// EmbeddedConfig configures the embedded server. The zero value works.
 type EmbeddedConfig struct {
-	// Dir is where the private directory is made; "" means the system's temporary one.
+	// Dir is where the server's directory is made; "" means the system's temporary directory.
 	Dir string
-	// InProcess takes miniredis even where a server program is on PATH.
+	// InProcess makes Embedded run miniredis even when a server program is on PATH.
 	InProcess bool
 }
 
-// A Server is the embedded default: Redis for somebody who configured nothing. It keeps
-// nothing over a restart, and ends with us.
+// A Server is the Redis that runs when none is configured. Its data is lost when it restarts, and
+// it ends with this process.
 type Server struct {
 	kind string
 	url  string
@@ -30,29 +30,29 @@ type Server struct {
 	once sync.Once
 }
 
-// Kind is the program and its version: "redis-server 7.0.15", "valkey-server 8.1.1" or
+// Kind returns the program and its version: "redis-server 7.0.15", "valkey-server 8.1.1" or
 // "miniredis".
 func (s *Server) Kind() string { return s.kind }
 
-// URL is what Open takes. It may hold a password: show Redact(URL()).
+// URL returns what Open takes. It may hold a password: show Redact(URL()) instead.
 func (s *Server) URL() string { return s.url }
 
-// Done is closed when the server has ended: after Close, or by itself.
+// Done returns a channel that is closed when the server has ended: after Close, or by itself.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err is how the server ended by itself; nil while it runs. It is of no use after Close.
+// Err returns how the server ended by itself, and nil while it runs. After Close it means nothing.
 func (s *Server) Err() error { return s.err() }
 
-// Close ends the server, waits for that, and removes what it left. It may be called more
+// Close ends the server, waits until it has ended, and removes its directory. It may be called more
 // than once, and always returns nil.
 func (s *Server) Close() error {
 	s.once.Do(s.stop)
 	return nil
 }
 
-// Embedded starts redis-server or valkey-server from PATH on a unix socket in a directory
-// that only we may enter; where neither is installed, miniredis in this process. The
-// context bounds the start, not the server's life.
+// Embedded starts redis-server or valkey-server from PATH, on a unix socket in a directory that
+// only our user may enter. When neither is installed it runs miniredis in this process. The context
+// bounds the start, not the server's life.
 func Embedded(ctx context.Context, cfg EmbeddedConfig) (*Server, error) {
 	if cfg.InProcess {
 		return startInProcess()
@@ -76,6 +76,7 @@ func Embedded(ctx context.Context, cfg EmbeddedConfig) (*Server, error) {
 	return s, nil
 }
 
+// startChild starts program and waits until it answers.
 func startChild(ctx context.Context, program string, dir *privateDirectory) (*Server, error) {
 	socket := filepath.Join(dir.path, "redis.sock")
 	p, err := spawn.Start(program, dir.path,
@@ -100,7 +101,8 @@ func startChild(ctx context.Context, program string, dir *privateDirectory) (*Se
 	return s, nil
 }
 
-// readServerKind asks the server who it is: distributions link the one program to the other's name.
+// readServerKind asks the server what it is, because distributions link one program to the other's
+// name.
 func readServerKind(ctx context.Context, url, program string) (string, error) {
 	client, err := Open(ctx, url, Config{PoolSize: 1})
 	if err != nil {
@@ -118,7 +120,7 @@ func readServerKind(ctx context.Context, url, program string) (string, error) {
 	return program + " " + info["redis_version"], nil
 }
 
-// makePrivateDirectory makes a directory of mode 0700 whose path leaves room for a socket's name in
+// makePrivateDirectory makes a directory of mode 0700. Its path leaves room for a socket's name in
 // the 104 bytes that a unix address may have.
 func makePrivateDirectory(parent string) (*privateDirectory, error) {
 	if parent == "" {

@@ -9,14 +9,14 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// What Health.Status says.
+// The values of Health.Status.
 const (
 	StatusUp       = "up"       // reads and writes, in time
 	StatusDegraded = "degraded" // answers, but slowly, read-only or while loading
 	StatusDown     = "down"     // does not answer us
 )
 
-// Health is what Check found. Fields that the server does not tell are left out.
+// Health is what Check found. Fields that the server does not report are left out of the JSON.
 type Health struct {
 	Status         string   `json:"status"`
 	LatencyMs      float64  `json:"latencyMs"`                // of one PING
@@ -26,17 +26,18 @@ type Health struct {
 	EvictionPolicy string   `json:"evictionPolicy,omitempty"` // "noeviction"
 	Persistence    string   `json:"persistence,omitempty"`    // "none", "rdb", "aof" or "rdb+aof"
 	Pool           Pool     `json:"pool"`
-	Warnings       []string `json:"warnings"`        // what an operator should mend, in words
-	Error          string   `json:"error,omitempty"` // why it is not up; holds no secret
+	Warnings       []string `json:"warnings"`        // what an operator should fix, in words
+	Error          string   `json:"error,omitempty"` // why the status is not up; it holds no secret
 }
 
-// Memory is the server's use of it, in bytes. MaxBytes 0 means that nothing limits it.
+// Memory is how much memory the server uses, in bytes. MaxBytes 0 means that nothing limits it.
 type Memory struct {
 	UsedBytes int64 `json:"usedBytes"`
 	MaxBytes  int64 `json:"maxBytes"`
 }
 
-// Pool is our connections: Total and Idle now, the rest since the start.
+// Pool describes our connections: Total and Idle count those of now, the rest events since the
+// start.
 type Pool struct {
 	Total    uint32 `json:"total"`
 	Idle     uint32 `json:"idle"`
@@ -47,18 +48,18 @@ type Pool struct {
 }
 
 const (
-	// slowAfter is the latency from which Redis is called slow.
+	// slowAfter is the latency above which Redis is called slow.
 	slowAfter = 250 * time.Millisecond
-	// checkTime bounds a check whose context has no earlier end.
+	// checkTime is how long a check may take, when its context does not end earlier.
 	checkTime = 2 * time.Second
 )
 
-// Check asks Redis how it is, in at most five round trips. It answers within ctx, and
+// Check asks Redis about its health, in at most five round trips. It returns before ctx ends, and
 // within two seconds, whatever Redis does.
 func Check(ctx context.Context, client redis.UniversalClient) Health {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	found := make(chan Health, 1)
-	go func() { // ends by the client's own timeouts where something ignores ctx
+	go func() { // where something ignores ctx, it ends by the client's own timeouts
 		defer cancel()
 		found <- checkHealth(ctx, client)
 	}()
@@ -100,7 +101,7 @@ func checkHealth(ctx context.Context, client redis.UniversalClient) Health {
 	return h
 }
 
-// classifyFailure turns an error of PING or of the probe into a status and a cause.
+// classifyFailure turns an error of PING or of probeWrites into a status and a cause.
 func classifyFailure(err error) (status, why string) {
 	switch redisx.RefusalWord(err) {
 	case "":

@@ -6,10 +6,12 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// readDetails fills in what INFO and CONFIG tell. A server that does not know them, or does not
-// let us ask, is none the worse for it.
+// readDetails fills in what INFO and CONFIG report. A server that does not know them, or does not
+// let us ask, is not called degraded for it.
 func (h *Health) readDetails(ctx context.Context, client redis.UniversalClient) {
 	nodes := h.readInfos(ctx, client)
 	if len(nodes) == 0 {
@@ -49,10 +51,10 @@ func (h *Health) readDetails(ctx context.Context, client redis.UniversalClient) 
 	}
 }
 
-// readInfos is INFO of the server, or of every master of a Cluster.
+// readInfos returns the INFO of the server, or of every master of a Cluster.
 func (h *Health) readInfos(ctx context.Context, client redis.UniversalClient) []info {
-	cluster, ok := client.(*redis.ClusterClient)
-	if !ok {
+	cluster := redisx.ClusterOf(client)
+	if cluster == nil {
 		text, err := client.Info(ctx).Result()
 		if err != nil {
 			h.addWarning("Redis does not answer INFO")
@@ -63,8 +65,8 @@ func (h *Health) readInfos(ctx context.Context, client redis.UniversalClient) []
 	h.Role = "cluster"
 	var mu sync.Mutex
 	var nodes []info
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		text, err := c.Info(ctx).Result()
+	err := redisx.ForEachMaster(ctx, client, func(ctx context.Context, master redis.UniversalClient) error {
+		text, err := master.Info(ctx).Result()
 		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
@@ -83,8 +85,8 @@ func (h *Health) readInfos(ctx context.Context, client redis.UniversalClient) []
 	return nodes
 }
 
-// readPersistence tells how data is kept. Snapshots are told by CONFIG only, which many
-// hosted servers refuse.
+// readPersistence finds out how the server stores its data. Only CONFIG says whether it makes
+// snapshots, and many hosted servers refuse CONFIG.
 func (h *Health) readPersistence(ctx context.Context, client redis.UniversalClient, n info) {
 	aof := n["aof_enabled"] == "1"
 	save, err := client.ConfigGet(ctx, "save").Result()

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// info is what INFO answers: field to value.
+// info is the reply of INFO, from field to value.
 type info map[string]string
 
 const maxInfoFields = 2000
@@ -25,7 +25,7 @@ func (m info) intField(name string) int64 {
 	return n
 }
 
-// serverVersion is "7.0.15", or "valkey 8.1.1"; "" when the server does not tell.
+// serverVersion returns "7.0.15", or "valkey 8.1.1"; "" when the server does not say.
 func (m info) serverVersion() string {
 	if m["server_name"] == "valkey" {
 		return "valkey " + m["valkey_version"]

@@ -8,8 +8,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// startInProcess runs miniredis on a loopback port. Other users of the machine can reach the
-// port, so it wants a password, which the URL carries.
+// startInProcess runs miniredis on a loopback port. Other users of the machine can reach the port,
+// so it requires a password, which the URL carries.
 func startInProcess() (*Server, error) {
 	m := miniredis.NewMiniRedis()
 	password := rand.Text()
@@ -43,12 +43,13 @@ func startInProcess() (*Server, error) {
 
 const (
 	minTick = 20 * time.Millisecond
-	// tickShare is how many times as long as a tick took we wait for the next, because it
-	// looks at every key and nothing else runs meanwhile.
+	// tickShare is how much longer than a tick the pause before the next one is: a tick visits every
+	// key, and miniredis serves nothing meanwhile.
 	tickShare = 20
 )
 
-// advanceClock lets the server's time pass: its TTLs stand still by themselves.
+// advanceClock moves the server's clock forward until quit is closed; its TTLs do not run by
+// themselves.
 func advanceClock(forward func(time.Duration), quit <-chan struct{}) {
 	timer := time.NewTimer(minTick)
 	defer timer.Stop()

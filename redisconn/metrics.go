@@ -9,16 +9,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Metrics measures client: its connections, and how long commands take, retries and the
-// wait for a connection included. It registers
+// Metrics measures client: its connections, and how long commands take, including retries and the
+// wait for a connection. It registers
 //
 //	redis_command_duration_seconds{command, outcome}   outcome: ok, error, unavailable
 //	redis_pool_connections{pool, state}                 pool: main, pipeline; state: busy, idle
 //	redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
 //	redis_pool_wait_seconds_total{pool}
 //
-// where command is one of a fixed list of families (string, hash, script, pipeline, …).
-// The error is the registry's: call it once for a registry. Pub/sub passes unmeasured.
+// where command is one of a fixed list of families (string, hash, script, pipeline, …). Pub/sub is
+// not measured. It must be called once for each registry: the error is the registry's.
 func Metrics(reg prometheus.Registerer, client redis.UniversalClient) error {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "redis_command_duration_seconds", Help: "How long Redis commands took.",
@@ -54,8 +54,8 @@ func outcomeOf(err error) int {
 	return outcomeError
 }
 
-// meter is the hook. Its observers are looked up once, so that a command costs no more
-// than two readings of the clock.
+// A meter is the hook that measures commands. It looks its observers up once, so that a command
+// costs no more than two readings of the clock.
 type meter struct {
 	families map[string]*[outcomes]prometheus.Observer // by command
 	other    *[outcomes]prometheus.Observer
@@ -104,7 +104,7 @@ func (m *meter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// families are the commands that we use, by label. What blocks on purpose stands apart.
+// families lists the commands that we use, by label. Commands that block on purpose have their own.
 var families = map[string][]string{
 	"string":   {"get", "set", "setnx", "setex", "psetex", "getset", "getdel", "getex", "mget", "mset", "incr", "incrby", "decr", "decrby", "append", "strlen"},
 	"key":      {"del", "unlink", "exists", "expire", "pexpire", "expireat", "pexpireat", "persist", "ttl", "pttl", "type", "scan", "rename", "dump", "restore"},

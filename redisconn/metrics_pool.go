@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// poolCollector tells a client's pool statistics at every scrape.
+// A poolCollector reports a client's pool statistics at every scrape.
 type poolCollector struct{ client redis.UniversalClient }
 
 var (
@@ -24,14 +24,14 @@ func poolDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("redis_pool_"+name, help, []string{"pool"}, nil)
 }
 
-// Describe tells the registry what Collect sends.
+// Describe implements prometheus.Collector.
 func (c *poolCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{connsDesc, hitsDesc, missesDesc, timeoutsDesc, waitsDesc, waitedDesc, staleDesc} {
 		ch <- d
 	}
 }
 
-// Collect sends the statistics of now.
+// Collect implements prometheus.Collector.
 func (c *poolCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.client.PoolStats()
 	sendPoolStats(ch, "main", s)

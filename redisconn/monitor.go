@@ -11,7 +11,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// State is what a Monitor knows of Redis.
+// State is the state of Redis, as a Monitor knows it.
 type State int32
 
 // The states, best first.
@@ -24,23 +24,24 @@ const (
 
 var stateNames = [...]string{Up: "up", Slow: "slow", ReadOnly: "readonly", Down: "down"}
 
+// String returns the name that metrics and logs use.
 func (s State) String() string { return stateNames[s] }
 
-// MonitorConfig tunes a Monitor. The zero value works, and notices a Redis that dies or
-// hangs, and one that returns, within a second.
+// MonitorConfig configures a Monitor. With the zero value it notices within a second when Redis
+// dies, hangs or comes back.
 type MonitorConfig struct {
-	// Every is how often Redis is asked while it is up; 0 means 250 ms. A command of the
-	// client that fails has it asked at once.
+	// Every is how often the monitor asks while Redis is up; 0 means 250 ms. When a command of the
+	// client fails, it asks at once.
 	Every time.Duration
-	// Retry is how often it is asked while it is not; 0 means 100 ms.
+	// Retry is how often the monitor asks while Redis is not up; 0 means 100 ms.
 	Retry time.Duration
-	// Budget is the time after which it is slow; 0 means 250 ms. Having missed it once,
-	// Redis is asked again on a new connection, and has Patience.
+	// Budget is how long an answer may take before Redis is called slow; 0 means 250 ms. Then the
+	// monitor asks once more, on a new connection, and waits for Patience.
 	Budget time.Duration
-	// Patience is the time after which it is down; 0 means 400 ms.
+	// Patience is how long that second answer may take before Redis is called down; 0 means 400 ms.
 	Patience time.Duration
-	// OnChange is told each change by the goroutine of Run, one at a time; why is "" when
-	// the state is Up or Slow. While it runs Redis is not asked, so it must not wait.
+	// OnChange, when set, is called at each change by the goroutine of Run; why is "" when the state
+	// is Up or Slow. The monitor does not ask meanwhile, so OnChange must not block.
 	OnChange func(from, to State, why string)
 }
 
@@ -56,31 +57,31 @@ func (c MonitorConfig) withDefaults() MonitorConfig {
 	return c
 }
 
-// minGap is the least time between two questions, however many commands fail.
+// minGap is the shortest time between two probes, however many commands fail.
 const minGap = 50 * time.Millisecond
 
-// A Monitor watches whether Redis is there, on connections of its own: a busy pool does
+// A Monitor watches whether Redis is there. It has connections of its own, so that a busy pool does
 // not make Redis look dead.
 type Monitor struct {
 	cfg         MonitorConfig
 	client      redis.UniversalClient
-	probeClient redis.UniversalClient // owned by Run; nil until the first question
-	wake        chan struct{}
+	probeClient redis.UniversalClient // owned by Run; nil until the first probe
+	wake        redisx.Signal
 	state       atomic.Int32
 }
 
-// NewMonitor makes a monitor, which says Up until Run has asked. It adds a hook to client,
-// by which failing commands wake it.
+// NewMonitor makes a monitor. Its state is Up until Run has asked. It adds a hook to client, by
+// which failing commands wake it.
 func NewMonitor(client redis.UniversalClient, cfg MonitorConfig) *Monitor {
-	m := &Monitor{cfg: cfg.withDefaults(), client: client, wake: make(chan struct{}, 1)}
+	m := &Monitor{cfg: cfg.withDefaults(), client: client, wake: redisx.NewSignal()}
 	client.AddHook(wakeHook{m})
 	return m
 }
 
-// State is the last known state. It costs one atomic read.
+// State returns the last known state. It costs one atomic read.
 func (m *Monitor) State() State { return State(m.state.Load()) }
 
-// Run asks until ctx ends, and then returns nil. It is called once.
+// Run probes Redis until ctx ends, and then returns nil. It is called once.
 func (m *Monitor) Run(ctx context.Context) error {
 	defer m.closeProbeClient()
 	for {
@@ -99,13 +100,14 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// waitForNextProbe waits until a time after asked, less when a command failed; false when ctx ended.
+// waitForNextProbe waits until wait is over since asked, or less when a command fails; it returns
+// false when ctx has ended.
 func (m *Monitor) waitForNextProbe(ctx context.Context, asked time.Time, wait time.Duration) bool {
 	timer := time.NewTimer(time.Until(asked.Add(wait)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-m.wake:
+	case <-m.wake.C():
 		timer.Reset(time.Until(asked.Add(minGap)))
 		select {
 		case <-timer.C:
@@ -116,7 +118,7 @@ func (m *Monitor) waitForNextProbe(ctx context.Context, asked time.Time, wait ti
 	return ctx.Err() == nil
 }
 
-// updateState asks once, and once more before it believes in anything bad.
+// updateState probes once, and before it gives up the state Up once more.
 func (m *Monitor) updateState(ctx context.Context) {
 	err := m.probeOnce(ctx, m.cfg.Budget)
 	late := false
@@ -140,8 +142,8 @@ func (m *Monitor) updateState(ctx context.Context) {
 	}
 }
 
-// probeOnce makes one question. Its client is thrown away when it fails, so that the next
-// question takes a new connection to whoever is the master then.
+// probeOnce asks once. When that fails it throws its client away, so that the next probe opens a
+// new connection to the server that is the master then.
 func (m *Monitor) probeOnce(ctx context.Context, limit time.Duration) error {
 	if m.probeClient == nil {
 		m.probeClient = newDedicatedClient(m.client, max(m.cfg.Budget, m.cfg.Patience))
@@ -169,7 +171,7 @@ func (m *Monitor) setState(to State, why string) {
 	}
 }
 
-// Metrics registers redis_state{state}, 1 for the state that holds and 0 for the others.
+// Metrics registers redis_state{state}, which is 1 for the current state and 0 for the others.
 func (m *Monitor) Metrics(reg prometheus.Registerer) error {
 	for s := range State(len(stateNames)) {
 		err := reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

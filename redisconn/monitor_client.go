@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// newDedicatedClient is a client for the same Redis with a connection of its own, which tries once, for
-// at most limit. A client of a kind that we do not know is used as it is.
+// newDedicatedClient makes a client for the same Redis with one connection of its own, which tries
+// once and for at most limit. A client of an unknown kind is returned as it is.
 func newDedicatedClient(client redis.UniversalClient, limit time.Duration) redis.UniversalClient {
 	switch c := client.(type) {
 	case *redis.Client:
@@ -25,7 +25,7 @@ func newDedicatedClient(client redis.UniversalClient, limit time.Duration) redis
 	return client
 }
 
-// wakeHook wakes the monitor when a command finds Redis unavailable.
+// A wakeHook wakes the monitor when a command finds Redis unavailable.
 type wakeHook struct{ m *Monitor }
 
 func (w wakeHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -44,10 +44,7 @@ func (w wakeHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 func (w wakeHook) wakeOnFailure(err error) error {
 	if IsUnavailable(err) {
-		select {
-		case w.m.wake <- struct{}{}:
-		default:
-		}
+		w.m.wake.Notify()
 	}
 	return err
 }

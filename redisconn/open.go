@@ -11,24 +11,23 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// ErrUnreachable is what Open returns, wrapped, when the URL is fine and Redis is not.
+// ErrUnreachable is what Open returns, wrapped, when the URL is valid and Redis does not answer.
 var ErrUnreachable = errors.New("Redis cannot be reached")
 
-// Config tunes a client. The zero value works.
+// Config configures a client. The zero value works.
 type Config struct {
-	// PoolSize is how many connections one server may get from us; 0 means ten a core.
-	// Subscriptions and pipelines have their own.
+	// PoolSize is how many connections the client opens to one server at most; 0 means ten for each
+	// core. Subscriptions and pipelines have connections of their own.
 	PoolSize int
-	// DialTimeout, ReadTimeout, WriteTimeout and PoolTimeout bound the parts of a
-	// command; 0 means 500 ms. A command is tried twice, and a caller's context always
-	// ends it earlier.
+	// DialTimeout, ReadTimeout, WriteTimeout and PoolTimeout bound the parts of a command; 0 means
+	// 500 ms. A command is tried at most twice, and ends when the caller's context does.
 	DialTimeout, ReadTimeout, WriteTimeout, PoolTimeout time.Duration
-	// TLS is used for the rediss schemes; nil trusts the system's authorities.
+	// TLS is used for the rediss schemes; nil trusts the system's certificate authorities.
 	TLS *tls.Config
 	// SentinelUsername and SentinelPassword are for the sentinels themselves; the
 	// credentials in the URL are for the servers behind them.
 	SentinelUsername, SentinelPassword string
-	// Name is what CLIENT LIST shows for our connections; it must hold no spaces.
+	// Name is the name of our connections in CLIENT LIST; it must not hold spaces.
 	Name string
 }
 
@@ -41,7 +40,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// New makes a client without dialling. The error is a *URLError.
+// New makes a client, and does not connect yet. The error is a *URLError.
 func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 	t, err := parseURL(rawURL)
 	if err != nil {
@@ -56,8 +55,8 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout,
 		WriteTimeout: cfg.WriteTimeout, PoolTimeout: cfg.PoolTimeout,
 		ContextTimeoutEnabled: true,
-		// Our commands and answers are short, and a pipeline's batches some tens of
-		// kilobytes: go-redis' own buffers would be 64 KiB a connection, 256 of a pipeline's.
+		// Our commands and replies are short, and the batches of a pipeline have some tens of
+		// kilobytes. The default buffers are 64 KiB for a connection, and 256 KiB for one of a pipeline.
 		ReadBufferSize: 8 << 10, WriteBufferSize: 8 << 10,
 		PipelineReadBufferSize: 32 << 10, PipelineWriteBufferSize: 32 << 10,
 		DisableIdentity: true, // a round trip that Redis 7.0 answers with an error
@@ -80,16 +79,16 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 	o.Dialer = newDialer(network, o.TLSConfig, cfg.DialTimeout)
 	if t.isCluster() {
 		c := o.Cluster()
-		// A dead master does not tell who took over: by itself go-redis would ask for the
-		// map once a minute.
+		// A dead master cannot say who took over. By default go-redis would read the slots' map only
+		// once a minute.
 		c.ClusterStateReloadInterval = time.Second
 		return redis.NewClusterClient(c), nil
 	}
 	return redis.NewUniversalClient(o), nil
 }
 
-// Open makes a client and waits for one answer. The error is a *URLError, or wraps
-// ErrUnreachable and the cause; then there is no client.
+// Open makes a client and waits for one answer of Redis. The error is a *URLError, or wraps
+// ErrUnreachable and the cause; no client is returned then.
 func Open(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient, error) {
 	client, err := New(rawURL, cfg)
 	if err != nil {

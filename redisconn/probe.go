@@ -10,9 +10,9 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// probeWrites asks whether Redis takes writes, without writing: SET XX on a key that nobody
-// makes is refused wherever a write is (replica, full memory, broken disk, Cluster down).
-// One round trip.
+// probeWrites asks whether Redis accepts writes, and writes nothing: SET XX on a key that never
+// exists is refused whenever a write is (replica, full memory, broken disk, Cluster down). It takes
+// one round trip.
 func probeWrites(ctx context.Context, client redis.UniversalClient) error {
 	err := client.Do(ctx, "set", keys.Temp("redisconn", "probe"), "", "px", 1, "xx").Err()
 	var reply redis.Error
@@ -20,7 +20,7 @@ func probeWrites(ctx context.Context, client redis.UniversalClient) error {
 	case errors.Is(err, redis.Nil):
 		return nil
 	case errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "NOPERM"):
-		return nil // it answers; what we may write is the operator's affair
+		return nil // it answers; the operator decides what we may write
 	}
 	return err
 }

@@ -8,15 +8,15 @@ import (
 	"os"
 )
 
-// TLSFiles are PEM files; those that are empty are not used.
+// TLSFiles are the paths of PEM files; an empty path is not used.
 type TLSFiles struct {
-	CA   string // the authorities to trust instead of the system's
-	Cert string // our certificate, for a server that wants one
+	CA   string // certificate authorities to trust instead of the system's
+	Cert string // our certificate, for a server that requires one
 	Key  string // its key
 }
 
-// Load reads the files for Config.TLS: nil when there are none. Errors name the file, and
-// nothing of what is in it.
+// Load reads the files for Config.TLS; it returns nil when there are none. Errors name the file,
+// and quote nothing from it.
 func (f TLSFiles) Load() (*tls.Config, error) {
 	if f == (TLSFiles{}) {
 		return nil, nil
@@ -45,7 +45,7 @@ func (f TLSFiles) Load() (*tls.Config, error) {
 	return c, nil
 }
 
-// Secure tells whether a URL is one of a rediss scheme.
+// Secure tells whether a URL has a rediss scheme.
 func Secure(rawURL string) bool {
 	t, err := parseURL(rawURL)
 	return err == nil && t.usesTLS()

@@ -11,21 +11,22 @@ import (
 	"strings"
 )
 
-// ErrURL is what every *URLError is.
+// ErrURL is the error that every *URLError is, by errors.Is.
 var ErrURL = errors.New("bad Redis URL")
 
-// URLError says what is wrong with a Redis URL. It quotes no part of the URL that could
-// hold a password.
+// A URLError says what is wrong with a Redis URL. It quotes no part of the URL that could hold a
+// password.
 type URLError struct {
 	Reason string
 }
 
+// Error implements error.
 func (e *URLError) Error() string { return ErrURL.Error() + ": " + e.Reason }
 
 // Is makes errors.Is(err, ErrURL) true.
 func (e *URLError) Is(target error) bool { return target == ErrURL }
 
-// schemes are the forms of URL, with their example.
+// schemes are the known schemes, each with the form of its URLs.
 var schemes = map[string]string{
 	"redis":           "redis://[user:password@]host:port[/db]",
 	"rediss":          "rediss://[user:password@]host:port[/db]",
@@ -42,7 +43,7 @@ const (
 	maxDB    = 1<<31 - 1
 )
 
-// target is a Redis URL, read.
+// A target is a parsed Redis URL.
 type target struct {
 	scheme   string
 	user     string
@@ -55,7 +56,7 @@ type target struct {
 func (t *target) usesTLS() bool   { return strings.HasPrefix(t.scheme, "rediss") }
 func (t *target) isCluster() bool { return strings.HasSuffix(t.scheme, "+cluster") }
 
-// parseURL reads a URL. Passwords may be percent-encoded or raw: the last @ ends them.
+// parseURL parses a URL. A password may be percent-encoded or not: the last @ ends it.
 func parseURL(raw string) (*target, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	switch {
@@ -191,8 +192,9 @@ func (t *target) parsePath(path string) error {
 	return t.parseDatabase(path)
 }
 
-// Same tells whether two URLs name one service, as far as they show: a server or a socket in common, whatever the database
-// and the login, and with sentinels the same master.
+// Same tells whether two URLs name the same service, as far as the URLs show: they have a server or
+// a socket in common and, with sentinels, the same master. The database and the login do not
+// matter.
 func Same(a, b string) bool {
 	x, err1 := parseURL(a)
 	y, err2 := parseURL(b)
@@ -204,7 +206,8 @@ func Same(a, b string) bool {
 	})
 }
 
-// canonicalAddress is one spelling of host:port, of those that need no name service.
+// canonicalAddress returns one spelling of host:port for those that mean the same without a name
+// service.
 func canonicalAddress(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil { // a socket
@@ -220,8 +223,8 @@ func canonicalAddress(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// Redact is the URL with its password, and what follows a ?, hidden. Of a URL that cannot
-// be read only the scheme is shown.
+// Redact returns the URL without its password and without what follows a ?. Of a URL that cannot be
+// parsed it shows only the scheme.
 func Redact(raw string) string {
 	t, err := parseURL(raw)
 	if err != nil {

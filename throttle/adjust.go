@@ -18,10 +18,10 @@ import (
 // MaxBlock is how long Block refuses at most.
 const MaxBlock = 90 * 24 * time.Hour
 
-// ErrBadBlock is returned for a block longer than MaxBlock.
+// ErrBadBlock is what Block returns for a block longer than MaxBlock.
 var ErrBadBlock = fmt.Errorf("throttle: a block lasts at most %s", MaxBlock)
 
-// ErrOff is returned where a policy limits nobody: there is no window to look into.
+// ErrOff is what is returned where a policy limits nobody: there is no window to read.
 var ErrOff = errors.New("throttle: the policy is off")
 
 // Check is Spend for one policy.
@@ -29,27 +29,27 @@ func (l *Limiter) Check(ctx context.Context, policy string, sub Subject) (Decisi
 	return l.Spend(ctx, []string{policy}, sub)
 }
 
-// Peek tells what Check would say now, and spends nothing; Remaining is what is left before
-// it. It always asks Redis. Errors of Peek, Penalize, Reward and Block: ErrUnknownPolicy,
+// Peek returns what Check would decide now, and spends nothing; Remaining is what is left before
+// the event. It always asks Redis. Errors of Peek, Penalize, Reward and Block: ErrUnknownPolicy,
 // ErrNoSubject, ErrOff, and those of Redis.
 func (l *Limiter) Peek(ctx context.Context, policy string, sub Subject) (Decision, error) {
 	return l.adjustSubject(ctx, policy, sub, 0, "")
 }
 
-// Penalize takes n from what remains, as if so many had been admitted, and says what Peek
-// would. What remains may go below zero, and is told as zero.
+// Penalize takes n from what remains, as if so many events had been admitted, and returns what Peek
+// would. What remains may go below zero; the decision shows zero then.
 func (l *Limiter) Penalize(ctx context.Context, policy string, sub Subject, n int) (Decision, error) {
 	return l.adjustSubject(ctx, policy, sub, min(max(n, 0), MaxLimit), "")
 }
 
-// Reward takes the n newest admissions back, and says what Peek would.
+// Reward takes the n newest admissions back, and returns what Peek would.
 func (l *Limiter) Reward(ctx context.Context, policy string, sub Subject, n int) (Decision, error) {
 	return l.adjustSubject(ctx, policy, sub, -min(max(n, 0), MaxLimit), "")
 }
 
-// Block refuses everything for a time, on all nodes, whatever remains; 0 lifts it. A block
-// is in Redis alone: a node whose Redis is gone knows only of those that it has met. Errors:
-// those of Peek, and ErrBadBlock.
+// Block refuses every event of a subject for a time, on all nodes, whatever remains; 0 lifts the
+// block. A block is in Redis alone: while Redis is gone, a node knows only the blocks that have
+// refused an event on it. Errors: those of Peek, and ErrBadBlock.
 func (l *Limiter) Block(ctx context.Context, policy string, sub Subject, d time.Duration) (Decision, error) {
 	if d > MaxBlock {
 		return Decision{}, ErrBadBlock
@@ -61,8 +61,8 @@ func (l *Limiter) Block(ctx context.Context, policy string, sub Subject, d time.
 	return l.adjustSubject(ctx, policy, sub, 0, block)
 }
 
-// Reset forgets what was spent, and lifts a block. Errors: ErrUnknownPolicy, ErrNoSubject, and
-// those of Redis.
+// Reset forgets what a subject has spent, and lifts a block. Errors: ErrUnknownPolicy,
+// ErrNoSubject, and those of Redis.
 func (l *Limiter) Reset(ctx context.Context, policy string, sub Subject) error {
 	p := (*l.table.Load())[policy]
 	if p == nil {
@@ -79,6 +79,7 @@ func (l *Limiter) Reset(ctx context.Context, policy string, sub Subject) error {
 	return l.invalidateWindow(ctx, windowID{p, subject})
 }
 
+// adjustSubject is adjustWindow for the window that a subject spends from.
 func (l *Limiter) adjustSubject(ctx context.Context, policy string, sub Subject, add int, block string) (Decision, error) {
 	t, err := l.findTarget(policy, &sub)
 	switch {
@@ -90,6 +91,8 @@ func (l *Limiter) adjustSubject(ctx context.Context, policy string, sub Subject,
 	return l.adjustWindow(ctx, t, add, block)
 }
 
+// adjustWindow adds admissions to a window, or takes some back, and sets a block: "" leaves it, "0"
+// lifts it, else it lasts so many ms. It returns the window as it is then.
 func (l *Limiter) adjustWindow(ctx context.Context, t target, add int, block string) (Decision, error) {
 	r := t.rule
 	args := []any{r.limit, r.window.Milliseconds(), r.keep.Milliseconds(), r.cost, add, block, 2 * t.policy.active.Load().highestLimit}
@@ -117,14 +120,15 @@ func (l *Limiter) adjustWindow(ctx context.Context, t target, add int, block str
 	return d, err
 }
 
-// A Window is what Dump tells of one subject.
+// A Window is what Dump returns for one subject.
 type Window struct {
 	Subject string
 	Decision
 }
 
-// Dump tells of at most so many subjects that have spent of a policy, or are blocked; each is what Peek says, by the base rule. It reads through all keys of Redis: it is
-// for operators. Errors: ErrUnknownPolicy, ErrOff, and those of Redis.
+// Dump lists at most so many subjects that have spent from a policy, or are blocked. Each entry is
+// what Peek would return by the policy's base rule. It scans all keys of Redis, so it is for
+// operators only. Errors: ErrUnknownPolicy, ErrOff, and those of Redis.
 func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, error) {
 	p := (*l.table.Load())[policy]
 	if p == nil {
@@ -152,7 +156,7 @@ func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, 
 	return out, nil
 }
 
-// scanSubjects are those that have a window, at most so many.
+// scanSubjects lists the subjects that have a window of the policy, at most so many.
 func (l *Limiter) scanSubjects(ctx context.Context, policy string, most int) ([]string, error) {
 	var mu sync.Mutex
 	seen := map[string]bool{} // guarded by mu

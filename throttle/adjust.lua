@@ -1,10 +1,10 @@
--- Looks into one window, and changes it when told to. For operators: it reads all of it.
--- KEYS[1]  the window; spend.lua says what it looks like
+-- Reads one window, and changes it when asked to. It reads the whole window, so it is for operators.
+-- KEYS[1]  the window; its form is described in spend.lua
 -- ARGV     limit, window (ms), how long admissions are kept (ms), cost of an event,
 --          admissions to add (below 0: how many of the newest to take back),
---          block: '' leaves it, 0 lifts it, else for so many ms from now,
---          the most admissions to keep; then, in tests, now in µs
--- returns  {what remains, ms until an event is admitted, ms until all remains,
+--          block: '' leaves it, 0 lifts it, else it lasts so many ms from now,
+--          how many admissions to keep at most; then, in tests, now in µs
+-- returns  {what remains, ms until an event is admitted, ms until the whole limit is available,
 --          ms until the block ends}; 0 is now
 local call, byte, sub = redis.call, string.byte, string.sub
 local limit, us, keep, cost = ARGV[1] + 0, ARGV[2] * 1000, ARGV[3] * 1000, ARGV[4] + 0

@@ -16,19 +16,20 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A changeMessage is what is told on keys.LimitChanges: one window, or with neither field that the
-// overrides are others.
+// A changeMessage is what nodes publish on keys.LimitChanges. It names one window that has changed;
+// with neither field, the overrides have.
 type changeMessage struct {
 	Policy  string `json:"policy,omitzero"`
 	Subject string `json:"subject,omitzero"`
 }
 
-// invalidateWindow makes every node, this one first, ask Redis about a window again.
+// invalidateWindow makes every node, this one first, ask Redis again about a window.
 func (l *Limiter) invalidateWindow(ctx context.Context, at windowID) error {
 	l.denials.forgetWindow(at)
 	return l.publishChange(ctx, changeMessage{at.policy.name, at.subject})
 }
 
+// publishChange sends a message to all nodes.
 func (l *Limiter) publishChange(ctx context.Context, c changeMessage) error {
 	b, err := json.Marshal(c)
 	if err == nil {
@@ -40,9 +41,8 @@ func (l *Limiter) publishChange(ctx context.Context, c changeMessage) error {
 	return nil
 }
 
-// Override changes a limit on every node that runs Run, until Restore; the configured one is
-// kept beneath. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those
-// of Redis.
+// Override changes a limit on every node that runs Run, until Restore brings the configured one
+// back. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those of Redis.
 func (l *Limiter) Override(ctx context.Context, o Override) error {
 	if err := l.CheckOverrides([]Override{o}); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (l *Limiter) Override(ctx context.Context, o Override) error {
 	return errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
 }
 
-// CheckOverrides tells whether Override would take these. Errors: ErrUnknownPolicy,
+// CheckOverrides returns the error that Override would return for these: ErrUnknownPolicy or
 // ErrBadPolicy.
 func (l *Limiter) CheckOverrides(overrides []Override) error {
 	l.mu.Lock()
@@ -67,8 +67,8 @@ func (l *Limiter) CheckOverrides(overrides []Override) error {
 	return err
 }
 
-// Restore ends the override of a policy (or of a role in it, "chat@vip") and tells whether
-// there was one.
+// Restore ends the override of a policy (or of a role in it, "chat@vip"), and tells whether there
+// was one.
 func (l *Limiter) Restore(ctx context.Context, name string) (bool, error) {
 	n, err := l.rdb.HDel(ctx, keys.LimitOverrides, name).Result()
 	if err != nil {
@@ -77,15 +77,15 @@ func (l *Limiter) Restore(ctx context.Context, name string) (bool, error) {
 	return n > 0, errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
 }
 
-// Overrides are those of Redis that this node knows.
+// Overrides returns the overrides in Redis, as this node read them last.
 func (l *Limiter) Overrides() []Override {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.overrides)
 }
 
-// Refresh reads the overrides in Redis and puts them in force. The error tells of those that
-// can not be used too; the others are in force then.
+// Refresh reads the overrides in Redis and puts them in force. Its error also names an override
+// that cannot be used; the others are in force nevertheless.
 func (l *Limiter) Refresh(ctx context.Context) error {
 	fields, err := l.rdb.HGetAll(ctx, keys.LimitOverrides).Result()
 	if err != nil {
@@ -115,9 +115,9 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 	return bad
 }
 
-// Run keeps up with what operators change, on this node and on others, until ctx ends: it is
-// told by a message, and reads again every Config.RefreshEvery in case that one was lost.
-// While Redis is away the last overrides stay in force.
+// Run keeps up with what operators change, on this node and on others, until ctx ends. It reads the
+// overrides when a message says that they have changed, and every Config.RefreshEvery in case that
+// a message was lost. While Redis is away the last overrides stay in force.
 func (l *Limiter) Run(ctx context.Context) error {
 	isStale := redisx.NewSignal() // the overrides may have changed
 	isStale.Notify()
@@ -162,13 +162,15 @@ func (l *Limiter) Run(ctx context.Context) error {
 	}
 }
 
+// reportRefresh tells Config.OnRefresh of an error.
 func (l *Limiter) reportRefresh(err error) {
 	if l.cfg.OnRefresh != nil {
 		l.cfg.OnRefresh(err)
 	}
 }
 
-// applyWindowMessage does what a message about one window says; of other messages it returns false.
+// applyWindowMessage forgets the refusal of the window that a message names; it returns false when
+// the message names none.
 func (l *Limiter) applyWindowMessage(payload string) bool {
 	var c changeMessage
 	if json.Unmarshal([]byte(payload), &c) != nil || c.Policy == "" {
@@ -180,7 +182,7 @@ func (l *Limiter) applyWindowMessage(payload string) bool {
 	return true
 }
 
-// storedPolicy is a Policy in Redis.
+// storedPolicy is the form of a Policy in Redis.
 type storedPolicy struct {
 	Policy string   `json:"policy"`
 	Rule   string   `json:"rule"`
@@ -189,8 +191,8 @@ type storedPolicy struct {
 	Roles  []string `json:"roles,omitzero"` // ROLE=RULE
 }
 
-// Publish stores the configured policies in Redis, for operators' commands: those of the node
-// that did so last. Policies with a key function stay out.
+// Publish stores the configured policies in Redis, where operators' commands find them: those of
+// the node that published last. Policies with a key function stay out.
 func (l *Limiter) Publish(ctx context.Context) error {
 	l.mu.Lock()
 	base := slices.Clone(l.base)
@@ -216,7 +218,7 @@ func (l *Limiter) Publish(ctx context.Context) error {
 	return nil
 }
 
-// Published are the policies that a node stored with Publish; none when none has.
+// Published returns the policies that a node stored with Publish; none when no node has.
 func Published(ctx context.Context, rdb redis.UniversalClient) ([]Policy, error) {
 	b, err := rdb.Get(ctx, keys.LimitPolicies).Bytes()
 	if errors.Is(err, redis.Nil) {

@@ -160,7 +160,8 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// A subscription that ends under a limiter, as that of a node that left a Cluster, does not end Run.
+// A subscription that ends under a limiter, as that of a node that left a Cluster, does not end
+// Run.
 func TestRunOutlivesItsSubscription(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()

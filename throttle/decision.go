@@ -6,36 +6,36 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Where a decision came from.
+// The sources of a decision.
 const (
 	SourceRedis  = "redis"
 	SourceMemory = "memory"
 	SourceLocal  = "local"
 )
 
-// A Decision is the answer for one event. Where several policies were spent it tells of the
-// one that refused, or of the one with the least left. Without any policy in force it is
+// A Decision is the answer for one event. Where several policies were spent, its other fields are
+// about the one that refused, or the one with the least left. Without any policy in force it is
 // {Allowed: true} and nothing else.
 type Decision struct {
 	Allowed bool
 	Policy  string
 	Scope   Scope
-	// Limit is how many are admitted in a Window, by the rule of the subject's roles; Remaining
-	// how many would be right now.
+	// Limit is how many events are admitted in a Window, by the rule of the subject's roles.
+	// Remaining is how many more would be admitted now.
 	Limit, Remaining int
 	Window           time.Duration
-	// RetryAfter is set on a refusal: whole milliseconds, at least one. Whoever waits so
-	// long is admitted.
+	// RetryAfter is set on a refusal: whole milliseconds, at least one. An event after that time is
+	// admitted.
 	RetryAfter time.Duration
-	// ResetAt is when all of Limit is there again, if nothing more is spent.
+	// ResetAt is when the whole Limit is available again, if nothing more is spent.
 	ResetAt time.Time
-	// BlockedUntil is when a block ends. Only Peek and its like tell it.
+	// BlockedUntil is when a block ends. Only Peek, Penalize, Reward, Block and Dump set it.
 	BlockedUntil time.Time
-	// Source is redis, memory or local.
+	// Source is SourceRedis, SourceMemory or SourceLocal.
 	Source string
 }
 
-// Refusal is what a client is told of a refusal.
+// Refusal returns what a client is told when it is refused.
 func (d Decision) Refusal() fault.Limit {
 	return fault.Limit{
 		Policy: d.Policy, Scope: string(d.Scope), Limit: d.Limit, Remaining: d.Remaining,
@@ -43,8 +43,8 @@ func (d Decision) Refusal() fault.Limit {
 	}
 }
 
-// Fault is the refusal as an error: RATE_LIMITED with policy, scope, limit, remaining,
-// windowMs and retryAfterMs. It is nil when the decision allows.
+// Fault returns the refusal as an error: RATE_LIMITED with policy, scope, limit, remaining,
+// windowMs and retryAfterMs. It returns nil when the event is allowed.
 func (d Decision) Fault() *fault.Fault {
 	if d.Allowed {
 		return nil
@@ -52,7 +52,7 @@ func (d Decision) Fault() *fault.Fault {
 	return d.Refusal().Fault()
 }
 
-// ceilSeconds rounds up, for headers.
+// ceilSeconds rounds up to whole seconds, for headers.
 func ceilSeconds(d time.Duration) int64 { return int64((max(d, 0) + time.Second - 1) / time.Second) }
 
 // ceilMilliseconds rounds up to whole milliseconds, at least one.

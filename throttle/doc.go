@@ -1,31 +1,43 @@
-// Package throttle says how often somebody may do something: named policies over exact
-// sliding windows in Redis, shared by all nodes.
+// Package throttle limits how often a subject may do something: named policies over exact sliding
+// windows in Redis, shared by all nodes.
 //
-// Promise: of one subject, a policy admits at most Limit in any span (t, t+Window] of
-// Redis's clock, whatever the number of nodes and the state of their clocks; and after
-// RetryAfter one is admitted, unless somebody else of the same subject was quicker. Several
-// policies are spent all or none.
+//	limiter, err := throttle.New(rdb, throttle.Defaults(false), throttle.Config{})
+//	decision, err := limiter.Check(ctx, "chat", throttle.Subject{User: userID})
 //
-// A decision takes one of three ways, and says which (Decision.Source):
+// # Promise
 //
-//   - redis: one script call, together with the events of other callers.
-//   - memory: a refusal is remembered in this process until it ends, so a flood costs Redis
-//     nothing. The memory is bounded; what it forgets is asked of Redis again.
-//   - local: Redis did not answer within Config.Budget. A window in this process takes over,
-//     by the same rule, for every call until Redis answers a probe again (every
-//     Config.ProbeEvery). A store that fails never refuses by itself.
+// For one subject, a policy admits at most Limit events in any span (t, t+Window] of Redis's clock,
+// whatever the number of nodes and the state of their clocks. After RetryAfter an event is
+// admitted, unless another event of the same subject came first. Several policies are spent all or
+// none.
 //
-// Limits may change at any time (SetPolicies, Override): windows stay, and what was admitted
-// counts for as long as the window in force at its time. A block, and what Reward and Reset
-// give back, reach the memory of other nodes that run Run by a message; one that is lost
-// costs its subject the rest of a remembered refusal.
+// # Three sources of a decision
 //
-// What it does not promise: at a changeover between Redis and the local window, each may
-// admit up to the limit; with Redis gone, each node has a window of its own
-// and admits the limit divided by the nodes that there were, and at least one event; a Redis that
-// loses writes in a failover has lost those admissions; when Redis's clock goes back by
-// more than a window, windows start anew. On a Redis Cluster the windows of one event lie
-// on several servers: each is spent, and given back when another refuses. Between the two,
-// for one round trip, somebody else of the same subject may be refused who needed not be;
-// nobody is admitted who should not be.
+// Decision.Source says which of them decided:
+//
+//   - redis: one script call, merged with the events of other callers.
+//   - memory: this process remembers a refusal until it ends, so a flood costs Redis nothing. The
+//     memory is bounded; when it has forgotten a refusal, Redis is asked again.
+//   - local: Redis did not answer within Config.Budget. A window in this process takes over, by the
+//     same rule, for every event until Redis answers a probe again (every Config.ProbeEvery). A Redis
+//     that fails never causes a refusal by itself.
+//
+// # Changes
+//
+// Limits may change at any time (SetPolicies, Override). Windows stay, and an admission counts for
+// as long as the window that was in force at its time. A block, and what Reward and Reset give
+// back, reach the memory of other nodes that run Run by a message. When a message is lost, the
+// subject is refused until the remembered refusal ends.
+//
+// # What is not promised
+//
+// When decisions change over from Redis to the local window or back, each of the two may admit up
+// to the limit. While Redis is gone, each node has a window of its own; it admits the limit divided
+// by the number of nodes that there were, and at least one event. When a failover of Redis loses
+// writes, those admissions are lost. When Redis's clock goes back by more than a window, windows
+// start anew.
+//
+// On a Redis Cluster the windows of one event lie on several servers: each is spent, and given back
+// when another refuses. Between the two, for one round trip, another event of the same subject may
+// be refused that should have been admitted; no event is admitted that should have been refused.
 package throttle

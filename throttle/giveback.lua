@@ -1,8 +1,8 @@
--- Takes one event out of a window again: on a Cluster, where a neighbour refused.
+-- Removes one event from a window: on a Cluster, when another policy has refused the event.
 -- KEYS[1]  the window
 -- ARGV[1]  the stamp that spend.lua returned
 -- ARGV[2]  what the event cost
--- returns  1, or 0 when it is not there
+-- returns  1, or 0 when the event is not in the window
 local s = redis.call('GET', KEYS[1]) or ''
 local stamp, cost = ARGV[1] + 0, ARGV[2] + 0
 for i = #s - 4, 1, -5 do

@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// health knows whether Redis may be asked. The first failure turns it off; a goroutine then
-// probes, and the first good answer turns it on again.
+// health knows whether Redis may be asked. After the first failure it may not: local windows
+// decide, and a goroutine probes Redis until the first good answer.
 type health struct {
 	rdb      redis.UniversalClient
 	budget   time.Duration
@@ -29,13 +29,15 @@ type health struct {
 	reporting sync.Mutex // held while onChange runs, and while it is about to
 }
 
+// reportChange calls onChange; reporting is held.
 func (h *health) reportChange(degraded bool, cause error) {
 	if h.onChange != nil {
 		h.onChange(degraded, cause)
 	}
 }
 
-// startProbing is told which window could not be reached, and why.
+// startProbing turns to local windows, and probes the server of the window that could not be
+// reached.
 func (h *health) startProbing(key string, cause error) {
 	if h.isDegraded.Load() {
 		return
@@ -51,8 +53,8 @@ func (h *health) startProbing(key string, cause error) {
 	h.wg.Go(func() { h.probeUntilBack(ctx, key, cause) })
 }
 
-// probeUntilBack writes beside the window that failed, in the same slot of a Cluster, until that works:
-// a server that answers but may not write is no use.
+// probeUntilBack writes a key beside the window that failed, in the same slot of a Cluster, until
+// that works: a server that answers but refuses writes is of no use.
 func (h *health) probeUntilBack(ctx context.Context, key string, cause error) {
 	h.reporting.Lock()
 	h.reportChange(true, cause)
@@ -84,6 +86,7 @@ func (h *health) probeUntilBack(ctx context.Context, key string, cause error) {
 	}
 }
 
+// stopProbing ends the prober and waits for it.
 func (h *health) stopProbing() {
 	h.mu.Lock()
 	h.isClosed = true

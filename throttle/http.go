@@ -9,24 +9,24 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// problemTypes are those of draft-ietf-httpapi-ratelimit-headers.
+// problemTypes is the prefix of the problem types of draft-ietf-httpapi-ratelimit-headers.
 const problemTypes = "https://iana.org/assignments/http-problem-types#"
 
-// Middleware spends policy once for every request before next is called. key says who
-// asks; it must not believe headers that the client writes. A refusal is answered with 429,
-// application/problem+json and Retry-After. Refused or not, the answer carries the fields
-// RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers: q a window's limit,
-// w its seconds, r what remains, t seconds until more is there or, at rest, until all is)
-// and X-RateLimit-Limit, -Remaining and -Reset (Unix seconds). A policy that is off adds none.
-// When Redis is gone and Config.NoLocal is set the answer is 503, of the problem type
-// temporary-reduced-capacity.
+// Middleware spends policy once for every request before next is called. key returns the subject of
+// a request; it must not trust headers that the client writes. A refusal is answered with 429,
+// application/problem+json and Retry-After. Every answer, refused or not, carries the header fields
+// RateLimit-Policy and RateLimit of draft-ietf-httpapi-ratelimit-headers (q is a window's limit, w
+// its seconds, r what remains, t the seconds until more is available, or if nothing was refused
+// until all of it is), and X-RateLimit-Limit, -Remaining and -Reset (Unix seconds). A policy that
+// is off adds no fields. When Redis is gone and Config.NoLocal is set, the answer is 503 with the
+// problem type temporary-reduced-capacity.
 func (l *Limiter) Middleware(policy string, key func(*http.Request) Subject, next http.Handler) http.Handler {
 	return l.Guard([]string{policy}, key, next)
 }
 
-// Guard is Middleware for several policies, or none: each request spends all of them, or
-// none, as Spend does. The fields tell of the one that Spend tells of. Who leaves before the
-// decision is there is no error.
+// Guard is Middleware for any number of policies: each request spends all of them or none, as Spend
+// does. The header fields are about the policy in Spend's Decision. A client that leaves before the
+// decision is not reported to Config.OnError.
 func (l *Limiter) Guard(policies []string, key func(*http.Request) Subject, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, err := l.Spend(r.Context(), policies, key(r))
@@ -49,8 +49,8 @@ func (l *Limiter) Guard(policies []string, key func(*http.Request) Subject, next
 	})
 }
 
-// Header writes the fields of Middleware. Policies that are spent one after the other each
-// add to the RateLimit lists; the X- fields tell of the last.
+// Header writes the header fields that Middleware describes. When several decisions write into one
+// answer, each adds to the RateLimit lists; the X- fields are about the last.
 func (d Decision) Header(h http.Header) {
 	if d.Policy == "" {
 		return

@@ -18,44 +18,44 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Config tunes a Limiter; its zero value works.
+// Config configures a Limiter; its zero value works.
 type Config struct {
-	// Budget is how long Redis may take, in all, before the local window decides. The
-	// default of 40 ms leaves a decision well inside 50 ms.
+	// Budget is how long Redis may take, in all, before the local window decides. With the default
+	// of 40 ms a decision takes less than 50 ms.
 	Budget time.Duration
 	// ProbeEvery is how often Redis is tried again while it is gone. Default 100 ms.
 	ProbeEvery time.Duration
-	// Remember is how many refusals, and how many local windows, are kept. Default 65,536.
+	// Remember is how many refusals, and how many local windows, this process keeps. Default 65,536.
 	Remember int
-	// Cluster says that keys lie on several servers. It is found out by itself when rdb is
-	// a *redis.ClusterClient.
+	// Cluster says that keys lie on several servers. New sets it when rdb is a *redis.ClusterClient.
 	Cluster bool
-	// Nodes, when set, tells how many nodes share the limits now. While Redis is gone each
-	// admits its part of a limit, and at least one event, by the number that there was when
-	// Run last saw Redis.
+	// Nodes, when set, returns how many nodes share the limits now. While Redis is gone each node
+	// admits its part of a limit, and at least one event, by the number of nodes that there were when
+	// Run last read Redis.
 	Nodes func() int
 	// NoLocal turns the local window off: while Redis is gone Spend returns an UNAVAILABLE
 	// fault, and Middleware answers 503.
 	NoLocal bool
-	// RefreshEvery is how often Run reads the overrides in Redis again, in case that a
-	// message was lost. Default 5 s.
+	// RefreshEvery is how often Run reads the overrides in Redis again, in case that a message was
+	// lost. Default 5 s.
 	RefreshEvery time.Duration
-	// OnChange, when set, is called when Redis is given up (with the cause) and when it is
-	// back. Calls never overlap.
+	// OnChange, when set, is called when local windows take over, with the cause, and when Redis
+	// decides again. Calls never overlap.
 	OnChange func(degraded bool, cause error)
-	// OnPolicies, when set, is called when other policies are in force than before.
+	// OnPolicies, when set, is called when the policies in force have changed.
 	OnPolicies func()
-	// OnRefresh, when set, is told why Run could not read overrides, or use one.
+	// OnRefresh, when set, is called with the reason why Run cannot read overrides, use one of them,
+	// or hear of changes.
 	OnRefresh func(error)
-	// OnError, when set, is told what went wrong with a request that Middleware answered
-	// with a status of its own: a policy that is not there, a subject that is empty.
+	// OnError, when set, is called with the error of a request that Middleware could not judge: an
+	// unknown policy, an empty subject.
 	OnError func(r *http.Request, err error)
 }
 
 // maxSpends is how many policies one event may spend.
 const maxSpends = 8
 
-// A Limiter judges events. Its methods may be called from any goroutine.
+// A Limiter decides about events. Its methods may be called from any goroutine.
 type Limiter struct {
 	cfg     Config
 	rdb     redis.UniversalClient
@@ -65,7 +65,8 @@ type Limiter struct {
 	store   *store
 	health  health
 
-	// clock is the time since started, and stamp Redis's in µs where a test sets it.
+	// clock returns the time since started. stamp is nil but in tests, where it replaces Redis's
+	// clock, in µs.
 	clock func() time.Duration
 	stamp func() int64
 
@@ -79,8 +80,8 @@ type Limiter struct {
 	rejected  error      // why some of them are not in force; guarded by mu
 }
 
-// New makes a Limiter of policies with distinct names; those with limit 0 are known, and off.
-// Errors: ErrBadPolicy. It does not talk to Redis. Close it.
+// New makes a Limiter of policies with distinct names; a policy with limit 0 is known, and off. It
+// does not talk to Redis. The caller must Close it. Errors: ErrBadPolicy.
 func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, error) {
 	if cfg.Budget <= 0 {
 		cfg.Budget = 40 * time.Millisecond
@@ -111,15 +112,16 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	return l, err
 }
 
-// SetPolicies puts other policies in force, at once and for the events to come; what was
-// admitted before still counts, for as long as the window in force then lasted. A policy
-// that is not among them is off. Errors: ErrBadPolicy, and then nothing changes.
+// SetPolicies replaces the configured policies, for the events to come. An admission of before
+// still counts for as long as the window that was in force at its time. A policy that is not among
+// them is off. Errors: ErrBadPolicy, and then nothing changes.
 func (l *Limiter) SetPolicies(policies []Policy) error {
 	changed, err := l.setBasePolicies(policies)
 	l.announceChange(changed)
 	return err
 }
 
+// announceChange calls Config.OnPolicies after a change.
 func (l *Limiter) announceChange(changed bool) {
 	if changed && l.cfg.OnPolicies != nil {
 		l.cfg.OnPolicies()
@@ -143,8 +145,8 @@ func (l *Limiter) setBasePolicies(policies []Policy) (changed bool, err error) {
 	return l.enforcePolicies(), nil
 }
 
-// enforcePolicies makes what is in force of base and overrides, and tells whether it differs from
-// what was. l.mu is held.
+// enforcePolicies puts base with the overrides in force, and tells whether anything has changed.
+// l.mu is held.
 func (l *Limiter) enforcePolicies() (changed bool) {
 	policies := slices.Clone(l.base)
 	l.rejected = nil
@@ -157,7 +159,7 @@ func (l *Limiter) enforcePolicies() (changed bool) {
 				}
 			}
 		}
-		if err != nil { // of another version, or of a policy that is not there any more
+		if err != nil { // written by another version, or for a policy that was removed
 			l.rejected = fmt.Errorf("override %s: %w", o, err)
 			continue
 		}
@@ -190,13 +192,13 @@ func (l *Limiter) enforcePolicies() (changed bool) {
 	return changed
 }
 
-// Close stops the probing of Redis and waits for calls under way.
+// Close stops the probing of Redis, and waits for calls under way.
 func (l *Limiter) Close() {
 	l.health.stopProbing()
 	l.store.batches.Close()
 }
 
-// Policies are those in force for players with these roles, by name.
+// Policies returns those in force for players with these roles, sorted by name.
 func (l *Limiter) Policies(roles ...string) []Policy {
 	table := *l.table.Load()
 	out := make([]Policy, 0, len(table))
@@ -212,7 +214,7 @@ func (l *Limiter) Policies(roles ...string) []Policy {
 	return out
 }
 
-// All are the policies in force with all their rules, those that are off too, by name.
+// All returns the policies with all their rules, also those that are off, sorted by name.
 func (l *Limiter) All() []Policy {
 	l.mu.Lock()
 	out := slices.Clone(l.current)
@@ -221,14 +223,14 @@ func (l *Limiter) All() []Policy {
 	return out
 }
 
-// Degraded tells that Redis is not asked at present: local windows decide.
+// Degraded tells whether local windows decide at present, because Redis does not answer.
 func (l *Limiter) Degraded() bool { return l.health.isDegraded.Load() }
 
-// Spend charges one event to policies, all or none, and says whether it may be. Policies
-// that are off are skipped; the first that refuses, in the given order, is the answer. It
-// returns within Config.Budget whatever Redis does. Errors: ErrUnknownPolicy,
-// ErrNoSubject, and the context's when it ends first; a store that fails is no error, but
-// with Config.NoLocal it is an UNAVAILABLE fault.
+// Spend charges one event to policies, all or none, and decides whether it is allowed. Policies
+// that are off are skipped; the first that refuses, in the given order, is the answer. It returns
+// within Config.Budget whatever Redis does. Errors: ErrUnknownPolicy, ErrNoSubject, and the
+// context's when it ends first. A Redis that fails is no error, but with Config.NoLocal it is an
+// UNAVAILABLE fault.
 func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (Decision, error) {
 	var buf [maxSpends]target
 	ts := buf[:0]
@@ -284,7 +286,8 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	return l.recordRefused(t, now, d, 0), nil
 }
 
-// findTarget finds what an event of sub spends of a policy; without a rule it spends nothing.
+// findTarget returns the window that an event of sub spends from, and its rule; without a rule
+// nothing limits it.
 func (l *Limiter) findTarget(name string, sub *Subject) (target, error) {
 	p := (*l.table.Load())[name]
 	if p == nil {
@@ -299,7 +302,7 @@ func (l *Limiter) findTarget(name string, sub *Subject) (target, error) {
 	return target{p, r, subject}, err
 }
 
-// spendLocally judges by the windows of this process.
+// spendLocally decides by the windows of this process.
 func (l *Limiter) spendLocally(ts []target, now time.Duration) (Decision, error) {
 	if l.cfg.NoLocal {
 		return Decision{}, fault.Unavailable("limits", time.Second, nil)
@@ -314,7 +317,7 @@ func (l *Limiter) spendLocally(ts []target, now time.Duration) (Decision, error)
 
 var sources = [3]string{SourceRedis, SourceMemory, SourceLocal}
 
-// recordRefused and allowance make the decision and count it; times are since l.started.
+// recordRefused makes a refusal and counts it; times are since l.started.
 func (l *Limiter) recordRefused(t target, now time.Duration, d denial, source int) Decision {
 	t.policy.refused[source].Add(1)
 	return Decision{
@@ -323,6 +326,8 @@ func (l *Limiter) recordRefused(t target, now time.Duration, d denial, source in
 	}
 }
 
+// recordAllowed makes the decision for an event that is allowed, about the policy with the least
+// left, and counts it.
 func (l *Limiter) recordAllowed(ts []target, left []int, now time.Duration, source int) Decision {
 	least := 0
 	for i, t := range ts {

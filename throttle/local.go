@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// denials remembers refusals until they end. It holds at most a fixed number: what does not
-// fit is forgotten, which costs a call to Redis and nothing else.
+// denials remembers refusals until they end. It holds at most a fixed number: a refusal that does
+// not fit is forgotten, which costs one more call to Redis.
 type denials struct {
 	seed          maphash.Seed
 	shards        [64]denialShard
@@ -20,7 +20,7 @@ type denialShard struct {
 	_       [40]byte            // keeps neighbours off one cache line
 }
 
-// A denial is in nanoseconds of the limiter's clock. It holds for the rule that refused.
+// A denial is a refusal, in nanoseconds of the limiter's clock. It holds for the rule that refused.
 type denial struct {
 	rule         *rule
 	until, reset int64
@@ -39,7 +39,7 @@ func (d *denials) shardFor(t windowID) *denialShard {
 	return &d.shards[maphash.String(d.seed, t.subject)%uint64(len(d.shards))]
 }
 
-// findDenial tells whether t is refused at now.
+// findDenial tells whether t is refused at now, without asking Redis.
 func (d *denials) findDenial(t target, now int64) (denial, bool) {
 	at := t.windowID()
 	s := d.shardFor(at)
@@ -81,8 +81,8 @@ func (d *denials) countDenials() (n int) {
 	return n
 }
 
-// makeRoom makes room for one more: it looks at a few entries, in the map's random order, drops
-// those that are over, and one that is not when the map is full.
+// makeRoom makes room for one more entry: it looks at a few, in the map's random order, drops those
+// that are over, and when the map is full one that is not.
 func makeRoom[V any](m map[windowID]V, capacity int, over func(V) bool) {
 	looked, one := 0, windowID{}
 	for t, v := range m {
@@ -101,15 +101,15 @@ func makeRoom[V any](m map[windowID]V, capacity int, over func(V) bool) {
 }
 
 // localWindows are the windows of this process, for when Redis does not answer. Their number is
-// bounded too: among more subjects than that, some start anew.
+// bounded too: with more subjects than that, some windows start anew.
 type localWindows struct {
 	mu       sync.Mutex
 	windows  map[windowID]*window // guarded by mu
 	capacity int
 }
 
-// spendTargets judges all targets, each by its share among so many nodes, and charges all or none.
-// It fills left (one a target) and returns the index of the first that refuses, or -1. Times
+// spendTargets charges an event to all targets or none, each limited to its share among so many
+// nodes. It fills left (one a target) and returns the index of the first that refuses, or -1. Times
 // are since the limiter's start.
 func (l *localWindows) spendTargets(ts []target, nodes int, now time.Duration, left []int) (refused int, one, all time.Duration) {
 	us := now.Microseconds()

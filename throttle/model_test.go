@@ -28,7 +28,8 @@ type span struct {
 	us    int64
 }
 
-// model is the promise in its plainest words: all admissions ever, those of the last window counted.
+// model is the promise in its plainest words: all admissions ever, those of the last window
+// counted.
 type model struct{ at []int64 }
 
 func (m *model) judge(now int64, r span, cost int) (left int, one, all int64) {
@@ -101,7 +102,8 @@ func lasting(source string) string {
 
 var lastingScript = newSpendScript(lasting(spendLua))
 
-// A walk goes through one window, by one rule or by several in turn; by spend.lua alone, or by calls of it that are merged.
+// A walk goes through one window, by one rule or by several in turn; by spend.lua alone, or by
+// calls of it that are merged.
 type walk struct {
 	rules        []span
 	cost         int

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// ErrBadOverride is returned for what is no override.
+// ErrBadOverride is returned for a text that is no override.
 var ErrBadOverride = errors.New("throttle: want NAME[@ROLE]=LIMIT/WINDOW or NAME[@ROLE]=off")
 
-// An Override replaces the limit and window of a policy, or those of a role in it. Limit 0
-// lifts it.
+// An Override replaces the limit and window of a policy, or of a role in it. With limit 0 there is
+// no limit.
 type Override struct {
 	Name   string
 	Role   string // "" is the base
@@ -59,7 +59,7 @@ func ParseRule(text string) (limit int, window time.Duration, err error) {
 	return limit, window, nil
 }
 
-// fieldName and rule are the override as ParseOverride reads it, around the "=".
+// fieldName is what stands before the "=" of an override.
 func (o Override) fieldName() string {
 	if o.Role == "" {
 		return o.Name
@@ -67,6 +67,7 @@ func (o Override) fieldName() string {
 	return o.Name + "@" + o.Role
 }
 
+// ruleText is what stands behind the "=" of an override.
 func (o Override) ruleText() string {
 	if o.Limit == 0 {
 		return "off"
@@ -74,11 +75,11 @@ func (o Override) ruleText() string {
 	return fmt.Sprintf("%d/%s", o.Limit, o.Window)
 }
 
-// String is what ParseOverride reads.
+// String returns the text that ParseOverride reads.
 func (o Override) String() string { return o.fieldName() + "=" + o.ruleText() }
 
-// Apply returns the policies with the overrides in force; a later override wins. It fails
-// with ErrUnknownPolicy, and says which there are.
+// Apply returns the policies with the overrides in force; a later override wins. Its error is
+// ErrUnknownPolicy, and lists the known ones.
 func Apply(policies []Policy, overrides []Override) ([]Policy, error) {
 	out := slices.Clone(policies)
 	for _, o := range overrides {

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// A Scope says whose budget it is.
+// A Scope says who shares one budget.
 type Scope string
 
-// The scopes. By address, IPv6 counts by its /64 prefix, which is what one customer is given.
+// The scopes. ByIP counts an IPv6 address by its /64 prefix, which is what one customer is given.
 const (
 	ByUser       Scope = "user"
 	BySession    Scope = "session"
 	ByIP         Scope = "ip"
 	ByConnection Scope = "connection"
-	ByKey        Scope = "key"    // what Policy.Key says
+	ByKey        Scope = "key"    // subjects are named by Policy.Key
 	Global       Scope = "global" // everybody spends from one budget
 )
 
@@ -28,12 +28,13 @@ type Policy struct {
 	Limit  int           // at most MaxLimit; 0 is off
 	Window time.Duration // whole milliseconds, at most MaxWindow
 	Scope  Scope
-	// Cost is what one event takes of the limit, and at most that much. 0 is 1.
+	// Cost is how much of the limit one event takes; it is at most the limit. 0 is 1.
 	Cost int
-	// Roles replace limit and window for players with a role. Of several that a player has,
-	// the most generous counts: off, else the most events per second.
+	// Roles replace limit and window for players with a role. For a player with several of them the
+	// most generous counts: off, else the most events per second.
 	Roles []RoleRule
-	// Key tells the subject, and "" what has none. It is for ByKey, and required there.
+	// Key returns the subject's name, and "" when it has none. It is required for ByKey, and only
+	// allowed there.
 	Key func(Subject) string
 }
 
@@ -44,13 +45,13 @@ type RoleRule struct {
 	Window time.Duration
 }
 
-// What a policy may be.
+// The bounds of a policy.
 const (
 	MaxLimit   = 1_000_000
 	MaxWindow  = 24 * time.Hour
 	maxSubject = 512 // bytes
-	// maxMixed bounds the limits of a policy whose rules have windows of different lengths:
-	// its windows are read whole.
+	// maxMixed is the highest limit of a policy whose rules have windows of different lengths,
+	// because such windows are read whole.
 	maxMixed = 10_000
 )
 
@@ -62,7 +63,7 @@ var (
 	ErrBadWindow     = fmt.Errorf("throttle: a window is a duration of whole milliseconds from 1ms to %s", MaxWindow)
 )
 
-// Defaults are the policies of the game. dev lifts login to 60 per minute.
+// Defaults returns the policies of the game. With dev, login is 60 per minute instead of 5.
 func Defaults(dev bool) []Policy {
 	login := 5
 	if dev {
@@ -133,7 +134,7 @@ func isValidWindow(d time.Duration) bool {
 	return d >= time.Millisecond && d <= MaxWindow && d%time.Millisecond == 0
 }
 
-// MarshalJSON writes {"name", "limit", "windowMs", "scope"}, as clients are told, and "cost"
+// MarshalJSON writes {"name", "limit", "windowMs", "scope"}, which clients are sent, and "cost"
 // where it is not 1.
 func (p Policy) MarshalJSON() ([]byte, error) {
 	if p.Cost == 1 {

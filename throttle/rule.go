@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A policy is one name, for as long as the limiter lives; what is in force under it may change.
+// A policy is a name, for as long as the limiter lives; the limits under that name may change.
 type policy struct {
 	name    string
 	active  atomic.Pointer[activePolicy]
@@ -14,7 +14,7 @@ type policy struct {
 	allowed [3]atomic.Uint64
 }
 
-// activePolicy is a policy in force, with what the hot path needs of it. It never changes.
+// An activePolicy is a Policy in force, prepared for the hot path. It never changes.
 type activePolicy struct {
 	Policy
 	base         *rule // nil: off
@@ -27,7 +27,7 @@ type roleRule struct {
 	rule *rule // nil: off
 }
 
-// A rule is what one event is judged by. Its address tells it from those before it.
+// A rule decides about one event. A change makes a new rule, so its address identifies it.
 type rule struct {
 	scope  Scope
 	limit  int
@@ -66,10 +66,10 @@ func newActivePolicy(p Policy) *activePolicy {
 	return f
 }
 
-// isSpecial tells that the script must be told cost and keep.
+// isSpecial tells whether the script must be sent cost and keep.
 func (r *rule) isSpecial() bool { return r.cost != 1 || r.keep != r.window }
 
-// ruleFor is the rule for a player with these roles, or nil when nothing limits it.
+// ruleFor returns the rule for a player with these roles, or nil when nothing limits the player.
 func (f *activePolicy) ruleFor(roles []string) *rule {
 	if len(f.roles) == 0 || len(roles) == 0 {
 		return f.base
@@ -90,7 +90,8 @@ func (f *activePolicy) ruleFor(roles []string) *rule {
 	return best
 }
 
-// isSameAs tells that p is what is in force. A key function is the same only by being none.
+// isSameAs tells whether p is the policy in force. Key functions cannot be compared, so a policy
+// that has one is never the same.
 func (f *activePolicy) isSameAs(p Policy) bool {
 	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost &&
 		slices.Equal(f.Roles, p.Roles) && f.Key == nil && p.Key == nil
@@ -98,10 +99,10 @@ func (f *activePolicy) isSameAs(p Policy) bool {
 
 func (r *rule) eventsPerSecond() float64 { return float64(r.limit) / r.window.Seconds() }
 
-// limitPerNode is the limit of one of so many nodes that can not ask each other.
+// limitPerNode is the limit of each of so many nodes that cannot ask each other.
 func (r *rule) limitPerNode(nodes int) int { return max(r.cost, r.limit/max(1, nodes)) }
 
-// A target is one policy, the rule of it that counts, and whose budget is meant.
+// A target is what an event spends from: a policy, the rule in it that counts, and the subject.
 type target struct {
 	policy  *policy
 	rule    *rule
@@ -110,7 +111,7 @@ type target struct {
 
 func (t target) windowID() windowID { return windowID{t.policy, t.subject} }
 
-// A windowID is where a window lies.
+// A windowID identifies a window.
 type windowID struct {
 	policy  *policy
 	subject string

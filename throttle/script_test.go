@@ -142,8 +142,8 @@ func testManyEvents(t *testing.T, rdb redis.UniversalClient) {
 	require.Equal(t, int64(9*5), rdb.StrLen(t.Context(), "wide").Val(), "who was refused elsewhere was not charged")
 }
 
-// When every event of a call fails, as with a server whose memory is full, the connection stays in step: what
-// comes next gets its own answers.
+// When every event of a call fails, as with a server whose memory is full, the connection stays in
+// step: what comes next gets its own answers.
 func TestManyEventsWithoutMemory(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t).Client().(*redis.Client)
@@ -164,7 +164,8 @@ func TestManyEventsWithoutMemory(t *testing.T) {
 	}
 }
 
-// More events, or lists of arguments, than one call holds are several calls; on a Cluster each event is.
+// More events, or lists of arguments, than one call holds are several calls; on a Cluster each
+// event is.
 func TestCallsOfABatch(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

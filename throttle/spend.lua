@@ -1,18 +1,21 @@
--- Spends one policy or several, all or none.
--- KEYS     the windows, one a policy
--- ARGV     limit and window (ms) of each; then, seldom: now in µs ('' is Redis's clock;
---          tests set it), 'stamp' for the long answer or '', and of each what the event
---          costs (else 1) and how long admissions are kept (ms, at least the window; else it)
--- returns  refused:  {k, ms until it will be admitted, ms until all will be, what remains};
---                    k is the first window that refuses, from 1
---          admitted: how many remain, a number; for several, or asked for the long answer,
+-- Charges an event to one policy or several, all or none. Around it stands "local clock": Redis's
+-- time in µs, once it was read; events that are merged into one call share it.
+-- KEYS     the windows, one for each policy
+-- ARGV     limit and window (ms) of each; then, rarely: now in µs ('' is Redis's clock; tests set
+--          it), 'stamp' to get the long answer or '', and for each window what the event costs
+--          (default 1) and how long admissions are kept (ms, at least the window, which is the
+--          default)
+-- returns  refused:  {k, ms until the event is admitted, ms until the whole limit is available,
+--                    what remains}; k is the first window that refuses, from 1
+--          admitted: what remains, a number; for several windows, or with 'stamp',
 --                    {0, what remains of each…, the stamp of the last}
 --
--- A window is a string: the admissions of one subject, oldest first, five bytes each, big
--- endian, microseconds modulo 2^40 (twelve days). It holds at least all that still count;
--- what is stale in front goes with a later write. In front of them may stand a block, 16
--- bytes: BLK and the millisecond, 13 digits, until which all is refused. Flat code, without functions: making a
--- closure costs as much as a call to Redis. 1099511627776 is 2^40, 549755813888 is 2^39.
+-- A window is a string: the admissions of one subject, oldest first, five bytes each, big endian,
+-- microseconds modulo 2^40 (twelve days). It holds at least all that still count; those that do not
+-- are removed from the front by a later write. In front of them may stand a block, 16 bytes: BLK and
+-- the millisecond, 13 digits, until which every event is refused. The code is flat, without
+-- functions: making a closure costs as much as a call to Redis. 1099511627776 is 2^40, 549755813888
+-- is 2^39.
 local call, byte, floor = redis.call, string.byte, math.floor
 local args = 2 * #KEYS
 local now = ARGV[args + 1]

@@ -29,8 +29,8 @@ var (
 	adjustScript   = redisx.NewScript(adjustLua)
 )
 
-// newSpendScript makes spend.lua run for many events at once: they share the clock, and most of them
-// their arguments, which are those of the policy.
+// newSpendScript makes spend.lua run for many events at once: they share the clock, and most of
+// them their arguments, which are those of the policy.
 func newSpendScript(lua string) *redisx.Script {
 	return redisx.NewMergingScript(redisx.ScriptParts{
 		Before: "local clock\n", Each: lua, MaxMerged: maxBatch, SharesArgs: true,
@@ -54,7 +54,8 @@ type store struct {
 	run func(ctx context.Context, rdb redis.UniversalClient, calls ...*redisx.Call)
 }
 
-// newStore makes a store whose callers wait for budget at most, whatever the client does with deadlines.
+// newStore makes a store whose callers wait for budget at most, whatever the client does with
+// deadlines.
 func newStore(rdb redis.UniversalClient, budget time.Duration, isCluster bool) *store {
 	s := &store{rdb: rdb, run: redisx.RunMerged}
 	if isCluster {
@@ -81,8 +82,8 @@ type clusterWindow struct {
 	cost int
 }
 
-// spendEvent asks Redis about an event. It returns within the budget; the caller is charged for an event
-// that was sent, also when the answer comes too late.
+// spendEvent asks Redis about an event. It returns within the budget; the caller is charged for an
+// event that was sent, also when the answer comes too late.
 func (s *store) spendEvent(ctx context.Context, request spendRequest) (verdict, error) {
 	served, err := s.batches.Do(ctx, request)
 	switch {
@@ -247,8 +248,8 @@ func (v *verdict) addReply(call *redisx.Call, first int) error {
 	return nil
 }
 
-// isOnlyThisKey tells that the server is well and only this window is not: something else lives under
-// its key. Every other error means that the store cannot be used now.
+// isOnlyThisKey tells that the server is well and only this window is not: something else lives
+// under its key. Every other error means that the store cannot be used now.
 func isOnlyThisKey(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && strings.Contains(reply.Error(), "WRONGTYPE")

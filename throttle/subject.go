@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// A Subject is who spends. A policy needs only the field of its scope.
+// A Subject is the one who spends. A policy needs only the field of its scope.
 type Subject struct {
 	User, Session, IP, Conn string
 	// Roles choose among the rules of a policy.
 	Roles []string
 }
 
-// SubjectOf is a subject of which one thing is known: its user id under ByUser, its address
-// under ByIP, and so on.
+// SubjectOf returns a subject with one known field: the user id for ByUser, the address for ByIP,
+// and so on.
 func SubjectOf(scope Scope, id string) Subject {
 	switch scope {
 	case BySession:
@@ -29,10 +29,11 @@ func SubjectOf(scope Scope, id string) Subject {
 	}
 }
 
-// ErrNoSubject is returned when the field that a policy's scope needs is empty or too long:
-// a mistake of the caller's, never a verdict.
+// ErrNoSubject is returned when the field that a policy's scope needs is empty or too long. It is a
+// mistake of the caller, not a refusal.
 var ErrNoSubject = errors.New("throttle: no usable subject")
 
+// identifierFor returns what the policy's scope takes of the subject.
 func (s *Subject) identifierFor(p *Policy) (string, error) {
 	var v string
 	switch p.Scope {
@@ -55,7 +56,7 @@ func (s *Subject) identifierFor(p *Policy) (string, error) {
 	return v, nil
 }
 
-// foldAddress folds an IPv6 address to its /64; what is no IPv6 address stays as it is.
+// foldAddress replaces an IPv6 address by its /64; other text stays as it is.
 func foldAddress(s string) string {
 	if strings.IndexByte(s, ':') < 0 {
 		return s

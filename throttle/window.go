@@ -5,16 +5,17 @@ import (
 	"sort"
 )
 
-// A window is spend.lua in Go, for when Redis is gone: the admissions that may still count,
-// oldest first, in microseconds of a clock that never goes back.
+// A window does in Go what spend.lua does, for when Redis is gone: it holds the admissions that may
+// still count, oldest first, in microseconds of a clock that never goes back.
 type window struct {
 	admissions []int64
-	firstLive  int   // at[:start] is stale
+	firstLive  int   // admissions[:firstLive] count no more
 	keep       int64 // how long an admission may count
 }
 
-// judgeEvent returns how many are left of limit in the last us (fewer than cost: refused), and in
-// how many microseconds cost will be admitted and all will be.
+// judgeEvent returns how many events are left of limit in the last us microseconds (fewer than
+// cost: the event is refused), and in how many microseconds an event of that cost will be admitted,
+// and the whole limit will be available.
 func (w *window) judgeEvent(now, us int64, limit, cost int) (left int, one, all int64) {
 	for w.firstLive < len(w.admissions) && now-w.admissions[w.firstLive] >= w.keep {
 		w.firstLive++
@@ -33,7 +34,7 @@ func (w *window) judgeEvent(now, us int64, limit, cost int) (left int, one, all 
 	return left, one, all
 }
 
-// addAdmissions must follow a judge that left enough, at the same now.
+// addAdmissions admits an event. It must follow a judgeEvent that left enough, at the same now.
 func (w *window) addAdmissions(now int64, cost int) {
 	if w.firstLive > 16 && w.firstLive > len(w.admissions)/2 {
 		w.admissions = slices.Delete(w.admissions, 0, w.firstLive)
@@ -44,7 +45,7 @@ func (w *window) addAdmissions(now int64, cost int) {
 	}
 }
 
-// isStale tells that nothing in it counts any more.
+// isStale tells whether no admission in it counts any more.
 func (w *window) isStale(now int64) bool {
 	return len(w.admissions) == 0 || now-w.admissions[len(w.admissions)-1] >= w.keep
 }

@@ -12,10 +12,11 @@ import (
 )
 
 var (
-	// ErrBusy is what Do answers when too many requests wait, or after Close: the request was not served.
+	// ErrBusy is what Do answers when too many requests wait, or after Close: the request was not
+	// served.
 	ErrBusy = errors.New("redisx: too many requests wait")
-	// ErrTooSlow is what Do answers when BatchLimits.Patience is over: the request may still be served,
-	// unless it was waiting.
+	// ErrTooSlow is what Do answers when BatchLimits.Patience is over: the request may still be
+	// served, unless it was waiting.
 	ErrTooSlow = errors.New("redisx: no answer in time")
 )
 
@@ -137,7 +138,8 @@ func (b *Batcher[T]) releaseRequest(p *pendingRequest[T]) {
 	b.pool.Put(p)
 }
 
-// enqueueRequest makes a request wait for a worker, and starts one when needed. It tells whether there was room.
+// enqueueRequest makes a request wait for a worker, and starts one when needed. It tells whether
+// there was room.
 func (b *Batcher[T]) enqueueRequest(p *pendingRequest[T]) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -19,9 +19,9 @@
 // # Batches and merged calls
 //
 // A [Batcher] gathers the requests of many goroutines: what is asked for while a batch is under way
-// goes with the next one. A [ScriptBatcher] does this for scripts. On a single server it also merges
-// the calls of a script that allows it ([NewMergingScript]) into one command, which spares Redis the
-// fixed cost of a call.
+// goes with the next one. A [ScriptBatcher] does this for scripts. On a single server it also
+// merges the calls of a script that allows it ([NewMergingScript]) into one command, which spares
+// Redis the fixed cost of a call.
 //
 // # Subscriptions
 //
@@ -31,13 +31,13 @@
 //
 // # Topology
 //
-// [IsCluster], [SingleServer], [ClusterOf], [ForEachMaster], [ForEachNode] and [MasterForKey] are the
-// only places that ask what kind of client they were given.
+// [IsCluster], [SingleServer], [ClusterOf], [ForEachMaster], [ForEachNode] and [MasterForKey] are
+// the only places that ask what kind of client they were given.
 //
 // # Errors
 //
-// [Unavailable] tells whether an error means that Redis cannot be used now, [UnavailableReason] says
-// why in a few words, and [FaultFor] makes of it what a player is told.
+// [Unavailable] tells whether an error means that Redis cannot be used now, [UnavailableReason]
+// says why in a few words, and [FaultFor] makes of it what a player is told.
 //
 // # Signals
 //

@@ -18,6 +18,7 @@ const maxListed = 255
 // A CallError is what Redis said about one of several calls.
 type CallError string
 
+// Error implements error.
 func (e CallError) Error() string { return string(e) }
 
 // RedisError marks it as an answer of Redis.

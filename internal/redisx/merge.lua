@@ -1,13 +1,14 @@
--- Runs the calls of many callers, one after the other. Where one fails, the others run all the same.
+-- Runs the calls of many callers, one after the other. When one fails, the others still run.
 -- KEYS     the keys of all calls, one call after the other
 -- ARGV[1]  two bytes for each list of arguments: how many keys its calls have, and how many
 --          arguments it has
--- ARGV[2]  a byte for each call: which of the lists is its own, from 1; '' where each call has one
+-- ARGV[2]  a byte for each call: which of the lists is its own, from 1; '' when each call has one
 -- ARGV[3…] the arguments of all lists
--- returns  {answers, failures}: answers has one for each call; failures lists which of them stands
---          for an error, and what the error is, as words: an error that is nested in a list may end
---          the client's reading there, and the rest would be taken for the next answer. READONLY is
---          everybody's: nothing was written, and the client looks for the master
+-- returns  {answers, failures}. answers has one for each call. failures is a list: the index of a
+--          call that failed, its error as a string, and so on. They are strings because a client may
+--          stop reading at an error that is nested in a list, and would take the rest for the next
+--          answer. READONLY is the error of all calls: nothing was written, and the client has to
+--          look for the master
 local byte, pcall, type = string.byte, pcall, type
 local counts, plan, sizes, lists, v = ARGV[1], ARGV[2], {}, {}, 2
 for i = 1, #counts / 2 do

@@ -34,7 +34,8 @@ return redis.call('RPUSH', KEYS[1], ARGV[1])
 	After: "count()\n",
 })
 
-// callTogether makes calls that wait for one that is under way, so that they go as one pipeline, in their order.
+// callTogether makes calls that wait for one that is under way, so that they go as one pipeline, in
+// their order.
 func callTogether(t *testing.T, rdb redis.UniversalClient, calls ...*redisx.Call) (free *redis.Client) {
 	free = redis.NewClient(&redis.Options{Addr: rdb.(*redis.Client).Options().Addr})
 	t.Cleanup(func() { _ = free.Close() })

@@ -76,8 +76,9 @@ func NewMergingScript(p ScriptParts) *Script {
 
 // WithoutRetry returns the same script as one that go-redis must not repeat when the connection
 // breaks before the answer has come: the caller gets the error, and the script may have run. It is
-// for scripts of which a second run is not the same as the first. A pipeline with a call of it is not
-// repeated either. (A script that the server does not know has not run, and is sent with its source.)
+// for scripts of which a second run is not the same as the first. A pipeline with a call of it is
+// not repeated either. (A script that the server does not know has not run, and is sent with its
+// source.)
 func (s *Script) WithoutRetry() *Script {
 	once := *s
 	once.noRetry = true
@@ -124,17 +125,17 @@ func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follo
 	return c.cmd, followed
 }
 
-// Command is the call of a script for a pipeline of the caller's own; with load for a server that answered
-// NOSCRIPT.
+// Command is the call of a script for a pipeline of the caller's own; with load for a server that
+// answered NOSCRIPT.
 func (s *Script) Command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
 	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
 	c.buildCommand(ctx, load)
 	return c.cmd
 }
 
-// RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own error.
-// A script that the server does not know is sent with its source, in a second pipeline; of one
-// script, no call overtakes another.
+// RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own
+// error. A script that the server does not know is sent with its source, in a second pipeline; of
+// one script, no call overtakes another.
 func RunScripts(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
 	runCommands(ctx, rdb, singleCommands(calls), nil)
 }
@@ -160,7 +161,8 @@ func singleCommands(calls []*Call) []*command {
 	return commands
 }
 
-// runCommands sends commands in one pipeline, with what addCommands adds, and hands out the replies.
+// runCommands sends commands in one pipeline, with what addCommands adds, and hands out the
+// replies.
 func runCommands(ctx context.Context, rdb redis.UniversalClient, commands []*command, addCommands func(redis.Pipeliner)) {
 	sendCommands(ctx, rdb, commands, false, addCommands)
 	var unknown []*command

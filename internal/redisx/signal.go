@@ -2,7 +2,8 @@ package redisx
 
 // A Signal wakes a goroutine that has something to look after. Notifications that come while one is
 // pending already are merged into it, so the goroutine must look at everything when it wakes.
-// Copies of a Signal are the same signal. The zero Signal is never received, and notifying it does nothing.
+// Copies of a Signal are the same signal. The zero Signal is never received, and notifying it does
+// nothing.
 type Signal struct{ pending chan struct{} }
 
 // NewSignal makes a signal that has not been notified yet.

@@ -25,8 +25,8 @@ const (
 	subscribeRetryMost  = time.Second            // up to this
 )
 
-// SubscriptionHandlers are called by Subscribe, in its goroutine and one at a time: the next message
-// waits for them. Each may be nil.
+// SubscriptionHandlers are called by Subscribe, in its goroutine and one at a time: the next
+// message waits for them. Each may be nil.
 type SubscriptionHandlers struct {
 	// OnUp is called each time when the subscription is in force: messages that are published from
 	// now on arrive. What was published before may have been missed.
@@ -57,7 +57,8 @@ type subscription struct {
 	pause    time.Duration // before the next try
 }
 
-// receiveMessages hears the channel until ctx ends, or until go-redis would not subscribe again by itself.
+// receiveMessages hears the channel until ctx ends, or until go-redis would not subscribe again by
+// itself.
 func (s *subscription) receiveMessages(ctx context.Context, pubsub *redis.PubSub) {
 	var heard atomic.Bool // something came since the last ping
 	defer keepAlive(ctx, pubsub, &heard)()

@@ -49,7 +49,8 @@ func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
 	return v
 }
 
-// What is published once the subscription is in force arrives; when the context ends, nothing is left.
+// What is published once the subscription is in force arrives; when the context ends, nothing is
+// left.
 func TestSubscription(t *testing.T) {
 	// Not parallel: it counts goroutines.
 	rdb := redistest.Server(t).Client()
@@ -86,7 +87,8 @@ func TestLostSubscription(t *testing.T) {
 	require.Empty(t, l.down)
 }
 
-// A subscription that Redis refuses is reported once, with its answer, and tried until it is allowed.
+// A subscription that Redis refuses is reported once, with its answer, and tried until it is
+// allowed.
 func TestRefusedSubscription(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
@@ -117,7 +119,8 @@ func TestSilentSubscription(t *testing.T) {
 	receive(t, l.up, "in force again")
 }
 
-// A client that is closed, as that of a node that left a Cluster, does not end the subscription's tries.
+// A client that is closed, as that of a node that left a Cluster, does not end the subscription's
+// tries.
 func TestSubscriptionOfAClosedClient(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()

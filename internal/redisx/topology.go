@@ -22,8 +22,8 @@ func ClusterOf(rdb redis.UniversalClient) *redis.ClusterClient {
 // IsSingleServer tells whether one server has all keys, so that one script may use any of them.
 func IsSingleServer(rdb redis.UniversalClient) bool { return SingleServer(rdb) != nil }
 
-// IsCluster tells whether keys lie on the servers of a Cluster, so that one script may use only keys
-// of one slot.
+// IsCluster tells whether keys lie on the servers of a Cluster, so that one script may use only
+// keys of one slot.
 func IsCluster(rdb redis.UniversalClient) bool { return ClusterOf(rdb) != nil }
 
 // IsRing tells whether go-redis itself spreads keys over servers that know nothing of each other.
@@ -33,7 +33,8 @@ func IsRing(rdb redis.UniversalClient) bool {
 }
 
 // ForEachMaster calls fn for each server that keys are written to: once with rdb itself, or on a
-// Cluster with each master, all at the same time. It returns the first error, when all have returned.
+// Cluster with each master, all at the same time. It returns the first error, when all have
+// returned.
 func ForEachMaster(ctx context.Context, rdb redis.UniversalClient, fn func(ctx context.Context, master redis.UniversalClient) error) error {
 	cluster := ClusterOf(rdb)
 	if cluster == nil {
@@ -42,7 +43,8 @@ func ForEachMaster(ctx context.Context, rdb redis.UniversalClient, fn func(ctx c
 	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return fn(ctx, master) })
 }
 
-// ForEachNode is ForEachMaster with the replicas of a Cluster too: clients may be connected to each.
+// ForEachNode is ForEachMaster with the replicas of a Cluster too: clients may be connected to
+// each.
 func ForEachNode(ctx context.Context, rdb redis.UniversalClient, fn func(ctx context.Context, node redis.UniversalClient) error) error {
 	cluster := ClusterOf(rdb)
 	if cluster == nil {

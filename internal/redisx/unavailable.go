@@ -17,7 +17,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// refusals are the answers of a server that cannot serve now, by their first word.
+// refusals explains the replies of a server that cannot serve now, by their first word.
 var refusals = map[string]string{
 	"LOADING":     "Redis is loading its data",
 	"READONLY":    "Redis is read-only",
@@ -33,31 +33,31 @@ var refusals = map[string]string{
 	"WRONGPASS":   "Redis does not take our password",
 }
 
-// ReasonNoAnswer is why a server that takes too long can not be used.
+// ReasonNoAnswer is the reason for a server that takes too long.
 const ReasonNoAnswer = "no answer in time"
 
-// ErrBreakerOpen is what a command gets instead of being sent, while a breaker rests.
+// ErrBreakerOpen is the error of a command that was not sent, because a breaker is open.
 var ErrBreakerOpen = errors.New("the breaker is open")
 
-// readOnly are those refusals under which reads still work.
+// readOnly are the refusals under which reads still work.
 var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
 
-// IsReadOnly tells that the server refuses writes, and reads work.
+// IsReadOnly tells whether err means that the server refuses writes while reads work.
 func IsReadOnly(err error) bool { return readOnly[RefusalWord(err)] }
 
-// Unavailable tells whether err means that Redis cannot be used now: it is unreachable,
-// does not answer in time, or refuses everybody. False for a missing key, a wrong type, a
-// script's own error, and for a caller that went away (context.Canceled).
+// Unavailable tells whether err means that Redis cannot be used now: it is unreachable, does not
+// answer in time, or refuses every client. It is false for a missing key, a wrong type, a script's
+// own error, and a caller that left (context.Canceled).
 func Unavailable(err error) bool {
 	return err != nil && !errors.Is(err, context.Canceled) && UnavailableReason(err) != ""
 }
 
-// RetryAfter is when a player may ask again.
+// RetryAfter is how long a player is told to wait while Redis is unavailable.
 const RetryAfter = time.Second
 
-// FaultFor is what a player is told when err came of asking Redis for a feature: UNAVAILABLE
-// when Redis cannot be used now, else err as it is: a fault, a deadline of the caller, or
-// an error that is ours.
+// FaultFor turns an error of Redis into what the player of a feature is told: UNAVAILABLE when
+// Redis cannot be used now. Every other error is returned as it is: a fault, the end of the
+// caller's context, or a mistake of ours.
 func FaultFor(ctx context.Context, feature string, err error) error {
 	var f *fault.Fault
 	if err == nil || ctx.Err() != nil || errors.As(err, &f) || !Unavailable(err) {
@@ -66,7 +66,8 @@ func FaultFor(ctx context.Context, feature string, err error) error {
 	return fault.Unavailable(feature, RetryAfter, err)
 }
 
-// WrapFault is FaultFor for a step of a feature: err is wrapped with both, and nil stays nil.
+// WrapFault is FaultFor for one step of a feature: it wraps err with the feature and with what it
+// was doing. nil stays nil.
 func WrapFault(ctx context.Context, feature, doing string, err error) error {
 	if err == nil {
 		return nil
@@ -74,9 +75,9 @@ func WrapFault(ctx context.Context, feature, doing string, err error) error {
 	return FaultFor(ctx, feature, fmt.Errorf("%s: %s: %w", feature, doing, err))
 }
 
-// UnavailableReason says in a few words why Redis cannot be used; "" when err does not mean that.
-// It holds nothing that came from a URL. What goes wrong while a connection is greeted
-// reaches us without its *net.OpError: go-redis takes the outermost wrapping off.
+// UnavailableReason says in a few words why Redis cannot be used; it is "" when err does not mean
+// that. It holds nothing that came from a URL. An error of the greeting of a connection reaches us
+// without its *net.OpError, because go-redis removes the outermost wrapping.
 func UnavailableReason(err error) string {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return ""
@@ -90,13 +91,13 @@ func UnavailableReason(err error) string {
 			return "Redis has too many clients"
 		}
 		if strings.HasPrefix(reply.Error(), "EXECABORT ") {
-			// A command was refused when it was queued. go-redis keeps only this, so
-			// a malformed command counts too; ours are not.
+			// A command was refused when it was queued. go-redis keeps only this error, so it
+			// would also stand for a malformed command; ours are not malformed.
 			return "Redis refused a transaction"
 		}
 		return ""
 	}
-	var network *net.OpError // not net.Error: a file's error is one of those too
+	var network *net.OpError // not net.Error, which errors of files are too
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
 	switch {
@@ -128,17 +129,17 @@ func UnavailableReason(err error) string {
 	return ""
 }
 
-// ConnectionRefused tells whether nobody listens there. A missing file is meant only where it is a
-// socket: the same error of a file is none of ours.
+// ConnectionRefused tells whether no server listens at the address. A missing file counts only when
+// it was to be a socket; the same error for another file does not.
 func ConnectionRefused(err error) bool {
 	var call *os.SyscallError
 	return errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.As(err, &call) && call.Syscall == "connect" && call.Err == syscall.ENOENT
 }
 
-// RefusalWord is the first word of a server's answer when it is one of refusals. A script's
-// error carries it in front (Redis 7) or behind a dash (Redis 6), a transaction's behind
-// "because of: ".
+// RefusalWord returns the first word of a server's reply when it is a refusal (READONLY, LOADING,
+// …), and else "". The error of a script has that word at the start (Redis 7) or behind a dash
+// (Redis 6), the error of a transaction behind "because of: ".
 func RefusalWord(err error) string {
 	var reply redis.Error
 	if !errors.As(err, &reply) {

@@ -20,7 +20,8 @@ type reply string
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-// What Redis answers, and what the player is told of it; redisconn's tests have the kinds of errors.
+// What Redis answers, and what the player is told of it; redisconn's tests have the kinds of
+// errors.
 func TestFault(t *testing.T) {
 	t.Parallel()
 	late, cancel := context.WithCancel(context.Background())

@@ -18,8 +18,7 @@ type Process struct {
 	err  error // written before done is closed
 }
 
-// Start runs program in dir. The child gets none of our environment, which may hold
-// secrets.
+// Start runs program in dir. The child does not get our environment, which may hold secrets.
 func Start(program, dir string, args ...string) (*Process, error) {
 	p := &Process{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.cmd.Dir = dir
@@ -44,13 +43,13 @@ func Start(program, dir string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-// Pid is the child's process id.
+// Pid returns the child's process id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Done is closed when the child has ended and was waited for.
+// Done returns a channel that is closed when the child has ended and was waited for.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err is how the child ended, with the last that it wrote; nil while it runs.
+// Err returns how the child ended, with the last lines that it wrote, and nil while it runs.
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
@@ -65,7 +64,8 @@ func (p *Process) Signal(s syscall.Signal) {
 	_ = p.cmd.Process.Signal(s) // os.ErrProcessDone is the only error for our own child
 }
 
-// Stop ends the child: politely, and after grace by force. It returns when it has ended.
+// Stop ends the child with SIGTERM, and after grace with SIGKILL. It returns when the child has
+// ended.
 func (p *Process) Stop(grace time.Duration) {
 	p.Signal(syscall.SIGTERM)
 	p.Signal(syscall.SIGCONT)
@@ -78,13 +78,13 @@ func (p *Process) Stop(grace time.Duration) {
 	}
 }
 
-// Kill ends the child at once and returns when it has ended.
+// Kill ends the child with SIGKILL, and returns when it has ended.
 func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.done
 }
 
-// tail keeps the last few KB that a child wrote.
+// A tail keeps the last few KB that a child wrote.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte // guarded by mu

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Ready waits until the child answers on network ("tcp" or "unix") and addr. The error is
-// that the child has ended, that ctx has, or that somebody else answers there.
+// Ready waits until the child answers on network ("tcp" or "unix") and addr. It fails when the
+// child ends, when ctx ends, or when another process answers there.
 func (p *Process) Ready(ctx context.Context, network, addr string) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -36,7 +36,8 @@ func (p *Process) Ready(ctx context.Context, network, addr string) error {
 	}
 }
 
-// readProcessID is the process id of who answers, 0 when it wants a password before it tells.
+// readProcessID returns the process id of the server that answers, 0 when it requires a password
+// first.
 func readProcessID(ctx context.Context, network, addr string) (int, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, addr)
