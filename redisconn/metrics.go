@@ -17,7 +17,7 @@ import (
 //	redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
 //	redis_pool_wait_seconds_total{pool}
 //
-// where command is one of a fixed list of families (string, hash, script, pipeline, …). Pub/sub is
+// where command is one of a fixed list of families (string, hash, script, pipeline…). Pub/sub is
 // not measured. It must be called once for each registry: the error is the registry's.
 func Metrics(reg prometheus.Registerer, client redis.UniversalClient) error {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{

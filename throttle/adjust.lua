@@ -1,4 +1,4 @@
--- Reads one window, and changes it when asked to. It reads the whole window, so it is for operators.
+-- Reads one window, and changes it when asked to. It reads all of it, so it is for operators.
 -- KEYS[1]  the window; its form is described in spend.lua
 -- ARGV     limit, window (ms), how long admissions are kept (ms), cost of an event,
 --          admissions to add (below 0: how many of the newest to take back),

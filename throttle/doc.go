@@ -19,8 +19,8 @@
 //   - memory: this process remembers a refusal until it ends, so a flood costs Redis nothing. The
 //     memory is bounded; when it has forgotten a refusal, Redis is asked again.
 //   - local: Redis did not answer within Config.Budget. A window in this process takes over, by the
-//     same rule, for every event until Redis answers a probe again (every Config.ProbeEvery). A Redis
-//     that fails never causes a refusal by itself.
+//     same rule, for every event until Redis answers a probe again (every Config.ProbeEvery). A
+//     Redis that fails never causes a refusal by itself.
 //
 // # Changes
 //

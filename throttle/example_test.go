@@ -20,7 +20,7 @@ func ExampleApply() {
 	policies, err := throttle.Apply(throttle.Defaults(false), overrides)
 	b, _ := json.Marshal(policies[:2])
 	fmt.Println(string(b), err)
-	// Output: "trade=0/1s": throttle: a limit is a whole number from 1 to 1000000
-	// [{"name":"combat","limit":0,"windowMs":5000,"scope":"user"},{"name":"chat","limit":2000,"windowMs":1000,"scope":"user"}]
-	// <nil>
+	// Output:
+	// "trade=0/1s": throttle: a limit is a whole number from 1 to 1000000
+	// [{"name":"combat","limit":0,"windowMs":5000,"scope":"user"},{"name":"chat","limit":2000,"windowMs":1000,"scope":"user"}] <nil>
 }

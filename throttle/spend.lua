@@ -12,8 +12,8 @@
 --
 -- A window is a string: the admissions of one subject, oldest first, five bytes each, big endian,
 -- microseconds modulo 2^40 (twelve days). It holds at least all that still count; those that do not
--- are removed from the front by a later write. In front of them may stand a block, 16 bytes: BLK and
--- the millisecond, 13 digits, until which every event is refused. The code is flat, without
+-- are removed from the front by a later write. In front of them may stand a block, 16 bytes: BLK
+-- and the millisecond, 13 digits, until which every event is refused. The code is flat, without
 -- functions: making a closure costs as much as a call to Redis. 1099511627776 is 2^40, 549755813888
 -- is 2^39.
 local call, byte, floor = redis.call, string.byte, math.floor

@@ -5,7 +5,7 @@
 -- ARGV[2]  a byte for each call: which of the lists is its own, from 1; '' when each call has one
 -- ARGV[3…] the arguments of all lists
 -- returns  {answers, failures}. answers has one for each call. failures is a list: the index of a
---          call that failed, its error as a string, and so on. They are strings because a client may
+--          call that failed, its error as a string, and so on. It is a string because a client may
 --          stop reading at an error that is nested in a list, and would take the rest for the next
 --          answer. READONLY is the error of all calls: nothing was written, and the client has to
 --          look for the master
