@@ -101,11 +101,11 @@ names: ## Measure the names and comment lines of the Go code
 	$(GO) run ./internal/names -max-share 0.30 -min-mean 11 -max-comment 100 .
 
 .PHONY: generate
-generate: build ## Write the generated files
+generate: ## Write the generated files
 	scripts/generate
 
 .PHONY: generate-check
-generate-check: build
+generate-check:
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	scripts/generate --check

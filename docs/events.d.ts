@@ -414,7 +414,7 @@ export interface Expiring {
   expiresInMs: number;
 }
 
-/** How a feature is. */
+/** Says whether a feature works. */
 export type Health = 'ok' | 'local' | 'stale' | 'paused';
 
 /** One line of a board. */
@@ -479,15 +479,15 @@ export interface Limits {
   policies: Policy[];
 }
 
-/** One limit: so many events in any window of that length. */
+/** One limit: a number of events in any window of a given length. */
 export interface Policy {
   name: string;
   limit: number;
   windowMs: number;
   scope: 'user' | 'session' | 'ip' | 'connection' | 'key' | 'global';
-  /** What one event takes, where that is not 1. */
+  /** How much of the limit one event takes, where that is not 1. */
   cost?: number;
-  /** What is left, in a warning that it is less than a fifth. */
+  /** How much of the limit is left. It is sent when that is less than a fifth. */
   remaining?: number;
 }
 
@@ -705,11 +705,11 @@ export interface ClientToServerEvents {
   'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Returns which of the users are online, and when the others were last online. */
   'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
-  /** Chooses whom the session plays, for all its connections to this node. */
+  /** Chooses the character that the session plays, for all its connections to this node. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
-  /** Destroys the session. The answer comes before session:revoked. */
+  /** Ends the session. The answer comes before session:revoked. */
   'session:logout': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
-  /** Tells how much of the session is left. It counts as activity. */
+  /** Answers how much of the session is left. It counts as activity. */
   'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
   /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */
   'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
@@ -747,9 +747,9 @@ export interface ServerToClientEvents {
   'error': (payload: Refusal) => void;
   /** This connection is about to be closed; the client comes back by itself. */
   'gateway:closing': (payload: Closing) => void;
-  /** How features are, by name, whenever that changes. */
+  /** Which features work, by name, whenever that changes. */
   'gateway:status': (payload: Record<string, Health>) => void;
-  /** How much you may do: right after session, and again when that changes. With remaining: of which policies little is left. */
+  /** How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy. */
   'limits': (payload: Limits) => void;
   /** A user came into a channel that you are in, with the first of its devices. Not told in crowds. */
   'presence:joined': (payload: PresenceMovement) => void;
@@ -757,7 +757,7 @@ export interface ServerToClientEvents {
   'presence:left': (payload: PresenceMovement) => void;
   /** Who you are: once, right after connect. */
   'session': (payload: Welcome) => void;
-  /** The session ends soon; whatever the player does slides it, until its absolute lifetime is over. */
+  /** The session ends soon. Any activity extends it, until its absolute lifetime is over. */
   'session:expiring': (payload: Expiring) => void;
   /** The session is over. The disconnect follows, and only a new login helps. */
   'session:revoked': (payload: Ended) => void;

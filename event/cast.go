@@ -2,17 +2,18 @@ package event
 
 import "reflect"
 
-// A Cast is one event that the server sends to clients by itself.
+// A Cast is one event that the server sends by itself.
 type Cast struct {
 	// Name is what the client listens for: "chat:message".
 	Name string
-	// Payload is the type of what comes with it, for documentation.
+	// Payload is the type of the payload, for documentation.
 	Payload reflect.Type
-	// Doc is one sentence: who is sent it, and when.
+	// Doc is one sentence: who receives it, and when.
 	Doc string
 }
 
-// Sends makes an entry of a feature's table of casts.
+// Sends makes an entry of a feature's table of casts: the server sends an event of this name with a
+// payload of type T.
 func Sends[T any](name, doc string) Cast {
 	return Cast{Name: name, Payload: reflect.TypeFor[T](), Doc: doc}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Appender is what an answer may implement to skip reflection on the hot path.
+// Appender is what an answer or a cast's payload may implement to be encoded without reflection.
 type Appender interface {
 	// AppendJSON appends the value as JSON.
 	AppendJSON(dst []byte) []byte
@@ -39,8 +39,9 @@ func newValidator() *validator.Validate {
 
 var empty = []byte("{}") // only read
 
-// Decode reads a payload strictly into in, a pointer to a struct without content, and validates it. The
-// error is an INVALID fault that names the field. An empty or null payload is an empty object.
+// Decode reads a payload strictly into in, a pointer to a zero value, and validates it by the `validate`
+// tags of its fields. The error is an INVALID fault that names the field. An empty or null payload is
+// an empty object.
 func Decode(raw []byte, in any) error {
 	if len(raw) == 0 || string(raw) == "null" {
 		raw = empty
@@ -50,7 +51,7 @@ func Decode(raw []byte, in any) error {
 	}
 	v := reflect.ValueOf(in).Elem()
 	if !plain(raw, v) {
-		v.SetZero() // what was begun
+		v.SetZero() // plain may have set some fields
 		if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
 			return invalid(err)
 		}
@@ -73,7 +74,7 @@ func Decode(raw []byte, in any) error {
 	return nil
 }
 
-// rules tells of types that were decoded whether there is anything to validate in them.
+// rules remembers which types have anything to validate.
 var rules sync.Map // reflect.Type to bool
 
 func ruled(t reflect.Type) bool {
@@ -85,13 +86,14 @@ func ruled(t reflect.Type) bool {
 	return has
 }
 
-// tagged looks for validate tags, also in what a struct holds; within are the structs that it is a part of.
+// tagged reports whether a type, or a type inside it, has `validate` tags. within are the structs that
+// contain it, so that a recursive type ends.
 func tagged(t reflect.Type, within []reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return tagged(t.Elem(), within)
 	case reflect.Interface:
-		return true // who knows
+		return true // it may hold anything
 	case reflect.Struct:
 		if slices.Contains(within, t) {
 			return false
@@ -129,7 +131,7 @@ func invalid(err error) error {
 	return fault.Invalid("", "not valid JSON")
 }
 
-// path writes a JSON pointer as programmers write it: /give/items/0/qty is give.items[0].qty.
+// path returns a JSON pointer as programmers write it: /give/items/0/qty is give.items[0].qty.
 func path(p jsontext.Pointer) string {
 	var b strings.Builder
 	for token := range p.Tokens() {

@@ -1,5 +1,19 @@
-// Package event is the vocabulary between the gateway and the features: a feature is a
-// table of routes, a route is a name and a plain method.
+// Package event is the vocabulary between the gateway and the features. A feature has two tables: the
+// routes are the events that clients may send, each a name and a plain method (On); the casts are the
+// events that the server sends by itself (Sends).
+//
+// A handler is a method with a context, a Player and a payload, which returns an answer and an error.
+// It knows nothing of Socket.IO, of JSON or of other features:
+//
+//	func (s *Service) Routes() []event.Route {
+//		return []event.Route{event.On("guild:cheer", s.Cheer).Limit("chat")}
+//	}
+//
+//	func (s *Service) Cheer(ctx context.Context, p event.Player, in Cheer) (event.None, error)
+//
+// The payload is decoded strictly and validated by its `validate` tags before the handler is called
+// (Decode). The type of the payload, its tags and its comments are also the documentation of the
+// event, which `make generate` writes into docs/EVENTS.md.
 package event
 
 import (
@@ -12,26 +26,27 @@ import (
 	"strings"
 )
 
-// A Player is who sent an event, as its session says. Values are snapshots: a handler
-// may keep one, and does not see later changes.
+// A Player is the sender of an event, as the session describes it. Values are snapshots: a handler may
+// keep one, and does not see later changes.
 type Player struct {
 	UserID      string
 	Username    string
 	CharacterID string   // "" while none is chosen
-	Roles       []string // shared; never written
+	Roles       []string // shared: not to be changed
 	SessionID   string   // a secret: never logged, never sent to others
 	Conn        string   // id of the connection; "" for callers without a socket
 	Addr        string   // the client's IP address, without a port
 }
 
-// HasRole tells whether the session carries the role.
+// HasRole reports whether the player has a role.
 func (p *Player) HasRole(role string) bool { return slices.Contains(p.Roles, role) }
 
-// None is the payload of an event that carries none: absent, null and {} are the same.
+// None is the payload or the answer of an event that has none. As a payload, absent, null and {} are the
+// same.
 type None struct{}
 
-// A Handler judges one event of one player. The error becomes the answer: a *fault.Fault
-// as it is, anything else as INTERNAL.
+// A Handler serves one event of one player. An error becomes the answer: a *fault.Fault as it is, a
+// deadline as TIMEOUT, anything else as INTERNAL.
 type Handler[In, Out any] func(ctx context.Context, p Player, in In) (Out, error)
 
 // A Route is one event that a client may send.
@@ -40,13 +55,14 @@ type Route struct {
 	Name string
 	// Limits are the policies that one such event spends, all or none.
 	Limits []string
-	// Roles are those of which the player needs one; none means everybody.
+	// Roles are the roles of which the player needs one. None means that everybody may send it.
 	Roles []string
 	// In and Out are the payload types, for documentation.
 	In, Out reflect.Type
-	// Handler is the full name of the Go function behind it, whose comment documents it.
+	// Handler is the full name of the Go function that serves the event. Its comment is the
+	// documentation of the event.
 	Handler string
-	// Quick says that the handler never waits: it is given no deadline of its own.
+	// Quick says that the handler never waits, see Instant.
 	Quick bool
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
 	// JSON to dst. raw is only valid during the call.
@@ -55,9 +71,9 @@ type Route struct {
 
 var names = regexp.MustCompile(`^[a-z][a-z0-9]*(:[a-z][a-z0-9]*)+$`)
 
-// On makes a route. In is decoded strictly: unknown fields, duplicate names, wrong types
-// and what its `validate` tags refuse are INVALID faults that name the field. It panics
-// when the name is not of the form "feature:verb": the table is wrong.
+// On makes a route. The payload is decoded strictly: unknown fields, duplicate names, wrong types and
+// what the `validate` tags refuse are INVALID faults that name the field. On panics when the name is
+// not of the form "feature:verb", because then the table is wrong.
 func On[In, Out any](name string, h Handler[In, Out]) Route {
 	if !names.MatchString(name) {
 		panic(fmt.Sprintf("event: bad name %q", name))
@@ -82,19 +98,20 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 	}
 }
 
-// Limit makes the event spend these policies as well.
+// Limit returns a route whose event spends these policies as well.
 func (r Route) Limit(policies ...string) Route {
 	r.Limits = append(slices.Clip(r.Limits), policies...)
 	return r
 }
 
-// Role lets only players with one of these roles in.
+// Role returns a route that only players with one of these roles, or of those before, may use.
 func (r Route) Role(roles ...string) Route {
 	r.Roles = append(slices.Clip(r.Roles), roles...)
 	return r
 }
 
-// Instant marks a handler that computes and never waits for anything.
+// Instant returns a route whose handler only computes and never waits for anything. Such a handler is
+// given no deadline, and may be called on the goroutine that reads the connection.
 func (r Route) Instant() Route {
 	r.Quick = true
 	return r

@@ -10,16 +10,17 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Nearly all payloads are as JSON.stringify writes them: no spaces, no escapes, each field once. Those are read
-// here, in a third of the time. Whatever looks different, right or wrong, is left to the JSON
-// library, and so are types with more than structs, lists, strings, whole numbers and truth values.
+// Nearly all payloads are as JSON.stringify writes them: no spaces, no escapes, each field once. This
+// file reads those, in a third of the time that the JSON library takes. Everything that looks
+// different, right or wrong, is left to the library, and so are types that contain anything else than
+// structs, lists, strings, whole numbers and truth values.
 
-// A shape is a type as far as it can be read here.
+// A shape describes a type that can be read here.
 type shape struct {
 	kind   reflect.Kind
 	fields []member      // of a struct
 	elem   *shape        // of a slice
-	none   reflect.Value // an empty slice
+	none   reflect.Value // an empty slice of the type
 }
 
 type member struct {
@@ -28,10 +29,10 @@ type member struct {
 	shape  *shape
 }
 
-// shapes are those of types that were decoded, nil for those that can not be read here.
+// shapes holds the shape of every type that was decoded; nil for types that can not be read here.
 var shapes sync.Map // reflect.Type to *shape
 
-// plain reads JSON into v. It reports false, having changed some of v perhaps, when somebody else must.
+// plain reads JSON into v. It reports false when the library must read it; v may then be partly set.
 func plain(b []byte, v reflect.Value) bool {
 	known, ok := shapes.Load(v.Type())
 	if !ok {
@@ -45,14 +46,15 @@ func plain(b []byte, v reflect.Value) bool {
 	return ok && len(rest) == 0
 }
 
-// shapeDepth is how deep a type may go, and so its JSON.
+// shapeDepth is how deeply types, and so their JSON, may be nested.
 const shapeDepth = 8
 
-// own are the interfaces of types that read themselves.
+// own are the interfaces of types that decode themselves.
 var own = []reflect.Type{
 	reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[json.UnmarshalerFrom](), reflect.TypeFor[encoding.TextUnmarshaler](),
 }
 
+// shapeOf returns the shape of a type, nil when it can not be read here.
 func shapeOf(t reflect.Type, depth int) *shape {
 	for _, o := range own {
 		if t.Implements(o) || reflect.PointerTo(t).Implements(o) {
@@ -102,7 +104,7 @@ func memberOf(f reflect.StructField, depth int) (m member, ok bool) {
 	return m, m.shape != nil
 }
 
-// read reads one value into v, and returns what is behind it.
+// read reads one value into v, and returns the rest of b.
 func (s *shape) read(b []byte, v reflect.Value) (rest []byte, ok bool) {
 	switch s.kind {
 	case reflect.String:
@@ -159,7 +161,7 @@ func (s *shape) readObject(b []byte, v reflect.Value) (rest []byte, ok bool) {
 	return b[1:], true
 }
 
-// find is which field b begins with; most often that is the next one.
+// find returns the index of the field whose name b begins with, or -1. Most often it is the next one.
 func (s *shape) find(b []byte, next int) int {
 	for n := range s.fields {
 		i := (next + n) % len(s.fields)
@@ -170,7 +172,7 @@ func (s *shape) find(b []byte, next int) int {
 	return -1
 }
 
-// few is how many elements a list has room for at first.
+// few is the first capacity of a list.
 const few = 2
 
 func (s *shape) readList(b []byte, v reflect.Value) (rest []byte, ok bool) {

@@ -6,7 +6,7 @@ import "github.com/go-json-experiment/json/jsontext"
 func AppendQuote(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			dst, _ = jsontext.AppendQuote(dst, s) // the error only tells that there were bytes that are not UTF-8
+			dst, _ = jsontext.AppendQuote(dst, s) // the error only says that some bytes were not UTF-8
 			return dst
 		}
 	}

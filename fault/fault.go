@@ -1,8 +1,15 @@
-// Package fault holds the errors that a player may see: a stable code, a message
-// written for people, and details that tell a program what to do next.
+// Package fault holds the errors that a player may see. A Fault has a stable code for programs, a
+// message written for people, and details that tell a program what to do next.
 //
-// Everything else that goes wrong is an ordinary error. At the edge Of turns any
-// error into a fault, so that a cause never leaks to a client.
+// Faults are package variables, named Err…, and may be wrapped like any error:
+//
+//	var ErrOver = fault.New("TRADE_OVER", "That trade has ended.")
+//
+//	return Trade{}, fmt.Errorf("trade %s: %w", id, ErrOver.With("status", status))
+//
+// Everything else that goes wrong is an ordinary error. Where an answer is written, Of turns any
+// error into a fault, so that no cause reaches a client. A fault is written as the error object of an
+// acknowledgement (MarshalJSON) or as the body of an HTTP answer (WriteProblem).
 package fault
 
 import (
@@ -15,12 +22,12 @@ import (
 	"time"
 )
 
-// A Fault is an error with a code from the contract. Faults are immutable: With and
-// Because return copies, so package variables may be shared.
+// A Fault is an error with a code that clients rely on. Faults are immutable: With and Because return
+// copies, so that package variables may be shared.
 type Fault struct {
 	// Code is stable and made for programs: "RATE_LIMITED", "TRADE_STALE".
 	Code string
-	// Message is for people. It never carries a cause, an id of a session or a token.
+	// Message is for people. It never contains a cause, the id of a session or a token.
 	Message string
 
 	details []detail
@@ -32,7 +39,7 @@ type detail struct {
 	value any
 }
 
-// The codes that every feature shares. A feature adds its own with New.
+// The faults that every feature shares. A feature adds its own with New.
 var (
 	ErrUnknownEvent    = New("UNKNOWN_EVENT", "There is no such event.")
 	ErrInvalid         = New("INVALID", "The request is not valid.")
@@ -51,19 +58,19 @@ var (
 // New makes a fault. Keep it in a package variable, named Err…
 func New(code, message string) *Fault { return &Fault{Code: code, Message: message} }
 
-// Invalid names the field of a payload that is not valid, and why. field is the path as
-// the client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
+// Invalid returns ErrInvalid with the field that is not valid and the reason. field is the path as the
+// client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
 func Invalid(field, reason string) *Fault {
 	return ErrInvalid.With("field", field).With("reason", reason)
 }
 
-// Unavailable says which feature can not be served now, and when to try again.
+// Unavailable returns ErrUnavailable with the feature that can not be served now, and when to try again.
 func Unavailable(feature string, retryAfter time.Duration, cause error) *Fault {
 	return ErrUnavailable.With("feature", feature).With("retryAfterMs", retryAfter.Milliseconds()).Because(cause)
 }
 
-// With returns a copy that carries one more detail, which stands beside code and message
-// in the answer. value must be what JSON can carry.
+// With returns a copy with one more detail, which stands beside code and message in the answer. The
+// value must be one that encoding/json can encode.
 func (f *Fault) With(key string, value any) *Fault {
 	c := *f
 	c.details = append(slices.Clip(f.details), detail{key, value})
@@ -77,7 +84,7 @@ func (f *Fault) Because(cause error) *Fault {
 	return &c
 }
 
-// Detail returns what With put there, or nil.
+// Detail returns the value that With set for a key, or nil.
 func (f *Fault) Detail(key string) any {
 	for _, d := range f.details {
 		if d.key == key {
@@ -87,7 +94,7 @@ func (f *Fault) Detail(key string) any {
 	return nil
 }
 
-// Error is for logs: it includes the cause.
+// Error returns the code and the cause, or the message where there is no cause. It is for logs.
 func (f *Fault) Error() string {
 	if f.cause != nil {
 		return f.Code + ": " + f.cause.Error()
@@ -95,10 +102,10 @@ func (f *Fault) Error() string {
 	return f.Code + ": " + f.Message
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.cause }
 
-// Is holds for faults with the same code, whatever their details.
+// Is reports whether target is a fault with the same code, whatever their details.
 func (f *Fault) Is(target error) bool {
 	t, ok := target.(*Fault)
 	return ok && t.Code == f.Code
@@ -133,9 +140,8 @@ func (f *Fault) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// Of turns any error into the fault that a client is shown: a fault in the chain as it
-// is, a deadline as TIMEOUT, everything else as INTERNAL with the error as its cause.
-// Of(nil) is nil.
+// Of returns the fault that a client is shown for an error: a fault in its chain as it is, TIMEOUT for
+// a deadline, and INTERNAL with the error as its cause for everything else. Of(nil) is nil.
 func Of(err error) *Fault {
 	var f *Fault
 	switch {
@@ -156,7 +162,7 @@ var statuses = map[string]int{
 	"TIMEOUT": http.StatusGatewayTimeout, "PAYLOAD_TOO_LARGE": http.StatusRequestEntityTooLarge, "INTERNAL": http.StatusInternalServerError,
 }
 
-// Status is the HTTP status of the fault; a feature's own codes are 409.
+// Status returns the HTTP status of the fault. The own codes of features are 409.
 func (f *Fault) Status() int {
 	if s, ok := statuses[f.Code]; ok {
 		return s
@@ -165,7 +171,7 @@ func (f *Fault) Status() int {
 }
 
 // WriteProblem answers an HTTP request with the fault, as application/problem+json (RFC 9457):
-// {"type", "title", "status", "code", …details}. A detail retryAfterMs becomes Retry-After too.
+// {"type", "title", "status", "code", …details}. A detail retryAfterMs is also sent as Retry-After.
 func (f *Fault) WriteProblem(w http.ResponseWriter) {
 	p := map[string]any{"type": "about:blank", "title": f.Message, "status": f.Status(), "code": f.Code}
 	for _, d := range f.details {

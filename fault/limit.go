@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// A Limit is what a client is told when it did something too often: RATE_LIMITED with these
+// A Limit describes a limit and how much of it is used. As a refusal it is RATE_LIMITED with these
 // details.
 type Limit struct {
 	Policy, Scope    string
 	Limit, Remaining int
 	Window           time.Duration
 	RetryAfter       time.Duration
-	// Fatal says that the connection is closed for it.
+	// Fatal says that the connection is closed because of the refusal.
 	Fatal bool
 }
 
-// Fault is the refusal as an error.
+// Fault returns the refusal as an error.
 func (l Limit) Fault() *Fault {
 	f := ErrRateLimited.
 		With("policy", l.Policy).With("scope", l.Scope).With("limit", l.Limit).With("remaining", l.Remaining).
@@ -36,8 +36,8 @@ var limitHead = func() []byte {
 	return append(b[:len(b)-1], `,"policy":"`...)
 }()
 
-// AppendJSON appends what marshalling Fault gives, without an allocation. Policy and Scope are
-// names that JSON need not escape.
+// AppendJSON appends the same JSON as MarshalJSON of the Fault, without an allocation. Policy and Scope
+// must be names that need no escapes in JSON.
 func (l Limit) AppendJSON(dst []byte) []byte {
 	dst = append(append(dst, limitHead...), l.Policy...)
 	dst = append(append(dst, `","scope":"`...), l.Scope...)

@@ -5,15 +5,15 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// ownCasts are what the gateway itself tells players.
+// ownCasts returns the events that the gateway itself sends.
 func ownCasts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Welcome]("session", "Who you are: once, right after connect."),
-		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. With remaining: of which policies little is left."),
-		event.Sends[Expiring]("session:expiring", "The session ends soon; whatever the player does slides it, until its absolute lifetime is over."),
+		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy."),
+		event.Sends[Expiring]("session:expiring", "The session ends soon. Any activity extends it, until its absolute lifetime is over."),
 		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
 		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
-		event.Sends[map[string]Health]("gateway:status", "How features are, by name, whenever that changes."),
+		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes."),
 		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame."),
 	}
 }
@@ -36,15 +36,15 @@ type Limits struct {
 	Policies []Policy `json:"policies"`
 }
 
-// Policy is one limit: so many events in any window of that length.
+// Policy is one limit: a number of events in any window of a given length.
 type Policy struct {
 	Name     string `json:"name"`
 	Limit    int    `json:"limit"`
 	WindowMs int64  `json:"windowMs"`
 	Scope    string `json:"scope" validate:"oneof=user session ip connection key global"`
-	// Cost is what one event takes, where that is not 1.
+	// Cost is how much of the limit one event takes, where that is not 1.
 	Cost int `json:"cost,omitzero"`
-	// Remaining is what is left, in a warning that it is less than a fifth.
+	// Remaining is how much of the limit is left. It is sent when that is less than a fifth.
 	Remaining *int `json:"remaining,omitzero"`
 }
 
@@ -65,13 +65,13 @@ type Closing struct {
 	ReconnectInMs int64  `json:"reconnectInMs"` // when to come back: different for each client
 }
 
-// Health is how a feature is.
+// Health says whether a feature works.
 type Health string
 
-// How a feature can be.
+// The values of Health.
 const (
 	Healthy Health = "ok"
-	Local   Health = "local"  // for this node's players only
+	Local   Health = "local"  // works for this node's players only
 	Stale   Health = "stale"  // what is shown may be old
 	Paused  Health = "paused" // refused with UNAVAILABLE
 )

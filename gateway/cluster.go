@@ -10,28 +10,28 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// heardWithin bounds how long a Join waits for this node to hear the other nodes' casts to
-// a room that was empty here. It takes Redis one round trip.
+// heardWithin bounds how long a Join waits until this node receives the other nodes' casts to a room
+// that was empty here. It takes one round trip to Redis.
 const heardWithin = time.Second
 
-// heard waits until other nodes' casts to a room come to this one, as far as it can be
-// waited for: a player who is in a room hears it all, unless Redis is slow or away.
+// heard waits until this node receives other nodes' casts to a room: then a player who is in the
+// room hears everything. It gives up when Redis is slow or away.
 func (g *Gateway) heard(ctx context.Context, room string) {
 	ctx, cancel := context.WithTimeout(ctx, heardWithin)
 	defer cancel()
-	_ = g.nsp.Heard(ctx, room) // without it, the room is this node's for now: `gateway:status` tells
+	_ = g.nsp.Heard(ctx, room) // on failure the room is local to this node for now, and `gateway:status` says so
 }
 
-// Reach counts a room's members on all nodes; whole is false when a node did not answer
-// before ctx ended. Room "user:<id>" is every device of a user.
+// Reach counts the members of a room on all nodes. whole is false when a node did not answer before
+// ctx ended. The room "user:<id>" holds every device of a user.
 func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bool) {
 	members, missing := g.nsp.Members(ctx, room)
 	return members, missing == 0
 }
 
-// CastUser sends an event to every device of a user, on all nodes, and tells how many it
-// reached. whole is false when a node did not say so within a second, or before ctx ended,
-// or Redis did not take the event: then there may be more. The error says that the payload
+// CastUser sends an event to every device of a user, on all nodes, and returns how many devices it
+// reached. whole is false when a node did not answer within a second, or before ctx ended, or when
+// Redis did not accept the event: then there may be more devices. The error says that the payload
 // can not be encoded.
 func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
 	build, err := encoder(name, payload)
@@ -42,17 +42,18 @@ func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any
 	return reached, missing == 0, nil
 }
 
-// Nodes is how many gateways, and Node servers beside them, live as far as this one has
-// heard, itself included: at least 1. While Redis is away it stays what it was.
+// Nodes returns how many gateways, and Node servers beside them, are alive as far as this node
+// knows, itself included: at least 1. While Redis is away the number does not change.
 func (g *Gateway) Nodes() int { return g.nsp.Nodes() }
 
-// clusterStatus is a `gateway:status` about the feature cluster alone.
+// clusterStatus is the payload of a `gateway:status` about the cluster alone.
 type clusterStatus struct {
 	Cluster     string `json:"cluster"`     // "ok" or "local"
-	Unpublished int64  `json:"unpublished"` // casts of players here that others elsewhere missed, since the last one
+	Unpublished int64  `json:"unpublished"` // casts from this node that other nodes missed since the last status
 }
 
-// clusterChanged tells the players here, and the log, whether the other nodes hear them.
+// clusterChanged tells the players on this node, and the log, whether the other nodes receive what
+// they send.
 func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 	status := clusterStatus{"ok", s.Unpublished}
 	if s.Local {
@@ -60,14 +61,14 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 	}
 	g.log.Warn("cluster changed", zap.String("state", status.Cluster), zap.Int64("unpublished", s.Unpublished))
 	if g.ready.Load() {
-		_ = g.tellAll("gateway:status", status) // it is JSON
+		_ = g.tellAll("gateway:status", status) // it can always be encoded
 	}
 }
 
-// Cluster tells what went over the bus to the other nodes.
+// Cluster returns the counters of the messages between this node and the others.
 func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }
 
-// busMetrics are Cluster's numbers, for Prometheus.
+// busMetrics exports the counters of Cluster to Prometheus.
 type busMetrics struct{ stats func() socketio.ClusterStats }
 
 var (

@@ -24,21 +24,22 @@ type conn struct {
 	handle Handle
 	opened time.Time
 	player atomic.Pointer[event.Player] // replaced when the character changes
-	dead   atomic.Bool                  // the session is over, or the connection about to be
+	dead   atomic.Bool                  // the session is over, or the connection is about to end
 
 	budgets budgets
 
 	mu        sync.Mutex
 	connected bool   // guarded by mu
 	leaving   bool   // a logout is being answered; guarded by mu
-	told      bool   // that the session is over; guarded by mu
-	ended     *Ended // why the session is over, while that can not be told yet; guarded by mu
+	told      bool   // the player was told that the session is over; guarded by mu
+	ended     *Ended // why the session is over, while the player can not be told yet; guarded by mu
 }
 
-// receiver is the gateway as its namespace sees it.
+// A receiver is the gateway as its namespace sees it: a socketio.Receiver.
 type receiver struct{ g *Gateway }
 
-// Admit asks who it is. Refusals are told to the client in the words that it compares.
+// Admit asks the Authenticator who the client is. A refusal reaches the client as CONNECT_ERROR with
+// the fault's message, which clients compare.
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	g := r.g
 	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
@@ -71,7 +72,7 @@ type refused struct {
 	RetryAfterMs any    `json:"retryAfterMs,omitzero"`
 }
 
-// Connected introduces both sides: the client gets `session` and `limits`, once.
+// Connected sends the client `session` and `limits`, and makes the connection known to this node.
 func (r receiver) Connected(s *socketio.Socket) {
 	g := r.g
 	c := s.Data().(*conn)
@@ -86,7 +87,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
 	g.greet(s, "limits", g.cfg.Limiter.Describe(p.Roles))
-	s.Join(userRoom(p.UserID)) // what others send it comes behind
+	s.Join(userRoom(p.UserID)) // from here on, what others send the user comes after the greeting
 	if g.cfg.Witness != nil {
 		g.cfg.Witness.Came(p)
 	}
@@ -100,22 +101,23 @@ func (r receiver) Connected(s *socketio.Socket) {
 	switch {
 	case over != nil:
 		g.tell(c, *over)
-	case g.draining.Load(): // its handshake was under way when the drain began
+	case g.draining.Load(): // the drain began during the handshake
 		g.bye(s.Conn(), "DRAINING", 0)
 		s.Conn().Shut(engineio.ReasonShutdown)
 	}
 }
 
-// greet sends one of the two events that follow a connect.
+// greet sends one client an event.
 func (g *Gateway) greet(s *socketio.Socket, name string, payload any) {
 	b, err := json.Marshal(payload)
 	if err != nil {
-		g.log.Error("greeting could not be encoded", zap.String("event", name), zap.Error(err))
+		g.log.Error("event could not be encoded", zap.String("event", name), zap.Error(err))
 		return
 	}
-	_ = s.EmitArgs(name, socketio.Args{JSON: b}) // a client that is gone already is told nothing
+	_ = s.EmitArgs(name, socketio.Args{JSON: b}) // the error says that the client is gone
 }
 
+// roles returns the roles as a list that JSON does not write as null.
 func roles(r []string) []string {
 	if r == nil {
 		return []string{}
@@ -125,7 +127,7 @@ func roles(r []string) []string {
 
 func userRoom(id string) string { return "user:" + id }
 
-// Disconnected forgets the connection.
+// Disconnected forgets the connection. It is called for connections that were never admitted, too.
 func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	c, ok := s.Data().(*conn)
 	if !ok {
@@ -145,23 +147,24 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()))
 }
 
-// tag is how log lines name a session: by a short hash, since its id is a secret.
+// tag returns the log field that names a session: a short hash, because the id is a secret.
 func tag(sessionID string) zap.Field {
 	sum := sha256.Sum256([]byte(sessionID))
 	return zap.String("session", hex.EncodeToString(sum[:6]))
 }
 
-// expiring warns a player who does nothing.
+// expiring warns a player who has not done anything for a while.
 func (g *Gateway) expiring(c *conn, left time.Duration) {
 	c.mu.Lock()
 	connected := c.connected && !c.told
 	c.mu.Unlock()
 	if connected {
-		_ = c.socket.Emit("session:expiring", Expiring{left.Milliseconds()}) // a client that is gone is told nothing
+		_ = c.socket.Emit("session:expiring", Expiring{left.Milliseconds()}) // the error says that the client is gone
 	}
 }
 
-// revoked is called when the session is over, on whatever goroutine.
+// revoked is called when the session is over, on any goroutine. While the connection is being opened
+// or a logout is being answered, the end is only noted: it is announced afterwards.
 func (g *Gateway) revoked(c *conn, why Ended) {
 	c.dead.Store(true)
 	c.mu.Lock()
@@ -173,7 +176,8 @@ func (g *Gateway) revoked(c *conn, why Ended) {
 	}
 }
 
-// tell says why the session is over, once, and closes: a browser must log in again.
+// tell tells the client once why the session is over, and closes the connection for good: the player
+// must log in again.
 func (g *Gateway) tell(c *conn, why Ended) {
 	c.mu.Lock()
 	again := c.told

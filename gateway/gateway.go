@@ -1,11 +1,33 @@
-// Package gateway is the life of an event: admit a connection, receive what it sends,
-// serve it, reply; and the rooms and casts that features use. It is the only package,
-// with those below it, that knows Socket.IO.
+// Package gateway is the life of an event: it admits a connection, receives what the client sends,
+// serves it and replies; and it has the rooms and casts that features use. With the packages below
+// it, it is the only one that knows Socket.IO.
 //
-// What happens to an event, in this order: its route is named, its payload counted, the
-// session checked, the roles, the limits spent, the handler called with a deadline and a
-// recover, the answer sent, the session slid. Whoever fails on the way is answered with
-// the fault, and logged once.
+// # Events
+//
+// An event passes these steps, in this order:
+//
+//  1. Its name is looked up in the table of routes.
+//  2. It may carry one payload at most, and no binary value.
+//  3. The session must be alive, and have one of the route's roles.
+//  4. The route's limits are spent: all of them, or none.
+//  5. The handler is called, with a deadline, and a panic in it stays inside.
+//  6. The answer is queued, and the session's lifetime begins anew.
+//
+// The first step that fails answers the event with a fault (package fault). A failure is counted
+// and logged once, in serve.go. The events of one connection are served one after the other.
+//
+// # Connections
+//
+// A Gateway asks an Authenticator who a client is, a Tracker to follow the session while the
+// connection lives, and a Limiter what a player may do. It tells a ConnectionObserver which players
+// come and go. Every player is in the room "user:<id>", so that CastUser reaches all devices of a
+// user on all nodes.
+//
+// # Features
+//
+// A feature is a table of routes and a table of casts (package event). It uses Join, Leave, Cast
+// and the other methods about rooms through an interface of its own, and never imports this
+// package.
 package gateway
 
 import (
@@ -23,20 +45,20 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// A Session is what a handshake was admitted with.
+// A Session is what an Authenticator found out about a client.
 type Session struct {
-	event.Player // without Conn and Addr, which the gateway sets
-	TTL          time.Duration
+	event.Player               // without Conn and Addr, which the gateway sets
+	TTL          time.Duration // how long the session lasts from the last activity
 	ExpiresAt    time.Time
-	// Source is what the Authenticator and the Tracker share; the gateway does not look.
+	// Source is what the Authenticator hands to the Tracker. The gateway does not look into it.
 	Source any
 }
 
-// An Authenticator says who is at the other end.
+// An Authenticator says which player a client is.
 type Authenticator interface {
 	// Authenticate judges a CONNECT: auth is its JSON, or empty; header is what the
-	// handshake carried. A *fault.Fault refuses the client for good; any other error means
-	// that it can not be judged now.
+	// handshake carried. A *fault.Fault refuses the client for good. Any other error means
+	// that the client can not be judged now: the transport is closed, and the client comes back.
 	Authenticate(ctx context.Context, auth []byte, header http.Header) (Session, error)
 	// Identify judges an HTTP request in the same way.
 	Identify(r *http.Request) (Session, error)
@@ -44,73 +66,80 @@ type Authenticator interface {
 
 // A Tracker follows the sessions of this node's connections.
 type Tracker interface {
-	// Open begins to follow.
+	// Open begins to follow a session. The handle is closed when the connection ends.
 	Open(s Session, on Listener) Handle
 }
 
-// A Listener is told what happens to the session of a connection. It never waits.
+// A Listener is told what happens to the session of a connection. Its functions never wait.
 type Listener struct {
-	Ended    func(code, reason string) // at most once, when the session is gone
-	Expiring func(left time.Duration)  // when it will be soon, unless the player does something
+	// Ended is called at most once, when the session is over.
+	Ended func(code, reason string)
+	// Expiring is called when the session will be over soon, unless the player does something.
+	Expiring func(left time.Duration)
 }
 
 // A Handle is one connection's hold on its session.
 type Handle interface {
-	Touch()             // the player was active; never waits
-	TTL() time.Duration // what is left
+	// Touch says that the player was active. It never waits.
+	Touch()
+	// TTL returns how long the session still lasts without activity.
+	TTL() time.Duration
+	// Alive reports whether the session is still valid, as far as this node knows.
 	Alive() bool
+	// Close ends the following of the session.
 	Close()
 }
 
 // Sessions changes sessions.
 type Sessions interface {
-	// SetCharacter returns the session as it is then, or a fault.
+	// SetCharacter returns the changed session, or a fault.
 	SetCharacter(ctx context.Context, sessionID, characterID string) (Session, error)
 	// Logout destroys the session.
 	Logout(ctx context.Context, sessionID string) error
 }
 
-// A Witness is told who comes and goes on this node. Its methods must not wait.
+// A Witness is told which players connect to this node and disconnect. Its methods must not wait.
 type Witness interface {
-	// Came is called when a connection may send events; p.Conn names it.
+	// Came is called when a connection may send events; p.Conn is its id.
 	Came(p event.Player)
 	// Changed is called when the player of a connection has chosen another character.
 	Changed(p event.Player)
-	// Went is called once for each connection that came, after its last event.
+	// Went is called once for each connection that was reported to Connected, after its last event.
 	Went(p event.Player)
 }
 
-// Characters knows whose characters are whose.
+// Characters knows which user owns a character.
 type Characters interface {
-	// Owns tells whether the character is the user's; an error means that nobody knows now.
+	// Owns tells whether the user owns the character. An error means that this is not known now.
 	Owns(ctx context.Context, userID, characterID string) (bool, error)
 }
 
-// Config of a gateway. Auth, Tracker, Sessions, Limiter and Routes are required.
+// Config says what a gateway is made of. Auth, Tracker, Sessions, Limiter and Routes are required.
 type Config struct {
 	Auth     Authenticator
 	Tracker  Tracker
 	Sessions Sessions
 	Limiter  Limiter
-	Witness  Witness       // of comings and goings; nil tells nobody
+	Witness  Witness       // nil: nobody is told who connects and disconnects
 	Routes   []event.Route // of the features
 	Casts    []event.Cast  // of the features
 
-	Characters Characters // nil: players say which character they play, and are believed
-	// Mistakes is the policy that unknown and malformed events spend; "" is none.
+	// Characters checks the character that a player chooses. Nil believes the player.
+	Characters Characters
+	// Mistakes is the policy that unknown and malformed events spend. "" spends none.
 	Mistakes string
-	// CloseAfter is how many times a limit may be refused to one connection in a window before
-	// the connection is closed; 0 is 10, and below is never.
+	// CloseAfter is how many times a whole limit may be refused to one connection within one
+	// window before the connection is closed. 0 means 10; a negative value never closes.
 	CloseAfter int
 
-	Socket  socketio.Config // its namespaces are ours
-	Node    string          // this node's name, in `session` and in logs
-	Timeout time.Duration   // for one handler; 5 s
+	Socket  socketio.Config // its namespaces and its cluster's OnChange are set by New
+	Node    string          // the name of this node, in `session` and in logs
+	Timeout time.Duration   // the time that a handler has; 0 means 5 s
 	Log     *zap.Logger     // nil logs nothing
 	Metrics *Metrics        // nil counts nothing
 }
 
-// A Gateway serves players.
+// A Gateway serves players. Its methods may be called from any goroutine.
 type Gateway struct {
 	cfg     Config
 	log     *zap.Logger
@@ -118,7 +147,7 @@ type Gateway struct {
 	routes  map[string]*route // static
 	io      *socketio.Server
 	nsp     *socketio.Namespace
-	base    context.Context // of handlers; cancelled by Close
+	base    context.Context // of handlers; Close cancels it
 	cancel  context.CancelFunc
 
 	deadlines deadlines // of base
@@ -128,13 +157,13 @@ type Gateway struct {
 	conns    sync.Map // socket id → *conn
 }
 
-// A route with what is counted about it.
+// A route is an event.Route with the counters of its event.
 type route struct {
 	event.Route
 	served *outcomes
 }
 
-// New makes a gateway. It panics when two routes have one name. Close it.
+// New makes a gateway. It panics when two routes have the same name. The caller must Close it.
 func New(cfg Config) *Gateway {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
@@ -184,13 +213,13 @@ func New(cfg Config) *Gateway {
 	return g
 }
 
-// ServeHTTP serves /socket.io/.
+// ServeHTTP serves the requests of Socket.IO, to be mounted on /socket.io/.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.io.ServeHTTP(w, r) }
 
-// Connections is how many there are on this node.
+// Connections returns the number of connections to this node.
 func (g *Gateway) Connections() int { return g.io.Engine().Count() }
 
-// Routes lists every event that clients may send.
+// Routes returns every event that clients may send: those of the features and the gateway's own.
 func (g *Gateway) Routes() []event.Route {
 	all := make([]event.Route, 0, len(g.routes))
 	for _, r := range g.routes {
@@ -199,17 +228,17 @@ func (g *Gateway) Routes() []event.Route {
 	return all
 }
 
-// Casts lists every event that clients may be sent.
+// Casts returns every event that the server may send: those of the features and the gateway's own.
 func (g *Gateway) Casts() []event.Cast { return append(ownCasts(), g.cfg.Casts...) }
 
 // Draining tells whether Drain was called.
 func (g *Gateway) Draining() bool { return g.draining.Load() }
 
-// Refuse turns new connections away from now on: the first step of a drain.
+// Refuse refuses new connections from now on: the first step of a drain.
 func (g *Gateway) Refuse() { g.draining.Store(true) }
 
-// Drain refuses new connections, tells every client when to come back, and closes them
-// one after the other over the time given. It returns when all are gone, or ctx ends.
+// Drain refuses new connections, tells every client when to come back, and closes the connections
+// one after the other, evenly over the given time. It returns when all are closed, or ctx ends.
 func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	g.Refuse()
 	conns := g.io.Engine().Conns()
@@ -232,7 +261,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 			c.Shut(engineio.ReasonShutdown)
 		}
 	}
-	for g.Connections() > 0 { // those that linger, and those that were being opened
+	for g.Connections() > 0 { // connections that linger, or that were being opened
 		pause.Reset(5 * time.Millisecond)
 		select {
 		case <-pause.C:
@@ -240,8 +269,9 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 			return
 		}
 		for _, c := range g.io.Engine().Conns() {
-			in := socketio.SocketOf(c, g.nsp) != nil
-			if c.Open() && (in || time.Since(begun) > over+lateWithin) { // one that is being let in is told by Connected
+			isAdmitted := socketio.SocketOf(c, g.nsp) != nil
+			// A connection that is being admitted is closed by Connected, unless that takes too long.
+			if c.Open() && (isAdmitted || time.Since(begun) > over+lateWithin) {
 				g.bye(c, "DRAINING", 0)
 				c.Shut(engineio.ReasonShutdown)
 			}
@@ -249,18 +279,18 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	}
 }
 
-// lateWithin is how long after a drain a handshake may still be judged.
+// lateWithin is how long after a drain a handshake may still be under way.
 const lateWithin = 500 * time.Millisecond
 
-// bye tells a client that its connection will close, and how long to wait then before it
-// comes back: different for each, so that they do not come all at once.
+// bye tells a client that its connection will close, and how long it should then wait before it
+// comes back. The caller gives each client another spread, so that not all come back at once.
 func (g *Gateway) bye(c *engineio.Conn, code string, spread time.Duration) {
 	if s := socketio.SocketOf(c, g.nsp); s != nil {
 		_ = s.Emit("gateway:closing", Closing{code, 500 + (spread % (5 * time.Second)).Milliseconds()})
 	}
 }
 
-// Close tells those who are still there, ends every connection and waits for it.
+// Close tells the clients that are still connected, ends every connection and waits until all ended.
 func (g *Gateway) Close() {
 	g.Refuse()
 	for i, c := range g.io.Engine().Conns() {

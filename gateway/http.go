@@ -16,14 +16,14 @@ import (
 
 type playerKey struct{}
 
-// PlayerOf is who made the request, behind Identify.
+// PlayerOf returns the player who made a request. Only requests that passed Identify have one.
 func PlayerOf(r *http.Request) (event.Player, bool) {
 	p, ok := r.Context().Value(playerKey{}).(event.Player)
 	return p, ok
 }
 
-// Identify lets only requests with a living session through; others are answered with
-// problem+json.
+// Identify returns a handler that lets only requests with a valid session through to next. Other
+// requests are answered with problem+json.
 func (g *Gateway) Identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := g.cfg.Auth.Identify(r)
@@ -32,7 +32,7 @@ func (g *Gateway) Identify(next http.Handler) http.Handler {
 			if !errors.As(err, &f) {
 				f = fault.Unavailable("session", time.Second, err)
 				g.log.Warn("request could not be judged", zap.String("path", r.URL.Path), zap.Error(err))
-			} else if f.Status() == http.StatusConflict { // the codes of a refused handshake
+			} else if f.Status() == http.StatusConflict { // a code that only refuses handshakes
 				f = fault.ErrUnauthenticated
 			}
 			f.WriteProblem(w)
@@ -46,9 +46,10 @@ func (g *Gateway) Identify(next http.Handler) http.Handler {
 
 const maxRequest = 64 << 10 // bytes of a request's body
 
-// Endpoint serves one route to callers without a socket, behind Identify: the payload is
-// the request's body, the answer is the acknowledgement's data. It spends no limits: put
-// their middleware in front.
+// Endpoint returns a handler that serves the route of the given name to callers without a socket. It
+// must stand behind Identify. The payload is the body of the request; the answer is the data of the
+// acknowledgement. It spends no limits: the caller puts a middleware for them in front. It panics
+// when there is no such route.
 func (g *Gateway) Endpoint(name string) http.Handler {
 	r := g.routes[name]
 	if r == nil {

@@ -12,32 +12,32 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// A Subject is whom a limit may be about.
+// A Subject is what a limit may count by: a user, a session, an address or a connection.
 type Subject struct {
 	User, Session, IP, Conn string
-	Roles                   []string // shared; never written
+	Roles                   []string // shared: not to be changed
 }
 
 // A Verdict is what a Limiter says about one event.
 type Verdict struct {
 	Allowed bool
-	// Known says that the refusal was known before: nobody was asked.
+	// Known says that the refusal was already known, so that the store was not asked.
 	Known bool
-	// Limit tells of the policy that refuses, or of the one with the least left. It is empty
-	// when nothing limits the event.
+	// Limit describes the policy that refuses, or the one with the least left. It is empty when
+	// nothing limits the event.
 	fault.Limit
 }
 
-// A Limiter spends limits.
+// A Limiter decides whether a player may do something once more.
 type Limiter interface {
-	// Spend charges all policies, or none, and soon says which. It never refuses because its
-	// own store failed; an error says why it can not judge.
+	// Spend charges all policies, or none, and answers within its own time budget. It never
+	// refuses because its store failed: an error says why it can not judge.
 	Spend(ctx context.Context, policies []string, s Subject) (Verdict, error)
-	// Describe is the `limits` event's {policies: […]} for a player with these roles.
+	// Describe returns the payload of `limits`, {policies: […]}, for a player with these roles.
 	Describe(roles []string) any
 }
 
-// budgets is what a connection has used up, policy by policy.
+// budgets counts the refusals of one connection, policy by policy.
 type budgets struct {
 	mu   sync.Mutex
 	list []budget // guarded by mu; as many as there are policies
@@ -50,7 +50,7 @@ type budget struct {
 	warned  time.Time
 }
 
-// of is the policy's budget. b.mu is held.
+// of returns the budget of a policy. b.mu is held.
 func (b *budgets) of(policy string) *budget {
 	for i := range b.list {
 		if b.list[i].policy == policy {
@@ -61,8 +61,8 @@ func (b *budgets) of(policy string) *budget {
 	return &b.list[len(b.list)-1]
 }
 
-// refuse counts a refusal, and tells whether it is the one for which to close: so many times
-// the limit within a window that begins with a refusal.
+// refuse counts a refusal, and tells whether the connection is to be closed for it: when it is the
+// refusal number times × limit within a window that begins with a refusal.
 func (b *budgets) refuse(l fault.Limit, times int, now time.Time) (fatal bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,8 +74,8 @@ func (b *budgets) refuse(l fault.Limit, times int, now time.Time) (fatal bool) {
 	return times > 0 && x.refused == times*l.Limit
 }
 
-// warn tells whether the player should hear that little is left: under a fifth, and not
-// twice in a window.
+// warn tells whether the player should be warned that little is left: when it is less than a fifth,
+// and at most once in a window.
 func (b *budgets) warn(l fault.Limit, now time.Time) bool {
 	if l.Policy == "" || 5*l.Remaining >= l.Limit {
 		return false
@@ -90,13 +90,13 @@ func (b *budgets) warn(l fault.Limit, now time.Time) bool {
 	return true
 }
 
-// spend charges the policies of a route.
+// spend charges policies for a player.
 func (g *Gateway) spend(ctx context.Context, p *event.Player, policies []string) (Verdict, error) {
 	return g.cfg.Limiter.Spend(ctx, policies, Subject{p.UserID, p.SessionID, p.Addr, p.Conn, p.Roles})
 }
 
-// mistaken spends the policy for events that nobody understands. Where it refuses, that is
-// the answer.
+// mistaken spends the policy for unknown and malformed events. When that policy refuses, its refusal
+// is the answer to the event.
 func (g *Gateway) mistaken(p *event.Player, f *fault.Fault) (v Verdict, refused bool) {
 	if g.cfg.Mistakes == "" || f.Code != fault.ErrUnknownEvent.Code && f.Code != fault.ErrInvalid.Code {
 		return Verdict{}, false
@@ -109,8 +109,8 @@ func (g *Gateway) mistaken(p *event.Player, f *fault.Fault) (v Verdict, refused 
 	return v, !v.Allowed
 }
 
-// refuse answers an event that came too often, and ends the connection of whoever goes on
-// and on. Nothing is allocated but the answer: it may be one of a flood.
+// refuse answers an event that a limit refused, and closes the connection of a client that does not
+// stop. It allocates nothing but the answer, because the event may be one of a flood.
 func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdict) {
 	v.Fatal = c.budgets.refuse(v.Limit, g.cfg.CloseAfter, time.Now())
 	if e.HasID {
@@ -119,7 +119,7 @@ func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdi
 		s.Reply(m)
 	}
 	if !e.HasID || v.Fatal {
-		_ = s.EmitArgs("error", socketio.Args{JSON: v.AppendJSON(nil)}) // who is gone is told nothing
+		_ = s.EmitArgs("error", socketio.Args{JSON: v.AppendJSON(nil)}) // the error says that the client is gone
 	}
 	if v.Fatal {
 		c.dead.Store(true)
@@ -127,19 +127,19 @@ func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdi
 	}
 }
 
-// reasonRateLimited is why such a connection was closed.
+// reasonRateLimited is the reason for which such a connection is closed.
 const reasonRateLimited = "rate limited"
 
-// warn sends `limits` when an admitted event has left little.
+// warn sends `limits` when little is left of a policy after an event.
 func (g *Gateway) warn(c *conn, v Verdict) {
 	if c.budgets.warn(v.Limit, time.Now()) {
-		remaining := v.Remaining // and not v, which would be allocated for every event
+		remaining := v.Remaining // a pointer into v would allocate v for every event
 		p := Policy{Name: v.Policy, Limit: v.Limit.Limit, WindowMs: v.Window.Milliseconds(), Scope: v.Scope, Remaining: &remaining}
 		g.greet(c.socket, "limits", Limits{[]Policy{p}})
 	}
 }
 
-// TellLimits sends every player on this node the limits as they are now.
+// TellLimits sends every player on this node the current limits.
 func (g *Gateway) TellLimits() {
 	for _, x := range g.conns.Range {
 		c := x.(*conn)

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics count what a gateway does. Register them where they are served.
+// Metrics counts what a gateway does. It is a prometheus.Collector, to be registered by the caller.
 type Metrics struct {
 	connections prometheus.Gauge
 	opens       prometheus.Counter
@@ -19,7 +19,7 @@ type Metrics struct {
 	bus         atomic.Pointer[busMetrics] // of the gateway that counts here
 }
 
-// NewMetrics makes the gateway's metrics.
+// NewMetrics makes the metrics of one gateway.
 func NewMetrics() *Metrics {
 	return &Metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Players connected to this node."}),
@@ -34,7 +34,7 @@ func NewMetrics() *Metrics {
 	}
 }
 
-// Describe and Collect make Metrics a prometheus.Collector.
+// Describe sends the description of every metric.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
 
 // Collect sends every metric.
@@ -60,7 +60,7 @@ func (m *Metrics) closed(reason string) {
 func (m *Metrics) refused(code string) { m.refusals.WithLabelValues(code).Inc() }
 func (m *Metrics) unknown()            { m.events.WithLabelValues("unknown", "UNKNOWN_EVENT").Inc() }
 
-// outcomes are the counters of one event, found once.
+// outcomes holds the counters of one event, so that they are looked up once.
 type outcomes struct {
 	m       *Metrics
 	event   string
@@ -68,7 +68,7 @@ type outcomes struct {
 	seconds prometheus.Observer
 	codes   sync.Map // code → prometheus.Counter; as many as there are codes
 	limited sync.Once
-	limits  prometheus.Counter // of RATE_LIMITED; made by limited
+	limits  prometheus.Counter // of RATE_LIMITED; made in limited
 }
 
 func (m *Metrics) outcomes(event string) *outcomes {
@@ -89,7 +89,7 @@ func (o *outcomes) failed(code string, start time.Time) {
 	o.seconds.Observe(time.Since(start).Seconds())
 }
 
-// refused is failed for RATE_LIMITED, without an allocation.
+// refused counts a refusal with RATE_LIMITED, without an allocation.
 func (o *outcomes) refused(start time.Time) {
 	o.limited.Do(func() { o.limits = o.m.events.WithLabelValues(o.event, "RATE_LIMITED") })
 	o.limits.Inc()

@@ -13,15 +13,15 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// ErrNotConnected is returned to a handler whose player left meanwhile.
+// ErrNotConnected says that the connection of the player has ended meanwhile.
 var ErrNotConnected = fault.New("NOT_CONNECTED", "The connection has ended.")
 
-// ErrTooManyRooms refuses a room to a connection that is in as many as it may be.
+// ErrTooManyRooms says that the connection is in as many rooms as it may be.
 var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")
 
-// Join puts a connection into a room, once however often it is called, and tells how many
-// members the room has. The error is ErrTooManyRooms, or ErrNotConnected.
-// From then on the player hears what any node casts to the room.
+// Join puts a connection into a room, and returns how many members the room has on this node. A
+// second Join changes nothing. Once Join has returned, the player receives what any node casts to
+// the room. The error is ErrTooManyRooms or ErrNotConnected.
 func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err error) {
 	c := g.find(conn)
 	if c == nil {
@@ -35,8 +35,8 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 	return members, nil
 }
 
-// Leave takes a connection out of a room, and tells how many members are left. Of a
-// connection that has ended it does nothing: it is in no room any more.
+// Leave takes a connection out of a room, and returns how many members are left on this node. It
+// does nothing for a connection that has ended, which is in no room any more.
 func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err error) {
 	c := g.find(conn)
 	if c == nil {
@@ -45,13 +45,13 @@ func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err 
 	return c.socket.Leave(room), nil
 }
 
-// In tells whether a connection is in a room.
+// In reports whether a connection is in a room.
 func (g *Gateway) In(conn, room string) bool {
 	c := g.find(conn)
 	return c != nil && c.socket.In(room)
 }
 
-// Count tells in how many rooms whose names begin with prefix a connection is.
+// Count returns in how many rooms a connection is whose names begin with prefix.
 func (g *Gateway) Count(conn, prefix string) int {
 	if c := g.find(conn); c != nil {
 		return c.socket.Rooms(prefix)
@@ -59,14 +59,14 @@ func (g *Gateway) Count(conn, prefix string) int {
 	return 0
 }
 
-// Cast sends an event to every member of a room, on all nodes. The payload is encoded once; an
-// event.Appender encodes itself, an event.Ordered is heard in its order. The error says that
-// it can not be encoded.
+// Cast sends an event to every member of a room, on all nodes. The payload is encoded once. An
+// event.Appender encodes itself; the members receive an event.Ordered in its order. The error says
+// that the payload can not be encoded.
 func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
 	return g.cast(room, "", name, payload)
 }
 
-// CastEach is Cast to each of several rooms that have no members in common.
+// CastEach is like Cast to each of several rooms. The rooms must have no members in common.
 func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
 	build, err := encoder(name, payload)
 	if err == nil {
@@ -93,13 +93,14 @@ func (g *Gateway) cast(room, except, name string, payload any) error {
 	return nil
 }
 
-// CastExcept is Cast to those members of a room who are not in the room except, which may
-// be "": of several casts with the rooms before as except, each connection hears one.
+// CastExcept is like Cast to those members of a room who are not in the room except, which may be "".
+// A caller that casts to one room and then to another, except the first, reaches every member of
+// both rooms once.
 func (g *Gateway) CastExcept(_ context.Context, room, except, name string, payload any) error {
 	return g.cast(room, except, name, payload)
 }
 
-// encoder appends a payload's JSON.
+// encoder returns a function that appends the payload as JSON.
 func encoder(name string, payload any) (build func(dst []byte) []byte, err error) {
 	if a, ok := payload.(event.Appender); ok {
 		return a.AppendJSON, nil
@@ -111,7 +112,7 @@ func encoder(name string, payload any) (build func(dst []byte) []byte, err error
 	return func(dst []byte) []byte { return append(dst, buf.Bytes()...) }, nil
 }
 
-// RoomsOf lists the rooms of a connection whose names begin with prefix.
+// RoomsOf returns the rooms of a connection whose names begin with prefix.
 func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
 	c := g.find(conn)
 	if c == nil || c.socket.Library() == nil {
@@ -125,7 +126,7 @@ func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
 	return rooms
 }
 
-// Here lists a user's connections on this node.
+// Here returns the players of all connections that a user has to this node.
 func (g *Gateway) Here(userID string) (players []event.Player) {
 	g.conns.Range(func(_, v any) bool {
 		if p := v.(*conn).player.Load(); p.UserID == userID {
@@ -136,13 +137,13 @@ func (g *Gateway) Here(userID string) (players []event.Player) {
 	return players
 }
 
-// Status tells every player on this node how features are: each value is "ok", "local",
+// Status tells every player on this node which features work. Each value is a Health: "ok", "local",
 // "stale" or "paused".
 func (g *Gateway) Status(features map[string]string) error {
 	return g.tellAll("gateway:status", features)
 }
 
-// tellAll tells every player on this node.
+// tellAll sends an event to every player on this node.
 func (g *Gateway) tellAll(name string, payload any) error {
 	a, err := socketio.Encode(payload)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// Instant lets events be served at once whose handlers never wait.
+// Instant reports whether an event may be served on the reading goroutine: whether its handler never
+// waits.
 func (r receiver) Instant(name []byte) bool {
 	route := r.g.routes[string(name)]
 	return route != nil && route.Quick && len(route.Limits) == 0
@@ -27,7 +28,7 @@ const (
 	refuseHead = `{"ok":false,"error":`
 )
 
-// Event is the one inbound path.
+// Event serves one event: it is the only inbound path.
 func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	g := r.g
 	c := s.Data().(*conn)
@@ -78,10 +79,10 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	_ = s.EmitArgs("error", socketio.Args{JSON: refusal})
 }
 
-// errLimited says that the verdict refuses.
+// errLimited says that a limit refuses the event; the Verdict says which.
 var errLimited = errors.New("gateway: refused by a limit")
 
-// serve judges one event and appends the handler's answer to dst.
+// serve checks one event and appends the handler's answer to dst.
 func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, start time.Time, dst []byte) ([]byte, Verdict, error) {
 	switch {
 	case c.dead.Load() || !c.handle.Alive():
@@ -96,7 +97,8 @@ func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, start time.Time, d
 	return g.perform(c.player.Load(), r, start, e.Args, dst)
 }
 
-// perform is what events and HTTP requests have in common: roles, limits, the handler.
+// perform does what events and HTTP requests have in common: it checks the roles, spends the limits
+// and calls the handler.
 func (g *Gateway) perform(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
@@ -118,7 +120,7 @@ func (g *Gateway) perform(p *event.Player, r *route, start time.Time, payload, d
 	return out, v, err
 }
 
-// A panicked handler is an error with a stack.
+// A panicked is the error of a handler that panicked.
 type panicked struct {
 	value any
 	stack []byte
@@ -126,7 +128,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// call runs the handler and keeps its panic to this event.
+// call calls the handler. A panic in it becomes the error of this event.
 func (g *Gateway) call(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -136,8 +138,7 @@ func (g *Gateway) call(ctx context.Context, p *event.Player, r *route, payload, 
 	return r.Serve(ctx, p, payload, dst)
 }
 
-// failed counts and logs an event that was not served: once, here, and nowhere else; but see
-// limited.
+// failed counts and logs an event that failed. This is the only place that does, except for limited.
 func (g *Gateway) failed(c *conn, r *route, f *fault.Fault, start time.Time) {
 	event := "unknown"
 	if r != nil {
@@ -149,8 +150,8 @@ func (g *Gateway) failed(c *conn, r *route, f *fault.Fault, start time.Time) {
 	g.logFailure(c.player.Load(), event, f, start)
 }
 
-// limited is failed for an event that came too often. A refusal that was known before makes
-// a line at debug level only: a flood of them must cost little.
+// limited counts and logs an event that a limit refused. A refusal that was already known is logged
+// at debug level only, because a flood of them must cost little.
 func (g *Gateway) limited(c *conn, r *route, v Verdict, start time.Time) {
 	event := "unknown"
 	if r != nil {

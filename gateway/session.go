@@ -10,7 +10,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// sessionRoutes are the events about the player's own session.
+// sessionRoutes returns the events about the player's own session.
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
 		event.On("session:ping", g.ping).Instant(),
@@ -25,21 +25,21 @@ type Pong struct {
 	ServerTime int64 `json:"serverTime"` // Unix ms
 }
 
-// AppendJSON is the hot path's encoder.
+// AppendJSON makes Pong an event.Appender: pings are frequent.
 func (p *Pong) AppendJSON(dst []byte) []byte {
 	dst = strconv.AppendInt(append(dst, `{"ttlMs":`...), p.TTLMs, 10)
 	dst = strconv.AppendInt(append(dst, `,"serverTime":`...), p.ServerTime, 10)
 	return append(dst, '}')
 }
 
-// ping tells how much of the session is left. It counts as activity.
+// ping answers how much of the session is left. It counts as activity.
 func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, error) {
 	now := time.Now().UnixMilli()
 	c := g.find(p.Conn)
 	if c == nil {
 		return Pong{ServerTime: now}, nil
 	}
-	c.handle.Touch() // so that the answer counts it
+	c.handle.Touch() // before the answer is computed, so that the answer counts it
 	return Pong{c.handle.TTL().Milliseconds(), now}, nil
 }
 
@@ -55,10 +55,10 @@ type Choice struct {
 	CharacterID string `json:"characterId" validate:"required,max=64,printascii"`
 }
 
-// errNotYours answers who would play another's character.
+// errNotYours refuses a character of another user.
 var errNotYours = fault.New(fault.ErrForbidden.Code, "That character is not yours.")
 
-// character chooses whom the session plays, for all its connections to this node.
+// character chooses the character that the session plays, for all its connections to this node.
 func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
 	if g.cfg.Characters != nil {
 		yours, err := g.cfg.Characters.Owns(ctx, p.UserID, in.CharacterID)
@@ -92,7 +92,7 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Wel
 	}, nil
 }
 
-// logout destroys the session. The answer comes before session:revoked.
+// logout ends the session. The answer comes before session:revoked.
 func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
 	c := g.find(p.Conn)
 	if c == nil {
@@ -119,7 +119,7 @@ func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (eve
 	return event.None{}, err
 }
 
-// leave finishes a logout whose answer was sent.
+// leave announces the end of the session after a logout was answered.
 func (g *Gateway) leave(c *conn) {
 	c.mu.Lock()
 	leaving := c.leaving

@@ -44,7 +44,9 @@ func (n *node) contract(version string) *contract.Contract {
 	for _, p := range n.limits.Policies() {
 		policies = append(policies, contract.Policy{Name: p.Name, Limit: p.Limit, WindowMs: p.Window.Milliseconds(), Scope: string(p.Scope)})
 	}
-	return contract.New(contract.Config{Routes: n.gateway.Routes(), Casts: n.gateway.Casts(), Policies: policies, Version: version})
+	return contract.New(contract.Config{
+		Routes: n.gateway.Routes(), Casts: n.gateway.Casts(), Policies: policies, Version: version, Comments: contract.PublishedComments(),
+	})
 }
 
 // contractRoutes serve the contract, limits as they are on this node.

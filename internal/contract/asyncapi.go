@@ -2,40 +2,41 @@ package contract
 
 import "strings"
 
-// AsyncAPI is the contract as an AsyncAPI 3.0 document. Three channels stand for the one
-// namespace: what clients ask, how it is acknowledged, what is cast to them. Beyond the standard,
-// an operation has x-limits, x-roles and x-codes, and the document x-policies.
+// AsyncAPI returns the contract as an AsyncAPI 3.0 document. Three channels stand for the one
+// namespace: what clients ask, how it is acknowledged, and what is cast to them. Beyond the
+// standard, an operation has x-limits, x-roles and x-codes, and the document has x-policies.
 func (c *Contract) AsyncAPI() []byte {
 	asks, answers, casts := map[string]any{}, map[string]any{}, map[string]any{}
 	operations := map[string]any{}
-	for _, a := range c.asks {
-		key := dotted(a.name)
-		asks[key] = message{Name: a.name, Summary: first(a.doc), Payload: a.in}
-		answers[key] = message{Name: a.name, Title: "The answer to " + a.name, Payload: answer(a)}
+	for _, q := range c.requests {
+		key := operationKey(q.name)
+		asks[key] = message{Name: q.name, Summary: firstSentence(q.doc), Payload: q.in}
+		answers[key] = message{Name: q.name, Title: "The answer to " + q.name, Payload: answerSchema(q)}
 		operations[key] = operation{
-			Action: "receive", Channel: ref("channels", "asks"), Summary: first(a.doc), Description: describe(a), Tags: tags(a.name),
-			Messages: []link{ref("channels", "asks", "messages", key)},
-			Reply:    &reply{ref("channels", "answers"), []link{ref("channels", "answers", "messages", key)}},
-			Limits:   a.limits, Roles: a.roles, Codes: a.codes,
+			Action: "receive", Channel: linkTo("channels", "asks"),
+			Summary: firstSentence(q.doc), Description: otherSentences(q), Tags: featureTags(q.name),
+			Messages: []link{linkTo("channels", "asks", "messages", key)},
+			Reply:    &reply{linkTo("channels", "answers"), []link{linkTo("channels", "answers", "messages", key)}},
+			Limits:   q.limits, Roles: q.roles, Codes: q.codes,
 		}
 	}
 	for _, s := range c.casts {
-		key := dotted(s.name)
+		key := operationKey(s.name)
 		casts[key] = message{Name: s.name, Summary: s.doc, Payload: s.payload}
 		operations["on."+key] = operation{
-			Action: "send", Channel: ref("channels", "casts"), Summary: s.doc, Tags: tags(s.name),
-			Messages: []link{ref("channels", "casts", "messages", key)},
+			Action: "send", Channel: linkTo("channels", "casts"), Summary: s.doc, Tags: featureTags(s.name),
+			Messages: []link{linkTo("channels", "casts", "messages", key)},
 		}
 	}
-	schemas := map[string]any{refusal: c.refusal()}
-	for name, s := range c.types.named {
+	schemas := map[string]any{refusalName: c.refusalSchema()}
+	for name, s := range c.types.schemas {
 		schemas[name] = s
 	}
 	version := c.version
 	if version == "" {
-		version = "4" // of Socket.IO, when the server has none
+		version = "4" // of Socket.IO, where the server has no version
 	}
-	return encode(struct {
+	return encodeIndented(struct {
 		AsyncAPI   string         `json:"asyncapi"`
 		Info       map[string]any `json:"info"`
 		Type       string         `json:"defaultContentType"`
@@ -96,22 +97,29 @@ type link struct {
 	Ref string `json:"$ref"`
 }
 
-func ref(path ...string) link { return link{"#/" + strings.Join(path, "/")} }
+func linkTo(path ...string) link { return link{"#/" + strings.Join(path, "/")} }
 
-func tags(event string) []map[string]string { return []map[string]string{{"name": feature(event)}} }
+func featureTags(event string) []map[string]string {
+	return []map[string]string{{"name": featureOf(event)}}
+}
 
-// dotted is an event's name where a colon is not allowed.
-func dotted(event string) string { return strings.ReplaceAll(event, ":", ".") }
+// operationKey writes an event's name where a colon is not allowed; eventName reads it.
+func operationKey(event string) string { return strings.ReplaceAll(event, ":", ".") }
 
-// answer is the envelope of an acknowledgement.
-func answer(a ask) *schema {
-	data := a.out
+func eventName(key string) string { return strings.ReplaceAll(key, ".", ":") }
+
+// answerSchema describes the envelope of an acknowledgement.
+func answerSchema(q request) *schema {
+	data := q.out
 	if data == nil {
 		data = &schema{Type: "object"}
 	}
-	code := property{"code", &schema{Type: "string", Enum: a.codes}}
+	code := property{"code", &schema{Type: "string", Enum: q.codes}}
 	return &schema{OneOf: []*schema{
-		{Type: "object", Properties: properties{{"ok", &schema{Type: "boolean", Const: true}}, {"data", data}}, Required: []string{"ok", "data"}},
+		{
+			Type: "object", Required: []string{"ok", "data"},
+			Properties: properties{{"ok", &schema{Type: "boolean", Const: true}}, {"data", data}},
+		},
 		{
 			Type: "object", Required: []string{"ok", "error"},
 			Properties: properties{{"ok", &schema{Type: "boolean", Const: false}}, {"error", &schema{
@@ -121,30 +129,34 @@ func answer(a ask) *schema {
 	}}
 }
 
-// refusal is the error object, whatever its code.
-func (c *Contract) refusal() *schema {
+// refusalSchema describes the error object, whatever its code.
+func (c *Contract) refusalSchema() *schema {
 	codes := make([]string, 0, len(c.comments.Faults))
-	for _, code := range c.codes() {
-		codes = append(codes, code.name)
+	for _, known := range c.sortedCodes() {
+		codes = append(codes, known.code)
 	}
 	return &schema{
 		Description: "Why something is refused. Details of the code stand beside code and message.", Type: "object",
-		Properties: properties{{"code", &schema{Type: "string", Enum: codes}}, {"message", &schema{Type: "string", Description: "for people"}}},
-		Required:   []string{"code", "message"},
+		Properties: properties{
+			{"code", &schema{Type: "string", Enum: codes}},
+			{"message", &schema{Type: "string", Description: "for people"}},
+		},
+		Required: []string{"code", "message"},
 	}
 }
 
-// describe is what there is to say of an event beyond its first sentence.
-func describe(a ask) string {
-	text := strings.TrimSpace(strings.TrimPrefix(a.doc, first(a.doc)))
-	if a.refusals != "" {
-		text = strings.TrimSpace(text + " Refused with " + a.refusals)
+const refusedWith = "Refused with "
+
+// otherSentences returns what there is to say about an event beyond its first sentence.
+func otherSentences(q request) string {
+	text := strings.TrimSpace(strings.TrimPrefix(q.doc, firstSentence(q.doc)))
+	if q.refusals != "" {
+		text = strings.TrimSpace(text + " " + refusedWith + q.refusals)
 	}
 	return text
 }
 
-// first is a text's first sentence.
-func first(text string) string {
+func firstSentence(text string) string {
 	before, _, found := strings.Cut(text, ". ")
 	if found {
 		return before + "."

@@ -1,95 +1,112 @@
 package contract
 
 import (
-	_ "embed"
-	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
+	"github.com/aeturnis/realtime/event"
 )
 
-//go:embed comments.json
-var gathered []byte
+// Module is the import path of this project's root, with a slash behind it.
+const Module = "github.com/aeturnis/realtime/"
 
-const module = "github.com/aeturnis/realtime/"
-
-// comments are what the source says about the contract. Names are those of Go without the module:
-// "chat.Draft", "chat.(*Service).Join".
-type comments struct {
-	// Types by name.
-	Types map[string]typeComment `json:"types"`
-	// Handlers are comments of the functions that serve events, by name.
-	Handlers map[string]string `json:"handlers"`
-	// Faults are messages by code.
-	Faults map[string]string `json:"faults"`
+// Comments are what the source says about the contract.
+type Comments struct {
+	// Types are the comments of payload types, by the type's name in the contract: "ChatDraft".
+	Types map[string]*TypeComment
+	// Handlers are the comments of functions that serve events, by the function's Go name without
+	// the module: "chat.(*Service).Join".
+	Handlers map[string]string
+	// Events are the same comments by the event's name: "chat:join". They are used for events
+	// whose handler is not in Handlers.
+	Events map[string]string
+	// Faults are the messages of faults, by code.
+	Faults map[string]string
 }
 
-type typeComment struct {
-	Doc    string            `json:"doc,omitzero"`
-	Fields map[string]string `json:"fields,omitzero"`
-	Values []string          `json:"values,omitzero"` // of a named string type
+// TypeComment is what the source says about one type.
+type TypeComment struct {
+	Doc    string
+	Fields map[string]string // by Go name, and by JSON name
+	Values []string          // the constants of a named string type
 }
 
-func readComments() (c comments) {
-	if err := json.Unmarshal(gathered, &c); err != nil {
-		panic(fmt.Sprintf("contract: comments.json: %v", err))
+// aboutType returns the comment of a type, written for clients.
+func (c *Comments) aboutType(t reflect.Type) string {
+	about := c.Types[typeName(t)]
+	if about == nil {
+		return ""
 	}
-	return c
+	return withJSONNames(t, withoutSubject(t.Name(), about.Doc))
 }
 
-func goName(t reflect.Type) string { return strings.TrimPrefix(t.PkgPath(), module) + "." + t.Name() }
-
-func (c comments) typ(t reflect.Type) string {
-	return foreign(t, subjectless(t.Name(), c.Types[goName(t)].Doc))
+// aboutField returns the comment of a field, written for clients. owner is the type whose object
+// the field is in; it differs from declaring where a struct is embedded.
+func (c *Comments) aboutField(owner, declaring reflect.Type, field, jsonName string) string {
+	for _, t := range []reflect.Type{owner, declaring} {
+		if about := c.Types[typeName(t)]; about != nil {
+			if doc := about.Fields[field]; doc != "" {
+				return withJSONNames(declaring, withoutSubject(field, doc))
+			}
+			if doc := about.Fields[jsonName]; doc != "" {
+				return doc
+			}
+		}
+	}
+	return ""
 }
 
-func (c comments) field(t reflect.Type, name string) string {
-	return foreign(t, subjectless(name, c.Types[goName(t)].Fields[name]))
+// valuesOf returns the constants of a named string type.
+func (c *Comments) valuesOf(t reflect.Type) []string {
+	if t.PkgPath() == "" {
+		return nil
+	}
+	if about := c.Types[typeName(t)]; about != nil {
+		return about.Values
+	}
+	return nil
 }
 
-// foreign writes the fields that a comment names as clients know them: MaxHP as maxHp.
-func foreign(t reflect.Type, doc string) string {
+// aboutEvent returns the comment of the function that serves an event, written for clients.
+func (c *Comments) aboutEvent(r event.Route) string {
+	name := strings.TrimPrefix(r.Handler, Module)
+	if doc := c.Handlers[name]; doc != "" {
+		return withoutSubject(name[strings.LastIndexByte(name, '.')+1:], doc)
+	}
+	return c.Events[r.Name]
+}
+
+var codePattern = regexp.MustCompile(`\b[A-Z]{3,}(_[A-Z]+)*\b`)
+
+// codesIn returns the known codes that a comment names.
+func (c *Comments) codesIn(doc string) []string {
+	found := codePattern.FindAllString(doc, -1)
+	return slices.DeleteFunc(found, func(code string) bool { _, known := c.Faults[code]; return !known })
+}
+
+// withJSONNames replaces the Go fields that a comment names by what clients call them: MaxHP
+// becomes maxHp.
+func withJSONNames(t reflect.Type, doc string) string {
 	if t.Kind() != reflect.Struct {
 		return doc
 	}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name != "" && name != "-" && inner.MatchString(f.Name) {
+		if name != "" && name != "-" && innerCapital.MatchString(f.Name) {
 			doc = regexp.MustCompile(`\b`+f.Name+`\b`).ReplaceAllString(doc, name)
 		}
 	}
 	return doc
 }
 
-// inner finds names that are no English words: those with a capital inside.
-var inner = regexp.MustCompile(`[a-z][A-Z]`)
+// innerCapital finds names that are no English words: those with a capital letter inside.
+var innerCapital = regexp.MustCompile(`[a-z][A-Z]`)
 
-func (c comments) values(t reflect.Type) []string {
-	if t.PkgPath() == "" {
-		return nil
-	}
-	return c.Types[goName(t)].Values
-}
-
-func (c comments) handler(name string) string {
-	name = strings.TrimPrefix(name, module)
-	return subjectless(name[strings.LastIndexByte(name, '.')+1:], c.Handlers[name])
-}
-
-var word = regexp.MustCompile(`\b[A-Z]{3,}(_[A-Z]+)*\b`)
-
-// codes are the known codes that a comment names.
-func (c comments) codes(doc string) []string {
-	found := word.FindAllString(doc, -1)
-	return slices.DeleteFunc(found, func(code string) bool { _, known := c.Faults[code]; return !known })
-}
-
-// subjectless takes the name away with which a Go comment begins: "Join puts" is "Puts", "Draft is
-// what" is "What".
-func subjectless(name, doc string) string {
+// withoutSubject removes the name with which a Go comment begins: "Join puts" becomes "Puts",
+// "Draft is what" becomes "What".
+func withoutSubject(name, doc string) string {
 	for _, article := range []string{"A ", "An ", ""} {
 		rest, ok := strings.CutPrefix(doc, article+name+" ")
 		if !ok {
@@ -98,7 +115,7 @@ func subjectless(name, doc string) string {
 		for _, verb := range []string{"is ", "are "} {
 			rest = strings.TrimPrefix(rest, verb)
 		}
-		return upper(rest)
+		return capitalize(rest)
 	}
 	return doc
 }

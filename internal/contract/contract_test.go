@@ -111,11 +111,11 @@ func TestCommentsAreWrittenForClients(t *testing.T) {
 		"Drafts are many.":             "Drafts are many.",
 		"":                             "",
 	} {
-		require.Equal(t, want, subjectless("Draft", in))
+		require.Equal(t, want, withoutSubject("Draft", in))
 	}
-	what, refusals := split("Does it. Errors: INVALID, NOT_FOUND.")
+	what, refusals := splitRefusals("Does it. Errors: INVALID, NOT_FOUND.")
 	require.Equal(t, "Does it.", what)
 	require.Equal(t, "INVALID, NOT_FOUND.", refusals)
-	known := comments{Faults: map[string]string{"NOT_FOUND": "", "INVALID": ""}}
-	require.Equal(t, []string{"INVALID", "NOT_FOUND"}, known.codes("An NPC is INVALID or NOT_FOUND."))
+	known := Comments{Faults: map[string]string{"NOT_FOUND": "", "INVALID": ""}}
+	require.Equal(t, []string{"INVALID", "NOT_FOUND"}, known.codesIn("An NPC is INVALID or NOT_FOUND."))
 }

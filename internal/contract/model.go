@@ -22,21 +22,22 @@ type Config struct {
 	Routes   []event.Route
 	Casts    []event.Cast
 	Policies []Policy
-	Version  string // of the server; "" is left out
+	Version  string    // of the server; "" is left out
+	Comments *Comments // nil: nothing is documented
 }
 
 // A Contract is what one server's clients may rely on. It does not change.
 type Contract struct {
 	version  string
-	asks     []ask
+	requests []request
 	casts    []cast
 	policies []Policy
-	types    *types
-	comments comments
+	types    *typeTable
+	comments *Comments
 }
 
-// An ask is an event that clients send.
-type ask struct {
+// A request is an event that clients send.
+type request struct {
 	name     string
 	doc      string // sentences
 	refusals string // the sentence that names its codes, as the source has it
@@ -53,50 +54,58 @@ type cast struct {
 	payload   *schema
 }
 
-// shared are the codes that every event can be refused with. RATE_LIMITED is one of them, limit or
-// not: who sends what nobody understands, too often, is told that.
-var shared = []string{"INTERNAL", "INVALID", "PAYLOAD_TOO_LARGE", "RATE_LIMITED", "TIMEOUT", "UNAUTHENTICATED", "UNAVAILABLE"}
+// sharedCodes are the codes that every event can be refused with. RATE_LIMITED is one of them even
+// without a limit: a client that sends too many events that nobody understands gets it.
+var sharedCodes = []string{
+	"INTERNAL", "INVALID", "PAYLOAD_TOO_LARGE", "RATE_LIMITED", "TIMEOUT", "UNAUTHENTICATED", "UNAVAILABLE",
+}
 
-// New reads the tables. It panics when a payload has a type that JSON Schema has no word for.
+// New reads the tables. It panics when JSON Schema can not describe the type of a payload.
 func New(cfg Config) *Contract {
-	known := readComments()
-	c := &Contract{version: cfg.Version, policies: cfg.Policies, comments: known, types: newTypes(known)}
+	comments := cfg.Comments
+	if comments == nil {
+		comments = &Comments{}
+	}
+	c := &Contract{version: cfg.Version, policies: cfg.Policies, comments: comments, types: newTypeTable(comments)}
 	for _, r := range cfg.Routes {
-		c.asks = append(c.asks, c.ask(r))
+		c.requests = append(c.requests, c.describeRoute(r))
 	}
 	for _, s := range cfg.Casts {
-		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.of(s.Payload)})
+		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOf(s.Payload)})
 	}
-	slices.SortFunc(c.asks, func(a, b ask) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(c.requests, func(a, b request) int { return cmp.Compare(a.name, b.name) })
 	slices.SortFunc(c.casts, func(a, b cast) int { return cmp.Compare(a.name, b.name) })
 	return c
 }
 
-func (c *Contract) ask(r event.Route) ask {
-	doc := c.comments.handler(r.Handler)
-	a := ask{name: r.Name, limits: r.Limits, roles: r.Roles, codes: slices.Clone(shared)}
-	a.doc, a.refusals = split(doc)
-	a.codes = append(a.codes, c.comments.codes(doc)...)
+func (c *Contract) describeRoute(r event.Route) request {
+	doc := c.comments.aboutEvent(r)
+	q := request{name: r.Name, limits: r.Limits, roles: r.Roles, codes: slices.Clone(sharedCodes)}
+	q.doc, q.refusals = splitRefusals(doc)
+	q.codes = append(q.codes, c.comments.codesIn(doc)...)
 	if len(r.Roles) > 0 {
-		a.codes = append(a.codes, "FORBIDDEN")
+		q.codes = append(q.codes, "FORBIDDEN")
 	}
-	slices.Sort(a.codes)
-	a.codes = slices.Compact(a.codes)
+	slices.Sort(q.codes)
+	q.codes = slices.Compact(q.codes)
 	if !isNone(r.In) {
-		a.in = c.types.of(r.In)
-		c.types.close(a.in)
+		q.in = c.types.schemaOf(r.In)
+		c.types.forbidUnknownFields(q.in)
 	}
 	if !isNone(r.Out) {
-		a.out = c.types.of(r.Out)
+		q.out = c.types.schemaOf(r.Out)
 	}
-	return a
+	return q
 }
 
 func isNone(t reflect.Type) bool { return t == reflect.TypeFor[event.None]() }
 
-// split parts a comment into what happens and how it is refused.
-func split(doc string) (what, refusals string) {
-	for _, sign := range []string{"Errors: ", "Codes: "} {
+// refusalSigns are the words with which a comment begins to list the codes of refusals.
+var refusalSigns = []string{"Errors: ", "Codes: "}
+
+// splitRefusals splits a comment into what happens and how the event is refused.
+func splitRefusals(doc string) (what, refusals string) {
+	for _, sign := range refusalSigns {
 		if before, after, ok := strings.Cut(doc, sign); ok {
 			return strings.TrimSpace(before), strings.TrimSpace(after)
 		}
@@ -104,8 +113,8 @@ func split(doc string) (what, refusals string) {
 	return doc, ""
 }
 
-// feature is the part of an event's name before the colon.
-func feature(event string) string {
+// featureOf returns the part of an event's name before the colon.
+func featureOf(event string) string {
 	name, _, _ := strings.Cut(event, ":")
 	return name
 }

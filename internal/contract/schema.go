@@ -16,7 +16,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// A schema is JSON Schema, draft 7: the words that we need.
+// A schema is a JSON Schema of draft 7, with the keywords that we need.
 type schema struct {
 	Ref         string         `json:"$ref,omitzero"`
 	Description string         `json:"description,omitzero"`
@@ -46,7 +46,7 @@ type property struct {
 
 type properties []property
 
-// MarshalJSONTo keeps the order.
+// MarshalJSONTo writes the properties in their order.
 func (p properties) MarshalJSONTo(e *jsontext.Encoder) error {
 	if err := e.WriteToken(jsontext.BeginObject); err != nil {
 		return err
@@ -62,39 +62,39 @@ func (p properties) MarshalJSONTo(e *jsontext.Encoder) error {
 	return e.WriteToken(jsontext.EndObject)
 }
 
-// types are the named types of the contract.
-type types struct {
-	comments comments
+// A typeTable holds the named types of the contract.
+type typeTable struct {
+	comments *Comments
 	names    map[reflect.Type]string
-	named    map[string]*schema
-	taken    map[string]reflect.Type
+	schemas  map[string]*schema      // by name
+	owners   map[string]reflect.Type // by name
 }
 
-func newTypes(c comments) *types {
-	return &types{comments: c, names: map[reflect.Type]string{}, named: map[string]*schema{}, taken: map[string]reflect.Type{}}
+func newTypeTable(c *Comments) *typeTable {
+	return &typeTable{c, map[reflect.Type]string{}, map[string]*schema{}, map[string]reflect.Type{}}
 }
 
 const (
-	refBase = "#/components/schemas/"
-	refusal = "Refusal"
+	refBase     = "#/components/schemas/"
+	refusalName = "Refusal"
 )
 
-// of is the schema of a Go type: a reference when the type has a name.
-func (t *types) of(typ reflect.Type) *schema {
+// schemaOf returns the schema of a Go type: a reference when the type has a name.
+func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 	switch typ {
 	case reflect.TypeFor[fault.Fault]():
-		return &schema{Ref: refBase + refusal}
+		return &schema{Ref: refBase + refusalName}
 	case reflect.TypeFor[jsontext.Value](), reflect.TypeFor[any]():
 		return &schema{}
 	}
 	switch typ.Kind() {
 	case reflect.Pointer:
-		return t.of(typ.Elem())
+		return t.schemaOf(typ.Elem())
 	case reflect.Bool:
 		return &schema{Type: "boolean"}
 	case reflect.String:
-		if values := t.comments.values(typ); len(values) > 0 {
-			return t.name(typ, func(s *schema) { s.Type, s.Enum = "string", values })
+		if values := t.comments.valuesOf(typ); len(values) > 0 {
+			return t.defineOnce(typ, func(s *schema) { s.Type, s.Enum = "string", values })
 		}
 		return &schema{Type: "string"}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -104,36 +104,38 @@ func (t *types) of(typ reflect.Type) *schema {
 	case reflect.Float32, reflect.Float64:
 		return &schema{Type: "number"}
 	case reflect.Slice, reflect.Array:
-		return &schema{Type: "array", Items: t.of(typ.Elem())}
+		return &schema{Type: "array", Items: t.schemaOf(typ.Elem())}
 	case reflect.Map:
-		return &schema{Type: "object", Additional: t.of(typ.Elem())}
+		return &schema{Type: "object", Additional: t.schemaOf(typ.Elem())}
 	case reflect.Struct:
 		if typ.Name() == "" {
 			s := &schema{}
-			t.object(s, typ)
+			t.addProperties(s, typ, typ)
 			return s
 		}
-		return t.name(typ, func(s *schema) { t.object(s, typ) })
+		return t.defineOnce(typ, func(s *schema) { t.addProperties(s, typ, typ) })
 	}
 	panic(fmt.Sprintf("contract: no schema for %s", typ))
 }
 
-// name describes a type once, and refers to it.
-func (t *types) name(typ reflect.Type, describe func(*schema)) *schema {
+// defineOnce describes a type when it is met first, and returns a reference to it.
+func (t *typeTable) defineOnce(typ reflect.Type, describe func(*schema)) *schema {
 	name, known := t.names[typ]
 	if !known {
-		name = nameOf(typ)
-		if other := t.taken[name]; other != nil {
+		name = typeName(typ)
+		if other := t.owners[name]; other != nil {
 			panic(fmt.Sprintf("contract: %s and %s are both named %s", other, typ, name))
 		}
-		s := &schema{Description: t.comments.typ(typ)}
-		t.names[typ], t.taken[name], t.named[name] = name, typ, s // first: a type may hold itself
+		s := &schema{Description: t.comments.aboutType(typ)}
+		t.names[typ], t.owners[name], t.schemas[name] = name, typ, s // before describe: a type may hold itself
 		describe(s)
 	}
 	return &schema{Ref: refBase + name}
 }
 
-func (t *types) object(s *schema, typ reflect.Type) {
+// addProperties adds the fields of a struct to the object that describes owner: typ is owner, or a
+// struct that is embedded in it.
+func (t *typeTable) addProperties(s *schema, owner, typ reflect.Type) {
 	s.Type = "object"
 	for i := range typ.NumField() {
 		f := typ.Field(i)
@@ -142,15 +144,15 @@ func (t *types) object(s *schema, typ reflect.Type) {
 		case tag == "-" || !f.IsExported() && !f.Anonymous:
 			continue
 		case tag == "" && (f.Anonymous || strings.Contains(options, "inline")):
-			t.object(s, f.Type)
+			t.addProperties(s, owner, f.Type)
 			continue
 		case tag == "":
 			tag = f.Name
 		}
-		field := t.of(f.Type)
-		constrain(field, f.Tag.Get("validate"))
+		field := t.schemaOf(f.Type)
+		addRules(field, f.Tag.Get("validate"))
 		if field.Ref == "" || field.Description == "" {
-			field.Description = t.comments.field(typ, f.Name)
+			field.Description = t.comments.aboutField(owner, typ, f.Name, tag)
 		}
 		s.Properties = append(s.Properties, property{tag, field})
 		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
@@ -159,14 +161,14 @@ func (t *types) object(s *schema, typ reflect.Type) {
 	}
 }
 
-// constrain adds what a `validate` tag says; what stands behind `dive` is about the entries.
-func constrain(s *schema, tag string) {
+// addRules adds what a `validate` tag says. What stands behind `dive` is about the entries.
+func addRules(s *schema, tag string) {
 	for rule := range strings.SplitSeq(tag, ",") {
 		word, value, _ := strings.Cut(rule, "=")
 		switch word {
 		case "dive":
 			_, rest, _ := strings.Cut(tag, "dive")
-			constrain(s.Items, strings.TrimPrefix(rest, ","))
+			addRules(s.Items, strings.TrimPrefix(rest, ","))
 			return
 		case "oneof":
 			s.Enum = strings.Fields(value)
@@ -180,37 +182,38 @@ func constrain(s *schema, tag string) {
 			if err != nil {
 				panic(fmt.Sprintf("contract: rule %q: %v", rule, err))
 			}
-			s.bound(word, n)
+			s.setBound(word, n)
 		}
 	}
 }
 
-func (s *schema) bound(word string, n int64) {
-	least := word != "max" && word != "lte"
+func (s *schema) setBound(word string, n int64) {
+	isMinimum := word != "max" && word != "lte"
 	switch {
-	case s.Type == "string" && least:
+	case s.Type == "string" && isMinimum:
 		s.MinLength = int(n)
 	case s.Type == "string":
 		s.MaxLength = int(n)
-	case s.Type == "array" && least:
+	case s.Type == "array" && isMinimum:
 		s.MinItems = int(n)
 	case s.Type == "array":
 		s.MaxItems = int(n)
-	case s.Type == "integer" && word == "required": // a zero is not the same as nothing to clients
-	case s.Type == "integer" && least:
+	case s.Type == "integer" && word == "required": // zero is a value to clients, not an absent one
+	case s.Type == "integer" && isMinimum:
 		s.Minimum = &n
 	case s.Type == "integer":
 		s.Maximum = &n
 	}
 }
 
-// close says of everything that clients send that unknown fields are refused.
-func (t *types) close(s *schema) {
+// forbidUnknownFields says of an object that clients send, and of all objects in it, that unknown
+// fields are refused.
+func (t *typeTable) forbidUnknownFields(s *schema) {
 	if s == nil {
 		return
 	}
 	if s.Ref != "" {
-		s = t.named[strings.TrimPrefix(s.Ref, refBase)]
+		s = t.schemas[strings.TrimPrefix(s.Ref, refBase)]
 	}
 	if s == nil || s.Additional == false {
 		return
@@ -218,50 +221,60 @@ func (t *types) close(s *schema) {
 	if s.Type == "object" && s.Additional == nil {
 		s.Additional = false
 	}
-	t.close(s.Items)
+	t.forbidUnknownFields(s.Items)
 	for _, p := range s.Properties {
-		t.close(p.schema)
+		t.forbidUnknownFields(p.schema)
 	}
 }
 
-var generic = regexp.MustCompile(`\[.*\]`)
+var typeArguments = regexp.MustCompile(`\[.*\]`)
 
-// nameOf is a type's name in the contract: chat.Draft is ChatDraft, trade.Trade is Trade, and the
-// gateway's own types have no prefix. A package inside a feature's folder has the feature's: ledger.Line of
-// trade/ledger is TradeLine.
-func nameOf(typ reflect.Type) string {
-	name := generic.ReplaceAllString(typ.Name(), "")
-	pkg := typ.PkgPath()[strings.LastIndexByte(typ.PkgPath(), '/')+1:]
-	if feature, _, isNested := strings.Cut(strings.TrimPrefix(typ.PkgPath(), module), "/"); isNested && feature != "internal" && feature != "gateway" {
-		pkg = feature
+// typeName returns the name of a type in the contract: chat.Draft is ChatDraft, trade.Trade is
+// Trade, and the gateway's own types have no prefix. A package inside a feature's folder has the
+// feature's prefix: ledger.Line of trade/ledger is TradeLine.
+func typeName(typ reflect.Type) string {
+	return TypeName(typ.PkgPath(), typeArguments.ReplaceAllString(typ.Name(), ""))
+}
+
+// TypeName returns the name that a Go type has in the contract, given the path of its package.
+func TypeName(pkgPath, name string) string {
+	pkg := pkgPath[strings.LastIndexByte(pkgPath, '/')+1:]
+	if folder, isOurs := strings.CutPrefix(pkgPath, Module); isOurs {
+		feature, _, isNested := strings.Cut(folder, "/")
+		if isNested && feature != "internal" && feature != "gateway" {
+			pkg = feature
+		}
 	}
-	title := upper(name)
+	title := capitalize(name)
 	if pkg == "gateway" || strings.HasPrefix(strings.ToLower(title), pkg) {
 		return title
 	}
-	return upper(pkg) + title
+	return capitalize(pkg) + title
 }
 
-func upper(s string) string {
+func capitalize(s string) string {
+	if s == "" {
+		return ""
+	}
 	r := []rune(s)
 	r[0] = unicode.ToUpper(r[0])
 	return string(r)
 }
 
-// sorted are the names of all types.
-func (t *types) sorted() []string {
-	names := make([]string, 0, len(t.named))
-	for n := range t.named {
+// sortedNames returns the names of all types.
+func (t *typeTable) sortedNames() []string {
+	names := make([]string, 0, len(t.schemas))
+	for n := range t.schemas {
 		names = append(names, n)
 	}
 	slices.Sort(names)
 	return names
 }
 
-func encode(v any) []byte {
+func encodeIndented(v any) []byte {
 	var b bytes.Buffer
 	if err := json.MarshalWrite(&b, v, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.EscapeForHTML(false)); err != nil {
-		panic(fmt.Sprintf("contract: %v", err)) // it is all ours
+		panic(fmt.Sprintf("contract: %v", err)) // every value in it is ours
 	}
 	b.WriteByte('\n')
 	return b.Bytes()

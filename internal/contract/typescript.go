@@ -41,87 +41,87 @@ export interface ConnectErrorData {
 }
 `
 
-// TypeScript is the contract as types: ClientToServerEvents and ServerToClientEvents are what
-// socket.io-client's Socket takes.
+// TypeScript returns the contract as types: ClientToServerEvents and ServerToClientEvents are what
+// the Socket of socket.io-client takes.
 func (c *Contract) TypeScript() []byte {
 	var b strings.Builder
 	b.WriteString(preamble)
 
-	b.WriteString("\n/** The codes that any event may be refused with. */\nexport type SharedCode = " + union(shared) + ";\n")
+	b.WriteString("\n/** The codes that any event may be refused with. */\nexport type SharedCode = " + unionOf(sharedCodes) + ";\n")
 	b.WriteString("\nexport type ErrorCode =\n")
-	for _, code := range c.codes() {
-		fmt.Fprintf(&b, "  | %s // %s\n", quote(code.name), code.message)
+	for _, known := range c.sortedCodes() {
+		fmt.Fprintf(&b, "  | %s // %s\n", quoted(known.code), known.message)
 	}
 	b.WriteString("  ;\n")
 
-	for _, name := range c.types.sorted() {
-		s := c.types.named[name]
-		comment(&b, "", s.Description)
+	for _, name := range c.types.sortedNames() {
+		s := c.types.schemas[name]
+		writeDoc(&b, "", s.Description)
 		if s.Type == "object" && s.Additional != nil && len(s.Properties) == 0 || s.Type != "object" {
-			fmt.Fprintf(&b, "export type %s = %s;\n", name, c.ts(s, ""))
+			fmt.Fprintf(&b, "export type %s = %s;\n", name, tsType(s, ""))
 			continue
 		}
-		fmt.Fprintf(&b, "export interface %s %s\n", name, c.ts(s, ""))
+		fmt.Fprintf(&b, "export interface %s %s\n", name, tsType(s, ""))
 	}
 
 	b.WriteString("\n/** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */\nexport interface ClientToServerEvents {\n")
-	for _, a := range c.asks {
-		comment(&b, "  ", strings.TrimSpace(a.doc+" "+limited(a)))
+	for _, q := range c.requests {
+		writeDoc(&b, "  ", strings.TrimSpace(q.doc+" "+limitSentences(q)))
 		data := "Nothing"
-		if a.out != nil {
-			data = c.ts(a.out, "  ")
+		if q.out != nil {
+			data = tsType(q.out, "  ")
 		}
 		codes := "SharedCode"
-		if own := slices.DeleteFunc(slices.Clone(a.codes), func(code string) bool { return slices.Contains(shared, code) }); len(own) > 0 {
-			codes += " | " + union(own)
+		if own := slices.DeleteFunc(slices.Clone(q.codes), func(code string) bool { return slices.Contains(sharedCodes, code) }); len(own) > 0 {
+			codes += " | " + unionOf(own)
 		}
 		payload := ""
-		if a.in != nil {
-			payload = "payload: " + c.ts(a.in, "  ") + ", "
+		if q.in != nil {
+			payload = "payload: " + tsType(q.in, "  ") + ", "
 		}
-		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", a.name, payload, data, codes)
+		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", q.name, payload, data, codes)
 	}
 	b.WriteString("}\n\n/** What the server sends. */\nexport interface ServerToClientEvents {\n")
 	for _, s := range c.casts {
-		comment(&b, "  ", s.doc)
-		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, c.ts(s.payload, "  "))
+		writeDoc(&b, "  ", s.doc)
+		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, tsType(s.payload, "  "))
 	}
 	b.WriteString("}\n")
 	return []byte(b.String())
 }
 
-// ts is a schema as a type.
-func (c *Contract) ts(s *schema, indent string) string {
+// tsType returns a schema as a TypeScript type.
+func tsType(s *schema, indent string) string {
 	switch {
 	case s.Ref != "":
 		return strings.TrimPrefix(s.Ref, refBase)
 	case len(s.Enum) > 0:
-		return union(s.Enum)
+		return unionOf(s.Enum)
 	case s.Type == "string", s.Type == "boolean", s.Type == "number":
 		return s.Type
 	case s.Type == "integer":
 		return "number"
 	case s.Type == "array":
-		inner := c.ts(s.Items, indent)
+		inner := tsType(s.Items, indent)
 		if strings.ContainsAny(inner, " |{") {
 			return "Array<" + inner + ">"
 		}
 		return inner + "[]"
 	case s.Type == "object" && len(s.Properties) == 0:
 		if of, ok := s.Additional.(*schema); ok {
-			return "Record<string, " + c.ts(of, indent) + ">"
+			return "Record<string, " + tsType(of, indent) + ">"
 		}
 		return "Nothing"
 	case s.Type == "object":
 		var b strings.Builder
 		b.WriteString("{\n")
 		for _, p := range s.Properties {
-			comment(&b, indent+"  ", strings.TrimSpace(p.schema.Description+" "+bounds(p.schema)))
+			writeDoc(&b, indent+"  ", strings.TrimSpace(p.schema.Description+" "+boundsOf(p.schema)))
 			mark := "?"
 			if slices.Contains(s.Required, p.name) {
 				mark = ""
 			}
-			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, c.ts(p.schema, indent+"  "))
+			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, tsType(p.schema, indent+"  "))
 		}
 		b.WriteString(indent + "}")
 		return b.String()
@@ -129,19 +129,19 @@ func (c *Contract) ts(s *schema, indent string) string {
 	return "unknown"
 }
 
-// bounds are a schema's limits in words, in brackets; or nothing.
-func bounds(s *schema) string {
+// boundsOf returns the limits of a schema in words, in brackets; "" where it has none.
+func boundsOf(s *schema) string {
 	var parts []string
-	add := func(is bool, format string, n any) {
+	addIf := func(is bool, format string, n any) {
 		if is {
 			parts = append(parts, fmt.Sprintf(format, n))
 		}
 	}
-	add(s.MinLength > 1, "at least %d characters", s.MinLength)
-	add(s.MinLength == 1, "not empty%.0s", "")
-	add(s.MaxLength > 0, "at most %d characters", s.MaxLength)
-	add(s.MinItems > 0, "at least %d entries", s.MinItems)
-	add(s.MaxItems > 0, "at most %d entries", s.MaxItems)
+	addIf(s.MinLength > 1, "at least %d characters", s.MinLength)
+	addIf(s.MinLength == 1, "not empty%.0s", "")
+	addIf(s.MaxLength > 0, "at most %d characters", s.MaxLength)
+	addIf(s.MinItems > 0, "at least %d entries", s.MinItems)
+	addIf(s.MaxItems > 0, "at most %d entries", s.MaxItems)
 	if s.Minimum != nil && *s.Minimum != 0 {
 		parts = append(parts, "at least "+strconv.FormatInt(*s.Minimum, 10))
 	}
@@ -154,18 +154,20 @@ func bounds(s *schema) string {
 	return "(" + strings.Join(parts, ", ") + ")"
 }
 
-func limited(a ask) string {
+// limitSentences says which policies and roles an event needs.
+func limitSentences(q request) string {
 	var parts []string
-	if len(a.limits) > 0 {
-		parts = append(parts, "Limited by "+strings.Join(a.limits, " and ")+".")
+	if len(q.limits) > 0 {
+		parts = append(parts, "Limited by "+strings.Join(q.limits, " and ")+".")
 	}
-	if len(a.roles) > 0 {
-		parts = append(parts, "For "+strings.Join(a.roles, " or ")+" only.")
+	if len(q.roles) > 0 {
+		parts = append(parts, "For "+strings.Join(q.roles, " or ")+" only.")
 	}
 	return strings.Join(parts, " ")
 }
 
-func comment(b *strings.Builder, indent, text string) {
+// writeDoc writes a doc comment. At the top level an empty line stands before every declaration.
+func writeDoc(b *strings.Builder, indent, text string) {
 	if text == "" {
 		if indent == "" {
 			b.WriteByte('\n')
@@ -178,13 +180,13 @@ func comment(b *strings.Builder, indent, text string) {
 	fmt.Fprintf(b, "%s/** %s */\n", indent, strings.ReplaceAll(text, "*/", "* /"))
 }
 
-func union(values []string) string {
-	quoted := make([]string, len(values))
+func unionOf(values []string) string {
+	words := make([]string, len(values))
 	for i, v := range values {
-		quoted[i] = quote(v)
+		words[i] = quoted(v)
 	}
-	return strings.Join(quoted, " | ")
+	return strings.Join(words, " | ")
 }
 
-// quote is a string of TypeScript: names and codes hold nothing that needs escaping.
-func quote(s string) string { return "'" + s + "'" }
+// quoted returns a string literal of TypeScript. Names and codes hold nothing that needs escaping.
+func quoted(s string) string { return "'" + s + "'" }

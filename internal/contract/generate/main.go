@@ -1,0 +1,57 @@
+// Command generate writes the documents of the contract: asyncapi.json, events.d.ts and EVENTS.md.
+// It reads the comments from the source below ROOT and the table of events from the features that
+// it is built with, and writes the documents into the folder DIR.
+//
+//	go run ./internal/contract/generate ROOT DIR
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/aeturnis/realtime/internal/contract"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: generate ROOT DIR")
+		os.Exit(2)
+	}
+	if err := writeDocuments(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+func writeDocuments(root, dir string) error {
+	documents, err := generateDocuments(root)
+	if err != nil {
+		return err
+	}
+	for name, text := range documents {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil { //nolint:gosec // everybody may read it
+			return err
+		}
+	}
+	return nil
+}
+
+// generateDocuments returns the documents by file name.
+func generateDocuments(root string) (map[string][]byte, error) {
+	features, err := readFeatureList(root)
+	if err != nil {
+		return nil, err
+	}
+	comments, err := readSource(root, append(features, "gateway"))
+	if err != nil {
+		return nil, err
+	}
+	cfg := defaultTables()
+	if err := checkFeatureList(cfg, features); err != nil {
+		return nil, err
+	}
+	cfg.Comments = comments
+	c := contract.New(cfg)
+	return map[string][]byte{"asyncapi.json": c.AsyncAPI(), "events.d.ts": c.TypeScript(), "EVENTS.md": c.Markdown()}, nil
+}
