@@ -40,8 +40,8 @@ func NewRoster(rdb redis.UniversalClient, report func(error)) *Roster {
 	return &Roster{rdb: rdb, report: report, connected: make(chan event.Player, rosterQueueLength)}
 }
 
-// Came records the character of a player who has connected. It does not wait.
-func (r *Roster) Came(p event.Player) {
+// Connected records the character of a player who has connected. It does not wait.
+func (r *Roster) Connected(p event.Player) {
 	if p.CharacterID == "" {
 		return
 	}
@@ -51,11 +51,11 @@ func (r *Roster) Came(p event.Player) {
 	}
 }
 
-// Changed records that a player has chosen another character. It does not wait.
-func (r *Roster) Changed(p event.Player) { r.Came(p) }
+// CharacterChanged records that a player has chosen another character. It does not wait.
+func (r *Roster) CharacterChanged(p event.Player) { r.Connected(p) }
 
-// Went does nothing: the player may connect again, and still plays the character.
-func (r *Roster) Went(event.Player) {}
+// Disconnected does nothing: the player may connect again, and still plays the character.
+func (r *Roster) Disconnected(event.Player) {}
 
 // Player returns the user who played a character last. Errors: NOT_FOUND, UNAVAILABLE.
 func (r *Roster) Player(ctx context.Context, characterID string) (userID string, err error) {

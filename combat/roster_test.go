@@ -19,7 +19,7 @@ func TestTheRosterKnowsWhoPlays(t *testing.T) {
 	t.Parallel()
 	r := combat.NewRoster(redistest.Client(t), func(err error) { t.Errorf("reported: %v", err) })
 	for i := range 10_000 { // more than the queue holds: none of them blocks
-		r.Came(event.Player{UserID: fmt.Sprint("u", i), CharacterID: fmt.Sprint("c", i)})
+		r.Connected(event.Player{UserID: fmt.Sprint("u", i), CharacterID: fmt.Sprint("c", i)})
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -33,10 +33,10 @@ func TestTheRosterKnowsWhoPlays(t *testing.T) {
 	}
 	knows("c0", "u0")
 	knows("c4000", "u4000")
-	r.Came(event.Player{UserID: "nobody"})
-	r.Changed(event.Player{UserID: "u7", CharacterID: "c0"})
+	r.Connected(event.Player{UserID: "nobody"})
+	r.CharacterChanged(event.Player{UserID: "u7", CharacterID: "c0"})
 	knows("c0", "u7")
-	r.Went(event.Player{UserID: "u7", CharacterID: "c0"})
+	r.Disconnected(event.Player{UserID: "u7", CharacterID: "c0"})
 	knows("c0", "u7")
 	_, err := r.Player(t.Context(), "c9999")
 	require.ErrorIs(t, err, fault.ErrNotFound)

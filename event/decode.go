@@ -37,26 +37,26 @@ func newValidator() *validator.Validate {
 	return v
 }
 
-var empty = []byte("{}") // only read
+var emptyObject = []byte("{}") // only read
 
-// Decode reads a payload strictly into in, a pointer to a zero value, and validates it by the `validate`
-// tags of its fields. The error is an INVALID fault that names the field. An empty or null payload is
-// an empty object.
+// Decode reads a payload strictly into in, a pointer to a zero value, and validates it by the
+// `validate` tags of its fields. The error is an INVALID fault that names the field. An empty or
+// null payload is an empty object.
 func Decode(raw []byte, in any) error {
 	if len(raw) == 0 || string(raw) == "null" {
-		raw = empty
+		raw = emptyObject
 	}
 	if _, ok := in.(*None); ok && string(raw) == "{}" {
 		return nil
 	}
 	v := reflect.ValueOf(in).Elem()
-	if !plain(raw, v) {
+	if !decodePlain(raw, v) {
 		v.SetZero() // plain may have set some fields
 		if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
-			return invalid(err)
+			return toInvalidFault(err)
 		}
 	}
-	if v.Kind() != reflect.Struct || !ruled(v.Type()) {
+	if v.Kind() != reflect.Struct || !hasValidateRules(v.Type()) {
 		return nil
 	}
 	if err := validate.Struct(in); err != nil {
@@ -69,29 +69,29 @@ func Decode(raw []byte, in any) error {
 		if !ok {
 			path = f.Field()
 		}
-		return fault.Invalid(path, reason(f))
+		return fault.Invalid(path, describeFailedRule(f))
 	}
 	return nil
 }
 
-// rules remembers which types have anything to validate.
-var rules sync.Map // reflect.Type to bool
+// typesWithRules remembers which types have anything to validate.
+var typesWithRules sync.Map // reflect.Type to bool
 
-func ruled(t reflect.Type) bool {
-	if has, ok := rules.Load(t); ok {
+func hasValidateRules(t reflect.Type) bool {
+	if has, ok := typesWithRules.Load(t); ok {
 		return has.(bool)
 	}
-	has := tagged(t, nil)
-	rules.Store(t, has)
+	has := containsRules(t, nil)
+	typesWithRules.Store(t, has)
 	return has
 }
 
-// tagged reports whether a type, or a type inside it, has `validate` tags. within are the structs that
-// contain it, so that a recursive type ends.
-func tagged(t reflect.Type, within []reflect.Type) bool {
+// containsRules reports whether a type, or a type inside it, has `validate` tags. within are the
+// structs that contain it, so that a recursive type ends.
+func containsRules(t reflect.Type, within []reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return tagged(t.Elem(), within)
+		return containsRules(t.Elem(), within)
 	case reflect.Interface:
 		return true // it may hold anything
 	case reflect.Struct:
@@ -101,7 +101,7 @@ func tagged(t reflect.Type, within []reflect.Type) bool {
 		within = append(slices.Clip(within), t)
 		for i := range t.NumField() {
 			f := t.Field(i)
-			if _, has := f.Tag.Lookup("validate"); has || tagged(f.Type, within) {
+			if _, has := f.Tag.Lookup("validate"); has || containsRules(f.Type, within) {
 				return true
 			}
 		}
@@ -109,30 +109,31 @@ func tagged(t reflect.Type, within []reflect.Type) bool {
 	return false
 }
 
-func invalid(err error) error {
+func toInvalidFault(err error) error {
 	var semantic *json.SemanticError
 	var syntax *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &semantic):
-		field := path(semantic.JSONPointer)
+		field := pointerToPath(semantic.JSONPointer)
 		switch {
 		case errors.Is(err, json.ErrUnknownName):
 			return fault.Invalid(field, "unknown field")
 		case semantic.GoType != nil && semantic.JSONKind != 0:
-			return fault.Invalid(field, "expected "+kind(semantic.GoType))
+			return fault.Invalid(field, "expected "+describeKind(semantic.GoType))
 		}
 		return fault.Invalid(field, "wrong value")
 	case errors.As(err, &syntax):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return fault.Invalid(path(syntax.JSONPointer), "given twice")
+			return fault.Invalid(pointerToPath(syntax.JSONPointer), "given twice")
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 	}
 	return fault.Invalid("", "not valid JSON")
 }
 
-// path returns a JSON pointer as programmers write it: /give/items/0/qty is give.items[0].qty.
-func path(p jsontext.Pointer) string {
+// pointerToPath returns a JSON pointer as programmers write it: /give/items/0/qty is
+// give.items[0].qty.
+func pointerToPath(p jsontext.Pointer) string {
 	var b strings.Builder
 	for token := range p.Tokens() {
 		if _, err := strconv.Atoi(token); err == nil {
@@ -150,10 +151,10 @@ func path(p jsontext.Pointer) string {
 	return b.String()
 }
 
-func kind(t reflect.Type) string {
+func describeKind(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return kind(t.Elem())
+		return describeKind(t.Elem())
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:
@@ -166,7 +167,7 @@ func kind(t reflect.Type) string {
 	return "a whole number in range"
 }
 
-func reason(f validator.FieldError) string {
+func describeFailedRule(f validator.FieldError) string {
 	unit := ""
 	switch f.Kind() {
 	case reflect.String:
@@ -187,7 +188,7 @@ func reason(f validator.FieldError) string {
 	return "must be " + f.Tag()
 }
 
-func appendJSON(dst []byte, out any) ([]byte, error) {
+func appendAnswerJSON(dst []byte, out any) ([]byte, error) {
 	if a, ok := out.(Appender); ok {
 		return a.AppendJSON(dst), nil
 	}

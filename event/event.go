@@ -1,9 +1,9 @@
-// Package event is the vocabulary between the gateway and the features. A feature has two tables: the
-// routes are the events that clients may send, each a name and a plain method (On); the casts are the
-// events that the server sends by itself (Sends).
+// Package event is the vocabulary between the gateway and the features. A feature has two tables:
+// the routes are the events that clients may send, each a name and a plain method (On); the casts
+// are the events that the server sends by itself (Sends).
 //
-// A handler is a method with a context, a Player and a payload, which returns an answer and an error.
-// It knows nothing of Socket.IO, of JSON or of other features:
+// A handler is a method with a context, a Player and a payload, which returns an answer and an
+// error. It knows nothing of Socket.IO, of JSON or of other features:
 //
 //	func (s *Service) Routes() []event.Route {
 //		return []event.Route{event.On("guild:cheer", s.Cheer).Limit("chat")}
@@ -26,8 +26,8 @@ import (
 	"strings"
 )
 
-// A Player is the sender of an event, as the session describes it. Values are snapshots: a handler may
-// keep one, and does not see later changes.
+// A Player is the sender of an event, as the session describes it. Values are snapshots: a handler
+// may keep one, and does not see later changes.
 type Player struct {
 	UserID      string
 	Username    string
@@ -41,8 +41,8 @@ type Player struct {
 // HasRole reports whether the player has a role.
 func (p *Player) HasRole(role string) bool { return slices.Contains(p.Roles, role) }
 
-// None is the payload or the answer of an event that has none. As a payload, absent, null and {} are the
-// same.
+// None is the payload or the answer of an event that has none. As a payload, absent, null and {}
+// are the same.
 type None struct{}
 
 // A Handler serves one event of one player. An error becomes the answer: a *fault.Fault as it is, a
@@ -63,19 +63,19 @@ type Route struct {
 	// documentation of the event.
 	Handler string
 	// Quick says that the handler never waits, see Instant.
-	Quick bool
+	IsInstant bool
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
 	// JSON to dst. raw is only valid during the call.
 	Serve func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error)
 }
 
-var names = regexp.MustCompile(`^[a-z][a-z0-9]*(:[a-z][a-z0-9]*)+$`)
+var eventName = regexp.MustCompile(`^[a-z][a-z0-9]*(:[a-z][a-z0-9]*)+$`)
 
-// On makes a route. The payload is decoded strictly: unknown fields, duplicate names, wrong types and
-// what the `validate` tags refuse are INVALID faults that name the field. On panics when the name is
-// not of the form "feature:verb", because then the table is wrong.
+// On makes a route. The payload is decoded strictly: unknown fields, duplicate names, wrong types
+// and what the `validate` tags refuse are INVALID faults that name the field. On panics when the
+// name is not of the form "feature:verb", because then the table is wrong.
 func On[In, Out any](name string, h Handler[In, Out]) Route {
-	if !names.MatchString(name) {
+	if !eventName.MatchString(name) {
 		panic(fmt.Sprintf("event: bad name %q", name))
 	}
 	return Route{
@@ -93,7 +93,7 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 			if v.out, err = h(ctx, *p, v.in); err != nil {
 				return dst, err
 			}
-			return appendJSON(dst, &v.out)
+			return appendAnswerJSON(dst, &v.out)
 		},
 	}
 }
@@ -110,9 +110,9 @@ func (r Route) Role(roles ...string) Route {
 	return r
 }
 
-// Instant returns a route whose handler only computes and never waits for anything. Such a handler is
-// given no deadline, and may be called on the goroutine that reads the connection.
+// Instant returns a route whose handler only computes and never waits for anything. Such a handler
+// is given no deadline, and may be called on the goroutine that reads the connection.
 func (r Route) Instant() Route {
-	r.Quick = true
+	r.IsInstant = true
 	return r
 }

@@ -40,7 +40,7 @@ type plainDeep struct {
 // agrees checks that what is read as plain is what the library makes of it.
 func agrees(t require.TestingT, text string) (plainly bool) {
 	var got, want plainAll
-	if !plain([]byte(text), reflect.ValueOf(&got).Elem()) {
+	if !decodePlain([]byte(text), reflect.ValueOf(&got).Elem()) {
 		return false
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &want, json.RejectUnknownMembers(true)), text)
@@ -71,7 +71,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// Whatever a client's JSON.stringify makes of a payload is read as plain, unless it needs an escape.
+// Whatever a client's JSON.stringify makes of a payload is read as plain, unless it needs an
+// escape.
 func TestPlainTakesWhatClientsWrite(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -137,7 +138,7 @@ func TestPlainKnowsItsTypes(t *testing.T) {
 		}),
 		new(tree),
 	} {
-		require.False(t, plain([]byte(`{}`), reflect.ValueOf(v).Elem()), "%T", v)
+		require.False(t, decodePlain([]byte(`{}`), reflect.ValueOf(v).Elem()), "%T", v)
 	}
 }
 

@@ -8,8 +8,8 @@
 //	return Trade{}, fmt.Errorf("trade %s: %w", id, ErrOver.With("status", status))
 //
 // Everything else that goes wrong is an ordinary error. Where an answer is written, Of turns any
-// error into a fault, so that no cause reaches a client. A fault is written as the error object of an
-// acknowledgement (MarshalJSON) or as the body of an HTTP answer (WriteProblem).
+// error into a fault, so that no cause reaches a client. A fault is written as the error object of
+// an acknowledgement (MarshalJSON) or as the body of an HTTP answer (WriteProblem).
 package fault
 
 import (
@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// A Fault is an error with a code that clients rely on. Faults are immutable: With and Because return
-// copies, so that package variables may be shared.
+// A Fault is an error with a code that clients rely on. Faults are immutable: With and Because
+// return copies, so that package variables may be shared.
 type Fault struct {
 	// Code is stable and made for programs: "RATE_LIMITED", "TRADE_STALE".
 	Code string
@@ -58,13 +58,14 @@ var (
 // New makes a fault. Keep it in a package variable, named Err…
 func New(code, message string) *Fault { return &Fault{Code: code, Message: message} }
 
-// Invalid returns ErrInvalid with the field that is not valid and the reason. field is the path as the
-// client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
+// Invalid returns ErrInvalid with the field that is not valid and the reason. field is the path as
+// the client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
 func Invalid(field, reason string) *Fault {
 	return ErrInvalid.With("field", field).With("reason", reason)
 }
 
-// Unavailable returns ErrUnavailable with the feature that can not be served now, and when to try again.
+// Unavailable returns ErrUnavailable with the feature that can not be served now, and when to try
+// again.
 func Unavailable(feature string, retryAfter time.Duration, cause error) *Fault {
 	return ErrUnavailable.With("feature", feature).With("retryAfterMs", retryAfter.Milliseconds()).Because(cause)
 }
@@ -140,8 +141,8 @@ func (f *Fault) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// Of returns the fault that a client is shown for an error: a fault in its chain as it is, TIMEOUT for
-// a deadline, and INTERNAL with the error as its cause for everything else. Of(nil) is nil.
+// Of returns the fault that a client is shown for an error: a fault in its chain as it is, TIMEOUT
+// for a deadline, and INTERNAL with the error as its cause for everything else. Of(nil) is nil.
 func Of(err error) *Fault {
 	var f *Fault
 	switch {

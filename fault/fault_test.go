@@ -63,5 +63,6 @@ func ExampleFault() {
 	err := fault.Invalid("give.items[0].qty", "at least 1")
 	b, _ := json.Marshal(err)
 	fmt.Println(string(b))
-	// Output: {"code":"INVALID","message":"The request is not valid.","field":"give.items[0].qty","reason":"at least 1"}
+	// Output: {"code":"INVALID","message":"The request is not
+	// valid.","field":"give.items[0].qty","reason":"at least 1"}
 }

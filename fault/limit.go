@@ -36,8 +36,8 @@ var limitHead = func() []byte {
 	return append(b[:len(b)-1], `,"policy":"`...)
 }()
 
-// AppendJSON appends the same JSON as MarshalJSON of the Fault, without an allocation. Policy and Scope
-// must be names that need no escapes in JSON.
+// AppendJSON appends the same JSON as MarshalJSON of the Fault, without an allocation. Policy and
+// Scope must be names that need no escapes in JSON.
 func (l Limit) AppendJSON(dst []byte) []byte {
 	dst = append(append(dst, limitHead...), l.Policy...)
 	dst = append(append(dst, `","scope":"`...), l.Scope...)

@@ -85,8 +85,8 @@ func TestAllocationsOfARefusal(t *testing.T) {
 	}, wiretest.Patience, tick)
 	c := h.io.Engine().Conns()[0]
 	refused := func() {
-		s := h.find(firstConn(h))
-		h.refuse(s, s.socket, &socketio.Event{ID: 7, HasID: true}, Verdict{Known: true, Limit: fault.Limit{Policy: "combat", Scope: "user", Limit: 2, Window: time.Minute, RetryAfter: time.Second}})
+		s := h.findConn(firstConn(h))
+		h.answerRateLimited(s, s.socket, &socketio.Event{ID: 7, HasID: true}, Verdict{Known: true, Limit: fault.Limit{Policy: "combat", Scope: "user", Limit: 2, Window: time.Minute, RetryAfter: time.Second}})
 		c.Flush()
 	}
 	refused()

@@ -10,14 +10,14 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// heardWithin bounds how long a Join waits until this node receives the other nodes' casts to a room
-// that was empty here. It takes one round trip to Redis.
-const heardWithin = time.Second
+// subscribeWait bounds how long a Join waits until this node receives the other nodes' casts to a
+// room that was empty here. It takes one round trip to Redis.
+const subscribeWait = time.Second
 
-// heard waits until this node receives other nodes' casts to a room: then a player who is in the
-// room hears everything. It gives up when Redis is slow or away.
-func (g *Gateway) heard(ctx context.Context, room string) {
-	ctx, cancel := context.WithTimeout(ctx, heardWithin)
+// waitUntilSubscribed waits until this node receives other nodes' casts to a room: then a player
+// who is in the room hears everything. It gives up when Redis is slow or away.
+func (g *Gateway) waitUntilSubscribed(ctx context.Context, room string) {
+	ctx, cancel := context.WithTimeout(ctx, subscribeWait)
 	defer cancel()
 	_ = g.nsp.Heard(ctx, room) // on failure the room is local to this node for now, and `gateway:status` says so
 }
@@ -34,7 +34,7 @@ func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bo
 // Redis did not accept the event: then there may be more devices. The error says that the payload
 // can not be encoded.
 func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
-	build, err := encoder(name, payload)
+	build, err := payloadEncoder(name, payload)
 	if err != nil {
 		return 0, false, err
 	}
@@ -61,33 +61,33 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 	}
 	g.log.Warn("cluster changed", zap.String("state", status.Cluster), zap.Int64("unpublished", s.Unpublished))
 	if g.ready.Load() {
-		_ = g.tellAll("gateway:status", status) // it can always be encoded
+		_ = g.castToNode("gateway:status", status) // it can always be encoded
 	}
 }
 
 // Cluster returns the counters of the messages between this node and the others.
 func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }
 
-// busMetrics exports the counters of Cluster to Prometheus.
-type busMetrics struct{ stats func() socketio.ClusterStats }
+// clusterMetrics exports the counters of Cluster to Prometheus.
+type clusterMetrics struct{ stats func() socketio.ClusterStats }
 
 var (
-	busNodes    = prometheus.NewDesc("gateway_cluster_nodes", "Nodes that serve the game, this one included.", nil, nil)
-	busChannels = prometheus.NewDesc("gateway_cluster_channels", "Channels that this node hears.", nil, nil)
-	busMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
-	busBytes    = prometheus.NewDesc("gateway_cluster_received_bytes_total", "Bytes of the messages that came from the other nodes.", nil, nil)
-	busPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
-	busRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
+	descClusterNodes    = prometheus.NewDesc("gateway_cluster_nodes", "Nodes that serve the game, this one included.", nil, nil)
+	descClusterChannels = prometheus.NewDesc("gateway_cluster_channels", "Channels that this node hears.", nil, nil)
+	descClusterMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
+	descClusterBytes    = prometheus.NewDesc("gateway_cluster_received_bytes_total", "Bytes of the messages that came from the other nodes.", nil, nil)
+	descClusterPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
+	descClusterRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
 )
 
-func (m busMetrics) collect(ch chan<- prometheus.Metric) {
+func (m clusterMetrics) collect(ch chan<- prometheus.Metric) {
 	s := m.stats()
-	ch <- prometheus.MustNewConstMetric(busNodes, prometheus.GaugeValue, float64(s.Nodes))
-	ch <- prometheus.MustNewConstMetric(busChannels, prometheus.GaugeValue, float64(s.Channels))
+	ch <- prometheus.MustNewConstMetric(descClusterNodes, prometheus.GaugeValue, float64(s.Nodes))
+	ch <- prometheus.MustNewConstMetric(descClusterChannels, prometheus.GaugeValue, float64(s.Channels))
 	for what, n := range map[string]int64{"published": s.Published, "unpublished": s.Unpublished, "received": s.Received, "malformed": s.Malformed} {
-		ch <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(n), what)
+		ch <- prometheus.MustNewConstMetric(descClusterMessages, prometheus.CounterValue, float64(n), what)
 	}
-	ch <- prometheus.MustNewConstMetric(busBytes, prometheus.CounterValue, float64(s.Bytes))
-	ch <- prometheus.MustNewConstMetric(busPartial, prometheus.CounterValue, float64(s.Partial))
-	ch <- prometheus.MustNewConstMetric(busRestarts, prometheus.CounterValue, float64(s.Restarts))
+	ch <- prometheus.MustNewConstMetric(descClusterBytes, prometheus.CounterValue, float64(s.Bytes))
+	ch <- prometheus.MustNewConstMetric(descClusterPartial, prometheus.CounterValue, float64(s.Partial))
+	ch <- prometheus.MustNewConstMetric(descClusterRestarts, prometheus.CounterValue, float64(s.Restarts))
 }

@@ -65,7 +65,7 @@ func TestCastsReachEveryNode(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, 2, nodes[0].Nodes())
 
-	require.NoError(t, nodes[0].Status(map[string]string{"chat": "local"})) // is for the players of one node
+	require.NoError(t, nodes[0].SendStatus(map[string]string{"chat": "local"})) // is for the players of one node
 	players[0].Expect(`42["gateway:status",{"chat":"local"}]`)
 	require.NoError(t, nodes[0].Cast(ctx, "chat:a", "x", &total{7}))
 	players[1].Expect(`42["x",{"sum":7}]`)

@@ -20,39 +20,39 @@ import (
 
 // A conn is one player's connection.
 type conn struct {
-	socket *socketio.Socket
-	handle Handle
-	opened time.Time
-	player atomic.Pointer[event.Player] // replaced when the character changes
-	dead   atomic.Bool                  // the session is over, or the connection is about to end
+	socket  *socketio.Socket
+	handle  Handle
+	opened  time.Time
+	player  atomic.Pointer[event.Player] // replaced when the character changes
+	isEnded atomic.Bool                  // the session is over, or the connection is about to end
 
-	budgets budgets
+	budgets refusalBudgets
 
-	mu        sync.Mutex
-	connected bool   // guarded by mu
-	leaving   bool   // a logout is being answered; guarded by mu
-	told      bool   // the player was told that the session is over; guarded by mu
-	ended     *Ended // why the session is over, while the player can not be told yet; guarded by mu
+	mu           sync.Mutex
+	isConnected  bool   // guarded by mu
+	isLoggingOut bool   // a logout is being answered; guarded by mu
+	endAnnounced bool   // the player was told that the session is over; guarded by mu
+	pendingEnd   *Ended // why the session is over, while the player can not be told yet; guarded by mu
 }
 
 // A receiver is the gateway as its namespace sees it: a socketio.Receiver.
 type receiver struct{ g *Gateway }
 
-// Admit asks the Authenticator who the client is. A refusal reaches the client as CONNECT_ERROR with
-// the fault's message, which clients compare.
+// Admit asks the Authenticator who the client is. A refusal reaches the client as CONNECT_ERROR
+// with the fault's message, which clients compare.
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	g := r.g
 	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
 	if err != nil {
 		var f *fault.Fault
 		if !errors.As(err, &f) {
-			g.metrics.refused("UNAVAILABLE")
+			g.metrics.countRefused("UNAVAILABLE")
 			g.log.Warn("handshake could not be judged", zap.String("addr", s.Conn().Addr()), zap.Error(err))
 			return err
 		}
-		g.metrics.refused(f.Code)
+		g.metrics.countRefused(f.Code)
 		g.log.Info("connection refused", zap.String("addr", s.Conn().Addr()), zap.String("code", f.Code))
-		return &socketio.Refusal{Message: f.Message, Data: refused{f.Code, f.Detail("retryAfterMs")}}
+		return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs")}}
 	}
 	c := &conn{socket: s, opened: time.Now()}
 	p := session.Player
@@ -60,14 +60,14 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	c.player.Store(&p)
 	s.SetData(c)
 	c.handle = g.cfg.Tracker.Open(session, Listener{
-		Ended:    func(code, reason string) { g.revoked(c, Ended{code, reason}) },
-		Expiring: func(left time.Duration) { g.expiring(c, left) },
+		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
+		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
 	})
 	return nil
 }
 
-// refused is the data of a CONNECT_ERROR.
-type refused struct {
+// connectErrorData is the data of a CONNECT_ERROR.
+type connectErrorData struct {
 	Code         string `json:"code"`
 	RetryAfterMs any    `json:"retryAfterMs,omitzero"`
 }
@@ -82,33 +82,33 @@ func (r receiver) Connected(s *socketio.Socket) {
 	g.conns.Store(s.ID(), c)
 	ttl := c.handle.TTL()
 	now := time.Now()
-	g.greet(s, "session", Welcome{
-		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: roles(p.Roles),
+	g.emitPayload(s, "session", Welcome{
+		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	})
-	g.greet(s, "limits", g.cfg.Limiter.Describe(p.Roles))
+	g.emitPayload(s, "limits", g.cfg.Limiter.Describe(p.Roles))
 	s.Join(userRoom(p.UserID)) // from here on, what others send the user comes after the greeting
-	if g.cfg.Witness != nil {
-		g.cfg.Witness.Came(p)
+	if g.cfg.Observer != nil {
+		g.cfg.Observer.Connected(p)
 	}
-	g.metrics.opened()
-	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID), tag(p.SessionID),
+	g.metrics.countOpened()
+	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
 	c.mu.Lock()
-	c.connected = true
-	over := c.ended
+	c.isConnected = true
+	over := c.pendingEnd
 	c.mu.Unlock()
 	switch {
 	case over != nil:
-		g.tell(c, *over)
+		g.announceEnd(c, *over)
 	case g.draining.Load(): // the drain began during the handshake
-		g.bye(s.Conn(), "DRAINING", 0)
+		g.announceClosing(s.Conn(), "DRAINING", 0)
 		s.Conn().Shut(engineio.ReasonShutdown)
 	}
 }
 
-// greet sends one client an event.
-func (g *Gateway) greet(s *socketio.Socket, name string, payload any) {
+// emitPayload sends one client an event.
+func (g *Gateway) emitPayload(s *socketio.Socket, name string, payload any) {
 	b, err := json.Marshal(payload)
 	if err != nil {
 		g.log.Error("event could not be encoded", zap.String("event", name), zap.Error(err))
@@ -117,8 +117,8 @@ func (g *Gateway) greet(s *socketio.Socket, name string, payload any) {
 	_ = s.EmitArgs(name, socketio.Args{JSON: b}) // the error says that the client is gone
 }
 
-// roles returns the roles as a list that JSON does not write as null.
-func roles(r []string) []string {
+// listRoles returns the roles as a list that JSON does not write as null.
+func listRoles(r []string) []string {
 	if r == nil {
 		return []string{}
 	}
@@ -139,49 +139,50 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 		return
 	}
 	p := c.player.Load()
-	if g.cfg.Witness != nil {
-		g.cfg.Witness.Went(*p)
+	if g.cfg.Observer != nil {
+		g.cfg.Observer.Disconnected(*p)
 	}
-	g.metrics.closed(reason)
-	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", p.UserID), tag(p.SessionID),
+	g.metrics.countClosed(reason)
+	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
 		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()))
 }
 
-// tag returns the log field that names a session: a short hash, because the id is a secret.
-func tag(sessionID string) zap.Field {
+// sessionTagOf returns the log field that names a session: a short hash, because the id is a
+// secret.
+func sessionTagOf(sessionID string) zap.Field {
 	sum := sha256.Sum256([]byte(sessionID))
 	return zap.String("session", hex.EncodeToString(sum[:6]))
 }
 
-// expiring warns a player who has not done anything for a while.
-func (g *Gateway) expiring(c *conn, left time.Duration) {
+// warnExpiring warns a player who has not done anything for a while.
+func (g *Gateway) warnExpiring(c *conn, left time.Duration) {
 	c.mu.Lock()
-	connected := c.connected && !c.told
+	connected := c.isConnected && !c.endAnnounced
 	c.mu.Unlock()
 	if connected {
 		_ = c.socket.Emit("session:expiring", Expiring{left.Milliseconds()}) // the error says that the client is gone
 	}
 }
 
-// revoked is called when the session is over, on any goroutine. While the connection is being opened
-// or a logout is being answered, the end is only noted: it is announced afterwards.
-func (g *Gateway) revoked(c *conn, why Ended) {
-	c.dead.Store(true)
+// endSession is called when the session is over, on any goroutine. While the connection is being
+// opened or a logout is being answered, the end is only noted: it is announced afterwards.
+func (g *Gateway) endSession(c *conn, why Ended) {
+	c.isEnded.Store(true)
 	c.mu.Lock()
-	c.ended = &why
-	wait := !c.connected || c.leaving
+	c.pendingEnd = &why
+	wait := !c.isConnected || c.isLoggingOut
 	c.mu.Unlock()
 	if !wait {
-		g.tell(c, why)
+		g.announceEnd(c, why)
 	}
 }
 
-// tell tells the client once why the session is over, and closes the connection for good: the player
-// must log in again.
-func (g *Gateway) tell(c *conn, why Ended) {
+// announceEnd tells the client once why the session is over, and closes the connection for good:
+// the player must log in again.
+func (g *Gateway) announceEnd(c *conn, why Ended) {
 	c.mu.Lock()
-	again := c.told
-	c.told = true
+	again := c.endAnnounced
+	c.endAnnounced = true
 	c.mu.Unlock()
 	if again {
 		return

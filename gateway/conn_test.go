@@ -203,13 +203,13 @@ func TestTheEndIsToldOnce(t *testing.T) {
 	h := open(t)
 	for i := range 60 {
 		client, id := h.enter(t, fmt.Sprint("u", i))
-		c := h.find(id)
+		c := h.findConn(id)
 		start := make(chan struct{})
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
 				<-start
-				h.tell(c, Ended{"SESSION_EXPIRED", ""})
+				h.announceEnd(c, Ended{"SESSION_EXPIRED", ""})
 			})
 		}
 		close(start)
@@ -328,7 +328,7 @@ func TestRoomsOfAConnection(t *testing.T) {
 		c.Expect(`42["x",` + want + `]`)
 	}
 	require.Error(t, h.Cast(ctx, "chat:a", "x", make(chan int)))
-	require.NoError(t, h.Status(map[string]string{"chat": "local"}))
+	require.NoError(t, h.SendStatus(map[string]string{"chat": "local"}))
 	c.Expect(`42["gateway:status",{"chat":"local"}]`)
 
 	c.Send("1")

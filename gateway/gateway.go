@@ -98,14 +98,16 @@ type Sessions interface {
 	Logout(ctx context.Context, sessionID string) error
 }
 
-// A Witness is told which players connect to this node and disconnect. Its methods must not wait.
-type Witness interface {
-	// Came is called when a connection may send events; p.Conn is its id.
-	Came(p event.Player)
-	// Changed is called when the player of a connection has chosen another character.
-	Changed(p event.Player)
-	// Went is called once for each connection that was reported to Connected, after its last event.
-	Went(p event.Player)
+// A ConnectionObserver is told which players connect to this node and disconnect. Its methods must
+// not wait.
+type ConnectionObserver interface {
+	// Connected is called when a connection may send events; p.Conn is its id.
+	Connected(p event.Player)
+	// CharacterChanged is called when the player of a connection has chosen another character.
+	CharacterChanged(p event.Player)
+	// Disconnected is called once for each connection that was reported to Connected, after its last
+	// event.
+	Disconnected(p event.Player)
 }
 
 // Characters knows which user owns a character.
@@ -120,14 +122,14 @@ type Config struct {
 	Tracker  Tracker
 	Sessions Sessions
 	Limiter  Limiter
-	Witness  Witness       // nil: nobody is told who connects and disconnects
-	Routes   []event.Route // of the features
-	Casts    []event.Cast  // of the features
+	Observer ConnectionObserver // nil: nobody is told who connects and disconnects
+	Routes   []event.Route      // of the features
+	Casts    []event.Cast       // of the features
 
 	// Characters checks the character that a player chooses. Nil believes the player.
 	Characters Characters
 	// Mistakes is the policy that unknown and malformed events spend. "" spends none.
-	Mistakes string
+	MistakePolicy string
 	// CloseAfter is how many times a whole limit may be refused to one connection within one
 	// window before the connection is closed. 0 means 10; a negative value never closes.
 	CloseAfter int
@@ -147,10 +149,10 @@ type Gateway struct {
 	routes  map[string]*route // static
 	io      *socketio.Server
 	nsp     *socketio.Namespace
-	base    context.Context // of handlers; Close cancels it
+	baseCtx context.Context // of handlers; Close cancels it
 	cancel  context.CancelFunc
 
-	deadlines deadlines // of base
+	deadlines eventDeadlines // of base
 
 	ready    atomic.Bool // nsp is set
 	draining atomic.Bool
@@ -160,7 +162,7 @@ type Gateway struct {
 // A route is an event.Route with the counters of its event.
 type route struct {
 	event.Route
-	served *outcomes
+	counters *eventCounters
 }
 
 // New makes a gateway. It panics when two routes have the same name. The caller must Close it.
@@ -181,19 +183,19 @@ func New(cfg Config) *Gateway {
 		cfg.Metrics = NewMetrics()
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}}
-	g.base, g.cancel = context.WithCancel(context.Background())
-	g.deadlines = deadlines{base: g.base, timeout: cfg.Timeout}
+	g.baseCtx, g.cancel = context.WithCancel(context.Background())
+	g.deadlines = eventDeadlines{baseCtx: g.baseCtx, timeout: cfg.Timeout}
 	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {
 		if g.routes[r.Name] != nil {
 			panic(fmt.Sprintf("gateway: two routes are named %q", r.Name))
 		}
-		g.routes[r.Name] = &route{r, cfg.Metrics.outcomes(r.Name)}
+		g.routes[r.Name] = &route{r, cfg.Metrics.countersOf(r.Name)}
 	}
 	cfg.Socket.Log = cfg.Log
 	if c := cfg.Socket.Cluster; c != nil {
-		told := *c
-		told.OnChange = g.clusterChanged
-		cfg.Socket.Cluster = &told
+		cluster := *c
+		cluster.OnChange = g.clusterChanged
+		cfg.Socket.Cluster = &cluster
 	}
 	cfg.Socket.Namespaces = map[string]socketio.Receiver{"/": receiver{g}}
 	admit := cfg.Socket.Engine.Admit
@@ -209,7 +211,7 @@ func New(cfg Config) *Gateway {
 	g.io = socketio.New(cfg.Socket)
 	g.nsp = g.io.Of("/")
 	g.ready.Store(true)
-	g.metrics.bus.Store(&busMetrics{g.io.ClusterStats})
+	g.metrics.cluster.Store(&clusterMetrics{g.io.ClusterStats})
 	return g
 }
 
@@ -246,7 +248,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	defer pause.Stop()
 	for i, c := range conns {
 		at := over * time.Duration(i) / time.Duration(len(conns))
-		g.bye(c, "DRAINING", at)
+		g.announceClosing(c, "DRAINING", at)
 	}
 	begun := time.Now()
 	for i, c := range conns {
@@ -271,31 +273,33 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		for _, c := range g.io.Engine().Conns() {
 			isAdmitted := socketio.SocketOf(c, g.nsp) != nil
 			// A connection that is being admitted is closed by Connected, unless that takes too long.
-			if c.Open() && (isAdmitted || time.Since(begun) > over+lateWithin) {
-				g.bye(c, "DRAINING", 0)
+			if c.Open() && (isAdmitted || time.Since(begun) > over+lateHandshakes) {
+				g.announceClosing(c, "DRAINING", 0)
 				c.Shut(engineio.ReasonShutdown)
 			}
 		}
 	}
 }
 
-// lateWithin is how long after a drain a handshake may still be under way.
-const lateWithin = 500 * time.Millisecond
+// lateHandshakes is how long after a drain a handshake may still be under way.
+const lateHandshakes = 500 * time.Millisecond
 
-// bye tells a client that its connection will close, and how long it should then wait before it
-// comes back. The caller gives each client another spread, so that not all come back at once.
-func (g *Gateway) bye(c *engineio.Conn, code string, spread time.Duration) {
+// announceClosing tells a client that its connection will close, and how long it should then wait
+// before it comes back. The caller gives each client another spread, so that not all come back at
+// once.
+func (g *Gateway) announceClosing(c *engineio.Conn, code string, spread time.Duration) {
 	if s := socketio.SocketOf(c, g.nsp); s != nil {
 		_ = s.Emit("gateway:closing", Closing{code, 500 + (spread % (5 * time.Second)).Milliseconds()})
 	}
 }
 
-// Close tells the clients that are still connected, ends every connection and waits until all ended.
+// Close tells the clients that are still connected, ends every connection and waits until all
+// ended.
 func (g *Gateway) Close() {
 	g.Refuse()
 	for i, c := range g.io.Engine().Conns() {
 		if c.Open() {
-			g.bye(c, "SHUTTING_DOWN", time.Duration(i)*time.Millisecond)
+			g.announceClosing(c, "SHUTTING_DOWN", time.Duration(i)*time.Millisecond)
 		}
 	}
 	g.io.Close()

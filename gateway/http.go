@@ -44,45 +44,45 @@ func (g *Gateway) Identify(next http.Handler) http.Handler {
 	})
 }
 
-const maxRequest = 64 << 10 // bytes of a request's body
+const maxRequestBody = 64 << 10 // bytes of a request's body
 
-// Endpoint returns a handler that serves the route of the given name to callers without a socket. It
-// must stand behind Identify. The payload is the body of the request; the answer is the data of the
-// acknowledgement. It spends no limits: the caller puts a middleware for them in front. It panics
-// when there is no such route.
+// Endpoint returns a handler that serves the route of the given name to callers without a socket.
+// It must stand behind Identify. The payload is the body of the request; the answer is the data of
+// the acknowledgement. It spends no limits: the caller puts a middleware for them in front. It
+// panics when there is no such route.
 func (g *Gateway) Endpoint(name string) http.Handler {
 	r := g.routes[name]
 	if r == nil {
 		panic("gateway: no route is named " + name)
 	}
-	free := &route{r.Route, r.served}
+	free := &route{r.Route, r.counters}
 	free.Limits = nil
-	free.Quick = false
+	free.IsInstant = false
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		start := time.Now()
 		p, ok := PlayerOf(req)
 		out, err := []byte(nil), error(fault.ErrUnauthenticated)
 		if ok {
-			out, err = g.request(&p, free, w, req)
+			out, err = g.serveRequest(&p, free, w, req)
 		}
 		if err != nil {
 			f := fault.Of(err)
-			free.served.failed(f.Code, start)
+			free.counters.countFailure(f.Code, start)
 			g.logFailure(&p, name, f, start)
 			f.WriteProblem(w)
 			return
 		}
-		free.served.ok(start)
+		free.counters.countSuccess(start)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(out)
 	})
 }
 
-func (g *Gateway) request(p *event.Player, r *route, w http.ResponseWriter, req *http.Request) ([]byte, error) {
+func (g *Gateway) serveRequest(p *event.Player, r *route, w http.ResponseWriter, req *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, fault.Invalid("", "Content-Type must be application/json")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxRequest))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxRequestBody))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -90,6 +90,6 @@ func (g *Gateway) request(p *event.Player, r *route, w http.ResponseWriter, req 
 	case err != nil:
 		return nil, fault.Invalid("", "the body could not be read")
 	}
-	out, _, err := g.perform(p, r, time.Now(), body, nil)
+	out, _, err := g.performRoute(p, r, time.Now(), body, nil)
 	return out, err
 }

@@ -17,7 +17,7 @@ func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(c *Config) { c.Timeout = 20 * time.Millisecond })
 	const jsonType = "application/json"
-	long := `{"a":` + strings.Repeat(" ", maxRequest) + `1}`
+	long := `{"a":` + strings.Repeat(" ", maxRequestBody) + `1}`
 	for name, c := range map[string]struct {
 		route, session, kind, body string
 		status                     int

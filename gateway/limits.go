@@ -37,71 +37,71 @@ type Limiter interface {
 	Describe(roles []string) any
 }
 
-// budgets counts the refusals of one connection, policy by policy.
-type budgets struct {
-	mu   sync.Mutex
-	list []budget // guarded by mu; as many as there are policies
+// refusalBudgets counts the refusals of one connection, policy by policy.
+type refusalBudgets struct {
+	mu       sync.Mutex
+	byPolicy []policyBudget // guarded by mu; as many as there are policies
 }
 
-type budget struct {
-	policy  string
-	since   time.Time // of the first refusal that is counted
-	refused int
-	warned  time.Time
+type policyBudget struct {
+	policy      string
+	windowStart time.Time // of the first refusal that is counted
+	refusals    int
+	warnedAt    time.Time
 }
 
-// of returns the budget of a policy. b.mu is held.
-func (b *budgets) of(policy string) *budget {
-	for i := range b.list {
-		if b.list[i].policy == policy {
-			return &b.list[i]
+// budgetOf returns the budget of a policy. b.mu is held.
+func (b *refusalBudgets) budgetOf(policy string) *policyBudget {
+	for i := range b.byPolicy {
+		if b.byPolicy[i].policy == policy {
+			return &b.byPolicy[i]
 		}
 	}
-	b.list = append(b.list, budget{policy: policy})
-	return &b.list[len(b.list)-1]
+	b.byPolicy = append(b.byPolicy, policyBudget{policy: policy})
+	return &b.byPolicy[len(b.byPolicy)-1]
 }
 
-// refuse counts a refusal, and tells whether the connection is to be closed for it: when it is the
-// refusal number times × limit within a window that begins with a refusal.
-func (b *budgets) refuse(l fault.Limit, times int, now time.Time) (fatal bool) {
+// countRefusal counts a refusal, and tells whether the connection is to be closed for it: when it
+// is the refusal number times × limit within a window that begins with a refusal.
+func (b *refusalBudgets) countRefusal(l fault.Limit, times int, now time.Time) (fatal bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	x := b.of(l.Policy)
-	if now.Sub(x.since) >= l.Window {
-		x.since, x.refused = now, 0
+	x := b.budgetOf(l.Policy)
+	if now.Sub(x.windowStart) >= l.Window {
+		x.windowStart, x.refusals = now, 0
 	}
-	x.refused++
-	return times > 0 && x.refused == times*l.Limit
+	x.refusals++
+	return times > 0 && x.refusals == times*l.Limit
 }
 
-// warn tells whether the player should be warned that little is left: when it is less than a fifth,
-// and at most once in a window.
-func (b *budgets) warn(l fault.Limit, now time.Time) bool {
+// shouldWarn tells whether the player should be warned that little is left: when it is less than a
+// fifth, and at most once in a window.
+func (b *refusalBudgets) shouldWarn(l fault.Limit, now time.Time) bool {
 	if l.Policy == "" || 5*l.Remaining >= l.Limit {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	x := b.of(l.Policy)
-	if !x.warned.IsZero() && now.Sub(x.warned) < l.Window {
+	x := b.budgetOf(l.Policy)
+	if !x.warnedAt.IsZero() && now.Sub(x.warnedAt) < l.Window {
 		return false
 	}
-	x.warned = now
+	x.warnedAt = now
 	return true
 }
 
-// spend charges policies for a player.
-func (g *Gateway) spend(ctx context.Context, p *event.Player, policies []string) (Verdict, error) {
+// spendLimits charges policies for a player.
+func (g *Gateway) spendLimits(ctx context.Context, p *event.Player, policies []string) (Verdict, error) {
 	return g.cfg.Limiter.Spend(ctx, policies, Subject{p.UserID, p.SessionID, p.Addr, p.Conn, p.Roles})
 }
 
-// mistaken spends the policy for unknown and malformed events. When that policy refuses, its refusal
-// is the answer to the event.
-func (g *Gateway) mistaken(p *event.Player, f *fault.Fault) (v Verdict, refused bool) {
-	if g.cfg.Mistakes == "" || f.Code != fault.ErrUnknownEvent.Code && f.Code != fault.ErrInvalid.Code {
+// spendForMistake spends the policy for unknown and malformed events. When that policy refuses, its
+// refusal is the answer to the event.
+func (g *Gateway) spendForMistake(p *event.Player, f *fault.Fault) (v Verdict, refused bool) {
+	if g.cfg.MistakePolicy == "" || f.Code != fault.ErrUnknownEvent.Code && f.Code != fault.ErrInvalid.Code {
 		return Verdict{}, false
 	}
-	v, err := g.spend(g.base, p, []string{g.cfg.Mistakes})
+	v, err := g.spendLimits(g.baseCtx, p, []string{g.cfg.MistakePolicy})
 	if err != nil {
 		g.log.Warn("mistake could not be counted", zap.String("conn", p.Conn), zap.Error(err))
 		return Verdict{}, false
@@ -109,10 +109,10 @@ func (g *Gateway) mistaken(p *event.Player, f *fault.Fault) (v Verdict, refused 
 	return v, !v.Allowed
 }
 
-// refuse answers an event that a limit refused, and closes the connection of a client that does not
-// stop. It allocates nothing but the answer, because the event may be one of a flood.
-func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdict) {
-	v.Fatal = c.budgets.refuse(v.Limit, g.cfg.CloseAfter, time.Now())
+// answerRateLimited answers an event that a limit refused, and closes the connection of a client
+// that does not stop. It allocates nothing but the answer, because the event may be one of a flood.
+func (g *Gateway) answerRateLimited(c *conn, s *socketio.Socket, e *socketio.Event, v Verdict) {
+	v.Fatal = c.budgets.countRefusal(v.Limit, g.cfg.CloseAfter, time.Now())
 	if e.HasID {
 		m := s.Answering(e.ID)
 		m.SetBuffer(append(v.AppendJSON(append(m.Buffer(), refuseHead...)), '}'))
@@ -122,7 +122,7 @@ func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdi
 		_ = s.EmitArgs("error", socketio.Args{JSON: v.AppendJSON(nil)}) // the error says that the client is gone
 	}
 	if v.Fatal {
-		c.dead.Store(true)
+		c.isEnded.Store(true)
 		s.Conn().Shut(reasonRateLimited)
 	}
 }
@@ -130,19 +130,19 @@ func (g *Gateway) refuse(c *conn, s *socketio.Socket, e *socketio.Event, v Verdi
 // reasonRateLimited is the reason for which such a connection is closed.
 const reasonRateLimited = "rate limited"
 
-// warn sends `limits` when little is left of a policy after an event.
-func (g *Gateway) warn(c *conn, v Verdict) {
-	if c.budgets.warn(v.Limit, time.Now()) {
+// warnOfLimits sends `limits` when little is left of a policy after an event.
+func (g *Gateway) warnOfLimits(c *conn, v Verdict) {
+	if c.budgets.shouldWarn(v.Limit, time.Now()) {
 		remaining := v.Remaining // a pointer into v would allocate v for every event
 		p := Policy{Name: v.Policy, Limit: v.Limit.Limit, WindowMs: v.Window.Milliseconds(), Scope: v.Scope, Remaining: &remaining}
-		g.greet(c.socket, "limits", Limits{[]Policy{p}})
+		g.emitPayload(c.socket, "limits", Limits{[]Policy{p}})
 	}
 }
 
-// TellLimits sends every player on this node the current limits.
-func (g *Gateway) TellLimits() {
+// ResendLimits sends every player on this node the current limits.
+func (g *Gateway) ResendLimits() {
 	for _, x := range g.conns.Range {
 		c := x.(*conn)
-		g.greet(c.socket, "limits", g.cfg.Limiter.Describe(c.player.Load().Roles))
+		g.emitPayload(c.socket, "limits", g.cfg.Limiter.Describe(c.player.Load().Roles))
 	}
 }

@@ -62,37 +62,37 @@ func TestWhoGoesOnAndOnIsClosed(t *testing.T) {
 
 func TestRefusalsAreCountedByWindow(t *testing.T) {
 	t.Parallel()
-	var b budgets
+	var b refusalBudgets
 	l, now := fault.Limit{Policy: "p", Limit: 3, Window: time.Second}, time.Now()
 	for range 29 {
-		require.False(t, b.refuse(l, 10, now))
+		require.False(t, b.countRefusal(l, 10, now))
 	}
-	require.False(t, b.refuse(l, 10, now.Add(time.Second)), "a window has begun anew")
+	require.False(t, b.countRefusal(l, 10, now.Add(time.Second)), "a window has begun anew")
 	for range 28 {
-		require.False(t, b.refuse(l, 10, now.Add(1900*time.Millisecond)))
+		require.False(t, b.countRefusal(l, 10, now.Add(1900*time.Millisecond)))
 	}
 	other := l
 	other.Policy = "q"
-	require.False(t, b.refuse(other, 10, now))
-	require.True(t, b.refuse(l, 10, now.Add(1999*time.Millisecond)))
-	require.False(t, b.refuse(l, 10, now.Add(1999*time.Millisecond)), "once")
+	require.False(t, b.countRefusal(other, 10, now))
+	require.True(t, b.countRefusal(l, 10, now.Add(1999*time.Millisecond)))
+	require.False(t, b.countRefusal(l, 10, now.Add(1999*time.Millisecond)), "once")
 	for range 100 {
-		require.False(t, (&budgets{}).refuse(l, -1, now))
+		require.False(t, (&refusalBudgets{}).countRefusal(l, -1, now))
 	}
 }
 
 func TestWarnsOnceInAWindowWhenLittleIsLeft(t *testing.T) {
 	t.Parallel()
-	var b budgets
+	var b refusalBudgets
 	now := time.Now()
 	at := func(left int) fault.Limit {
 		return fault.Limit{Policy: "p", Limit: 10, Remaining: left, Window: time.Second}
 	}
-	require.False(t, b.warn(fault.Limit{}, now))
-	require.False(t, b.warn(at(2), now), "a fifth is not under a fifth")
-	require.True(t, b.warn(at(1), now))
-	require.False(t, b.warn(at(0), now.Add(999*time.Millisecond)))
-	require.True(t, b.warn(at(0), now.Add(time.Second)))
+	require.False(t, b.shouldWarn(fault.Limit{}, now))
+	require.False(t, b.shouldWarn(at(2), now), "a fifth is not under a fifth")
+	require.True(t, b.shouldWarn(at(1), now))
+	require.False(t, b.shouldWarn(at(0), now.Add(999*time.Millisecond)))
+	require.True(t, b.shouldWarn(at(0), now.Add(time.Second)))
 
 	h := open(t)
 	h.purse.near = true
@@ -107,7 +107,7 @@ func TestWarnsOnceInAWindowWhenLittleIsLeft(t *testing.T) {
 // answer, and what is well formed is served all the same.
 func TestMistakesAreLimited(t *testing.T) {
 	t.Parallel()
-	h := open(t, func(c *Config) { c.Mistakes = "errors" })
+	h := open(t, func(c *Config) { c.MistakePolicy = "errors" })
 	c, _ := h.enter(t, "ann")
 	require.Contains(t, ask(t, c, "game:nonsense", ""), "UNKNOWN_EVENT")
 	require.Contains(t, ask(t, c, "game:add", `{"a":77}`), "INVALID")
@@ -143,6 +143,6 @@ func TestNewLimitsAreTold(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c, _ := h.enter(t, "ann")
-	h.TellLimits()
+	h.ResendLimits()
 	require.JSONEq(t, `["limits",{"policies":[{"name":"combat","limit":2}]}]`, strings.TrimPrefix(c.Read(), "42"))
 }

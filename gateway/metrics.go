@@ -16,7 +16,7 @@ type Metrics struct {
 	closes      *prometheus.CounterVec
 	events      *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
-	bus         atomic.Pointer[busMetrics] // of the gateway that counts here
+	cluster     atomic.Pointer[clusterMetrics] // of the gateway that counts here
 }
 
 // NewMetrics makes the metrics of one gateway.
@@ -42,56 +42,56 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.events, m.seconds} {
 		c.Collect(ch)
 	}
-	if bus := m.bus.Load(); bus != nil {
+	if bus := m.cluster.Load(); bus != nil {
 		bus.collect(ch)
 	}
 }
 
-func (m *Metrics) opened() {
+func (m *Metrics) countOpened() {
 	m.connections.Inc()
 	m.opens.Inc()
 }
 
-func (m *Metrics) closed(reason string) {
+func (m *Metrics) countClosed(reason string) {
 	m.connections.Dec()
 	m.closes.WithLabelValues(reason).Inc()
 }
 
-func (m *Metrics) refused(code string) { m.refusals.WithLabelValues(code).Inc() }
-func (m *Metrics) unknown()            { m.events.WithLabelValues("unknown", "UNKNOWN_EVENT").Inc() }
+func (m *Metrics) countRefused(code string) { m.refusals.WithLabelValues(code).Inc() }
+func (m *Metrics) countUnknownEvent()       { m.events.WithLabelValues("unknown", "UNKNOWN_EVENT").Inc() }
 
-// outcomes holds the counters of one event, so that they are looked up once.
-type outcomes struct {
-	m       *Metrics
-	event   string
-	good    prometheus.Counter
-	seconds prometheus.Observer
-	codes   sync.Map // code → prometheus.Counter; as many as there are codes
-	limited sync.Once
-	limits  prometheus.Counter // of RATE_LIMITED; made in limited
+// eventCounters holds the counters of one event, so that they are looked up once.
+type eventCounters struct {
+	metrics         *Metrics
+	event           string
+	good            prometheus.Counter
+	seconds         prometheus.Observer
+	codes           sync.Map // code → prometheus.Counter; as many as there are codes
+	rateLimitedOnce sync.Once
+	rateLimited     prometheus.Counter // of RATE_LIMITED; made by rateLimitedOnce
 }
 
-func (m *Metrics) outcomes(event string) *outcomes {
-	return &outcomes{m: m, event: event, good: m.events.WithLabelValues(event, "ok"), seconds: m.seconds.WithLabelValues(event)}
+func (m *Metrics) countersOf(event string) *eventCounters {
+	return &eventCounters{metrics: m, event: event, good: m.events.WithLabelValues(event, "ok"), seconds: m.seconds.WithLabelValues(event)}
 }
 
-func (o *outcomes) ok(start time.Time) {
+func (o *eventCounters) countSuccess(start time.Time) {
 	o.good.Inc()
 	o.seconds.Observe(time.Since(start).Seconds())
 }
 
-func (o *outcomes) failed(code string, start time.Time) {
+func (o *eventCounters) countFailure(code string, start time.Time) {
 	c, ok := o.codes.Load(code)
 	if !ok {
-		c, _ = o.codes.LoadOrStore(code, o.m.events.WithLabelValues(o.event, code))
+		c, _ = o.codes.LoadOrStore(code, o.metrics.events.WithLabelValues(o.event, code))
 	}
 	c.(prometheus.Counter).Inc()
 	o.seconds.Observe(time.Since(start).Seconds())
 }
 
-// refused counts a refusal with RATE_LIMITED, without an allocation.
-func (o *outcomes) refused(start time.Time) {
-	o.limited.Do(func() { o.limits = o.m.events.WithLabelValues(o.event, "RATE_LIMITED") })
-	o.limits.Inc()
+// countRateLimited counts a refusal with RATE_LIMITED, without an allocation.
+func (o *eventCounters) countRateLimited(start time.Time) {
+	o.rateLimitedOnce.Do(func() { o.rateLimited = o.metrics.events.WithLabelValues(o.event, "RATE_LIMITED") })
+	o.rateLimited.Inc()
 	o.seconds.Observe(time.Since(start).Seconds())
 }

@@ -23,7 +23,7 @@ var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")
 // second Join changes nothing. Once Join has returned, the player receives what any node casts to
 // the room. The error is ErrTooManyRooms or ErrNotConnected.
 func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err error) {
-	c := g.find(conn)
+	c := g.findConn(conn)
 	if c == nil {
 		return 0, ErrNotConnected
 	}
@@ -31,14 +31,14 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 	if !ok {
 		return members, ErrTooManyRooms
 	}
-	g.heard(ctx, room)
+	g.waitUntilSubscribed(ctx, room)
 	return members, nil
 }
 
 // Leave takes a connection out of a room, and returns how many members are left on this node. It
 // does nothing for a connection that has ended, which is in no room any more.
 func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err error) {
-	c := g.find(conn)
+	c := g.findConn(conn)
 	if c == nil {
 		return 0, nil
 	}
@@ -47,13 +47,13 @@ func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err 
 
 // In reports whether a connection is in a room.
 func (g *Gateway) In(conn, room string) bool {
-	c := g.find(conn)
+	c := g.findConn(conn)
 	return c != nil && c.socket.In(room)
 }
 
 // Count returns in how many rooms a connection is whose names begin with prefix.
 func (g *Gateway) Count(conn, prefix string) int {
-	if c := g.find(conn); c != nil {
+	if c := g.findConn(conn); c != nil {
 		return c.socket.Rooms(prefix)
 	}
 	return 0
@@ -63,20 +63,20 @@ func (g *Gateway) Count(conn, prefix string) int {
 // event.Appender encodes itself; the members receive an event.Ordered in its order. The error says
 // that the payload can not be encoded.
 func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
-	return g.cast(room, "", name, payload)
+	return g.castToRoom(room, "", name, payload)
 }
 
 // CastEach is like Cast to each of several rooms. The rooms must have no members in common.
 func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
-	build, err := encoder(name, payload)
+	build, err := payloadEncoder(name, payload)
 	if err == nil {
 		g.nsp.CastEach(rooms, name, build)
 	}
 	return err
 }
 
-func (g *Gateway) cast(room, except, name string, payload any) error {
-	build, err := encoder(name, payload)
+func (g *Gateway) castToRoom(room, except, name string, payload any) error {
+	build, err := payloadEncoder(name, payload)
 	if err != nil {
 		return err
 	}
@@ -93,15 +93,15 @@ func (g *Gateway) cast(room, except, name string, payload any) error {
 	return nil
 }
 
-// CastExcept is like Cast to those members of a room who are not in the room except, which may be "".
-// A caller that casts to one room and then to another, except the first, reaches every member of
-// both rooms once.
+// CastExcept is like Cast to those members of a room who are not in the room except, which may be
+// "". A caller that casts to one room and then to another, except the first, reaches every member
+// of both rooms once.
 func (g *Gateway) CastExcept(_ context.Context, room, except, name string, payload any) error {
-	return g.cast(room, except, name, payload)
+	return g.castToRoom(room, except, name, payload)
 }
 
-// encoder returns a function that appends the payload as JSON.
-func encoder(name string, payload any) (build func(dst []byte) []byte, err error) {
+// payloadEncoder returns a function that appends the payload as JSON.
+func payloadEncoder(name string, payload any) (build func(dst []byte) []byte, err error) {
 	if a, ok := payload.(event.Appender); ok {
 		return a.AppendJSON, nil
 	}
@@ -114,7 +114,7 @@ func encoder(name string, payload any) (build func(dst []byte) []byte, err error
 
 // RoomsOf returns the rooms of a connection whose names begin with prefix.
 func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
-	c := g.find(conn)
+	c := g.findConn(conn)
 	if c == nil || c.socket.Library() == nil {
 		return nil
 	}
@@ -137,14 +137,14 @@ func (g *Gateway) Here(userID string) (players []event.Player) {
 	return players
 }
 
-// Status tells every player on this node which features work. Each value is a Health: "ok", "local",
-// "stale" or "paused".
-func (g *Gateway) Status(features map[string]string) error {
-	return g.tellAll("gateway:status", features)
+// SendStatus tells every player on this node which features work. Each value is a Health: "ok",
+// "local", "stale" or "paused".
+func (g *Gateway) SendStatus(features map[string]string) error {
+	return g.castToNode("gateway:status", features)
 }
 
-// tellAll sends an event to every player on this node.
-func (g *Gateway) tellAll(name string, payload any) error {
+// castToNode sends an event to every player on this node.
+func (g *Gateway) castToNode(name string, payload any) error {
 	a, err := socketio.Encode(payload)
 	if err != nil {
 		return err

@@ -16,11 +16,11 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// Instant reports whether an event may be served on the reading goroutine: whether its handler never
-// waits.
+// Instant reports whether an event may be served on the reading goroutine: whether its handler
+// never waits.
 func (r receiver) Instant(name []byte) bool {
 	route := r.g.routes[string(name)]
-	return route != nil && route.Quick && len(route.Limits) == 0
+	return route != nil && route.IsInstant && len(route.Limits) == 0
 }
 
 const (
@@ -37,7 +37,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
 	route := g.routes[string(e.Name)]
-	b, v, err := g.serve(c, route, e, start, b)
+	b, v, err := g.serveEvent(c, route, e, start, b)
 	if err == nil {
 		if e.HasID {
 			m.SetBuffer(append(b, '}'))
@@ -46,25 +46,25 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 			m.Free()
 		}
 		c.handle.Touch()
-		route.served.ok(start)
-		g.warn(c, v)
-		g.leave(c)
+		route.counters.countSuccess(start)
+		g.warnOfLimits(c, v)
+		g.finishLogout(c)
 		return
 	}
 	var f *fault.Fault
 	if !errors.Is(err, errLimited) {
 		f = fault.Of(err)
-		if w, refused := g.mistaken(c.player.Load(), f); refused {
+		if w, refused := g.spendForMistake(c.player.Load(), f); refused {
 			v, err = w, errLimited
 		}
 	}
 	if errors.Is(err, errLimited) {
 		m.Free()
-		g.limited(c, route, v, start)
-		g.refuse(c, s, e, v)
+		g.reportRateLimited(c, route, v, start)
+		g.answerRateLimited(c, s, e, v)
 		return
 	}
-	g.failed(c, route, f, start)
+	g.reportFailure(c, route, f, start)
 	refusal, encodeErr := json.Marshal(f)
 	if encodeErr != nil {
 		refusal, _ = json.Marshal(fault.ErrInternal)
@@ -82,10 +82,10 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 // errLimited says that a limit refuses the event; the Verdict says which.
 var errLimited = errors.New("gateway: refused by a limit")
 
-// serve checks one event and appends the handler's answer to dst.
-func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, start time.Time, dst []byte) ([]byte, Verdict, error) {
+// serveEvent checks one event and appends the handler's answer to dst.
+func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Time, dst []byte) ([]byte, Verdict, error) {
 	switch {
-	case c.dead.Load() || !c.handle.Alive():
+	case c.isEnded.Load() || !c.handle.Alive():
 		return dst, Verdict{}, fault.ErrUnauthenticated
 	case r == nil:
 		return dst, Verdict{}, fault.ErrUnknownEvent
@@ -94,17 +94,17 @@ func (g *Gateway) serve(c *conn, r *route, e *socketio.Event, start time.Time, d
 	case e.Count > 1:
 		return dst, Verdict{}, fault.Invalid("", "one payload at most")
 	}
-	return g.perform(c.player.Load(), r, start, e.Args, dst)
+	return g.performRoute(c.player.Load(), r, start, e.Args, dst)
 }
 
-// perform does what events and HTTP requests have in common: it checks the roles, spends the limits
-// and calls the handler.
-func (g *Gateway) perform(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
+// performRoute does what events and HTTP requests have in common: it checks the roles, spends the
+// limits and calls the handler.
+func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
 	}
 	if len(r.Limits) > 0 {
-		v, err = g.spend(g.base, p, r.Limits)
+		v, err = g.spendLimits(g.baseCtx, p, r.Limits)
 		switch {
 		case err != nil:
 			return dst, v, err
@@ -112,53 +112,54 @@ func (g *Gateway) perform(p *event.Player, r *route, start time.Time, payload, d
 			return dst, v, errLimited
 		}
 	}
-	ctx := g.base
-	if !r.Quick || len(r.Limits) > 0 {
-		ctx = g.deadlines.next(start)
+	ctx := g.baseCtx
+	if !r.IsInstant || len(r.Limits) > 0 {
+		ctx = g.deadlines.contextFor(start)
 	}
-	out, err = g.call(ctx, p, r, payload, dst)
+	out, err = g.callHandler(ctx, p, r, payload, dst)
 	return out, v, err
 }
 
-// A panicked is the error of a handler that panicked.
-type panicked struct {
+// A panicError is the error of a handler that panicked.
+type panicError struct {
 	value any
 	stack []byte
 }
 
-func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// call calls the handler. A panic in it becomes the error of this event.
-func (g *Gateway) call(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, err error) {
+// callHandler calls the handler. A panic in it becomes the error of this event.
+func (g *Gateway) callHandler(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			out, err = dst, &panicked{v, debug.Stack()}
+			out, err = dst, &panicError{v, debug.Stack()}
 		}
 	}()
 	return r.Serve(ctx, p, payload, dst)
 }
 
-// failed counts and logs an event that failed. This is the only place that does, except for limited.
-func (g *Gateway) failed(c *conn, r *route, f *fault.Fault, start time.Time) {
+// reportFailure counts and logs an event that failed. This is the only place that does, except for
+// reportRateLimited.
+func (g *Gateway) reportFailure(c *conn, r *route, f *fault.Fault, start time.Time) {
 	event := "unknown"
 	if r != nil {
 		event = r.Name
-		r.served.failed(f.Code, start)
+		r.counters.countFailure(f.Code, start)
 	} else {
-		g.metrics.unknown()
+		g.metrics.countUnknownEvent()
 	}
 	g.logFailure(c.player.Load(), event, f, start)
 }
 
-// limited counts and logs an event that a limit refused. A refusal that was already known is logged
-// at debug level only, because a flood of them must cost little.
-func (g *Gateway) limited(c *conn, r *route, v Verdict, start time.Time) {
+// reportRateLimited counts and logs an event that a limit refused. A refusal that was already known
+// is logged at debug level only, because a flood of them must cost little.
+func (g *Gateway) reportRateLimited(c *conn, r *route, v Verdict, start time.Time) {
 	event := "unknown"
 	if r != nil {
 		event = r.Name
-		r.served.refused(start)
+		r.counters.countRateLimited(start)
 	} else {
-		g.metrics.unknown()
+		g.metrics.countUnknownEvent()
 	}
 	if v.Known && !g.log.Core().Enabled(zap.DebugLevel) {
 		return
@@ -174,13 +175,13 @@ func (g *Gateway) limited(c *conn, r *route, v Verdict, start time.Time) {
 
 func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time) {
 	fields := []zap.Field{
-		zap.String("conn", p.Conn), zap.String("user", p.UserID), tag(p.SessionID), zap.String("event", name),
+		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("event", name),
 		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()),
 	}
 	cause := f.Unwrap()
 	if cause != nil {
 		fields = append(fields, zap.NamedError("cause", cause))
-		if p, ok := cause.(*panicked); ok {
+		if p, ok := cause.(*panicError); ok {
 			fields = append(fields, zap.ByteString("stack", p.stack))
 		}
 	}

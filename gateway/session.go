@@ -14,7 +14,7 @@ import (
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
 		event.On("session:ping", g.ping).Instant(),
-		event.On("session:character", g.character),
+		event.On("session:character", g.chooseCharacter),
 		event.On("session:logout", g.logout),
 	}
 }
@@ -35,7 +35,7 @@ func (p *Pong) AppendJSON(dst []byte) []byte {
 // ping answers how much of the session is left. It counts as activity.
 func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, error) {
 	now := time.Now().UnixMilli()
-	c := g.find(p.Conn)
+	c := g.findConn(p.Conn)
 	if c == nil {
 		return Pong{ServerTime: now}, nil
 	}
@@ -43,7 +43,7 @@ func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, e
 	return Pong{c.handle.TTL().Milliseconds(), now}, nil
 }
 
-func (g *Gateway) find(id string) *conn {
+func (g *Gateway) findConn(id string) *conn {
 	if c, ok := g.conns.Load(id); ok {
 		return c.(*conn)
 	}
@@ -58,8 +58,9 @@ type Choice struct {
 // errNotYours refuses a character of another user.
 var errNotYours = fault.New(fault.ErrForbidden.Code, "That character is not yours.")
 
-// character chooses the character that the session plays, for all its connections to this node.
-func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
+// chooseCharacter chooses the character that the session plays, for all its connections to this
+// node.
+func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice) (Welcome, error) {
 	if g.cfg.Characters != nil {
 		yours, err := g.cfg.Characters.Owns(ctx, p.UserID, in.CharacterID)
 		if err != nil {
@@ -79,27 +80,27 @@ func (g *Gateway) character(ctx context.Context, p event.Player, in Choice) (Wel
 			fresh := *old
 			fresh.CharacterID = s.CharacterID
 			c.player.Store(&fresh)
-			if g.cfg.Witness != nil {
-				g.cfg.Witness.Changed(fresh)
+			if g.cfg.Observer != nil {
+				g.cfg.Observer.CharacterChanged(fresh)
 			}
 		}
 		return true
 	})
 	now := time.Now()
 	return Welcome{
-		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: roles(p.Roles),
+		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: s.TTL.Milliseconds(), ExpiresAt: s.ExpiresAt.UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
 	}, nil
 }
 
 // logout ends the session. The answer comes before session:revoked.
 func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
-	c := g.find(p.Conn)
+	c := g.findConn(p.Conn)
 	if c == nil {
 		return event.None{}, g.cfg.Sessions.Logout(ctx, p.SessionID)
 	}
 	c.mu.Lock()
-	c.leaving = true
+	c.isLoggingOut = true
 	c.mu.Unlock()
 	done := false
 	defer func() {
@@ -107,11 +108,11 @@ func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (eve
 			return
 		}
 		c.mu.Lock()
-		c.leaving = false
-		over := c.ended
+		c.isLoggingOut = false
+		over := c.pendingEnd
 		c.mu.Unlock()
 		if over != nil {
-			g.tell(c, *over)
+			g.announceEnd(c, *over)
 		}
 	}()
 	err := g.cfg.Sessions.Logout(ctx, p.SessionID)
@@ -119,14 +120,14 @@ func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (eve
 	return event.None{}, err
 }
 
-// leave announces the end of the session after a logout was answered.
-func (g *Gateway) leave(c *conn) {
+// finishLogout announces the end of the session after a logout was answered.
+func (g *Gateway) finishLogout(c *conn) {
 	c.mu.Lock()
-	leaving := c.leaving
-	c.leaving = false
+	leaving := c.isLoggingOut
+	c.isLoggingOut = false
 	c.mu.Unlock()
 	if leaving {
-		c.dead.Store(true)
-		g.tell(c, Ended{"LOGGED_OUT", "You have logged out."})
+		c.isEnded.Store(true)
+		g.announceEnd(c, Ended{"LOGGED_OUT", "You have logged out."})
 	}
 }

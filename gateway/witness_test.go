@@ -10,7 +10,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// diary is a Witness that writes down what it is told.
+// diary is a ConnectionObserver that writes down what it is told.
 type diary struct {
 	mu    sync.Mutex
 	lines []string // guarded by mu
@@ -22,9 +22,9 @@ func (d *diary) note(what string, p event.Player) {
 	d.lines = append(d.lines, what+" "+p.UserID+" "+p.CharacterID+" "+p.Conn)
 }
 
-func (d *diary) Came(p event.Player)    { d.note("came", p) }
-func (d *diary) Changed(p event.Player) { d.note("changed", p) }
-func (d *diary) Went(p event.Player)    { d.note("went", p) }
+func (d *diary) Connected(p event.Player)        { d.note("came", p) }
+func (d *diary) CharacterChanged(p event.Player) { d.note("changed", p) }
+func (d *diary) Disconnected(p event.Player)     { d.note("went", p) }
 
 func (d *diary) all() []string {
 	d.mu.Lock()
@@ -32,10 +32,10 @@ func (d *diary) all() []string {
 	return append([]string(nil), d.lines...)
 }
 
-func TestTheWitnessIsToldWhoComesAndGoes(t *testing.T) {
+func TestTheObserverIsToldWhoConnectsAndDisconnects(t *testing.T) {
 	t.Parallel()
 	d := &diary{}
-	h := open(t, func(c *Config) { c.Witness = d })
+	h := open(t, func(c *Config) { c.Observer = d })
 	refused := wiretest.Open(t, h.url, "websocket")
 	refused.Send(`40{"sessionId":"unknown"}`)
 	refused.Read()

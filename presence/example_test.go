@@ -34,7 +34,7 @@ func Example() {
 	phone := event.Player{UserID: "u1", Username: "ann", Conn: "phone"} // as the gateway tells it
 	laptop := event.Player{UserID: "u1", Username: "ann", Conn: "laptop"}
 	for _, p := range []event.Player{phone, laptop} {
-		s.Came(p)
+		s.Connected(p)
 		s.Joined(p, "zone:harbour")
 	}
 	fmt.Println(<-told)
@@ -42,7 +42,7 @@ func Example() {
 	fmt.Println(page.Users, page.Total, err)
 
 	s.Left(phone, "zone:harbour")
-	s.Went(laptop)
+	s.Disconnected(laptop)
 	fmt.Println(<-told)
 	cancel()
 	fmt.Println(<-done)

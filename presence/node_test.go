@@ -82,7 +82,7 @@ func on(user, device string) event.Player {
 // come connects a device and joins channels.
 func (n *node) come(user, device string, channels ...string) event.Player {
 	p := on(user, device)
-	n.Came(p)
+	n.Connected(p)
 	for _, c := range channels {
 		n.Joined(p, c)
 	}
@@ -96,7 +96,7 @@ func (n *node) ids(channel string, limit int) (all []string) {
 	var asks event.Player
 	if channel != "" {
 		asks = event.Player{UserID: "me", Conn: "me/ask"}
-		n.Came(asks)
+		n.Connected(asks)
 		n.Joined(asks, channel)
 		defer n.Left(asks, channel)
 	}

@@ -42,7 +42,7 @@ func TestOnACluster(t *testing.T) {
 	require.Eventually(t, func() bool { return len(h.heard()) == 80 }, soon, tick)
 	one.online("ann", "bob")
 	for _, p := range there {
-		two.Went(p)
+		two.Disconnected(p)
 	}
 	h.says(t, want...)
 	one.online("ann")
@@ -78,7 +78,7 @@ func TestWithoutRedis(t *testing.T) {
 	ann, bob := n.come("ann", "1", "zone:1"), n.come("bob", "1", "zone:1")
 	n.online("ann", "bob")
 	server.Pause()
-	n.Went(bob)
+	n.Disconnected(bob)
 	n.come("cat", "1", "zone:1")
 	n.Joined(ann, "zone:2")
 	for name, call := range map[string]func() error{

@@ -120,8 +120,8 @@ func New(rdb redis.UniversalClient, broadcaster Broadcaster, cfg Config) *Servic
 	}
 }
 
-// Came registers a new connection. The gateway calls it.
-func (s *Service) Came(p event.Player) {
+// Connected registers a new connection. The gateway calls it.
+func (s *Service) Connected(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[p.Conn] == nil {
@@ -131,9 +131,9 @@ func (s *Service) Came(p event.Player) {
 	}
 }
 
-// Changed registers that the player of a connection has chosen another character. The gateway
+// CharacterChanged registers that the player of a connection has chosen another character. The gateway
 // calls it.
-func (s *Service) Changed(p event.Player) {
+func (s *Service) CharacterChanged(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conns[p.Conn]
@@ -147,8 +147,8 @@ func (s *Service) Changed(p event.Player) {
 	}
 }
 
-// Went removes a connection. Its user stays present for Config.Grace. The gateway calls it.
-func (s *Service) Went(p event.Player) {
+// Disconnected removes a connection. Its user stays present for Config.Grace. The gateway calls it.
+func (s *Service) Disconnected(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conns[p.Conn]

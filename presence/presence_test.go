@@ -33,15 +33,15 @@ func TestUsersNotDevices(t *testing.T) {
 	one.online("ann", "bob")
 	require.ElementsMatch(t, []string{"ann", "bob"}, rdb.SMembers(t.Context(), "online:users").Val())
 
-	one.Went(phone)
+	one.Disconnected(phone)
 	one.Left(laptop, "zone:1")
 	one.Left(laptop, "zone:1")
 	require.Eventually(t, func() bool { return len(rdb.Keys(t.Context(), "presence:{zone:1}:on:*").Val()) == 1 }, soon, tick)
 	require.Len(t, h.heard(), 2, "it is on two still")
-	two.Went(tv)
+	two.Disconnected(tv)
 	h.says(t, "joined zone:1 ann", "joined zone:1 bob", "left zone:1 ann")
 	two.online("ann", "bob")
-	one.Went(laptop)
+	one.Disconnected(laptop)
 	two.online("bob")
 	require.Equal(t, []string{"bob"}, rdb.SMembers(t.Context(), "online:users").Val())
 	require.Equal(t, []string{"bob"}, two.ids("zone:1", 0))
@@ -56,10 +56,10 @@ func TestFlapsAreNotTold(t *testing.T) {
 	p := one.come("ann", "1", "zone:1")
 	h.says(t, "joined zone:1 ann")
 	for i := range 20 {
-		one.Went(p)
+		one.Disconnected(p)
 		p = one.come("ann", fmt.Sprint("again", i), "zone:1")
 	}
-	one.Went(p)
+	one.Disconnected(p)
 	two.come("ann", "there", "zone:1")
 	bob := two.come("bob", "1", "zone:1")
 	h.says(t, "joined zone:1 ann", "joined zone:1 bob")
@@ -211,11 +211,11 @@ func TestQuestions(t *testing.T) {
 	ann := n.come("ann", "1", "zone:1")
 	bob := n.come("bob", "1")
 	n.online("ann", "bob")
-	n.Went(bob)
+	n.Disconnected(bob)
 	n.online("ann")
 	changed := ann
 	changed.CharacterID = "other"
-	n.Changed(changed)
+	n.CharacterChanged(changed)
 	ask := func(name, raw string) (string, error) {
 		for _, r := range n.Routes() {
 			if r.Name == name {
@@ -287,10 +287,10 @@ func TestAnySchedule(t *testing.T) {
 		d := &devices[i][rand.IntN(20)]
 		switch n := nodes[i]; {
 		case !d.conn:
-			n.Came(d.p)
+			n.Connected(d.p)
 			d.conn = true
 		case rand.IntN(3) == 0:
-			n.Went(d.p)
+			n.Disconnected(d.p)
 			d.conn, d.in = false, false
 		case d.in:
 			n.Left(d.p, "zone:1")

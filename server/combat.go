@@ -111,23 +111,23 @@ func (v victories) Score(ctx context.Context, won combat.Victory) error {
 	return nil
 }
 
-// witnesses are all told who comes and goes.
-type witnesses []gateway.Witness
+// connectionObservers are all told who comes and goes.
+type connectionObservers []gateway.ConnectionObserver
 
-func (all witnesses) Came(p event.Player) {
+func (all connectionObservers) Connected(p event.Player) {
 	for _, w := range all {
-		w.Came(p)
+		w.Connected(p)
 	}
 }
 
-func (all witnesses) Changed(p event.Player) {
+func (all connectionObservers) CharacterChanged(p event.Player) {
 	for _, w := range all {
-		w.Changed(p)
+		w.CharacterChanged(p)
 	}
 }
 
-func (all witnesses) Went(p event.Player) {
+func (all connectionObservers) Disconnected(p event.Player) {
 	for _, w := range all {
-		w.Went(p)
+		w.Disconnected(p)
 	}
 }

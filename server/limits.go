@@ -29,7 +29,7 @@ func (n *node) throttling() throttle.Config {
 		OnChange:   n.limitsMoved,
 		OnError:    n.limitFailed,
 		OnRefresh:  func(err error) { n.log.Warn("limits set at run time could not be read", zap.Error(err)) },
-		OnPolicies: func() { n.log.Info("limits changed"); n.gateway.TellLimits() },
+		OnPolicies: func() { n.log.Info("limits changed"); n.gateway.ResendLimits() },
 	}
 }
 

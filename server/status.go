@@ -39,7 +39,7 @@ func (n *node) tellStatus(redis redisconn.State) {
 		return
 	}
 	n.told.features = now
-	if err := n.gateway.Status(now); err != nil {
+	if err := n.gateway.SendStatus(now); err != nil {
 		n.log.Error("status could not be told", zap.Error(err))
 	}
 }

@@ -73,8 +73,8 @@ func (n *node) wire() (err error) {
 	metrics := gateway.NewMetrics()
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.auth, n.devices}, Tracker: tracker{n.tracker}, Sessions: sessionChanges{n.store}, Limiter: limiter{n.limits},
-		Witness:  witnesses{n.present, n.roster, n.returns},
-		Mistakes: "errors", CloseAfter: c.LimitCloseAfter,
+		Observer:      connectionObservers{n.present, n.roster, n.returns},
+		MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter,
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socket(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	r.Gateway = n.gateway

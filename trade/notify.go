@@ -125,14 +125,14 @@ func NewNotifier(s *Service) *Notifier {
 	return &Notifier{service: s, queue: make(chan returningUser, queueSize)}
 }
 
-// Came puts a user on the queue. It does not wait.
-func (n *Notifier) Came(p event.Player) { n.enqueueUser(returningUser{Player: p}) }
+// Connected puts a user on the queue. It does not wait.
+func (n *Notifier) Connected(p event.Player) { n.enqueueUser(returningUser{Player: p}) }
 
-// Changed is Came: another character has other trades.
-func (n *Notifier) Changed(p event.Player) { n.Came(p) }
+// CharacterChanged does the same as Connected: another character has other trades.
+func (n *Notifier) CharacterChanged(p event.Player) { n.Connected(p) }
 
-// Went does nothing.
-func (n *Notifier) Went(event.Player) {}
+// Disconnected does nothing.
+func (n *Notifier) Disconnected(event.Player) {}
 
 func (n *Notifier) enqueueUser(u returningUser) {
 	select {

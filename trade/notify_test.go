@@ -60,8 +60,8 @@ func TestWhoComesBackWhileRedisIsAway(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var run sync.WaitGroup
 	run.Go(func() { _ = r.Run(ctx) })
-	r.Came(ann)
-	r.Came(bob)
+	r.Connected(ann)
+	r.Connected(bob)
 	require.Equal(t, "UNAVAILABLE", code(<-missed))
 	gone.back.Store(true)
 	require.Eventually(t, func() bool { return len(w.told.heard("trade:updated")["user:bob"]) == 1 }, waitFor, tick)

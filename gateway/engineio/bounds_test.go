@@ -149,7 +149,7 @@ func TestAddressesThatLeftAreForgotten(t *testing.T) {
 	require.Zero(t, s.Count())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	require.Empty(t, s.addrs)
+	require.Empty(t, s.connsByAddr)
 	require.Empty(t, s.conns)
 }
 
@@ -281,7 +281,7 @@ func TestVolatileMessagesAreDroppedWhenTheClientIsBehind(t *testing.T) {
 	require.True(t, c.Push(vol))
 	require.Equal(t, "4volatile", w.text())
 	big := NewText().Append(strings.Repeat("x", 1<<20)).Seal()
-	behind := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.writing }
+	behind := func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.hasWriter }
 	pushed := 0
 	for ; !behind(); pushed++ { // until the kernel takes no more
 		require.True(t, c.Push(big))

@@ -66,14 +66,14 @@ func (p *poller) getLater() <-chan answer {
 	require.Eventually(p.t, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.poll != nil || len(got) > 0
+		return c.waitingPoll != nil || len(got) > 0
 	}, patience, time.Millisecond)
 	return got
 }
 
 func (p *poller) conn() *Conn {
 	p.t.Helper()
-	c := p.s.find(p.sid)
+	c := p.s.findConn(p.sid)
 	require.NotNil(p.t, c, "the connection is gone")
 	return c
 }
@@ -122,7 +122,7 @@ func (s *site) over(t testing.TB, nc net.Conn, query string, headers ...string) 
 
 func (w *socket) conn() *Conn {
 	w.t.Helper()
-	c := w.s.find(w.sid)
+	c := w.s.findConn(w.sid)
 	require.NotNil(w.t, c, "the connection is gone")
 	return c
 }

@@ -123,7 +123,7 @@ func TestAnAbortedPollEndsTheSession(t *testing.T) {
 	require.Eventually(t, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.poll != nil
+		return c.waitingPoll != nil
 	}, patience, time.Millisecond)
 	abort()
 	require.ErrorIs(t, <-failed, context.Canceled)

@@ -18,12 +18,12 @@ type Handler interface {
 	// ping timeout stands still. An error is a violation: Malformed is called with it, and
 	// the connection is closed.
 	Message(c *Conn, binary bool, data []byte) error
-	// Malformed says that the client broke the protocol and is about to be closed: the
-	// moment for last words. err is ErrTooLarge, ErrMalformed, ErrTooMany, or what
-	// Message returned.
+	// Malformed says that the client broke the protocol and is about to be closed: the handler
+	// may still send something. err is ErrTooLarge, ErrMalformed, ErrTooMany, or what Message
+	// returned.
 	Malformed(c *Conn, err error)
-	// Overflow says that the outbound queue is full and the client is about to be closed:
-	// the moment for last words. It is called once.
+	// Overflow says that the outbound queue is full and the client is about to be closed: the
+	// handler may still send something short. It is called once.
 	Overflow(c *Conn)
 	// Closed is called once, when nothing more comes in or goes out.
 	Closed(c *Conn, reason string)
@@ -33,22 +33,22 @@ type state = int32
 
 const (
 	stateOpen    state = iota
-	stateClosing       // the handler knows; what was sent may still leave
+	stateClosing       // the handler was told; what is queued may still leave
 	stateClosed
 )
 
-// request is what is remembered of the handshake's HTTP request, until Forget.
+// request is what the connection keeps of the handshake's HTTP request, until Forget.
 type request struct {
 	header http.Header
 	uri    string
 	secure bool
 }
 
-// A Conn is one client, over whichever transport.
+// A Conn is the connection of one client, over either transport.
 type Conn struct {
 	listeners // for the library
 
-	// static after open
+	// static after sendOpen
 	srv     *Server
 	id      string
 	addr    string
@@ -60,45 +60,45 @@ type Conn struct {
 	// credentials are headers in wire format; nil where there are none.
 	credentials atomic.Pointer[string]
 	state       atomic.Int32
-	seen        atomic.Int64 // when the client was last heard, Unix ns
-	blocked     atomic.Bool  // the handler keeps the reader waiting
-	confirmed   atomic.Bool
-	posting     atomic.Bool
-	held        atomic.Bool
+	lastHeard   atomic.Int64 // when the client last sent something, Unix ns
+	isBlocked   atomic.Bool  // the handler keeps the reader waiting
+	isConfirmed atomic.Bool
+	hasPost     atomic.Bool
+	reportsOpen atomic.Bool
 
-	inbound sync.Mutex // held while a POST is handled, and to take the client's packets away from POSTs
+	inbound sync.Mutex // held while a POST is handled, and at the switch to the websocket
 
-	mu       sync.Mutex
-	timer    *time.Timer // guarded by mu
-	expected time.Time   // by when Confirm is due; guarded by mu
-	pingAt   time.Time   // when the unanswered ping was sent, or zero; guarded by mu
-	wire     *wire       // nil while polling; guarded by mu
-	poll     chan []byte // the poll that waits, or nil; guarded by mu
-	probing  bool        // an upgrade is under way; guarded by mu
-	prober   *wire       // the websocket of that upgrade; guarded by mu
-	out      *[]byte     // frames that wait; guarded by mu
-	sending  int         // bytes that the writer has taken; guarded by mu
-	writing  bool        // a writer runs, or the connection is being opened; guarded by mu
-	dirty    bool        // a flusher will come; guarded by mu
-	overflow bool        // guarded by mu
+	mu            sync.Mutex
+	timer         *time.Timer // guarded by mu
+	confirmBy     time.Time   // by when Confirm is due; guarded by mu
+	pingAt        time.Time   // when the unanswered ping was sent, or zero; guarded by mu
+	wire          *wire       // nil while polling; guarded by mu
+	waitingPoll   chan []byte // receives the body of the poll that waits, or nil; guarded by mu
+	isUpgrading   bool        // an upgrade is under way; guarded by mu
+	probeWire     *wire       // the websocket of that upgrade; guarded by mu
+	outbound      *[]byte     // frames that wait; guarded by mu
+	bytesInWriter int         // bytes that the writer has taken; guarded by mu
+	hasWriter     bool        // a writer runs, or the connection is being opened; guarded by mu
+	hasFlusher    bool        // a flusher will flush it; guarded by mu
+	hasOverflowed bool        // guarded by mu
 	// farewell is the packet that ends polling. It travels alone, in a poll of its own: the
 	// client drops what came together with it. Guarded by mu.
 	farewell []byte
 }
 
-// ID is the sid. It is a secret between client and server.
+// ID returns the sid. It is a secret between client and server.
 func (c *Conn) ID() string { return c.id }
 
-// Addr is the client's IP address.
+// Addr returns the client's IP address.
 func (c *Conn) Addr() string { return c.addr }
 
-// Handler is what Config.Handler made.
+// Handler returns what Config.Handler made.
 func (c *Conn) Handler() Handler { return c.handler }
 
-// Open tells whether messages can still be sent.
+// Open reports whether messages can still be sent.
 func (c *Conn) Open() bool { return c.state.Load() == stateOpen }
 
-// TransportName is "polling" or "websocket".
+// TransportName returns "polling" or "websocket".
 func (c *Conn) TransportName() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +108,7 @@ func (c *Conn) TransportName() string {
 	return "websocket"
 }
 
-// Header gives the headers of the handshake; after Forget only where they carry credentials.
+// Header returns the headers of the handshake; after Forget only if they carry credentials.
 func (c *Conn) Header() http.Header {
 	if r := c.request.Load(); r != nil {
 		return r.header
@@ -122,25 +122,26 @@ func (c *Conn) Header() http.Header {
 	return nil
 }
 
-// Confirm says that the client has shown what it came for: the connect timeout no longer
-// applies, until Expect.
-func (c *Conn) Confirm() { c.confirmed.Store(true) }
+// Confirm says that the client has connected to what it came for, such as a namespace: the connect
+// timeout no longer applies, until Expect is called.
+func (c *Conn) Confirm() { c.isConfirmed.Store(true) }
 
-// Expect starts the connect timeout again.
+// Expect starts the connect timeout again, after Confirm.
 func (c *Conn) Expect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.confirmed.Swap(false) && c.state.Load() == stateOpen && c.timer != nil {
-		c.expected = time.Now().Add(c.srv.cfg.ConnectTimeout)
-		c.timer.Reset(0) // it finds out by itself what is due
+	if c.isConfirmed.Swap(false) && c.state.Load() == stateOpen && c.timer != nil {
+		c.confirmBy = time.Now().Add(c.srv.cfg.ConnectTimeout)
+		c.timer.Reset(0) // onTimer computes what is due
 	}
 }
 
-// Hold makes ReadyState say "open" whatever happens, for a library that must be let finish.
-func (c *Conn) Hold(held bool) { c.held.Store(held) }
+// Hold makes ReadyState return "open" even after the end, so that the library can finish its work.
+func (c *Conn) Hold(held bool) { c.reportsOpen.Store(held) }
 
-// Forget frees what was kept of the handshake. Headers with an Authorization or a Cookie stay,
-// as one small string: a client that leaves its namespace may connect again by them.
+// Forget frees what the connection keeps of the handshake. Headers with an Authorization or a
+// Cookie are kept as one small string, because a client that leaves its namespace may connect again
+// with them.
 func (c *Conn) Forget() {
 	r := c.request.Swap(nil)
 	if r == nil || r.header.Get("Authorization") == "" && r.header.Get("Cookie") == "" {
@@ -153,14 +154,15 @@ func (c *Conn) Forget() {
 	c.credentials.Store(&kept)
 }
 
-// open introduces the connection: first our side, then the client's OPEN, behind head, the answer to the handshake of a websocket.
-func (c *Conn) open(r *http.Request, head []byte) {
-	c.heard()
+// sendOpenPacket makes the handler and sends the client its OPEN packet. head is the answer to the
+// handshake of a websocket; it leaves first, in the same write.
+func (c *Conn) sendOpenPacket(r *http.Request, head []byte) {
+	c.markHeard()
 	if c.srv.cfg.Handler != nil {
 		c.handler = c.srv.cfg.Handler(c, r)
 	}
 	if c.handler == nil {
-		c.handler = emitting{}
+		c.handler = emittingHandler{}
 		c.srv.Emit("connection", c)
 	}
 	cfg := &c.srv.cfg
@@ -175,35 +177,35 @@ func (c *Conn) open(r *http.Request, head []byte) {
 	b = strconv.AppendInt(append(b, `,"pingTimeout":`...), cfg.PingTimeout.Milliseconds(), 10)
 	b = strconv.AppendInt(append(b, `,"maxPayload":`...), int64(cfg.MaxPayload), 10)
 	m.SetBuffer(append(b, '}'))
-	// OPEN stands before whatever the handler already sent.
-	rest := c.out
-	c.out, c.writing = nil, false
-	c.append(head)
-	c.append(m.frame())
+	// OPEN goes before what the handler has already sent.
+	rest := c.outbound
+	c.outbound, c.hasWriter = nil, false
+	c.appendFrames(head)
+	c.appendFrames(m.sealedFrame())
 	if rest != nil {
-		*c.out = append(*c.out, *rest...)
-		release(rest)
+		*c.outbound = append(*c.outbound, *rest...)
+		recycleBuffer(rest)
 	}
 	m.Free()
-	c.expected = c.opened.Add(cfg.ConnectTimeout)
+	c.confirmBy = c.opened.Add(cfg.ConnectTimeout)
 	if c.Open() {
-		c.timer = time.AfterFunc(c.until(c.pingDue()), c.tick)
+		c.timer = time.AfterFunc(c.timeUntil(c.nextPingDue()), c.handleTimer)
 	}
-	welcome := c.srv.add(c) // before the client learns its sid
-	c.flush()
+	isServing := c.srv.registerConn(c) // before the client learns its sid
+	c.flushLocked()
 	c.mu.Unlock()
-	if !welcome {
+	if !isServing {
 		c.Shut(ReasonShutdown)
 	}
 	if c.state.Load() == stateClosed { // ended while it was being opened
-		c.srv.forget(c)
+		c.srv.unregisterConn(c)
 	}
 }
 
-func (c *Conn) heard() { c.seen.Store(time.Now().UnixNano()) }
+func (c *Conn) markHeard() { c.lastHeard.Store(time.Now().UnixNano()) }
 
-// pingDue is when the next ping is due: one interval after the last. mu is held.
-func (c *Conn) pingDue() time.Time {
+// nextPingDue returns when the next ping is due: one interval after the last. mu is held.
+func (c *Conn) nextPingDue() time.Time {
 	last := c.pingAt
 	if last.IsZero() {
 		last = c.opened
@@ -211,41 +213,41 @@ func (c *Conn) pingDue() time.Time {
 	return last.Add(c.srv.cfg.PingInterval)
 }
 
-// until is how long the timer may sleep: until then, or until the client should have shown
-// what it came for. mu is held.
-func (c *Conn) until(then time.Time) time.Duration {
-	if !c.confirmed.Load() && c.expected.Before(then) {
-		then = c.expected
+// timeUntil returns how long the timer may sleep: until then, or until the connect timeout if that
+// is earlier. mu is held.
+func (c *Conn) timeUntil(then time.Time) time.Duration {
+	if !c.isConfirmed.Load() && c.confirmBy.Before(then) {
+		then = c.confirmBy
 	}
 	return max(0, time.Until(then))
 }
 
 var pingFrame = []byte{flagFin | opText, 1, packetPing}
 
-// tick is the connection's one timer: ping, its timeout, the time to the first CONNECT,
-// and the end of a close that lingers.
-func (c *Conn) tick() {
+// handleTimer is called by the connection's only timer. It serves the ping and its timeout, the
+// connect timeout, and the end of a close that lingers.
+func (c *Conn) handleTimer() {
 	now := time.Now()
 	cfg := &c.srv.cfg
 	c.mu.Lock()
 	switch c.state.Load() {
 	case stateClosing:
 		c.mu.Unlock()
-		c.finish()
+		c.finishNow()
 		return
 	case stateClosed:
 		c.mu.Unlock()
 		return
 	}
-	if !c.confirmed.Load() && !now.Before(c.expected) {
+	if !c.isConfirmed.Load() && !now.Before(c.confirmBy) {
 		c.mu.Unlock()
-		c.shut(ReasonNoConnect, true, closeNormal)
+		c.beginClose(ReasonNoConnect, true, closeNormal)
 		return
 	}
-	if c.late(now) {
-		if !c.blocked.Load() {
+	if c.isPongOverdue(now) {
+		if !c.isBlocked.Load() {
 			c.mu.Unlock()
-			c.shut(ReasonPingTimeout, false, closeNormal)
+			c.beginClose(ReasonPingTimeout, false, closeNormal)
 			return
 		}
 		c.timer.Reset(cfg.PingTimeout)
@@ -253,10 +255,10 @@ func (c *Conn) tick() {
 		return
 	}
 	switch {
-	case c.pingAt.IsZero(), c.seen.Load() >= c.pingAt.UnixNano(): // quiet, or the pong came
-		due := c.pingDue()
+	case c.pingAt.IsZero(), c.lastHeard.Load() >= c.pingAt.UnixNano(): // no ping is unanswered
+		due := c.nextPingDue()
 		if now.Before(due) {
-			c.timer.Reset(c.until(due))
+			c.timer.Reset(c.timeUntil(due))
 			break
 		}
 		// The clock of the pong runs from when the ping was due, as it does at the client,
@@ -265,33 +267,36 @@ func (c *Conn) tick() {
 		if late := now.Add(-cfg.PingTimeout / 10); due.Before(late) {
 			c.pingAt = late
 		}
-		c.append(pingFrame)
-		c.flush()
-		c.timer.Reset(c.until(c.pingAt.Add(min(cfg.PingInterval, cfg.PingTimeout))))
-	default: // waiting for the pong, which may come long before it is overdue
-		c.timer.Reset(min(cfg.PingInterval, c.until(c.pingAt.Add(cfg.PingTimeout))))
+		c.appendFrames(pingFrame)
+		c.flushLocked()
+		c.timer.Reset(c.timeUntil(c.pingAt.Add(min(cfg.PingInterval, cfg.PingTimeout))))
+	default: // a ping is unanswered; look again before the pong is overdue, to send the next ping in time
+		c.timer.Reset(min(cfg.PingInterval, c.timeUntil(c.pingAt.Add(cfg.PingTimeout))))
 	}
 	c.mu.Unlock()
 }
 
-// late tells whether the pong is overdue. mu is held.
-func (c *Conn) late(now time.Time) bool {
-	return !c.pingAt.IsZero() && !now.Before(c.pingAt.Add(c.srv.cfg.PingTimeout)) && c.seen.Load() < c.pingAt.UnixNano()
+// isPongOverdue reports whether the pong is overdue. mu is held.
+func (c *Conn) isPongOverdue(now time.Time) bool {
+	return !c.pingAt.IsZero() && !now.Before(c.pingAt.Add(c.srv.cfg.PingTimeout)) && c.lastHeard.Load() < c.pingAt.UnixNano()
 }
 
-// Shut ends the connection politely: what was sent before still leaves, within the linger
-// time. The reason is what Closed is told.
-func (c *Conn) Shut(reason string) { c.shut(reason, true, closeNormal) }
+// Shut ends the connection politely: what was sent before still leaves, within the linger time. The
+// handler's Closed gets the reason.
+func (c *Conn) Shut(reason string) { c.beginClose(reason, true, closeNormal) }
 
 var (
 	closePacket = []byte{flagFin | opText, 1, packetClose}
 	noopPacket  = []byte{flagFin | opText, 1, packetNoop}
 )
 
-// Abort ends the connection at once.
-func (c *Conn) Abort(reason string) { c.shut(reason, false, closeNormal) }
+// Abort ends the connection at once. What waits to be sent is lost.
+func (c *Conn) Abort(reason string) { c.beginClose(reason, false, closeNormal) }
 
-func (c *Conn) shut(reason string, polite bool, status int) {
+// beginClose moves the connection from open to closing and tells the handler. When polite, what is
+// queued and a close packet may still leave, within the linger time; otherwise everything ends at
+// once. On a connection that is closing already, only an impolite call has an effect.
+func (c *Conn) beginClose(reason string, polite bool, status int) {
 	c.mu.Lock()
 	if !c.state.CompareAndSwap(stateOpen, stateClosing) {
 		if !polite {
@@ -302,23 +307,23 @@ func (c *Conn) shut(reason string, polite bool, status int) {
 	}
 	if polite {
 		if c.wire != nil {
-			c.append(appendClose(nil, status))
+			c.appendFrames(appendClose(nil, status))
 		} else {
 			c.farewell = closePacket
-			if reason == ReasonTransportClose { // its own wish: a poll on its way ends quietly
+			if reason == ReasonTransportClose { // the client closed by itself: a poll on its way ends with a NOOP
 				c.farewell = noopPacket
 			}
-			if c.out == nil {
-				c.append(c.farewell)
+			if c.outbound == nil {
+				c.appendFrames(c.farewell)
 				c.farewell = nil
 			}
 		}
 		if c.timer != nil {
 			c.timer.Reset(c.srv.cfg.Linger)
 		} else {
-			c.timer = time.AfterFunc(c.srv.cfg.Linger, c.tick)
+			c.timer = time.AfterFunc(c.srv.cfg.Linger, c.handleTimer)
 		}
-		c.flush()
+		c.flushLocked()
 	} else {
 		c.finishLocked()
 	}
@@ -326,18 +331,18 @@ func (c *Conn) shut(reason string, polite bool, status int) {
 	c.handler.Closed(c, reason)
 }
 
-// finishSaid finishes a polling connection that is only remembered so that late requests of
-// its client are not held against it.
-func (c *Conn) finishSaid() {
+// finishIfSent finishes a polling connection that has nothing more to send. It was only kept so
+// that late requests of its client are not refused as unknown.
+func (c *Conn) finishIfSent() {
 	c.mu.Lock()
-	if c.state.Load() == stateClosing && c.wire == nil && c.out == nil && c.farewell == nil {
+	if c.state.Load() == stateClosing && c.wire == nil && c.outbound == nil && c.farewell == nil {
 		c.finishLocked()
 	}
 	c.mu.Unlock()
 }
 
-// finish lets go of everything. It may be called again.
-func (c *Conn) finish() {
+// finishNow frees everything that the connection holds. It may be called again.
+func (c *Conn) finishNow() {
 	c.mu.Lock()
 	c.finishLocked()
 	c.mu.Unlock()
@@ -349,70 +354,72 @@ func (c *Conn) finishLocked() {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	if c.poll != nil {
-		close(c.poll)
-		c.poll = nil
+	if c.waitingPoll != nil {
+		close(c.waitingPoll)
+		c.waitingPoll = nil
 	}
-	if c.out != nil {
-		release(c.out)
-		c.out = nil
+	if c.outbound != nil {
+		recycleBuffer(c.outbound)
+		c.outbound = nil
 	}
 	if c.wire != nil {
 		c.wire.close()
 	}
-	if c.prober != nil {
-		c.prober.close()
+	if c.probeWire != nil {
+		c.probeWire.close()
 	}
 	if first {
-		c.srv.remove(c)
+		c.srv.removeConn(c)
 	}
 }
 
-// fail ends a connection that broke the protocol.
-func (c *Conn) fail(err error) {
+// closeForViolation ends a connection whose client broke the protocol.
+func (c *Conn) closeForViolation(err error) {
 	if c.Open() {
 		c.handler.Malformed(c, err)
 	}
 	c.mu.Lock()
-	silent := c.wire == nil && c.out == nil && c.poll == nil // a poll would only come for the close
+	silent := c.wire == nil && c.outbound == nil && c.waitingPoll == nil // the client polls only for the close
 	c.mu.Unlock()
-	c.shut(ReasonParseError, !silent, closeStatus(err))
+	c.beginClose(ReasonParseError, !silent, closeStatusFor(err))
 }
 
-// receive handles one packet of the client.
-func (c *Conn) receive(kind byte, data []byte) error {
+// handlePacket handles one packet from the client.
+func (c *Conn) handlePacket(kind byte, data []byte) error {
 	if !c.Open() {
 		return nil
 	}
 	switch kind {
 	case packetMessage, packetBinary:
-		c.blocked.Store(true)
+		c.isBlocked.Store(true)
 		err := c.handler.Message(c, kind == packetBinary, data)
-		c.heard() // now: a pong may have come meanwhile, and is still to be read
-		c.blocked.Store(false)
+		c.markHeard() // a pong may have arrived meanwhile, and is not read yet
+		c.isBlocked.Store(false)
 		return err
 	case packetPong, packetNoop:
-		c.heard()
+		c.markHeard()
 		return nil
 	case packetClose:
-		c.leave()
+		c.closeByClient()
 		return nil
 	}
 	return ErrMalformed
 }
 
-// leave ends the connection because the client said so.
-func (c *Conn) leave() { c.shut(ReasonTransportClose, c.TransportName() == "polling", closeNormal) }
+// closeByClient ends the connection because the client asked for it.
+func (c *Conn) closeByClient() {
+	c.beginClose(ReasonTransportClose, c.TransportName() == "polling", closeNormal)
+}
 
-// Block says that the handler is about to keep the reader waiting: what was queued is
-// written, and the ping timeout stands still until Unblock.
+// Block says that the handler is about to keep the reader waiting: what is queued is written, and
+// the ping timeout is suspended until Unblock.
 func (c *Conn) Block() {
-	c.blocked.Store(true)
+	c.isBlocked.Store(true)
 	c.Flush()
 }
 
 // Unblock ends Block.
 func (c *Conn) Unblock() {
-	c.heard()
-	c.blocked.Store(false)
+	c.markHeard()
+	c.isBlocked.Store(false)
 }

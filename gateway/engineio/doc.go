@@ -4,11 +4,11 @@
 //
 // # Key invariants
 //
-//   - A connection has one end: whoever moves its state to closed tells the handler, once.
+//   - A connection ends once: the goroutine that ends it tells the handler.
 //   - Inbound: Handler.Message is called by one goroutine at a time, in the order of the
 //     wire. While it blocks, nothing more is read: TCP slows the sender, a POST waits.
-//   - Outbound: one queue in order, bounded in bytes. It belongs to whichever transport
-//     the connection has, and moves with it at the upgrade.
+//   - Outbound: one queue in order, bounded in bytes. It stays with the connection when the
+//     transport changes at the upgrade.
 //   - An idle websocket costs one goroutine without a buffer, and one timer.
 //   - Conn's methods may be called from any goroutine.
 //

@@ -5,38 +5,39 @@ import (
 	"sync"
 )
 
-// A flusher writes for connections that were sent something. It lets everything that can
-// run do so first: under load, many messages for one connection become one write; when it
-// is quiet there is nothing to wait for.
+// A flusher writes for connections that have something in their queues. Before it writes, it lets
+// all other goroutines run that can: under load, many messages for one connection become one write;
+// without load there is nothing to wait for.
 //
-// A message that many connections were sent takes long to write. Meanwhile what is said next
-// would wait in the network, and then be as many writes again. So in the midst of such a pass
-// others run now and then, and what they say joins what the rest of the connections are about
-// to be sent. Where many speak to few, this would only tear their work into small pieces.
+// Writing one message to many connections takes long. Without a pause, messages that arrive in that
+// time would wait in the network, and would then be as many writes again. So during such a pass the
+// flusher lets other goroutines run now and then: what they send joins what the remaining
+// connections are about to be sent. Where many send to few, this would only split the work into
+// small writes.
 type flusher struct {
 	wake chan struct{}
 
-	mu    sync.Mutex
-	dirty []*Conn // guarded by mu
-	wide  bool    // one message is for many of them; guarded by mu
+	mu             sync.Mutex
+	dirty          []*Conn // guarded by mu
+	hasWideMessage bool    // one message went to many of them; guarded by mu
 }
 
 const (
-	// wide is how many connections one message makes dirty for the pass to be a long one.
-	wide = 64
-	// stride is after how many writes of such a pass others may run.
-	stride = 32
-	// thick is how many bytes a write has when more of them would make it dearer.
-	thick = 1024
+	// wideMessage is the number of connections from which on a message makes a pass long.
+	wideMessage = 64
+	// writesPerYield is the number of writes in a long pass after which others may run.
+	writesPerYield = 32
+	// largeWrite is the mean size of a write in bytes above which larger writes do not pay off.
+	largeWrite = 1024
 )
 
-// add lists c, which m made dirty; nil is no message.
-func (f *flusher) add(c *Conn, m *Message) {
+// scheduleFlush adds c to the connections to be flushed. m is the message for which it is, or nil.
+func (f *flusher) scheduleFlush(c *Conn, m *Message) {
 	f.mu.Lock()
 	f.dirty = append(f.dirty, c)
 	first := len(f.dirty) == 1
-	if m != nil && m.dirtied.Add(1) >= wide {
-		f.wide = true
+	if m != nil && m.dirtiedConns.Add(1) >= wideMessage {
+		f.hasWideMessage = true
 	}
 	f.mu.Unlock()
 	if first {
@@ -47,7 +48,8 @@ func (f *flusher) add(c *Conn, m *Message) {
 	}
 }
 
-func (f *flusher) run(done <-chan struct{}) {
+// flushUntil flushes scheduled connections until done is closed.
+func (f *flusher) flushUntil(done <-chan struct{}) {
 	others := newYielder()
 	defer others.close()
 	var batch []*Conn
@@ -60,16 +62,16 @@ func (f *flusher) run(done <-chan struct{}) {
 		runtime.Gosched()
 		f.mu.Lock()
 		batch, f.dirty = f.dirty, batch[:0]
-		long := f.wide
-		f.wide = false
+		isLong := f.hasWideMessage
+		f.hasWideMessage = false
 		f.mu.Unlock()
 		written := 0
 		for i, c := range batch {
-			written += c.flushed()
+			written += c.flushAndCount()
 			batch[i] = nil
-			if i%stride == stride-1 {
-				if long && written < thick*stride {
-					others.yield()
+			if i%writesPerYield == writesPerYield-1 {
+				if isLong && written < largeWrite*writesPerYield {
+					others.yieldToAll()
 				}
 				written = 0
 			}

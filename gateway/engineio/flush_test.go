@@ -48,7 +48,7 @@ func TestAYielderLetsThoseRunForWhomTheNetworkHasSomething(t *testing.T) {
 	for i := range times {
 		_, err := near.Write([]byte{1})
 		require.NoError(t, err)
-		y.yield()
+		y.yieldToAll()
 		if served.Load() == int32(i)+1 {
 			inTime++
 		}
@@ -58,10 +58,10 @@ func TestAYielderLetsThoseRunForWhomTheNetworkHasSomething(t *testing.T) {
 }
 
 func TestAYielderWithoutAPipeYields(t *testing.T) {
-	(&yielder{}).yield()
+	(&yielder{}).yieldToAll()
 	y := newYielder()
 	y.close()
-	y.yield() // does not hang
+	y.yieldToAll() // does not hang
 }
 
 // While one message is written to many, what the network brings is handled, so that it may
@@ -88,7 +88,7 @@ func TestOthersSpeakInTheMidstOfAWideCast(t *testing.T) {
 			n := 0
 			for _, c := range all {
 				c.mu.Lock()
-				if c.dirty {
+				if c.hasFlusher {
 					n++
 				}
 				c.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	closeLarge  = 1009
 )
 
-// A closeError is a violation of the websocket protocol, with the status that tells it.
+// A closeError is a violation of the websocket protocol, with the close status that reports it.
 type closeError struct {
 	code int
 	text string
@@ -35,14 +35,14 @@ type closeError struct {
 
 func (e *closeError) Error() string { return "engineio: websocket: " + e.text }
 
-// Is lets handlers ask for ErrMalformed alone.
+// Is reports that every violation is an ErrMalformed.
 func (e *closeError) Is(target error) bool { return target == ErrMalformed }
 
 // errPeerClosed says that the client sent a close frame.
 var errPeerClosed = errors.New("engineio: closed by the client")
 
-// A frame is one parsed websocket frame; payload is unmasked, and lies in the buffer it was
-// parsed from.
+// A frame is one parsed websocket frame. Its payload is unmasked, and part of the buffer that it
+// was parsed from.
 type frame struct {
 	op      byte
 	fin     bool
@@ -90,11 +90,11 @@ func parseFrame(b []byte, limit int) (f frame, n, need int, err error) {
 		return f, 0, head + size, nil
 	}
 	f.payload = b[head : head+size]
-	unmask(f.payload, b[head-4:head])
+	unmaskPayload(f.payload, b[head-4:head])
 	return f, head + size, 0, nil
 }
 
-func unmask(p, key []byte) {
+func unmaskPayload(p, key []byte) {
 	k := uint64(binary.LittleEndian.Uint32(key))
 	k |= k << 32
 	i := 0
@@ -106,16 +106,16 @@ func unmask(p, key []byte) {
 	}
 }
 
-// An assembler joins fragments to messages and answers what the websocket protocol itself
-// asks for.
+// An assembler joins fragments to messages.
 type assembler struct {
 	part   []byte // the fragments so far
 	binary bool
 	open   bool // a fragmented message is under way
 }
 
-// add takes a frame. message is set when it completes one; it is valid until the next add.
-func (a *assembler) add(f frame, limit int) (message []byte, isBinary, complete bool, err error) {
+// addFrame takes a data frame. message is set when the frame completes one, and is valid until the
+// next call.
+func (a *assembler) addFrame(f frame, limit int) (message []byte, isBinary, complete bool, err error) {
 	switch f.op {
 	case opText, opBinary:
 		if a.open {
@@ -149,8 +149,8 @@ func (a *assembler) add(f frame, limit int) (message []byte, isBinary, complete 
 	return message, isBinary, true, nil
 }
 
-// checkClose judges the payload of a client's close frame, RFC 6455 section 7.4.
-func checkClose(payload []byte) error {
+// checkCloseFrame checks the payload of a client's close frame, RFC 6455 section 7.4.
+func checkCloseFrame(payload []byte) error {
 	if len(payload) == 0 {
 		return nil
 	}
@@ -164,12 +164,12 @@ func checkClose(payload []byte) error {
 	return nil
 }
 
-// appendControl adds a control frame to dst.
+// appendControl appends a control frame to dst.
 func appendControl(dst []byte, op byte, payload []byte) []byte {
 	return append(append(dst, flagFin|op, byte(len(payload))), payload...)
 }
 
-// appendClose adds a close frame with a status to dst.
+// appendClose appends a close frame with a status to dst.
 func appendClose(dst []byte, code int) []byte {
 	return append(dst, flagFin|opClose, 2, byte(code>>8), byte(code))
 }

@@ -86,13 +86,13 @@ func parse(t *testing.T, stream []byte) (got read, partial bool) {
 		require.LessOrEqual(t, len(f.payload)+6, n)
 		b = b[n:]
 		if f.op == opClose {
-			got.ok = checkClose(f.payload) == nil
+			got.ok = checkCloseFrame(f.payload) == nil
 			return got, false
 		}
 		if f.op > opClose {
 			require.LessOrEqual(t, len(f.payload), maxControl)
 		}
-		data, isBinary, complete, err := parts.add(f, fuzzLimit)
+		data, isBinary, complete, err := parts.addFrame(f, fuzzLimit)
 		require.LessOrEqual(t, len(parts.part), fuzzLimit)
 		if err != nil {
 			return got, false
@@ -192,7 +192,7 @@ func FuzzReadFrames(f *testing.F) {
 		var got read
 		c := &Conn{srv: &Server{cfg: Config{MaxPayload: fuzzLimit}}}
 		r := newReader(&wire{nc: &scripted{r: &crumbs{bytes.NewReader(bytes.Clone(stream)), max(1, int(n))}}})
-		r.again = false
+		r.wantsFreshStack = false
 		err := c.readFrames(r, func(isBinary bool, data []byte) error {
 			got.messages = append(got.messages, message(isBinary, data))
 			return nil
@@ -214,7 +214,7 @@ func FuzzAssembler(f *testing.F) {
 		open := byte(0)
 		for i := 0; i+1 < len(script); i += 2 {
 			op, fin, payload := script[i]&maskOp, script[i]&flagFin != 0, bytes.Repeat([]byte{script[i+1]}, int(script[i+1]))
-			got, isBinary, complete, err := a.add(frame{op: op, fin: fin, payload: bytes.Clone(payload)}, fuzzLimit)
+			got, isBinary, complete, err := a.addFrame(frame{op: op, fin: fin, payload: bytes.Clone(payload)}, fuzzLimit)
 			require.LessOrEqual(t, cap(a.part), 4*fuzzLimit)
 			switch {
 			case op > opBinary:

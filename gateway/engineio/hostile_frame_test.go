@@ -243,9 +243,9 @@ func TestAPingFloodFromAClientThatNeverReads(t *testing.T) {
 		w.raw(flood)
 	}
 	c.mu.Lock()
-	waiting := c.sending
-	if c.out != nil {
-		waiting += len(*c.out)
+	waiting := c.bytesInWriter
+	if c.outbound != nil {
+		waiting += len(*c.outbound)
 	}
 	c.mu.Unlock()
 	require.Positive(t, waiting, "the kernel took it all")

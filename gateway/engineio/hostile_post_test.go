@@ -219,7 +219,7 @@ func TestTwoPostsAtOnceEndTheSession(t *testing.T) {
 	p := s.poller(t)
 	h, c := p.recorder(), p.conn()
 	first := p.open("Content-Length: 6")
-	require.Eventually(t, c.posting.Load, patience, time.Millisecond)
+	require.Eventually(t, c.hasPost.Load, patience, time.Millisecond)
 	status, body := p.post("4b")
 	require.Equal(t, 400, status)
 	require.Equal(t, `{"code":3,"message":"Bad request"}`, body)

@@ -28,7 +28,7 @@ func (p *poller) echoes() {
 func (p *poller) unprobed() {
 	p.t.Helper()
 	c := p.conn()
-	require.Eventually(p.t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return !c.probing }, patience, time.Millisecond)
+	require.Eventually(p.t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return !c.isUpgrading }, patience, time.Millisecond)
 }
 
 // completes takes the connection to the websocket and asserts that it works.
@@ -159,7 +159,7 @@ func TestAnUpgradeRacingAGoodbye(t *testing.T) {
 		both.Go(func() { w.send("5") })
 		both.Go(func() { p.post("1") })
 		both.Wait()
-		if c := s.find(p.sid); c != nil && c.Open() { // the POST came too late: it was refused
+		if c := s.findConn(p.sid); c != nil && c.Open() { // the POST came too late: it was refused
 			w.send("4hello")
 			require.Equal(t, "4hello", w.text())
 			w.send("1")

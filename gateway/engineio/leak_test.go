@@ -120,7 +120,7 @@ func TestThousandsOfConnectsLeaveNothing(t *testing.T) {
 	require.LessOrEqual(t, after, heap*110/100, "the heap was %d", heap)
 	s.mu.Lock()
 	require.Empty(t, s.conns)
-	require.Empty(t, s.addrs)
+	require.Empty(t, s.connsByAddr)
 	s.mu.Unlock()
 	s.end()
 	goleak.VerifyNone(t, ignore)
@@ -131,7 +131,7 @@ func TestAnIdleWebsocketCostsOneGoroutine(t *testing.T) {
 	s := serve(t, Config{Handler: func(c *Conn, _ *http.Request) Handler {
 		c.Confirm()
 		c.Forget()
-		return emitting{}
+		return emittingHandler{}
 	}})
 	all := make([]*socket, 0, clients)
 	open := func(n int) {

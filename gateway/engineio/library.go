@@ -15,31 +15,33 @@ import (
 	"github.com/zishang520/engine.io/v2/types"
 )
 
-// This file is what the library asks of an Engine.IO server and its sockets, so that ours
-// can be given to socket.Server.Bind. Nothing here is on the path of a game's event.
+// This file has what the library requires of an Engine.IO server and its sockets, so that ours can
+// be given to socket.Server.Bind. Events of players do not pass through anything here.
 
 var (
 	_ engine.BaseServer = (*Server)(nil)
 	_ engine.Socket     = (*Conn)(nil)
 )
 
-// ClientsCount is Count, for the library.
+// ClientsCount is Count under the name that the library uses.
 func (s *Server) ClientsCount() uint64 { return uint64(s.Count()) }
 
-// Close is Stop, for the library.
+// Close is Stop under the name that the library uses.
 func (s *Server) Close() engine.BaseServer {
 	s.Stop()
 	return s
 }
 
-// Init and Cleanup have nothing to do.
-func (s *Server) Init()    {}
+// Init does nothing: New has made the server.
+func (s *Server) Init() {}
+
+// Cleanup does nothing: Stop ends the server.
 func (s *Server) Cleanup() {}
 
-// emitting is the handler of connections that have no other: messages become "data" events.
-type emitting struct{}
+// emittingHandler is the handler of connections without one: it turns messages into "data" events.
+type emittingHandler struct{}
 
-func (emitting) Message(c *Conn, binary bool, data []byte) error {
+func (emittingHandler) Message(c *Conn, binary bool, data []byte) error {
 	if binary {
 		c.Emit("data", types.NewBytesBuffer(append([]byte(nil), data...)))
 	} else {
@@ -47,18 +49,17 @@ func (emitting) Message(c *Conn, binary bool, data []byte) error {
 	}
 	return nil
 }
-func (emitting) Malformed(*Conn, error)        {}
-func (emitting) Overflow(*Conn)                {}
-func (emitting) Closed(c *Conn, reason string) { c.Emit("close", reason) }
+func (emittingHandler) Malformed(*Conn, error)        {}
+func (emittingHandler) Overflow(*Conn)                {}
+func (emittingHandler) Closed(c *Conn, reason string) { c.Emit("close", reason) }
 
-// listeners is an event emitter with one slot for each event that the library listens to
-// on a connection. It compares no functions: whoever removes a listener means the one
-// that is there.
+// listeners is an event emitter with one slot for each event that the library listens to on a
+// connection. It does not compare functions: removing a listener empties the slot.
 type listeners struct {
 	data, err, closing atomic.Pointer[events.Listener]
 }
 
-func (l *listeners) slot(name events.EventName) *atomic.Pointer[events.Listener] {
+func (l *listeners) listenerSlot(name events.EventName) *atomic.Pointer[events.Listener] {
 	switch name {
 	case "data":
 		return &l.data
@@ -72,25 +73,25 @@ func (l *listeners) slot(name events.EventName) *atomic.Pointer[events.Listener]
 
 // On sets the listener of "data", "error" or "close"; others are never emitted here.
 func (l *listeners) On(name events.EventName, fns ...events.Listener) error {
-	if s := l.slot(name); s != nil && len(fns) > 0 {
+	if s := l.listenerSlot(name); s != nil && len(fns) > 0 {
 		s.Store(&fns[len(fns)-1])
 	}
 	return nil
 }
 
-// Once is On: "close" is emitted once.
+// Once is the same as On, because "close" is emitted once.
 func (l *listeners) Once(name events.EventName, fns ...events.Listener) error {
 	return l.On(name, fns...)
 }
 
-// AddListener is On.
+// AddListener is the same as On.
 func (l *listeners) AddListener(name events.EventName, fns ...events.Listener) error {
 	return l.On(name, fns...)
 }
 
 // Emit calls the listener.
 func (l *listeners) Emit(name events.EventName, args ...any) {
-	if s := l.slot(name); s != nil {
+	if s := l.listenerSlot(name); s != nil {
 		if fn := s.Load(); fn != nil {
 			(*fn)(args...)
 		}
@@ -104,13 +105,13 @@ func (l *listeners) RemoveListener(name events.EventName, _ events.Listener) boo
 
 // RemoveAllListeners empties the slot.
 func (l *listeners) RemoveAllListeners(name events.EventName) bool {
-	s := l.slot(name)
+	s := l.listenerSlot(name)
 	return s != nil && s.Swap(nil) != nil
 }
 
 // Listeners returns what is in the slot.
 func (l *listeners) Listeners(name events.EventName) []events.Listener {
-	if s := l.slot(name); s != nil {
+	if s := l.listenerSlot(name); s != nil {
 		if fn := s.Load(); fn != nil {
 			return []events.Listener{*fn}
 		}
@@ -118,10 +119,10 @@ func (l *listeners) Listeners(name events.EventName) []events.Listener {
 	return nil
 }
 
-// ListenerCount is 0 or 1.
+// ListenerCount returns 0 or 1.
 func (l *listeners) ListenerCount(name events.EventName) int { return len(l.Listeners(name)) }
 
-// EventNames lists the slots in use.
+// EventNames returns the events that have a listener.
 func (l *listeners) EventNames() (names []events.EventName) {
 	for _, n := range []events.EventName{"data", "error", "close"} {
 		if l.ListenerCount(n) > 0 {
@@ -131,7 +132,7 @@ func (l *listeners) EventNames() (names []events.EventName) {
 	return names
 }
 
-// Len is the number of slots in use.
+// Len returns the number of events that have a listener.
 func (l *listeners) Len() int { return len(l.EventNames()) }
 
 // Clear empties all slots.
@@ -141,35 +142,38 @@ func (l *listeners) Clear() {
 	}
 }
 
-// GetMaxListeners and SetMaxListeners have no meaning here.
+// GetMaxListeners returns 0: the number is not limited.
 func (l *listeners) GetMaxListeners() uint { return 0 }
-func (l *listeners) SetMaxListeners(uint)  {}
 
-// Protocol is the Engine.IO version.
+// SetMaxListeners does nothing.
+func (l *listeners) SetMaxListeners(uint) {}
+
+// Protocol returns the version of Engine.IO.
 func (c *Conn) Protocol() int { return 4 }
 
-// Id is ID, for the library.
+// Id is ID under the name that the library uses.
 func (c *Conn) Id() string { return c.id } //nolint:revive // the library's spelling
 
-// RemoteAddress is Addr, for the library.
+// RemoteAddress is Addr under the name that the library uses.
 func (c *Conn) RemoteAddress() string { return c.addr }
 
-// ReadyState is "open" or "closed".
+// ReadyState returns "open" or "closed".
 func (c *Conn) ReadyState() string {
-	if c.Open() || c.held.Load() {
+	if c.Open() || c.reportsOpen.Load() {
 		return "open"
 	}
 	return "closed"
 }
 
-// discardResponse holds nothing: the real response is gone when the library looks.
+// A discardResponse discards what is written to it: the real response has ended when the library
+// asks for it.
 type discardResponse struct{ header http.Header }
 
 func (d discardResponse) Header() http.Header       { return d.header }
 func (discardResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (discardResponse) WriteHeader(int)             {}
 
-var nobody = httpContext(&request{header: http.Header{}, uri: "/"})
+var forgottenRequest = httpContext(&request{header: http.Header{}, uri: "/"})
 
 func httpContext(q *request) *types.HttpContext {
 	u, err := url.ParseRequestURI(q.uri)
@@ -182,12 +186,12 @@ func httpContext(q *request) *types.HttpContext {
 	return x
 }
 
-// Request is the handshake's request, or an empty one after Forget.
+// Request returns the handshake's request, or an empty one after Forget.
 func (c *Conn) Request() *types.HttpContext {
 	if q := c.request.Load(); q != nil {
 		return httpContext(q)
 	}
-	return nobody
+	return forgottenRequest
 }
 
 // Write sends what the library encoded.
@@ -219,18 +223,19 @@ func (c *Conn) Write(r io.Reader, o *packet.Options, done engine.SendCallback) e
 	return c
 }
 
-// Send is Write.
+// Send is the same as Write.
 func (c *Conn) Send(r io.Reader, o *packet.Options, done engine.SendCallback) engine.Socket {
 	return c.Write(r, o, done)
 }
 
-// Transport tells the library whether the client takes what it is sent.
+// Transport returns the connection as the library's Transport.
 func (c *Conn) Transport() transports.Transport { return (*transport)(c) }
 
-// Close is Shut, or Abort where the library discards what waits.
-func (c *Conn) Close(discard bool) { c.shut(ReasonForcedClose, !discard, closeNormal) }
+// Close ends the connection: at once if the library discards what waits, else politely.
+func (c *Conn) Close(discard bool) { c.beginClose(ReasonForcedClose, !discard, closeNormal) }
 
-// What the library never calls on a connection that it did not make.
+// The library never calls the following methods on a connection that it did not make.
+
 func (c *Conn) SetReadyState(string) {}
 func (c *Conn) Upgraded() bool       { return c.TransportName() == "websocket" }
 func (c *Conn) Upgrading() bool      { return false }
@@ -238,21 +243,21 @@ func (c *Conn) Construct(string, engine.BaseServer, transports.Transport, *types
 }
 func (c *Conn) MaybeUpgrade(transports.Transport) {}
 
-// transport shows a Conn as the library's Transport, of which it asks Writable and Name.
+// transport is a Conn as the library's Transport. The library calls only Writable and Name.
 type transport Conn
 
-func (t *transport) conn() *Conn { return (*Conn)(t) }
+func (t *transport) asConn() *Conn { return (*Conn)(t) }
 
 func (t *transport) Writable() bool {
-	c := t.conn()
+	c := t.asConn()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.writable()
+	return c.isWritable()
 }
-func (t *transport) Name() string                                { return t.conn().TransportName() }
+func (t *transport) Name() string                                { return t.asConn().TransportName() }
 func (t *transport) Sid() string                                 { return t.id }
-func (t *transport) ReadyState() string                          { return t.conn().ReadyState() }
-func (t *transport) Close(...types.Callable)                     { t.conn().Abort(ReasonForcedClose) }
+func (t *transport) ReadyState() string                          { return t.asConn().ReadyState() }
+func (t *transport) Close(...types.Callable)                     { t.asConn().Abort(ReasonForcedClose) }
 func (t *transport) Protocol() int                               { return 4 }
 func (t *transport) Parser() eparser.Parser                      { return eparser.Parserv4() }
 func (t *transport) MaxHttpBufferSize() int64                    { return int64(t.srv.cfg.MaxPayload) }

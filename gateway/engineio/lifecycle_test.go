@@ -49,11 +49,11 @@ func TestClosedIsCalledOnceForEachEnd(t *testing.T) {
 			require.Equal(t, reason, h.ends(t))
 			c.Abort("once more")
 			c.Shut("once more")
-			c.finish()
+			c.finishNow()
 			require.False(t, c.Open())
 			require.False(t, c.Push(NewText()))
 			require.Equal(t, int32(1), h.closes.Load())
-			require.Eventually(t, func() bool { return s.find(c.ID()) == nil }, patience, time.Millisecond)
+			require.Eventually(t, func() bool { return s.findConn(c.ID()) == nil }, patience, time.Millisecond)
 		}
 		if c.polling != nil {
 			t.Run(c.name+", polling", func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestManyEndsAtOnceAreOne(t *testing.T) {
 		w := s.socket(t)
 		c, h := w.conn(), w.recorder()
 		for _, end := range []func(){
-			func() { c.Shut("a") }, func() { c.Abort("b") }, func() { _, _ = w.Write(frameOf(flagFin|opText, "1")) }, func() { c.Close(true) }, c.tick,
+			func() { c.Shut("a") }, func() { c.Abort("b") }, func() { _, _ = w.Write(frameOf(flagFin|opText, "1")) }, func() { c.Close(true) }, c.handleTimer,
 		} {
 			go end()
 		}
@@ -355,7 +355,8 @@ func TestConfirmAndExpect(t *testing.T) {
 	require.Equal(t, int32(1), h.closes.Load())
 }
 
-// The answer to a websocket's handshake and OPEN leave in one packet, and whatever the handler says from its first moment comes behind.
+// The answer to a websocket's handshake and OPEN leave in one packet, and whatever the handler says
+// from its first moment comes behind.
 func TestTheHandshakeIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{Handler: func(c *Conn, _ *http.Request) Handler {

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// headroom is what the longest header of an unmasked frame takes, and a little, so that
-// the start of a sealed frame is never 0.
+// headroom is the length of the longest header of an unmasked frame and a little more, so that the
+// start of a sealed frame is never 0.
 const headroom = 12
 
 // A Message is one Engine.IO message, framed once for any number of connections and for
@@ -20,35 +20,35 @@ type Message struct {
 	volatile bool
 	sealed   bool // buf holds finished frames
 
-	dirtied atomic.Int32 // how many connections had nothing to be flushed before
+	dirtiedConns atomic.Int32 // how many connections were scheduled for flushing because of it
 }
 
-var messages = sync.Pool{New: func() any { return &Message{buf: make([]byte, headroom, 512)} }}
+var messagePool = sync.Pool{New: func() any { return &Message{buf: make([]byte, headroom, 512)} }}
 
-// NewText returns an empty text message. Free it when nobody needs it any more; a message
-// that is not freed is left to the garbage collector.
+// NewText returns an empty text message. Free it when it is not used any more; a message that is
+// not freed is left to the garbage collector.
 func NewText() *Message {
-	m := messages.Get().(*Message)
+	m := messagePool.Get().(*Message)
 	m.buf = append(m.buf[:headroom], packetMessage)
 	m.start, m.binary, m.volatile, m.sealed = 0, false, false, false
-	m.dirtied.Store(0)
+	m.dirtiedConns.Store(0)
 	return m
 }
 
 // NewBinary returns a binary message with a copy of data.
 func NewBinary(data []byte) *Message {
-	m := messages.Get().(*Message)
+	m := messagePool.Get().(*Message)
 	m.buf = append(m.buf[:headroom], data...)
 	m.start, m.binary, m.volatile, m.sealed = 0, true, false, false
-	m.dirtied.Store(0)
+	m.dirtiedConns.Store(0)
 	return m
 }
 
-// Free gives the message back. Connections copy what they keep, so a message may be freed
-// as soon as the last Push returned.
+// Free gives the message back to the pool. Connections copy what they keep, so a message may be
+// freed as soon as the last Push returned.
 func (m *Message) Free() {
 	if cap(m.buf) <= 16<<10 {
-		messages.Put(m)
+		messagePool.Put(m)
 	}
 }
 
@@ -64,18 +64,18 @@ func (m *Message) Append(s string) *Message {
 	return m
 }
 
-// Buffer is for append-style encoders: what they return goes back with SetBuffer.
+// Buffer returns the buffer for encoders that append to it. Their result goes to SetBuffer.
 func (m *Message) Buffer() []byte { return m.buf }
 
-// SetBuffer takes what an append-style encoder made of Buffer.
+// SetBuffer sets the buffer to what an encoder made of Buffer.
 func (m *Message) SetBuffer(b []byte) { m.buf = b }
 
-// Len is the size of the packet in bytes.
+// Len returns the size of the packet in bytes.
 func (m *Message) Len() int { return len(m.buf) - headroom }
 
-// seal puts the frame's header in front of the packet. A message that is to be sent from
-// several goroutines is sealed before they see it.
-func (m *Message) seal() {
+// sealFrame writes the frame's header in front of the packet. A message that several goroutines
+// send must be sealed before they get it.
+func (m *Message) sealFrame() {
 	if m.start != 0 {
 		return
 	}
@@ -100,16 +100,16 @@ func (m *Message) seal() {
 	m.buf[m.start] = flagFin | op
 }
 
-// Seal readies a message for several goroutines at once.
+// Seal makes the message ready to be sent by several goroutines at once.
 func (m *Message) Seal() *Message {
-	m.seal()
+	m.sealFrame()
 	return m
 }
 
-func (m *Message) frame() []byte {
+func (m *Message) sealedFrame() []byte {
 	if m.sealed {
 		return m.buf
 	}
-	m.seal()
+	m.sealFrame()
 	return m.buf[m.start:]
 }

@@ -16,7 +16,7 @@ func (s *site) gorilla(t testing.TB) (*websocket.Conn, *Conn) {
 	t.Cleanup(func() { _ = ws.Close() })
 	_, open, err := ws.ReadMessage()
 	require.NoError(t, err)
-	c := s.find(parseOpening(t, string(open)).Sid)
+	c := s.findConn(parseOpening(t, string(open)).Sid)
 	require.NotNil(t, c)
 	return ws, c
 }

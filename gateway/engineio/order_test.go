@@ -130,7 +130,7 @@ func (k *talker) run(polling, upgrade bool) {
 		k.ws = k.dial("")
 		_, open, err := k.ws.ReadMessage()
 		require.NoError(k.t, err)
-		c = k.s.find(parseOpening(k.t, string(open)).Sid)
+		c = k.s.findConn(parseOpening(k.t, string(open)).Sid)
 	}
 	k.upgrades = upgrade
 	k.pause, k.resumed = make(chan struct{}), make(chan struct{})

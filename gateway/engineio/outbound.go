@@ -2,178 +2,179 @@ package engineio
 
 import "sync"
 
-var buffers = sync.Pool{New: func() any {
+var outboundBuffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, 1024)
 	return &b
 }}
 
-func release(b *[]byte) {
+func recycleBuffer(b *[]byte) {
 	if cap(*b) <= 64<<10 {
 		*b = (*b)[:0]
-		buffers.Put(b)
+		outboundBuffers.Put(b)
 	}
 }
 
-// Push queues a message; it leaves soon, together with whatever else is sent meanwhile. It
-// reports false when the message was dropped: the connection has ended, the message is
-// volatile and the client is behind, or the client was just closed for being too slow.
+// Push queues a message. It leaves soon, together with what else is sent meanwhile. Push reports
+// false when the message was dropped: the connection has ended, the message is volatile and the
+// client is behind, or the client was just closed because it is too slow.
 func (c *Conn) Push(m *Message) bool {
-	ok, flush := c.enqueue(m, true)
+	ok, flush := c.enqueueMessage(m, true)
 	if flush {
-		c.srv.flushers[c.shard].add(c, m)
+		c.srv.flushers[c.shard].scheduleFlush(c, m)
 	}
 	return ok
 }
 
-// Queue is Push for a caller that will call Flush, or returns from Handler.Message.
+// Queue is like Push for a caller that calls Flush afterwards, or returns from Handler.Message.
 func (c *Conn) Queue(m *Message) bool {
-	ok, _ := c.enqueue(m, false)
+	ok, _ := c.enqueueMessage(m, false)
 	return ok
 }
 
-// Soon sees to it that what was queued leaves, without waiting for it.
-func (c *Conn) Soon() {
+// FlushSoon schedules a Flush on another goroutine.
+func (c *Conn) FlushSoon() {
 	c.mu.Lock()
-	flush := c.out != nil && !c.dirty && !c.writing
-	c.dirty = c.dirty || flush
+	flush := c.outbound != nil && !c.hasFlusher && !c.hasWriter
+	c.hasFlusher = c.hasFlusher || flush
 	c.mu.Unlock()
 	if flush {
-		c.srv.flushers[c.shard].add(c, nil)
+		c.srv.flushers[c.shard].scheduleFlush(c, nil)
 	}
 }
 
-// lastWords is how many bytes more may wait once the queue is full, until the close.
+// lastWords is how many more bytes may be queued between Overflow and the close.
 const lastWords = 16 << 10
 
-func (c *Conn) enqueue(m *Message, schedule bool) (ok, flush bool) {
-	f := m.frame()
+func (c *Conn) enqueueMessage(m *Message, schedule bool) (ok, flush bool) {
+	f := m.sealedFrame()
 	c.mu.Lock()
-	if c.state.Load() != stateOpen || m.volatile && (!c.writable() || c.full(len(f))) {
+	if c.state.Load() != stateOpen || m.volatile && (!c.isWritable() || c.wouldOverflow(len(f))) {
 		c.mu.Unlock()
 		return false, false
 	}
-	if c.full(len(f)) && !c.overflow {
-		c.overflow = true // lets the last words through
+	if c.wouldOverflow(len(f)) && !c.hasOverflowed {
+		c.hasOverflowed = true // from here on lastWords more bytes are let through
 		c.mu.Unlock()
 		c.handler.Overflow(c)
-		c.shut(ReasonSlowConsumer, true, closeNormal)
+		c.beginClose(ReasonSlowConsumer, true, closeNormal)
 		return false, false
 	}
-	if c.overflow && c.full(len(f)-lastWords) {
+	if c.hasOverflowed && c.wouldOverflow(len(f)-lastWords) {
 		c.mu.Unlock()
 		return false, false
 	}
-	c.append(f)
-	if schedule && !c.dirty && !c.writing {
-		c.dirty, flush = true, true
+	c.appendFrames(f)
+	if schedule && !c.hasFlusher && !c.hasWriter {
+		c.hasFlusher, flush = true, true
 	}
 	c.mu.Unlock()
 	return true, flush
 }
 
-// full tells whether n more bytes would be too many. mu is held.
-func (c *Conn) full(n int) bool {
-	waiting := c.sending
-	if c.out != nil {
-		waiting += len(*c.out)
+// wouldOverflow reports whether n more bytes are too many for the queue. mu is held.
+func (c *Conn) wouldOverflow(n int) bool {
+	waiting := c.bytesInWriter
+	if c.outbound != nil {
+		waiting += len(*c.outbound)
 	}
 	return waiting > 0 && waiting+n > c.srv.cfg.OutboundQueue
 }
 
-// writable tells whether the client takes what it is sent. mu is held.
-func (c *Conn) writable() bool {
+// isWritable reports whether the client can be sent something now. mu is held.
+func (c *Conn) isWritable() bool {
 	if c.wire != nil {
-		return !c.writing
+		return !c.hasWriter
 	}
-	return c.poll != nil
+	return c.waitingPoll != nil
 }
 
-// append adds frames to what waits. mu is held.
-func (c *Conn) append(frames []byte) {
-	if c.out == nil {
-		c.out = buffers.Get().(*[]byte)
+// appendFrames appends frames to the queue. mu is held.
+func (c *Conn) appendFrames(frames []byte) {
+	if c.outbound == nil {
+		c.outbound = outboundBuffers.Get().(*[]byte)
 	}
-	*c.out = append(*c.out, frames...)
+	*c.outbound = append(*c.outbound, frames...)
 }
 
-// Flush writes what waits, as far as the transport takes it now.
-func (c *Conn) Flush() { c.flushed() }
+// Flush writes what is queued, as far as the transport takes it now.
+func (c *Conn) Flush() { c.flushAndCount() }
 
-// flushed is Flush that tells how many bytes waited.
-func (c *Conn) flushed() (n int) {
+// flushAndCount flushes, and returns how many bytes were queued.
+func (c *Conn) flushAndCount() (n int) {
 	c.mu.Lock()
-	c.dirty = false
-	if c.out != nil {
-		n = len(*c.out)
+	c.hasFlusher = false
+	if c.outbound != nil {
+		n = len(*c.outbound)
 	}
-	c.flush()
+	c.flushLocked()
 	c.mu.Unlock()
 	return n
 }
 
-// flush is Flush; mu is held.
-func (c *Conn) flush() {
-	if c.out == nil || c.writing || c.state.Load() == stateClosed {
+// flushLocked flushes. mu is held.
+func (c *Conn) flushLocked() {
+	if c.outbound == nil || c.hasWriter || c.state.Load() == stateClosed {
 		return
 	}
 	if c.wire == nil {
 		c.answerPoll()
 		return
 	}
-	if c.wire.direct() {
-		n, err := c.wire.tryWrite(*c.out)
+	if c.wire.canTryWrite() {
+		n, err := c.wire.tryWrite(*c.outbound)
 		if err != nil {
-			c.lost()
+			c.handleLostWebsocket()
 			return
 		}
-		if n == len(*c.out) {
-			release(c.out)
-			c.out = nil
-			c.sent()
+		if n == len(*c.outbound) {
+			recycleBuffer(c.outbound)
+			c.outbound = nil
+			c.finishSending()
 			return
 		}
-		*c.out = append((*c.out)[:0], (*c.out)[n:]...)
+		*c.outbound = append((*c.outbound)[:0], (*c.outbound)[n:]...)
 	}
-	c.writing = true
-	go c.write(c.wire)
+	c.hasWriter = true
+	go c.writeUntilEmpty(c.wire)
 }
 
-// write is the writer of a connection whose client is behind: it waits for the client and
-// ends when nothing is left.
-func (c *Conn) write(w *wire) {
+// writeUntilEmpty is the goroutine that writes while the client is behind: it waits for the client,
+// and ends when the queue is empty.
+func (c *Conn) writeUntilEmpty(w *wire) {
 	for {
 		c.mu.Lock()
-		b := c.out
-		c.out, c.sending = nil, 0
+		b := c.outbound
+		c.outbound, c.bytesInWriter = nil, 0
 		if b == nil {
-			c.writing = false
-			c.sent()
+			c.hasWriter = false
+			c.finishSending()
 			c.mu.Unlock()
 			return
 		}
-		c.sending = len(*b)
+		c.bytesInWriter = len(*b)
 		c.mu.Unlock()
-		err := w.write(*b)
-		release(b)
+		err := w.writeFrames(*b)
+		recycleBuffer(b)
 		if err != nil {
 			c.mu.Lock()
-			c.writing, c.sending = false, 0
-			c.lost()
+			c.hasWriter, c.bytesInWriter = false, 0
+			c.handleLostWebsocket()
 			c.mu.Unlock()
 			return
 		}
 	}
 }
 
-// sent is called when nothing waits any more. mu is held.
-func (c *Conn) sent() {
+// finishSending is called when everything was written. A closing connection then closes its side of
+// the websocket. mu is held.
+func (c *Conn) finishSending() {
 	if c.state.Load() == stateClosing && c.wire != nil {
-		c.wire.closeWrite() // the client answers by closing; the timer sees to it that it ends
+		c.wire.closeWrite() // the client answers by closing its side; the timer ends a connection whose client does not
 	}
 }
 
-// lost is called when the websocket does not take what it is given. mu is held.
-func (c *Conn) lost() {
+// handleLostWebsocket is called when writing to the websocket failed. mu is held.
+func (c *Conn) handleLostWebsocket() {
 	if c.state.Load() == stateClosing {
 		c.finishLocked()
 		return
@@ -181,40 +182,40 @@ func (c *Conn) lost() {
 	c.wire.close() // the reader notices, and ends the connection
 }
 
-// answerPoll gives everything that waits to the poll that waits. mu is held.
+// answerPoll gives everything that is queued to the waiting poll, if there is one. mu is held.
 func (c *Conn) answerPoll() {
-	if c.poll == nil || c.out == nil {
+	if c.waitingPoll == nil || c.outbound == nil {
 		return
 	}
-	c.poll <- c.takeBody()
-	c.poll = nil
+	c.waitingPoll <- c.takePollBody()
+	c.waitingPoll = nil
 	switch {
 	case c.state.Load() != stateClosing:
 	case c.farewell != nil:
-		c.append(c.farewell)
+		c.appendFrames(c.farewell)
 		c.farewell = nil
-	default: // the timer forgets the sid: what the client sends meanwhile is not held against it
+	default: // the timer ends the connection: until then late requests of the client find its sid
 	}
 }
 
-// takeBody makes the body of a poll's answer. mu is held.
-func (c *Conn) takeBody() []byte {
+// takePollBody empties the queue into the body of a poll's answer. mu is held.
+func (c *Conn) takePollBody() []byte {
 	var body []byte
-	eachFrame(*c.out, func(op byte, payload []byte) {
+	forEachFrame(*c.outbound, func(op byte, payload []byte) {
 		body = appendPacket(body, op == opBinary, payload)
 	})
-	release(c.out)
-	c.out = nil
+	recycleBuffer(c.outbound)
+	c.outbound = nil
 	return body
 }
 
-// PushAll is Push for a text message with the binary messages that belong to it: all of
-// them leave one after the other, or none does.
+// PushAll is like Push for a text message and the binary messages that belong to it: either all of
+// them leave, one directly after the other, or none does.
 func (c *Conn) PushAll(text *Message, binary []*Message) bool {
 	all := NewText()
-	all.buf = append(all.buf[:0], text.frame()...)
+	all.buf = append(all.buf[:0], text.sealedFrame()...)
 	for _, b := range binary {
-		all.buf = append(all.buf, b.frame()...)
+		all.buf = append(all.buf, b.sealedFrame()...)
 	}
 	all.sealed, all.volatile = true, text.volatile
 	ok := c.Push(all)

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// splitPayload walks the packets of a polling body. each is called with the packet type
+// splitPayload splits a polling body into packets. each is called with the type of a packet
 // and what follows it; for binary packets data is decoded. It stops at the first error.
 func splitPayload(body []byte, maxPackets int, each func(kind byte, data []byte) error) error {
 	if bytes.Count(body, []byte{separator})+1 > maxPackets {
@@ -25,7 +25,7 @@ func splitPayload(body []byte, maxPackets int, each func(kind byte, data []byte)
 	return nil
 }
 
-// textPacket gives one packet that came as text to each: its type and what follows; base64 is
+// textPacket calls each with the type and the content of a packet that came as text. Base64 is
 // decoded in place.
 func textPacket(p []byte, each func(kind byte, data []byte) error) error {
 	if len(p) == 0 {
@@ -42,7 +42,7 @@ func textPacket(p []byte, each func(kind byte, data []byte) error) error {
 	return each(kind, data)
 }
 
-// appendPacket adds a message to a polling body.
+// appendPacket appends a message to a polling body.
 func appendPacket(dst []byte, isBinary bool, packet []byte) []byte {
 	if len(dst) > 0 {
 		dst = append(dst, separator)

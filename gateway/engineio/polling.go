@@ -10,60 +10,60 @@ import (
 	"time"
 )
 
-// probingPoll is how long a poll waits while an upgrade is under way.
-const probingPoll = 50 * time.Millisecond
+// pollWhileUpgrading is how long a poll waits while an upgrade is under way.
+const pollWhileUpgrading = 50 * time.Millisecond
 
-// servePoll answers a GET with what waits for the client, or waits for it.
+// servePoll answers a GET with what is queued for the client. If nothing is, it waits.
 func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	if c.state.Load() == stateClosed || c.state.Load() == stateClosing && c.out == nil {
+	if c.state.Load() == stateClosed || c.state.Load() == stateClosing && c.outbound == nil {
 		c.mu.Unlock()
-		errUnknownSid.write(w)
+		errUnknownSid.writeResponse(w)
 		return
 	}
-	if c.late(time.Now()) && !c.blocked.Load() {
+	if c.isPongOverdue(time.Now()) && !c.isBlocked.Load() {
 		c.mu.Unlock()
-		c.shut(ReasonPingTimeout, false, closeNormal)
-		errUnknownSid.write(w)
+		c.beginClose(ReasonPingTimeout, false, closeNormal)
+		errUnknownSid.writeResponse(w)
 		return
 	}
 	if c.wire != nil {
 		c.mu.Unlock()
-		errBadRequest.write(w)
+		errBadRequest.writeResponse(w)
 		return
 	}
-	if c.poll != nil { // two polls at once: the protocol says that both are over
+	if c.waitingPoll != nil { // two polls at once: the protocol ends both
 		c.mu.Unlock()
-		c.shut(ReasonTransportError, true, closeNormal)
-		errBadRequest.write(w)
+		c.beginClose(ReasonTransportError, true, closeNormal)
+		errBadRequest.writeResponse(w)
 		return
 	}
 	wait := make(chan []byte, 1)
-	c.poll = wait
-	if c.probing { // the client is on its way to the websocket: do not keep it long
-		defer time.AfterFunc(probingPoll, c.releasePoll).Stop()
+	c.waitingPoll = wait
+	if c.isUpgrading { // the client must end its polls before it can switch to the websocket
+		defer time.AfterFunc(pollWhileUpgrading, c.releasePoll).Stop()
 	}
 	c.answerPoll()
 	c.mu.Unlock()
 	select {
 	case body, ok := <-wait:
 		if !ok { // the connection ended, or has moved to its websocket
-			errBadRequest.write(w)
+			errBadRequest.writeResponse(w)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.Header().Set("Cache-Control", "no-store")
 		if err := c.writePoll(w, body); err != nil {
-			c.shut(ReasonTransportError, false, closeNormal)
+			c.beginClose(ReasonTransportError, false, closeNormal)
 		}
 	case <-r.Context().Done():
-		c.shut(ReasonTransportError, false, closeNormal)
+		c.beginClose(ReasonTransportError, false, closeNormal)
 	}
 }
 
-// writePoll writes a poll's answer. A client that does not take it in the time in which it
-// must be heard again is gone.
+// writePoll writes a poll's answer. A client that does not take it within the time after which its
+// pong would be overdue has failed.
 func (c *Conn) writePoll(w http.ResponseWriter, body []byte) error {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(c.srv.cfg.PingInterval + c.srv.cfg.PingTimeout))
@@ -77,35 +77,35 @@ func (c *Conn) writePoll(w http.ResponseWriter, body []byte) error {
 	return nil
 }
 
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// servePost takes a POST's packets.
+// servePost handles the packets of a POST.
 func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(c.srv.cfg.BodyTimeout))
 	if c.TransportName() != "polling" {
 		c.srv.refuseBody(w, r)
-		errBadRequest.write(w)
+		errBadRequest.writeResponse(w)
 		return
 	}
-	if !c.Open() { // what it sent before it heard of the end: nobody will look at it
+	if !c.Open() { // sent before the client learned of the end: it is discarded
 		c.srv.refuseBody(w, r)
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "ok")
 		return
 	}
-	if !c.posting.CompareAndSwap(false, true) {
+	if !c.hasPost.CompareAndSwap(false, true) {
 		c.srv.refuseBody(w, r)
-		c.shut(ReasonTransportError, true, closeNormal)
-		errBadRequest.write(w)
+		c.beginClose(ReasonTransportError, true, closeNormal)
+		errBadRequest.writeResponse(w)
 		return
 	}
-	defer c.posting.Store(false)
-	body := bodies.Get().(*bytes.Buffer)
+	defer c.hasPost.Store(false)
+	body := bodyBuffers.Get().(*bytes.Buffer)
 	defer func() {
 		if body.Cap() <= 64<<10 {
 			body.Reset()
-			bodies.Put(body)
+			bodyBuffers.Put(body)
 		}
 	}()
 	limit := int64(c.srv.cfg.MaxPayload)
@@ -120,24 +120,24 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		_ = control.SetReadDeadline(time.Now().Add(time.Second))
 		if errors.Is(err, ErrTooLarge) {
-			c.fail(err)
+			c.closeForViolation(err)
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
-		c.shut(ReasonTransportError, true, closeNormal)
+		c.beginClose(ReasonTransportError, true, closeNormal)
 		w.WriteHeader(http.StatusRequestTimeout)
 		return
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	c.inbound.Lock()
 	defer c.inbound.Unlock()
-	if c.TransportName() != "polling" { // it moved on while the body arrived
-		errBadRequest.write(w)
+	if c.TransportName() != "polling" { // the client switched to its websocket while the body arrived
+		errBadRequest.writeResponse(w)
 		return
 	}
-	if err := splitPayload(body.Bytes(), c.srv.cfg.MaxPackets, c.receive); err != nil {
-		c.fail(err)
-		errBadRequest.write(w)
+	if err := splitPayload(body.Bytes(), c.srv.cfg.MaxPackets, c.handlePacket); err != nil {
+		c.closeForViolation(err)
+		errBadRequest.writeResponse(w)
 		return
 	}
 	c.Flush()

@@ -23,7 +23,8 @@ const (
 	separator    = '\x1e'
 )
 
-// protocolError is how the protocol refuses a request: {"code", "message"} with an HTTP status.
+// A protocolError is a refusal of a request as the protocol has it: {"code", "message"} with an
+// HTTP status.
 type protocolError struct {
 	code    int
 	message string
@@ -39,7 +40,7 @@ var (
 	errBadVersion       = protocolError{5, "Unsupported protocol version", http.StatusBadRequest}
 )
 
-func (e protocolError) write(w http.ResponseWriter) {
+func (e protocolError) writeResponse(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.status)
 	b := strconv.AppendInt([]byte(`{"code":`), int64(e.code), 10)
@@ -47,27 +48,27 @@ func (e protocolError) write(w http.ResponseWriter) {
 	_, _ = w.Write(append(b, '}'))
 }
 
-// A Refusal turns a handshake away before a sid exists. Browsers come back by themselves.
+// A Refusal refuses a handshake before a sid exists. Browsers come back by themselves.
 type Refusal struct {
 	Status     int           // 503, or 429 for a limit of the caller's own
 	Message    string        // for people
 	RetryAfter time.Duration // becomes Retry-After, in whole seconds
 }
 
-func (e *Refusal) write(w http.ResponseWriter) {
+func (e *Refusal) writeResponse(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", strconv.FormatInt(max(1, int64((e.RetryAfter+time.Second-1)/time.Second)), 10))
-	protocolError{errForbidden.code, e.Message, e.Status}.write(w)
+	protocolError{errForbidden.code, e.Message, e.Status}.writeResponse(w)
 }
 
-// What a client did wrong. The handler is told before the connection is closed, so that it
-// can say so; see Handler.Malformed.
+// The violations of clients. The handler gets them before the connection is closed, so that it can
+// tell the client: see Handler.Malformed.
 var (
 	ErrTooLarge  = errors.New("engineio: message too large")
 	ErrMalformed = errors.New("engineio: malformed packet")
 	ErrTooMany   = errors.New("engineio: too many packets in one payload")
 )
 
-// Why a connection ended, in the words that Socket.IO uses.
+// The reasons for which a connection ends, in the words that Socket.IO uses.
 const (
 	ReasonTransportClose = "transport close"
 	ReasonTransportError = "transport error"

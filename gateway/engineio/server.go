@@ -14,15 +14,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Config says how a server behaves. The zero value works: it serves anybody, with the
-// defaults named here.
+// Config says how a server behaves. The zero value works: it serves every client, with the defaults
+// that the comments name.
 type Config struct {
 	PingInterval   time.Duration // between a pong and the next ping; 25 s
 	PingTimeout    time.Duration // for the pong to arrive; 20 s
 	UpgradeTimeout time.Duration // for an upgrade to be completed; 10 s
 	ConnectTimeout time.Duration // for Conn.Confirm to be called; 45 s
 	BodyTimeout    time.Duration // for the body of a POST to arrive; 10 s
-	Linger         time.Duration // for what was sent before a close to leave; 2 s
+	Linger         time.Duration // for what was queued before a close to leave; 2 s
 
 	MaxPayload    int // bytes of one message, and of one POST; 1,000,000
 	MaxPackets    int // packets in one POST; 2,000
@@ -38,31 +38,31 @@ type Config struct {
 	// Cookie names a cookie that carries the sid, for balancers that need one. "" sets none.
 	Cookie string
 
-	// Admit may turn a handshake away, before a sid exists.
+	// Admit may refuse a handshake before a sid exists. Nil admits every handshake.
 	Admit func(*http.Request) *Refusal
-	// AllowOrigin judges cross-origin websockets. Nil allows every origin.
+	// AllowOrigin reports whether the origin of a request may connect. Nil allows every origin.
 	AllowOrigin func(*http.Request) bool
-	// ClientAddr tells the client's IP address. Nil takes it from the connection.
+	// ClientAddr returns the client's IP address. Nil takes it from the TCP connection.
 	ClientAddr func(*http.Request) string
-	// Header picks what Conn.Header keeps of a handshake. Nil keeps the request's headers.
+	// Header returns the headers of a handshake that Conn.Header keeps. Nil keeps all of them.
 	Header func(*http.Request) http.Header
-	// Handler makes the handler of a new connection. Nil leaves the messages to the
-	// connection's "data" listeners.
+	// Handler makes the handler of a new connection. Where it is nil, or returns nil, messages
+	// go to the "data" listeners of the connection.
 	Handler func(*Conn, *http.Request) Handler
 }
 
 func (c Config) withDefaults() Config {
-	or := func(d *time.Duration, v time.Duration) {
+	setDefault := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
 			*d = v
 		}
 	}
-	or(&c.PingInterval, 25*time.Second)
-	or(&c.PingTimeout, 20*time.Second)
-	or(&c.UpgradeTimeout, 10*time.Second)
-	or(&c.ConnectTimeout, 45*time.Second)
-	or(&c.BodyTimeout, 10*time.Second)
-	or(&c.Linger, 2*time.Second)
+	setDefault(&c.PingInterval, 25*time.Second)
+	setDefault(&c.PingTimeout, 20*time.Second)
+	setDefault(&c.UpgradeTimeout, 10*time.Second)
+	setDefault(&c.ConnectTimeout, 45*time.Second)
+	setDefault(&c.BodyTimeout, 10*time.Second)
+	setDefault(&c.Linger, 2*time.Second)
 	if c.MaxPayload <= 0 {
 		c.MaxPayload = 1_000_000
 	}
@@ -84,7 +84,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// PeerAddr is the IP address at the other end of the TCP connection.
+// PeerAddr returns the IP address at the other end of the TCP connection.
 func PeerAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -93,61 +93,61 @@ func PeerAddr(r *http.Request) string {
 	return host
 }
 
-// A Server serves Engine.IO 4. It is an http.Handler for the one path that it is mounted
-// on, and the library's engine.BaseServer.
+// A Server serves Engine.IO 4. It is an http.Handler for the path that it is mounted on, and an
+// engine.BaseServer for the library.
 type Server struct {
 	engine.BaseServer // the emitter and the options; everything else is ours
 
-	cfg      Config
-	upgrader websocket.Upgrader
-	rate     *rate.Limiter
-	flushers []*flusher
-	done     chan struct{}
-	stop     sync.Once
-	running  sync.WaitGroup // the flushers
+	cfg             Config
+	upgrader        websocket.Upgrader
+	handshakeRate   *rate.Limiter
+	flushers        []*flusher
+	done            chan struct{}
+	stopOnce        sync.Once
+	flushersRunning sync.WaitGroup // the flushers
 
-	mu     sync.Mutex
-	conns  map[string]*Conn // by sid; guarded by mu
-	addrs  map[string]int   // connections by client address; guarded by mu
-	count  int              // connections, with those that are being opened; guarded by mu
-	closed bool             // guarded by mu
+	mu          sync.Mutex
+	conns       map[string]*Conn // by sid; guarded by mu
+	connsByAddr map[string]int   // connections by client address; guarded by mu
+	count       int              // connections, with those that are being opened; guarded by mu
+	isRefusing  bool             // guarded by mu
 }
 
-// New makes a server. Close it to end its goroutines.
+// New makes a server. The caller must Stop it, which ends its goroutines.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
-		BaseServer: engine.MakeBaseServer(),
-		cfg:        cfg,
-		conns:      map[string]*Conn{},
-		addrs:      map[string]int{},
-		done:       make(chan struct{}),
+		BaseServer:  engine.MakeBaseServer(),
+		cfg:         cfg,
+		conns:       map[string]*Conn{},
+		connsByAddr: map[string]int{},
+		done:        make(chan struct{}),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: cfg.UpgradeTimeout, ReadBufferSize: 0, WriteBufferSize: 512,
 			EnableCompression: cfg.Compression,
-			CheckOrigin:       func(*http.Request) bool { return true }, // judged before, with the protocol's own error
+			CheckOrigin:       func(*http.Request) bool { return true }, // AllowOrigin is asked before, and refuses as the protocol does
 		},
 	}
 	s.Prototype(s)
 	if cfg.HandshakesPerSecond > 0 {
-		s.rate = rate.NewLimiter(rate.Limit(cfg.HandshakesPerSecond), max(1, int(cfg.HandshakesPerSecond)))
+		s.handshakeRate = rate.NewLimiter(rate.Limit(cfg.HandshakesPerSecond), max(1, int(cfg.HandshakesPerSecond)))
 	}
 	for range runtime.GOMAXPROCS(0) {
 		f := &flusher{wake: make(chan struct{}, 1)}
 		s.flushers = append(s.flushers, f)
-		s.running.Go(func() { f.run(s.done) })
+		s.flushersRunning.Go(func() { f.flushUntil(s.done) })
 	}
 	return s
 }
 
-// Count is the number of connections.
+// Count returns the number of connections.
 func (s *Server) Count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
 }
 
-// Conns is a snapshot of the connections.
+// Conns returns a snapshot of the connections.
 func (s *Server) Conns() []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,15 +158,15 @@ func (s *Server) Conns() []*Conn {
 	return all
 }
 
-// Refuse turns every further handshake away; what is connected stays.
+// Refuse refuses every further handshake. Connections stay open.
 func (s *Server) Refuse() {
 	s.mu.Lock()
-	s.closed = true
+	s.isRefusing = true
 	s.mu.Unlock()
 }
 
-// Stop refuses handshakes, closes every connection with what waits for it, and returns when
-// all are gone, at the latest after the linger time.
+// Stop refuses handshakes, closes every connection after it has been sent what is queued, and
+// returns when all have ended, at the latest one second after the linger time.
 func (s *Server) Stop() {
 	s.Refuse()
 	for _, c := range s.Conns() {
@@ -175,14 +175,14 @@ func (s *Server) Stop() {
 	for deadline := time.Now().Add(s.cfg.Linger + time.Second); s.Count() > 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 		for _, c := range s.Conns() {
-			c.finishSaid()
+			c.finishIfSent()
 		}
 	}
 	for _, c := range s.Conns() {
-		c.finish()
+		c.finishNow()
 	}
-	s.stop.Do(func() { close(s.done) })
-	s.running.Wait()
+	s.stopOnce.Do(func() { close(s.done) })
+	s.flushersRunning.Wait()
 }
 
 // ServeHTTP serves handshakes, polls, posts and upgrades.
@@ -192,37 +192,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	upgrade := websocket.IsWebSocketUpgrade(r)
 	switch {
 	case transport != "polling" && transport != "websocket":
-		errUnknownTransport.write(w)
+		errUnknownTransport.writeResponse(w)
 	case !s.cfg.AllowOrigin(r):
-		errForbidden.write(w)
+		errForbidden.writeResponse(w)
 	case transport == "websocket" && !upgrade, transport == "polling" && upgrade:
-		errBadRequest.write(w)
+		errBadRequest.writeResponse(w)
 	case q.Has("sid"):
-		c := s.find(sid)
+		c := s.findConn(sid)
 		switch {
 		case c == nil:
 			s.refuseBody(w, r)
-			errUnknownSid.write(w)
+			errUnknownSid.writeResponse(w)
 		case upgrade:
-			c.upgrade(w, r)
+			c.serveUpgrade(w, r)
 		case r.Method == http.MethodGet:
 			c.servePoll(w, r)
 		case r.Method == http.MethodPost:
 			c.servePost(w, r)
 		default:
-			errBadRequest.write(w)
+			errBadRequest.writeResponse(w)
 		}
 	case r.Method != http.MethodGet:
 		s.refuseBody(w, r)
-		errBadMethod.write(w)
+		errBadMethod.writeResponse(w)
 	case q.Get("EIO") != "4":
-		errBadVersion.write(w)
+		errBadVersion.writeResponse(w)
 	default:
-		s.handshake(w, r, upgrade)
+		s.serveHandshake(w, r, upgrade)
 	}
 }
 
-// refuseBody keeps a body that nobody will read from holding a connection open.
+// refuseBody closes the TCP connection soon when the request has a body that will not be read.
 func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
@@ -230,20 +230,20 @@ func (s *Server) refuseBody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) find(sid string) *Conn {
+func (s *Server) findConn(sid string) *Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conns[sid]
 }
 
-func newID() string {
+func newSessionID() string {
 	var b [15]byte
 	_, _ = rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// admit counts the connection in, or says why not.
-func (s *Server) admit(r *http.Request, c *Conn) *Refusal {
+// admitHandshake counts a new connection, or returns why it is refused.
+func (s *Server) admitHandshake(r *http.Request, c *Conn) *Refusal {
 	if s.cfg.Admit != nil {
 		if no := s.cfg.Admit(r); no != nil {
 			return no
@@ -252,51 +252,52 @@ func (s *Server) admit(r *http.Request, c *Conn) *Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
+	case s.isRefusing:
 		return &Refusal{http.StatusServiceUnavailable, "Shutting down", 2 * time.Second}
 	case s.cfg.MaxConns > 0 && s.count >= s.cfg.MaxConns:
 		return &Refusal{http.StatusServiceUnavailable, "Too many connections", 5 * time.Second}
-	case s.cfg.MaxConnsPerAddr > 0 && s.addrs[c.addr] >= s.cfg.MaxConnsPerAddr:
+	case s.cfg.MaxConnsPerAddr > 0 && s.connsByAddr[c.addr] >= s.cfg.MaxConnsPerAddr:
 		return &Refusal{http.StatusTooManyRequests, "Too many connections from this address", 5 * time.Second}
-	case s.rate != nil && !s.rate.Allow():
+	case s.handshakeRate != nil && !s.handshakeRate.Allow():
 		return &Refusal{http.StatusServiceUnavailable, "Too many handshakes", time.Second}
 	}
 	s.count++
-	s.addrs[c.addr]++
+	s.connsByAddr[c.addr]++
 	return nil
 }
 
-// add makes a connection known. It reports false when the server was stopped meanwhile.
-func (s *Server) add(c *Conn) bool {
+// registerConn makes a connection known by its sid. It reports false when the server was stopped
+// meanwhile.
+func (s *Server) registerConn(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c.id] = c
-	return !s.closed
+	return !s.isRefusing
 }
 
-// forget makes a connection unknown.
-func (s *Server) forget(c *Conn) {
+// unregisterConn removes a connection that is not counted any more.
+func (s *Server) unregisterConn(c *Conn) {
 	s.mu.Lock()
 	delete(s.conns, c.id)
 	s.mu.Unlock()
 }
 
-// remove forgets a connection; it is called once for each that was admitted.
-func (s *Server) remove(c *Conn) {
+// removeConn removes a connection and no longer counts it. It is called once for each admitted one.
+func (s *Server) removeConn(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
 	s.count--
-	if s.addrs[c.addr]--; s.addrs[c.addr] <= 0 {
-		delete(s.addrs, c.addr)
+	if s.connsByAddr[c.addr]--; s.connsByAddr[c.addr] <= 0 {
+		delete(s.connsByAddr, c.addr)
 	}
 }
 
-func (s *Server) handshake(w http.ResponseWriter, r *http.Request, ws bool) {
-	c := &Conn{srv: s, id: newID(), addr: s.cfg.ClientAddr(r), opened: time.Now()}
+func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, ws bool) {
+	c := &Conn{srv: s, id: newSessionID(), addr: s.cfg.ClientAddr(r), opened: time.Now()}
 	c.shard = int(c.id[0]) % len(s.flushers)
-	if no := s.admit(r, c); no != nil {
-		no.write(w)
+	if no := s.admitHandshake(r, c); no != nil {
+		no.writeResponse(w)
 		return
 	}
 	if name := s.cfg.Cookie; name != "" {
@@ -304,18 +305,18 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request, ws bool) {
 	}
 	c.request.Store(&request{header: s.cfg.Header(r), uri: r.RequestURI, secure: r.TLS != nil})
 	if !ws {
-		c.open(r, nil)
+		c.sendOpenPacket(r, nil)
 		c.servePoll(w, r)
 		return
 	}
-	wire, head, err := s.hijack(w, r)
+	wire, head, err := s.hijackWebsocket(w, r)
 	if err != nil {
-		c.finish()
+		c.finishNow()
 		return
 	}
-	c.wire, c.writing = wire, true // until it is open
+	c.wire, c.hasWriter = wire, true // nothing is written before OPEN
 	go func() {
-		c.open(r, head)
-		go c.read(newReader(wire)) // on a stack that has not grown: most connections are idle
+		c.sendOpenPacket(r, head)
+		go c.readWebsocket(newReader(wire)) // on a new, small stack: most connections are idle
 	}()
 }

@@ -8,23 +8,23 @@ import (
 )
 
 var (
-	probe      = []byte("2probe")
-	probeReply = []byte{flagFin | opText, 6, '3', 'p', 'r', 'o', 'b', 'e'}
+	probePacket = []byte("2probe")
+	probeReply  = []byte{flagFin | opText, 6, '3', 'p', 'r', 'o', 'b', 'e'}
 
 	errUpgraded = errors.New("engineio: upgraded")
 )
 
-// upgrade moves a polling connection to a websocket. The new websocket first proves that
-// it carries frames (2probe, 3probe); the client then lets its last poll end and says 5.
+// serveUpgrade moves a polling connection to a websocket. The new websocket first proves that
+// it carries frames (2probe, 3probe); the client then lets its last poll end and sends 5.
 // Until then polling goes on, and a websocket that fails changes nothing.
-func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
+func (c *Conn) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	taken := c.wire != nil || c.probing || !c.Open()
-	c.probing = c.probing || !taken
+	taken := c.wire != nil || c.isUpgrading || !c.Open()
+	c.isUpgrading = c.isUpgrading || !taken
 	c.mu.Unlock()
-	wire, head, err := c.srv.hijack(w, r)
+	wire, head, err := c.srv.hijackWebsocket(w, r)
 	if err == nil {
-		if err = wire.write(head); err != nil {
+		if err = wire.writeFrames(head); err != nil {
 			wire.close()
 		}
 	}
@@ -33,7 +33,7 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 		wire.close()
 		return
 	case err != nil && !taken:
-		c.probed()
+		c.abandonUpgrade()
 		return
 	case err != nil:
 		return
@@ -41,16 +41,17 @@ func (c *Conn) upgrade(w http.ResponseWriter, r *http.Request) {
 	go c.runUpgrade(wire)
 }
 
-// probed ends an upgrade that did not come about.
-func (c *Conn) probed() {
+// abandonUpgrade ends an upgrade that failed.
+func (c *Conn) abandonUpgrade() {
 	c.mu.Lock()
-	c.probing, c.prober = false, nil
+	c.isUpgrading, c.probeWire = false, nil
 	c.mu.Unlock()
 }
 
+// runUpgrade reads the new websocket until the client has switched to it, or the upgrade failed.
 func (c *Conn) runUpgrade(w *wire) {
 	c.mu.Lock()
-	if c.prober = w; c.state.Load() == stateClosed {
+	if c.probeWire = w; c.state.Load() == stateClosed {
 		w.close()
 	}
 	c.mu.Unlock()
@@ -58,36 +59,36 @@ func (c *Conn) runUpgrade(w *wire) {
 	proven := false
 	switched := false
 	r := newReader(w)
-	r.again = false
+	r.wantsFreshStack = false
 	err := c.readFrames(r, func(isBinary bool, data []byte) error {
 		switch {
 		case switched:
-			return c.take(isBinary, data)
-		case !proven && !isBinary && bytes.Equal(data, probe):
+			return c.handleMessage(isBinary, data)
+		case !proven && !isBinary && bytes.Equal(data, probePacket):
 			proven = true
-			c.heard()
-			c.control(w, probeReply)
+			c.markHeard()
+			c.sendControlFrame(w, probeReply)
 			c.releasePoll()
 			return nil
 		case proven && !isBinary && len(data) == 1 && data[0] == packetUpgrade:
 			if !timeout.Stop() || !c.switchTo(w) {
 				return errUpgraded
 			}
-			switched, r.again = true, true
+			switched, r.wantsFreshStack = true, true
 			return nil
 		}
 		return ErrMalformed
 	})
 	timeout.Stop()
 	switch {
-	case switched && errors.Is(err, errAgain):
-		go c.read(r)
+	case switched && errors.Is(err, errFreshStack):
+		go c.readWebsocket(r)
 		return
 	case switched:
-		c.ended(w, err)
+		c.closeAfterReading(w, err)
 		return
 	}
-	c.probed()
+	c.abandonUpgrade()
 	w.close()
 }
 
@@ -95,27 +96,28 @@ func (c *Conn) runUpgrade(w *wire) {
 func (c *Conn) releasePoll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.poll != nil {
-		c.poll <- []byte{packetNoop}
-		c.poll = nil
+	if c.waitingPoll != nil {
+		c.waitingPoll <- []byte{packetNoop}
+		c.waitingPoll = nil
 	}
 }
 
-// switchTo makes the websocket the connection's transport.
+// switchTo makes the websocket the connection's transport. It reports false when the connection
+// ended.
 func (c *Conn) switchTo(w *wire) bool {
-	c.inbound.Lock() // a POST that is being handled goes first
+	c.inbound.Lock() // a POST that is being handled ends first
 	defer c.inbound.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.probing, c.prober = false, nil
+	c.isUpgrading, c.probeWire = false, nil
 	if !c.Open() {
 		return false
 	}
-	if c.poll != nil { // a client that says 5 has paused polling
-		close(c.poll)
-		c.poll = nil
+	if c.waitingPoll != nil { // a client that sends 5 has paused polling
+		close(c.waitingPoll)
+		c.waitingPoll = nil
 	}
 	c.wire = w
-	c.flush()
+	c.flushLocked()
 	return true
 }

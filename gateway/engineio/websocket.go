@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func closeStatus(err error) int {
+func closeStatusFor(err error) int {
 	var c *closeError
 	switch {
 	case errors.As(err, &c):
@@ -21,71 +21,73 @@ func closeStatus(err error) int {
 	return closeNormal
 }
 
-// read is the goroutine of a websocket: it reads until the connection ends.
-func (c *Conn) read(r *reader) {
-	err := c.readFrames(r, c.take)
-	if errors.Is(err, errAgain) {
-		go c.read(r)
+// readWebsocket is the reading goroutine of a websocket. It reads until the connection ends.
+func (c *Conn) readWebsocket(r *reader) {
+	err := c.readFrames(r, c.handleMessage)
+	if errors.Is(err, errFreshStack) {
+		go c.readWebsocket(r)
 		return
 	}
-	c.ended(r.w, err)
+	c.closeAfterReading(r.w, err)
 }
 
-// errAgain asks for reading to go on on a goroutine of its own: the first packets, with
-// which a connection logs in or is upgraded, have grown the stack of the one that read them.
-var errAgain = errors.New("engineio: read on")
+// errFreshStack asks the caller to continue on a new goroutine: the first packets, with which a
+// connection logs in or is upgraded, have grown the stack of the goroutine that handled them.
+var errFreshStack = errors.New("engineio: continue on a new goroutine")
 
-// take handles one websocket message.
-func (c *Conn) take(isBinary bool, data []byte) error {
+// handleMessage handles one websocket message.
+func (c *Conn) handleMessage(isBinary bool, data []byte) error {
 	if isBinary {
-		return c.receive(packetBinary, data)
+		return c.handlePacket(packetBinary, data)
 	}
-	return textPacket(data, c.receive)
+	return textPacket(data, c.handlePacket)
 }
 
-// ended closes the connection because reading its websocket ended with err, and reads on
-// until the client has had time to hear why.
-func (c *Conn) ended(w *wire, err error) {
+// closeAfterReading closes the connection because reading its websocket ended with err. It then
+// discards what the client still sends, so that the client receives the reason before the TCP
+// connection ends.
+func (c *Conn) closeAfterReading(w *wire, err error) {
 	switch {
 	case errors.Is(err, errPeerClosed), errors.Is(err, io.EOF):
-		c.shut(ReasonTransportClose, false, closeNormal)
-	case isNetwork(err):
-		c.shut(ReasonTransportError, false, closeNormal)
+		c.beginClose(ReasonTransportClose, false, closeNormal)
+	case isNetworkError(err):
+		c.beginClose(ReasonTransportError, false, closeNormal)
 	case err != nil:
-		c.fail(err)
+		c.closeForViolation(err)
 	}
-	w.discard()
-	c.finish()
+	w.discardUntilClosed()
+	c.finishNow()
 }
 
-// isNetwork tells errors of the connection from violations of the client.
-func isNetwork(err error) bool {
+// isNetworkError reports whether an error comes from the network, and is not a violation of the
+// client.
+func isNetworkError(err error) bool {
 	var ne net.Error // every errno, timeout and net.OpError is one
 	return errors.As(err, &ne) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// discard reads until the other side closes, or somebody closes the wire.
-func (w *wire) discard() {
+// discardUntilClosed reads until either side closes the websocket.
+func (w *wire) discardUntilClosed() {
 	r := newReader(&wire{nc: w.nc, raw: w.raw})
 	for {
-		if _, err := r.fill(); err != nil {
+		if _, err := r.waitForBytes(); err != nil {
 			w.close()
 			return
 		}
-		r.keep(nil, 0)
+		r.keepPartialFrame(nil, 0)
 	}
 }
 
-// readFrames gives every message of the websocket to each, and answers what the websocket
-// protocol itself asks for. It returns why it ended: each's error, the client's close, a
-// violation, the network's error, or errAgain.
+// readFrames calls each with every message of the websocket, and answers the control frames. It
+// returns why it ended: an error of each, the client's close, a violation, an error of the network,
+// or errFreshStack.
 func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error) error {
-	if r.w.z != nil {
+	if r.w.deflating != nil {
 		return c.readCompressed(r.w, each)
 	}
 	limit := c.srv.cfg.MaxPayload
 	for {
-		b, err := r.fill()
+		b, err := r.waitForBytes()
 		if err != nil {
 			return err
 		}
@@ -94,69 +96,69 @@ func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error
 			var f frame
 			var n int
 			if f, n, need, err = parseFrame(b, limit); err != nil {
-				r.letGo()
+				r.releaseBuffer()
 				return err
 			}
 			if n == 0 {
 				break
 			}
 			b = b[n:]
-			if err = c.frame(r, f, limit, each); err != nil {
-				r.letGo()
+			if err = c.handleFrame(r, f, limit, each); err != nil {
+				r.releaseBuffer()
 				return err
 			}
 		}
-		r.keep(b, need)
-		if c.waiting() {
+		r.keepPartialFrame(b, need)
+		if c.hasUnflushed() {
 			c.Flush()
 		}
-		if r.again {
-			r.again = false
-			return errAgain
+		if r.wantsFreshStack {
+			r.wantsFreshStack = false
+			return errFreshStack
 		}
 		runtime.Gosched()
 	}
 }
 
-// waiting tells whether something is queued that no flusher will come for.
-func (c *Conn) waiting() bool {
+// hasUnflushed reports whether something is queued and no writer runs.
+func (c *Conn) hasUnflushed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.out != nil && !c.writing
+	return c.outbound != nil && !c.hasWriter
 }
 
-func (c *Conn) frame(r *reader, f frame, limit int, each func(bool, []byte) error) error {
+func (c *Conn) handleFrame(r *reader, f frame, limit int, each func(bool, []byte) error) error {
 	switch f.op {
 	case opPing:
-		c.control(r.w, appendControl(nil, opPong, f.payload))
+		c.sendControlFrame(r.w, appendControl(nil, opPong, f.payload))
 		return nil
 	case opPong:
 		return nil
 	case opClose:
-		if err := checkClose(f.payload); err != nil {
+		if err := checkCloseFrame(f.payload); err != nil {
 			return err
 		}
-		c.control(r.w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
+		c.sendControlFrame(r.w, appendControl(nil, opClose, f.payload[:min(2, len(f.payload))]))
 		return errPeerClosed
 	}
-	data, isBinary, complete, err := r.parts.add(f, limit)
+	data, isBinary, complete, err := r.fragments.addFrame(f, limit)
 	if err != nil || !complete {
 		return err
 	}
 	return each(isBinary, data)
 }
 
-// control sends a control frame over a wire: in its turn where the wire is the
-// connection's own, at once where it is one that still probes.
-func (c *Conn) control(w *wire, frame []byte) {
+// sendControlFrame sends a control frame over a wire. On the connection's own wire it takes its
+// turn in the queue; on the wire of an upgrade under way it is written at once.
+func (c *Conn) sendControlFrame(w *wire, frame []byte) {
 	c.mu.Lock()
 	own := c.wire == w
-	if own && !c.full(len(frame)) {
-		c.append(frame)
-		c.flush()
+	if own && !c.wouldOverflow(len(frame)) {
+		c.appendFrames(frame)
+		c.flushLocked()
 	}
 	c.mu.Unlock()
-	if !own { // nobody else writes to it, and it may block: never under mu
+	if !own { // nothing else writes to it; the write may block, so it is not made under mu
 		_, _ = w.nc.Write(frame)
 	}
 }
@@ -164,9 +166,9 @@ func (c *Conn) control(w *wire, frame []byte) {
 func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
 	limit := int64(c.srv.cfg.MaxPayload)
 	for {
-		kind, message, err := w.z.NextReader()
+		kind, message, err := w.deflating.NextReader()
 		var data []byte
-		if err == nil { // the library's own limit counts compressed bytes
+		if err == nil { // gorilla's own limit counts compressed bytes
 			data, err = io.ReadAll(io.LimitReader(message, limit+1))
 		}
 		var closed *websocket.CloseError
@@ -175,7 +177,7 @@ func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
 			return ErrTooLarge
 		case errors.As(err, &closed):
 			return errPeerClosed
-		case err != nil && !isNetwork(err):
+		case err != nil && !isNetworkError(err):
 			return &closeError{closeBad, err.Error()}
 		case err != nil:
 			return err
@@ -186,7 +188,7 @@ func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
 		if err := each(kind == websocket.BinaryMessage, data); err != nil {
 			return err
 		}
-		if c.waiting() {
+		if c.hasUnflushed() {
 			c.Flush()
 		}
 	}

@@ -15,30 +15,30 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// A wire is one websocket. Over plain TCP we read and write it ourselves, so that an idle
-// connection holds no buffer; where permessage-deflate was agreed, gorilla does.
+// A wire is one websocket. Over plain TCP this package reads and writes it, so that an idle
+// connection holds no buffer. Where permessage-deflate was agreed, gorilla/websocket does.
 type wire struct {
-	nc  net.Conn
-	raw syscall.RawConn // nil where the descriptor can not be used, as with TLS
-	z   *websocket.Conn // nil without compression
+	nc        net.Conn
+	raw       syscall.RawConn // nil where the descriptor can not be used, as with TLS
+	deflating *websocket.Conn // nil without compression
 }
 
-// hijack makes a websocket of a request. head, where it is not nil, is the answer to the handshake, which the caller still has to
-// write: what comes next leaves in the same packet.
-func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (x *wire, head []byte, err error) {
-	late := &lateAnswer{ResponseWriter: w, raw: !s.cfg.Compression || !deflates(r)}
+// hijackWebsocket makes a websocket of a request. head, if it is not nil, is the answer to the
+// handshake, which the caller must still write: what it writes with it leaves in the same packet.
+func (s *Server) hijackWebsocket(w http.ResponseWriter, r *http.Request) (x *wire, head []byte, err error) {
+	late := &heldAnswer{ResponseWriter: w, isDirect: !s.cfg.Compression || !offersDeflate(r)}
 	ws, err := s.upgrader.Upgrade(late, r, nil) // answers by itself when it fails
 	if err != nil {
 		return nil, nil, err
 	}
 	x = &wire{nc: late.conn}
 	if late.answer != nil {
-		head = late.answer.bytes
+		head = late.answer.written
 	}
 	_ = x.nc.SetDeadline(time.Time{})
-	if !late.raw {
+	if !late.isDirect {
 		ws.SetReadLimit(int64(s.cfg.MaxPayload))
-		x.z = ws
+		x.deflating = ws
 		return x, nil, nil
 	}
 	if sc, ok := x.nc.(syscall.Conn); ok {
@@ -49,38 +49,39 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (x *wire, head [
 	return x, head, nil
 }
 
-// A lateAnswer keeps back what gorilla writes to a connection that it takes over: the answer to the handshake.
-type lateAnswer struct {
+// A heldAnswer holds back what gorilla writes to a connection that it hijacks: the answer to the
+// handshake.
+type heldAnswer struct {
 	http.ResponseWriter
-	raw    bool // we write to the connection ourselves
-	conn   net.Conn
-	answer *kept
+	isDirect bool // this package writes to the connection, not gorilla
+	conn     net.Conn
+	answer   *recordingConn
 }
 
-func (l *lateAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (l *heldAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(l.ResponseWriter).Hijack()
-	if l.conn = nc; err != nil || !l.raw {
+	if l.conn = nc; err != nil || !l.isDirect {
 		return nc, rw, err
 	}
-	l.answer = &kept{Conn: nc}
+	l.answer = &recordingConn{Conn: nc}
 	return l.answer, rw, nil
 }
 
-// kept is a connection that keeps what is written to it.
-type kept struct {
+// A recordingConn keeps what is written to it, instead of sending it.
+type recordingConn struct {
 	net.Conn
-	bytes []byte
+	written []byte
 }
 
-func (k *kept) Write(b []byte) (int, error) {
-	k.bytes = append(k.bytes, b...)
+func (k *recordingConn) Write(b []byte) (int, error) {
+	k.written = append(k.written, b...)
 	return len(b), nil
 }
 
-func (k *kept) SetDeadline(time.Time) error      { return nil } // the wire has its own
-func (k *kept) SetWriteDeadline(time.Time) error { return nil }
+func (k *recordingConn) SetDeadline(time.Time) error      { return nil } // deadlines are set on the real connection
+func (k *recordingConn) SetWriteDeadline(time.Time) error { return nil }
 
-func deflates(r *http.Request) bool {
+func offersDeflate(r *http.Request) bool {
 	for _, v := range r.Header["Sec-Websocket-Extensions"] {
 		if strings.Contains(v, "permessage-deflate") { // gorilla reads it anywhere in a list
 			return true
@@ -97,20 +98,20 @@ func (w *wire) closeWrite() {
 	}
 }
 
-// direct tells whether tryWrite works.
-func (w *wire) direct() bool { return w.raw != nil }
+// canTryWrite reports whether tryWrite may be called.
+func (w *wire) canTryWrite() bool { return w.raw != nil }
 
-// attempt is one write that does not wait.
-type attempt struct {
-	b   []byte
-	n   int
-	err error
-	fn  func(fd uintptr) bool
+// A writeAttempt is one write that does not wait.
+type writeAttempt struct {
+	b        []byte
+	n        int
+	err      error
+	tryWrite func(fd uintptr) bool
 }
 
-var attempts = sync.Pool{New: func() any {
-	a := &attempt{}
-	a.fn = func(fd uintptr) bool {
+var writeAttempts = sync.Pool{New: func() any {
+	a := &writeAttempt{}
+	a.tryWrite = func(fd uintptr) bool {
 		for {
 			a.n, a.err = syscall.Write(int(fd), a.b)
 			if a.err != syscall.EINTR {
@@ -121,42 +122,42 @@ var attempts = sync.Pool{New: func() any {
 	return a
 }}
 
-// tryWrite writes what the kernel takes now.
+// tryWrite writes as much as the kernel takes now, and returns how much that was.
 func (w *wire) tryWrite(b []byte) (int, error) {
-	a := attempts.Get().(*attempt)
+	a := writeAttempts.Get().(*writeAttempt)
 	a.b = b
-	err := w.raw.Write(a.fn)
+	err := w.raw.Write(a.tryWrite)
 	n := max(a.n, 0)
 	if err == nil && a.err != nil && !errors.Is(a.err, syscall.EAGAIN) {
 		err = a.err
 	}
 	a.b = nil
-	attempts.Put(a)
+	writeAttempts.Put(a)
 	return n, err
 }
 
-// write writes frames and waits for it.
-func (w *wire) write(frames []byte) error {
-	if w.z == nil {
+// writeFrames writes frames, and waits until the kernel has taken all of them.
+func (w *wire) writeFrames(frames []byte) error {
+	if w.deflating == nil {
 		_, err := w.nc.Write(frames)
 		return err
 	}
 	var err error
-	eachFrame(frames, func(op byte, payload []byte) {
+	forEachFrame(frames, func(op byte, payload []byte) {
 		if err != nil {
 			return
 		}
 		if op >= opClose {
-			err = w.z.WriteControl(int(op), payload, time.Now().Add(time.Second))
+			err = w.deflating.WriteControl(int(op), payload, time.Now().Add(time.Second))
 			return
 		}
-		err = w.z.WriteMessage(int(op), payload)
+		err = w.deflating.WriteMessage(int(op), payload)
 	})
 	return err
 }
 
-// eachFrame walks frames that we made ourselves.
-func eachFrame(b []byte, each func(op byte, payload []byte)) {
+// forEachFrame calls each with every frame in b. The frames are our own, so they are not checked.
+func forEachFrame(b []byte, each func(op byte, payload []byte)) {
 	for len(b) > 0 {
 		size, head := int(b[1]), 2
 		switch size {
@@ -177,26 +178,26 @@ var readBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// A reader takes bytes from a wire. Between reads it holds nothing but the part of a frame
-// that has not arrived whole.
+// A reader reads bytes from a wire. Between reads it holds nothing but the beginning of a frame
+// that has not arrived completely.
 type reader struct {
-	w    *wire
-	part []byte  // the beginning of a frame
-	need int     // how long the frame is at least
-	buf  *[]byte // what is being read into; nil between reads
-	big  bool    // buf is our own, made for one large frame
-	n    int
-	err  error
-	try  func(fd uintptr) bool
+	w          *wire
+	part       []byte  // the beginning of a frame
+	need       int     // a lower bound of the frame's length
+	buf        *[]byte // the buffer of the current read; nil between reads
+	ownsBuffer bool    // buf was made for one large frame, and is not from the pool
+	n          int
+	err        error
+	tryRead    func(fd uintptr) bool
 
-	parts assembler
-	again bool // after this batch, read on with a fresh stack
+	fragments       assembler
+	wantsFreshStack bool // after this batch, continue on a new goroutine
 }
 
 func newReader(w *wire) *reader {
-	r := &reader{w: w, again: true}
-	r.try = func(fd uintptr) bool {
-		r.acquire()
+	r := &reader{w: w, wantsFreshStack: true}
+	r.tryRead = func(fd uintptr) bool {
+		r.acquireBuffer()
 		for {
 			r.n, r.err = syscall.Read(int(fd), (*r.buf)[len(r.part):])
 			if r.err != syscall.EINTR {
@@ -204,7 +205,7 @@ func newReader(w *wire) *reader {
 			}
 		}
 		if r.err == syscall.EAGAIN {
-			r.letGo()
+			r.releaseBuffer()
 			return false
 		}
 		return true
@@ -212,57 +213,59 @@ func newReader(w *wire) *reader {
 	return r
 }
 
-// acquire makes room for at least one more byte behind part. The room grows with what has
-// arrived, not with what the client announced.
-func (r *reader) acquire() {
+// acquireBuffer gets a buffer with room for at least one more byte behind part. It grows with what
+// has arrived, not with the length that the client announced.
+func (r *reader) acquireBuffer() {
 	if r.buf != nil {
 		return
 	}
-	if r.big && len(r.part) < cap(r.part) { // the large frame's own memory has room
+	if r.ownsBuffer && len(r.part) < cap(r.part) { // the buffer of the large frame has room
 		b := r.part[:cap(r.part)]
 		r.buf = &b
 		return
 	}
 	if r.need <= readSize && len(r.part) < readSize {
-		r.buf, r.big = readBuffers.Get().(*[]byte), false
+		r.buf, r.ownsBuffer = readBuffers.Get().(*[]byte), false
 	} else {
 		b := make([]byte, max(readSize, min(r.need, 2*len(r.part)))+1)
-		r.buf, r.big = &b, true
+		r.buf, r.ownsBuffer = &b, true
 	}
 	copy(*r.buf, r.part)
 }
 
-func (r *reader) letGo() {
-	if !r.big && r.buf != nil {
+func (r *reader) releaseBuffer() {
+	if !r.ownsBuffer && r.buf != nil {
 		readBuffers.Put(r.buf)
 	}
 	r.buf = nil
 }
 
-// fill waits for bytes and returns all there are. They are valid until keep.
-func (r *reader) fill() ([]byte, error) {
+// waitForBytes waits for bytes, and returns part with all bytes that arrived. They are valid until
+// keepPart.
+func (r *reader) waitForBytes() ([]byte, error) {
 	if r.w.raw != nil {
-		if err := r.w.raw.Read(r.try); err != nil {
+		if err := r.w.raw.Read(r.tryRead); err != nil {
 			return nil, err
 		}
 	} else {
-		r.acquire()
+		r.acquireBuffer()
 		r.n, r.err = r.w.nc.Read((*r.buf)[len(r.part):])
 	}
 	if r.n <= 0 {
 		if r.err == nil {
 			r.err = io.EOF
 		}
-		r.letGo()
+		r.releaseBuffer()
 		return nil, r.err
 	}
 	return (*r.buf)[:len(r.part)+r.n], nil
 }
 
-// keep remembers rest, the beginning of a frame of at least need bytes, and lets go of the buffer.
-func (r *reader) keep(rest []byte, need int) {
+// keepPartialFrame keeps rest, the beginning of a frame of at least need bytes, and releases the
+// buffer.
+func (r *reader) keepPartialFrame(rest []byte, need int) {
 	r.need = need
-	own := r.big && len(rest) > 0 && &rest[0] == &(*r.buf)[0]
+	own := r.ownsBuffer && len(rest) > 0 && &rest[0] == &(*r.buf)[0]
 	switch {
 	case own:
 		r.part = rest
@@ -271,6 +274,6 @@ func (r *reader) keep(rest []byte, need int) {
 	default:
 		r.part = nil
 	}
-	r.letGo()
-	r.big = own
+	r.releaseBuffer()
+	r.ownsBuffer = own
 }

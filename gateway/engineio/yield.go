@@ -6,18 +6,18 @@ import (
 	"syscall"
 )
 
-// A yielder lets everything else that can run do so, also those for whom the network has
-// something. runtime.Gosched alone does not: the scheduler looks at the network only when
-// it has nothing to run, and who yields is there to be run. So a yielder waits for the
-// network itself, for a byte that it has just sent through a pipe of its own: the poll that
-// finds it finds what came before, too.
+// A yielder lets all other goroutines run that can run, also those for which data has arrived from
+// the network. runtime.Gosched alone does not do that: the scheduler polls the network only when it
+// has nothing to run, and the goroutine that yields is there to be run. So a yielder waits for the
+// network itself: for a byte that it has just sent through a pipe of its own. The poll that finds
+// this byte also finds what arrived before.
 //
-// It is for one goroutine. One that could not have a pipe only calls Gosched.
+// A yielder is for one goroutine. If it could not make a pipe, it only calls Gosched.
 type yielder struct {
-	r, w *os.File
-	raw  syscall.RawConn // of r
-	sent bool
-	try  func(fd uintptr) bool
+	r, w    *os.File
+	raw     syscall.RawConn // of r
+	sent    bool
+	tryRead func(fd uintptr) bool
 }
 
 func newYielder() *yielder {
@@ -27,16 +27,16 @@ func newYielder() *yielder {
 		return y
 	}
 	if y.raw, err = r.SyscallConn(); err != nil {
-		_, _ = r.Close(), w.Close() // nothing is in it
+		_, _ = r.Close(), w.Close() // the pipe is empty
 		return &yielder{}
 	}
 	y.r, y.w = r, w
 	var one [1]byte
-	y.try = func(fd uintptr) bool {
+	y.tryRead = func(fd uintptr) bool {
 		if !y.sent {
 			y.sent = true
 			_, err := y.w.Write(one[:])
-			return err != nil // else wait for it
+			return err != nil // on success, wait until the byte can be read
 		}
 		_, err := syscall.Read(int(fd), one[:])
 		return err != syscall.EAGAIN && err != syscall.EINTR
@@ -44,16 +44,16 @@ func newYielder() *yielder {
 	return y
 }
 
-func (y *yielder) yield() {
+func (y *yielder) yieldToAll() {
 	if y.raw != nil {
 		y.sent = false
-		_ = y.raw.Read(y.try) // it fails when closed
+		_ = y.raw.Read(y.tryRead) // it fails only when the pipe is closed
 	}
-	runtime.Gosched() // what that poll found is next, but who waited last may come first
+	runtime.Gosched() // the poll made goroutines runnable, and this one may be ahead of them
 }
 
 func (y *yielder) close() {
 	if y.r != nil {
-		_, _ = y.r.Close(), y.w.Close() // nothing is in it
+		_, _ = y.r.Close(), y.w.Close() // the pipe is empty
 	}
 }

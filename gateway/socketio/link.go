@@ -198,7 +198,7 @@ func (l *link) serveQueue() {
 		}
 		l.mu.Unlock()
 		if !first {
-			l.conn.Soon() // the answer to the item before must not wait for this one
+			l.conn.FlushSoon() // the answer to the item before must not wait for this one
 		}
 		l.serveItem(it)
 		it.returnToPool()

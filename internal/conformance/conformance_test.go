@@ -26,7 +26,7 @@ func start(t *testing.T, mode string) string {
 	require.NoError(t, l.Close())
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, mode, addr, "") }()
+	go func() { ended <- serveMode(ctx, mode, addr, "") }()
 	t.Cleanup(func() {
 		stop()
 		require.NoError(t, <-ended)
@@ -43,8 +43,8 @@ func start(t *testing.T, mode string) string {
 
 func TestModes(t *testing.T) {
 	t.Parallel()
-	require.ErrorContains(t, run(t.Context(), "other", "127.0.0.1:0", ""), `unknown mode "other"`)
-	require.Error(t, run(t.Context(), "engine", "127.0.0.1:-1", ""))
+	require.ErrorContains(t, serveMode(t.Context(), "other", "127.0.0.1:0", ""), `unknown mode "other"`)
+	require.Error(t, serveMode(t.Context(), "engine", "127.0.0.1:-1", ""))
 }
 
 func TestEngineMode(t *testing.T) {

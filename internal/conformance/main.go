@@ -1,9 +1,9 @@
-// Command conformance serves what the official Engine.IO 4 and Socket.IO 5 test suites
-// expect, on exactly the code that the gateway serves with.
+// Command conformance serves what the official Engine.IO 4 and Socket.IO 5 test suites expect, with
+// the same code that the gateway serves with.
 //
 //	go run ./internal/conformance -mode engine|socket -addr 127.0.0.1:3000 [-redis host:port]
 //
-// With -redis, in socket mode, it is one node of a cluster and serves GET /op (op.go).
+// With -redis, in socket mode, it is one node of a cluster and also serves GET /op (op.go).
 // It prints "listening" on standard error when it is ready.
 package main
 
@@ -30,18 +30,20 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *mode, *addr, *bus); err != nil {
+	if err := serveMode(ctx, *mode, *addr, *bus); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// engineConfig is what the suites' constants expect.
-func engineConfig() engineio.Config {
+// suiteEngineConfig returns the settings that the suites' constants expect.
+func suiteEngineConfig() engineio.Config {
 	return engineio.Config{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxPayload: 1e6}
 }
 
-func run(ctx context.Context, mode, addr, bus string) error {
+// serveMode serves a mode on an address until ctx ends. bus is the address of the cluster's Redis,
+// or "".
+func serveMode(ctx context.Context, mode, addr, bus string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -51,9 +53,9 @@ func run(ctx context.Context, mode, addr, bus string) error {
 	var stop func()
 	switch mode {
 	case "engine":
-		stop = engineMode(mux)
+		stop = serveEngineMode(mux)
 	case "socket":
-		stop = socketMode(mux, bus)
+		stop = serveSocketMode(mux, bus)
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
 	}
@@ -72,7 +74,7 @@ func run(ctx context.Context, mode, addr, bus string) error {
 	return srv.Shutdown(down)
 }
 
-// echo sends every message back.
+// An echo sends every message back.
 type echo struct{}
 
 func (echo) Message(c *engineio.Conn, binary bool, data []byte) error {
@@ -90,8 +92,8 @@ func (echo) Malformed(*engineio.Conn, error) {}
 func (echo) Overflow(*engineio.Conn)         {}
 func (echo) Closed(*engineio.Conn, string)   {}
 
-func engineMode(mux *http.ServeMux) (stop func()) {
-	cfg := engineConfig()
+func serveEngineMode(mux *http.ServeMux) (stop func()) {
+	cfg := suiteEngineConfig()
 	cfg.Handler = func(c *engineio.Conn, _ *http.Request) engineio.Handler {
 		c.Confirm()
 		return echo{}

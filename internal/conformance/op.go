@@ -17,8 +17,8 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// redisClient is a client for the cluster's bus.
-func redisClient(addr string) redis.UniversalClient {
+// newBusClient returns a client for the cluster's Redis.
+func newBusClient(addr string) redis.UniversalClient {
 	const limit = 500 * time.Millisecond
 	return redis.NewClient(&redis.Options{
 		Addr: addr, DialTimeout: limit, ReadTimeout: limit, WriteTimeout: limit, PoolTimeout: limit,
@@ -27,18 +27,18 @@ func redisClient(addr string) redis.UniversalClient {
 	})
 }
 
-// ops serves GET /op?op=…&room=a,b&except=c&v=…: what the library's server can ask of a
-// cluster. The answer is a JSON value.
-type ops struct {
+// operations serves GET /op?op=…&room=a,b&except=c&v=…: the operations that a server of the library
+// has on a cluster. The answer is a JSON value.
+type operations struct {
 	io *socket.Server
 
 	mu   sync.Mutex
 	last []any // arguments of the last server-side event; guarded by mu
 }
 
-func newOps(s *socketio.Server) *ops {
-	o := &ops{io: s.IO}
-	_ = s.IO.Of("/", nil).On("sse", func(args ...any) { // a name is all that it checks
+func newOperations(s *socketio.Server) *operations {
+	o := &operations{io: s.IO}
+	_ = s.IO.Of("/", nil).On("sse", func(args ...any) { // On fails only without a name
 		if n := len(args); n > 0 {
 			if answer, ok := args[n-1].(socket.Ack); ok {
 				answer([]any{"go-pong"}, nil)
@@ -53,9 +53,9 @@ func newOps(s *socketio.Server) *ops {
 }
 
 // ServeHTTP answers 400 to an operation that is unknown.
-func (o *ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (o *operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	v, ok := o.do(q.Get("op"), names(q.Get("room")), names(q.Get("except")), q.Get("v"))
+	v, ok := o.runOperation(q.Get("op"), parseRoomNames(q.Get("room")), parseRoomNames(q.Get("except")), q.Get("v"))
 	if !ok {
 		http.Error(w, "unknown op", http.StatusBadRequest)
 		return
@@ -66,10 +66,10 @@ func (o *ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(b) // whoever asked is gone
+	_, _ = w.Write(b) // an error says that the client is gone
 }
 
-func names(s string) (list []socket.Room) {
+func parseRoomNames(s string) (list []socket.Room) {
 	for name := range strings.SplitSeq(s, ",") {
 		if name != "" {
 			list = append(list, socket.Room(name))
@@ -84,7 +84,7 @@ type result struct {
 	err    error
 }
 
-func (r result) list() any {
+func (r result) asAnswerList() any {
 	text := "null"
 	if r.err != nil {
 		text = r.err.Error()
@@ -92,11 +92,11 @@ func (r result) list() any {
 	return []any{r.values, text}
 }
 
-// patience is how long an operation may take at most.
-const patience = 10 * time.Second
+// operationTimeout is how long an operation may take at most.
+const operationTimeout = 10 * time.Second
 
-// await waits for the one call of a callback.
-func await(start func(done func(values any, err error))) any {
+// awaitCallback starts an operation and waits until it calls its callback.
+func awaitCallback(start func(done func(values any, err error))) any {
 	got := make(chan result, 1)
 	start(func(values any, err error) {
 		select {
@@ -106,26 +106,26 @@ func await(start func(done func(values any, err error))) any {
 	})
 	select {
 	case r := <-got:
-		return r.list()
-	case <-time.After(patience):
-		return result{nil, fmt.Errorf("no callback in %v", patience)}.list()
+		return r.asAnswerList()
+	case <-time.After(operationTimeout):
+		return result{nil, fmt.Errorf("no callback in %v", operationTimeout)}.asAnswerList()
 	}
 }
 
-func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, ok bool) {
+func (o *operations) runOperation(op string, rooms, except []socket.Room, v string) (answer any, ok bool) {
 	nsp := o.io.Of("/", nil)
 	to := nsp.To(rooms...).Except(except...)
 	switch op {
 	case "emit":
-		return result{err: to.Emit("ev", v, map[string]any{"k": []any{1, true}})}.list(), true
+		return result{err: to.Emit("ev", v, map[string]any{"k": []any{1, true}})}.asAnswerList(), true
 	case "emitbin":
-		return result{err: to.Emit("evb", types.NewBytesBuffer([]byte{1, 2, 3}))}.list(), true
+		return result{err: to.Emit("evb", types.NewBytesBuffer([]byte{1, 2, 3}))}.asAnswerList(), true
 	case "emitack":
 		answers, err := socketio.Ask(nsp, rooms, except, 1500*time.Millisecond, "question", "q")
-		return result{answers, err}.list(), true
+		return result{answers, err}.asAnswerList(), true
 	case "fetch":
-		return await(func(done func(any, error)) {
-			to.FetchSockets()(func(all []*socket.RemoteSocket, err error) { done(described(all), err) })
+		return awaitCallback(func(done func(any, error)) {
+			to.FetchSockets()(func(all []*socket.RemoteSocket, err error) { done(describeSockets(all), err) })
 		}), true
 	case "join":
 		to.SocketsJoin(socket.Room(v))
@@ -134,9 +134,9 @@ func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, 
 	case "disc":
 		to.DisconnectSockets(v == "1")
 	case "sse":
-		return result{err: nsp.ServerSideEmit("sse", v)}.list(), true
+		return result{err: nsp.ServerSideEmit("sse", v)}.asAnswerList(), true
 	case "sseack":
-		return await(func(done func(any, error)) {
+		return awaitCallback(func(done func(any, error)) {
 			if err := nsp.ServerSideEmit("sse", v, func(a []any, err error) { done(a, err) }); err != nil {
 				done(nil, err)
 			}
@@ -162,8 +162,8 @@ func (o *ops) do(op string, rooms, except []socket.Room, v string) (answer any, 
 	return true, true
 }
 
-// described is what fetch tells of each socket; hs, that it has a handshake.
-func described(all []*socket.RemoteSocket) []any {
+// describeSockets returns what fetch answers about each socket; hs says that it has a handshake.
+func describeSockets(all []*socket.RemoteSocket) []any {
 	list := []any{}
 	for _, s := range all {
 		rooms := s.Rooms().Keys()

@@ -13,30 +13,30 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-func socketMode(mux *http.ServeMux, bus string) (stop func()) {
-	cfg := socketio.Config{Engine: engineConfig()}
+func serveSocketMode(mux *http.ServeMux, bus string) (stop func()) {
+	cfg := socketio.Config{Engine: suiteEngineConfig()}
 	cfg.Engine.ConnectTimeout = time.Second
-	cfg.Namespaces = map[string]socketio.Receiver{"/": suite{}, "/custom": suite{}}
+	cfg.Namespaces = map[string]socketio.Receiver{"/": suiteNamespace{}, "/custom": suiteNamespace{}}
 	if bus == "" {
 		s := socketio.New(cfg)
 		mux.Handle("/socket.io/", s)
 		return s.Close
 	}
-	client := redisClient(bus)
+	client := newBusClient(bus)
 	cfg.Cluster = &socketio.ClusterConfig{Redis: client}
 	s := socketio.New(cfg)
 	mux.Handle("/socket.io/", s)
-	mux.Handle("/op", newOps(s))
+	mux.Handle("/op", newOperations(s))
 	return func() {
 		s.Close()
 		_ = client.Close() // nothing uses it any more
 	}
 }
 
-// suite is the namespace that the Socket.IO 5 suite talks to.
-type suite struct{}
+// suiteNamespace is the receiver of the namespaces that the Socket.IO 5 suite uses.
+type suiteNamespace struct{}
 
-func (suite) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
+func (suiteNamespace) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
 	if len(auth) == 0 {
 		auth = []byte("{}")
 	}
@@ -57,17 +57,17 @@ type denial struct {
 	Why  jsontext.Value `json:"why"`
 }
 
-func (suite) Connected(s *socketio.Socket) {
+func (suiteNamespace) Connected(s *socketio.Socket) {
 	s.Library().SetData(map[string]any{"srv": "go"})
 	_ = s.EmitArgs("auth", socketio.Args{JSON: s.Data().([]byte)})
 	s.SetData(nil)
 }
 
-func (suite) Instant([]byte) bool                   { return false }
-func (suite) Disconnected(*socketio.Socket, string) {}
+func (suiteNamespace) Instant([]byte) bool                   { return false }
+func (suiteNamespace) Disconnected(*socketio.Socket, string) {}
 
-// text reads argument i as a string; "" when it is none.
-func text(e *socketio.Event, i int) string {
+// stringArgument returns argument i as a string, "" when there is none.
+func stringArgument(e *socketio.Event, i int) string {
 	var args []jsontext.Value
 	if json.Unmarshal([]byte("["+string(e.Args)+"]"), &args) != nil || i >= len(args) {
 		return ""
@@ -88,8 +88,8 @@ func text(e *socketio.Event, i int) string {
 	return ""
 }
 
-// rest is the arguments behind the first.
-func rest(e *socketio.Event) []byte {
+// otherArguments returns the arguments after the first, as JSON joined by commas.
+func otherArguments(e *socketio.Event) []byte {
 	var args []jsontext.Value
 	if json.Unmarshal([]byte("["+string(e.Args)+"]"), &args) != nil || len(args) < 2 {
 		return nil
@@ -104,7 +104,7 @@ func rest(e *socketio.Event) []byte {
 	return b
 }
 
-func (suite) Event(s *socketio.Socket, e *socketio.Event) {
+func (suiteNamespace) Event(s *socketio.Socket, e *socketio.Event) {
 	same := socketio.Args{JSON: e.Args, Attachments: e.Attachments}
 	nsp := s.Namespace()
 	switch name := string(e.Name); name {
@@ -115,42 +115,42 @@ func (suite) Event(s *socketio.Socket, e *socketio.Event) {
 			_ = s.Answer(e.ID, same)
 		}
 	case "join":
-		s.Join(text(e, 0))
+		s.Join(stringArgument(e, 0))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_ = nsp.Heard(ctx, text(e, 0)) // then other nodes are heard in any case, or Redis is away
+		_ = nsp.Heard(ctx, stringArgument(e, 0)) // after it, other nodes' casts arrive here, or Redis is away
 		cancel()
 		if e.HasID {
 			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"joined"`)})
 		}
 	case "leave":
-		s.Leave(text(e, 0))
+		s.Leave(stringArgument(e, 0))
 		if e.HasID {
 			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"left"`)})
 		}
 	case "bcast":
-		nsp.CastArgs(text(e, 0), "", name, socketio.Args{JSON: rest(e), Attachments: e.Attachments})
+		nsp.CastArgs(stringArgument(e, 0), "", name, socketio.Args{JSON: otherArguments(e), Attachments: e.Attachments})
 	case "bcast-ex":
-		nsp.CastArgs(text(e, 0), s.ID(), "bcast", socketio.Args{JSON: rest(e), Attachments: e.Attachments})
+		nsp.CastArgs(stringArgument(e, 0), s.ID(), "bcast", socketio.Args{JSON: otherArguments(e), Attachments: e.Attachments})
 	case "kick":
-		s.Library().Disconnect(text(e, 0) == "true")
+		s.Library().Disconnect(stringArgument(e, 0) == "true")
 	case "panic":
 		panic("asked to")
 	case "ask":
 		s.Ask(500*time.Millisecond, "question", socketio.Args{JSON: []byte(`"q"`)}, func(answer []jsontext.Value, err error) {
-			_ = s.Emit("answer", list(answer, err), reason(err))
+			_ = s.Emit("answer", answersOrNil(answer, err), errorTextOrNil(err))
 		})
 	case "bcast-ack":
-		nsp.Ask(500*time.Millisecond, text(e, 0), "question", socketio.Args{JSON: []byte(`"q"`)}, func(answers []jsontext.Value, err error) {
-			_ = s.Emit("answer", list(answers, err), reason(err))
+		nsp.Ask(500*time.Millisecond, stringArgument(e, 0), "question", socketio.Args{JSON: []byte(`"q"`)}, func(answers []jsontext.Value, err error) {
+			_ = s.Emit("answer", answersOrNil(answers, err), errorTextOrNil(err))
 		})
 	case "burst", "burst-room":
 		n := 0
-		_ = json.Unmarshal([]byte(text(e, 0)), &n)
+		_ = json.Unmarshal([]byte(stringArgument(e, 0)), &n)
 		for i := range min(n, 100_000) {
 			if name == "burst" {
 				_ = s.Emit("b", i)
 			} else {
-				nsp.CastArgs(s.ID(), "", "b", must(i))
+				nsp.CastArgs(s.ID(), "", "b", mustEncodeArgs(i))
 			}
 		}
 	case "bin":
@@ -168,7 +168,7 @@ func (suite) Event(s *socketio.Socket, e *socketio.Event) {
 	}
 }
 
-func must(v ...any) socketio.Args {
+func mustEncodeArgs(v ...any) socketio.Args {
 	a, err := socketio.Encode(v...)
 	if err != nil {
 		panic(err)
@@ -176,8 +176,8 @@ func must(v ...any) socketio.Args {
 	return a
 }
 
-// list is what a callback would have been given: null where it failed.
-func list(v []jsontext.Value, err error) any {
+// answersOrNil returns what a callback of the library would get: null where the question failed.
+func answersOrNil(v []jsontext.Value, err error) any {
 	if err != nil && len(v) == 0 {
 		return nil
 	}
@@ -187,7 +187,7 @@ func list(v []jsontext.Value, err error) any {
 	return v
 }
 
-func reason(err error) any {
+func errorTextOrNil(err error) any {
 	if err == nil {
 		return nil
 	}

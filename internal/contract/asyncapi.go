@@ -13,10 +13,10 @@ func (c *Contract) AsyncAPI() []byte {
 		asks[key] = message{Name: q.name, Summary: firstSentence(q.doc), Payload: q.in}
 		answers[key] = message{Name: q.name, Title: "The answer to " + q.name, Payload: answerSchema(q)}
 		operations[key] = operation{
-			Action: "receive", Channel: linkTo("channels", "asks"),
+			Action: "receive", Channel: referenceTo("channels", "asks"),
 			Summary: firstSentence(q.doc), Description: otherSentences(q), Tags: featureTags(q.name),
-			Messages: []link{linkTo("channels", "asks", "messages", key)},
-			Reply:    &reply{linkTo("channels", "answers"), []link{linkTo("channels", "answers", "messages", key)}},
+			Messages: []link{referenceTo("channels", "asks", "messages", key)},
+			Reply:    &reply{referenceTo("channels", "answers"), []link{referenceTo("channels", "answers", "messages", key)}},
 			Limits:   q.limits, Roles: q.roles, Codes: q.codes,
 		}
 	}
@@ -24,8 +24,8 @@ func (c *Contract) AsyncAPI() []byte {
 		key := operationKey(s.name)
 		casts[key] = message{Name: s.name, Summary: s.doc, Payload: s.payload}
 		operations["on."+key] = operation{
-			Action: "send", Channel: linkTo("channels", "casts"), Summary: s.doc, Tags: featureTags(s.name),
-			Messages: []link{linkTo("channels", "casts", "messages", key)},
+			Action: "send", Channel: referenceTo("channels", "casts"), Summary: s.doc, Tags: featureTags(s.name),
+			Messages: []link{referenceTo("channels", "casts", "messages", key)},
 		}
 	}
 	schemas := map[string]any{refusalName: c.refusalSchema()}
@@ -97,7 +97,7 @@ type link struct {
 	Ref string `json:"$ref"`
 }
 
-func linkTo(path ...string) link { return link{"#/" + strings.Join(path, "/")} }
+func referenceTo(path ...string) link { return link{"#/" + strings.Join(path, "/")} }
 
 func featureTags(event string) []map[string]string {
 	return []map[string]string{{"name": featureOf(event)}}
@@ -106,7 +106,7 @@ func featureTags(event string) []map[string]string {
 // operationKey writes an event's name where a colon is not allowed; eventName reads it.
 func operationKey(event string) string { return strings.ReplaceAll(event, ":", ".") }
 
-func eventName(key string) string { return strings.ReplaceAll(key, ".", ":") }
+func eventOfOperation(key string) string { return strings.ReplaceAll(key, ".", ":") }
 
 // answerSchema describes the envelope of an acknowledgement.
 func answerSchema(q request) *schema {

@@ -35,7 +35,7 @@ type TypeComment struct {
 
 // aboutType returns the comment of a type, written for clients.
 func (c *Comments) aboutType(t reflect.Type) string {
-	about := c.Types[typeName(t)]
+	about := c.Types[contractTypeName(t)]
 	if about == nil {
 		return ""
 	}
@@ -46,7 +46,7 @@ func (c *Comments) aboutType(t reflect.Type) string {
 // the field is in; it differs from declaring where a struct is embedded.
 func (c *Comments) aboutField(owner, declaring reflect.Type, field, jsonName string) string {
 	for _, t := range []reflect.Type{owner, declaring} {
-		if about := c.Types[typeName(t)]; about != nil {
+		if about := c.Types[contractTypeName(t)]; about != nil {
 			if doc := about.Fields[field]; doc != "" {
 				return withJSONNames(declaring, withoutSubject(field, doc))
 			}
@@ -58,12 +58,12 @@ func (c *Comments) aboutField(owner, declaring reflect.Type, field, jsonName str
 	return ""
 }
 
-// valuesOf returns the constants of a named string type.
-func (c *Comments) valuesOf(t reflect.Type) []string {
+// constantsOf returns the constants of a named string type.
+func (c *Comments) constantsOf(t reflect.Type) []string {
 	if t.PkgPath() == "" {
 		return nil
 	}
-	if about := c.Types[typeName(t)]; about != nil {
+	if about := c.Types[contractTypeName(t)]; about != nil {
 		return about.Values
 	}
 	return nil
@@ -115,7 +115,7 @@ func withoutSubject(name, doc string) string {
 		for _, verb := range []string{"is ", "are "} {
 			rest = strings.TrimPrefix(rest, verb)
 		}
-		return capitalize(rest)
+		return capitalizeFirst(rest)
 	}
 	return doc
 }

@@ -30,7 +30,7 @@ Generated from the table of events, the types of their payloads and the comments
 	before := ""
 	for _, q := range c.requests {
 		if f := featureOf(q.name); f != before {
-			fmt.Fprintf(&b, "\n## %s\n", capitalize(f))
+			fmt.Fprintf(&b, "\n## %s\n", capitalizeFirst(f))
 			before = f
 		}
 		writeEvent(&b, q)
@@ -86,7 +86,7 @@ func writeFields(b *strings.Builder, s *schema) {
 		if !slices.Contains(s.Required, name) {
 			name += "?"
 		}
-		about := strings.TrimSpace(p.schema.Description + " " + boundsOf(p.schema))
+		about := strings.TrimSpace(p.schema.Description + " " + describeBounds(p.schema))
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, shortType(p.schema, ""), strings.ReplaceAll(about, "|", `\|`))
 	}
 }

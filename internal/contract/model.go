@@ -88,17 +88,17 @@ func (c *Contract) describeRoute(r event.Route) request {
 	}
 	slices.Sort(q.codes)
 	q.codes = slices.Compact(q.codes)
-	if !isNone(r.In) {
+	if !hasNoContent(r.In) {
 		q.in = c.types.schemaOf(r.In)
 		c.types.forbidUnknownFields(q.in)
 	}
-	if !isNone(r.Out) {
+	if !hasNoContent(r.Out) {
 		q.out = c.types.schemaOf(r.Out)
 	}
 	return q
 }
 
-func isNone(t reflect.Type) bool { return t == reflect.TypeFor[event.None]() }
+func hasNoContent(t reflect.Type) bool { return t == reflect.TypeFor[event.None]() }
 
 // refusalSigns are the words with which a comment begins to list the codes of refusals.
 var refusalSigns = []string{"Errors: ", "Codes: "}

@@ -35,7 +35,7 @@ func ReadPublished(asyncAPI, typeScript []byte) (*Comments, error) {
 	c := &Comments{Types: map[string]*TypeComment{}, Events: map[string]string{}, Faults: map[string]string{}}
 	for key, op := range published.Operations {
 		if op.Action == "receive" {
-			c.Events[eventName(key)] = op.comment()
+			c.Events[eventOfOperation(key)] = op.originalComment()
 		}
 	}
 	for name, s := range published.Components.Schemas {
@@ -60,8 +60,8 @@ type publishedSchema struct {
 // errorCodeLine is one entry of the type ErrorCode.
 var errorCodeLine = regexp.MustCompile(`(?m)^  \| '([A-Z_]+)' // (.*)$`)
 
-// comment puts an operation's sentences together again, as splitRefusals takes them apart.
-func (o operation) comment() string {
+// originalComment puts an operation's sentences together again, as splitRefusals takes them apart.
+func (o operation) originalComment() string {
 	before, refusals, found := strings.Cut(o.Description, refusedWith)
 	doc := strings.TrimSpace(o.Summary + " " + strings.TrimSpace(before))
 	if found {

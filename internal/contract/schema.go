@@ -93,7 +93,7 @@ func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 	case reflect.Bool:
 		return &schema{Type: "boolean"}
 	case reflect.String:
-		if values := t.comments.valuesOf(typ); len(values) > 0 {
+		if values := t.comments.constantsOf(typ); len(values) > 0 {
 			return t.defineOnce(typ, func(s *schema) { s.Type, s.Enum = "string", values })
 		}
 		return &schema{Type: "string"}
@@ -122,7 +122,7 @@ func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 func (t *typeTable) defineOnce(typ reflect.Type, describe func(*schema)) *schema {
 	name, known := t.names[typ]
 	if !known {
-		name = typeName(typ)
+		name = contractTypeName(typ)
 		if other := t.owners[name]; other != nil {
 			panic(fmt.Sprintf("contract: %s and %s are both named %s", other, typ, name))
 		}
@@ -150,7 +150,7 @@ func (t *typeTable) addProperties(s *schema, owner, typ reflect.Type) {
 			tag = f.Name
 		}
 		field := t.schemaOf(f.Type)
-		addRules(field, f.Tag.Get("validate"))
+		addValidateRules(field, f.Tag.Get("validate"))
 		if field.Ref == "" || field.Description == "" {
 			field.Description = t.comments.aboutField(owner, typ, f.Name, tag)
 		}
@@ -161,14 +161,14 @@ func (t *typeTable) addProperties(s *schema, owner, typ reflect.Type) {
 	}
 }
 
-// addRules adds what a `validate` tag says. What stands behind `dive` is about the entries.
-func addRules(s *schema, tag string) {
+// addValidateRules adds what a `validate` tag says. What stands behind `dive` is about the entries.
+func addValidateRules(s *schema, tag string) {
 	for rule := range strings.SplitSeq(tag, ",") {
 		word, value, _ := strings.Cut(rule, "=")
 		switch word {
 		case "dive":
 			_, rest, _ := strings.Cut(tag, "dive")
-			addRules(s.Items, strings.TrimPrefix(rest, ","))
+			addValidateRules(s.Items, strings.TrimPrefix(rest, ","))
 			return
 		case "oneof":
 			s.Enum = strings.Fields(value)
@@ -229,10 +229,10 @@ func (t *typeTable) forbidUnknownFields(s *schema) {
 
 var typeArguments = regexp.MustCompile(`\[.*\]`)
 
-// typeName returns the name of a type in the contract: chat.Draft is ChatDraft, trade.Trade is
+// contractTypeName returns the name of a type in the contract: chat.Draft is ChatDraft, trade.Trade is
 // Trade, and the gateway's own types have no prefix. A package inside a feature's folder has the
 // feature's prefix: ledger.Line of trade/ledger is TradeLine.
-func typeName(typ reflect.Type) string {
+func contractTypeName(typ reflect.Type) string {
 	return TypeName(typ.PkgPath(), typeArguments.ReplaceAllString(typ.Name(), ""))
 }
 
@@ -245,14 +245,14 @@ func TypeName(pkgPath, name string) string {
 			pkg = feature
 		}
 	}
-	title := capitalize(name)
+	title := capitalizeFirst(name)
 	if pkg == "gateway" || strings.HasPrefix(strings.ToLower(title), pkg) {
 		return title
 	}
-	return capitalize(pkg) + title
+	return capitalizeFirst(pkg) + title
 }
 
-func capitalize(s string) string {
+func capitalizeFirst(s string) string {
 	if s == "" {
 		return ""
 	}

@@ -50,26 +50,26 @@ func (c *Contract) TypeScript() []byte {
 	b.WriteString("\n/** The codes that any event may be refused with. */\nexport type SharedCode = " + unionOf(sharedCodes) + ";\n")
 	b.WriteString("\nexport type ErrorCode =\n")
 	for _, known := range c.sortedCodes() {
-		fmt.Fprintf(&b, "  | %s // %s\n", quoted(known.code), known.message)
+		fmt.Fprintf(&b, "  | %s // %s\n", quotedLiteral(known.code), known.message)
 	}
 	b.WriteString("  ;\n")
 
 	for _, name := range c.types.sortedNames() {
 		s := c.types.schemas[name]
-		writeDoc(&b, "", s.Description)
+		writeDocComment(&b, "", s.Description)
 		if s.Type == "object" && s.Additional != nil && len(s.Properties) == 0 || s.Type != "object" {
-			fmt.Fprintf(&b, "export type %s = %s;\n", name, tsType(s, ""))
+			fmt.Fprintf(&b, "export type %s = %s;\n", name, typeScriptType(s, ""))
 			continue
 		}
-		fmt.Fprintf(&b, "export interface %s %s\n", name, tsType(s, ""))
+		fmt.Fprintf(&b, "export interface %s %s\n", name, typeScriptType(s, ""))
 	}
 
 	b.WriteString("\n/** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */\nexport interface ClientToServerEvents {\n")
 	for _, q := range c.requests {
-		writeDoc(&b, "  ", strings.TrimSpace(q.doc+" "+limitSentences(q)))
+		writeDocComment(&b, "  ", strings.TrimSpace(q.doc+" "+limitSentences(q)))
 		data := "Nothing"
 		if q.out != nil {
-			data = tsType(q.out, "  ")
+			data = typeScriptType(q.out, "  ")
 		}
 		codes := "SharedCode"
 		if own := slices.DeleteFunc(slices.Clone(q.codes), func(code string) bool { return slices.Contains(sharedCodes, code) }); len(own) > 0 {
@@ -77,21 +77,21 @@ func (c *Contract) TypeScript() []byte {
 		}
 		payload := ""
 		if q.in != nil {
-			payload = "payload: " + tsType(q.in, "  ") + ", "
+			payload = "payload: " + typeScriptType(q.in, "  ") + ", "
 		}
 		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", q.name, payload, data, codes)
 	}
 	b.WriteString("}\n\n/** What the server sends. */\nexport interface ServerToClientEvents {\n")
 	for _, s := range c.casts {
-		writeDoc(&b, "  ", s.doc)
-		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, tsType(s.payload, "  "))
+		writeDocComment(&b, "  ", s.doc)
+		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, typeScriptType(s.payload, "  "))
 	}
 	b.WriteString("}\n")
 	return []byte(b.String())
 }
 
-// tsType returns a schema as a TypeScript type.
-func tsType(s *schema, indent string) string {
+// typeScriptType returns a schema as a TypeScript type.
+func typeScriptType(s *schema, indent string) string {
 	switch {
 	case s.Ref != "":
 		return strings.TrimPrefix(s.Ref, refBase)
@@ -102,26 +102,26 @@ func tsType(s *schema, indent string) string {
 	case s.Type == "integer":
 		return "number"
 	case s.Type == "array":
-		inner := tsType(s.Items, indent)
+		inner := typeScriptType(s.Items, indent)
 		if strings.ContainsAny(inner, " |{") {
 			return "Array<" + inner + ">"
 		}
 		return inner + "[]"
 	case s.Type == "object" && len(s.Properties) == 0:
 		if of, ok := s.Additional.(*schema); ok {
-			return "Record<string, " + tsType(of, indent) + ">"
+			return "Record<string, " + typeScriptType(of, indent) + ">"
 		}
 		return "Nothing"
 	case s.Type == "object":
 		var b strings.Builder
 		b.WriteString("{\n")
 		for _, p := range s.Properties {
-			writeDoc(&b, indent+"  ", strings.TrimSpace(p.schema.Description+" "+boundsOf(p.schema)))
+			writeDocComment(&b, indent+"  ", strings.TrimSpace(p.schema.Description+" "+describeBounds(p.schema)))
 			mark := "?"
 			if slices.Contains(s.Required, p.name) {
 				mark = ""
 			}
-			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, tsType(p.schema, indent+"  "))
+			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, typeScriptType(p.schema, indent+"  "))
 		}
 		b.WriteString(indent + "}")
 		return b.String()
@@ -129,8 +129,8 @@ func tsType(s *schema, indent string) string {
 	return "unknown"
 }
 
-// boundsOf returns the limits of a schema in words, in brackets; "" where it has none.
-func boundsOf(s *schema) string {
+// describeBounds returns the limits of a schema in words, in brackets; "" where it has none.
+func describeBounds(s *schema) string {
 	var parts []string
 	addIf := func(is bool, format string, n any) {
 		if is {
@@ -166,8 +166,9 @@ func limitSentences(q request) string {
 	return strings.Join(parts, " ")
 }
 
-// writeDoc writes a doc comment. At the top level an empty line stands before every declaration.
-func writeDoc(b *strings.Builder, indent, text string) {
+// writeDocComment writes a doc comment. At the top level an empty line stands before every
+// declaration.
+func writeDocComment(b *strings.Builder, indent, text string) {
 	if text == "" {
 		if indent == "" {
 			b.WriteByte('\n')
@@ -183,10 +184,11 @@ func writeDoc(b *strings.Builder, indent, text string) {
 func unionOf(values []string) string {
 	words := make([]string, len(values))
 	for i, v := range values {
-		words[i] = quoted(v)
+		words[i] = quotedLiteral(v)
 	}
 	return strings.Join(words, " | ")
 }
 
-// quoted returns a string literal of TypeScript. Names and codes hold nothing that needs escaping.
-func quoted(s string) string { return "'" + s + "'" }
+// quotedLiteral returns a string literal of TypeScript. Names and codes hold nothing that needs
+// escaping.
+func quotedLiteral(s string) string { return "'" + s + "'" }

@@ -74,7 +74,8 @@ func duel(t *testing.T, s server, browser context.Context) {
 	eva.says("fight-log", "dan wins.")
 }
 
-// acts does what it has done n times already in this fight, as soon as it may, and waits until the log says what came of it.
+// acts does what it has done n times already in this fight, as soon as it may, and waits until the
+// log says what came of it.
 func (p tab) acts(action string, n int) {
 	p.t.Helper()
 	p.has(action, `!n.disabled && n.getAttribute('aria-disabled') !== 'true'`)
@@ -83,7 +84,8 @@ func (p tab) acts(action string, n int) {
 	p.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=fight-log] li')].filter((line) => line.textContent.includes(%q)).length > %d`, action, n))
 }
 
-// Tom and Tia trade: each sees both offers, a change takes both acceptances back, and the goods move once both agree.
+// Tom and Tia trade: each sees both offers, a change takes both acceptances back, and the goods
+// move once both agree.
 func twoOffers(t *testing.T, s server, browser context.Context) {
 	s.cli(t, "trade", "mint", "--character", "tom", "--item", "shield", "--qty", "2")
 	s.cli(t, "trade", "mint", "--character", "tia", "--gold", "500")

@@ -95,11 +95,11 @@ func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 func TestPageSaysWhatTheServerOffers(t *testing.T) {
 	t.Parallel()
 	fresh := clone(t)
-	require.Contains(t, get(t, handler(fresh, true), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
-	require.Equal(t, 404, get(t, handler(fresh, true), "GET", bundle).Code)
+	require.Contains(t, get(t, newPageHandler(fresh, true), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
+	require.Equal(t, 404, get(t, newPageHandler(fresh, true), "GET", bundle).Code)
 
 	fresh[strings.TrimPrefix(bundle, "/")] = &fstest.MapFile{Data: []byte("export {}")}
-	h := handler(fresh, false)
+	h := newPageHandler(fresh, false)
 	require.Contains(t, get(t, h, "GET", "/").Body.String(), `data-dev="false" data-bundle="present"`)
 	require.Equal(t, "export {}", get(t, h, "GET", bundle).Body.String())
 }
@@ -108,7 +108,7 @@ func TestPageSaysWhatTheServerOffers(t *testing.T) {
 // everything else, and a missing one is an error in the console.
 func TestEverythingThatIsLoadedIsServed(t *testing.T) {
 	t.Parallel()
-	served := collect(clone(t))
+	served := collectServedFiles(clone(t))
 	besides := []string{bundle, "/asyncapi.json", "/events.d.ts"} // the gateway serves these
 	loads := regexp.MustCompile(`(?:src|href)="([^"#]+)"|from '([^']+)'|import\('([^']+)'\)|url\(([^)]+)\)`)
 	for name, f := range served {
@@ -129,7 +129,7 @@ func TestNothingInline(t *testing.T) {
 		".html": regexp.MustCompile(`<script(?:>|[^>]*[^>c]>[^<])|<style|\sstyle=|\son[a-z]+=|javascript:`),
 		".js":   regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\('(?:style|on)`),
 	} {
-		for served, f := range collect(clone(t)) {
+		for served, f := range collectServedFiles(clone(t)) {
 			if path.Ext(served) == name {
 				require.NotRegexp(t, bad, string(f.body), served)
 			}

@@ -6,16 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-func TestTheCommentsAreUpToDate(t *testing.T) {
-	t.Parallel()
-	want, err := os.ReadFile("../comments.json")
-	require.NoError(t, err)
-	got, err := gather("../../..")
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "contract/comments.json is stale: make generate")
-}
+	"github.com/aeturnis/realtime/internal/contract"
+)
 
 const source = `package guild
 
@@ -49,7 +42,7 @@ func (s *Service) Enter(ctx context.Context, p event.Player, in Hall) (Hall, err
 func Helper(a, b int) (int, error) { return 0, nil }
 `
 
-func TestGather(t *testing.T) {
+func TestReadSource(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -63,18 +56,20 @@ func TestGather(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
-	got, err := gather(root)
+	got, err := readSource(root, []string{"guild"})
 	require.NoError(t, err)
-	require.JSONEq(t, `{
-		"types": {
-			"guild.Rank": {"doc": "Rank is how high.", "values": ["low", "high"]},
-			"guild.Hall": {"doc": "Hall names a guild.", "fields": {"GuildID": "GuildID is its name.", "Rank": "since yesterday"}}
+	require.Equal(t, &contract.Comments{
+		Types: map[string]*contract.TypeComment{
+			"GuildRank": {Doc: "Rank is how high.", Fields: map[string]string{}, Values: []string{"low", "high"}},
+			"GuildHall": {
+				Doc: "Hall names a guild.", Fields: map[string]string{"GuildID": "GuildID is its name.", "Rank": "since yesterday"},
+			},
 		},
-		"handlers": {"guild.(*Service).Enter": "Enter goes in. Errors: GUILD_FULL."},
-		"faults": {"GUILD_FULL": "The guild is full."}
-	}`, string(got))
+		Handlers: map[string]string{"guild.(*Service).Enter": "Enter goes in. Errors: GUILD_FULL."},
+		Faults:   map[string]string{"GUILD_FULL": "The guild is full."},
+	}, got)
 
 	require.NoError(t, os.WriteFile(filepath.Join(root, "guild", "broken.go"), []byte("package"), 0o600))
-	_, err = gather(root)
+	_, err = readSource(root, []string{"guild"})
 	require.ErrorContains(t, err, "broken.go")
 }
