@@ -14,7 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// outcome is what a callback was given.
+// An outcome has what a callback was called with.
 type outcome struct {
 	args []any
 	err  error
@@ -31,7 +31,7 @@ func wait(t *testing.T, ch chan outcome) outcome {
 	}
 }
 
-// idOf cuts the id out of `42<id>["name"…`.
+// idOf returns the id in `42<id>["name"…`.
 func idOf(packet string) string { return packet[2:strings.IndexByte(packet, '[')] }
 
 func TestTheLibrarysAcknowledgements(t *testing.T) {
@@ -95,7 +95,7 @@ func TestTheLibrarysAcknowledgements(t *testing.T) {
 	require.Empty(t, ch, "each was called once")
 }
 
-// asked is what Ask's callback was given.
+// asked has what Ask's callback was called with.
 func asked(ch chan outcome) func([]jsontext.Value, error) {
 	return func(v []jsontext.Value, err error) {
 		o := outcome{err: err}

@@ -19,14 +19,14 @@ const tradeCompleted = `{"tradeId":"01M84ASS6PATDPGAKXNPCQGAAT","status":"comple
 	`{"userId":"lt-hbgusv-2","characterId":"lt-hbgusv-2","offer":{"items":[{"itemId":"lt-hbgusv-coin","qty":1}],"gold":0},"accepted":true},` +
 	`{"userId":"lt-hbgusv-3","characterId":"lt-hbgusv-3","offer":{"items":[],"gold":0},"accepted":true}],"createdAt":1795441812695,"expiresAt":1795442112695}`
 
-// keepUp lets no more than some casts wait for Redis.
+// keepUp waits every 64 casts until Redis has taken them, so that the queue never fills.
 func (w *world) keepUp(casts int64) {
 	for casts%64 == 0 && w.ClusterStats().Published < casts {
 		time.Sleep(20 * time.Microsecond)
 	}
 }
 
-// BenchmarkClusterTellEach is what both sides of a trade are told, on its way to Redis.
+// BenchmarkClusterTellEach publishes what both sides of a trade are told.
 func BenchmarkClusterTellEach(b *testing.B) {
 	a := node(b, redistest.Server(b), ClusterConfig{})
 	n := a.Of("/")
@@ -39,7 +39,7 @@ func BenchmarkClusterTellEach(b *testing.B) {
 	require.Zero(b, a.ClusterStats().Unpublished)
 }
 
-// BenchmarkClusterTell is a cast on its way to Redis.
+// BenchmarkClusterTell publishes a cast.
 func BenchmarkClusterTell(b *testing.B) {
 	a := node(b, redistest.Server(b), ClusterConfig{})
 	n := a.Of("/")
@@ -52,7 +52,7 @@ func BenchmarkClusterTell(b *testing.B) {
 	require.Zero(b, a.ClusterStats().Unpublished)
 }
 
-// BenchmarkClusterHear is a message of another node on its way to a room of one.
+// BenchmarkClusterHear delivers a broadcast of another node to a room of one member.
 func BenchmarkClusterHear(b *testing.B) {
 	a := node(b, redistest.Server(b), ClusterConfig{})
 	a.member(b, "zone:1")
@@ -68,7 +68,7 @@ func BenchmarkClusterHear(b *testing.B) {
 	}
 }
 
-// TestClusterSpendsNoMoreThanNode compares what a broadcast takes on the bus with what
+// TestClusterSpendsNoMoreThanNode compares the bytes of a published broadcast with those that
 // Node's adapter publishes for it.
 func TestClusterSpendsNoMoreThanNode(t *testing.T) {
 	t.Parallel()

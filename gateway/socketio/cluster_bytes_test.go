@@ -11,9 +11,9 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// TestClusterBytesPerNode measures what four nodes are sent by Redis when each has 25 of 100
-// rooms, and each room is cast to ten times from a node that has no member of it: a quarter of
-// what a node is sent that subscribes to everything, as Node's adapter does.
+// TestClusterBytesPerNode measures what Redis sends to four nodes when each has 25 of 100 rooms,
+// and another node casts to each room ten times. It is a quarter of what a node gets that
+// subscribes to everything, as Node's adapter does.
 func TestClusterBytesPerNode(t *testing.T) {
 	t.Parallel()
 	const rooms, casts, n = 100, 10, 4

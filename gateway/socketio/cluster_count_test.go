@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// castCount is CastCount of [event, 1].
+// castCount calls CastCount for an event with the argument 1.
 func (w *world) castCount(ctx context.Context, room, event string) [2]int {
 	reached, missing := w.Of("/").CastCount(ctx, room, event, func(d []byte) []byte { return append(d, '1') })
 	return [2]int{reached, missing}
@@ -60,8 +60,8 @@ func TestClusterCountsWhoIsReached(t *testing.T) {
 	require.Equal(t, [2]int{1, 0}, w[0].castCount(t.Context(), "u", "e"))
 }
 
-// TestClusterCountEnds is a node that hears and never says whom it reached, and a Redis
-// that is hung, then gone.
+// TestClusterCountEnds has a node that receives casts and never answers, and a Redis that hangs and
+// then dies: CastCount returns all the same.
 func TestClusterCountEnds(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)
@@ -90,7 +90,7 @@ func TestClusterCountEnds(t *testing.T) {
 	require.Eventually(t, func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.openRequests) == 0 }, wiretest.Patience, tick)
 }
 
-// TestClusterCountIsNoGift is what strangers may put where the question stands.
+// TestClusterCountIsNoGift has strangers publish what they like where the id of a count stands.
 func TestClusterCountIsNoGift(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

@@ -57,7 +57,7 @@ func TestClusterHearsOnlyWhatItNeeds(t *testing.T) {
 	w[1].lib(t, id).Leave("r")
 	require.Eventually(t, func() bool { _, still := channels()["socket.io#/#r#"]; return !still }, wiretest.Patience, tick)
 
-	// Joins that race leaves: what counts is the last.
+	// Joins race leaves: the last call decides.
 	lib := w[1].lib(t, id)
 	for range 200 {
 		lib.Join("r")
@@ -128,7 +128,7 @@ func TestClusterBoundsWhatWaits(t *testing.T) {
 	there.Expect(`42["after"]`)
 }
 
-// zombie is a node that greets and subscribes, and then is silent: frozen, or cut off.
+// zombie starts a node that greets and subscribes and is silent then, as if frozen or cut off.
 func zombie(t *testing.T, r *redistest.Instance) {
 	client := r.Client()
 	ps := client.Subscribe(context.Background(), "socket.io-request#/#", "socket.io-heartbeat#/#")
@@ -171,7 +171,7 @@ func TestClusterDoesNotWaitForTheDead(t *testing.T) {
 	require.NoError(t, res.err)
 	require.ElementsMatch(t, []jsontext.Value{jsontext.Value("1"), jsontext.Value("null")}, res.answers)
 
-	// One that dies while its client is asked.
+	// A node dies while its client is asked.
 	w[0].Of("/").Ask(20*time.Second, "r", "q", Args{}, func(a []jsontext.Value, err error) { got <- result{a, err} })
 	answer(here, `["only"]`)
 	there.Read()
@@ -254,7 +254,7 @@ func TestClusterDropsWhatIsMalformed(t *testing.T) {
 	require.NotNil(t, a.lib(t, id))
 }
 
-// Answers that nobody should send.
+// Malformed answers, and answers without a request, do no harm.
 func TestClusterDropsBadAnswers(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// universal is a client of several servers, as redisconn makes it.
+// universal makes a client of several servers, as redisconn does.
 func universal(t *testing.T, o *redis.UniversalOptions) redis.UniversalClient {
 	const limit = 500 * time.Millisecond
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
@@ -45,7 +45,8 @@ func TestClusterOnSentinel(t *testing.T) {
 	here, _ := w[0].member(t, "r")
 	there, _ := w[1].member(t, "r")
 	s.KillMaster()
-	// Until another is master, and both have found it, only this node's members hear.
+	// Only the members on the casting node get the casts until there is a new master and both nodes
+	// have found it.
 	i := 0
 	require.Eventually(t, func() bool {
 		w[0].Of("/").Cast("r", "b", func(d []byte) []byte { return fmt.Append(d, i) })
@@ -69,8 +70,8 @@ func TestClusterOnSentinel(t *testing.T) {
 	}
 }
 
-// end tells a room that it was all, again and again until stop is called: until the publisher
-// has a connection again, what it sends may be lost.
+// end casts "end" to a room again and again until stop is called. While the publisher has no
+// connection, what it sends may be lost.
 func (w *world) end(room string) (stop func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -90,9 +91,9 @@ func (w *world) end(room string) (stop func()) {
 	}
 }
 
-// TestClusterLosesConnections has Redis close all connections, again and again, in the
-// middle of traffic: what was on its way may be lost, and is counted by one side or none,
-// but nothing comes twice or out of order, and it ends well.
+// TestClusterLosesConnections has Redis close all connections again and again, in the middle of
+// traffic. What was on its way may be lost, and is counted by one side or none. But nothing arrives
+// twice or out of order, and in the end everything arrives again.
 func TestClusterLosesConnections(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

@@ -25,8 +25,8 @@ func shardedPair(t *testing.T, heartbeat time.Duration) (c *redistest.Cluster, c
 	return c, client, two(t, client, heartbeat)
 }
 
-// TestClusterOnRedisCluster is what is cast to rooms of all shards: it comes in order, and
-// only to the shard of its room.
+// TestClusterOnRedisCluster casts to rooms on all shards. The casts arrive in order, and only over
+// the shard of their room.
 func TestClusterOnRedisCluster(t *testing.T) {
 	t.Parallel()
 	c, client, w := shardedPair(t, 0)
@@ -60,7 +60,7 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	}
 	require.Zero(t, w[0].ClusterStats().Unpublished+w[1].ClusterStats().Unpublished)
 
-	// A Node server hears classic channels only, and so does its emitter speak.
+	// A Node server subscribes to classic channels only, and its emitter publishes to those.
 	node := client().PSubscribe(t.Context(), "socket.io#/#*")
 	t.Cleanup(func() { _ = node.Close() })
 	require.NoError(t, node.Subscribe(t.Context(), "socket.io-request#/#"))
@@ -80,8 +80,8 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	there.Expect(`42["emit"]`)
 }
 
-// TestClusterFollowsItsSlots is a room whose slot moves, and then one whose master dies, in
-// the middle of traffic: it is heard again without anybody's doing, in order and never twice.
+// TestClusterFollowsItsSlots moves the slot of a room, and then kills its master, in the middle of
+// traffic. Casts arrive again by themselves, in order and never twice.
 func TestClusterFollowsItsSlots(t *testing.T) {
 	t.Parallel()
 	const heartbeat = 10 * time.Second // nothing here is mended by waiting for it
@@ -111,7 +111,7 @@ func TestClusterFollowsItsSlots(t *testing.T) {
 			numbers <- n
 		}
 	}()
-	// again casts until something that was cast from now on is heard.
+	// again casts until a cast from now on arrives.
 	again := func(why string) {
 		from := sent
 		require.Eventually(t, func() bool {

@@ -35,7 +35,7 @@ func TestWatchman(t *testing.T) {
 	}
 }
 
-// TestClusterTellsItsState is a Redis that dies under traffic and comes back.
+// TestClusterTellsItsState kills Redis under traffic and restarts it.
 func TestClusterTellsItsState(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

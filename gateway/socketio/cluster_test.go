@@ -17,9 +17,9 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-func init() { redis.SetLogger(new(logging.VoidLogger)) } // a line for every failed dial helps nobody
+func init() { redis.SetLogger(new(logging.VoidLogger)) } // else it logs every failed dial
 
-// node starts a server that is one of a cluster.
+// node starts a server as a node of a cluster.
 func node(t testing.TB, r *redistest.Instance, cfg ClusterConfig) *world {
 	t.Helper()
 	cfg.Redis = r.Client()
@@ -31,7 +31,7 @@ func node(t testing.TB, r *redistest.Instance, cfg ClusterConfig) *world {
 	return w
 }
 
-// cluster starts nodes that know each other.
+// nodes starts nodes and waits until they know each other.
 func nodes(t testing.TB, r *redistest.Instance, n int) (all []*world) {
 	t.Helper()
 	for range n {
@@ -43,13 +43,14 @@ func nodes(t testing.TB, r *redistest.Instance, n int) (all []*world) {
 	return all
 }
 
-// knows waits until a node knows how many there are.
+// knows waits until a node knows that there are n.
 func (w *world) knows(t testing.TB, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return w.ClusterStats().Nodes == n }, wiretest.Patience, tick, "nodes: want %d, have %+v", n, w.ClusterStats())
 }
 
-// heard waits until Redis has the subscription of a room, or of the channels that are always.
+// heard waits until Redis has confirmed the subscription of a room, or, for "", those of the
+// channels that a namespace always has.
 func (w *world) heard(t testing.TB, room string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wiretest.Patience)
@@ -77,7 +78,7 @@ func (w *world) member(t testing.TB, rooms ...string) (c *wiretest.Client, id st
 	return c, id
 }
 
-// lib is the library's socket.
+// lib returns the library's socket, once it is in the room of its own id.
 func (w *world) lib(t testing.TB, id string) (s *socket.Socket) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -136,7 +137,8 @@ func TestClusterBroadcasts(t *testing.T) {
 	require.Zero(t, a.ClusterStats().Malformed+b.ClusterStats().Malformed)
 }
 
-// Several rooms at once: on two nodes as one message, on three as one a room, heard the same.
+// CastEach publishes one message for two nodes, and one for each room for three. Members get the
+// same.
 func TestClusterCastEach(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 3} {

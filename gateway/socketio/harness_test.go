@@ -18,8 +18,8 @@ import (
 
 // TestMain checks that no goroutine is left when all servers have been closed.
 func TestMain(m *testing.M) {
-	// go-redis looks once a second whether a server that was killed is back, and so notices a
-	// second late that its client was closed.
+	// go-redis dials a server that was killed once a second, and so notices a second late that its
+	// client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
@@ -39,7 +39,7 @@ func overBoth(t *testing.T, test func(t *testing.T, transport string)) {
 	}
 }
 
-// scene is a receiver made of functions; what is nil does nothing. It counts what it is told.
+// A scene is a receiver made of functions, which may be nil. It counts connects and disconnects.
 type scene struct {
 	admit        func(ctx context.Context, s *Socket, auth []byte) error
 	connected    func(s *Socket)
@@ -51,7 +51,7 @@ type scene struct {
 	here  map[*Socket]bool     // guarded by mu
 	ends  map[*Socket][]string // guarded by mu
 	last  string               // reason; guarded by mu
-	fault error                // what must not happen; guarded by mu
+	fault error                // a violation of a Receiver's contract; guarded by mu
 }
 
 func (r *scene) Admit(ctx context.Context, s *Socket, auth []byte) error {
@@ -105,7 +105,7 @@ func (r *scene) Disconnected(s *Socket, reason string) {
 	}
 }
 
-// counts tells how many sockets are connected, and how many have ended.
+// counts returns how many sockets are connected, and how many have ended.
 func (r *scene) counts() (here, ended int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,7 +118,7 @@ func (r *scene) lastReason() string {
 	return r.last
 }
 
-// one is the only socket that is connected.
+// one waits until one socket is connected, and returns it.
 func (r *scene) one(t testing.TB) (s *Socket) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -131,15 +131,15 @@ func (r *scene) one(t testing.TB) (s *Socket) {
 	return s
 }
 
-// world is a server for one test.
+// A world is a server for one test.
 type world struct {
 	*Server
 	url  string
 	main *scene
 }
 
-// serve starts a server whose main namespace is r. At the end of the test it is closed, and
-// must have nothing left.
+// serve starts a server whose main namespace is r. At the end of the test it closes the server,
+// which must have nothing left then.
 func serve(t testing.TB, r *scene, cfg Config) *world {
 	t.Helper()
 	if cfg.Namespaces == nil {
@@ -162,7 +162,7 @@ func serve(t testing.TB, r *scene, cfg Config) *world {
 	return w
 }
 
-// listen makes a server reachable.
+// listen has a server listen on a port of this machine.
 func listen(t testing.TB, s *Server) *world {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -175,7 +175,7 @@ func listen(t testing.TB, s *Server) *world {
 	return &world{Server: s, url: web.URL + "/socket.io/"}
 }
 
-// empty checks that a server holds nobody.
+// empty checks that a server has no connection and no member of a room.
 func empty(t testing.TB, s *Server) {
 	t.Helper()
 	require.Zero(t, s.live.Load(), "connections that were not told of their end")
@@ -189,7 +189,7 @@ func empty(t testing.TB, s *Server) {
 	}
 }
 
-// quiet waits until nobody is connected.
+// quiet waits until no client is connected.
 func (w *world) quiet(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool { return w.live.Load() == 0 && w.engine.Count() == 0 }, wiretest.Patience, tick)
@@ -217,7 +217,7 @@ func echo(s *Socket, e *Event) {
 	_ = s.EmitArgs(string(e.Name)+"-back", a)
 }
 
-// alive proves that a client is served.
+// alive checks that a client is served.
 func alive(t testing.TB, c *wiretest.Client) {
 	t.Helper()
 	c.Send(`4277["still",{"here":true}]`)

@@ -15,13 +15,13 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// told is the last words to a client that broke the protocol.
+// told is the last event to a client that broke the protocol.
 func told(code, message string) string {
 	return fmt.Sprintf(`42["error",{"code":%q,"message":%q}]`, code, message)
 }
 
-// broke proves that the connection ends as that of a client that broke the protocol, that
-// it is told why, and that nobody else is harmed.
+// broke checks that the connection of a client that broke the protocol ends, that the client is
+// told why, and that no other connection is affected.
 func broke(t *testing.T, w *world, c *wiretest.Client, why string, neighbour *wiretest.Client) {
 	t.Helper()
 	_, before := w.main.counts()
@@ -77,7 +77,7 @@ func TestAMalformedPacketEndsItsConnectionOnly(t *testing.T) {
 	})
 }
 
-// Engine.IO's own rubbish, and packets that only look like acknowledgements.
+// Malformed packets of Engine.IO, and packets that only look like acknowledgements.
 func TestStrangePacketsDoNoHarm(t *testing.T) {
 	overBoth(t, func(t *testing.T, transport string) {
 		w := serve(t, &scene{event: echo}, Config{})
@@ -164,8 +164,8 @@ func TestNothingBeforeConnect(t *testing.T) {
 	})
 }
 
-// What was sent to a namespace before the client heard that it is not there any more is
-// not held against it; neither is it served.
+// Events to a namespace that the client does not know to be left yet are ignored, and close
+// nothing.
 func TestANamespaceThatWasNotJoined(t *testing.T) {
 	overBoth(t, func(t *testing.T, transport string) {
 		custom := &scene{}

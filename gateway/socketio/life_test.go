@@ -18,7 +18,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// Each way to end is told once, with its reason; serve checks the once.
+// Each end of a connection is reported with its reason. serve checks that it is reported once.
 func TestDisconnectedIsToldOnce(t *testing.T) {
 	overBoth(t, func(t *testing.T, transport string) {
 		for name, end := range map[string]struct {
@@ -96,7 +96,7 @@ func TestPingTimeoutIsTold(t *testing.T) {
 	})
 }
 
-// Clients that come and go at any moment while it is slow to judge them leave nothing behind.
+// Clients that come and go at any moment leave nothing behind, also while Admit is slow.
 func TestNoGhosts(t *testing.T) {
 	t.Parallel()
 	var opened, closed atomic.Int32
@@ -247,7 +247,7 @@ func TestGoodbyesArrive(t *testing.T) {
 	})
 }
 
-// A broadcast that meets a CONNECT comes after its answer, or not at all.
+// A client gets a broadcast that races its CONNECT after the answer, or not at all.
 func TestNothingComesBeforeTheAnswerToConnect(t *testing.T) {
 	t.Parallel()
 	p := gather(t, 1, Config{})
@@ -337,7 +337,7 @@ func TestCloseWaitsForReceivers(t *testing.T) {
 	require.True(t, left.Load())
 }
 
-// A receiver that never returns does not keep the server for ever.
+// A receiver that never returns does not keep the server from closing.
 func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})

@@ -13,7 +13,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// burst is n events, numbered, each with an acknowledgement.
+// burst returns n numbered events, each of which asks for an acknowledgement.
 func burst(name string, n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -30,7 +30,7 @@ func acks(t testing.TB, c *wiretest.Client, n int) {
 	}
 }
 
-// answers answers an event with its arguments, in the way of the gateway.
+// answers answers an event with its arguments, as package gateway does.
 func answers(s *Socket, e *Event) {
 	m := s.Answering(e.ID)
 	m.SetBuffer(append(m.Buffer(), e.Args...))
@@ -81,7 +81,7 @@ func TestAnswersAreInOrder(t *testing.T) {
 	})
 }
 
-// Events that are served at once do not overtake those that wait.
+// Instant events do not overtake events that wait.
 func TestInstantEventsKeepTheirPlace(t *testing.T) {
 	overBoth(t, func(t *testing.T, transport string) {
 		gate := make(chan struct{})
@@ -187,7 +187,8 @@ func TestWaitingEventsAreBoundedInBytesToo(t *testing.T) {
 	})
 }
 
-// A client that leaves while its sender waits for room is not served for ever.
+// When a client leaves while the reader waits for room in the queue, its events are not served any
+// more.
 func TestLeavingWhileTheQueueIsFull(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})

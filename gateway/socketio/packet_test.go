@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 )
 
-// strict is what the packets of these tests are parsed with. They are written as on the
-// wire of Engine.IO, with its leading 4.
+// strict are the limits of these tests. Packets are written as on the wire of Engine.IO, with its
+// leading 4.
 var strict = limits{attachments: 10, depth: 32}
 
 func parseWire(t testing.TB, wire string) (packet, error) {
@@ -21,7 +21,7 @@ func parseWire(t testing.TB, wire string) (packet, error) {
 	return parsePacket([]byte(wire[1:]), strict)
 }
 
-// nest is a list in a list in a list, n of them.
+// nest returns n lists within each other.
 func nest(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 
 func TestMalformed(t *testing.T) {

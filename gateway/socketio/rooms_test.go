@@ -14,7 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// check tells what is wrong with the index.
+// check returns what is wrong with the index, or nil.
 func (a *rooms) check() error {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -48,14 +48,14 @@ func (a *rooms) check() error {
 	return nil
 }
 
-// population is how many members there are.
+// population counts the members.
 func (a *rooms) population() int {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return len(a.members)
 }
 
-// party is some connected clients.
+// A party is some connected clients.
 type party struct {
 	*world
 	clients []*wiretest.Client
@@ -73,7 +73,7 @@ func gather(t *testing.T, n int, cfg Config) *party {
 	return p
 }
 
-// heard tells which clients hear what do sends, once each, and nothing but "x".
+// heard returns which clients get what do sends. They must get it once, and nothing but "x".
 func (p *party) heard(t *testing.T, do func()) (who []int) {
 	t.Helper()
 	do()
@@ -245,7 +245,7 @@ func TestRoomsUnderChurn(t *testing.T) {
 	require.Equal(t, 1, n.CastArgs("end", "", "x", Args{}))
 }
 
-// A join of the library that loses the race against the end leaves nothing behind.
+// A join of the library that comes after the end of a socket leaves nothing behind.
 func TestALateJoinMakesNoGhost(t *testing.T) {
 	t.Parallel()
 	p := gather(t, 2, Config{})

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// heard collects what streams deliver.
+// A heard collects what streams deliver.
 type heard struct {
 	streams
 	all []int64
@@ -68,7 +68,7 @@ func TestWhatIsLostIsNotWaitedForLong(t *testing.T) {
 	})
 }
 
-// A room that begins to hear a stream in its middle is soon served.
+// A room that joins a stream in its middle soon gets its casts.
 func TestTheMiddleOfAStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,8 +110,8 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
-// However casts arrive, none is heard twice, or after one that comes behind it; when all
-// arrive within the patience, all are heard.
+// In whatever order casts arrive, none is delivered twice or after a later one. When all arrive in
+// time, all are delivered.
 func TestStreamsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

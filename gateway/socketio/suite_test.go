@@ -12,11 +12,11 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// The cases of the official Socket.IO 5 suite, with its constants, over both transports:
-// https://github.com/socketio/socket.io/tree/main/docs/socket.io-protocol/v5-test-suite
-// Those about Engine.IO are in engineio.
+// This file has the cases of the official Socket.IO 5 suite, with its constants, over both
+// transports: https://github.com/socketio/socket.io/tree/main/docs/socket.io-protocol/v5-test-suite
+// The cases about Engine.IO are in package engineio.
 
-// official is what the suite expects of a server.
+// official starts a server as the suite expects it.
 func official(t testing.TB) *world {
 	receiver := func() *scene {
 		return &scene{

@@ -18,9 +18,9 @@ import (
 
 // TestMain checks that no goroutine is left when all buses have been closed.
 func TestMain(m *testing.M) {
-	redis.SetLogger(new(logging.VoidLogger)) // a line for every failed dial helps nobody
-	// go-redis looks once a second whether a server that was killed is back, and so notices a
-	// second late that its client was closed.
+	redis.SetLogger(new(logging.VoidLogger)) // else it logs every failed dial
+	// go-redis dials a server that was killed once a second, and so notices a second late that its
+	// client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
