@@ -75,14 +75,14 @@ func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.sinceBase()
-	doubt := func(l *trackedSession, why Revocation) {
+	applyTo := func(tracked *trackedSession, why Revocation) {
 		switch {
-		case l.revocation == nil:
-			l.mustAskRedis, l.checkAt = true, now
+		case tracked.revocation == nil:
+			tracked.mustAskRedis, tracked.checkAt = true, now
 			t.metrics.recovered.Inc()
-		case !l.isReasonKnown: // the session is known to be gone; the entry gives the reason
-			why.SessionID, why.UserID = l.id, l.userID
-			l.revocation, l.isReasonKnown, l.checkAt = &why, true, now
+		case !tracked.isReasonKnown: // the session is known to be gone; the entry gives the reason
+			why.SessionID, why.UserID = tracked.id, tracked.userID
+			tracked.revocation, tracked.isReasonKnown, tracked.checkAt = &why, true, now
 			t.metrics.recovered.Inc()
 		}
 	}
@@ -94,16 +94,16 @@ func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 			continue
 		}
 		if rev.SessionID != "" {
-			if l := t.sessions[rev.SessionID]; l != nil {
+			if tracked := t.sessions[rev.SessionID]; tracked != nil {
 				t.recent.add(revocationKey{session: rev.SessionID}, rev, now)
-				doubt(l, rev)
+				applyTo(tracked, rev)
 			}
 			continue
 		}
 		t.recent.add(revocationKey{user: rev.UserID}, rev, now)
-		for _, l := range t.sessions {
-			if l.userID == rev.UserID {
-				doubt(l, rev)
+		for _, tracked := range t.sessions {
+			if tracked.userID == rev.UserID {
+				applyTo(tracked, rev)
 			}
 		}
 	}

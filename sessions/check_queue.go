@@ -8,21 +8,21 @@ import (
 // A checkQueue is a heap of tracked sessions, by the time of their next check.
 type checkQueue []*trackedSession
 
-func (c *checkQueue) add(l *trackedSession, at time.Duration) {
-	l.checkAt = at
-	heap.Push(c, l)
+func (c *checkQueue) add(tracked *trackedSession, at time.Duration) {
+	tracked.checkAt = at
+	heap.Push(c, tracked)
 }
 
-func (c *checkQueue) reschedule(l *trackedSession, at time.Duration) {
-	l.checkAt = at
-	if l.queueIndex >= 0 {
-		heap.Fix(c, l.queueIndex)
+func (c *checkQueue) reschedule(tracked *trackedSession, at time.Duration) {
+	tracked.checkAt = at
+	if tracked.queueIndex >= 0 {
+		heap.Fix(c, tracked.queueIndex)
 	}
 }
 
-func (c *checkQueue) remove(l *trackedSession) {
-	heap.Remove(c, l.queueIndex)
-	l.queueIndex = -1
+func (c *checkQueue) remove(tracked *trackedSession) {
+	heap.Remove(c, tracked.queueIndex)
+	tracked.queueIndex = -1
 }
 
 func (c checkQueue) Len() int           { return len(c) }
@@ -33,15 +33,15 @@ func (c checkQueue) Swap(i, j int) {
 }
 
 func (c *checkQueue) Push(x any) {
-	l := x.(*trackedSession)
-	l.queueIndex = len(*c)
-	*c = append(*c, l)
+	tracked := x.(*trackedSession)
+	tracked.queueIndex = len(*c)
+	*c = append(*c, tracked)
 }
 
 func (c *checkQueue) Pop() any {
 	old := *c
-	l := old[len(old)-1]
+	tracked := old[len(old)-1]
 	old[len(old)-1] = nil
 	*c = old[:len(old)-1]
-	return l
+	return tracked
 }

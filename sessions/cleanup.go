@@ -59,21 +59,21 @@ func (s *Store) CleanupExpired(ctx context.Context) (Cleanup, error) {
 func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n int, err error) {
 	until := formatInt(s.now().UnixMilli())
 	pipe := s.rdb.Pipeline()
-	over := make([]*redis.StringSliceCmd, len(indexes))
+	expired := make([]*redis.StringSliceCmd, len(indexes))
 	for i, index := range indexes {
-		over[i] = pipe.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: "-inf", Max: until, Count: pipelineSize})
+		expired[i] = pipe.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: "-inf", Max: until, Count: pipelineSize})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, err
 	}
 	type entry struct {
 		index, id string
-		there     *redis.IntCmd
+		exists    *redis.IntCmd
 	}
 	var entries []entry
 	pipe = s.rdb.Pipeline()
 	for i, index := range indexes {
-		for _, id := range over[i].Val() {
+		for _, id := range expired[i].Val() {
 			entries = append(entries, entry{index, id, pipe.Exists(ctx, sessionKey(id))})
 		}
 	}
@@ -86,7 +86,7 @@ func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n i
 	pipe = s.rdb.Pipeline()
 	var removed []*redis.IntCmd
 	for _, e := range entries {
-		if e.there.Val() == 0 {
+		if e.exists.Val() == 0 {
 			removed = append(removed, pipe.ZRem(ctx, e.index, e.id))
 		}
 	}

@@ -12,10 +12,10 @@ func (t *Tracker) watchDeadlines(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		over, unsure, again := t.takeDueChecks()
-		for _, l := range over {
-			t.endSession(l, *l.revocation)
-			if l.isReasonKnown {
-				t.latencies.recordRevocation(t, *l.revocation)
+		for _, tracked := range over {
+			t.endSession(tracked, *tracked.revocation)
+			if tracked.isReasonKnown {
+				t.latencies.recordRevocation(t, *tracked.revocation)
 			}
 		}
 		if len(unsure) > 0 {
@@ -38,23 +38,23 @@ func (t *Tracker) takeDueChecks() (over, unsure []*trackedSession, again time.Du
 	defer t.mu.Unlock()
 	now := t.sinceBase()
 	for len(t.checks) > 0 && t.checks[0].checkAt <= now && len(unsure) < pipelineSize {
-		l := t.checks[0]
-		next := l.nextCheck()
+		tracked := t.checks[0]
+		next := tracked.nextCheck()
 		switch {
-		case l.revocation != nil:
-			t.untrackSession(l)
-			over = append(over, l)
-		case l.absoluteDeadline != 0 && l.absoluteDeadline <= now:
-			l.isAlive.Store(false)
-			l.revocation = &Revocation{SessionID: l.id, UserID: l.userID, Code: Expired, Reason: "The session is over.", At: t.base.Add(now)}
-			t.untrackSession(l)
-			over = append(over, l)
-		case !l.mustAskRedis && next > now: // the session was slid meanwhile
-			t.checks.reschedule(l, next)
+		case tracked.revocation != nil:
+			t.untrackSession(tracked)
+			over = append(over, tracked)
+		case tracked.absoluteDeadline != 0 && tracked.absoluteDeadline <= now:
+			tracked.isAlive.Store(false)
+			tracked.revocation = &Revocation{SessionID: tracked.id, UserID: tracked.userID, Code: Expired, Reason: "The session is over.", At: t.base.Add(now)}
+			t.untrackSession(tracked)
+			over = append(over, tracked)
+		case !tracked.mustAskRedis && next > now: // the session was slid meanwhile
+			t.checks.reschedule(tracked, next)
 		default:
-			l.mustAskRedis = false
-			unsure = append(unsure, l)
-			t.checks.reschedule(l, now+askAgainPause) // unless Redis answers something else
+			tracked.mustAskRedis = false
+			unsure = append(unsure, tracked)
+			t.checks.reschedule(tracked, now+askAgainPause) // unless Redis answers something else
 		}
 	}
 	if len(t.checks) == 0 {
@@ -70,63 +70,63 @@ func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession)
 	defer cancel()
 	asked := t.sinceBase()
 	ids := make([]string, len(unsure))
-	for i, l := range unsure {
-		ids[i] = l.id
+	for i, tracked := range unsure {
+		ids[i] = tracked.id
 	}
 	for i, left := range t.store.readRemainingTTLs(ctx, ids) {
-		l := unsure[i]
+		tracked := unsure[i]
 		switch {
 		case left.err != nil:
 			t.mu.Lock()
-			l.mustAskRedis = true
+			tracked.mustAskRedis = true
 			t.mu.Unlock()
 		case left.ttl == ttlNoKey:
-			t.markMissing(l)
+			t.markMissing(tracked)
 		case left.ttl < 0: // the key has no expiry; a touch will give it one
-			t.recordExpiry(l, asked+time.Duration(l.ttl.Load()), 0)
+			t.recordExpiry(tracked, asked+time.Duration(tracked.ttl.Load()), 0)
 		default:
-			t.recordExpiry(l, asked+left.ttl+time.Millisecond, 0) // Redis rounds down
+			t.recordExpiry(tracked, asked+left.ttl+time.Millisecond, 0) // Redis rounds down
 		}
 	}
 }
 
 // markMissing marks a session that Redis no longer has. Its handles are told reasonGrace later, so
 // that a revocation that is on its way can still give the reason.
-func (t *Tracker) markMissing(l *trackedSession) {
+func (t *Tracker) markMissing(tracked *trackedSession) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l.queueIndex < 0 || l.revocation != nil {
+	if tracked.queueIndex < 0 || tracked.revocation != nil {
 		return
 	}
 	now := t.sinceBase()
-	l.isAlive.Store(false)
+	tracked.isAlive.Store(false)
 	at := now
-	rev, ok := t.recent.lookup(revocationKey{session: l.id}, now)
+	rev, ok := t.recent.lookup(revocationKey{session: tracked.id}, now)
 	if !ok {
-		rev, ok = t.recent.lookup(revocationKey{user: l.userID}, now)
+		rev, ok = t.recent.lookup(revocationKey{user: tracked.userID}, now)
 	}
 	if !ok {
 		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
-		if time.Duration(l.deadline.Load()) > now {
+		if time.Duration(tracked.deadline.Load()) > now {
 			at = now + reasonGrace
 			t.logGrown.Notify() // the log may give the reason
 		}
 	}
-	rev.SessionID, rev.UserID = l.id, l.userID
-	l.revocation, l.isReasonKnown = &rev, ok
-	t.checks.reschedule(l, at)
+	rev.SessionID, rev.UserID = tracked.id, tracked.userID
+	tracked.revocation, tracked.isReasonKnown = &rev, ok
+	t.checks.reschedule(tracked, at)
 	t.checkMoved.Notify()
 }
 
 // endSession tells the handles of a session that it has ended. The session is no longer followed.
-func (t *Tracker) endSession(l *trackedSession, rev Revocation) {
+func (t *Tracker) endSession(tracked *trackedSession, rev Revocation) {
 	t.mu.Lock()
-	l.isAlive.Store(false)
-	handles := l.handles
-	l.handles = nil
+	tracked.isAlive.Store(false)
+	handles := tracked.handles
+	tracked.handles = nil
 	t.handles -= len(handles)
 	t.mu.Unlock()
-	rev.SessionID, rev.UserID = l.id, l.userID
+	rev.SessionID, rev.UserID = tracked.id, tracked.userID
 	t.metrics.countEnded(rev, len(handles))
 	for _, h := range handles {
 		h.notifyEnded(rev)
@@ -138,9 +138,9 @@ func (t *Tracker) recheckAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.sinceBase()
-	for _, l := range t.checks {
-		if l.revocation == nil {
-			l.mustAskRedis, l.checkAt = true, now
+	for _, tracked := range t.checks {
+		if tracked.revocation == nil {
+			tracked.mustAskRedis, tracked.checkAt = true, now
 		}
 	}
 	heap.Init(&t.checks)

@@ -100,12 +100,12 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 
 	call := d.takeSeatCall(s.ID, s.UserID, generation, !d.cfg.OldestWins)
 	redisx.RunScripts(ctx, d.store.rdb, call)
-	sits, gaveWay, err := parseSeatReply(call)
+	hasSeat, gaveWay, err := parseSeatReply(call)
 	switch {
 	case err != nil:
 		release()
 		return nil, fmt.Errorf("take a seat for a device: %w", err)
-	case !sits:
+	case !hasSeat:
 		release()
 		return nil, ErrTooManyDevices
 	case len(gaveWay) > 0:
@@ -157,7 +157,7 @@ func (d *Devices) takeSeatCall(id, userID string, generation int64, giveWay bool
 }
 
 // parseSeatReply reads the reply of take_seat.lua.
-func parseSeatReply(call *redisx.Call) (sits bool, gaveWay []string, err error) {
+func parseSeatReply(call *redisx.Call) (hasSeat bool, gaveWay []string, err error) {
 	reply, err := call.Slice()
 	if err != nil || len(reply) == 0 {
 		return false, nil, err
@@ -189,13 +189,13 @@ func (d *Devices) releaseSeat(id string) {
 // the lease lapses.
 func (d *Devices) sendReleases(ctx context.Context) {
 	d.mu.Lock()
-	gone := d.released
+	released := d.released
 	d.released = nil
 	d.mu.Unlock()
-	for part := range slices.Chunk(gone, pipelineSize) {
+	for part := range slices.Chunk(released, pipelineSize) {
 		calls := make([]*redisx.Call, len(part))
-		for i, l := range part {
-			calls[i] = &redisx.Call{Script: releaseSeatScript, Keys: []string{keys.UserDevices(l.userID)}, Args: []any{l.id, d.node, l.generation}}
+		for i, ref := range part {
+			calls[i] = &redisx.Call{Script: releaseSeatScript, Keys: []string{keys.UserDevices(ref.userID)}, Args: []any{ref.id, d.node, ref.generation}}
 		}
 		redisx.RunScripts(ctx, d.store.rdb, calls...)
 	}
@@ -212,13 +212,13 @@ func (d *Devices) renewLeases(ctx context.Context) {
 	d.mu.Unlock()
 	for part := range slices.Chunk(all, pipelineSize) {
 		calls := make([]*redisx.Call, len(part))
-		for i, l := range part {
-			calls[i] = d.takeSeatCall(l.id, l.userID, l.generation, false)
+		for i, ref := range part {
+			calls[i] = d.takeSeatCall(ref.id, ref.userID, ref.generation, false)
 		}
 		redisx.RunScripts(ctx, d.store.rdb, calls...)
-		for i, l := range part {
-			if sits, _, err := parseSeatReply(calls[i]); err == nil && !sits { // the next renewal tries again
-				_, _ = d.store.destroySessions(ctx, []string{l.id}, l.userID, Replaced, "You have connected on another device.", countDestroyed)
+		for i, ref := range part {
+			if hasSeat, _, err := parseSeatReply(calls[i]); err == nil && !hasSeat { // the next renewal tries again
+				_, _ = d.store.destroySessions(ctx, []string{ref.id}, ref.userID, Replaced, "You have connected on another device.", countDestroyed)
 			}
 		}
 	}

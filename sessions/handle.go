@@ -23,19 +23,19 @@ const (
 // Touch says that the client did something. It never waits for Redis, allocates nothing, and takes
 // no lock unless a touch is due.
 func (h *Handle) Touch() {
-	l := h.session
-	due := l.touchDue.Load()
+	tracked := h.session
+	due := tracked.touchDue.Load()
 	now := int64(h.tracker.sinceBase())
 	if now < due || !h.Alive() {
 		return
 	}
-	if l.touchDue.CompareAndSwap(due, now+l.touchInterval.Load()) {
-		until := now + l.ttl.Load()
-		if l.absoluteDeadline != 0 {
-			until = min(until, int64(l.absoluteDeadline))
+	if tracked.touchDue.CompareAndSwap(due, now+tracked.touchInterval.Load()) {
+		until := now + tracked.ttl.Load()
+		if tracked.absoluteDeadline != 0 {
+			until = min(until, int64(tracked.absoluteDeadline))
 		}
-		l.pendingDeadline.Store(until)
-		h.tracker.enqueueTouch(l)
+		tracked.pendingDeadline.Store(until)
+		h.tracker.enqueueTouch(tracked)
 	}
 }
 
@@ -55,17 +55,17 @@ func (h *Handle) Close() {
 	if !h.state.CompareAndSwap(handleOpen, handleClosed) {
 		return
 	}
-	t, l := h.tracker, h.session
+	t, tracked := h.tracker, h.session
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.Index(l.handles, h)
+	i := slices.Index(tracked.handles, h)
 	if i < 0 { // the session ended at this moment, and removed its handles
 		return
 	}
-	l.handles = slices.Delete(l.handles, i, i+1)
+	tracked.handles = slices.Delete(tracked.handles, i, i+1)
 	t.handles--
-	if len(l.handles) == 0 {
-		t.untrackSession(l)
+	if len(tracked.handles) == 0 {
+		t.untrackSession(tracked)
 	}
 }
 

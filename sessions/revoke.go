@@ -109,17 +109,17 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 		if err != nil {
 			return n, fmt.Errorf("list sessions of user: %w", err)
 		}
-		doomed := ids[:0]
+		toDestroy := ids[:0]
 		for _, id := range ids {
 			if !tried[id] && isKnownID(id) {
 				tried[id] = true
-				doomed = append(doomed, id)
+				toDestroy = append(toDestroy, id)
 			}
 		}
-		if len(doomed) == 0 {
+		if len(toDestroy) == 0 {
 			return n, nil
 		}
-		for part := range slices.Chunk(doomed, pipelineSize) {
+		for part := range slices.Chunk(toDestroy, pipelineSize) {
 			k, err := s.destroySessions(ctx, part, userID, code, reason, countDestroyed)
 			n += k
 			if err != nil {
@@ -160,8 +160,8 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 			err = fmt.Errorf("destroy session: %w", e)
 			continue
 		}
-		there, _ := reply[0].(int64)
-		n += int(there)
+		existed, _ := reply[0].(int64)
+		n += int(existed)
 		if owner, _ := reply[1].(string); owner != "" {
 			pipe.ZRem(ctx, keys.UserSessions(owner), ids[i])
 		} else if userID != "" {

@@ -37,29 +37,29 @@ func (t *Tracker) applyMessage(payload string) {
 	t.metrics.heard.Inc()
 	t.mu.Lock()
 	now := t.sinceBase()
-	var doomed []*trackedSession
+	var affected []*trackedSession
 	if rev.SessionID != "" {
 		t.recent.add(revocationKey{session: rev.SessionID}, rev, now)
-		if l := t.sessions[rev.SessionID]; l != nil {
-			doomed = append(doomed, l)
+		if tracked := t.sessions[rev.SessionID]; tracked != nil {
+			affected = append(affected, tracked)
 		}
 	} else {
 		t.recent.add(revocationKey{user: rev.UserID}, rev, now)
-		for _, l := range t.sessions {
-			if l.userID == rev.UserID {
-				doomed = append(doomed, l)
+		for _, tracked := range t.sessions {
+			if tracked.userID == rev.UserID {
+				affected = append(affected, tracked)
 			}
 		}
 	}
-	for _, l := range doomed {
-		l.isAlive.Store(false)
-		t.untrackSession(l)
+	for _, tracked := range affected {
+		tracked.isAlive.Store(false)
+		t.untrackSession(tracked)
 	}
 	t.mu.Unlock()
-	for _, l := range doomed {
-		t.endSession(l, rev)
+	for _, tracked := range affected {
+		t.endSession(tracked, rev)
 	}
-	if len(doomed) > 0 {
+	if len(affected) > 0 {
 		t.latencies.recordRevocation(t, rev)
 	}
 }

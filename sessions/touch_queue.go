@@ -8,9 +8,9 @@ import (
 )
 
 // enqueueTouch keeps the touch of a session until it is sent. A session has at most one.
-func (t *Tracker) enqueueTouch(l *trackedSession) {
+func (t *Tracker) enqueueTouch(tracked *trackedSession) {
 	t.mu.Lock()
-	t.pending[l.id] = l
+	t.pending[tracked.id] = tracked
 	t.mu.Unlock()
 	t.touchDue.Notify()
 }
@@ -59,11 +59,11 @@ func (t *Tracker) takePendingTouches() []*trackedSession {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	batch := make([]*trackedSession, 0, min(pipelineSize, len(t.pending)))
-	for id, l := range t.pending {
+	for id, tracked := range t.pending {
 		if len(batch) == cap(batch) {
 			break
 		}
-		batch = append(batch, l)
+		batch = append(batch, tracked)
 		delete(t.pending, id)
 	}
 	return batch
@@ -75,12 +75,12 @@ func (t *Tracker) sendTouches(ctx context.Context, batch []*trackedSession) bool
 	asked := t.sinceBase()
 	touches := make([]touchRequest, len(batch))
 	t.mu.Lock()
-	for i, l := range batch {
-		expiry := asked + time.Duration(l.ttl.Load())
-		if l.absoluteDeadline != 0 {
-			expiry = min(expiry, l.absoluteDeadline)
+	for i, tracked := range batch {
+		expiry := asked + time.Duration(tracked.ttl.Load())
+		if tracked.absoluteDeadline != 0 {
+			expiry = min(expiry, tracked.absoluteDeadline)
 		}
-		touches[i] = touchRequest{id: l.id, userID: l.userID, lastCharacter: l.character, expiry: t.base.Add(expiry)}
+		touches[i] = touchRequest{id: tracked.id, userID: tracked.userID, lastCharacter: tracked.character, expiry: t.base.Add(expiry)}
 	}
 	t.mu.Unlock()
 
@@ -89,20 +89,20 @@ func (t *Tracker) sendTouches(ctx context.Context, batch []*trackedSession) bool
 	t.store.touchSessions(ctx, touches)
 
 	answered := true
-	for i, l := range batch {
+	for i, tracked := range batch {
 		switch err := touches[i].err; {
 		case err == nil:
 			t.metrics.touchesStored.Inc()
-			t.recordExpiry(l, asked+touches[i].left, touches[i].ttl)
+			t.recordExpiry(tracked, asked+touches[i].left, touches[i].ttl)
 		case errors.Is(err, ErrNotFound):
 			t.metrics.touchesGone.Inc()
-			t.markMissing(l)
+			t.markMissing(tracked)
 		default:
 			t.metrics.touchesFailed.Inc()
 			answered = false
 			t.mu.Lock()
-			if t.pending[l.id] == nil && l.isAlive.Load() {
-				t.pending[l.id] = l
+			if t.pending[tracked.id] == nil && tracked.isAlive.Load() {
+				t.pending[tracked.id] = tracked
 			}
 			t.mu.Unlock()
 		}
@@ -112,29 +112,29 @@ func (t *Tracker) sendTouches(ctx context.Context, batch []*trackedSession) bool
 
 // recordExpiry records when a session will expire, and warns its handles when that is soon. ttl is
 // 0 when Redis did not say it.
-func (t *Tracker) recordExpiry(l *trackedSession, deadline, ttl time.Duration) {
-	if l.absoluteDeadline != 0 {
-		deadline = min(deadline, l.absoluteDeadline)
+func (t *Tracker) recordExpiry(tracked *trackedSession, deadline, ttl time.Duration) {
+	if tracked.absoluteDeadline != 0 {
+		deadline = min(deadline, tracked.absoluteDeadline)
 	}
 	t.mu.Lock()
 	now := t.sinceBase()
 	if ttl > 0 {
-		l.setTTL(ttl)
-		l.character = ""
-		l.pendingDeadline.Store(0)
+		tracked.setTTL(ttl)
+		tracked.character = ""
+		tracked.pendingDeadline.Store(0)
 	}
-	l.deadline.Store(int64(deadline))
-	if deadline-time.Duration(l.ttl.Load()/10) > now {
-		l.isWarned = false
+	tracked.deadline.Store(int64(deadline))
+	if deadline-time.Duration(tracked.ttl.Load()/10) > now {
+		tracked.isWarned = false
 	}
 	var warn []*Handle
-	if l.revocation == nil && l.queueIndex >= 0 {
-		if !l.isWarned && deadline > now && l.nextCheck() <= now {
-			l.isWarned = true
-			warn = slices.Clone(l.handles)
+	if tracked.revocation == nil && tracked.queueIndex >= 0 {
+		if !tracked.isWarned && deadline > now && tracked.nextCheck() <= now {
+			tracked.isWarned = true
+			warn = slices.Clone(tracked.handles)
 		}
-		if next := l.nextCheck(); next < l.checkAt {
-			t.checks.reschedule(l, next)
+		if next := tracked.nextCheck(); next < tracked.checkAt {
+			t.checks.reschedule(tracked, next)
 			t.checkMoved.Notify()
 		}
 	}

@@ -14,7 +14,7 @@ type trackedSession struct {
 	touchInterval   atomic.Int64 // ns between touches
 	ttl             atomic.Int64 // ns
 	deadline        atomic.Int64 // ns since base: when it expires, as far as we know
-	pendingDeadline atomic.Int64 // ns since base: when it expires once the touch under way is stored; 0: no touch is
+	pendingDeadline atomic.Int64 // ns since base: the deadline once a touch is stored; 0: no touch is due
 	isAlive         atomic.Bool
 
 	// These are guarded by Tracker.mu.
@@ -22,23 +22,23 @@ type trackedSession struct {
 	character     string // that the next touch stores as the user's last one
 	handles       []*Handle
 	revocation    *Revocation   // why it ended; nil while it lives
-	isReasonKnown bool          // ending came from a message or the log
+	isReasonKnown bool          // revocation came from a message or the log
 	mustAskRedis  bool          // the next check asks Redis, whatever the deadline
 	checkAt       time.Duration // since base: the next check
 	queueIndex    int           // in the checkQueue; -1: the session is no longer followed
 }
 
-func (l *trackedSession) setTTL(ttl time.Duration) {
-	l.ttl.Store(int64(ttl))
-	l.touchInterval.Store(int64(TouchInterval(ttl)))
+func (s *trackedSession) setTTL(ttl time.Duration) {
+	s.ttl.Store(int64(ttl))
+	s.touchInterval.Store(int64(TouchInterval(ttl)))
 }
 
 // nextCheck is when to look at the session again: when its handles must be warned, or else at its
 // deadline. The caller holds Tracker.mu.
-func (l *trackedSession) nextCheck() time.Duration {
-	deadline := time.Duration(l.deadline.Load())
-	if l.isWarned {
+func (s *trackedSession) nextCheck() time.Duration {
+	deadline := time.Duration(s.deadline.Load())
+	if s.isWarned {
 		return deadline
 	}
-	return min(deadline, max(deadline, time.Duration(l.pendingDeadline.Load()))-time.Duration(l.ttl.Load()/10))
+	return min(deadline, max(deadline, time.Duration(s.pendingDeadline.Load()))-time.Duration(s.ttl.Load()/10))
 }

@@ -134,15 +134,15 @@ func (t *Tracker) markReady(condition *bool) {
 
 // Open follows a session that was just read, for one socket, and counts as activity. The package
 // documentation says what happens to a session that ends between Get and Open.
-func (t *Tracker) Open(s Session, on Listener) *Handle {
-	h := &Handle{tracker: t, listener: on}
+func (t *Tracker) Open(s Session, listener Listener) *Handle {
+	h := &Handle{tracker: t, listener: listener}
 	t.mu.Lock()
-	l := t.sessions[s.ID]
-	if l == nil {
-		l = t.trackSession(s)
+	tracked := t.sessions[s.ID]
+	if tracked == nil {
+		tracked = t.trackSession(s)
 	}
-	h.session = l
-	l.handles = append(l.handles, h)
+	h.session = tracked
+	tracked.handles = append(tracked.handles, h)
 	t.handles++
 	t.mu.Unlock()
 	h.Touch()
@@ -152,30 +152,30 @@ func (t *Tracker) Open(s Session, on Listener) *Handle {
 // trackSession begins to follow a session. The caller holds mu.
 func (t *Tracker) trackSession(s Session) *trackedSession {
 	now := t.sinceBase()
-	l := &trackedSession{id: s.ID, userID: s.UserID, character: s.CharacterID}
-	l.touchDue.Store(int64(now))
-	l.setTTL(s.TTL)
-	l.deadline.Store(int64(s.ExpiresAt.Sub(t.base)))
+	tracked := &trackedSession{id: s.ID, userID: s.UserID, character: s.CharacterID}
+	tracked.touchDue.Store(int64(now))
+	tracked.setTTL(s.TTL)
+	tracked.deadline.Store(int64(s.ExpiresAt.Sub(t.base)))
 	if !s.AbsoluteExpiresAt.IsZero() {
-		l.absoluteDeadline = s.AbsoluteExpiresAt.Sub(t.base)
+		tracked.absoluteDeadline = s.AbsoluteExpiresAt.Sub(t.base)
 	}
-	l.isAlive.Store(true)
-	at := l.nextCheck()
+	tracked.isAlive.Store(true)
+	at := tracked.nextCheck()
 	if rev, ok := t.recent.lookup(revocationKey{session: s.ID}, now); ok {
-		l.isAlive.Store(false)
-		l.revocation, at = &rev, now
+		tracked.isAlive.Store(false)
+		tracked.revocation, at = &rev, now
 	}
-	t.sessions[s.ID] = l
-	t.checks.add(l, at)
+	t.sessions[s.ID] = tracked
+	t.checks.add(tracked, at)
 	t.checkMoved.Notify()
-	return l
+	return tracked
 }
 
 // untrackSession stops following a session. The caller holds mu.
-func (t *Tracker) untrackSession(l *trackedSession) {
-	if t.sessions[l.id] == l {
-		delete(t.sessions, l.id)
-		t.checks.remove(l)
+func (t *Tracker) untrackSession(tracked *trackedSession) {
+	if t.sessions[tracked.id] == tracked {
+		delete(t.sessions, tracked.id)
+		t.checks.remove(tracked)
 	}
 }
 
