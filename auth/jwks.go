@@ -116,7 +116,8 @@ func (s *keySet) refreshKeys(ctx context.Context, id string) error {
 }
 
 func (s *keySet) loadKeys(ctx context.Context) error {
-	keys, err := s.fetchKeys(context.WithoutCancel(ctx)) // others wait for it too; keysTimeout bounds it
+	// Others wait for it too, so it does not end with ctx; keysTimeout bounds it.
+	keys, err := s.fetchKeys(context.WithoutCancel(ctx))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.triedAt, s.lastErr = s.now(), err

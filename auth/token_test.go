@@ -273,7 +273,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	old := sign(t, jose.EdDSA, before.ed, "ed", good(object{"exp": noon.Add(24 * time.Hour).Unix()}))
 	fresh := sign(t, jose.EdDSA, after.ed, "new", good(object{"exp": noon.Add(24 * time.Hour).Unix()}))
 
-	for range 5 { // the provider is away: that is not the token's fault, and it is not asked each time
+	for range 5 { // the provider is away; it is not asked each time
 		_, err = v.Verify(t.Context(), old)
 		require.ErrorContains(t, err, "status 502")
 		require.NotErrorIs(t, err, auth.ErrBadToken)
@@ -331,7 +331,7 @@ func FuzzToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		_ = v.Claimed(token)
 		_, err := v.Verify(t.Context(), token)
-		if err == nil && token != stands { // the encoding may have slack; the claims are the provider's all the same
+		if err == nil && token != stands { // the encoding may differ, the claims may not
 			require.Equal(t, "u7", v.Claimed(token))
 			require.Equal(t, strings.Split(stands, ".")[1], strings.Split(token, ".")[1])
 		}

@@ -217,7 +217,8 @@ func (d *Devices) renewLeases(ctx context.Context) {
 		}
 		redisx.RunScripts(ctx, d.store.rdb, calls...)
 		for i, ref := range part {
-			if hasSeat, _, err := parseSeatReply(calls[i]); err == nil && !hasSeat { // the next renewal tries again
+			if hasSeat, _, err := parseSeatReply(calls[i]); err == nil && !hasSeat {
+				// If this fails, the next renewal tries again.
 				_, _ = d.store.destroySessions(ctx, []string{ref.id}, ref.userID, Replaced, "You have connected on another device.", countDestroyed)
 			}
 		}

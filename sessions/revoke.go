@@ -44,7 +44,7 @@ type revocationMessage struct {
 const (
 	maxMessageBytes  = 4 << 10
 	pipelineSize     = 512 // commands of one pipeline, at most
-	maxDestroyRounds = 16  // times that DestroyUser reads the index again, for sessions that were renewed
+	maxDestroyRounds = 16  // reads of the index by DestroyUser, which looks for renewed sessions
 )
 
 func (r Revocation) encodeMessage() ([]byte, error) {

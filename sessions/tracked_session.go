@@ -14,7 +14,7 @@ type trackedSession struct {
 	touchInterval   atomic.Int64 // ns between touches
 	ttl             atomic.Int64 // ns
 	deadline        atomic.Int64 // ns since base: when it expires, as far as we know
-	pendingDeadline atomic.Int64 // ns since base: the deadline once a touch is stored; 0: no touch is due
+	pendingDeadline atomic.Int64 // ns since base: the deadline after the touch under way; 0: none
 	isAlive         atomic.Bool
 
 	// These are guarded by Tracker.mu.
