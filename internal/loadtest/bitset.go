@@ -2,7 +2,7 @@ package loadtest
 
 import "math/bits"
 
-// A bitset is a set of small numbers.
+// A bitset is a set of small numbers, one bit each.
 type bitset []uint64
 
 func (b *bitset) add(n uint32) {
@@ -16,7 +16,7 @@ func (b bitset) contains(n uint32) bool {
 	return int(n>>6) < len(b) && b[n>>6]&(1<<(n&63)) != 0
 }
 
-// union is the union of two sets.
+// union returns a set with the numbers of both sets. It may share memory with b.
 func (b bitset) union(o bitset) bitset {
 	if len(o) == 0 {
 		return b
@@ -29,14 +29,14 @@ func (b bitset) union(o bitset) bitset {
 	return all
 }
 
-// addRange adds from ≤ n < to.
+// addRange adds the numbers from ≤ n < to.
 func (b *bitset) addRange(from, to uint32) {
 	for n := from; n < to; n++ {
 		b.add(n)
 	}
 }
 
-// countRange is how many numbers from ≤ n < to are in the set.
+// countRange returns how many of the numbers from ≤ n < to are in the set.
 func (b bitset) countRange(from, to uint32) uint32 {
 	to = min(to, uint32(len(b))<<6)
 	sum := 0

@@ -9,62 +9,65 @@ import (
 	"time"
 )
 
-// A client is one connection of one player. It costs a goroutine and, while nothing is half received, no buffer.
+// A client is one connection of one player. It costs one goroutine, and it holds no read buffer
+// while it waits, unless half a frame has arrived.
 type client struct {
 	run          *run
 	tally        *tally
 	index        uint32
-	room         int // which chat room, -1 for none
-	speakerIndex int // which of the speakers in its room, -1 for a listener
-	orderIndex   int // its place in the order of an open loop
+	room         int // index of its chat room; -1 without one
+	speakerIndex int // index among the speakers of its room; -1 for a listener
+	orderIndex   int // its index in the order in which the speakers send
 	user         string
-	sessionID    string // the session id; never printed
+	sessionID    string // a secret: it is never printed
 
-	conn        net.Conn // set by connect, before anything else uses it
+	conn        net.Conn // set by connectAndJoin, before anything else uses it
 	isLeaving   atomic.Bool
 	isConnected atomic.Bool
-	isReturning atomic.Bool   // it is on its way back, and says nothing
-	readTimeout time.Duration // how long the server may be silent
-	gotSession  bool          // the server told `session`, as contract.md says; known once something was answered
+	isReturning atomic.Bool   // it is reconnecting and sends nothing
+	readTimeout time.Duration // the longest time the server may send nothing
+	gotSession  bool          // the server sent `session` (docs/contract.md); known after the first answer
 
-	mu           sync.Mutex // guards writing, and the fields down to moved
+	mu           sync.Mutex // guards writing to conn, and the fields down to lastProgress
 	slots        []slot
-	oldestOpen   uint32 // everything below is finished
-	eventsSent   uint32 // events so far
-	lastProgress int64  // when an event was last finished, or the first one of a pause sent; run's clock
+	oldestOpen   uint32 // every event with a smaller id is finished
+	eventsSent   uint32 // events sent so far
+	lastProgress int64  // when an event last finished, or was sent while no other was open; run's clock
 
 	nextID      atomic.Uint32 // the next acknowledgement id; written under mu
-	chatSent    atomic.Uint32 // chat messages so far; written under mu
+	chatSent    atomic.Uint32 // chat messages sent so far; written under mu
 	pendingCall atomic.Pointer[pendingCall]
 
-	// Owned by the goroutine that reads, and after its end by the verdict.
+	// The fields below belong to the goroutine that reads the connection. After it has ended,
+	// checkFinalState and countLosses read them.
 	isJoined       bool
-	lostConnection bool // the connection ended, and not by us
+	lostConnection bool // the connection ended, and we did not close it
 	endErr         error
-	partialFrame   []byte // the start of a frame
-	partialMessage []byte // the start of a fragmented message
+	partialFrame   []byte // the first bytes of a frame
+	partialMessage []byte // the first fragments of a message
 	acks           sequenceTracker
-	heardFrom      []sequenceTracker // by the place of the speaker
-	refusedChat    bitset            // own chat messages that the server refused
-	uncertainChat  bitset            // own chat messages of which nobody knows whether they were said
-	heardAtEnd     []uint32          // by the place of the speaker: what was heard when the connection ended
+	heardFrom      []sequenceTracker // by the speaker's speakerIndex
+	refusedChat    bitset            // its own chat messages that the server refused
+	uncertainChat  bitset            // its own chat messages that may or may not have been sent to the room
+	heardAtEnd     []uint32          // by speakerIndex: the next message number when the connection ended
 
-	closeAnnounced bool          // that the connection will be closed
-	reconnectIn    time.Duration // when to come back then
+	closeAnnounced bool          // the server announced with gateway:closing that it will close
+	reconnectIn    time.Duration // how long to wait then before reconnecting
 }
 
-// A slot is one event on its way. The upper half of state is its id, the lower half how many things must still happen
-// (the answer, and each delivery) until it is finished.
+// A slot holds one open event. The upper half of state is the event's id. The lower half is the
+// number of steps (the answer, and each delivery) that must still happen before the event is
+// finished.
 type slot struct {
 	state atomic.Uint64
-	due   atomic.Int64  // when it should have been sent, ns on the run's clock
-	note  atomic.Uint32 // the scenario's
+	due   atomic.Int64  // when the event should have been sent, in ns on the run's clock
+	note  atomic.Uint32 // a number that the workload keeps with the event
 }
 
-// A pendingCall is an event outside of the traffic, such as chat:join.
+// A pendingCall is an event that is not part of the measured traffic, such as chat:join.
 type pendingCall struct {
 	id     uint32
-	answer chan []byte // the arguments of the acknowledgement
+	answer chan []byte // receives the acknowledgement's arguments; closed when the connection ends
 }
 
 var (
@@ -72,10 +75,10 @@ var (
 	errNoAnswer = errors.New("no answer in time")
 )
 
-// slotForEvent is where the event id is kept.
+// slotForEvent returns the slot that holds the event id.
 func (c *client) slotForEvent(id uint32) *slot { return &c.slots[id&uint32(len(c.slots)-1)] }
 
-// reserveSlots makes room for n events on their way; the length of slots is a power of two.
+// reserveSlots makes room for n open events. The number of slots is a power of two.
 func (c *client) reserveSlots(n int) {
 	size := 1
 	for size < n {
@@ -84,7 +87,8 @@ func (c *client) reserveSlots(n int) {
 	c.slots = make([]slot, size)
 }
 
-// beginEvent notes an event that is finished after things have happened. The caller holds mu.
+// beginEvent records an event that is finished after the given number of steps, and returns its id.
+// The caller holds mu.
 func (c *client) beginEvent(due int64, steps int, note uint32) (id uint32) {
 	id = c.nextID.Load()
 	s := c.slotForEvent(id)
@@ -95,13 +99,14 @@ func (c *client) beginEvent(due int64, steps int, note uint32) (id uint32) {
 	return id
 }
 
-// completeStep says that one thing about the event id happened, or all of them, and whether that finished it.
+// completeStep records one step of the event id, or all of its steps, and reports whether the event
+// is now finished.
 func (c *client) completeStep(id uint32, all bool) bool {
 	s := c.slotForEvent(id)
 	for {
 		old := s.state.Load()
 		if uint32(old>>32) != id || uint32(old) == 0 {
-			return false // given up before, and its slot perhaps used again
+			return false // the event was given up before; its slot may hold another event now
 		}
 		left := old - 1
 		if all {
@@ -113,7 +118,7 @@ func (c *client) completeStep(id uint32, all bool) bool {
 	}
 }
 
-// advanceOldest moves past all finished events. The caller holds mu.
+// advanceOldest moves oldestOpen past all finished events. The caller holds mu.
 func (c *client) advanceOldest() {
 	for next := c.nextID.Load(); c.oldestOpen != next; c.oldestOpen++ {
 		if s := c.slotForEvent(c.oldestOpen).state.Load(); uint32(s>>32) == c.oldestOpen && uint32(s) != 0 {
@@ -122,7 +127,8 @@ func (c *client) advanceOldest() {
 	}
 }
 
-// writeFrames sends whole frames. The caller holds mu. An error is seen by the reader too, so it is not told.
+// writeFrames sends whole frames. The caller holds mu. On an error it only closes the connection:
+// the reader then sees the error and counts it.
 func (c *client) writeFrames(frames []byte) {
 	if len(frames) > 0 {
 		if _, err := c.conn.Write(frames); err != nil {
@@ -131,7 +137,8 @@ func (c *client) writeFrames(frames []byte) {
 	}
 }
 
-// callAndWait sends one event outside of the traffic, `["name",{…}]`, and waits for its answer.
+// callAndWait sends one event, `["name",{…}]`, that is not part of the measured traffic, and waits
+// for its answer.
 func (c *client) callAndWait(ctx context.Context, event string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.run.cfg.Timeout)
 	defer cancel()
@@ -160,7 +167,7 @@ func (c *client) callAndWait(ctx context.Context, event string) ([]byte, error) 
 	}
 }
 
-// callForOK is ask for those who need only know that it was done.
+// callForOK is like callAndWait, but returns an error unless the answer is ok: true.
 func (c *client) callForOK(ctx context.Context, event string) ([]byte, error) {
 	args, err := c.callAndWait(ctx, event)
 	if err != nil {
@@ -172,10 +179,10 @@ func (c *client) callForOK(ctx context.Context, event string) ([]byte, error) {
 	case outcomeRefused:
 		return nil, refusal(code)
 	}
-	return nil, errors.New("no answer of the contract")
+	return nil, errors.New("the answer does not follow the contract")
 }
 
-// disconnect closes the connection as a browser that goes away does.
+// disconnect says goodbye and closes the connection, as a browser does that leaves the page.
 func (c *client) disconnect() {
 	c.isLeaving.Store(true)
 	c.mu.Lock()

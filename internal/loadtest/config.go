@@ -10,68 +10,79 @@ import (
 	"time"
 )
 
-// Bounds of a run: whatever is asked for, it ends, and fits into one process.
+// The bounds of a run. Every run ends and fits into one process, whatever the caller asks for.
 const (
 	MaxClients   = 50_000
 	MaxFor       = 24 * time.Hour
 	maxInflight  = 4096
 	maxRate      = 5_000_000
 	minTextBytes = 56
-	maxTextBytes = 500 // what chat:message takes
+	maxTextBytes = 500 // the longest text that chat:message accepts
 )
 
-// ErrConfig is why Run did not even try: the scenario or a setting makes no sense.
+// ErrConfig means that Run did not start because the scenario's name or a setting is invalid.
 var ErrConfig = errors.New("bad load test")
 
-// Config says against whom, how many, how fast and how long. Only Target is required; the zero
-// value of everything else has a meaning.
+// Config describes a run: the target, the number of clients, the rate and the duration. Only Target
+// is required. The zero value of every other field selects its default.
 type Config struct {
-	// Target is the server, "http://host:port" or "https://host:port".
+	// Target is the server's URL, "http://host:port" or "https://host:port".
 	Target string
-	// Nodes are further servers of the same cluster: the clients are spread evenly over Target and these, neighbours on
-	// different ones.
+	// Nodes are further servers of the same cluster. The clients are spread evenly over Target and
+	// Nodes, so that neighbours connect to different servers.
 	Nodes []string
-	// Redis is where the sessions are made (redis://, rediss:// or unix://), and where the trade scenario
-	// reads the inventories at the end. Empty: sessions come from POST /auth/login as guests, which a
-	// server allows with --dev only, and slowly.
+	// Redis is the URL (redis://, rediss:// or unix://) of the Redis in which the run creates its
+	// sessions, and from which the trade scenario reads the inventories at the end. If it is empty,
+	// each client logs in as a guest with POST /auth/login. That is slow, and the server allows it
+	// only with --dev.
 	Redis string
-	// Clients is the number of connections. Default 100.
+	// Clients is the number of connections. The default is 100.
 	Clients int
-	// Rate is how many events a second all clients together send, at even distances: an open loop, and
-	// latency counts from when an event was due. 0: a closed loop, each client asks again when it was answered.
+	// Rate is the number of events per second of all clients together, sent at even intervals. This
+	// is an open loop: latency is measured from the time at which an event was due. With 0 the loop
+	// is closed: each client sends its next event when the one before is finished.
 	Rate float64
-	// Inflight is how many events of one client may be unfinished at once. Default 1 in a closed loop, 64 in an open one.
-	// An event is finished when it is answered and, for a chat message, every member has it.
+	// Inflight is the largest number of unfinished events of one client. The default is 1 in a
+	// closed loop and 64 in an open loop. An event is finished when it is answered and, for a chat
+	// message, every member has received it.
 	Inflight int
-	// Reconnect makes clients come back when the server ends their connection, as a browser does, and go on: for a
-	// rolling restart. An end that was announced by gateway:closing is then no fault; an event that was answered
-	// must still have happened. Only for ping, chat, fanout, combat and mixed. An event is then finished when it is answered.
+	// Reconnect makes a client reconnect, as a browser does, when the server ends its connection,
+	// and then continue its traffic. It is meant for a test of a rolling restart. An end that
+	// gateway:closing announced is then no fault. An event that was answered must still have
+	// happened. An event is then finished when it is answered. Only ping, chat, fanout, combat and
+	// mixed support it.
 	Reconnect bool
-	// Ramp is the time over which the connections, and then the traffic, rise from nothing. It is not measured.
+	// Ramp is the time over which first the connections and then the traffic rise from zero. It is
+	// not part of the measured time.
 	Ramp time.Duration
-	// Warmup is full traffic that is not measured yet; its truth is checked like the rest.
+	// Warmup is a time of full traffic before the measured time. Its answers and deliveries are
+	// checked like all others.
 	Warmup time.Duration
-	// For is the measured time. Default 10 s.
+	// For is the measured time. The default is 10 s.
 	For time.Duration
-	// RoomSize is the number of members of a chat room. Default 10. Fanout has one room for all.
+	// RoomSize is the number of members of a chat room. The default is 10. The fanout scenario has
+	// one room for all clients.
 	RoomSize int
-	// Speakers is how many speak in fanout. Default 1.
+	// Speakers is the number of clients that send in the fanout scenario. The default is 1.
 	Speakers int
-	// TextBytes is the length of a chat message, 56 to 500. Default 96.
+	// TextBytes is the length of a chat message, 56 to 500 bytes. The default is 96.
 	TextBytes int
-	// Timeout is how long an answer, a delivery or a connect may take before it is lost. Default 10 s.
+	// Timeout is the longest wait for an answer, a delivery or a connection. After it, the run
+	// counts the event as lost. The default is 10 s.
 	Timeout time.Duration
-	// Header is sent with each handshake, on top of what a websocket needs.
+	// Header is sent with each handshake, in addition to the headers that a websocket needs.
 	Header http.Header
-	// Mint gives a character items to trade with, in the way the server keeps its books; needed by trade against the gateway. Nil:
-	// the inventory in Redis is written directly.
+	// Mint gives a character items to trade with, and records them in the server's ledger. The
+	// trade scenario needs it against the gateway. If it is nil, the scenario writes the
+	// inventories in Redis directly.
 	Mint func(ctx context.Context, character, item string, qty int64) error
-	// OneSided leaves the giving, in trade, to one of each pair.
+	// OneSided makes only one client of each pair give coins in the trade scenario.
 	OneSided bool
-	// Fresh makes each event of trade a trade of its own. Else every eighth repeats the key before, and must move
-	// nothing, where the server knows keys.
+	// Fresh gives each event of the trade scenario an idempotency key of its own. Otherwise every
+	// eighth event repeats the key before it and must move nothing, if the server sends `session`.
 	Fresh bool
-	// Watch is called when measuring starts (true) and when it ends (false). It must be quick.
+	// Watch is called with true when the measured time starts, and with false when it ends. It must
+	// return quickly.
 	Watch func(measuring bool)
 }
 
@@ -129,16 +140,16 @@ func (c Config) validate() error {
 	)
 }
 
-// maxDuration is the longest that a run may take, whatever the server does.
+// maxDuration returns the longest time that a run may take, whatever the server does.
 func (c Config) maxDuration() time.Duration {
 	setup := 30*time.Second + time.Duration(c.Clients)*10*time.Millisecond
 	return setup + 2*c.Ramp + c.Warmup + c.For + 4*c.Timeout + maxReturnTime
 }
 
-// endpoint is a target, taken apart.
+// endpoint holds the parts of a target's URL.
 type endpoint struct {
 	address  string // host:port
-	host     string // for the Host header and TLS
+	host     string // for the Host header
 	isTLS    bool
 	baseURL  string // scheme://host:port
 	dialAddr string // ip:port

@@ -17,35 +17,37 @@ import (
 	"time"
 )
 
-// A refusal is an answer of the server that means no: a code of the contract, or an HTTP status.
+// A refusal is a negative answer of the server: an error code of the contract, or an HTTP status.
 type refusal string
 
 func (r refusal) Error() string { return "refused: " + string(r) }
 
-// A handshake is the websocket handshake of a run: the same bytes for each connection.
+// A handshake is the websocket handshake of a run. Every connection sends the same bytes.
 type handshake struct {
 	request []byte
 	accept  string
 }
 
-// newHandshake follows RFC 6455 section 4.1.
+// newHandshake builds the request of RFC 6455 section 4.1 and the key that the server must accept.
 func newHandshake(e endpoint, extra http.Header) handshake {
 	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // never fails
+	_, _ = rand.Read(nonce[:]) // Read never fails
 	key := base64.StdEncoding.EncodeToString(nonce[:])
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", e.host, key)
-	_ = extra.Write(&b) // a buffer does not fail
+	_ = extra.Write(&b) // writing to a buffer never fails
 	b.WriteString("\r\n")
 	return handshake{b.Bytes(), base64.StdEncoding.EncodeToString(sum[:])}
 }
 
-// errNotUpgraded is an answer to the handshake that is no websocket.
+// errNotUpgraded means that the server did not answer the handshake with a valid upgrade to
+// websocket.
 var errNotUpgraded = errors.New("the answer is no websocket handshake")
 
-// checkResponse reads the head of the server's answer.
+// checkResponse reads the head of the server's answer. It returns a refusal for another HTTP status
+// than 101.
 func (g handshake) checkResponse(head []byte) error {
 	answer, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(head), len(head)), nil)
 	if err != nil {
@@ -61,11 +63,12 @@ func (g handshake) checkResponse(head []byte) error {
 	return nil
 }
 
-// maxHead bounds the head of the answer to a handshake.
+// maxHead is the largest head, in bytes, of the answer to a handshake.
 const maxHead = 16 << 10
 
-// connectAndJoin opens the connection and joins the namespace, on the caller's goroutine: when it returns nil the
-// CONNECT is answered. A second connect is a new connection of the same player.
+// connectAndJoin opens the connection and joins the namespace, on the caller's goroutine. When it
+// returns nil, the server has answered CONNECT. A second call opens a new connection of the same
+// player.
 func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	r := c.run
 	dialer := net.Dialer{Timeout: r.cfg.Timeout, KeepAlive: -1}
@@ -125,7 +128,7 @@ func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	return nil
 }
 
-// errorCode names an error for the table.
+// errorCode returns the name under which the table lists an error.
 func errorCode(err error) string {
 	var r refusal
 	switch {

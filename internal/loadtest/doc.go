@@ -1,40 +1,47 @@
-// Package loadtest is a load generator that checks the truth. It speaks docs/contract.md over raw websockets, to any
-// server that does so too, and counts what a server must never do.
+// Package loadtest is a load generator that checks every answer and delivery. It speaks the
+// protocol of docs/contract.md over raw websockets to any server that implements it, and counts
+// everything that such a server must never do.
 //
 // # What a run without faults proves
 //
 // While the connections lived:
 //
-//   - Each event was answered once, in the order of sending: acknowledgement ids are consecutive, and a missing, a
-//     repeated or an overtaken one is seen.
-//   - Each chat message that was not refused reached every member of its room once, in its speaker's order, and came
-//     from where it says: a message carries its speaker, its number and a CRC-32C of itself, and must name that
-//     speaker's user and that room. One that was refused reached nobody.
-//   - Each strike at the training dummy was told in one combat:update, with versions without holes (combat, mixed; only against a
-//     server that sends `session`, as the contract wants).
-//   - Everyone owns what the answers say, the coins of all together are as many as before, and a repeated idempotency key moved
-//     nothing (trade; repeats only against a server that sends `session`).
-//   - Every player that was dropped came back and was answered (storm); every connect was answered and every goodbye
-//     closed the connection (connect).
-//   - No answer said INTERNAL, INVALID or UNKNOWN_EVENT: what we ask is valid.
-//   - No `session` named somebody else.
+//   - Each event was answered once, in the order of sending. Acknowledgement ids are consecutive,
+//     so a missing, a repeated or a reordered one is noticed.
+//   - Each chat message that was not refused reached every member of its room once, in its
+//     speaker's order, and from its real speaker and room. A message carries its speaker's index,
+//     its number and a CRC-32C of itself; the delivery must name that speaker's user and that room.
+//     A message that was refused reached nobody.
+//   - Each strike at the training dummy was announced in one combat:update, and the versions had no
+//     gaps (combat and mixed, only against a server that sends `session`, as the contract demands).
+//   - Every player owns what the answers imply, the number of all coins is unchanged, and a
+//     repeated idempotency key moved nothing (trade; keys are repeated only against a server that
+//     sends `session`).
+//   - Every player that was dropped returned and was answered (storm). Every connect was answered,
+//     and every goodbye closed the connection (connect).
+//   - No answer had the code INTERNAL, INVALID or UNKNOWN_EVENT, because every event is valid.
+//   - No `session` named another player.
 //
-// Result.Faults counts what broke any of this, and a connection that the server ended. A refusal (RATE_LIMITED, LOCKED,
-// UNAVAILABLE, HTTP 429 and 503) is an honest answer: it is counted, not held against the server.
+// Result.Faults counts what broke any of these rules, and each connection that the server ended. A
+// refusal (RATE_LIMITED, LOCKED, UNAVAILABLE, HTTP 429 and 503) is a correct answer: it is counted,
+// but it is not a fault.
 //
 // # What it does not prove
 //
-// Polling, upgrades, binary events and other nodes are not its subject, nor is a field of an answer that it does not
-// name above. A connection that ended is one fault; what was on its way then is not counted as lost.
+// A run does not test polling, upgrades or binary events, and it does not check fields of an answer
+// that are not named above. A connection that ended is one fault; the events that were open then do
+// not count as lost.
 //
 // # How it measures
 //
-// In an open loop (Config.Rate) latency counts from when an event was due, so a server that stalls is charged for all
-// that waited; what was due and could not be sent because Config.Inflight was used up is Result.Behind. In a closed loop
-// it counts from sending. Rates and latencies are of the measured time only, without ramp and warm-up; the truth is of
-// everything.
+// In an open loop (Config.Rate) latency is measured from the time at which an event was due, so the
+// delay of a server that stalls counts for every event that had to wait. Result.Behind counts the
+// events that were due and could not be sent because Config.Inflight was reached. In a closed loop
+// latency is measured from the time of sending. Rates and latencies cover the measured time only,
+// without ramp and warm-up; faults are counted in the whole run.
 //
-// Invariants: one goroutine reads a connection and alone owns its streams; client.mu is held for writing and for the window
-// of events on their way; a tally's mu is held while a chunk of bytes is judged, and no other lock is taken
-// meanwhile. A run ends: every wait has a deadline, and the whole has one too.
+// Invariants: one goroutine reads a connection, and it alone owns the connection's
+// sequenceTrackers. client.mu is held for writing and for changes of the open events. A tally's mu
+// is held while received bytes are checked, and no other lock is taken meanwhile. Every wait of a
+// run has a deadline, and the whole run has one too.
 package loadtest

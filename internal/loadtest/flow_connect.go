@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// runConnects is the course in which every client connects, joins, says goodbye, and begins again.
+// runConnects is the flow in which every client repeatedly connects, joins, and says goodbye.
 func runConnects(ctx context.Context, r *run, m *meter) error {
 	r.speakers = r.clients
 	for i, c := range r.speakers {
@@ -25,7 +25,8 @@ func runConnects(ctx context.Context, r *run, m *meter) error {
 	return err
 }
 
-// connectRepeatedly is the life of one client in connects. A refusal or failure is counted, and followed by a pause that grows.
+// connectRepeatedly connects and disconnects one client until the traffic ends. After a refusal or
+// a failure it waits before it tries again: 10 ms, then twice as long each time, at most 1 s.
 func (c *client) connectRepeatedly(ctx context.Context) {
 	r, t := c.run, c.tally
 	pause := time.Duration(0)
@@ -60,7 +61,8 @@ func (c *client) connectRepeatedly(ctx context.Context) {
 	}
 }
 
-// countConnectError counts a connect that failed. Only a refusal of the contract is no fault. The caller holds t.
+// countConnectError counts a connection that failed. A refusal by the server is not a fault; every
+// other error is. The caller holds t.mu.
 func (r *run) countConnectError(t *tally, err error) {
 	t.countErrorCode(errorCode(err))
 	var no refusal
@@ -71,7 +73,8 @@ func (r *run) countConnectError(t *tally, err error) {
 	t.lost++
 }
 
-// disconnectAndWait leaves as a browser does and waits until the server has closed.
+// disconnectAndWait says goodbye as a browser does, and waits until the server has closed the
+// connection.
 func (c *client) disconnectAndWait() error {
 	c.isLeaving.Store(true)
 	c.isConnected.Store(false)
@@ -86,7 +89,7 @@ func (c *client) disconnectAndWait() error {
 		n, err := c.conn.Read(sc.in)
 		if err != nil {
 			if errors.Is(err, io.EOF) || !isTimeoutError(err) {
-				return nil // closed, in whichever way
+				return nil // EOF and a reset both mean that the server closed
 			}
 			return errNoAnswer
 		}

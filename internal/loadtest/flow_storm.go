@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// maxReturnTime is how long a storm may take until the last is back.
+// maxReturnTime is the longest time that a storm waits for the last client to return.
 const maxReturnTime = time.Minute
 
-// runStorms is the course in which all connections drop in the same instant and return, as after a network's failure, over
-// and over until the time is up.
+// runStorms is the flow in which all connections drop at the same instant and return, as after a
+// failure of the network. It repeats this until the traffic's time is over.
 func runStorms(ctx context.Context, r *run, m *meter) error {
 	if err := r.connectAllClients(ctx); err != nil {
 		return err
@@ -33,8 +33,8 @@ func runStorms(ctx context.Context, r *run, m *meter) error {
 	return err
 }
 
-// dropAllAndReturn closes all connections without a word, lets them return, asks each something, and gives the time
-// until 99 % were back.
+// dropAllAndReturn closes all connections without a goodbye, reconnects them, and sends each a
+// ping. It returns the time until 99 % were back, at most maxReturnTime.
 func (r *run) dropAllAndReturn(ctx context.Context) time.Duration {
 	for _, c := range r.clients {
 		c.isLeaving.Store(true)
@@ -79,8 +79,10 @@ func (r *run) dropAllAndReturn(ctx context.Context) time.Duration {
 	return maxReturnTime
 }
 
-// reconnectWithBackoff connects, and after a refusal or failure tries again as socket.io-client does: after 1 s, 2 s, 4 s, 5 s, each
-// within half of that. Beyond that it counts as lost.
+// reconnectWithBackoff connects, and after a refusal or a failure tries again as socket.io-client
+// does: after 1 s, 2 s, 4 s and then every 5 s, each time between half and one and a half of that.
+// turns limits how many clients connect at once. It returns false, and counts a lost answer, when
+// ctx ends or the server refuses for good.
 func (c *client) reconnectWithBackoff(ctx context.Context, turns chan struct{}) bool {
 	for pause := time.Second; ; pause = min(2*pause, 5*time.Second) {
 		select {
@@ -89,7 +91,7 @@ func (c *client) reconnectWithBackoff(ctx context.Context, turns chan struct{}) 
 			c.countLostAnswer(ctx.Err())
 			return false
 		}
-		if c.run.scenario.flow != nil { // connects are what it sends
+		if c.run.scenario.flow != nil { // in a flow without a workload the connects are the events
 			c.tally.mu.Lock()
 			c.tally.sent++
 			c.tally.mu.Unlock()
@@ -120,10 +122,11 @@ func (c *client) reconnectWithBackoff(ctx context.Context, turns chan struct{}) 
 	}
 }
 
-// isTemporary is whether a browser tries again by itself after this: overload and drain, but not a session that is not valid.
+// isTemporary reports whether a browser would try again by itself after this refusal. It would
+// after overload and while the server drains, but not when its session is invalid.
 func (r refusal) isTemporary() bool { return len(r) > 5 && r[:5] == "HTTP " }
 
-// countLostAnswer counts something that never came, unless because the run was stopped.
+// countLostAnswer counts something that never arrived, unless the caller stopped the run.
 func (c *client) countLostAnswer(err error) {
 	if errors.Is(err, context.Canceled) {
 		return

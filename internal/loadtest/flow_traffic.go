@@ -10,10 +10,11 @@ import (
 
 func appendNumber(dst []byte, n uint32) []byte { return strconv.AppendUint(dst, uint64(n), 10) }
 
-// maxBatch is how many bytes one client writes at once.
+// maxBatch is the number of bytes after which a client stops adding events to one write.
 const maxBatch = 32 << 10
 
-// sendReadyEvents sends what c has to say now: in an open loop what is due, in a closed one what its window takes.
+// sendReadyEvents sends the events that c may send now: those that are due in an open loop, and as
+// many as Config.Inflight allows in a closed one.
 func (c *client) sendReadyEvents(sc *scratch, now int64) {
 	r := c.run
 	if !r.isSending.Load() || !c.isConnected.Load() || c.isReturning.Load() || c.slots == nil {
@@ -21,7 +22,7 @@ func (c *client) sendReadyEvents(sc *scratch, now int64) {
 	}
 	sent := 0
 	c.mu.Lock()
-	if !c.isConnected.Load() || c.isReturning.Load() { // its connection has just ended
+	if !c.isConnected.Load() || c.isReturning.Load() { // the connection has just ended
 		c.mu.Unlock()
 		return
 	}
@@ -41,17 +42,17 @@ func (c *client) sendReadyEvents(sc *scratch, now int64) {
 		}
 		id := c.nextID.Load()
 		text := appendNumber(append(sc.text[:0], "42"...), id)
-		text, things, note := r.workload.appendEvent(c, id, text)
+		text, steps, note := r.workload.appendEvent(c, id, text)
 		if text == nil {
 			break
 		}
 		if r.cfg.Reconnect {
-			things = 1 // those who are away hear nothing
+			steps = 1 // a client that is reconnecting receives nothing
 		}
 		if id == c.oldestOpen {
 			c.lastProgress = now
 		}
-		c.beginEvent(due, things, note)
+		c.beginEvent(due, steps, note)
 		out = appendFrame(out, opText, text)
 		c.eventsSent++
 		sent++
@@ -66,7 +67,8 @@ func (c *client) sendReadyEvents(sc *scratch, now int64) {
 	}
 }
 
-// nextDueTime is when c's next event should be sent. In a closed loop it is when the client may begin.
+// nextDueTime returns when c's next event should be sent. In a closed loop it returns when the
+// client may start.
 func (r *run) nextDueTime(c *client) int64 {
 	n := len(r.speakers)
 	if r.cfg.Rate == 0 {
@@ -75,8 +77,8 @@ func (r *run) nextDueTime(c *client) int64 {
 	return r.trafficStart + r.dueOffset(float64(c.eventsSent)*float64(n)+float64(c.orderIndex))
 }
 
-// dueOffset is when event number j of all is due, in ns since the traffic began: at an even rate, after a ramp in which
-// the rate rises evenly.
+// dueOffset returns when event number j of all clients is due, in ns since the traffic began. The
+// rate is even after the ramp, and rises evenly during the ramp.
 func (r *run) dueOffset(j float64) int64 {
 	ramp := r.cfg.Ramp.Seconds()
 	at := 0.0
@@ -88,7 +90,8 @@ func (r *run) dueOffset(j float64) int64 {
 	return int64(at * 1e9)
 }
 
-// paceClients wakes each client when it may begin and, in an open loop, whenever it has something due.
+// paceClients calls each client when it may start and, in an open loop, each time it has an event
+// due.
 func (r *run) paceClients(ctx context.Context) {
 	sc := getScratch()
 	defer sc.release()
@@ -117,7 +120,8 @@ func (r *run) paceClients(ctx context.Context) {
 	}
 }
 
-// runTraffic is the course of all scenarios in which clients talk: connect, prepare, traffic, settle.
+// runTraffic is the flow of all scenarios that send events: connect, prepare, send, and wait until
+// all is settled.
 func runTraffic(ctx context.Context, r *run, m *meter) error {
 	if err := r.connectAllClients(ctx); err != nil {
 		return err
@@ -145,7 +149,8 @@ func runTraffic(ctx context.Context, r *run, m *meter) error {
 	return err
 }
 
-// pingServerOnce asks for the time. Since all comes in order, after it we know whether the server sends `session`.
+// pingServerOnce asks the server for its time. Packets arrive in order, so after the answer we know
+// whether the server sends `session`.
 func pingServerOnce(ctx context.Context, c *client) error {
 	if _, err := c.callForOK(ctx, pingEvent); err != nil {
 		return fmt.Errorf("client %d: session:ping: %w", c.index+1, err)
@@ -153,15 +158,16 @@ func pingServerOnce(ctx context.Context, c *client) error {
 	return nil
 }
 
-// giveUpLostEvents runs about once a second: it gives lost events up so that their clients go on, and gives writes time.
+// giveUpLostEvents runs about once a second. It gives up events that were lost, so that their
+// clients continue, and sets the next write deadline.
 func (r *run) giveUpLostEvents() {
 	sc := getScratch()
 	defer sc.release()
 	now := r.now()
-	patience := time.Now().Add(r.cfg.Timeout)
+	writeDeadline := time.Now().Add(r.cfg.Timeout)
 	for _, c := range r.clients {
 		c.mu.Lock()
-		_ = c.conn.SetWriteDeadline(patience)
+		_ = c.conn.SetWriteDeadline(writeDeadline)
 		if c.slots == nil {
 			c.mu.Unlock()
 			continue
@@ -180,29 +186,31 @@ func (r *run) giveUpLostEvents() {
 	}
 }
 
-// settleQuiet is how long nothing may come after all is done, before the run ends: it listens for what should not come.
+// settleQuiet is how long a run still listens after all is finished. It must receive nothing in
+// that time that should not come.
 const settleQuiet = 100 * time.Millisecond
 
-// awaitSettled waits until all that was sent is finished, or nothing has moved for the timeout. It does not end with the
-// run's context: who stops a run early still wants to know what was lost.
+// awaitSettled waits until all events are finished, or until nothing has arrived for the timeout.
+// It does not stop when the run's context ends: a caller that stops a run early still wants to know
+// what was lost.
 func (r *run) awaitSettled() {
-	const look = 10 * time.Millisecond
+	const interval = 10 * time.Millisecond
 	last, quiet := r.receivedCount(), time.Now()
-	for end := time.Now().Add(3 * r.cfg.Timeout); time.Now().Before(end); time.Sleep(look) {
-		patience := r.cfg.Timeout
+	for end := time.Now().Add(3 * r.cfg.Timeout); time.Now().Before(end); time.Sleep(interval) {
+		quietLimit := r.cfg.Timeout
 		if r.allFinished() {
-			patience = min(patience, settleQuiet)
+			quietLimit = min(quietLimit, settleQuiet)
 		}
 		if sum := r.receivedCount(); sum != last {
 			last, quiet = sum, time.Now()
 		}
-		if time.Since(quiet) > patience {
+		if time.Since(quiet) > quietLimit {
 			return
 		}
 	}
 }
 
-// allFinished is whether nothing is on its way any more, of those who are still connected.
+// allFinished reports whether no event of a client that is connected is open any more.
 func (r *run) allFinished() bool {
 	for _, c := range r.speakers {
 		c.mu.Lock()
@@ -216,7 +224,7 @@ func (r *run) allFinished() bool {
 	return true
 }
 
-// receivedCount grows whenever anything comes in.
+// receivedCount returns a number that grows whenever an answer or a delivery arrives.
 func (r *run) receivedCount() (n int64) {
 	for _, t := range r.tallies {
 		t.mu.Lock()
@@ -226,7 +234,7 @@ func (r *run) receivedCount() (n int64) {
 	return n
 }
 
-// countLosses counts what never came. All readers have ended.
+// countLosses counts the answers and deliveries that never came. All readers must have ended.
 func (r *run) countLosses(into *counts) {
 	if r.cfg.Rate > 0 && r.workload != nil && r.scenario.flow == nil {
 		sent := 0
@@ -240,7 +248,7 @@ func (r *run) countLosses(into *counts) {
 	for _, c := range r.clients {
 		asked := c.nextID.Load()
 		if c.isReturning.Load() {
-			into.lost++ // it never came back
+			into.lost++ // the client never returned
 			continue
 		}
 		if c.lostConnection {
@@ -258,7 +266,7 @@ func (r *run) countLosses(into *counts) {
 				lost := h.countMissing(said, from.refusedChat.union(from.uncertainChat))
 				into.lost += int64(lost)
 				if want := said - from.refusedChat.countRange(0, said); h.countArrived()+lost > want {
-					into.wrong += int64(h.countArrived() + lost - want) // refused, and told all the same
+					into.wrong += int64(h.countArrived() + lost - want) // refused messages that were delivered nevertheless
 				}
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 )
 
-// Websocket opcodes, RFC 6455 section 5.2.
+// The opcodes of RFC 6455 section 5.2.
 const (
 	opContinue = 0x0
 	opText     = 0x1
@@ -15,19 +15,20 @@ const (
 	opPong     = 0xa
 )
 
-// maxMessage bounds what a server may send in one message.
+// maxMessage is the largest message, in bytes, that the client accepts from a server.
 const maxMessage = 1 << 20
 
 var (
-	errBadFrame = errors.New("not a websocket frame that we asked for")
-	errTooLarge = errors.New("a message of more than 1 MiB")
+	errBadFrame = errors.New("the server sent a websocket frame that we did not ask for")
+	errTooLarge = errors.New("the server sent a message of more than 1 MiB")
 )
 
-// maskKey is one for the whole process: a mask protects proxies from scripts in browsers, and we are neither.
-// It is not zero, so that a server which forgets to unmask is found out.
+// maskKey is the same for the whole process. A mask protects proxies from scripts in browsers,
+// which does not concern this client. It is not zero, so that the run fails against a server that
+// forgets to unmask.
 var maskKey = rand.Uint32() | 0x01010101
 
-// appendFrame appends payload as one masked frame, as clients send them.
+// appendFrame appends payload as one masked frame, the form that clients must use.
 func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	dst = append(dst, 0x80|op)
 	switch n := len(payload); {
@@ -53,21 +54,22 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	return dst
 }
 
-// A frame is what a server sent; payload is part of the buffer it was cut from.
+// A frame is one frame from the server. Its payload is a part of the buffer that it was cut from.
 type frame struct {
 	opcode  byte
 	isFinal bool
 	payload []byte
 }
 
-// cutFirstFrame cuts the first frame off b and says how many bytes it took, 0 when b does not hold all of it.
+// cutFirstFrame returns the first frame in b and the number of bytes it takes. That number is 0
+// when b does not hold the whole frame.
 func cutFirstFrame(b []byte) (frame, int, error) {
 	if len(b) < 2 {
 		return frame{}, 0, nil
 	}
 	f := frame{opcode: b[0] & 0xf, isFinal: b[0]&0x80 != 0}
 	if b[0]&0x70 != 0 || b[1]&0x80 != 0 {
-		return f, 0, errBadFrame // compressed, or masked by a server
+		return f, 0, errBadFrame // compressed, or masked, which a server must not do
 	}
 	size, head := uint64(b[1]), 2
 	switch size {

@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Hold opens Config.Clients connections, calls ready when all have joined, and keeps them idle, answering heartbeats, until
-// ctx ends: to see what waiting players cost a server. The error says why not all could be opened, or that the server
-// ended some meanwhile.
+// Hold opens Config.Clients connections, calls ready when all have joined, and keeps them idle
+// until ctx ends. The clients answer heartbeats only. It serves to measure what idle players cost a
+// server. The error says why not all connections could be opened, or how many of them the server
+// ended.
 func Hold(ctx context.Context, cfg Config, ready func()) error {
 	r, err := newRun("ping", cfg)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// settings are small runs that still have several events on their way.
+// settings returns a small run in which several events are open at once.
 func settings(p peer) Config {
 	return Config{
 		Target: p.url, Redis: p.redis, Clients: 20, RoomSize: 5, Inflight: 8,
@@ -31,7 +31,7 @@ func TestAllIsWellAgainstThePeer(t *testing.T) {
 				cfg := settings(p)
 				cfg.Rate, cfg.Ramp = rate, 200*time.Millisecond
 				if name == "trade" || name == "mixed" {
-					cfg.Inflight = 1 // the peer answers different events, and trades, out of order
+					cfg.Inflight = 1 // the peer may answer trades and different events out of order
 				}
 				res, err := Run(context.Background(), name, cfg, nil)
 				require.NoError(t, err, loop)
@@ -59,7 +59,7 @@ func TestAllIsWellAgainstThePeer(t *testing.T) {
 	}
 }
 
-// In one-sided trades half of the clients say nothing, and own in the end what they were given.
+// In one-sided trades half of the clients send nothing, and own at the end what they received.
 func TestOneSidedTrades(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -89,7 +89,7 @@ func TestMischiefIsFound(t *testing.T) {
 				t.Parallel()
 				x := startProxy(t, p.url, kind, what, 10)
 				cfg := settings(p)
-				cfg.Target, cfg.Clients, cfg.Rate, cfg.Timeout = x.url, 4, 400, 5*time.Second // what is dropped is waited for
+				cfg.Target, cfg.Clients, cfg.Rate, cfg.Timeout = x.url, 4, 400, 5*time.Second // the run waits this long for each dropped frame
 				res, err := Run(context.Background(), scenario, cfg, nil)
 				require.NoError(t, err)
 				require.Equal(t, x.done.Load(), of(res), "each mischief is counted once: %+v", res)
@@ -106,7 +106,7 @@ func TestMischiefIsFound(t *testing.T) {
 	}
 }
 
-// What is lost at the end leaves no gap that something later shows.
+// A loss at the very end leaves no gap that a later arrival could reveal.
 func TestLossAtTheEndIsFound(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)

@@ -9,16 +9,16 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// A meter follows one run: it takes samples, draws the progress, and knows which part is measured. All of it
-// belongs to the goroutine of Run.
+// A meter follows one run: it takes samples, draws the progress bar, and separates the measured
+// time from the rest. All of it belongs to the goroutine that called Run.
 type meter struct {
 	run           *run
 	sampler       *sampler
-	bar           *progressbar.ProgressBar // nil without a terminal
-	countsAtStart counts                   // when measuring began
-	countsAtEnd   counts                   // of the measured time
+	bar           *progressbar.ProgressBar // nil when there is no terminal
+	countsAtStart counts                   // at the start of the measured time
+	countsAtEnd   counts                   // at the end of the measured time
 	measured      time.Duration
-	returnTimes   []time.Duration // until 99 % were back
+	returnTimes   []time.Duration // for each storm, the time until 99 % were back
 }
 
 func newMeter(r *run, progress io.Writer) *meter {
@@ -29,7 +29,7 @@ func newMeter(r *run, progress io.Writer) *meter {
 			progressbar.OptionSetWriter(progress), progressbar.OptionSetWidth(24),
 			progressbar.OptionSetDescription(r.scenario.name+": connecting"), progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(50*time.Millisecond))
-		_ = m.bar.RenderBlank() // a terminal that is gone is no reason to stop
+		_ = m.bar.RenderBlank() // the run continues when the terminal is gone
 	}
 	return m
 }
@@ -40,7 +40,7 @@ func (m *meter) closeProgress() {
 	}
 }
 
-// startTraffic sets the times of the traffic, which begins now.
+// startTraffic makes the traffic begin now, and sets its end.
 func (m *meter) startTraffic() {
 	r := m.run
 	r.trafficStart = r.now()
@@ -48,7 +48,7 @@ func (m *meter) startTraffic() {
 	m.sampler.lastSample = 0
 }
 
-// watchTraffic follows the traffic until its end, or until the context's, and calls chore about once a second.
+// watchTraffic follows the traffic until it ends or ctx does. It calls chore about once a second.
 func (m *meter) watchTraffic(ctx context.Context, chore func()) error {
 	r := m.run
 	step := int64(max(100*time.Millisecond, min(r.cfg.For/60, 10*time.Second)))
@@ -71,7 +71,7 @@ func (m *meter) watchTraffic(ctx context.Context, chore func()) error {
 				m.countsAtEnd, m.measured = m.sampler.total, m.measured+time.Duration(now)
 				m.notifyWatch(false)
 			}
-			return nil // ended early, the result is of the shorter time
+			return nil // when ctx ended early, the result covers the shorter time
 		}
 		if now >= sample {
 			m.sampler.takeSample(now-r.trafficStart, measuring)
@@ -88,7 +88,7 @@ func (m *meter) watchTraffic(ctx context.Context, chore func()) error {
 		if !measuring {
 			next = min(next, from)
 		}
-		_ = sleepContext(ctx, time.Duration(next-r.now())) // the top of the loop looks at ctx
+		_ = sleepContext(ctx, time.Duration(next-r.now())) // the start of the loop checks ctx
 	}
 }
 
@@ -111,13 +111,13 @@ func (m *meter) drawProgress(now int64) {
 	_ = m.bar.Set64(min(m.bar.GetMax64()-1, (now-m.run.trafficStart)/int64(time.Millisecond)))
 }
 
-// takeLateCounts takes what came after the end of the traffic.
+// takeLateCounts adds what arrived after the end of the traffic to the totals.
 func (m *meter) takeLateCounts() {
 	m.sampler.takeSample(m.run.now()-m.run.trafficStart, false)
-	m.sampler.samples = m.sampler.samples[:max(0, len(m.sampler.samples)-1)] // not traffic
+	m.sampler.samples = m.sampler.samples[:max(0, len(m.sampler.samples)-1)] // the last sample is not of the traffic
 }
 
-// buildResult puts together what was seen; end is what only the end could tell.
+// buildResult builds the run's result. end holds the counts that are known only after the run.
 func (m *meter) buildResult(end counts) Result {
 	r := m.run
 	m.sampler.takeSample(m.run.now()-m.run.trafficStart, false)

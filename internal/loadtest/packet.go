@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// What the payloads of contract.md look like on the wire; found by their bytes, because decoding
-// each delivery would cost the load generator more than it costs the server to send it. A key can be searched for
-// because a quote inside a JSON string is always escaped.
+// The parts of the contract's payloads (docs/contract.md) that the client searches for. It compares
+// bytes because decoding every delivery would cost the load generator more than sending it costs
+// the server. Searching for a key is safe because a quote inside a JSON string is always escaped.
 var (
 	okTrue    = []byte(`[{"ok":true`)
 	okFalse   = []byte(`[{"ok":false`)
@@ -21,7 +21,7 @@ var (
 	keyTime   = []byte(`"serverTime":`)
 )
 
-// readNumber reads the digits that b starts with, at most nine.
+// readNumber reads the digits at the start of b, at most nine, and returns what follows them.
 func readNumber(b []byte) (n uint32, rest []byte, ok bool) {
 	i := 0
 	for ; i < len(b) && i < 10 && b[i]-'0' < 10; i++ {
@@ -30,7 +30,8 @@ func readNumber(b []byte) (n uint32, rest []byte, ok bool) {
 	return n, b[i:], i > 0 && i < 10
 }
 
-// stringAfter finds key, which ends in the opening quote, and returns what stands before the closing one.
+// stringAfter finds key, which ends with the opening quote of a string, and returns the string's
+// content.
 func stringAfter(b, key []byte) ([]byte, bool) {
 	i := bytes.Index(b, key)
 	if i < 0 {
@@ -44,11 +45,11 @@ func stringAfter(b, key []byte) ([]byte, bool) {
 	return b[:end], true
 }
 
-// An outcome is what an acknowledgement says.
+// An outcome is the meaning of an acknowledgement.
 type outcome int
 
 const (
-	outcomeWrong   outcome = iota // no answer of the contract
+	outcomeWrong   outcome = iota // the answer does not follow the contract
 	outcomeOK                     // ok: true
 	outcomeRefused                // ok: false, with a code
 )
@@ -85,8 +86,8 @@ func parseAnswer(args []byte) (outcome, string) {
 	return outcomeRefused, code
 }
 
-// A chatStamp is what a chat message says about itself: who sent it, as which of its messages, with which
-// acknowledgement id.
+// A chatStamp is the start of every chat message: the sender's index, the number of the message
+// among the sender's, and its acknowledgement id.
 type chatStamp struct {
 	sender, seq, id uint32
 }
@@ -95,7 +96,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const padding = "the quick brown fox jumps over the lazy dog, and the gateway tells everyone in the room; "
 
-// appendChatText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It needs no escapes in JSON.
+// appendChatText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It
+// contains no character that JSON must escape.
 func appendChatText(dst []byte, m chatStamp, size int) []byte {
 	at := len(dst)
 	for _, n := range [...]uint32{m.sender, m.seq, m.id} {
@@ -119,7 +121,8 @@ func appendChecksum(dst []byte, sum uint32) []byte {
 	return dst
 }
 
-// parseChatText is the reverse of appendText; it is not ok when a byte is not as it was sent.
+// parseChatText is the reverse of appendChatText. ok is false when any byte differs from what was
+// sent.
 func parseChatText(text []byte) (m chatStamp, ok bool) {
 	cut := len(text) - 8
 	if cut < 1 {

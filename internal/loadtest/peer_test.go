@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 
 const peerFolder = "../bench/peer-node"
 
-// installed makes sure, once, that the peer's packages are there.
+// installed installs the peer's packages once, if they are missing.
 var installed = sync.OnceValue(func() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return fmt.Errorf("these tests talk to the Node peer: install Node 20 or later: %w", err)
@@ -37,10 +37,10 @@ var installed = sync.OnceValue(func() error {
 	return nil
 })
 
-// A peer is the Node server, on a Redis of its own.
+// A peer is the Node server with a Redis of its own.
 type peer struct{ url, redis string }
 
-// startPeer starts it; env is "NAME=value".
+// startPeer starts the peer. env holds "NAME=value" pairs.
 func startPeer(t *testing.T, env ...string) peer {
 	t.Helper()
 	require.NoError(t, installed())
@@ -60,7 +60,7 @@ func startPeer(t *testing.T, env ...string) peer {
 	require.NoError(t, node.Start())
 	t.Cleanup(func() {
 		_ = node.Process.Kill()
-		_ = node.Wait() // killed: never nil
+		_ = node.Wait() // the process was killed, so this is never nil
 	})
 	ready := make(chan string, 1)
 	go func() {

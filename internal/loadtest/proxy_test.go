@@ -13,12 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A proxy stands between clients and a server and does mischief to every so manyth frame of one kind that the
-// server sends.
+// A proxy stands between the clients and a server, and does mischief to every nth frame of one kind
+// from the server.
 type proxy struct {
 	url   string
-	done  atomic.Int64 // how often mischief was done
-	kind  []byte       // how the frames of interest start
+	done  atomic.Int64 // how often it did mischief
+	kind  []byte       // the start of the payload of the frames that it counts
 	every int
 	do    mischief
 
@@ -35,7 +35,8 @@ func (p *proxy) cut() {
 	}
 }
 
-// A mischief gets a frame, whole, and the one that is held back, and says what to write and what to hold back.
+// A mischief gets a whole frame and the frame that is held back. It returns what to write, what to
+// hold back, and whether it did anything wrong.
 type mischief func(frame, held []byte, strike bool) (write [][]byte, hold []byte, did bool)
 
 var mischiefs = map[string]mischief{
@@ -46,7 +47,7 @@ var mischiefs = map[string]mischief{
 		}
 		return [][]byte{f}, nil, false
 	},
-	// fall silent holds all back from the first strike on.
+	// fall silent holds back everything from the first strike on.
 	"fall silent": func(f, held []byte, strike bool) ([][]byte, []byte, bool) {
 		if strike || held != nil {
 			return nil, []byte{}, true
@@ -82,7 +83,7 @@ var mischiefs = map[string]mischief{
 	},
 }
 
-// startProxy listens in front of target.
+// startProxy starts a proxy in front of target.
 func startProxy(t *testing.T, target, kind, what string, every int) *proxy {
 	t.Helper()
 	u, err := url.Parse(target)
@@ -127,7 +128,7 @@ func (p *proxy) pass(near, far net.Conn) {
 			_ = far.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
 		n, err := far.Read(buf)
-		if isTimeoutError(err) { // nothing comes to swap with
+		if isTimeoutError(err) { // no other frame comes that the held one could be swapped with
 			_, _ = near.Write(held)
 			held = nil
 			_ = far.SetReadDeadline(time.Time{})

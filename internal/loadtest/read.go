@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// A scratch is what one goroutine needs while it handles what came in; clients that wait have none.
+// A scratch holds the buffers that one goroutine needs while it handles received bytes. A client
+// that waits holds none.
 type scratch struct {
 	in       []byte
 	out      []byte
 	text     []byte
-	toResume []*client // whose window opened
+	toResume []*client // clients that may send again, because one of their events is finished
 }
 
 var scratchPool = sync.Pool{New: func() any {
@@ -30,7 +31,8 @@ func (s *scratch) queueResume(c *client) {
 	}
 }
 
-// handleBytes takes the next bytes from the server; errors end up in c.ended. now is on the run's clock.
+// handleBytes handles the next bytes from the server. It stores an error in c.endErr. now is on the
+// run's clock.
 func (c *client) handleBytes(sc *scratch, b []byte, now int64) {
 	if len(c.partialFrame) > 0 {
 		c.partialFrame = append(c.partialFrame, b...)
@@ -65,7 +67,7 @@ func (c *client) handleBytes(sc *scratch, b []byte, now int64) {
 	}
 }
 
-// handleFrame handles one frame. The caller holds the tally.
+// handleFrame handles one frame. The caller holds the tally's mu.
 func (c *client) handleFrame(sc *scratch, f frame, now int64) {
 	switch f.opcode {
 	case opText, opContinue:
@@ -133,7 +135,7 @@ func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now i
 		case bytes.HasPrefix(body, eventChat):
 			c.handleChatMessage(sc, body[len(eventChat):], now)
 		case bytes.HasPrefix(body, eventError):
-			c.tally.wrong++ // all that we ask has an acknowledgement
+			c.tally.wrong++ // every event that we send has an acknowledgement, so `error` never answers one
 			code, _ := stringAfter(body, keyCode)
 			c.tally.countErrorCode("error " + string(code[:min(len(code), 40)]))
 		case bytes.HasPrefix(body, eventClosing):
@@ -141,7 +143,7 @@ func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now i
 		case bytes.HasPrefix(body, eventSession):
 			c.gotSession = true
 			if user, ok := stringAfter(body, keyUser); !ok || string(user) != c.user {
-				c.tally.wrong++ // somebody else's session
+				c.tally.wrong++ // the session belongs to another player
 			}
 		case c.run.workload != nil:
 			c.run.workload.checkPushedEvent(c, body)
@@ -178,7 +180,7 @@ func (c *client) handleAnswer(sc *scratch, body []byte, now int64) {
 	t := c.tally
 	id, args, ok := readNumber(body)
 	if !ok || id >= c.nextID.Load() {
-		t.wrong++ // nobody asked
+		t.wrong++ // no event has this id
 		return
 	}
 	order := c.acks.recordArrival(id)
@@ -196,7 +198,7 @@ func (c *client) handleAnswer(sc *scratch, body []byte, now int64) {
 	}
 	s := c.slotForEvent(id)
 	if uint32(s.state.Load()>>32) != id {
-		return // given up long ago; the verdict will not miss it
+		return // the event was given up long ago, and countLosses does not count it
 	}
 	t.answered++
 	recordLatency(t.answers, now-s.due.Load())
@@ -221,12 +223,12 @@ func (c *client) handleAnswer(sc *scratch, body []byte, now int64) {
 	}
 }
 
-// isServerFault are the codes that a correct server never answers to a correct question.
+// isServerFault reports whether a correct server never answers a correct event with this code.
 func isServerFault(code string) bool {
 	return code == "INTERNAL" || code == "INVALID" || code == "UNKNOWN_EVENT"
 }
 
-// handleChatMessage handles a chat message.
+// handleChatMessage checks and counts one delivered chat message.
 func (c *client) handleChatMessage(sc *scratch, body []byte, now int64) {
 	r, t := c.run, c.tally
 	text, ok := stringAfter(body, keyText)
@@ -244,7 +246,7 @@ func (c *client) handleChatMessage(sc *scratch, body []byte, now int64) {
 	room, _ := stringAfter(body, keyRoom)
 	if c.room < 0 || from.room != c.room || from.speakerIndex < 0 || m.seq >= from.chatSent.Load() || len(text) != r.cfg.TextBytes ||
 		string(user) != from.user || string(room) != r.rooms[c.room].name {
-		t.wrong++ // not said, not here, or not by this one
+		t.wrong++ // it was never sent, or by another client, or to another room
 		return
 	}
 	switch c.heardFrom[from.speakerIndex].recordArrival(m.seq) {
@@ -263,13 +265,14 @@ func (c *client) handleChatMessage(sc *scratch, body []byte, now int64) {
 	}
 }
 
-// readUntilClosed reads until the connection ends, and counts an end that was not ours.
+// readUntilClosed reads until the connection ends. If the server ended it, the end is counted, and
+// with Config.Reconnect the client reconnects.
 func (c *client) readUntilClosed() {
 	if c.endErr == nil {
 		c.readAll()
 	}
 	c.mu.Lock()
-	c.isConnected.Store(false) // under mu, so that no question is asked after this
+	c.isConnected.Store(false) // under mu, so that no call begins after this
 	c.conn.Close()
 	c.mu.Unlock()
 	if q := c.pendingCall.Load(); q != nil {
@@ -289,10 +292,10 @@ func (c *client) readUntilClosed() {
 	c.countDisconnection()
 }
 
-// maxReconnectIn bounds what a goodbye can ask for.
+// maxReconnectIn is the longest wait before a reconnect that gateway:closing can ask for.
 const maxReconnectIn = time.Minute
 
-// handleClosing is a goodbye, `{"code":…,"reconnectInMs":…}]`.
+// handleClosing handles the payload of gateway:closing, `{"code":…,"reconnectInMs":…}]`.
 func (c *client) handleClosing(body []byte) {
 	c.closeAnnounced, c.reconnectIn = true, time.Second
 	if i := bytes.Index(body, keyReconnect); i >= 0 {
@@ -304,7 +307,7 @@ func (c *client) handleClosing(body []byte) {
 
 var keyReconnect = []byte(`"reconnectInMs":`)
 
-// countDisconnection counts an end that was not ours.
+// countDisconnection counts a connection that the server ended.
 func (c *client) countDisconnection() {
 	why := "disconnected"
 	var no refusal

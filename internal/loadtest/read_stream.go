@@ -1,6 +1,7 @@
 package loadtest
 
-// readStream reads with a buffer that it holds while it waits: for TLS, and where there is no better way.
+// readStream reads with a buffer that it keeps while it waits. It serves TLS, and systems on which
+// readAll knows no better way.
 func (c *client) readStream() {
 	sc := getScratch()
 	defer sc.release()

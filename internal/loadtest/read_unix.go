@@ -7,10 +7,11 @@ import (
 	"syscall"
 )
 
-// readAll reads through the raw descriptor, so that a waiting client holds no buffer, and one wake-up costs one
-// system call: a read that does not fill the buffer has emptied the socket, and the poller tells of what comes after.
-// A server that ends the connection in the same instant as its last bytes is noticed by the read deadline; who wants
-// to come back looks again.
+// readAll reads through the raw descriptor, so that a waiting client holds no buffer and one
+// wake-up costs one system call. A read that does not fill the buffer has emptied the socket, and
+// the poller reports what arrives later. When the server ends the connection together with its last
+// bytes, the poller may not report the end again, and only the read deadline notices it. With
+// Config.Reconnect the client must notice the end at once, so it reads until EAGAIN.
 func (c *client) readAll() {
 	sys, ok := c.conn.(syscall.Conn)
 	if !ok {
@@ -21,7 +22,7 @@ func (c *client) readAll() {
 	if err != nil {
 		return
 	}
-	_ = raw.Read(func(fd uintptr) (done bool) { // its error is the end of the connection, however it came
+	_ = raw.Read(func(fd uintptr) (done bool) { // any error means that the connection has ended
 		sc := getScratch()
 		defer sc.release()
 		for c.endErr == nil {

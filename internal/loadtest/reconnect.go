@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// A run with Config.Reconnect outlives its connections: a client whose connection the server
-// ends comes back as socket.io-client does, is put where it was, and goes on. What it could
-// not hear meanwhile is excused, and so is what it asked and was never answered; all that was
-// answered must be so still.
+// With Config.Reconnect, a client whose connection the server ends reconnects as socket.io-client
+// does, joins its rooms again, and continues. What the client could not receive meanwhile is
+// excused, and so are events that were never answered. Every event that was answered must still
+// have happened.
 
-// returnState is what a run knows about those who are away.
+// returnState is what the clients that are reconnecting share.
 type returnState struct {
-	ctx       context.Context // of those who come back; ended by leave
+	ctx       context.Context // of all reconnects; stopReturns cancels it
 	cancel    context.CancelFunc
 	dialSlots chan struct{}
 }
 
-// beginReturn begins a client's return: false when the run is ending, or wants no returns.
+// beginReturn marks a client as reconnecting. It returns false when the run is ending, or was
+// started without Config.Reconnect.
 func (r *run) beginReturn(c *client) bool {
 	if !r.cfg.Reconnect {
 		return false
@@ -34,7 +35,7 @@ func (r *run) beginReturn(c *client) bool {
 	return true
 }
 
-// stopReturns waits until nobody is on the way back.
+// stopReturns cancels all reconnects and waits until they have ended.
 func (r *run) stopReturns() {
 	r.mu.Lock()
 	r.returnsClosed = true
@@ -43,21 +44,22 @@ func (r *run) stopReturns() {
 	r.returning.Wait()
 }
 
-// resumeTraffic brings a client back whose connection the server ended. It runs on the
-// goroutine that has read the old connection.
+// resumeTraffic reconnects a client whose connection the server ended, and lets it send again. It
+// runs on the goroutine that read the old connection. began is when that connection ended, on the
+// run's clock.
 func (c *client) resumeTraffic(began int64) {
 	r := c.run
 	defer r.returning.Done()
 	c.abandonOpenEvents()
 	ctx := r.returnState.ctx
-	if !c.closeAnnounced { // a goodbye says when to come; without one the client waits about a second
+	if !c.closeAnnounced { // gateway:closing says how long to wait; without it a client waits about a second
 		c.reconnectIn = time.Second
 	}
 	if sleepContext(ctx, c.reconnectIn) != nil || !c.reconnectWithBackoff(ctx, r.returnState.dialSlots) {
 		return
 	}
 	if err := r.workload.rejoinRooms(ctx, c); errors.Is(err, errClosed) {
-		return // it has ended again, and its reader is at it
+		return // the new connection has ended too, and its reader handles that
 	} else if err != nil {
 		c.countLostAnswer(fmt.Errorf("after the return: %w", err))
 	}
@@ -72,7 +74,7 @@ func (c *client) resumeTraffic(began int64) {
 	c.sendReadyEvents(sc, now)
 }
 
-// abandonOpenEvents gives up what was on its way when the connection ended.
+// abandonOpenEvents gives up the events that were open when the connection ended.
 func (c *client) abandonOpenEvents() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWhoReturnsGoesOn is a server whose connections all end at once, without a goodbye.
+// TestWhoReturnsGoesOn cuts all connections at once, without gateway:closing.
 func TestWhoReturnsGoesOn(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -19,7 +19,7 @@ func TestWhoReturnsGoesOn(t *testing.T) {
 			cfg := settings(p)
 			cfg.Target, cfg.Rate, cfg.For, cfg.Reconnect = x.url, 200, 4*time.Second, true
 			if scenario == "mixed" {
-				cfg.Inflight = 1 // the peer answers different events out of order
+				cfg.Inflight = 1 // the peer may answer different events out of order
 			}
 			cfg.Watch = func(on bool) {
 				if on {
@@ -37,7 +37,8 @@ func TestWhoReturnsGoesOn(t *testing.T) {
 	}
 }
 
-// TestWhoReturnsForgivesNothing is mischief while the connections live.
+// TestWhoReturnsForgivesNothing does mischief while the connections live, which a reconnect must
+// not excuse.
 func TestWhoReturnsForgivesNothing(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)

@@ -29,8 +29,8 @@ var (
 	grey   = color.RGBA{R: 0x8a, G: 0x8f, B: 0x98, A: 0xff}
 )
 
-// Report writes the result as one HTML page that needs nothing else: table, throughput and latency over time, and the
-// latency's distribution.
+// Report writes the result to path as one HTML page that loads nothing else. It shows the table,
+// throughput and latency over time, and the distribution of the latency.
 func (r Result) Report(path string) error {
 	var table bytes.Buffer
 	if err := r.Table(&table); err != nil {
@@ -63,14 +63,14 @@ func (r Result) Report(path string) error {
 	return nil
 }
 
-// A curve is one curve of a plot.
+// A curve is one line of a plot.
 type curve struct {
 	name   string
 	color  color.Color
 	points plotter.XYs
 }
 
-// newPlot draws the lines that have points.
+// newPlot returns a plot of the curves that have points.
 func newPlot(title, x, y string, lines ...curve) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
@@ -128,7 +128,8 @@ func (r Result) plotLatency() (*plot.Plot, error) {
 	return p, nil
 }
 
-// plotDistribution has one step to the right for each nine: 90 %, 99 %, 99.9 %.
+// plotDistribution draws latency over quantiles. Each further nine (90 %, 99 %, 99.9 %) is one step
+// to the right.
 func (r Result) plotDistribution() (*plot.Plot, error) {
 	var points plotter.XYs
 	for _, q := range r.Distribution {
@@ -149,7 +150,7 @@ func (r Result) plotDistribution() (*plot.Plot, error) {
 	return p, nil
 }
 
-// thousands labels an axis with 10,000 rather than 1e+04.
+// thousands labels an axis with 10,000 instead of 1e+04.
 type thousands struct{}
 
 func (thousands) Ticks(low, high float64) []plot.Tick {
@@ -167,7 +168,7 @@ var (
 	svgFont     = regexp.MustCompile(`font-family:[^;"]*`)
 )
 
-// inlineSVG is a plot as an element of a page, in the page's own font.
+// inlineSVG returns a plot as an SVG element for an HTML page, in the page's own font.
 func inlineSVG(p *plot.Plot) (template.HTML, error) {
 	c := vgsvg.New(vg.Points(640), vg.Points(240))
 	p.Draw(draw.Crop(draw.New(c), 4, -20, 4, -4))

@@ -14,40 +14,41 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A Result is what a run saw. Numbers of events are of the whole run, with ramp, warm-up and the time until all was
-// settled; rates and latencies are of the measured time.
+// A Result is what a run measured and counted. Counts cover the whole run: ramp, warm-up, measured
+// time, and the time until all events were settled. Rates and latencies cover the measured time
+// only.
 type Result struct {
 	Scenario string    `json:"scenario"`
 	Target   string    `json:"target"`
-	At       time.Time `json:"at"` // when it ended
+	At       time.Time `json:"at"` // when the run ended
 	Clients  int       `json:"clients"`
-	Rate     float64   `json:"rate,omitempty"` // events/s asked for; absent in a closed loop
+	Rate     float64   `json:"rate,omitempty"` // events per second that were asked for; absent in a closed loop
 
-	Sent      int64 `json:"sent"`      // events; connects in connect and storm
-	Answered  int64 `json:"answered"`  // answers, refusals too; successful connects in connect and storm
+	Sent      int64 `json:"sent"`      // events; in connect and storm, connects
+	Answered  int64 `json:"answered"`  // answers, including refusals; in connect and storm, successful connects
 	Delivered int64 `json:"delivered"` // chat messages and combat updates
-	Behind    int64 `json:"behind"`    // due but never sent: the server did not finish enough of what was sent before
+	Behind    int64 `json:"behind"`    // events that were due but never sent, because too many earlier ones were unfinished
 
-	Lost         int64 `json:"lost"`         // answers and deliveries that never came while the connection lived
-	Doubled      int64 `json:"doubled"`      // that came once more
-	Reordered    int64 `json:"reordered"`    // that came after one that was sent later
-	Wrong        int64 `json:"wrong"`        // not what was said, to the wrong one, or a broken promise
+	Lost         int64 `json:"lost"`         // answers and deliveries that never came although the connection lived
+	Doubled      int64 `json:"doubled"`      // answers and deliveries that came more than once
+	Reordered    int64 `json:"reordered"`    // answers and deliveries that came after one that was sent later
+	Wrong        int64 `json:"wrong"`        // wrong content, a wrong receiver, or another broken promise
 	Disconnected int64 `json:"disconnected"` // connections that the server ended
 
-	Refused int64            `json:"refused"` // answers with ok: false, refused handshakes: no fault by themselves
-	Errors  map[string]int64 `json:"errors"`  // code → number, of refusals and disconnections
+	Refused int64            `json:"refused"` // answers with ok: false, and refused handshakes; not faults by themselves
+	Errors  map[string]int64 `json:"errors"`  // number of refusals, failures and disconnections by code
 
-	Seconds             float64  `json:"seconds"` // measured
+	Seconds             float64  `json:"seconds"` // length of the measured time
 	EventsPerSecond     float64  `json:"eventsPerSecond"`
 	DeliveriesPerSecond float64  `json:"deliveriesPerSecond"`
-	Latency             Summary  `json:"latency"`          // of deliveries in chat and fanout, else of answers
-	Answer              *Summary `json:"answer,omitempty"` // of answers, where Latency is of deliveries
-	Connect             Summary  `json:"connectMs"`        // from dial to the answer to CONNECT
-	// StormMs is, for each storm, how long it took until 99 % were back.
+	Latency             Summary  `json:"latency"`          // of deliveries in chat and fanout, otherwise of answers
+	Answer              *Summary `json:"answer,omitempty"` // of answers, when Latency is of deliveries
+	Connect             Summary  `json:"connectMs"`        // from the dial to the answer to CONNECT
+	// StormMs is the time until 99 % of the clients were back, for each storm.
 	StormMs []float64 `json:"stormMs,omitempty"`
 
-	// Returned is how often a client came back after the server had ended its connection, and Back how long each
-	// was away; only with Config.Reconnect.
+	// Returned is the number of reconnects after the server had ended a connection. Back is how
+	// long the clients were away. Both exist only with Config.Reconnect.
 	Returned int64    `json:"returned,omitempty"`
 	Back     *Summary `json:"backMs,omitempty"`
 
@@ -55,7 +56,7 @@ type Result struct {
 	Distribution []Quantile `json:"-"`
 }
 
-// A Summary is a distribution of latencies in milliseconds.
+// A Summary describes a distribution of latencies, in milliseconds.
 type Summary struct {
 	P50  float64 `json:"p50Ms"`
 	P90  float64 `json:"p90Ms"`
@@ -64,7 +65,7 @@ type Summary struct {
 	Max  float64 `json:"maxMs"`
 }
 
-// A Quantile is one point of a distribution: a share of all, 0 to 1, was at most this slow.
+// A Quantile is one point of a distribution: a share of all, from 0 to 1, took at most the time At.
 type Quantile struct {
 	Share float64
 	At    time.Duration
@@ -82,12 +83,13 @@ func (c *counts) faultCount() int64 {
 	return c.lost + c.doubled + c.reordered + c.wrong + c.disconnections
 }
 
-// Faults is how often the server broke a promise: lost, doubled, reordered, wrong, or a connection ended.
+// Faults returns how often the server broke a promise: lost, doubled, reordered or wrong answers
+// and deliveries, and connections that the server ended.
 func (r Result) Faults() int {
 	return int(r.Lost + r.Doubled + r.Reordered + r.Wrong + r.Disconnected)
 }
 
-// Table writes the result for people.
+// Table writes the result as a table for people.
 func (r Result) Table(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -133,12 +135,12 @@ func (r Result) Table(w io.Writer) error {
 	}
 	row("faults", "%s: lost %s, doubled %s, reordered %s, wrong %s, disconnected %s", verdict,
 		groupDigits(r.Lost), groupDigits(r.Doubled), groupDigits(r.Reordered), groupDigits(r.Wrong), groupDigits(r.Disconnected))
-	_ = t.Flush() // a builder does not fail
+	_ = t.Flush() // writing to a builder never fails
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// groupDigits writes 1234567 as 1,234,567.
+// groupDigits formats 1234567 as 1,234,567.
 func groupDigits(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {

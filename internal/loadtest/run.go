@@ -20,12 +20,12 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// A scenario is one row of the table below.
+// A scenario is one row of the table scenarios.
 type scenario struct {
 	name, about string
-	newWorkload func(*run) workload                       // what is said; nil with a course of its own
-	flow        func(context.Context, *run, *meter) error // nil: converse
-	byDelivery  bool                                      // its latency is that of deliveries
+	newWorkload func(*run) workload                       // the events that clients send; nil for connect
+	flow        func(context.Context, *run, *meter) error // nil selects runTraffic
+	byDelivery  bool                                      // the result's latency is that of deliveries, not of answers
 }
 
 var scenarios = []scenario{
@@ -39,7 +39,7 @@ var scenarios = []scenario{
 	{name: "mixed", about: "chat, fights and pings", newWorkload: newMixed},
 }
 
-// Scenarios are the names that Run takes.
+// Scenarios returns the names that Run accepts.
 func Scenarios() []string {
 	names := make([]string, len(scenarios))
 	for i, s := range scenarios {
@@ -48,69 +48,75 @@ func Scenarios() []string {
 	return names
 }
 
-// A run is one load test. Fields without a note are static after setup.
+// A run is one load test. A field without a note does not change after the setup.
 type run struct {
 	cfg       Config
 	scenario  scenario
 	endpoint  endpoint
 	dialAddrs []string // ip:port of Config.Target and Config.Nodes
 	handshake handshake
-	tag       string // in all names of this run, so that two runs do not meet
+	tag       string // part of all names of this run, so that two runs do not share any
 	createdAt time.Time
 	redis     redis.UniversalClient // nil without Config.Redis
 	clients   []*client
 	rooms     []room
-	speakers  []*client // in the order of the open loop
+	speakers  []*client // in the order in which they send in an open loop
 	tallies   []*tally
-	workload  workload // nil when nobody talks
+	workload  workload // nil when the scenario sends no events
 
 	readers       sync.WaitGroup
 	isSending     atomic.Bool
-	returnState   returnState    // of Config.Reconnect
-	returning     sync.WaitGroup // those who are on their way back
+	returnState   returnState    // for Config.Reconnect
+	returning     sync.WaitGroup // counts the clients that are reconnecting
 	mu            sync.Mutex
-	returnsClosed bool  // nobody may begin to come back; guarded by mu
-	trafficStart  int64 // when the traffic began, on the run's clock
-	trafficEnd    int64 // when it ends
+	returnsClosed bool  // no client may start to reconnect; guarded by mu
+	trafficStart  int64 // when the traffic starts, on the run's clock
+	trafficEnd    int64 // when the traffic ends
 }
 
-// A room is a chat channel with its members.
+// A room is a chat channel, its members, and those members that send.
 type room struct {
 	name     string
 	members  []*client
 	speakers []*client
 }
 
-// A workload is what the clients of a scenario say, and how they judge what they are told. All methods but prepare and
-// verdict are called on the hot path; answered, refused and told with the client's tally held.
+// A workload decides what the clients of a scenario send, and checks what they receive. All methods
+// except prepareClients, rejoinRooms and checkFinalState are on the hot path. checkAnswer,
+// recordRefusal and checkPushedEvent are called while the client's tally is locked.
 type workload interface {
-	// prepare runs when all are connected, before the traffic.
+	// prepareClients is called when all clients are connected, before the traffic starts.
 	prepareClients(ctx context.Context) error
-	// say appends the next event of c, `["name",{…}]`, for the acknowledgement id. things is how many
-	// things finish it (its answer counts for one), note comes back with the answer. nil: nothing to say right now.
-	appendEvent(c *client, id uint32, dst []byte) (event []byte, things int, note uint32)
-	// answered judges an answer with ok: true; false means that it is wrong.
+	// appendEvent appends the next event of c, `["name",{…}]`, for the acknowledgement id. steps is
+	// the number of steps that finish the event; its answer is one of them. note is passed back
+	// with the answer. A nil event means that c has nothing to send right now.
+	appendEvent(c *client, id uint32, dst []byte) (event []byte, steps int, note uint32)
+	// checkAnswer checks an answer with ok: true, and reports whether it is right.
 	checkAnswer(c *client, note uint32, args []byte) bool
-	// refused hears of an answer with ok: false.
+	// recordRefusal is called for an answer with ok: false.
 	recordRefusal(c *client, note uint32, code string)
-	// dropped hears that the answer to an event never comes: its connection ended.
+	// recordDropped is called when an event can no longer be answered, because its connection
+	// ended.
 	recordDropped(c *client, note uint32)
-	// rejoin puts c where it was, on a new connection, and excuses what it could not be told.
+	// rejoinRooms joins the rooms of c again on a new connection, and excuses what c could not
+	// receive meanwhile.
 	rejoinRooms(ctx context.Context, c *client) error
-	// told hears of all events but chat messages and session: `["name",{…}]`.
+	// checkPushedEvent is called for every event from the server, `["name",{…}]`, except
+	// chat:message, session, error and gateway:closing.
 	checkPushedEvent(c *client, body []byte)
-	// verdict runs after all have left, and adds what it finds.
+	// checkFinalState is called after all clients have disconnected, and adds the faults it finds.
 	checkFinalState(ctx context.Context, into *counts) error
 }
 
-// now is the run's clock, in nanoseconds.
+// now returns the time on the run's clock, in nanoseconds.
 func (r *run) now() int64 { return int64(time.Since(r.createdAt)) }
 
-// Run plays a scenario against cfg.Target and says what it saw. It ends by itself, whatever the server does. progress,
-// when not nil, is drawn a progress bar on.
+// Run plays a scenario against cfg.Target and returns what it counted and measured. It always ends,
+// whatever the server does. If progress is not nil, Run draws a progress bar on it.
 //
-// The error says why there is no measurement: a wrong configuration, sessions that could not be made, clients
-// that could not connect. What went wrong in the traffic is no error; see Result.Faults.
+// The error says why there is no measurement: an invalid configuration, sessions that could not be
+// created, or clients that could not connect. Faults in the traffic are not an error; see
+// Result.Faults.
 func Run(ctx context.Context, name string, cfg Config, progress io.Writer) (Result, error) {
 	r, err := newRun(name, cfg)
 	if err != nil {
@@ -168,7 +174,7 @@ func newRun(name string, cfg Config) (*run, error) {
 	}
 	r.handshake = newHandshake(r.endpoint, r.cfg.Header)
 	if r.cfg.Redis != "" {
-		slow := 5 * time.Second // it shares a core with us
+		slow := 5 * time.Second // Redis may share a core with this process
 		r.redis, err = redisconn.New(r.cfg.Redis, redisconn.Config{Name: "loadtest", DialTimeout: slow, ReadTimeout: slow, WriteTimeout: slow, PoolTimeout: slow})
 		if err != nil {
 			return nil, err
@@ -194,7 +200,7 @@ func newRun(name string, cfg Config) (*run, error) {
 	return r, nil
 }
 
-// resolveHosts looks the host up once, so that thousands of connects do not.
+// resolveHosts looks up each host once, so that thousands of connects do not repeat it.
 func (r *run) resolveHosts() error {
 	addr, err := net.ResolveTCPAddr("tcp", r.endpoint.address)
 	if err != nil {
@@ -216,10 +222,10 @@ func (r *run) resolveHosts() error {
 	return nil
 }
 
-// maxDials is how many connections are being opened at once.
+// maxDials is the largest number of connections that are opened at once.
 const maxDials = 128
 
-// connectAllClients opens all connections, spread over the ramp, and leaves each with its reader.
+// connectAllClients opens all connections, spread over the ramp, and starts a reader for each.
 func (r *run) connectAllClients(ctx context.Context) error {
 	g, dialing := errgroup.WithContext(ctx)
 	g.SetLimit(maxDials)
@@ -227,7 +233,7 @@ func (r *run) connectAllClients(ctx context.Context) error {
 	for i, c := range r.clients {
 		due := r.cfg.Ramp * time.Duration(i) / time.Duration(len(r.clients))
 		if sleepContext(dialing, time.Until(began.Add(due))) != nil {
-			break // the group says why
+			break // g.Wait returns the reason
 		}
 		g.Go(func() error {
 			start := r.now()
@@ -248,7 +254,7 @@ func (r *run) recordConnect(c *client, start int64) {
 	c.tally.mu.Unlock()
 }
 
-// forEachClient runs f for all of them, some at a time, and gives the first error.
+// forEachClient runs f for all clients, at most maxDials at once, and returns the first error.
 func forEachClient(ctx context.Context, clients []*client, f func(context.Context, *client) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxDials)
@@ -261,7 +267,7 @@ func forEachClient(ctx context.Context, clients []*client, f func(context.Contex
 	return g.Wait()
 }
 
-// disconnectAll closes all connections and waits for their readers.
+// disconnectAll closes all connections and waits until their readers have ended.
 func (r *run) disconnectAll() {
 	r.isSending.Store(false)
 	r.stopReturns()
@@ -271,7 +277,7 @@ func (r *run) disconnectAll() {
 	r.readers.Wait()
 }
 
-// sleepContext waits, and ends early with the context.
+// sleepContext waits for d, or until ctx ends, and then returns the error of ctx.
 func sleepContext(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

@@ -1,32 +1,33 @@
 package loadtest
 
-// maxGaps bounds the memory of one stream; past it, the oldest gap is final.
+// maxGaps is the largest number of gaps that one tracker remembers. Beyond it, the tracker forgets
+// the oldest gap, and counts its numbers as missing for good.
 const maxGaps = 4096
 
-// A sequenceTracker watches numbers that must come as 0, 1, 2, …, each once.
+// A sequenceTracker checks numbers that must arrive as 0, 1, 2, …, each once.
 type sequenceTracker struct {
-	next      uint32 // one past the highest seen
-	gaps      []gap  // what is missing below next, in order
-	forgotten uint32 // missing for good: gaps that fell out of memory
+	next      uint32 // one more than the highest number that arrived
+	gaps      []gap  // the numbers below next that are missing, in ascending order
+	forgotten uint32 // how many numbers were in gaps that the tracker forgot
 
-	excused bitset // need not come
+	excused bitset // numbers that need not arrive
 }
 
-// excuseRange says that from ≤ n < to need not come.
+// excuseRange allows the numbers from ≤ n < to to be missing.
 func (s *sequenceTracker) excuseRange(from, to uint32) { s.excused.addRange(from, to) }
 
-// A gap is the numbers from ≤ n < to.
+// A gap is the range of numbers from ≤ n < to.
 type gap struct{ from, to uint32 }
 
 type arrival int
 
 const (
 	inOrder      arrival = iota
-	arrivedLate          // after one that was sent later
-	arrivedAgain         // seen before
+	arrivedLate          // after a number that was sent later
+	arrivedAgain         // for at least the second time
 )
 
-// recordArrival takes the next number that came.
+// recordArrival records that n arrived, and returns whether it was in order, late or repeated.
 func (s *sequenceTracker) recordArrival(n uint32) arrival {
 	switch {
 	case n == s.next:
@@ -66,21 +67,21 @@ func (s *sequenceTracker) recordArrival(n uint32) arrival {
 	return arrivedAgain
 }
 
-// countMissing counts the numbers below total that never came, except those in but and those that
-// are excused.
-func (s *sequenceTracker) countMissing(total uint32, but bitset) uint32 {
+// countMissing returns how many numbers below total never arrived, without those in except and
+// those that are excused.
+func (s *sequenceTracker) countMissing(total uint32, except bitset) uint32 {
 	n := s.forgotten
-	but = but.union(s.excused)
+	except = except.union(s.excused)
 	for _, g := range s.gaps {
-		n += g.to - g.from - but.countRange(g.from, g.to)
+		n += g.to - g.from - except.countRange(g.from, g.to)
 	}
 	if total > s.next {
-		n += total - s.next - but.countRange(s.next, total)
+		n += total - s.next - except.countRange(s.next, total)
 	}
 	return n
 }
 
-// countArrived counts the different numbers that came.
+// countArrived returns how many different numbers arrived.
 func (s *sequenceTracker) countArrived() uint32 {
 	n := s.next - s.forgotten
 	for _, g := range s.gaps {

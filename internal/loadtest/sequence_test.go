@@ -46,7 +46,7 @@ func TestStreamForgetsTheOldestGapOnly(t *testing.T) {
 	require.EqualValues(t, 2*maxGaps, s.countArrived())
 }
 
-// A stream knows what a set of everything seen would know.
+// A tracker gives the same results as a set of all numbers that arrived.
 func TestStreamAgainstASet(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

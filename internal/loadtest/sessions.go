@@ -18,10 +18,11 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// pipelineSize is how many clients share a pipeline.
+// pipelineSize is the largest number of clients whose commands share a pipeline.
 const pipelineSize = 500
 
-// runInPipelines sends commands for all clients, many at a time, and fails on the first that fails.
+// runInPipelines sends the commands that f adds for each client, in pipelines of pipelineSize
+// clients, and returns the first error.
 func (r *run) runInPipelines(ctx context.Context, clients []*client, f func(redis.Pipeliner, *client)) error {
 	for len(clients) > 0 {
 		n := min(pipelineSize, len(clients))
@@ -38,17 +39,18 @@ func (r *run) runInPipelines(ctx context.Context, clients []*client, f func(redi
 	return nil
 }
 
-// openSessions gives every client a session: written to Redis as contract.md has it, or by logging in as a guest.
+// openSessions creates a session for every client. It writes the session to Redis in the form that
+// docs/contract.md describes, or logs in as a guest.
 func (r *run) openSessions(ctx context.Context) error {
 	if r.redis == nil {
 		return forEachClient(ctx, r.clients, r.loginGuest)
 	}
 	now := time.Now()
-	ttl := r.cfg.maxDuration() + 10*time.Minute // they run out by themselves when we are killed
+	ttl := r.cfg.maxDuration() + 10*time.Minute // the sessions expire by themselves if this process is killed
 	ms := func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 	return r.runInPipelines(ctx, r.clients, func(p redis.Pipeliner, c *client) {
 		var id [32]byte
-		_, _ = rand.Read(id[:]) // never fails
+		_, _ = rand.Read(id[:]) // Read never fails
 		c.sessionID = base64.RawURLEncoding.EncodeToString(id[:])
 		key, index := keys.Session(c.sessionID), keys.UserSessions(c.user)
 		p.HSet(ctx, key, "userId", c.user, "username", c.user, "roles", "[]", "characterId", c.user, "metadata", "{}",
@@ -60,9 +62,10 @@ func (r *run) openSessions(ctx context.Context) error {
 	})
 }
 
-// loginGuest is a guest's, which a server with --dev allows. A refusal for being too quick is waited out.
+// loginGuest logs a guest in, which a server allows with --dev. After a 429 it waits as long as
+// Retry-After says, at most 60 s, and tries again.
 func (r *run) loginGuest(ctx context.Context, c *client) error {
-	body, _ := json.Marshal(map[string]string{"username": c.user}) // strings always encode
+	body, _ := json.Marshal(map[string]string{"username": c.user}) // encoding strings never fails
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.endpoint.baseURL+"/auth/login", bytes.NewReader(body))
 		if err != nil {
@@ -93,7 +96,8 @@ func (r *run) loginGuest(ctx context.Context, c *client) error {
 	}
 }
 
-// closeSessions removes what openSessions wrote, and closes Redis. What is left because Redis is gone runs out.
+// closeSessions deletes what openSessions wrote, and closes the Redis client. If Redis cannot be
+// reached, the sessions expire by themselves.
 func (r *run) closeSessions() {
 	if r.redis == nil {
 		return

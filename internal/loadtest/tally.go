@@ -7,12 +7,13 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// maxLatencyMicros is what the histograms hold; anything slower is counted as this.
+// maxLatencyMicros is the largest latency that the histograms hold, in µs. A slower event is
+// recorded as this.
 const maxLatencyMicros = int64(time.Minute / time.Microsecond)
 
 func newHistogram() *hdr.Histogram { return hdr.New(1, maxLatencyMicros, 3) }
 
-// counts is what happened, in numbers of events and messages.
+// counts holds the numbers of events and messages by what happened to them.
 type counts struct {
 	sent, answered, delivered, refused, behind      int64
 	lost, doubled, reordered, wrong, disconnections int64
@@ -33,22 +34,23 @@ func (c *counts) addCounts(o counts) {
 	c.returned += o.returned
 }
 
-// A tally collects for some of the clients, so that cores do not wait for each other.
+// A tally collects the counts and latencies of some of the clients, so that the cores do not wait
+// for one lock.
 type tally struct {
 	mu          sync.Mutex
 	counts                       // guarded by mu
 	errors      map[string]int64 // guarded by mu
-	answers     *hdr.Histogram   // guarded by mu; µs, measured time only, emptied by the sampler
-	deliveries  *hdr.Histogram   // guarded by mu; the same
-	connects    *hdr.Histogram   // guarded by mu; never emptied
-	returnTimes *hdr.Histogram   // from the end of a connection until the client is where it was; guarded by mu; never emptied
+	answers     *hdr.Histogram   // guarded by mu; in µs; the sampler empties it
+	deliveries  *hdr.Histogram   // guarded by mu; in µs; the sampler empties it
+	connects    *hdr.Histogram   // guarded by mu; in µs; never emptied
+	returnTimes *hdr.Histogram   // guarded by mu; in µs; never emptied; from the end of a connection to the client's return
 }
 
 func newTally() *tally {
 	return &tally{errors: map[string]int64{}, answers: newHistogram(), deliveries: newHistogram(), connects: newHistogram(), returnTimes: newHistogram()}
 }
 
-// maxCodes bounds the names of errors: they come from the server.
+// maxCodes is the largest number of different error names, because they come from the server.
 const maxCodes = 64
 
 // countErrorCode counts an error under its code. The caller holds mu.
@@ -59,12 +61,12 @@ func (t *tally) countErrorCode(code string) {
 	t.errors[code]++
 }
 
-// recordLatency puts nanoseconds into a histogram of microseconds.
+// recordLatency records a time in nanoseconds in a histogram of microseconds.
 func recordLatency(h *hdr.Histogram, ns int64) {
-	_ = h.RecordValue(min(max(ns/1000, 1), maxLatencyMicros)) // in range, so it can not fail
+	_ = h.RecordValue(min(max(ns/1000, 1), maxLatencyMicros)) // the value is in range, so this cannot fail
 }
 
-// A Sample is one stretch of a run, for the plots.
+// A Sample is one interval of a run, for the plots.
 type Sample struct {
 	At         time.Duration // since the traffic began
 	Answers    float64       // per second
@@ -73,23 +75,24 @@ type Sample struct {
 	Max        time.Duration
 }
 
-// sampler empties the tallies at even distances. All fields belong to the one goroutine that calls take.
+// sampler empties the tallies at even intervals. All fields belong to the one goroutine that calls
+// takeSample.
 type sampler struct {
 	tallies             []*tally
 	spare               *hdr.Histogram
-	answers, deliveries *hdr.Histogram // of all measured time
+	answers, deliveries *hdr.Histogram // of the whole measured time
 	samples             []Sample
 	total               counts
 	lastSample          int64
-	byDelivery          bool // the plots show deliveries rather than answers
+	byDelivery          bool // the plots show deliveries, not answers
 }
 
 func newSampler(tallies []*tally, byDelivery bool) *sampler {
 	return &sampler{tallies: tallies, spare: newHistogram(), answers: newHistogram(), deliveries: newHistogram(), byDelivery: byDelivery}
 }
 
-// takeSample adds what happened since the last time, now being nanoseconds since the traffic began; only measured time enters
-// the totals.
+// takeSample adds what happened since the last call. now is in nanoseconds since the traffic
+// started. Only latencies of the measured time enter the sampler's histograms.
 func (s *sampler) takeSample(now int64, measured bool) {
 	var sum counts
 	part := newHistogram()

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Somebody else's websocket understands our handshake and our frames, of every size of header.
+// Another websocket implementation understands our handshake and our frames, with every size of
+// header.
 func TestFramesAgainstGorilla(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -167,8 +168,8 @@ func TestJudgingCostsNoMemory(t *testing.T) {
 	frames := make([][]byte, 0, 2000)
 	for range cap(frames) {
 		id := from.nextID.Load()
-		text, things, note := r.workload.appendEvent(from, id, nil)
-		from.beginEvent(0, things, note)
+		text, steps, note := r.workload.appendEvent(from, id, nil)
+		from.beginEvent(0, steps, note)
 		payload := strings.TrimSuffix(strings.Replace(string(text), `{"channel"`, `{"id":"x","from":{"userId":"lt-a"},"channel"`, 1), "]")
 		f := appendFrame(nil, opText, append(append([]byte("42"), payload...), ']'))
 		// The server's frames are not masked.

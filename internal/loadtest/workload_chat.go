@@ -6,21 +6,21 @@ import (
 	"fmt"
 )
 
-// chatWorkload is rooms in which some or all speak; every member must hear every message once, in its speaker's order, byte
-// for byte.
+// chatWorkload is rooms in which some or all members send. Every member must receive every message
+// once, in its speaker's order and unchanged.
 type chatWorkload struct {
 	noopWorkload
 	run           *run
-	eventPrefixes [][]byte // the start of a chat:message, by room
+	eventPrefixes [][]byte // the start of a chat:message event, by room
 }
 
-// newChat puts everyone into rooms of Config.RoomSize, in which all speak.
+// newChat puts all clients into rooms of Config.RoomSize members, all of which send.
 func newChat(r *run) workload {
 	for at := 0; at < len(r.clients); at += r.cfg.RoomSize {
 		members := r.clients[at:min(at+r.cfg.RoomSize, len(r.clients))]
 		r.addChatRoom(members, members)
 	}
-	// Neighbours in the order of the open loop are in different rooms, as players are.
+	// Clients that send one after the other are in different rooms, as real players are.
 	for place := range r.cfg.RoomSize {
 		for _, room := range r.rooms {
 			if place < len(room.speakers) {
@@ -31,7 +31,7 @@ func newChat(r *run) workload {
 	return newChatInRooms(r)
 }
 
-// newFanout puts everyone into one room, in which the first few speak.
+// newFanout puts all clients into one room, in which the first Config.Speakers send.
 func newFanout(r *run) workload {
 	r.speakers = r.clients[:r.cfg.Speakers]
 	r.addChatRoom(r.clients, r.speakers)
@@ -46,7 +46,7 @@ func newChatInRooms(r *run) *chatWorkload {
 	return t
 }
 
-// addChatRoom makes a room.
+// addChatRoom adds a room and puts the members and speakers into it.
 func (r *run) addChatRoom(members, speakers []*client) {
 	n := len(r.rooms)
 	r.rooms = append(r.rooms, room{fmt.Sprintf("zone:lt-%s-%d", r.tag, n), members, speakers})
@@ -69,13 +69,13 @@ func (t *chatWorkload) joinChatRoom(ctx context.Context, c *client) error {
 	return nil
 }
 
-// rejoinRooms: what is said from when the join is answered must be heard, and what was said since
-// the last that was heard may be.
+// rejoinRooms joins the room again. Messages that are sent after the join was answered must arrive.
+// Messages between the last one that arrived and that answer may be missing.
 func (t *chatWorkload) rejoinRooms(ctx context.Context, c *client) error {
 	if err := t.joinChatRoom(ctx, c); err != nil {
 		return err
 	}
-	c.tally.mu.Lock() // the reader's
+	c.tally.mu.Lock() // handleChatMessage uses heardFrom under this lock
 	defer c.tally.mu.Unlock()
 	for place, from := range t.run.rooms[c.room].speakers {
 		h := &c.heardFrom[place]
@@ -94,7 +94,7 @@ func (t *chatWorkload) appendEvent(c *client, id uint32, dst []byte) ([]byte, in
 	return append(dst, `"}]`...), 1 + len(t.run.rooms[c.room].members), seq
 }
 
-// keyID is what the receipt of a message carries.
+// keyID precedes the id in the answer to chat:message.
 var keyID = []byte(`"id":"`)
 
 func (t *chatWorkload) checkAnswer(c *client, _ uint32, args []byte) bool {
@@ -109,7 +109,7 @@ func (t *chatWorkload) recordRefusal(c *client, seq uint32, code string) {
 	}
 }
 
-// isOutcomeUncertain are the codes after which nobody knows whether it was done.
+// isOutcomeUncertain reports whether an answer with this code leaves open if the event happened.
 func isOutcomeUncertain(code string) bool {
 	return code == "UNAVAILABLE" || code == "TIMEOUT" || code == "INTERNAL"
 }

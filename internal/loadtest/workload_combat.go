@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// combatWorkload is everyone striking a training dummy of his own. Each strike that is answered with ok must be told in one
-// combat:update, with versions that rise by one.
+// combatWorkload makes every client strike a training dummy of its own. Each strike that was
+// answered with ok must be announced in one combat:update, and the versions of the updates must
+// rise by one.
 type combatWorkload struct {
 	noopWorkload
 	run    *run
@@ -17,10 +18,10 @@ type combatWorkload struct {
 }
 
 type fight struct {
-	id      string // static after prepare
+	id      string // does not change after prepareClients
 	event   []byte
-	strikes uint32          // strikes that were done; owned by the reader
-	updates sequenceTracker // versions, the first of which is 2; owned by the reader
+	strikes uint32          // strikes that were answered with ok; owned by the reader
+	updates sequenceTracker // version minus 2 of each combat:update, because the first is 2; owned by the reader
 }
 
 func newCombat(r *run) workload {
@@ -28,8 +29,8 @@ func newCombat(r *run) workload {
 	return &combatWorkload{run: r, fights: make([]fight, len(r.clients))}
 }
 
-// prepareClients starts the fights. A server that says no `session` is not the gateway and may have no combat:start: there only
-// the answers are checked.
+// prepareClients starts the fights. A server that sends no `session` is not the gateway and may not
+// know combat:start. There, only the answers are checked.
 func (t *combatWorkload) prepareClients(ctx context.Context) error {
 	return forEachClient(ctx, t.run.clients, func(ctx context.Context, c *client) error {
 		f := &t.fights[c.index]
@@ -98,8 +99,8 @@ func (t *combatWorkload) checkPushedEvent(c *client, body []byte) {
 	c.tally.delivered++
 }
 
-// rejoinRooms: combat:state puts the connection back into its fight's room. A strike that was
-// answered is in the state, or it was lost.
+// rejoinRooms asks for combat:state, which puts the connection back into the room of its fight.
+// Every strike that was answered must be part of that state; otherwise it was lost.
 func (t *combatWorkload) rejoinRooms(ctx context.Context, c *client) error {
 	if !c.gotSession {
 		return nil
@@ -117,7 +118,7 @@ func (t *combatWorkload) rejoinRooms(ctx context.Context, c *client) error {
 	if !ok || version < 1 {
 		return errors.New("combat:state: no version")
 	}
-	c.tally.mu.Lock() // the reader's
+	c.tally.mu.Lock() // handleAnswer uses the fight under this lock
 	defer c.tally.mu.Unlock()
 	if done := version - 1; done < f.strikes {
 		c.tally.lost += int64(f.strikes - done)

@@ -2,7 +2,8 @@ package loadtest
 
 import "context"
 
-// mixedWorkload is everyone in a chat room and in a fight: of ten events six are pings, three chat messages, one is a strike.
+// mixedWorkload puts every client into a chat room and a fight. Of ten events six are pings, three
+// are chat messages and one is a strike.
 type mixedWorkload struct {
 	ping   workload
 	chat   workload
@@ -11,12 +12,12 @@ type mixedWorkload struct {
 
 func newMixed(r *run) workload {
 	m := &mixedWorkload{ping: pingWorkload{}, combat: newCombat(r)}
-	r.speakers = nil // the rooms set the order
+	r.speakers = nil // newChat sets the order of the speakers
 	m.chat = newChat(r)
 	return m
 }
 
-// The kind of an event stands in the upper two bits of its note.
+// The upper two bits of an event's note hold its kind.
 const (
 	kindPing = iota << 30
 	kindChat
@@ -49,8 +50,8 @@ func (m *mixedWorkload) appendEvent(c *client, id uint32, dst []byte) ([]byte, i
 	case 9:
 		kind = kindCombat
 	}
-	text, things, note := m.workloadOf(kind).appendEvent(c, id, dst)
-	return text, things, kind | note
+	text, steps, note := m.workloadOf(kind).appendEvent(c, id, dst)
+	return text, steps, kind | note
 }
 
 func (m *mixedWorkload) checkAnswer(c *client, note uint32, args []byte) bool {

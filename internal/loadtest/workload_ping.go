@@ -5,10 +5,10 @@ import (
 	"context"
 )
 
-// pingWorkload is everyone asking session:ping.
+// pingWorkload makes every client send session:ping.
 type pingWorkload struct{ noopWorkload }
 
-// noopWorkload is a talk's answers to what does not concern it.
+// noopWorkload has empty versions of the methods that a workload may not need.
 type noopWorkload struct{}
 
 func (noopWorkload) prepareClients(context.Context) error           { return nil }
@@ -31,7 +31,8 @@ func (pingWorkload) appendEvent(_ *client, _ uint32, dst []byte) ([]byte, int, u
 
 func (pingWorkload) checkAnswer(_ *client, _ uint32, args []byte) bool { return hasServerTime(args) }
 
-// hasServerTime is whether an answer has a server's time after the year 2001.
+// hasServerTime reports whether an answer has a serverTime of 13 digits, so in milliseconds and
+// after the year 2001.
 func hasServerTime(args []byte) bool {
 	i := bytes.Index(args, keyTime)
 	if i < 0 {

@@ -11,28 +11,29 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// tradeWorkload is pairs who give each other one coin at a time. At the end everyone must own what the answers say, and
-// the coins of all together must be as many as before.
+// tradeWorkload makes pairs of clients give each other one coin at a time. At the end every client
+// must own what the answers imply, and the number of all coins must be unchanged.
 type tradeWorkload struct {
 	noopWorkload
 	run           *run
 	item          string
-	pairedClients []*client // all but, perhaps, a last one
+	pairedClients []*client // all clients, except the last of an odd number
 	traders       []trader  // by the client's index
 }
 
 type trader struct {
 	partner       *client
-	eventPrefix   []byte // the event up to the idempotency key
-	keysUsed      uint32 // used so far; guarded by the client's mu
-	confirmedKeys bitset // keys answered with ok; owned by the reader
-	refusedKeys   bitset // keys of which the server said that nothing moved; owned by the reader
+	eventPrefix   []byte // the event up to the idempotency key's number
+	keysUsed      uint32 // how many keys were used so far; guarded by the client's mu
+	confirmedKeys bitset // keys that were answered with ok; owned by the reader
+	refusedKeys   bitset // keys for which the server said that nothing moved; owned by the reader
 }
 
-// startingCoins is what everyone starts with: more than can be given away in a run.
+// startingCoins is how many coins every client starts with, more than it can give away in a run.
 const startingCoins = 1_000_000_000
 
-// repeatEvery: every so manyth event repeats the key before, and must move nothing.
+// repeatEvery is the distance between events that repeat the key before them. A repeat must move
+// nothing.
 const repeatEvery = 8
 
 func newTrade(r *run) workload {
@@ -56,13 +57,13 @@ func newTrade(r *run) workload {
 func (t *tradeWorkload) prepareClients(ctx context.Context) error {
 	r := t.run
 	if r.redis == nil {
-		return errors.New("the inventories are read from Redis: name it")
+		return errors.New("the trade scenario reads the inventories from Redis: set its URL")
 	}
 	if len(r.speakers) == 0 {
 		return errors.New("at least two clients are needed")
 	}
 	if r.cfg.Mint == nil && r.speakers[0].gotSession {
-		return errors.New("this server keeps books of what was minted: Config.Mint is needed")
+		return errors.New("this server records minted items in a ledger: Config.Mint is needed")
 	}
 	if r.cfg.Mint != nil {
 		return forEachClient(ctx, t.pairedClients, func(ctx context.Context, c *client) error {
@@ -78,7 +79,7 @@ func (t *tradeWorkload) appendEvent(c *client, _ uint32, dst []byte) ([]byte, in
 	d := &t.traders[c.index]
 	key := d.keysUsed
 	if c.gotSession && !t.run.cfg.Fresh && c.eventsSent%repeatEvery == repeatEvery-1 {
-		key-- // turn 0 is never a repeat, so there was one before
+		key-- // event 0 is never a repeat, so a key was used before
 	} else {
 		d.keysUsed++
 	}
@@ -98,7 +99,7 @@ func (t *tradeWorkload) recordRefusal(c *client, key uint32, code string) {
 	}
 }
 
-// givenBounds are the least and the most that c can have given, by the answers.
+// givenBounds returns the least and the most that c can have given, according to the answers.
 func (t *tradeWorkload) givenBounds(c *client) (least, most int64) {
 	d := &t.traders[c.index]
 	for key := range d.keysUsed {
@@ -106,7 +107,7 @@ func (t *tradeWorkload) givenBounds(c *client) (least, most int64) {
 		case d.confirmedKeys.contains(key):
 			least, most = least+1, most+1
 		case !d.refusedKeys.contains(key):
-			most++ // no answer, or one that leaves it open
+			most++ // there was no answer, or one that leaves the outcome open
 		}
 	}
 	return least, most
@@ -134,13 +135,13 @@ func (t *tradeWorkload) checkFinalState(ctx context.Context, into *counts) error
 			into.wrong++
 		}
 	}
-	if t.run.cfg.Mint == nil { // else they are in the server's books
+	if t.run.cfg.Mint == nil { // minted items stay, because they are in the server's ledger
 		if err := t.run.runInPipelines(ctx, t.pairedClients, func(p redis.Pipeliner, c *client) { p.Del(ctx, keys.Inventory(c.user)) }); err != nil {
 			return fmt.Errorf("inventories: %w", err)
 		}
 	}
 	if sum != startingCoins*int64(len(t.pairedClients)) {
-		into.wrong++ // coins were made or destroyed
+		into.wrong++ // coins were created or destroyed
 	}
 	return nil
 }
