@@ -13,7 +13,7 @@ import (
 	"github.com/aeturnis/realtime/internal/loadtest"
 )
 
-// of makes a row from the medians of peer and gateway.
+// of returns a row with the medians of the peer and the gateway.
 func of(c benchCase, rates, busy, work, load [2]float64) *row {
 	both := func(v [2]float64) map[string][]float64 {
 		return map[string][]float64{peerServer: {v[0]}, gatewayServer: {v[1]}}
@@ -105,7 +105,8 @@ func TestWrongArguments(t *testing.T) {
 	}
 }
 
-// In a flood nearly all is refused, for its rate alone; elsewhere nothing may be.
+// In a flood nearly everything must be refused, and only for its rate. In all other cases nothing
+// may be refused.
 func TestRefusalsAreAsWanted(t *testing.T) {
 	t.Parallel()
 	flood, calm := benchCase{isFlood: true}, benchCase{}
@@ -132,14 +133,14 @@ func TestRefusalsAreAsWanted(t *testing.T) {
 	require.InDelta(t, 99, refusalRate(of(1000, 990, 990)), 0.001)
 }
 
-// Both servers are told the same limits.
+// Both servers get the same limits.
 func TestAllowance(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "1/1h0m0s", lowLimit.String())
 	require.Equal(t, []string{"CHAT_LIMIT=1", "CHAT_WINDOW_MS=3600000"}, lowLimit.peerEnvironment("CHAT"))
 }
 
-// What was refused is no trade.
+// A refused trade does not count as a trade.
 func TestSettledCountsWhatMoved(t *testing.T) {
 	t.Parallel()
 	require.InDelta(t, 75, settledRate(loadtest.Result{EventsPerSecond: 100, Answered: 400, Refused: 100}), 0.001)

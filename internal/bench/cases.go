@@ -9,28 +9,30 @@ import (
 	"github.com/aeturnis/realtime/internal/loadtest"
 )
 
-// A benchCase is one row: a load, what counts in it, and the ratio to the peer that is wanted.
+// A benchCase is one row of the table: a load, the value that is compared, and the wanted ratio to
+// the peer.
 type benchCase struct {
 	name, title string
 	loadSpec    loadSpec
 	unit        string
-	rate        func(loadtest.Result) float64 // nil: the memory of idle connections
-	wantRatio   float64                       // at least; for memory at most
-	comparesP99 bool                          // the 99th percentile of the answers may be the peer's at most
-	isFlood     bool                          // nearly all is refused, and that is what counts
-	sharesLock  bool                          // the two of a pair want one lock, and the peer refuses a few who waited for it too long
-	flags       []string                      // for the gateway, so that it does no more than the peer
-	onTwoNodes  bool                          // two servers share the core and Redis; Redis's bytes for each event may be the peer's at most
+	rate        func(loadtest.Result) float64 // the compared value; nil for the memory of idle connections
+	wantRatio   float64                       // the least ratio gateway/peer; for memory the largest
+	comparesP99 bool                          // the gateway's 99th percentile of the answers must not exceed the peer's
+	isFlood     bool                          // nearly every event is refused, and the refusals are compared
+	sharesLock  bool                          // both clients of a pair want one lock, so the peer refuses a few events that waited for it too long
+	flags       []string                      // flags that keep the gateway from doing more than the peer
+	onTwoNodes  bool                          // two servers share the core and Redis; the bytes of Redis for each event must not exceed the peer's
 }
 
 func eventRate(r loadtest.Result) float64 { return r.EventsPerSecond }
 
-// settledRate leaves out the share of the trades that were refused, because the pair was busy for too long.
+// settledRate returns the trades per second, without those that were refused because the pair was
+// busy for too long.
 func settledRate(r loadtest.Result) float64 {
 	return r.EventsPerSecond * float64(r.Answered-r.Refused) / float64(max(1, r.Answered))
 }
 
-// refusalRate leaves out the few that were admitted.
+// refusalRate returns the refusals per second, without the few events that were admitted.
 func refusalRate(r loadtest.Result) float64 {
 	return r.EventsPerSecond * float64(r.Refused) / float64(max(1, r.Answered))
 }
@@ -43,14 +45,14 @@ var cases = []benchCase{
 	{name: "chat10", title: "guarded chat, rooms of 10", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.8},
 	{name: "chat50", title: "guarded chat, rooms of 50", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 5},
 	{name: "refused", title: "refused flood of chat, 200 clients × 8", loadSpec: loadSpec{Scenario: "chat", Clients: 200, RoomSize: 10, Inflight: 8}, unit: "refusals/s", rate: refusalRate, wantRatio: 2.5, isFlood: true},
-	{name: "cross", title: "fan-out to 2 × 500 on two nodes", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.5, onTwoNodes: true, flags: []string{"--chat-history", "0"}}, // the peer keeps none either
+	{name: "cross", title: "fan-out to 2 × 500 on two nodes", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.5, onTwoNodes: true, flags: []string{"--chat-history", "0"}}, // the peer keeps no history either
 	{name: "connects", title: "authenticated connects, 64 at once", loadSpec: loadSpec{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: eventRate, wantRatio: 2.3},
 	{name: "trade", title: "trades of 100 pairs, one of each gives", loadSpec: loadSpec{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settledRate, wantRatio: 3},
 	{name: "tradeboth", title: "trades of 100 pairs, both give at once", loadSpec: loadSpec{Scenario: "trade", Clients: 200}, unit: "trades/s", rate: settledRate, wantRatio: 3, comparesP99: true, sharesLock: true},
 	{name: "memory", title: "an idle connection", loadSpec: loadSpec{}, unit: "KB", rate: nil, wantRatio: 0.7},
 }
 
-// caseNames are the names that -only takes.
+// caseNames returns the names that -only accepts.
 func caseNames() []string {
 	names := make([]string, 0, len(cases)+2)
 	for _, c := range cases {
@@ -59,19 +61,19 @@ func caseNames() []string {
 	return append(names, limitsCase, locksCase)
 }
 
-// A row is what all rounds of a case gave, by server.
+// A row holds the values of all rounds of a case, by server.
 type row struct {
 	benchCase
-	values       map[string][]float64 // rates, or KB
-	serverShare  map[string][]float64 // the share of its core that the server used, 0 to 1
-	perCPUSecond map[string][]float64 // per CPU-second of the server
-	p99s         map[string][]float64 // of the answers, in ms
-	bytes        map[string][]float64 // that Redis moved for each event
-	loadShare    map[string][]float64 // the share of its core that load generator and Redis used
+	values       map[string][]float64 // rates, or KB of memory
+	serverShare  map[string][]float64 // the share of its core that the server used, from 0 to 1
+	perCPUSecond map[string][]float64 // the rate per CPU-second of the server
+	p99s         map[string][]float64 // the 99th percentile of the answers, in ms
+	bytes        map[string][]float64 // the bytes that Redis received and sent for each event
+	loadShare    map[string][]float64 // the share of their core that the load generator and Redis used
 	faults       []string
 }
 
-// runCases runs all cases, the servers in turn.
+// runCases runs all wanted cases. In each round it runs the peer, then the gateway.
 func (l *lab) runCases(ctx context.Context, log io.Writer) ([]*row, error) {
 	var rows []*row
 	for _, c := range cases {
@@ -92,7 +94,7 @@ func (l *lab) runCases(ctx context.Context, log io.Writer) ([]*row, error) {
 	return rows, nil
 }
 
-// runAgainstServer runs a case against one fresh server.
+// runAgainstServer runs a case once against a fresh server.
 func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error {
 	limit := highLimit
 	if r.isFlood {
@@ -138,8 +140,10 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 	return nil
 }
 
-// refusedAsWanted tells whether as much was refused as the limits ask for: nothing, or all but one event of each client. A second
-// one is admitted by the gateway's own window where Redis was too slow to answer, on a machine that is busy.
+// refusedAsWanted reports whether the server refused as many events as its limits demand: none, or
+// in a flood all but one of each client. In a flood it allows a second admitted event of each
+// client: on a busy machine Redis may answer too late, and then the gateway's own window admits
+// one.
 func (c *benchCase) refusedAsWanted(server string, res loadtest.Result) bool {
 	if c.sharesLock && server == peerServer {
 		return res.Refused == res.Errors["LOCKED"] && res.Refused <= res.Answered/100
@@ -165,7 +169,7 @@ func (r *row) describeLast(server string) string {
 	return fmt.Sprintf("%.0f %s, its core %.0f %% busy, the load's %.0f %%", at(r.values), r.unit, 100*at(r.serverShare), 100*at(r.loadShare))
 }
 
-// medianOf is 0 without values.
+// medianOf returns the median, or 0 without values.
 func medianOf(v []float64) float64 {
 	if len(v) == 0 {
 		return 0
@@ -174,7 +178,7 @@ func medianOf(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// medianRatio is the gateway's median over the peer's, 0 when there is none to compare with.
+// medianRatio returns the gateway's median divided by the peer's, or 0 when the peer has no value.
 func medianRatio(of map[string][]float64) float64 {
 	peer := medianOf(of[peerServer])
 	if peer <= 0 {
@@ -183,11 +187,12 @@ func medianRatio(of map[string][]float64) float64 {
 	return medianOf(of[gatewayServer]) / peer
 }
 
-// saturated is the share of its core above which somebody was the bottleneck.
+// saturated is the share of a core above which its process was the bottleneck.
 const saturated = 0.85
 
-// judgedRatio is the ratio that counts, and whether it is that of work per CPU-second: where the load generator, not the gateway,
-// was the limit, the rate says little about the gateway.
+// judgedRatio returns the ratio that is compared with the wanted one, and whether it is the ratio
+// of work per CPU-second. Where the load generator was the limit, and not the gateway, the rate
+// says little about the gateway.
 func (r *row) judgedRatio() (value float64, perCPU bool) {
 	if r.rate != nil && medianRatio(r.values) < r.wantRatio && medianOf(r.serverShare[gatewayServer]) < saturated {
 		return medianRatio(r.perCPUSecond), true
@@ -195,8 +200,8 @@ func (r *row) judgedRatio() (value float64, perCPU bool) {
 	return medianRatio(r.values), false
 }
 
-// disturbedServers names the servers in whose runs neither core was busy: something else had the processors, or the load was no
-// load, and the rates mean nothing.
+// disturbedServers returns the servers in whose runs neither core was busy. Then another program
+// used the processors, or the load was too small, and the rates mean nothing.
 func (r *row) disturbedServers() (servers []string) {
 	for _, server := range []string{peerServer, gatewayServer} {
 		if r.rate != nil && medianOf(r.serverShare[server]) < saturated && medianOf(r.loadShare[server]) < saturated {

@@ -19,30 +19,32 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// A loadSpec is what the child process plays, so that each run has a fresh load generator on its core.
+// A loadSpec describes the load that a child process generates. Each run has a fresh load generator
+// on its core.
 type loadSpec struct {
-	Scenario            string // of loadtest, or "hold"
+	Scenario            string // a scenario of package loadtest, or "hold"
 	Target, Redis       string
 	Clients, Inflight   int
 	RoomSize            int
-	OneSided            bool // in trade: one of each pair gives
-	Minted              bool // in trade: goods come into being as the gateway's ledger has it, not just in the inventories
+	OneSided            bool // in trade: only one client of each pair gives
+	Minted              bool // in trade: items are minted in the gateway's ledger, not only written to the inventories
 	Warmup, For         time.Duration
 	ServerPid, RedisPid int
-	Second              string // the other node, where there are two
+	Second              string // the URL of the second server, if there is one
 	SecondPid           int
 }
 
-// A measurement is what one run gave.
+// A measurement is the result of one run.
 type measurement struct {
 	Result loadtest.Result
-	// Seconds of CPU during the measured time.
+	// These are the CPU seconds used during the measured time.
 	ServerCPU, RedisCPU, LoadCPU float64
-	// RedisBytes is what Redis was sent and sent itself meanwhile.
+	// RedisBytes is the number of bytes that Redis received and sent during the measured time.
 	RedisBytes float64
 }
 
-// browserHeader is what Chromium 140 sends beside what a websocket needs.
+// browserHeader holds the headers that Chromium 140 sends in addition to those that a websocket
+// needs.
 var browserHeader = http.Header{
 	"Pragma": {"no-cache"}, "Cache-Control": {"no-cache"}, "Origin": {"http://127.0.0.1:8080"},
 	"User-Agent":      {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"},
@@ -51,8 +53,9 @@ var browserHeader = http.Header{
 	"Cookie":                   {"_ga=GA1.1.1234567890.1700000000; theme=dark; consent=1700000000000.yes"},
 }
 
-// playLoadChild is the child's whole life: a reading as JSON on stdout; for hold a line when all are connected, and then
-// the end of stdin is awaited.
+// playLoadChild is all that the child process does. It writes a measurement as JSON to stdout. For
+// the scenario "hold" it writes a line when all clients are connected, and then waits for the end
+// of stdin.
 func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdout io.Writer) error {
 	var in loadSpec
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
@@ -80,7 +83,7 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 		return loadtest.Hold(ctx, cfg, func() {
 			fmt.Fprintln(stdout, "ready")
 			go func() {
-				_, _ = io.Copy(io.Discard, stdin) // its end is the sign
+				_, _ = io.Copy(io.Discard, stdin) // the end of stdin ends the hold
 				cancel()
 			}()
 		})
@@ -115,7 +118,8 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 	return json.NewEncoder(stdout).Encode(out)
 }
 
-// newLedgerMinter makes goods in the way of the gateway, with an entry in its ledger.
+// newLedgerMinter returns a function that mints items as the gateway does, with an entry in its
+// ledger.
 func newLedgerMinter(rdb redis.UniversalClient) func(ctx context.Context, character, item string, qty int64) error {
 	books := trade.New(rdb, nil, nil, nil, trade.Config{})
 	return func(ctx context.Context, character, item string, qty int64) error {
@@ -124,7 +128,8 @@ func newLedgerMinter(rdb redis.UniversalClient) func(ctx context.Context, charac
 	}
 }
 
-// loadCommand is a child that plays the load on the load generator's core.
+// loadCommand returns the command of a child process that generates the load on the load
+// generator's core.
 func (l *lab) loadCommand(ctx context.Context, in loadSpec) (*exec.Cmd, error) {
 	described, err := json.Marshal(in)
 	if err != nil {
@@ -135,7 +140,7 @@ func (l *lab) loadCommand(ctx context.Context, in loadSpec) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// runLoadChild runs a load against a stand.
+// runLoadChild runs a load in a child process against a testbed.
 func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measurement, error) {
 	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
 	if s.second != nil {
@@ -156,9 +161,10 @@ func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measur
 	return out, nil
 }
 
-// idleConnectionKB is how many KB of the server's memory one of many idle connections costs, after its garbage was collected.
+// idleConnectionKB returns how many KB of the server's memory one of many idle connections costs,
+// after garbage collection.
 func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error) {
-	// Code and pools that the first connections bring to life belong to no connection.
+	// The first connections fill caches and pools whose memory belongs to no single connection.
 	if _, err := l.runLoadChild(ctx, s, loadSpec{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
 		return 0, err
 	}
@@ -185,7 +191,7 @@ func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error)
 	if _, err = bufio.NewReader(stdout).ReadString('\n'); err == nil {
 		after, err = l.settledMemoryKB(ctx, s)
 	}
-	_ = stdin.Close() // the sign to end; if that fails the context ends it
+	_ = stdin.Close() // the child ends when stdin does; if the close fails, the context ends the child
 	if failed := cmd.Wait(); failed != nil {
 		return 0, fmt.Errorf("hold: %w", failed)
 	}
@@ -195,7 +201,8 @@ func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error)
 	return float64(after-before) / float64(l.plan.connections), nil
 }
 
-// settledMemoryKB collects the server's garbage until its memory shrinks no more.
+// settledMemoryKB makes the server collect its garbage until its memory does not shrink any more,
+// and returns the memory in KB.
 func (l *lab) settledMemoryKB(ctx context.Context, s *testbed) (int64, error) {
 	least, quiet := int64(1)<<62, 0
 	for range 20 {

@@ -15,15 +15,16 @@ import (
 	"github.com/aeturnis/realtime/redisconn/spawn"
 )
 
-// A contest is the same work done by several libraries: each in a process of its own on one core, with a fresh Redis on
-// the other. What counts is what a CPU-second of the library's process achieves.
+// A contest is the same work done by several libraries. Each library runs in a process of its own
+// on one core, with a fresh Redis on the other core. The contest compares what one CPU-second of
+// that process achieves.
 
-// A contestResult is what one contender did.
+// A contestResult is what one library achieved.
 type contestResult struct {
-	Decisions    int64   `json:"decisions"` // what was done, in the measured time
+	Decisions    int64   `json:"decisions"` // operations in the measured time
 	CPUSeconds   float64 `json:"cpuSeconds"`
 	Seconds      float64 `json:"seconds"`
-	redisSeconds float64 // seconds of Redis for each
+	redisSeconds float64 // CPU seconds of Redis for each operation
 }
 
 func (d contestResult) decisionsPerCPUSecond() float64 {
@@ -34,7 +35,8 @@ func (d contestResult) decisionsPerSecond() float64 {
 	return float64(d.Decisions) / max(d.Seconds, 1e-3)
 }
 
-// runContest lets one contender play against a fresh Redis; command is what `env` is told to run, for a Redis at host:port.
+// runContest runs one library against a fresh Redis. command returns the arguments of `env` that
+// start the library's process for a Redis at host:port.
 func (l *lab) runContest(ctx context.Context, command func(redis string) ([]string, error)) (contestResult, error) {
 	port, err := findFreePort()
 	if err != nil {
@@ -73,13 +75,15 @@ func (l *lab) runContest(ctx context.Context, command func(redis string) ([]stri
 	return d, nil
 }
 
-// selfCommand is the command that has this binary play what is described, under a flag of its own.
+// selfCommand returns the command that starts this binary as a child, with the description as JSON
+// in the flag.
 func (l *lab) selfCommand(flag string, described any) ([]string, error) {
 	b, err := json.Marshal(described)
 	return []string{"GOMAXPROCS=1", l.self, flag, string(b)}, err
 }
 
-// startWatcher takes a reading when the process says that it measures from now on.
+// startWatcher is the child's stderr. It takes a reading when the child writes that its measured
+// time starts.
 type startWatcher struct {
 	read    func() float64
 	reading float64
@@ -93,7 +97,8 @@ func (o *startWatcher) Write(b []byte) (int, error) {
 	return o.text.Write(b)
 }
 
-// runCallers is the life of a contender in Go: so many callers do it without a pause; do tells whether it was done.
+// runCallers calls do from the given number of goroutines without a pause, and counts the calls
+// that return true. It writes "measuring" to stderr after the warm-up.
 func runCallers(callers int, warmup, measured time.Duration, stderr io.Writer, do func(caller int) bool) contestResult {
 	var done atomic.Int64
 	var over atomic.Bool
@@ -117,7 +122,7 @@ func runCallers(callers int, warmup, measured time.Duration, stderr io.Writer, d
 	return d
 }
 
-// ownCPUSeconds is the processor time of this process, in seconds.
+// ownCPUSeconds returns the processor time of this process, in seconds.
 func ownCPUSeconds() float64 {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

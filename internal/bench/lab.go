@@ -17,25 +17,26 @@ import (
 // A lab starts the servers, each on its core.
 type lab struct {
 	plan                            plan
-	taskset, env, node, redis, self string // paths
+	taskset, env, node, redis, self string // paths of the programs
 	folder                          string
 }
 
-func (l *lab) removeFolder() { _ = os.RemoveAll(l.folder) } // in the temporary folder anyway
+func (l *lab) removeFolder() { _ = os.RemoveAll(l.folder) } // the folder is in the temporary folder, so an error does not matter
 
-// The two servers.
+// The names of the two servers.
 const (
 	peerServer    = "peer"
 	gatewayServer = "gateway"
 )
 
-// An allowance is the limit of chat and combat, the same for both servers.
+// An allowance is the limit of chat and combat events. Both servers get the same.
 type allowance struct {
 	events int
 	window time.Duration
 }
 
-// highLimit is what no run reaches: both sides do all the work of limiting and refuse nothing. Of low, nearly all is refused.
+// No run reaches highLimit, so both servers do all the work of limiting and refuse nothing. With
+// lowLimit nearly every event is refused.
 var (
 	highLimit = allowance{1_000_000, time.Second}
 	lowLimit  = allowance{1, time.Hour}
@@ -43,21 +44,21 @@ var (
 
 func (a allowance) String() string { return fmt.Sprintf("%d/%s", a.events, a.window) }
 
-// peerEnvironment is the variables that limit one kind of the peer's events.
+// peerEnvironment returns the variables that limit one kind of the peer's events.
 func (a allowance) peerEnvironment(kind string) []string {
 	return []string{fmt.Sprintf("%s_LIMIT=%d", kind, a.events), fmt.Sprintf("%s_WINDOW_MS=%d", kind, a.window.Milliseconds())}
 }
 
-// A testbed is one server with its Redis.
+// A testbed is one server with its Redis, or two servers that share a Redis.
 type testbed struct {
 	server, redis *spawn.Process
 	url, redisURL string
-	second        *spawn.Process // the other node, in the case of two
+	second        *spawn.Process // the second server, if there is one
 	secondURL     string
-	garbageURL    string // a URL that makes the server collect its garbage
+	garbageURL    string // a GET of this URL makes the server collect its garbage
 }
 
-// startTestbed runs a fresh server on a fresh Redis. The caller stops it.
+// startTestbed starts a fresh server on a fresh Redis. The caller stops them.
 func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, flags ...string) (_ *testbed, err error) {
 	var ports [3]string
 	for i := range ports {
@@ -86,7 +87,8 @@ func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, f
 	return s, waitListening(ctx, s.server, addr)
 }
 
-// startServer starts one server on its core, the gateway with more flags; collect is a URL that makes it collect its garbage.
+// startServer starts one server on its core. flags are added to the gateway's command line. A GET
+// of the URL collect makes the server collect its garbage.
 func (l *lab) startServer(which, port, adminPort, redisURL string, limit allowance, flags ...string) (server *spawn.Process, collect string, err error) {
 	addr, admin := "127.0.0.1:"+port, "127.0.0.1:"+adminPort
 	onCore := []string{"-c", l.plan.serverCore, l.env}
@@ -94,12 +96,12 @@ func (l *lab) startServer(which, port, adminPort, redisURL string, limit allowan
 	case gatewayServer:
 		collect = "http://" + admin + "/debug/pprof/heap?gc=1"
 		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", redisURL,
-			"--log-level", "error", "--limit", "connect=off", "--limit", "trade=off") // the peer has neither
+			"--log-level", "error", "--limit", "connect=off", "--limit", "trade=off") // the peer limits neither
 		for _, policy := range []string{"chat", "combat"} {
 			args = append(args, "--limit", policy+"="+limit.String())
 		}
 		if limit == lowLimit {
-			args = append(args, "--limit-close-after", "0") // the peer closes nobody
+			args = append(args, "--limit-close-after", "0") // the peer does not close connections for refusals
 		}
 		server, err = spawn.Start(l.taskset, l.folder, append(args, flags...)...)
 	case peerServer:
@@ -128,7 +130,7 @@ func (l *lab) startSecond(ctx context.Context, s *testbed, which string, flags .
 	return waitListening(ctx, s.second, "127.0.0.1:"+ports[0])
 }
 
-// waitListening waits until a server takes connections.
+// waitListening waits until a server accepts connections, at most 20 s.
 func waitListening(ctx context.Context, server *spawn.Process, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -185,16 +187,16 @@ func (s *testbed) collectGarbage(ctx context.Context) error {
 	return nil
 }
 
-// clockTicks is how many clock ticks /proc counts in a second: USER_HZ, fixed on Linux.
+// clockTicks is the number of clock ticks per second in /proc: USER_HZ, fixed on Linux.
 const clockTicks = 100
 
-// processCPUSeconds is the processor time that a process has used.
+// processCPUSeconds returns the processor time that a process has used.
 func processCPUSeconds(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the program's name in parentheses and may hold anything.
+	// The second field is the program's name in parentheses. It may contain any character.
 	_, rest, ok := strings.Cut(string(b), ") ")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 13 {
@@ -208,7 +210,7 @@ func processCPUSeconds(pid int) (float64, error) {
 	return float64(user+system) / clockTicks, nil
 }
 
-// residentMemoryKB is the memory that a process holds, in KB.
+// residentMemoryKB returns the resident memory of a process, in KB.
 func residentMemoryKB(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

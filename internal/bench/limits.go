@@ -16,10 +16,12 @@ import (
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// Decisions of the limiter alone, beside the peer's window in Lua and rate-limiter-flexible. What counts is decisions per
-// CPU-second of the client, and Redis's CPU for each.
+// This table compares the limiter alone with the peer's window in Lua and with
+// rate-limiter-flexible: decisions per CPU-second of the client, and Redis's CPU time for each
+// decision.
 
-// limitLoad is one run: an allowed flood has many subjects, a refused one has few and a long window.
+// limitLoad is one run. An allowed flood has many subjects. A refused flood has few subjects and a
+// long window.
 type limitLoad struct {
 	Redis             string
 	Callers, Subjects int
@@ -28,14 +30,15 @@ type limitLoad struct {
 	Warmup, For       time.Duration
 }
 
-// wanted ratios: guarded decisions and refusals per CPU-second, and Redis CPU for each decision.
+// These are the wanted ratios: decisions and refusals per CPU-second of ours to the better of the
+// others, and Redis's CPU time for each decision to the peer's.
 const (
 	wantDecisions = 1.5
 	wantRedis     = 0.75
 	wantRefusals  = 2.5
 )
 
-// limitsCase is the name of this table.
+// limitsCase is the table's name for -only.
 const limitsCase = "limits"
 
 func (l *lab) requireLimits(ctx context.Context, out io.Writer) error {
@@ -46,7 +49,7 @@ func (l *lab) requireLimits(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// compareLimiters measures, prints a table, and tells whether all ratios were met.
+// compareLimiters measures, prints a table, and reports whether all wanted ratios were reached.
 func (l *lab) compareLimiters(ctx context.Context, out io.Writer) (bool, error) {
 	fmt.Fprint(out, "\n| limiter | peer's Lua window | rate-limiter-flexible | ours | ratio to the better | wanted |\n|---|---|---|---|---|---|\n")
 	met := true
@@ -81,7 +84,7 @@ func (l *lab) compareLimiters(ctx context.Context, out io.Writer) (bool, error) 
 	return met, nil
 }
 
-// runLimiter runs one limiter.
+// runLimiter runs one of the limiters.
 func (l *lab) runLimiter(ctx context.Context, who string, in limitLoad) (contestResult, error) {
 	return l.runContest(ctx, func(redis string) ([]string, error) {
 		in.Redis = redis
@@ -96,7 +99,8 @@ func (l *lab) runLimiter(ctx context.Context, who string, in limitLoad) (contest
 	})
 }
 
-// playLimiterChild is the child: our limiter under so many callers.
+// playLimiterChild is all that the child process does: it runs our limiter under the given number
+// of callers.
 func playLimiterChild(ctx context.Context, described string, stdout, stderr io.Writer) error {
 	var in limitLoad
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
@@ -128,7 +132,7 @@ func spendRepeatedly(ctx context.Context, rdb redis.UniversalClient, in limitLoa
 		return err == nil
 	})
 	if l.Degraded() {
-		return fmt.Errorf("limiter: Redis was given up")
+		return fmt.Errorf("limiter: the limiter stopped asking Redis and decided locally")
 	}
 	return json.NewEncoder(stdout).Encode(d)
 }

@@ -18,13 +18,14 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// Acquiring and releasing a lock, beside plain redsync in Go and redlock in Node, with the settings of the peer. Only ours
-// counts a fence, watches the lease and wakes who waits.
+// This table compares acquiring and releasing our lock with plain redsync in Go and redlock in
+// Node, with the peer's settings. Only our lock counts a fence, watches the lease and wakes the
+// callers that wait.
 
-// locksCase is the name of this table.
+// locksCase is the table's name for -only.
 const locksCase = "locks"
 
-// A lockLoad is one run: the callers share the names evenly.
+// A lockLoad is one run. The callers share the names evenly.
 type lockLoad struct {
 	Who            string // ours or redsync
 	Redis          string
@@ -32,14 +33,15 @@ type lockLoad struct {
 	Warmup, For    time.Duration
 }
 
-// The peer's way with locks: how long one lives, how often it is tried, how long is waited in between.
+// These are the peer's settings: a lock's lifetime, the number of tries, and the delay between
+// them.
 const (
 	lockTTL   = 3 * time.Second
 	lockTries = 11
 	lockDelay = 20 * time.Millisecond
 )
 
-// compareLocks measures and prints a table. No ratio is asked for.
+// compareLocks measures and prints a table. It demands no ratio.
 func (l *lab) compareLocks(ctx context.Context, out io.Writer) error {
 	fmt.Fprint(out, "\n| acquire and release | redlock (Node) | plain redsync (Go) | ours | to redlock | to redsync |\n|---|---|---|---|---|---|\n")
 	for _, c := range []struct {
@@ -84,7 +86,8 @@ func (l *lab) runLockHolder(ctx context.Context, who string, in lockLoad) (conte
 	})
 }
 
-// playHolderChild is the child: one kind of lock under so many callers. It fails when two hold one name.
+// playHolderChild is all that the child process does: it runs one kind of lock under the given
+// number of callers. It fails when two callers hold the same name at once.
 func playHolderChild(ctx context.Context, described string, stdout, stderr io.Writer) error {
 	var in lockLoad
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
@@ -120,7 +123,8 @@ func playHolderChild(ctx context.Context, described string, stdout, stderr io.Wr
 	return json.NewEncoder(stdout).Encode(d)
 }
 
-// newLockHolder is how a kind of lock is acquired, used and released; it returns whether it was held to the end.
+// newLockHolder returns a function that acquires one kind of lock, runs fn and releases the lock;
+// it reports whether the lock was held until then. done releases the lock's resources.
 func newLockHolder(ctx context.Context, rdb redis.UniversalClient, who string) (hold func(name string, fn func()) bool, done func(), err error) {
 	switch who {
 	case "ours":

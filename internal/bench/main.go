@@ -1,15 +1,17 @@
-// Command bench measures the gateway against the Node peer: the same load and limits, the server alone on one core, Redis
-// and the load generator on another, both servers in turn, several times. It prints a table of medians and ratios in
-// Markdown and exits 1 when a ratio is missed or anything was lost, doubled, out of order or refused.
+// Command bench measures the gateway against the Node peer with the same load and limits. The
+// server runs alone on one core, Redis and the load generator on another. Each round runs both
+// servers in turn. It prints a table of medians and ratios in Markdown. It exits 1 when a ratio is
+// missed, or when an event was lost, doubled, out of order or refused.
 //
-//	make bench                      all of it, about twelve minutes
-//	go run ./internal/bench -quick           once and short, to see that it runs
-//	go run ./internal/bench -only ping,connects
+//	make bench                                   everything, about twelve minutes
+//	go run ./internal/bench -quick               once and short, to check that it runs
+//	go run ./internal/bench -only ping,connects  some of the cases
 //
-// The load generator shares its core with Redis and can be slower than the gateway. The table therefore also says how busy
-// the server's core was and what a second of its CPU achieved. Where the gateway's core was idle for more than a tenth of the
-// time and the load generator's was not, the rate says little about the gateway: there the ratio of work per CPU-second is
-// judged, and marked. Where neither core was busy, something else ran on the machine, and nothing was measured.
+// The load generator shares its core with Redis and can be slower than the gateway. The table
+// therefore also shows how busy the server's core was, and what a second of its CPU achieved. Where
+// the gateway's core was less than 85 % busy and the wanted ratio was missed, the rate says little
+// about the gateway: there the ratio of work per CPU-second is judged, and marked. Where neither
+// core was busy, another program used the machine, and the run does not count as measured.
 package main
 
 import (
@@ -38,7 +40,7 @@ func main() {
 	}
 }
 
-// plan is what the flags say.
+// plan holds the values of the flags.
 type plan struct {
 	rounds      int
 	measured    time.Duration
@@ -46,33 +48,33 @@ type plan struct {
 	only        []string
 	gateway     string // path of the binary
 	peer        string // folder of server.js
-	adapter     string // the peer's: memory or redis
+	adapter     string // the peer's adapter: memory or redis
 	serverCore  string
 	loadCore    string
-	connections int // idle, for the memory
+	connections int // the number of idle connections of the memory case
 }
 
-// errMissed says that the table holds a failure.
-var errMissed = errors.New("below what is wanted; see the table")
+// errMissed means that a row of the table failed.
+var errMissed = errors.New("a case missed its target; see the table")
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var p plan
-	flags.IntVar(&p.rounds, "rounds", 3, "how often each server runs each case")
+	flags.IntVar(&p.rounds, "rounds", 3, "how many times each server runs each case")
 	flags.DurationVar(&p.measured, "for", 6*time.Second, "measured time of a run")
-	flags.DurationVar(&p.warmup, "warmup", 3*time.Second, "unmeasured time before it")
+	flags.DurationVar(&p.warmup, "warmup", 3*time.Second, "unmeasured time before the measured time")
 	flags.StringVar(&p.gateway, "gateway", "bin/gateway", "the gateway's binary")
 	flags.StringVar(&p.peer, "peer", "internal/bench/peer-node", "the peer's folder, with node_modules")
-	flags.StringVar(&p.adapter, "adapter", "redis", "the peer's adapter: redis, as the gateway publishes what it casts, or memory")
+	flags.StringVar(&p.adapter, "adapter", "redis", "the peer's adapter: redis, which publishes as the gateway does, or memory")
 	flags.StringVar(&p.serverCore, "server-core", "0", "the core of the server")
 	flags.StringVar(&p.loadCore, "load-core", "1", "the core of Redis and the load generator")
-	flags.IntVar(&p.connections, "idle", 5000, "idle connections for the memory")
-	only := flags.String("only", "", "cases, with commas between: "+strings.Join(caseNames(), ","))
+	flags.IntVar(&p.connections, "idle", 5000, "number of idle connections in the memory case")
+	only := flags.String("only", "", "cases, separated by commas: "+strings.Join(caseNames(), ","))
 	quick := flags.Bool("quick", false, "one short round")
-	child := flags.String("child", "", "for its own use: play the load described by this JSON")
-	limiter := flags.String("limiter", "", "for its own use: play the limiter described by this JSON")
-	holder := flags.String("holder", "", "for its own use: play the holder of locks described by this JSON")
+	child := flags.String("child", "", "internal: generate the load described by this JSON")
+	limiter := flags.String("limiter", "", "internal: run the limiter described by this JSON")
+	holder := flags.String("holder", "", "internal: run the locks described by this JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -123,12 +125,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return missed
 }
 
-// includesCase tells whether a case was asked for: all are, unless some are named.
+// includesCase reports whether a case was asked for. Without -only all are.
 func (p *plan) includesCase(name string) bool {
 	return len(p.only) == 0 || slices.Contains(p.only, name)
 }
 
-// checkCaseNames names a case that there is not.
+// checkCaseNames returns an error for a name in -only that is no case.
 func (p *plan) checkCaseNames() error {
 	for _, name := range p.only {
 		if !slices.Contains(caseNames(), name) {
@@ -138,10 +140,10 @@ func (p *plan) checkCaseNames() error {
 	return nil
 }
 
-// prepareLab checks that everything is there and makes a folder for the servers.
+// prepareLab checks that all programs are installed, and makes a folder for the servers.
 func prepareLab(p plan) (*lab, error) {
 	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
-		return nil, errors.New("Linux with two cores is needed: one for the server, one for the load")
+		return nil, errors.New("the benchmark needs Linux with two cores: one for the server, one for the load")
 	}
 	l := &lab{plan: p}
 	for name, at := range map[string]*string{"taskset": &l.taskset, "env": &l.env, "node": &l.node, "redis-server": &l.redis} {
@@ -161,10 +163,10 @@ func prepareLab(p plan) (*lab, error) {
 		}
 	}
 	if _, err := os.Stat(l.plan.gateway); err != nil {
-		return nil, fmt.Errorf("no gateway: make build: %w", err)
+		return nil, fmt.Errorf("no gateway binary; run make build: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(l.plan.peer, "node_modules")); err != nil {
-		return nil, fmt.Errorf("no packages for the peer: npm ci in %s: %w", l.plan.peer, err)
+		return nil, fmt.Errorf("the peer's packages are missing; run npm ci in %s: %w", l.plan.peer, err)
 	}
 	if l.folder, err = os.MkdirTemp("", "bench"); err != nil {
 		return nil, fmt.Errorf("folder: %w", err)

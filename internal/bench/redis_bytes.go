@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisBytes is what a Redis has been sent and has sent since it started.
+// redisBytes returns how many bytes a Redis has received and sent since it started.
 func redisBytes(ctx context.Context, url string) (sum float64, err error) {
 	opts, err := redis.ParseURL(url)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// writeTable prints the rows in Markdown, with date and machine.
+// writeTable prints the rows in Markdown, with the date and the machine.
 func writeTable(w io.Writer, rows []*row, p plan) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured %s on %s; %s, %s. Medians of %d runs of %s after %s of warm-up, both servers in turn; the server alone on one core, Redis and the load generator on another. "+
@@ -57,7 +57,7 @@ func (r *row) tableLine(p plan) string {
 		medianRatio(r.values), r.wantRatio, 100*medianOf(r.serverShare[peerServer]), 100*medianOf(r.serverShare[gatewayServer]), medianOf(r.perCPUSecond[peerServer]), medianOf(r.perCPUSecond[gatewayServer]), medianRatio(r.perCPUSecond), verdict)
 }
 
-// machineName is the processor, by the name that Linux knows.
+// machineName returns the processor's name from /proc/cpuinfo, and the number of cores.
 func machineName() string {
 	b, _ := os.ReadFile("/proc/cpuinfo") // empty elsewhere
 	_, rest, ok := strings.Cut(string(b), "model name")

@@ -10,16 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Cluster is three masters, which share the slots evenly, and a replica of each.
+// A Cluster is three masters, which share the slots evenly, and one replica of each.
 type Cluster struct {
-	// Nodes are the masters, then their replicas in the same order, as they were at the
-	// start.
+	// Nodes are the first three masters, followed by their replicas in the same order. The order
+	// does not change after a failover.
 	Nodes []*Instance
 }
 
-// StartCluster starts a Redis Cluster for this test and waits until it serves, about
-// three seconds. A node that does not answer for a second is failed over. args go to
-// every node.
+// StartCluster starts a Redis Cluster for this test and waits until it serves, which takes about
+// three seconds. A master that does not answer for a second is failed over. args are added to the
+// command line of every node.
 func StartCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
 	ctx := context.Background()
@@ -73,11 +73,11 @@ func requireOK(t testing.TB, cmd redis.Cmder) {
 	}
 }
 
-// URL is the redis+cluster:// URL, of all nodes.
+// URL returns the redis+cluster:// URL with all nodes.
 func (c *Cluster) URL() string { return "redis+cluster://" + joinAddresses(c.Nodes) }
 
-// MoveSlot moves the slot of a key, which holds nothing, from its master to the next one,
-// and returns both.
+// MoveSlot moves the slot of a key from its master to the next one, and returns both. The slot must
+// hold no keys.
 func (c *Cluster) MoveSlot(key string) (from, to *Instance) {
 	t := c.Nodes[0].t
 	t.Helper()
@@ -98,7 +98,7 @@ func (c *Cluster) MoveSlot(key string) (from, to *Instance) {
 		}
 	}
 	if source < 0 {
-		t.Fatalf("redistest: nobody has slot %d", slot)
+		t.Fatalf("redistest: no master has slot %d", slot)
 	}
 	target := (source + 1) % 3
 	requireOK(t, masters[target].Do(ctx, "cluster", "setslot", slot, "importing", ids[source]))

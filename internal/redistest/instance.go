@@ -8,15 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An Instance is a server that one test has for itself. Its methods are for that test's
-// goroutine; they fail the test when the server does not do what it is told.
+// An Instance is a server that belongs to one test. Only that test's goroutine may call its
+// methods. They fail the test when the server does not do what they ask.
 type Instance struct {
 	t    testing.TB
 	node *node
 }
 
-// Server starts a server for this test, with args added to its command line, and stops it
-// when the test ends. It keeps nothing over a Restart unless args say so.
+// Server starts a server for this test, with args added to its command line, and stops it when the
+// test ends. Unless args say otherwise, it loses its data on a Restart.
 func Server(t testing.TB, args ...string) *Instance {
 	t.Helper()
 	n, err := startServer(args...)
@@ -27,28 +27,28 @@ func Server(t testing.TB, args ...string) *Instance {
 	return &Instance{t: t, node: n}
 }
 
-// Addr is host:port, the same for the whole test.
+// Addr returns host:port, which does not change during the test.
 func (i *Instance) Addr() string { return i.node.hostAndPort() }
 
-// URL is the redis:// URL.
+// URL returns the redis:// URL.
 func (i *Instance) URL() string { return "redis://" + i.node.hostAndPort() }
 
-// Pid is the process id of the server that runs, or ran last.
+// Pid returns the process id of the server that runs, or ran last.
 func (i *Instance) Pid() int { return i.node.process.Pid() }
 
-// Client is a new client with the timeouts of production: 500 ms.
+// Client returns a new client with the timeouts of production: 500 ms.
 func (i *Instance) Client() redis.UniversalClient {
 	return newTestClient(i.t, &redis.Options{Addr: i.Addr()}, 500*time.Millisecond)
 }
 
-// Stop ends the server as an operator would, and waits until it has ended.
+// Stop ends the server with SIGTERM, as an operator would, and waits until it has ended.
 func (i *Instance) Stop() { i.node.process.Stop(5 * time.Second) }
 
-// Kill ends the server with kill -9, and waits until it has ended.
+// Kill ends the server with SIGKILL, and waits until it has ended.
 func (i *Instance) Kill() { i.node.process.Kill() }
 
-// Restart runs the server again on the same port and directory, killing it first when it
-// still runs, and waits until it answers.
+// Restart starts the server again on the same port and in the same directory, and waits until it
+// answers. It first kills the server if it still runs.
 func (i *Instance) Restart() {
 	i.t.Helper()
 	i.node.process.Kill()
@@ -57,7 +57,7 @@ func (i *Instance) Restart() {
 	}
 }
 
-// Pause freezes the server (SIGSTOP): connections stay open, nothing is answered.
+// Pause freezes the server with SIGSTOP: connections stay open, and nothing is answered.
 func (i *Instance) Pause() { i.node.process.Signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.

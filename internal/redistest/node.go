@@ -13,21 +13,22 @@ import (
 	"github.com/aeturnis/realtime/redisconn/spawn"
 )
 
-// A node is one server process, its directory and its port. The port and the directory
-// outlive the process.
+// A node is one server process with its directory and port. The directory and the port outlive the
+// process.
 type node struct {
 	program string
 	dir     string
 	port    int
 	args    []string
-	config  string // a sentinel's configuration; "" for a server
+	config  string // a sentinel's configuration; empty for a server
 	process *spawn.Process
 }
 
-// startServer runs a server on a free port of 127.0.0.1 that persists nothing.
+// startServer starts a server that persists nothing, on a free port of 127.0.0.1.
 func startServer(args ...string) (*node, error) { return startNodeProcess(&node{args: args}) }
 
-// startSentinel runs a sentinel on a free port of 127.0.0.1. It rewrites its configuration.
+// startSentinel starts a sentinel on a free port of 127.0.0.1. The sentinel rewrites its
+// configuration.
 func startSentinel(config string) (*node, error) { return startNodeProcess(&node{config: config}) }
 
 func startNodeProcess(n *node) (*node, error) {
@@ -42,7 +43,7 @@ func startNodeProcess(n *node) (*node, error) {
 		return nil, err
 	}
 	n.dir = dir
-	for range 5 { // another process may take the port between our looking and the server's
+	for range 5 { // another process may take the port before our server does
 		if n.port, err = findFreePort(); err != nil {
 			break
 		}
@@ -57,7 +58,7 @@ func startNodeProcess(n *node) (*node, error) {
 	return nil, err
 }
 
-// startProcess starts the process and waits until it answers.
+// startProcess starts the process and waits until it answers, at most 20 s.
 func (n *node) startProcess() error {
 	args := append([]string{
 		"--port", strconv.Itoa(n.port), "--bind", "127.0.0.1", "--dir", n.dir,
@@ -88,7 +89,7 @@ func (n *node) startProcess() error {
 
 func (n *node) hostAndPort() string { return fmt.Sprintf("127.0.0.1:%d", n.port) }
 
-// killAndRemove kills the process and deletes what it left.
+// killAndRemove kills the process and deletes its directory.
 func (n *node) killAndRemove() {
 	n.process.Kill()
 	_ = os.RemoveAll(n.dir)

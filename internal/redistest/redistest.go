@@ -32,11 +32,11 @@ const databases = 4096
 var shared struct {
 	mu     sync.Mutex
 	server *node
-	free   []int // databases that no test uses, guarded by mu
+	free   []int // databases that no test uses; guarded by mu
 }
 
-// Main starts the shared server, runs the tests, stops it, calls what must be done after
-// them and exits. It silences the log of go-redis.
+// Main starts the shared server, runs the tests, stops the server, calls the functions in after,
+// and exits. It silences the log of go-redis.
 func Main(m *testing.M, after ...func()) {
 	code := runWithSharedServer(m)
 	for _, f := range after {
@@ -46,7 +46,7 @@ func Main(m *testing.M, after ...func()) {
 }
 
 func runWithSharedServer(m *testing.M) int {
-	redis.SetLogger(new(logging.VoidLogger)) // a line for every failed dial helps nobody
+	redis.SetLogger(new(logging.VoidLogger)) // go-redis would log a line for every failed dial
 	n, err := startServer("--databases", fmt.Sprint(databases))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "redistest:", err)
@@ -62,7 +62,7 @@ func runWithSharedServer(m *testing.M) int {
 	return m.Run()
 }
 
-// Client is a client on an empty database that nobody else uses until the test ends. Its
+// Client returns a client of an empty database that no other test uses until this test ends. Its
 // timeouts are long, so that a busy machine does not fail a test.
 func Client(t testing.TB) redis.UniversalClient {
 	t.Helper()
@@ -70,7 +70,7 @@ func Client(t testing.TB) redis.UniversalClient {
 	return newTestClient(t, &redis.Options{Addr: shared.server.hostAndPort(), DB: db}, 10*time.Second)
 }
 
-// URL is the redis:// URL of an empty database that nobody else uses until the test ends.
+// URL returns the redis:// URL of an empty database that no other test uses until this test ends.
 func URL(t testing.TB) string {
 	t.Helper()
 	db := takeDatabase(t)
@@ -89,8 +89,8 @@ func takeDatabase(t testing.TB) int {
 	}
 	db := shared.free[len(shared.free)-1]
 	shared.free = shared.free[:len(shared.free)-1]
-	// The newest freed database goes last, so a straggler of an ended test writes where
-	// nobody reads for a while.
+	// A freed database goes to the end of the list, so that a late write of an ended test does not
+	// hit a database that another test uses soon.
 	t.Cleanup(func() {
 		shared.mu.Lock()
 		defer shared.mu.Unlock()
@@ -106,7 +106,7 @@ func takeDatabase(t testing.TB) int {
 
 func newTestClient(t testing.TB, o *redis.Options, timeout time.Duration) redis.UniversalClient {
 	c := redis.NewClient(withTimeouts(o, timeout))
-	t.Cleanup(func() { _ = c.Close() }) // a test may have closed it
+	t.Cleanup(func() { _ = c.Close() }) // the test may have closed it already
 	return c
 }
 

@@ -59,7 +59,7 @@ func TestInstanceLifecycle(t *testing.T) {
 	}
 }
 
-// Each fault is seen by who asks, and over when the wire is mended.
+// Each fault is visible to the client, and gone after Mend.
 func TestToxic(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
@@ -98,7 +98,7 @@ func TestToxic(t *testing.T) {
 	}
 }
 
-// An open connection does not outlive a cut.
+// Cut closes a connection that is open.
 func TestToxicCut(t *testing.T) {
 	t.Parallel()
 	w := redistest.Toxic(t, redistest.Server(t))
@@ -116,8 +116,8 @@ func TestToxicCut(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// TestServerDiesWithTheTestBinary runs this binary again, kills it with -9 and sees its
-// servers gone.
+// TestServerDiesWithTheTestBinary starts this binary as a child, kills it with SIGKILL, and checks
+// that its servers end too.
 func TestServerDiesWithTheTestBinary(t *testing.T) {
 	if os.Getenv("REDISTEST_CHILD") != "" {
 		_, err := os.Stdout.WriteString("pid=" + strconv.Itoa(redistest.Server(t).Pid()) + "\n")
@@ -143,7 +143,7 @@ func TestServerDiesWithTheTestBinary(t *testing.T) {
 	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) }, 5*time.Second, 10*time.Millisecond)
 }
 
-// zombie tells whether a process is dead but not waited for: its new parent may be slow.
+// zombie reports whether a process has ended but its new parent has not waited for it yet.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err != nil && strings.Contains(string(stat), ") Z ")

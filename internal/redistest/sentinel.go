@@ -10,19 +10,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Sentinels is a master, a replica of it, and three sentinels that watch them. A master
-// that does not answer for a second is failed over.
+// Sentinels is a master, a replica of it, and three sentinels that watch them. A master that does
+// not answer for a second is failed over.
 type Sentinels struct {
 	t         testing.TB
-	servers   []*Instance // the first is the first master
+	servers   []*Instance // the first one is the master at the start
 	sentinels []*Instance
 }
 
-// MasterName is what the sentinels call the master.
+// MasterName is the name of the master for the sentinels.
 const MasterName = "main"
 
-// StartSentinel starts them for this test, and waits until the sentinels have seen each
-// other and the replica, about three seconds. args go to both servers.
+// StartSentinel starts the servers and the sentinels for this test, and waits until the sentinels
+// have found each other and the replica, which takes about three seconds. args are added to the
+// command lines of both servers.
 func StartSentinel(t testing.TB, args ...string) *Sentinels {
 	t.Helper()
 	master := Server(t, args...)
@@ -47,25 +48,25 @@ func StartSentinel(t testing.TB, args ...string) *Sentinels {
 			m := c.Master(ctx, MasterName).Val()
 			return m["num-slaves"] == "1" && m["num-other-sentinels"] == "2"
 		})
-		_ = c.Close() // it only asked
+		_ = c.Close() // closing a client that was only used to ask cannot matter
 	}
 	return s
 }
 
-// URL is the redis+sentinel:// URL.
+// URL returns the redis+sentinel:// URL.
 func (s *Sentinels) URL() string {
 	return "redis+sentinel://" + joinAddresses(s.sentinels) + "/" + MasterName
 }
 
-// Master is the server that most of the sentinels that answer call master. After a
-// failover they learn of it one after the other, within about two seconds.
+// Master returns the server that most of the answering sentinels call the master. After a failover
+// they learn of the new one one after the other, within about two seconds.
 func (s *Sentinels) Master() *Instance {
 	s.t.Helper()
 	votes := make(map[string]int)
 	for _, i := range s.sentinels {
 		c := redis.NewSentinelClient(withTimeouts(&redis.Options{Addr: i.Addr()}, time.Second))
 		at, err := c.GetMasterAddrByName(context.Background(), MasterName).Result()
-		_ = c.Close() // it only asked
+		_ = c.Close() // closing a client that was only used to ask cannot matter
 		if err == nil {
 			votes[strings.Join(at, ":")]++
 		}
@@ -82,8 +83,8 @@ func (s *Sentinels) Master() *Instance {
 	return master
 }
 
-// KillMaster kills the master with kill -9 and returns it. It can be Restarted, and then
-// follows the new one.
+// KillMaster kills the master with SIGKILL and returns it. After a Restart it follows the new
+// master.
 func (s *Sentinels) KillMaster() *Instance {
 	s.t.Helper()
 	m := s.Master()
@@ -91,7 +92,7 @@ func (s *Sentinels) KillMaster() *Instance {
 	return m
 }
 
-// Sentinel is one of the three, by its index.
+// Sentinel returns one of the three sentinels by its index.
 func (s *Sentinels) Sentinel(i int) *Instance { return s.sentinels[i] }
 
 func joinAddresses(list []*Instance) string {
@@ -102,7 +103,7 @@ func joinAddresses(list []*Instance) string {
 	return strings.Join(all, ",")
 }
 
-// waitUntil asks again every 20 ms until ok, and fails the test after limit.
+// waitUntil calls ok every 20 ms until it returns true, and fails the test after limit.
 func waitUntil(t testing.TB, limit time.Duration, what string, ok func(context.Context) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)

@@ -13,16 +13,16 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A Wire stands between a test and a server, and goes bad when it is told: one fault at a
-// time, until it is Mended. Its methods may be called from any goroutine.
+// A Wire is a proxy between a test and a server that causes one network fault at a time, until
+// Mend. Its methods may be called from any goroutine.
 type Wire struct {
 	t     testing.TB
 	proxy *toxiproxy.Proxy
 	addr  string
 }
 
-// Toxic is a sound wire to the server, until the test ends. The server may be killed and
-// restarted behind it.
+// Toxic returns a wire without a fault to the server. It works until the test ends. The server may
+// be killed and restarted behind it.
 func Toxic(t testing.TB, server *Instance) *Wire {
 	t.Helper()
 	lab := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
@@ -34,38 +34,37 @@ func Toxic(t testing.TB, server *Instance) *Wire {
 	return &Wire{t: t, proxy: p, addr: p.Listen}
 }
 
-// Addr is the near end, host:port, the same for the whole test.
+// Addr returns the address that clients dial, host:port. It does not change during the test.
 func (w *Wire) Addr() string { return w.addr }
 
-// URL is the redis:// URL of the near end.
+// URL returns the redis:// URL of that address.
 func (w *Wire) URL() string { return "redis://" + w.addr }
 
-// Client is a new client at the near end, with the timeouts of production: 500 ms.
+// Client returns a new client that dials the wire, with the timeouts of production: 500 ms.
 func (w *Wire) Client() redis.UniversalClient {
 	return newTestClient(w.t, &redis.Options{Addr: w.addr}, 500*time.Millisecond)
 }
 
-// Delay brings all that the server says so much later.
+// Delay delays everything that the server sends by d.
 func (w *Wire) Delay(d time.Duration) { w.setFault("latency", "latency", d.Milliseconds()) }
 
-// Jitter brings each piece of what the server says at most so much later, some sooner than
-// others.
+// Jitter delays each piece of what the server sends by a random time of at most d.
 func (w *Wire) Jitter(d time.Duration) {
 	w.setFault("latency", "latency", d.Milliseconds()/2, "jitter", d.Milliseconds()/2)
 }
 
-// BlackHole loses what the server says. It still does what it was asked.
+// BlackHole drops everything that the server sends. The server still executes what it receives.
 func (w *Wire) BlackHole() { w.setFault("timeout", "timeout", 0) }
 
-// Reset ends each connection, with RST, at the first thing that the server says on it.
+// Reset ends each connection with an RST when the server first sends something on it.
 func (w *Wire) Reset() { w.setFault("reset_peer", "timeout", 0) }
 
-// Trickle brings what the server says byte by byte, each so much after the other.
+// Trickle delivers what the server sends byte by byte, with a pause of d between two bytes.
 func (w *Wire) Trickle(d time.Duration) {
 	w.setFault("slicer", "average_size", 1, "delay", d.Microseconds())
 }
 
-// Cut closes the connections that are open; new ones are taken again when it returns.
+// Cut closes all open connections. When it returns, new connections are accepted again.
 func (w *Wire) Cut() {
 	w.t.Helper()
 	w.proxy.Stop()
@@ -74,7 +73,7 @@ func (w *Wire) Cut() {
 	}
 }
 
-// Mend ends the fault.
+// Mend ends the current fault.
 func (w *Wire) Mend() { w.proxy.Toxics.ResetToxics(context.Background()) }
 
 func (w *Wire) setFault(toxic string, attributes ...any) {

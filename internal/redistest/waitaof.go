@@ -14,7 +14,8 @@ const localValkey = "bin/valkey/usr/bin/valkey-server"
 
 var versionText = regexp.MustCompile(`v=(\d+)\.(\d+)`)
 
-// ServerWithWaitAOF is Server with a Redis of 7.2 or later, or a Valkey: they have WAITAOF. Without one the test is skipped.
+// ServerWithWaitAOF is like Server, but with a Redis of 7.2 or later or a Valkey, which have the
+// command WAITAOF. The test is skipped when neither is installed.
 func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
@@ -23,7 +24,7 @@ func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 		if err != nil {
 			continue
 		}
-		said, err := exec.Command(path, "--version").Output() //nolint:gosec // one of the three above
+		said, err := exec.Command(path, "--version").Output() //nolint:gosec // path is one of the three above
 		m := versionText.FindSubmatch(said)
 		if err != nil || m == nil {
 			continue

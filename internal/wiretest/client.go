@@ -1,8 +1,8 @@
-// Package wiretest is a raw Socket.IO client for tests. It knows Engine.IO and nothing
-// more: it sends what it is told, also what no client should.
+// Package wiretest is a raw Socket.IO client for tests. It knows only Engine.IO, and sends whatever
+// the test asks for, including packets that no correct client sends.
 //
-// Packets are written as in a polling body, over both transports: a text packet as it is
-// ("42[\"a\"]"), a binary one as b and base64 ("bAQID").
+// Over both transports, packets are written as in a polling body: a text packet as it is
+// ("42[\"a\"]"), a binary packet as b and base64 ("bAQID").
 package wiretest
 
 import (
@@ -22,31 +22,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is how long a client waits for what should come.
+// Patience is the longest time that a client waits for a packet.
 const Patience = 20 * time.Second
 
-// ErrSilent says that nothing came in time.
+// ErrSilent means that no packet arrived within Patience.
 var ErrSilent = errors.New("wiretest: nothing came in time")
 
-// A Client is one Engine.IO connection. Pings are answered, and not shown.
+// A Client is one Engine.IO connection. It answers pings, and does not show them to the test.
 type Client struct {
 	Sid string
 	t   testing.TB
 
 	send    func(packets []string) error
-	receive func() ([]string, error) // the next packets
+	receive func() ([]string, error) // returns the next packets
 	abort   func()
 
 	mu      sync.Mutex
 	packets []string      // guarded by mu
-	err     error         // why nothing more comes; guarded by mu
+	err     error         // why no more packets arrive; guarded by mu
 	wake    chan struct{} // capacity 1
 }
 
-// Header are the headers of a handshake.
+// Header holds the headers of a handshake.
 type Header = http.Header
 
-// Open opens a connection over "websocket" or "polling" to a server's Socket.IO path.
+// Open opens a connection to a server's Socket.IO path over "websocket" or "polling".
 func Open(t testing.TB, url, transport string, h ...Header) *Client {
 	t.Helper()
 	c, err := Try(t, url, transport, h...)
@@ -54,7 +54,8 @@ func Open(t testing.TB, url, transport string, h ...Header) *Client {
 	return c
 }
 
-// Try is Open for a handshake that may be refused. It may be called from any goroutine.
+// Try is like Open, but returns the error when the handshake is refused. It may be called from any
+// goroutine.
 func Try(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 	c, err := Silent(t, url, transport, h...)
 	if err == nil {
@@ -63,7 +64,7 @@ func Try(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 	return c, err
 }
 
-// Silent is Try for a client that reads nothing more than OPEN until Listen.
+// Silent is like Try, but the client reads nothing after the OPEN packet until Listen is called.
 func Silent(t testing.TB, url, transport string, h ...Header) (*Client, error) {
 	c := &Client{t: t, wake: make(chan struct{}, 1)}
 	query := "?EIO=4&transport=" + transport
@@ -191,7 +192,7 @@ func (c *Client) openPolling(url string, h Header) error {
 	return err
 }
 
-// Listen begins to read.
+// Listen starts to read packets.
 func (c *Client) Listen() {
 	go func() {
 		for {
@@ -222,15 +223,15 @@ func (c *Client) Listen() {
 	}()
 }
 
-// Send sends packets: over polling all in one POST. Errors are not reported; what follows shows
-// them.
+// Send sends packets, over polling all of them in one POST. It does not report errors: the test
+// notices them by what follows.
 func (c *Client) Send(packets ...string) { _ = c.send(packets) }
 
-// Post is Send with its error.
+// Post is like Send, but returns the error.
 func (c *Client) Post(packets ...string) error { return c.send(packets) }
 
-// Next waits for a packet. The error is ErrSilent, or why the connection has ended. It is
-// called by one goroutine at a time.
+// Next waits for a packet. The error is ErrSilent, or the reason why the connection ended. Only one
+// goroutine at a time may call it.
 func (c *Client) Next() (string, error) {
 	var late <-chan time.Time
 	for {
@@ -259,7 +260,7 @@ func (c *Client) Next() (string, error) {
 	}
 }
 
-// Read is Next, and fails the test where nothing comes.
+// Read is like Next, but fails the test when no packet comes.
 func (c *Client) Read() string {
 	c.t.Helper()
 	p, err := c.Next()
@@ -267,7 +268,7 @@ func (c *Client) Read() string {
 	return p
 }
 
-// Expect reads packets that are known.
+// Expect reads one packet after the other and fails the test if one is not the expected one.
 func (c *Client) Expect(packets ...string) {
 	c.t.Helper()
 	for _, want := range packets {
@@ -275,8 +276,8 @@ func (c *Client) Expect(packets ...string) {
 	}
 }
 
-// Rest waits for the end of the connection and returns the packets before it. It fails the
-// test when the end does not come.
+// Rest waits until the connection ends and returns the packets that came before. It fails the test
+// when the connection does not end.
 func (c *Client) Rest() []string {
 	c.t.Helper()
 	all, err := c.Drain()
@@ -284,7 +285,7 @@ func (c *Client) Rest() []string {
 	return all
 }
 
-// Drain is Rest with an error.
+// Drain is like Rest, but returns an error when the connection does not end.
 func (c *Client) Drain() (all []string, err error) {
 	for {
 		p, err := c.Next()
@@ -298,7 +299,7 @@ func (c *Client) Drain() (all []string, err error) {
 	}
 }
 
-// Connect sends CONNECT to a namespace ("" is the main one) and returns the socket's id.
+// Connect sends CONNECT to a namespace ("" is the main one) and returns the id of the socket.
 func (c *Client) Connect(nsp, auth string) string {
 	c.t.Helper()
 	if nsp != "" {
@@ -313,7 +314,7 @@ func (c *Client) Connect(nsp, auth string) string {
 	return o.Sid
 }
 
-// Abort drops the connection without a word.
+// Abort closes the network connection without a goodbye.
 func (c *Client) Abort() {
 	if c.abort != nil {
 		c.abort()
