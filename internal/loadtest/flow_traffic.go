@@ -266,7 +266,7 @@ func (r *run) countLosses(into *counts) {
 				lost := h.countMissing(said, from.refusedChat.union(from.uncertainChat))
 				into.lost += int64(lost)
 				if want := said - from.refusedChat.countRange(0, said); h.countArrived()+lost > want {
-					into.wrong += int64(h.countArrived() + lost - want) // refused messages that were delivered nevertheless
+					into.wrong += int64(h.countArrived() + lost - want) // refused, but delivered
 				}
 			}
 		}

@@ -89,7 +89,7 @@ func TestMischiefIsFound(t *testing.T) {
 				t.Parallel()
 				x := startProxy(t, p.url, kind, what, 10)
 				cfg := settings(p)
-				cfg.Target, cfg.Clients, cfg.Rate, cfg.Timeout = x.url, 4, 400, 5*time.Second // the run waits this long for each dropped frame
+				cfg.Target, cfg.Clients, cfg.Rate, cfg.Timeout = x.url, 4, 400, 5*time.Second // the wait for dropped frames
 				res, err := Run(context.Background(), scenario, cfg, nil)
 				require.NoError(t, err)
 				require.Equal(t, x.done.Load(), of(res), "each mischief is counted once: %+v", res)

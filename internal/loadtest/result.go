@@ -27,7 +27,7 @@ type Result struct {
 	Sent      int64 `json:"sent"`      // events; in connect and storm, connects
 	Answered  int64 `json:"answered"`  // answers, including refusals; in connect and storm, successful connects
 	Delivered int64 `json:"delivered"` // chat messages and combat updates
-	Behind    int64 `json:"behind"`    // events that were due but never sent, because too many earlier ones were unfinished
+	Behind    int64 `json:"behind"`    // due but never sent: too many earlier ones were unfinished
 
 	Lost         int64 `json:"lost"`         // answers and deliveries that never came although the connection lived
 	Doubled      int64 `json:"doubled"`      // answers and deliveries that came more than once
@@ -35,7 +35,7 @@ type Result struct {
 	Wrong        int64 `json:"wrong"`        // wrong content, a wrong receiver, or another broken promise
 	Disconnected int64 `json:"disconnected"` // connections that the server ended
 
-	Refused int64            `json:"refused"` // answers with ok: false, and refused handshakes; not faults by themselves
+	Refused int64            `json:"refused"` // answers with ok: false and refused handshakes, which are no faults
 	Errors  map[string]int64 `json:"errors"`  // number of refusals, failures and disconnections by code
 
 	Seconds             float64  `json:"seconds"` // length of the measured time

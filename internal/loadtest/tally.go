@@ -43,7 +43,7 @@ type tally struct {
 	answers     *hdr.Histogram   // guarded by mu; in µs; the sampler empties it
 	deliveries  *hdr.Histogram   // guarded by mu; in µs; the sampler empties it
 	connects    *hdr.Histogram   // guarded by mu; in µs; never emptied
-	returnTimes *hdr.Histogram   // guarded by mu; in µs; never emptied; from the end of a connection to the client's return
+	returnTimes *hdr.Histogram   // guarded by mu; in µs; never emptied; from a connection's end to the return
 }
 
 func newTally() *tally {

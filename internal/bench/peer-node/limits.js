@@ -1,5 +1,5 @@
-// What a limiter of Node costs: so many callers ask without a pause, for so long, through ioredis with
-// auto-pipelining. It prints {decisions, cpuSeconds, seconds} as JSON.
+// Measures what a Node limiter costs: CALLERS callers ask it without a pause for SECONDS, through
+// ioredis with auto-pipelining. It prints {decisions, cpuSeconds, seconds} as JSON.
 // Environment: REDIS, LIMITER=lua|flexible, CALLERS, SECONDS, WARMUP, SUBJECTS, LIMIT, WINDOW_MS.
 import { Redis } from 'ioredis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
@@ -9,7 +9,7 @@ const { REDIS, LIMITER, SUBJECTS, LIMIT, WINDOW_MS } = process.env;
 const [host, port] = REDIS.split(':');
 const redis = new Redis({ host, port: Number(port), enableAutoPipelining: true });
 
-// The same window as server.js has, which starts a server when it is imported.
+// The window is copied from server.js, because importing that file would start a server.
 redis.defineCommand('slidingWindow', {
   numberOfKeys: 1,
   lua: `

@@ -1,5 +1,6 @@
-// What redlock costs: so many callers acquire and release without a pause, for so long, with the settings of server.js.
-// It prints {decisions, cpuSeconds, seconds} as JSON; a decision is a lock that was had and given back.
+// Measures what redlock costs: CALLERS callers acquire and release locks without a pause for
+// SECONDS, with the settings of server.js. It prints {decisions, cpuSeconds, seconds} as JSON; a
+// decision is a lock that was acquired and released.
 // Environment: REDIS, CALLERS, NAMES, SECONDS, WARMUP.
 import { Redis } from 'ioredis';
 import redlockPkg from 'redlock';
@@ -17,7 +18,7 @@ await measure(async (i) => {
     const lock = await redlock.acquire([`lock:bench:${i % NAMES}`], 3000);
     await lock.release();
     return 1;
-  } catch { // taken for too long: not counted
+  } catch { // another caller held the lock for too long: not counted
     return 0;
   }
 });

@@ -1,10 +1,11 @@
-// How a library is measured in a process of its own. Environment: CALLERS, SECONDS, WARMUP.
+// Measures a library in a process of its own. Environment: CALLERS, SECONDS, WARMUP.
 const { CALLERS, SECONDS, WARMUP } = process.env;
 const seconds = (s) => new Promise((done) => { setTimeout(done, s * 1000); });
 
 /**
- * measure runs so many callers without a pause, and prints what they did after the warm-up as JSON:
- * {decisions, cpuSeconds, seconds}. decide(i) is one step of caller i, and gives how many decisions it was.
+ * measure runs CALLERS callers without a pause, and prints what they did after the warm-up as JSON:
+ * {decisions, cpuSeconds, seconds}. decide(i) is one step of caller i and returns the number of
+ * decisions it made.
  */
 export async function measure(decide) {
   let decisions = 0;
