@@ -18,7 +18,7 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// managed is a Manager as trades want it.
+// managed makes a Locker of a lock.Manager.
 type managed struct {
 	*lock.Manager
 	opt    lock.Options
@@ -143,8 +143,8 @@ func TestAGiftWaitsForTheLock(t *testing.T) {
 	w.clean()
 }
 
-// overslept is what a holder is told who stood still past the lease, while somebody gave who needed
-// none.
+// overslept returns the error of a holder that stood still past its lease, while another process
+// gave without a lease.
 func overslept(t *testing.T, w *town, m managed, settle func(*testing.T, *town, *trade.Service) error) error {
 	t.Helper()
 	w.mint("anna", "apple", 9, 0)
@@ -175,8 +175,8 @@ func lateTrade(t *testing.T, w *town, s *trade.Service) error {
 	return err
 }
 
-// A holder who stood still past the lease can not commit once anybody has settled since, also who
-// needed no lease for it.
+// A holder that stood still past its lease cannot commit once another process has settled for the
+// pair, with or without a lease.
 func TestALeaseFromBeforeCommitsNothing(t *testing.T) {
 	t.Parallel()
 	for name, settle := range map[string]func(*testing.T, *town, *trade.Service) error{"gift": lateGift, "trade": lateTrade} {

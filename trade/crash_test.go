@@ -93,7 +93,7 @@ func (b *blow) hit() bool {
 	}
 }
 
-// struck is the same town through a process of its own, on which the blow will fall.
+// struck returns the town's service in a process of its own, on which the blow will fall.
 func (w *town) struck(t *testing.T, b *blow) *trade.Service {
 	b.reached = make(chan struct{})
 	var rdb redis.UniversalClient
@@ -116,8 +116,8 @@ func (w *town) struck(t *testing.T, b *blow) *trade.Service {
 	return w.process(rdb, players, &casts{}, quickly)
 }
 
-// quickly is for tests in which processes die: a settlement that nobody goes on with is undone
-// soon.
+// quickly is the configuration of tests in which processes die: a settlement that its process left
+// is undone soon.
 var quickly = trade.Config{DecideWithin: 300 * time.Millisecond, OpenFor: time.Minute}
 
 // swept waits until nothing is left to be done.
@@ -276,8 +276,9 @@ func aProcessDiesInACancel(t *testing.T, w *town) {
 	})
 }
 
-// A proposal that was not answered is a trade or none. If it is one, it has its places: both are
-// told of it when they come back, it is the one that the pair may have, and goes on.
+// A proposal whose answer was lost has opened a trade or not. If it has, the trade holds its
+// places: both are told of it when they come back, it counts as the pair's open trade, and it can
+// be settled.
 func proposalIn(dies bool) func(*testing.T, *town) {
 	return func(t *testing.T, w *town) {
 		everywhere(t, w, dies, func(t *testing.T, w *town, b *blow) {
@@ -360,7 +361,7 @@ func aProcessStopsAndGoesOn(t *testing.T, w *town) {
 	})
 }
 
-// The sweeper is no judge of those who are at work.
+// The sweeper leaves a settlement alone whose process is still at work.
 func aLivingSettlementIsLeftAlone(t *testing.T, w *town) {
 	w.mint("anna", "apple", 5, 0)
 	w.mint("bobo", "", 0, 50)

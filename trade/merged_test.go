@@ -15,17 +15,16 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// crowd are users who play themselves; which of them, a script can tell: the key plays:<user>,
-// where it is set.
+// crowd are users who each play the character of the same name, unless the key plays:<user> names
+// another; a script can read that key.
 type crowd struct{ selfPlayed }
 
 func (crowd) CharacterLua() string {
 	return "local function character_of(user) return redis.call('GET', 'plays:' .. user) or user end\n"
 }
 
-// Gifts of many callers run in one script. Those that may not be do nothing, and do not touch those
-// that are beside them, nor does a key that two callers use at once, nor an inventory that all give
-// from.
+// Gifts of many callers run in one script. Gifts that are refused move nothing and do not affect
+// the others, nor does a key that two callers use at once, nor an inventory that all give from.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("a server", func(t *testing.T) {
@@ -130,8 +129,8 @@ func TestWhatCanNotBeRecordedDoesNotMove(t *testing.T) {
 	}
 }
 
-// Where it can not be asked whether an item is known, nothing moves either: not of the side that
-// came before.
+// If the script cannot ask whether an item is known, nothing moves, not even of the side that it
+// took from before.
 func TestWhatCanNotBeKnownDoesNotMove(t *testing.T) {
 	t.Parallel()
 	w, _ := newLockedTown(t)
@@ -155,7 +154,7 @@ func TestWhatCanNotBeKnownDoesNotMove(t *testing.T) {
 	w.clean()
 }
 
-// What a line of several can not do undoes the lines before it.
+// A line that fails undoes the lines before it.
 func TestAllLinesOrNone(t *testing.T) {
 	t.Parallel()
 	w, _ := newLockedTown(t)
@@ -187,8 +186,8 @@ func TestAllLinesOrNone(t *testing.T) {
 	w.clean()
 }
 
-// Whom a receiver plays is looked up once, and then only checked: a gift goes to whom they play
-// now.
+// The receiver's character is looked up once and then only checked: a gift goes to the character
+// that they play now.
 func TestWhomTheyPlayNow(t *testing.T) {
 	t.Parallel()
 	w, m := newLockedTown(t)
@@ -236,12 +235,12 @@ func TestWhomTheyPlayNow(t *testing.T) {
 	w.clean()
 }
 
-// silent are users of whom a script knows nothing.
+// silent are users whose characters a script cannot know.
 type silent struct{ selfPlayed }
 
 func (silent) CharacterLua() string { return "local function character_of() return false end\n" }
 
-// Where the script can not tell whom somebody plays, it is asked once, and then no more.
+// If the script cannot tell which character a user plays, it is asked once and not again.
 func TestAScriptThatCanNotTellIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
 	w, m := newLockedTown(t)

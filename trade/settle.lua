@@ -10,7 +10,8 @@
 -- ARGV[9]  a's inventory fields and quantities, then b's
 -- returns  {'ok', field, value, …} the trade, when the goods moved; or one of these, and then
 --          everything is as it was: {'gone'} no such trade   {'over', status}
---          {'due'} it has expired   {'version', version} it has another version   {'alone'} the other has not accepted
+--          {'due'} it has expired   {'version', version} it has another version
+--          {'alone'} the other has not accepted
 --          {'held'} another holder has the lock   {'stale', fence} the lease has run out
 --          {'short', field, have, side}   {'unknown', field, '', side}
 --          {'overflow', field, '', side}   {'corrupt', key, field, why}

@@ -20,8 +20,7 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// away is a hook to which commands that match do not go through, as when their server is away; the
-// others do.
+// away is a hook that fails the commands that match, as when their server is away.
 type away struct {
 	match func(args string) bool
 	back  atomic.Bool
@@ -109,8 +108,8 @@ func (w *town) abandoned(t *testing.T, a, b event.Player) trade.Trade {
 	}
 }
 
-// A part of a Cluster is away: trades that have nothing there are settled meanwhile, and those that
-// have when it is back.
+// A part of a Cluster is away: trades without keys there are settled meanwhile, and the others when
+// it is back.
 func TestAPartOfAClusterThatIsAwayHoldsUpNoOtherTrade(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, clusterClient(t, redistest.StartCluster(t)))
@@ -168,7 +167,7 @@ func TestASweepStopsWhereTheOneServerIsAway(t *testing.T) {
 	require.EqualValues(t, 500, w.rdb.ZCard(t.Context(), keys.OpenTrades).Val())
 }
 
-// due are so many trades that are to be looked at, and are not there.
+// due puts so many trades on the sweeper's list that do not exist.
 func (w *town) due(n int) {
 	pipe := w.rdb.Pipeline()
 	for i := range n {
@@ -210,8 +209,8 @@ func (m meanwhile) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// The sweeper sees a trade open, and that it expires much later; before it says so, somebody begins
-// to settle it, and wants it to be looked at soon. It stays so.
+// The sweeper reads an open trade that expires much later. Before it postpones the check, a process
+// begins to settle the trade and schedules an early check. The early check stays.
 func TestTheSweeperDoesNotPutOffWhatSomebodyBegins(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))
@@ -234,8 +233,7 @@ func TestTheSweeperDoesNotPutOffWhatSomebodyBegins(t *testing.T) {
 	require.InDelta(t, soon, w.rdb.ZScore(t.Context(), keys.OpenTrades, o.TradeID).Val(), 0)
 }
 
-// On a Cluster what is written down for the sweeper lies elsewhere than what it is written for: an
-// ok waits for both.
+// On a Cluster the sweeper's list lies on another server than the trade: an ok waits for both.
 func TestOnAClusterTheSweepersListIsAsDurableAsTheRest(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
@@ -265,7 +263,7 @@ func TestOnAClusterTheSweepersListIsAsDurableAsTheRest(t *testing.T) {
 	}
 }
 
-// What waits for the disk writes nothing where there is nothing any more.
+// The script that waits for the disk does not create a key that is gone.
 func TestWhatIsGoneIsNotTouched(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))

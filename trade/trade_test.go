@@ -48,12 +48,12 @@ func newTownOf(t testing.TB, rdb redis.UniversalClient, ships bool) *town {
 	return w
 }
 
-// with is the same town with other players or other settings.
+// with returns a service of the same town with other players or other settings.
 func (w *town) with(who plays, cfg trade.Config) *trade.Service {
 	return w.process(w.rdb, who, w.told, cfg)
 }
 
-// process is a service on a connection of its own.
+// process returns a service on a connection of its own.
 func (w *town) process(rdb redis.UniversalClient, who plays, told *casts, cfg trade.Config) *trade.Service {
 	if !w.ships {
 		return trade.New(rdb, w.locks, who, told, cfg)
@@ -89,7 +89,7 @@ func (w *town) clean() ledger.Report {
 	return r
 }
 
-// anew is the same town with nothing in it.
+// anew empties Redis and returns a new town on it.
 func (w *town) anew(t *testing.T) *town {
 	t.Helper()
 	flush := func(ctx context.Context, rdb redis.Cmdable) error { return rdb.FlushDB(ctx).Err() }
@@ -104,7 +104,7 @@ func (w *town) masters(ctx context.Context, do func(ctx context.Context, rdb red
 	return do(ctx, w.rdb)
 }
 
-// everything is every key of the database with its whole value. On a Cluster, where refused
+// everything returns every key of the database with its whole value. On a Cluster, where refused
 // attempts leave traces for a while, it is every inventory and the ledger.
 func (w *town) everything() map[string]string {
 	w.t.Helper()
@@ -142,7 +142,7 @@ func gift(to, key string, gold int64, items ...trade.Line) trade.Gift {
 	return trade.Gift{To: to, IdempotencyKey: key, Give: trade.Goods{Items: items, Gold: gold}}
 }
 
-// grant is goods to be minted, without a key.
+// grant returns a request to mint goods, without a key.
 func grant(character, item string, qty, gold int64) trade.MintRequest {
 	r := trade.MintRequest{CharacterID: character, Gold: gold}
 	if item != "" || qty != 0 {
@@ -165,7 +165,7 @@ var players = plays{
 	"p0": "p0", "p1": "p1", "p2": "p2", "p3": "p3", "p4": "p4", "p7": "p7", "p8": "p8",
 }
 
-// plays is who plays whom.
+// plays maps users to the characters that they play.
 type plays map[string]string
 
 func (p plays) CharacterOf(_ context.Context, user string) (string, error) {
@@ -224,7 +224,7 @@ func (l *locks) Do(ctx context.Context, name string, fn func(context.Context, in
 	return l.after
 }
 
-// casts remembers what was told.
+// casts records the events that were sent.
 type casts struct {
 	mu   sync.Mutex
 	all  []told // guarded by mu
@@ -241,7 +241,7 @@ func (c *casts) Reach(_ context.Context, room string) (int, bool) {
 	return 1, true
 }
 
-// heard is what was told of a kind, by room.
+// heard returns the payloads of one event, by room.
 func (c *casts) heard(event string) map[string][]any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
