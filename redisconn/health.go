@@ -89,7 +89,7 @@ func checkHealth(ctx context.Context, client redis.UniversalClient) Health {
 		h.Status, h.Error = classifyFailure(err)
 	}
 	if h.Status == StatusDown {
-		h.Pool = poolOf(client)
+		h.Pool = readPoolStats(client)
 		return h
 	}
 	if latency > slowAfter {
@@ -97,7 +97,7 @@ func checkHealth(ctx context.Context, client redis.UniversalClient) Health {
 		h.addWarning("Redis answers slowly")
 	}
 	h.readDetails(ctx, client)
-	h.Pool = poolOf(client)
+	h.Pool = readPoolStats(client)
 	return h
 }
 
@@ -118,7 +118,7 @@ func classifyFailure(err error) (status, why string) {
 
 func (h *Health) addWarning(text string) { h.Warnings = append(h.Warnings, text) }
 
-func poolOf(client redis.UniversalClient) Pool {
+func readPoolStats(client redis.UniversalClient) Pool {
 	s := client.PoolStats()
 	p := Pool{s.TotalConns, s.IdleConns, s.StaleConns, s.Hits, s.Misses, s.Timeouts}
 	if s := s.PipelineStats; s != nil {

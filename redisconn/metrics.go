@@ -44,7 +44,7 @@ const (
 
 var outcomeNames = [outcomes]string{"ok", "error", "unavailable"}
 
-func outcomeOf(err error) int {
+func outcomeOfError(err error) int {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil):
 		return outcomeOK
@@ -90,7 +90,7 @@ func (m *meter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if row == nil {
 			row = m.other
 		}
-		row[outcomeOf(err)].Observe(time.Since(start).Seconds())
+		row[outcomeOfError(err)].Observe(time.Since(start).Seconds())
 		return err
 	}
 }
@@ -99,7 +99,7 @@ func (m *meter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmds)
-		m.pipeline[outcomeOf(err)].Observe(time.Since(start).Seconds())
+		m.pipeline[outcomeOfError(err)].Observe(time.Since(start).Seconds())
 		return err
 	}
 }

@@ -3,9 +3,8 @@ package server
 import (
 	"fmt"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // cluster joins the other gateways, and Node servers with @socket.io/redis-adapter, that
@@ -22,8 +21,8 @@ func (n *node) cluster() *socketio.ClusterConfig {
 		return c
 	}
 	c.Prefix = "socket.io"
-	if r, ok := n.rdb.(*redis.Client); ok && r.Options().DB != 0 {
-		c.Prefix += fmt.Sprintf(":%d", r.Options().DB)
+	if client := redisx.SingleServer(n.rdb); client != nil && client.Options().DB != 0 {
+		c.Prefix += fmt.Sprintf(":%d", client.Options().DB)
 	}
 	return c
 }

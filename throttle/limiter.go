@@ -174,7 +174,7 @@ func (l *Limiter) enforcePolicies() (changed bool) {
 			known = &policy{name: p.Name}
 			known.active.Store(newActivePolicy(p))
 			table[p.Name], changed = known, true
-		} else if !known.active.Load().isSameAs(p) {
+		} else if !known.active.Load().isSamePolicy(p) {
 			known.active.Store(newActivePolicy(p))
 			changed = true
 		}
@@ -204,7 +204,7 @@ func (l *Limiter) Policies(roles ...string) []Policy {
 	out := make([]Policy, 0, len(table))
 	for _, p := range table {
 		f := p.active.Load()
-		if r := f.ruleFor(roles); r != nil {
+		if r := f.ruleForRoles(roles); r != nil {
 			q := f.Policy
 			q.Limit, q.Window = r.limit, r.window
 			out = append(out, q)
@@ -294,7 +294,7 @@ func (l *Limiter) findTarget(name string, sub *Subject) (target, error) {
 		return target{}, fmt.Errorf("%w %q", ErrUnknownPolicy, name)
 	}
 	f := p.active.Load()
-	r := f.ruleFor(sub.Roles)
+	r := f.ruleForRoles(sub.Roles)
 	if r == nil {
 		return target{}, nil
 	}

@@ -69,8 +69,9 @@ func newActivePolicy(p Policy) *activePolicy {
 // isSpecial tells whether the script must be sent cost and keep.
 func (r *rule) isSpecial() bool { return r.cost != 1 || r.keep != r.window }
 
-// ruleFor returns the rule for a player with these roles, or nil when nothing limits the player.
-func (f *activePolicy) ruleFor(roles []string) *rule {
+// ruleForRoles returns the rule for a player with these roles, or nil when nothing limits the
+// player.
+func (f *activePolicy) ruleForRoles(roles []string) *rule {
 	if len(f.roles) == 0 || len(roles) == 0 {
 		return f.base
 	}
@@ -90,9 +91,9 @@ func (f *activePolicy) ruleFor(roles []string) *rule {
 	return best
 }
 
-// isSameAs tells whether p is the policy in force. Key functions cannot be compared, so a policy
-// that has one is never the same.
-func (f *activePolicy) isSameAs(p Policy) bool {
+// isSamePolicy tells whether p is the policy in force. Key functions cannot be compared, so a
+// policy that has one is never the same.
+func (f *activePolicy) isSamePolicy(p Policy) bool {
 	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost &&
 		slices.Equal(f.Roles, p.Roles) && f.Key == nil && p.Key == nil
 }

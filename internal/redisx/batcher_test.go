@@ -15,7 +15,7 @@ import (
 
 type square struct{ n, squared int }
 
-// desk serves squares, and notes how many come at a time. Each batch takes a second.
+// A desk serves squares, and notes how many come in a batch. Each batch takes a second.
 type desk struct {
 	mu      sync.Mutex
 	batches []int
@@ -47,7 +47,7 @@ func ask(t *testing.T, b *redisx.Batcher[square], n int) (wait func()) {
 	return all.Wait
 }
 
-// What is asked while a batch is under way goes with the next; each gets their own answer.
+// Requests that come while a batch is under way go with the next; each caller gets its own answer.
 func TestRequestsGoTogether(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -77,7 +77,7 @@ func TestRequestsGoTogether(t *testing.T) {
 	}
 }
 
-// Who has left before the batch was sent is not served.
+// A request whose caller has left before the batch was sent is not served.
 func TestWhoLeavesIsNotServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWhoLeavesIsNotServed(t *testing.T) {
 	})
 }
 
-// More than a bound do not wait: they are told at once. A batch has its time.
+// More requests than MaxWaiting are refused at once. The context of a batch ends after Timeout.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// A panic is an error of those whom it concerns, and of nobody else.
+// A panic is the error of the requests in that batch, and of no others.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	b := redisx.NewBatcher(redisx.BatchLimits{MaxBatch: 1, MaxWaiting: 3, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Hour}, func(_ context.Context, all []*square) {
@@ -131,4 +131,25 @@ func TestPanic(t *testing.T) {
 	got, err := b.Do(t.Context(), square{n: 3})
 	require.NoError(t, err)
 	require.Equal(t, 4, got.squared)
+}
+
+// A caller waits for Patience at most; what was sent is served all the same, and Close waits for
+// it.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		b := redisx.NewBatcher(redisx.BatchLimits{
+			MaxBatch: 8, MaxWaiting: 8, MaxWorkers: 1, NextWorkerAt: 1, Timeout: time.Minute, Patience: 100 * time.Millisecond,
+		}, d.serve)
+		start := time.Now()
+		_, err := b.Do(t.Context(), square{n: 7})
+		require.ErrorIs(t, err, redisx.ErrTooSlow)
+		require.Equal(t, 100*time.Millisecond, time.Since(start))
+		b.Close()
+		require.Equal(t, time.Second, time.Since(start))
+		require.Equal(t, []int{1}, d.batches)
+		_, err = b.Do(t.Context(), square{n: 7})
+		require.ErrorIs(t, err, redisx.ErrBusy, "it is closed")
+	})
 }

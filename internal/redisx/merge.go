@@ -147,8 +147,8 @@ func countLists(lists []*Call) []byte {
 	return b
 }
 
-// isUnknown tells whether the server does not know the script.
-func (c *command) isUnknown() bool { return redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") }
+// isUnknownScript tells whether the server does not know the script.
+func (c *command) isUnknownScript() bool { return redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") }
 
 // distributeReplies gives each call its reply.
 func (c *command) distributeReplies() {

@@ -18,7 +18,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// deeds does what its first argument says; what all calls of one command share is counted.
+// deeds does what its first argument says, and counts the calls that share one command.
 var deeds = redisx.NewMergingScript(redisx.ScriptParts{
 	Before: "local calls = 0\nlocal function count() redis.call('RPUSH', 'counts', calls) end\n",
 	Each: `
@@ -107,7 +107,7 @@ func testMerged(t *testing.T, server redis.UniversalClient) {
 	require.Equal(t, []string{"9"}, rdb.LRange(t.Context(), "counts", 0, -1).Val(), "all went as one, and what comes after them ran once")
 }
 
-// Alone a call answers just so.
+// A call that runs alone gives the same answers.
 func TestMergingAlone(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -125,7 +125,8 @@ func TestMergingAlone(t *testing.T) {
 	require.Equal(t, int64(8), rdb.LLen(t.Context(), "counts").Val(), "also after an error")
 }
 
-// Many are merged by parts, those of other scripts and those that are too long go by themselves.
+// Many calls become several commands; calls of other scripts, and calls that are too long, are
+// commands of their own.
 func TestHowManyAreMerged(t *testing.T) {
 	t.Parallel()
 	long := &redisx.Call{Script: deeds, Keys: []string{"list"}, Args: []any{"list"}}
@@ -217,7 +218,7 @@ func TestSharedArguments(t *testing.T) {
 	}
 }
 
-// What fails as a whole fails for each.
+// When the whole command fails, every call has the error.
 func TestMergedFailure(t *testing.T) {
 	t.Parallel()
 	broken := redisx.NewMergingScript(redisx.ScriptParts{Each: "return 1\n", After: "error('at the end')\n"})

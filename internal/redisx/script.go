@@ -22,13 +22,13 @@ type Script struct {
 // A source is what Redis knows by its hash.
 type source struct{ text, hash string }
 
-func newSource(text string) source {
+func newScriptSource(text string) source {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec
 	return source{text, hex.EncodeToString(sum[:])}
 }
 
 // NewScript makes a script from its source.
-func NewScript(text string) *Script { return &Script{single: newSource(text)} }
+func NewScript(text string) *Script { return &Script{single: newScriptSource(text)} }
 
 // ScriptParts are the source of a script whose calls can be merged: one server runs the calls of
 // many callers as one command. That spares Redis the fixed cost of a call, and what one call looked
@@ -71,7 +71,7 @@ func NewMergingScript(p ScriptParts) *Script {
 	if most <= 0 {
 		most = defaultMaxMerged
 	}
-	return &Script{single: newSource(single), merged: newSource(call + mergeParts[0] + p.After + mergeParts[1]), most: most, shares: p.SharesArgs}
+	return &Script{single: newScriptSource(single), merged: newScriptSource(call + mergeParts[0] + p.After + mergeParts[1]), most: most, shares: p.SharesArgs}
 }
 
 // WithoutRetry returns the same script as one that go-redis must not repeat when the connection
@@ -119,18 +119,10 @@ func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follo
 		followed = pipe.Do(ctx, follow...)
 		_, _ = pipe.Exec(ctx) // each command has its own error
 	}
-	if send(false); c.isUnknown() {
+	if send(false); c.isUnknownScript() {
 		send(true)
 	}
 	return c.cmd, followed
-}
-
-// Command is the call of a script for a pipeline of the caller's own; with load for a server that
-// answered NOSCRIPT.
-func (s *Script) Command(ctx context.Context, load bool, keys []string, args ...any) *redis.Cmd {
-	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
-	c.buildCommand(ctx, load)
-	return c.cmd
 }
 
 // RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own
@@ -167,7 +159,7 @@ func runCommands(ctx context.Context, rdb redis.UniversalClient, commands []*com
 	sendCommands(ctx, rdb, commands, false, addCommands)
 	var unknown []*command
 	for _, c := range commands {
-		if c.isUnknown() {
+		if c.isUnknownScript() {
 			unknown = append(unknown, c)
 		}
 	}

@@ -45,7 +45,8 @@ func (g *gate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// What waits while a call is under way goes with the next; each caller gets their own answer.
+// Calls that wait while another is under way go with the next pipeline; each caller gets its own
+// answer.
 func TestCallsShareRoundTrips(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()

@@ -69,8 +69,8 @@ func (s *subscription) receiveMessages(ctx context.Context, pubsub *redis.PubSub
 			event, err = pubsub.Receive(ctx)
 		}
 		if err != nil {
-			isRefused := isReply(err)
-			if !s.waitAfter(ctx, err) || isRefused || errors.Is(err, redis.ErrClosed) {
+			isRefused := isRedisReply(err)
+			if !s.waitAfterOutage(ctx, err) || isRefused || errors.Is(err, redis.ErrClosed) {
 				return
 			}
 			err = nil // Receive connects and subscribes anew
@@ -91,15 +91,15 @@ func (s *subscription) receiveMessages(ctx context.Context, pubsub *redis.PubSub
 	}
 }
 
-// waitAfter reports an outage unless that was done, and pauses. It tells whether ctx goes on.
-func (s *subscription) waitAfter(ctx context.Context, err error) bool {
+// waitAfterOutage reports an outage unless that was done, and pauses. It tells whether ctx goes on.
+func (s *subscription) waitAfterOutage(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
 	if !s.reported {
 		s.reported = true
 		kind := ErrSubscriptionLost
-		if isReply(err) {
+		if isRedisReply(err) {
 			kind = ErrSubscriptionRefused
 		}
 		if s.handlers.OnDown != nil {
@@ -111,8 +111,8 @@ func (s *subscription) waitAfter(ctx context.Context, err error) bool {
 	return sleepUnlessDone(ctx, pause)
 }
 
-// isReply tells whether err is an answer of Redis.
-func isReply(err error) bool {
+// isRedisReply tells whether err is an answer of Redis.
+func isRedisReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)
 }

@@ -58,7 +58,7 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// A step names its feature and itself, to the log; nothing went wrong is nothing.
+// The error of a step names the feature and the step; without an error there is none.
 func TestDuring(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, redisx.WrapFault(t.Context(), "chat", "history of global", nil))
