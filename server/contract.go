@@ -7,26 +7,39 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/internal/contract"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/throttle"
 )
 
-// Contract returns what clients of a server with this configuration may rely on: its events,
-// their payloads, errors and limits. The form is asyncapi, typescript or markdown. It wires the
-// server as Run does, reads its tables, and ends it; it needs no Redis.
-func Contract(cfg Config, form string) ([]byte, error) {
-	redisconn.SetLogger(zap.NewNop()) // nothing is behind the socket, and that is no news
+// Tables returns the events that players may send, the casts that they are sent, and the limits of a
+// server with this configuration. It makes every feature as Run does, reads its tables, and ends it;
+// it needs no Redis.
+func Tables(cfg Config) (routes []event.Route, casts []event.Cast, limits []throttle.Policy, err error) {
+	redisconn.SetLogger(zap.NewNop()) // the client below can not connect, which is expected
 	n := &node{cfg: cfg.WithDefaults(), log: zap.NewNop(), registry: prometheus.NewRegistry()}
 	n.rdb = redis.NewClient(&redis.Options{Network: "unix", Addr: "/nonexistent/redis.sock", MaxRetries: -1})
 	defer n.closeRedis()
 	defer n.closeServices()
 	if err := n.wire(); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	defer n.gateway.Close()
-	is := n.contract("")
+	return n.gateway.Routes(), n.gateway.Casts(), n.limits.Policies(), nil
+}
+
+// Contract returns what clients of a server with this configuration may rely on: its events,
+// their payloads, errors and limits. The form is asyncapi, typescript or markdown. It needs no
+// Redis.
+func Contract(cfg Config, form string) ([]byte, error) {
+	routes, casts, limits, err := Tables(cfg)
+	if err != nil {
+		return nil, err
+	}
+	is := contractOf(routes, casts, limits, "")
 	switch form {
 	case "asyncapi":
 		return is.AsyncAPI(), nil
@@ -38,20 +51,26 @@ func Contract(cfg Config, form string) ([]byte, error) {
 	return nil, usage.Errorf("a contract is asyncapi, typescript or markdown, not %q", form)
 }
 
-// contract is what clients of this node may rely on.
-func (n *node) contract(version string) *contract.Contract {
-	policies := make([]contract.Policy, 0, 8)
-	for _, p := range n.limits.Policies() {
-		policies = append(policies, contract.Policy{Name: p.Name, Limit: p.Limit, WindowMs: p.Window.Milliseconds(), Scope: string(p.Scope)})
-	}
+func contractOf(routes []event.Route, casts []event.Cast, limits []throttle.Policy, version string) *contract.Contract {
 	return contract.New(contract.Config{
-		Routes: n.gateway.Routes(), Casts: n.gateway.Casts(), Policies: policies, Version: version, Comments: contract.PublishedComments(),
+		Routes: routes, Casts: casts, Policies: contractPolicies(limits), Version: version, Comments: contract.PublishedComments(),
 	})
+}
+
+// contractPolicies returns the limits as clients are told of them.
+func contractPolicies(limits []throttle.Policy) []contract.Policy {
+	policies := make([]contract.Policy, 0, len(limits))
+	for _, p := range limits {
+		policies = append(policies, contract.Policy{
+			Name: p.Name, Limit: p.Limit, WindowMs: p.Window.Milliseconds(), Scope: string(p.Scope),
+		})
+	}
+	return policies
 }
 
 // contractRoutes serve the contract, limits as they are on this node.
 func (n *node) contractRoutes(mux *http.ServeMux) {
-	is := n.contract(version.String())
+	is := contractOf(n.gateway.Routes(), n.gateway.Casts(), n.limits.Policies(), version.String())
 	for path, file := range map[string]struct {
 		kind string
 		body []byte

@@ -22,7 +22,8 @@ func TestTheDocumentsAreUpToDate(t *testing.T) {
 		require.Equal(t, string(want), string(kept), "docs/%s is stale: make generate", name)
 	}
 
-	cfg := defaultTables()
+	cfg, err := defaultTables()
+	require.NoError(t, err)
 	cfg.Comments, err = contract.ReadPublished(documents["asyncapi.json"], documents["events.d.ts"])
 	require.NoError(t, err)
 	c := contract.New(cfg)
@@ -33,7 +34,8 @@ func TestTheDocumentsAreUpToDate(t *testing.T) {
 
 func TestAFeatureThatIsNotListedIsAnError(t *testing.T) {
 	t.Parallel()
-	cfg := defaultTables()
+	cfg, err := defaultTables()
+	require.NoError(t, err)
 	require.NoError(t, checkFeatureList(cfg, []string{"chat", "combat", "leaderboard", "presence", "trade"}))
 	require.ErrorContains(t, checkFeatureList(cfg, []string{"chat", "combat", "leaderboard", "trade"}), "folder presence")
 }

@@ -1,6 +1,6 @@
 // Command generate writes the documents of the contract: asyncapi.json, events.d.ts and EVENTS.md.
 // It reads the comments from the source below ROOT and the table of events from the features that
-// it is built with, and writes the documents into the folder DIR.
+// a server has by default, and writes the documents into the folder DIR.
 //
 //	go run ./internal/contract/generate ROOT DIR
 package main
@@ -47,7 +47,10 @@ func generateDocuments(root string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := defaultTables()
+	cfg, err := defaultTables()
+	if err != nil {
+		return nil, err
+	}
 	if err := checkFeatureList(cfg, features); err != nil {
 		return nil, err
 	}
