@@ -1,6 +1,7 @@
 package fault_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,8 +62,15 @@ func TestWriteProblem(t *testing.T) {
 
 func ExampleFault() {
 	err := fault.Invalid("give.items[0].qty", "at least 1")
-	b, _ := json.Marshal(err)
-	fmt.Println(string(b))
-	// Output: {"code":"INVALID","message":"The request is not
-	// valid.","field":"give.items[0].qty","reason":"at least 1"}
+	var b bytes.Buffer
+	out, _ := json.Marshal(err)
+	_ = json.Indent(&b, out, "", "  ")
+	fmt.Println(b.String())
+	// Output:
+	// {
+	//   "code": "INVALID",
+	//   "message": "The request is not valid.",
+	//   "field": "give.items[0].qty",
+	//   "reason": "at least 1"
+	// }
 }
