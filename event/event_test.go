@@ -87,7 +87,7 @@ func ExampleOn() {
 	// Output: {"text":"ann greets bob"} <nil>
 }
 
-// Rules are found wherever a payload holds them, also in what holds itself.
+// Rules are found at any depth of a payload, also in a recursive type.
 func TestRulesInsideOfPayloads(t *testing.T) {
 	t.Parallel()
 	type leaf struct {

@@ -37,7 +37,7 @@ type plainDeep struct {
 	Goods []plainGoods `json:"goods"`
 }
 
-// agrees checks that what is read as plain is what the library makes of it.
+// agrees checks that a payload that is read here gives the same value as the JSON library.
 func agrees(t require.TestingT, text string) (plainly bool) {
 	var got, want plainAll
 	if !decodePlain([]byte(text), reflect.ValueOf(&got).Elem()) {
@@ -100,7 +100,7 @@ func FuzzPlain(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { agrees(t, text) })
 }
 
-// A type that reads itself, or has what is not known here, is left to the library.
+// A type that decodes itself, or contains a kind that is not known here, is left to the library.
 func TestPlainKnowsItsTypes(t *testing.T) {
 	t.Parallel()
 	type inner struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// The race detector makes pools forget on purpose, so these are measured without it. They
-// are not parallel: every allocation of the process counts.
+// The race detector makes pools drop objects at random, so these tests run without it. They are not
+// parallel: every allocation of the process counts.
 
 // silent connects a client that reads nothing more, so that it allocates nothing.
 func (h *hall) silent(t *testing.T, user string) {
@@ -72,7 +72,7 @@ func TestAllocationsOfABroadcast(t *testing.T) {
 	require.LessOrEqual(t, one, 3.0)
 }
 
-// A refused event that is one of a flood costs its answer and nothing else.
+// A refused event in a flood allocates its answer and nothing else.
 func TestAllocationsOfARefusal(t *testing.T) {
 	h := open(t, func(c *Config) { c.CloseAfter, c.Log = -1, zap.NewNop() })
 	conn, err := wiretest.Silent(t, h.url, "websocket")

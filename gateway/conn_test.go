@@ -143,7 +143,7 @@ func TestRevokedBeforeItIsConnected(t *testing.T) {
 	})
 }
 
-// Wherever in a connect the end of the session falls, it is told once.
+// The end of a session is announced once, at whatever moment of a connect it comes.
 func TestRevokedAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	h := open(t)
@@ -197,7 +197,7 @@ func TestRevokedAtAnyMoment(t *testing.T) {
 	all.Wait()
 }
 
-// Several may come to know of the end at the same time.
+// Several goroutines may report the end at the same time.
 func TestTheEndIsToldOnce(t *testing.T) {
 	t.Parallel()
 	h := open(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// farewell reads the last words to a client: `gateway:closing`, and no DISCONNECT.
+// farewell reads what a client is sent last: `gateway:closing`, and no DISCONNECT.
 func farewell(t *testing.T, rest []string) Closing {
 	t.Helper()
 	require.Len(t, rest, 1, "%q", rest)
@@ -71,7 +71,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainTellsWhoComesLate is a handshake that was under way when the drain began.
+// TestDrainTellsWhoComesLate has a handshake that was under way when the drain began.
 func TestDrainTellsWhoComesLate(t *testing.T) {
 	t.Parallel()
 	h := open(t)

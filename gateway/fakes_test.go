@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const tick = time.Millisecond
 
-// What the gateway asks of others is played here by fakes: one session store in memory,
+// The interfaces that the gateway needs are fakes here: one session store in memory,
 // and a limiter that counts down. The real ones are tested where they live, and all of
 // them together in server.
 
@@ -47,7 +47,7 @@ type book struct {
 	owners   map[string]string  // user by character; guarded by mu
 }
 
-// hold is a Handle that counts.
+// hold is a Handle that counts its calls.
 type hold struct {
 	session Session
 	on      Listener
@@ -169,7 +169,7 @@ func (b *book) set(f func()) {
 	f()
 }
 
-// the is the only hold of a session.
+// the returns the only hold of a session.
 func (b *book) the(t testing.TB, id string) (h *hold) {
 	t.Helper()
 	b.mu.Lock()
@@ -238,7 +238,7 @@ func (r *total) AppendJSON(dst []byte) []byte {
 
 type nothing = event.None
 
-// routes is the game of these tests.
+// routes returns the events of these tests.
 func routes() []event.Route {
 	add := func(_ context.Context, _ event.Player, in sum) (total, error) { return total{in.A + in.B}, nil }
 	whoami := func(_ context.Context, p event.Player, _ nothing) (map[string]any, error) {

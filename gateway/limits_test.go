@@ -11,8 +11,8 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// Who goes on after ten times the limit is told so, and closed; not with a DISCONNECT, so
-// that it may come back, as far as the policy `connect` lets it.
+// A client that goes on after ten times the limit is told so, and its connection is closed. It gets
+// no DISCONNECT, so that it may come back as far as the policy `connect` allows.
 func TestWhoGoesOnAndOnIsClosed(t *testing.T) {
 	t.Parallel()
 	for name, ack := range map[string]bool{"with acknowledgements": true, "without": false} {
@@ -103,8 +103,8 @@ func TestWarnsOnceInAWindowWhenLittleIsLeft(t *testing.T) {
 	alive(t, c)
 }
 
-// Unknown and malformed events spend a policy of their own; when it refuses that is the
-// answer, and what is well formed is served all the same.
+// Unknown and malformed events spend a policy of their own. When it refuses, that is the answer;
+// valid events are still served.
 func TestMistakesAreLimited(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(c *Config) { c.MistakePolicy = "errors" })
@@ -124,7 +124,7 @@ func TestMistakesAreLimited(t *testing.T) {
 	require.Equal(t, "rate limited", closed["reason"])
 }
 
-// One line when a limit begins to refuse; the flood behind it is told at debug level.
+// The first refusal of a limit is one line in the log; the flood after it is logged at debug level.
 func TestAFloodOfRefusalsIsOneLine(t *testing.T) {
 	t.Parallel()
 	h := open(t)

@@ -19,8 +19,8 @@ type step struct {
 
 func (s step) Order() (string, int64) { return s.Stream, s.Place }
 
-// What several nodes cast to a room is heard by places, whatever crosses on the way, and
-// on every node; who is in the room except hears nothing.
+// The members of a room receive the casts of several nodes in the order of their places, on every
+// node, even if casts overtake each other on the way. Members of the room except receive nothing.
 func TestOrderedCasts(t *testing.T) {
 	t.Parallel()
 	bus := redistest.Server(t)

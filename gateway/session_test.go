@@ -44,8 +44,8 @@ func TestOnlyOnesOwnCharacter(t *testing.T) {
 	require.Contains(t, ask(t, c, "game:whoami", ""), `"character":"hers"`)
 }
 
-// A client that leaves the namespace may come back over the same connection, and is known
-// by the headers of its handshake as before.
+// A client that leaves the namespace may come back over the same connection, and is identified by
+// the headers of its handshake as before.
 func TestTheSecondConnectHasTheHeadersToo(t *testing.T) {
 	overBoth(t, func(t *testing.T, transport string) {
 		h := open(t)

@@ -171,7 +171,7 @@ func TestACookieIsSetOnlyWhenItIsNamed(t *testing.T) {
 	}
 }
 
-// overflow pushes until the connection is told off, and asserts how.
+// overflow pushes until the connection is closed for it, and asserts how it is closed.
 func overflow(t *testing.T, c *Conn, h *recorder) {
 	t.Helper()
 	m := NewText().Append(strings.Repeat("x", 1000)).Seal()

@@ -42,7 +42,7 @@ func (p *poller) post(body string) (int, string) {
 	return p.s.do(p.t, http.MethodPost, p.query(), strings.NewReader(body))
 }
 
-// answer is what a request brought.
+// An answer is the result of a request.
 type answer struct {
 	status int
 	body   string
@@ -80,7 +80,7 @@ func (p *poller) conn() *Conn {
 
 func (p *poller) recorder() *recorder { return p.s.recorder(p.t, p.sid) }
 
-// A socket is a websocket client that sends what it is told, allowed or not.
+// A socket is a websocket client that sends any frame, also invalid ones.
 type socket struct {
 	net.Conn
 	t   testing.TB
@@ -105,7 +105,7 @@ func (s *site) dial(t testing.TB, query string, headers ...string) *socket {
 	return s.over(t, nc, query, headers...)
 }
 
-// over is dial on a connection that exists.
+// over is like dial, on an existing connection.
 func (s *site) over(t testing.TB, nc net.Conn, query string, headers ...string) *socket {
 	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
@@ -195,7 +195,7 @@ func (w *socket) text() string {
 	return string(payload)
 }
 
-// message reads the next message, over pings.
+// message reads the next message, and skips pings.
 func (w *socket) message() string {
 	w.t.Helper()
 	for {
@@ -225,8 +225,8 @@ func (w *socket) status() (status int) {
 	}
 }
 
-// neighbour opens a connection of somebody else; what is returned asserts that it still
-// gets its echo.
+// neighbour opens a connection of another client. The returned function asserts that it still gets
+// its echo.
 func (s *site) neighbour(t testing.TB) (chats func()) {
 	t.Helper()
 	w := s.socket(t)

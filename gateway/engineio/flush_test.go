@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Nothing here is parallel: it has the scheduler for itself, with one processor.
+// The tests in this file are not parallel: each has the scheduler for itself, with one processor.
 func alone(t *testing.T) {
 	t.Helper()
 	before := runtime.GOMAXPROCS(1)
@@ -64,8 +64,8 @@ func TestAYielderWithoutAPipeYields(t *testing.T) {
 	y.yieldToAll() // does not hang
 }
 
-// While one message is written to many, what the network brings is handled, so that it may
-// join what the rest of them are about to be sent.
+// While one message is written to many connections, data from the network is handled, so that the
+// answers join what the remaining connections are about to be sent.
 func TestOthersSpeakInTheMidstOfAWideCast(t *testing.T) {
 	alone(t)
 	s := serve(t, Config{})

@@ -180,7 +180,7 @@ type crumbs struct {
 
 func (c *crumbs) Read(b []byte) (int, error) { return c.r.Read(b[:min(c.n, len(b))]) }
 
-// However a stream is cut into reads, it comes to the same messages.
+// A stream gives the same messages, however it is cut into reads.
 func FuzzReadFrames(f *testing.F) {
 	frameSeeds(f, uint16(1))
 	f.Add(frameOf(flagFin|opBinary, strings.Repeat("x", fuzzLimit)), uint16(100))

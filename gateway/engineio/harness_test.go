@@ -18,10 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must happen.
 const patience = 10 * time.Second
 
-// A recorder is a handler that remembers what it was told. It echoes, unless message is set.
+// A recorder is a handler that records its calls. It echoes, unless message is set.
 type recorder struct {
 	message func(c *Conn, isBinary bool, data []byte) error
 	words   func(c *Conn) // said on Overflow and Malformed

@@ -355,8 +355,8 @@ func TestConfirmAndExpect(t *testing.T) {
 	require.Equal(t, int32(1), h.closes.Load())
 }
 
-// The answer to a websocket's handshake and OPEN leave in one packet, and whatever the handler says
-// from its first moment comes behind.
+// The answer to a websocket's handshake and OPEN leave in one packet, and everything that the
+// handler sends comes after them.
 func TestTheHandshakeIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Config{Handler: func(c *Conn, _ *http.Request) Handler {

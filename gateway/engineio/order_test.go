@@ -17,7 +17,7 @@ import (
 )
 
 // A tally follows sequences of messages "name:number" and notices what is lost, doubled or
-// out of order. One goroutine takes; others may read count.
+// out of order. One goroutine adds messages; others may read count.
 type tally struct {
 	next  map[string]int
 	wrong string // the first fault

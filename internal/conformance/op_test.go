@@ -260,8 +260,7 @@ func TestEmitter(t *testing.T) {
 	expect(t, "a neighbour", []string{`42["ev","4",{"k":[1,true]}]`}, b)
 }
 
-// TestNodesThatDie kills one after the other what the rest depends on, in the middle of
-// traffic.
+// TestNodesThatDie kills one node after the other in the middle of traffic.
 func TestNodesThatDie(t *testing.T) {
 	pairs(t, func(t *testing.T, here, there *member) {
 		if here.srv == "node" {

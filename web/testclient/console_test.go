@@ -132,7 +132,7 @@ func twoOffers(t *testing.T, s server, browser context.Context) {
 	tia.says("trade-reason", "cancelled")
 }
 
-// Who beats a goblin is paid, and stands on the board.
+// A player who beats a goblin is paid, and is listed on the board.
 func victory(t *testing.T, s server, browser context.Context) {
 	p := open(t, browser, s.url, 1280, 900)
 	p.login("vic")
@@ -169,7 +169,7 @@ func whispers(t *testing.T, s server, browser context.Context) {
 	wil.chat("I hear you.")
 	wes.says("messages", "I hear you.")
 
-	// Presence: who leaves is gone, who comes is there.
+	// Presence: a player who leaves disappears from the list, and one who comes appears.
 	wil.click("logout")
 	wes.run(chromedp.Click(chromedp.CSS(`[data-channel=global]`)))
 	wes.is(`!document.querySelector('[data-user=wil]')`)
@@ -212,7 +212,8 @@ func anyEvent(t *testing.T, s server, browser context.Context) {
 	p.is(`document.querySelector('[data-testid=event][data-event="session:ping"] .ms')?.textContent.endsWith(' ms')`)
 }
 
-// A connection that is dropped comes back; one that was left stays away; transports are chosen.
+// A connection that is dropped comes back; one that the player closed stays closed; the player
+// chooses the transport.
 func connection(t *testing.T, s server, browser context.Context) {
 	cat, cid := open(t, browser, s.url, 1280, 900), open(t, browser, s.url, 1280, 900)
 	cat.login("cat")

@@ -49,7 +49,7 @@ func twoTabs(t *testing.T, s server, browser context.Context) {
 	ann.says("latency", "ms")
 	ann.is(`/^(30:00|29:5\d)$/.test(document.querySelector('[data-testid=ttl]').textContent)`)
 
-	// Both hear both, and markup of others is text.
+	// Both see the messages of both, and markup in a message is text.
 	bob.chat("Anyone for the <b>harbor</b> raid?")
 	ann.says("messages", "Anyone for the <b>harbor</b> raid?")
 	require.EqualValues(t, 0, ann.eval(`document.querySelectorAll('[data-testid=messages] b:not(header b)').length`))
@@ -67,7 +67,7 @@ func twoTabs(t *testing.T, s server, browser context.Context) {
 	ann.run(chromedp.Click(chromedp.CSS(`[data-channel=global]`)))
 	ann.says("messages", "Still there?")
 
-	// A gift moves; sent again with its key, it does not.
+	// A gift moves the items; sent again with the same key, it does not.
 	bob.click("tab-items")
 	ann.click("tab-items")
 	bob.is(`!document.querySelector('[data-testid=empty]').hidden`)
