@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
@@ -15,10 +16,10 @@ import (
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// This file fits the libraries to the interfaces of those who use them.
+// This file fits the libraries to the interfaces of their users.
 
-// unavailable turns an error that means "Redis is not there" into the fault that says so.
-func unavailable(feature string, err error) error {
+// asUnavailable turns an error which means that Redis is away into the fault UNAVAILABLE.
+func asUnavailable(feature string, err error) error {
 	var f *fault.Fault
 	if err == nil || errors.As(err, &f) || !redisconn.IsUnavailable(err) {
 		return err
@@ -26,45 +27,51 @@ func unavailable(feature string, err error) error {
 	return fault.Unavailable(feature, time.Second, err)
 }
 
-func admitted(s sessions.Session) gateway.Session {
+// toGatewaySession returns a session as the gateway wants it.
+func toGatewaySession(s sessions.Session) gateway.Session {
 	return gateway.Session{
 		Player: event.Player{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles, SessionID: s.ID},
 		TTL:    s.TTL, ExpiresAt: s.ExpiresAt, Source: s,
 	}
 }
 
+// Identify returns the session of an HTTP request.
 func (a authenticator) Identify(r *http.Request) (gateway.Session, error) {
 	s, err := a.Request(r)
-	return admitted(s), err
+	return toGatewaySession(s), err
 }
 
 // sessionChanges is sessions.Store as the gateway wants it.
 type sessionChanges struct{ store *sessions.Store }
 
+// SetCharacter stores which character the session plays.
 func (s sessionChanges) SetCharacter(ctx context.Context, id, characterID string) (gateway.Session, error) {
 	session, err := s.store.UpdateCharacter(ctx, id, characterID)
 	if errors.Is(err, sessions.ErrNotFound) {
 		return gateway.Session{}, fault.ErrUnauthenticated
 	}
-	return admitted(session), unavailable("session", err)
+	return toGatewaySession(session), asUnavailable("session", err)
 }
 
+// Logout destroys the session. It is no error when there is none.
 func (s sessionChanges) Logout(ctx context.Context, id string) error {
 	err := s.store.Destroy(ctx, id, sessions.LoggedOut, "You have logged out.")
 	if errors.Is(err, sessions.ErrNotFound) { // as it should be
 		return nil
 	}
-	return unavailable("session", err)
+	return asUnavailable("session", err)
 }
 
 // limiter is throttle.Limiter as the gateway wants it.
 type limiter struct{ *throttle.Limiter }
 
+// Spend takes one event from each of the policies, all or none.
 func (l limiter) Spend(ctx context.Context, policies []string, s gateway.Subject) (gateway.Verdict, error) {
 	d, err := l.Limiter.Spend(ctx, policies, throttle.Subject(s))
 	return gateway.Verdict{Allowed: d.Allowed, Known: d.Source == throttle.SourceMemory, Limit: d.Refusal()}, err
 }
 
+// Describe returns the policies that hold for a player with these roles.
 func (l limiter) Describe(roles []string) any {
 	return struct {
 		Policies []throttle.Policy `json:"policies"`
@@ -74,6 +81,7 @@ func (l limiter) Describe(roles []string) any {
 // locker is lock.Manager as trades want it.
 type locker struct{ locks *lock.Manager }
 
+// Do runs fn while it holds the lock.
 func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error {
 	err := l.locks.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
 		return fn(ctx, lease.Fence())
@@ -94,19 +102,19 @@ func lockFault(err error) error {
 	return err
 }
 
-// scriptLocker is of locks that lie on the server of the trades.
+// scriptLocker is a locker whose locks are on the server of the trades, where scripts can check them.
 type scriptLocker struct{ locker }
 
 func (l scriptLocker) ScriptGuard() string { return l.locks.ScriptGuard() }
 
-// characters says whom a gift to a user goes to. With dev, a user without a character is
-// its own.
-type characters struct {
+// receivers says which character a gift to a user goes to. With dev, a user without a character
+// is its own.
+type receivers struct {
 	store *sessions.Store
 	dev   bool
 }
 
-func (c characters) CharacterOf(ctx context.Context, userID string) (string, error) {
+func (c receivers) CharacterOf(ctx context.Context, userID string) (string, error) {
 	id, err := c.store.CharacterOf(ctx, userID)
 	if c.dev && errors.Is(err, sessions.ErrNotFound) {
 		return userID, nil
@@ -115,7 +123,16 @@ func (c characters) CharacterOf(ctx context.Context, userID string) (string, err
 }
 
 // CharacterLua makes it trade.ScriptCharacters.
-func (c characters) CharacterLua() string { return c.store.CharacterLua() }
+func (c receivers) CharacterLua() string { return c.store.CharacterLua() }
 
-// rooms are the gateway's rooms for services that are made before it is.
-type rooms struct{ *gateway.Gateway }
+// gatewayRooms are the gateway's rooms for services that are made before the gateway is. The node
+// sets Gateway before anything runs.
+type gatewayRooms struct{ *gateway.Gateway }
+
+// presenceRooms casts to those who are in a channel of the chat.
+type presenceRooms struct{ rooms *gatewayRooms }
+
+// Broadcast casts an event to a channel.
+func (c presenceRooms) Broadcast(ctx context.Context, channel, event string, payload any) error {
+	return c.rooms.Cast(ctx, chat.RoomPrefix+channel, event, payload)
+}

@@ -12,16 +12,16 @@ import (
 // publishes, so those who chose another than 0 are kept apart by the names of their
 // channels, unless --cluster-prefix says how: the adapter's option "key" is then
 // "socket.io:<database>".
-func (n *node) cluster() *socketio.ClusterConfig {
-	if n.embedded != nil {
+func (n *node) clusterConfig() *socketio.ClusterConfig {
+	if n.redis.embedded != nil {
 		return nil
 	}
-	c := &socketio.ClusterConfig{Redis: n.rdb, Prefix: n.cfg.ClusterPrefix}
+	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix}
 	if c.Prefix != "" {
 		return c
 	}
 	c.Prefix = "socket.io"
-	if client := redisx.SingleServer(n.rdb); client != nil && client.Options().DB != 0 {
+	if client := redisx.SingleServer(n.redis.client); client != nil && client.Options().DB != 0 {
 		c.Prefix += fmt.Sprintf(":%d", client.Options().DB)
 	}
 	return c

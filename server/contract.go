@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -20,15 +19,15 @@ import (
 // it needs no Redis.
 func Tables(cfg Config) (routes []event.Route, casts []event.Cast, limits []throttle.Policy, err error) {
 	redisconn.SetLogger(zap.NewNop()) // the client below can not connect, which is expected
-	n := &node{cfg: cfg.WithDefaults(), log: zap.NewNop(), registry: prometheus.NewRegistry()}
-	n.rdb = redis.NewClient(&redis.Options{Network: "unix", Addr: "/nonexistent/redis.sock", MaxRetries: -1})
-	defer n.closeRedis()
+	n := newNode(cfg.WithDefaults(), "")
+	n.redis.client = redis.NewClient(&redis.Options{Network: "unix", Addr: "/nonexistent/redis.sock", MaxRetries: -1})
+	defer n.redis.close()
 	defer n.closeServices()
 	if err := n.wire(); err != nil {
 		return nil, nil, nil, err
 	}
 	defer n.gateway.Close()
-	return n.gateway.Routes(), n.gateway.Casts(), n.limits.Policies(), nil
+	return n.gateway.Routes(), n.gateway.Casts(), n.redis.limiter.Policies(), nil
 }
 
 // Contract returns what clients of a server with this configuration may rely on: its events,
@@ -39,19 +38,20 @@ func Contract(cfg Config, form string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	is := contractOf(routes, casts, limits, "")
+	described := describeEvents(routes, casts, limits, "")
 	switch form {
 	case "asyncapi":
-		return is.AsyncAPI(), nil
+		return described.AsyncAPI(), nil
 	case "typescript":
-		return is.TypeScript(), nil
+		return described.TypeScript(), nil
 	case "markdown":
-		return is.Markdown(), nil
+		return described.Markdown(), nil
 	}
 	return nil, usage.Errorf("a contract is asyncapi, typescript or markdown, not %q", form)
 }
 
-func contractOf(routes []event.Route, casts []event.Cast, limits []throttle.Policy, version string) *contract.Contract {
+// describeEvents returns what clients may rely on: events, casts and limits.
+func describeEvents(routes []event.Route, casts []event.Cast, limits []throttle.Policy, version string) *contract.Contract {
 	return contract.New(contract.Config{
 		Routes: routes, Casts: casts, Policies: contractPolicies(limits), Version: version, Comments: contract.PublishedComments(),
 	})
@@ -68,15 +68,15 @@ func contractPolicies(limits []throttle.Policy) []contract.Policy {
 	return policies
 }
 
-// contractRoutes serve the contract, limits as they are on this node.
-func (n *node) contractRoutes(mux *http.ServeMux) {
-	is := contractOf(n.gateway.Routes(), n.gateway.Casts(), n.limits.Policies(), version.String())
+// addContractRoutes adds the contract, with the limits as they are on this node.
+func (n *node) addContractRoutes(mux *http.ServeMux) {
+	described := describeEvents(n.gateway.Routes(), n.gateway.Casts(), n.redis.limiter.Policies(), version.String())
 	for path, file := range map[string]struct {
 		kind string
 		body []byte
 	}{
-		"GET /asyncapi.json": {"application/json", is.AsyncAPI()},
-		"GET /events.d.ts":   {"text/plain; charset=utf-8", is.TypeScript()},
+		"GET /asyncapi.json": {"application/json", described.AsyncAPI()},
+		"GET /events.d.ts":   {"text/plain; charset=utf-8", described.TypeScript()},
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", file.kind)

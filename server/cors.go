@@ -9,16 +9,16 @@ import (
 	"github.com/rs/cors"
 )
 
-// shared lets the pages of --allowed-origins read our answers, and with --dev the pages of
-// this machine (CORS). Whose session a page may use is auth's to say.
-func (n *node) shared(next http.Handler) http.Handler {
+// allowOrigins lets the pages of AllowedOrigins read our answers, and with Dev the pages of this
+// machine (CORS). Package auth decides whose session a page may use.
+func (n *node) allowOrigins(next http.Handler) http.Handler {
 	allowed := map[string]bool{}
 	for _, o := range n.cfg.AllowedOrigins {
-		allowed[asSent(o)] = true
+		allowed[normalizeOrigin(o)] = true
 	}
 	return cors.New(cors.Options{
 		AllowOriginFunc: func(origin string) bool {
-			return allowed[asSent(origin)] || n.cfg.Dev && fromHere(origin)
+			return allowed[normalizeOrigin(origin)] || n.cfg.Dev && isLoopbackOrigin(origin)
 		},
 		AllowedMethods:   []string{http.MethodGet, http.MethodPost},
 		AllowedHeaders:   []string{"Authorization", "Content-Type"},
@@ -28,8 +28,9 @@ func (n *node) shared(next http.Handler) http.Handler {
 	}).Handler(next)
 }
 
-// asSent is an origin as browsers write it: in lower case, without the scheme's own port.
-func asSent(origin string) string {
+// normalizeOrigin returns an origin as browsers write it: in lower case, without the scheme's own
+// port.
+func normalizeOrigin(origin string) string {
 	o := strings.ToLower(origin)
 	if strings.HasPrefix(o, "https:") {
 		return strings.TrimSuffix(o, ":443")
@@ -37,8 +38,8 @@ func asSent(origin string) string {
 	return strings.TrimSuffix(o, ":80")
 }
 
-// fromHere tells whether the page comes from a loopback host.
-func fromHere(origin string) bool {
+// isLoopbackOrigin reports whether the page comes from a loopback host.
+func isLoopbackOrigin(origin string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || !isOrigin(origin) {
 		return false

@@ -16,17 +16,17 @@ import (
 	"github.com/aeturnis/realtime/internal/usage"
 )
 
-// crashVariable makes this process kill or stop itself at one of its commands to Redis that concern trades,
-// so that a test can show what is left then: "kill before 7", "kill after 7", "stop before 7", "stop after 7".
-// It is no setting: no flag, and not in the configuration's file.
+// crashVariable makes this process kill or stop itself at one of its commands to Redis that concern
+// trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before 7",
+// "stop after 7". It is no setting: only builds with the tag crashhook, for internal/chaos, look at it.
 const crashVariable = "GATEWAY_CRASH_AT"
 
-// crasher is a hook of the Redis client.
-type crasher struct {
+// crashHook is a hook of the Redis client.
+type crashHook struct {
 	signal syscall.Signal
 	after  bool
 	at     int64
-	n      atomic.Int64
+	seen   atomic.Int64 // commands that concern trades
 }
 
 // armCrashHook arms the hook when the environment asks for it.
@@ -35,7 +35,7 @@ func (n *node) armCrashHook() error {
 	if v == "" {
 		return nil
 	}
-	c := &crasher{}
+	c := &crashHook{}
 	var how, when string
 	if _, err := fmt.Sscanf(v, "%s %s %d", &how, &when, &c.at); err != nil || c.at < 1 {
 		return usage.Errorf("%s: %q", crashVariable, v)
@@ -46,12 +46,12 @@ func (n *node) armCrashHook() error {
 	}
 	c.after = when == "after"
 	n.log.Warn("this process will hurt itself: " + crashVariable + " is set")
-	n.rdb.AddHook(c)
+	n.redis.client.AddHook(c)
 	return nil
 }
 
-// concerns tells whether a command is about trades or their locks.
-func concerns(cmd redis.Cmder) bool {
+// concernsTrades reports whether a command is about trades or their locks.
+func concernsTrades(cmd redis.Cmder) bool {
 	for _, arg := range cmd.Args() {
 		key, _ := arg.(string)
 		if p, ok := arg.(*string); ok {
@@ -69,9 +69,9 @@ func concerns(cmd redis.Cmder) bool {
 	return false
 }
 
-// count runs the command, and this process's end where it is due.
-func (c *crasher) count(concerned bool, next func() error) error {
-	if !concerned || c.n.Add(1) != c.at {
+// runAndCrash runs the command, and ends this process when it is the one to end at.
+func (c *crashHook) runAndCrash(concerned bool, next func() error) error {
+	if !concerned || c.seen.Add(1) != c.at {
 		return next()
 	}
 	var err error
@@ -85,22 +85,22 @@ func (c *crasher) count(concerned bool, next func() error) error {
 	return err
 }
 
-func (c *crasher) DialHook(next redis.DialHook) redis.DialHook {
+func (c *crashHook) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
-func (c *crasher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (c *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return c.count(concerns(cmd), func() error { return next(ctx, cmd) })
+		return c.runAndCrash(concernsTrades(cmd), func() error { return next(ctx, cmd) })
 	}
 }
 
-func (c *crasher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (c *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		concerned := false
 		for _, cmd := range cmds {
-			concerned = concerned || concerns(cmd)
+			concerned = concerned || concernsTrades(cmd)
 		}
-		return c.count(concerned, func() error { return next(ctx, cmds) })
+		return c.runAndCrash(concerned, func() error { return next(ctx, cmds) })
 	}
 }

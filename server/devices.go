@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// parseDevices reads --devices: many, single, newest:N or oldest:N.
+// parseDevices reads the rule of --devices: many, single, newest:N or oldest:N.
 func parseDevices(text string) (sessions.DevicesConfig, error) {
 	switch text {
 	case "many":
@@ -20,18 +20,18 @@ func parseDevices(text string) (sessions.DevicesConfig, error) {
 	case "single":
 		return sessions.DevicesConfig{Limit: 1}, nil
 	}
-	who, count, _ := strings.Cut(text, ":")
+	winner, count, _ := strings.Cut(text, ":")
 	n, err := strconv.Atoi(count)
-	if err != nil || n < 1 || n > 100 || who != "newest" && who != "oldest" {
+	if err != nil || n < 1 || n > 100 || winner != "newest" && winner != "oldest" {
 		return sessions.DevicesConfig{}, usage.Errorf("--devices: %q is none of many, single, newest:N and oldest:N, with N from 1 to 100", text)
 	}
-	return sessions.DevicesConfig{Limit: n, OldestWins: who == "oldest"}, nil
+	return sessions.DevicesConfig{Limit: n, OldestWins: winner == "oldest"}, nil
 }
 
-// A seated session is one that may connect; whoever opens it gives the seat back.
-type seated struct {
+// A seatedSession is a session that holds a seat among the devices of its user.
+type seatedSession struct {
 	sessions.Session
-	release func()
+	releaseSeat func()
 }
 
 // authenticator is auth as the gateway wants it.
@@ -40,7 +40,7 @@ type authenticator struct {
 	devices *sessions.Devices
 }
 
-// Authenticate also gives the session its seat among its user's devices.
+// Authenticate judges a handshake, and gives the session a seat among the devices of its user.
 func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
 	s, err := a.Service.Authenticate(ctx, payload, h)
 	if err != nil {
@@ -50,30 +50,32 @@ func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.
 	if err != nil {
 		return gateway.Session{}, err
 	}
-	out := admitted(s)
-	out.Source = seated{s, release}
+	out := toGatewaySession(s)
+	out.Source = seatedSession{s, release}
 	return out, nil
 }
 
 // tracker is sessions.Tracker as the gateway wants it.
 type tracker struct{ *sessions.Tracker }
 
+// Open begins to follow a session that Authenticate has given a seat.
 func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
-	source, _ := s.Source.(seated)
+	source, _ := s.Source.(seatedSession)
 	h := t.Tracker.Open(source.Session, sessions.Listener{
 		Ended:    func(r sessions.Revocation) { on.Ended(r.Code, r.Reason) },
 		Expiring: on.Expiring,
 	})
-	return seatedHandle{h, source.release}
+	return seatedHandle{h, source.releaseSeat}
 }
 
+// seatedHandle is a handle that gives back the seat when it is closed.
 type seatedHandle struct {
 	*sessions.Handle
-	release func()
+	releaseSeat func()
 }
 
-// Close gives the seat back too.
+// Close ends the hold on the session, and gives back the seat.
 func (h seatedHandle) Close() {
 	h.Handle.Close()
-	h.release()
+	h.releaseSeat()
 }

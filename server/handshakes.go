@@ -9,14 +9,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// sockets serves /socket.io/, which bounds its requests by itself, and logs the handshakes
-// that are refused before a sid exists: nobody below knows them as connections.
-func (n *node) sockets(w http.ResponseWriter, r *http.Request) {
+// serveSockets serves /socket.io/, which bounds its requests by itself. It logs the handshakes that
+// are refused before a sid exists, because they never become connections, which others log.
+func (n *node) serveSockets(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.RawQuery, "sid=") {
 		n.gateway.ServeHTTP(w, r)
 		return
 	}
-	h := &handshake{ResponseWriter: w}
+	h := &statusRecorder{ResponseWriter: w}
 	n.gateway.ServeHTTP(h, r)
 	if h.status < 400 {
 		return
@@ -28,24 +28,25 @@ func (n *node) sockets(w http.ResponseWriter, r *http.Request) {
 	case http.StatusTooManyRequests:
 		code = "RATE_LIMITED"
 	}
-	n.log.Info("connection refused", zap.String("addr", n.addr(r)), zap.String("code", code), zap.Int("status", h.status))
+	n.log.Info("connection refused", zap.String("addr", n.logins.clientAddr(r)), zap.String("code", code), zap.Int("status", h.status))
 }
 
-// handshake remembers the status of an answer; 0 is 200, or a websocket.
-type handshake struct {
+// statusRecorder remembers the status of an answer; 0 is 200, or a websocket.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (h *handshake) WriteHeader(status int) {
+// WriteHeader remembers the status and passes it on.
+func (h *statusRecorder) WriteHeader(status int) {
 	h.status = status
 	h.ResponseWriter.WriteHeader(status)
 }
 
-// Hijack is for the upgrade to a websocket.
-func (h *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+// Hijack gives up the connection for the upgrade to a websocket.
+func (h *statusRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(h.ResponseWriter).Hijack()
 }
 
-// Unwrap is for http.ResponseController.
-func (h *handshake) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+// Unwrap returns the writer below, for http.ResponseController.
+func (h *statusRecorder) Unwrap() http.ResponseWriter { return h.ResponseWriter }

@@ -10,25 +10,25 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// detailed is how everything here is, for operators: the status code is that of Redis. All
-// but Redis, and what it knows of the jobs, is known without asking anybody.
-func (n *node) detailed(w http.ResponseWriter, r *http.Request) {
-	h, code := n.redisHealth()
+// serveDetailedHealth answers how everything on this node is, for operators. The status code is that
+// of Redis. Nothing but Redis, and the jobs whose state is there, is asked for it.
+func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
+	h, code := n.redis.checkHealth()
 	ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
 	defer cancel()
-	chores, _ := n.chores.List(ctx) // without Redis nothing is known of them
+	jobStates, _ := n.redis.jobs.List(ctx) // without Redis nothing is known of them
 	writeJSON(w, code, map[string]any{
-		"status": h.Status, "version": version.String(), "node": n.name, "redis": h, "redisServer": n.redisKind(),
+		"status": h.Status, "version": version.String(), "node": n.name, "redis": h, "redisServer": n.redis.serverKind(),
 		"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),
-		"breakers": n.breakers(), "cache": n.cache.Stats(), "sessions": n.tracker.Stats(),
-		"locks":  lockView(n.locks.Stats()),
-		"jobs":   housekeeping.Views(chores),
-		"limits": map[string]any{"local": n.limits.Degraded(), "policies": n.limits.Policies()},
+		"breakers": n.breakerStates(), "cache": n.redis.cache.Stats(), "sessions": n.redis.tracker.Stats(),
+		"locks":  lockStatsView(n.redis.locks.Stats()),
+		"jobs":   housekeeping.Views(jobStates),
+		"limits": map[string]any{"local": n.redis.limiter.Degraded(), "policies": n.redis.limiter.Policies()},
 	})
 }
 
 // lockView is what this node knows of its locks, times in ms; the names are users' ids, for operators.
-func lockView(s lock.Stats) map[string]any {
+func lockStatsView(s lock.Stats) map[string]any {
 	contended := []map[string]any{}
 	for _, c := range s.MostContended {
 		contended = append(contended, map[string]any{"name": c.Name, "times": c.Times})
@@ -40,4 +40,13 @@ func lockView(s lock.Stats) map[string]any {
 		"waitP50Ms": ms(s.WaitP50), "waitP99Ms": ms(s.WaitP99), "holdP50Ms": ms(s.HoldP50), "holdP99Ms": ms(s.HoldP99),
 		"mostContended": contended,
 	}
+}
+
+// breakerStates returns the states of all breakers, by what stands behind them.
+func (n *node) breakerStates() map[string]string {
+	all := map[string]string{"cache": n.redis.cacheBreaker.State()}
+	if state, ok := n.profiles.breakerState(); ok {
+		all["profiles"] = state
+	}
+	return all
 }

@@ -11,13 +11,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// throttling is how this node limits.
-func (n *node) throttling() throttle.Config {
+// limiterConfig returns how this node limits.
+func (n *node) limiterConfig() throttle.Config {
 	return throttle.Config{
 		NoLocal: n.cfg.NoLocalLimits,
 		Nodes: func() int {
@@ -26,54 +24,38 @@ func (n *node) throttling() throttle.Config {
 			}
 			return n.gateway.Nodes()
 		},
-		OnChange:   n.limitsMoved,
-		OnError:    n.limitFailed,
-		OnRefresh:  func(err error) { n.log.Warn("limits set at run time could not be read", zap.Error(err)) },
-		OnPolicies: func() { n.log.Info("limits changed"); n.gateway.ResendLimits() },
+		OnChange: n.limiterChanged,
+		OnError: func(r *http.Request, err error) {
+			n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+		},
+		OnRefresh: func(err error) { n.log.Warn("limits set at run time could not be read", zap.Error(err)) },
+		OnPolicies: func() {
+			n.log.Info("limits changed")
+			n.gateway.ResendLimits()
+		},
 	}
 }
 
-// limitsMoved is called when Redis is too slow to be asked, too, while redisChanged is not.
-func (n *node) limitsMoved(local bool, cause error) {
+// limiterChanged is called when limits begin or cease to be local, also while Redis is only too
+// slow to be asked, of which redisChanged does not hear.
+func (n *node) limiterChanged(local bool, cause error) {
 	n.log.Warn("limits moved", zap.Bool("local", local), zap.Error(cause))
-	n.tellStatus(n.monitor.State())
+	n.status.update(n.redis.monitor.State(), n.redis.limiter.Degraded())
 }
 
-func (n *node) limitFailed(r *http.Request, err error) {
-	n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
-}
-
-// connects spends the policy `connect`: the first that is done for an address that connects.
-func (n *node) connects(r *http.Request) *engineio.Refusal {
-	d, err := n.limits.Check(r.Context(), "connect", n.byAddress(r))
-	var f *fault.Fault
-	switch {
-	case errors.As(err, &f):
-		return &engineio.Refusal{Status: f.Status(), Message: f.Message, RetryAfter: 2 * time.Second}
-	case err != nil:
-		if r.Context().Err() == nil { // else the client has left
-			n.limitFailed(r, err)
-		}
-		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
-	case !d.Allowed:
-		return &engineio.Refusal{Status: http.StatusTooManyRequests, Message: fault.ErrRateLimited.Message, RetryAfter: d.RetryAfter}
-	}
-	return nil
-}
-
-// publishLimits reads what operators have set, and stores what this node was given. Without
-// Redis it goes on with what it was given, and Run reads the rest later.
+// publishLimits reads what operators have set, and stores what this node was given. Without Redis
+// the node goes on with what it was given, and the limiter reads the rest later.
 func (n *node) publishLimits(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if err := errors.Join(n.limits.Refresh(ctx), n.limits.Publish(ctx)); err != nil {
+	if err := errors.Join(n.redis.limiter.Refresh(ctx), n.redis.limiter.Publish(ctx)); err != nil {
 		n.log.Warn("limits set at run time could not be read", zap.Error(err))
 	}
 }
 
-// reload reads the limits in the file and the environment again at every SIGHUP. Settings
-// that are wrong change nothing.
-func (n *node) reload(ctx context.Context) error {
+// reloadPolicies takes the configured limits anew at every SIGHUP. Settings that are wrong change
+// nothing.
+func (n *node) reloadPolicies(ctx context.Context) error {
 	if n.cfg.ReloadPolicies == nil {
 		<-ctx.Done()
 		return nil
@@ -89,7 +71,7 @@ func (n *node) reload(ctx context.Context) error {
 		}
 		policies, err := n.cfg.ReloadPolicies()
 		if err == nil {
-			err = n.limits.SetPolicies(policies)
+			err = n.redis.limiter.SetPolicies(policies)
 		}
 		if err != nil {
 			n.log.Error("settings could not be read again", zap.Error(err))

@@ -13,15 +13,15 @@ import (
 
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/gateway"
-	"github.com/aeturnis/realtime/internal/profiles"
+	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// tokens are what POST /auth/login exchanges; nil takes none.
-func (c *Config) tokens() (*auth.Tokens, error) {
+// tokenVerifier returns what checks the tokens of POST /auth/login, or nil when none are taken.
+func (c *Config) tokenVerifier() (*auth.Tokens, error) {
 	cfg := auth.TokenConfig{JWKS: c.JWTKeySet, Issuer: c.JWTIssuer, Audience: c.JWTAudience, Skew: c.JWTSkew}
 	if c.JWTSecretFile == "" && c.JWTKeySet == "" {
 		return nil, nil
@@ -48,8 +48,8 @@ func (c *Config) tokens() (*auth.Tokens, error) {
 	return t, nil
 }
 
-// express reads the cookies of a site with express-session; nil reads none.
-func (c *Config) express() (*auth.Express, error) {
+// expressCookies returns what reads the cookies of a site with express-session, or nil.
+func (c *Config) expressCookies() (*auth.Express, error) {
 	switch {
 	case !c.ExpressSessions && c.ExpressSecretFile != "":
 		return nil, usage.Errorf("--session-secret-file is for --session-source express")
@@ -76,48 +76,90 @@ func (c *Config) express() (*auth.Express, error) {
 	return out, nil
 }
 
-// openLogins makes what logs players in.
-func (n *node) openLogins() error {
-	c := &n.cfg
+// logins say who may come in.
+type logins struct {
+	auth       *auth.Service
+	devices    *sessions.Devices
+	clientAddr func(*http.Request) string // the client's address, behind trusted proxies
+	limiter    *throttle.Limiter
+	monitor    *redisconn.Monitor
+	log        *zap.Logger
+}
+
+// newLogins makes what logs players in.
+func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	proxies, err := auth.ParseProxies(c.TrustedProxies)
 	if err != nil {
-		return usage.Errorf("--trusted-proxies: %w", err)
+		return nil, usage.Errorf("--trusted-proxies: %w", err)
 	}
-	n.addr = proxies.Addr
+	l := &logins{clientAddr: proxies.Addr, limiter: r.limiter, monitor: r.monitor, log: log}
 	cfg := auth.Config{
 		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
-		Addr: n.addr, Spend: n.spendLogin, Failed: n.authFailed,
+		Addr: l.clientAddr, Spend: l.spendLogin, Failed: l.logFailure,
 	}
-	tokens, err := c.tokens()
+	tokens, err := c.tokenVerifier()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if tokens != nil {
-		cfg.Tokens, cfg.Gate = tokens, auth.NewLockout(n.rdb, auth.LockoutConfig{})
+		cfg.Tokens, cfg.Gate = tokens, auth.NewLockout(r.client, auth.LockoutConfig{})
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := tokens.Load(ctx); err != nil {
 			if _, statErr := os.Stat(c.JWTKeySet); statErr == nil { // a file that is wrong stays wrong
-				return usage.Errorf("--jwt-jwks: %w", err)
+				return nil, usage.Errorf("--jwt-jwks: %w", err)
 			}
-			n.log.Warn("keys of tokens could not be read yet", zap.Error(err))
+			log.Warn("keys of tokens could not be read yet", zap.Error(err))
 		}
 	}
-	if cfg.Express, err = c.express(); err != nil {
-		return err
+	if cfg.Express, err = c.expressCookies(); err != nil {
+		return nil, err
 	}
 	devices, err := parseDevices(c.Devices)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n.devices = sessions.NewDevices(n.store, devices)
-	n.auth = auth.New(n.store, cfg)
+	l.devices = sessions.NewDevices(r.sessions, devices)
+	l.auth = auth.New(r.sessions, cfg)
+	return l, nil
+}
+
+// admitHandshake turns handshakes away, before a sid exists, while Redis takes no writes, and those
+// of an address that come too often. Nil admits.
+func (l *logins) admitHandshake(r *http.Request) *engineio.Refusal {
+	if takesNoWrites(l.monitor.State()) {
+		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
+	}
+	return l.spendConnect(r)
+}
+
+// spendConnect spends the policy `connect`: it is the first work that an address which connects
+// causes.
+func (l *logins) spendConnect(r *http.Request) *engineio.Refusal {
+	d, err := l.limiter.Check(r.Context(), "connect", l.byAddress(r))
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &f):
+		return &engineio.Refusal{Status: f.Status(), Message: f.Message, RetryAfter: 2 * time.Second}
+	case err != nil:
+		if r.Context().Err() == nil { // else the client has left
+			l.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+		}
+		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
+	case !d.Allowed:
+		return &engineio.Refusal{Status: http.StatusTooManyRequests, Message: fault.ErrRateLimited.Message, RetryAfter: d.RetryAfter}
+	}
 	return nil
 }
 
-// spendLogin charges a login to its account; its address pays for it at the route.
-func (n *node) spendLogin(ctx context.Context, account string, h http.Header) error {
-	d, err := n.limits.Spend(ctx, []string{"login"}, throttle.Subject{IP: "account:" + account})
+// byAddress returns the subject of limits that count by address.
+func (l *logins) byAddress(r *http.Request) throttle.Subject {
+	return throttle.Subject{IP: l.clientAddr(r)}
+}
+
+// spendLogin charges a login to its account. Its address has paid for it at the route.
+func (l *logins) spendLogin(ctx context.Context, account string, h http.Header) error {
+	d, err := l.limiter.Spend(ctx, []string{"login"}, throttle.Subject{IP: "account:" + account})
 	if err != nil {
 		return err
 	}
@@ -130,36 +172,6 @@ func (n *node) spendLogin(ctx context.Context, account string, h http.Header) er
 	return nil
 }
 
-// owners knows whose characters are whose by the profile service.
-type owners struct{ people profileSource }
-
-func (o owners) Owns(ctx context.Context, userID, characterID string) (bool, error) {
-	c, err := o.people.Character(ctx, characterID)
-	if errors.Is(err, profiles.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && c.OwnerID == userID, err
-}
-
-// assigned are the characters that logins named: whom a user plays, or played last.
-type assigned struct{ store *sessions.Store }
-
-func (a assigned) Owns(ctx context.Context, userID, characterID string) (bool, error) {
-	id, err := a.store.CharacterOf(ctx, userID)
-	if errors.Is(err, sessions.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && id == characterID, unavailable("session", err)
-}
-
-// characterOwners is the profile service. Where none is configured, production goes by what
-// logins name, for whoever plays a character owns its goods; else it is nil, and players are believed.
-func (n *node) characterOwners() gateway.Characters {
-	switch {
-	case n.cfg.ProfilesURL != "":
-		return owners{n.people}
-	case n.cfg.Production:
-		return assigned{n.store}
-	}
-	return nil
+func (l *logins) logFailure(doing string, err error) {
+	l.log.Warn("request could not be served", zap.String("doing", doing), zap.Error(err))
 }

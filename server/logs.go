@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// newLog writes structured lines to w: console in a terminal, else JSON. A flood of one
-// message is thinned: the first 2,000 a second are written, then every hundredth; dropped is
-// called for each of the others.
+// newLog returns a log that writes structured lines to w. The format auto is console in a terminal,
+// else JSON. A flood of one message is thinned: the first 2,000 a second are written, then every
+// hundredth; dropped is called for each of the others.
 func newLog(w io.Writer, level, format string, dropped func()) *zap.Logger {
 	var at zapcore.Level
 	if at.UnmarshalText([]byte(level)) != nil {

@@ -2,10 +2,19 @@ package server
 
 import (
 	"context"
+	"errors"
+	"sync"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/sessions"
 )
 
 // A profileSource knows users and their characters. Errors: profiles.ErrNotFound,
@@ -16,8 +25,8 @@ type profileSource interface {
 	SaveCharacter(ctx context.Context, c profiles.Character) error
 }
 
-// profileSource is the profile service, the demo world with dev, or noProfiles.
-func (c *Config) profileSource() (profileSource, error) {
+// newProfileSource returns the profile service, the demo world with Dev, or noProfiles.
+func (c *Config) newProfileSource() (profileSource, error) {
 	switch {
 	case c.ProfilesURL != "":
 		u, err := profiles.NewUpstream(c.ProfilesURL, profiles.Config{Token: c.ProfilesToken})
@@ -31,17 +40,145 @@ func (c *Config) profileSource() (profileSource, error) {
 	return noProfiles{}, nil
 }
 
-// noProfiles is the source of a gateway that was told of none: nobody is known.
+// noProfiles is the source of a gateway that was given none: nobody is known.
 type noProfiles struct{}
 
+// User finds nobody.
 func (noProfiles) User(context.Context, string) (profiles.User, error) {
 	return profiles.User{}, profiles.ErrNotFound
 }
 
+// Character finds nobody.
 func (noProfiles) Character(context.Context, string) (profiles.Character, error) {
 	return profiles.Character{}, profiles.ErrNotFound
 }
 
+// SaveCharacter can store nothing.
 func (noProfiles) SaveCharacter(context.Context, profiles.Character) error {
 	return fault.ErrNotFound
+}
+
+// staleProfile is how long after its TTL a profile is served when the source fails.
+const staleProfile = time.Hour
+
+// profileReader reads users and characters from the source, through the cache.
+type profileReader struct {
+	source profileSource
+	cache  *cache.Manager
+	ttl    time.Duration
+}
+
+// cacheOptions are those of everything that the source knows.
+func (p *profileReader) cacheOptions() cache.Options {
+	return cache.Options{TTL: p.ttl, RefreshThreshold: 0.1, StaleFor: staleProfile, SoftTimeout: time.Second, LoadTimeout: 5 * time.Second}
+}
+
+// readUser returns a user's profile. Errors: NOT_FOUND, UNAVAILABLE.
+func (p *profileReader) readUser(ctx context.Context, id string) (profiles.User, error) {
+	if !profiles.ValidID(id) {
+		return profiles.User{}, fault.ErrNotFound
+	}
+	return cache.Aside(ctx, p.cache, keys.User(id), func(ctx context.Context) (profiles.User, error) {
+		return p.source.User(ctx, id)
+	}, p.cacheOptions())
+}
+
+// readCharacter returns a character. Errors: NOT_FOUND, UNAVAILABLE.
+func (p *profileReader) readCharacter(ctx context.Context, id string) (profiles.Character, error) {
+	if !profiles.ValidID(id) {
+		return profiles.Character{}, fault.ErrNotFound
+	}
+	return cache.Aside(ctx, p.cache, keys.Character(id), func(ctx context.Context) (profiles.Character, error) {
+		return p.source.Character(ctx, id)
+	}, p.cacheOptions())
+}
+
+// saveCharacter stores a character with the source, then in the cache.
+func (p *profileReader) saveCharacter(ctx context.Context, c profiles.Character) error {
+	return cache.WriteThrough(ctx, p.cache, keys.Character(c.CharacterID), c, p.source.SaveCharacter, p.ttl+staleProfile)
+}
+
+// breakerState returns the state of the breaker before the profile service; ok is false where there is none.
+func (p *profileReader) breakerState() (state string, ok bool) {
+	u, ok := p.source.(*profiles.Upstream)
+	if !ok {
+		return "", false
+	}
+	return u.BreakerState(), true
+}
+
+const (
+	usernamesAtOnce = 16                     // profiles that one list asks for at a time
+	usernamesWithin = 250 * time.Millisecond // a slow profile service does not hold a list up
+)
+
+// readUsernames returns the names of the profiles that are cached, or come quickly, by user id.
+// Users without one are left out.
+func (p *profileReader) readUsernames(ctx context.Context, ids []string) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, usernamesWithin)
+	defer cancel()
+	names := make(map[string]string, len(ids))
+	var mu sync.Mutex
+	var asked errgroup.Group
+	asked.SetLimit(usernamesAtOnce)
+	for _, id := range ids {
+		asked.Go(func() error {
+			u, err := p.readUser(ctx, id)
+			if err != nil {
+				return nil //nolint:nilerr // the session's name is shown instead
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			names[id] = u.Username
+			return nil
+		})
+	}
+	_ = asked.Wait() // none of them fails
+	return names
+}
+
+// presenceUsernames returns the names that presence shows. Without a profile service it returns
+// none, because sessions know as much.
+func (n *node) presenceUsernames(ctx context.Context, ids []string) map[string]string {
+	if n.cfg.ProfilesURL == "" {
+		return nil
+	}
+	return n.profiles.readUsernames(ctx, ids)
+}
+
+// profileOwners knows by the profile service whose characters are whose.
+type profileOwners struct{ source profileSource }
+
+// Owns reports whether the character is the user's.
+func (o profileOwners) Owns(ctx context.Context, userID, characterID string) (bool, error) {
+	c, err := o.source.Character(ctx, characterID)
+	if errors.Is(err, profiles.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && c.OwnerID == userID, err
+}
+
+// loginOwners knows the characters that logins named: the one that a user plays, or played last.
+type loginOwners struct{ sessions *sessions.Store }
+
+// Owns reports whether the character is the one of the user's login.
+func (o loginOwners) Owns(ctx context.Context, userID, characterID string) (bool, error) {
+	id, err := o.sessions.CharacterOf(ctx, userID)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && id == characterID, asUnavailable("session", err)
+}
+
+// characterOwners returns what knows whose characters are whose: the profile service, or where
+// none is configured, in production, what logins name, because whoever plays a character owns its
+// goods. Elsewhere it returns nil, and players are believed.
+func (n *node) characterOwners() gateway.Characters {
+	switch {
+	case n.cfg.ProfilesURL != "":
+		return profileOwners{n.profiles.source}
+	case n.cfg.Production:
+		return loginOwners{n.redis.sessions}
+	}
+	return nil
 }

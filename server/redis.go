@@ -2,38 +2,190 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/redisdial"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/jobs"
+	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
+	"github.com/aeturnis/realtime/sessions"
+	"github.com/aeturnis/realtime/throttle"
 )
 
-// openRedis connects to what --redis names, or starts the embedded default.
-func (n *node) openRedis(ctx context.Context) error {
+// redisServices are the one client of Redis, and the libraries that use it.
+type redisServices struct {
+	embedded *redisconn.Server // nil where a URL was given
+	client   redis.UniversalClient
+	monitor  *redisconn.Monitor
+	checks   singleflight.Group // of the health of Redis
+
+	sessions     *sessions.Store
+	tracker      *sessions.Tracker
+	limiter      *throttle.Limiter
+	locks        *lock.Manager
+	lockServers  []redis.UniversalClient // of LockRedisURLs
+	cache        *cache.Manager
+	cacheBreaker *redisconn.Breaker
+	jobs         *jobs.Runner
+}
+
+// open connects to the Redis of the configuration, or starts the embedded one.
+func (r *redisServices) open(ctx context.Context, cfg *Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	url := n.cfg.RedisURL
+	url := cfg.RedisURL
 	if url == "" {
 		server, err := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
 		if err != nil {
 			return fmt.Errorf("embedded Redis: %w", err)
 		}
-		n.embedded, url = server, server.URL()
+		r.embedded, url = server, server.URL()
 	}
-	rdb, err := n.cfg.redisTarget(url).Open(ctx, redisconn.Config{Name: "gateway", PoolSize: 64})
+	client, err := cfg.redisTarget(url).Open(ctx, redisconn.Config{Name: "gateway", PoolSize: 64})
 	if err != nil {
-		n.closeRedis()
+		r.close()
 		return err
 	}
-	n.rdb = rdb
+	r.client = client
 	return nil
 }
 
-func (n *node) closeRedis() {
-	if n.rdb != nil {
-		_ = n.rdb.Close()
+// close ends the client, and the embedded server.
+func (r *redisServices) close() {
+	if r.client != nil {
+		_ = r.client.Close()
 	}
-	if n.embedded != nil {
-		_ = n.embedded.Close()
+	if r.embedded != nil {
+		_ = r.embedded.Close()
 	}
+}
+
+// makeLibraries makes what stands directly over Redis.
+func (n *node) makeLibraries() (err error) {
+	r, c := n.redis, &n.cfg
+	r.makeCache(c, n.log)
+	r.monitor = redisconn.NewMonitor(r.client, redisconn.MonitorConfig{OnChange: n.redisChanged})
+	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
+	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{})
+	if r.limiter, err = throttle.New(r.client, c.Policies, n.limiterConfig()); err != nil {
+		return usage.Wrap(err)
+	}
+	return r.makeLocks(c.LockRedisURLs)
+}
+
+// makeLocks makes the locks: on the one Redis, or on the majority of the servers of urls.
+func (r *redisServices) makeLocks(urls []string) (err error) {
+	clients := []redis.UniversalClient{r.client}
+	if len(urls) > 0 {
+		if r.lockServers, err = redisdial.LockServers(urls, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
+			return err
+		}
+		clients = r.lockServers
+	}
+	r.locks = lock.New(lock.Config{}, clients...)
+	return nil
+}
+
+// makeCache puts the cache behind a breaker of its own: without Redis, sources answer at once.
+//
+// Trades have no breaker. It would not turn an unknown outcome into a refusal, because UNAVAILABLE
+// says that the outcome is open. But it would cut off what follows a decision (the escrow, the
+// ledger, the notice), which then waits for the sweeper; its budget would end a wait for a replica
+// or the disk; and on a Cluster its client has none of our hooks. Fights have none either: the first
+// command that times out ends the request, as with trades.
+func (r *redisServices) makeCache(c *Config, log *zap.Logger) {
+	r.cacheBreaker = redisconn.NewBreaker(r.client, "cache", redisconn.BreakerConfig{
+		Budget: 300 * time.Millisecond,
+		OnChange: func(feature, state string) {
+			log.Warn("breaker changed", zap.String("feature", feature), zap.String("state", state))
+		},
+	})
+	r.cache = cache.New(r.cacheBreaker.Client(), cache.Config{
+		TTL:   c.CacheTTL,
+		Local: cache.Local{Off: c.CacheLocalBytes < 0, Bytes: uint64(max(0, c.CacheLocalBytes))},
+		OnError: func(doing string, err error) {
+			log.Warn("cache failed", zap.String("doing", doing), zap.Error(err))
+		},
+	})
+}
+
+// closeLibraries waits for what the libraries still do with Redis.
+func (r *redisServices) closeLibraries() {
+	if r.limiter != nil {
+		r.limiter.Close()
+	}
+	if r.locks != nil {
+		r.locks.Close()
+	}
+	redisdial.CloseAll(r.lockServers)
+}
+
+// closeCache waits for loads that are under way.
+func (r *redisServices) closeCache() {
+	if r.cache != nil {
+		r.cache.Close()
+		_ = r.cacheBreaker.Close() // nothing was sent
+	}
+}
+
+// registerMetrics puts the metrics of Redis and of the libraries into the registry.
+func (r *redisServices) registerMetrics(registry *prometheus.Registry) error {
+	return errors.Join(
+		registry.Register(r.jobs), registry.Register(r.tracker), registry.Register(r.limiter), registry.Register(r.locks),
+		redisconn.Metrics(registry, r.client), r.monitor.Metrics(registry),
+		registry.Register(r.cache), r.cacheBreaker.Metrics(registry),
+	)
+}
+
+// checkHealth asks Redis how it is, and returns the status that tells a balancer. It takes at most
+// a second, whatever Redis does. Requests that come at the same time share one check.
+func (r *redisServices) checkHealth() (redisconn.Health, int) {
+	v, _, _ := r.checks.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 800*time.Millisecond)
+		defer cancel()
+		return redisconn.Check(ctx, r.client), nil
+	})
+	h := v.(redisconn.Health)
+	if h.Status == redisconn.StatusDown {
+		return h, http.StatusServiceUnavailable
+	}
+	return h, http.StatusOK
+}
+
+// serverKind returns "configured", or what the embedded Redis is.
+func (r *redisServices) serverKind() string {
+	if r.embedded == nil {
+		return "configured"
+	}
+	return "embedded " + r.embedded.Kind()
+}
+
+// watchEmbedded returns when the embedded Redis ends: nothing is left to serve with.
+func (r *redisServices) watchEmbedded(ctx context.Context) error {
+	select {
+	case <-r.embedded.Done():
+		return fmt.Errorf("embedded Redis ended: %w: %w", redisconn.ErrUnreachable, r.embedded.Err())
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// takesNoWrites reports whether Redis is down or read-only: nobody new may come in then, and
+// fights and trades pause.
+func takesNoWrites(s redisconn.State) bool { return s == redisconn.Down || s == redisconn.ReadOnly }
+
+// redisChanged logs the change, and tells the players what Redis can not do for them now.
+func (n *node) redisChanged(from, to redisconn.State, why string) {
+	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
+	n.status.update(to, n.redis.limiter.Degraded())
 }

@@ -1,64 +1,44 @@
 // Package server runs one node of the gateway: everything that `gateway serve` serves, and the
 // features of the caller beside it.
+//
+//	err := server.Run(ctx, server.Config{
+//		RedisURL: "redis://redis:6379",
+//		Features: []server.Feature{&dice.Feature{}},
+//	})
+//
+// Nodes that share a Redis are one cluster. A node is made from the bottom to the top: Redis, the
+// sessions, limits, locks and the cache over it, the logins, the features, and the gateway that is
+// made of the features' events. It is taken down from the outside in: new connections are refused
+// first, then the players are sent elsewhere, then the features end, and Redis is closed last.
+//
+// examples/feature is a program with a feature of another module.
 package server
 
 import (
 	"context"
 	"net"
-	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
-	"github.com/aeturnis/realtime/auth"
-	"github.com/aeturnis/realtime/cache"
-	"github.com/aeturnis/realtime/chat"
-	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/usage"
-	"github.com/aeturnis/realtime/jobs"
-	"github.com/aeturnis/realtime/leaderboard"
-	"github.com/aeturnis/realtime/lock"
-	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
-	"github.com/aeturnis/realtime/sessions"
-	"github.com/aeturnis/realtime/throttle"
 )
 
-// node is one running gateway: everything that serve wires together.
+// node is one gateway that runs. Each part owns what it holds, and says so in its file.
 type node struct {
 	cfg      Config
-	told     told
 	name     string
 	log      *zap.Logger
 	registry *prometheus.Registry
 
-	embedded *redisconn.Server // nil where --redis was given
-	rdb      redis.UniversalClient
-	monitor  *redisconn.Monitor
-	health   singleflight.Group // of checks of Redis
-
-	store   *sessions.Store
-	tracker *sessions.Tracker
-	devices *sessions.Devices
-	limits  *throttle.Limiter
-	auth    *auth.Service
-	addr    func(*http.Request) string // the client's, behind trusted proxies
-	locks   *lock.Manager
-	tradingParts
-	talk    *chat.Service
-	present *presence.Service
-	people  profileSource
-	roster  *combat.Roster
-	fights  *combat.Service
-	boards  *leaderboard.Service
-	chores  *jobs.Runner
-
-	cache        *cache.Manager
-	cacheBreaker *redisconn.Breaker
-	gateway      *gateway.Gateway
+	redis    *redisServices // Redis, and the libraries over it
+	logins   *logins        // who may come in
+	profiles *profileReader // users and characters
+	features *features      // what players can do
+	status   *statusBoard   // what players are told of how features are
+	gateway  *gateway.Gateway
 }
 
 // Run serves until ctx ends, then drains and returns. It returns an ErrConfig when cfg can not be
@@ -68,31 +48,31 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	public, err := listen("addr", cfg.Addr)
+	public, err := listenOn("addr", cfg.Addr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = public.Close() }()
 	var admin net.Listener
 	if cfg.AdminAddr != "" {
-		if admin, err = listen("admin-addr", cfg.AdminAddr); err != nil {
+		if admin, err = listenOn("admin-addr", cfg.AdminAddr); err != nil {
 			return err
 		}
 		defer func() { _ = admin.Close() }()
 	}
 
 	_, port, _ := net.SplitHostPort(public.Addr().String())
-	n := &node{cfg: cfg, name: cfg.nodeName(port), registry: prometheus.NewRegistry()}
+	n := newNode(cfg, cfg.nodeName(port))
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "log_lines_dropped_total", Help: "Log lines that a flood of their kind left out."})
 	n.registry.MustRegister(dropped)
 	n.log = newLog(cfg.LogTo, cfg.LogLevel, cfg.LogFormat, dropped.Inc).With(zap.String("node", n.name))
 	defer func() { _ = n.log.Sync() }()
 	redisconn.SetLogger(n.log)
 
-	if err := n.openRedis(ctx); err != nil {
+	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
 	}
-	defer n.closeRedis()
+	defer n.redis.close()
 	defer n.closeServices()
 	if err := n.armCrashHook(); err != nil {
 		return err
@@ -102,12 +82,18 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	n.publishLimits(ctx)
 	if cfg.Out != nil {
-		banner(cfg.Out, n, public.Addr(), admin)
+		n.printBanner(cfg.Out, public.Addr(), admin)
 	}
 	return n.serve(ctx, public, admin)
 }
 
-func listen(flag, addr string) (net.Listener, error) {
+// newNode returns a node that knows its configuration and nothing else.
+func newNode(cfg Config, name string) *node {
+	return &node{cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), redis: &redisServices{}, features: &features{}}
+}
+
+// listenOn listens on the address of a flag.
+func listenOn(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, usage.Errorf("--%s: %w", flag, err)

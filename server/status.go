@@ -9,15 +9,22 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// told is what players know of how features are.
-type told struct {
-	mu       sync.Mutex
-	features map[string]string // guarded by mu; nil: nothing was told yet, all is well
+// statusBoard tells the players of this node how features are, whenever that changes.
+type statusBoard struct {
+	send func(features map[string]string) error
+	log  *zap.Logger
+
+	mu   sync.Mutex
+	last map[string]string // what was sent last; guarded by mu
 }
 
-// features are how features are, by what Redis can do.
-func features(redis redisconn.State, limitsLocal bool) map[string]string {
-	if away(redis) {
+func newStatusBoard(send func(map[string]string) error, log *zap.Logger) *statusBoard {
+	return &statusBoard{send: send, log: log, last: featureStates(redisconn.Up, false)}
+}
+
+// featureStates returns how features are, by what Redis can do.
+func featureStates(redis redisconn.State, limitsLocal bool) map[string]string {
+	if takesNoWrites(redis) {
 		return map[string]string{"session": "stale", "limits": "local", "chat": "local", "presence": "paused", "combat": "paused", "trade": "paused"}
 	}
 	f := map[string]string{"session": "ok", "limits": "ok", "chat": "ok", "presence": "ok", "combat": "ok", "trade": "ok"}
@@ -27,19 +34,16 @@ func features(redis redisconn.State, limitsLocal bool) map[string]string {
 	return f
 }
 
-// tellStatus sends `gateway:status` to the players of this node when it has changed.
-func (n *node) tellStatus(redis redisconn.State) {
-	n.told.mu.Lock()
-	defer n.told.mu.Unlock()
-	now, before := features(redis, n.limits.Degraded()), n.told.features
-	if before == nil {
-		before = features(redisconn.Up, false)
-	}
-	if maps.Equal(now, before) {
+// update sends `gateway:status` when it differs from what was sent last.
+func (b *statusBoard) update(redis redisconn.State, limitsLocal bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := featureStates(redis, limitsLocal)
+	if maps.Equal(now, b.last) {
 		return
 	}
-	n.told.features = now
-	if err := n.gateway.SendStatus(now); err != nil {
-		n.log.Error("status could not be told", zap.Error(err))
+	b.last = now
+	if err := b.send(now); err != nil {
+		b.log.Error("players could not be told the status", zap.Error(err))
 	}
 }

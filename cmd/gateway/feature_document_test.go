@@ -26,16 +26,16 @@ func TestAFeatureFromTheDocuments(t *testing.T) {
 	feature := block("`guild/guild.go`:")
 	require.Less(t, strings.Count(feature, "\n"), 60, "it is advertised as short")
 
-	wire, err := os.ReadFile("../../server/wire.go")
+	wire, err := os.ReadFile("../../server/features.go")
 	require.NoError(t, err)
-	wired := regexp.MustCompile(`(?m)^\troutes, casts := tables\(.*\)\n`).ReplaceAllLiteralString(string(wire), block("it joins its neighbours in one line"))
+	wired := regexp.MustCompile(`(?m)^\tall = \[\]Feature\{.*\}\n`).ReplaceAllLiteralString(string(wire), block("it joins its neighbours in one line"))
 	wired = strings.Replace(wired, "\nimport (\n", "\nimport (\n\t\"github.com/aeturnis/realtime/guild\"\n", 1)
 	require.NotEqual(t, string(wire), wired)
 
 	dir := t.TempDir()
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	for name, text := range map[string]string{
-		"guild/guild.go": feature, "guild/guild_test.go": block("`guild/guild_test.go`:"), "server/wire.go": wired,
+		"guild/guild.go": feature, "guild/guild_test.go": block("`guild/guild_test.go`:"), "server/features.go": wired,
 	} {
 		real, err := filepath.Abs(filepath.Join("../..", name))
 		require.NoError(t, err)

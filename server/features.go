@@ -1,0 +1,197 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/chat"
+	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/leaderboard"
+	"github.com/aeturnis/realtime/presence"
+	"github.com/aeturnis/realtime/trade"
+)
+
+// features are what players can do: those of the gateway itself, and those of the configuration.
+type features struct {
+	chat          *chat.Service
+	presence      *presence.Service
+	combat        *combat.Service
+	roster        *combat.Roster
+	trade         *trade.Service
+	tradeNotifier *trade.Notifier
+	leaderboard   *leaderboard.Service
+	added         []Feature
+}
+
+// makeFeatures makes the features, and starts those of the configuration.
+func (n *node) makeFeatures(rooms *gatewayRooms) (all []Feature, err error) {
+	f, rdb := n.features, n.redis.client
+	f.presence = presence.New(rdb, presenceRooms{rooms}, presence.Config{Usernames: n.presenceUsernames, Report: n.presenceFailed})
+	f.chat = n.makeChat(rooms)
+	if err := n.makeTrade(rooms); err != nil {
+		return nil, err
+	}
+	f.leaderboard = leaderboard.New(rdb, leaderboard.Config{})
+	f.roster = combat.NewRoster(rdb, n.combatFailed)
+	f.combat = combat.New(rdb, combatRooms{rooms}, combat.Config{
+		Characters: combatCharacters{n.profiles.source, f.roster}, Presence: onlineUsers{rooms},
+		Rewarder: tradeRewards{f.trade}, Scorer: leaderboardScores{f.leaderboard},
+		AbandonAfter: n.cfg.CombatTimeout, Report: n.combatFailed,
+	})
+	all = []Feature{f.chat, f.presence, f.combat, f.trade, f.leaderboard}
+
+	services := Services{
+		Redis: rdb, Rooms: rooms, Locks: n.redis.locks, Cache: n.redis.cache, Sessions: n.redis.sessions, Node: n.name, Log: n.log,
+	}
+	for _, added := range n.cfg.Features {
+		f.added = append(f.added, added)
+		if starter, ok := added.(Starter); ok {
+			if err := starter.Start(services); err != nil {
+				return nil, err
+			}
+		}
+		if metrics, ok := added.(prometheus.Collector); ok {
+			if err := n.registry.Register(metrics); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return append(all, f.added...), nil
+}
+
+// eventTables returns the routes and the casts of all features.
+func eventTables(all []Feature) (routes []event.Route, casts []event.Cast) {
+	for _, f := range all {
+		routes = append(routes, f.Routes()...)
+		casts = append(casts, f.Casts()...)
+	}
+	return routes, casts
+}
+
+// loops returns the features' own work, each until its context ends.
+func (f *features) loops() []func(context.Context) error {
+	loops := []func(context.Context) error{
+		f.chat.Run, f.trade.Sweep, f.tradeNotifier.Run, f.roster.Run, f.combat.Run, f.presence.Run,
+	}
+	for _, added := range f.added {
+		if runner, ok := added.(Runner); ok {
+			loops = append(loops, runner.Run)
+		}
+	}
+	return loops
+}
+
+// close waits for what features still do with Redis.
+func (f *features) close() {
+	for _, added := range f.added {
+		if closer, ok := added.(Closer); ok {
+			closer.Close()
+		}
+	}
+	if f.chat != nil {
+		f.chat.Close()
+	}
+}
+
+// makeChat makes the chat. With Dev everybody may come into every channel; else the game says in
+// Redis who is in a guild or a party.
+func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
+	c := chat.Config{Observer: n.features.presence, Audit: n.logModeration, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
+	if !n.cfg.Dev {
+		c.Membership = chat.RedisMembership{Redis: n.redis.client}
+	}
+	return chat.New(n.redis.client, rooms, c)
+}
+
+// makeTrade makes the service of trades, and refuses what this Redis can not do.
+func (n *node) makeTrade(rooms *gatewayRooms) error {
+	f := n.features
+	f.trade = trade.New(n.redis.client, n.tradeLocker(), receivers{n.redis.sessions, n.cfg.Dev}, rooms, trade.Config{
+		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed,
+	})
+	f.tradeNotifier = trade.NewNotifier(f.trade)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := f.trade.Check(ctx)
+	if errors.Is(err, trade.ErrRing) || errors.Is(err, trade.ErrDurability) {
+		return usage.Wrap(err)
+	}
+	return err
+}
+
+// tradeLocker returns what keeps trades apart. The trades' scripts can see only locks on their own
+// server, so they look at none where LockRedisURLs names others, however few.
+func (n *node) tradeLocker() trade.Locker {
+	if len(n.cfg.LockRedisURLs) > 0 {
+		return locker{n.redis.locks}
+	}
+	return scriptLocker{locker{n.redis.locks}}
+}
+
+// observers are told of all connections.
+func (f *features) observers() gateway.ConnectionObserver {
+	return connectionObservers{f.presence, f.roster, f.tradeNotifier}
+}
+
+// connectionObservers tells several observers of each connection.
+type connectionObservers []gateway.ConnectionObserver
+
+// Connected tells all that a connection may send events.
+func (all connectionObservers) Connected(p event.Player) {
+	for _, o := range all {
+		o.Connected(p)
+	}
+}
+
+// CharacterChanged tells all that the player of a connection has chosen another character.
+func (all connectionObservers) CharacterChanged(p event.Player) {
+	for _, o := range all {
+		o.CharacterChanged(p)
+	}
+}
+
+// Disconnected tells all that a connection has ended.
+func (all connectionObservers) Disconnected(p event.Player) {
+	for _, o := range all {
+		o.Disconnected(p)
+	}
+}
+
+// The features return to these what they have nobody else to tell.
+
+// logModeration logs what moderators do: who, what, whom and where, and no text.
+func (n *node) logModeration(a chat.ModeratorAction) {
+	fields := []zap.Field{zap.String("event", a.Event), zap.String("by", a.By), zap.String("channel", a.Channel)}
+	if a.UserID != "" {
+		fields = append(fields, zap.String("user", a.UserID))
+	}
+	if a.Message != "" {
+		fields = append(fields, zap.String("message", a.Message))
+	}
+	if !a.Until.IsZero() {
+		fields = append(fields, zap.Time("until", a.Until))
+	}
+	if a.Every > 0 {
+		fields = append(fields, zap.Duration("every", a.Every))
+	}
+	n.log.Info("moderated", fields...)
+}
+
+func (n *node) chatFailed(err error) { n.log.Warn("chat could not be stored", zap.Error(err)) }
+
+func (n *node) presenceFailed(err error) {
+	n.log.Warn("presence could not be published", zap.Error(err))
+}
+
+func (n *node) combatFailed(err error) { n.log.Error("fight could not be published", zap.Error(err)) }
+
+func (n *node) tradeFailed(_ context.Context, err error) {
+	n.log.Error("trade could not be published or tidied up; the sweeper goes on", zap.Error(err))
+}
