@@ -61,6 +61,10 @@ test: deps build ## Run every test: Go with -race, the official JavaScript clien
 test-go: $(BUNDLE) ## Run the Go tests alone (PKG=./chat RUN=TestName)
 	$(GO) test -race -timeout 15m $(if $(RUN),-run '$(RUN)') $(PKG)
 
+.PHONY: test-example
+test-example: $(BUNDLE) ## Build and test examples/feature alone, a module of its own
+	cd examples/feature && $(GO) vet ./... && $(GO) test -race -timeout 5m ./...
+
 .PHONY: test-client
 test-client: build test/client/node_modules ## Run the tests with the official JavaScript client alone
 	cd test/client && NODE_OPTIONS="--test-reporter=spec" $(NPM) test

@@ -139,6 +139,6 @@ func TestDice(t *testing.T) {
 func TestContract(t *testing.T) {
 	types, err := server.Contract(server.Config{Features: []server.Feature{&dice.Feature{}}}, "typescript")
 	require.NoError(t, err)
-	require.Contains(t, string(types), "'dice:roll': (payload: RollRequest, ")
-	require.Contains(t, string(types), "'dice:rolled': (payload: Rolled) => void;")
+	require.Contains(t, string(types), "'dice:roll': (payload: DiceRollRequest, ")
+	require.Contains(t, string(types), "'dice:rolled': (payload: DiceRolled) => void;")
 }
