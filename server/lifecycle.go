@@ -9,6 +9,8 @@ import (
 
 	group "github.com/oklog/run"
 	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/internal/gcgoal"
 )
 
 // serve runs everything until ctx ends or a part fails, then stops in the right order: the clients
@@ -38,7 +40,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadPolicies, r.cache.Run, r.jobs.Run,
+		r.monitor.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadPolicies, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}
