@@ -89,7 +89,8 @@ func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context
 	return lockFault(err)
 }
 
-// lockFault turns an error of package lock into what a player is told; other errors stay as they are.
+// lockFault turns an error of package lock into what a player is told; other errors stay as they
+// are.
 func lockFault(err error) error {
 	switch {
 	case errors.Is(err, lock.ErrTaken), errors.Is(err, lock.ErrTimeout):
@@ -102,7 +103,8 @@ func lockFault(err error) error {
 	return err
 }
 
-// scriptLocker is a locker whose locks are on the server of the trades, where scripts can check them.
+// scriptLocker is a locker whose locks are on the server of the trades, where scripts can check
+// them.
 type scriptLocker struct{ locker }
 
 func (l scriptLocker) ScriptGuard() string { return l.locks.ScriptGuard() }

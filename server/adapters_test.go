@@ -12,8 +12,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// Package lock returns plain errors. A player gets the fault for each of them, and the log keeps the
-// error as its cause.
+// Package lock returns plain errors. A player gets the fault for each of them, and the log keeps
+// the error as its cause.
 func TestFaultsOfLocks(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

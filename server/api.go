@@ -107,8 +107,8 @@ func (a *profileAPI) readLeaderboard(ctx context.Context, name string) (board, e
 	return board{name, list}, err
 }
 
-// serveJSON answers what serve returns as JSON with an ETag, and an error as a problem. maxAge is in
-// seconds; with 0 callers ask again each time, which the ETag makes cheap.
+// serveJSON answers what serve returns as JSON with an ETag, and an error as a problem. maxAge is
+// in seconds; with 0 callers ask again each time, which the ETag makes cheap.
 func (a *profileAPI) serveJSON(maxAge int, serve func(ctx context.Context, r *http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)

@@ -17,8 +17,9 @@ import (
 )
 
 // crashVariable makes this process kill or stop itself at one of its commands to Redis that concern
-// trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before 7",
-// "stop after 7". It is no setting: only builds with the tag crashhook, for internal/chaos, look at it.
+// trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before
+// 7", "stop after 7". It is no setting: only builds with the tag crashhook, for internal/chaos,
+// look at it.
 const crashVariable = "GATEWAY_CRASH_AT"
 
 // crashHook is a hook of the Redis client.

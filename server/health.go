@@ -10,8 +10,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// serveDetailedHealth answers how everything on this node is, for operators. The status code is that
-// of Redis. Nothing but Redis, and the jobs whose state is there, is asked for it.
+// serveDetailedHealth answers how everything on this node is, for operators. The status code is
+// that of Redis. Nothing but Redis, and the jobs whose state is there, is asked for it.
 func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 	h, code := n.redis.checkHealth()
 	ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
@@ -27,7 +27,8 @@ func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// lockView is what this node knows of its locks, times in ms; the names are users' ids, for operators.
+// lockView is what this node knows of its locks, times in ms; the names are users' ids, for
+// operators.
 func lockStatsView(s lock.Stats) map[string]any {
 	contended := []map[string]any{}
 	for _, c := range s.MostContended {

@@ -40,7 +40,7 @@ func (n *node) limiterConfig() throttle.Config {
 // slow to be asked, of which redisChanged does not hear.
 func (n *node) limiterChanged(local bool, cause error) {
 	n.log.Warn("limits moved", zap.Bool("local", local), zap.Error(cause))
-	n.status.update(n.redis.monitor.State(), n.redis.limiter.Degraded())
+	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded())
 }
 
 // publishLimits reads what operators have set, and stores what this node was given. Without Redis

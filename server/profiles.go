@@ -98,7 +98,8 @@ func (p *profileReader) saveCharacter(ctx context.Context, c profiles.Character)
 	return cache.WriteThrough(ctx, p.cache, keys.Character(c.CharacterID), c, p.source.SaveCharacter, p.ttl+staleProfile)
 }
 
-// breakerState returns the state of the breaker before the profile service; ok is false where there is none.
+// breakerState returns the state of the breaker before the profile service; ok is false where there
+// is none.
 func (p *profileReader) breakerState() (state string, ok bool) {
 	u, ok := p.source.(*profiles.Upstream)
 	if !ok {

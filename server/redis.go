@@ -101,8 +101,8 @@ func (r *redisServices) makeLocks(urls []string) (err error) {
 // Trades have no breaker. It would not turn an unknown outcome into a refusal, because UNAVAILABLE
 // says that the outcome is open. But it would cut off what follows a decision (the escrow, the
 // ledger, the notice), which then waits for the sweeper; its budget would end a wait for a replica
-// or the disk; and on a Cluster its client has none of our hooks. Fights have none either: the first
-// command that times out ends the request, as with trades.
+// or the disk; and on a Cluster its client has none of our hooks. Fights have none either: the
+// first command that times out ends the request, as with trades.
 func (r *redisServices) makeCache(c *Config, log *zap.Logger) {
 	r.cacheBreaker = redisconn.NewBreaker(r.client, "cache", redisconn.BreakerConfig{
 		Budget: 300 * time.Millisecond,
@@ -187,5 +187,5 @@ func takesNoWrites(s redisconn.State) bool { return s == redisconn.Down || s == 
 // redisChanged logs the change, and tells the players what Redis can not do for them now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
 	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
-	n.status.update(to, n.redis.limiter.Degraded())
+	n.status.sendChanges(to, n.redis.limiter.Degraded())
 }

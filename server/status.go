@@ -34,8 +34,8 @@ func featureStates(redis redisconn.State, limitsLocal bool) map[string]string {
 	return f
 }
 
-// update sends `gateway:status` when it differs from what was sent last.
-func (b *statusBoard) update(redis redisconn.State, limitsLocal bool) {
+// sendChanges sends `gateway:status` when it differs from what was sent last.
+func (b *statusBoard) sendChanges(redis redisconn.State, limitsLocal bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := featureStates(redis, limitsLocal)

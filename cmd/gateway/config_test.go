@@ -153,7 +153,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience) // should it serve, it must end
 			defer cancel()
 			var out, errs bytes.Buffer
-			err := run(ctx, args, environment(c.env), &out, &errs)
+			err := runProgram(ctx, args, environment(c.env), &out, &errs)
 			require.Error(t, err)
 			require.Equal(t, cli.ExitUsage, cli.ExitCode(err), "%v", err)
 			for _, part := range c.want {

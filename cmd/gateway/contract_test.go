@@ -19,12 +19,12 @@ func TestTheContractIsUpToDate(t *testing.T) {
 			want, err := os.ReadFile("../../docs/" + file)
 			require.NoError(t, err)
 			var out, logged bytes.Buffer
-			require.NoError(t, run(t.Context(), []string{"contract", form}, func(string) string { return "" }, &out, &logged))
+			require.NoError(t, runProgram(t.Context(), []string{"contract", form}, func(string) string { return "" }, &out, &logged))
 			require.Equal(t, string(want), out.String(), "docs/%s is stale: make generate", file)
 			require.Empty(t, logged.String())
 		})
 	}
-	err := run(t.Context(), []string{"contract", "xml"}, func(string) string { return "" }, &bytes.Buffer{}, &bytes.Buffer{})
+	err := runProgram(t.Context(), []string{"contract", "xml"}, func(string) string { return "" }, &bytes.Buffer{}, &bytes.Buffer{})
 	require.Equal(t, cli.ExitUsage, cli.ExitCode(err))
 }
 

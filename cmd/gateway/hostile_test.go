@@ -13,7 +13,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// Whatever a handshake carries: it is refused, or its connection is closed, and the others are served.
+// Whatever a handshake carries: it is refused, or its connection is closed, and the others are
+// served.
 func TestHostileHandshakes(t *testing.T) {
 	t.Parallel()
 	url := redistest.URL(t)

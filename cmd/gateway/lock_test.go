@@ -111,8 +111,8 @@ func TestLockCommandsOnAQuorum(t *testing.T) {
 	require.Equal(t, cli.ExitUsage, code, errs)
 }
 
-// One server of locks beside that of the trades is asked too: who holds the pair's lock there is waited for, and without the
-// server nothing moves.
+// One server of locks beside that of the trades is asked too: who holds the pair's lock there is
+// waited for, and without the server nothing moves.
 func TestLocksOnAnotherServer(t *testing.T) {
 	t.Parallel()
 	url, beside := redistest.URL(t), redistest.Server(t)

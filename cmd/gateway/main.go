@@ -31,7 +31,7 @@ func main() {
 		signal.Reset(again)
 		_ = syscall.Kill(os.Getpid(), again.(syscall.Signal))
 	}()
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	err := runProgram(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil && !errors.As(err, new(cli.StatusError)) { // it has told why already
 		fmt.Fprintln(os.Stderr, "gateway:", err)
 	}
@@ -55,11 +55,11 @@ type commands struct {
 	PrintVersion kong.VersionFlag `name:"version" help:"Print the version, the commit and its date."`
 }
 
-// run is the program: everything it needs comes in, and it ends when ctx does.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+// runProgram runs the command of args. All that it needs is passed in, and it ends when ctx does.
+func runProgram(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c commands
 	done := false
-	k, err := c.parse(args, getenv,
+	k, err := c.parseCommandLine(args, getenv,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { done = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -74,8 +74,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return k.Run()
 }
 
-// parse reads the command line, and what it does not say from the environment and the file.
-func (c *commands) parse(args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
+// parseCommandLine reads the command line, and what it does not say from the environment and the
+// file.
+func (c *commands) parseCommandLine(args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
 	k, policies, err := cli.Parse(c, args, getenv, append(options,
 		kong.Name("gateway"),
 		kong.Description(description),
@@ -99,7 +100,7 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 	cfg.Out, cfg.LogTo = s.Out, s.Err
 	cfg.ReloadPolicies = func() ([]throttle.Policy, error) { // of the same command line
 		var again commands
-		if _, err := again.parse(s.Args, s.Getenv); err != nil {
+		if _, err := again.parseCommandLine(s.Args, s.Getenv); err != nil {
 			return nil, err
 		}
 		now, err := again.Serve.Configure()

@@ -86,7 +86,7 @@ func serveWith(t testing.TB, vars map[string]string, args ...string) *gate {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &gate{t: t, out: &output{}, err: &output{}, cancel: cancel, done: make(chan error, 1)}
 	args = append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--drain-for", "0s"}, args...)
-	go func() { g.done <- run(ctx, args, environment(vars), g.out, g.err) }()
+	go func() { g.done <- runProgram(ctx, args, environment(vars), g.out, g.err) }()
 	t.Cleanup(func() {
 		if !g.ended {
 			require.NoError(t, g.stop())
@@ -129,7 +129,7 @@ func (g *gate) wait(d time.Duration) error {
 func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	err := run(t.Context(), args, environment(nil), &out, &errs)
+	err := runProgram(t.Context(), args, environment(nil), &out, &errs)
 	if err != nil {
 		errs.WriteString(err.Error())
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// BenchmarkRevocation is how long it takes from the call that ends a session until its
-// client has read session:revoked: 1,000 sockets, each with a session of its own, on two gateways. It fails above
-// 100 ms at the 99th percentile. Clients, gateways and Redis share the machine.
+// BenchmarkRevocation is how long it takes from the call that ends a session until its client has
+// read session:revoked: 1,000 sockets, each with a session of its own, on two gateways. It fails
+// above 100 ms at the 99th percentile. Clients, gateways and Redis share the machine.
 //
 //	go test -run '^$' -bench Revocation -benchtime 1x ./cmd/gateway
 func BenchmarkRevocation(b *testing.B) {

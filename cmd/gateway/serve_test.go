@@ -212,7 +212,7 @@ func TestAdminMayBeOff(t *testing.T) {
 	done := make(chan error, 1)
 	ctx, cancel := contextFor(t)
 	go func() {
-		done <- run(ctx, []string{"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", redistest.URL(t), "--drain-for", "0s"}, environment(nil), out, &output{})
+		done <- runProgram(ctx, []string{"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", redistest.URL(t), "--drain-for", "0s"}, environment(nil), out, &output{})
 	}()
 	require.Eventually(t, func() bool { return publicLine.MatchString(out.String()) }, patience, tick)
 	require.NotContains(t, out.String(), "operators")

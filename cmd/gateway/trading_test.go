@@ -9,8 +9,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// Two players on two gateways trade; one leaves before the end, and is told when they are back. On one server
-// and on a Cluster.
+// Two players on two gateways trade; one leaves before the end, and is told when they are back. On
+// one server and on a Cluster.
 func TestATradeOverTwoGateways(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]func() string{

@@ -22,9 +22,9 @@ type LimitFlags struct {
 	FilePolicies FilePolicies `kong:"-"` // of the file; the program sets them after it has parsed
 }
 
-// policies returns the limits as configured: the defaults, over them the file's policies, over
-// those what --limit says.
-func (f *LimitFlags) policies(dev bool) ([]throttle.Policy, error) {
+// configuredPolicies returns the limits as configured: the defaults, over them the file's policies,
+// over those what --limit says.
+func (f *LimitFlags) configuredPolicies(dev bool) ([]throttle.Policy, error) {
 	all, err := applyFile(throttle.Defaults(dev), f.FilePolicies)
 	if err != nil {
 		return nil, usage.Errorf("--config: policies: %w", err)
@@ -92,8 +92,8 @@ func applyFile(policies []throttle.Policy, file FilePolicies) ([]throttle.Policy
 			out = append(out, throttle.Policy{Name: name, Scope: throttle.ByUser})
 		}
 		p := &out[i]
-		p.Limit, p.Window = valueOr(f.Limit, p.Limit), valueOr(f.Window, p.Window)
-		p.Scope, p.Cost = valueOr(f.Scope, p.Scope), valueOr(f.Cost, p.Cost)
+		p.Limit, p.Window = valueOrDefault(f.Limit, p.Limit), valueOrDefault(f.Window, p.Window)
+		p.Scope, p.Cost = valueOrDefault(f.Scope, p.Scope), valueOrDefault(f.Cost, p.Cost)
 		for _, role := range slices.Sorted(maps.Keys(f.Roles)) {
 			limit, window, err := throttle.ParseRule(f.Roles[role])
 			if err != nil {
@@ -105,7 +105,7 @@ func applyFile(policies []throttle.Policy, file FilePolicies) ([]throttle.Policy
 	return out, nil
 }
 
-func valueOr[T any](v *T, otherwise T) T {
+func valueOrDefault[T any](v *T, otherwise T) T {
 	if v != nil {
 		return *v
 	}

@@ -109,7 +109,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 	if err := f.checkFlags(); err != nil {
 		return server.Config{}, err
 	}
-	policies, err := f.policies(f.Dev)
+	policies, err := f.configuredPolicies(f.Dev)
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -119,36 +119,36 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix,
 
-		SessionTTL: given(f.SessionTTL), SessionAbsoluteTTL: given(f.SessionAbsoluteTTL), SessionCookie: f.SessionCookie,
+		SessionTTL: explicitZero(f.SessionTTL), SessionAbsoluteTTL: explicitZero(f.SessionAbsoluteTTL), SessionCookie: f.SessionCookie,
 		AllowedOrigins: f.AllowedOrigins, TrustedProxies: f.TrustedProxies, Devices: f.Devices,
 
-		JWTSecretFile: f.JWTSecretFile, JWTKeySet: f.JWTJWKS, JWTIssuer: f.JWTIssuer, JWTAudience: f.JWTAudience, JWTSkew: given(f.JWTSkew),
+		JWTSecretFile: f.JWTSecretFile, JWTKeySet: f.JWTJWKS, JWTIssuer: f.JWTIssuer, JWTAudience: f.JWTAudience, JWTSkew: explicitZero(f.JWTSkew),
 		ExpressSessions: f.SessionSource == "express", ExpressSecretFile: f.SessionSecretFile, ExpressCookie: f.ExpressCookie,
 
-		Policies: policies, PolicyEvents: f.policyEvents(), NoLocalLimits: f.LimitFallback == "none", LimitCloseAfter: given(f.LimitCloseAfter),
+		Policies: policies, PolicyEvents: f.policyEvents(), NoLocalLimits: f.LimitFallback == "none", LimitCloseAfter: explicitZero(f.LimitCloseAfter),
 
 		ProfilesURL: f.ProfilesURL, ProfilesToken: f.ProfilesToken,
-		CacheLocalBytes: given(f.CacheLocalBytes), CacheTTL: given(f.CacheTTL),
-		ChatHistory: given(f.ChatHistory), CombatTimeout: given(f.CombatTimeout),
-		TradeExpiry: given(f.TradeExpiry), TradeDurability: trade.Durability(f.TradeDurability),
+		CacheLocalBytes: explicitZero(f.CacheLocalBytes), CacheTTL: explicitZero(f.CacheTTL),
+		ChatHistory: explicitZero(f.ChatHistory), CombatTimeout: explicitZero(f.CombatTimeout),
+		TradeExpiry: explicitZero(f.TradeExpiry), TradeDurability: trade.Durability(f.TradeDurability),
 
-		DrainFor: given(f.DrainFor), HandlerTimeout: given(f.HandlerTimeout),
+		DrainFor: explicitZero(f.DrainFor), HandlerTimeout: explicitZero(f.HandlerTimeout),
 
-		PingInterval: given(f.PingInterval), PingTimeout: given(f.PingTimeout), ConnectTimeout: given(f.ConnectTimeout),
-		UpgradeTimeout: given(f.UpgradeTimeout), BodyTimeout: given(f.BodyTimeout),
-		MaxPayload: given(f.MaxPayload), MaxPackets: given(f.MaxPackets), MaxAttachments: given(f.MaxAttachments), MaxDepth: given(f.MaxDepth),
-		MaxRooms: given(f.MaxRooms), InboundQueue: given(f.InboundQueue), OutboundQueue: given(f.OutboundQueue),
-		MaxConnections: given(f.MaxConnections), MaxConnectionsPerAddress: given(f.MaxConnectionsAddr),
-		HandshakesPerSecond: given(f.HandshakesPerSecond), Compression: f.Compression,
+		PingInterval: explicitZero(f.PingInterval), PingTimeout: explicitZero(f.PingTimeout), ConnectTimeout: explicitZero(f.ConnectTimeout),
+		UpgradeTimeout: explicitZero(f.UpgradeTimeout), BodyTimeout: explicitZero(f.BodyTimeout),
+		MaxPayload: explicitZero(f.MaxPayload), MaxPackets: explicitZero(f.MaxPackets), MaxAttachments: explicitZero(f.MaxAttachments), MaxDepth: explicitZero(f.MaxDepth),
+		MaxRooms: explicitZero(f.MaxRooms), InboundQueue: explicitZero(f.InboundQueue), OutboundQueue: explicitZero(f.OutboundQueue),
+		MaxConnections: explicitZero(f.MaxConnections), MaxConnectionsPerAddress: explicitZero(f.MaxConnectionsAddr),
+		HandshakesPerSecond: explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
 
 		LogLevel: f.LogLevel, LogFormat: f.LogFormat,
 	}, nil
 }
 
-// given returns the value of a flag as server.Config has it, where zero stands for the default:
-// a flag's zero is the operator's, so it becomes -1. That means "none" where none is allowed, and
-// is refused elsewhere.
-func given[T int | int64 | float64 | time.Duration](v T) T {
+// explicitZero returns the value of a flag as server.Config has it, where zero stands for the
+// default: a flag's zero is the operator's, so it becomes -1. That means "none" where none is
+// allowed, and is refused elsewhere.
+func explicitZero[T int | int64 | float64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1
 	}

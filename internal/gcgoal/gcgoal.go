@@ -52,9 +52,9 @@ func newController(now heapStats) *controller {
 	return &controller{percent: defaultPercent, previous: now, atLastCycle: now}
 }
 
-// update takes what the heap has done in a tick. It returns the percentage to collect at, and
+// updateGoal takes what the heap has done in a tick. It returns the percentage to collect at, and
 // whether to return memory to the system.
-func (c *controller) update(now heapStats) (percent int, returnMemory bool) {
+func (c *controller) updateGoal(now heapStats) (percent int, returnMemory bool) {
 	allocated := now.allocated - c.previous.allocated
 	if now.collections != c.previous.collections {
 		c.isGrowing = now.live > c.atLastCycle.live+(now.allocated-c.atLastCycle.allocated)/growthFraction
@@ -109,7 +109,7 @@ func Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		percent, returnMemory := c.update(readHeap())
+		percent, returnMemory := c.updateGoal(readHeap())
 		if percent < inForce*7/8 || percent > inForce*8/7 { // each change stops the world for a moment
 			debug.SetGCPercent(percent)
 			inForce = percent

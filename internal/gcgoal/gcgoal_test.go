@@ -44,7 +44,7 @@ func TestGoal(t *testing.T) {
 					if b.collected {
 						at.collections++
 					}
-					percent, giveBack := p.update(at)
+					percent, giveBack := p.updateGoal(at)
 					if giveBack {
 						gave++
 					}

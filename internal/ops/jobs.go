@@ -22,8 +22,8 @@ type Jobs struct {
 	Run  jobsRun  `cmd:"" help:"Run a job now, here."`
 }
 
-// runner opens Redis and the jobs in it; done closes it.
-func (f lockFlags) runner(ctx context.Context) (r *jobs.Runner, done func(), err error) {
+// openJobRunner opens Redis and the jobs in it. The caller calls done at the end.
+func (f lockFlags) openJobRunner(ctx context.Context) (r *jobs.Runner, done func(), err error) {
 	rdb, err := f.OpenRedis(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +50,7 @@ type jobsList struct {
 
 // Run lists all jobs.
 func (c jobsList) Run(ctx context.Context, s cli.Streams) error {
-	r, done, err := c.runner(ctx)
+	r, done, err := c.openJobRunner(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (c jobsList) Run(ctx context.Context, s cli.Streams) error {
 		if !j.LastRunAt.IsZero() {
 			last = j.LastRunAt.UTC().Format(time.RFC3339)
 		}
-		row(t, j.Name, j.Every.String(), last, j.Took.String(), j.Node, fmt.Sprint(j.Runs), fmt.Sprint(j.Failures), j.LastError)
+		writeTableRow(t, j.Name, j.Every.String(), last, j.Took.String(), j.Node, fmt.Sprint(j.Runs), fmt.Sprint(j.Failures), j.LastError)
 	}
 	return t.Flush()
 }
@@ -81,7 +81,7 @@ type jobsRun struct {
 
 // Run exits 1 when the job fails, or runs already.
 func (c jobsRun) Run(ctx context.Context, s cli.Streams) error {
-	r, done, err := c.runner(ctx)
+	r, done, err := c.openJobRunner(ctx)
 	if err != nil {
 		return err
 	}

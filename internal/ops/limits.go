@@ -26,7 +26,8 @@ type Limits struct {
 // errWouldRefuse is the answer no.
 var errWouldRefuse = errors.New("it would be refused")
 
-// openLimiter opens Redis and the limits in it, as the gateways have them; done closes it.
+// openLimiter opens Redis and the limits in it, as the gateways have them. The caller calls done at
+// the end.
 func openLimiter(ctx context.Context, f cli.RedisFlags) (l *throttle.Limiter, done func(), err error) {
 	rdb, err := f.OpenRedis(ctx)
 	if err != nil {
@@ -54,8 +55,8 @@ func openLimiter(ctx context.Context, f cli.RedisFlags) (l *throttle.Limiter, do
 	return l, func() { l.Close(); _ = rdb.Close() }, nil
 }
 
-// wrong makes wrong usage of what the caller named wrongly.
-func wrong(err error) error {
+// asWrongArgument marks an error about a name that the caller gave as wrong usage.
+func asWrongArgument(err error) error {
 	for _, e := range []error{throttle.ErrUnknownPolicy, throttle.ErrBadPolicy, throttle.ErrNoSubject, throttle.ErrOff, throttle.ErrBadBlock} {
 		if errors.Is(err, e) {
 			return usage.Wrap(err)
@@ -64,8 +65,8 @@ func wrong(err error) error {
 	return err
 }
 
-// subject is whom the argument names under the policy.
-func subject(l *throttle.Limiter, policy, id string) throttle.Subject {
+// subjectOf returns the subject that the argument names under the policy.
+func subjectOf(l *throttle.Limiter, policy, id string) throttle.Subject {
 	for _, p := range l.All() {
 		if p.Name == policy {
 			return throttle.SubjectOf(p.Scope, id)
@@ -96,11 +97,11 @@ func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer done()
 	if c.Policy != "" {
-		return c.windows(ctx, l, s)
+		return c.printSpenders(ctx, l, s)
 	}
 	var views []PolicyView
 	for _, p := range l.All() {
-		views = append(views, policyViews(p, l.Overrides()))
+		views = append(views, policyViewOf(p, l.Overrides()))
 	}
 	if c.JSON {
 		return printJSON(s.Out, views)
@@ -112,7 +113,7 @@ func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
 		if v.Limit > 0 {
 			limit, window = strconv.Itoa(v.Limit), (time.Duration(v.WindowMs) * time.Millisecond).String()
 		}
-		row(t, v.Name, limit, window, v.Scope,
+		writeTableRow(t, v.Name, limit, window, v.Scope,
 			strconv.Itoa(v.Cost), strings.Join(v.Roles, " "), strings.Join(v.Overrides, " "))
 	}
 	return t.Flush()
@@ -129,7 +130,7 @@ type PolicyView struct {
 	Overrides []string `json:"overrides"` // set at run time, as `limits set` takes them
 }
 
-func policyViews(p throttle.Policy, overrides []throttle.Override) PolicyView {
+func policyViewOf(p throttle.Policy, overrides []throttle.Override) PolicyView {
 	v := PolicyView{p.Name, p.Limit, p.Window.Milliseconds(), string(p.Scope), max(1, p.Cost), []string{}, []string{}}
 	for _, r := range p.Roles {
 		rule, _ := strings.CutPrefix(throttle.Override{Limit: r.Limit, Window: r.Window}.String(), "=")
@@ -155,7 +156,7 @@ type WindowView struct {
 	BlockedUntil int64  `json:"blockedUntil,omitzero"`
 }
 
-func windowOf(subject string, d throttle.Decision) WindowView {
+func windowViewOf(subject string, d throttle.Decision) WindowView {
 	v := WindowView{d.Policy, subject, d.Allowed, d.Limit, d.Remaining, d.RetryAfter.Milliseconds(), d.ResetAt.UnixMilli(), 0}
 	if !d.BlockedUntil.IsZero() {
 		v.BlockedUntil = d.BlockedUntil.UnixMilli()
@@ -163,14 +164,15 @@ func windowOf(subject string, d throttle.Decision) WindowView {
 	return v
 }
 
-func (c limitsShow) windows(ctx context.Context, l *throttle.Limiter, s cli.Streams) error {
+// printSpenders shows who has spent of the policy.
+func (c limitsShow) printSpenders(ctx context.Context, l *throttle.Limiter, s cli.Streams) error {
 	windows, err := l.Dump(ctx, c.Policy, c.Most)
 	if err != nil {
-		return wrong(err)
+		return asWrongArgument(err)
 	}
 	views := []WindowView{}
 	for _, w := range windows {
-		views = append(views, windowOf(w.Subject, w.Decision))
+		views = append(views, windowViewOf(w.Subject, w.Decision))
 	}
 	if c.JSON {
 		return printJSON(s.Out, views)
@@ -187,7 +189,7 @@ func printWindows(s cli.Streams, views []WindowView) error {
 		if v.BlockedUntil > 0 {
 			blocked = time.UnixMilli(v.BlockedUntil).UTC().Format(time.RFC3339)
 		}
-		row(t, v.Policy, v.Subject, fmt.Sprintf("%d of %d", v.Remaining, v.Limit), in(v.RetryAfterMs), in(v.ResetAt-time.Now().UnixMilli()), blocked)
+		writeTableRow(t, v.Policy, v.Subject, fmt.Sprintf("%d of %d", v.Remaining, v.Limit), in(v.RetryAfterMs), in(v.ResetAt-time.Now().UnixMilli()), blocked)
 	}
 	return t.Flush()
 }
@@ -205,13 +207,13 @@ func (c limitsCheck) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer done()
-	sub := subject(l, c.Policy, c.Subject)
+	sub := subjectOf(l, c.Policy, c.Subject)
 	sub.Roles = c.Role
 	d, err := l.Peek(ctx, c.Policy, sub)
 	if err != nil {
-		return wrong(err)
+		return asWrongArgument(err)
 	}
-	v := windowOf(c.Subject, d)
+	v := windowViewOf(c.Subject, d)
 	if c.JSON {
 		err = printJSON(s.Out, v)
 	} else {
@@ -234,7 +236,7 @@ func (c limitsReset) Run(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	return wrong(l.Reset(ctx, c.Policy, subject(l, c.Policy, c.Subject)))
+	return asWrongArgument(l.Reset(ctx, c.Policy, subjectOf(l, c.Policy, c.Subject)))
 }
 
 type limitsBlock struct {
@@ -252,11 +254,11 @@ func (c limitsBlock) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer done()
-	d, err := l.Block(ctx, c.Policy, subject(l, c.Policy, c.Subject), c.For)
+	d, err := l.Block(ctx, c.Policy, subjectOf(l, c.Policy, c.Subject), c.For)
 	if err != nil {
-		return wrong(err)
+		return asWrongArgument(err)
 	}
-	return printWindows(s, []WindowView{windowOf(c.Subject, d)})
+	return printWindows(s, []WindowView{windowViewOf(c.Subject, d)})
 }
 
 type limitsSet struct {
@@ -285,7 +287,7 @@ func (c limitsSet) Run(ctx context.Context) error {
 		set = append(set, o)
 	}
 	if err := l.CheckOverrides(set); err != nil {
-		return wrong(err)
+		return asWrongArgument(err)
 	}
 	for _, name := range restore {
 		if _, err := l.Restore(ctx, name); err != nil {
@@ -294,7 +296,7 @@ func (c limitsSet) Run(ctx context.Context) error {
 	}
 	for _, o := range set {
 		if err := l.Override(ctx, o); err != nil {
-			return wrong(err)
+			return asWrongArgument(err)
 		}
 	}
 	return nil

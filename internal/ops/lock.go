@@ -27,7 +27,7 @@ type lockFlags struct {
 	LockRedis      []string `placeholder:"URL" help:"Where the locks are, as for serve, when that is not --redis; may be repeated."`
 }
 
-// openLocks opens Redis and the locks in it; done closes it.
+// openLocks opens Redis and the locks in it. The caller calls done at the end.
 func (f lockFlags) openLocks(ctx context.Context) (m *lock.Manager, done func(), err error) {
 	if len(f.LockRedis) == 0 {
 		rdb, err := f.OpenRedis(ctx)
@@ -102,8 +102,8 @@ func (c lockCleanup) Run(ctx context.Context, s cli.Streams) error {
 	return err
 }
 
-// holdingView is a lock as the command line shows it; leftMs is negative when it never runs out, and on is how many servers
-// of all agree who holds it.
+// holdingView is a lock as the command line shows it; leftMs is negative when it never runs out,
+// and on is how many servers of all agree who holds it.
 type holdingView struct {
 	Name   string `json:"name"`
 	Fence  int64  `json:"fence"`
@@ -131,7 +131,7 @@ func printLocks(w io.Writer, asJSON bool, all []lock.Holding) error {
 		if v.LeftMs >= 0 {
 			left = (time.Duration(v.LeftMs) * time.Millisecond).String()
 		}
-		row(t, v.Name, strconv.FormatInt(v.Fence, 10), left, fmt.Sprintf("%d/%d", v.On, v.Of))
+		writeTableRow(t, v.Name, strconv.FormatInt(v.Fence, 10), left, fmt.Sprintf("%d/%d", v.On, v.Of))
 	}
 	return t.Flush()
 }

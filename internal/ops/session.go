@@ -31,7 +31,7 @@ type Session struct {
 
 var errNoSession = errors.New("there is no such session")
 
-// openSessions opens Redis and the sessions in it; done closes it.
+// openSessions opens Redis and the sessions in it. The caller calls done at the end.
 func openSessions(ctx context.Context, f cli.RedisFlags) (store *sessions.Store, done func(), err error) {
 	rdb, err := f.OpenRedis(ctx)
 	if err != nil {
@@ -62,17 +62,17 @@ func (c sessionCreate) Run(ctx context.Context, s cli.Streams) error {
 	defer done()
 	session, err := store.Create(ctx, c.User, c.Username, c.Role, sessions.Options{TTL: c.TTL, CharacterID: c.Character})
 	if err != nil {
-		return invalid(err)
+		return asUsageError(err)
 	}
 	if c.JSON {
-		return printJSON(s.Out, view(session))
+		return printJSON(s.Out, sessionViewOf(session))
 	}
 	_, err = fmt.Fprintln(s.Out, session.ID)
 	return err
 }
 
-// invalid makes wrong usage of what a service finds INVALID, and names the field.
-func invalid(err error) error {
+// asUsageError marks what a service finds INVALID as wrong usage, and names the field.
+func asUsageError(err error) error {
 	var f *fault.Fault
 	if errors.As(err, &f) && f.Code == fault.ErrInvalid.Code {
 		return usage.Errorf("%v: %v", f.Detail("field"), f.Detail("reason"))
@@ -93,7 +93,8 @@ type SessionView struct {
 	TTLMs          int64    `json:"ttlMs"`
 }
 
-func view(s sessions.Session) SessionView {
+// sessionViewOf returns a session as the command line shows it.
+func sessionViewOf(s sessions.Session) SessionView {
 	roles := s.Roles
 	if roles == nil {
 		roles = []string{}
@@ -117,15 +118,15 @@ func printSessions(w io.Writer, all ...sessions.Session) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SESSION\tUSER\tNAME\tCHARACTER\tROLES\tLAST ACTIVITY\tEXPIRES IN")
 	for _, s := range all {
-		row(t, s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
+		writeTableRow(t, s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
 			s.LastActivityAt.UTC().Format(time.RFC3339), time.Until(s.ExpiresAt).Round(time.Second).String())
 	}
 	return t.Flush()
 }
 
-// row writes the cells of a table. What would move a terminal's cursor, which another program
-// may have stored, is shown as ?.
-func row(w io.Writer, cells ...string) {
+// writeTableRow writes the cells of a row. A character that could move a terminal's cursor, which
+// another program may have stored, is shown as ?.
+func writeTableRow(w io.Writer, cells ...string) {
 	for i, c := range cells {
 		cells[i] = strings.Map(func(r rune) rune {
 			if unicode.IsPrint(r) {
@@ -157,7 +158,7 @@ func (c sessionShow) Run(ctx context.Context, s cli.Streams) error {
 	case err != nil:
 		return err
 	case c.JSON:
-		return printJSON(s.Out, view(session))
+		return printJSON(s.Out, sessionViewOf(session))
 	}
 	return printSessions(s.Out, session)
 }
@@ -184,7 +185,7 @@ func (c sessionList) Run(ctx context.Context, s cli.Streams) error {
 	}
 	views := make([]SessionView, 0, len(all))
 	for _, x := range all {
-		views = append(views, view(x))
+		views = append(views, sessionViewOf(x))
 	}
 	return printJSON(s.Out, views)
 }

@@ -24,7 +24,8 @@ type Trade struct {
 	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled; exits 1 and names every break otherwise."`
 }
 
-// openTrades opens Redis and the trades in it, for reading and minting; done closes it.
+// openTrades opens Redis and the trades in it, for reading and minting. The caller calls done at
+// the end.
 func openTrades(ctx context.Context, f cli.RedisFlags) (svc *trade.Service, done func(), err error) {
 	rdb, err := f.OpenRedis(ctx)
 	if err != nil {
@@ -58,7 +59,7 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 	}
 	id, err := svc.Mint(ctx, in)
 	if err != nil {
-		return invalid(err)
+		return asUsageError(err)
 	}
 	_, err = fmt.Fprintln(s.Out, id)
 	return err
@@ -133,7 +134,7 @@ func printTrades(w io.Writer, all ...trade.Trade) error {
 			}
 			what = append(what, strings.Join(goods, ", "))
 		}
-		row(t, append(append(cells, who...), what...)...)
+		writeTableRow(t, append(append(cells, who...), what...)...)
 	}
 	return t.Flush()
 }

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// These are set by the linker (see the Makefile): go build -ldflags "-X …/internal/version.release=v1.2.3".
+// These are set by the linker (see the Makefile): go build -ldflags "-X
+// …/internal/version.release=v1.2.3".
 var (
 	release string // a tag of git, or what `git describe` says
 	commit  string // the commit's hash

@@ -101,5 +101,6 @@ var rollsDesc = prometheus.NewDesc("dice_rolls_total", "Rolls on this node.", ni
 // tableRoom returns the room of everybody who sits at a table.
 func tableRoom(table string) string { return "dice:" + table }
 
-// countKey returns the Redis key of the number of rolls at a table. A feature's keys begin with its name.
+// countKey returns the Redis key of the number of rolls at a table. A feature's keys begin with its
+// name.
 func countKey(table string) string { return "dice:" + table + ":count" }
