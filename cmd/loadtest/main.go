@@ -1,5 +1,5 @@
-// Command loadtest generates load against a gateway, or another Socket.IO server with the same
-// events, and checks the truth of every answer.
+// Command loadtest generates load against a gateway, or against another Socket.IO server with the
+// same events, and checks every answer and delivery.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := runProgram(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
@@ -37,7 +37,7 @@ type command struct {
 	Version           kong.VersionFlag `help:"Print the version, the commit and its date."`
 }
 
-// runProgram runs the load test of args. All that it needs is passed in, and it ends when ctx does.
+// runProgram is the whole program. Everything it needs is an argument, and it ends when ctx ends.
 func runProgram(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c command
 	done := false
@@ -50,7 +50,7 @@ func runProgram(ctx context.Context, args []string, getenv func(string) string, 
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(cli.Streams{Out: stdout, Err: stderr, Getenv: getenv, Args: args}),
 	)
-	if done { // --help or --version was asked for and given
+	if done { // the parser has printed --help or --version
 		return nil
 	}
 	if err != nil {
@@ -61,7 +61,8 @@ func runProgram(ctx context.Context, args []string, getenv func(string) string, 
 
 var errFaults = errors.New("the load test saw faults")
 
-// Run exits 1 when anything was lost, doubled, reordered or wrong.
+// Run runs the load test and prints its result. It returns errFaults when an answer or delivery was
+// lost, doubled, reordered or wrong, or when the server ended a connection.
 func (c *command) Run(ctx context.Context, s cli.Streams) error {
 	cfg := loadtest.Config{
 		Target: c.Target, Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
@@ -104,7 +105,7 @@ func (c *command) Run(ctx context.Context, s cli.Streams) error {
 	return err
 }
 
-// terminalOf returns w when it is a terminal, else nil.
+// terminalOf returns w if it is a terminal, and otherwise nil.
 func terminalOf(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
