@@ -7,11 +7,11 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// cluster joins the other gateways, and Node servers with @socket.io/redis-adapter, that
-// use the same Redis. An embedded Redis is nobody else's. Redis knows no databases where it
-// publishes, so those who chose another than 0 are kept apart by the names of their
-// channels, unless --cluster-prefix says how: the adapter's option "key" is then
-// "socket.io:<database>".
+// clusterConfig returns how this node joins the other gateways, and Node servers with
+// @socket.io/redis-adapter, that use the same Redis. It returns nil with an embedded Redis, which
+// nobody else uses. Redis has no databases where it publishes. So nodes that chose another than 0
+// are kept apart by the names of their channels, unless ClusterPrefix says how: the adapter's
+// option "key" is then "socket.io:<database>".
 func (n *node) clusterConfig() *socketio.ClusterConfig {
 	if n.redis.embedded != nil {
 		return nil
