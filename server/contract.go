@@ -14,9 +14,9 @@ import (
 	"github.com/aeturnis/realtime/throttle"
 )
 
-// Tables returns the events that players may send, the casts that they are sent, and the limits of a
-// server with this configuration. It makes every feature as Run does, reads its tables, and ends it;
-// it needs no Redis.
+// Tables returns the events that players may send, the casts that they are sent, and the limits of
+// a server with this configuration. It makes every feature as Run does, reads its tables, and ends
+// it; it needs no Redis.
 func Tables(cfg Config) (routes []event.Route, casts []event.Cast, limits []throttle.Policy, err error) {
 	redisconn.SetLogger(zap.NewNop()) // the client below can not connect, which is expected
 	n := newNode(cfg.WithDefaults(), "")
