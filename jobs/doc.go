@@ -18,8 +18,8 @@
 //
 // # What is promised
 //
-//   - Two runs of a job do not overlap, as far as leases hold (see package lock). So a job should do
-//     no harm when it runs twice.
+//   - Two runs of a job do not overlap, as far as leases hold (see package lock). So a job should
+//     do no harm when it runs twice.
 //   - A job runs once every Every, or up to Jitter of that later. A takeover is no reason to run.
 //   - A job that failed runs again when it is due again. Its error goes to Config.Failed, to Redis
 //     and to the metrics.

@@ -131,8 +131,8 @@ func (s *Service) Connected(p event.Player) {
 	}
 }
 
-// CharacterChanged registers that the player of a connection has chosen another character. The gateway
-// calls it.
+// CharacterChanged registers that the player of a connection has chosen another character. The
+// gateway calls it.
 func (s *Service) CharacterChanged(p event.Player) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -254,6 +254,7 @@ func (t *transport) Writable() bool {
 	defer c.mu.Unlock()
 	return c.isWritable()
 }
+
 func (t *transport) Name() string                                { return t.asConn().TransportName() }
 func (t *transport) Sid() string                                 { return t.id }
 func (t *transport) ReadyState() string                          { return t.asConn().ReadyState() }

@@ -168,7 +168,8 @@ func (w *world) readLedgerMoves() map[string]string {
 }
 
 // compareWithLedger finds where the ledger contradicts what clients were told: every ok is in the
-// ledger, with its goods, and nothing is there that nobody was told of: a refusal, or one gift twice.
+// ledger, with its goods, and nothing is there that nobody was told of: a refusal, or one gift
+// twice.
 func (w *clientRecord) compareWithLedger(ledger map[string]string) (breaks []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

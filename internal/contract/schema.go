@@ -229,8 +229,8 @@ func (t *typeTable) forbidUnknownFields(s *schema) {
 
 var typeArguments = regexp.MustCompile(`\[.*\]`)
 
-// contractTypeName returns the name of a type in the contract: chat.Draft is ChatDraft, trade.Trade is
-// Trade, and the gateway's own types have no prefix. A package inside a feature's folder has the
+// contractTypeName returns the name of a type in the contract: chat.Draft is ChatDraft, trade.Trade
+// is Trade, and the gateway's own types have no prefix. A package inside a feature's folder has the
 // feature's prefix: ledger.Line of trade/ledger is TradeLine.
 func contractTypeName(typ reflect.Type) string {
 	return TypeName(typ.PkgPath(), typeArguments.ReplaceAllString(typ.Name(), ""))

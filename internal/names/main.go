@@ -115,7 +115,8 @@ func main() {
 	}
 }
 
-// isOneWord tells whether a name has no second word: no capital and no underscore behind its first letter.
+// isOneWord tells whether a name has no second word: no capital and no underscore behind its first
+// letter.
 func isOneWord(name string) bool {
 	for i, r := range name {
 		if i > 0 && (unicode.IsUpper(r) || r == '_') {
@@ -129,6 +130,9 @@ func isOneWord(name string) bool {
 // returns how many there are. A comment behind code on the same line does not count.
 func printLongComments(files *token.FileSet, file *ast.File, source []byte, most int) (long int) {
 	for _, group := range file.Comments {
+		if strings.Contains(group.Text(), "Output:") { // an example's output stands as it is printed
+			continue
+		}
 		for _, comment := range group.List {
 			at := files.Position(comment.Pos())
 			indent := source[at.Offset-at.Column+1 : at.Offset]

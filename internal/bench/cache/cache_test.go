@@ -1,5 +1,5 @@
-// Package bench measures the cache beside plain go-redis and go-redis/cache. It is a module of its own, so that what it
-// compares with is nobody else's dependency:
+// Package bench measures the cache beside plain go-redis and go-redis/cache. It is a module of its
+// own, so that what it compares with is nobody else's dependency:
 //
 //	make bench-cache
 package bench
