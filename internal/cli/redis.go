@@ -13,11 +13,11 @@ import (
 
 // RedisFlags are those of every command that needs Redis.
 type RedisFlags struct {
-	Redis         string `placeholder:"URL" help:"redis://[user:password@]host:port[/db], rediss://…, unix:///path, redis+sentinel://host:port,…/MASTER or redis+cluster://host:port,…"`
-	RedisCA       string `name:"redis-ca" placeholder:"FILE" help:"For rediss://: the authorities to trust instead of the system's (PEM)."`
-	RedisCert     string `name:"redis-cert" placeholder:"FILE" help:"For rediss://: our certificate, with --redis-key."`
-	RedisKey      string `name:"redis-key" placeholder:"FILE" help:"For rediss://: its key."`
-	SentinelLogin string `name:"redis-sentinel-login" placeholder:"USER:PASSWORD" help:"For the sentinels themselves; better set as GATEWAY_REDIS_SENTINEL_LOGIN. The URL's is for the servers."`
+	Redis         string `placeholder:"URL" help:"Use this Redis: redis://[user:password@]host:port[/db], rediss://…, unix:///path, redis+sentinel://host:port,…/MASTER or redis+cluster://host:port,…"`
+	RedisCA       string `name:"redis-ca" placeholder:"FILE" help:"For rediss://, trust the authorities in this file (PEM) instead of the system's."`
+	RedisCert     string `name:"redis-cert" placeholder:"FILE" help:"For rediss://, present this certificate, with --redis-key."`
+	RedisKey      string `name:"redis-key" placeholder:"FILE" help:"For rediss://, this is the key of --redis-cert."`
+	SentinelLogin string `name:"redis-sentinel-login" placeholder:"USER:PASSWORD" help:"Log in to the sentinels with this; the login in the URL is for the servers. It is better set as GATEWAY_REDIS_SENTINEL_LOGIN."`
 }
 
 // CommandConfig is for the clients of commands that end soon.

@@ -10,20 +10,20 @@ import (
 
 // ServeFlags are the settings of `gateway serve`. server.Config tells what each one does.
 type ServeFlags struct {
-	Config     string `placeholder:"FILE" help:"A YAML file with settings by their flags' names."`
-	Addr       string `default:"127.0.0.1:8080" help:"Where players connect."`
-	AdminAddr  string `default:"127.0.0.1:8081" help:"Where operators look: /metrics, /health/detailed, /debug/pprof. Empty serves none."`
+	Config     string `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
+	Addr       string `default:"127.0.0.1:8080" help:"Players connect to this address."`
+	AdminAddr  string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
 	RedisFlags `embed:""`
-	Dev        bool   `help:"Guest logins, relaxed origins and limits: for a developer's machine."`
+	Dev        bool   `help:"Let guests log in, and relax origins and limits. This is for a developer's machine."`
 	Env        string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
-	Node       string `help:"This node's name in logs, metrics and sessions. Default: the host's name and the port."`
+	Node       string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
 
-	ClusterPrefix string `placeholder:"NAME" help:"Gateways (and Node servers, by their adapter's option key) on one Redis that share this are one. Default: socket.io, and the database's number behind it where that is not 0."`
+	ClusterPrefix string `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
 
-	SessionTTL         time.Duration `default:"30m" help:"How long a session lives without activity."`
-	SessionAbsoluteTTL time.Duration `default:"24h" help:"How long a session lives at most."`
-	SessionCookie      string        `default:"sid" help:"The cookie that may carry the session id."`
-	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of other hosts that may use this gateway and the session cookie, such as https://play.example; may be repeated."`
+	SessionTTL         time.Duration `default:"30m" help:"A session without activity ends after this time."`
+	SessionAbsoluteTTL time.Duration `default:"24h" help:"A session ends after this time, also when its player is active."`
+	SessionCookie      string        `default:"sid" help:"This cookie may carry the session id."`
+	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of these hosts may use this gateway and the session cookie, such as https://play.example. The flag may be repeated."`
 
 	loginFlags   `embed:""`
 	LimitFlags   `embed:""`
@@ -32,72 +32,72 @@ type ServeFlags struct {
 	combatFlags  `embed:""`
 	cacheFlags   `embed:""`
 
-	DrainFor       time.Duration `default:"10s" help:"Over how long connections are closed at a stop."`
-	HandlerTimeout time.Duration `default:"5s" help:"How long one event may take."`
+	DrainFor       time.Duration `default:"10s" help:"When the gateway stops, it closes its connections one after the other over this time."`
+	HandlerTimeout time.Duration `default:"5s" help:"The handler of one event may take this long."`
 	tradeFlags     `embed:""`
 
-	PingInterval        time.Duration `default:"25s" help:"Between heartbeats."`
-	PingTimeout         time.Duration `default:"20s" help:"For a heartbeat's answer."`
-	ConnectTimeout      time.Duration `default:"45s" help:"For a connection to log in."`
-	UpgradeTimeout      time.Duration `default:"10s" help:"For an upgrade to websocket to complete."`
-	BodyTimeout         time.Duration `default:"10s" help:"For the body of a POST to arrive."`
-	MaxPayload          int           `default:"1000000" help:"Bytes of one message, and of one POST."`
-	MaxPackets          int           `default:"2000" help:"Packets in one POST."`
-	MaxAttachments      int           `default:"10" help:"Binary values in one message."`
-	MaxDepth            int           `default:"32" help:"Nesting of a payload's JSON."`
-	MaxRooms            int           `default:"64" help:"Rooms that one connection may be in."`
-	InboundQueue        int           `default:"256" help:"Events of one connection that may wait; then its sender is slowed."`
-	OutboundQueue       int           `default:"1048576" help:"Bytes that may wait for one client; then it is closed as too slow."`
-	MaxConnections      int           `default:"100000" help:"Connections in all; 0 is no bound."`
-	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"Connections of one address; 0 is no bound."`
-	HandshakesPerSecond float64       `default:"0" help:"New connections per second; 0 is no bound."`
+	PingInterval        time.Duration `default:"25s" help:"Each connection is sent a heartbeat this often."`
+	PingTimeout         time.Duration `default:"20s" help:"A client must answer a heartbeat within this time."`
+	ConnectTimeout      time.Duration `default:"45s" help:"A new connection must log in within this time."`
+	UpgradeTimeout      time.Duration `default:"10s" help:"An upgrade to websocket must complete within this time."`
+	BodyTimeout         time.Duration `default:"10s" help:"The body of a POST must arrive within this time."`
+	MaxPayload          int           `default:"1000000" help:"One message, and one POST, may have this many bytes."`
+	MaxPackets          int           `default:"2000" help:"One POST may have this many packets."`
+	MaxAttachments      int           `default:"10" help:"One message may have this many binary values."`
+	MaxDepth            int           `default:"32" help:"The JSON of a payload may be nested this deep."`
+	MaxRooms            int           `default:"64" help:"One connection may be in this many rooms."`
+	InboundQueue        int           `default:"256" help:"This many events of one connection may wait. When more come, the sender is slowed down."`
+	OutboundQueue       int           `default:"1048576" help:"This many bytes may wait for one client. When more would have to wait, the connection is closed as too slow."`
+	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections; 0 means no bound."`
+	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"One address may have this many connections; 0 means no bound."`
+	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
 
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"${enum}."`
-	LogFormat string `default:"auto" enum:"auto,json,console" help:"auto is console in a terminal, else json (${enum})."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Log lines of this level and above (${enum})."`
+	LogFormat string `default:"auto" enum:"auto,json,console" help:"auto means console in a terminal, and json elsewhere (${enum})."`
 }
 
 // loginFlags say who may open sessions, and from where.
 type loginFlags struct {
-	JWTSecretFile     string        `name:"jwt-secret-file" placeholder:"FILE" help:"Take tokens at POST /auth/login that are signed by this secret (HS256, at least 32 bytes)."`
-	JWTJWKS           string        `name:"jwt-jwks" placeholder:"URL" help:"Take tokens that are signed by one of these public keys (RS256, ES256, EdDSA): an https URL, or a file."`
-	JWTIssuer         string        `name:"jwt-issuer" placeholder:"ISS" help:"What iss of a token must be."`
-	JWTAudience       string        `name:"jwt-audience" placeholder:"AUD" help:"What aud of a token must contain."`
-	JWTSkew           time.Duration `name:"jwt-skew" default:"30s" help:"How far the clock of the tokens' issuer may be off."`
-	Devices           string        `default:"many" placeholder:"RULE" help:"On how many devices a user may be connected: many, single (a new one ends the old), newest:N, or oldest:N (a new one is refused)."`
-	SessionSource     string        `default:"gateway" enum:"gateway,express" help:"express makes logins of a site with express-session and connect-redis count here too (${enum})."`
-	SessionSecretFile string        `placeholder:"FILE" help:"The secret of that site's sessions; several, a line each, while it is changed."`
-	ExpressCookie     string        `default:"connect.sid" help:"The cookie of that site's sessions."`
-	TrustedProxies    []string      `placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed: 10.0.0.0/8; may be repeated."`
+	JWTSecretFile     string        `name:"jwt-secret-file" placeholder:"FILE" help:"Accept tokens at POST /auth/login that are signed with the secret in this file (HS256, at least 32 bytes)."`
+	JWTJWKS           string        `name:"jwt-jwks" placeholder:"URL" help:"Accept tokens that are signed by one of the public keys at this https URL or in this file (RS256, ES256, EdDSA)."`
+	JWTIssuer         string        `name:"jwt-issuer" placeholder:"ISS" help:"The claim iss of a token must be this."`
+	JWTAudience       string        `name:"jwt-audience" placeholder:"AUD" help:"The claim aud of a token must contain this."`
+	JWTSkew           time.Duration `name:"jwt-skew" default:"30s" help:"The clock of the tokens' issuer may be off by this much."`
+	Devices           string        `default:"many" placeholder:"RULE" help:"This rule limits the devices on which a user may be connected: many (no limit), single (a new one ends the old one), newest:N (the newest N stay), or oldest:N (a new one is refused)."`
+	SessionSource     string        `default:"gateway" enum:"gateway,express" help:"With express, the logins of a site with express-session and connect-redis count here too (${enum})."`
+	SessionSecretFile string        `placeholder:"FILE" help:"This file has the secret of that site's sessions. While the secret is being changed, it may have several, one on each line."`
+	ExpressCookie     string        `default:"connect.sid" help:"That site keeps its session ids in this cookie."`
+	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
 }
 
 // profileFlags say where users and characters come from.
 type profileFlags struct {
-	ProfilesURL   string `name:"profiles-url" placeholder:"URL" help:"The profile service: GET URL/users/{id}, GET and PUT URL/characters/{id}. Without it --dev makes users up, and else there are none."`
-	ProfilesToken string `name:"profiles-token" placeholder:"TOKEN" help:"Sent to the profile service as a bearer token; better set as GATEWAY_PROFILES_TOKEN."`
+	ProfilesURL   string `name:"profiles-url" placeholder:"URL" help:"Users and characters come from this service: GET URL/users/{id}, GET and PUT URL/characters/{id}. Without it, --dev invents users, and otherwise there are none."`
+	ProfilesToken string `name:"profiles-token" placeholder:"TOKEN" help:"Send this bearer token to the profile service. It is better set as GATEWAY_PROFILES_TOKEN."`
 }
 
 // chatFlags are about the chat.
 type chatFlags struct {
-	ChatHistory int `default:"1000" help:"About how many messages of a channel are kept for chat:history; 0 keeps none."`
+	ChatHistory int `default:"1000" help:"About this many messages of each channel are kept for chat:history; 0 keeps none."`
 }
 
 // combatFlags are about fights.
 type combatFlags struct {
-	CombatTimeout time.Duration `name:"combat-timeout" default:"2m" help:"A fight in which nobody moves for so long ends, and nobody wins."`
+	CombatTimeout time.Duration `name:"combat-timeout" default:"2m" help:"A fight in which nobody moves for this long ends, and nobody wins."`
 }
 
 // cacheFlags tune the cache.
 type cacheFlags struct {
-	CacheLocalBytes int64         `default:"67108864" help:"What this process may cache besides Redis, in bytes; 0 is nothing."`
-	CacheTTL        time.Duration `name:"cache-ttl" default:"30m" help:"How long users and characters are cached."`
+	CacheLocalBytes int64         `default:"67108864" help:"This process may keep this many bytes of the cache in its own memory, besides Redis; 0 means none."`
+	CacheTTL        time.Duration `name:"cache-ttl" default:"30m" help:"Users and characters are cached for this long."`
 }
 
 // tradeFlags are about trades and their locks.
 type tradeFlags struct {
-	TradeExpiry     time.Duration `default:"5m" help:"How long a trade may be open."`
-	LockRedis       []string      `placeholder:"URL" help:"Redis servers that do not depend on each other, for locks on their majority instead of on --redis; may be repeated."`
-	TradeDurability string        `default:"none" enum:"none,wait,fsync" help:"What an ok of a trade waits for: none; wait, a replica has it; fsync, it is on disk (Redis 7.2) (${enum})."`
+	TradeExpiry     time.Duration `default:"5m" help:"A trade may be open for this long."`
+	LockRedis       []string      `placeholder:"URL" help:"Keep locks on a majority of independent Redis servers, of which this is one, instead of on --redis. The flag may be repeated."`
+	TradeDurability string        `default:"none" enum:"none,wait,fsync" help:"A trade is answered when the Redis server has it (none), when a replica has it (wait), or when it is on disk (fsync, Redis 7.2) (${enum})."`
 }
 
 // isProduction reports whether --env is production.

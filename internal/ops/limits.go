@@ -85,7 +85,7 @@ type subjectArgs struct {
 type limitsShow struct {
 	cli.RedisFlags `embed:""`
 	Policy         string `arg:"" optional:"" help:"Show who has spent of this policy."`
-	Most           int    `default:"1000" help:"Subjects to show at most."`
+	Most           int    `default:"1000" help:"Show at most this many subjects."`
 	JSON           bool   `help:"Print JSON."`
 }
 
@@ -196,7 +196,7 @@ func printWindows(s cli.Streams, views []WindowView) error {
 
 type limitsCheck struct {
 	subjectArgs `embed:""`
-	Role        []string `help:"A role of the player's; may be repeated."`
+	Role        []string `help:"The player has this role. The flag may be repeated."`
 	JSON        bool     `help:"Print JSON."`
 }
 
@@ -241,7 +241,7 @@ func (c limitsReset) Run(ctx context.Context) error {
 
 type limitsBlock struct {
 	subjectArgs `embed:""`
-	For         time.Duration `default:"10m" help:"For how long; 0 lifts the block."`
+	For         time.Duration `default:"10m" help:"Block for this long; 0 lifts the block."`
 }
 
 // Run prints until when the subject is blocked.

@@ -18,13 +18,13 @@ import (
 type Lock struct {
 	List    lockList    `cmd:"" help:"List the locks that are held now."`
 	Show    lockShow    `cmd:"" help:"Show one lock; exits 1 when nobody holds it."`
-	Cleanup lockCleanup `cmd:"" help:"Remove locks that never run out: no lease of ours is like that."`
+	Cleanup lockCleanup `cmd:"" help:"Remove locks that never expire. No lease of a gateway is like that."`
 }
 
 // lockFlags is what every command about locks takes: where they are.
 type lockFlags struct {
 	cli.RedisFlags `embed:""`
-	LockRedis      []string `placeholder:"URL" help:"Where the locks are, as for serve, when that is not --redis; may be repeated."`
+	LockRedis      []string `placeholder:"URL" help:"The locks are on this server, as for serve, and not on --redis. The flag may be repeated."`
 }
 
 // openLocks opens Redis and the locks in it. The caller calls done at the end.

@@ -44,9 +44,9 @@ type sessionCreate struct {
 	cli.RedisFlags `embed:""`
 	User           string        `required:"" help:"The user's id."`
 	Username       string        `required:"" help:"The user's name."`
-	Role           []string      `help:"A role; may be repeated."`
+	Role           []string      `help:"The session has this role. The flag may be repeated."`
 	Character      string        `help:"The character's id."`
-	TTL            time.Duration `default:"30m" help:"How long the session lives without activity."`
+	TTL            time.Duration `default:"30m" help:"The session ends after this time without activity."`
 	JSON           bool          `help:"Print the whole session as JSON."`
 }
 
@@ -193,7 +193,7 @@ func (c sessionList) Run(ctx context.Context, s cli.Streams) error {
 type sessionRevoke struct {
 	cli.RedisFlags `embed:""`
 	ID             string `arg:"" help:"The session's id."`
-	Reason         string `default:"Ended by an operator." help:"What the player is told."`
+	Reason         string `default:"Ended by an operator." help:"The player is told this reason."`
 }
 
 // Run exits 1 when there was no such session.
@@ -213,7 +213,7 @@ func (c sessionRevoke) Run(ctx context.Context) error {
 type sessionRevokeUser struct {
 	cli.RedisFlags `embed:""`
 	User           string `arg:"" help:"The user's id."`
-	Reason         string `default:"Ended by an operator." help:"What the player is told."`
+	Reason         string `default:"Ended by an operator." help:"The player is told this reason."`
 }
 
 // Run prints how many sessions were ended.

@@ -18,10 +18,10 @@ import (
 
 // Trade is the command that mints, shows and audits.
 type Trade struct {
-	Mint  tradeMint  `cmd:"" help:"Bring items or gold into being; the ledger records it."`
+	Mint  tradeMint  `cmd:"" help:"Create items or gold. The ledger records it."`
 	Show  tradeShow  `cmd:"" help:"Show one trade."`
 	List  tradeList  `cmd:"" help:"List the newest trades."`
-	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled; exits 1 and names every break otherwise."`
+	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled. Otherwise the command names every break and exits with status 1."`
 }
 
 // openTrades opens Redis and the trades in it, for reading and minting. The caller calls done at
@@ -36,10 +36,10 @@ func openTrades(ctx context.Context, f cli.RedisFlags) (svc *trade.Service, done
 
 type tradeMint struct {
 	cli.RedisFlags `embed:""`
-	Character      string `required:"" help:"Who gets it."`
+	Character      string `required:"" help:"This character gets it."`
 	Item           string `help:"The item's id."`
-	Qty            int64  `help:"How many of the item."`
-	Gold           int64  `help:"How much gold."`
+	Qty            int64  `help:"Create this many of the item."`
+	Gold           int64  `help:"Create this much gold."`
 	Key            string `help:"Mint once under this name, however often the command is repeated."`
 }
 
@@ -92,7 +92,7 @@ func (c tradeShow) Run(ctx context.Context, s cli.Streams) error {
 
 type tradeList struct {
 	cli.RedisFlags `embed:""`
-	Open           bool `help:"Those that are open, instead of the newest that were completed."`
+	Open           bool `help:"List the open trades instead of the newest completed ones."`
 	JSON           bool `help:"Print JSON."`
 }
 
