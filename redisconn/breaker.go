@@ -61,14 +61,13 @@ func NewBreaker(client redis.UniversalClient, feature string, cfg BreakerConfig)
 				b.cfg.OnChange(feature, e.NewState.String())
 			}
 		}).Build()
-	switch c := client.(type) {
-	case *redis.Client:
-		b.client = c.WithTimeout(b.cfg.Budget) // a copy: it has the hooks of client, and ours without client
-	case *redis.ClusterClient:
-		o := *c.Options()
+	if server := redisx.SingleServer(client); server != nil {
+		b.client = server.WithTimeout(b.cfg.Budget) // a copy: it has the hooks of client, and ours without client
+	} else if cluster := redisx.ClusterOf(client); cluster != nil {
+		o := *cluster.Options()
 		o.PoolSize = 16
 		b.client, b.ownsClient = redis.NewClusterClient(&o), true
-	default:
+	} else {
 		panic(fmt.Sprintf("redisconn: no breaker over a %T", client))
 	}
 	b.client.AddHook(breakerHook{b})

@@ -5,19 +5,21 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // newDedicatedClient makes a client for the same Redis with one connection of its own, which tries
 // once and for at most limit. A client of an unknown kind is returned as it is.
 func newDedicatedClient(client redis.UniversalClient, limit time.Duration) redis.UniversalClient {
-	switch c := client.(type) {
-	case *redis.Client:
-		o := *c.Options()
+	if server := redisx.SingleServer(client); server != nil {
+		o := *server.Options()
 		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
 		return redis.NewClient(&o)
-	case *redis.ClusterClient:
-		o := *c.Options()
+	}
+	if cluster := redisx.ClusterOf(client); cluster != nil {
+		o := *cluster.Options()
 		o.PoolSize, o.PipelinePoolSize, o.MinIdleConns, o.MaxRetries = 1, -1, 0, -1
 		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = limit, limit, limit, limit
 		return redis.NewClusterClient(&o)
