@@ -1,5 +1,5 @@
-// Reads `go test -json` on standard input and prints what people want to read of it: each
-// package's line, and all that a failed test said. Writes "passed failed skipped" to the
+// Reads `go test -json` on standard input and prints the parts for people: one line for each
+// package, and the whole output of a failed test. Writes "passed failed skipped" to the
 // file that its first argument names, and the failed top-level tests, "package test" a line,
 // to the second.
 import { createInterface } from 'node:readline';

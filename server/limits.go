@@ -36,10 +36,14 @@ func (n *node) limiterConfig() throttle.Config {
 	}
 }
 
-// limiterChanged is called when limits begin or cease to be local, also while Redis is only too
-// slow to be asked, of which redisChanged does not hear.
+// limiterChanged is called when limits begin or cease to be local. That also happens while Redis is
+// only slow, when redisChanged is not called.
 func (n *node) limiterChanged(local bool, cause error) {
-	n.log.Warn("limits moved", zap.Bool("local", local), zap.Error(cause))
+	message := "limits are kept in Redis again"
+	if local {
+		message = "limits are kept in this process: redis does not answer in time"
+	}
+	n.log.Warn(message, zap.Bool("local", local), zap.Error(cause))
 	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded())
 }
 
