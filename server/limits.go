@@ -44,7 +44,7 @@ func (n *node) limiterChanged(local bool, cause error) {
 		message = "limits are kept in this process: redis does not answer in time"
 	}
 	n.log.Warn(message, zap.Bool("local", local), zap.Error(cause))
-	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded())
+	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded)
 }
 
 // publishLimits reads what operators have set, and stores what this node was given. Without Redis

@@ -187,5 +187,5 @@ func takesNoWrites(s redisconn.State) bool { return s == redisconn.Down || s == 
 // redisChanged logs the change, and tells the players what Redis can not do for them now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
 	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
-	n.status.sendChanges(to, n.redis.limiter.Degraded())
+	n.status.sendChanges(to, n.redis.limiter.Degraded)
 }
