@@ -100,8 +100,8 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 
 // closeServices waits for what the parts still do with Redis, from the top to the bottom.
 func (n *node) closeServices() {
-	n.redis.closeCache()
 	n.features.close()
+	n.redis.closeCache()
 	n.redis.closeLibraries()
 }
 
