@@ -76,7 +76,9 @@ func (n *node) makeLibraries() (err error) {
 	r.makeCache(c, n.log)
 	r.monitor = redisconn.NewMonitor(r.client, redisconn.MonitorConfig{OnChange: n.redisChanged})
 	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
-	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{})
+	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{SubscriptionRefused: func(err error) {
+		n.log.Warn("revocations are only read from their log: Redis refuses the subscription", zap.Error(err))
+	}})
 	if r.limiter, err = throttle.New(r.client, c.Policies, n.limiterConfig()); err != nil {
 		return usage.Wrap(err)
 	}
