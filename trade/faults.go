@@ -55,7 +55,7 @@ func wrapRedisError(err error, doing string) error {
 			return fault.Unavailable("trade", redisx.RetryAfter, err)
 		}
 		return err
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ledger.ErrUnreadable):
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	wrapped := fmt.Errorf("%s: %w", doing, err)

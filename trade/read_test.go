@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 const (
@@ -72,6 +73,23 @@ func TestAfterItsTimeATradeIsReadFromTheLedger(t *testing.T) {
 	require.Equal(t, []trade.Trade{next, done}, list, "newest first, no mints")
 	w.has("bobo", "2 apple, 0 gold")
 	w.clean()
+}
+
+// An entry that cannot be read stays so: were it called an outage, clients would ask again for ever.
+func TestAnUnreadableEntryIsNoOutage(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, redistest.Client(t))
+	ref := strings.Repeat("B", 26)
+	id, err := w.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.TradeLedger, Values: map[string]any{"ref": ref, "body": "{"}}).Result()
+	require.NoError(t, err)
+	require.NoError(t, w.rdb.HSet(t.Context(), keys.TradeLedgerIndex, ref, id).Err())
+	_, showErr := w.Show(t.Context(), ref)
+	_, listErr := w.List(t.Context())
+	_, ledgerErr := w.Ledger(t.Context(), "", 10)
+	for what, err := range map[string]error{"show": showErr, "list": listErr, "ledger": ledgerErr} {
+		require.ErrorIs(t, err, ledger.ErrUnreadable, what)
+		require.Equal(t, "INTERNAL", code(err), what)
+	}
 }
 
 func inventories(t *testing.T, w *town) {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"crypto/sha1" //nolint:gosec // the one cryptographic hash that Redis's scripts have
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -18,6 +19,10 @@ const (
 	KindTrade = "trade"
 	KindMint  = "mint"
 )
+
+// ErrUnreadable is in the chain of an error about an entry that is there, and whose body is not that
+// of an entry. It stays so, unlike a Redis that does not answer.
+var ErrUnreadable = errors.New("unreadable entry")
 
 // An Entry is one line of the ledger: goods that came into being or changed hands.
 //
@@ -64,7 +69,7 @@ func parseEntry(message redis.XMessage) (Entry, error) {
 	e.hashFits = chainHash(e.Prev, field("seq"), field("at"), digest) == e.Hash
 	var body entryBody
 	if err := json.Unmarshal([]byte(field("body")), &body, json.RejectUnknownMembers(true)); err != nil {
-		return e, fmt.Errorf("ledger entry %s: body: %w", message.ID, err)
+		return e, fmt.Errorf("ledger entry %s: %w: body: %w", message.ID, ErrUnreadable, err)
 	}
 	e.Moves = body.Moves
 	return e, nil
