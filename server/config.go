@@ -144,7 +144,7 @@ type Config struct {
 	CombatTimeout time.Duration
 	// TradeExpiry is how long a trade may be open. Default: 5 minutes. (--trade-expiry)
 	TradeExpiry time.Duration
-	// TradeDurability is what the ok of a trade waits for. Default: trade.DurabilityNone.
+	// TradeDurability is what the ok of a trade waits for. Default: trade.None.
 	// (--trade-durability)
 	TradeDurability trade.Durability
 
@@ -219,7 +219,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.ChatHistory, 1000)
 	setDefault(&c.CombatTimeout, 2*time.Minute)
 	setDefault(&c.TradeExpiry, 5*time.Minute)
-	setDefault(&c.TradeDurability, trade.Durability("none"))
+	setDefault(&c.TradeDurability, trade.None)
 	setDefault(&c.DrainFor, 10*time.Second)
 	setDefault(&c.HandlerTimeout, 5*time.Second)
 	setDefault(&c.PingInterval, 25*time.Second)
