@@ -37,8 +37,8 @@ type Runner interface {
 
 // A Closer is a Feature that holds something.
 type Closer interface {
-	// Close is called once, after Run has returned and while Redis is still there. It is called
-	// also when the server could not start.
+	// Close is called once, after Run has returned and while Redis is still there. It is also called
+	// when the server could not start, for each feature whose Start was called.
 	Close()
 }
 

@@ -178,6 +178,10 @@ func (f *ServeFlags) checkFlags() error {
 		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
 	case f.SessionCookie == "":
 		return usage.Errorf("--session-cookie must not be empty")
+	case f.ExpressCookie == "":
+		return usage.Errorf("--express-cookie must not be empty")
+	case f.Devices == "":
+		return usage.Errorf("--devices must not be empty")
 	}
 	return nil
 }

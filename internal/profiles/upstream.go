@@ -221,7 +221,7 @@ func (s *Upstream) sendRequest(ctx context.Context, method, path string, body []
 	case method == http.MethodGet && code == http.StatusOK, method == http.MethodPut && code >= 200 && code < 300:
 		return answer, nil
 	case method == http.MethodPut && (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity):
-		return nil, fault.Invalid("", "the profile service refused the character")
+		return nil, fault.Invalid("", "the profile service refused it")
 	default:
 		return nil, fmt.Errorf("answer: status %d", code)
 	}

@@ -26,14 +26,16 @@ const (
 )
 
 // SubscriptionHandlers are called by Subscribe, in its goroutine and one at a time: the next
-// message waits for them. Each may be nil.
+// message waits for them. A handler must not block: after 5 s without reading, the connection is
+// taken for dead and is closed. Each may be nil.
 type SubscriptionHandlers struct {
 	// OnUp is called each time when the subscription is in force: messages that are published from
 	// now on arrive. What was published before may have been missed.
 	OnUp func()
 	// OnDown is called once for each outage, with ErrSubscriptionRefused or ErrSubscriptionLost and
-	// the cause: when the subscription that was in force ended, or when the first try failed.
-	// It is not called because ctx ended.
+	// the cause: when the subscription that was in force ended, or when the first try failed. It is
+	// called a second time when a lost subscription is refused on the way back. It is not called
+	// because ctx ended.
 	OnDown func(err error)
 	// OnMessage is called with each message.
 	OnMessage func(payload string)
@@ -53,7 +55,7 @@ func Subscribe(ctx context.Context, rdb redis.UniversalClient, channel string, h
 type subscription struct {
 	channel  string
 	handlers SubscriptionHandlers
-	reported bool          // the outage, if there is one
+	reported error         // what OnDown was told of this outage; nil before, and without one
 	pause    time.Duration // before the next try
 }
 
@@ -79,7 +81,7 @@ func (s *subscription) receiveMessages(ctx context.Context, pubsub *redis.PubSub
 		heard.Store(true)
 		switch event := event.(type) {
 		case *redis.Subscription:
-			s.reported, s.pause = false, 0
+			s.reported, s.pause = nil, 0
 			if s.handlers.OnUp != nil {
 				s.handlers.OnUp()
 			}
@@ -96,12 +98,14 @@ func (s *subscription) waitAfterOutage(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	if !s.reported {
-		s.reported = true
-		kind := ErrSubscriptionLost
-		if isRedisReply(err) {
-			kind = ErrSubscriptionRefused
-		}
+	kind := ErrSubscriptionLost
+	if isRedisReply(err) {
+		kind = ErrSubscriptionRefused
+	}
+	// A server that comes back may refuse what it allowed before. LOADING is only a part of coming back.
+	turnedIntoRefusal := s.reported == ErrSubscriptionLost && kind == ErrSubscriptionRefused && RefusalWord(err) != "LOADING"
+	if s.reported == nil || turnedIntoRefusal {
+		s.reported = kind
 		if s.handlers.OnDown != nil {
 			s.handlers.OnDown(fmt.Errorf("%w: %s: %w", kind, s.channel, err))
 		}
