@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/aeturnis/realtime/redisconn/spawn"
+	"github.com/aeturnis/realtime/internal/spawn"
 )
 
 // EmbeddedConfig configures the embedded server. The zero value works.

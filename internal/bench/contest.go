@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aeturnis/realtime/redisconn/spawn"
+	"github.com/aeturnis/realtime/internal/spawn"
 )
 
 // A contest is the same work done by several libraries. Each library runs in a process of its own

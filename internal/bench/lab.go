@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aeturnis/realtime/redisconn/spawn"
+	"github.com/aeturnis/realtime/internal/spawn"
 )
 
 // A lab starts the servers, each on its core.

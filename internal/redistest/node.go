@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aeturnis/realtime/redisconn/spawn"
+	"github.com/aeturnis/realtime/internal/spawn"
 )
 
 // A node is one server process with its directory and port. The directory and the port outlive the
