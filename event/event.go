@@ -32,8 +32,8 @@ type Player struct {
 	UserID      string
 	Username    string
 	CharacterID string   // "" while none is chosen
-	Roles       []string // shared: not to be changed
-	SessionID   string   // a secret: never logged, never sent to others
+	Roles       []string // shared with other goroutines: the handler must not change it
+	SessionID   string   // a secret: never log it, never send it to other players
 	Conn        string   // id of the connection; "" for callers without a socket
 	Addr        string   // the client's IP address, without a port
 }
@@ -62,7 +62,7 @@ type Route struct {
 	// Handler is the full name of the Go function that serves the event. Its comment is the
 	// documentation of the event.
 	Handler string
-	// Quick says that the handler never waits, see Instant.
+	// IsInstant says that the handler never waits, see Instant.
 	IsInstant bool
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
 	// JSON to dst. raw is only valid during the call.
@@ -98,20 +98,21 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 	}
 }
 
-// Limit returns a route whose event spends these policies as well.
+// Limit returns a route whose event spends these policies too, in addition to those before.
 func (r Route) Limit(policies ...string) Route {
 	r.Limits = append(slices.Clip(r.Limits), policies...)
 	return r
 }
 
-// Role returns a route that only players with one of these roles, or of those before, may use.
+// Role returns a route that only players with one of these roles may use. A second call adds roles.
 func (r Route) Role(roles ...string) Route {
 	r.Roles = append(slices.Clip(r.Roles), roles...)
 	return r
 }
 
 // Instant returns a route whose handler only computes and never waits for anything. Such a handler
-// is given no deadline, and may be called on the goroutine that reads the connection.
+// gets no deadline, and may be called on the goroutine that reads the connection: while it works,
+// nothing else of that connection is read.
 func (r Route) Instant() Route {
 	r.IsInstant = true
 	return r

@@ -78,7 +78,7 @@ type Listener struct {
 	Expiring func(left time.Duration)
 }
 
-// A Handle is one connection's hold on its session.
+// A Handle is one connection's use of its session.
 type Handle interface {
 	// Touch says that the player was active. It never waits.
 	Touch()
@@ -86,7 +86,7 @@ type Handle interface {
 	TTL() time.Duration
 	// Alive reports whether the session is still valid, as far as this node knows.
 	Alive() bool
-	// Close ends the following of the session.
+	// Close ends the use of the session: the Listener is not called any more.
 	Close()
 }
 
@@ -126,12 +126,14 @@ type Config struct {
 	Routes   []event.Route      // of the features
 	Casts    []event.Cast       // of the features
 
-	// Characters checks the character that a player chooses. Nil believes the player.
+	// Characters checks the character that a player chooses. DANGER: nil believes the player, who
+	// may then choose any character and use its goods.
 	Characters Characters
-	// Mistakes is the policy that unknown and malformed events spend. "" spends none.
+	// MistakePolicy is the policy that unknown and malformed events spend. "" spends none.
 	MistakePolicy string
-	// CloseAfter is how many times a whole limit may be refused to one connection within one
-	// window before the connection is closed. 0 means 10; a negative value never closes.
+	// CloseAfter bounds the refusals of one policy to one connection within the policy's window, as a
+	// multiple of its limit: with 10, a connection is closed at the 100th refusal by a limit of 10
+	// events. 0 means 10; a negative value never closes.
 	CloseAfter int
 
 	Socket  socketio.Config // its namespaces and its cluster's OnChange are set by New
@@ -236,7 +238,7 @@ func (g *Gateway) Casts() []event.Cast { return append(ownCasts(), g.cfg.Casts..
 // Draining tells whether Drain was called.
 func (g *Gateway) Draining() bool { return g.draining.Load() }
 
-// Refuse refuses new connections from now on: the first step of a drain.
+// Refuse refuses new connections from now on. It is the first step of a drain.
 func (g *Gateway) Refuse() { g.draining.Store(true) }
 
 // Drain refuses new connections, tells every client when to come back, and closes the connections

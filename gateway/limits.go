@@ -15,13 +15,13 @@ import (
 // A Subject is what a limit may count by: a user, a session, an address or a connection.
 type Subject struct {
 	User, Session, IP, Conn string
-	Roles                   []string // shared: not to be changed
+	Roles                   []string // shared with other goroutines: must not be changed
 }
 
 // A Verdict is what a Limiter says about one event.
 type Verdict struct {
 	Allowed bool
-	// Known says that the refusal was already known, so that the store was not asked.
+	// Known says that this process remembered the refusal, so that the store was not asked.
 	Known bool
 	// Limit describes the policy that refuses, or the one with the least left. It is empty when
 	// nothing limits the event.

@@ -51,7 +51,7 @@ func (g *Gateway) In(conn, room string) bool {
 	return c != nil && c.socket.In(room)
 }
 
-// Count returns in how many rooms a connection is whose names begin with prefix.
+// Count returns how many of a connection's rooms have names that begin with prefix.
 func (g *Gateway) Count(conn, prefix string) int {
 	if c := g.findConn(conn); c != nil {
 		return c.socket.Rooms(prefix)
@@ -81,8 +81,8 @@ func (g *Gateway) castToRoom(room, except, name string, payload any) error {
 		return err
 	}
 	if o, ok := payload.(event.Ordered); ok {
-		stream, place := o.Order()
-		g.nsp.CastInOrder(room, except, name, stream, place, build)
+		stream, number := o.Order()
+		g.nsp.CastInOrder(room, except, name, stream, number, build)
 		return nil
 	}
 	if except == "" {

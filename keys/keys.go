@@ -40,7 +40,7 @@ const (
 	// OpenTrades is the zset of trade ids, by when a sweeper must look at them again, Unix ms.
 	OpenTrades = "trade:open"
 	// LockReleases is the pub/sub channel on which the names of released locks are published, if
-	// somebody waits for them.
+	// a caller waits for them.
 	LockReleases = "lock:releases"
 	// TradeLedger is the hash-chained stream of completed trades and mints.
 	TradeLedger = "{trade:ledger}"
@@ -123,7 +123,7 @@ func LeaderboardSeen(name string) string { return "{" + LeaderboardScores(name) 
 // LeaderboardSteps is the string that counts all changes of the scores; it orders equal scores.
 func LeaderboardSteps(name string) string { return "{" + LeaderboardScores(name) + "}:steps" }
 
-// Temp is a value that expires by itself.
+// Temp is a value that expires by itself. kind says what it is, such as login-failures.
 func Temp(kind, id string) string { return "temp:" + kind + ":" + id }
 
 // RateLimit is the string with the window of one subject under one policy.
@@ -149,7 +149,7 @@ func LockAndFence(name string) (lock, fence string) {
 	return fence[len("{") : len(fence)-len("}:fence")], fence
 }
 
-// LockWanted is the string that exists while somebody waits for a lock. It lies in the slot of the
+// LockWanted is the string that exists while a caller waits for a lock. It lies in the slot of the
 // lock.
 func LockWanted(name string) string { return "{lock:" + name + "}:wanted" }
 
@@ -188,23 +188,23 @@ func WhisperSent(userID, clientID string) string {
 // Members is the set of the user ids in a guild or a party; kind is "guild" or "party".
 func Members(kind, id string) string { return kind + ":" + id + ":members" }
 
-// PresenceUsers is the zset of the users in a place, ordered by id. A place is a channel or
-// OnlineUsers. All keys of a place have its name as their hash tag.
-func PresenceUsers(place string) string { return "presence:{" + place + "}:users" }
+// PresenceUsers is the zset of the users in a scope, ordered by id. A scope is the name of a
+// channel, or OnlineUsers for the whole game. All keys of a scope have its name as their hash tag.
+func PresenceUsers(scope string) string { return "presence:{" + scope + "}:users" }
 
-// PresenceWho is the hash of what is shown of the users in a place: user id → JSON.
-func PresenceWho(place string) string { return "presence:{" + place + "}:who" }
+// PresenceWho is the hash of what players see of the users in a scope: user id → JSON.
+func PresenceWho(scope string) string { return "presence:{" + scope + "}:who" }
 
-// PresenceCounts is the hash of the number of nodes on which each user is in a place.
-func PresenceCounts(place string) string { return "presence:{" + place + "}:counts" }
+// PresenceCounts is the hash of the number of nodes on which each user is in a scope.
+func PresenceCounts(scope string) string { return "presence:{" + scope + "}:counts" }
 
-// PresenceOn is the set of the users who are in a place on one node.
-func PresenceOn(place, node string) string { return "presence:{" + place + "}:on:" + node }
+// PresenceOn is the set of the users who are in a scope on one node.
+func PresenceOn(scope, node string) string { return "presence:{" + scope + "}:on:" + node }
 
 // PresenceSeen is the zset of users, by when they were last online, Unix ms.
 const PresenceSeen = "presence:{" + OnlineUsers + "}:seen"
 
-// PresenceNode is the set of the places in which a node has users.
+// PresenceNode is the set of the scopes in which a node has users.
 func PresenceNode(node string) string { return "presence:node:" + node }
 
 // ChatHistory is the stream of a channel's messages.

@@ -247,9 +247,9 @@ func (s *Service) applyScriptReply(ctx context.Context, c *change, reply []any) 
 }
 
 // broadcastLeft broadcasts who has left, from the reply of leave.lua.
-func (s *Service) broadcastLeft(ctx context.Context, place string, reply []any) error {
+func (s *Service) broadcastLeft(ctx context.Context, scope string, reply []any) error {
 	count, gone, err := parseScriptReply(reply, 2)
-	if err != nil || place == gameScope || count+len(gone) > s.cfg.Crowd {
+	if err != nil || scope == gameScope || count+len(gone) > s.cfg.Crowd {
 		return err
 	}
 	for _, shown := range gone {
@@ -257,7 +257,7 @@ func (s *Service) broadcastLeft(ctx context.Context, place string, reply []any) 
 		if err := json.Unmarshal([]byte(shown), &u); err != nil {
 			return fmt.Errorf("decode user: %w", err)
 		}
-		err = errors.Join(err, s.broadcaster.Broadcast(ctx, place, "presence:left", Movement{place, u}))
+		err = errors.Join(err, s.broadcaster.Broadcast(ctx, scope, "presence:left", Movement{scope, u}))
 	}
 	return err
 }
@@ -283,17 +283,17 @@ func parseScriptReply(reply []any, from int) (count int, rest []string, err erro
 func (s *Service) sweepDeadNode(ctx context.Context, node string) error {
 	index := keys.PresenceNode(node)
 	for {
-		places, err := s.rdb.SRandMemberN(ctx, index, 32).Result()
+		scopes, err := s.rdb.SRandMemberN(ctx, index, 32).Result()
 		if err != nil {
 			return fmt.Errorf("sweep dead node: %w", err)
 		}
-		if len(places) == 0 {
+		if len(scopes) == 0 {
 			if err := s.rdb.SRem(ctx, keys.PresenceDead, node).Err(); err != nil {
 				return fmt.Errorf("sweep dead node: %w", err)
 			}
 			return nil
 		}
-		for _, name := range places {
+		for _, name := range scopes {
 			if err := s.sweepScopeOfNode(ctx, name, node); err != nil {
 				return fmt.Errorf("sweep dead node: %w", err)
 			}

@@ -9,9 +9,11 @@ import (
 
 // clusterConfig returns how this node joins the other gateways, and Node servers with
 // @socket.io/redis-adapter, that use the same Redis. It returns nil with an embedded Redis, which
-// nobody else uses. Redis has no databases where it publishes. So nodes that chose another than 0
-// are kept apart by the names of their channels, unless ClusterPrefix says how: the adapter's
-// option "key" is then "socket.io:<database>".
+// no other node uses.
+//
+// In Redis, a pub/sub channel belongs to the server and not to one of its databases. So without a
+// ClusterPrefix, nodes on a database other than 0 use channels that begin with
+// "socket.io:<database>". The option "key" of Node's adapter must be the same text.
 func (n *node) clusterConfig() *socketio.ClusterConfig {
 	if n.redis.embedded != nil {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// combatRooms are the gateway's rooms as fights see them. The room of a fight is that of the chat's
-// channel of the same name, so that whoever joins the channel combat:<id> watches the fight.
+// combatRooms are the gateway's rooms as package combat uses them. A fight and the chat channel
+// combat:<id> share one room, so a player who joins that channel watches the fight.
 type combatRooms struct{ rooms *gatewayRooms }
 
 // chatRoomOf returns the room of the chat's channel for the room of a fight.
@@ -62,10 +62,11 @@ func (f combatCharacters) Character(ctx context.Context, id string) (combat.Char
 	return combat.Character{UserID: user, Name: c.Name, Stats: combat.Stats(c.Stats)}, nil
 }
 
-// onlineUsers is the gateway as fights ask it who is online.
+// onlineUsers tells package combat who is online, by asking all gateways.
 type onlineUsers struct{ *gatewayRooms }
 
-// errPresenceUnknown is why a fight can not begin when a node did not answer.
+// errPresenceUnknown says that a fight can not begin: a node did not answer whether the opponent is
+// online there.
 var errPresenceUnknown = errors.New("not every node said who is online")
 
 func (o onlineUsers) Online(ctx context.Context, userID string) (bool, error) {
@@ -78,7 +79,7 @@ func (o onlineUsers) Online(ctx context.Context, userID string) (bool, error) {
 	return n > 0, nil
 }
 
-// tradeRewards pays for leaderboardScores through the ledger of trades.
+// tradeRewards pays the winners of fights: it mints the reward through the ledger of trades.
 type tradeRewards struct{ *trade.Service }
 
 func (r tradeRewards) Reward(ctx context.Context, key, characterID string, won combat.Rewards) error {

@@ -20,15 +20,17 @@ import (
 var ErrConfig = usage.Err
 
 // A Config says how a server runs. The zero Config serves on 127.0.0.1:8080 with an embedded
-// Redis that keeps nothing, which is for trying it out. A field that is zero has its default. In
+// Redis that keeps nothing, which is for trying it out. A field that is zero gets its default. In
 // parentheses stands the flag of `gateway serve` that sets the field; docs/serve-help.txt lists
-// all flags.
+// all flags. Run returns an ErrConfig when a duration without another rule is less than a
+// millisecond, or a bound without another rule is less than 1.
 type Config struct {
 	// Features are served beside those of the gateway itself (chat, combat, trade, presence,
 	// leaderboard). See Feature.
 	Features []Feature
 
-	// Out is where Run says, once it listens, on which addresses it does; nil says nothing.
+	// Out receives a few lines for people when Run begins to serve: the addresses, and which Redis
+	// is used. Nil writes none.
 	Out io.Writer
 	// LogTo is where log lines go; nil is os.Stderr.
 	LogTo io.Writer
@@ -40,17 +42,20 @@ type Config struct {
 
 	// Addr is where players connect. Default: 127.0.0.1:8080. (--addr)
 	Addr string
-	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. It must not
-	// be reachable by players. Empty serves none. (--admin-addr)
+	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. DANGER: it
+	// asks for no login, so players must not be able to reach it. Default: empty, which serves
+	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
 	AdminAddr string
 	// Node is the name of this node in logs, metrics and sessions. No two nodes may have the same.
 	// Default: the host's name and the port of Addr. (--node)
 	Node string
-	// Dev is for a developer's machine: guests may log in, pages of this machine may connect, and
-	// limits are wide. DANGER: everybody is believed. (--dev)
+	// Dev is for a developer's machine: guests log in under any name, pages of this machine may
+	// connect, everybody may join every chat channel, and logins are limited less. DANGER: players
+	// are believed, so anybody can be anybody. (--dev)
 	Dev bool
-	// Production refuses Dev and the embedded Redis, and what else is meant for trying out.
-	// (--env production)
+	// Production refuses Dev, the embedded Redis, and tokens without JWTIssuer and JWTAudience.
+	// DANGER: without Production and without ProfilesURL, a player may choose any character, and
+	// so take its goods. (--env production)
 	Production bool
 
 	// RedisURL is where Redis is: redis://, rediss://, unix://, redis+sentinel:// or
@@ -63,12 +68,13 @@ type Config struct {
 	RedisCAFile, RedisCertFile, RedisKeyFile string
 	// SentinelLogin is user:password for the sentinels themselves. (--redis-sentinel-login)
 	SentinelLogin string
-	// LockRedisURLs are Redis servers that do not depend on each other, for locks on their
-	// majority instead of on RedisURL. (--lock-redis)
+	// LockRedisURLs are Redis servers that do not depend on each other. A lock is then held on a
+	// majority of them. Empty keeps the locks on RedisURL. (--lock-redis)
 	LockRedisURLs []string
-	// ClusterPrefix is what the channels between nodes begin with; nodes that share it, and Node
-	// servers with the same option key of their adapter, are one cluster. Default: socket.io, with
-	// the database's number behind it where that is not 0. (--cluster-prefix)
+	// ClusterPrefix is the beginning of the names of the pub/sub channels between nodes: up to 64
+	// letters, digits or -_.: characters. Nodes with the same prefix are one cluster, and so are
+	// Node servers whose adapter has it as its option key. Default: socket.io, or
+	// socket.io:<database> where RedisURL names a database other than 0. (--cluster-prefix)
 	ClusterPrefix string
 
 	// SessionTTL is how long a session lives without activity. Default: 30 minutes. (--session-ttl)
@@ -76,15 +82,20 @@ type Config struct {
 	// SessionAbsoluteTTL is how long a session lives at most. Default: 24 hours.
 	// (--session-absolute-ttl)
 	SessionAbsoluteTTL time.Duration
-	// SessionCookie is the cookie that may carry the session id. Default: sid. (--session-cookie)
+	// SessionCookie is the name of the cookie that may carry the session id. Default: sid.
+	// (--session-cookie)
 	SessionCookie string
-	// AllowedOrigins are the pages of other hosts that may use this gateway and the session
-	// cookie, such as https://play.example. (--allowed-origins)
+	// AllowedOrigins are the origins of pages that may use this gateway and the session cookie,
+	// such as https://play.example (no path, and no / at the end). Default: none.
+	// (--allowed-origins)
 	AllowedOrigins []string
-	// TrustedProxies are the networks whose X-Forwarded-For is believed. (--trusted-proxies)
+	// TrustedProxies are the networks of the proxies whose X-Forwarded-For is believed, such as
+	// 10.0.0.0/8. Without them, all players behind a proxy have its address, and share the limits
+	// of that address. (--trusted-proxies)
 	TrustedProxies []string
 	// Devices says on how many devices a user may be connected: many, single (a new one ends the
-	// old), newest:N, or oldest:N (a new one is refused). Default: many. (--devices)
+	// old), newest:N (a new one ends the oldest), or oldest:N (a new one is refused), with N from 1
+	// to 100. Default: many. (--devices)
 	Devices string
 
 	// JWTSecretFile holds the secret of at least 32 bytes that signs the tokens (HS256) which
@@ -93,8 +104,9 @@ type Config struct {
 	// JWTKeySet is the https URL, or the file, of the public keys that sign the tokens (RS256,
 	// ES256, EdDSA) which POST /auth/login takes. It excludes JWTSecretFile. (--jwt-jwks)
 	JWTKeySet string
-	// JWTIssuer and JWTAudience are what iss of a token must be and aud must contain. Production
-	// requires both where tokens are taken. (--jwt-issuer, --jwt-audience)
+	// JWTIssuer and JWTAudience are what the claim iss of a token must be, and what its claim aud
+	// must contain. Empty checks nothing, so that tokens for other services are accepted too.
+	// Production requires both where tokens are taken. (--jwt-issuer, --jwt-audience)
 	JWTIssuer, JWTAudience string
 	// JWTSkew is how far the clock of the tokens' issuer may be off. Default: 30 seconds.
 	// (--jwt-skew)
@@ -102,8 +114,8 @@ type Config struct {
 	// ExpressSessions makes logins of a site with express-session and connect-redis count here
 	// too. It needs ExpressSecretFile. (--session-source express)
 	ExpressSessions bool
-	// ExpressSecretFile holds the secret of that site's sessions; several, a line each, while it
-	// is changed. (--session-secret-file)
+	// ExpressSecretFile holds the secret with which that site signs its sessions. While the site
+	// changes it, the file holds the old and the new one, each in a line. (--session-secret-file)
 	ExpressSecretFile string
 	// ExpressCookie is the cookie of that site's sessions. Default: connect.sid.
 	// (--express-cookie)
@@ -112,26 +124,29 @@ type Config struct {
 	// Policies are the limits. A route's Limits name them, so a feature with limits of its own
 	// appends them to throttle.Defaults. Nil is throttle.Defaults(Dev). (--limit, policies)
 	Policies []throttle.Policy
-	// PolicyEvents are the events that spend a policy beside what their routes say, by the
-	// policy's name. (policies in the file)
+	// PolicyEvents maps the name of a policy to events that spend it, in addition to the policies
+	// that their routes name. (policies in the file)
 	PolicyEvents map[string][]string
 	// ReloadPolicies is called at each SIGHUP and returns the limits as they are configured then.
-	// Nil leaves SIGHUP alone.
+	// After an error the old limits stay. With nil the server does not handle SIGHUP, so the
+	// signal ends the process unless the program handles it.
 	ReloadPolicies func() ([]throttle.Policy, error)
-	// NoLocalLimits refuses as UNAVAILABLE, while Redis is away, what a limit guards. Without it
-	// each node limits by its own memory until Redis is back. (--limit-fallback none)
+	// NoLocalLimits says what happens while Redis is away to events that spend a limit: true
+	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is
+	// back. (--limit-fallback none)
 	NoLocalLimits bool
-	// LimitCloseAfter is how many times a limit may be refused to one connection within a window
-	// before the connection is closed. Default: 10; negative is never. (--limit-close-after)
+	// LimitCloseAfter bounds the refusals of one policy to one connection within the policy's window,
+	// as a multiple of its limit: with 10, a connection is closed at the 100th refusal by a limit of
+	// 10 events. Default: 10; negative never closes. (--limit-close-after)
 	LimitCloseAfter int
 
 	// ProfilesURL is the profile service: GET URL/users/{id}, GET and PUT URL/characters/{id}.
-	// Without it Dev makes users up, and else there are none. (--profiles-url)
+	// Without it, Dev invents users and characters, and otherwise none is known. (--profiles-url)
 	ProfilesURL string
 	// ProfilesToken is sent to the profile service as a bearer token. (--profiles-token)
 	ProfilesToken string
-	// CacheLocalBytes is what this process may cache besides Redis, in bytes. Default: 64 MiB;
-	// negative is nothing. (--cache-local-bytes)
+	// CacheLocalBytes bounds the cache in this process, in bytes. Default: 64 MiB; negative caches
+	// in Redis only. (--cache-local-bytes)
 	CacheLocalBytes int64
 	// CacheTTL is how long users and characters are cached. Default: 30 minutes. (--cache-ttl)
 	CacheTTL time.Duration
@@ -139,8 +154,8 @@ type Config struct {
 	// ChatHistory is about how many messages of a channel are kept for chat:history. Default:
 	// 1,000; negative keeps none. (--chat-history)
 	ChatHistory int
-	// CombatTimeout ends a fight in which nobody moves for so long; nobody wins it. Default: 2
-	// minutes. (--combat-timeout)
+	// CombatTimeout is how long a fight lasts in which nobody moves; it ends without a winner.
+	// Default: 2 minutes. (--combat-timeout)
 	CombatTimeout time.Duration
 	// TradeExpiry is how long a trade may be open. Default: 5 minutes. (--trade-expiry)
 	TradeExpiry time.Duration
@@ -148,10 +163,11 @@ type Config struct {
 	// (--trade-durability)
 	TradeDurability trade.Durability
 
-	// DrainFor is over how long connections are closed at a stop. Default: 10 seconds; negative
-	// closes them at once. (--drain-for)
+	// DrainFor is the time over which connections are closed, one after the other, when the server
+	// stops. Default: 10 seconds; negative closes them at once. (--drain-for)
 	DrainFor time.Duration
-	// HandlerTimeout is how long one event may take. Default: 5 seconds. (--handler-timeout)
+	// HandlerTimeout is how long the handler of one event may take; then the context of the handler
+	// ends. Default: 5 seconds. (--handler-timeout)
 	HandlerTimeout time.Duration
 
 	// PingInterval is the time between heartbeats. Default: 25 seconds. (--ping-interval)
@@ -159,7 +175,8 @@ type Config struct {
 	// PingTimeout is how long the answer to a heartbeat may take. Default: 20 seconds.
 	// (--ping-timeout)
 	PingTimeout time.Duration
-	// ConnectTimeout is how long a connection may take to log in. Default: 45 seconds.
+	// ConnectTimeout is how long a new connection may take to log in; then it is closed. Default:
+	// 45 seconds.
 	// (--connect-timeout)
 	ConnectTimeout time.Duration
 	// UpgradeTimeout is how long an upgrade to a websocket may take. Default: 10 seconds.
@@ -168,7 +185,8 @@ type Config struct {
 	// BodyTimeout is how long the body of a POST may take to arrive. Default: 10 seconds.
 	// (--body-timeout)
 	BodyTimeout time.Duration
-	// MaxPayload is the bytes of one message, and of one POST. Default: 1,000,000. (--max-payload)
+	// MaxPayload is how many bytes one message, or the body of one POST, may have. Default:
+	// 1,000,000. (--max-payload)
 	MaxPayload int
 	// MaxPackets is how many packets one POST may hold. Default: 2,000. (--max-packets)
 	MaxPackets int
@@ -188,10 +206,11 @@ type Config struct {
 	// MaxConnections bounds the connections of this node. Default: 100,000; negative is no bound.
 	// (--max-connections)
 	MaxConnections int
-	// MaxConnectionsPerAddress bounds the connections of one address. Default: no bound.
-	// (--max-connections-per-address)
+	// MaxConnectionsPerAddress bounds the connections of one address to this node. Default and
+	// negative: no bound. (--max-connections-per-address)
 	MaxConnectionsPerAddress int
-	// HandshakesPerSecond bounds new connections. Default: no bound. (--handshakes-per-second)
+	// HandshakesPerSecond bounds the new connections to this node in a second. Default and
+	// negative: no bound. (--handshakes-per-second)
 	HandshakesPerSecond float64
 	// Compression offers permessage-deflate. It costs memory and time for each connection.
 	// (--compression)
@@ -314,7 +333,7 @@ func isOrigin(s string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(s, u.Scheme+"://"+u.Host) && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-// isChannelPrefix reports whether names of channels may begin with s; "" is the default.
+// isChannelPrefix reports whether s may be a ClusterPrefix; "" stands for the default.
 func isChannelPrefix(s string) bool {
 	for _, r := range s {
 		if !strings.ContainsRune("-_.:", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {

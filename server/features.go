@@ -88,7 +88,7 @@ func (f *features) loops() []func(context.Context) error {
 	return loops
 }
 
-// close waits for what features still do with Redis.
+// close closes the features, which waits for what they still do with Redis.
 func (f *features) close() {
 	for _, added := range f.added {
 		if closer, ok := added.(Closer); ok {
@@ -100,8 +100,8 @@ func (f *features) close() {
 	}
 }
 
-// makeChat makes the chat. With Dev everybody may come into every channel; else the game says in
-// Redis who is in a guild or a party.
+// makeChat makes the chat. With Dev everybody may join every channel; without it the game keeps the
+// members of guilds and parties in Redis.
 func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
 	c := chat.Config{Observer: n.features.presence, Audit: n.logModeration, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
 	if !n.cfg.Dev {
@@ -110,7 +110,8 @@ func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
 	return chat.New(n.redis.client, rooms, c)
 }
 
-// makeTrade makes the service of trades, and refuses what this Redis can not do.
+// makeTrade makes the service of trades. It returns an error when this Redis can not settle trades,
+// or not with the configured durability.
 func (n *node) makeTrade(rooms *gatewayRooms) error {
 	f := n.features
 	f.trade = trade.New(n.redis.client, n.tradeLocker(), receivers{n.redis.sessions, n.cfg.Dev}, rooms, trade.Config{
@@ -126,8 +127,9 @@ func (n *node) makeTrade(rooms *gatewayRooms) error {
 	return err
 }
 
-// tradeLocker returns what keeps trades apart. The trades' scripts can see only locks on their own
-// server, so they look at none where LockRedisURLs names others, however few.
+// tradeLocker returns the locks of trades. The scripts of trades can check only locks on their own
+// server. So with LockRedisURLs, even with a single URL, they check none, and each settlement takes
+// a lease.
 func (n *node) tradeLocker() trade.Locker {
 	if len(n.cfg.LockRedisURLs) > 0 {
 		return locker{n.redis.locks}
@@ -135,7 +137,7 @@ func (n *node) tradeLocker() trade.Locker {
 	return scriptLocker{locker{n.redis.locks}}
 }
 
-// observers are told of all connections.
+// observers returns the features that follow who connects and disconnects.
 func (f *features) observers() gateway.ConnectionObserver {
 	return connectionObservers{f.presence, f.roster, f.tradeNotifier}
 }
@@ -164,7 +166,7 @@ func (all connectionObservers) Disconnected(p event.Player) {
 	}
 }
 
-// The features return to these what they have nobody else to tell.
+// The features report to the functions below what no player gets as an answer.
 
 // logModeration logs what moderators do: who, what, whom and where, and no text.
 func (n *node) logModeration(a chat.ModeratorAction) {

@@ -10,8 +10,9 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// serveDetailedHealth answers how everything on this node is, for operators. The status code is
-// that of Redis. Nothing but Redis, and the jobs whose state is there, is asked for it.
+// serveDetailedHealth answers the state of everything on this node, for operators. The status code
+// says whether Redis answers: 200 or 503. Only Redis is asked, for its health and for the state of
+// the jobs; everything else is known here.
 func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 	h, code := n.redis.checkHealth()
 	ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
@@ -27,8 +28,8 @@ func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// lockView is what this node knows of its locks, times in ms; the names are users' ids, for
-// operators.
+// lockStatsView returns the figures of this node's locks, with times in ms. The names of locks
+// contain the ids of users, so the result is for operators only.
 func lockStatsView(s lock.Stats) map[string]any {
 	contended := []map[string]any{}
 	for _, c := range s.MostContended {

@@ -25,7 +25,8 @@ func subjectOf(r *http.Request) throttle.Subject {
 	return throttle.Subject{User: p.UserID, Session: p.SessionID, IP: p.Addr, Conn: "http:" + p.SessionID, Roles: p.Roles}
 }
 
-// serveEvent serves an event to callers without a socket, for what it costs callers with one.
+// serveEvent serves an event over HTTP, to callers without a socket. A request spends the same
+// limits as the event over a socket.
 func (n *node) serveEvent(event string) http.Handler {
 	var limits []string
 	for _, r := range n.gateway.Routes() {
@@ -36,7 +37,7 @@ func (n *node) serveEvent(event string) http.Handler {
 	return n.gateway.Identify(n.redis.limiter.Guard(limits, subjectOf, n.gateway.Endpoint(event)))
 }
 
-// publicRoutes returns the handler of what players reach.
+// publicRoutes returns the handler for players, at Config.Addr.
 func (n *node) publicRoutes() http.Handler {
 	api := &profileAPI{n.profiles, n.features.leaderboard, n.redis.cache, n.gateway.Identify, n.log}
 	mux := http.NewServeMux()
@@ -59,7 +60,8 @@ func (n *node) publicRoutes() http.Handler {
 	}))
 }
 
-// boundBodies gives a client that long to send its body, and twice as long to take the answer.
+// boundBodies bounds how long a client may take to send the body of a request, and how long to read
+// the answer: twice as long, and a second.
 func boundBodies(body time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, now := http.NewResponseController(w), time.Now()
@@ -69,7 +71,7 @@ func boundBodies(body time.Duration, next http.Handler) http.Handler {
 	})
 }
 
-// addHealthRoutes adds what balancers ask.
+// addHealthRoutes adds the health checks that load balancers call.
 func (n *node) addHealthRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -95,7 +97,7 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 	})
 }
 
-// adminRoutes returns the handler of what operators reach.
+// adminRoutes returns the handler for operators, at Config.AdminAddr.
 func (n *node) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))

@@ -47,8 +47,9 @@ func (n *node) limiterChanged(local bool, cause error) {
 	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded)
 }
 
-// publishLimits reads what operators have set, and stores what this node was given. Without Redis
-// the node goes on with what it was given, and the limiter reads the rest later.
+// publishLimits reads the limits that operators have set, and stores the configured ones for the
+// operators' commands. Without Redis the node uses the configured ones, and the limiter reads the
+// others later.
 func (n *node) publishLimits(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -57,8 +58,8 @@ func (n *node) publishLimits(ctx context.Context) {
 	}
 }
 
-// reloadPolicies takes the configured limits anew at every SIGHUP. Settings that are wrong change
-// nothing.
+// reloadPolicies reads the configured limits again at every SIGHUP. If they are wrong, nothing
+// changes.
 func (n *node) reloadPolicies(ctx context.Context) error {
 	if n.cfg.ReloadPolicies == nil {
 		<-ctx.Done()

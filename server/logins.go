@@ -76,7 +76,7 @@ func (c *Config) expressCookies() (*auth.Express, error) {
 	return out, nil
 }
 
-// logins say who may come in.
+// logins decide which handshakes and logins are admitted.
 type logins struct {
 	auth       *auth.Service
 	devices    *sessions.Devices
@@ -124,8 +124,8 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	return l, nil
 }
 
-// admitHandshake turns handshakes away, before a sid exists, while Redis takes no writes, and those
-// of an address that come too often. Nil admits.
+// admitHandshake refuses handshakes before a sid exists: all of them while Redis takes no writes,
+// and those of an address that come too often. It returns nil to admit.
 func (l *logins) admitHandshake(r *http.Request) *engineio.Refusal {
 	if takesNoWrites(l.monitor.State()) {
 		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
@@ -133,8 +133,8 @@ func (l *logins) admitHandshake(r *http.Request) *engineio.Refusal {
 	return l.spendConnect(r)
 }
 
-// spendConnect spends the policy `connect`: it is the first work that an address which connects
-// causes.
+// spendConnect spends the policy `connect` of the client's address, before any other work is done
+// for the handshake.
 func (l *logins) spendConnect(r *http.Request) *engineio.Refusal {
 	d, err := l.limiter.Check(r.Context(), "connect", l.byAddress(r))
 	var f *fault.Fault
@@ -157,7 +157,7 @@ func (l *logins) byAddress(r *http.Request) throttle.Subject {
 	return throttle.Subject{IP: l.clientAddr(r)}
 }
 
-// spendLogin charges a login to its account. Its address has paid for it at the route.
+// spendLogin charges a login to its account. The route has already charged it to the address.
 func (l *logins) spendLogin(ctx context.Context, account string, h http.Header) error {
 	d, err := l.limiter.Spend(ctx, []string{"login"}, throttle.Subject{IP: "account:" + account})
 	if err != nil {

@@ -147,7 +147,7 @@ func (n *node) presenceUsernames(ctx context.Context, ids []string) map[string]s
 	return n.profiles.readUsernames(ctx, ids)
 }
 
-// profileOwners knows by the profile service whose characters are whose.
+// profileOwners asks the profile service which user owns a character.
 type profileOwners struct{ source profileSource }
 
 // Owns reports whether the character is the user's.
@@ -171,9 +171,9 @@ func (o loginOwners) Owns(ctx context.Context, userID, characterID string) (bool
 	return err == nil && id == characterID, asUnavailable("session", err)
 }
 
-// characterOwners returns what knows whose characters are whose: the profile service, or where
-// none is configured, in production, what logins name, because whoever plays a character owns its
-// goods. Elsewhere it returns nil, and players are believed.
+// characterOwners returns who knows which user owns a character: the profile service, if there is
+// one. Without it, production accepts only the character that the login named, because a player
+// who plays a character can give its goods away. Otherwise it returns nil: players are believed.
 func (n *node) characterOwners() gateway.Characters {
 	switch {
 	case n.cfg.ProfilesURL != "":

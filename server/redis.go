@@ -98,7 +98,8 @@ func (r *redisServices) makeLocks(urls []string) (err error) {
 	return nil
 }
 
-// makeCache puts the cache behind a breaker of its own: without Redis, sources answer at once.
+// makeCache puts the cache behind a breaker of its own: while Redis is away, values are loaded from
+// their source without waiting for Redis.
 //
 // Trades have no breaker. It would not turn an unknown outcome into a refusal, because UNAVAILABLE
 // says that the outcome is open. But it would cut off what follows a decision (the escrow, the
@@ -149,8 +150,8 @@ func (r *redisServices) registerMetrics(registry *prometheus.Registry) error {
 	)
 }
 
-// checkHealth asks Redis how it is, and returns the status that tells a balancer. It takes at most
-// a second, whatever Redis does. Requests that come at the same time share one check.
+// checkHealth checks the health of Redis, and returns the HTTP status for a load balancer. It takes
+// at most a second, whatever Redis does. Requests that come at the same time share one check.
 func (r *redisServices) checkHealth() (redisconn.Health, int) {
 	v, _, _ := r.checks.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 800*time.Millisecond)
@@ -182,11 +183,11 @@ func (r *redisServices) watchEmbedded(ctx context.Context) error {
 	}
 }
 
-// takesNoWrites reports whether Redis is down or read-only: nobody new may come in then, and
+// takesNoWrites reports whether Redis is down or read-only. Then new connections are refused, and
 // fights and trades pause.
 func takesNoWrites(s redisconn.State) bool { return s == redisconn.Down || s == redisconn.ReadOnly }
 
-// redisChanged logs the change, and tells the players what Redis can not do for them now.
+// redisChanged logs a change of Redis's state, and tells the players which features work now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
 	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
 	n.status.sendChanges(to, n.redis.limiter.Degraded)

@@ -26,7 +26,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// node is one gateway that runs. Each part owns what it holds, and says so in its file.
+// node is one running gateway. Each of its parts closes what it opened.
 type node struct {
 	cfg      Config
 	name     string
@@ -34,10 +34,10 @@ type node struct {
 	registry *prometheus.Registry
 
 	redis    *redisServices // Redis, and the libraries over it
-	logins   *logins        // who may come in
+	logins   *logins        // which handshakes and logins are admitted
 	profiles *profileReader // users and characters
 	features *features      // what players can do
-	status   *statusBoard   // what players are told of how features are
+	status   *statusBoard   // tells players which features work
 	gateway  *gateway.Gateway
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// statusBoard tells the players of this node how features are, whenever that changes.
+// statusBoard tells the players of this node which features work, whenever that changes.
 type statusBoard struct {
 	send func(features map[string]string) error
 	log  *zap.Logger
@@ -22,7 +22,8 @@ func newStatusBoard(send func(map[string]string) error, log *zap.Logger) *status
 	return &statusBoard{send: send, log: log, last: featureStates(redisconn.Up, false)}
 }
 
-// featureStates returns how features are, by what Redis can do.
+// featureStates returns the state of each feature, as far as it follows from what Redis can do: ok,
+// local, stale or paused.
 func featureStates(redis redisconn.State, limitsLocal bool) map[string]string {
 	if takesNoWrites(redis) {
 		return map[string]string{"session": "stale", "limits": "local", "chat": "local", "presence": "paused", "combat": "paused", "trade": "paused"}

@@ -33,7 +33,7 @@ func (n *node) wire() (err error) {
 	}
 	n.profiles = &profileReader{source: source, cache: r.cache, ttl: c.CacheTTL}
 
-	rooms := &gatewayRooms{} // of the gateway, which is made of the features' events
+	rooms := &gatewayRooms{} // the features need it before the gateway, which needs their events
 	all, err := n.makeFeatures(rooms)
 	if err != nil {
 		return err

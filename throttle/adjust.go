@@ -21,7 +21,8 @@ const MaxBlock = 90 * 24 * time.Hour
 // ErrBadBlock is what Block returns for a block longer than MaxBlock.
 var ErrBadBlock = fmt.Errorf("throttle: a block lasts at most %s", MaxBlock)
 
-// ErrOff is what is returned where a policy limits nobody: there is no window to read.
+// ErrOff is what Peek, Penalize, Reward, Block and Dump return for a policy that limits nobody: it
+// has no window.
 var ErrOff = errors.New("throttle: the policy is off")
 
 // Check is Spend for one policy.
@@ -126,9 +127,9 @@ type Window struct {
 	Decision
 }
 
-// Dump lists at most so many subjects that have spent from a policy, or are blocked. Each entry is
-// what Peek would return by the policy's base rule. It scans all keys of Redis, so it is for
-// operators only. Errors: ErrUnknownPolicy, ErrOff, and those of Redis.
+// Dump lists the subjects that have spent from a policy, or are blocked: as many as most, in no
+// particular choice. Each entry is what Peek would return by the policy's base rule. It scans all
+// keys of Redis, so it is for operators only. Errors: ErrUnknownPolicy, ErrOff, and those of Redis.
 func (l *Limiter) Dump(ctx context.Context, policy string, most int) ([]Window, error) {
 	p := (*l.table.Load())[policy]
 	if p == nil {

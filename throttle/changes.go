@@ -191,8 +191,8 @@ type storedPolicy struct {
 	Roles  []string `json:"roles,omitzero"` // ROLE=RULE
 }
 
-// Publish stores the configured policies in Redis, where operators' commands find them: those of
-// the node that published last. Policies with a key function stay out.
+// Publish stores the configured policies in Redis for the operators' commands, in place of those
+// that another node stored before. It leaves out policies with a key function.
 func (l *Limiter) Publish(ctx context.Context) error {
 	l.mu.Lock()
 	base := slices.Clone(l.base)

@@ -35,7 +35,7 @@ type Decision struct {
 	Source string
 }
 
-// Refusal returns what a client is told when it is refused.
+// Refusal returns the details of the decision that a refused client gets.
 func (d Decision) Refusal() fault.Limit {
 	return fault.Limit{
 		Policy: d.Policy, Scope: string(d.Scope), Limit: d.Limit, Remaining: d.Remaining,

@@ -25,17 +25,17 @@
 // # Changes
 //
 // Limits may change at any time (SetPolicies, Override). Windows stay, and an admission counts for
-// as long as the window that was in force at its time. A block, and what Reward and Reset give
-// back, reach the memory of other nodes that run Run by a message. When a message is lost, the
-// subject is refused until the remembered refusal ends.
+// as long as the window that was in force at its time. After Block, Reward or Reset a message makes
+// the other nodes that run Run forget the refusal that they remember for the subject. If the
+// message is lost, such a node refuses the subject until the remembered refusal ends.
 //
 // # What is not promised
 //
 // When decisions change over from Redis to the local window or back, each of the two may admit up
-// to the limit. While Redis is gone, each node has a window of its own; it admits the limit divided
-// by the number of nodes that there were, and at least one event. When a failover of Redis loses
-// writes, those admissions are lost. When Redis's clock goes back by more than a window, windows
-// start anew.
+// to the limit. While Redis is gone, each node has a window of its own. It admits the limit divided
+// by the number of nodes before Redis went away, and at least one event. When a failover of Redis
+// loses writes, those admissions are lost. When Redis's clock goes back by more than a window,
+// windows start anew.
 //
 // On a Redis Cluster the windows of one event lie on several servers: each is spent, and given back
 // when another refuses. Between the two, for one round trip, another event of the same subject may

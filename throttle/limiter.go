@@ -27,7 +27,8 @@ type Config struct {
 	ProbeEvery time.Duration
 	// Remember is how many refusals, and how many local windows, this process keeps. Default 65,536.
 	Remember int
-	// Cluster says that keys lie on several servers. New sets it when rdb is a *redis.ClusterClient.
+	// Cluster says that the keys of one event may lie on several servers, so that one script cannot
+	// use all of them. New sets it when rdb is a *redis.ClusterClient.
 	Cluster bool
 	// Nodes, when set, returns how many nodes share the limits now. While Redis is gone each node
 	// admits its part of a limit, and at least one event, by the number of nodes that there were when
@@ -44,11 +45,11 @@ type Config struct {
 	OnChange func(degraded bool, cause error)
 	// OnPolicies, when set, is called when the policies in force have changed.
 	OnPolicies func()
-	// OnRefresh, when set, is called with the reason why Run cannot read overrides, use one of them,
-	// or hear of changes.
+	// OnRefresh, when set, is called with the error when Run cannot read the overrides, cannot use
+	// one of them, or cannot subscribe to their changes.
 	OnRefresh func(error)
-	// OnError, when set, is called with the error of a request that Middleware could not judge: an
-	// unknown policy, an empty subject.
+	// OnError, when set, is called with the error of a request about which Middleware could not
+	// decide: an unknown policy, an empty subject.
 	OnError func(r *http.Request, err error)
 }
 
@@ -112,9 +113,9 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	return l, err
 }
 
-// SetPolicies replaces the configured policies, for the events to come. An admission of before
-// still counts for as long as the window that was in force at its time. A policy that is not among
-// them is off. Errors: ErrBadPolicy, and then nothing changes.
+// SetPolicies replaces the configured policies, for the events to come. Earlier admissions still
+// count, for as long as the window that was in force at their time. A policy that is not among the
+// new ones is off. Error: ErrBadPolicy; then nothing changes.
 func (l *Limiter) SetPolicies(policies []Policy) error {
 	changed, err := l.setBasePolicies(policies)
 	l.announceChange(changed)

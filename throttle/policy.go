@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Scope says who shares one budget.
+// A Scope says whose events are counted together.
 type Scope string
 
 // The scopes. ByIP counts an IPv6 address by its /64 prefix, which is what one customer is given.
@@ -19,19 +19,20 @@ const (
 	ByIP         Scope = "ip"
 	ByConnection Scope = "connection"
 	ByKey        Scope = "key"    // subjects are named by Policy.Key
-	Global       Scope = "global" // everybody spends from one budget
+	Global       Scope = "global" // the events of all players are counted together
 )
 
 // A Policy is a limit with a name.
 type Policy struct {
-	Name   string        // [a-z][a-z0-9-]*, at most 32
+	Name   string        // [a-z][a-z0-9-]*, at most 32 characters
 	Limit  int           // at most MaxLimit; 0 is off
 	Window time.Duration // whole milliseconds, at most MaxWindow
 	Scope  Scope
 	// Cost is how much of the limit one event takes; it is at most the limit. 0 is 1.
 	Cost int
-	// Roles replace limit and window for players with a role. For a player with several of them the
-	// most generous counts: off, else the most events per second.
+	// Roles replace limit and window for players with a role. For a player with several of these
+	// roles the most generous rule counts: one that is off, else the one with the most events per
+	// second.
 	Roles []RoleRule
 	// Key returns the subject's name, and "" when it has none. It is required for ByKey, and only
 	// allowed there.

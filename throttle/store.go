@@ -248,8 +248,8 @@ func (v *verdict) addReply(call *redisx.Call, first int) error {
 	return nil
 }
 
-// isOnlyThisKey tells that the server is well and only this window is not: something else lives
-// under its key. Every other error means that the store cannot be used now.
+// isOnlyThisKey tells whether the server works and only this window is unusable, because its key
+// has a value of another type. Every other error means that the store cannot be used now.
 func isOnlyThisKey(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && strings.Contains(reply.Error(), "WRONGTYPE")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Subject is the one who spends. A policy needs only the field of its scope.
+// A Subject says who caused an event. A policy needs only the field of its scope.
 type Subject struct {
 	User, Session, IP, Conn string
 	// Roles choose among the rules of a policy.

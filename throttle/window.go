@@ -5,8 +5,8 @@ import (
 	"sort"
 )
 
-// A window does in Go what spend.lua does, for when Redis is gone: it holds the admissions that may
-// still count, oldest first, in microseconds of a clock that never goes back.
+// A window does in Go what spend.lua does in Redis; it is used while Redis is gone. It holds the
+// admissions that may still count, oldest first, in microseconds of a clock that never goes back.
 type window struct {
 	admissions []int64
 	firstLive  int   // admissions[:firstLive] count no more
