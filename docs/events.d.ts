@@ -603,14 +603,14 @@ export interface TradeGift {
 /** What one side gives, or what a character has: items, each named once, and gold. */
 export interface TradeGoods {
   items: TradeLine[];
-  /** 0 to Max */
+  /** 0 to 1,000,000,000,000 */
   gold: number;
 }
 
 /** A quantity of one item. */
 export interface TradeLine {
   itemId: string;
-  /** 1 to Max */
+  /** 1 to 1,000,000,000,000 */
   qty: number;
 }
 

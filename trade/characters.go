@@ -14,13 +14,14 @@ type Characters interface {
 	CharacterOf(ctx context.Context, userID string) (string, error)
 }
 
-// ScriptCharacters are Characters that a script may know too, on the server of the trades. A gift
-// to a user to whom somebody gave before takes one round trip there: its script sees that the user
-// plays the character that they played then.
+// ScriptCharacters are Characters that a script on the server of the trades can look up too. Then a
+// gift to a user who was given something before takes one round trip: the script checks that the
+// user still plays the same character.
 type ScriptCharacters interface {
 	Characters
-	// CharacterLua is Lua that defines character_of(user, now), with now in Unix ms. It returns the
-	// character, or anything else where CharacterOf must be asked. "" when they are known elsewhere.
+	// CharacterLua returns Lua that defines character_of(user, now), with now in Unix ms. The function
+	// returns the user's character, or another value when CharacterOf must be asked. CharacterLua
+	// returns "" when a script on the server of the trades cannot know characters.
 	CharacterLua() string
 }
 
@@ -36,7 +37,7 @@ func (c *core) resolveBoth(ctx context.Context, caller event.Player, otherID str
 		return "", "", err
 	}
 	if own == other {
-		return "", "", ErrSelf // two users, one character: it would be given to itself
+		return "", "", ErrSelf // two users play one character, which would trade with itself
 	}
 	return own, other, nil
 }

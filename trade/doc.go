@@ -3,44 +3,49 @@
 //
 // # Trades
 //
-// trade:propose opens a trade between two users; each may change what they give (trade:offer),
-// which raises the version and takes back both acceptances; when both have accepted one version,
-// goods change hands. It may be cancelled, and expires after Config.OpenFor. An offer is a promise:
-// goods stay with their owner until both have accepted, and a trade that cannot be kept then is
-// failed. A pair has one open trade, a character at most MaxOpen. trade:execute is a gift: one side
-// gives, at once.
+// trade:propose opens a trade between two users. Each may change what they give (trade:offer),
+// which raises the version and takes back both acceptances. When both have accepted the same
+// version (trade:accept), goods change hands. Either may cancel the trade (trade:cancel), and it
+// expires after Config.OpenFor. An offer is only a promise: goods stay with their owner until both
+// have accepted, and if one of them no longer has what they offered, the trade becomes failed. Two
+// users may have one open trade with each other, and a character at most MaxOpen. trade:execute is
+// a gift: one side gives, at once, and the other need not accept.
 //
 //	open ─▶ completed | cancelled | expired | failed          one Redis server
 //	open ─▶ settling ─▶ completed | failed                    a Cluster
 //
 // # What an ok means
 //
-// A settler settles; New chooses it once. On one Redis server (or a Sentinel set) a settlement is
-// one Lua script: quantities are checked, goods move, the ledger entry and the trade or the record
-// of the caller's idempotency key are written, all or nothing. On a Cluster it is a saga, see
-// sagaSettler: the decision is one script on the trade's key, and Sweep finishes or undoes what a
-// dead process left, on any node, by that decision alone: within Config.DecideWithin and a second,
-// less than 5 s.
+// The goods have moved, and the ledger has or gets the entry. New chooses one of two ways to
+// settle. On one Redis server (or a Sentinel set), a settlement is one Lua script. It checks the
+// quantities, moves the goods, and writes the ledger's entry and the trade or the record of the
+// caller's idempotency key: all or nothing. On a Cluster it is a saga (see sagaSettler): one script
+// on the trade's key decides, and all further steps follow that decision. If the process dies,
+// Sweep on any node finishes or undoes the settlement, within Config.DecideWithin and a second:
+// less than 5 s with the defaults.
 //
-// Every settlement is inside the lock trade:<a>:<b> (user ids sorted), see settler for how each of
-// them checks it. The lock saves work; correctness does not depend on it. A script on the server of
-// its locks sees that nobody has the lock, and needs no lease (ScriptLocker). A holder whose fence
-// is older than one that already acted for the pair is refused with LOCKED.
+// Every settlement is inside the lock trade:<a>:<b> (user ids sorted); settler says how each way
+// checks it. The lock saves work; correctness does not depend on it. If the locks lie on the same
+// server, the script checks that no other holder has the lock, and needs no lease (ScriptLocker). A
+// holder whose fence is older than one that already settled for the two users gets LOCKED.
 //
-// Config.Durability says how durable an ok is.
+// Config.Durability says how safely goods are stored before the ok.
 //
-// An idempotency key belongs to its caller and is kept for Config.Keep: the same key with the same
-// body gives the same answer and moves nothing; with another body it is CONFLICT; while it is being
-// settled it is LOCKED. Only completed gifts are remembered: a refusal moved nothing, so its key
-// may be used again. When an answer is UNAVAILABLE, TIMEOUT or missing, the outcome is open: ask
-// again with the same key, accept again, or look at trade:state. A repeat does not send
-// trade:completed again.
+// # Repeats
 //
-// # Who is told
+// An idempotency key belongs to its caller and is kept for Config.Keep. A second gift with the same
+// key and the same body gets the first answer and moves nothing. With another body it gets
+// CONFLICT, and while the first is being settled it gets LOCKED. Only completed gifts are
+// remembered: after a refusal nothing has moved, so the key may be used again.
 //
-// Both parties hear every change on all their devices. The outcome of a trade is remembered for a
-// party who is away, and sent when they come back (Notifier), with the trades that are still open.
-// A gift is told to those who are there.
+// After UNAVAILABLE, TIMEOUT or no answer at all, the outcome is open: repeat the gift with the
+// same key, accept again, or read trade:state. A repeat does not send trade:completed again.
+//
+// # Notifications
+//
+// Both parties receive every change on all their devices. For a party who is away, the outcome of a
+// trade is remembered and sent when they come back, with the trades that are still open (Notifier).
+// A gift is sent only to parties who are connected.
 //
 // # Amounts
 //

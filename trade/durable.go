@@ -14,29 +14,31 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Durability is what stands behind an ok.
+// Durability says how safely goods are stored before a trade is answered with ok.
 type Durability string
 
 const (
-	// None: one server has it in memory. What its disk or its replica had not got when it dies is
-	// lost; on a Cluster that may be one half of a trade, which Audit then names.
+	// None: the trade is in the memory of one server. If the server dies, a trade that has reached
+	// neither its disk nor a replica is lost. On a Cluster one half of a trade may be lost; Audit
+	// then reports it.
 	None Durability = "none"
-	// Wait: a replica has it in memory too (WAIT 1). It survives the death of the server, when that
-	// replica takes over.
+	// Wait: the trade is in the memory of a replica too (WAIT 1). It survives the death of the server
+	// if that replica takes over.
 	Wait Durability = "wait"
-	// Fsync: the server's append-only file has it on disk (WAITAOF 1 0, Redis 7.2). It survives a
-	// power cut.
+	// Fsync: the trade is on disk, in the server's append-only file (WAITAOF 1 0, Redis 7.2). It
+	// survives a power cut.
 	Fsync Durability = "fsync"
 )
 
-// ErrDurability is why Check refuses a server.
+// ErrDurability is what Check returns, wrapped, when Redis cannot do what Config.Durability asks
+// for.
 var ErrDurability = errors.New("trade: the Redis server has not this durability")
 
 // waitTimeout bounds the wait for a replica or the disk, ms: less than a command may take.
 const waitTimeout = 300
 
-// Check asks whether Redis can carry the service: ErrRing for a Ring, ErrDurability, wrapped with
-// what is missing, when it cannot do what Config.Durability names.
+// Check tells whether the service can work with this Redis. Errors: ErrRing; ErrDurability, wrapped
+// with what is missing; UNAVAILABLE when Redis does not answer.
 func (s *Service) Check(ctx context.Context) error {
 	if redisx.IsRing(s.rdb) {
 		return ErrRing
@@ -51,7 +53,7 @@ func (s *Service) Check(ctx context.Context) error {
 		pipe := server.Pipeline()
 		if !s.isCluster {
 			pipe.Set(ctx, keys.Temp("trade", "durability"), 1, time.Minute) // the wait is for what this connection wrote
-		} // On a Cluster any key of the master's slots would do. Without one, the wait tells whether the server knows it.
+		} // On a Cluster we know no key that lies on this master. The wait alone still shows whether the server has the command.
 		wait := pipe.Do(ctx, s.waitCommand()...)
 		if _, err := pipe.Exec(ctx); err != nil && wait.Err() == nil {
 			return wrapRedisError(err, "trade: durability")
@@ -69,13 +71,13 @@ func (c *core) confirmDurable(ctx context.Context, key string) error {
 	return err
 }
 
-// touchScript writes something without changing anything, so that there is something to wait for. A
-// key that is gone stays so.
+// touchScript writes a field that nobody reads, so that there is a write to wait for. It does not
+// make a key that is gone.
 var touchScript = redisx.NewScript("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'looked', 1) end return {'ok'}")
 
-// runDurableScript runs a script of one slot, and waits for what Config.Durability names. It
-// returns the answer in words. If the wait fails, the script has run all the same: UNAVAILABLE, and
-// a repeat waits again.
+// runDurableScript runs a script of one slot, and waits until its writes are as durable as
+// Config.Durability says. It returns the answer in words. If the wait fails, the error is
+// UNAVAILABLE although the script has run; a repeat waits again.
 func (c *core) runDurableScript(ctx context.Context, script *redisx.Script, scriptKeys []string, args ...any) ([]string, error) {
 	if !c.waitsForDurability() {
 		return answerWords(c.scripts.Do(ctx, script, scriptKeys, args...))
@@ -97,8 +99,7 @@ func (c *core) runDurableScript(ctx context.Context, script *redisx.Script, scri
 
 func (c *core) waitsForDurability() bool { return c.cfg.Durability != None && c.cfg.Durability != "" }
 
-// answerWords returns the answer of a script. One that is a number says that all is well, and is
-// short for {'ok', number}.
+// answerWords returns the answer of a script as words. A number is short for {'ok', number}.
 func answerWords(cmd *redis.Cmd) ([]string, error) {
 	if n, ok := cmd.Val().(int64); ok && cmd.Err() == nil {
 		return []string{"ok", strconv.FormatInt(n, 10)}, nil

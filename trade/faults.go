@@ -16,7 +16,8 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// What a player may be told. After each of these nothing has moved.
+// The faults of trades that a player may get, in addition to those of package fault. After each of
+// them nothing has moved.
 var (
 	ErrSelf         = fault.New("TRADE_SELF", "You can not trade with yourself.")
 	ErrEmpty        = ledger.ErrEmpty
@@ -35,15 +36,15 @@ var (
 	errNoPlayer     = fault.New("NOT_FOUND", "There is no such player.").With("field", "to")
 )
 
-// ErrRing is why Check refuses a client.
+// ErrRing is what Check returns for a redis.Ring, whose servers know nothing of each other.
 var ErrRing = errors.New("trade: needs a single Redis server, a Sentinel set or a Cluster, not a Ring")
 
 // errLockHeld is what a script without a lease answers when another holder has the lock.
 var errLockHeld = errors.New("trade: the lock is held")
 
-// wrapRedisError makes of an error of Redis or of the lock what the player is told: a fault stays,
-// a Redis that does not answer is UNAVAILABLE, a deadline becomes TIMEOUT, and what is left is
-// ours.
+// wrapRedisError turns an error of Redis or of the lock into one that the gateway can answer with:
+// a fault stays, a deadline stays (TIMEOUT), a Redis that does not answer becomes UNAVAILABLE, and
+// a reply of Redis is wrapped (INTERNAL).
 func wrapRedisError(err error, doing string) error {
 	if err == nil {
 		return nil
@@ -65,14 +66,15 @@ func wrapRedisError(err error, doing string) error {
 	return fault.Unavailable("trade", redisx.RetryAfter, wrapped)
 }
 
-// isServerReply tells that a server answered, and that its answer is about the command.
+// isServerReply tells whether a server answered, and its answer is about the command and not that
+// it cannot serve now.
 func isServerReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) && redisx.UnavailableReason(err) == ""
 }
 
-// refusalError makes of what a script returned instead of "ok" a fault, or an error when the data
-// itself is wrong. wanted is what the caller asked for.
+// refusalError returns the fault for an answer of a script that is not "ok", or an error when the
+// data in Redis is corrupt. wanted is what the caller asked for.
 func refusalError(answer []string, wanted Goods) error {
 	field := ""
 	if len(answer) > 1 {

@@ -13,8 +13,9 @@ import (
 // recheckAfter is when the sweeper looks at a trade whose end may not have been finalized.
 const recheckAfter = 2 * time.Second
 
-// endTradeAsFailed ends a trade that cannot be settled, by a transition to Failed, and tells both.
-// It returns reason, or what else became of the trade meanwhile.
+// endTradeAsFailed ends a trade that cannot be settled, by a transition to Failed, and notifies
+// both parties. It returns reason; if the trade was changed or ended otherwise meanwhile, it
+// returns a fault that says so.
 func (c *core) endTradeAsFailed(ctx context.Context, d settlement, t statusTransition, reason *fault.Fault) error {
 	if _, err := c.scheduleCheck(ctx, d.TradeID, recheckAfter); err != nil {
 		return err
@@ -34,8 +35,9 @@ func (c *core) endTradeAsFailed(ctx context.Context, d settlement, t statusTrans
 	return reason
 }
 
-// endUnfinished ends a settlement that its holder left: one that is still settling fails if the
-// condition of end.lua holds, and one that is decided is finalized. An open trade stays as it is.
+// endUnfinished ends a settlement whose process did not finish it. One that is still settling
+// becomes failed if the condition of end.lua holds, and one that is decided is finalized. An open
+// trade stays as it is.
 func (c *core) endUnfinished(ctx context.Context, id, condition string) error {
 	d, err := c.findSettlement(ctx, id)
 	if errors.Is(err, fault.ErrNotFound) {
@@ -51,8 +53,9 @@ func (c *core) endUnfinished(ctx context.Context, id, condition string) error {
 	return nil
 }
 
-// finalize does everything that follows a decision. It may be called by any process, and again.
-// What fails is reported to Config.Missed and left to the sweeper: the decision stands.
+// finalize does everything that follows a decision: it moves escrow, writes the ledger's entry,
+// notifies the parties and cleans up. Any process may call it, and call it again. Its failures are
+// reported to Config.Missed and left to the sweeper, because the decision stands.
 func (c *core) finalize(ctx context.Context, d settlement) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -141,7 +144,8 @@ func (c *core) appendEntry(ctx context.Context, d settlement) error {
 	return wrapRedisError(err, "trade "+d.TradeID+": ledger")
 }
 
-// freeOpenTradePlaces frees the places of a trade that is over, or will not be, at both characters.
+// freeOpenTradePlaces frees the places that a trade takes among the open trades of both characters,
+// when the trade has ended or was never made.
 func (c *core) freeOpenTradePlaces(ctx context.Context, t Trade) error {
 	pipe := c.rdb.Pipeline()
 	for _, p := range t.Parties {

@@ -53,7 +53,8 @@ func (g Gift) checkPayload() error {
 	return g.Give.Check("give.")
 }
 
-// hashGiftBody tells two requests under one key apart. The order of lines does not count.
+// hashGiftBody returns a hash of receiver and goods, by which two requests under one idempotency
+// key are compared. The goods must be sorted, so that the order of lines does not count.
 func (g Gift) hashGiftBody() string {
 	var room [512]byte
 	b := append(append(append(room[:0], "gift\n"...), g.To...), '\n')

@@ -11,20 +11,21 @@ import (
 
 const maxLockName = 256 // bytes
 
-// Locker runs fn while it holds the lock of that name. fn's context ends when the lock is lost;
-// fence rises with every acquisition. Codes: LOCKED when another holder has it for too long,
-// UNAVAILABLE when it cannot be asked for; fn's own errors as they are.
+// Locker runs fn while it holds the lock of that name. fn's context ends when the lock is lost, and
+// fence rises with every acquisition. Codes: LOCKED when another holder keeps the lock for too
+// long, UNAVAILABLE when the locks' server does not answer. The errors of fn are returned as they
+// are.
 type Locker interface {
 	Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error
 }
 
-// A ScriptLocker is a Locker whose locks may lie on the server of the trades. A settlement there
-// takes one round trip: its script sees that nobody else has the lock. It takes a lease only where
-// somebody has.
+// A ScriptLocker is a Locker whose locks may lie on the server of the trades. Then a settlement
+// takes one round trip and no lease, because its script checks that no other holder has the lock.
+// Only if there is one does the settlement wait for a lease.
 type ScriptLocker interface {
 	Locker
-	// ScriptGuard is Lua that defines enter and pass, as lock.Manager says; "" when the locks lie
-	// elsewhere.
+	// ScriptGuard returns Lua that defines enter and pass, see lock.Manager.ScriptGuard. It returns ""
+	// when the locks lie on other servers.
 	ScriptGuard() (lua string)
 }
 
@@ -32,8 +33,8 @@ type ScriptLocker interface {
 const noLease = ""
 
 // runUnderLease runs settle while this process holds the lock of the trade's two users, with the
-// fence of the lease. What settle returns stands, whatever becomes of the lock afterwards: a lease
-// can run out in the middle of anything, so settle's scripts must check the fence themselves.
+// fence of the lease. It returns settle's result even if the lease was lost meanwhile: a lease can
+// run out at any moment, so settle's scripts must check the fence themselves.
 func (c *core) runUnderLease(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
 	name := tradeLockName(t)
 	var result error
@@ -55,8 +56,8 @@ func (c *core) runUnderLease(ctx context.Context, t Trade, settle func(ctx conte
 // tradeLockName returns the name of the lock of the trade's two users.
 func tradeLockName(t Trade) string { return pairLockName(t.Parties[0].UserID, t.Parties[1].UserID) }
 
-// pairLockName returns the name of the lock of two users, in whatever order they are named. Ids
-// that no lock can be named after, because they are long or have braces in them, are hashed.
+// pairLockName returns the name of the lock of two users; their order does not matter. If the name
+// would be too long for a lock, or contain braces, it is hashed.
 func pairLockName(userID, otherID string) string {
 	name := "trade:" + min(userID, otherID) + ":" + max(userID, otherID)
 	if len(name) > maxLockName || strings.ContainsAny(name, "{}") {

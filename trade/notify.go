@@ -17,20 +17,21 @@ import (
 )
 
 const (
-	// resendFor is for how long after its notification an outcome is sent again to a user who comes
-	// back: the connection that it was sent over may have been dead already.
+	// resendFor is how long after a notification its outcome is sent again to a user who reconnects:
+	// the connection over which it was sent may have been dead already.
 	resendFor = time.Minute
 
-	maxResent  = 50   // trades that a user is told of when they come back, at most
-	queueSize  = 8192 // users who wait for that, at most; more are told when they come back again
-	resendPage = 128  // of them, in one round trip
+	maxResent  = 50   // outcomes that one user is sent when they reconnect
+	queueSize  = 8192 // users who may wait for that; others are sent theirs at a later reconnect
+	resendPage = 128  // users who are served in one round trip
 
-	retryAfter = 2 * time.Second // when Redis did not answer,
-	maxTries   = 10              // so often
+	retryAfter = 2 * time.Second // pause before the next try for a user, when Redis did not answer
+	maxTries   = 10              // tries for a user
 )
 
-// notifyParties tells both parties how a trade ended, once over all nodes, and remembers the
-// outcome for those who are away. A gift is told to those who are there, and a mint to nobody.
+// notifyParties sends both parties how a trade ended, once over all nodes, and remembers the
+// outcome for a party who is away. A gift is sent to the parties who are connected and not
+// remembered. A mint has no parties.
 func (c *core) notifyParties(ctx context.Context, d settlement) error {
 	if d.kind == ledger.KindMint || d.kind == ledger.KindGift && d.Status != Completed {
 		return nil
@@ -104,23 +105,23 @@ func (c *core) reportMissed(ctx context.Context, err error) {
 	}
 }
 
-// A Notifier tells users who connect what became of their trades while they were away:
-// trade:completed and trade:cancelled for those that ended, trade:updated for those that are open.
-// An outcome that was sent within the last minute is sent again: that connection may have been
-// dead. Where Redis, or a part of it, does not answer, it is asked again for twenty seconds. A
-// Notifier observes a gateway's connections.
+// A Notifier observes the connections of a gateway. It sends users who connect the events about
+// their trades that they may have missed: trade:completed and trade:cancelled for trades that ended
+// while they were away, and trade:updated for those that are open. It sends an outcome again that
+// was sent within the last minute, because that connection may have been dead. If Redis, or a part
+// of it, does not answer, it tries again for twenty seconds.
 type Notifier struct {
 	service *Service
 	queue   chan returningUser
 }
 
-// A returningUser is a user who came, and how often they could not be told.
+// A returningUser is a user who connected, with the number of tries that failed.
 type returningUser struct {
 	event.Player
 	tries int
 }
 
-// NewNotifier makes a notifier; Run must run somewhere.
+// NewNotifier makes a notifier, which sends nothing until Run is called.
 func NewNotifier(s *Service) *Notifier {
 	return &Notifier{service: s, queue: make(chan returningUser, queueSize)}
 }
@@ -137,7 +138,7 @@ func (n *Notifier) Disconnected(event.Player) {}
 func (n *Notifier) enqueueUser(u returningUser) {
 	select {
 	case n.queue <- u:
-	default: // a storm of connects: what is to be told stays where it is
+	default: // a storm of connects: the outcomes stay in Redis, for the user's next connect
 	}
 }
 
@@ -163,7 +164,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 }
 
-// notifyUsers tells users, and enqueues those again for whom Redis did not answer.
+// notifyUsers sends users what they missed, and enqueues those again for whom Redis did not answer.
 func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
 	within, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -197,13 +198,13 @@ func (n *Notifier) notifyUsers(ctx context.Context, users []returningUser) {
 	}
 }
 
-// Resend tells these users now what a Notifier tells those who connect.
+// Resend sends these users now what a Notifier sends users who connect.
 func (s *Service) Resend(ctx context.Context, users ...event.Player) error {
 	return errors.Join(s.resendToUsers(ctx, users)...)
 }
 
-// resendToUsers tells users, and returns for each what could not be told. What fails for one does
-// not concern the others.
+// resendToUsers sends users what they missed, and returns an error or nil for each of them. A
+// failure for one user does not affect the others.
 func (s *Service) resendToUsers(ctx context.Context, users []event.Player) []error {
 	since := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	ended, open := make([]*redis.StringSliceCmd, len(users)), make([]*redis.StringSliceCmd, len(users))
@@ -224,7 +225,7 @@ func (s *Service) resendToUsers(ctx context.Context, users []event.Player) []err
 	return errs
 }
 
-// resendOutcomes tells a user how trades ended. Those that cannot be told now stay where they are.
+// resendOutcomes sends a user how trades ended. Outcomes that cannot be sent now stay in Redis.
 func (s *Service) resendOutcomes(ctx context.Context, p event.Player, ids []string) error {
 	var notified []string
 	var failed error
@@ -256,7 +257,7 @@ func (s *Service) resendOutcomes(ctx context.Context, p event.Player, ids []stri
 	return errors.Join(failed, wrapRedisError(err, "trade: outcomes"))
 }
 
-// resendOpenTrades tells a user of their open trades.
+// resendOpenTrades sends a user their open trades.
 func (s *Service) resendOpenTrades(ctx context.Context, p event.Player, ids []string) error {
 	var failed error
 	for _, id := range ids {

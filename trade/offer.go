@@ -156,7 +156,7 @@ func (s *Service) findPartysTrade(ctx context.Context, p event.Player, id string
 	switch {
 	case err == nil && (d.kind == ledger.KindMint || !d.isPartyOf(p.UserID)):
 		return settlement{}, errNoTrade
-	case errors.Is(err, fault.ErrNotFound): // a gift, or long ago
+	case errors.Is(err, fault.ErrNotFound): // a gift, or a trade that only the ledger still has
 		if t, showErr := s.findAnyTrade(ctx, id); showErr == nil && t.isPartyOf(p.UserID) {
 			return settlement{}, ErrOver.With("status", string(t.Status))
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	proposeWithin = 4 * time.Second // from the places that a proposal took to the proposal
-	placeKept     = 5 * time.Second // then such a place without a trade is free
+	proposeWithin = 4 * time.Second // how long after its places were taken a trade may be written
+	placeKept     = 5 * time.Second // how long a place without a trade is kept; it is free afterwards
 )
 
 // A Proposal is the payload of trade:propose.
@@ -45,7 +45,7 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 		d, mayBeOpen, err = s.createOpenTrade(ctx, d, latest)
 	}
 	if err != nil {
-		if !mayBeOpen { // else its places show the trade if it is there, and are free in a moment if it is not
+		if !mayBeOpen { // otherwise its places stay: they show the trade, or are free after placeKept
 			s.reportMissed(ctx, s.freeOpenTradePlaces(ctx, d.Trade))
 		}
 		return Trade{}, err
@@ -118,8 +118,8 @@ func (s *Service) freeStalePlace(ctx context.Context, characterID, id string) (i
 	return true, wrapRedisError(err, "trade "+id+": free a place")
 }
 
-// createOpenTrade writes the trade, once the sweeper is to look at it when it expires. After an
-// error, mayBeOpen tells that it may be written all the same.
+// createOpenTrade schedules the sweeper's check for the time when the trade expires, and writes the
+// trade. After an error, mayBeOpen tells whether the trade may have been written all the same.
 func (s *Service) createOpenTrade(ctx context.Context, d settlement, latest int64) (opened settlement, mayBeOpen bool, err error) {
 	if _, err := s.scheduleCheck(ctx, d.TradeID, s.cfg.OpenFor); err != nil {
 		return d, false, err

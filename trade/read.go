@@ -115,7 +115,7 @@ func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]ledg
 	return entries, wrapRedisError(err, "trade")
 }
 
-// Audit proves that nothing was lost or doubled, as ledger.Ledger.Audit does.
+// Audit checks that no goods were lost or doubled, as ledger.Ledger.Audit does.
 func (s *Service) Audit(ctx context.Context) (ledger.Report, error) {
 	report, err := s.ledger.Audit(ctx)
 	return report, wrapRedisError(err, "trade")

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// errOtherCharacter is what the script of a gift answers when the receiver plays another character
-// than was guessed.
+// errOtherCharacter says that the script of a gift has moved nothing, because the receiver plays
+// another character than was guessed.
 var errOtherCharacter = errors.New("trade: the receiver plays another character")
 
 // maxReceivers is how many users a receiverCache remembers.

@@ -40,7 +40,7 @@ func (c *core) findEarlierGift(ctx context.Context, g giftRequest) (earlier *Tra
 	}
 	shown, err := c.findAnyTrade(ctx, id)
 	switch {
-	case errors.Is(err, fault.ErrNotFound): // the ledger keeps it longer than the record: somebody deleted it
+	case errors.Is(err, fault.ErrNotFound): // the ledger never forgets a trade, so its entry was deleted
 		return nil, "", fmt.Errorf("trade %s: completed under this key, and gone: %v", id, err) //nolint:errorlint // wrapped, it would be shown as NOT_FOUND
 	case err != nil:
 		return nil, "", err
@@ -55,8 +55,8 @@ func tradeOrZero(t *Trade) Trade {
 	return *t
 }
 
-// giftRecordKey returns the key of the record of a caller's idempotency key. Neither the user nor
-// the key stands in it.
+// giftRecordKey returns the Redis key of the record of a caller's idempotency key. It is a hash,
+// and shows neither the user nor the idempotency key.
 func giftRecordKey(userID, key string) string {
 	var room [256]byte
 	b := append(strconv.AppendInt(room[:0], int64(len(userID)), 10), ':')

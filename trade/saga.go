@@ -23,12 +23,14 @@ import (
 //	finalize  close    each side's escrow goes and the other's goods come, or it comes back
 //	          append   the ledger's entry
 //
-// Before the decision anybody may end the trade as failed, once its deadline is over; after it
-// nobody may. Everything behind the decision, and the rollback of a trade that failed, is the work
-// of finalize, by whoever comes to it first. A hold that is late on its way finds the mark that
-// close left, or the deadline over (by Redis's clock). The marks go when the deadline has been over
-// for Config.Skew, and the trade is forgotten as late again, when that is so by the clock of every
-// server.
+// Before the decision, any process may end the trade as failed once its deadline is over. After the
+// decision no process may. Everything that follows the decision, and the rollback of a trade that
+// failed, is done by finalize, which any process may call.
+//
+// A hold may reach Redis late, after the trade was closed. It moves nothing then: it finds the mark
+// that close left in the inventory, or the deadline over by Redis's clock. Marks are removed when
+// the deadline has been over for Config.Skew. So the sweeper finalizes the trade once more after
+// twice that time, when this is so by the clock of every server, and only then forgets it.
 type sagaSettler struct{ *core }
 
 func newSagaSettler(c *core) *sagaSettler { return &sagaSettler{core: c} }
@@ -76,8 +78,8 @@ func (s *sagaSettler) settleTrade(ctx context.Context, d settlement, side int) (
 	return done.Trade, nil
 }
 
-// settleMint mints unless the ledger has an entry for ref. A record keeps two mints under one ref
-// apart until it has.
+// settleMint mints unless the ledger has an entry for ref. Until the entry is written, a record of
+// the ref prevents a second mint under it.
 func (s *sagaSettler) settleMint(ctx context.Context, ref, characterID string, goods Goods) error {
 	if _, isWritten, err := s.ledger.FindEntry(ctx, ref); err != nil {
 		return wrapRedisError(err, "mint "+ref)
@@ -208,9 +210,9 @@ func (s *sagaSettler) runMintSaga(ctx context.Context, d settlement, recordKey, 
 	return s.decide(ctx, d)
 }
 
-// claimPairFence raises the pair's fence to the settlement's, once the sweeper is to look at the
-// trade, and ends what an earlier holder left. latest is when the settlement must have begun, Unix
-// ms.
+// claimPairFence schedules the sweeper's check of the trade, raises the pair's fence to that of the
+// settlement, and ends the settlement that an earlier holder of the lock did not finish. latest is
+// the time before which the settlement must begin, Unix ms.
 func (s *sagaSettler) claimPairFence(ctx context.Context, d settlement) (latest int64, err error) {
 	if latest, err = s.scheduleCheck(ctx, d.TradeID, s.cfg.DecideWithin); err != nil {
 		return 0, err
@@ -285,15 +287,15 @@ func (s *sagaSettler) decide(ctx context.Context, d settlement) (settlement, err
 	case err != nil:
 		s.rollback(ctx, d.TradeID)
 		return settlement{}, err
-	case !isOurs: // the deadline was over, and another process has ended it
+	case !isOurs: // the deadline was over, and another process has ended the trade
 		s.finalize(ctx, decided)
 		return settlement{}, fault.ErrLocked.Because(fmt.Errorf("trade %s: %s by another", d.TradeID, decided.Status))
 	}
 	return decided, nil
 }
 
-// rollback gives back at once what may be in escrow, where Redis lets us; else the sweeper does it.
-// If the decision was made and its answer was lost, the decision stands and is finalized.
+// rollback gives back what may be in escrow. If Redis does not answer, the sweeper does it later.
+// If the trade was decided after all and the answer was lost, the decision stands and is finalized.
 func (s *sagaSettler) rollback(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
 	defer cancel()

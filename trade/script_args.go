@@ -6,8 +6,8 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// scriptArgs are the arguments of a script, in one allocation where they are few: a string that is
-// put into an interface takes an allocation by itself.
+// scriptArgs are the arguments of a script. If they are few, they take one allocation together:
+// putting each string into an interface would take one for each.
 type scriptArgs struct {
 	list  []any
 	first [16]any

@@ -18,8 +18,8 @@ type scriptSettler struct {
 	*core
 	giftScript, tradeScript *redisx.Script
 
-	checksLock bool          // the scripts see whether anybody has the lock: a lease is needed only then
-	receivers  receiverCache // empty where the scripts cannot see whom a receiver plays
+	checksLock bool          // the scripts check the lock; a lease is needed only while another holder has it
+	receivers  receiverCache // not used when the scripts cannot check which character a receiver plays
 }
 
 // newScriptSettler makes the scripts with the Lua of a ScriptLocker and of ScriptCharacters.
@@ -100,7 +100,7 @@ func (s *scriptSettler) settleTrade(ctx context.Context, d settlement, side int)
 	if err != nil {
 		return Trade{}, err
 	}
-	s.finalize(ctx, done) // whatever became of the lock afterwards
+	s.finalize(ctx, done) // also if the lease was lost after the goods moved
 	return done.Trade, nil
 }
 

@@ -18,16 +18,16 @@ import (
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
-// A settlement is a trade with what only the service knows of it. Its hash has the fields kind
-// status version changed (which side changed it last, a or b) createdAt expiresAt endedAt reason
-// told, of a saga fence deadline ref, and of each side a: and b: user, character, offer (JSON of
-// Goods) and accepted (0 or 1).
+// A settlement is a trade with the fields that players do not see. Its hash in Redis has the fields
+// kind, status, version, changed (the side that changed it last, a or b), createdAt, expiresAt,
+// endedAt, reason and told; for a saga also fence, deadline and ref; and for each side, with the
+// prefix a: or b:, user, character, offer (JSON of Goods) and accepted (0 or 1).
 type settlement struct {
 	Trade
 	kind       string // as in the ledger
-	ref        string // its ledger entry's
+	ref        string // the ref of its ledger entry
 	fence      string // of the lease under which a saga began
-	deadline   int64  // a saga is decided before, Unix ms; 0 without a saga
+	deadline   int64  // when a saga must be decided, Unix ms; 0 without a saga
 	endedAt    int64  // Unix ms
 	isNotified bool   // the parties were told how it ended
 
@@ -126,7 +126,8 @@ func tradeOfEntry(e ledger.Entry, keep time.Duration) (t Trade, ok bool) {
 	}, true
 }
 
-// tradeIDPattern keeps clients away from the other keys that begin with "trade:".
+// tradeIDPattern is the form of a trade's id. It prevents that clients name other keys that begin
+// with "trade:".
 var tradeIDPattern = regexp.MustCompile(`^[0-9A-Za-z]{26}$`)
 
 // findSettlement reads a settlement from its key. Code: NOT_FOUND.
@@ -153,8 +154,9 @@ type statusTransition struct {
 	value     any    // of "version" and "fence"
 }
 
-// changeStatus decides what becomes of a trade. isOurs is false when something else has become of
-// it already.
+// changeStatus makes a transition of a trade's status, and returns the trade as it is then. isOurs
+// is false when the transition was not possible, because the trade had another status or did not
+// meet the condition.
 func (c *core) changeStatus(ctx context.Context, id string, t statusTransition) (d settlement, isOurs bool, err error) {
 	answer, err := c.runDurableScript(ctx, endScript, []string{keys.Trade(id)}, string(t.from), string(t.to), t.reason, t.condition, t.value)
 	if err != nil {
@@ -168,8 +170,8 @@ func (c *core) changeStatus(ctx context.Context, id string, t statusTransition) 
 }
 
 // scheduleCheck makes the sweeper look at a trade after a time, and returns when that is, Unix ms.
-// It is as durable as what follows it, which on a Cluster lies on other servers: goods in escrow
-// for a trade that nobody looks at would stay there.
+// The schedule must be as durable as the writes that follow it, which on a Cluster lie on other
+// servers: without it, goods could stay in escrow for ever.
 func (c *core) scheduleCheck(ctx context.Context, id string, after time.Duration) (at int64, err error) {
 	answer, err := c.runDurableScript(ctx, watchScript, []string{keys.OpenTrades}, id, after.Milliseconds(), "", "")
 	if err != nil {

@@ -27,8 +27,8 @@ func (c *core) checkAffordable(ctx context.Context, characterID string, goods Go
 	return nil
 }
 
-// refuseShortage returns the fault for what a script answered. It tells an item of which there is
-// none from one that does not exist.
+// refuseShortage returns the fault for a script's answer. It distinguishes an item of which the
+// character has none (INSUFFICIENT_ITEMS) from one that does not exist (ITEM_UNKNOWN).
 func (c *core) refuseShortage(ctx context.Context, goods Goods, answer []string) error {
 	err := refusalError(answer, goods)
 	var f *fault.Fault

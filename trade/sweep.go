@@ -13,14 +13,14 @@ import (
 
 const (
 	sweepInterval  = time.Second
-	sweepPage      = 2000 // trades of one pass,
-	sweepWorkers   = 16   // so many at a time
-	maxSweepPasses = 10   // without a pause, where there are more
+	sweepPage      = 2000 // trades in one pass
+	sweepWorkers   = 16   // trades that one pass handles at the same time
+	maxSweepPasses = 10   // passes without a pause, while trades are left
 )
 
-// Sweep looks, at once and then every second until ctx ends, at trades whose time is over, and ends
-// them: open ones expire; what a dead process left unsettled is finished or undone, by the decision
-// alone. It runs on every node: each step may be done twice. It returns nil.
+// Sweep ends trades whose time is over, at once and then every second until ctx ends. Open trades
+// expire. A settlement that a dead process left is finished if it was decided, and else undone.
+// Sweep may run on every node, because no step does harm when it is done twice. It returns nil.
 func (s *Service) Sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -42,9 +42,10 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}
 }
 
-// SweepOnce looks at what is due now, at most 2,000 trades, and returns how many these were. What
-// cannot be settled now is put off, and keeps no other trade waiting: on a Cluster one master may
-// be away while the others serve. Where there is one server, and that is away, it stops.
+// SweepOnce handles the trades that are due now, at most 2,000, and returns how many it looked at.
+// It postpones a trade that it cannot handle, so that this trade does not block the others: on a
+// Cluster one master may be away while the others serve. With one server it stops when that is
+// away.
 func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 	due, err := s.scripts.Do(ctx, dueScript, []string{keys.OpenTrades}, sweepPage).StringSlice()
 	if err != nil {
@@ -90,8 +91,8 @@ func (s *Service) SweepOnce(ctx context.Context) (looked int, err error) {
 	return looked, fmt.Errorf("%w (%d of %d)", err, failed, looked)
 }
 
-// postponeCheck makes a trade that failed due later, so that it does not come before all others for
-// ever. A part of Redis that is away is back soon; what cannot be read will not be readable soon.
+// postponeCheck makes a trade that failed due later, so that it does not come first in every pass:
+// in 2 s if a part of Redis is away, and in a minute if the trade cannot be read.
 func (s *Service) postponeCheck(ctx context.Context, id, since string, isAway bool) {
 	after := time.Minute
 	if isAway {
@@ -116,7 +117,7 @@ func (s *Service) sweepDueTrade(ctx context.Context, id string, now, since int64
 	case d.Status == Open && d.ExpiresAt > now && !isLate:
 		return nil
 	case d.Status == Open && d.ExpiresAt > now:
-		// Unless another process has begun to settle it since: then it must be looked at sooner.
+		// This changes nothing if another process has begun to settle it since: that is due sooner.
 		err := s.scripts.Do(ctx, watchScript, []string{keys.OpenTrades}, id, "", d.ExpiresAt, since).Err()
 		return wrapRedisError(err, "trade "+id+": watch")
 	case d.Status == Open && d.ExpiresAt > 0:

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// Max is the most of one item, or of gold, that a character may hold and a line may move.
+	// Max is the largest amount of one item, or of gold, that a character may hold or a line may move.
 	Max = ledger.MaxAmount
 	// MaxLines is the most kinds of items that one side may give.
 	MaxLines = ledger.MaxLines
@@ -21,8 +21,8 @@ const (
 	MaxOpen = 5
 )
 
-// Caster tells everyone in a room what happened, and counts them. The room "user:<userId>" holds
-// all devices of a user, on all nodes.
+// Caster sends events to the members of a room on all nodes, and counts them. The room
+// "user:<userId>" holds all devices of a user.
 type Caster interface {
 	Cast(ctx context.Context, room, event string, payload any) error
 	// CastEach is Cast to each of several rooms that have no members in common.
@@ -31,26 +31,28 @@ type Caster interface {
 	Reach(ctx context.Context, room string) (members int, whole bool)
 }
 
-// Config has defaults for all that is zero.
+// Config tunes a Service. The zero value works.
 type Config struct {
-	// Keep is how long a trade is shown and an idempotency key remembered: 24 h.
+	// Keep is how long the record of an ended trade and of an idempotency key is kept; 0 means 24 h.
 	Keep time.Duration
-	// OpenFor is how long a trade may be open before it expires: 5 min.
+	// OpenFor is how long a trade may be open before it expires; 0 means 5 min.
 	OpenFor time.Duration
-	// DecideWithin is how long a settlement on a Cluster may take until it is decided: 2 s. A
-	// settlement that takes longer is undone by the sweeper.
+	// DecideWithin is how long a settlement on a Cluster may take until it is decided; 0 means 2 s.
+	// The sweeper undoes a settlement that takes longer.
 	DecideWithin time.Duration
-	// Skew is how far the clocks of a Cluster's nodes may be apart: 10 s. One server has one clock.
+	// Skew is how far the clocks of a Cluster's servers may differ; 0 means 10 s. It is not used with
+	// one server, which has one clock.
 	Skew time.Duration
-	// Durability is what an ok waits for: None.
+	// Durability says how safely a trade is stored before it is answered with ok; "" means None.
 	Durability Durability
-	// Missed is called with each error of a notification or a cleanup that failed. The outcome of the
-	// trade stands, and the sweeper tries again. Default: such errors are dropped.
+	// Missed, if set, is called with each error of a notification or a cleanup that failed after a
+	// trade was decided. The outcome of the trade stands, and the sweeper tries again.
 	Missed func(ctx context.Context, err error)
 }
 
-// A Service holds the rules of trading and the scripts that keep them. It is safe for concurrent
-// use, owns no goroutine and needs no closing; Sweep must run somewhere.
+// A Service serves trades, gifts and mints. It is safe for concurrent use, owns no goroutine and
+// needs no closing. Sweep must run on at least one node: without it, trades whose time is over are
+// not ended, and what a dead process left unsettled stays so.
 type Service struct {
 	*core
 	settler settler
@@ -68,9 +70,9 @@ type core struct {
 	cfg        Config
 }
 
-// New makes the service. Check tells whether rdb can carry it. If locks are a ScriptLocker, they
-// lie on the server of rdb. A service that only reads, mints and audits needs no locks, characters
-// and caster.
+// New makes the service. Call Check to learn whether it can work with rdb. A ScriptLocker whose
+// ScriptGuard is not "" must keep its locks on the server of rdb. For a service that only reads,
+// mints and audits, locks, characters and caster may be nil.
 func New(rdb redis.UniversalClient, locks Locker, characters Characters, caster Caster, cfg Config) *Service {
 	if cfg.Keep <= 0 {
 		cfg.Keep = 24 * time.Hour
@@ -115,7 +117,7 @@ func (s *Service) Routes() []event.Route {
 	}
 }
 
-// Casts are what the parties of a trade hear, on all their devices.
+// Casts are the events that the parties of a trade receive, on all their devices.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade."),

@@ -29,10 +29,10 @@ type Report struct {
 	Breaks     []string            `json:"breaks"` // what is wrong, each in a sentence; at most 200
 }
 
-// Clean tells whether nothing is wrong.
+// Clean tells whether the audit found nothing wrong.
 func (r Report) Clean() bool { return len(r.Breaks) == 0 }
 
-// Audit proves that nothing was lost or doubled. It replays the ledger from its beginning and
+// Audit checks that no goods were lost or doubled. It replays the ledger from its beginning and
 // checks:
 //
 //   - the chain of hashes is whole, and no trade or mint stands in the ledger twice;
@@ -45,9 +45,10 @@ func (r Report) Clean() bool { return len(r.Breaks) == 0 }
 // It may run while trades go on: an inventory is read together with the number of the newest entry,
 // and compared with the ledger up to there. On a Cluster the two cannot be read at once: an
 // inventory that differs is looked at again for 10 s, in which the sweeper settles the trades of a
-// dead process, and is a break when it never fitted. Audit reads every inventory into memory.
+// dead process. It is reported as a break only if it never fitted. Audit reads every inventory into
+// memory, and scans all keys of Redis.
 //
-// The error tells that the audit could not be done, not that it found something.
+// An error means that the audit could not be done. What it found is in Report.Breaks.
 func (l *Ledger) Audit(ctx context.Context) (Report, error) {
 	a := &auditor{Ledger: l, owned: map[string]map[string]int64{}, refs: map[string]bool{}}
 	a.report.Minted, a.report.Breaks = map[string]*big.Int{}, []string{}

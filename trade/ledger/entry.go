@@ -29,8 +29,8 @@ var ErrUnreadable = errors.New("unreadable entry")
 // In the stream it has the fields seq, kind, ref, at, body, prev and hash. body is the JSON
 // {"moves": [Move…]}. hash is the SHA-1, in hex, of prev, seq, at and digest joined by newlines;
 // digest is the SHA-1 of kind, ref and body; prev is the hash of the entry before, "" for the
-// first. The chain shows edits and gaps. It is no signature: whoever may write to Redis can also
-// make a new chain.
+// first. The chain shows edits and gaps. It is no signature: a program that may write to Redis can
+// also make a new chain.
 type Entry struct {
 	StreamID string `json:"streamId"`
 	Seq      int64  `json:"seq"`  // 1, 2, 3, …

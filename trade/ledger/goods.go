@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// MaxAmount is the most of one item, or of gold, that a character may hold and a line may move.
+	// MaxAmount is the largest amount of one item, or of gold, that a character may hold or a line may
+	// move.
 	MaxAmount int64 = 1e12
 	// MaxLines is the most kinds of items that one side may give.
 	MaxLines = 20
@@ -32,13 +33,13 @@ var (
 // A Line is a quantity of one item.
 type Line struct {
 	ItemID string `json:"itemId"`
-	Qty    int64  `json:"qty"` // 1 to Max
+	Qty    int64  `json:"qty"` // 1 to 1,000,000,000,000
 }
 
 // Goods are what one side gives, or what a character has: items, each named once, and gold.
 type Goods struct {
 	Items []Line `json:"items"`
-	Gold  int64  `json:"gold"` // 0 to Max
+	Gold  int64  `json:"gold"` // 0 to 1,000,000,000,000
 }
 
 // IsEmpty tells whether there are neither items nor gold.
@@ -66,8 +67,9 @@ func (g Goods) Sorted() Goods {
 	return Goods{Items: items, Gold: g.Gold}
 }
 
-// Check judges goods that came from outside. path is the path of the object in the payload, with a
-// dot at its end, for the field that a fault names.
+// Check validates goods that a caller wants to move or mint. Errors: TRADE_EMPTY,
+// TRADE_TOO_MANY_LINES, TRADE_OVERFLOW, and INVALID with a field. path is the beginning of that
+// field: the path of the goods in the payload with a dot at its end, or "".
 func (g Goods) Check(path string) error {
 	if g.IsEmpty() {
 		return ErrEmpty

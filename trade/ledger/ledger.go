@@ -25,15 +25,16 @@ var (
 	//go:embed mint.lua
 	mintLua string
 
-	// AppendScript appends an entry to the ledger, once, behind goods that have moved.
+	// AppendScript appends the entry of goods that have already moved. Run again, it does nothing.
 	AppendScript = redisx.NewScript(Lua + appendLua)
 	// MintScript makes goods come into being and writes the entry. It needs all keys on one server.
 	MintScript = redisx.NewScript(Lua + mintLua)
 )
 
-// Config has defaults for all that is zero.
+// Config tunes a Ledger. The zero value works.
 type Config struct {
-	// Skew is how far the clocks of a Cluster's nodes may be apart: 10 s. One server has one clock.
+	// Skew is how far the clocks of a Cluster's servers may differ; 0 means 10 s. It is not used with
+	// one server, which has one clock.
 	Skew time.Duration
 }
 
@@ -45,7 +46,7 @@ type Ledger struct {
 	skew      time.Duration // 0 on one server
 }
 
-// New makes the ledger's reader.
+// New returns a Ledger that reads from rdb.
 func New(rdb redis.UniversalClient, cfg Config) *Ledger {
 	if cfg.Skew <= 0 {
 		cfg.Skew = 10 * time.Second
