@@ -1,5 +1,5 @@
 // Package combat lets players fight, against opponents that the server plays and against each
-// other. Only the server decides what happens: a client says what it wants to do, and hears the
+// other. Only the server decides what happens: a client says what it wants to do, and receives the
 // result.
 //
 // A fight is a [State]. [Apply] computes the next state from a state and a [Move]; it is a pure
@@ -47,7 +47,7 @@ const RoomPrefix = "combat:"
 const userPrefix = "user:"
 
 // maxTries is how often an action is tried when another action was stored first each time. Each
-// failed try means that somebody else's action was served.
+// failed try means that another action was served.
 const maxTries = 16
 
 // Rooms is what combat needs of the gateway: sets of connections that receive the same events.

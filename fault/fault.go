@@ -163,7 +163,7 @@ var statuses = map[string]int{
 	"TIMEOUT": http.StatusGatewayTimeout, "PAYLOAD_TOO_LARGE": http.StatusRequestEntityTooLarge, "INTERNAL": http.StatusInternalServerError,
 }
 
-// Status returns the HTTP status of the fault. The own codes of features are 409.
+// Status returns the HTTP status of the fault. It is 409 for codes that a feature adds.
 func (f *Fault) Status() int {
 	if s, ok := statuses[f.Code]; ok {
 		return s

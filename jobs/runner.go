@@ -32,7 +32,7 @@ type Job struct {
 // Leases hands out leases, by which the nodes agree on who runs a job.
 type Leases interface {
 	// Take takes the lease with that name, which is extended until Release. ok is false when
-	// somebody else holds it; Take does not wait for it.
+	// another holder has it; Take does not wait for it.
 	Take(ctx context.Context, name string) (l Lease, ok bool, err error)
 }
 

@@ -26,17 +26,17 @@ type attempt struct {
 	servers  []*serverPool
 	mutex    *redsync.Mutex // used by one goroutine at a time
 	fence    int64          // the fence of the lease; owned by the goroutine that acquires
-	ended    atomic.Bool    // nobody wants the lock any more
+	ended    atomic.Bool    // the caller does not want the lock any more
 
 	mu           sync.Mutex
 	highestFence int64         // of those that the servers handed out; guarded by mu
-	takenOn      map[int]bool  // the servers on which somebody else holds the lock; guarded by mu
+	takenOn      map[int]bool  // the servers on which another holder has the lock; guarded by mu
 	failedOn     map[int]error // the servers that did not answer; guarded by mu
 	holderLeft   time.Duration // the shortest TTL of another holder, or 0; guarded by mu
 }
 
 // attemptAcquire asks the servers once, within Config.Timeout. If waitsFor is positive, servers on
-// which the lock is taken remember for that long that somebody waits for it. Each attempt has a
+// which the lock is taken remember for that long that a caller waits for it. Each attempt has a
 // value and answers of its own, so that a slow server's answer to an earlier one is not mistaken
 // for an answer to this one.
 //

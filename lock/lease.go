@@ -24,7 +24,7 @@ type Lease struct {
 	extendCtx     context.Context //nolint:containedctx // ends with the extending: at a loss, after MaxHold, at Release
 	stopExtending context.CancelFunc
 	watchdogDone  chan struct{} // closed when the watchdog has ended
-	extending     chan struct{} // full while somebody extends and uses attempt.mutex
+	extending     chan struct{} // full while a goroutine extends the lease and uses attempt.mutex
 
 	// Nothing waits for Redis while it holds mu: the lease ends on time, whatever Redis does.
 	mu           sync.Mutex

@@ -16,7 +16,7 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// A Holding is a lock that somebody holds, as the servers tell it.
+// A Holding is a lock that is held, as its servers report it.
 type Holding struct {
 	Name string
 	// Fence is the highest counter of all servers. On a quorum that is the fence of the lease, or a

@@ -10,12 +10,12 @@ import (
 // by one caller of each process.
 type localQueues struct {
 	mu     sync.Mutex
-	byName map[string]*localQueue // guarded by mu; only names that somebody holds or wants
+	byName map[string]*localQueue // guarded by mu; only names that a caller holds or wants
 }
 
 type localQueue struct {
 	name       string
-	slot       chan struct{} // full while somebody has the ticket
+	slot       chan struct{} // full while a caller has the ticket
 	users      int           // the owner of the ticket and all that wait for it; guarded by localQueues.mu
 	isTaken    bool          // what Redis last said: this or another process holds the lock; guarded by localQueues.mu
 	takenKnown chan struct{} // closed while isTaken; guarded by localQueues.mu

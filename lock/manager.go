@@ -153,7 +153,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 
 	var woken <-chan struct{} // nil until this caller listens for the release
 	for {
-		var waitsFor time.Duration // what Redis is told, so that the holder publishes its release
+		var waitsFor time.Duration // how long Redis remembers that we wait, so that the holder publishes its release
 		if deadline, ok := waiting.Deadline(); ok && woken != nil {
 			waitsFor = max(time.Until(deadline), time.Millisecond)
 		}
@@ -206,8 +206,8 @@ func (m *Manager) nextPollDelay(a *attempt) time.Duration {
 	return delay
 }
 
-// errorAfterWait says why a caller stopped waiting. If Redis did not say that the lock is taken, it
-// said nothing.
+// errorAfterWait returns why a caller stopped waiting: the error of a cancelled ctx; ErrUnavailable
+// if Redis did not answer; else the lock is taken, and it is ErrTaken or, after a wait, ErrTimeout.
 func errorAfterWait(ctx context.Context, mayWait, taken bool) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -90,8 +90,8 @@ func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession)
 	}
 }
 
-// markMissing marks a session that Redis no longer has. Its handles are told reasonGrace later, so
-// that a revocation that is on its way can still give the reason.
+// markMissing marks a session that Redis no longer has. Its listeners are called reasonGrace later,
+// so that a revocation that is on its way can still give the reason.
 func (t *Tracker) markMissing(tracked *trackedSession) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,7 +118,8 @@ func (t *Tracker) markMissing(tracked *trackedSession) {
 	t.checkMoved.Notify()
 }
 
-// endSession tells the handles of a session that it has ended. The session is no longer followed.
+// endSession calls the listeners of a session, because it has ended. The session is no longer
+// followed.
 func (t *Tracker) endSession(tracked *trackedSession, rev Revocation) {
 	t.mu.Lock()
 	tracked.isAlive.Store(false)

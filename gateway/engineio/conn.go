@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Handler is told what happens to one connection.
+// A Handler is called with what happens on one connection.
 type Handler interface {
 	// Message is one message from the client. data is only valid during the call, and may
 	// be changed. While Message blocks, nothing more is read from the client, and its

@@ -66,7 +66,7 @@ type ClusterStats struct {
 	Published   int64 // messages that Redis took
 	Unpublished int64 // messages that it did not take, or that were dropped before
 	Received    int64 // messages that came, our own too
-	Bytes       int64 // of the messages that came
+	Bytes       int64 // bytes of the messages that came
 	Malformed   int64 // messages that came and were dropped
 	Partial     int64 // requests that not every node answered
 	Restarts    int64 // silent connections that were given up
@@ -79,7 +79,7 @@ type ClusterStats struct {
 type cluster struct {
 	cfg ClusterConfig
 	log *zap.Logger
-	uid string // of this node, as long as Node's are
+	uid string // names this node on the bus: six characters, like the uids of Node's adapter
 	bus *redisbus.Bus
 
 	mu         sync.Mutex

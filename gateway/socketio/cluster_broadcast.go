@@ -31,12 +31,13 @@ func (n *clusterNamespace) publishEvent(list []byte, attachments [][]byte, t tar
 	n.publishBroadcast(list, attachments, t, nil)
 }
 
-// maxNodesForOneMessage is up to how many nodes an event for several rooms goes out as one message.
-// All nodes receive that one; it costs less than one message for each room.
+// maxNodesForOneMessage is the largest number of nodes with which an event for several rooms is
+// published as one message. All nodes receive that message, but it costs less than one for each
+// room.
 const maxNodesForOneMessage = 2
 
-// publishToEachRoom is publishEvent for several rooms: as one message where there are few nodes,
-// else as one for each room, which only the nodes with members there receive. The event is packed
+// publishToEachRoom is publishEvent for several rooms. With few nodes it publishes one message;
+// otherwise one for each room, which only the nodes with members there receive. The event is packed
 // once.
 func (n *clusterNamespace) publishToEachRoom(list []byte, rooms []socket.Room) {
 	buf := scratchPool.Get().(*[]byte)

@@ -86,8 +86,8 @@ func (n *clusterNamespace) countElsewhere(ctx context.Context, t target) (member
 	}
 }
 
-// setListeners is told by Redis how many nodes receive a broadcast that counts. Each of them
-// answers.
+// setListeners takes from Redis's reply how many nodes receive a broadcast that counts. An answer
+// of each of them is waited for.
 func (q *pendingRequest) setListeners(receivers, _ int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

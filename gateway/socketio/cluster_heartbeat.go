@@ -13,11 +13,11 @@ import (
 // Our nodes send heartbeats on a channel of their own, one for each namespace. A node that was
 // silent for five heartbeats, or said goodbye, is gone: no request waits for it any more.
 //
-// Node's classic adapter sends no heartbeats. Its nodes are counted by what Redis says: those who
-// subscribe to the requests, less those who subscribe to the heartbeats. A crashed node of ours
-// that Redis still takes to be connected is in both numbers, so it does not count. A crashed node
-// of Node's that Redis still takes to be connected does, and a request waits for it until its
-// timeout.
+// Node's classic adapter sends no heartbeats. Redis tells how many such servers there are: the
+// number of subscribers to the requests, less the number of subscribers to the heartbeats. If one
+// of our nodes has crashed and Redis has not noticed yet, it is in both numbers and does not count.
+// If a Node server has crashed and Redis has not noticed yet, it counts, and a request waits for it
+// until its timeout.
 
 // The first byte of a heartbeat; the node's uid follows.
 const (

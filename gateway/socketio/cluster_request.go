@@ -74,8 +74,8 @@ func (n *clusterNamespace) openRequest(timeout time.Duration, q *pendingRequest)
 	return true
 }
 
-// setReceivers is told by Redis how many nodes received the request, and how many of our nodes
-// there are. Our nodes are waited for by name, the rest by number.
+// setReceivers takes from Redis's reply how many nodes received the request, and how many of our
+// nodes there are. Our nodes are waited for by name, the others by number.
 func (q *pendingRequest) setReceivers(receivers, ourNodes int64, err error) {
 	n := q.namespace
 	others := int(max(0, receivers-ourNodes))

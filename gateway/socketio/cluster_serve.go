@@ -69,7 +69,8 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 	return true
 }
 
-// answerTo returns the channel for the answers to a request: of our nodes each has one of its own.
+// answerTo returns the channel for the answers to a request. Each of our nodes has its own channel;
+// Node's servers share one.
 func (n *clusterNamespace) answerTo(r *request) string {
 	if r.UID == "" || len(r.UID) > 64 || strings.ContainsRune(r.UID, '#') {
 		return n.answerChannel

@@ -2,8 +2,8 @@ package socketio
 
 // A ClusterState says whether this node and the others hear each other.
 type ClusterState struct {
-	// Local is true when casts may reach the members on their own node only: Redis lets this node not
-	// hear the others, or did not take what it published.
+	// Local is true when a cast may reach only the members on its own node, because this node receives
+	// nothing from the others, or because Redis did not take what it published.
 	Local bool
 	// Unpublished is how many messages for the other nodes were dropped since the state before.
 	Unpublished int64

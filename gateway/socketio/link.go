@@ -29,7 +29,7 @@ type link struct {
 	isServing      bool          // a goroutine serves the queue, or is about to; guarded by mu
 	spaceFreed     chan struct{} // closed when the queue has room; nil unless the reader waits; guarded by mu
 	isEnded        bool          // the connection has ended; guarded by mu
-	isEndServed    bool          // and its sockets were told, or are about to be; guarded by mu
+	isEndServed    bool          // its sockets learned of the end, or are about to; guarded by mu
 	sockets        []*Socket     // the connected ones; guarded by mu
 	inTransition   *Socket       // the socket that the library is connecting or disconnecting; guarded by mu
 	transitionDone chan struct{} // closed when the library has done so; guarded by mu

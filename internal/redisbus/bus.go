@@ -58,8 +58,8 @@ type Message struct {
 // A Channel is what Subscribe takes.
 type Channel struct {
 	Name      string
-	Owner     any  // what OnMessage and OnUp are told
-	IsAnchor  bool // OnUp tells of it, and the connection counts as up once it is confirmed
+	Owner     any  // passed to OnMessage and OnUp
+	IsAnchor  bool // OnUp is called for it, and its confirmation shows that the connection works
 	IsSharded bool // on a Cluster, subscribe to the sharded channel of this name too
 }
 

@@ -11,11 +11,10 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// A pushReader stands between go-redis and the connection of a subscription. go-redis dials, asks
-// for channels and reads Redis's answers through it. Messages it never sees: the pushReader takes
-// them out of the stream, whole, and has them handled where they lie in its buffer. As a value of
-// go-redis each message would take nine allocations, and a process receives everything that it
-// publishes itself.
+// A pushReader is the connection of a subscription, as go-redis sees it. go-redis dials, subscribes
+// and reads Redis's answers through it, but never sees messages: the pushReader takes them out of
+// the stream and calls onMessage with them, in its own buffer. As a value of go-redis each message
+// would take nine allocations, and a process receives everything that it publishes itself.
 //
 // On a reply that it cannot parse, the pushReader passes everything through to go-redis from then
 // on.

@@ -12,7 +12,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// A subscriber receives the messages of the channels that somebody in this process wants. Wishes
+// A subscriber receives the messages of the channels that this process subscribes to. Wishes
 // are counted; one goroutine brings Redis's subscriptions in line with the counts, so a first wish
 // that races the last one's end is never lost. Its transport has the connections and reads from
 // them.

@@ -12,11 +12,11 @@ import (
 )
 
 var (
-	// ErrBusy is what Do answers when too many requests wait, or after Close: the request was not
+	// ErrBusy is what Do returns when too many requests wait, or after Close. The request was not
 	// served.
 	ErrBusy = errors.New("redisx: too many requests wait")
-	// ErrTooSlow is what Do answers when BatchLimits.Patience is over: the request may still be
-	// served, unless it was waiting.
+	// ErrTooSlow is what Do returns when BatchLimits.Patience is over. A request that was already in a
+	// batch may still be served.
 	ErrTooSlow = errors.New("redisx: no answer in time")
 )
 
@@ -27,9 +27,9 @@ type BatchLimits struct {
 	MaxWorkers int // batches under way at once
 	// NextWorkerAt is how many requests must wait before another worker starts beside those at work.
 	NextWorkerAt int
-	// Timeout is how long a batch may take: the context of serve ends then.
+	// Timeout is how long a batch may take. Then the context of serve ends.
 	Timeout time.Duration
-	// Patience is how long a caller waits, with ErrTooSlow at the end; 0 is as long as its context.
+	// Patience is how long a caller waits before it gets ErrTooSlow; 0 means until its context ends.
 	// It costs less than a context with a timeout.
 	Patience time.Duration
 }
@@ -56,18 +56,18 @@ type pendingRequest[T any] struct {
 	served   chan struct{} // capacity 1: gets one value when request or err is there
 	patience *time.Timer   // nil without BatchLimits.Patience
 	holders  atomic.Int32
-	isLeft   atomic.Bool // nobody waits any more
+	isLeft   atomic.Bool // the caller waits no more
 }
 
-// NewBatcher makes a batcher. serve writes the result of each request into it, and keeps no pointer
-// to it; with several workers it runs several times at once.
+// NewBatcher makes a batcher. serve must write the result of each request into the request, and
+// keep no pointer to it. With several workers, several calls of serve run at the same time.
 func NewBatcher[T any](limits BatchLimits, serve func(ctx context.Context, batch []*T)) *Batcher[T] {
 	return &Batcher[T]{serve: serve, limits: limits}
 }
 
-// Do has a request served, and returns it with its result. The error is ErrBusy, ErrTooSlow, ctx's
-// error when that ends before, or one that tells of a panic of serve. When the caller leaves early
-// the request may be served all the same, unless it was still waiting.
+// Do waits until the request was served, and returns it with its result. The error is ErrBusy,
+// ErrTooSlow, the error of ctx if it ends first, or an error with the panic of serve. After
+// ErrTooSlow or an error of ctx, a request that was already in a batch may still be served.
 func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
 	p := b.newPending(request)
 	if !b.enqueueRequest(p) {
@@ -94,14 +94,14 @@ func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
 	}
 }
 
-// Waiting is how many requests no batch has taken yet.
+// Waiting returns how many requests wait for a batch.
 func (b *Batcher[T]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
 }
 
-// Close refuses new requests, and waits until those before are served.
+// Close refuses new requests with ErrBusy, and waits until the earlier ones were served.
 func (b *Batcher[T]) Close() {
 	b.mu.Lock()
 	b.isClosed = true

@@ -12,9 +12,9 @@
 //
 //	n, err := greetScript.Do(ctx, rdb, []string{key}, name).Int()
 //
-// go-redis repeats a command when the connection breaks before the answer has come. Where running
-// twice is not the same as running once, and the caller must know which it was, use the variant
-// from [Script.WithoutRetry].
+// DANGER: go-redis repeats a command when the connection breaks before the answer has come, so a
+// script may run twice. If that is not the same as running it once, use the variant from
+// [Script.WithoutRetry].
 //
 // # Batches and merged calls
 //
@@ -25,9 +25,9 @@
 //
 // # Subscriptions
 //
-// [Subscribe] hears one channel until its context ends. It subscribes again whenever the
-// subscription was refused or lost, says when it is in force (what was missed can be caught up with
-// then), and reports each outage once.
+// [Subscribe] receives the messages of one channel until its context ends. It subscribes again
+// whenever the subscription was refused or lost. Each time the subscription is in force it calls
+// OnUp, so that the caller can catch up on what it missed, and it reports each outage.
 //
 // # Topology
 //
@@ -37,7 +37,7 @@
 // # Errors
 //
 // [Unavailable] tells whether an error means that Redis cannot be used now, [UnavailableReason]
-// says why in a few words, and [FaultFor] makes of it what a player is told.
+// says why in a few words, and [FaultFor] turns it into the fault that a player gets.
 //
 // # Signals
 //

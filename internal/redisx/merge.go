@@ -15,7 +15,7 @@ const defaultMaxMerged = 32
 // be told: each number is one byte.
 const maxListed = 255
 
-// A CallError is what Redis said about one of several calls.
+// A CallError is the error of Redis for one of several merged calls.
 type CallError string
 
 // Error implements error.

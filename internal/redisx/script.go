@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Script is a Lua script. Its file says in a header what it takes and returns.
+// A Script is a Lua script. The header of its file lists its KEYS, its ARGV and what it returns.
 type Script struct {
 	single  source
 	merged  source // runs many calls as one; its text is empty when the script cannot
@@ -19,7 +19,7 @@ type Script struct {
 	noRetry bool
 }
 
-// A source is what Redis knows by its hash.
+// A source is the text of a script, and the hash under which Redis knows it.
 type source struct{ text, hash string }
 
 func newScriptSource(text string) source {
@@ -31,23 +31,24 @@ func newScriptSource(text string) source {
 func NewScript(text string) *Script { return &Script{single: newScriptSource(text)} }
 
 // ScriptParts are the source of a script whose calls can be merged: one server runs the calls of
-// many callers as one command. That spares Redis the fixed cost of a call, and what one call looked
-// up the next need not look up again: a local of Before lives as long as all the calls.
+// many callers as one command. That spares Redis the fixed cost of a call. Calls can also share
+// what they looked up, because a local of Before lives until the last call has run.
 type ScriptParts struct {
-	// Before has functions, and locals that the calls share.
+	// Before is Lua that runs once, before the calls: functions, and locals that the calls share.
 	Before string
-	// Each is one call: it has its own KEYS and ARGV, and returns its own answer. It must not keep
-	// KEYS beyond its return.
+	// Each is Lua that runs once for each call, with the call's own KEYS and ARGV, and returns its
+	// answer. It must not keep KEYS after its return.
 	Each string
-	// After is what is done once, when all calls have run; it may be empty. It reads shared locals
-	// through functions of Before: where a call failed, the Lua of miniredis shows the script itself
-	// an old value.
+	// After is Lua that runs once, when all calls have run; it may be empty. It must read shared
+	// locals through functions of Before, because after a failed call miniredis shows old values to
+	// Lua that reads them directly.
 	After string
 	// MaxMerged is how many calls go into one command, during which Redis serves nobody else.
 	// Default 32.
 	MaxMerged int
-	// SharesArgs says that many calls have equal arguments, which are sent once then. These calls have
-	// one ARGV: what Each changes in it, the next of them sees. The arguments must be comparable.
+	// SharesArgs says that many calls have equal arguments, so that these are sent only once. Calls
+	// with equal arguments share one ARGV: if Each changes it, the next call sees the change. The
+	// arguments must be comparable with ==.
 	SharesArgs bool
 }
 
@@ -74,10 +75,10 @@ func NewMergingScript(p ScriptParts) *Script {
 	return &Script{single: newScriptSource(single), merged: newScriptSource(call + mergeParts[0] + p.After + mergeParts[1]), most: most, shares: p.SharesArgs}
 }
 
-// WithoutRetry returns the same script as one that go-redis must not repeat when the connection
-// breaks before the answer has come: the caller gets the error, and the script may have run. It is
-// for scripts of which a second run is not the same as the first. A pipeline with a call of it is
-// not repeated either. (A script that the server does not know has not run, and is sent with its
+// WithoutRetry returns a variant of the script that go-redis never repeats. If the connection
+// breaks before the answer has come, the caller gets the error, and the script may have run or not.
+// Use it for a script that must not run twice. A pipeline with a call of it is not repeated either.
+// (A script that the server does not know has not run, so it is still sent once more, with its
 // source.)
 func (s *Script) WithoutRetry() *Script {
 	once := *s
@@ -85,7 +86,8 @@ func (s *Script) WithoutRetry() *Script {
 	return &once
 }
 
-// Sources are what Redis is given: the script of one call and, when it has one, of many.
+// Sources returns the texts that are sent to Redis: the script for one call and, if it can merge
+// calls, the script for many.
 func (s *Script) Sources() []string {
 	if s.merged.text == "" {
 		return []string{s.single.text}
@@ -102,15 +104,16 @@ type Call struct {
 	*redis.Cmd // the reply, once the call has run
 }
 
-// Do runs one script and gives its reply.
+// Do runs the script once and returns its reply.
 func (s *Script) Do(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	c := &Call{Script: s, Keys: keys, Args: args}
 	runCommands(ctx, rdb, []*command{{calls: []*Call{c}}}, nil)
 	return c.Cmd
 }
 
-// DoThen runs one script and, over the same connection, the command that follows: WAIT, which waits
-// for what its own connection has written. server is one server, not a Cluster.
+// DoThen runs the script and then the command follow over the same connection. It is for WAIT and
+// WAITAOF, which wait only for the writes of their own connection. server must be one server, not a
+// Cluster.
 func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follow []any, keys []string, args ...any) (reply, followed *redis.Cmd) {
 	c := &command{calls: []*Call{{Script: s, Keys: keys, Args: args}}}
 	send := func(load bool) {
@@ -125,21 +128,21 @@ func (s *Script) DoThen(ctx context.Context, server redis.UniversalClient, follo
 	return c.cmd, followed
 }
 
-// RunScripts sends the calls in one pipeline, in their order, and waits. Each call has its own
-// error. A script that the server does not know is sent with its source, in a second pipeline; of
-// one script, no call overtakes another.
+// RunScripts sends the calls in one pipeline, in their order, and waits for the replies. Each call
+// has its own error. The calls of a script that the server does not know are sent again with the
+// source, in a second pipeline. Calls of one script keep their order.
 func RunScripts(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
 	runCommands(ctx, rdb, singleCommands(calls), nil)
 }
 
-// RunScriptsWith is RunScripts with commands of the caller's own, which come last in the first
-// pipeline: addCommands adds them and keeps them, because they have their replies.
+// RunScriptsWith is RunScripts with other commands at the end of the first pipeline. addCommands
+// adds them, and keeps them to read their replies.
 func RunScriptsWith(ctx context.Context, rdb redis.UniversalClient, addCommands func(redis.Pipeliner), calls ...*Call) {
 	runCommands(ctx, rdb, singleCommands(calls), addCommands)
 }
 
-// RunMerged is RunScripts where one server has all keys: the calls of a script that allows it are
-// merged into one command. Calls of one script run in their order.
+// RunMerged is RunScripts that merges the calls of a script into one command, if the script allows
+// it. One server must have all keys. Calls of one script run in their order.
 func RunMerged(ctx context.Context, rdb redis.UniversalClient, calls ...*Call) {
 	runCommands(ctx, rdb, mergeCalls(calls), nil)
 }

@@ -12,9 +12,9 @@ import (
 // sooner.
 var scriptLimits = BatchLimits{MaxBatch: defaultMaxMerged, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 32, Timeout: 5 * time.Second}
 
-// A ScriptBatcher runs the scripts of many goroutines in few round trips: what is asked for while
-// its pipelines are under way goes with the next, merged where one server has all keys and the
-// script allows it. While nobody waits it has no goroutine, and it needs no closing.
+// A ScriptBatcher runs the scripts of many goroutines in few round trips. Calls that come while a
+// pipeline is under way go with the next one. They are merged if one server has all keys and the
+// script allows it. While no call waits it has no goroutine, and it needs no closing.
 type ScriptBatcher struct{ calls *Batcher[Call] }
 
 // NewScriptBatcher makes a batcher.
@@ -26,8 +26,9 @@ func NewScriptBatcher(rdb redis.UniversalClient) *ScriptBatcher {
 	return &ScriptBatcher{NewBatcher(scriptLimits, func(ctx context.Context, calls []*Call) { run(ctx, rdb, calls...) })}
 }
 
-// Do runs one script and gives its reply. When ctx ends before, its error is the reply's: the
-// script may run all the same, unless it was still waiting. ErrBusy when too many wait.
+// Do runs a script and returns its reply. Errors of the reply, besides those of Redis: ErrBusy when
+// too many calls wait; the error of ctx if it ends first, after which the script may still run if
+// it was already in a pipeline.
 func (b *ScriptBatcher) Do(ctx context.Context, s *Script, keys []string, args ...any) *redis.Cmd {
 	served, err := b.calls.Do(ctx, Call{Script: s, Keys: keys, Args: args})
 	if err != nil {

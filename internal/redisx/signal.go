@@ -1,9 +1,8 @@
 package redisx
 
-// A Signal wakes a goroutine that has something to look after. Notifications that come while one is
-// pending already are merged into it, so the goroutine must look at everything when it wakes.
-// Copies of a Signal are the same signal. The zero Signal is never received, and notifying it does
-// nothing.
+// A Signal wakes the goroutine that receives from C. Notifications that come while one is pending
+// are merged with it, so the goroutine must check everything when it wakes. Copies of a Signal are
+// the same signal. The zero Signal is never received, and notifying it does nothing.
 type Signal struct{ pending chan struct{} }
 
 // NewSignal makes a signal that has not been notified yet.
@@ -17,5 +16,6 @@ func (s Signal) Notify() {
 	}
 }
 
-// C is the channel to receive from: one value for all notifications since the last receive.
+// C returns the channel to receive from. It gives one value for all notifications since the last
+// receive.
 func (s Signal) C() <-chan struct{} { return s.pending }

@@ -11,39 +11,39 @@ import (
 )
 
 var (
-	// ErrSubscriptionRefused wraps what OnDown is told when Redis answered SUBSCRIBE with an error:
-	// the user has no right to the channel, or the server cannot serve now.
+	// ErrSubscriptionRefused is in the error of OnDown when Redis answered SUBSCRIBE with an error:
+	// our Redis user has no right to the channel, or the server cannot serve now.
 	ErrSubscriptionRefused = errors.New("redisx: Redis refuses the subscription")
-	// ErrSubscriptionLost wraps what OnDown is told when there is no connection, or it broke.
+	// ErrSubscriptionLost is in the error of OnDown when no connection could be made, or it broke.
 	ErrSubscriptionLost = errors.New("redisx: the subscription is lost")
 )
 
 const (
-	subscriptionPing    = time.Second            // a connection without messages is pinged so often
-	subscriptionSilence = 5 * time.Second        // one on which nothing came for so long is given up
-	subscribeRetryFirst = 100 * time.Millisecond // pause before subscribing again; doubled each time,
-	subscribeRetryMost  = time.Second            // up to this
+	subscriptionPing    = time.Second            // between two pings of a connection without messages
+	subscriptionSilence = 5 * time.Second        // a connection on which nothing came for that long is closed
+	subscribeRetryFirst = 100 * time.Millisecond // pause before subscribing again; doubled each time
+	subscribeRetryMost  = time.Second            // the longest such pause
 )
 
 // SubscriptionHandlers are called by Subscribe, in its goroutine and one at a time: the next
 // message waits for them. A handler must not block: after 5 s without reading, the connection is
 // taken for dead and is closed. Each may be nil.
 type SubscriptionHandlers struct {
-	// OnUp is called each time when the subscription is in force: messages that are published from
-	// now on arrive. What was published before may have been missed.
+	// OnUp is called each time that Redis has confirmed the subscription. Messages that are published
+	// from then on arrive; earlier ones may have been missed.
 	OnUp func()
-	// OnDown is called once for each outage, with ErrSubscriptionRefused or ErrSubscriptionLost and
-	// the cause: when the subscription that was in force ended, or when the first try failed. It is
-	// called a second time when a lost subscription is refused on the way back. It is not called
-	// because ctx ended.
+	// OnDown is called once for each outage: when a confirmed subscription ended, or when the first
+	// try failed. The error wraps ErrSubscriptionRefused or ErrSubscriptionLost, and the cause. It is
+	// called a second time when a lost subscription is then refused. The end of ctx is no outage.
 	OnDown func(err error)
 	// OnMessage is called with each message.
 	OnMessage func(payload string)
 }
 
-// Subscribe hears a channel until ctx ends; it returns when nothing of it runs any more. A
-// subscription that is refused or lost is tried again, at once and then with growing pauses up to a
-// second. That includes one whose client was closed under it, as when a node leaves a Cluster.
+// Subscribe receives the messages of a channel until ctx ends, and returns when its goroutines have
+// ended. It tries again after a subscription was refused or lost: at once, and then with growing
+// pauses of up to a second. It also does so when its client was closed, as go-redis does with the
+// client of a node that leaves a Cluster.
 func Subscribe(ctx context.Context, rdb redis.UniversalClient, channel string, handlers SubscriptionHandlers) {
 	s := &subscription{channel: channel, handlers: handlers}
 	for ctx.Err() == nil {

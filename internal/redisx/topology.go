@@ -33,8 +33,8 @@ func IsRing(rdb redis.UniversalClient) bool {
 }
 
 // ForEachMaster calls fn for each server that keys are written to: once with rdb itself, or on a
-// Cluster with each master, all at the same time. It returns the first error, when all have
-// returned.
+// Cluster with each master, all at the same time. It waits for all calls, and returns the first
+// error.
 func ForEachMaster(ctx context.Context, rdb redis.UniversalClient, fn func(ctx context.Context, master redis.UniversalClient) error) error {
 	cluster := ClusterOf(rdb)
 	if cluster == nil {
@@ -43,8 +43,8 @@ func ForEachMaster(ctx context.Context, rdb redis.UniversalClient, fn func(ctx c
 	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error { return fn(ctx, master) })
 }
 
-// ForEachNode is ForEachMaster with the replicas of a Cluster too: clients may be connected to
-// each.
+// ForEachNode is ForEachMaster for the masters and the replicas of a Cluster. It is for questions
+// about connections, because clients may be connected to any of them.
 func ForEachNode(ctx context.Context, rdb redis.UniversalClient, fn func(ctx context.Context, node redis.UniversalClient) error) error {
 	cluster := ClusterOf(rdb)
 	if cluster == nil {

@@ -55,9 +55,9 @@ func Unavailable(err error) bool {
 // RetryAfter is how long a player is told to wait while Redis is unavailable.
 const RetryAfter = time.Second
 
-// FaultFor turns an error of Redis into what the player of a feature is told: UNAVAILABLE when
-// Redis cannot be used now. Every other error is returned as it is: a fault, the end of the
-// caller's context, or a mistake of ours.
+// FaultFor turns an error which means that Redis cannot be used now into the fault UNAVAILABLE of a
+// feature. It returns every other error as it is: a fault, the end of the caller's context, or a
+// mistake of ours.
 func FaultFor(ctx context.Context, feature string, err error) error {
 	var f *fault.Fault
 	if err == nil || ctx.Err() != nil || errors.As(err, &f) || !Unavailable(err) {
@@ -75,9 +75,10 @@ func WrapFault(ctx context.Context, feature, doing string, err error) error {
 	return FaultFor(ctx, feature, fmt.Errorf("%s: %s: %w", feature, doing, err))
 }
 
-// UnavailableReason says in a few words why Redis cannot be used; it is "" when err does not mean
-// that. It holds nothing that came from a URL. An error of the greeting of a connection reaches us
-// without its *net.OpError, because go-redis removes the outermost wrapping.
+// UnavailableReason returns in a few words why Redis cannot be used, or "" if err does not mean
+// that. It contains no part of a URL, and so no password. (go-redis removes the outermost wrapping
+// from errors of the commands with which a connection begins, so these reach us without
+// *net.OpError.)
 func UnavailableReason(err error) string {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return ""
@@ -129,8 +130,8 @@ func UnavailableReason(err error) string {
 	return ""
 }
 
-// ConnectionRefused tells whether no server listens at the address. A missing file counts only when
-// it was to be a socket; the same error for another file does not.
+// ConnectionRefused tells whether err means that no server listens at the address. A missing file
+// counts if it is the unix socket of the address, and not if it is any other file.
 func ConnectionRefused(err error) bool {
 	var call *os.SyscallError
 	return errors.Is(err, syscall.ECONNREFUSED) ||
