@@ -35,9 +35,9 @@ func featureStates(redis redisconn.State, limitsLocal bool) map[string]string {
 	return f
 }
 
-// sendChanges sends `gateway:status` when it differs from what was sent last. It asks areLimitsLocal
-// when its turn has come, so that of two calls at the same time the last one sends what is true
-// then.
+// sendChanges sends `gateway:status` when it differs from what was sent last. It asks
+// areLimitsLocal when its turn has come, so that of two calls at the same time the last one sends
+// what is true then.
 func (b *statusBoard) sendChanges(redis redisconn.State, areLimitsLocal func() bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -102,7 +102,8 @@ func (s *subscription) waitAfterOutage(ctx context.Context, err error) bool {
 	if isRedisReply(err) {
 		kind = ErrSubscriptionRefused
 	}
-	// A server that comes back may refuse what it allowed before. LOADING is only a part of coming back.
+	// A server that comes back may refuse what it allowed before. LOADING is only a part of coming
+	// back.
 	turnedIntoRefusal := s.reported == ErrSubscriptionLost && kind == ErrSubscriptionRefused && RefusalWord(err) != "LOADING"
 	if s.reported == nil || turnedIntoRefusal {
 		s.reported = kind

@@ -20,8 +20,8 @@ const (
 	KindMint  = "mint"
 )
 
-// ErrUnreadable is in the chain of an error about an entry that is there, and whose body is not that
-// of an entry. It stays so, unlike a Redis that does not answer.
+// ErrUnreadable is in the chain of an error about an entry that is there, and whose body is not
+// that of an entry. It stays so, unlike a Redis that does not answer.
 var ErrUnreadable = errors.New("unreadable entry")
 
 // An Entry is one line of the ledger: goods that came into being or changed hands.
