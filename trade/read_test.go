@@ -75,7 +75,8 @@ func TestAfterItsTimeATradeIsReadFromTheLedger(t *testing.T) {
 	w.clean()
 }
 
-// An entry that cannot be read stays so: were it called an outage, clients would ask again for ever.
+// An entry that cannot be read stays so: were it called an outage, clients would ask again for
+// ever.
 func TestAnUnreadableEntryIsNoOutage(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))
