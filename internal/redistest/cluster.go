@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,21 @@ func StartCluster(t testing.TB, args ...string) *Cluster {
 				return false
 			}
 			if i >= 3 && !strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up") {
+				return false
+			}
+		}
+		return true
+	})
+	// CLUSTER SLOTS leaves out a replica to which nothing was ever written, and with it everybody who
+	// is connected to it. No such Cluster stays so outside of tests.
+	for i, key := range []string{"b", "c", "a"} { // their slots: 3300, 7365, 15495
+		requireOK(t, clients[i].Set(ctx, key, "", 0))
+		requireOK(t, clients[i].Del(ctx, key))
+	}
+	waitUntil(t, 20*time.Second, "the replicas to be listed", func(ctx context.Context) bool {
+		for _, c := range clients {
+			slots := c.ClusterSlots(ctx).Val()
+			if len(slots) != 3 || slices.ContainsFunc(slots, func(s redis.ClusterSlot) bool { return len(s.Nodes) != 2 }) {
 				return false
 			}
 		}
