@@ -23,6 +23,10 @@ type Config struct {
 	// undone in the background. Default 500 ms; acquiring and extending never take longer than
 	// a third of the TTL.
 	Timeout time.Duration
+	// SubscriptionFailed, when set, is called once for each outage of the subscription to releases,
+	// when Redis refuses it or the connection is lost. Callers who wait for a holder in another
+	// process ask Redis more often then. It must not block.
+	SubscriptionFailed func(err error)
 }
 
 // Options of one acquisition. A zero value means the default of the manager.
@@ -76,6 +80,7 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	m.counters.contentions = make(map[string]uint64)
 	m.counters.waits, m.counters.holds = newHistogram(), newHistogram()
 	m.listener.wakeups = make(map[string]redisx.Signal)
+	m.listener.subscriptionFailed = cfg.SubscriptionFailed
 	m.listener.ctx, m.listener.stop = context.WithCancel(context.Background())
 	return m
 }

@@ -26,6 +26,8 @@ type releaseListener struct {
 	begin      sync.Once
 	subscribed atomic.Int64 // how many servers' messages arrive
 
+	subscriptionFailed func(error) // Config.SubscriptionFailed, or nil
+
 	mu      sync.Mutex
 	wakeups map[string]redisx.Signal // by lock; guarded by mu
 }
@@ -82,7 +84,12 @@ func (r *releaseListener) listenForReleases(client redis.UniversalClient) {
 			setUp(true)
 			r.wakeAllWaiters() // releases before the subscription were not heard
 		},
-		OnDown:    func(error) { setUp(false) }, // until it is up again, callers poll more often
+		OnDown: func(err error) {
+			setUp(false) // until it is up again, callers poll more often
+			if r.subscriptionFailed != nil {
+				r.subscriptionFailed(err)
+			}
+		},
 		OnMessage: r.wakeWaiter,
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
+	"github.com/aeturnis/realtime/lock"
 )
 
 // A release in one process wakes a caller in another, long before that would poll.
@@ -39,4 +40,21 @@ func TestReleaseWakesOtherNodes(t *testing.T) {
 		}
 	}
 	require.Greater(t, woken, 20, "polling alone would take 100 to 200 ms")
+}
+
+// A refused subscription to releases is reported once. Callers then poll, and get the lock.
+func TestARefusedSubscriptionIsReported(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	require.NoError(t, rdb.Do(t.Context(), "ACL", "SETUSER", "default", "resetchannels").Err())
+	failed := make(chan error, 10)
+	m := lock.New(lock.Config{SubscriptionFailed: func(err error) { failed <- err }}, rdb)
+	t.Cleanup(m.Close)
+	require.NoError(t, rdb.Set(t.Context(), keys.Lock("x"), "another holder", 300*time.Millisecond).Err())
+	lease, err := m.Acquire(t.Context(), "x", calm)
+	require.NoError(t, err)
+	_ = lease.Release(t.Context()) // Redis refuses its message as well
+	require.Len(t, failed, 1, "an outage is reported once")
+	require.ErrorContains(t, <-failed, "NOPERM")
 }

@@ -28,7 +28,7 @@ func (n *node) limiterConfig() throttle.Config {
 		OnError: func(r *http.Request, err error) {
 			n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
 		},
-		OnRefresh: func(err error) { n.log.Warn("limits set at run time could not be read", zap.Error(err)) },
+		OnRefresh: func(err error) { n.log.Warn("limits set at run time may be out of date", zap.Error(err)) },
 		OnPolicies: func() {
 			n.log.Info("limits changed")
 			n.gateway.ResendLimits()

@@ -82,11 +82,11 @@ func (n *node) makeLibraries() (err error) {
 	if r.limiter, err = throttle.New(r.client, c.Policies, n.limiterConfig()); err != nil {
 		return usage.Wrap(err)
 	}
-	return r.makeLocks(c.LockRedisURLs)
+	return r.makeLocks(c.LockRedisURLs, n.log)
 }
 
 // makeLocks makes the locks: on the one Redis, or on the majority of the servers of urls.
-func (r *redisServices) makeLocks(urls []string) (err error) {
+func (r *redisServices) makeLocks(urls []string, log *zap.Logger) (err error) {
 	clients := []redis.UniversalClient{r.client}
 	if len(urls) > 0 {
 		if r.lockServers, err = redisdial.LockServers(urls, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
@@ -94,7 +94,9 @@ func (r *redisServices) makeLocks(urls []string) (err error) {
 		}
 		clients = r.lockServers
 	}
-	r.locks = lock.New(lock.Config{}, clients...)
+	r.locks = lock.New(lock.Config{SubscriptionFailed: func(err error) {
+		log.Warn("releases of locks on other nodes are not heard: waiting callers ask Redis more often", zap.Error(err))
+	}}, clients...)
 	return nil
 }
 
