@@ -55,6 +55,7 @@ func TestARefusedSubscriptionIsReported(t *testing.T) {
 	lease, err := m.Acquire(t.Context(), "x", calm)
 	require.NoError(t, err)
 	_ = lease.Release(t.Context()) // Redis refuses its message as well
+	require.Eventually(t, func() bool { return len(failed) > 0 }, 10*time.Second, time.Millisecond, "the refusal is reported")
 	require.Len(t, failed, 1, "an outage is reported once")
 	require.ErrorContains(t, <-failed, "NOPERM")
 }

@@ -14,8 +14,8 @@
 //
 // # Two kinds of channels
 //
-// What is published to a classic channel reaches every node of a Redis Cluster, and costs each of
-// them work. What is published to a sharded channel (Redis 7.0) stays on the shard of its slot.
+// A message to a classic channel reaches every node of a Redis Cluster, and costs each of them
+// work. A message to a sharded channel (Redis 7.0) stays on the shard of its slot.
 // A Channel with IsSharded is subscribed both ways on a Cluster, so that the publisher may choose.
 //
 // # Who runs

@@ -17,8 +17,8 @@ import (
 // goroutine that reads from it.
 //
 // When a slot moves, Redis ends the subscription and says so. When a master dies, the connection
-// breaks. In both cases the channel is asked for again where its slot is then. What is published in
-// between is not received, as with everything that Redis publishes.
+// breaks. In both cases the channel is asked for again where its slot is then. Messages in
+// between are not received, as with everything that Redis publishes.
 type shardConns struct {
 	subscriber *subscriber
 	client     *redis.ClusterClient

@@ -17,8 +17,8 @@ import (
 // that races the last one's end is never lost. Its transport has the connections and reads from
 // them.
 //
-// What is published between the first wish and the moment when Redis has the subscription, about
-// one round trip later, is not received; waitConfirmed closes that window. After the last wish the
+// Redis has the subscription about one round trip after the first wish. Messages that are published
+// before that are not received; waitConfirmed closes that window. After the last wish the
 // subscription lingers.
 type subscriber struct {
 	linger    time.Duration

@@ -50,8 +50,8 @@ func receive[T any](t *testing.T, from <-chan T, what string) (v T) {
 	return v
 }
 
-// What is published once the subscription is in force arrives; when the context ends, nothing is
-// left.
+// A message arrives when it is published after the subscription is in force. When the context ends,
+// no goroutine is left.
 func TestSubscription(t *testing.T) {
 	// Not parallel: it counts goroutines.
 	rdb := redistest.Server(t).Client()
