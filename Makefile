@@ -44,7 +44,7 @@ build: $(BUNDLE) ## Build bin/gateway, the test client's page included, and bin/
 size-check: build
 	scripts/check-binaries
 
-# The page's one file from npm: the official client, as the lock file names it.
+# The files from npm: the official client's bundles, as the lock file names them. The page's is the stamp of all.
 $(BUNDLE): web/testclient/package-lock.json web/testclient/package.json web/testclient/vendor.mjs
 	cd web/testclient && $(NPM_CI) && node vendor.mjs
 	@touch $@

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	pathpkg "path"
 	"strings"
 	"time"
 
@@ -42,6 +43,12 @@ type Config struct {
 
 	// Addr is where players connect. Default: 127.0.0.1:8080. (--addr)
 	Addr string
+	// Path is where Socket.IO clients connect. It begins with /, and it is the same with and without
+	// a / at the end. Default: /socket.io/. (--path)
+	Path string
+	// NoClientFiles keeps the official client's bundles, such as Path + "socket.io.min.js", from
+	// being served. (--serve-client=false)
+	NoClientFiles bool
 	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. DANGER: it
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
@@ -185,6 +192,10 @@ type Config struct {
 	// BodyTimeout is how long the body of a POST may take to arrive. Default: 10 seconds.
 	// (--body-timeout)
 	BodyTimeout time.Duration
+	// HTTPIdleTimeout is how long a TCP connection of HTTP is kept open between two requests. Where a
+	// balancer in front keeps it longer, it sends requests into connections that were just closed.
+	// Default: 620 seconds, because Google's balancers keep them for 600. (--http-idle-timeout)
+	HTTPIdleTimeout time.Duration
 	// MaxPayload is how many bytes one message, or the body of one POST, may have. Default:
 	// 1,000,000. (--max-payload)
 	MaxPayload int
@@ -223,6 +234,10 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.LogLevel, "info")
 	setDefault(&c.LogFormat, "auto")
 	setDefault(&c.Addr, "127.0.0.1:8080")
+	setDefault(&c.Path, "/socket.io/")
+	if !strings.HasSuffix(c.Path, "/") {
+		c.Path += "/"
+	}
 	setDefault(&c.SessionTTL, 30*time.Minute)
 	setDefault(&c.SessionAbsoluteTTL, 24*time.Hour)
 	setDefault(&c.SessionCookie, "sid")
@@ -246,6 +261,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.ConnectTimeout, 45*time.Second)
 	setDefault(&c.UpgradeTimeout, 10*time.Second)
 	setDefault(&c.BodyTimeout, 10*time.Second)
+	setDefault(&c.HTTPIdleTimeout, 620*time.Second)
 	setDefault(&c.MaxPayload, 1_000_000)
 	setDefault(&c.MaxPackets, 2000)
 	setDefault(&c.MaxAttachments, 10)
@@ -288,6 +304,7 @@ func (c *Config) check() error {
 		{"connect-timeout", c.ConnectTimeout},
 		{"upgrade-timeout", c.UpgradeTimeout},
 		{"body-timeout", c.BodyTimeout},
+		{"http-idle-timeout", c.HTTPIdleTimeout},
 		{"combat-timeout", c.CombatTimeout},
 		{"cache-ttl", c.CacheTTL},
 	} {
@@ -312,6 +329,8 @@ func (c *Config) check() error {
 		}
 	}
 	switch {
+	case !isSocketPath(c.Path):
+		return usage.Errorf("--path must be a path such as /socket.io/, and not one that the gateway serves itself")
 	case !isChannelPrefix(c.ClusterPrefix):
 		return usage.Errorf("--cluster-prefix must be up to 64 letters, digits or -_.:")
 	case !(c.HandshakesPerSecond <= 1e9): // NaN is not
@@ -331,6 +350,24 @@ func (c *Config) check() error {
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.Host != "" && strings.EqualFold(s, u.Scheme+"://"+u.Host) && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+// isSocketPath reports whether Socket.IO may be served at a path: whether it is a plain one, and
+// nothing else of ours is below it.
+func isSocketPath(path string) bool {
+	u, err := url.Parse(path)
+	if err != nil || u.Path != path || !strings.HasPrefix(path, "/") || pathpkg.Clean(path)+"/" != path {
+		return false
+	}
+	for _, own := range []string{
+		"/auth/login", "/chat/message", "/combat/action", "/api/users/", "/api/characters/", "/api/leaderboards/",
+		"/health/live", "/js/", "/css/", "/vendor/",
+	} {
+		if strings.HasPrefix(own, path) {
+			return false
+		}
+	}
+	return true
 }
 
 // isChannelPrefix reports whether s may be a ClusterPrefix; "" stands for the default.

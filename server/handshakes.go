@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// serveSockets serves /socket.io/, which bounds its requests by itself. It logs the handshakes that
+// serveSockets serves Config.Path, which bounds its requests by itself. It logs the handshakes that
 // are refused before a sid exists, because they never become connections, which others log.
 func (n *node) serveSockets(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.RawQuery, "sid=") {

@@ -49,15 +49,33 @@ func (n *node) publicRoutes() http.Handler {
 	mux.Handle("/api/", n.redis.limiter.Middleware("api", n.logins.byAddress, api.routes()))
 	n.addHealthRoutes(mux)
 	n.addContractRoutes(mux)
-	mux.Handle("/", testclient.Handler(n.cfg.Dev))
+	mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
 	requests := boundBodies(n.cfg.BodyTimeout, mux)
-	return n.allowOrigins(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/socket.io/") {
+	return n.allowOrigins(n.routeSockets(requests))
+}
+
+// routeSockets returns a handler that serves Socket.IO and the official client at Config.Path, and
+// leaves other paths to next. The path is also served without its last slash, because there are
+// clients that leave it out, and proxies that cut it off.
+func (n *node) routeSockets(next http.Handler) http.Handler {
+	var clientFiles map[string]http.Handler
+	if !n.cfg.NoClientFiles {
+		clientFiles = testclient.ClientFiles()
+	}
+	path := n.cfg.Path
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, below := strings.CutPrefix(r.URL.Path, path)
+		switch file := clientFiles[name]; {
+		case below && file != nil:
+			file.ServeHTTP(w, r)
+		case below && strings.HasPrefix(name, "socket.io."): // a bundle that is not served here
+			http.NotFound(w, r)
+		case below || r.URL.Path == path[:len(path)-1]:
 			n.serveSockets(w, r)
-			return
+		default:
+			next.ServeHTTP(w, r)
 		}
-		requests.ServeHTTP(w, r)
-	}))
+	})
 }
 
 // boundBodies bounds how long a client may take to send the body of a request, and how long to read

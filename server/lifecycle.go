@@ -62,7 +62,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 // understood. Routes bound the rest.
 func (n *node) newHTTPServer(routes http.Handler) *http.Server {
 	return &http.Server{
-		Handler: routes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: routes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: zap.NewStdLog(n.log),
 	}
 }

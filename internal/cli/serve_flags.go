@@ -12,6 +12,7 @@ import (
 type ServeFlags struct {
 	Config     string `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
 	Addr       string `default:"127.0.0.1:8080" help:"Players connect to this address."`
+	Path       string `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
 	AdminAddr  string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
 	RedisFlags `embed:""`
 	Dev        bool   `help:"Let guests log in, and relax origins and limits. This is for a developer's machine."`
@@ -31,6 +32,9 @@ type ServeFlags struct {
 	chatFlags    `embed:""`
 	combatFlags  `embed:""`
 	cacheFlags   `embed:""`
+
+	ServeClient     bool          `default:"true" help:"Serve the official client to pages: socket.io.js, socket.io.min.js and socket.io.esm.min.js below --path. The default is true; --serve-client=false serves none."`
+	HTTPIdleTimeout time.Duration `name:"http-idle-timeout" default:"620s" help:"A connection of HTTP is kept open for this long between two requests. It must be longer than a balancer in front keeps it; Google's keep it for 600 s."`
 
 	DrainFor       time.Duration `default:"10s" help:"When the gateway stops, it closes its connections one after the other over this time."`
 	HandlerTimeout time.Duration `default:"5s" help:"The handler of one event may take this long."`
@@ -114,7 +118,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		return server.Config{}, err
 	}
 	return server.Config{
-		Addr: f.Addr, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix,
@@ -135,7 +139,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		DrainFor: explicitZero(f.DrainFor), HandlerTimeout: explicitZero(f.HandlerTimeout),
 
 		PingInterval: explicitZero(f.PingInterval), PingTimeout: explicitZero(f.PingTimeout), ConnectTimeout: explicitZero(f.ConnectTimeout),
-		UpgradeTimeout: explicitZero(f.UpgradeTimeout), BodyTimeout: explicitZero(f.BodyTimeout),
+		UpgradeTimeout: explicitZero(f.UpgradeTimeout), BodyTimeout: explicitZero(f.BodyTimeout), HTTPIdleTimeout: explicitZero(f.HTTPIdleTimeout),
 		MaxPayload: explicitZero(f.MaxPayload), MaxPackets: explicitZero(f.MaxPackets), MaxAttachments: explicitZero(f.MaxAttachments), MaxDepth: explicitZero(f.MaxDepth),
 		MaxRooms: explicitZero(f.MaxRooms), InboundQueue: explicitZero(f.InboundQueue), OutboundQueue: explicitZero(f.OutboundQueue),
 		MaxConnections: explicitZero(f.MaxConnections), MaxConnectionsPerAddress: explicitZero(f.MaxConnectionsAddr),
@@ -176,6 +180,8 @@ func (f *ServeFlags) checkFlags() error {
 		return usage.Errorf("--drain-for must not be negative")
 	case f.HandshakesPerSecond < 0:
 		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
+	case f.Path == "":
+		return usage.Errorf("--path must not be empty")
 	case f.SessionCookie == "":
 		return usage.Errorf("--session-cookie must not be empty")
 	case f.ExpressCookie == "":

@@ -1,6 +1,7 @@
 // Package testclient is the page that `gateway serve` shows at /: a small console with which to log
 // in, chat, fight, trade and watch every event. It is plain HTML, CSS and modules without a build
-// step; only the official Socket.IO client comes from npm, into vendor/.
+// step; only the official Socket.IO client comes from npm, into vendor/. ClientFiles serves that
+// client to other pages.
 package testclient
 
 import (
@@ -8,6 +9,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"html"
 	"io/fs"
 	"net/http"
 	"path"
@@ -18,8 +20,8 @@ import (
 //go:embed static vendor
 var files embed.FS
 
-// bundle is the file of the official client, from its npm package. It is not committed: a fresh
-// clone builds without it, and the page then says how to get it.
+// bundle is the file of the official client that the page loads, from its npm package. It is not
+// committed: a fresh clone builds without it, and the page then says how to get it.
 const bundle = "/vendor/socket.io.esm.min.js"
 
 // securityPolicy lets the page load only what this package serves: no inline script or style, no
@@ -41,17 +43,20 @@ type file struct {
 }
 
 // Handler serves the page at /, and the files that it loads. With dev, the page offers the guest
-// login. Every other path is answered with 404, and methods other than GET and HEAD with 405.
+// login. The page connects to socketPath, such as /socket.io/. Every other path is answered with 404, and methods other than GET and HEAD with 405.
 // Browsers cache the files and ask each time whether they have changed: 304 when they have not.
-func Handler(dev bool) http.Handler { return newPageHandler(files, dev) }
+func Handler(dev bool, socketPath string) http.Handler {
+	return newPageHandler(files, dev, socketPath)
+}
 
-func newPageHandler(source fs.FS, dev bool) http.Handler {
+func newPageHandler(source fs.FS, dev bool, socketPath string) http.Handler {
 	served := collectServedFiles(source)
 	index := served["/index.html"]
 	delete(served, "/index.html")
 	if dev {
 		index.body = bytes.Replace(index.body, []byte(`data-dev="false"`), []byte(`data-dev="true"`), 1)
 	}
+	index.body = bytes.Replace(index.body, []byte(`data-path="/socket.io/"`), []byte(`data-path="`+html.EscapeString(socketPath)+`"`), 1)
 	if _, ok := served[bundle]; ok {
 		index.body = bytes.Replace(index.body, []byte(`data-bundle="missing"`), []byte(`data-bundle="present"`), 1)
 	}
@@ -85,7 +90,7 @@ func newPageHandler(source fs.FS, dev bool) http.Handler {
 func collectServedFiles(source fs.FS) map[string]file {
 	served := map[string]file{}
 	err := fs.WalkDir(source, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || contentTypes[path.Ext(name)] == "" {
+		if err != nil || d.IsDir() || contentTypes[path.Ext(name)] == "" || !isPageFile(name) {
 			return err
 		}
 		body, err := fs.ReadFile(source, name)

@@ -43,7 +43,7 @@ func clone(t *testing.T) fstest.MapFS {
 
 func TestHandlerAnswers(t *testing.T) {
 	t.Parallel()
-	h := Handler(true)
+	h := Handler(true, "/socket.io/")
 	for name, c := range map[string]struct {
 		method, path string
 		status       int
@@ -78,7 +78,7 @@ func TestHandlerAnswers(t *testing.T) {
 
 func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 	t.Parallel()
-	dev, open := Handler(true), Handler(false)
+	dev, open := Handler(true, "/socket.io/"), Handler(false, "/socket.io/")
 	first := get(t, dev, "GET", "/")
 	tag := first.Header().Get("ETag")
 	require.NotEmpty(t, tag)
@@ -95,12 +95,12 @@ func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 func TestPageSaysWhatTheServerOffers(t *testing.T) {
 	t.Parallel()
 	fresh := clone(t)
-	require.Contains(t, get(t, newPageHandler(fresh, true), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
-	require.Equal(t, 404, get(t, newPageHandler(fresh, true), "GET", bundle).Code)
+	require.Contains(t, get(t, newPageHandler(fresh, true, "/socket.io/"), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
+	require.Equal(t, 404, get(t, newPageHandler(fresh, true, "/socket.io/"), "GET", bundle).Code)
 
 	fresh[strings.TrimPrefix(bundle, "/")] = &fstest.MapFile{Data: []byte("export {}")}
-	h := newPageHandler(fresh, false)
-	require.Contains(t, get(t, h, "GET", "/").Body.String(), `data-dev="false" data-bundle="present"`)
+	h := newPageHandler(fresh, false, "/game/")
+	require.Contains(t, get(t, h, "GET", "/").Body.String(), `data-dev="false" data-bundle="present" data-path="/game/"`)
 	require.Equal(t, "export {}", get(t, h, "GET", bundle).Body.String())
 }
 

@@ -1,5 +1,8 @@
-// Copies the official client's bundle to where it is embedded from. Runs after `npm ci`.
+// Copies the official client's bundles to where they are embedded from. Runs after `npm ci`. The page loads the esm bundle;
+// the gateway serves all of them below the Socket.IO path.
 import { copyFileSync } from 'node:fs';
 
 const here = (path) => new URL(path, import.meta.url);
-copyFileSync(here('node_modules/socket.io-client/dist/socket.io.esm.min.js'), here('vendor/socket.io.esm.min.js'));
+for (const bundle of ['socket.io.js', 'socket.io.min.js', 'socket.io.esm.min.js']) {
+  for (const name of [bundle, `${bundle}.map`]) copyFileSync(here(`node_modules/socket.io-client/dist/${name}`), here(`vendor/${name}`));
+}

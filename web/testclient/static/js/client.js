@@ -34,7 +34,7 @@ export class Client {
   /** io is the official client's; transports as it takes them, undefined for its default. contract is readContract's. */
   constructor(io, { sessionId, transports, contract }) {
     this.contract = contract;
-    this.socket = io({ auth: { sessionId }, transports, forceNew: true, autoConnect: false });
+    this.socket = io({ path: document.documentElement.dataset.path, auth: { sessionId }, transports, forceNew: true, autoConnect: false });
     this.state = { status: 'connecting', transport: '', reason: '' };
   }
 
