@@ -7,12 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/clientaddr"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -29,7 +29,7 @@ type LockoutConfig struct {
 
 // A Lockout refuses logins of accounts and addresses that failed too often, on every node. A
 // failure counts for as long as its lock would last. A login that succeeds clears the failures of
-// its account, and not those of its address. IPv6 addresses count by their /64.
+// its account, and not those of its address. Addresses count as they do for limits: IPv6 by /64.
 //
 // Logins that arrive at the same time all pass Check before the first of them has failed. The limit
 // policy `login`, which is exact, bounds how many those are.
@@ -75,7 +75,7 @@ type failureCounter struct {
 
 // countersOf returns the counters of a login; "" is no account.
 func (l *Lockout) countersOf(account, addr string) []failureCounter {
-	all := []failureCounter{{keys.Temp("login-failures", "address:"+customerNetwork(addr)), "ip", l.cfg.AddressFailures, l.cfg.AddressFor}}
+	all := []failureCounter{{keys.Temp("login-failures", "address:"+clientaddr.Network(addr)), "ip", l.cfg.AddressFailures, l.cfg.AddressFor}}
 	if account != "" {
 		sum := sha256.Sum256([]byte(account)) // a token may claim any text
 		all = append(all, failureCounter{
@@ -130,21 +130,4 @@ func (l *Lockout) Succeeded(ctx context.Context, account string) error {
 		return fmt.Errorf("count failed logins: %w", err)
 	}
 	return nil
-}
-
-// customerNetwork returns what one customer is given: an IPv4 address, or the /64 of an IPv6
-// address.
-func customerNetwork(addr string) string {
-	a, err := netip.ParseAddr(addr)
-	if err != nil {
-		return addr
-	}
-	if a = a.Unmap(); a.Is4() {
-		return a.String()
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return addr
-	}
-	return p.String()
 }

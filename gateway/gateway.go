@@ -43,6 +43,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/clientaddr"
 )
 
 // A Session is what an Authenticator found out about a client.
@@ -179,7 +180,7 @@ func New(cfg Config) *Gateway {
 		cfg.Log = zap.NewNop()
 	}
 	if cfg.Socket.Engine.ClientAddr == nil {
-		cfg.Socket.Engine.ClientAddr = engineio.PeerAddr
+		cfg.Socket.Engine.ClientAddr = clientaddr.Peer
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()

@@ -217,8 +217,8 @@ type Config struct {
 	// MaxConnections bounds the connections of this node. Default: 100,000; negative is no bound.
 	// (--max-connections)
 	MaxConnections int
-	// MaxConnectionsPerAddress bounds the connections of one address to this node. Default and
-	// negative: no bound. (--max-connections-per-address)
+	// MaxConnectionsPerAddress bounds the connections of one address (IPv6: of one /64) to this
+	// node. Default and negative: no bound. (--max-connections-per-address)
 	MaxConnectionsPerAddress int
 	// HandshakesPerSecond bounds the new connections to this node in a second. Default and
 	// negative: no bound. (--handshakes-per-second)

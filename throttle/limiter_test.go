@@ -91,6 +91,9 @@ func TestScopes(t *testing.T) {
 	require.False(t, spend(t, l, Subject{IP: "2001:db8:1:2:bbbb::9"}, "i").Allowed, "the same /64")
 	require.True(t, spend(t, l, Subject{IP: "2001:db8:1:3::1"}, "i").Allowed)
 	require.False(t, spend(t, l, Subject{IP: "::ffff:10.0.0.1"}, "i").Allowed, "the same IPv4 address")
+	require.True(t, spend(t, l, Subject{IP: "64:ff9b::203.0.113.1"}, "i").Allowed)
+	require.True(t, spend(t, l, Subject{IP: "64:ff9b::203.0.113.2"}, "i").Allowed, "another customer behind NAT64")
+	require.False(t, spend(t, l, Subject{IP: "203.0.113.1"}, "i").Allowed, "the same customer without NAT64")
 }
 
 func TestSeveralPolicies(t *testing.T) {

@@ -3,8 +3,8 @@ package throttle
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
+
+	"github.com/aeturnis/realtime/internal/clientaddr"
 )
 
 // A Subject says who caused an event. A policy needs only the field of its scope.
@@ -44,7 +44,7 @@ func (s *Subject) identifierFor(p *Policy) (string, error) {
 	case ByConnection:
 		v = s.Conn
 	case ByIP:
-		v = foldAddress(s.IP)
+		v = clientaddr.Network(s.IP)
 	case ByKey:
 		v = p.Key(*s)
 	case Global:
@@ -54,26 +54,4 @@ func (s *Subject) identifierFor(p *Policy) (string, error) {
 		return "", fmt.Errorf("%w: policy %s is by %s", ErrNoSubject, p.Name, p.Scope)
 	}
 	return v, nil
-}
-
-// foldAddress replaces an IPv6 address by its /64; other text stays as it is.
-func foldAddress(s string) string {
-	if strings.IndexByte(s, ':') < 0 {
-		return s
-	}
-	if p, err := netip.ParsePrefix(s); err == nil { // as Dump names it
-		return p.Masked().String()
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return s
-	}
-	if a = a.Unmap(); a.Is4() {
-		return a.String()
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return s
-	}
-	return p.String()
 }

@@ -1,8 +1,10 @@
 package engineio
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -120,6 +122,31 @@ func TestHandshakesAreTurnedAway(t *testing.T) {
 			s.socket(t) // one left, one may come
 		})
 	}
+}
+
+// One customer has a /64, and NAT64 translates many customers: 2 of 12 addresses of a /64 come in,
+// and 2 connections of each translated one.
+func TestConnectionsAreBoundByNetwork(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{MaxConnsPerAddr: 2, ClientAddr: func(r *http.Request) string { return r.URL.Query().Get("addr") }})
+	shake := func(addr string) int {
+		status, _ := s.do(t, http.MethodGet, "EIO=4&transport=polling&addr="+url.QueryEscape(addr), nil)
+		return status
+	}
+	admitted := 0
+	for i := range 12 {
+		if status := shake(fmt.Sprintf("2001:db8::%x", i+1)); status == http.StatusOK {
+			admitted++
+		} else {
+			require.Equal(t, http.StatusTooManyRequests, status)
+		}
+	}
+	require.Equal(t, 2, admitted)
+	for i := range 12 {
+		require.Equal(t, http.StatusOK, shake(fmt.Sprintf("64:ff9b::203.0.113.%d", i+1)))
+	}
+	require.Equal(t, http.StatusOK, shake("203.0.113.1"))
+	require.Equal(t, http.StatusTooManyRequests, shake("203.0.113.1"), "the same customer without translation")
 }
 
 func TestARefusingServerKeepsWhatIsConnected(t *testing.T) {

@@ -3,7 +3,6 @@ package engineio
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"net"
 	"net/http"
 	"runtime"
 	"sync"
@@ -12,6 +11,8 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/zishang520/engine.io/v2/engine"
 	"golang.org/x/time/rate"
+
+	"github.com/aeturnis/realtime/internal/clientaddr"
 )
 
 // Config says how a server behaves. The zero value works: it serves every client, with the defaults
@@ -29,7 +30,7 @@ type Config struct {
 	OutboundQueue int // bytes that may wait for one client; 1 MiB
 
 	MaxConns            int     // connections in all; 0 is no bound
-	MaxConnsPerAddr     int     // connections of one client address; 0 is no bound
+	MaxConnsPerAddr     int     // connections of one clientaddr.Network; 0 is no bound
 	HandshakesPerSecond float64 // in all, with a burst of one second's worth; 0 is no bound
 
 	// Compression offers permessage-deflate. It costs memory and time for each connection
@@ -73,7 +74,7 @@ func (c Config) withDefaults() Config {
 		c.OutboundQueue = 1 << 20
 	}
 	if c.ClientAddr == nil {
-		c.ClientAddr = PeerAddr
+		c.ClientAddr = clientaddr.Peer
 	}
 	if c.Header == nil {
 		c.Header = func(r *http.Request) http.Header { return r.Header }
@@ -82,15 +83,6 @@ func (c Config) withDefaults() Config {
 		c.AllowOrigin = func(*http.Request) bool { return true }
 	}
 	return c
-}
-
-// PeerAddr returns the IP address at the other end of the TCP connection.
-func PeerAddr(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 // A Server serves Engine.IO 4. It is an http.Handler for the path that it is mounted on, and an
@@ -108,7 +100,7 @@ type Server struct {
 
 	mu          sync.Mutex
 	conns       map[string]*Conn // by sid; guarded by mu
-	connsByAddr map[string]int   // connections by client address; guarded by mu
+	connsByAddr map[string]int   // connections by clientaddr.Network; guarded by mu
 	count       int              // connections, with those that are being opened; guarded by mu
 	isRefusing  bool             // guarded by mu
 }
@@ -249,6 +241,7 @@ func (s *Server) admitHandshake(r *http.Request, c *Conn) *Refusal {
 			return no
 		}
 	}
+	network := clientaddr.Network(c.addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -256,13 +249,13 @@ func (s *Server) admitHandshake(r *http.Request, c *Conn) *Refusal {
 		return &Refusal{http.StatusServiceUnavailable, "Shutting down", 2 * time.Second}
 	case s.cfg.MaxConns > 0 && s.count >= s.cfg.MaxConns:
 		return &Refusal{http.StatusServiceUnavailable, "Too many connections", 5 * time.Second}
-	case s.cfg.MaxConnsPerAddr > 0 && s.connsByAddr[c.addr] >= s.cfg.MaxConnsPerAddr:
+	case s.cfg.MaxConnsPerAddr > 0 && s.connsByAddr[network] >= s.cfg.MaxConnsPerAddr:
 		return &Refusal{http.StatusTooManyRequests, "Too many connections from this address", 5 * time.Second}
 	case s.handshakeRate != nil && !s.handshakeRate.Allow():
 		return &Refusal{http.StatusServiceUnavailable, "Too many handshakes", time.Second}
 	}
 	s.count++
-	s.connsByAddr[c.addr]++
+	s.connsByAddr[network]++
 	return nil
 }
 
@@ -284,12 +277,13 @@ func (s *Server) unregisterConn(c *Conn) {
 
 // removeConn removes a connection and no longer counts it. It is called once for each admitted one.
 func (s *Server) removeConn(c *Conn) {
+	network := clientaddr.Network(c.addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
 	s.count--
-	if s.connsByAddr[c.addr]--; s.connsByAddr[c.addr] <= 0 {
-		delete(s.connsByAddr, c.addr)
+	if s.connsByAddr[network]--; s.connsByAddr[network] <= 0 {
+		delete(s.connsByAddr, network)
 	}
 }
 
