@@ -70,10 +70,15 @@ type Store interface {
 	Lookup
 	// Create returns an INVALID fault when a name cannot be used.
 	Create(ctx context.Context, userID, username string, roles []string, o sessions.Options) (sessions.Session, error)
-	// Renew returns sessions.ErrNotFound when there is no such session.
+	// Renew returns sessions.ErrNotFound when there is no such session, and sessions.ErrRenewed when
+	// another call renewed it at the same time.
 	Renew(ctx context.Context, id string) (sessions.Session, error)
-	// Destroy returns sessions.ErrNotFound when there is no such session.
+	// Destroy returns sessions.ErrNotFound when there is no such session. It ends a session that was
+	// renewed meanwhile too.
 	Destroy(ctx context.Context, id, code, reason string) error
+	// DestroyRenewed ends the session that goes on under a new id since oldID was renewed. It returns
+	// sessions.ErrNotFound when there is none.
+	DestroyRenewed(ctx context.Context, oldID, code, reason string) error
 }
 
 // A Lookup reads and slides sessions. Both methods return sessions.ErrNotFound when there is no

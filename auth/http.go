@@ -17,19 +17,16 @@ import (
 )
 
 // Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
-// every node, and removes the cookie. It answers 204, also when the session ended meanwhile, or
-// else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+// every node, and removes the cookie. It answers 204 when no session of this login lives any more:
+// it also ends a session that was renewed meanwhile or in the last minutes. Or else it answers a
+// problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
-	s, err := a.Request(r.WithContext(ctx))
-	if err == nil {
-		err = a.store.Destroy(ctx, s.ID, sessions.LoggedOut, "You logged out.")
-	}
-	if err != nil && !errors.Is(err, sessions.ErrNotFound) {
+	if err := a.endLogin(r.WithContext(ctx)); err != nil {
 		if errors.Is(err, fault.ErrUnauthenticated) {
 			http.SetCookie(w, a.sessionCookie("", -1))
 		}
@@ -41,10 +38,37 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// endLogin ends the session of a request, under whichever id it goes on.
+func (a *Service) endLogin(r *http.Request) error {
+	s, err := a.Request(r)
+	if err == nil {
+		err = a.store.Destroy(r.Context(), s.ID, sessions.LoggedOut, logoutReason)
+		if errors.Is(err, sessions.ErrNotFound) { // it ended meanwhile
+			return nil
+		}
+		return err
+	}
+	if !errors.Is(err, ErrSessionInvalid) {
+		return err
+	}
+	oldID, e := a.idFromHeader(HandshakeHeader(r), false)
+	if e != nil {
+		return err
+	}
+	switch e := a.store.DestroyRenewed(r.Context(), oldID, sessions.LoggedOut, logoutReason); {
+	case errors.Is(e, sessions.ErrNotFound):
+		return err
+	default:
+		return e
+	}
+}
+
+const logoutReason = "You logged out."
+
 // Renew serves POST /auth/renew. It gives the caller's session a new id, and sets the cookie to it.
 // Sockets that use the old id get session:revoked with REPLACED. It answers 200 {sessionId,
 // expiresAt, user}, or else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the
-// cookie), RATE_LIMITED, UNAVAILABLE.
+// cookie), CONFLICT (another request has just renewed it), RATE_LIMITED, UNAVAILABLE.
 //
 // Renewals of a user are limited like logins, because each one sends a message to every node. They
 // have a limit of their own: the limit of logins can be spent by anybody who claims to be the user.

@@ -3,8 +3,10 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,4 +155,66 @@ func TestRenewWithoutRedis(t *testing.T) {
 	resp, out := do(t, client, server.URL+"/auth/renew", "", "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.Equal(t, "UNAVAILABLE", out["code"])
+}
+
+// A renewal and a logout of one id at the same time, 150 rounds: whatever comes first, a logout
+// that is answered 204 leaves no session of this login.
+func TestLogoutBesideRenewal(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	server, _ := serve(t, store, auth.Config{Dev: true})
+	post := func(path, id string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, nil)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+id)
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	answers := make(map[int]int) // of the renewals
+	for round := range 150 {
+		s, err := store.Create(t.Context(), "u7", "ann", nil, sessions.Options{})
+		require.NoError(t, err)
+		var renewed, loggedOut int
+		var wg sync.WaitGroup
+		wg.Go(func() { renewed = post("/auth/renew", s.ID) })
+		wg.Go(func() {
+			for range rand.IntN(6) { // so that the two meet at every step
+				_, _ = store.Get(t.Context(), s.ID)
+			}
+			loggedOut = post("/auth/logout", s.ID)
+		})
+		wg.Wait()
+		answers[renewed]++
+		require.Equal(t, http.StatusNoContent, loggedOut, "round %d: the login lives, under one of two ids", round)
+		left, err := rdb.Keys(t.Context(), keys.Session("*")).Result()
+		require.NoError(t, err)
+		require.Subset(t, []string{keys.RevocationLog}, left, "round %d: the renewal was answered %d", round, renewed)
+	}
+	require.NotZero(t, answers[http.StatusOK], "some logouts followed a renewal")
+}
+
+// A logout with an id that was renewed before ends the session that goes on under the new id.
+func TestLogoutFollowsARenewedID(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	server, client := serve(t, store, auth.Config{Dev: true})
+	old, err := store.Create(t.Context(), "u7", "ann", nil, sessions.Options{})
+	require.NoError(t, err)
+	next, err := store.Renew(t.Context(), old.ID)
+	require.NoError(t, err)
+	fresh, err := store.Renew(t.Context(), next.ID)
+	require.NoError(t, err)
+	resp, _ := do(t, client, server.URL+"/auth/logout", "", "", "Authorization: Bearer "+old.ID)
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
+	_, err = store.Get(t.Context(), fresh.ID)
+	require.ErrorIs(t, err, sessions.ErrNotFound)
+
+	published := rdb.XLen(t.Context(), keys.RevocationLog).Val()
+	resp, _ = do(t, client, server.URL+"/auth/logout", "", "", "Authorization: Bearer never-there")
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, published, rdb.XLen(t.Context(), keys.RevocationLog).Val(), "a client without a session publishes nothing")
 }

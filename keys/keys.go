@@ -57,6 +57,10 @@ const (
 // Session is the hash of one session.
 func Session(id string) string { return "session:" + id }
 
+// RenewedSession is the string with the id under which a session goes on, for some minutes after it
+// was renewed. It lies in the slot of the old session.
+func RenewedSession(oldID string) string { return "{" + Session(oldID) + "}:renewed" }
+
 // ExpressSession is the string of a session of express-session, as connect-redis keeps it.
 func ExpressSession(id string) string { return "sess:" + id }
 

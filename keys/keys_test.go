@@ -13,6 +13,7 @@ func TestSpelling(t *testing.T) {
 	t.Parallel()
 	for want, got := range map[string]string{
 		"session:abc":               keys.Session("abc"),
+		"{session:abc}:renewed":     keys.RenewedSession("abc"),
 		"user:123:sessions":         keys.UserSessions("123"),
 		"user:123:character":        keys.LastCharacter("123"),
 		"user:123:combats":          keys.UserCombats("123"),

@@ -1,7 +1,7 @@
 -- Deletes a session of express-session and publishes the revocation.
 -- KEYS[1]  the session, a string
 -- ARGV[1]  the channel   ARGV[2]  the message
--- returns  {1 when it existed, else 0, ''}
+-- returns  {1 when it existed, else 0; ''; ''}, as destroy.lua
 local existed = redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-return {existed, ''}
+return {existed, '', ''}

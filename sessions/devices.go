@@ -109,7 +109,7 @@ func (d *Devices) Take(ctx context.Context, s Session) (release func(), err erro
 		release()
 		return nil, ErrTooManyDevices
 	case len(gaveWay) > 0:
-		if _, err := d.store.destroySessions(ctx, gaveWay, s.UserID, Replaced, "You have connected on another device.", countDestroyed); err != nil {
+		if _, _, err := d.store.destroySessions(ctx, gaveWay, s.UserID, Replaced, "You have connected on another device."); err != nil {
 			release() // the sessions that gave way end when their nodes next renew their leases
 			return nil, fmt.Errorf("take a seat for a device: %w", err)
 		}
@@ -219,7 +219,7 @@ func (d *Devices) renewLeases(ctx context.Context) {
 		for i, ref := range part {
 			if hasSeat, _, err := parseSeatReply(calls[i]); err == nil && !hasSeat {
 				// If this fails, the next renewal tries again.
-				_, _ = d.store.destroySessions(ctx, []string{ref.id}, ref.userID, Replaced, "You have connected on another device.", countDestroyed)
+				_, _, _ = d.store.destroySessions(ctx, []string{ref.id}, ref.userID, Replaced, "You have connected on another device.")
 			}
 		}
 	}

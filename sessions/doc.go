@@ -16,6 +16,7 @@
 // # Failures
 //
 //   - [ErrNotFound] means that the session is not living. It never means that Redis did not answer.
+//   - [ErrRenewed] means that another call has just given the session a new id.
 //   - [ErrExpressSession] refuses what only the site can do that opened the session.
 //   - [ErrTooManyDevices] refuses another device of the user.
 //   - An INVALID fault (fault.ErrInvalid) names the argument that is wrong.

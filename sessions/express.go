@@ -81,7 +81,7 @@ func destroyCall(id, message string) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
 		return &redisx.Call{Script: destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 	}
-	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
+	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message}}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.

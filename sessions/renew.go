@@ -8,23 +8,36 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
-// maxCopiedFields bounds the hash that Renew copies, which includes the fields of other programs.
-const maxCopiedFields = 256
+const (
+	// maxCopiedFields bounds the hash that Renew copies, which includes the fields of other programs.
+	maxCopiedFields = 256
+	// renewalKnownFor is how long Redis knows under which id a renewed session goes on.
+	renewalKnownFor = 10 * time.Minute
+	// unusedCopyTTL is how long a copy lives whose renewal was cut off.
+	unusedCopyTTL = 10 * time.Second
+)
+
+// ErrRenewed answers the later of two renewals of one id at the same time. It matches
+// fault.ErrConflict. The session lives, under the id that the other renewal returned.
+var ErrRenewed = fault.New(fault.ErrConflict.Code, "The session has a new id already.")
 
 // Renew gives a living session a new id and returns it. The old id ends with REPLACED, and so do
 // the sockets that use it. Call it when the rights of a user change: the old id, which somebody may
-// have learned before (session fixation), is worth nothing afterwards. Renewing counts as activity;
-// the absolute lifetime stays. The error is ErrNotFound when the session does not live, and
-// ErrExpressSession for an id of ExpressID.
+// have learned before (session fixation), is worth nothing afterwards, except that Destroy follows
+// it for renewalKnownFor. Renewing counts as activity; the absolute lifetime stays. The error is
+// ErrNotFound when the session does not live, ErrRenewed when another call renewed it at the same
+// time, and ErrExpressSession for an id of ExpressID.
 //
-// The two ids are two keys, maybe on two servers, so Renew takes three round trips, and one more to
-// tidy the index. It writes and indexes the copy under an id that nobody knows yet, and then
-// deletes the old session. That deletion decides: if the session was destroyed meanwhile, Renew
-// deletes the copy too. So a renewal never revives a session.
+// The two ids are two keys, maybe on two servers, so Renew takes four round trips. It writes and
+// indexes the copy under an id that nobody knows yet, and then renew.lua ends the old session and
+// notes the new id, in one step. That step decides: if the session was destroyed before, Renew
+// deletes the copy too, and if it is destroyed later, Destroy finds the note. So a renewal never
+// revives a session, and an end reaches the session under whichever id it has.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if _, ok := cutExpressPrefix(id); ok {
 		return Session{}, ErrExpressSession
@@ -50,7 +63,7 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 		return Session{}, ErrNotFound
 	}
 	hash["lastActivityAt"], hash["ttlMs"] = formatInt(now.UnixMilli()), formatInt(fresh.TTL.Milliseconds())
-	args := []any{formatInt(left)}
+	args := []any{formatInt(min(left, unusedCopyTTL.Milliseconds()))}
 	for field, value := range hash {
 		args = append(args, field, value)
 	}
@@ -66,15 +79,40 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 			return Session{}, fmt.Errorf("renew session: %w", c.Err())
 		}
 	}
-	n, err := s.destroySessions(ctx, []string{id}, "", Replaced, "The session goes on under a new id.", "")
-	if err == nil && n == 1 {
-		return fresh, nil
+	if err := s.endOldID(ctx, id, fresh.ID); err != nil {
+		s.deleteCopy(ctx, fresh)
+		return Session{}, fmt.Errorf("renew session: %w", err)
 	}
-	s.deleteCopy(ctx, fresh)
-	if err == nil {
-		err = ErrNotFound
+	pipe := s.rdb.Pipeline()
+	kept := pipe.PExpire(ctx, keys.Session(fresh.ID), time.Duration(left)*time.Millisecond)
+	pipe.ZRem(ctx, keys.UserSessions(fresh.UserID), id)
+	if _, _ = pipe.Exec(ctx); kept.Err() != nil { // an entry that stays in the index is harmless
+		return Session{}, fmt.Errorf("renew session: %w", kept.Err())
 	}
-	return Session{}, fmt.Errorf("renew session: %w", err)
+	return fresh, nil
+}
+
+// endOldID ends the id of a session that was copied to another id. The error is ErrNotFound when the
+// session had ended before, and ErrRenewed when another call had renewed it.
+func (s *Store) endOldID(ctx context.Context, oldID, newID string) error {
+	text, err := Revocation{SessionID: oldID, Code: Replaced, Reason: "The session goes on under a new id.", At: s.now()}.encodeMessage()
+	if err != nil {
+		return err
+	}
+	call := &redisx.Call{
+		Script: renewScript, Keys: []string{keys.Session(oldID), keys.RenewedSession(oldID)},
+		Args: []any{keys.Revocations, string(text), newID, formatInt(renewalKnownFor.Milliseconds())},
+	}
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) { s.queueLogEntry(ctx, pipe, string(text)) }, call)
+	switch outcome, err := call.Int64(); {
+	case err != nil:
+		return err
+	case outcome == 0:
+		return ErrNotFound
+	case outcome < 0:
+		return ErrRenewed
+	}
+	return nil
 }
 
 // readWholeHash reads a living session, and its hash with the fields of other programs.

@@ -44,7 +44,9 @@ type revocationMessage struct {
 const (
 	maxMessageBytes  = 4 << 10
 	pipelineSize     = 512 // commands of one pipeline, at most
-	maxDestroyRounds = 16  // reads of the index by DestroyUser, which looks for renewed sessions
+	maxDestroyRounds = 16  // reads of the index by DestroyUser, which looks for new sessions
+	// maxRenewalsFollowed is how many renewals of one session Destroy follows.
+	maxRenewalsFollowed = 256
 )
 
 func (r Revocation) encodeMessage() ([]byte, error) {
@@ -82,14 +84,16 @@ func normalizeCode(c string) string {
 
 // Destroy ends a session. One script deletes the key and publishes the revocation, so that every
 // node closes the sockets of the session; the revocation is appended to the log as well. Once
-// Destroy has returned, nothing brings the session back. code is one of the package's constants;
-// anything else counts as SESSION_REVOKED. The error is ErrNotFound when there was no session; the
-// revocation is published all the same, for sockets that outlived their session.
+// Destroy has returned, nothing brings the session back. A session that was renewed goes on under
+// another id for which Destroy looks, up to renewalKnownFor afterwards: then that one ends. code is
+// one of the package's constants; anything else counts as SESSION_REVOKED. The error is ErrNotFound
+// when there was no session under any of its ids; the revocation is published all the same, for
+// sockets that outlived their session.
 func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	if !isKnownID(id) {
 		return ErrNotFound
 	}
-	n, err := s.destroySessions(ctx, []string{id}, "", code, reason, countDestroyed)
+	n, err := s.destroyWithSuccessors(ctx, []string{id}, map[string]bool{id: true}, "", code, reason)
 	switch {
 	case err != nil:
 		return err
@@ -99,9 +103,25 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	return nil
 }
 
+// DestroyRenewed ends the session that goes on under a new id since Renew was called with oldID, at
+// most renewalKnownFor ago. The error is ErrNotFound when there is none; then nothing is published.
+func (s *Store) DestroyRenewed(ctx context.Context, oldID, code, reason string) error {
+	if !ValidID(oldID) {
+		return ErrNotFound
+	}
+	id, err := s.rdb.Get(ctx, keys.RenewedSession(oldID)).Result()
+	switch {
+	case errors.Is(err, redis.Nil), isWrongType(err):
+		return ErrNotFound
+	case err != nil:
+		return fmt.Errorf("destroy session: %w", err)
+	}
+	return s.Destroy(ctx, id, code, reason)
+}
+
 // DestroyUser ends all sessions of a user except exceptID ("" excepts none). It returns how many it
-// ended, beside an error too. A session that is renewed meanwhile is ended as well. A session that
-// another program created is found once it has been touched here.
+// ended, beside an error too. A session that is renewed meanwhile is ended as well, even when its id
+// was exceptID. A session that another program created is found once it has been touched here.
 func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (n int, err error) {
 	tried := map[string]bool{exceptID: true}
 	for range maxDestroyRounds {
@@ -109,30 +129,54 @@ func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID 
 		if err != nil {
 			return n, fmt.Errorf("list sessions of user: %w", err)
 		}
-		toDestroy := ids[:0]
-		for _, id := range ids {
-			if !tried[id] && isKnownID(id) {
-				tried[id] = true
-				toDestroy = append(toDestroy, id)
-			}
-		}
+		toDestroy := untriedIDs(ids, tried)
 		if len(toDestroy) == 0 {
 			return n, nil
 		}
-		for part := range slices.Chunk(toDestroy, pipelineSize) {
-			k, err := s.destroySessions(ctx, part, userID, code, reason, countDestroyed)
-			n += k
-			if err != nil {
-				return n, err
-			}
+		k, err := s.destroyWithSuccessors(ctx, toDestroy, tried, userID, code, reason)
+		n += k
+		if err != nil {
+			return n, err
 		}
 	}
 	return n, errors.New("destroy sessions of user: new sessions keep appearing")
 }
 
-// destroySessions ends sessions in one pipeline, then removes them from their user's index and adds
-// their number to a field of keys.SessionCounts ("" counts nothing).
-func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, reason, count string) (n int, err error) {
+// untriedIDs returns the ids that are not in tried, and puts them there.
+func untriedIDs(ids []string, tried map[string]bool) []string {
+	var out []string
+	for _, id := range ids {
+		if !tried[id] && isKnownID(id) {
+			tried[id] = true
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// destroyWithSuccessors ends sessions, and those under which they go on after renewals. It adds the
+// latter to tried, and leaves out those that are in it already.
+func (s *Store) destroyWithSuccessors(ctx context.Context, ids []string, tried map[string]bool, userID, code, reason string) (n int, err error) {
+	for range maxRenewalsFollowed {
+		var successors []string
+		for part := range slices.Chunk(ids, pipelineSize) {
+			ended, next, err := s.destroySessions(ctx, part, userID, code, reason)
+			n += ended
+			if err != nil {
+				return n, err
+			}
+			successors = append(successors, next...)
+		}
+		if ids = untriedIDs(successors, tried); len(ids) == 0 {
+			return n, nil
+		}
+	}
+	return n, errors.New("destroy session: it is renewed again and again")
+}
+
+// destroySessions ends sessions in one pipeline, then removes them from their user's index and
+// counts them. successors are the ids under which some of them go on, because they were renewed.
+func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, reason string) (n int, successors []string, err error) {
 	rev := Revocation{Code: normalizeCode(why), Reason: truncateText(reason), At: s.now()}
 	calls := make([]*redisx.Call, len(ids))
 	texts := make([]string, len(ids))
@@ -140,14 +184,14 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 		rev.SessionID = id
 		text, err := rev.encodeMessage()
 		if err != nil {
-			return 0, fmt.Errorf("destroy session: %w", err)
+			return 0, nil, fmt.Errorf("destroy session: %w", err)
 		}
 		texts[i] = string(text)
 		calls[i] = destroyCall(id, texts[i])
 	}
 	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		for _, text := range texts {
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: keys.RevocationLog, MaxLen: s.cfg.LogLength, Approx: true, Values: []any{"message", text}})
+			s.queueLogEntry(ctx, pipe, text)
 		}
 	}, calls...)
 	pipe := s.rdb.Pipeline()
@@ -167,12 +211,20 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 		} else if userID != "" {
 			pipe.ZRem(ctx, keys.UserSessions(userID), ids[i])
 		}
+		if successor, _ := reply[2].(string); successor != "" {
+			successors = append(successors, successor)
+		}
 	}
-	if n > 0 && count != "" {
-		pipe.HIncrBy(ctx, keys.SessionCounts, count, int64(n))
+	if n > 0 {
+		pipe.HIncrBy(ctx, keys.SessionCounts, countDestroyed, int64(n))
 	}
 	if pipe.Len() > 0 {
 		_, _ = pipe.Exec(ctx) // an entry that stays is harmless: readers look for its session
 	}
-	return n, err
+	return n, successors, err
+}
+
+// queueLogEntry queues the command that appends a revocation to the log.
+func (s *Store) queueLogEntry(ctx context.Context, pipe redis.Pipeliner, text string) {
+	pipe.XAdd(ctx, &redis.XAddArgs{Stream: keys.RevocationLog, MaxLen: s.cfg.LogLength, Approx: true, Values: []any{"message", text}})
 }

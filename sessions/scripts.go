@@ -24,16 +24,20 @@ var updateSource string
 //go:embed destroy.lua
 var destroySource string
 
+//go:embed renew.lua
+var renewSource string
+
 //go:embed index.lua
 var indexSource string
 
-// Each of these scripts takes one key, so that it runs on a Cluster too.
+// The keys of each of these scripts lie in one slot, so that it runs on a Cluster too.
 var (
 	createScript  = redisx.NewScript(createSource)
 	touchScript   = redisx.NewScript(touchSource)
 	extendScript  = redisx.NewScript(extendSource)
 	updateScript  = redisx.NewScript(updateSource)
 	destroyScript = redisx.NewScript(destroySource)
+	renewScript   = redisx.NewScript(renewSource)
 	indexScript   = redisx.NewScript(indexSource)
 )
 
