@@ -105,12 +105,13 @@ func TestCheckOfWhatIsDown(t *testing.T) {
 	require.Equal(t, redisconn.StatusDown, check().Status)
 	require.Equal(t, "no answer in time", check().Error)
 	s.Resume()
-	require.Equal(t, redisconn.StatusUp, check().Status)
+	back := func() bool { return check().Status == redisconn.StatusUp }
+	require.Eventually(t, back, within, time.Millisecond)
 	s.Kill()
 	require.Equal(t, redisconn.StatusDown, check().Status)
 	require.Equal(t, "connection refused", check().Error)
 	s.Restart()
-	require.Equal(t, redisconn.StatusUp, check().Status)
+	require.Eventually(t, back, within, time.Millisecond)
 
 	locked := redistest.Server(t, "--requirepass", "hunter2")
 	wrong, err := redisconn.New("redis://:wrong@"+locked.Addr(), redisconn.Config{})

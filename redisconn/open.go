@@ -27,6 +27,8 @@ type Config struct {
 	// SentinelUsername and SentinelPassword are for the sentinels themselves; the
 	// credentials in the URL are for the servers behind them.
 	SentinelUsername, SentinelPassword string
+	// LookupHost resolves the names of servers; nil asks the system's resolver.
+	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// Name is the name of our connections in CLIENT LIST; it must not hold spaces.
 	Name string
 }
@@ -39,6 +41,12 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+// A connection of a pool lives for at most maxConnLife, and for up to twice connLifeJitter less.
+const (
+	maxConnLife    = 30 * time.Minute
+	connLifeJitter = 5 * time.Minute
+)
 
 // New makes a client, and does not connect yet. The error is a *URLError.
 func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
@@ -62,6 +70,8 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		DisableIdentity: true, // a round trip that Redis 7.0 answers with an error
 		DialerRetries:   1,
 		MaxRetries:      1,
+		// A connection is dialled anew now and then, so that what stands behind the address is seen.
+		ConnMaxLifetime: maxConnLife - connLifeJitter, ConnMaxLifetimeJitter: connLifeJitter,
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,
 		},
@@ -76,7 +86,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 	if t.scheme == "unix" {
 		network = "unix"
 	}
-	o.Dialer = newDialer(network, o.TLSConfig, cfg.DialTimeout)
+	o.Dialer = newDialer(network, o.TLSConfig, cfg.DialTimeout, cfg.LookupHost).dial
 	if t.isCluster() {
 		c := o.Cluster()
 		// A dead master cannot say who took over. By default go-redis would read the slots' map only
