@@ -44,14 +44,15 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	g := r.g
 	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
 	if err != nil {
+		refused := engineio.Refused{Addr: s.Conn().Addr(), Transport: s.Conn().TransportName()}
 		var f *fault.Fault
 		if !errors.As(err, &f) {
-			g.metrics.countRefused("UNAVAILABLE")
-			g.log.Warn("handshake could not be judged", zap.String("addr", s.Conn().Addr()), zap.Error(err))
+			refused.Code, refused.Reason = fault.ErrUnavailable.Code, "the session could not be read"
+			g.reportRefusal(refused, err)
 			return err
 		}
-		g.metrics.countRefused(f.Code)
-		g.log.Info("connection refused", zap.String("addr", s.Conn().Addr()), zap.String("code", f.Code))
+		refused.Code, refused.Reason = f.Code, f.Message
+		g.reportRefusal(refused, nil)
 		return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs")}}
 	}
 	c := &conn{socket: s, opened: time.Now()}

@@ -51,7 +51,8 @@ func TestWhoIsRefusedIsToldInExactWords(t *testing.T) {
 		refused := h.lines(t, "connection refused", 5)
 		for _, fields := range refused {
 			require.Equal(t, "127.0.0.1", fields["addr"])
-			require.Len(t, fields, 2, "the address and a code, nothing else")
+			require.Equal(t, transport, fields["transport"])
+			require.Len(t, fields, 4, "with a code and a reason, and nothing else")
 		}
 		require.NotContains(t, fmt.Sprint(h.logs.All()), "s-ann")
 		h.lines(t, "connection opened", 1)

@@ -137,7 +137,7 @@ type Config struct {
 	// events. 0 means 10; a negative value never closes.
 	CloseAfter int
 
-	Socket  socketio.Config // its namespaces and its cluster's OnChange are set by New
+	Socket  socketio.Config // its namespaces, OnRefused and its cluster's OnChange are set by New
 	Node    string          // the name of this node, in `session` and in logs
 	Timeout time.Duration   // the time that a handler has; 0 means 5 s
 	Log     *zap.Logger     // nil logs nothing
@@ -195,6 +195,7 @@ func New(cfg Config) *Gateway {
 		g.routes[r.Name] = &route{r, cfg.Metrics.countersOf(r.Name)}
 	}
 	cfg.Socket.Log = cfg.Log
+	cfg.Socket.OnRefused = func(r engineio.Refused) { g.reportRefusal(r, nil) }
 	if c := cfg.Socket.Cluster; c != nil {
 		cluster := *c
 		cluster.OnChange = g.clusterChanged

@@ -24,7 +24,7 @@ func NewMetrics() *Metrics {
 	return &Metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Players connected to this node."}),
 		opens:       prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_connections_opened_total", Help: "Connections that were admitted."}),
-		refusals:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Handshakes that were refused, by code."}, []string{"code"}),
+		refusals:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Clients that were turned away, or left, before they were connected, by code."}, []string{"code"}),
 		closes:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
 		events:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{

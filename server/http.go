@@ -71,7 +71,7 @@ func (n *node) routeSockets(next http.Handler) http.Handler {
 		case below && strings.HasPrefix(name, "socket.io."): // a bundle that is not served here
 			http.NotFound(w, r)
 		case below || r.URL.Path == path[:len(path)-1]:
-			n.serveSockets(w, r)
+			n.gateway.ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -37,7 +37,8 @@ func TestConnectsAreLimitedByAddress(t *testing.T) {
 	poll := do(t, "GET", g.public+"/socket.io/?EIO=4&transport=polling", "")
 	require.Equal(t, 429, poll.status)
 	require.NotContains(t, string(poll.body), `"sid"`)
-	g.logged(2, "connection refused", map[string]any{"code": "RATE_LIMITED", "addr": "127.0.0.1"})
+	g.logged(2, "connection refused", map[string]any{"code": "RATE_LIMITED", "addr": "127.0.0.1", "reason": "Too many requests. Please slow down."})
+	require.Contains(t, string(do(t, "GET", g.admin+"/metrics", "").body), `gateway_connections_refused_total{code="RATE_LIMITED"} 2`)
 }
 
 func TestTheAPIIsLimited(t *testing.T) {

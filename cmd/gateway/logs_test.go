@@ -95,7 +95,7 @@ func TestLogs(t *testing.T) {
 	g.logged(2, "connection refused", map[string]any{"code": "SESSION_INVALID", "addr": "127.0.0.1"})
 	g.logged(1, "connection refused", map[string]any{"code": "SESSION_REQUIRED"})
 	do(t, "GET", g.public+"/socket.io/?EIO=3&transport=polling", "")
-	g.logged(1, "connection refused", map[string]any{"code": "INVALID", "status": 400.0})
+	g.logged(1, "connection refused", map[string]any{"code": "VERSION_UNSUPPORTED", "status": 400.0, "transport": "polling"})
 	do(t, "POST", g.public+"/auth/logout", "", bearer(token)...)
 	do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"`+text+`","x":1}`, bearer(id)...)
 	do(t, "POST", g.public+"/auth/login", `{"username":"`+text+` "}`)

@@ -43,6 +43,9 @@ type Config struct {
 	Admit func(*http.Request) *Refusal
 	// AllowOrigin reports whether the origin of a request may connect. Nil allows every origin.
 	AllowOrigin func(*http.Request) bool
+	// OnRefused is told of every client that is turned away with an HTTP status, once. It must not
+	// wait. Nil tells nobody.
+	OnRefused func(Refused)
 	// ClientAddr returns the client's IP address. Nil takes it from the TCP connection.
 	ClientAddr func(*http.Request) string
 	// Header returns the headers of a handshake that Conn.Header keeps. Nil keeps all of them.
@@ -184,17 +187,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	upgrade := websocket.IsWebSocketUpgrade(r)
 	switch {
 	case transport != "polling" && transport != "websocket":
-		errUnknownTransport.writeResponse(w)
+		s.refuseRequest(w, r, errUnknownTransport, CodeTransportUnknown, "the transport is neither polling nor websocket")
 	case !s.cfg.AllowOrigin(r):
-		errForbidden.writeResponse(w)
-	case transport == "websocket" && !upgrade, transport == "polling" && upgrade:
-		errBadRequest.writeResponse(w)
+		s.refuseRequest(w, r, errForbidden, CodeOriginRefused, "the origin may not connect")
+	case transport == "websocket" && !upgrade:
+		s.refuseRequest(w, r, errBadRequest, CodeBadRequest, "the request for a websocket is no upgrade: a proxy may have dropped its header Upgrade")
+	case transport == "polling" && upgrade:
+		s.refuseRequest(w, r, errBadRequest, CodeBadRequest, "the request for polling is an upgrade to a websocket")
 	case q.Has("sid"):
 		c := s.findConn(sid)
 		switch {
 		case c == nil:
 			s.refuseBody(w, r)
-			errUnknownSid.writeResponse(w)
+			s.refuseRequest(w, r, errUnknownSid, CodeSidUnknown, "no connection here has this sid: it has ended, or is on another node")
 		case upgrade:
 			c.serveUpgrade(w, r)
 		case r.Method == http.MethodGet:
@@ -206,9 +211,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case r.Method != http.MethodGet:
 		s.refuseBody(w, r)
-		errBadMethod.writeResponse(w)
+		s.refuseRequest(w, r, errBadMethod, CodeBadMethod, "a handshake is a GET")
 	case q.Get("EIO") != "4":
-		errBadVersion.writeResponse(w)
+		s.refuseRequest(w, r, errBadVersion, CodeBadVersion, "only EIO=4 is spoken: Socket.IO clients before version 3 speak another")
 	default:
 		s.serveHandshake(w, r, upgrade)
 	}
@@ -292,6 +297,7 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, ws bool)
 	c.shard = int(c.id[0]) % len(s.flushers)
 	if no := s.admitHandshake(r, c); no != nil {
 		no.writeResponse(w)
+		s.reportRefused(r, c.addr, no.Status, no.code(), no.Message)
 		return
 	}
 	if name := s.cfg.Cookie; name != "" {
@@ -306,6 +312,7 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, ws bool)
 	wire, head, err := s.hijackWebsocket(w, r)
 	if err != nil {
 		c.finishNow()
+		s.reportRefused(r, c.addr, http.StatusBadRequest, CodeBadRequest, err.Error())
 		return
 	}
 	c.wire, c.hasWriter = wire, true // nothing is written before OPEN

@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 	"github.com/zishang520/socket.io/v2/socket"
@@ -21,6 +22,7 @@ const maxConnects = 64
 func (l *link) handleConnect(p *packet) {
 	n := l.srv.nsps[p.nsp]
 	if n == nil {
+		l.reportRefused(codeNamespaceUnknown, "the namespace "+strconv.Quote(p.nsp)+" does not exist")
 		l.refuseConnect(p.nsp, &Refusal{Message: "Invalid namespace"})
 		return
 	}
@@ -42,6 +44,7 @@ func (l *link) handleConnect(p *packet) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.srv.cfg.AdmitTimeout)
 	err := n.receiver.Admit(ctx, s, p.data)
 	cancel()
+	l.isJudged = true
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):

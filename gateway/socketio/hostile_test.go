@@ -57,7 +57,7 @@ func TestAMalformedPacketEndsItsConnectionOnly(t *testing.T) {
 			"40[]":                     "CONNECT takes an object",
 			`42["a",` + nest(33) + `]`: "an event is a list with a name",
 			`42["a","` + "\x00" + `"]`: "an event is a list with a name",
-			"bAQID":                    "an attachment of nothing",
+			"bAQID":                    "an attachment of nothing, or a client with another parser, such as msgpack",
 			`451-["a",{"_placeholder":true,"num":3}]`: "a placeholder of no attachment",
 		} {
 			c, _ := w.join(t, transport)
@@ -190,7 +190,7 @@ func TestAttachments(t *testing.T) {
 			"a text where one was due":    {[]string{head, "bAQID", `42["a"]`}, told("INVALID", "malformed packet: text where an attachment was due")},
 			"a text instead of the first": {[]string{head, head}, told("INVALID", "malformed packet: text where an attachment was due")},
 			"DISCONNECT instead":          {[]string{head, "41"}, told("INVALID", "malformed packet: text where an attachment was due")},
-			"one too many":                {[]string{strings.Replace(head, "452", "452", 1), "bAQID", "bAQID", "bAQID"}, told("INVALID", "malformed packet: an attachment of nothing")},
+			"one too many":                {[]string{strings.Replace(head, "452", "452", 1), "bAQID", "bAQID", "bAQID"}, told("INVALID", "malformed packet: an attachment of nothing, or a client with another parser, such as msgpack")},
 			"too much in all":             {[]string{head, long, long}, told("PAYLOAD_TOO_LARGE", "That message is too large.")},
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -23,12 +23,14 @@ type link struct {
 	// owned by the goroutine that serves: the worker, or the reader while it serves an instant event
 	isKnownToLibrary bool // the library was told of the connection
 	connectAttempts  int  // how many CONNECTs came
+	isJudged         bool // a CONNECT was admitted or refused, and reported
 
 	mu             sync.Mutex
 	queue          queue         // what waits for the worker; guarded by mu
 	isServing      bool          // a goroutine serves the queue, or is about to; guarded by mu
 	spaceFreed     chan struct{} // closed when the queue has room; nil unless the reader waits; guarded by mu
 	isEnded        bool          // the connection has ended; guarded by mu
+	violation      error         // what the client broke the protocol with, or nil; guarded by mu
 	isEndServed    bool          // its sockets learned of the end, or are about to; guarded by mu
 	sockets        []*Socket     // the connected ones; guarded by mu
 	inTransition   *Socket       // the socket that the library is connecting or disconnecting; guarded by mu
@@ -95,7 +97,7 @@ func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 func (l *link) addAttachment(data []byte) error {
 	it := l.partial
 	if it == nil {
-		return malformed("an attachment of nothing")
+		return malformed("an attachment of nothing, or a client with another parser, such as msgpack")
 	}
 	if it.byteSize()+len(data) > l.srv.cfg.InboundBytes {
 		return engineio.ErrTooLarge
@@ -291,8 +293,11 @@ func (l *link) endSockets(reason string) {
 	}()
 	l.conn.Emit("close", reason)
 	l.mu.Lock()
-	left := append([]*Socket(nil), l.sockets...)
+	left, violation := append([]*Socket(nil), l.sockets...), l.violation
 	l.mu.Unlock()
+	if !l.isJudged {
+		l.reportRefused(describeEarlyEnd(reason, violation))
+	}
 	for _, s := range left { // those that the library does not know any more
 		s.lib.Disconnect(false)
 		l.handleLibraryDisconnect(s, reason)
@@ -307,6 +312,7 @@ func (l *link) Malformed(_ *engineio.Conn, err error) {
 		code, message = "PAYLOAD_TOO_LARGE", "That message is too large."
 	}
 	l.mu.Lock()
+	l.violation = err
 	settled := l.transitionDone
 	l.mu.Unlock()
 	if settled != nil { // a socket is being connected; its client is told too

@@ -78,6 +78,8 @@ func (p *packet) parseMessage(b []byte, max limits) error {
 			return malformed(fmt.Sprintf("1 to %d attachments", max.attachments))
 		}
 		i = j + 1
+	case '{':
+		return malformed("unknown type, or a client with another parser, such as JSON")
 	default:
 		return malformed("unknown type")
 	}

@@ -65,6 +65,11 @@ type Config struct {
 	// Cluster makes this server one of several that share a Redis. Nil makes it the only one.
 	Cluster *ClusterConfig
 
+	// OnRefused is told once of every client that is turned away before it was connected to a
+	// namespace, or that leaves before, except for those that a Receiver's Admit refuses. It is also the
+	// OnRefused of Engine. It must not wait. Nil tells nobody.
+	OnRefused func(engineio.Refused)
+
 	// Log gets what no Receiver can report, such as its panic. Nil logs nothing.
 	Log *zap.Logger
 }
@@ -81,6 +86,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Depth, 32)
 	if c.AdmitTimeout <= 0 {
 		c.AdmitTimeout = 5 * time.Second
+	}
+	if c.OnRefused == nil {
+		c.OnRefused = func(engineio.Refused) {}
 	}
 	if c.Log == nil {
 		c.Log = zap.NewNop()
@@ -129,6 +137,7 @@ func New(cfg Config) *Server {
 		s.live.Add(1)
 		return &link{srv: s, conn: c}
 	}
+	cfg.Engine.OnRefused = cfg.OnRefused
 	s.engine = engineio.New(cfg.Engine)
 	s.IO.Bind(s.engine)
 	for name, receiver := range cfg.Namespaces {
