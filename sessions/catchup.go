@@ -1,8 +1,9 @@
 package sessions
 
 import (
-	"container/heap"
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,9 +17,14 @@ func (t *Tracker) catchUpFromLog(ctx context.Context) {
 	cursor := "" // the id of the last entry that was read; "" while it is unknown
 	timer := time.NewTimer(t.cfg.CatchUp)
 	defer timer.Stop()
+	isFirst := true
 	for ctx.Err() == nil {
 		if cursor = t.readRevocationLog(ctx, cursor); cursor != "" {
 			t.markReady(&t.hasLogCursor)
+		}
+		if isFirst {
+			close(t.logTried)
+			isFirst = false
 		}
 		timer.Reset(t.cfg.CatchUp)
 		select {
@@ -29,12 +35,14 @@ func (t *Tracker) catchUpFromLog(ctx context.Context) {
 	}
 }
 
-// readRevocationLog reads from the cursor to the end of the log, and returns the new cursor. If the
-// entry at the cursor is gone, the log was cut there or is another server's, and nobody knows what
-// was missed: then it has Redis asked for every session.
+// readRevocationLog reads from the cursor to the end of the log, and returns the new cursor. Without
+// a cursor it begins ten seconds before the last entry: a session that ended just before may be
+// opened here in a moment. If the entry at the cursor is gone, the log was cut there or is another
+// server's, and nobody knows what was missed: then it has Redis asked for every session.
 func (t *Tracker) readRevocationLog(ctx context.Context, cursor string) string {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
+	from := cursor
 	if cursor == "" {
 		last, err := t.store.rdb.XRevRangeN(ctx, keys.RevocationLog, "+", "-", 1).Result()
 		switch {
@@ -43,14 +51,14 @@ func (t *Tracker) readRevocationLog(ctx context.Context, cursor string) string {
 		case len(last) == 0:
 			return streamStart
 		}
-		return last[0].ID
+		from = entryBefore(last[0].ID, recentRevocationsFor)
 	}
 	for {
-		page, err := t.store.rdb.XRangeN(ctx, keys.RevocationLog, cursor, "+", pipelineSize).Result()
+		page, err := t.store.rdb.XRangeN(ctx, keys.RevocationLog, from, "+", pipelineSize).Result()
 		if err != nil {
 			return cursor
 		}
-		if cursor != streamStart {
+		if cursor != streamStart && cursor != "" {
 			if len(page) == 0 || page[0].ID != cursor {
 				t.recheckAll()
 				return t.readRevocationLog(ctx, "")
@@ -62,30 +70,28 @@ func (t *Tracker) readRevocationLog(ctx context.Context, cursor string) string {
 		}
 		t.applyLogEntries(page)
 		cursor = page[len(page)-1].ID
+		from = cursor
 	}
 }
 
 // streamStart is an id before every entry of a stream.
 const streamStart = "0-0"
 
-// applyLogEntries applies entries of the log. An entry may be old, and another program may have
-// created a session with the same id since: so Redis is asked whether the session lives, and the
-// entry only gives the reason.
+// entryBefore returns the id from which to read the entries that were added at most d before the
+// entry with that id.
+func entryBefore(id string, d time.Duration) string {
+	text, _, _ := strings.Cut(id, "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return id
+	}
+	return formatInt(max(0, ms-d.Milliseconds()))
+}
+
+// applyLogEntries has Redis asked about the sessions that entries of the log name.
 func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.sinceBase()
-	applyTo := func(tracked *trackedSession, why Revocation) {
-		switch {
-		case tracked.revocation == nil:
-			tracked.mustAskRedis, tracked.checkAt = true, now
-			t.metrics.recovered.Inc()
-		case !tracked.isReasonKnown: // the session is known to be gone; the entry gives the reason
-			why.SessionID, why.UserID = tracked.id, tracked.userID
-			tracked.revocation, tracked.isReasonKnown, tracked.checkAt = &why, true, now
-			t.metrics.recovered.Inc()
-		}
-	}
 	for _, entry := range page {
 		text, _ := entry.Values["message"].(string)
 		rev, err := parseRevocation(text)
@@ -93,20 +99,6 @@ func (t *Tracker) applyLogEntries(page []redis.XMessage) {
 			t.metrics.dropped.Inc()
 			continue
 		}
-		if rev.SessionID != "" {
-			if tracked := t.sessions[rev.SessionID]; tracked != nil {
-				t.recent.add(revocationKey{session: rev.SessionID}, rev, now)
-				applyTo(tracked, rev)
-			}
-			continue
-		}
-		t.recent.add(revocationKey{user: rev.UserID}, rev, now)
-		for _, tracked := range t.sessions {
-			if tracked.userID == rev.UserID {
-				applyTo(tracked, rev)
-			}
-		}
+		t.metrics.recovered.Add(float64(t.accuseSessions(rev)))
 	}
-	heap.Init(&t.checks)
-	t.checkMoved.Notify()
 }

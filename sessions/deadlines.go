@@ -10,16 +10,17 @@ import (
 func (t *Tracker) watchDeadlines(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var askFrom time.Duration // since base: when Redis may be asked; a second after it did not answer
 	for {
-		over, unsure, again := t.takeDueChecks()
+		over, unsure, again := t.takeDueChecks(askFrom)
 		for _, tracked := range over {
 			t.endSession(tracked, *tracked.revocation)
 			if tracked.isReasonKnown {
 				t.latencies.recordRevocation(t, *tracked.revocation)
 			}
 		}
-		if len(unsure) > 0 {
-			t.refreshExpiries(ctx, unsure)
+		if len(unsure) > 0 && !t.refreshExpiries(ctx, unsure) {
+			askFrom = t.sinceBase() + askAgainPause
 		}
 		timer.Reset(max(0, again-t.sinceBase()))
 		select {
@@ -32,8 +33,9 @@ func (t *Tracker) watchDeadlines(ctx context.Context) {
 }
 
 // takeDueChecks takes the sessions whose check is due. over have ended; only Redis knows about
-// unsure. The others were slid meanwhile, and are checked later. again is when to call it again.
-func (t *Tracker) takeDueChecks() (over, unsure []*trackedSession, again time.Duration) {
+// unsure. The others were slid meanwhile, or Redis may not be asked before askFrom: they are checked
+// later. again is when to call it again.
+func (t *Tracker) takeDueChecks(askFrom time.Duration) (over, unsure []*trackedSession, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.sinceBase()
@@ -51,6 +53,9 @@ func (t *Tracker) takeDueChecks() (over, unsure []*trackedSession, again time.Du
 			over = append(over, tracked)
 		case !tracked.mustAskRedis && next > now: // the session was slid meanwhile
 			t.checks.reschedule(tracked, next)
+		case askFrom > now:
+			tracked.mustAskRedis = true
+			t.checks.reschedule(tracked, askFrom)
 		default:
 			tracked.mustAskRedis = false
 			unsure = append(unsure, tracked)
@@ -63,9 +68,9 @@ func (t *Tracker) takeDueChecks() (over, unsure []*trackedSession, again time.Du
 	return over, unsure, t.checks[0].checkAt
 }
 
-// refreshExpiries asks Redis how long sessions live. It asks again a second later for those that
-// got no answer.
-func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession) {
+// refreshExpiries asks Redis how long sessions live. It tells whether Redis answered for any of
+// them. Those without an answer are asked about again a second later.
+func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession) (answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()
 	asked := t.sinceBase()
@@ -80,6 +85,7 @@ func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession)
 			t.mu.Lock()
 			tracked.mustAskRedis = true
 			t.mu.Unlock()
+			continue
 		case left.ttl == ttlNoKey:
 			t.markMissing(tracked)
 		case left.ttl < 0: // the key has no expiry; a touch will give it one
@@ -87,7 +93,9 @@ func (t *Tracker) refreshExpiries(ctx context.Context, unsure []*trackedSession)
 		default:
 			t.recordExpiry(tracked, asked+left.ttl+time.Millisecond, 0) // Redis rounds down
 		}
+		answered = true
 	}
+	return answered
 }
 
 // markMissing marks a session that Redis no longer has. Its listeners are called reasonGrace later,
@@ -107,7 +115,11 @@ func (t *Tracker) markMissing(tracked *trackedSession) {
 	}
 	if !ok {
 		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
-		if time.Duration(tracked.deadline.Load()) > now {
+		deadline, slack := time.Duration(tracked.deadline.Load()), min(maxDeadlineError, time.Duration(tracked.ttl.Load()/10))
+		if deadline > now+slack { // it did not expire: somebody deleted it
+			rev.Code, rev.Reason = Revoked, "The session was ended."
+		}
+		if deadline > now {
 			at = now + reasonGrace
 			t.logGrown.Notify() // the log may give the reason
 		}

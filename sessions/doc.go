@@ -61,10 +61,19 @@
 //
 // A revocation is published on a channel, and appended to a log. The Tracker reads the log from
 // where it was: every TrackerConfig.CatchUp, after each new subscription, and when a session is
-// gone and no message said why. After each new subscription, and so after every reconnect, it also
-// asks Redis for all its sessions. So if the message is lost, sockets are told within the touch
-// interval of the store's TTL. If another program deletes a session and publishes nothing, the next
-// touch or the deadline finds out.
+// gone and no message said why. It begins ten seconds before the end of the log, and looks for that
+// end before it subscribes. After each new subscription, and so after every reconnect, it also asks
+// Redis for all its sessions. So if the message is lost, sockets are told within the touch interval
+// of the store's TTL.
+//
+// No message ends a session. It has Redis asked, and gives the reason if the session is gone:
+// channels are shared by all databases of a server, so a message may be about another database.
+//
+// A session that another program deletes without a message ends with SESSION_REVOKED: within a
+// second where keyspace events are on (notify-keyspace-events Eg), and else within its touch
+// interval, because Redis is asked for each session once in that time. It ends with SESSION_EXPIRED
+// only if its time was over, as far as this process knew; when another program gave the key an
+// earlier expiry, it did not.
 //
 // A session that is found gone is dead at once (Handle.Alive), but its handles are told up to a
 // quarter of a second later, so that a revocation that is on its way can still give the reason.

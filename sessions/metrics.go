@@ -7,7 +7,8 @@ import (
 type metrics struct {
 	touches                                   *prometheus.CounterVec
 	touchesStored, touchesGone, touchesFailed prometheus.Counter
-	subscribed, heard, dropped, recovered     prometheus.Counter
+	subscribed, heard, dropped                prometheus.Counter
+	recovered, unfounded, deletions           prometheus.Counter
 	ends                                      *prometheus.CounterVec
 	latency                                   prometheus.Histogram
 	handles, followed, pending                prometheus.GaugeFunc
@@ -32,6 +33,8 @@ func newMetrics(t *Tracker) *metrics {
 		heard:      counter("gateway_session_revocations_heard_total", "Revocations that were received on the channel, from any program."),
 		dropped:    counter("gateway_session_revocations_dropped_total", "Messages on the revocation channel, and entries of its log, that were not revocations."),
 		recovered:  counter("gateway_session_revocations_recovered_total", "Revocations of sessions here that were found in the log, because their message was missed."),
+		unfounded:  counter("gateway_session_revocations_unfounded_total", "Revocations of sessions here that were not ended, because Redis still has the session. Their publisher uses another database of the same server, or has not deleted the session."),
+		deletions:  counter("gateway_session_deletions_heard_total", "Keyspace events about the deletion of a session that is followed here."),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_session_ends_total", Help: "Handles that were told the end of their session, by code.",
 		}, []string{"code"}),
@@ -53,7 +56,7 @@ func (t *Tracker) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (t *Tracker) Collect(ch chan<- prometheus.Metric) {
 	m := t.metrics
-	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.recovered, m.ends, m.latency, m.handles, m.followed, m.pending} {
+	for _, c := range []prometheus.Collector{m.touches, m.subscribed, m.heard, m.dropped, m.recovered, m.unfounded, m.deletions, m.ends, m.latency, m.handles, m.followed, m.pending} {
 		c.Collect(ch)
 	}
 }

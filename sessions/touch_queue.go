@@ -124,12 +124,17 @@ func (t *Tracker) recordExpiry(tracked *trackedSession, deadline, ttl time.Durat
 		tracked.pendingDeadline.Store(0)
 	}
 	tracked.deadline.Store(int64(deadline))
+	tracked.verifiedAt = now
+	if tracked.isAccused && !tracked.mustAskRedis {
+		tracked.isAccused = false
+		t.metrics.unfounded.Inc()
+	}
 	if deadline-time.Duration(tracked.ttl.Load()/10) > now {
 		tracked.isWarned = false
 	}
 	var warn []*Handle
 	if tracked.revocation == nil && tracked.queueIndex >= 0 {
-		if !tracked.isWarned && deadline > now && tracked.nextCheck() <= now {
+		if !tracked.isWarned && deadline > now && tracked.nextWarning() <= now {
 			tracked.isWarned = true
 			warn = slices.Clone(tracked.handles)
 		}

@@ -18,11 +18,13 @@ type trackedSession struct {
 	isAlive         atomic.Bool
 
 	// These are guarded by Tracker.mu.
+	verifiedAt    time.Duration // since base: when Redis was last known to have it
 	isWarned      bool
 	character     string // that the next touch stores as the user's last one
 	handles       []*Handle
 	revocation    *Revocation   // why it ended; nil while it lives
 	isReasonKnown bool          // revocation came from a message or the log
+	isAccused     bool          // a message or the log says that it ended; Redis was not asked yet
 	mustAskRedis  bool          // the next check asks Redis, whatever the deadline
 	checkAt       time.Duration // since base: the next check
 	queueIndex    int           // in the checkQueue; -1: the session is no longer followed
@@ -33,9 +35,21 @@ func (s *trackedSession) setTTL(ttl time.Duration) {
 	s.touchInterval.Store(int64(TouchInterval(ttl)))
 }
 
-// nextCheck is when to look at the session again: when its handles must be warned, or else at its
-// deadline. The caller holds Tracker.mu.
+// nextCheck is when to look at the session again: when its handles may have to be warned, or when
+// Redis must be asked whether another program has deleted it. The caller holds Tracker.mu.
 func (s *trackedSession) nextCheck() time.Duration {
+	return min(s.nextWarning(), s.verifiedAt+verifyInterval(time.Duration(s.touchInterval.Load())))
+}
+
+// verifyInterval is how long after one answer of Redis to ask again, so that the handles of a
+// session that was deleted are told within its touch interval.
+func verifyInterval(touchInterval time.Duration) time.Duration {
+	return max(touchInterval*9/10-reasonGrace, minVerifyInterval)
+}
+
+// nextWarning is when the handles of the session must be warned, or, if they were warned, its
+// deadline. The caller holds Tracker.mu.
+func (s *trackedSession) nextWarning() time.Duration {
 	deadline := time.Duration(s.deadline.Load())
 	if s.isWarned {
 		return deadline

@@ -45,6 +45,8 @@ const (
 	maxRetryPause        = time.Second
 	flushTimeout         = time.Second
 	askAgainPause        = time.Second
+	minVerifyInterval    = 50 * time.Millisecond
+	maxDeadlineError     = time.Second // of the deadline of a session, as this process knows it
 )
 
 // A Tracker follows the sessions that are connected to this process. It slides them, and ends them
@@ -59,8 +61,9 @@ type Tracker struct {
 	checkMoved redisx.Signal // a check is due earlier than before
 	logGrown   redisx.Signal // the log may have new entries
 
-	running atomic.Bool
-	ready   chan struct{} // closed once isSubscribed and hasLogCursor
+	running  atomic.Bool
+	logTried chan struct{} // closed once the end of the log was looked for
+	ready    chan struct{} // closed once isSubscribed and hasLogCursor
 
 	mu        sync.Mutex
 	sessions  map[string]*trackedSession // by session id; guarded by mu
@@ -86,7 +89,7 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 		cfg.CatchUp = max(TouchInterval(store.cfg.TTL), 50*time.Millisecond)
 	}
 	t := &Tracker{
-		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}),
+		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}), logTried: make(chan struct{}),
 		touchDue: redisx.NewSignal(), checkMoved: redisx.NewSignal(), logGrown: redisx.NewSignal(),
 		sessions: make(map[string]*trackedSession), pending: make(map[string]*trackedSession),
 		recent: recentRevocations{byKey: make(map[revocationKey]rememberedRevocation)},
@@ -104,6 +107,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { t.listenForRevocations(ctx) })
+	wg.Go(func() { t.listenForDeletions(ctx) })
 	wg.Go(func() { t.catchUpFromLog(ctx) })
 	wg.Go(func() { t.runTouchSender(ctx) })
 	wg.Go(func() { t.watchDeadlines(ctx) })
@@ -152,7 +156,7 @@ func (t *Tracker) Open(s Session, listener Listener) *Handle {
 // trackSession begins to follow a session. The caller holds mu.
 func (t *Tracker) trackSession(s Session) *trackedSession {
 	now := t.sinceBase()
-	tracked := &trackedSession{id: s.ID, userID: s.UserID, character: s.CharacterID}
+	tracked := &trackedSession{id: s.ID, userID: s.UserID, character: s.CharacterID, verifiedAt: now}
 	tracked.touchDue.Store(int64(now))
 	tracked.setTTL(s.TTL)
 	tracked.deadline.Store(int64(s.ExpiresAt.Sub(t.base)))
@@ -161,9 +165,8 @@ func (t *Tracker) trackSession(s Session) *trackedSession {
 	}
 	tracked.isAlive.Store(true)
 	at := tracked.nextCheck()
-	if rev, ok := t.recent.lookup(revocationKey{session: s.ID}, now); ok {
-		tracked.isAlive.Store(false)
-		tracked.revocation, at = &rev, now
+	if _, ok := t.recent.lookup(revocationKey{session: s.ID}, now); ok {
+		tracked.isAccused, tracked.mustAskRedis, at = true, true, now
 	}
 	t.sessions[s.ID] = tracked
 	t.checks.add(tracked, at)

@@ -138,7 +138,7 @@ func TestMessageLost(t *testing.T) {
 			require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
 		}
 		require.Eventually(t, func() bool { h.Touch(); return !h.Alive() }, soon, tick, name)
-		require.Equal(t, sessions.Expired, told(t, ends).Code, name)
+		require.Equal(t, sessions.Revoked, told(t, ends).Code, name)
 	}
 }
 
@@ -294,8 +294,9 @@ func TestHostileMessagesAreDropped(t *testing.T) {
 	require.True(t, h.Alive())
 	require.Empty(t, ends)
 
-	require.NoError(t, rdb.Publish(t.Context(), keys.Revocations, `{"sessionId":"`+s.ID+`","at":"yesterday"}`).Err())
-	require.Equal(t, sessions.Revoked, told(t, ends).Code, "clumsy, but an end")
+	require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
+	require.NoError(t, rdb.Publish(t.Context(), keys.Revocations, `{"sessionId":"`+s.ID+`","code":"LOGGED_OUT","at":"yesterday"}`).Err())
+	require.Equal(t, sessions.LoggedOut, told(t, ends).Code, "clumsy, but an end")
 }
 
 func TestTouchAllocatesNothing(t *testing.T) {
