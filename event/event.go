@@ -64,9 +64,14 @@ type Route struct {
 	Handler string
 	// IsInstant says that the handler never waits, see Instant.
 	IsInstant bool
+	// OnceRule says how the event is done once; nil when it is done as often as it is sent. See
+	// Once.
+	OnceRule *OnceRule
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
 	// JSON to dst. raw is only valid during the call.
 	Serve func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error)
+
+	identify func(r *OnceRule, p *Player, raw []byte, key string) (Request, error)
 }
 
 var eventName = regexp.MustCompile(`^[a-z][a-z0-9]*(:[a-z][a-z0-9]*)+$`)
@@ -80,7 +85,8 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 	}
 	return Route{
 		Name: name, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
-		Handler: strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(h).Pointer()).Name(), "-fm"),
+		Handler:  strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(h).Pointer()).Name(), "-fm"),
+		identify: identifyPayload[In],
 		Serve: func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error) {
 			var v struct { // one allocation for both
 				in  In

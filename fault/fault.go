@@ -13,9 +13,11 @@
 package fault
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -139,6 +141,44 @@ func (f *Fault) MarshalJSON() ([]byte, error) {
 		}
 	}
 	return append(b, '}'), nil
+}
+
+// Parse reads what MarshalJSON wrote.
+func Parse(object []byte) (*Fault, error) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, fmt.Errorf("fault: not an object: %w", err)
+	}
+	f := &Fault{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, fmt.Errorf("fault: %w", err)
+		}
+		var value any
+		if err := d.Decode(&value); err != nil {
+			return nil, fmt.Errorf("fault: %w", err)
+		}
+		if n, ok := value.(json.Number); ok {
+			if whole, err := n.Int64(); err == nil {
+				value = whole // as WriteProblem looks for it
+			}
+		}
+		text, _ := value.(string)
+		switch name {
+		case "code":
+			f.Code = text
+		case "message":
+			f.Message = text
+		default:
+			f = f.With(name.(string), value)
+		}
+	}
+	if f.Code == "" {
+		return nil, errors.New("fault: no code")
+	}
+	return f, nil
 }
 
 // Of returns the fault that a client is shown for an error: a fault in its chain as it is, TIMEOUT

@@ -24,6 +24,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
@@ -191,6 +192,12 @@ type purse struct {
 	refused map[string]bool // guarded by mu
 	last    Subject         // guarded by mu
 	near    bool            // it says what remains; else that all does
+}
+
+// SpendOnce looks at no record.
+func (p *purse) SpendOnce(ctx context.Context, policies []string, s Subject, _ record.Look) (Verdict, record.Found, error) {
+	v, err := p.Spend(ctx, policies, s)
+	return v, record.Found{}, err
 }
 
 func (p *purse) Spend(_ context.Context, policies []string, s Subject) (Verdict, error) {

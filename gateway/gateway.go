@@ -14,7 +14,8 @@
 //  6. The answer is queued, and the session's lifetime begins anew.
 //
 // The first step that fails answers the event with a fault (package fault). A failure is counted
-// and logged once, in serve.go. The events of one connection are served one after the other.
+// and logged once, in serve.go. An event with an idempotency key is looked for before its roles and
+// limits are judged (once.go). The events of one connection are served one after the other.
 //
 // # Connections
 //
@@ -44,6 +45,7 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/internal/clientaddr"
+	"github.com/aeturnis/realtime/internal/once"
 )
 
 // A Session is what an Authenticator found out about a client.
@@ -125,7 +127,10 @@ type Config struct {
 	Limiter  Limiter
 	Observer ConnectionObserver // nil: nobody is told who connects and disconnects
 	Routes   []event.Route      // of the features
-	Casts    []event.Cast       // of the features
+	// Once keeps the records of events that are done once. The caller closes it, after the gateway.
+	// nil: only this gateway's memory knows what was done.
+	Once  *once.Keeper
+	Casts []event.Cast // of the features
 
 	// Characters checks the character that a player chooses. DANGER: nil believes the player, who
 	// may then choose any character and use its goods.
@@ -184,6 +189,9 @@ func New(cfg Config) *Gateway {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()
+	}
+	if cfg.Once == nil {
+		cfg.Once = once.New(nil, once.Config{Timeout: cfg.Timeout})
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}}
 	g.baseCtx, g.cancel = context.WithCancel(context.Background())

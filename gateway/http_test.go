@@ -53,7 +53,7 @@ func TestEndpoint(t *testing.T) {
 				r.Header.Set("Authorization", "Bearer "+c.session)
 			}
 			w := httptest.NewRecorder()
-			h.Identify(h.Endpoint(c.route)).ServeHTTP(w, r)
+			h.Identify(h.Endpoint(c.route, nil)).ServeHTTP(w, r)
 			require.Equal(t, c.status, w.Code)
 			if c.want != "" {
 				require.JSONEq(t, c.want, w.Body.String())
@@ -71,14 +71,14 @@ func TestEndpoint(t *testing.T) {
 		require.NotContains(t, e.ContextMap(), "error")
 	}
 	require.Len(t, h.logs.FilterLevelExact(zapcore.ErrorLevel).All(), 2, "each panic once")
-	require.PanicsWithValue(t, "gateway: no route is named game:unknown", func() { h.Endpoint("game:unknown") })
+	require.PanicsWithValue(t, "gateway: no route is named game:unknown", func() { h.Endpoint("game:unknown", nil) })
 }
 
 func TestEndpointAlone(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	w := httptest.NewRecorder()
-	h.Endpoint("game:add").ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/x", nil))
+	h.Endpoint("game:add", nil).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/x", nil))
 	require.Equal(t, http.StatusUnauthorized, w.Code, "nobody was identified")
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/once/record"
 )
 
 // A Subject is what a limit may count by: a user, a session, an address or a connection.
@@ -33,6 +34,10 @@ type Limiter interface {
 	// Spend charges all policies, or none, and answers within its own time budget. It never
 	// refuses because its store failed: an error says why it can not judge.
 	Spend(ctx context.Context, policies []string, s Subject) (Verdict, error)
+	// SpendOnce is Spend for an event that is done once: it looks at the event's record first, and
+	// claims it when the event is allowed. When the record stands in the way, it charges nothing
+	// and the Verdict is empty. found is NotLooked when the store did not look.
+	SpendOnce(ctx context.Context, policies []string, s Subject, look record.Look) (v Verdict, found record.Found, err error)
 	// Describe returns the payload of `limits`, {policies: […]}, for a player with these roles.
 	Describe(roles []string) any
 }
@@ -92,7 +97,11 @@ func (b *refusalBudgets) shouldWarn(l fault.Limit, now time.Time) bool {
 
 // spendLimits charges policies for a player.
 func (g *Gateway) spendLimits(ctx context.Context, p *event.Player, policies []string) (Verdict, error) {
-	return g.cfg.Limiter.Spend(ctx, policies, Subject{p.UserID, p.SessionID, p.Addr, p.Conn, p.Roles})
+	return g.cfg.Limiter.Spend(ctx, policies, subjectOf(p))
+}
+
+func subjectOf(p *event.Player) Subject {
+	return Subject{p.UserID, p.SessionID, p.Addr, p.Conn, p.Roles}
 }
 
 // spendForMistake spends the policy for unknown and malformed events. When that policy refuses, its

@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/once"
 )
 
 // Instant reports whether an event may be served on the reading goroutine: whether its handler
@@ -52,9 +53,11 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		return
 	}
 	var f *fault.Fault
+	var replayed *once.Replayed
 	if !errors.Is(err, errLimited) {
 		f = fault.Of(err)
-		if w, refused := g.spendForMistake(c.player.Load(), f); refused {
+		if errors.As(err, &replayed) { // it was counted the first time
+		} else if w, refused := g.spendForMistake(c.player.Load(), f); refused {
 			v, err = w, errLimited
 		}
 	}
@@ -97,9 +100,23 @@ func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Ti
 	return g.performRoute(c.player.Load(), r, start, e.Args, dst)
 }
 
-// performRoute does what events and HTTP requests have in common: it checks the roles, spends the
-// limits and calls the handler.
+// performRoute checks the roles of an event's player, spends the limits and calls the handler. An
+// event with an idempotency key is done once.
 func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
+	if r.OnceRule != nil {
+		request, err := r.OnceRule.Identify(p, payload, "")
+		if err != nil {
+			return dst, v, err
+		}
+		if request.Key != "" {
+			return g.performEventOnce(p, r, request, start, payload, dst)
+		}
+	}
+	return g.performUnkeyed(p, r, start, payload, dst)
+}
+
+// performUnkeyed is performRoute for an event without an idempotency key.
+func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
 	}
@@ -117,6 +134,13 @@ func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, paylo
 		ctx = g.deadlines.contextFor(start)
 	}
 	out, err = g.callHandler(ctx, p, r, payload, dst)
+	return out, v, err
+}
+
+// performEventOnce is performRoute for an event of a socket with an idempotency key.
+func (g *Gateway) performEventOnce(p *event.Player, r *route, request event.Request, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
+	spend := g.spendEventOnce(p, r, &v)
+	out, err = g.performOnce(g.deadlines.contextFor(start), p, r, request, spend, payload, dst)
 	return out, v, err
 }
 

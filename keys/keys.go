@@ -222,5 +222,18 @@ func CacheTag(tag string) string { return "cache:tag:" + tag }
 // lie in one slot.
 func CacheLoad(key string) string { return "{" + key + "}:load" }
 
+// Once is the string with the record of an event that a user sent with an idempotency key. beside is
+// the key that the record belongs to as well, "" for none; both lie in one slot.
+func Once(route, beside, userID, key string) string {
+	own := route + ":" + strconv.Itoa(len(userID)) + ":" + userID + ":" + key
+	switch {
+	case beside == "":
+		return "once:" + own
+	case strings.Contains(beside, "{"): // its hash tag is the record's as well
+		return "once:" + beside + ":" + own
+	}
+	return "once:{" + beside + "}:" + own
+}
+
 // Job is the hash with the outcome of the last run of a periodic job.
 func Job(name string) string { return "job:" + name }

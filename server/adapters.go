@@ -10,6 +10,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/lock"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
@@ -68,7 +69,18 @@ type limiter struct{ *throttle.Limiter }
 // Spend takes one event from each of the policies, all or none.
 func (l limiter) Spend(ctx context.Context, policies []string, s gateway.Subject) (gateway.Verdict, error) {
 	d, err := l.Limiter.Spend(ctx, policies, throttle.Subject(s))
-	return gateway.Verdict{Allowed: d.Allowed, Known: d.Source == throttle.SourceMemory, Limit: d.Refusal()}, err
+	return toVerdict(d), err
+}
+
+// SpendOnce is Spend for an event that is done once.
+func (l limiter) SpendOnce(ctx context.Context, policies []string, s gateway.Subject, look record.Look) (gateway.Verdict, record.Found, error) {
+	d, found, err := l.Limiter.SpendOnce(ctx, policies, throttle.Subject(s), look)
+	return toVerdict(d), found, err
+}
+
+// toVerdict returns a decision as the gateway wants it.
+func toVerdict(d throttle.Decision) gateway.Verdict {
+	return gateway.Verdict{Allowed: d.Allowed, Known: d.Source == throttle.SourceMemory, Limit: d.Refusal()}
 }
 
 // Describe returns the policies that hold for a player with these roles.

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/web/testclient"
@@ -34,7 +35,14 @@ func (n *node) serveEvent(event string) http.Handler {
 			limits = r.Limits
 		}
 	}
-	return n.gateway.Identify(n.redis.limiter.Guard(limits, subjectOf, n.gateway.Endpoint(event)))
+	spend := func(w http.ResponseWriter, r *http.Request, look *record.Look) (record.Found, error) {
+		found, refused := n.redis.limiter.SpendRequest(w, r, limits, subjectOf(r), look)
+		if refused != nil {
+			return found, refused
+		}
+		return found, nil
+	}
+	return n.gateway.Identify(n.gateway.Endpoint(event, spend))
 }
 
 // publicRoutes returns the handler for players, at Config.Addr.

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
 )
@@ -39,6 +40,7 @@ type node struct {
 	features *features      // what players can do
 	status   *statusBoard   // tells players which features work
 	gateway  *gateway.Gateway
+	once     *once.Keeper // records of events that are done once
 }
 
 // Run serves until ctx ends, then drains and returns. It returns an ErrConfig when cfg can not be

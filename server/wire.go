@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/internal/housekeeping"
+	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/jobs"
 )
@@ -44,10 +45,11 @@ func (n *node) wire() (err error) {
 	}
 
 	metrics := gateway.NewMetrics()
+	n.once = once.New(r.client, once.Config{Timeout: c.HandlerTimeout, Report: n.onceFailed})
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.logins.auth, n.logins.devices}, Tracker: tracker{r.tracker}, Sessions: sessionChanges{r.sessions}, Limiter: limiter{r.limiter},
 		Observer: n.features.observers(), MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter,
-		Characters: n.characterOwners(), Routes: routes, Casts: casts, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
+		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	rooms.Gateway = n.gateway
 	n.status = newStatusBoard(n.gateway.SendStatus, n.log)
@@ -101,8 +103,15 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 // closeServices waits for what the parts still do with Redis, from the top to the bottom.
 func (n *node) closeServices() {
 	n.features.close()
+	if n.once != nil {
+		n.once.Close()
+	}
 	n.redis.closeCache()
 	n.redis.closeLibraries()
+}
+
+func (n *node) onceFailed(err error) {
+	n.log.Warn("answers could not be recorded: a repeat on another node waits for them in vain", zap.Error(err))
 }
 
 func (n *node) logJobFailure(job string, err error) {

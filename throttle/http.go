@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once/record"
 )
 
 // problemTypes is the prefix of the problem types of draft-ietf-httpapi-ratelimit-headers.
@@ -29,24 +30,39 @@ func (l *Limiter) Middleware(policy string, key func(*http.Request) Subject, nex
 // decision is not reported to Config.OnError.
 func (l *Limiter) Guard(policies []string, key func(*http.Request) Subject, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, err := l.Spend(r.Context(), policies, key(r))
-		if err != nil {
-			f := fault.Of(err)
-			if f.Code == fault.ErrUnavailable.Code {
-				f = f.With("type", problemTypes+"temporary-reduced-capacity")
-			} else if l.cfg.OnError != nil && r.Context().Err() == nil {
-				l.cfg.OnError(r, err)
-			}
-			f.WriteProblem(w)
-			return
-		}
-		d.Header(w.Header())
-		if !d.Allowed {
-			d.Fault().With("type", problemTypes+"quota-exceeded").With("violated-policies", []string{d.Policy}).WriteProblem(w)
+		if _, err := l.SpendRequest(w, r, policies, key(r), nil); err != nil {
+			err.WriteProblem(w)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// SpendRequest charges a request to policies, and writes the header fields that Middleware
+// describes. The error refuses the request; WriteProblem answers it. look, if it is not nil, is the
+// record of an event that is done once, as in SpendOnce.
+func (l *Limiter) SpendRequest(w http.ResponseWriter, r *http.Request, policies []string, sub Subject, look *record.Look) (found record.Found, refused *fault.Fault) {
+	var d Decision
+	var err error
+	if look == nil {
+		d, err = l.Spend(r.Context(), policies, sub)
+	} else {
+		d, found, err = l.SpendOnce(r.Context(), policies, sub, *look)
+	}
+	if err != nil {
+		f := fault.Of(err)
+		if f.Code == fault.ErrUnavailable.Code {
+			f = f.With("type", problemTypes+"temporary-reduced-capacity")
+		} else if l.cfg.OnError != nil && r.Context().Err() == nil {
+			l.cfg.OnError(r, err)
+		}
+		return found, f
+	}
+	d.Header(w.Header())
+	if d.Allowed || d.Policy == "" { // a record stands in the way: nothing was charged
+		return found, nil
+	}
+	return found, d.Fault().With("type", problemTypes+"quota-exceeded").With("violated-policies", []string{d.Policy})
 }
 
 // Header writes the header fields that Middleware describes. When several decisions write into one

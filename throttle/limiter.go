@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -234,19 +235,9 @@ func (l *Limiter) Degraded() bool { return l.health.isDegraded.Load() }
 // UNAVAILABLE fault.
 func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (Decision, error) {
 	var buf [maxSpends]target
-	ts := buf[:0]
-	for _, name := range policies {
-		t, err := l.findTarget(name, &sub)
-		if err != nil {
-			return Decision{}, err
-		}
-		if t.rule == nil || slices.ContainsFunc(ts, func(o target) bool { return o.policy == t.policy }) {
-			continue
-		}
-		if len(ts) == maxSpends {
-			return Decision{}, fmt.Errorf("%w: an event spends at most %d", ErrBadPolicy, maxSpends)
-		}
-		ts = append(ts, t)
+	ts, err := l.appendTargets(buf[:0], policies, &sub)
+	if err != nil {
+		return Decision{}, err
 	}
 	if len(ts) == 0 {
 		return Decision{Allowed: true}, nil
@@ -264,27 +255,84 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 		return l.spendLocally(ts, now)
 	}
 	v, err := l.spendInRedis(ctx, ts)
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return Decision{}, ctx.Err()
-	default:
-		if !isOnlyThisKey(err) {
-			if n := int64(l.cfg.Nodes()); n > l.nodes.Load() {
-				l.nodes.Store(n)
-			}
-			l.health.startProbing(keys.RateLimit(ts[0].subject, ts[0].policy.name), err)
-		}
-		return l.spendLocally(ts, l.clock())
+	if err != nil {
+		return l.spendAfterFailure(ctx, ts, err)
 	}
-	now = l.clock()
+	return l.decideByRedis(ts, &v), nil
+}
+
+// SpendOnce is Spend for an event that is done once (package internal/once). The script that spends
+// looks at the event's record first: when found is not Claimed, Missing or NotLooked, the record
+// stands in the way, nothing was spent, and the Decision is empty. An event that is admitted claims
+// the record. A refusal that this process remembers does not count, because the record may have the
+// answer. found is NotLooked when no limit was asked in Redis, and on a Cluster, where windows and
+// record lie in several slots; the caller then looks by itself.
+func (l *Limiter) SpendOnce(ctx context.Context, policies []string, sub Subject, look record.Look) (d Decision, found record.Found, err error) {
+	if l.cfg.Cluster || l.health.isDegraded.Load() {
+		d, err = l.Spend(ctx, policies, sub)
+		return d, record.Found{}, err
+	}
+	var buf [maxSpends]target
+	ts, err := l.appendTargets(buf[:0], policies, &sub)
+	if err != nil || len(ts) == 0 {
+		return Decision{Allowed: err == nil}, record.Found{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Decision{}, record.Found{}, err
+	}
+	v, err := l.spendOnceInRedis(ctx, ts, look)
+	switch {
+	case err != nil:
+		d, err = l.spendAfterFailure(ctx, ts, err)
+		return d, record.Found{}, err
+	case v.found.State != record.Claimed && v.found.State != record.Missing:
+		return Decision{}, v.found, nil
+	}
+	return l.decideByRedis(ts, &v), v.found, nil
+}
+
+// appendTargets appends what an event of sub spends from. Policies that are off are skipped.
+func (l *Limiter) appendTargets(ts []target, policies []string, sub *Subject) ([]target, error) {
+	for _, name := range policies {
+		t, err := l.findTarget(name, sub)
+		if err != nil {
+			return nil, err
+		}
+		if t.rule == nil || slices.ContainsFunc(ts, func(o target) bool { return o.policy == t.policy }) {
+			continue
+		}
+		if len(ts) == maxSpends {
+			return nil, fmt.Errorf("%w: an event spends at most %d", ErrBadPolicy, maxSpends)
+		}
+		ts = append(ts, t)
+	}
+	return ts, nil
+}
+
+// spendAfterFailure decides about an event about which Redis did not.
+func (l *Limiter) spendAfterFailure(ctx context.Context, ts []target, err error) (Decision, error) {
+	if ctx.Err() != nil {
+		return Decision{}, ctx.Err()
+	}
+	if !isOnlyThisKey(err) {
+		if n := int64(l.cfg.Nodes()); n > l.nodes.Load() {
+			l.nodes.Store(n)
+		}
+		l.health.startProbing(keys.RateLimit(ts[0].subject, ts[0].policy.name), err)
+	}
+	return l.spendLocally(ts, l.clock())
+}
+
+// decideByRedis makes the decision of what Redis said, and remembers a refusal.
+func (l *Limiter) decideByRedis(ts []target, v *verdict) Decision {
+	now := l.clock()
 	if v.refused < 0 {
-		return l.recordAllowed(ts, v.remaining[:], now, 0), nil
+		return l.recordAllowed(ts, v.remaining[:], now, 0)
 	}
 	t := ts[v.refused]
 	d := denial{until: int64(now) + v.untilOne*int64(time.Millisecond), reset: int64(now) + v.untilAll*int64(time.Millisecond), remaining: v.remaining[v.refused]}
 	l.denials.rememberDenial(t, d, int64(now))
-	return l.recordRefused(t, now, d, 0), nil
+	return l.recordRefused(t, now, d, 0)
 }
 
 // findTarget returns the window that an event of sub spends from, and its rule; without a rule

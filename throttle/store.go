@@ -10,12 +10,16 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
 //go:embed spend.lua
 var spendLua string
+
+//go:embed spend_once.lua
+var spendOnceLua string
 
 //go:embed giveback.lua
 var giveBackLua string
@@ -24,7 +28,12 @@ var giveBackLua string
 var adjustLua string
 
 var (
-	spendScript    = newSpendScript(spendLua)
+	spendScript = newSpendScript(spendLua)
+	// spendOnceScript is spend.lua behind a look at the record of an event that is done once.
+	spendOnceScript = redisx.NewMergingScript(redisx.ScriptParts{
+		Before: "local clock\n" + record.Functions + "local function spend(KEYS, ARGV)\n" + spendLua + "end\n",
+		Each:   spendOnceLua, MaxMerged: maxBatch,
+	})
 	giveBackScript = redisx.NewScript(giveBackLua)
 	adjustScript   = redisx.NewScript(adjustLua)
 )
@@ -72,6 +81,7 @@ type spendRequest struct {
 	call    redisx.Call     // spends all windows, or on a Cluster the first
 	others  []clusterWindow // on a Cluster: the further windows
 	cost    int             // of the first window, where there are others
+	isOnce  bool            // call looks at a record too
 	verdict verdict
 	err     error
 }
@@ -161,9 +171,21 @@ func (l *Limiter) spendInRedis(ctx context.Context, targets []target) (verdict, 
 	return l.store.spendEvent(ctx, request)
 }
 
+// spendOnceInRedis is spendInRedis for an event that is done once: one script looks at its record,
+// spends, and claims the record. It is not for a Cluster, where these lie in several slots.
+func (l *Limiter) spendOnceInRedis(ctx context.Context, targets []target, look record.Look) (verdict, error) {
+	args := l.spendArgs(targets, false)
+	if len(targets) == 1 && l.stamp == nil {
+		args = targets[0].rule.args
+	}
+	return l.store.spendEvent(ctx, spendRequest{isOnce: true, call: redisx.Call{
+		Script: spendOnceScript, Keys: append(windowKeys(targets), look.Key), Args: append(look.Args(), args...),
+	}})
+}
+
 // windowKeys are the keys of the targets' windows.
 func windowKeys(targets []target) []string {
-	ks := make([]string, len(targets))
+	ks := make([]string, len(targets), len(targets)+1)
 	for i, t := range targets {
 		ks[i] = keys.RateLimit(t.subject, t.policy.name)
 	}
@@ -204,29 +226,43 @@ type verdict struct {
 	remaining [maxSpends]int // of each target that was judged
 	untilOne  int64          // of a refusal: ms until the event is admitted
 	untilAll  int64          // of a refusal: ms until the whole limit is there again
+	found     record.Found   // of an event that is done once
 }
 
 // readVerdict takes the replies to an event's calls apart.
 func (r *spendRequest) readVerdict() error {
 	r.verdict.refused = -1
-	if err := r.verdict.addReply(&r.call, 0); err != nil {
+	windows := len(r.call.Keys)
+	if r.isOnce {
+		windows-- // the last key is the record
+		if found, ok := record.Parse(r.call.Val()); ok {
+			r.verdict.found = found
+			return r.call.Err()
+		}
+	}
+	if err := r.verdict.addReply(&r.call, 0, windows); err != nil {
 		return err
 	}
 	for i := range r.others {
-		if err := r.verdict.addReply(&r.others[i].call, i+1); err != nil {
+		if err := r.verdict.addReply(&r.others[i].call, i+1, 1); err != nil {
 			return err
+		}
+	}
+	if r.isOnce {
+		r.verdict.found.State = record.Claimed
+		if r.verdict.refused >= 0 {
+			r.verdict.found.State = record.Missing
 		}
 	}
 	return nil
 }
 
-// addReply reads the reply to one call, whose windows are the targets from first on.
-func (v *verdict) addReply(call *redisx.Call, first int) error {
+// addReply reads the reply to one call, whose windows are so many targets from first on.
+func (v *verdict) addReply(call *redisx.Call, first, windows int) error {
 	reply, err := call.Result()
 	if err != nil {
 		return fmt.Errorf("spend: %w", err)
 	}
-	windows := len(call.Keys)
 	if n, ok := reply.(int64); ok && n >= 0 && windows == 1 {
 		v.remaining[first] = int(n)
 		return nil

@@ -1,0 +1,371 @@
+package once
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once/record"
+	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/keys"
+)
+
+const (
+	maxAnswer   = 4 << 10         // bytes of an answer that is recorded
+	keepRefusal = 2 * time.Minute // how long a refusal is recorded, at most
+
+	// holdMargin is how much longer than a handler may take a holder counts as alive.
+	holdMargin = time.Second
+
+	// localPatience is how long an event that works without Redis waits for Redis, and
+	// pauseAfterFailure for how long Redis is not asked again for such events.
+	localPatience     = 250 * time.Millisecond
+	pauseAfterFailure = 500 * time.Millisecond
+
+	// A repeat asks again after firstPoll, then after twice as long, and at last each lastPoll.
+	firstPoll, lastPoll = 5 * time.Millisecond, 100 * time.Millisecond
+)
+
+// Config configures a Keeper. The zero value works.
+type Config struct {
+	// Timeout is how long a handler may take; 0 means 5 s. It is the same on all nodes.
+	Timeout time.Duration
+	// Report receives the errors of work in the background; may be nil. It must not block.
+	Report func(error)
+	// Now is the clock of the memory; nil means time.Now.
+	Now func() time.Time
+}
+
+// A Keeper keeps the records of events that are done once. It is safe for concurrent use.
+type Keeper struct {
+	cfg     Config
+	rdb     redis.UniversalClient // nil: only this node remembers
+	scripts *redisx.ScriptBatcher
+	memory  *memory
+	writer  *writer
+
+	tokenPrefix string        // identifies this process
+	tokens      atomic.Uint64 // how many were made
+	pausedUntil atomic.Int64  // Unix ns
+}
+
+// New makes a Keeper whose records are in rdb. The caller must Close it. With rdb nil, only this
+// node's memory knows what was done.
+func New(rdb redis.UniversalClient, cfg Config) *Keeper {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 5 * time.Second
+	}
+	if cfg.Report == nil {
+		cfg.Report = func(error) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	k := &Keeper{cfg: cfg, rdb: rdb, memory: newMemory(cfg.Now), tokenPrefix: rand.Text()[:16] + "."}
+	if rdb != nil {
+		k.scripts = redisx.NewScriptBatcher(rdb)
+		k.writer = &writer{rdb: rdb, written: k.memory.forget, report: cfg.Report}
+	}
+	return k
+}
+
+// Close waits until all answers are recorded, or recording them has failed.
+func (k *Keeper) Close() {
+	if k.writer != nil {
+		k.writer.closeAndDrain()
+	}
+}
+
+// An Event is one event with an idempotency key.
+type Event struct {
+	UserID, Route string
+	Rule          *event.OnceRule
+	Request       event.Request
+
+	// Spend charges the limits of the event, in a script that looks at the record first and claims
+	// it. found is NotLooked when the script could not do that. The error says why the event is
+	// refused. nil: nothing limits the event.
+	Spend func(ctx context.Context, look record.Look) (found record.Found, err error)
+	// Serve calls the handler, which appends the answer's JSON to dst.
+	Serve func(ctx context.Context, dst []byte) (out []byte, err error)
+	// Outcome asks the feature, as event.OnceRule's does; nil when it can not tell.
+	Outcome func(ctx context.Context, dst []byte) (out []byte, isDone bool, err error)
+	// Refused is why the event may not be done; nil when it may. A repeat that has an answer gets it
+	// nevertheless.
+	Refused error
+}
+
+// errConflict refuses another payload under the same key.
+var errConflict = fault.ErrConflict.With("field", "idempotencyKey")
+
+// errNotKnown refuses a repeat of an event of which nobody knows whether it was done.
+var errNotKnown = fault.ErrTimeout.With("reason", "what became of the first request is not known")
+
+// Do does an event once, and appends its answer to dst. The error is that of the handler or of
+// Spend; a Replayed when the event was refused before; CONFLICT; LOCKED while another holder is at
+// it; TIMEOUT when it is not known what became of it; UNAVAILABLE when Redis can not be asked.
+func (k *Keeper) Do(ctx context.Context, e *Event, dst []byte) (out []byte, err error) {
+	c := &event.Claim{
+		Request: e.Request, Keep: e.Rule.Keep,
+		Record: keys.Once(e.Route, e.Request.Beside, e.UserID, e.Request.Key),
+		Token:  k.tokenPrefix + strconv.FormatUint(k.tokens.Add(1), 36),
+	}
+	for {
+		r, isFirst, known, isKnown := k.memory.start(c)
+		if isFirst {
+			a := attempt{Keeper: k, event: e, claim: c, dst: dst}
+			defer func() { k.memory.finish(c.Record, r, a.recorded) }()
+			switch {
+			case !isKnown:
+			case known.digest != c.Digest:
+				return dst, errConflict
+			case known.isDone:
+				return a.askUnkept(ctx)
+			case known.answer == "":
+				c.IsUncertain = true
+			default:
+				a.recorded = known.answer
+				return appendAnswer(dst, known.answer)
+			}
+			return a.perform(ctx)
+		}
+		if r.digest != c.Digest {
+			return dst, errConflict
+		}
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return dst, lockedFor(lastPoll)
+		}
+		if r.answer != "" {
+			return appendAnswer(dst, r.answer)
+		}
+	}
+}
+
+// appendAnswer appends a recorded answer to dst. A refusal is returned as an error.
+func appendAnswer(dst []byte, text string) ([]byte, error) {
+	data, err := parseAnswer(text)
+	return append(dst, data...), err
+}
+
+// lockedFor refuses a repeat while another holder is at its event, which counts as dead after left.
+func lockedFor(left time.Duration) error {
+	return fault.ErrLocked.With("retryAfterMs", max(left, lastPoll).Milliseconds())
+}
+
+// An attempt is one try to do an event. On this node there is one at a time for each record.
+type attempt struct {
+	*Keeper
+	event    *Event
+	claim    *event.Claim
+	dst      []byte
+	recorded string // the answer, once it is known; "" when none is recorded
+}
+
+// perform looks at the record until it is clear what is to be done, and does it.
+func (a *attempt) perform(ctx context.Context) ([]byte, error) {
+	look := record.Look{
+		Key: a.claim.Record, Token: a.claim.Token, Digest: a.claim.Digest, Keep: a.claim.Keep,
+		Hold: a.cfg.Timeout + holdMargin, TakeDead: a.event.Rule.CanRepeat || a.event.Outcome != nil,
+	}
+	poll := firstPoll
+	for {
+		found, err := a.look(ctx, look)
+		switch {
+		case found.State == record.Answered:
+			a.recorded = found.Answer
+			return appendAnswer(a.dst, found.Answer)
+		case found.State == record.Conflict:
+			return a.dst, errConflict
+		case found.State == record.Unkept:
+			return a.askUnkept(ctx)
+		case found.State == record.Lost:
+			return a.dst, errNotKnown
+		case found.State == record.Held:
+			if !sleep(ctx, poll) {
+				return a.dst, lockedFor(found.Left)
+			}
+			poll = min(2*poll, lastPoll)
+			continue
+		case err != nil:
+			return a.dst, err
+		}
+		a.claim.IsUncertain = a.claim.IsUncertain || found.State == record.Taken
+		out, err := a.serve(ctx)
+		if isLost(err) && sleep(ctx, poll) {
+			continue
+		}
+		return out, err
+	}
+}
+
+// sleep waits, and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// look spends the limits, and looks at the record and claims it. Where the script of the limits did
+// not do that, it is a call of its own. The error says why the event can not be served; the record
+// may have an answer nevertheless.
+func (a *attempt) look(ctx context.Context, look record.Look) (found record.Found, err error) {
+	err = a.event.Refused
+	if err == nil && a.event.Spend != nil {
+		found, err = a.event.Spend(ctx, look)
+	}
+	if found.State != record.NotLooked || a.rdb == nil {
+		return found, err
+	}
+	found, lookErr := a.lookAlone(ctx, look, err == nil)
+	switch {
+	case err != nil:
+		if a.event.Refused == nil { // the limits' script may have claimed, and been late
+			a.settle(record.Release, "")
+		}
+		return found, err
+	case lookErr == nil || a.event.Rule.WorksWithoutRedis:
+		return found, nil
+	}
+	a.settle(record.Release, "") // it may have claimed, and been late
+	feature, _, _ := strings.Cut(a.event.Route, ":")
+	if redisx.Unavailable(lookErr) || ctx.Err() != nil {
+		lookErr = fault.Unavailable(feature, redisx.RetryAfter, lookErr)
+	}
+	return found, lookErr
+}
+
+// lookAlone is record.LookAlone, with a short patience for events that work without Redis.
+func (a *attempt) lookAlone(ctx context.Context, look record.Look, mayClaim bool) (record.Found, error) {
+	if !a.event.Rule.WorksWithoutRedis {
+		return record.LookAlone(ctx, a.scripts, look, mayClaim)
+	}
+	if time.Now().UnixNano() < a.pausedUntil.Load() {
+		return record.Found{}, redisx.ErrBreakerOpen
+	}
+	ctx, cancel := context.WithTimeout(ctx, localPatience)
+	defer cancel()
+	found, err := record.LookAlone(ctx, a.scripts, look, mayClaim)
+	if err != nil {
+		a.pausedUntil.Store(time.Now().Add(pauseAfterFailure).UnixNano())
+	}
+	return found, err
+}
+
+// serve does the event, for which this attempt has the claim, and records the answer.
+func (a *attempt) serve(ctx context.Context) (out []byte, err error) {
+	ctx = event.WithClaim(ctx, a.claim)
+	if a.claim.IsUncertain {
+		switch {
+		case a.event.Outcome != nil:
+			out, isDone, err := a.event.Outcome(ctx, a.dst)
+			if err != nil {
+				a.giveUp()
+				return a.dst, err
+			}
+			if isDone {
+				a.record("+" + string(out[len(a.dst):]))
+				return out, nil
+			}
+		case !a.event.Rule.CanRepeat:
+			a.giveUp()
+			return a.dst, errNotKnown
+		}
+	}
+	out, err = a.event.Serve(ctx, a.dst)
+	if err == nil {
+		a.record("+" + string(out[len(a.dst):]))
+		return out, nil
+	}
+	var replayed *Replayed
+	f := fault.Of(err)
+	switch {
+	case errors.As(err, &replayed): // the feature's script found it
+		a.claim.MarkRecorded()
+	case isOutcomeUnknown(f.Code):
+		a.giveUp()
+		return out, err
+	case a.event.Rule.IsPassing(f.Code):
+		a.settle(record.Release, "")
+		return out, err
+	}
+	if text, e := json.Marshal(f); e == nil {
+		a.record("-" + string(text))
+	}
+	return out, err
+}
+
+// isOutcomeUnknown reports whether an event that failed with this code may have been done.
+func isOutcomeUnknown(code string) bool {
+	return code == fault.ErrUnavailable.Code || code == fault.ErrTimeout.Code || code == fault.ErrInternal.Code
+}
+
+// askUnkept asks the feature for an answer that was too long to be kept.
+func (a *attempt) askUnkept(ctx context.Context) ([]byte, error) {
+	if a.event.Outcome == nil {
+		return a.dst, errNotKnown
+	}
+	a.claim.IsUncertain = true
+	out, isDone, err := a.event.Outcome(event.WithClaim(ctx, a.claim), a.dst)
+	if err == nil && !isDone {
+		err = errNotKnown
+	}
+	return out, err
+}
+
+// record records an answer, unless the feature's script did.
+func (a *attempt) record(answer string) {
+	a.recorded = answer
+	if a.claim.IsRecorded() {
+		return
+	}
+	if len(answer) <= maxAnswer {
+		a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, answer: answer, until: a.cfg.Now().Add(a.keepAnswer(answer))})
+	} else {
+		a.recorded = ""
+		answer = answer[:maxAnswer+1] // Redis sees that it is too long
+		a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, isDone: true, until: a.cfg.Now().Add(a.claim.Keep)})
+	}
+	a.settle(record.Answer, answer)
+}
+
+// keepAnswer returns how long an answer is kept.
+func (a *attempt) keepAnswer(answer string) time.Duration {
+	if answer[0] == '-' {
+		return min(a.claim.Keep, keepRefusal)
+	}
+	return a.claim.Keep
+}
+
+// giveUp says that it is not known what became of the event.
+func (a *attempt) giveUp() {
+	a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, until: a.cfg.Now().Add(a.claim.Keep)})
+	a.settle(record.GiveUp, "")
+}
+
+// settle ends the claim in Redis, in the background.
+func (a *attempt) settle(how, answer string) {
+	if a.writer == nil {
+		return
+	}
+	keep := a.claim.Keep
+	if how == record.Answer {
+		keep = a.keepAnswer(answer)
+	}
+	a.writer.enqueue(record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, keep, how, answer))
+}

@@ -1,0 +1,87 @@
+package once
+
+import (
+	"sync"
+	"time"
+
+	"github.com/aeturnis/realtime/event"
+)
+
+// generationLength is how many events one generation holds; this node remembers at least so many.
+const generationLength = 8192
+
+// memory is what this node knows without Redis: which events are under way here, the answers that
+// Redis may not have, and the claims that were given up. The latter two are kept in two generations:
+// when the younger is full, it becomes the older, and the older is forgotten.
+type memory struct {
+	now func() time.Time
+
+	mu         sync.Mutex
+	running    map[string]*run       // by record; guarded by mu
+	young, old map[string]remembered // by record; guarded by mu
+}
+
+// A run is an event that is under way on this node.
+type run struct {
+	digest string
+	done   chan struct{} // closed at the end
+	answer string        // the recorded answer, "" for none; read it after done
+}
+
+// A remembered event was answered, or given up.
+type remembered struct {
+	digest string
+	answer string // "" when there is none
+	isDone bool   // it was done, and its answer is too long; else, without an answer, it was given up
+	until  time.Time
+}
+
+func newMemory(now func() time.Time) *memory {
+	return &memory{now: now, running: map[string]*run{}, young: map[string]remembered{}}
+}
+
+// start begins an event. When the same event is under way, isFirst is false and r is the run to
+// wait for. Otherwise known is what this node remembers of it.
+func (m *memory) start(c *event.Claim) (r *run, isFirst bool, known remembered, isKnown bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.running[c.Record]; r != nil {
+		return r, false, known, false
+	}
+	known, isKnown = m.young[c.Record]
+	if !isKnown {
+		known, isKnown = m.old[c.Record]
+	}
+	isKnown = isKnown && m.now().Before(known.until)
+	r = &run{digest: c.Digest, done: make(chan struct{})}
+	m.running[c.Record] = r
+	return r, true, known, isKnown
+}
+
+// finish ends a run, and lets those go on who wait for it.
+func (m *memory) finish(record string, r *run, answer string) {
+	m.mu.Lock()
+	delete(m.running, record)
+	m.mu.Unlock()
+	r.answer = answer
+	close(r.done)
+}
+
+// remember keeps what became of an event.
+func (m *memory) remember(record string, known remembered) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.old, record)
+	if _, ok := m.young[record]; !ok && len(m.young) >= generationLength {
+		m.young, m.old = map[string]remembered{}, m.young
+	}
+	m.young[record] = known
+}
+
+// forget drops what is remembered of an event, once Redis has it.
+func (m *memory) forget(record string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.young, record)
+	delete(m.old, record)
+}

@@ -1,0 +1,97 @@
+package once
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/redisx"
+)
+
+// The bounds of the writer's queue and of one round trip.
+const (
+	maxQueued    = 8192
+	maxWritten   = 256
+	writeTimeout = 5 * time.Second
+)
+
+// A writer ends claims in Redis, in the background and in order. It has one goroutine, which runs
+// only while the queue is not empty.
+type writer struct {
+	rdb     redis.UniversalClient
+	written func(record string) // is called for each write that Redis confirmed
+	report  func(error)
+
+	mu        sync.Mutex
+	queue     []*redisx.Call // guarded by mu
+	isWriting bool           // guarded by mu
+	isClosed  bool           // guarded by mu
+	isFailing bool           // whether the last batch failed; guarded by mu
+	worker    sync.WaitGroup
+}
+
+// enqueue queues a write. A write that does not fit is dropped: this node remembers the answer, and
+// other nodes see a claim whose holder gave no answer.
+func (w *writer) enqueue(call *redisx.Call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.isClosed || len(w.queue) >= maxQueued {
+		return
+	}
+	w.queue = append(w.queue, call)
+	if !w.isWriting {
+		w.isWriting = true
+		w.worker.Go(w.writeQueued)
+	}
+}
+
+// writeQueued writes the queue in batches until it is empty.
+func (w *writer) writeQueued() {
+	for {
+		w.mu.Lock()
+		batch := w.queue[:min(len(w.queue), maxWritten)]
+		w.queue = w.queue[len(batch):]
+		if len(batch) == 0 {
+			w.queue, w.isWriting = nil, false
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		w.writeBatch(batch)
+	}
+}
+
+// writeBatch writes a batch in one round trip, and reports the first failure of a series.
+func (w *writer) writeBatch(batch []*redisx.Call) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	redisx.RunScripts(ctx, w.rdb, batch...)
+	var failure error
+	for _, call := range batch {
+		isOurs, err := call.Bool()
+		switch {
+		case err != nil:
+			failure = err
+		case isOurs:
+			w.written(call.Keys[0])
+		}
+	}
+	w.mu.Lock()
+	isNew := failure != nil && !w.isFailing
+	w.isFailing = failure != nil
+	w.mu.Unlock()
+	if isNew {
+		w.report(fmt.Errorf("once: record answers: %w", failure))
+	}
+}
+
+// closeAndDrain refuses further writes and waits until the queue is written.
+func (w *writer) closeAndDrain() {
+	w.mu.Lock()
+	w.isClosed = true
+	w.mu.Unlock()
+	w.worker.Wait()
+}
