@@ -16,13 +16,14 @@ type State int32
 
 // The states, best first.
 const (
-	Up       State = iota // answers in time and takes writes
-	Slow                  // answers, over the budget
-	ReadOnly              // answers, and refuses writes: a replica, a failover, full memory
-	Down                  // does not answer, or refuses everything
+	Up        State = iota // answers in time and takes writes
+	Slow                   // answers, over the budget
+	ReadOnly               // answers, and refuses writes: a replica, a failover, full memory
+	Forbidden              // answers, and our user lacks a right that is needed
+	Down                   // does not answer, or refuses everything
 )
 
-var stateNames = [...]string{Up: "up", Slow: "slow", ReadOnly: "readonly", Down: "down"}
+var stateNames = [...]string{Up: "up", Slow: "slow", ReadOnly: "readonly", Forbidden: "forbidden", Down: "down"}
 
 // String returns the name that metrics and logs use.
 func (s State) String() string { return stateNames[s] }
@@ -40,15 +41,22 @@ type MonitorConfig struct {
 	Budget time.Duration
 	// Patience is how long that second answer may take before Redis is called down; 0 means 400 ms.
 	Patience time.Duration
-	// OnChange, when set, is called at each change by the goroutine of Run; why is "" when the state
-	// is Up or Slow. The monitor does not ask meanwhile, so OnChange must not block.
+	// Rights are what our Redis user must be allowed to do. While one is missing, the state is
+	// Forbidden. The monitor asks for them at first, when Redis has come back, at most half a second
+	// after a command of the client was refused, and each RightsEvery.
+	Rights Rights
+	// RightsEvery is how often the monitor asks for the rights while none is missing; 0 means 5 s.
+	RightsEvery time.Duration
+	// OnChange, when set, is called at each change by the goroutine of Run, and while the state is
+	// Forbidden also when other rights are missing than before. why is "" when the state is Up or
+	// Slow. The monitor does not ask meanwhile, so OnChange must not block.
 	OnChange func(from, to State, why string)
 }
 
 func (c MonitorConfig) withDefaults() MonitorConfig {
 	for d, otherwise := range map[*time.Duration]time.Duration{
 		&c.Every: 250 * time.Millisecond, &c.Retry: 100 * time.Millisecond,
-		&c.Budget: slowAfter, &c.Patience: 400 * time.Millisecond,
+		&c.Budget: slowAfter, &c.Patience: 400 * time.Millisecond, &c.RightsEvery: 5 * time.Second,
 	} {
 		if *d <= 0 {
 			*d = otherwise
@@ -68,18 +76,25 @@ type Monitor struct {
 	probeClient redis.UniversalClient // owned by Run; nil until the first probe
 	wake        redisx.Signal
 	state       atomic.Int32
+	why         string // of the last change; owned by Run
+	rights      rightsWatch
 }
 
 // NewMonitor makes a monitor. Its state is Up until Run has asked. It adds a hook to client, by
 // which failing commands wake it.
 func NewMonitor(client redis.UniversalClient, cfg MonitorConfig) *Monitor {
 	m := &Monitor{cfg: cfg.withDefaults(), client: client, wake: redisx.NewSignal()}
+	m.rights.needs, m.rights.every = m.cfg.Rights, m.cfg.RightsEvery
 	client.AddHook(wakeHook{m})
 	return m
 }
 
 // State returns the last known state. It costs one atomic read.
 func (m *Monitor) State() State { return State(m.state.Load()) }
+
+// Probe probes Redis once, so that State and MissingRights are known before Run begins. It must not
+// be called after that.
+func (m *Monitor) Probe(ctx context.Context) { m.updateState(ctx) }
 
 // Run probes Redis until ctx ends, and then returns nil. It is called once.
 func (m *Monitor) Run(ctx context.Context) error {
@@ -128,8 +143,14 @@ func (m *Monitor) updateState(ctx context.Context) {
 		}
 		err = m.probeOnce(ctx, m.cfg.Patience)
 	}
+	var missing MissingRights
+	if err == nil {
+		missing = m.findMissingRights(ctx)
+	}
 	switch {
 	case ctx.Err() != nil:
+	case err == nil && !missing.IsEmpty():
+		m.setState(Forbidden, missing.String())
 	case err == nil && late:
 		m.setState(Slow, "")
 	case err == nil:
@@ -140,6 +161,14 @@ func (m *Monitor) updateState(ctx context.Context) {
 		_, why := classifyFailure(err)
 		m.setState(Down, why)
 	}
+}
+
+// findMissingRights asks for our rights when it is time to, on the connection of the probe.
+func (m *Monitor) findMissingRights(ctx context.Context) MissingRights {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Patience)
+	defer cancel()
+	state := m.State()
+	return m.rights.current(ctx, m.probeClient, state == Down || state == ReadOnly)
 }
 
 // probeOnce asks once. When that fails it throws its client away, so that the next probe opens a
@@ -166,7 +195,9 @@ func (m *Monitor) closeProbeClient() {
 
 func (m *Monitor) setState(to State, why string) {
 	from := State(m.state.Swap(int32(to)))
-	if from != to && m.cfg.OnChange != nil {
+	isChange := from != to || to == Forbidden && why != m.why
+	m.why = why
+	if isChange && m.cfg.OnChange != nil {
 		m.cfg.OnChange(from, to, why)
 	}
 }

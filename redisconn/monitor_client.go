@@ -27,7 +27,7 @@ func newDedicatedClient(client redis.UniversalClient, limit time.Duration) redis
 	return client
 }
 
-// A wakeHook wakes the monitor when a command finds Redis unavailable.
+// A wakeHook wakes the monitor when a command finds Redis unavailable, or is refused a right.
 type wakeHook struct{ m *Monitor }
 
 func (w wakeHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -45,7 +45,7 @@ func (w wakeHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 }
 
 func (w wakeHook) wakeOnFailure(err error) error {
-	if IsUnavailable(err) {
+	if IsUnavailable(err) || w.m.rights.noteRefusal(err) {
 		w.m.wake.Notify()
 	}
 	return err

@@ -156,7 +156,7 @@ func TestMonitorMetrics(t *testing.T) {
 	families, err := reg.Gather()
 	require.NoError(t, err)
 	require.Equal(t, "redis_state", families[0].GetName())
-	require.Len(t, families[0].Metric, 4)
+	require.Len(t, families[0].Metric, 5)
 	for _, metric := range families[0].Metric {
 		want := 0.0
 		if metric.Label[0].GetValue() == "down" {

@@ -103,16 +103,19 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /health/ready", func(w http.ResponseWriter, _ *http.Request) {
-		status, code := "ready", http.StatusOK
-		switch {
+		answer, code := map[string]string{"status": "ready"}, http.StatusOK
+		switch state := n.redis.monitor.State(); {
 		case n.gateway.Draining():
-			status, code = "draining", http.StatusServiceUnavailable
-		case takesNoWrites(n.redis.monitor.State()):
-			status, code = "redis "+n.redis.monitor.State().String(), http.StatusServiceUnavailable
-		case n.redis.monitor.State() == redisconn.Slow:
-			status = "degraded"
+			answer["status"], code = "draining", http.StatusServiceUnavailable
+		case takesNoWrites(state):
+			answer["status"], code = "redis "+state.String(), http.StatusServiceUnavailable
+			if state == redisconn.Forbidden {
+				answer["error"] = n.redis.monitor.MissingRights().Public()
+			}
+		case state == redisconn.Slow:
+			answer["status"] = "degraded"
 		}
-		writeJSON(w, code, map[string]string{"status": status})
+		writeJSON(w, code, answer)
 	})
 	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) {
 		h, code := n.redis.checkHealth()

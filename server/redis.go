@@ -74,7 +74,11 @@ func (r *redisServices) close() {
 func (n *node) makeLibraries() (err error) {
 	r, c := n.redis, &n.cfg
 	r.makeCache(c, n.log)
-	r.monitor = redisconn.NewMonitor(r.client, redisconn.MonitorConfig{OnChange: n.redisChanged})
+	monitor := redisconn.MonitorConfig{OnChange: n.redisChanged}
+	if r.embedded == nil { // our own server allows everything
+		monitor.Rights = n.neededRights()
+	}
+	r.monitor = redisconn.NewMonitor(r.client, monitor)
 	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
 	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{SubscriptionRefused: func(err error) {
 		n.log.Warn("revocations are only read from their log: Redis refuses the subscription", zap.Error(err))
@@ -161,7 +165,11 @@ func (r *redisServices) checkHealth() (redisconn.Health, int) {
 		return redisconn.Check(ctx, r.client), nil
 	})
 	h := v.(redisconn.Health)
-	if h.Status == redisconn.StatusDown {
+	switch {
+	case h.Status == redisconn.StatusDown:
+		return h, http.StatusServiceUnavailable
+	case r.monitor.State() == redisconn.Forbidden:
+		h.Status, h.Error = redisconn.StatusDegraded, r.monitor.MissingRights().Public()
 		return h, http.StatusServiceUnavailable
 	}
 	return h, http.StatusOK
@@ -185,9 +193,11 @@ func (r *redisServices) watchEmbedded(ctx context.Context) error {
 	}
 }
 
-// takesNoWrites reports whether Redis is down or read-only. Then new connections are refused, and
-// fights and trades pause.
-func takesNoWrites(s redisconn.State) bool { return s == redisconn.Down || s == redisconn.ReadOnly }
+// takesNoWrites reports whether Redis is down or read-only, or does not give our user a right that
+// the gateway needs. Then new connections are refused, and fights and trades pause.
+func takesNoWrites(s redisconn.State) bool {
+	return s == redisconn.Down || s == redisconn.ReadOnly || s == redisconn.Forbidden
+}
 
 // redisChanged logs a change of Redis's state, and tells the players which features work now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {

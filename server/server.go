@@ -82,6 +82,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := n.wire(); err != nil {
 		return err
 	}
+	n.redis.monitor.Probe(ctx) // so that the first answer of /health/ready is true
 	n.publishLimits(ctx)
 	if cfg.Out != nil {
 		n.printBanner(cfg.Out, public.Addr(), admin)

@@ -1,7 +1,6 @@
--- Deletes a session of express-session and publishes the revocation.
+-- Publishes the revocation of a session of express-session and deletes it; see destroy.lua.
 -- KEYS[1]  the session, a string
 -- ARGV[1]  the channel   ARGV[2]  the message
 -- returns  {1 when it existed, else 0; ''; ''}, as destroy.lua
-local existed = redis.call('DEL', KEYS[1])
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-return {existed, '', ''}
+return {redis.call('DEL', KEYS[1]), '', ''}

@@ -115,6 +115,24 @@ func TestARefusedSubscriptionIsReported(t *testing.T) {
 	require.Empty(t, refused, "once for each outage")
 }
 
+func TestALogoutThatFailsDeletesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	admin := server.Client()
+	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "deaf", "on", "nopass", "~*", "+@all", "resetchannels").Err())
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "deaf", Password: "any"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := sessions.New(rdb, sessions.Config{})
+	s := create(t, store, sessions.Options{TTL: time.Hour})
+	require.NoError(t, admin.Set(t.Context(), keys.ExpressSession("foreign"), `{"cookie":{}}`, time.Hour).Err())
+	for _, id := range []string{s.ID, sessions.ExpressID("foreign")} {
+		require.Error(t, store.Destroy(t.Context(), id, sessions.LoggedOut, "bye"))
+	}
+	_, err := store.Get(t.Context(), s.ID)
+	require.NoError(t, err)
+	require.Equal(t, int64(1), admin.Exists(t.Context(), keys.ExpressSession("foreign")).Val())
+}
+
 // One node that owns all slots refuses scripts that cross slots, like any Cluster.
 func TestOnACluster(t *testing.T) {
 	t.Parallel()

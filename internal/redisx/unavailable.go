@@ -160,3 +160,15 @@ func RefusalWord(err error) string {
 	}
 	return word
 }
+
+// IsForbidden tells whether err is Redis's answer that our user lacks a right: to a command, a key
+// or a channel, also inside a script.
+func IsForbidden(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	text := reply.Error()
+	return strings.HasPrefix(text, "NOPERM") || strings.Contains(text, ": -NOPERM") ||
+		strings.Contains(text, "The user executing the script can't")
+}

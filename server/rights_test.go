@@ -1,0 +1,41 @@
+package server
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestEveryCommandOfAScriptIsNeeded reads the repository's Lua: a command that neededCommands does
+// not list would be missed by nobody until a player needs it.
+func TestEveryCommandOfAScriptIsNeeded(t *testing.T) {
+	t.Parallel()
+	needed := map[string]bool{}
+	for _, c := range neededCommands {
+		needed[strings.Fields(c)[0]] = true
+	}
+	call := regexp.MustCompile(`\bp?call\('([A-Za-z]+)'`)
+	scripts := 0
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".lua" || strings.Contains(path, "internal/bench") {
+			return nil
+		}
+		scripts++
+		text, err := os.ReadFile(path)
+		for _, m := range call.FindAllStringSubmatch(string(text), -1) {
+			if !needed[strings.ToUpper(m[1])] {
+				t.Errorf("%s: neededCommands does not have %s", path, m[1])
+			}
+		}
+		return err
+	}))
+	require.Greater(t, scripts, 30)
+}
