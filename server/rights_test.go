@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,4 +39,18 @@ func TestEveryCommandOfAScriptIsNeeded(t *testing.T) {
 		return err
 	}))
 	require.Greater(t, scripts, 30)
+}
+
+// TestEveryKeyIsNeeded compares neededKeys with the keys that the test of package keys spells.
+func TestEveryKeyIsNeeded(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../keys/keys_test.go")
+	require.NoError(t, err)
+	all := regexp.MustCompile(`(?m)^\s+"([^"]+)":\s+keys\.[A-Z]`).FindAllStringSubmatch(string(text), -1)
+	require.Greater(t, len(all), 50)
+	for _, m := range all {
+		if !slices.ContainsFunc(neededKeys, func(pattern string) bool { return strings.HasPrefix(m[1], strings.TrimSuffix(pattern, "*")) }) {
+			t.Errorf("neededKeys has no pattern for %s", m[1])
+		}
+	}
 }
