@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -52,7 +53,7 @@ func Decode(raw []byte, in any) error {
 	v := reflect.ValueOf(in).Elem()
 	if !decodePlain(raw, v) {
 		v.SetZero() // plain may have set some fields
-		if err := json.Unmarshal(raw, in, json.RejectUnknownMembers(true)); err != nil {
+		if err := decodeAny(raw, in); err != nil {
 			return toInvalidFault(err)
 		}
 	}
@@ -72,6 +73,18 @@ func Decode(raw []byte, in any) error {
 		return fault.Invalid(path, describeFailedRule(f))
 	}
 	return nil
+}
+
+// decodeAny reads a payload as the JSON library does, and what clients of other languages write
+// besides: whole numbers with a fraction or an exponent, and half a surrogate pair, which becomes
+// U+FFFD.
+func decodeAny(raw []byte, in any) error {
+	strict := json.RejectUnknownMembers(true)
+	raw = rewriteWholeNumbers(raw)
+	if utf8.Valid(raw) { // then only half a surrogate pair is not
+		return json.Unmarshal(raw, in, strict, jsontext.AllowInvalidUTF8(true))
+	}
+	return json.Unmarshal(raw, in, strict)
 }
 
 // typesWithRules remembers which types have anything to validate.

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -61,9 +62,20 @@ var (
 func New(code, message string) *Fault { return &Fault{Code: code, Message: message} }
 
 // Invalid returns ErrInvalid with the field that is not valid and the reason. field is the path as
-// the client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong.
+// the client wrote it ("give.items[0].qty"); it is empty when the payload as a whole is wrong. Of a
+// longer one only the first 128 bytes are answered.
 func Invalid(field, reason string) *Fault {
-	return ErrInvalid.With("field", field).With("reason", reason)
+	return ErrInvalid.With("field", cutField(field)).With("reason", reason)
+}
+
+// maxField is how many bytes of a field's name an answer repeats.
+const maxField = 128
+
+func cutField(field string) string {
+	if len(field) <= maxField {
+		return field
+	}
+	return strings.ToValidUTF8(field[:maxField], "") + "…"
 }
 
 // Unavailable returns ErrUnavailable with the feature that can not be served now, and when to try

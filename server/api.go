@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/housekeeping"
@@ -176,13 +178,8 @@ func readJSONBody(r *http.Request, in any) error {
 	case err != nil:
 		return fault.Invalid("", "the body could not be read").Because(err)
 	}
-	err = json.Unmarshal(raw, in, json.RejectUnknownMembers(true))
-	var semantic *json.SemanticError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &semantic):
-		return fault.Invalid(strings.ReplaceAll(strings.TrimPrefix(string(semantic.JSONPointer), "/"), "/", "."), "unknown, or of the wrong type").Because(err)
+	if body := bytes.TrimSpace(raw); len(body) == 0 || body[0] != '{' {
+		return fault.Invalid("", "expected an object")
 	}
-	return fault.Invalid("", "not valid JSON").Because(err)
+	return event.Decode(raw, in)
 }

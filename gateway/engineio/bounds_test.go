@@ -176,7 +176,7 @@ func TestAddressesThatLeftAreForgotten(t *testing.T) {
 	require.Zero(t, s.Count())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	require.Empty(t, s.connsByAddr)
+	require.Empty(t, s.placesByAddr)
 	require.Empty(t, s.conns)
 }
 

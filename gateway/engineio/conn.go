@@ -56,6 +56,8 @@ type Conn struct {
 	opened  time.Time
 	handler Handler
 
+	hasPlace bool // it counts for the bounds; guarded by srv.mu
+
 	request atomic.Pointer[request]
 	// credentials are headers in wire format; nil where there are none.
 	credentials atomic.Pointer[string]
@@ -309,14 +311,7 @@ func (c *Conn) beginClose(reason string, polite bool, status int) {
 		if c.wire != nil {
 			c.appendFrames(appendClose(nil, status))
 		} else {
-			c.farewell = closePacket
-			if reason == ReasonTransportClose { // the client closed by itself: a poll on its way ends with a NOOP
-				c.farewell = noopPacket
-			}
-			if c.outbound == nil {
-				c.appendFrames(c.farewell)
-				c.farewell = nil
-			}
+			c.queueFarewell(reason)
 		}
 		if c.timer != nil {
 			c.timer.Reset(c.srv.cfg.Linger)
@@ -329,6 +324,24 @@ func (c *Conn) beginClose(reason string, polite bool, status int) {
 	}
 	c.mu.Unlock()
 	c.handler.Closed(c, reason)
+}
+
+// queueFarewell queues what a polling client is sent last. A client that has closed by itself wants
+// nothing more but the end of its poll, and so it no longer counts for the bounds. mu is held.
+func (c *Conn) queueFarewell(reason string) {
+	c.farewell = closePacket
+	if reason == ReasonTransportClose {
+		c.farewell = noopPacket
+		if c.outbound != nil {
+			recycleBuffer(c.outbound)
+			c.outbound = nil
+		}
+		c.srv.releasePlace(c)
+	}
+	if c.outbound == nil {
+		c.appendFrames(c.farewell)
+		c.farewell = nil
+	}
 }
 
 // finishIfSent finishes a polling connection that has nothing more to send. It was only kept so

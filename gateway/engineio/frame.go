@@ -154,8 +154,11 @@ func checkCloseFrame(payload []byte) error {
 	if len(payload) == 0 {
 		return nil
 	}
-	if len(payload) == 1 || !utf8.Valid(payload[2:]) {
+	switch {
+	case len(payload) == 1:
 		return &closeError{closeBad, "bad close frame"}
+	case !utf8.Valid(payload[2:]):
+		return &closeError{closeUTF8, "the reason of a close frame is not UTF-8"}
 	}
 	switch code := binary.BigEndian.Uint16(payload); {
 	case code < 1000, code >= 1004 && code <= 1006, code > 1014 && code < 3000, code > 4999:

@@ -66,7 +66,7 @@ func TestHostileFrames(t *testing.T) {
 		{"an UPGRADE", frameOf(flagFin|opText, "5"), 1000, ErrMalformed},
 		{"base64 that is none", frameOf(flagFin|opText, "b!!!!"), 1000, ErrMalformed},
 		{"a close of one byte", frameOf(flagFin|opClose, "\x03"), 1002, ErrMalformed},
-		{"a close with text that is not UTF-8", frameOf(flagFin|opClose, "\x03\xe8\xff"), 1002, ErrMalformed},
+		{"a close with text that is not UTF-8", frameOf(flagFin|opClose, "\x03\xe8\xff"), 1007, ErrMalformed},
 		{"a close with a status that may not be sent", frameOf(flagFin|opClose, "\x03\xed"), 1002, ErrMalformed},
 		{"a close with status 0", frameOf(flagFin|opClose, "\x00\x00"), 1002, ErrMalformed},
 		{"a close with a status beyond all", frameOf(flagFin|opClose, "\xff\xff"), 1002, ErrMalformed},

@@ -120,7 +120,7 @@ func TestThousandsOfConnectsLeaveNothing(t *testing.T) {
 	require.LessOrEqual(t, after, heap*110/100, "the heap was %d", heap)
 	s.mu.Lock()
 	require.Empty(t, s.conns)
-	require.Empty(t, s.connsByAddr)
+	require.Empty(t, s.placesByAddr)
 	s.mu.Unlock()
 	s.end()
 	goleak.VerifyNone(t, ignore)

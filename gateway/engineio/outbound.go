@@ -195,6 +195,7 @@ func (c *Conn) answerPoll() {
 		c.appendFrames(c.farewell)
 		c.farewell = nil
 	default: // the timer ends the connection: until then late requests of the client find its sid
+		c.srv.releasePlace(c)
 	}
 }
 

@@ -77,6 +77,29 @@ func (c *Conn) writePoll(w http.ResponseWriter, body []byte) error {
 	return nil
 }
 
+// answerAndEnd answers a POST that ends the connection. While a poll is open, the answer leaves
+// before the poll ends, so that the client learns first what was wrong. Without one, the connection
+// ends first, so that the client's next request finds it ended.
+func (c *Conn) answerAndEnd(w http.ResponseWriter, answer, end func()) {
+	c.mu.Lock()
+	hasPoll := c.waitingPoll != nil
+	c.mu.Unlock()
+	if !hasPoll {
+		end()
+		answer()
+		return
+	}
+	answer()
+	_ = http.NewResponseController(w).Flush() // an error means that the client has left
+	end()
+}
+
+// writeStatus writes an answer without a body.
+func writeStatus(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(status)
+}
+
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // servePost handles the packets of a POST.
@@ -120,12 +143,10 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		_ = control.SetReadDeadline(time.Now().Add(time.Second))
 		if errors.Is(err, ErrTooLarge) {
-			c.closeForViolation(err)
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			c.answerAndEnd(w, func() { writeStatus(w, http.StatusRequestEntityTooLarge) }, func() { c.closeForViolation(err) })
 			return
 		}
-		c.beginClose(ReasonTransportError, true, closeNormal)
-		w.WriteHeader(http.StatusRequestTimeout)
+		c.answerAndEnd(w, func() { writeStatus(w, http.StatusRequestTimeout) }, func() { c.beginClose(ReasonTransportError, true, closeNormal) })
 		return
 	}
 	_ = control.SetReadDeadline(time.Time{})
@@ -136,8 +157,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := splitPayload(body.Bytes(), c.srv.cfg.MaxPackets, c.handlePacket); err != nil {
-		c.closeForViolation(err)
-		errBadRequest.writeResponse(w)
+		c.answerAndEnd(w, func() { errBadRequest.writeResponse(w) }, func() { c.closeForViolation(err) })
 		return
 	}
 	c.Flush()

@@ -41,11 +41,13 @@ var (
 )
 
 func (e protocolError) writeResponse(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(e.status)
 	b := strconv.AppendInt([]byte(`{"code":`), int64(e.code), 10)
 	b, _ = jsontext.AppendQuote(append(b, `,"message":`...), e.message)
-	_, _ = w.Write(append(b, '}'))
+	b = append(b, '}')
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(e.status)
+	_, _ = w.Write(b)
 }
 
 // A Refusal refuses a handshake before a sid exists. Browsers come back by themselves.

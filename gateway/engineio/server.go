@@ -101,22 +101,23 @@ type Server struct {
 	stopOnce        sync.Once
 	flushersRunning sync.WaitGroup // the flushers
 
-	mu          sync.Mutex
-	conns       map[string]*Conn // by sid; guarded by mu
-	connsByAddr map[string]int   // connections by clientaddr.Network; guarded by mu
-	count       int              // connections, with those that are being opened; guarded by mu
-	isRefusing  bool             // guarded by mu
+	mu           sync.Mutex
+	conns        map[string]*Conn // by sid; guarded by mu
+	placesByAddr map[string]int   // of places, those by clientaddr.Network; guarded by mu
+	places       int              // connections that count for the bounds: not those that are over but for late requests; guarded by mu
+	count        int              // connections, with those that are being opened; guarded by mu
+	isRefusing   bool             // guarded by mu
 }
 
 // New makes a server. The caller must Stop it, which ends its goroutines.
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
-		BaseServer:  engine.MakeBaseServer(),
-		cfg:         cfg,
-		conns:       map[string]*Conn{},
-		connsByAddr: map[string]int{},
-		done:        make(chan struct{}),
+		BaseServer:   engine.MakeBaseServer(),
+		cfg:          cfg,
+		conns:        map[string]*Conn{},
+		placesByAddr: map[string]int{},
+		done:         make(chan struct{}),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: cfg.UpgradeTimeout, ReadBufferSize: 0, WriteBufferSize: 512,
 			EnableCompression: cfg.Compression,
@@ -252,15 +253,17 @@ func (s *Server) admitHandshake(r *http.Request, c *Conn) *Refusal {
 	switch {
 	case s.isRefusing:
 		return &Refusal{http.StatusServiceUnavailable, "Shutting down", 2 * time.Second}
-	case s.cfg.MaxConns > 0 && s.count >= s.cfg.MaxConns:
+	case s.cfg.MaxConns > 0 && s.places >= s.cfg.MaxConns:
 		return &Refusal{http.StatusServiceUnavailable, "Too many connections", 5 * time.Second}
-	case s.cfg.MaxConnsPerAddr > 0 && s.connsByAddr[network] >= s.cfg.MaxConnsPerAddr:
+	case s.cfg.MaxConnsPerAddr > 0 && s.placesByAddr[network] >= s.cfg.MaxConnsPerAddr:
 		return &Refusal{http.StatusTooManyRequests, "Too many connections from this address", 5 * time.Second}
 	case s.handshakeRate != nil && !s.handshakeRate.Allow():
 		return &Refusal{http.StatusServiceUnavailable, "Too many handshakes", time.Second}
 	}
 	s.count++
-	s.connsByAddr[network]++
+	s.places++
+	s.placesByAddr[network]++
+	c.hasPlace = true
 	return nil
 }
 
@@ -282,13 +285,30 @@ func (s *Server) unregisterConn(c *Conn) {
 
 // removeConn removes a connection and no longer counts it. It is called once for each admitted one.
 func (s *Server) removeConn(c *Conn) {
-	network := clientaddr.Network(c.addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
 	s.count--
-	if s.connsByAddr[network]--; s.connsByAddr[network] <= 0 {
-		delete(s.connsByAddr, network)
+	s.freePlace(c)
+}
+
+// releasePlace stops counting a connection for the bounds. It may be called again.
+func (s *Server) releasePlace(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.freePlace(c)
+}
+
+// freePlace is releasePlace; mu is held.
+func (s *Server) freePlace(c *Conn) {
+	if !c.hasPlace {
+		return
+	}
+	c.hasPlace = false
+	s.places--
+	network := clientaddr.Network(c.addr)
+	if s.placesByAddr[network]--; s.placesByAddr[network] <= 0 {
+		delete(s.placesByAddr, network)
 	}
 }
 

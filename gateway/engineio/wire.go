@@ -27,7 +27,7 @@ type wire struct {
 // handshake, which the caller must still write: what it writes with it leaves in the same packet.
 func (s *Server) hijackWebsocket(w http.ResponseWriter, r *http.Request) (x *wire, head []byte, err error) {
 	late := &heldAnswer{ResponseWriter: w, isDirect: !s.cfg.Compression || !offersDeflate(r)}
-	ws, err := s.upgrader.Upgrade(late, r, nil) // answers by itself when it fails
+	ws, err := s.upgrader.Upgrade(late, r, answerProtocols(r)) // answers by itself when it fails
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,6 +47,16 @@ func (s *Server) hijackWebsocket(w http.ResponseWriter, r *http.Request) (x *wir
 		}
 	}
 	return x, head, nil
+}
+
+// answerProtocols returns the header that answers the websocket protocols that a client offers: with
+// the first one, as Node's server does. A browser gives up on a websocket without an answer.
+func answerProtocols(r *http.Request) http.Header {
+	offered := websocket.Subprotocols(r)
+	if len(offered) == 0 || offered[0] == "" {
+		return nil
+	}
+	return http.Header{"Sec-Websocket-Protocol": offered[:1]}
 }
 
 // A heldAnswer holds back what gorilla writes to a connection that it hijacks: the answer to the

@@ -312,3 +312,12 @@ func TestASlowReaderIsToldAndClosed(t *testing.T) {
 	require.Equal(t, engineio.ReasonSlowConsumer, w.main.lastReason())
 	alive(t, neighbour)
 }
+
+// Clients know an answer by the namespace that they named, with its query.
+func TestAnUnknownNamespaceIsRefusedUnderItsName(t *testing.T) {
+	t.Parallel()
+	w := serve(t, &scene{event: echo}, Config{})
+	c := wiretest.Open(t, w.url, "websocket")
+	c.Send("40/x?token=a,{}", "40/?token=a,")
+	c.Expect(`44/x?token=a,{"message":"Invalid namespace"}`, `44/?token=a,{"message":"Invalid namespace"}`)
+}

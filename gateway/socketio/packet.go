@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/internal/jsonpack"
 )
@@ -95,8 +98,7 @@ func (p *packet) parseMessage(b []byte, max limits) error {
 		}
 		i += len(name)
 		if len(name) > 1 {
-			name, _, _ = bytes.Cut(name, []byte{'?'})
-			p.nsp = string(name)
+			p.nsp = string(name) // as sent, with a query if it has one: clients know the answer by it
 		}
 	}
 	if j := skipDigits(b, i); j > i {
@@ -192,7 +194,7 @@ func (p *packet) cutName() error {
 	p.name = p.args[1 : end-1]
 	if bytes.IndexByte(p.name, '\\') >= 0 {
 		var s string
-		if err := decodeJSON(p.args[:end], &s); err != nil {
+		if err := json.Unmarshal(p.args[:end], &s, jsontext.AllowInvalidUTF8(true)); err != nil { // half a surrogate pair is U+FFFD
 			return malformed("an event's name is a string")
 		}
 		p.name = []byte(s)

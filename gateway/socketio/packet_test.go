@@ -175,7 +175,7 @@ func TestWellFormed(t *testing.T) {
 		"40/custom":               {kind: typeConnect, nsp: "/custom"},
 		"40/custom,":              {kind: typeConnect, nsp: "/custom"},
 		`40/custom,{"a":[1,2]}`:   {kind: typeConnect, nsp: "/custom", data: `{"a":[1,2]}`},
-		"40/custom?token=a,{}":    {kind: typeConnect, nsp: "/custom", data: "{}"},
+		"40/custom?token=a,{}":    {kind: typeConnect, nsp: "/custom?token=a", data: "{}"},
 		"40" + longNsp:            {kind: typeConnect, nsp: longNsp},
 		"41":                      {kind: typeDisconnect, nsp: "/"},
 		"41/custom":               {kind: typeDisconnect, nsp: "/custom"},
