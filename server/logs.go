@@ -3,27 +3,67 @@ package server
 import (
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/aeturnis/realtime/internal/logbuffer"
 )
 
-// newLog returns a log that writes structured lines to w. The format auto is console in a terminal,
-// else JSON. A flood of one message is thinned: the first 2,000 a second are written, then every
-// hundredth; dropped is called for each of the others.
-func newLog(w io.Writer, level, format string, dropped func()) *zap.Logger {
+// openLog makes the node's log, which nobody waits for: see logbuffer. The caller calls the
+// function that it returns when the last line was logged.
+func (n *node) openLog() (closeLog func()) {
+	surviveSIGPIPE()
+	buffer := logbuffer.New(n.cfg.LogTo, logbuffer.Config{OnResume: func(lost uint64) {
+		n.log.Warn("log lines were dropped: nobody read the log, or it could not be written", zap.Uint64("lines", lost))
+	}})
+	flood := prometheus.NewCounter(droppedLinesOpts("flood"))
+	n.registry.MustRegister(flood,
+		prometheus.NewCounterFunc(droppedLinesOpts("full"), func() float64 { return float64(buffer.Full()) }),
+		prometheus.NewCounterFunc(droppedLinesOpts("failed"), func() float64 { return float64(buffer.Failed()) }),
+	)
+	n.log = newLog(buffer, n.cfg.LogLevel, logFormat(n.cfg.LogFormat, n.cfg.LogTo), flood.Inc).With(zap.String("node", n.name))
+	return buffer.Close
+}
+
+// droppedLinesOpts describes the counter of lines that were dropped for a reason: flood, when many
+// lines of one kind are thinned; full, when the log's reader stands still; failed, when it is gone
+// or its disk is full.
+func droppedLinesOpts(reason string) prometheus.CounterOpts {
+	return prometheus.CounterOpts{
+		Name: "log_lines_dropped_total", Help: "Log lines that were left out, by reason.", ConstLabels: prometheus.Labels{"reason": reason},
+	}
+}
+
+// surviveSIGPIPE makes a write to a standard output or error that nobody reads an error. Go's
+// default ends the process, which suits `gateway trade list | head` and would cut off the players
+// of a server whose log collector restarts. Child processes keep the default.
+func surviveSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
+// logFormat returns console or json for the format auto: console when w is a terminal.
+func logFormat(format string, w io.Writer) string {
+	if format != "auto" {
+		return format
+	}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return "console"
+		}
+	}
+	return "json"
+}
+
+// newLog returns a log that writes structured lines to w, in the format console or json. A flood of
+// one message is thinned: the first 2,000 a second are written, then every hundredth; dropped is
+// called for each of the others.
+func newLog(w zapcore.WriteSyncer, level, format string, dropped func()) *zap.Logger {
 	var at zapcore.Level
 	if at.UnmarshalText([]byte(level)) != nil {
 		at = zapcore.InfoLevel
-	}
-	if format == "auto" {
-		format = "json"
-		if f, ok := w.(*os.File); ok {
-			if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-				format = "console"
-			}
-		}
 	}
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "at", zapcore.RFC3339NanoTimeEncoder
@@ -33,10 +73,10 @@ func newLog(w io.Writer, level, format string, dropped func()) *zap.Logger {
 		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		enc = zapcore.NewConsoleEncoder(cfg)
 	}
-	core := zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(w)), at)
+	core := zapcore.NewCore(enc, w, at)
 	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 2000, 100, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
 		if d&zapcore.LogDropped != 0 {
 			dropped()
 		}
-	})))
+	})), zap.ErrorOutput(w)) // not to standard error, which may block
 }

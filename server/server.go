@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
@@ -44,7 +45,8 @@ type node struct {
 }
 
 // Run serves until ctx ends, then drains and returns. It returns an ErrConfig when cfg can not be
-// served, and redisconn.ErrUnreachable when Redis can not be reached at the start.
+// served, and redisconn.ErrUnreachable when Redis can not be reached at the start. From Run on, the
+// process survives SIGPIPE: a standard error that nobody reads any more ends no server.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.WithDefaults()
 	if err := cfg.check(); err != nil {
@@ -65,10 +67,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 	_, port, _ := net.SplitHostPort(public.Addr().String())
 	n := newNode(cfg, cfg.nodeName(port))
-	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "log_lines_dropped_total", Help: "Log lines that a flood of their kind left out."})
-	n.registry.MustRegister(dropped)
-	n.log = newLog(cfg.LogTo, cfg.LogLevel, cfg.LogFormat, dropped.Inc).With(zap.String("node", n.name))
-	defer func() { _ = n.log.Sync() }()
+	defer n.openLog()()
 	redisconn.SetLogger(n.log)
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
@@ -85,7 +84,9 @@ func Run(ctx context.Context, cfg Config) error {
 	n.redis.monitor.Probe(ctx) // so that the first answer of /health/ready is true
 	n.publishLimits(ctx)
 	if cfg.Out != nil {
-		n.printBanner(cfg.Out, public.Addr(), admin)
+		banner := logbuffer.New(cfg.Out, logbuffer.Config{}) // which nobody may read either
+		defer banner.Close()
+		n.printBanner(banner, public.Addr(), admin)
 	}
 	return n.serve(ctx, public, admin)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/server"
@@ -33,7 +34,9 @@ func main() {
 	}()
 	err := runProgram(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	if err != nil && !errors.As(err, new(cli.StatusError)) { // it has told why already
-		fmt.Fprintln(os.Stderr, "gateway:", err)
+		end := logbuffer.New(os.Stderr, logbuffer.Config{}) // a reader that stands still does not keep the process
+		fmt.Fprintln(end, "gateway:", err)
+		end.Close()
 	}
 	os.Exit(cli.ExitCode(err))
 }
