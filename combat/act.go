@@ -36,7 +36,7 @@ func (s *Service) Act(ctx context.Context, p event.Player, in Action) (Outcome, 
 		return Outcome{}, fmt.Errorf("combat %s: wait for a turn: %w", in.CombatID, err)
 	}
 	defer f.releaseTurn()
-	out, err := s.playTurn(ctx, f, func(state *State) (State, Event, Move, error) {
+	out, err := s.playTurn(ctx, f, event.ClaimOf(ctx), func(state *State) (State, Event, Move, error) {
 		m := Move{By: by, Action: in.Action, At: s.cfg.Now().UnixMilli()}
 		if isStrikeAction(in.Action) {
 			m.Target = state.findTarget(by, in.Target)
@@ -66,8 +66,12 @@ func (s *Service) loadFight(ctx context.Context, id string) (*cachedFight, error
 
 // playTurn plays a turn on the fight's current state and stores the result. applyMove computes the
 // turn. The state that this node remembers may be old: so when applyMove refuses the move on it,
-// playTurn reads the state from Redis and asks again. The caller holds the fight's turn.
-func (s *Service) playTurn(ctx context.Context, f *cachedFight, applyMove func(*State) (State, Event, Move, error)) (Outcome, error) {
+// playTurn reads the state from Redis and asks again. claim is that of the turn's idempotency key,
+// nil without one: if the key did its turn before, playTurn changes nothing and returns that turn.
+// The caller holds the fight's turn.
+func (s *Service) playTurn(
+	ctx context.Context, f *cachedFight, claim *event.Claim, applyMove func(*State) (State, Event, Move, error),
+) (Outcome, error) {
 	id, writer, fresh, deadlineSet := f.lastKnown.CombatID, s.newWriterID(), false, false
 	for try := range maxTries {
 		if err := waitBeforeRetry(ctx, try); err != nil {
@@ -92,10 +96,14 @@ func (s *Service) playTurn(ctx context.Context, f *cachedFight, applyMove func(*
 			}
 			deadlineSet = true
 		}
-		encoded := next.AppendJSON(make([]byte, 0, 768))
-		changed, current, err := s.store.replaceState(ctx, next, encoded, move, writer)
-		if err != nil {
+		changed, current, earlier, err := s.store.replaceState(ctx, stateChange{
+			next: next, encoded: next.AppendJSON(make([]byte, 0, 768)), event: turnEvent, move: move, writer: writer, claim: claim,
+		})
+		switch {
+		case err != nil:
 			return Outcome{}, s.forgetMissing(id, err)
+		case earlier != nil: // the client library sent our change twice, or we were late
+			return *earlier, nil
 		}
 		f.lastKnown, fresh = current, true
 		if changed {

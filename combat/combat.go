@@ -37,6 +37,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
 )
 
 // RoomPrefix is the prefix of the name of a fight's room; the fight's id follows.
@@ -170,7 +171,7 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 		cfg.Report = func(error) {}
 	}
 	return &Service{
-		rooms: rooms, cfg: cfg, store: store{rdb: rdb, ttl: cfg.TTL},
+		rooms: rooms, cfg: cfg, store: newStore(rdb, cfg.TTL),
 		fights: fightCache{maxFights: 10_000, fights: map[string]*cachedFight{}},
 		node:   base64.RawURLEncoding.EncodeToString(randomBytes(9)),
 	}
@@ -179,11 +180,20 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 // Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("combat:start", s.Start),
-		event.On("combat:action", s.Act).Limit("combat"),
+		event.On("combat:start", s.Start).Once(event.CanRepeat()),
+		event.On("combat:action", s.Act).Limit("combat").Once(event.CanRepeat(), event.Beside(fightKeyOf)),
 		event.On("combat:state", s.State),
 		event.On("combat:list", s.List),
 	}
+}
+
+// fightKeyOf returns the key of the fight in which an action is: the record of the action's
+// idempotency key lies in its slot. An id that is no fight's has none.
+func fightKeyOf(_ event.Player, in Action) string {
+	if !isCombatID(in.CombatID) {
+		return ""
+	}
+	return keys.Combat(in.CombatID)
 }
 
 // Casts returns the events that the server sends.
@@ -202,6 +212,9 @@ type StartRequest struct {
 	NPC string `json:"npc,omitempty" validate:"max=64"`
 	// OpponentID is the id of another player's character.
 	OpponentID string `json:"opponentId,omitempty" validate:"max=128"`
+	// IdempotencyKey is the caller's own name for this start. A start that is sent again with the
+	// same key begins no second fight and gets the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
 // Action is what a player wants to do in a fight.
@@ -211,6 +224,9 @@ type Action struct {
 	// Target is the id of the participant that attack and skill hit. When it is absent, they hit the
 	// opponent.
 	Target string `json:"target,omitempty" validate:"max=128"`
+	// IdempotencyKey is the caller's own name for this action. An action that is sent again with the
+	// same key is not played a second time and gets the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
 // StateRequest names the fight to read.

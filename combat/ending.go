@@ -98,7 +98,7 @@ func (s *Service) endAbandoned(ctx context.Context, id string) error {
 		return fmt.Errorf("combat %s: wait for a turn: %w", id, err)
 	}
 	defer f.releaseTurn()
-	out, err := s.playTurn(ctx, f, func(state *State) (State, Event, Move, error) {
+	out, err := s.playTurn(ctx, f, nil, func(state *State) (State, Event, Move, error) {
 		now := s.cfg.Now()
 		m := Move{By: -1, Action: timeoutAction, Target: -1, At: now.UnixMilli()}
 		if s.abandonDeadline(state).After(now) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/keys"
 )
 
 // The faults of starting a fight.
@@ -46,41 +48,100 @@ func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (S
 	if err != nil {
 		return State{}, err
 	}
-	now := s.cfg.Now()
-	ticket, err := ulid.New(ulid.Timestamp(now), rand.Reader)
+	begun, err := s.beginStart(ctx, event.ClaimOf(ctx))
 	if err != nil {
-		return State{}, fmt.Errorf("combat: id: %w", err)
-	}
-	id := ticket.String()
-	if in.OpponentID != "" {
-		return s.startDuel(ctx, id, now, me, in.OpponentID)
-	}
-	if err := s.store.reserveSlot(ctx, p.UserID, id, now, s.cfg.MaxFights); err != nil {
 		return State{}, err
 	}
-	// If a step below fails, the slot counts as free again after creationGrace.
-	state := newFightState(id, s.cfg.Seed(), now.UnixMilli(), me, newNPCParticipant(in.NPC))
-	if err := s.storeNewFight(ctx, state); err != nil {
-		return State{}, err
+	state := begun.existing
+	switch {
+	case state.CombatID != "": // the node that started it may have died before it told anybody
+		s.announceDuel(ctx, &state)
+	case in.OpponentID != "":
+		return s.startDuel(ctx, begun, me, in.OpponentID)
+	default:
+		if err := s.store.reserveSlot(ctx, p.UserID, begun.id, begun.now, s.cfg.MaxFights); err != nil {
+			return State{}, err
+		}
+		// If a step below fails, the slot counts as free again after creationGrace.
+		state = newFightState(begun.id, s.cfg.Seed(), begun.now.UnixMilli(), me, newNPCParticipant(in.NPC))
+		if state, err = s.storeNewFight(ctx, state, begun.notAfter); err != nil {
+			return State{}, err
+		}
 	}
-	if p.Conn != "" {
-		if _, err := s.rooms.Join(ctx, p.Conn, RoomPrefix+id); err != nil {
-			return State{}, fmt.Errorf("combat %s: join: %w", id, err)
+	if p.Conn != "" && !state.isDuel() {
+		if _, err := s.rooms.Join(ctx, p.Conn, RoomPrefix+state.CombatID); err != nil {
+			return State{}, fmt.Errorf("combat %s: join: %w", state.CombatID, err)
 		}
 	}
 	return state, nil
 }
 
-// storeNewFight stores a new fight. It stores the deadline first, so that every fight has one.
-func (s *Service) storeNewFight(ctx context.Context, state State) error {
-	if err := s.store.setDeadline(ctx, state.CombatID, time.UnixMilli(state.StartedAt).Add(s.cfg.AbandonAfter)); err != nil {
-		return err
+// startWithin is how long after its id was bound to an idempotency key a fight may be written. It is
+// shorter than creationGrace, so that the fight's slots are still its own.
+const startWithin = 8 * time.Second
+
+// A fightStart is a start that has begun.
+type fightStart struct {
+	id       string // of the fight
+	now      time.Time
+	notAfter int64 // the fight must not be written later, Unix ms by Redis's clock; 0 for no bound
+	// existing is the fight, if it was started under the key before; else its CombatID is "".
+	existing State
+}
+
+// beginStart gives a start its id. claim is that of its idempotency key, nil without one. If a start
+// under the same key was begun before, beginStart goes on with its id, so that both can make only
+// one fight, and returns the fight if there is one. An id under which no fight can be written any
+// more is replaced.
+func (s *Service) beginStart(ctx context.Context, claim *event.Claim) (fightStart, error) {
+	begun := fightStart{now: s.cfg.Now()}
+	ticket, err := ulid.New(ulid.Timestamp(begun.now), rand.Reader)
+	if err != nil {
+		return begun, fmt.Errorf("combat: id: %w", err)
 	}
-	if err := s.store.createFight(ctx, state); err != nil {
-		return err
+	begun.id = ticket.String()
+	if claim == nil {
+		return begun, nil
+	}
+	replaces := ""
+	for range 3 {
+		bound, err := redisx.BindID(ctx, s.store.rdb, keys.OnceID(claim.Record), begun.id, replaces, claim.Keep)
+		if err != nil {
+			return begun, wrapRedisError(ctx, "bind an id to a key", err)
+		}
+		if !bound.IsNew {
+			state, err := s.store.loadFirstState(ctx, bound.ID)
+			if err == nil {
+				begun.existing = state
+				return begun, nil
+			}
+			if !errors.Is(err, fault.ErrNotFound) {
+				return begun, err
+			}
+			if bound.Age > startWithin+s.store.clockSkew {
+				replaces = bound.ID
+				continue
+			}
+		}
+		begun.id, begun.notAfter = bound.ID, bound.BoundAt+startWithin.Milliseconds()
+		return begun, nil
+	}
+	return begun, fault.ErrLocked.With("retryAfterMs", int64(50))
+}
+
+// storeNewFight stores a new fight, not after a time by Redis's clock, Unix ms, 0 for no bound. It
+// stores the deadline first, so that every fight has one. It returns the fight as another node
+// stored it, if one was first.
+func (s *Service) storeNewFight(ctx context.Context, state State, notAfter int64) (State, error) {
+	if err := s.store.setDeadline(ctx, state.CombatID, time.UnixMilli(state.StartedAt).Add(s.cfg.AbandonAfter)); err != nil {
+		return State{}, err
+	}
+	state, err := s.store.createFight(ctx, state, notAfter)
+	if err != nil {
+		return State{}, err
 	}
 	s.fights.rememberFight(state)
-	return nil
+	return state, nil
 }
 
 // playerParticipant makes the participant of the calling player. A player about whose character
@@ -104,7 +165,8 @@ func (s *Service) playerParticipant(ctx context.Context, p *event.Player) (Parti
 }
 
 // startDuel begins a fight between two players. opponentID is the id of the other's character.
-func (s *Service) startDuel(ctx context.Context, id string, now time.Time, me Participant, opponentID string) (State, error) {
+func (s *Service) startDuel(ctx context.Context, begun fightStart, me Participant, opponentID string) (State, error) {
+	id, now := begun.id, begun.now
 	foe, err := s.resolveOpponent(ctx, &me, opponentID)
 	if err != nil {
 		return State{}, err
@@ -115,12 +177,19 @@ func (s *Service) startDuel(ctx context.Context, id string, now time.Time, me Pa
 	if err := s.reserveSlots(ctx, id, now, &me, &foe); err != nil {
 		return State{}, errors.Join(err, s.store.releasePair(ctx, me.ID, foe.ID, id))
 	}
-	state := newFightState(id, s.cfg.Seed(), now.UnixMilli(), me, foe)
-	if err := s.storeNewFight(ctx, state); err != nil {
+	state, err := s.storeNewFight(ctx, newFightState(id, s.cfg.Seed(), now.UnixMilli(), me, foe), begun.notAfter)
+	if err != nil {
 		return State{}, err
 	}
-	s.castToFollowers(ctx, &state, "combat:started", &Started{CombatID: id, State: state})
+	s.announceDuel(ctx, &state)
 	return state, nil
+}
+
+// announceDuel sends combat:started to both users of a fight between players.
+func (s *Service) announceDuel(ctx context.Context, state *State) {
+	if state.isDuel() {
+		s.castToFollowers(ctx, state, "combat:started", &Started{CombatID: state.CombatID, State: *state})
+	}
 }
 
 // resolveOpponent makes the participant of the other player, who must be another user and online.

@@ -10,7 +10,10 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -20,9 +23,14 @@ var (
 	replaceStateLua string
 	//go:embed claim_due.lua
 	claimDueLua string
+	//go:embed create_fight.lua
+	createFightLua string
 
 	replaceStateScript = redisx.NewScript(replaceStateLua)
-	claimDueScript     = redisx.NewScript(claimDueLua)
+	// replaceStateOnceScript is for turns with an idempotency key.
+	replaceStateOnceScript = redisx.NewScript(record.Functions + replaceStateLua)
+	claimDueScript         = redisx.NewScript(claimDueLua)
+	createFightScript      = redisx.NewScript(createFightLua)
 )
 
 const (
@@ -40,17 +48,42 @@ const (
 type store struct {
 	rdb redis.UniversalClient
 	ttl time.Duration // since the last change
+	// clockSkew is how far the clocks of the servers may differ: 0 for one server.
+	clockSkew time.Duration
 }
 
-// createFight writes a new fight.
-func (st *store) createFight(ctx context.Context, s State) error {
-	key, encoded := keys.Combat(s.CombatID), s.AppendJSON(nil)
-	_, err := st.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.HSet(ctx, key, "version", s.Version, "state", encoded, "seed", strconv.FormatUint(s.Seed, 10), "base", encoded, "log", "")
-		p.PExpire(ctx, key, st.ttl)
-		return nil
-	})
-	return wrapRedisError(ctx, "create "+s.CombatID, err)
+// newStore makes a store of fights in rdb.
+func newStore(rdb redis.UniversalClient, ttl time.Duration) store {
+	st := store{rdb: rdb, ttl: ttl}
+	if redisx.IsCluster(rdb) {
+		st.clockSkew = 10 * time.Second
+	}
+	return st
+}
+
+// createFight writes a new fight, and returns the fight as it is in Redis: another node that goes
+// on with the same start may have written it first. notAfter is the time after which it must not
+// be written any more, Unix ms by Redis's clock; 0 for none. Code: LOCKED when it is too late.
+func (st *store) createFight(ctx context.Context, s State, notAfter int64) (State, error) {
+	reply, err := createFightScript.Do(ctx, st.rdb, []string{keys.Combat(s.CombatID)},
+		s.Version, s.AppendJSON(nil), strconv.FormatUint(s.Seed, 10), st.ttl.Milliseconds(), notAfter).Slice()
+	switch {
+	case err != nil:
+		return State{}, wrapRedisError(ctx, "create "+s.CombatID, err)
+	case len(reply) == 2:
+		return decodeState(s.CombatID, reply[0], reply[1])
+	}
+	return State{}, fault.ErrLocked.With("retryAfterMs", int64(50))
+}
+
+// loadFirstState reads the state with which a fight began; of a fight whose log has begun anew
+// since, the present state. Code: NOT_FOUND.
+func (st *store) loadFirstState(ctx context.Context, id string) (State, error) {
+	base, stored, _, err := st.loadStateAndLog(ctx, id)
+	if err == nil && base.Version != 1 {
+		base = stored
+	}
+	return base, err
 }
 
 // loadState reads a fight, or returns NOT_FOUND.
@@ -65,37 +98,64 @@ func (st *store) loadState(ctx context.Context, id string) (State, error) {
 	return decodeState(id, found[0], found[1])
 }
 
-// replaceState replaces the state with the version before next by next. If Redis has another
-// version, it changes nothing and returns that state as current. encoded is next as JSON; m is the
-// move that led to it, for the log.
-func (st *store) replaceState(ctx context.Context, next State, encoded []byte, m Move, writer string) (changed bool, current State, err error) {
-	id, restartLog := next.CombatID, "0"
-	if next.Version%rebaseEvery == 0 {
+// A stateChange replaces the state with the version before next by next.
+type stateChange struct {
+	next    State
+	encoded []byte // next as JSON
+	event   Event
+	move    Move // that led to next, for the log
+	writer  string
+	claim   *event.Claim // of the turn's idempotency key; nil without one
+}
+
+// replaceState makes a change, and records its answer. If Redis has another version, it changes
+// nothing and returns that state as current. If the turn was played before under the same
+// idempotency key, it changes nothing and returns the first answer as earlier. The error is
+// once.ErrLost when another holder has the claim.
+func (st *store) replaceState(ctx context.Context, c stateChange) (changed bool, current State, earlier *Outcome, err error) {
+	id, restartLog := c.next.CombatID, "0"
+	if c.next.Version%rebaseEvery == 0 {
 		restartLog = "1"
 	}
 	ttl := st.ttl
-	if next.Status == Ended {
+	if c.next.Status == Ended {
 		ttl = max(ttl, unsettledTTL)
 	}
-	log := appendMove(make([]byte, 0, 24), m, next.StartedAt)
-	reply, err := replaceStateScript.Do(ctx, st.rdb, []string{keys.Combat(id)},
-		next.Version-1, next.Version, encoded, log, ttl.Milliseconds(), writer, restartLog).Result()
+	log := appendMove(make([]byte, 0, 24), c.move, c.next.StartedAt)
+	script, scriptKeys := replaceStateScript, []string{keys.Combat(id)}
+	args := []any{c.next.Version - 1, c.next.Version, c.encoded, log, ttl.Milliseconds(), c.writer, restartLog}
+	if c.claim != nil {
+		script, scriptKeys = replaceStateOnceScript, append(scriptKeys, c.claim.Record)
+		answer := Outcome{Event: c.event, State: c.next}.AppendJSON(make([]byte, 0, 1024))
+		args = append(args, once.Args(c.claim, answer)...)
+	}
+	reply, err := script.Do(ctx, st.rdb, scriptKeys, args...).Result()
 	if err != nil {
-		return false, State{}, wrapRedisError(ctx, "change "+id, err)
+		return false, State{}, nil, wrapRedisError(ctx, "change "+id, err)
 	}
 	switch reply := reply.(type) {
 	case int64:
-		if reply == 1 {
-			return true, next, nil
+		if reply == 0 {
+			return false, State{}, nil, fault.ErrNotFound
 		}
-		return false, State{}, fault.ErrNotFound
+		if c.claim != nil {
+			c.claim.MarkRecorded()
+		}
+		return true, c.next, nil, nil
 	case []any:
 		if len(reply) == 2 {
 			current, err = decodeState(id, reply[0], reply[1])
-			return false, current, err
+			return false, current, nil, err
+		}
+		if len(reply) == 3 {
+			first := &Outcome{}
+			check, _ := reply[1].(string)
+			text, _ := reply[2].(string)
+			err = once.ReadCheck(c.claim, []string{check, text}, first)
+			return false, State{}, first, err
 		}
 	}
-	return false, State{}, fmt.Errorf("combat: change %s: unexpected reply %T", id, reply)
+	return false, State{}, nil, fmt.Errorf("combat: change %s: unexpected reply %T", id, reply)
 }
 
 // setDeadline sets the fight's deadline: when a sweep must handle it.

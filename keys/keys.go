@@ -105,6 +105,10 @@ func Combat(id string) string { return "combat:" + id + ":state" }
 // ms.
 const CombatDeadlines = "combat:deadlines"
 
+// OnceID is the string with the id of what an event with an idempotency key makes: "<when, Unix ms>
+// <id>". record is the key of the event's record.
+func OnceID(record string) string { return record + ":id" }
+
 // CombatPair is the string with the id of the running fight between two characters, in any order.
 func CombatPair(a, b string) string { return "combat:pair:" + min(a, b) + ":" + max(a, b) }
 

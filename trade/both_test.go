@@ -187,7 +187,7 @@ func whoMayNotTrade(t *testing.T, w *town) {
 		"offer":  func(p event.Player) error { _, err := w.Offer(t.Context(), p, terms(opened, 0)); return err },
 		"accept": func(p event.Player) error { _, err := w.Accept(t.Context(), p, agree(opened)); return err },
 		"cancel": func(p event.Player) error {
-			_, err := w.Cancel(t.Context(), p, trade.Ask{TradeID: opened.TradeID})
+			_, err := w.Cancel(t.Context(), p, trade.Cancellation{TradeID: opened.TradeID})
 			return err
 		},
 		"state": func(p event.Player) error {
@@ -272,7 +272,7 @@ func oneOpenTradeForAPairFiveForEach(t *testing.T, w *town) {
 	open, err := w.OpenTrades(t.Context())
 	require.NoError(t, err)
 	require.Len(t, open, trade.MaxOpen)
-	_, err = w.Cancel(t.Context(), bob, trade.Ask{TradeID: first.TradeID})
+	_, err = w.Cancel(t.Context(), bob, trade.Cancellation{TradeID: first.TradeID})
 	require.NoError(t, err)
 	w.propose(zoe, "ann")
 
@@ -307,11 +307,11 @@ func cancelledAndExpiredTradesMoveNothing(t *testing.T, w *town) {
 	w.mint("anna", "apple", 5, 0)
 	w.mint("bobo", "", 0, 50)
 	opened := w.barter()
-	ended, err := w.Cancel(t.Context(), ann, trade.Ask{TradeID: opened.TradeID})
+	ended, err := w.Cancel(t.Context(), ann, trade.Cancellation{TradeID: opened.TradeID})
 	require.NoError(t, err)
 	require.Equal(t, trade.Cancelled, ended.Status)
 	require.Equal(t, "ann", ended.Reason)
-	again, err := w.Cancel(t.Context(), bob, trade.Ask{TradeID: opened.TradeID})
+	again, err := w.Cancel(t.Context(), bob, trade.Cancellation{TradeID: opened.TradeID})
 	require.NoError(t, err)
 	require.Equal(t, ended, again)
 	require.Equal(t, map[string][]any{"user:ann": {ended}, "user:bob": {ended}}, w.told.heard("trade:cancelled"))
@@ -367,7 +367,7 @@ func whoComesBackIsTold(t *testing.T, w *town) {
 	require.InDelta(t, time.Now().Add(time.Minute).UnixMilli(), score, 30_000, "once more, should this connection be dead")
 
 	opened = w.propose(ann, "bob")
-	_, err = w.Cancel(t.Context(), bob, trade.Ask{TradeID: opened.TradeID})
+	_, err = w.Cancel(t.Context(), bob, trade.Cancellation{TradeID: opened.TradeID})
 	require.NoError(t, err)
 	names, _ = back(ann)
 	require.Contains(t, names, "trade:cancelled")
@@ -396,7 +396,7 @@ func bothAcceptAndCancelAtOnce(t *testing.T, w *town) {
 			})
 			if i%2 == 0 {
 				g.Go(func() error {
-					got, err := w.Cancel(t.Context(), who, trade.Ask{TradeID: o.TradeID})
+					got, err := w.Cancel(t.Context(), who, trade.Cancellation{TradeID: o.TradeID})
 					if c := code(err); c != "" && c != "TRADE_OVER" && c != "LOCKED" {
 						return err
 					}
@@ -418,7 +418,7 @@ func bothAcceptAndCancelAtOnce(t *testing.T, w *town) {
 			completed++
 		case trade.Cancelled:
 		default: // both acceptances were refused: it is still open
-			_, err := w.Cancel(t.Context(), ann, trade.Ask{TradeID: o.TradeID})
+			_, err := w.Cancel(t.Context(), ann, trade.Cancellation{TradeID: o.TradeID})
 			require.NoError(t, err)
 		}
 	}
@@ -459,7 +459,7 @@ func manyTradesAtOnce(t *testing.T, w *town) {
 						if c := code(err); c != "INSUFFICIENT_ITEMS" && c != "INSUFFICIENT_GOLD" && c != "LOCKED" {
 							return fmt.Errorf("%s and %s: %w", a.UserID, b.UserID, err)
 						}
-						_, _ = w.Cancel(t.Context(), a, trade.Ask{TradeID: o.TradeID})
+						_, _ = w.Cancel(t.Context(), a, trade.Cancellation{TradeID: o.TradeID})
 					}
 				}
 				return nil

@@ -256,14 +256,14 @@ func aProcessDiesInAMint(t *testing.T, w *town) {
 func aProcessDiesInACancel(t *testing.T, w *town) {
 	everywhere(t, w, true, func(t *testing.T, w *town, b *blow) {
 		opened := w.barter()
-		_, first := w.struck(t, b).Cancel(t.Context(), ann, trade.Ask{TradeID: opened.TradeID})
+		_, first := w.struck(t, b).Cancel(t.Context(), ann, trade.Cancellation{TradeID: opened.TradeID})
 		state, err := w.State(t.Context(), bob, trade.Ask{TradeID: opened.TradeID})
 		require.NoError(t, err)
 		if first == nil {
 			require.Equal(t, trade.Cancelled, state.Status)
 		}
 		if state.Status == trade.Open {
-			_, err = w.Cancel(t.Context(), ann, trade.Ask{TradeID: opened.TradeID})
+			_, err = w.Cancel(t.Context(), ann, trade.Cancellation{TradeID: opened.TradeID})
 			require.NoError(t, err)
 		}
 		require.Eventually(t, func() bool {

@@ -1,11 +1,15 @@
 -- Decides what becomes of a trade. This is the commit point: the status that is written is final.
--- KEYS[1]  the trade
+-- KEYS[1]  the trade   KEYS[2]  the record of an idempotency key, see once.lua
 -- ARGV[1]  the status that it must have   ARGV[2]  the status that it gets
 -- ARGV[3]  the reason, or ''
 -- ARGV[4]  what else must hold: 'any' nothing; 'due' its time is over; 'version' or 'fence' is
 --          ARGV[5]
+-- ARGV[6]  the trade's id; then, with KEYS[2], the claim
 -- returns  {'ok', field, value, …} the trade, also when it was decided so before
 --          {'no', field, value, …} the trade, when something else holds   {'gone'} no such trade
+--          {'once', …} see once.lua
+local refused = once_refusal(KEYS[2], ARGV)
+if refused then return refused end
 local t = redis.call('HMGET', KEYS[1], 'status', 'expiresAt', 'deadline', 'version', 'fence')
 if not t[1] then return {'gone'} end
 local at = now()
@@ -25,5 +29,6 @@ if holds then
 end
 local again = t[1] == ARGV[2] and (ARGV[4] ~= 'fence' or t[5] == ARGV[5])
 local answer = redis.call('HGETALL', KEYS[1])
+if holds or again then once_record(KEYS[2], ARGV, ARGV[6], answer) end
 table.insert(answer, 1, (holds or again) and 'ok' or 'no')
 return answer

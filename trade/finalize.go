@@ -44,7 +44,7 @@ func (c *core) endUnfinished(ctx context.Context, id, condition string) error {
 		return nil
 	}
 	if err == nil && d.Status == Settling {
-		d, _, err = c.changeStatus(ctx, id, statusTransition{Settling, Failed, "INTERRUPTED", condition, ""})
+		d, _, err = c.changeStatus(ctx, id, statusTransition{from: Settling, to: Failed, reason: "INTERRUPTED", condition: condition})
 	}
 	if err != nil || !d.isDecided() {
 		return err

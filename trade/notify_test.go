@@ -21,7 +21,7 @@ func TestWhoComesBackWithSomebodyWhoCanNotBeTold(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, redistest.Client(t))
 	o := w.propose(ann, "bob")
-	_, err := w.Cancel(t.Context(), ann, trade.Ask{TradeID: o.TradeID})
+	_, err := w.Cancel(t.Context(), ann, trade.Cancellation{TradeID: o.TradeID})
 	require.NoError(t, err)
 	open := w.propose(ann, "bob")
 	w.told.all = nil

@@ -17,6 +17,9 @@ type Terms struct {
 	Items   []Line `json:"items"`
 	Gold    int64  `json:"gold"`
 	Version int64  `json:"version" validate:"min=1"` // the version that it changes
+	// IdempotencyKey is the caller's own name for this offer, 1 to 64 characters. If it is sent again
+	// with the same key, it gets the first answer and changes nothing.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
 // Offer changes what the caller gives, raises the version, takes back both acceptances, and tells
@@ -40,20 +43,28 @@ func (s *Service) Offer(ctx context.Context, p event.Player, in Terms) (Trade, e
 	if err := s.checkAffordable(ctx, d.Parties[side].CharacterID, goods); err != nil {
 		return Trade{}, err
 	}
-	answer, err := s.runDurableScript(ctx, offerScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, encodeOffer(goods))
+	claim := event.ClaimOf(ctx)
+	scriptKeys, args := addClaim(claim, []string{keys.Trade(d.TradeID)}, []any{sideLetter(side), in.Version, encodeOffer(goods), d.TradeID}, nil)
+	answer, err := s.runDurableScript(ctx, offerScript, scriptKeys, args...)
 	if err != nil {
 		return Trade{}, wrapRedisError(err, "trade "+d.TradeID+": offer")
 	}
-	if answer[0] != "ok" {
-		return Trade{}, refusalError(answer, goods)
+	switch answer[0] {
+	case "ok":
+		markRecorded(claim)
+		return s.castTradeUpdated(ctx, d.TradeID, answer)
+	case "once":
+		return s.repeatTradeUpdated(ctx, claim, answer)
 	}
-	return s.castTradeUpdated(ctx, d.TradeID, answer)
+	return Trade{}, refusalError(answer, goods)
 }
 
 // An Agreement is the payload of trade:accept.
 type Agreement struct {
 	TradeID string `json:"tradeId" validate:"required,max=64"`
 	Version int64  `json:"version" validate:"min=1"`
+	// IdempotencyKey is as in trade:offer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
 // Accept agrees to one version. When the other has too, goods change hands at once and both are
@@ -78,11 +89,16 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 		return Trade{}, ErrEmpty
 	}
 	if !d.Parties[1-side].Accepted || !isSameVersion || d.Status != Open {
-		answer, err := s.runDurableScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)}, sideLetter(side), in.Version, noLease, 0, 0)
+		claim := event.ClaimOf(ctx)
+		scriptKeys, args := addClaim(claim, []string{keys.Trade(d.TradeID)}, []any{sideLetter(side), in.Version, noLease, 0, 0, d.TradeID}, nil)
+		answer, err := s.runDurableScript(ctx, acceptScript, scriptKeys, args...)
 		switch {
 		case err != nil:
 			return Trade{}, wrapRedisError(err, "trade "+d.TradeID+": accept")
+		case answer[0] == "once":
+			return s.repeatTradeUpdated(ctx, claim, answer)
 		case answer[0] == "ok":
+			markRecorded(claim)
 			return s.castTradeUpdated(ctx, d.TradeID, answer)
 		case answer[0] != "both":
 			return Trade{}, refusalError(answer, Goods{})
@@ -97,10 +113,17 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 	return s.settler.settleTrade(ctx, d, side)
 }
 
+// A Cancellation is the payload of trade:cancel.
+type Cancellation struct {
+	TradeID string `json:"tradeId" validate:"required,max=64"`
+	// IdempotencyKey is as in trade:offer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+}
+
 // Cancel ends an open trade and tells both trade:cancelled. Repeating it is safe.
 //
 // Codes: INVALID, NOT_FOUND, TRADE_OVER (with status), LOCKED (it is being settled), UNAVAILABLE.
-func (s *Service) Cancel(ctx context.Context, p event.Player, in Ask) (Trade, error) {
+func (s *Service) Cancel(ctx context.Context, p event.Player, in Cancellation) (Trade, error) {
 	d, err := s.findPartysTrade(ctx, p, in.TradeID)
 	if err != nil {
 		return Trade{}, err
@@ -113,7 +136,9 @@ func (s *Service) Cancel(ctx context.Context, p event.Player, in Ask) (Trade, er
 			return Trade{}, err
 		}
 	}
-	ended, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{Open, Cancelled, p.UserID, "any", ""})
+	ended, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{
+		from: Open, to: Cancelled, reason: p.UserID, condition: "any", claim: event.ClaimOf(ctx),
+	})
 	switch {
 	case err != nil:
 		return Trade{}, err
@@ -132,6 +157,19 @@ func (s *Service) castTradeUpdated(ctx context.Context, id string, answer []stri
 	}
 	s.castToParties(ctx, "trade:updated", d.Trade)
 	return d.Trade, nil
+}
+
+// repeatTradeUpdated returns the first answer to an idempotency key, from the answer {"once", …} of
+// a script, and tells both parties of the trade as it is: the first time nobody may have.
+func (s *Service) repeatTradeUpdated(ctx context.Context, claim *event.Claim, answer []string) (Trade, error) {
+	first, err := recordedTrade(claim, answer)
+	if err != nil {
+		return Trade{}, err
+	}
+	if d, err := s.findSettlement(ctx, first.TradeID); err == nil && d.Status == Open {
+		s.castToParties(ctx, "trade:updated", d.Trade)
+	}
+	return first, nil
 }
 
 // findOwnTrade finds a trade for what only its own character may do, and the side of the caller.

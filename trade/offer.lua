@@ -1,10 +1,12 @@
 -- One side changes what it gives; both must accept anew.
--- KEYS[1]  the trade
+-- KEYS[1]  the trade   KEYS[2]  the record of an idempotency key, see once.lua
 -- ARGV[1]  the side that offers, a or b   ARGV[2]  the version that it changes
--- ARGV[3]  the offer, JSON
+-- ARGV[3]  the offer, JSON   ARGV[4]  the trade's id; then, with KEYS[2], the claim
 -- returns  {'ok', field, value, …} the trade; or, and then nothing was written:
 --          {'gone'} no such trade   {'over', status}   {'due'} it has expired
---          {'version', version} it has another version
+--          {'version', version} it has another version   {'once', …} see once.lua
+local refused = once_refusal(KEYS[2], ARGV)
+if refused then return refused end
 local t = redis.call('HMGET', KEYS[1], 'status', 'version', 'expiresAt', ARGV[1] .. ':offer', 'changed')
 if not t[1] then return {'gone'} end
 if t[1] ~= 'open' then return {'over', t[1]} end
@@ -17,5 +19,6 @@ if not again then
     ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
 end
 local answer = redis.call('HGETALL', KEYS[1])
+once_record(KEYS[2], ARGV, ARGV[4], answer)
 table.insert(answer, 1, 'ok')
 return answer

@@ -3,10 +3,12 @@ package trade
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
 )
@@ -14,34 +16,56 @@ import (
 const (
 	proposeWithin = 4 * time.Second // how long after its places were taken a trade may be written
 	placeKept     = 5 * time.Second // how long a place without a trade is kept; it is free afterwards
+	idUsable      = 8 * time.Second // how long after an id was bound to a key its trade may be written
 )
 
 // A Proposal is the payload of trade:propose.
 type Proposal struct {
 	To string `json:"to"` // a user id
+	// IdempotencyKey is the caller's own name for this proposal, 1 to 64 characters. If it is sent again
+	// with the same key, it opens no second trade and gets the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
 // Propose opens a trade with nothing in it, and tells both trade:proposed. It expires by itself.
 //
 // Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these
 // two have one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade
-// may be open; then a repeat says TRADE_OPEN.
+// may be open; then a repeat with the same idempotencyKey gets it, and one without says TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
 	if err := checkIdentifier("to", in.To); err != nil {
 		return Trade{}, err
+	}
+	begun, err := s.beginProposal(ctx, event.ClaimOf(ctx))
+	if err != nil {
+		return Trade{}, err
+	}
+	if begun.opened != nil { // the node that opened it may have died before it told anybody
+		s.castToParties(ctx, "trade:proposed", *begun.opened)
+		return *begun.opened, nil
 	}
 	own, other, err := s.resolveBoth(ctx, p, in.To)
 	if err != nil {
 		return Trade{}, err
 	}
-	d := settlement{Trade: Trade{TradeID: newTradeID(), Status: Open, Version: 1, Parties: []Party{
+	d := settlement{Trade: Trade{TradeID: begun.id, Status: Open, Version: 1, Parties: []Party{
 		{UserID: p.UserID, CharacterID: own, Offer: Goods{}.Sorted()},
 		{UserID: in.To, CharacterID: other, Offer: Goods{}.Sorted()},
 	}}, kind: ledger.KindTrade}
 	d.ref = d.TradeID
+	if begun.replaced != "" { // its trade can not come any more
+		stale := d.Trade
+		stale.TradeID = begun.replaced
+		if err := s.freeOpenTradePlaces(ctx, stale); err != nil {
+			return Trade{}, err
+		}
+	}
 	latest, err := s.takeOpenTradePlaces(ctx, d)
 	mayBeOpen := false
 	if err == nil {
+		if begun.notAfter > 0 {
+			latest = min(latest, begun.notAfter)
+		}
 		d, mayBeOpen, err = s.createOpenTrade(ctx, d, latest)
 	}
 	if err != nil {
@@ -50,8 +74,63 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 		}
 		return Trade{}, err
 	}
-	s.castToParties(ctx, "trade:proposed", d.Trade)
-	return d.Trade, nil
+	t := asProposed(d.Trade)
+	s.castToParties(ctx, "trade:proposed", t)
+	return t, nil
+}
+
+// A proposalStart is a proposal that has begun.
+type proposalStart struct {
+	id       string // of the trade
+	notAfter int64  // the trade must not be written later, Unix ms; 0 for no bound
+	replaced string // an id under which the same proposal was begun before; ""
+	// opened is the trade as it was opened, if a proposal under the same key has opened it before.
+	opened *Trade
+}
+
+// beginProposal gives a proposal the id of its trade. claim is that of its idempotency key, nil
+// without one. If a proposal under the same key was begun before, beginProposal goes on with its id,
+// so that both can open only one trade. An id under which no trade can be opened any more is
+// replaced.
+func (s *Service) beginProposal(ctx context.Context, claim *event.Claim) (begun proposalStart, err error) {
+	begun.id = newTradeID()
+	if claim == nil {
+		return begun, nil
+	}
+	fresh := begun.id
+	for range 3 {
+		bound, err := redisx.BindID(ctx, s.rdb, keys.OnceID(claim.Record), fresh, begun.replaced, claim.Keep)
+		if err != nil {
+			return begun, wrapRedisError(err, "trade: bind an id to a key")
+		}
+		begun.id, begun.notAfter = bound.ID, bound.BoundAt+idUsable.Milliseconds()
+		if bound.IsNew {
+			return begun, nil
+		}
+		d, err := s.findSettlement(ctx, bound.ID)
+		switch {
+		case err == nil:
+			t := asProposed(d.Trade)
+			begun.opened = &t
+			return begun, nil
+		case !errors.Is(err, fault.ErrNotFound):
+			return begun, err
+		case bound.Age <= idUsable+s.cfg.Skew:
+			return begun, nil
+		}
+		begun.replaced = bound.ID
+	}
+	return begun, fault.ErrLocked
+}
+
+// asProposed returns a trade as it was when it was opened.
+func asProposed(t Trade) Trade {
+	t.Status, t.Version, t.Reason = Open, 1, ""
+	t.Parties = slices.Clone(t.Parties)
+	for i := range t.Parties {
+		t.Parties[i].Offer, t.Parties[i].Accepted = Goods{}.Sorted(), false
+	}
+	return t
 }
 
 // takeOpenTradePlaces takes a place at both characters, always in one order. latest is until when

@@ -48,6 +48,8 @@ var rules = map[string]func(*testing.T, *town){
 	"a process dies at any command of a cancel":     aProcessDiesInACancel,
 	"a process dies at any command of a proposal":   aProcessDiesInAProposal,
 	"an answer is lost at any of a proposal":        anAnswerIsLostInAProposal,
+	"a repeat after a death at any command":         aRepeatAfterADeath,
+	"a lost claim changes nothing":                  aLostClaimChangesNothing,
 	"nothing of a settlement stays behind":          nothingStaysBehind,
 	"a user who is called mint":                     aUserWhoIsCalledMint,
 	"a process stops at any command, and goes on":   aProcessStopsAndGoesOn,

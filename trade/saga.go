@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -155,13 +156,22 @@ func (s *sagaSettler) runTradeSaga(ctx context.Context, d settlement, side int, 
 	if err != nil {
 		return settlement{}, err
 	}
-	answer, err := s.runDurableScript(ctx, acceptScript, []string{keys.Trade(d.TradeID)},
-		sideLetter(side), d.Version, fence, latest, s.cfg.DecideWithin.Milliseconds())
+	claim := event.ClaimOf(ctx)
+	scriptKeys, args := addClaim(claim, []string{keys.Trade(d.TradeID)},
+		[]any{sideLetter(side), d.Version, fence, latest, s.cfg.DecideWithin.Milliseconds(), d.TradeID}, nil)
+	answer, err := s.runDurableScript(ctx, acceptScript, scriptKeys, args...)
 	if err != nil {
 		s.rollback(ctx, d.TradeID)
 		return settlement{}, wrapRedisError(err, "trade "+d.TradeID+": begin")
 	}
-	if answer[0] != "ok" {
+	switch answer[0] {
+	case "ok":
+	case "once": // it was accepted under the key while the other had not
+		if _, err := recordedTrade(claim, answer); err != nil {
+			return settlement{}, err
+		}
+		return settlement{}, fault.ErrLocked
+	default:
 		return settlement{}, refusalError(answer, Goods{})
 	}
 	begun, err := parseScriptTrade(d.TradeID, answer)
@@ -178,7 +188,7 @@ func (s *sagaSettler) runTradeSaga(ctx context.Context, d settlement, side int, 
 		return s.decide(ctx, begun)
 	case lacking >= 0 && errors.As(err, &shortage):
 		reason := shortageFault(shortage, begun.Parties[lacking], lacking == side)
-		return settlement{}, s.endTradeAsFailed(ctx, begun, statusTransition{Settling, Failed, reason.Code, "fence", begun.fence}, reason)
+		return settlement{}, s.endTradeAsFailed(ctx, begun, statusTransition{from: Settling, to: Failed, reason: reason.Code, condition: "fence", value: begun.fence}, reason)
 	}
 	s.rollback(ctx, d.TradeID)
 	return settlement{}, err
@@ -282,7 +292,7 @@ func (s *sagaSettler) prepare(ctx context.Context, d settlement) (lacking int, e
 // decide makes the settlement completed, under the fence with which it began: the commit point. The
 // caller finalizes it.
 func (s *sagaSettler) decide(ctx context.Context, d settlement) (settlement, error) {
-	decided, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{Settling, Completed, "", "fence", d.fence})
+	decided, isOurs, err := s.changeStatus(ctx, d.TradeID, statusTransition{from: Settling, to: Completed, condition: "fence", value: d.fence})
 	switch {
 	case err != nil:
 		s.rollback(ctx, d.TradeID)

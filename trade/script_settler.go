@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
@@ -146,18 +147,33 @@ func (s *scriptSettler) runGiftScript(ctx context.Context, d *settlement, g gift
 	var args scriptArgs
 	args.appendText(t.TradeID, t.TradeID+" "+g.bodyHash, fence, userToCheck, receiver.CharacterID, body, digest)
 	args.appendGoods(giver.Offer)
+	claim := event.ClaimOf(ctx)
+	var answerHead []byte
+	if claim != nil {
+		answerHead = giftAnswerHead(*t)
+	}
 	lockKey, fenceKey := s.lockAndFenceKeys(*t)
-	answer, err := s.runDurableScript(ctx, s.giftScript, []string{
+	scriptKeys, list := addClaim(claim, []string{
 		keys.Inventory(giver.CharacterID), keys.Inventory(receiver.CharacterID), g.recordKey, lockKey, fenceKey,
-	}, args.list...)
+	}, args.list, answerHead)
+	answer, err := s.runDurableScript(ctx, s.giftScript, scriptKeys, list...)
 	if err != nil {
 		return nil, wrapRedisError(err, "trade "+t.TradeID+": settle")
 	}
 	switch answer[0] {
 	case "ok":
+		markRecorded(claim)
 		t.CreatedAt = parseInteger(answer[1])
 		t.ExpiresAt = t.CreatedAt + s.cfg.Keep.Milliseconds()
 		return nil, nil
+	case "once":
+		first, err := recordedTrade(claim, answer)
+		if err == nil && first.TradeID == t.TradeID {
+			// Our own script, repeated by the client library after a lost answer.
+			*t = first
+			return nil, nil
+		}
+		return &first, err
 	case "seen":
 		earlier, _, err := s.findEarlierGift(ctx, g)
 		if err == nil && earlier == nil {
@@ -188,15 +204,27 @@ func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side i
 	args.appendGoods(a.Offer)
 	args.appendGoods(b.Offer)
 	lockKey, fenceKey := s.lockAndFenceKeys(d.Trade)
-	answer, err := s.runDurableScript(ctx, s.tradeScript, []string{
+	claim := event.ClaimOf(ctx)
+	scriptKeys, list := addClaim(claim, []string{
 		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lockKey, fenceKey, keys.OpenTrades,
-	}, args.list...)
+	}, args.list, nil)
+	answer, err := s.runDurableScript(ctx, s.tradeScript, scriptKeys, list...)
 	if err != nil {
 		return settlement{}, wrapRedisError(err, "trade "+d.TradeID+": settle")
 	}
 	switch answer[0] {
 	case "ok":
+		markRecorded(claim)
 		return parseScriptTrade(d.TradeID, answer)
+	case "once": // our own script, repeated by the client library after a lost answer, or we were late
+		if _, err := recordedTrade(claim, answer); err != nil {
+			return settlement{}, err
+		}
+		again, err := s.findSettlement(ctx, d.TradeID)
+		if err == nil && again.Status != Completed {
+			err = fault.ErrLocked
+		}
+		return again, err
 	case "over": // completed: our own script, repeated by the client library after a lost answer
 		again, err := s.findSettlement(ctx, d.TradeID)
 		if err == nil && again.Status == Completed && again.Version == d.Version {
@@ -214,7 +242,7 @@ func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side i
 			shortage = fault.ErrInternal.Because(fmt.Errorf("script answered %q", answer))
 		}
 		shortage = shortageFault(shortage, party, side == lacking)
-		return settlement{}, s.endTradeAsFailed(ctx, d, statusTransition{Open, Failed, shortage.Code, "version", d.Version}, shortage)
+		return settlement{}, s.endTradeAsFailed(ctx, d, statusTransition{from: Open, to: Failed, reason: shortage.Code, condition: "version", value: d.Version}, shortage)
 	}
 	return settlement{}, refusalError(answer, Goods{})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -21,6 +22,11 @@ var (
 	fenceLua string
 )
 
+// onceLua stands in front of scripts that change a trade under an idempotency key.
+//
+//go:embed once.lua
+var onceLua string
+
 // unknownCharacterLua is used in place of ScriptCharacters.CharacterLua when the characters are
 // known elsewhere.
 const unknownCharacterLua = "local function character_of() end\n"
@@ -29,7 +35,7 @@ const unknownCharacterLua = "local function character_of() end\n"
 // of the characters. Redis may run many calls of one as one.
 func newSettlementScripts(locksLua, charactersLua string, keep time.Duration) (gift, trade *redisx.Script) {
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua + record.Functions + onceLua
 	newScript := func(each string) *redisx.Script {
 		return redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: each, After: "remember(INDEX)\n"})
 	}
@@ -64,9 +70,9 @@ var (
 	dueLua string
 
 	createScript    = redisx.NewScript(ledger.Lua + createLua)
-	offerScript     = redisx.NewScript(ledger.Lua + offerLua)
-	acceptScript    = redisx.NewScript(ledger.Lua + acceptLua)
-	endScript       = redisx.NewScript(ledger.Lua + endLua)
+	offerScript     = redisx.NewScript(ledger.Lua + record.Functions + onceLua + offerLua)
+	acceptScript    = redisx.NewScript(ledger.Lua + record.Functions + onceLua + acceptLua)
+	endScript       = redisx.NewScript(ledger.Lua + record.Functions + onceLua + endLua)
 	holdScript      = redisx.NewScript(ledger.Lua + holdLua)
 	closeScript     = redisx.NewScript(ledger.Lua + closeLua)
 	claimScript     = redisx.NewScript(claimLua)

@@ -2,12 +2,13 @@
 -- For one Redis server; on a Cluster the saga of saga.go does it.
 -- KEYS[1]  a's inventory   KEYS[2]  b's inventory   KEYS[3]  the trade
 -- KEYS[4]  lock of the pair   KEYS[5]  its fence   KEYS[6]  trades by when to look at them
+-- KEYS[7]  the record of an idempotency key, see once.lua
 -- ARGV[1]  trade id   ARGV[2]  the side that accepts, a or b   ARGV[3]  version
 -- ARGV[4]  fence of the caller's lease, '' without one
 -- ARGV[5]  body of the ledger entry, ARGV[6]  its digest
 -- ARGV[7]  the sweeper looks at the trade again after, ms
 -- ARGV[8]  index of the last argument of a's goods
--- ARGV[9]  a's inventory fields and quantities, then b's
+-- ARGV[9]  a's inventory fields and quantities, then b's; then, with KEYS[7], the claim
 -- returns  {'ok', field, value, …} the trade, when the goods moved; or one of these, and then
 --          everything is as it was: {'gone'} no such trade   {'over', status}
 --          {'due'} it has expired   {'version', version} it has another version
@@ -15,6 +16,9 @@
 --          {'held'} another holder has the lock   {'stale', fence} the lease has run out
 --          {'short', field, have, side}   {'unknown', field, '', side}
 --          {'overflow', field, '', side}   {'corrupt', key, field, why}
+--          {'once', …} see once.lua
+local refused, leased = once_refusal(KEYS[7], ARGV)
+if refused then return refused end
 local t = redis.call('HMGET', KEYS[3], 'status', 'version', 'expiresAt', 'a:accepted', 'b:accepted')
 if not t[1] then return {'gone'} end
 if t[1] ~= 'open' then return {'over', t[1]} end
@@ -24,11 +28,12 @@ if t[2] ~= ARGV[3] then return {'version', t[2]} end
 local other = t[4]
 if ARGV[2] == 'a' then other = t[5] end
 if other ~= '1' then return {'alone'} end
-local refused, leased = enter(KEYS[4], KEYS[5], ARGV[4])
+refused, leased = enter(KEYS[4], KEYS[5], ARGV[4])
 if refused then return refused end
 recorded(INDEX, ARGV[1])
 
 local last, all = tonumber(ARGV[8]), #ARGV
+if KEYS[7] then all = all - 4 end
 -- Undoes so many of the four steps.
 local function back(steps)
   if steps > 3 then move(KEYS[2], '-', ARGV, 9, last) end
@@ -62,5 +67,6 @@ if not ok then
 end
 redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')
 local answer = redis.call('HGETALL', KEYS[3])
+once_record(KEYS[7], ARGV, ARGV[1], answer)
 table.insert(answer, 1, 'ok')
 return answer

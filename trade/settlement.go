@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -150,20 +151,31 @@ func (c *core) findSettlement(ctx context.Context, id string) (settlement, error
 type statusTransition struct {
 	from, to  Status
 	reason    string
-	condition string // "any", "due", "version" or "fence"
-	value     any    // of "version" and "fence"
+	condition string       // "any", "due", "version" or "fence"
+	value     any          // of "version" and "fence"
+	claim     *event.Claim // of the idempotency key under which a client asks for it; nil without one
 }
 
 // changeStatus makes a transition of a trade's status, and returns the trade as it is then. isOurs
 // is false when the transition was not possible, because the trade had another status or did not
 // meet the condition.
 func (c *core) changeStatus(ctx context.Context, id string, t statusTransition) (d settlement, isOurs bool, err error) {
-	answer, err := c.runDurableScript(ctx, endScript, []string{keys.Trade(id)}, string(t.from), string(t.to), t.reason, t.condition, t.value)
+	scriptKeys, args := addClaim(t.claim, []string{keys.Trade(id)}, []any{string(t.from), string(t.to), t.reason, t.condition, t.value, id}, nil)
+	answer, err := c.runDurableScript(ctx, endScript, scriptKeys, args...)
 	if err != nil {
 		return settlement{}, false, wrapRedisError(err, "trade "+id+": "+string(t.to))
 	}
-	if answer[0] == "gone" {
+	switch answer[0] {
+	case "gone":
 		return settlement{}, false, errNoTrade
+	case "ok":
+		markRecorded(t.claim)
+	case "once":
+		if _, err := recordedTrade(t.claim, answer); err != nil {
+			return settlement{}, false, err
+		}
+		d, err = c.findSettlement(ctx, id)
+		return d, err == nil && d.Status == t.to, err
 	}
 	d, err = parseScriptTrade(id, answer)
 	return d, answer[0] == "ok", err

@@ -130,7 +130,7 @@ func (s *Service) sweepDueTrade(ctx context.Context, id string, now, since int64
 
 // expireTrade ends an open trade whose time is over.
 func (s *Service) expireTrade(ctx context.Context, id string) error {
-	d, _, err := s.changeStatus(ctx, id, statusTransition{Open, Expired, "", "due", ""})
+	d, _, err := s.changeStatus(ctx, id, statusTransition{from: Open, to: Expired, condition: "due"})
 	if err == nil && d.isDecided() {
 		s.finalize(ctx, d)
 	}

@@ -89,7 +89,7 @@ func (w *town) abandoned(t *testing.T, a, b event.Player) trade.Trade {
 		state, err := w.State(t.Context(), a, trade.Ask{TradeID: o.TradeID})
 		require.NoError(t, err)
 		if state.Status == trade.Open {
-			_, err := w.Cancel(t.Context(), a, trade.Ask{TradeID: o.TradeID})
+			_, err := w.Cancel(t.Context(), a, trade.Cancellation{TradeID: o.TradeID})
 			require.NoError(t, err)
 			continue
 		}

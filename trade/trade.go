@@ -107,11 +107,14 @@ func New(rdb redis.UniversalClient, locks Locker, characters Characters, caster 
 // Routes are the events of this feature.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("trade:propose", s.Propose).Limit("trade"),
-		event.On("trade:offer", s.Offer).Limit("trade"),
-		event.On("trade:accept", s.Accept).Limit("trade"),
-		event.On("trade:cancel", s.Cancel).Limit("trade"),
-		event.On("trade:execute", s.Execute).Limit("trade"),
+		event.On("trade:propose", s.Propose).Limit("trade").Once(s.onceOptions()...),
+		event.On("trade:offer", s.Offer).Limit("trade").Once(s.onceOptions(event.Beside(
+			func(_ event.Player, in Terms) string { return besideTrade(in.TradeID) }))...),
+		event.On("trade:accept", s.Accept).Limit("trade").Once(s.onceOptions(event.Beside(
+			func(_ event.Player, in Agreement) string { return besideTrade(in.TradeID) }))...),
+		event.On("trade:cancel", s.Cancel).Limit("trade").Once(s.onceOptions(event.Beside(
+			func(_ event.Player, in Cancellation) string { return besideTrade(in.TradeID) }))...),
+		event.On("trade:execute", s.Execute).Limit("trade").Once(s.onceOptions(event.KeyLength(maxIDLength))...),
 		event.On("trade:state", s.State),
 		event.On("inventory:list", s.Inventory),
 	}
