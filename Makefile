@@ -74,7 +74,7 @@ test/client/node_modules: test/client/package-lock.json
 	@touch $@
 
 .PHONY: chaos
-chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade, at every command; then audit (minutes)
+chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade and fight, at every command; then audit (minutes)
 	CHAOS=1 $(GO) test -count=1 -timeout 20m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
 
 .PHONY: screenshot

@@ -13,6 +13,9 @@
 // told, and the players' slots are free again. If the node dies before that, [Service.Run] on
 // another node settles the fight.
 //
+// A start or an action with an idempotency key is done once (event.Route.Once): the script that
+// replaces the state writes the answer too, and a start binds the id of its fight to the key.
+//
 // In this package:
 //
 //   - rules.go, npcs.go and replay.go are the rules, without Redis and without a clock.

@@ -279,6 +279,8 @@ export interface CombatAction {
   action: 'attack' | 'defend' | 'skill' | 'flee';
   /** The id of the participant that attack and skill hit. When it is absent, they hit the opponent. (at most 128 characters) */
   target?: string;
+  /** The caller's own name for this action. An action that is sent again with the same key is not played a second time and gets the first answer. */
+  idempotencyKey?: string;
 }
 
 /** Sent to everybody who follows the fight, as its last event, combat:ended. */
@@ -362,6 +364,8 @@ export interface CombatStartRequest {
   npc?: string;
   /** The id of another player's character. (at most 128 characters) */
   opponentId?: string;
+  /** The caller's own name for this start. A start that is sent again with the same key begins no second fight and gets the first answer. */
+  idempotencyKey?: string;
 }
 
 /** Sent to both users of a fight between players, before any update, as the event combat:started. */
@@ -583,12 +587,22 @@ export interface TradeAgreement {
   tradeId: string;
   /** (at least 1) */
   version: number;
+  /** As in trade:offer. */
+  idempotencyKey?: string;
 }
 
 /** The payload of trade:state. */
 export interface TradeAsk {
   /** (not empty, at most 64 characters) */
   tradeId: string;
+}
+
+/** The payload of trade:cancel. */
+export interface TradeCancellation {
+  /** (not empty, at most 64 characters) */
+  tradeId: string;
+  /** As in trade:offer. */
+  idempotencyKey?: string;
 }
 
 /** The payload of trade:execute. */
@@ -626,6 +640,8 @@ export interface TradeParty {
 export interface TradeProposal {
   /** a user id */
   to: string;
+  /** The caller's own name for this proposal, 1 to 64 characters. If it is sent again with the same key, it opens no second trade and gets the first answer. */
+  idempotencyKey?: string;
 }
 
 /** How far a trade is. */
@@ -639,6 +655,8 @@ export interface TradeTerms {
   gold: number;
   /** the version that it changes (at least 1) */
   version: number;
+  /** The caller's own name for this offer, 1 to 64 characters. If it is sent again with the same key, it gets the first answer and changes nothing. */
+  idempotencyKey?: string;
 }
 
 /** Says who the player is. */
@@ -714,7 +732,7 @@ export interface ClientToServerEvents {
   /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */
   'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
   /** Ends an open trade and tells both trade:cancelled. Repeating it is safe. Limited by trade. */
-  'trade:cancel': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER'>) => void) => void;
+  'trade:cancel': (payload: TradeCancellation, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER'>) => void) => void;
   /** Settles a one-sided gift at once and tells both sides trade:completed. The receiver need not be online. Limited by trade. */
   'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
   /** Changes what the caller gives, raises the version, takes back both acceptances, and tells both trade:updated. An offer is a promise: goods stay where they are until both have accepted. Limited by trade. */

@@ -18,8 +18,9 @@ import (
 
 // crashVariable makes this process kill or stop itself at one of its commands to Redis that concern
 // trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before
-// 7", "stop after 7". It is no setting: only builds with the tag crashhook, for internal/chaos,
-// look at it.
+// 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern any
+// event with an idempotency key count. It is no setting: only builds with the tag crashhook, for
+// internal/chaos, look at it.
 const crashVariable = "GATEWAY_CRASH_AT"
 
 // crashHook is a hook of the Redis client.
@@ -27,8 +28,15 @@ type crashHook struct {
 	signal syscall.Signal
 	after  bool
 	at     int64
-	seen   atomic.Int64 // commands that concern trades
+	seen   atomic.Int64 // commands that count
+
+	prefixes []string // of the keys of commands that count
 }
+
+var (
+	tradePrefixes = []string{"trade:", "{trade:", "temp:trade:", "lock:trade:", "char:"}
+	eventPrefixes = append([]string{"once:", "combat:", "user:", "ratelimit:", "chat:", "{chat:"}, tradePrefixes...)
+)
 
 // armCrashHook arms the hook when the environment asks for it.
 func (n *node) armCrashHook() error {
@@ -36,7 +44,10 @@ func (n *node) armCrashHook() error {
 	if v == "" {
 		return nil
 	}
-	c := &crashHook{}
+	c := &crashHook{prefixes: tradePrefixes}
+	if rest, ok := strings.CutSuffix(v, " any"); ok {
+		v, c.prefixes = rest, eventPrefixes
+	}
 	var how, when string
 	if _, err := fmt.Sscanf(v, "%s %s %d", &how, &when, &c.at); err != nil || c.at < 1 {
 		return usage.Errorf("%s: %q", crashVariable, v)
@@ -51,14 +62,14 @@ func (n *node) armCrashHook() error {
 	return nil
 }
 
-// concernsTrades reports whether a command is about trades or their locks.
-func concernsTrades(cmd redis.Cmder) bool {
+// counts reports whether a command is about what the hook looks at.
+func (c *crashHook) counts(cmd redis.Cmder) bool {
 	for _, arg := range cmd.Args() {
 		key, _ := arg.(string)
 		if p, ok := arg.(*string); ok {
 			key = *p
 		}
-		for _, prefix := range []string{"trade:", "{trade:", "temp:trade:", "lock:trade:", "char:"} {
+		for _, prefix := range c.prefixes {
 			if strings.HasPrefix(key, prefix) {
 				return true
 			}
@@ -92,7 +103,7 @@ func (c *crashHook) DialHook(next redis.DialHook) redis.DialHook {
 
 func (c *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return c.runAndCrash(concernsTrades(cmd), func() error { return next(ctx, cmd) })
+		return c.runAndCrash(c.counts(cmd), func() error { return next(ctx, cmd) })
 	}
 }
 
@@ -100,7 +111,7 @@ func (c *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		concerned := false
 		for _, cmd := range cmds {
-			concerned = concerned || concernsTrades(cmd)
+			concerned = concerned || c.counts(cmd)
 		}
 		return c.runAndCrash(concerned, func() error { return next(ctx, cmds) })
 	}

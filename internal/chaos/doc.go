@@ -6,13 +6,15 @@
 //     the build tag crashhook adds);
 //   - Redis is restarted with its append-only file, and the connections to it are cut, reset,
 //     delayed, brought in pieces or silenced (toxiproxy);
-//   - both partners accept and cancel at once, and one key is sent to two gateways.
+//   - both partners accept and cancel at once, and one key is sent to two gateways;
+//   - the official client sends events with idempotency keys, with its retries, while Redis is
+//     paused, links are cut and gateways die: each has its effect once, and gets the true answer.
 //
 // After each kill and each stop, and at the end of a storm of all of these, everything must be
 // settled within five seconds, the audit clean, every ok that a client saw in the ledger with its
 // goods, no refusal in it, and what was not answered told by asking again. The same checks are held
 // against gateways with bugs in their scripts, and must catch them.
 //
-//	make chaos                 all of it, about nine minutes
+//	make chaos                 all of it, about fifteen minutes
 //	go test ./internal/chaos   a short run
 package chaos

@@ -147,11 +147,12 @@ type gatewayProcess struct {
 	done chan struct{}
 }
 
-// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "".
-func (w *world) startGateway(crash string) *gatewayProcess {
+// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "". The flags come behind the
+// usual ones.
+func (w *world) startGateway(crash string, flags ...string) *gatewayProcess {
 	w.t.Helper()
 	for begun := time.Now(); ; {
-		g, err := w.launchGateway(crash)
+		g, err := w.launchGateway(crash, flags...)
 		if err == nil {
 			w.t.Cleanup(g.killProcess)
 			return g
@@ -160,10 +161,13 @@ func (w *world) startGateway(crash string) *gatewayProcess {
 	}
 }
 
-func (w *world) launchGateway(crash string) (*gatewayProcess, error) {
+func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, error) {
 	g := &gatewayProcess{done: make(chan struct{})}
-	g.cmd = exec.Command(w.program, "serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--log-level", "error",
-		"--limit", "trade=off", "--limit", "connect=off", "--drain-for", "0s")
+	args := append([]string{
+		"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--log-level", "error",
+		"--limit", "trade=off", "--limit", "connect=off", "--drain-for", "0s",
+	}, flags...)
+	g.cmd = exec.Command(w.program, args...)
 	g.cmd.Env = append(os.Environ(), "GATEWAY_CRASH_AT="+crash)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := g.cmd.StdoutPipe()
