@@ -16,20 +16,23 @@
 //
 // A browser sends cookies along for any page, so the cookie only counts when the page may act for
 // the user. The Origin of the request decides. Where a browser sends none (a GET to the page's own
-// origin), Sec-Fetch-Site: same-origin stands for it.
+// origin), Sec-Fetch-Site: same-origin stands for it, and in older browsers the Referer. So a page
+// is judged alike over polling, a websocket, an upgrade and a POST.
 //
 //	Origin                            Dev     otherwise
 //	one of AllowedOrigins             yes     yes
-//	the request's own host            yes     ORIGIN_REFUSED
+//	a host of the request             yes     yes
 //	a loopback host                   yes     ORIGIN_REFUSED
 //	anything else, also "null"        ORIGIN_REFUSED
 //	none, Sec-Fetch-Site same-origin  yes     yes
 //	none, Sec-Fetch-Site other        ORIGIN_REFUSED
-//	none, no Sec-Fetch-Site either    yes     socket: ORIGIN_REFUSED; HTTP: yes
+//	neither, but a Referer            as the Origin of that page
+//	none of the three                 yes     socket: ORIGIN_REFUSED; HTTP: yes
 //
-// The last line is a program, not a browser: every current browser sends one of the two headers
-// with each websocket, each POST and each GET from a page. No browser sends auth or a bearer token
-// by itself, so ids in them count with any Origin.
+// The hosts of a request are its Host and, behind one of the trusted Proxies, its X-Forwarded-Host.
+// The last line is a program, not a browser: every current browser sends one of the first two
+// headers with each websocket, each POST and each GET from a page. No browser sends auth or a
+// bearer token by itself, so ids in them count with any Origin.
 //
 // # What a refusal says
 //
@@ -92,15 +95,15 @@ type Lookup interface {
 
 // Config of a Service. The zero value is a strict one for production.
 type Config struct {
-	// Dev allows guest logins, lets loopback and same-host pages use the cookie, and sends the
-	// cookie over plain HTTP.
+	// Dev allows guest logins, lets pages of loopback hosts use the cookie, and sends the cookie
+	// over plain HTTP.
 	Dev bool
 	// CookieName is the name of the session cookie; "sid" when empty.
 	CookieName string
 	// SessionTTL is the TTL of new sessions; the store's when zero.
 	SessionTTL time.Duration
-	// AllowedOrigins are the pages that may use the cookie, such as "https://play.example". There
-	// are no wildcards: "*" allows nobody.
+	// AllowedOrigins are the pages that may use the cookie, such as "https://play.example", beside
+	// those on a host of the request. There are no wildcards: "*" allows nobody.
 	AllowedOrigins []string
 	// Express accepts the logins of a site with express-session and connect-redis; nil does not.
 	Express *Express
@@ -114,6 +117,9 @@ type Config struct {
 	Spend func(ctx context.Context, account string, h http.Header) error
 	// Addr returns the client's IP address; when nil, it is the one of the connection.
 	Addr func(*http.Request) string
+	// Hosts returns the hosts under which the client asked, such as "play.example:8443"; when nil,
+	// the Host of the request. Behind proxies that change the Host it is Proxies.Hosts.
+	Hosts func(*http.Request) []string
 	// Timeout bounds how long a login or logout waits for Redis; 2 s when zero.
 	Timeout time.Duration
 	// Failed, when set, gets the reason why an HTTP request could not be served or a token was not
@@ -145,6 +151,9 @@ func New(store Store, cfg Config) *Service {
 	}
 	if cfg.Addr == nil {
 		cfg.Addr = Proxies(nil).Addr
+	}
+	if cfg.Hosts == nil {
+		cfg.Hosts = Proxies(nil).Hosts
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
@@ -202,7 +211,7 @@ func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 }
 
 func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
-	id, err := a.idFromHeader(HandshakeHeader(r), false)
+	id, err := a.idFromHeader(a.HandshakeHeader(r), false)
 	if err != nil {
 		return sessions.Session{}, err
 	}
@@ -283,7 +292,7 @@ func (a *Service) idFromHeader(h http.Header, socket bool) (string, error) {
 		return "", err
 	}
 	if !a.mayUseCookie(h, socket) {
-		return "", ErrOriginRefused
+		return "", refuseOrigin(h)
 	}
 	return a.resolveID(id)
 }

@@ -129,7 +129,7 @@ func TestWhichOriginsMayUseTheCookie(t *testing.T) {
 		"listed, other port":        {[]string{"Origin: https://play.example:8443"}, no, no, no},
 		"listed with more behind":   {[]string{"Origin: https://play.example.evil.example"}, no, no, no},
 		"listed as a user":          {[]string{"Origin: https://play.example@evil.example"}, no, no, no},
-		"own host":                  {[]string{"Origin: http://gw.lan:8080"}, yes, no, no},
+		"own host":                  {[]string{"Origin: http://gw.lan:8080"}, yes, yes, yes},
 		"own host, other port":      {[]string{"Origin: http://gw.lan"}, no, no, no},
 		"localhost":                 {[]string{"Origin: http://localhost:5173"}, yes, no, no},
 		"127.0.0.1":                 {[]string{"Origin: http://127.0.0.1"}, yes, no, no},
@@ -146,6 +146,11 @@ func TestWhichOriginsMayUseTheCookie(t *testing.T) {
 		"none, cross-site":          {[]string{"Sec-Fetch-Site: cross-site"}, no, no, no},
 		"none, same-site":           {[]string{"Sec-Fetch-Site: same-site"}, no, no, no},
 		"none: a program":           {nil, yes, no, yes},
+		"none, a page of ours":      {[]string{"Referer: http://gw.lan:8080/game?x=1"}, yes, yes, yes},
+		"none, a listed page":       {[]string{"Referer: https://play.example/"}, yes, yes, yes},
+		"none, a foreign page":      {[]string{"Referer: https://evil.example/http://gw.lan:8080"}, no, no, no},
+		"foreign, our page":         {[]string{"Origin: https://evil.example", "Referer: http://gw.lan:8080/"}, no, no, no},
+		"a forwarded host":          {[]string{"Origin: https://game.example", "X-Forwarded-Host: game.example"}, no, no, no},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,7 +159,7 @@ func TestWhichOriginsMayUseTheCookie(t *testing.T) {
 				r.Header[k] = v
 			}
 			for mode, want := range map[string]bool{"dev": c.dev, "production": c.production} {
-				_, err := services[mode].Authenticate(t.Context(), nil, auth.HandshakeHeader(r))
+				_, err := services[mode].Authenticate(t.Context(), nil, services[mode].HandshakeHeader(r))
 				if want {
 					require.NoError(t, err, mode)
 				} else {

@@ -34,7 +34,7 @@ func Example() {
 	handshake := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8080/socket.io/", nil)
 	handshake.AddCookie(answer.Result().Cookies()[0])
 	handshake.Header.Set("Origin", "http://127.0.0.1:8080")
-	session, err := service.Authenticate(context.Background(), nil, auth.HandshakeHeader(handshake))
+	session, err := service.Authenticate(context.Background(), nil, service.HandshakeHeader(handshake))
 	fmt.Println(session.Username, err)
 
 	_, err = service.Authenticate(context.Background(), []byte(`{"sessionId":"guessed"}`), nil)

@@ -17,9 +17,10 @@ import (
 )
 
 // Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
-// every node, and removes the cookie. It answers 204 when no session of this login lives any more:
-// it also ends a session that was renewed meanwhile or in the last minutes. Or else it answers a
-// problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+// every node, and removes the cookie if the page may use it. It answers 204 when no session of this
+// login lives any more: it also ends a session that was renewed meanwhile or in the last minutes.
+// Or else it answers a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie),
+// UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return
@@ -28,12 +29,12 @@ func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	if err := a.endLogin(r.WithContext(ctx)); err != nil {
 		if errors.Is(err, fault.ErrUnauthenticated) {
-			http.SetCookie(w, a.sessionCookie("", -1))
+			a.setSessionCookie(w, r, "", -1)
 		}
 		a.writeProblem(w, "logout", err)
 		return
 	}
-	http.SetCookie(w, a.sessionCookie("", -1))
+	a.setSessionCookie(w, r, "", -1)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -51,7 +52,7 @@ func (a *Service) endLogin(r *http.Request) error {
 	if !errors.Is(err, ErrSessionInvalid) {
 		return err
 	}
-	oldID, e := a.idFromHeader(HandshakeHeader(r), false)
+	oldID, e := a.idFromHeader(a.HandshakeHeader(r), false)
 	if e != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		a.writeProblem(w, "renew", err)
 	default:
-		a.writeSession(w, http.StatusOK, s)
+		a.writeSession(w, r, http.StatusOK, s)
 	}
 }
 
@@ -108,11 +109,16 @@ func (a *Service) writeProblem(w http.ResponseWriter, doing string, err error) {
 	f.WriteProblem(w)
 }
 
-func (a *Service) sessionCookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+// setSessionCookie sets or, with a negative maxAge, removes the cookie. A page that may not use the
+// cookie may not change it either: its form needs neither the cookie nor the answer for that.
+func (a *Service) setSessionCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+	if !a.mayUseCookie(a.HandshakeHeader(r), false) {
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
 		Name: a.cfg.CookieName, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: !a.cfg.Dev,
-	}
+	})
 }
 
 func requirePost(w http.ResponseWriter, r *http.Request) bool {

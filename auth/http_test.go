@@ -150,6 +150,43 @@ func TestNoGuestsOutsideDev(t *testing.T) {
 	require.Contains(t, out["title"], "--dev")
 }
 
+// A form of a foreign page carries no SameSite=Lax cookie, and its answer is not read. It must not
+// change the cookie; a program with a bearer token may log out from anywhere.
+func TestAForeignPageDoesNotChangeTheCookie(t *testing.T) {
+	t.Parallel()
+	store := sessions.New(redistest.Client(t), sessions.Config{})
+	server, _ := serve(t, store, auth.Config{Dev: true})
+	s, err := store.Create(t.Context(), "u", "ann", nil, sessions.Options{})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		path    string
+		headers []string
+		status  int
+		changes bool
+	}{
+		"a form":                       {"/auth/logout", []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site"}, 401, false},
+		"a sandboxed form":             {"/auth/logout", []string{"Origin: null"}, 401, false},
+		"a form of an old browser":     {"/auth/logout", []string{"Referer: https://evil.example/"}, 401, false},
+		"with a wrong token":           {"/auth/logout", []string{"Origin: https://evil.example", "Authorization: Bearer nobody"}, 401, false},
+		"with the cookie":              {"/auth/logout", []string{"Origin: https://evil.example", "Cookie: sid=" + s.ID}, 403, false},
+		"a renewal":                    {"/auth/renew", []string{"Origin: https://evil.example"}, 401, false},
+		"our page":                     {"/auth/logout", []string{"Origin: " + server.URL}, 401, true},
+		"a program":                    {"/auth/logout", nil, 401, true},
+		"a foreign page with its name": {"/auth/login", []string{"Origin: https://evil.example"}, 201, false},
+	} {
+		kind, body := "application/x-www-form-urlencoded", "a=b"
+		if c.path == "/auth/login" {
+			kind, body = "application/json", `{"username":"ann"}`
+		}
+		resp, _ := do(t, &http.Client{}, server.URL+c.path, kind, body, c.headers...)
+		require.Equal(t, c.status, resp.StatusCode, name)
+		require.Equal(t, c.changes, resp.Header.Get("Set-Cookie") != "", name)
+	}
+	resp, _ := do(t, &http.Client{}, server.URL+"/auth/renew", "", "", "Origin: https://evil.example", "Authorization: Bearer "+s.ID)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Empty(t, resp.Header.Get("Set-Cookie"))
+}
+
 func TestCookieIsSecureOutsideDev(t *testing.T) {
 	t.Parallel()
 	store := sessions.New(redistest.Client(t), sessions.Config{})

@@ -50,7 +50,8 @@ type loginAnswer struct {
 // Login serves POST /auth/login. With {"token"}, a JWT of the studio's identity provider, it opens
 // a session for the user that the token names. With Config.Dev it also takes {"username"}, 1 to 32
 // letters, digits, _ and -, and opens a guest session whose user and character are the username. It
-// answers 201 {sessionId, expiresAt, user} and sets the cookie, or else answers a problem:
+// answers 201 {sessionId, expiresAt, user} and, to a page that may use it, sets the cookie; or else
+// it answers a problem:
 //
 //	INVALID            a field is missing or wrong, or names cannot be used
 //	PAYLOAD_TOO_LARGE  the body is larger than 64 KB
@@ -72,7 +73,7 @@ func (a *Service) Login(w http.ResponseWriter, r *http.Request) {
 		a.writeProblem(w, "login", err)
 		return
 	}
-	a.writeSession(w, http.StatusCreated, s)
+	a.writeSession(w, r, http.StatusCreated, s)
 }
 
 func (a *Service) openLogin(ctx context.Context, w http.ResponseWriter, r *http.Request) (sessions.Session, error) {
@@ -150,7 +151,7 @@ func (a *Service) createSession(ctx context.Context, r *http.Request, id Identit
 }
 
 // writeSession answers with a session and its cookie.
-func (a *Service) writeSession(w http.ResponseWriter, status int, s sessions.Session) {
+func (a *Service) writeSession(w http.ResponseWriter, r *http.Request, status int, s sessions.Session) {
 	out := loginAnswer{
 		SessionID: s.ID, ExpiresAt: s.ExpiresAt.UnixMilli(),
 		User: loginUser{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles},
@@ -163,7 +164,7 @@ func (a *Service) writeSession(w http.ResponseWriter, status int, s sessions.Ses
 		a.writeProblem(w, "login", err)
 		return
 	}
-	http.SetCookie(w, a.sessionCookie(s.ID, 0))
+	a.setSessionCookie(w, r, s.ID, 0)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/internal/redisdial"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/throttle"
@@ -93,11 +94,12 @@ type Config struct {
 	// (--session-cookie)
 	SessionCookie string
 	// AllowedOrigins are the origins of pages that may use this gateway and the session cookie,
-	// such as https://play.example (no path, and no / at the end). Default: none.
-	// (--allowed-origins)
+	// such as https://play.example (no path, and no / at the end). Pages on the gateway's own host
+	// may, too: the Host of their request, or its X-Forwarded-Host from one of TrustedProxies.
+	// Default: none. (--allowed-origins)
 	AllowedOrigins []string
-	// TrustedProxies are the networks of the proxies whose X-Forwarded-For is believed, such as
-	// 10.0.0.0/8. Without them, all players behind a proxy have its address, and share the limits
+	// TrustedProxies are the networks of the proxies whose X-Forwarded-For and X-Forwarded-Host are
+	// believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and share the limits
 	// of that address. (--trusted-proxies)
 	TrustedProxies []string
 	// Devices says on how many devices a user may be connected: many, single (a new one ends the
@@ -339,17 +341,11 @@ func (c *Config) check() error {
 		return usage.Errorf("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
 	}
 	for _, o := range c.AllowedOrigins {
-		if !isOrigin(o) {
+		if !auth.IsOrigin(o) {
 			return usage.Errorf("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
 		}
 	}
 	return nil
-}
-
-// isOrigin reports whether a browser may send s as an Origin.
-func isOrigin(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && u.Host != "" && strings.EqualFold(s, u.Scheme+"://"+u.Host) && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // isSocketPath reports whether Socket.IO may be served at a path: whether it is a plain one, and

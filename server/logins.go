@@ -78,12 +78,12 @@ func (c *Config) expressCookies() (*auth.Express, error) {
 
 // logins decide which handshakes and logins are admitted.
 type logins struct {
-	auth       *auth.Service
-	devices    *sessions.Devices
-	clientAddr func(*http.Request) string // the client's address, behind trusted proxies
-	limiter    *throttle.Limiter
-	monitor    *redisconn.Monitor
-	log        *zap.Logger
+	auth    *auth.Service
+	devices *sessions.Devices
+	callers *callers
+	limiter *throttle.Limiter
+	monitor *redisconn.Monitor
+	log     *zap.Logger
 }
 
 // newLogins makes what logs players in.
@@ -92,10 +92,10 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	if err != nil {
 		return nil, usage.Errorf("--trusted-proxies: %w", err)
 	}
-	l := &logins{clientAddr: proxies.Addr, limiter: r.limiter, monitor: r.monitor, log: log}
+	l := &logins{callers: newCallers(proxies, log), limiter: r.limiter, monitor: r.monitor, log: log}
 	cfg := auth.Config{
 		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
-		Addr: l.clientAddr, Spend: l.spendLogin, Failed: l.logFailure,
+		Addr: proxies.Addr, Hosts: proxies.Hosts, Spend: l.spendLogin, Failed: l.logFailure,
 	}
 	tokens, err := c.tokenVerifier()
 	if err != nil {
@@ -125,8 +125,13 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 }
 
 // admitHandshake refuses handshakes before a sid exists: all of them while Redis takes no writes,
-// and those of an address that come too often. It returns nil to admit.
+// and those of an address that come too often. It returns nil to admit. The page of an origin that
+// is not allowed is admitted, as by Node's server: over polling its browser hides the answer from
+// it, and over a websocket it may connect with a session id that it knows, but not by the cookie.
 func (l *logins) admitHandshake(r *http.Request) *engineio.Refusal {
+	if origin := l.auth.RefusedOrigin(r); origin != "" {
+		l.callers.noteForeignPage(r, origin, transportOf(r))
+	}
 	if takesNoWrites(l.monitor.State()) {
 		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
 	}
@@ -152,9 +157,9 @@ func (l *logins) spendConnect(r *http.Request) *engineio.Refusal {
 	return nil
 }
 
-// byAddress returns the subject of limits that count by address.
+// byAddress returns the subject of limits that count by address. It is called once for a request.
 func (l *logins) byAddress(r *http.Request) throttle.Subject {
-	return throttle.Subject{IP: l.clientAddr(r)}
+	return throttle.Subject{IP: l.callers.addressOf(r)}
 }
 
 // spendLogin charges a login to its account. The route has already charged it to the address.

@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
-	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/gateway/engineio"
@@ -82,7 +81,7 @@ func (n *node) socketConfig() socketio.Config {
 			UpgradeTimeout: c.UpgradeTimeout, BodyTimeout: c.BodyTimeout, MaxPayload: c.MaxPayload, MaxPackets: c.MaxPackets,
 			OutboundQueue: c.OutboundQueue, MaxConns: c.MaxConnections, MaxConnsPerAddr: c.MaxConnectionsPerAddress,
 			HandshakesPerSecond: c.HandshakesPerSecond, Compression: c.Compression,
-			ClientAddr: n.logins.clientAddr, Header: auth.HandshakeHeader, Admit: n.logins.admitHandshake,
+			ClientAddr: n.logins.callers.proxies.Addr, Header: n.logins.auth.HandshakeHeader, Admit: n.logins.admitHandshake,
 		},
 	}
 }
@@ -96,6 +95,7 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 	return errors.Join(
 		n.registry.Register(metrics), n.registry.Register(info), n.registry.Register(collectors.NewGoCollector()),
 		n.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		n.registry.Register(n.logins.callers.unknownAddrs), n.registry.Register(n.logins.callers.foreignPages),
 		n.redis.registerMetrics(n.registry),
 	)
 }

@@ -24,7 +24,7 @@ type ServeFlags struct {
 	SessionTTL         time.Duration `default:"30m" help:"A session without activity ends after this time."`
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"A session ends after this time, also when its player is active."`
 	SessionCookie      string        `default:"sid" help:"This cookie may carry the session id."`
-	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of these hosts may use this gateway and the session cookie, such as https://play.example. The flag may be repeated."`
+	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of these origins may use this gateway and the session cookie, such as https://play.example, beside those on its own host (Host, or X-Forwarded-Host of a trusted proxy). The flag may be repeated."`
 
 	loginFlags   `embed:""`
 	LimitFlags   `embed:""`
@@ -72,7 +72,7 @@ type loginFlags struct {
 	SessionSource     string        `default:"gateway" enum:"gateway,express" help:"With express, the logins of a site with express-session and connect-redis count here too (${enum})."`
 	SessionSecretFile string        `placeholder:"FILE" help:"This file has the secret of that site's sessions. While the secret is being changed, it may have several, one on each line."`
 	ExpressCookie     string        `default:"connect.sid" help:"That site keeps its session ids in this cookie."`
-	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
+	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For and X-Forwarded-Host of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
 }
 
 // profileFlags say where users and characters come from.

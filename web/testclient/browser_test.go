@@ -33,28 +33,37 @@ type server struct {
 	url    string
 	redis  string
 	binary string
+	log    *guarded
 }
 
-// serve builds the gateway from the sources that are tested, and starts it with guest logins
-// on a free port. It stops with the test.
+// serve starts a gateway with guest logins.
 func serve(t *testing.T) server {
+	t.Helper()
+	return serveWith(t, "--dev", "--log-level", "error")
+}
+
+// serveWith builds the gateway from the sources that are tested, and starts it on a free port. It
+// stops with the test.
+func serveWith(t *testing.T, args ...string) server {
 	t.Helper()
 	_, err := files.Open(strings.TrimPrefix(bundle, "/"))
 	require.NoError(t, err, "the page's bundle is missing: run `make build`, or `npm ci` in web/testclient")
-	s := server{redis: redistest.Server(t).URL(), binary: filepath.Join(t.TempDir(), "gateway")}
+	s := server{redis: redistest.Server(t).URL(), binary: filepath.Join(t.TempDir(), "gateway"), log: &guarded{}}
 	out, err := exec.Command("go", "build", "-o", s.binary, "github.com/aeturnis/realtime/cmd/gateway").CombinedOutput()
 	require.NoError(t, err, string(out))
-	cmd := exec.CommandContext(t.Context(), s.binary, "serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "",
-		"--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off", "--log-level", "error")
+	args = append([]string{
+		"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off",
+	}, args...)
+	cmd := exec.CommandContext(t.Context(), s.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
-	var banner, logged guarded
-	cmd.Stdout, cmd.Stderr = &banner, &logged
+	var banner guarded
+	cmd.Stdout, cmd.Stderr = &banner, s.log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Wait() // the test's end interrupted it
 		if t.Failed() {
-			t.Logf("the gateway's log:\n%s", logged.String())
+			t.Logf("the gateway's log:\n%s", s.log)
 		}
 	})
 	listening := regexp.MustCompile(`(?m)^listening on (http://\S+)$`)
@@ -71,15 +80,16 @@ func serve(t *testing.T) server {
 		}
 		_ = answer.Body.Close()
 		return answer.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond, "the gateway is not ready: %s", &logged)
+	}, 20*time.Second, 20*time.Millisecond, "the gateway is not ready: %s", s.log)
 	return s
 }
 
-// cli runs another command of the binary on the same Redis.
-func (s server) cli(t *testing.T, topic, verb string, args ...string) {
+// cli runs another command of the binary on the same Redis, and returns what it printed.
+func (s server) cli(t *testing.T, topic, verb string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), s.binary, append([]string{topic, verb, "--redis", s.redis}, args...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
+	return strings.TrimSpace(string(out))
 }
 
 // guarded is a buffer that a process may write while a test reads.
@@ -138,22 +148,30 @@ func (p tab) sel(id string) chromedp.CSS { return chromedp.CSS(p.scope + `[data-
 
 func open(t *testing.T, browser context.Context, url string, width, height int64) tab {
 	t.Helper()
+	p, console := openPage(t, browser, url, width, height)
+	t.Cleanup(func() { require.Empty(t, console.String(), "the console is not clean") })
+	return p
+}
+
+// openPage opens a page whose console may say what it likes.
+func openPage(t *testing.T, browser context.Context, url string, width, height int64) (tab, *guarded) {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
-	var console guarded
+	console := &guarded{}
 	require.NoError(t, chromedp.Listen(ctx, func(e any) {
 		switch e := e.(type) {
 		case *runtime.EventConsoleAPICalled:
 			if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
 				for _, a := range e.Args {
-					fmt.Fprintf(&console, "console.%s: %s %s\n", e.Type, a.Value, a.Description)
+					fmt.Fprintf(console, "console.%s: %s %s\n", e.Type, a.Value, a.Description)
 				}
 			}
 		case *runtime.EventExceptionThrown:
-			fmt.Fprintf(&console, "exception: %s\n", e.ExceptionDetails.Text)
+			fmt.Fprintf(console, "exception: %s\n", e.ExceptionDetails.Text)
 		case *cdplog.EventEntryAdded:
 			if e.Entry.Level == cdplog.EntryLevelError {
-				fmt.Fprintf(&console, "%s: %s %s\n", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+				fmt.Fprintf(console, "%s: %s %s\n", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 			}
 		}
 	}))
@@ -162,10 +180,9 @@ func open(t *testing.T, browser context.Context, url string, width, height int64
 		if t.Failed() {
 			p.shot(filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".png"))
 		}
-		require.Empty(t, console.String(), "the console is not clean")
 	})
 	p.run(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
-	return p
+	return p, console
 }
 
 // run fails when an action does not come about, such as an element that does not appear.
