@@ -2,25 +2,12 @@ package gateway
 
 import (
 	"context"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
-
-// subscribeWait bounds how long a Join waits until this node receives the other nodes' casts to a
-// room that was empty here. It takes one round trip to Redis.
-const subscribeWait = time.Second
-
-// waitUntilSubscribed waits until this node receives other nodes' casts to a room: then a player
-// who is in the room hears everything. It gives up when Redis is slow or away.
-func (g *Gateway) waitUntilSubscribed(ctx context.Context, room string) {
-	ctx, cancel := context.WithTimeout(ctx, subscribeWait)
-	defer cancel()
-	_ = g.nsp.Heard(ctx, room) // on failure the room is local to this node for now, and `gateway:status` says so
-}
 
 // Reach counts the members of a room on all nodes. whole is false when a node did not answer before
 // ctx ended. The room "user:<id>" holds every device of a user.
@@ -77,6 +64,7 @@ var (
 	descClusterMessages = prometheus.NewDesc("gateway_cluster_messages_total", "Messages between nodes, by what became of them: published, unpublished, received, malformed.", []string{"what"}, nil)
 	descClusterBytes    = prometheus.NewDesc("gateway_cluster_received_bytes_total", "Bytes of the messages that came from the other nodes.", nil, nil)
 	descClusterPartial  = prometheus.NewDesc("gateway_cluster_partial_total", "Requests that not every node answered.", nil, nil)
+	descClusterLate     = prometheus.NewDesc("gateway_late_subscriptions_total", "Connects and joins that were answered before Redis confirmed that this node hears their rooms.", nil, nil)
 	descClusterRestarts = prometheus.NewDesc("gateway_cluster_restarts_total", "Silent connections to Redis that were given up.", nil, nil)
 )
 
@@ -89,5 +77,6 @@ func (m clusterMetrics) collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(descClusterBytes, prometheus.CounterValue, float64(s.Bytes))
 	ch <- prometheus.MustNewConstMetric(descClusterPartial, prometheus.CounterValue, float64(s.Partial))
+	ch <- prometheus.MustNewConstMetric(descClusterLate, prometheus.CounterValue, float64(s.LateSubscriptions))
 	ch <- prometheus.MustNewConstMetric(descClusterRestarts, prometheus.CounterValue, float64(s.Restarts))
 }

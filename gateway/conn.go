@@ -60,6 +60,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
 	s.SetData(c)
+	s.ExpectRooms(userRoom(p.UserID))
 	c.handle = g.cfg.Tracker.Open(session, Listener{
 		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },

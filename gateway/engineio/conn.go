@@ -82,6 +82,7 @@ type Conn struct {
 	bytesInWriter int         // bytes that the writer has taken; guarded by mu
 	hasWriter     bool        // a writer runs, or the connection is being opened; guarded by mu
 	hasFlusher    bool        // a flusher will flush it; guarded by mu
+	isCorked      bool        // what is queued waits for Uncork; guarded by mu
 	hasOverflowed bool        // guarded by mu
 	// farewell is the packet that ends polling. It travels alone, in a poll of its own: the
 	// client drops what came together with it. Guarded by mu.

@@ -34,7 +34,7 @@ func (c *Conn) Queue(m *Message) bool {
 // FlushSoon schedules a Flush on another goroutine.
 func (c *Conn) FlushSoon() {
 	c.mu.Lock()
-	flush := c.outbound != nil && !c.hasFlusher && !c.hasWriter
+	flush := c.outbound != nil && !c.hasFlusher && !c.hasWriter && !c.isCorked
 	c.hasFlusher = c.hasFlusher || flush
 	c.mu.Unlock()
 	if flush {
@@ -64,7 +64,7 @@ func (c *Conn) enqueueMessage(m *Message, schedule bool) (ok, flush bool) {
 		return false, false
 	}
 	c.appendFrames(f)
-	if schedule && !c.hasFlusher && !c.hasWriter {
+	if schedule && !c.hasFlusher && !c.hasWriter && !c.isCorked {
 		c.hasFlusher, flush = true, true
 	}
 	c.mu.Unlock()
@@ -96,6 +96,24 @@ func (c *Conn) appendFrames(frames []byte) {
 	*c.outbound = append(*c.outbound, frames...)
 }
 
+// Cork holds back everything that is sent until Uncork, so that it leaves together. What a writer
+// has taken already still leaves.
+func (c *Conn) Cork() {
+	c.mu.Lock()
+	c.isCorked = true
+	c.mu.Unlock()
+}
+
+// Uncork ends Cork and writes what is queued. Without a Cork it does nothing.
+func (c *Conn) Uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isCorked {
+		c.isCorked = false
+		c.flushLocked()
+	}
+}
+
 // Flush writes what is queued, as far as the transport takes it now.
 func (c *Conn) Flush() { c.flushAndCount() }
 
@@ -113,7 +131,7 @@ func (c *Conn) flushAndCount() (n int) {
 
 // flushLocked flushes. mu is held.
 func (c *Conn) flushLocked() {
-	if c.outbound == nil || c.hasWriter || c.state.Load() == stateClosed {
+	if c.outbound == nil || c.hasWriter || c.isCorked || c.state.Load() == stateClosed {
 		return
 	}
 	if c.wire == nil {
@@ -144,6 +162,11 @@ func (c *Conn) writeUntilEmpty(w *wire) {
 	for {
 		c.mu.Lock()
 		b := c.outbound
+		if c.isCorked { // Uncork flushes what waits
+			c.hasWriter, c.bytesInWriter = false, 0
+			c.mu.Unlock()
+			return
+		}
 		c.outbound, c.bytesInWriter = nil, 0
 		if b == nil {
 			c.hasWriter = false
@@ -184,7 +207,7 @@ func (c *Conn) handleLostWebsocket() {
 
 // answerPoll gives everything that is queued to the waiting poll, if there is one. mu is held.
 func (c *Conn) answerPoll() {
-	if c.waitingPoll == nil || c.outbound == nil {
+	if c.waitingPoll == nil || c.outbound == nil || c.isCorked {
 		return
 	}
 	c.waitingPoll <- c.takePollBody()

@@ -31,6 +31,10 @@ type ClusterConfig struct {
 	Timeout    time.Duration // for the other nodes to answer a request; 5 s
 	Linger     time.Duration // a room's subscription outlives its last member by this; 1 s
 
+	// SubscribeWait bounds how long the answer to a CONNECT, and a join, waits until Redis has
+	// confirmed that this node receives what is cast to the socket's rooms; 250 ms.
+	SubscribeWait time.Duration
+
 	// OnChange, if not nil, is called when the nodes no longer hear each other, and when they do
 	// again. It must not wait.
 	OnChange func(ClusterState)
@@ -55,6 +59,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	if c.Linger <= 0 {
 		c.Linger = time.Second
 	}
+	if c.SubscribeWait <= 0 {
+		c.SubscribeWait = 250 * time.Millisecond
+	}
 	return c
 }
 
@@ -72,6 +79,10 @@ type ClusterStats struct {
 	Restarts    int64 // silent connections that were given up
 	Channels    int   // channels that are subscribed, or about to be
 	Nodes       int   // nodes that serve the main namespace, this one included
+
+	// LateSubscriptions count the CONNECTs and joins that were answered before Redis had confirmed
+	// the subscription.
+	LateSubscriptions int64
 }
 
 // A cluster is what the namespaces of a server share: the bus to the other nodes, and two
@@ -88,6 +99,7 @@ type cluster struct {
 
 	malformed atomic.Int64
 	partial   atomic.Int64
+	late      atomic.Int64 // see ClusterStats.LateSubscriptions
 	discarded atomic.Int64 // messages that the bus was not given: too large, or not to be encoded
 
 	tasks        chan func() // listeners of server-side events, which run one after the other
@@ -201,7 +213,7 @@ func (c *cluster) collectStats() ClusterStats {
 	s := ClusterStats{
 		Published: bus.Published, Unpublished: bus.Unpublished + c.discarded.Load(),
 		Received: bus.Received, Bytes: bus.Bytes, Restarts: bus.Restarts, Channels: bus.Channels,
-		Malformed: c.malformed.Load(), Partial: c.partial.Load(),
+		Malformed: c.malformed.Load(), Partial: c.partial.Load(), LateSubscriptions: c.late.Load(),
 	}
 	c.forEachNamespace(func(n *clusterNamespace) {
 		if n.name == "/" {

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,6 +84,40 @@ func (n *clusterNamespace) updateSubscription(room socket.Room, by int) {
 	} else {
 		n.cluster.bus.Unsubscribe(name)
 	}
+}
+
+// subscribeAhead subscribes to the channels of rooms that a socket is about to join, and waits as
+// waitSubscribed does. The caller calls release when the socket has joined them.
+func (n *clusterNamespace) subscribeAhead(rooms []socket.Room) (release func()) {
+	for _, room := range rooms {
+		n.updateSubscription(room, 1)
+	}
+	_ = n.waitSubscribed(context.Background(), rooms...) // then the rooms are local to this node for now; it is counted
+	return func() {
+		for _, room := range rooms {
+			n.updateSubscription(room, -1)
+		}
+	}
+}
+
+// waitSubscribed returns when this node receives what other nodes cast to the rooms: see
+// Namespace.Heard.
+func (n *clusterNamespace) waitSubscribed(ctx context.Context, rooms ...socket.Room) error {
+	bus := n.cluster.bus
+	if !bus.IsConnected() {
+		return ErrUnheard
+	}
+	channels := make([]string, len(rooms))
+	for i, room := range rooms {
+		channels[i] = n.roomChannel(room)
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cluster.cfg.SubscribeWait)
+	defer cancel()
+	err := bus.WaitSubscribed(ctx, channels...)
+	if err != nil {
+		n.cluster.late.Add(1)
+	}
+	return err
 }
 
 // roomChannel returns the channel of broadcasts to one room.

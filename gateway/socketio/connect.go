@@ -60,8 +60,10 @@ func (l *link) handleConnect(p *packet) {
 		l.isKnownToLibrary = true
 		l.srv.engine.Emit("connection", l.conn)
 	}
+	defer l.conn.Uncork() // Wrote corks
 	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp})
 	<-done
+	defer l.releaseSubscriptions()
 	l.conn.Hold(false)
 	l.mu.Lock()
 	isAdmitted := l.findSocket(p.nsp) == s
@@ -121,6 +123,9 @@ func (l *link) bindLibrarySocket(lib *socket.Socket) {
 	h := lib.Handshake()
 	h.Headers, h.Query = nil, nil
 	s.lib, s.id = lib, lib.Id()
+	if c := s.nsp.cluster; c != nil {
+		l.releaseAhead = c.subscribeAhead(append(s.expectedRooms, socket.Room(s.id)))
+	}
 	_ = lib.On("disconnect", func(args ...any) {
 		reason, _ := args[0].(string)
 		l.handleLibraryDisconnect(s, reason)
@@ -156,10 +161,26 @@ func (l *link) confirmConnected() {
 	}
 }
 
+// releaseSubscriptions ends what bindLibrarySocket subscribed to ahead: by now the socket's rooms
+// want their channels themselves.
+func (l *link) releaseSubscriptions() {
+	if l.releaseAhead != nil {
+		l.releaseAhead()
+		l.releaseAhead = nil
+	}
+}
+
 // Wrote is called with what the library writes. A CONNECT_ERROR means that another middleware has
-// refused the socket.
+// refused the socket. A CONNECT is held back until the receiver has greeted the client and had the
+// socket join its rooms: a client that has heard it misses nothing of them.
 func (l *link) Wrote(text []byte) {
-	if len(text) > 0 && text[0] == typeConnectError {
+	if len(text) == 0 {
+		return
+	}
+	switch text[0] {
+	case typeConnect:
+		l.conn.Cork()
+	case typeConnectError:
 		l.mu.Lock()
 		l.endTransition()
 		l.mu.Unlock()

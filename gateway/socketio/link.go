@@ -21,9 +21,10 @@ type link struct {
 	partial *item // a binary packet whose attachments have not all arrived
 
 	// owned by the goroutine that serves: the worker, or the reader while it serves an instant event
-	isKnownToLibrary bool // the library was told of the connection
-	connectAttempts  int  // how many CONNECTs came
-	isJudged         bool // a CONNECT was admitted or refused, and reported
+	isKnownToLibrary bool   // the library was told of the connection
+	connectAttempts  int    // how many CONNECTs came
+	isJudged         bool   // a CONNECT was admitted or refused, and reported
+	releaseAhead     func() // ends what bindLibrarySocket subscribed to ahead; nil without that
 
 	mu             sync.Mutex
 	queue          queue         // what waits for the worker; guarded by mu

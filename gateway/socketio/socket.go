@@ -28,6 +28,8 @@ type Socket struct {
 	lib  *socket.Socket
 	auth []byte // of the CONNECT; nil once the socket is connected
 
+	expectedRooms []socket.Room // of ExpectRooms; owned by handleConnect
+
 	mu   sync.Mutex
 	data any // guarded by mu
 }
@@ -181,6 +183,15 @@ func splitValues(args []byte, attachments [][]byte) []any {
 		}
 	}
 	return out
+}
+
+// ExpectRooms names rooms that the socket will join in Receiver.Connected. Call it within
+// Receiver.Admit: the CONNECT is then answered when this node receives what other nodes cast to
+// them, so that a client that has heard its CONNECT misses nothing.
+func (s *Socket) ExpectRooms(names ...string) {
+	for _, name := range names {
+		s.expectedRooms = append(s.expectedRooms, socket.Room(name))
+	}
 }
 
 // Join adds the socket to a room, and returns how many members the room has then on this node. It
@@ -356,16 +367,13 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 // ErrUnheard says that this node does not hear the other nodes of its cluster.
 var ErrUnheard = errors.New("socketio: this node does not hear the other nodes")
 
-// Heard returns when the casts of other nodes reach a room that has members here, or when ctx ends.
-// From the room's first join on, that takes about one round trip to Redis. While Redis is away,
-// Heard returns ErrUnheard at once.
+// Heard returns when the casts of other nodes reach a room that has members here, or when ctx ends,
+// and after ClusterConfig.SubscribeWait, which is counted (ClusterStats.LateSubscriptions). From the
+// room's first join on, it takes about one round trip to Redis. While Redis is away, Heard returns
+// ErrUnheard at once.
 func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil
 	}
-	bus := n.cluster.cluster.bus
-	if !bus.IsConnected() {
-		return ErrUnheard
-	}
-	return bus.WaitSubscribed(ctx, n.cluster.roomChannel(socket.Room(room)))
+	return n.cluster.waitSubscribed(ctx, socket.Room(room))
 }

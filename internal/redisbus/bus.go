@@ -146,15 +146,20 @@ func (b *Bus) Unsubscribe(name string) {
 	}
 }
 
-// WaitSubscribed returns when Redis has confirmed the subscription of a channel, both ways where it
-// is sharded, or when ctx ends. A channel that nobody wants is not waited for.
-func (b *Bus) WaitSubscribed(ctx context.Context, channel string) error {
-	if b.HasShardedChannels() {
-		if err := b.sharded.waitConfirmed(ctx, channel); err != nil {
+// WaitSubscribed returns when Redis has confirmed the subscriptions of all channels, both ways
+// where they are sharded, or when ctx ends. A channel that nobody wants is not waited for.
+func (b *Bus) WaitSubscribed(ctx context.Context, channels ...string) error {
+	for _, name := range channels {
+		if b.HasShardedChannels() {
+			if err := b.sharded.waitConfirmed(ctx, name); err != nil {
+				return err
+			}
+		}
+		if err := b.classic.waitConfirmed(ctx, name); err != nil {
 			return err
 		}
 	}
-	return b.classic.waitConfirmed(ctx, channel)
+	return nil
 }
 
 // IsConnected reports whether a new subscription can be expected to be confirmed soon. It does so
