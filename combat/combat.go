@@ -37,6 +37,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
@@ -250,8 +251,15 @@ func (s *Service) State(ctx context.Context, p event.Player, in StateRequest) (S
 		return State{}, fault.ErrNotFound
 	}
 	state, err := s.store.loadState(ctx, in.CombatID)
-	if err != nil {
-		return State{}, err
+	if err != nil || !isFollower(&p, &state) {
+		return state, err
+	}
+	if err := s.updateFollower(ctx, &p, &state); err != nil || state.Status == Ended {
+		return state, err
+	}
+	// The turns between the first read and the join were not received: the state has to have them.
+	if state, err = s.store.loadState(ctx, in.CombatID); err != nil || state.Status != Ended {
+		return state, err
 	}
 	return state, s.updateFollower(ctx, &p, &state)
 }
@@ -263,22 +271,33 @@ func (s *Service) List(ctx context.Context, p event.Player, _ event.None) (Fight
 	if err != nil {
 		return Fights{}, err
 	}
+	var joins errgroup.Group // at once, so that their subscriptions cost one round trip
+	hasJoined := false
 	for i := range running {
-		if err := s.updateFollower(ctx, &p, &running[i]); err != nil {
-			return Fights{}, err
+		if isFollower(&p, &running[i]) {
+			hasJoined = true
+			joins.Go(func() error { return s.updateFollower(ctx, &p, &running[i]) })
 		}
 	}
-	return Fights{running}, nil
+	if err := joins.Wait(); err != nil || !hasJoined {
+		return Fights{running}, err
+	}
+	// The turns between the first read and the joins were not received: the states have to have them.
+	running, err = s.store.loadRunning(ctx, p.UserID)
+	return Fights{running}, err
 }
 
-// updateFollower puts a participant's connection into the fight's room while the fight runs, and
-// takes it out once the fight has ended. It does nothing for the users of a fight between players,
-// whose devices receive its events without being in the room.
-func (s *Service) updateFollower(ctx context.Context, p *event.Player, state *State) error {
+// isFollower reports whether the player's connection belongs into the fight's room: that of a
+// participant. The users of a fight between players do not: their devices receive its events
+// without being in the room.
+func isFollower(p *event.Player, state *State) bool {
 	by := participantIndex(state.Participants, p)
-	if p.Conn == "" || by < 0 || state.isDuel() && state.Participants[by].UserID == p.UserID {
-		return nil
-	}
+	return p.Conn != "" && by >= 0 && !(state.isDuel() && state.Participants[by].UserID == p.UserID)
+}
+
+// updateFollower puts a follower's connection into the fight's room while the fight runs, and takes
+// it out once the fight has ended.
+func (s *Service) updateFollower(ctx context.Context, p *event.Player, state *State) error {
 	do := s.rooms.Join
 	if state.Status == Ended {
 		do = s.rooms.Leave

@@ -201,6 +201,40 @@ func TestOneMayComeBack(t *testing.T) {
 	require.False(t, w.rooms.has(again.Conn, room), "a connection leaves the room of a fight that has ended")
 }
 
+// What happens while a connection is joining is not received by it: the answer must contain it.
+func TestAStateIsReadAfterTheJoin(t *testing.T) {
+	t.Parallel()
+	w := node(t, redistest.Client(t), combat.Config{})
+	s := w.start(t, ann, "training-dummy")
+	again := ann
+	again.Conn = "conn-ann-2"
+	turn := s.Turn
+	w.rooms.beforeJoin = func() {
+		out, err := w.act(ann, s.CombatID, "attack")
+		require.NoError(t, err)
+		turn = out.State.Turn
+	}
+	got, err := w.State(t.Context(), again, combat.StateRequest{CombatID: s.CombatID})
+	require.NoError(t, err)
+	require.Greater(t, turn, s.Turn)
+	require.Equal(t, turn, got.Turn)
+
+	again.Conn = "conn-ann-3"
+	list, err := w.List(t.Context(), again, event.None{})
+	require.NoError(t, err)
+	require.Equal(t, turn, list.Combats[0].Turn)
+
+	w.rooms.beforeJoin = func() {
+		_, err := w.act(ann, s.CombatID, "flee")
+		require.NoError(t, err)
+	}
+	again.Conn = "conn-ann-4"
+	got, err = w.State(t.Context(), again, combat.StateRequest{CombatID: s.CombatID})
+	require.NoError(t, err)
+	require.Equal(t, combat.Ended, got.Status)
+	require.False(t, w.rooms.has(again.Conn, "combat:"+s.CombatID))
+}
+
 func TestCallersWithoutASocket(t *testing.T) {
 	t.Parallel()
 	w := node(t, redistest.Client(t), combat.Config{})

@@ -16,6 +16,8 @@ type rooms struct {
 	in    map[string]map[string]bool // room → connections
 	casts []cast
 	fail  error // when it is set, every method returns it
+
+	beforeJoin func() // called first in Join; may be nil
 }
 
 type cast struct {
@@ -26,6 +28,9 @@ type cast struct {
 func newRooms() *rooms { return &rooms{in: map[string]map[string]bool{}} }
 
 func (r *rooms) Join(_ context.Context, conn, room string) (int, error) {
+	if r.beforeJoin != nil {
+		r.beforeJoin()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.in[room] == nil {
