@@ -34,6 +34,10 @@ type ClusterConfig struct {
 	// SubscribeWait bounds how long the answer to a CONNECT, and a join, waits until Redis has
 	// confirmed that this node receives what is cast to the socket's rooms; 250 ms.
 	SubscribeWait time.Duration
+	// JoinWindow is for how long after a Node server, an emitter or a join request was heard this node
+	// receives the casts to all rooms: without that, a socket misses what another server sends
+	// right behind its socketsJoin. 1 h; a negative value never does so.
+	JoinWindow time.Duration
 
 	// OnChange, if not nil, is called when the nodes no longer hear each other, and when they do
 	// again. It must not wait.
@@ -58,6 +62,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 	if c.Linger <= 0 {
 		c.Linger = time.Second
+	}
+	if c.JoinWindow == 0 {
+		c.JoinWindow = time.Hour
 	}
 	if c.SubscribeWait <= 0 {
 		c.SubscribeWait = 250 * time.Millisecond

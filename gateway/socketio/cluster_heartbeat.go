@@ -97,6 +97,14 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 	return !isFull
 }
 
+// isPeer reports whether a uid is that of one of our other nodes.
+func (n *clusterNamespace) isPeer(uid string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, isKnown := n.peers[uid]
+	return isKnown
+}
+
 // maxPeers is how many of our nodes are remembered: it bounds what a stranger on the bus can do.
 const maxPeers = 4096
 
@@ -136,6 +144,7 @@ func (n *clusterNamespace) updatePeers() {
 	if counts, err := n.cluster.bus.CountSubscribers(ctx, n.requestChannel, n.heartbeatChannel); err == nil {
 		n.classicNodeCount.Store(max(0, counts[0]-counts[1]))
 	}
+	n.updateJoinWindow(ctx)
 	n.mu.Lock()
 	n.recountNodes()
 	n.mu.Unlock()

@@ -34,9 +34,16 @@ type clusterNamespace struct {
 	trustedNodeCount atomic.Int64 // nodeCount, but not lowered while Redis does not let this node hear
 	classicNodeCount atomic.Int64 // of nodeCount, those without heartbeats: Node's
 
-	mu           sync.Mutex
-	peers        map[string]time.Time       // when each of our other nodes was heard last; guarded by mu
-	openRequests map[string]*pendingRequest // guarded by mu
+	joinerKey string // of Redis: it exists while a server that may ask for joins was heard lately
+
+	mu            sync.Mutex
+	peers         map[string]time.Time       // when each of our other nodes was heard last; guarded by mu
+	openRequests  map[string]*pendingRequest // guarded by mu
+	joinerHeard   time.Time                  // when a server that may ask for joins was heard; guarded by mu
+	joinerMarked  time.Time                  // the joinerHeard that Redis was told; guarded by mu
+	hearsAllRooms bool                       // the pattern of all rooms is subscribed; guarded by mu
+
+	isJoinerMarkRead bool // Redis was asked whether one was heard before this node started; guarded by mu
 }
 
 // addNamespace makes a namespace part of the cluster.
@@ -47,6 +54,7 @@ func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
 		requestChannel:   c.cfg.Prefix + "-request#" + name + "#",
 		answerChannel:    c.cfg.Prefix + "-response#" + name + "#",
 		heartbeatChannel: c.cfg.Prefix + "-heartbeat#" + name + "#",
+		joinerKey:        c.cfg.Prefix + "-joins#" + name + "#",
 		peers:            map[string]time.Time{}, openRequests: map[string]*pendingRequest{},
 	}
 	n.ownAnswerChannel = n.answerChannel + c.uid + "#"

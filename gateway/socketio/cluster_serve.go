@@ -41,6 +41,9 @@ func (n *clusterNamespace) onRequest(b []byte) bool {
 		}
 	}
 	opts := target{rooms: r.Opts.Rooms, except: r.Opts.Except}.broadcastOptions()
+	if r.Type == requestJoin || !n.isPeer(r.UID) {
+		n.noteJoiner()
+	}
 	switch r.Type {
 	case requestJoin:
 		n.rooms.AddSockets(opts, r.Rooms)

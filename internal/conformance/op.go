@@ -129,6 +129,9 @@ func (o *operations) runOperation(op string, rooms, except []socket.Room, v stri
 		}), true
 	case "join":
 		to.SocketsJoin(socket.Room(v))
+	case "joinemit":
+		to.SocketsJoin(socket.Room(v))
+		return result{err: nsp.To(socket.Room(v)).Emit("ev", v, map[string]any{"k": []any{1, true}})}.asAnswerList(), true
 	case "leave":
 		to.SocketsLeave(socket.Room(v))
 	case "disc":

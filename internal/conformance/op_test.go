@@ -56,10 +56,15 @@ var installed = sync.OnceValue(func() error {
 })
 
 // nodeNode is a real Node server.
-func nodeNode(t testing.TB, bus string) *member {
+func nodeNode(t testing.TB, bus string) *member { return startNode(t, bus) }
+
+// nodeEmitter is a Node process that has an emitter, and no server in the cluster.
+func nodeEmitter(t testing.TB, bus string) *member { return startNode(t, bus, "emitter") }
+
+func startNode(t testing.TB, args ...string) *member {
 	t.Helper()
 	require.NoError(t, installed())
-	c := exec.Command("node", "node/server.js", bus)
+	c := exec.Command("node", append([]string{"node/server.js"}, args...)...)
 	c.Stderr = os.Stderr
 	hold, err := c.StdinPipe() // it ends when this does
 	require.NoError(t, err)
@@ -258,6 +263,52 @@ func TestEmitter(t *testing.T) {
 	a.Rest()
 	n.op("em-emit", "v=4")
 	expect(t, "a neighbour", []string{`42["ev","4",{"k":[1,true]}]`}, b)
+}
+
+// TestAnEmitRightBehindAJoin is another program that has sockets of a gateway join a room and emits to
+// the room at once: all of 40 emits are heard, also on a gateway that started later.
+func TestAnEmitRightBehindAJoin(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		start      func(testing.TB, string) *member
+		warmUp, op string
+	}{
+		"a Node server": {nodeNode, "", "joinemit"},
+		"an emitter":    {nodeEmitter, "em-leave", "em-joinemit"},
+		"a gateway":     {goNode, "join", "joinemit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Server(t)
+			asking := c.start(t, r.Addr())
+			patterns := func() int { // connections that subscribe to the pattern of all rooms
+				return strings.Count(r.Client().ClientList(t.Context()).Val(), " psub=1 ")
+			}
+			before := patterns() // a Node server's own
+			try := func(g *member) {
+				t.Helper()
+				require.Eventually(t, func() bool { return patterns() > before }, wiretest.Patience, 10*time.Millisecond)
+				a := g.client("red")
+				for i := range 40 {
+					room := fmt.Sprint("green", i)
+					asking.op(c.op, "room=red", "v="+room)
+					expect(t, room, []string{fmt.Sprintf(`42["ev",%q,{"k":[1,true]}]`, room)}, a)
+				}
+			}
+			g := goNode(t, r.Addr())
+			require.Eventually(t, func() bool { return g.op("count").(float64) > 0 }, wiretest.Patience, 10*time.Millisecond)
+			if c.warmUp != "" {
+				require.Equal(t, before, patterns(), "it costs nothing before a request was heard")
+				asking.op(c.warmUp, "room=nobody", "v=nothing") // the first request makes it known
+			}
+			try(g)
+			require.Eventually(t, func() bool {
+				return r.Client().Exists(t.Context(), "socket.io-joins#/#").Val() == 1
+			}, wiretest.Patience, 10*time.Millisecond)
+			before = patterns()
+			try(goNode(t, r.Addr()))
+		})
+	}
 }
 
 // TestNodesThatDie kills one node after the other in the middle of traffic.

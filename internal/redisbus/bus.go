@@ -61,6 +61,9 @@ type Channel struct {
 	Owner     any  // passed to OnMessage and OnUp
 	IsAnchor  bool // OnUp is called for it, and its confirmation shows that the connection works
 	IsSharded bool // on a Cluster, subscribe to the sharded channel of this name too
+	// IsPattern makes Name a pattern of PSUBSCRIBE for classic channels. A message that comes by a
+	// subscribed channel and by a pattern is passed on once, to the channel's owner.
+	IsPattern bool
 }
 
 // Stats count what happened since the start.
@@ -138,7 +141,7 @@ func (b *Bus) Subscribe(c Channel) {
 	}
 }
 
-// Unsubscribe takes back one call of Subscribe.
+// Unsubscribe takes back one call of Subscribe for a channel.
 func (b *Bus) Unsubscribe(name string) {
 	b.classic.changeWanted(Channel{Name: name}, -1)
 	if b.sharded != nil {
@@ -146,16 +149,21 @@ func (b *Bus) Unsubscribe(name string) {
 	}
 }
 
+// UnsubscribePattern takes back one call of Subscribe for a pattern.
+func (b *Bus) UnsubscribePattern(name string) {
+	b.classic.changeWanted(Channel{Name: name, IsPattern: true}, -1)
+}
+
 // WaitSubscribed returns when Redis has confirmed the subscriptions of all channels, both ways
 // where they are sharded, or when ctx ends. A channel that nobody wants is not waited for.
 func (b *Bus) WaitSubscribed(ctx context.Context, channels ...string) error {
 	for _, name := range channels {
 		if b.HasShardedChannels() {
-			if err := b.sharded.waitConfirmed(ctx, name); err != nil {
+			if err := b.sharded.waitConfirmed(ctx, channelKey{name: name}); err != nil {
 				return err
 			}
 		}
-		if err := b.classic.waitConfirmed(ctx, name); err != nil {
+		if err := b.classic.waitConfirmed(ctx, channelKey{name: name}); err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,53 @@ func TestMessagesArriveInOrderWithTheirOwner(t *testing.T) {
 	to.waitFor(t, "a")
 }
 
+// What a pattern and a channel both match is passed on once, while channels are subscribed to and given
+// up all the time, on one server and on a Cluster.
+func TestAPatternHearsOnceWhatItsChannelsDoNot(t *testing.T) {
+	t.Parallel()
+	for name, client := range map[string]redis.UniversalClient{
+		"one server": redistest.Server(t).Client(), "a Cluster": clusterClient(t, redistest.StartCluster(t)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from, to := startBus(t, client, 1<<20), startBus(t, client, 1<<20)
+			to.Subscribe(Channel{Name: "room*", Owner: "any", IsPattern: true})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			require.NoError(t, to.classic.waitConfirmed(ctx, channelKey{"room*", true}))
+			const messages, messagesPerChange = 3000, 300 // a change takes effect within the linger time: 50 ms
+			go func() {
+				for i := range messages {
+					from.Publish(Message{Channel: "room", Payload: fmt.Append(nil, i)})
+					switch i % (2 * messagesPerChange) {
+					case 0:
+						to.Subscribe(Channel{Name: "room", Owner: "its own"})
+					case messagesPerChange:
+						to.Unsubscribe("room")
+					}
+					if i%3 == 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}()
+			owners := map[string]int{}
+			for i := range messages {
+				owner, payload, _ := strings.Cut(to.next(t), ": ")
+				require.Equal(t, fmt.Sprint(i), payload, "each is heard once, in order")
+				owners[owner]++
+			}
+			require.Positive(t, owners["any"], "came by the pattern alone")
+			require.Positive(t, owners["its own"])
+			to.UnsubscribePattern("room*")
+			require.Eventually(t, func() bool {
+				n, err := client.PubSubNumPat(t.Context()).Result()
+				return err == nil && n == 0
+			}, patience, tick)
+			require.Empty(t, to.messages)
+		})
+	}
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)
@@ -173,15 +220,20 @@ func TestSilentConnectionIsReplaced(t *testing.T) {
 	}, patience, 10*tick)
 }
 
-func TestBusOnRedisCluster(t *testing.T) {
-	t.Parallel()
-	c := redistest.StartCluster(t)
+func clusterClient(t testing.TB, c *redistest.Cluster) redis.UniversalClient {
+	t.Helper()
 	var addrs []string
 	for _, n := range c.Nodes {
 		addrs = append(addrs, n.Addr())
 	}
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
 	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestBusOnRedisCluster(t *testing.T) {
+	t.Parallel()
+	client := clusterClient(t, redistest.StartCluster(t))
 	b := startBus(t, client, 1<<20)
 	require.True(t, b.IsCluster())
 	channels := strings.Split("abcdef", "")

@@ -23,6 +23,8 @@ type pushReader struct {
 	maxPayload int // bytes; a longer payload is handled as an empty one
 	onMessage  func(channel, payload []byte)
 	onRead     func() // something came
+	// onPatternMessage is called for a message that came by a pattern.
+	onPatternMessage func(pattern, channel, payload []byte)
 
 	// owned by the goroutine that reads
 	buf         []byte // what has come
@@ -119,13 +121,13 @@ func (r *pushReader) scanMessages() {
 		switch {
 		case m.isMessage && end > 0 && end-m.payload-2 > r.maxPayload:
 			r.dropBytes = end
-			r.onMessage(b[m.channel:m.channelEnd], nil)
+			r.handleMessage(m, b, nil)
 		case m.isMessage && end > len(b):
 			r.neededBytes = end
 			return
 		case m.isMessage && end > 0:
 			r.from += end
-			r.onMessage(b[m.channel:m.channelEnd], b[m.payload:end-2])
+			r.handleMessage(m, b, b[m.payload:end-2])
 		case !m.isMessage:
 			end = findReplyEnd(b, 0, 8)
 			if end > 0 {
@@ -141,23 +143,49 @@ func (r *pushReader) scanMessages() {
 	}
 }
 
+// handleMessage has a message handled that lies in b.
+func (r *pushReader) handleMessage(m messageLayout, b, payload []byte) {
+	channel := b[m.channel:m.channelEnd]
+	if m.patternEnd > 0 {
+		r.onPatternMessage(b[m.pattern:m.patternEnd], channel, payload)
+		return
+	}
+	r.onMessage(channel, payload)
+}
+
 // A messageLayout is where the parts of a message lie, as indices.
 type messageLayout struct {
 	isMessage                    bool // at least as far as it has come
+	pattern, patternEnd          int  // 0 where it came by its channel
 	channel, channelEnd, payload int
 }
 
-// messageHead begins a message, behind a '>' or, in RESP2, a '*'.
-const messageHead = "3\r\n$7\r\nmessage\r\n"
+// Heads of a message, behind a '>' or, in RESP2, a '*'.
+const (
+	messageHead        = "3\r\n$7\r\nmessage\r\n"
+	patternMessageHead = "4\r\n$8\r\npmessage\r\n"
+)
 
 // readMessage finds the parts of a message and its end, which may lie behind what has come. end is
 // 0 when too little has come to know it, and negative when the message is malformed.
 func readMessage(b []byte) (m messageLayout, end int) {
-	if len(b) <= len(messageHead) || b[0] != '>' && b[0] != '*' || string(b[1:1+len(messageHead)]) != messageHead {
+	next := 1 + len(messageHead)
+	switch {
+	case len(b) < next || b[0] != '>' && b[0] != '*':
+		return m, 0
+	case string(b[1:next]) == messageHead:
+	case len(b) > len(patternMessageHead) && string(b[1:1+len(patternMessageHead)]) == patternMessageHead:
+		m.pattern, m.patternEnd = readBulkHead(b, 1+len(patternMessageHead))
+		if m.pattern <= 0 || m.patternEnd+2 > len(b) {
+			m.isMessage = true
+			return m, min(m.pattern, 0)
+		}
+		next = m.patternEnd + 2
+	default:
 		return m, 0
 	}
 	m.isMessage = true
-	m.channel, m.channelEnd = readBulkHead(b, 1+len(messageHead))
+	m.channel, m.channelEnd = readBulkHead(b, next)
 	if m.channel <= 0 {
 		return m, m.channel
 	}

@@ -26,6 +26,9 @@ func readThrough(t testing.TB, r io.Reader, max int) (left string, handled []str
 	p := &pushReader{
 		Conn: feed{from: r}, maxPayload: max, onRead: func() {},
 		onMessage: func(channel, payload []byte) { handled = append(handled, string(channel)+"="+string(payload)) },
+		onPatternMessage: func(pattern, channel, payload []byte) {
+			handled = append(handled, string(pattern)+":"+string(channel)+"="+string(payload))
+		},
 	}
 	b, err := io.ReadAll(p)
 	require.NoError(t, err)
@@ -36,6 +39,10 @@ func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
 func pushed(kind, channel, payload string) string {
 	return kind + "3\r\n" + bulk("message") + bulk(channel) + bulk(payload)
+}
+
+func patternPushed(kind, pattern, channel, payload string) string {
+	return kind + "4\r\n" + bulk("pmessage") + bulk(pattern) + bulk(channel) + bulk(payload)
 }
 
 // Replies reach go-redis untouched and messages never do, however the stream is cut.
@@ -64,9 +71,15 @@ func TestPushReader(t *testing.T) {
 			[]string{"a=1"},
 		},
 		"other pushes": {
-			">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("k") + ">4\r\n" + bulk("pmessage") + bulk("a*") + bulk("a") + bulk("1"),
-			">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("k") + ">4\r\n" + bulk("pmessage") + bulk("a*") + bulk("a") + bulk("1"), nil,
+			">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("k") + ">3\r\n" + bulk("smessage") + bulk("a") + bulk("1"),
+			">2\r\n" + bulk("invalidate") + "*1\r\n" + bulk("k") + ">3\r\n" + bulk("smessage") + bulk("a") + bulk("1"), nil,
 		},
+		"by a pattern": {
+			pushed(">", "ab", "1") + patternPushed(">", "a*", "ab", "1") + patternPushed("*", "a*", "ac", long) + "+PONG\r\n",
+			"+PONG\r\n", []string{"ab=1", "a*:ab=1", "a*:ac=" + long},
+		},
+		"by a pattern, too long": {patternPushed(">", "a*", "ab", long+"y") + pushed(">", "a", "2"), "", []string{"a*:ab=", "a=2"}},
+		"no pattern":             {">4\r\n" + bulk("pmessage") + ":1\r\n" + bulk("a") + bulk("x"), ">4\r\n" + bulk("pmessage") + ":1\r\n" + bulk("a") + bulk("x"), nil},
 		"what is not understood, and all behind it": {
 			pushed(">", "a", "1") + "?what\r\n" + pushed(">", "a", "2"), "?what\r\n" + pushed(">", "a", "2"), []string{"a=1"},
 		},
@@ -117,6 +130,7 @@ func TestPushReaderBuffer(t *testing.T) {
 
 func FuzzPushReader(f *testing.F) {
 	f.Add([]byte("+OK\r\n"+pushed(">", "a", "1")), uint8(3))
+	f.Add([]byte("+OK\r\n"+patternPushed(">", "a*", "ab", "1")), uint8(3))
 	f.Add([]byte(">3\r\n"+bulk("subscribe")+bulk("b")+":2\r\n"), uint8(1))
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8) {
 		left, heard := readThrough(t, strings.NewReader(string(in)), 100)

@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,10 +28,13 @@ type subscriber struct {
 	transport transport       // set once, before the goroutines start
 
 	mu        sync.Mutex
-	channels  map[string]*subscription // wanted, or not yet given up; guarded by mu
-	toSync    []*subscription          // whose wish may differ from what Redis knows; guarded by mu
-	lingering []*subscription          // not wanted any more, oldest first; guarded by mu
-	isDown    bool                     // the connection broke and is not back; guarded by mu
+	channels  map[channelKey]*subscription // wanted, or not yet given up; guarded by mu
+	toSync    []*subscription              // whose wish may differ from what Redis knows; guarded by mu
+	lingering []*subscription              // not wanted any more, oldest first; guarded by mu
+	isDown    bool                         // the connection broke and is not back; guarded by mu
+	// lastChannel is the channel of the message that came last, unless that came by a pattern;
+	// guarded by mu.
+	lastChannel *subscription
 
 	wake     redisx.Signal
 	lastRead atomic.Int64 // when anything came last, Unix ns
@@ -51,9 +55,15 @@ type transport interface {
 	close()
 }
 
-// A subscription is one channel of Redis.
+// A channelKey names what can be subscribed to.
+type channelKey struct {
+	name      string
+	isPattern bool
+}
+
+// A subscription is one channel of Redis, or one pattern.
 type subscription struct {
-	name     string
+	channelKey
 	owner    any
 	isAnchor bool
 
@@ -70,7 +80,7 @@ type subscription struct {
 func newSubscriber(cfg Config) *subscriber {
 	s := &subscriber{
 		linger: cfg.Linger, onMessage: cfg.OnMessage, onUp: cfg.OnUp,
-		channels: map[string]*subscription{}, wake: redisx.NewSignal(),
+		channels: map[channelKey]*subscription{}, wake: redisx.NewSignal(),
 	}
 	s.lastRead.Store(time.Now().UnixNano())
 	return s
@@ -80,13 +90,14 @@ func newSubscriber(cfg Config) *subscriber {
 func (s *subscriber) changeWanted(ch Channel, wishes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.channels[ch.Name]
+	key := channelKey{ch.Name, ch.IsPattern}
+	c := s.channels[key]
 	if c == nil {
 		if wishes < 0 {
 			return
 		}
-		c = &subscription{name: ch.Name, owner: ch.Owner, isAnchor: ch.IsAnchor}
-		s.channels[ch.Name] = c
+		c = &subscription{channelKey: key, owner: ch.Owner, isAnchor: ch.IsAnchor}
+		s.channels[key] = c
 	}
 	if c.wishes += wishes; c.wishes == 0 {
 		c.unwantedSince = time.Now()
@@ -112,9 +123,9 @@ func (s *subscriber) scheduleRetry(c *subscription) {
 }
 
 // waitConfirmed returns when Redis has the subscription of a wanted channel, or ctx ends.
-func (s *subscriber) waitConfirmed(ctx context.Context, name string) error {
+func (s *subscriber) waitConfirmed(ctx context.Context, key channelKey) error {
 	s.mu.Lock()
-	c := s.channels[name]
+	c := s.channels[key]
 	if c == nil || c.isConfirmed {
 		s.mu.Unlock()
 		return nil
@@ -198,7 +209,7 @@ func (s *subscriber) takeChanges(now time.Time) (wanted, unwanted []*subscriptio
 			wanted = append(wanted, c)
 		case c.wishes > 0 || !c.lingeringSince.IsZero():
 		case c.askedAt.IsZero():
-			delete(s.channels, c.name)
+			delete(s.channels, c.channelKey)
 			unwanted = append(unwanted, c)
 		default:
 			c.lingeringSince = now
@@ -222,7 +233,7 @@ func (s *subscriber) takeLingered(now time.Time) (unwanted []*subscription) {
 			c.lingeringSince = now
 			s.lingering = append(s.lingering, c)
 		default:
-			delete(s.channels, c.name)
+			delete(s.channels, c.channelKey)
 			unwanted = append(unwanted, c)
 		}
 	}
@@ -281,7 +292,12 @@ func (s *subscriber) handleReply(v any) {
 	case *redis.Subscription:
 		s.handleConfirmation(v)
 	case *redis.Message:
-		s.handleMessage([]byte(v.Channel), unsafe.Slice(unsafe.StringData(v.Payload), len(v.Payload)))
+		payload := unsafe.Slice(unsafe.StringData(v.Payload), len(v.Payload))
+		if v.Pattern != "" {
+			s.handlePatternMessage([]byte(v.Pattern), []byte(v.Channel), payload)
+			return
+		}
+		s.handleMessage([]byte(v.Channel), payload)
 	}
 }
 
@@ -290,10 +306,28 @@ func (s *subscriber) handleMessage(channel, payload []byte) {
 	s.received.Add(1)
 	s.bytes.Add(int64(len(payload)))
 	s.mu.Lock()
-	c := s.channels[string(channel)]
+	c := s.channels[channelKey{name: string(channel)}]
+	s.lastChannel = c
 	s.mu.Unlock()
 	if c != nil {
 		s.onMessage(c.owner, payload)
+	}
+}
+
+// handlePatternMessage passes a message that came by a pattern on to the pattern's owner, unless it
+// has come by its channel too: Redis sends a message to the channel's subscribers first, and then to
+// those of patterns, with nothing in between on one connection.
+func (s *subscriber) handlePatternMessage(pattern, channel, payload []byte) {
+	s.received.Add(1)
+	s.bytes.Add(int64(len(payload)))
+	s.mu.Lock()
+	p := s.channels[channelKey{string(pattern), true}]
+	c := s.channels[channelKey{name: string(channel)}]
+	isRepeat := c != nil && c == s.lastChannel
+	s.lastChannel = nil
+	s.mu.Unlock()
+	if p != nil && !isRepeat {
+		s.onMessage(p.owner, payload)
 	}
 }
 
@@ -301,11 +335,11 @@ func (s *subscriber) handleMessage(channel, payload []byte) {
 func (s *subscriber) handleConfirmation(v *redis.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.channels[v.Channel]
+	c := s.channels[channelKey{v.Channel, v.Kind == "psubscribe" || v.Kind == "punsubscribe"}]
 	if c == nil {
 		return
 	}
-	if c.isConfirmed = v.Kind == "subscribe" || v.Kind == "ssubscribe"; !c.isConfirmed {
+	if c.isConfirmed = !strings.Contains(v.Kind, "unsubscribe"); !c.isConfirmed {
 		if v.Kind == "sunsubscribe" && c.wishes > 0 { // its slot has moved
 			s.scheduleRetry(c)
 		}

@@ -3,6 +3,7 @@ package redisbus
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func newSubscriptionConn(s *subscriber, client redis.UniversalClient, maxMessage
 func (c *subscriptionConn) newPushReader(conn net.Conn) net.Conn {
 	return &pushReader{
 		Conn: conn, maxPayload: c.maxMessage,
-		onRead: c.subscriber.noteReceived, onMessage: c.subscriber.handleMessage,
+		onRead: c.subscriber.noteReceived, onMessage: c.subscriber.handleMessage, onPatternMessage: c.subscriber.handlePatternMessage,
 	}
 }
 
@@ -51,7 +52,11 @@ func (c *subscriptionConn) currentPubSub() (pubsub *redis.PubSub, isClosed bool)
 func (c *subscriptionConn) sendSubscribe(list []*subscription) (failed []*subscription) {
 	pubsub, _ := c.currentPubSub()
 	forEachCommand(list, func(names []string, part []*subscription) {
-		if pubsub.Subscribe(context.Background(), names...) != nil {
+		subscribe := pubsub.Subscribe
+		if part[0].isPattern {
+			subscribe = pubsub.PSubscribe
+		}
+		if subscribe(context.Background(), names...) != nil {
 			failed = append(failed, part...)
 		}
 	})
@@ -60,15 +65,23 @@ func (c *subscriptionConn) sendSubscribe(list []*subscription) (failed []*subscr
 
 func (c *subscriptionConn) sendUnsubscribe(list []*subscription) {
 	pubsub, _ := c.currentPubSub()
-	forEachCommand(list, func(names []string, _ []*subscription) {
-		_ = pubsub.Unsubscribe(context.Background(), names...) // a failure ends with its connection
+	forEachCommand(list, func(names []string, part []*subscription) {
+		unsubscribe := pubsub.Unsubscribe
+		if part[0].isPattern {
+			unsubscribe = pubsub.PUnsubscribe
+		}
+		_ = unsubscribe(context.Background(), names...) // a failure ends with its connection
 	})
 }
 
-// forEachCommand calls send for as many channels as one command may name.
+// forEachCommand calls send for as many channels, or patterns, as one command may name.
 func forEachCommand(list []*subscription, send func(names []string, part []*subscription)) {
 	for len(list) > 0 {
 		part := list[:min(len(list), channelsPerCommand)]
+		isOtherKind := func(c *subscription) bool { return c.isPattern != list[0].isPattern }
+		if i := slices.IndexFunc(part, isOtherKind); i > 0 {
+			part = part[:i]
+		}
 		names := make([]string, len(part))
 		for i, c := range part {
 			names[i] = c.name

@@ -1,7 +1,8 @@
 // A node of a cluster as Node makes it: the official server, adapter and emitter. It serves
 // the same GET /op as ../op.go, and the operations em-emit, em-emitbin, em-join, em-leave,
 // em-disc and em-sse through the emitter, which is no node at all.
-// Usage: node server.js <redis host:port>; it prints its own port when it is ready.
+// Usage: node server.js <redis host:port> [emitter]; it prints its own port when it is ready. With
+// "emitter" it is no node of the cluster, and only the operations of the emitter concern others.
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';
 import { Redis } from 'ioredis';
@@ -16,7 +17,8 @@ const client = () => {
 };
 const pub = client();
 const http = createServer();
-const io = new Server(http, { serveClient: false, adapter: createAdapter(pub, client()) });
+const isNode = process.argv[3] !== 'emitter';
+const io = new Server(http, { serveClient: false, ...(isNode && { adapter: createAdapter(pub, client()) }) });
 const emitter = new Emitter(pub);
 
 let last = [];
@@ -53,6 +55,7 @@ const ops = {
     }
   },
   join: (to, v) => (to.socketsJoin(v), true),
+  joinemit: (to, v, of) => (to.socketsJoin(v), of.to(v).emit('ev', v, { k: [1, true] }), true),
   leave: (to, v) => (to.socketsLeave(v), true),
   disc: (to, v) => (to.disconnectSockets(v === '1'), true),
   sse: (to, v) => (io.serverSideEmit('sse', v), true),
@@ -66,6 +69,7 @@ const viaEmitter = {
   'em-emit': ops.emit,
   'em-emitbin': ops.emitbin,
   'em-join': ops.join,
+  'em-joinemit': ops.joinemit,
   'em-leave': ops.leave,
   'em-disc': ops.disc,
   'em-sse': (to, v) => (emitter.serverSideEmit('sse', v), true),
@@ -77,7 +81,8 @@ http.on('request', async (req, res) => {
   const q = url.searchParams;
   const op = q.get('op');
   const run = ops[op] ?? viaEmitter[op];
-  const answer = run ? await run(target(op in viaEmitter ? emitter : io.of('/'), q), q.get('v') ?? '') : null;
+  const of = op in viaEmitter ? emitter : io.of('/');
+  const answer = run ? await run(target(of, q), q.get('v') ?? '', of) : null;
   res.statusCode = run ? 200 : 400;
   res.end(JSON.stringify(answer));
 });
