@@ -52,6 +52,18 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 	}
 }
 
+// noteJoinRefused counts and logs a join that another program asked for and that --max-rooms refuses:
+// that program is not told.
+func (g *Gateway) noteJoinRefused(conn, room string) {
+	g.metrics.joinsRefused.Inc()
+	user := ""
+	if c := g.findConn(conn); c != nil {
+		user = c.player.Load().UserID
+	}
+	g.log.Warn("join of another program refused: the connection is in too many rooms",
+		zap.String("conn", conn), zap.String("user", user), zap.String("room", room), zap.String("code", ErrTooManyRooms.Code))
+}
+
 // Cluster returns the counters of the messages between this node and the others.
 func (g *Gateway) Cluster() socketio.ClusterStats { return g.io.ClusterStats() }
 

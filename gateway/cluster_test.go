@@ -83,8 +83,17 @@ func TestCastsReachEveryNode(t *testing.T) {
 	players[0].Expect(`42["gateway:status",{"cluster":"ok","unpublished":3}]`)
 	players[1].Expect(`42["gateway:status",{"cluster":"ok","unpublished":0}]`)
 
+	values := nodes[0].metricSums(t)
+	require.Equal(t, 2.0, values["gateway_cluster_nodes"])
+	require.Positive(t, values["gateway_cluster_messages_total"])
+	require.Positive(t, values["gateway_cluster_channels"])
+}
+
+// metricSums returns the sum of each metric over its labels.
+func (h *hall) metricSums(t testing.TB) map[string]float64 {
+	t.Helper()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(nodes[0].metrics)
+	registry.MustRegister(h.metrics)
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	values := map[string]float64{}
@@ -93,7 +102,5 @@ func TestCastsReachEveryNode(t *testing.T) {
 			values[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
 		}
 	}
-	require.Equal(t, 2.0, values["gateway_cluster_nodes"])
-	require.Positive(t, values["gateway_cluster_messages_total"])
-	require.Positive(t, values["gateway_cluster_channels"])
+	return values
 }

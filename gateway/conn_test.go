@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
+	"github.com/zishang520/socket.io/v2/socket"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/aeturnis/realtime/fault"
@@ -318,6 +319,14 @@ func TestRoomsOfAConnection(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 	require.False(t, h.In(conn, "chat:b"))
+
+	h.io.IO.In(socket.Room(conn)).SocketsJoin("chat:b")
+	h.io.IO.In(socket.Room(conn)).SocketsJoin("chat:c") // as another program does, over the bus
+	line := h.lines(t, "join of another program refused: the connection is in too many rooms", 1)[0]
+	require.Equal(t, map[string]any{"conn": conn, "user": "ann", "room": "chat:c", "code": "TOO_MANY_ROOMS"}, line)
+	require.Equal(t, 1.0, h.metricSums(t)["gateway_joins_refused_total"])
+	_, err = h.Leave(ctx, conn, "chat:b")
+	require.NoError(t, err)
 
 	for payload, want := range map[any]string{
 		&total{5}:                          `{"sum":5}`,

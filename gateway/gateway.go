@@ -142,7 +142,7 @@ type Config struct {
 	// events. 0 means 10; a negative value never closes.
 	CloseAfter int
 
-	Socket  socketio.Config // its namespaces, OnRefused and its cluster's OnChange are set by New
+	Socket  socketio.Config // its namespaces, OnRefused, OnJoinRefused and its cluster's OnChange are set by New
 	Node    string          // the name of this node, in `session` and in logs
 	Timeout time.Duration   // the time that a handler has; 0 means 5 s
 	Log     *zap.Logger     // nil logs nothing
@@ -209,6 +209,7 @@ func New(cfg Config) *Gateway {
 		cluster.OnChange = g.clusterChanged
 		cfg.Socket.Cluster = &cluster
 	}
+	cfg.Socket.OnJoinRefused = g.noteJoinRefused
 	cfg.Socket.Namespaces = map[string]socketio.Receiver{"/": receiver{g}}
 	admit := cfg.Socket.Engine.Admit
 	cfg.Socket.Engine.Admit = func(r *http.Request) *engineio.Refusal {

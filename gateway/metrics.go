@@ -14,19 +14,22 @@ type Metrics struct {
 	opens       prometheus.Counter
 	refusals    *prometheus.CounterVec
 	closes      *prometheus.CounterVec
-	events      *prometheus.CounterVec
-	seconds     *prometheus.HistogramVec
-	cluster     atomic.Pointer[clusterMetrics] // of the gateway that counts here
+
+	joinsRefused prometheus.Counter
+	events       *prometheus.CounterVec
+	seconds      *prometheus.HistogramVec
+	cluster      atomic.Pointer[clusterMetrics] // of the gateway that counts here
 }
 
 // NewMetrics makes the metrics of one gateway.
 func NewMetrics() *Metrics {
 	return &Metrics{
-		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Players connected to this node."}),
-		opens:       prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_connections_opened_total", Help: "Connections that were admitted."}),
-		refusals:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Clients that were turned away, or left, before they were connected, by code."}, []string{"code"}),
-		closes:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
-		events:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
+		connections:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "gateway_connections", Help: "Players connected to this node."}),
+		opens:        prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_connections_opened_total", Help: "Connections that were admitted."}),
+		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Clients that were turned away, or left, before they were connected, by code."}, []string{"code"}),
+		closes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
+		joinsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_joins_refused_total", Help: "Joins that another program asked for and that --max-rooms refused."}),
+		events:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_event_seconds", Help: "From the turn of an event to its answer.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
@@ -39,7 +42,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect sends every metric.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.events, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.events, m.seconds} {
 		c.Collect(ch)
 	}
 	if bus := m.cluster.Load(); bus != nil {

@@ -18,7 +18,7 @@ func (n *node) clusterConfig() *socketio.ClusterConfig {
 	if n.redis.embedded != nil {
 		return nil
 	}
-	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix}
+	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix, JoinWindow: n.cfg.ClusterJoinWindow}
 	if c.Prefix != "" {
 		return c
 	}

@@ -84,6 +84,10 @@ type Config struct {
 	// Node servers whose adapter has it as its option key. Default: socket.io, or
 	// socket.io:<database> where RedisURL names a database other than 0. (--cluster-prefix)
 	ClusterPrefix string
+	// ClusterJoinWindow is for how long after a Node server or an emitter was heard this node receives
+	// the casts to all rooms, so that its players hear what such a program sends right behind its
+	// socketsJoin. Default: 1 hour; negative never does so. (--cluster-join-window)
+	ClusterJoinWindow time.Duration
 
 	// SessionTTL is how long a session lives without activity. Default: 30 minutes. (--session-ttl)
 	SessionTTL time.Duration
@@ -240,6 +244,7 @@ func (c Config) WithDefaults() Config {
 	if !strings.HasSuffix(c.Path, "/") {
 		c.Path += "/"
 	}
+	setDefault(&c.ClusterJoinWindow, time.Hour)
 	setDefault(&c.SessionTTL, 30*time.Minute)
 	setDefault(&c.SessionAbsoluteTTL, 24*time.Hour)
 	setDefault(&c.SessionCookie, "sid")

@@ -289,3 +289,21 @@ func TestClusterDropsBadAnswers(t *testing.T) {
 	require.Equal(t, int64(3), a.ClusterStats().Malformed)
 	require.Equal(t, int32(1), asked.Load())
 }
+
+// A node receives the casts to all rooms for the join window after another program was heard, and no
+// longer. With a negative window it never does.
+func TestClusterHearsAllRoomsForTheJoinWindow(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	a := node(t, r, ClusterConfig{JoinWindow: 500 * time.Millisecond, Heartbeat: 20 * time.Millisecond})
+	never := node(t, r, ClusterConfig{JoinWindow: -1, Heartbeat: 20 * time.Millisecond})
+	patterns := func() int { return strings.Count(r.Client().ClientList(t.Context()).Val(), " psub=1 ") }
+	require.Zero(t, patterns())
+	begun := time.Now()
+	request := `{"uid":"emitter","type":2,"opts":{"rooms":["nobody"],"except":[]},"rooms":["r"]}`
+	require.EqualValues(t, 2, r.Client().Publish(t.Context(), a.Of("/").cluster.requestChannel, request).Val())
+	require.Eventually(t, func() bool { return patterns() == 1 }, wiretest.Patience, tick)
+	require.Eventually(t, func() bool { return patterns() == 0 }, wiretest.Patience, tick)
+	require.GreaterOrEqual(t, time.Since(begun), 500*time.Millisecond)
+	require.Zero(t, a.ClusterStats().Malformed+never.ClusterStats().Malformed)
+}

@@ -21,6 +21,8 @@ type rooms struct {
 	// onOccupancy, if not nil, is called for the first join of a room (by is 1) and the last leave
 	// (-1), with mu held.
 	onOccupancy func(name socket.Room, by int)
+	// onJoinRefused, if not nil, is called for a join of AddAll beyond maxRooms.
+	onJoinRefused func(id, room string)
 
 	mu      sync.RWMutex
 	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
@@ -47,13 +49,14 @@ type membership struct {
 }
 
 type adapterBuilder struct {
-	maxRooms int
-	cluster  *cluster // nil for a server that shares no Redis
+	maxRooms      int
+	onJoinRefused func(id, room string)
+	cluster       *cluster // nil for a server that shares no Redis
 }
 
 // New is called by the library, once for each namespace.
 func (b adapterBuilder) New(nsp socket.Namespace) socket.Adapter {
-	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
+	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, onJoinRefused: b.onJoinRefused, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
 	if b.cluster != nil {
 		n := b.cluster.addNamespace(nsp.Name(), a)
 		a.Prototype(n)
@@ -72,26 +75,39 @@ func (a *rooms) notifyOccupancy(name socket.Room, by int) {
 	}
 }
 
-// AddAll puts a socket into rooms.
+// AddAll puts a socket into rooms. It is called by the library: for a socket that connects, for its
+// own API, and for the requests of other nodes.
 func (a *rooms) AddAll(id socket.SocketId, names *types.Set[socket.Room]) {
+	for _, name := range a.addAll(id, names) {
+		if a.onJoinRefused != nil {
+			a.onJoinRefused(string(id), string(name))
+		}
+	}
+}
+
+// addAll is AddAll. It returns the rooms that the socket cannot join because it is in too many.
+func (a *rooms) addAll(id socket.SocketId, names *types.Set[socket.Room]) (refused []socket.Room) {
 	lib, ok := a.Nsp().Sockets().Load(id)
 	if !ok {
-		return
+		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.members[id]
 	if m == nil {
 		if !names.Has(socket.Room(id)) {
-			return // it has left: only a socket that connects joins the room of its id
+			return nil // it has left: only a socket that connects joins the room of its id
 		}
 		m = &member{lib: lib}
 		a.members[id] = m
 		a.notifyOccupancy(socket.Room(id), 1)
 	}
 	for _, name := range names.Keys() {
-		a.addToRoom(m, id, name)
+		if !a.addToRoom(m, id, name) {
+			refused = append(refused, name)
+		}
 	}
+	return refused
 }
 
 // attachConn is called when the answer to the socket's CONNECT is queued. Before, it is sent

@@ -62,6 +62,10 @@ type Config struct {
 	MaxRooms     int           // rooms that one socket may be in; 0 is no bound
 	AdmitTimeout time.Duration // for a CONNECT to be judged; 5 s
 
+	// OnJoinRefused, if not nil, is called when the library or another node cannot put a socket into a
+	// room because of MaxRooms: they are not told. Socket.Join reports it itself. It must not wait.
+	OnJoinRefused func(socketID, room string)
+
 	// Cluster makes this server one of several that share a Redis. Nil makes it the only one.
 	Cluster *ClusterConfig
 
@@ -129,7 +133,7 @@ func New(cfg Config) *Server {
 	if cfg.Cluster != nil {
 		s.cluster = newCluster(*cfg.Cluster, cfg.Log)
 	}
-	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, s.cluster})
+	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, cfg.OnJoinRefused, s.cluster})
 	opts.SetServeClient(false)
 	opts.SetConnectTimeout(time.Hour) // the engine's own timeout comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)

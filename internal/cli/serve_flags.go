@@ -19,7 +19,8 @@ type ServeFlags struct {
 	Env        string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
 	Node       string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
 
-	ClusterPrefix string `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
+	ClusterPrefix     string        `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
+	ClusterJoinWindow time.Duration `default:"1h" help:"For this long after a Node server or an emitter was heard, the gateway receives the casts to all rooms, so that what such a program sends right behind its socketsJoin is heard; 0 means never."`
 
 	SessionTTL         time.Duration `default:"30m" help:"A session without activity ends after this time."`
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"A session ends after this time, also when its player is active."`
@@ -121,7 +122,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
-		LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix,
+		LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
 
 		SessionTTL: explicitZero(f.SessionTTL), SessionAbsoluteTTL: explicitZero(f.SessionAbsoluteTTL), SessionCookie: f.SessionCookie,
 		AllowedOrigins: f.AllowedOrigins, TrustedProxies: f.TrustedProxies, Devices: f.Devices,
