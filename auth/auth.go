@@ -51,6 +51,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,15 +183,16 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 	if err != nil {
 		return sessions.Session{}, err
 	}
+	ids := []string{id}
 	if id != "" {
-		id, err = a.resolveID(id)
+		ids[0], err = a.resolveID(id)
 	} else {
-		id, err = a.idFromHeader(header, true)
+		ids, err = a.idsFromHeader(header, true)
 	}
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	return a.findSession(ctx, id)
+	return a.findSession(ctx, ids)
 }
 
 // Request finds the session of an HTTP request, by bearer token or cookie, and slides it at most
@@ -211,11 +213,11 @@ func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 }
 
 func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
-	id, err := a.idFromHeader(a.HandshakeHeader(r), false)
+	ids, err := a.idsFromHeader(a.HandshakeHeader(r), false)
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	s, err := a.findSession(r.Context(), id)
+	s, err := a.findSession(r.Context(), ids)
 	if err != nil {
 		return s, err
 	}
@@ -234,19 +236,21 @@ func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
 	return s, nil
 }
 
-// findSession reads the session with that id. It refuses "".
-func (a *Service) findSession(ctx context.Context, id string) (sessions.Session, error) {
-	if id == "" {
+// findSession reads the first session of these ids that stands. It refuses none, and "".
+func (a *Service) findSession(ctx context.Context, ids []string) (sessions.Session, error) {
+	if len(ids) == 0 || ids[0] == "" {
 		return sessions.Session{}, ErrSessionRequired
 	}
-	s, err := a.store.Get(ctx, id)
-	switch {
-	case errors.Is(err, sessions.ErrNotFound):
-		return sessions.Session{}, ErrSessionInvalid
-	case err != nil:
-		return sessions.Session{}, fmt.Errorf("authenticate: %w", err)
+	for _, id := range ids {
+		s, err := a.store.Get(ctx, id)
+		switch {
+		case err == nil:
+			return s, nil
+		case !errors.Is(err, sessions.ErrNotFound):
+			return sessions.Session{}, fmt.Errorf("authenticate: %w", err)
+		}
 	}
-	return s, nil
+	return sessions.Session{}, ErrSessionInvalid
 }
 
 // idFromPayload reads auth.sessionId; it returns "" when there is none. It ignores other members,
@@ -277,45 +281,59 @@ func idFromPayload(payload []byte) (string, error) {
 	return "", ErrSessionInvalid
 }
 
-// idFromHeader reads the bearer token, or else the cookie; it returns "" when there is neither.
-func (a *Service) idFromHeader(h http.Header, socket bool) (string, error) {
+// idsFromHeader reads the bearer token, or else the cookies; it returns none when there is neither.
+// A browser sends several cookies of one name when they are of several paths or domains, and does
+// not tell which is whose: only one of them may name a session.
+func (a *Service) idsFromHeader(h http.Header, socket bool) ([]string, error) {
 	if bearers := h.Values("Authorization"); len(bearers) > 1 {
-		return "", ErrSessionInvalid
+		return nil, ErrSessionInvalid
 	} else if len(bearers) == 1 {
 		scheme, id, _ := strings.Cut(strings.TrimSpace(bearers[0]), " ")
 		if id = strings.TrimSpace(id); strings.EqualFold(scheme, "Bearer") && id != "" {
-			return a.resolveID(id)
+			id, err := a.resolveID(id)
+			return []string{id}, err
 		}
 	}
-	id, err := a.idFromCookies(h)
-	if err != nil || id == "" {
-		return "", err
+	presented := a.idsFromCookies(h)
+	if len(presented) == 0 {
+		return nil, nil
 	}
 	if !a.mayUseCookie(h, socket) {
-		return "", refuseOrigin(h)
+		return nil, refuseOrigin(h)
 	}
-	return a.resolveID(id)
+	var ids []string
+	for _, cookie := range presented {
+		if id, err := a.resolveID(cookie); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, ErrSessionInvalid
+	}
+	return ids, nil
 }
 
-// idFromCookies returns the value of the express cookie, if Config.Express is set, or else of ours;
-// "" when there is neither.
-func (a *Service) idFromCookies(h http.Header) (id string, err error) {
+// maxCookies is how many different cookies of one name are tried: each costs a look at Redis.
+const maxCookies = 4
+
+// idsFromCookies returns the different values of the express cookie, if Config.Express is set, or
+// else of ours, at most maxCookies.
+func (a *Service) idsFromCookies(h http.Header) (values []string) {
 	names := []string{a.cfg.CookieName}
 	if a.cfg.Express != nil {
 		names = []string{a.cfg.Express.Cookie, a.cfg.CookieName}
 	}
 	for _, name := range names {
 		for _, c := range (&http.Request{Header: h}).CookiesNamed(name) {
-			if id != "" && id != c.Value { // somebody planted one of them
-				return "", ErrSessionInvalid
+			if c.Value != "" && len(values) < maxCookies && !slices.Contains(values, c.Value) {
+				values = append(values, c.Value)
 			}
-			id = c.Value
 		}
-		if id != "" {
+		if len(values) > 0 {
 			break
 		}
 	}
-	return id, nil
+	return values
 }
 
 // resolveID returns the session id for what a client presents: that text itself, or, for a cookie

@@ -52,16 +52,16 @@ func (a *Service) endLogin(r *http.Request) error {
 	if !errors.Is(err, ErrSessionInvalid) {
 		return err
 	}
-	oldID, e := a.idFromHeader(a.HandshakeHeader(r), false)
+	oldIDs, e := a.idsFromHeader(a.HandshakeHeader(r), false)
 	if e != nil {
 		return err
 	}
-	switch e := a.store.DestroyRenewed(r.Context(), oldID, sessions.LoggedOut, logoutReason); {
-	case errors.Is(e, sessions.ErrNotFound):
-		return err
-	default:
-		return e
+	for _, id := range oldIDs {
+		if e := a.store.DestroyRenewed(r.Context(), id, sessions.LoggedOut, logoutReason); !errors.Is(e, sessions.ErrNotFound) {
+			return e
+		}
 	}
+	return err
 }
 
 const logoutReason = "You logged out."
