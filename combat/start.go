@@ -76,8 +76,8 @@ func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (S
 	return state, nil
 }
 
-// startWithin is how long after its id was bound to an idempotency key a fight may be written. It is
-// shorter than creationGrace, so that the fight's slots are still its own.
+// startWithin is how long after its id was bound to an idempotency key a fight may be written. It
+// is shorter than creationGrace, so that the fight's slots are still its own.
 const startWithin = 8 * time.Second
 
 // A fightStart is a start that has begun.
@@ -89,10 +89,10 @@ type fightStart struct {
 	existing State
 }
 
-// beginStart gives a start its id. claim is that of its idempotency key, nil without one. If a start
-// under the same key was begun before, beginStart goes on with its id, so that both can make only
-// one fight, and returns the fight if there is one. An id under which no fight can be written any
-// more is replaced.
+// beginStart gives a start its id. claim is that of its idempotency key, nil without one. If a
+// start under the same key was begun before, beginStart goes on with its id, so that both can make
+// only one fight, and returns the fight if there is one. An id under which no fight can be written
+// any more is replaced.
 func (s *Service) beginStart(ctx context.Context, claim *event.Claim) (fightStart, error) {
 	begun := fightStart{now: s.cfg.Now()}
 	ticket, err := ulid.New(ulid.Timestamp(begun.now), rand.Reader)

@@ -39,8 +39,8 @@
 // remembered: after a refusal nothing has moved, so the key may be used again.
 //
 // The other events that change a trade may have a key too (event.Route.Once). The script that does
-// them writes the answer (once.lua), and a proposal's key is bound to the id of its trade, so a repeat
-// gets the first answer, whichever process died.
+// them writes the answer (once.lua), and a proposal's key is bound to the id of its trade, so a
+// repeat gets the first answer, whichever process died.
 //
 // After UNAVAILABLE, TIMEOUT or no answer at all, the outcome is open: repeat the gift with the
 // same key, accept again, or read trade:state. A repeat does not send trade:completed again.

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/combat"
@@ -195,11 +196,12 @@ func (s *keyedStorm) newPlayers(n int) (players []map[string]string) {
 	return players
 }
 
-// sendEmits lets the official client send so many events, and returns them with their answers.
-func (s *keyedStorm) sendEmits(n, players int) (emits []emit) {
+// sendEmits lets the official client send so many events, and returns them with their answers, and
+// what the program says that must not be: a refusal for good.
+func (s *keyedStorm) sendEmits(n, players int) (emits []emit, refusals []string) {
 	bundle, err := filepath.Abs("../../web/testclient/vendor/socket.io.esm.min.js")
 	require.NoError(s.t, err)
-	task, err := json.Marshal(map[string]any{"url": "http://" + s.balancer.Addr().String(), "emits": n, "seed": s.dice.Uint32(), "players": s.newPlayers(players)})
+	task, err := json.Marshal(map[string]any{"url": "http://" + s.balancer.Addr().String(), "emits": n, "seed": rand.Uint32(), "players": s.newPlayers(players)})
 	require.NoError(s.t, err)
 	cmd := exec.CommandContext(s.t.Context(), "node", "--experimental-websocket", "once.mjs", bundle, string(task))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -218,10 +220,10 @@ func (s *keyedStorm) sendEmits(n, players int) (emits []emit) {
 	require.NoError(s.t, cmd.Wait(), complaints.String())
 	for line := range strings.Lines(complaints.String()) {
 		if !strings.Contains(line, "ExperimentalWarning") && !strings.Contains(line, "trace-warnings") {
-			s.t.Error(strings.TrimSpace(line))
+			refusals = append(refusals, strings.TrimSpace(line))
 		}
 	}
-	return emits
+	return emits, refusals
 }
 
 // An emit with an idempotency key has its effect once, and gets the true answer, whatever happens
@@ -236,29 +238,12 @@ func TestEachKeyActsOnce(t *testing.T) {
 	if isFullRun() {
 		emits, players, every, calm = 10_000, 80, 1500, 1500
 	}
-	s := &keyedStorm{world: newWorld(t, oneServer(t)), dice: rand.New(rand.NewPCG(5, 7)), every: every} //nolint:gosec // a test
-	s.gates = []*gatewayProcess{s.startDoomed(), s.startDoomed(), s.startDoomed()}
-	s.balancer = startBalancer(t, s.chooseNext)
-	stop, blows := make(chan struct{}), 0
-	var all sync.WaitGroup
-	all.Go(func() { s.replaceDead(stop) })
-	all.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Duration(calm/2+s.dice.IntN(calm)) * time.Millisecond):
-			}
-			keyedBlows[s.dice.IntN(len(keyedBlows))](s)
-			blows++
-		}
-	})
+	s := newKeyedStorm(t, binary, every)
 	begun := time.Now()
-	got := s.sendEmits(emits, players)
-	close(stop)
+	got, refusals, blows := s.rage(emits, players, calm)
 	took := time.Since(begun)
-	all.Wait()
-	s.compareEffects(got)
+	require.Empty(t, refusals)
+	require.Empty(t, s.compareEffects(got))
 	again := 0
 	for _, e := range got {
 		if e.Sends > 1 {
@@ -272,25 +257,86 @@ func TestEachKeyActsOnce(t *testing.T) {
 	require.Positive(t, again)
 }
 
+// A gateway that forgets what a key has done is caught by what TestEachKeyActsOnce asserts.
+func TestAPlantedBugOfKeysIsCaught(t *testing.T) {
+	for _, b := range keyBugs {
+		b.plantBug(t)
+	}
+	if !isFullRun() {
+		t.Skip("builds gateways; make chaos runs it")
+	}
+	t.Parallel()
+	for name, planted := range keyBugs {
+		program := buildWithBugs(t, []bug{planted})
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newKeyedStorm(t, program, 300)
+			got, caught, _ := s.rage(600, 20, 400)
+			caught = append(caught, s.compareEffects(got)...)
+			require.NotEmpty(t, caught, "a bug that no check notices")
+			t.Log(caught[0])
+		})
+	}
+}
+
+// newKeyedStorm starts three gateways of a program, behind one address.
+func newKeyedStorm(t *testing.T, program string, every int) *keyedStorm {
+	s := &keyedStorm{world: newWorld(t, oneServer(t)), dice: rand.New(rand.NewPCG(5, 7)), every: every} //nolint:gosec // a test
+	s.program = program
+	s.gates = []*gatewayProcess{s.startDoomed(), s.startDoomed(), s.startDoomed()}
+	s.balancer = startBalancer(t, s.chooseNext)
+	return s
+}
+
+// rage lets blows fall, with about so many ms between two of them, while the client sends its emits.
+func (s *keyedStorm) rage(emits, players, calm int) (got []emit, refusals []string, blows int) {
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { s.replaceDead(stop) })
+	all.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(calm/2+rand.IntN(calm)) * time.Millisecond):
+			}
+			keyedBlows[s.dice.IntN(len(keyedBlows))](s)
+			blows++
+		}
+	})
+	got, refusals = s.sendEmits(emits, players)
+	close(stop)
+	all.Wait()
+	return got, refusals, blows
+}
+
+// findings are what a comparison finds wrong.
+type findings []string
+
+// Errorf notes something wrong.
+func (f *findings) Errorf(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
+
 // compareEffects compares what Redis has with what the clients were told: each emit has its effect,
-// no effect is without an emit, and each answer is true.
-func (s *keyedStorm) compareEffects(emits []emit) {
-	t := s.t
+// no effect is without an emit, and each answer is true. It returns what is wrong.
+func (s *keyedStorm) compareEffects(emits []emit) []string {
+	t, wrong := s.t, &findings{}
 	_, left := s.waitUntilSettled()
 	require.Empty(t, left)
 	r, err := s.books.Audit(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, r.Breaks)
+	assert.Empty(wrong, r.Breaks)
 
 	gifts, completed, proposed, cancelled := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	versions := map[string]int64{} // of trades, the highest that somebody was told
 	fights := map[string][]int64{} // the versions that the answers to actions name
 	addOnce := func(all map[string]bool, id string, e emit) {
-		require.False(t, all[id], "%s %s got an answer that another one got before", e.Event, e.Key)
+		assert.False(wrong, all[id], "%s %s got an answer that another one got before", e.Event, e.Key)
 		all[id] = true
 	}
 	for _, e := range emits {
-		require.True(t, e.Answer.OK, "%s %s: %s", e.Event, e.Key, e.Answer.Error)
+		if !assert.True(wrong, e.Answer.OK, "%s %s: %s", e.Event, e.Key, e.Answer.Error) {
+			continue
+		}
 		var x trade.Trade
 		if strings.HasPrefix(e.Event, "trade:") {
 			require.NoError(t, json.Unmarshal(e.Answer.Data, &x))
@@ -298,25 +344,25 @@ func (s *keyedStorm) compareEffects(emits []emit) {
 		}
 		switch e.Event {
 		case "trade:execute":
-			require.Equal(t, trade.Completed, x.Status)
+			assert.Equal(wrong, trade.Completed, x.Status)
 			addOnce(gifts, x.TradeID, e)
 		case "trade:propose":
-			require.Equal(t, trade.Open, x.Status)
-			require.EqualValues(t, 1, x.Version)
+			assert.Equal(wrong, trade.Open, x.Status)
+			assert.EqualValues(wrong, 1, x.Version)
 			addOnce(proposed, x.TradeID, e)
 		case "trade:offer":
-			require.Equal(t, trade.Open, x.Status)
+			assert.Equal(wrong, trade.Open, x.Status)
 		case "trade:accept":
 			if x.Status == trade.Completed {
 				addOnce(completed, x.TradeID, e)
 			}
 		case "trade:cancel":
-			require.Equal(t, trade.Cancelled, x.Status)
+			assert.Equal(wrong, trade.Cancelled, x.Status)
 			addOnce(cancelled, x.TradeID, e)
 		case "combat:start":
 			var f combat.State
 			require.NoError(t, json.Unmarshal(e.Answer.Data, &f))
-			require.NotContains(t, fights, f.CombatID, "two starts got one fight")
+			assert.NotContains(wrong, fights, f.CombatID, "two starts got one fight")
 			fights[f.CombatID] = nil
 		case "combat:action":
 			var o combat.Outcome
@@ -342,8 +388,8 @@ func (s *keyedStorm) compareEffects(emits []emit) {
 			}
 		}
 	}
-	require.Equal(t, gifts, ledgerGifts, "gifts that were asked for, and gifts in the ledger")
-	require.Equal(t, completed, ledgerTrades, "trades that were completed, and trades in the ledger")
+	assert.Equal(wrong, gifts, ledgerGifts, "gifts that were asked for, and gifts in the ledger")
+	assert.Equal(wrong, completed, ledgerTrades, "trades that were completed, and trades in the ledger")
 
 	existing := map[string]bool{}
 	for id, h := range s.scanHashes("trade:*", "trade:") {
@@ -351,23 +397,24 @@ func (s *keyedStorm) compareEffects(emits []emit) {
 			continue
 		}
 		existing[id] = true
-		require.Equal(t, strconv.FormatInt(versions[id], 10), h["version"], "trade %s: each offer raises the version once", id)
-		require.Equal(t, cancelled[id], h["status"] == string(trade.Cancelled), "trade %s: %s", id, h["status"])
+		assert.Equal(wrong, strconv.FormatInt(versions[id], 10), h["version"], "trade %s: each offer raises the version once", id)
+		assert.Equal(wrong, cancelled[id], h["status"] == string(trade.Cancelled), "trade %s: %s", id, h["status"])
 	}
-	require.Equal(t, proposed, existing, "trades that were proposed, and trades")
+	assert.Equal(wrong, proposed, existing, "trades that were proposed, and trades")
 
 	for id, h := range s.scanHashes("combat:*:state", "combat:") {
 		id = strings.TrimSuffix(id, ":state")
 		told, known := fights[id]
-		require.True(t, known, "the fight %s began, and nobody was told", id)
+		assert.True(wrong, known, "the fight %s began, and nobody was told", id)
 		slices.Sort(told)
 		for i, version := range told {
-			require.EqualValues(t, i+2, version, "fight %s: %v: each action is one turn", id, told)
+			assert.EqualValues(wrong, i+2, version, "fight %s: %v: each action is one turn", id, told)
 		}
-		require.Equal(t, strconv.Itoa(len(told)+1), h["version"], "fight %s: turns that were told, and turns", id)
+		assert.Equal(wrong, strconv.Itoa(len(told)+1), h["version"], "fight %s: turns that were told, and turns", id)
 		delete(fights, id)
 	}
-	require.Empty(t, slices.Collect(maps.Keys(fights)), "fights that somebody was told of, and that are not there")
+	assert.Empty(wrong, slices.Collect(maps.Keys(fights)), "fights that somebody was told of, and that are not there")
+	return *wrong
 }
 
 // scanHashes reads the hashes whose keys match a pattern, by the key behind the prefix.
