@@ -93,6 +93,9 @@ func TestRefusals(t *testing.T) {
 		"empty text":           {"chat:message", `{"channel":"zone:1","text":""}`, "INVALID", "text"},
 		"only spaces":          {"chat:message", `{"channel":"zone:1","text":" \u00a0\u3000"}`, "INVALID", "text"},
 		"only invisible":       {"chat:message", `{"channel":"zone:1","text":"\u200b\u2060\ufeff\u3164"}`, "INVALID", "text"},
+		"a Braille blank":      {"chat:message", `{"channel":"zone:1","text":"\u2800\u2800 "}`, "INVALID", "text"},
+		"nine marks":           {"chat:message", `{"channel":"zone:1","text":"q` + strings.Repeat("\u0323", 9) + `"}`, "INVALID", "text"},
+		"500 and a closer":     {"chat:message", `{"channel":"zone:1","text":"\u202e` + strings.Repeat("é", 499) + `"}`, "INVALID", "text"},
 		"a line break":         {"chat:message", `{"channel":"zone:1","text":"a\nb"}`, "INVALID", "text"},
 		"a null":               {"chat:message", `{"channel":"zone:1","text":"a\u0000"}`, "INVALID", "text"},
 		"delete":               {"chat:message", `{"channel":"zone:1","text":"a\u007f"}`, "INVALID", "text"},
@@ -133,6 +136,14 @@ func TestTextIsNormalised(t *testing.T) {
 		"Hangul":                       {"\u1112\u1161\u11ab", "한"},
 		"line separator is no control": {"a\u2028b", "a\u2028b"},
 		"markup is only text":          {`<b>"\`, `<b>"\`},
+		"eight marks":                  {"q" + strings.Repeat("\u0323", 8), "q" + strings.Repeat("\u0323", 8)},
+		"an override":                  {"ann\u202egnp.exe", "ann\u202egnp.exe\u202c"},
+		"an override that is closed":   {"a\u202eb\u202cc", "a\u202eb\u202cc"},
+		"an isolate":                   {"a\u2067b", "a\u2067b\u2069"},
+		"an isolate that is closed":    {"a\u2068b\u2069c", "a\u2068b\u2069c"},
+		"all of them":                  {"\u202a\u2066\u202b\u2068\u202dx", "\u202a\u2066\u202b\u2068\u202dx\u202c\u2069\u202c\u2069\u202c"},
+		"an isolate ends what it has":  {"\u2067\u202ea\u2069b", "\u2067\u202ea\u2069b"},
+		"closers without openers":      {"a\u202c\u2069b", "a\u202c\u2069b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,20 +4,18 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // errNoSanction answers chat:unmute and chat:unban when there is nothing to lift.
 var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
-
-var errUser = fault.Invalid("userId", "1 to 128 characters, none of them a space or a control character")
 
 // A ModeratorAction is what a moderator did, for an audit log. It holds no text that a player
 // wrote.
@@ -33,7 +31,7 @@ type ModeratorAction struct {
 
 // SanctionRequest is the sanction that a moderator imposes on a player.
 type SanctionRequest struct {
-	UserID string `json:"userId" validate:"required,max=128"`
+	UserID string `json:"userId" validate:"required,id"`
 	// Channel is where the sanction holds. When it is absent, the sanction holds in all channels and
 	// for whispers.
 	Channel string `json:"channel,omitempty"`
@@ -45,7 +43,7 @@ type SanctionRequest struct {
 
 // LiftRequest names a sanction to lift before its end.
 type LiftRequest struct {
-	UserID string `json:"userId" validate:"required,max=128"`
+	UserID string `json:"userId" validate:"required,id"`
 	// Channel is the channel of the sanction, absent when the sanction holds in all channels.
 	Channel string `json:"channel,omitempty"`
 }
@@ -176,14 +174,13 @@ func (s *Service) announceSanction(ctx context.Context, sanction Sanction, actio
 	return nil
 }
 
-// newSanctionKey checks and returns the key of a sanction. The user id must not contain a space,
-// because a space separates it from the channel in the hash of the rules.
+// newSanctionKey checks and returns the key of a sanction.
 func newSanctionKey(kind, userID, channel string) (sanctionKey, error) {
 	if channel != everywhere && !ValidChannel(channel) {
 		return sanctionKey{}, errChannel
 	}
-	if strings.ContainsFunc(userID, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return sanctionKey{}, errUser
+	if err := identity.CheckID("userId", userID); err != nil {
+		return sanctionKey{}, err
 	}
 	return sanctionKey{kind, channel, userID}, nil
 }

@@ -18,7 +18,7 @@ import (
 // WhisperDraft is a message that a player wants to send to one user.
 type WhisperDraft struct {
 	// To is a user id.
-	To string `json:"to" validate:"required,max=128"`
+	To string `json:"to" validate:"required,id"`
 	// Text follows the same rules as the text of chat:message.
 	Text string `json:"text" validate:"required"`
 	// ClientID is as in chat:message, but must differ for all of the sender's whispers, whoever they

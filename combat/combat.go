@@ -215,7 +215,7 @@ type StartRequest struct {
 	// name lists all.
 	NPC string `json:"npc,omitempty" validate:"max=64"`
 	// OpponentID is the id of another player's character.
-	OpponentID string `json:"opponentId,omitempty" validate:"max=128"`
+	OpponentID string `json:"opponentId,omitempty" validate:"omitempty,id"`
 	// IdempotencyKey is the caller's own name for this start. A start that is sent again with the
 	// same key begins no second fight and gets the first answer.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
@@ -227,7 +227,7 @@ type Action struct {
 	Action   string `json:"action" validate:"oneof=attack defend skill flee"`
 	// Target is the id of the participant that attack and skill hit. When it is absent, they hit the
 	// opponent.
-	Target string `json:"target,omitempty" validate:"max=128"`
+	Target string `json:"target,omitempty" validate:"omitempty,id"`
 	// IdempotencyKey is the caller's own name for this action. An action that is sent again with the
 	// same key is not played a second time and gets the first answer.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`

@@ -247,7 +247,7 @@ export interface ChatWhisperReceipt {
 
 /** The payload of session:character. */
 export interface Choice {
-  /** (not empty, at most 64 characters) */
+  /** (not empty, at most 128 characters) */
   characterId: string;
 }
 

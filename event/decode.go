@@ -16,6 +16,7 @@ import (
 	"github.com/go-playground/validator/v10"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 )
 
 // Appender is what an answer or a cast's payload may implement to be encoded without reflection.
@@ -35,6 +36,8 @@ func newValidator() *validator.Validate {
 		}
 		return name
 	})
+	// It cannot fail: it has a name and a function. An id that may be absent is omitempty,id.
+	_ = v.RegisterValidation("id", func(f validator.FieldLevel) bool { return identity.IsID(f.Field().String()) })
 	return v
 }
 
@@ -197,6 +200,8 @@ func describeFailedRule(f validator.FieldError) string {
 		return "at least " + f.Param() + unit
 	case "oneof":
 		return "one of " + f.Param()
+	case "id":
+		return identity.IDRule
 	}
 	return "must be " + f.Tag()
 }

@@ -52,7 +52,7 @@ func (g *Gateway) findConn(id string) *conn {
 
 // Choice is the payload of session:character.
 type Choice struct {
-	CharacterID string `json:"characterId" validate:"required,max=64,printascii"`
+	CharacterID string `json:"characterId" validate:"required,id"`
 }
 
 // errNotYours refuses a character of another user.

@@ -44,7 +44,7 @@ type Query struct {
 	// Channel is a channel that the player is in; without it, the question is who is online.
 	Channel string `json:"channel,omitempty" validate:"max=128"`
 	// After is the Next of the previous page.
-	After string `json:"after,omitempty" validate:"max=128"`
+	After string `json:"after,omitempty" validate:"omitempty,id"`
 	// Limit is how many users to return; 0 is 100.
 	Limit int `json:"limit,omitempty" validate:"min=0,max=200"`
 }
@@ -130,7 +130,7 @@ func (s *Service) Count(ctx context.Context, p event.Player, in Place) (Number, 
 
 // Names are the users that a question is about.
 type Names struct {
-	Users []string `json:"users" validate:"required,min=1,max=100,dive,min=1,max=128"` // user ids
+	Users []string `json:"users" validate:"required,min=1,max=100,dive,min=1,id"` // user ids
 }
 
 // Sightings are the answers, in the order of the user ids.

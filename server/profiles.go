@@ -11,6 +11,7 @@ import (
 	"github.com/aeturnis/realtime/cache"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/keys"
@@ -130,7 +131,7 @@ func (p *profileReader) readUsernames(ctx context.Context, ids []string) map[str
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			names[id] = u.Username
+			names[id] = identity.DisplayName(u.Username, id)
 			return nil
 		})
 	}

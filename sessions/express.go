@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -29,7 +30,7 @@ const (
 	expressPrefix   = "express:"
 	maxExpressBytes = 1 << 20        // bytes of such a session's text
 	expressTTL      = 24 * time.Hour // the default of connect-redis, for cookies without maxAge
-	maxExpressName  = 128            // bytes of a user id or name
+	maxExpressName  = 4096           // bytes of a text that is read; an id has a bound of its own
 )
 
 // ExpressID returns the id that this package uses for a session of express-session. ValidID accepts
@@ -118,19 +119,17 @@ func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, boo
 		return Session{}, false
 	}
 	out := Session{ID: id, UserID: firstText(all, expressUser), Username: firstText(all, expressName), CharacterID: firstText(all, expressCharacter), TTL: expressTTL}
-	if out.Username == "" {
-		out.Username = out.UserID
-	}
-	if !isPrintableName(out.UserID) || !isPrintableName(out.Username) || out.CharacterID != "" && !isPrintableName(out.CharacterID) {
+	if !identity.IsID(out.UserID) || out.CharacterID != "" && !identity.IsID(out.CharacterID) {
 		return Session{}, false
 	}
+	out.Username = identity.DisplayName(out.Username, out.UserID)
 	for _, path := range expressRoles {
 		list, ok := valueAtPath(all, path).([]any)
 		if !ok {
 			continue
 		}
 		for _, r := range list {
-			if role, ok := r.(string); ok && isPrintableName(role) && len(out.Roles) < 64 {
+			if role, ok := r.(string); ok && identity.IsID(role) && len(out.Roles) < 64 {
 				out.Roles = append(out.Roles, role)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 )
 
 // ErrNotFound says that there is no such session, or that it has ended. It matches
@@ -102,21 +103,25 @@ func (s *Session) encodeHash() ([]any, error) {
 }
 
 // decodeHash reads the reply to HMGET with hashFields, and the one to PTTL (-1: no expiry, -2: no
-// key). It tolerates what other programs wrote: only the user id is needed, and roles that cannot
-// be parsed count as none. It returns false when this is not a living session.
+// key). It tolerates what other programs wrote: only a user id is needed, the name is cleaned, and
+// roles that cannot be parsed, or a character that is no id, count as none. It returns false when
+// this is not a living session.
 func (s *Store) decodeHash(id string, values []any, left time.Duration) (Session, bool) {
 	if len(values) != len(hashFields) {
 		return Session{}, false
 	}
 	text := func(i int) string { v, _ := values[i].(string); return v }
-	if text(0) == "" || left == -2 {
+	if !identity.IsID(text(0)) || left == ttlNoKey {
 		return Session{}, false
 	}
 	now := s.now()
 	out := Session{
-		ID: id, UserID: text(0), Username: text(1), CharacterID: text(3),
+		ID: id, UserID: text(0), Username: identity.DisplayName(text(1), text(0)), CharacterID: text(3),
 		CreatedAt: parseUnixMs(text(5)), LastActivityAt: parseUnixMs(text(6)), AbsoluteExpiresAt: parseUnixMs(text(7)),
 		TTL: time.Duration(parsePositive(text(8), maxTTL.Milliseconds())) * time.Millisecond,
+	}
+	if !identity.IsID(out.CharacterID) {
+		out.CharacterID = ""
 	}
 	if json.Unmarshal([]byte(text(2)), &out.Roles) != nil {
 		out.Roles = nil

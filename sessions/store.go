@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -65,19 +64,26 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 }
 
 // Create writes a new session and returns it. Its id is 32 random bytes in base64url. The error is
-// an INVALID fault when a name is empty, longer than 128 bytes or not printable, or when there are
-// more than 64 roles; any other error means that Redis did not store the session.
+// an INVALID fault when an id or a role is not 1 to 128 bytes of printable UTF-8 without a space at
+// either end, when there are more than 64 roles, or when a TTL is positive and less than a
+// millisecond; any other error means that Redis did not store the session. The username is only shown: it is
+// cleaned, never refused, and the user id where nothing is left of it.
 func (s *Store) Create(ctx context.Context, userID, username string, roles []string, o Options) (Session, error) {
-	if err := validateNames(userID, username, o.CharacterID, roles); err != nil {
+	if err := validateIDs(userID, o.CharacterID, roles); err != nil {
 		return Session{}, err
+	}
+	for field, ttl := range map[string]time.Duration{"ttl": o.TTL, "absoluteTtl": o.AbsoluteTTL} {
+		if 0 < ttl && ttl < time.Millisecond {
+			return Session{}, fault.Invalid(field, "at least a millisecond")
+		}
 	}
 	now := s.now().Round(time.Millisecond)
 	out := Session{
-		ID: randomID(), UserID: userID, Username: username, CharacterID: o.CharacterID, Roles: slices.Clone(roles),
+		ID: randomID(), UserID: userID, Username: identity.DisplayName(username, userID), CharacterID: o.CharacterID, Roles: slices.Clone(roles),
 		Metadata: o.Metadata.truncateValues(), CreatedAt: now, LastActivityAt: now, TTL: s.cfg.TTL,
 	}
 	if o.TTL > 0 {
-		out.TTL = min(max(o.TTL, time.Millisecond), maxTTL)
+		out.TTL = min(o.TTL, maxTTL)
 	}
 	absolute := o.AbsoluteTTL
 	if absolute == 0 && s.cfg.AbsoluteTTL > 0 {
@@ -85,7 +91,6 @@ func (s *Store) Create(ctx context.Context, userID, username string, roles []str
 	}
 	left := out.TTL
 	if absolute > 0 {
-		absolute = max(absolute, time.Millisecond)
 		out.AbsoluteExpiresAt = now.Add(absolute)
 		left = min(left, absolute)
 	}
@@ -193,35 +198,20 @@ func randomID() string {
 	return id
 }
 
-func validateNames(userID, username, characterID string, roles []string) error {
-	if !isPrintableName(userID) {
-		return fault.Invalid("userId", "1 to 128 printable characters")
+func validateIDs(userID, characterID string, roles []string) error {
+	if err := identity.CheckID("userId", userID); err != nil {
+		return err
 	}
-	if !isPrintableName(username) {
-		return fault.Invalid("username", "1 to 128 printable characters")
-	}
-	if characterID != "" && !isPrintableName(characterID) {
-		return fault.Invalid("characterId", "1 to 128 printable characters")
+	if characterID != "" && !identity.IsID(characterID) {
+		return fault.Invalid("characterId", identity.IDRule)
 	}
 	if len(roles) > 64 {
 		return fault.Invalid("roles", "at most 64 entries")
 	}
 	for _, r := range roles {
-		if !isPrintableName(r) {
-			return fault.Invalid("roles", "1 to 128 printable characters")
+		if !identity.IsID(r) {
+			return fault.Invalid("roles", identity.IDRule)
 		}
 	}
 	return nil
-}
-
-func isPrintableName(name string) bool {
-	if name == "" || len(name) > 128 || !utf8.ValidString(name) {
-		return false
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
 }

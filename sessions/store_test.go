@@ -67,7 +67,36 @@ func TestCreateWritesTheContract(t *testing.T) {
 	require.Equal(t, s, got)
 }
 
-func TestCreateRefusesNames(t *testing.T) {
+// A name is only shown: it is cleaned and never a reason to refuse a login, here and when it is read
+// from what another program wrote.
+func TestNamesAreCleaned(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	for given, want := range map[string]string{
+		"می\u200cخواهم": "می\u200cخواهم", "Ann\u00a0Lee": "Ann Lee", strings.Repeat("漢", 50): strings.Repeat("漢", 50),
+		"\u3164": "ann lee", "   ": "ann lee", "": "ann lee", "ann\ufe0f": "ann", "a\u034fnn": "ann", "a\xffnn": "ann",
+	} {
+		s, err := store.Create(t.Context(), "ann lee", given, nil, sessions.Options{})
+		require.NoError(t, err, "%q", given)
+		require.Equal(t, want, s.Username, "%q", given)
+		require.NoError(t, rdb.HSet(t.Context(), keys.Session(s.ID), "username", given).Err())
+		s, err = store.Get(t.Context(), s.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, s.Username, "%q", given)
+	}
+}
+
+func TestASessionThatWouldBeGoneIsRefused(t *testing.T) {
+	t.Parallel()
+	store := sessions.New(redistest.Client(t), sessions.Config{})
+	_, err := store.Create(t.Context(), "u", "ann", nil, sessions.Options{TTL: 1})
+	require.ErrorIs(t, err, fault.ErrInvalid)
+	_, err = store.Create(t.Context(), "u", "ann", nil, sessions.Options{AbsoluteTTL: 1})
+	require.ErrorIs(t, err, fault.ErrInvalid)
+}
+
+func TestCreateRefusesIDs(t *testing.T) {
 	t.Parallel()
 	store := sessions.New(redistest.Client(t), sessions.Config{})
 	for name, c := range map[string]struct {
@@ -77,7 +106,8 @@ func TestCreateRefusesNames(t *testing.T) {
 		"long user":       {strings.Repeat("x", 129), "ann", "r", "userId"},
 		"control":         {"a\x00b", "ann", "r", "userId"},
 		"broken UTF-8":    {"a\xff", "ann", "r", "userId"},
-		"no username":     {"u", "", "r", "username"},
+		"a space before":  {" u", "ann", "r", "userId"},
+		"a space behind":  {"u ", "ann", "r", "userId"},
 		"an empty role":   {"u", "ann", "", "roles"},
 		"newline in role": {"u", "ann", "a\nb", "roles"},
 	} {
@@ -111,6 +141,9 @@ func TestGetReadsWhatOtherProgramsMade(t *testing.T) {
 		}},
 		"roles that are none":    {[]any{"userId", "u", "roles", "admin"}, func(t *testing.T, s sessions.Session, err error) { require.NoError(t, err); require.Empty(t, s.Roles) }},
 		"metadata of other form": {[]any{"userId", "u", "metadata", `[1]`}, func(t *testing.T, _ sessions.Session, err error) { require.NoError(t, err) }},
+		"a user that is no id": {[]any{"userId", " u"}, func(t *testing.T, _ sessions.Session, err error) {
+			require.ErrorIs(t, err, sessions.ErrNotFound)
+		}},
 		"no user": {[]any{"username", "ann"}, func(t *testing.T, _ sessions.Session, err error) {
 			require.ErrorIs(t, err, sessions.ErrNotFound)
 		}},

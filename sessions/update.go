@@ -7,7 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -15,10 +15,10 @@ import (
 // session. It does not slide the session. The user's last character is another key, maybe on
 // another server, and is written afterwards; if that fails, CharacterOf still finds the character
 // while the session lives. The error is ErrNotFound when the session does not live, and an INVALID
-// fault when characterID is empty, longer than 128 bytes or not printable.
+// fault when characterID is not 1 to 128 bytes of printable UTF-8 without a space at either end.
 func (s *Store) UpdateCharacter(ctx context.Context, id, characterID string) (Session, error) {
-	if !isPrintableName(characterID) {
-		return Session{}, fault.Invalid("characterId", "1 to 128 printable characters")
+	if err := identity.CheckID("characterId", characterID); err != nil {
+		return Session{}, err
 	}
 	if _, ok := cutExpressPrefix(id); ok {
 		return s.rememberCharacter(ctx, id, characterID)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
@@ -121,19 +119,7 @@ func refusalError(answer []string, wanted Goods) error {
 
 func isMissingKey(err error) bool { return errors.Is(err, redis.Nil) }
 
-const maxIDLength = 128 // characters of a user's or a character's id, and of an idempotency key
-
-func checkIdentifier(field, id string) error {
-	switch {
-	case id == "":
-		return fault.Invalid(field, "required")
-	case utf8.RuneCountInString(id) > maxIDLength:
-		return fault.Invalid(field, "at most 128 characters")
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fault.Invalid(field, "printable characters only")
-	}
-	return nil
-}
+const maxKeyLength = 128 // characters of an idempotency key
 
 // parseInteger reads what a script formatted; what is no number counts as 0.
 func parseInteger(text string) int64 {

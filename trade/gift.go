@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 )
 
 // A Gift is the payload of trade:execute.
@@ -41,13 +42,13 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 
 // checkPayload judges the payload alone.
 func (g Gift) checkPayload() error {
-	if err := checkIdentifier("to", g.To); err != nil {
+	if err := identity.CheckID("to", g.To); err != nil {
 		return err
 	}
 	switch n := utf8.RuneCountInString(g.IdempotencyKey); {
 	case n == 0:
 		return fault.Invalid("idempotencyKey", "required")
-	case n > maxIDLength:
+	case n > maxKeyLength:
 		return fault.Invalid("idempotencyKey", "at most 128 characters")
 	}
 	return g.Give.Check("give.")

@@ -3,17 +3,21 @@ package trade
 import (
 	"context"
 	"errors"
+	"unicode/utf8"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
 )
 
+const maxMintKey = 256 // bytes; a character's id may be a part of it
+
 // A MintRequest is goods that are to come into being, such as a reward.
 type MintRequest struct {
 	// Key makes it happen once, for ever: a second mint under the same key makes nothing and
-	// returns what the first did; with other goods or for another character it is CONFLICT. 1 to
-	// 128 characters, such as "combat:<id>:<character>". Empty: every call makes goods.
+	// returns what the first did; with other goods or for another character it is CONFLICT. At most
+	// 256 bytes, such as "combat:<id>:<character>". Empty: every call makes goods.
 	Key         string
 	CharacterID string // need not exist yet
 	Items       []Line
@@ -45,13 +49,11 @@ func (s *Service) Mint(ctx context.Context, in MintRequest) (ref string, err err
 }
 
 func (in MintRequest) checkPayload(goods Goods) error {
-	if err := checkIdentifier("characterId", in.CharacterID); err != nil {
+	if err := identity.CheckID("characterId", in.CharacterID); err != nil {
 		return err
 	}
-	if in.Key != "" {
-		if err := checkIdentifier("key", in.Key); err != nil {
-			return err
-		}
+	if len(in.Key) > maxMintKey || !utf8.ValidString(in.Key) {
+		return fault.Invalid("key", "at most 256 bytes of UTF-8")
 	}
 	return goods.Check("")
 }

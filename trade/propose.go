@@ -8,6 +8,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -33,7 +34,7 @@ type Proposal struct {
 // two have one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade
 // may be open; then a repeat with the same idempotencyKey gets it, and one without says TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
-	if err := checkIdentifier("to", in.To); err != nil {
+	if err := identity.CheckID("to", in.To); err != nil {
 		return Trade{}, err
 	}
 	begun, err := s.beginProposal(ctx, event.ClaimOf(ctx))

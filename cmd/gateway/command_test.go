@@ -74,8 +74,9 @@ func TestCreateNamesWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		"a long user":      {[]string{"--user", strings.Repeat("x", 129), "--username", "n"}, "userId"},
-		"an empty name":    {[]string{"--user", "u", "--username", ""}, "username"},
-		"a control letter": {[]string{"--user", "u", "--username", "a\nb"}, "username"},
+		"a space behind":   {[]string{"--user", "u ", "--username", "n"}, "userId"},
+		"a control letter": {[]string{"--user", "a\nb", "--username", "n"}, "userId"},
+		"a nanosecond":     {[]string{"--user", "u", "--username", "n", "--ttl", "1ns"}, "--ttl"},
 		"no time":          {[]string{"--user", "u", "--username", "n", "--ttl", "0s"}, "--ttl"},
 	} {
 		out, errs, code := command(t, append([]string{"session", "create", "--redis", url}, c.args...)...)

@@ -174,6 +174,8 @@ func addValidateRules(s *schema, tag string) {
 			s.Enum = strings.Fields(value)
 		case "printascii":
 			s.Pattern = `^[ -~]*$`
+		case "id": // its bound counts bytes, of which a character has at least one
+			s.setBound("max", 128)
 		case "required", "min", "gte", "max", "lte":
 			n, err := strconv.ParseInt(value, 10, 64)
 			if word == "required" {

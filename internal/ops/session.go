@@ -15,6 +15,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/sessions"
 )
@@ -52,8 +53,8 @@ type sessionCreate struct {
 
 // Run prints the session id, and nothing else, on standard output.
 func (c sessionCreate) Run(ctx context.Context, s cli.Streams) error {
-	if c.TTL <= 0 {
-		return usage.Errorf("--ttl must be positive")
+	if c.TTL < time.Second { // the session would be gone before somebody can use its id
+		return usage.Errorf("--ttl must be at least a second")
 	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
@@ -171,6 +172,9 @@ type sessionList struct {
 
 // Run lists nothing, and exits 0, for a user without sessions.
 func (c sessionList) Run(ctx context.Context, s cli.Streams) error {
+	if err := identity.CheckID("user", c.User); err != nil {
+		return asUsageError(err)
+	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -218,6 +222,9 @@ type sessionRevokeUser struct {
 
 // Run prints how many sessions were ended.
 func (c sessionRevokeUser) Run(ctx context.Context, s cli.Streams) error {
+	if err := identity.CheckID("user", c.User); err != nil {
+		return asUsageError(err)
+	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
