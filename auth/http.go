@@ -18,9 +18,9 @@ import (
 
 // Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
 // every node, and removes the cookie if the page may use it. It answers 204 when no session of this
-// login lives any more: it also ends a session that was renewed meanwhile or in the last minutes.
-// Or else it answers a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie),
-// UNAVAILABLE.
+// login lives any more: it also ends a session that was renewed meanwhile or in the last minutes,
+// and a logout that is repeated within two minutes of the end is 204 again. Or else it answers a
+// problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return

@@ -213,6 +213,17 @@ func TestLogoutFollowsARenewedID(t *testing.T) {
 	_, err = store.Get(t.Context(), fresh.ID)
 	require.ErrorIs(t, err, sessions.ErrNotFound)
 
+	for _, id := range []string{fresh.ID, next.ID, old.ID} {
+		resp, _ = do(t, client, server.URL+"/auth/logout", "", "", "Authorization: Bearer "+id)
+		require.Equal(t, http.StatusNoContent, resp.StatusCode, "the answer to the first logout was lost")
+		ttl := rdb.PTTL(t.Context(), keys.RenewedSession(fresh.ID)).Val()
+		require.True(t, ttl > 0 && ttl <= 2*time.Minute, ttl)
+	}
+	require.NoError(t, rdb.Del(t.Context(), keys.RenewedSession(fresh.ID)).Err(), "two minutes later")
+	resp, _ = do(t, client, server.URL+"/auth/logout", "", "", "Authorization: Bearer "+fresh.ID)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	_, err = store.Renew(t.Context(), fresh.ID)
+	require.ErrorIs(t, err, sessions.ErrNotFound, "an end is no renewal")
 	published := rdb.XLen(t.Context(), keys.RevocationLog).Val()
 	resp, _ = do(t, client, server.URL+"/auth/logout", "", "", "Authorization: Bearer never-there")
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)

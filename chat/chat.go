@@ -2,10 +2,10 @@
 // gateway. This package holds the rules for channel names, texts, who may join and who may speak,
 // and keeps the latest messages of each channel in Redis.
 //
-// A message without a clientId in a channel that is not slow waits for nothing: it is sent to the
-// room, and written to the history in the background, in order. For a message with a clientId, or
-// in a slow channel, one script decides whether it may be said and writes it to the history, in one
-// round trip. Every node has a copy of the sanctions and the slow channels, so checking them asks
+// A message without an idempotency key in a channel that is not slow waits for nothing: it is sent
+// to the room, and written to the history in the background, in order. For a message with a key, or
+// in a slow channel, one script decides whether it may be said, writes it to the history and records
+// the answer, in one round trip. Every node has a copy of the sanctions and the slow channels, so checking them asks
 // nobody.
 //
 // While Redis can not be used, members on the same node still hear each other, retries and slow
@@ -15,7 +15,7 @@
 //
 //   - chat.go has the Service with its configuration, joining and leaving.
 //   - send.go, whisper.go and history.go serve the players, moderate.go the moderators.
-//   - journal.go writes messages to Redis; localclaims.go stands in for it during an outage.
+//   - journal.go writes messages to Redis; slowsenders.go stands in for it during an outage.
 //   - rules.go keeps the node's copy of the sanctions and slow channels.
 //   - text.go checks texts and channel names; membership.go decides who may join a guild's channel.
 package chat
@@ -23,12 +23,14 @@ package chat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
 )
 
 // The faults of the chat, in addition to those of package fault.
@@ -113,8 +115,8 @@ type Config struct {
 	HistoryLength int
 	// HistoryAge is how long a message is kept; 0 means 7 days.
 	HistoryAge time.Duration
-	// RememberFor is for how long a message that is repeated with its clientId is recognized; 0 means
-	// 2 minutes.
+	// RememberFor is for how long a message that is repeated with its idempotency key is recognized;
+	// 0 means 2 minutes.
 	RememberFor time.Duration
 	// RedisTimeout is how long a message waits for Redis before it is sent without asking Redis; 0
 	// means 250 ms.
@@ -166,7 +168,7 @@ type Service struct {
 	ids         *idSource
 	journal     *journal
 	rules       *rules
-	localClaims *localClaims
+	slowSenders *slowSenders
 }
 
 // New returns a Service that keeps messages and rules in rdb and reaches players through gateway.
@@ -177,7 +179,7 @@ func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	cfg = cfg.withDefaults()
 	return &Service{
 		gateway: gateway, cfg: cfg, ids: newIDSource(cfg.Now),
-		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now}, localClaims: newLocalClaims(cfg.RememberFor, cfg.Now),
+		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now}, slowSenders: newSlowSenders(cfg.Now),
 	}
 }
 
@@ -186,20 +188,40 @@ func (s *Service) Close() { s.journal.closeAndDrain() }
 
 // Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
-	mod := func(r event.Route) event.Route { return r.Role(s.cfg.Moderators...) }
+	spoken := []event.OnceOption{event.OldKeyName("clientId"), event.KeepFor(s.cfg.RememberFor), event.WorksWithoutRedis()}
+	message := append(slices.Clip(spoken), event.Beside(historyOfDraft), event.CanRepeat(), event.Passing(ErrNotInChannel))
+	mod := func(r event.Route, options ...event.OnceOption) event.Route {
+		return r.Role(s.cfg.Moderators...).Once(append(options, event.CanRepeat())...)
+	}
 	return []event.Route{
 		event.On("chat:join", s.Join),
 		event.On("chat:leave", s.Leave),
-		event.On("chat:message", s.Send).Limit("chat"),
-		event.On("chat:whisper", s.Whisper).Limit("chat"),
+		event.On("chat:message", s.Send).Limit("chat").Once(message...),
+		event.On("chat:whisper", s.Whisper).Limit("chat").Once(spoken...),
 		event.On("chat:history", s.History),
-		mod(event.On("chat:mute", s.Mute)),
-		mod(event.On("chat:unmute", s.Unmute)),
-		mod(event.On("chat:ban", s.Ban)),
-		mod(event.On("chat:unban", s.Unban)),
-		mod(event.On("chat:delete", s.Delete)),
-		mod(event.On("chat:slow", s.SetSlowMode)),
+		mod(event.On("chat:mute", s.Mute), event.Beside(rulesOf[SanctionRequest])),
+		mod(event.On("chat:unmute", s.Unmute), event.Beside(rulesOf[LiftRequest])),
+		mod(event.On("chat:ban", s.Ban), event.Beside(rulesOf[SanctionRequest])),
+		mod(event.On("chat:unban", s.Unban), event.Beside(rulesOf[LiftRequest])),
+		mod(event.On("chat:delete", s.Delete), event.Beside(historyOfDeletion)),
+		mod(event.On("chat:slow", s.SetSlowMode), event.Beside(rulesOf[SlowModeRequest])),
 	}
+}
+
+// The records of the chat's events lie beside what their scripts write.
+
+func historyOfDraft(_ event.Player, in Draft) string { return historyKey(in.Channel) }
+
+func historyOfDeletion(_ event.Player, in DeleteRequest) string { return historyKey(in.Channel) }
+
+func rulesOf[In any](event.Player, In) string { return keys.ChatRules }
+
+// historyKey returns the key of a channel's history, "" when there is no such channel.
+func historyKey(channel string) string {
+	if !ValidChannel(channel) {
+		return ""
+	}
+	return keys.ChatHistory(channel)
 }
 
 // Casts returns the events that the server sends.

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -117,27 +120,63 @@ func parseMillis(ms string) int64 {
 	return n
 }
 
-// removeMessage deletes one message from the history. at is the time of its id; found is false when
-// the message is not there.
-func (j *journal) removeMessage(ctx context.Context, channel, id string, at time.Time) (found bool, err error) {
+//go:embed remove_message.lua
+var removeMessageLua string
+
+var removeMessageScript = redisx.NewScript(record.Functions + removeMessageLua)
+
+// removeMessage deletes the message of answer from its history. at is the time of its id. With an
+// idempotency key the script records answer. Errors: errNoMessage; errAlreadyDone, then answer is
+// what it was the first time; once.ErrLost.
+func (j *journal) removeMessage(ctx context.Context, at time.Time, answer *Deleted) error {
 	if j.rdb == nil {
-		return false, nil
+		return errNoMessage
 	}
-	key := keys.ChatHistory(channel)
+	entry, err := j.findEntry(ctx, answer.Channel, answer.ID, at)
+	if err != nil {
+		return err
+	}
+	removeKeys, args, claim := []string{keys.ChatHistory(answer.Channel)}, []any{entry}, event.ClaimOf(ctx)
+	if claim != nil {
+		text, err := json.Marshal(answer)
+		if err != nil {
+			return err
+		}
+		removeKeys, args = append(removeKeys, claim.Record), append(args, once.Args(claim, text)...)
+	}
+	reply, err := removeMessageScript.Do(ctx, j.rdb, removeKeys, args...).StringSlice()
+	switch {
+	case err != nil:
+		return err
+	case reply[0] == "nothing":
+		return errNoMessage
+	case reply[0] != "removed":
+		if err := once.ReadCheck(claim, reply, answer); err != nil {
+			return err
+		}
+		return errAlreadyDone
+	case claim != nil:
+		claim.MarkRecorded()
+	}
+	return nil
+}
+
+// findEntry returns the id of a message's entry in a history, "" when it is not there. at is the
+// time of the message's id.
+func (j *journal) findEntry(ctx context.Context, channel, id string, at time.Time) (entry string, err error) {
 	// The entry has the time of its message, or a later one when another node's clock was ahead.
 	for from := strconv.FormatInt(at.UnixMilli(), 10); ; {
-		page, err := j.rdb.XRangeN(ctx, key, from, "+", 200).Result()
+		page, err := j.rdb.XRangeN(ctx, keys.ChatHistory(channel), from, "+", 200).Result()
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		for _, e := range page {
 			if e.Values["id"] == id {
-				n, err := j.rdb.XDel(ctx, key, e.ID).Result()
-				return n > 0, err
+				return e.ID, nil
 			}
 		}
 		if len(page) < 200 {
-			return false, nil
+			return "", nil
 		}
 		from = "(" + page[len(page)-1].ID
 	}

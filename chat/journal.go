@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -19,7 +21,7 @@ import (
 //go:embed say.lua
 var sayLua string
 
-var sayScript = redisx.NewScript(sayLua)
+var sayScript = redisx.NewScript(record.Functions + sayLua)
 
 // The reasons why a message is sent without asking Redis.
 var (
@@ -60,14 +62,22 @@ type journalEntry struct {
 }
 
 // A claim is what a message needs that Redis may refuse: because it was sent before with the same
-// clientId, or because the channel is slow.
+// idempotency key, or because the channel is slow.
 type claim struct {
-	sentKey      string          // of the answer to the clientId
-	rememberFor  time.Duration   // how long the answer is kept; 0 without a clientId
-	slowKey      string          // exists while the sender must wait
+	keys         []string        // of say.lua, without the history
+	onceArgs     []any           // of once.Args; four empty texts without an idempotency key
 	slowInterval time.Duration   // how long the sender must wait; 0 when the channel is not slow
-	answer       string          // what the sender gets if the message is accepted
 	done         chan claimReply // capacity 1
+}
+
+// newClaim returns the claim of a message that would be answered so. key is nil without an
+// idempotency key.
+func newClaim(key *event.Claim, answer Receipt, slowKey string, slowInterval time.Duration) *claim {
+	c := &claim{keys: []string{slowKey}, onceArgs: []any{"", "", "", ""}, slowInterval: slowInterval, done: make(chan claimReply, 1)}
+	if key != nil {
+		c.keys, c.onceArgs = append(c.keys, key.Record), once.Args(key, answer.AppendJSON(nil))
+	}
+	return c
 }
 
 // A claimReply is Redis's answer to a claim.
@@ -99,15 +109,12 @@ func (j *journal) writeMessage(m *Message) {
 // claimMessage asks Redis whether a message may be sent, and waits at most Config.RedisTimeout. If
 // it may, it is in the history. An error means that there is no answer; Redis may still accept the
 // message later.
-func (j *journal) claimMessage(ctx context.Context, m *Message, sentKey, slowKey string, slowInterval time.Duration) (claimOutcome, error) {
+func (j *journal) claimMessage(ctx context.Context, m *Message, key *event.Claim, slowKey string, slowInterval time.Duration) (claimOutcome, error) {
 	if j.rdb == nil {
 		return claimOutcome{}, errRedisPaused
 	}
 	entry := newJournalEntry(m)
-	c := &claim{sentKey: sentKey, slowKey: slowKey, slowInterval: slowInterval, answer: Receipt{ID: m.ID, At: m.At}.storedText(), done: make(chan claimReply, 1)}
-	if m.ClientID != "" {
-		c.rememberFor = j.cfg.RememberFor
-	}
+	c := newClaim(key, Receipt{ID: m.ID, At: m.At}, slowKey, slowInterval)
 	entry.claim = c
 	if err := j.enqueueEntry(entry); err != nil {
 		return claimOutcome{}, err
@@ -180,8 +187,8 @@ func (j *journal) sendBatch(batch []*journalEntry) error {
 		call := shared[entry.channel]
 		if c := entry.claim; c != nil {
 			call = &redisx.Call{
-				Script: sayScript, Keys: []string{keys.ChatHistory(entry.channel), c.sentKey, c.slowKey},
-				Args: []any{length, age, c.rememberFor.Milliseconds(), c.slowInterval.Milliseconds(), c.answer},
+				Script: sayScript, Keys: append([]string{keys.ChatHistory(entry.channel)}, c.keys...),
+				Args: append([]any{length, age, c.slowInterval.Milliseconds()}, c.onceArgs...),
 			}
 			calls, claims[call] = append(calls, call), c
 			delete(shared, entry.channel) // entries behind the claim must not be written before it
@@ -219,24 +226,11 @@ func parseOutcome(call *redisx.Call) (outcome claimOutcome, err error) {
 		ms, err := strconv.ParseInt(reply[1], 10, 64)
 		outcome.wait = time.Duration(max(1, ms)) * time.Millisecond
 		return outcome, err
-	case len(reply) == 2 && reply[0] == "before":
-		outcome.first, err = parseReceipt(reply[1])
-		return outcome, err
+	case len(reply) > 0 && (reply[0] == "answer" || reply[0] == "lost"):
+		outcome.once = reply
+		return outcome, nil
 	}
 	return outcome, fmt.Errorf("chat: unexpected reply %q", reply)
-}
-
-// storedText returns the receipt in the form in which Redis keeps it: id, space, Unix ms.
-func (r Receipt) storedText() string { return r.ID + " " + strconv.FormatInt(r.At, 10) }
-
-// parseReceipt is the inverse of storedText.
-func parseReceipt(text string) (*Receipt, error) {
-	id, at, ok := strings.Cut(text, " ")
-	n, err := strconv.ParseInt(at, 10, 64)
-	if !ok || err != nil {
-		return nil, fmt.Errorf("chat: stored answer %q is not a receipt", text)
-	}
-	return &Receipt{ID: id, At: n}, nil
 }
 
 // closeAndDrain refuses further messages and waits until the queue is written.

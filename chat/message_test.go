@@ -142,7 +142,7 @@ func BenchmarkKept(b *testing.B) {
 					if named {
 						draft.ClientID = strconv.FormatInt(i, 10)
 					}
-					if _, err := s.Send(context.Background(), ann, draft); err != nil {
+					if _, err := send(b, s, ann, draft); err != nil {
 						b.Error(err)
 						return
 					}

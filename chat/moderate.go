@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,6 +40,9 @@ type SanctionRequest struct {
 	ForMs int64 `json:"forMs" validate:"min=1000,max=31622400000"`
 	// Reason is shown to the player.
 	Reason string `json:"reason,omitempty" validate:"max=200"`
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets
+	// the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
 // LiftRequest names a sanction to lift before its end.
@@ -46,6 +50,9 @@ type LiftRequest struct {
 	UserID string `json:"userId" validate:"required,id"`
 	// Channel is the channel of the sanction, absent when the sanction holds in all channels.
 	Channel string `json:"channel,omitempty"`
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets
+	// the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
 // Sanction is a mute or a ban. All devices of the player receive it as chat:sanction.
@@ -62,6 +69,9 @@ type Sanction struct {
 type DeleteRequest struct {
 	Channel string `json:"channel" validate:"required"`
 	ID      string `json:"id" validate:"required"` // the message's id
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets
+	// the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
 // Deleted is sent to everybody in a channel, as the event chat:deleted.
@@ -77,6 +87,9 @@ type SlowModeRequest struct {
 	// EveryMs is how long each player waits between two messages, up to an hour in ms; 0 switches
 	// slow mode off.
 	EveryMs *int64 `json:"everyMs" validate:"required,min=0,max=3600000"`
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets
+	// the first answer.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
 // SlowMode is sent to everybody in a channel, as the event chat:slowed.
@@ -136,7 +149,10 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 	if len(s.rules.currentRulebook(ctx).sanctions) >= maxRules {
 		return Sanction{}, fault.ErrConflict.With("reason", "too many sanctions")
 	}
-	if _, err := s.rules.changeRule(ctx, key.hashField(), sanction); err != nil {
+	switch err := s.rules.changeRule(ctx, key.hashField(), sanction, &sanction); {
+	case errors.Is(err, errAlreadyDone):
+		return sanction, nil
+	case err != nil:
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
 	if kind == Ban {
@@ -154,14 +170,15 @@ func (s *Service) liftSanction(ctx context.Context, p event.Player, kind string,
 	if err != nil {
 		return Sanction{}, err
 	}
-	existed, err := s.rules.changeRule(ctx, key.hashField(), nil)
-	switch {
+	sanction := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, By: p.UserID}
+	switch err := s.rules.changeRule(ctx, key.hashField(), nil, &sanction); {
+	case errors.Is(err, errAlreadyDone):
+		return sanction, nil
+	case errors.Is(err, errNothingChanged):
+		return Sanction{}, errNoSanction
 	case err != nil:
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
-	case !existed:
-		return Sanction{}, errNoSanction
 	}
-	sanction := Sanction{Kind: kind, UserID: in.UserID, Channel: in.Channel, By: p.UserID}
 	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
 }
 
@@ -207,14 +224,13 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in DeleteRequest) 
 	if err != nil {
 		return Deleted{}, fault.Invalid("id", "the id of a message")
 	}
-	found, err := s.journal.removeMessage(ctx, in.Channel, in.ID, id.Timestamp())
-	switch {
+	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
+	switch err := s.journal.removeMessage(ctx, id.Timestamp(), &out); {
+	case errors.Is(err, errAlreadyDone):
+		return out, nil
 	case err != nil:
 		return Deleted{}, redisx.WrapFault(ctx, feature, "delete in "+in.Channel, err)
-	case !found:
-		return Deleted{}, errNoMessage
 	}
-	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
 	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
 		return Deleted{}, fmt.Errorf("chat: announce a deletion: %w", err)
@@ -236,7 +252,10 @@ func (s *Service) SetSlowMode(ctx context.Context, p event.Player, in SlowModeRe
 	if out.EveryMs > 0 {
 		rule = out
 	}
-	if _, err := s.rules.changeRule(ctx, slowField(in.Channel), rule); err != nil {
+	switch err := s.rules.changeRule(ctx, slowField(in.Channel), rule, &out); {
+	case errors.Is(err, errAlreadyDone):
+		return out, nil
+	case err != nil && !errors.Is(err, errNothingChanged): // it was not slow
 		return SlowMode{}, redisx.FaultFor(ctx, feature, err)
 	}
 	s.cfg.Audit(ModeratorAction{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})

@@ -166,7 +166,7 @@ func TestDelete(t *testing.T) {
 	for _, text := range []string{"a", "b", "c"} {
 		draft := say(text)
 		draft.ClientID = text
-		got, err := s.Send(t.Context(), ann, draft)
+		got, err := send(t, s, ann, draft)
 		require.NoError(t, err)
 		ids = append(ids, got.ID)
 	}

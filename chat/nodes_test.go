@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -43,6 +45,61 @@ func node(t testing.TB, rdb redis.UniversalClient, cfg chat.Config) (*chat.Servi
 		require.NoError(t, err)
 	}
 	return s, r
+}
+
+// keyed returns the context of an event with an idempotency key, as the gateway makes it.
+func keyed(t testing.TB, beside, user, key string) context.Context {
+	route := map[bool]string{true: "chat:message", false: "chat:whisper"}[strings.HasPrefix(beside, "chat:")]
+	return event.WithClaim(t.Context(), &event.Claim{
+		Request: event.Request{Key: key, Digest: "0123456789abcdef", Beside: beside},
+		Record:  keys.Once(route, beside, user, key), Token: "token of " + t.Name(), Keep: 2 * time.Minute,
+	})
+}
+
+// send sends a message whose clientId, if it has one, is its idempotency key.
+func send(t testing.TB, s *chat.Service, p event.Player, draft chat.Draft) (chat.Receipt, error) {
+	ctx := t.Context()
+	if draft.ClientID != "" {
+		ctx = keyed(t, keys.ChatHistory(draft.Channel), p.UserID, draft.ClientID)
+	}
+	return s.Send(ctx, p, draft)
+}
+
+// A desk is a chat behind what makes its events be done once.
+type desk struct {
+	*chat.Service
+	once *once.Keeper
+}
+
+func newDesk(t testing.TB, s *chat.Service, rdb redis.UniversalClient) desk {
+	d := desk{s, once.New(rdb, once.Config{})}
+	t.Cleanup(d.once.Close)
+	return d
+}
+
+// ask sends an event as a client does, through the gateway's way of doing it once.
+func (d desk) ask(t testing.TB, p event.Player, name, raw string) (string, error) {
+	t.Helper()
+	for _, r := range d.Routes() {
+		if r.Name != name {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		request, err := r.OnceRule.Identify(&p, []byte(raw), "")
+		if err != nil {
+			return "", err
+		}
+		serve := func(ctx context.Context, dst []byte) ([]byte, error) { return r.Serve(ctx, &p, []byte(raw), dst) }
+		if request.Key == "" {
+			out, err := serve(ctx, nil)
+			return string(out), err
+		}
+		out, err := d.once.Do(ctx, &once.Event{UserID: p.UserID, Route: name, Rule: r.OnceRule, Request: request, Serve: serve}, nil)
+		return string(out), err
+	}
+	t.Fatalf("no route %s", name)
+	return "", nil
 }
 
 func say(text string) chat.Draft { return chat.Draft{Channel: "global", Text: text} }
@@ -79,16 +136,16 @@ func TestARetryIsAnsweredAsTheFirst(t *testing.T) {
 			two, heardTwo := node(t, c, chat.Config{})
 			draft := say("hello")
 			draft.ClientID = "c1"
-			first, err := one.Send(t.Context(), ann, draft)
+			first, err := send(t, one, ann, draft)
 			require.NoError(t, err)
 			for _, s := range []*chat.Service{two, one, two} {
-				again, err := s.Send(t.Context(), ann, draft)
+				again, err := send(t, s, ann, draft)
 				require.NoError(t, err)
 				require.Equal(t, first, again)
 			}
 			require.Len(t, heardOne.heard(), 1)
 			require.Empty(t, heardTwo.heard())
-			other, err := two.Send(t.Context(), bob, draft)
+			other, err := send(t, two, bob, draft)
 			require.NoError(t, err)
 			require.NotEqual(t, first.ID, other.ID, "the same clientId of another user is another message")
 			require.Equal(t, []string{"hello", "hello"}, texts(t, one, 0))
@@ -113,7 +170,7 @@ func TestOneOfManyRetriesIsSaid(t *testing.T) {
 		for i := range answers {
 			wg.Go(func() {
 				var err error
-				answers[i], err = nodes[i%2].Send(t.Context(), ann, draft)
+				answers[i], err = send(t, nodes[i%2], ann, draft)
 				require.NoError(t, err)
 			})
 		}
@@ -136,7 +193,7 @@ func TestHistoryIsReadInPages(t *testing.T) {
 		if i%5 == 0 {
 			draft.ClientID = fmt.Sprint("c", i)
 		}
-		_, err := s.Send(t.Context(), ann, draft)
+		_, err := send(t, s, ann, draft)
 		require.NoError(t, err)
 		want = append(want, draft.Text)
 	}
@@ -153,7 +210,7 @@ func TestHistoryOfOneMoment(t *testing.T) {
 	s, _ := node(t, rdb, chat.Config{Now: func() time.Time { return time.UnixMilli(1_700_000_000_000) }})
 	var want []string
 	for i := range 40 {
-		_, err := s.Send(t.Context(), ann, say(fmt.Sprint(i)))
+		_, err := send(t, s, ann, say(fmt.Sprint(i)))
 		require.NoError(t, err)
 		want = append(want, fmt.Sprint(i))
 	}
@@ -175,7 +232,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	for i := range 500 {
 		draft := say(fmt.Sprint(i))
 		draft.ClientID = draft.Text // so Send waits until it is written
-		_, err := s.Send(t.Context(), ann, draft)
+		_, err := send(t, s, ann, draft)
 		require.NoError(t, err)
 	}
 	n := rdb.XLen(t.Context(), keys.ChatHistory("global")).Val()
@@ -194,13 +251,13 @@ func TestWithoutAHistory(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	s, r := node(t, rdb, chat.Config{HistoryLength: -1})
-	_, err := s.Send(t.Context(), ann, say("a"))
+	_, err := send(t, s, ann, say("a"))
 	require.NoError(t, err)
 	b := say("b")
 	b.ClientID = "b"
-	first, err := s.Send(t.Context(), ann, b)
+	first, err := send(t, s, ann, b)
 	require.NoError(t, err)
-	again, err := s.Send(t.Context(), ann, b)
+	again, err := send(t, s, ann, b)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 	require.Len(t, r.casts, 2)
@@ -216,7 +273,7 @@ func TestHistoryOfTextsThatLookLikeMessages(t *testing.T) {
 	rdb := redistest.Client(t)
 	s, _ := node(t, rdb, chat.Config{})
 	for _, text := range []string{`","at":12345,"x":"`, `"at":12345`, `{"id":"x","at":1}`, `\","at":7`} {
-		got, err := s.Send(t.Context(), ann, say(text))
+		got, err := send(t, s, ann, say(text))
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			last := rdb.XRevRangeN(t.Context(), keys.ChatHistory("global"), "+", "-", 1).Val()
@@ -236,7 +293,7 @@ func TestHistoryWithClocksApart(t *testing.T) {
 		s := []*chat.Service{ahead, right}[i%2]
 		draft := say(fmt.Sprint(i))
 		draft.ClientID = draft.Text
-		got, err := s.Send(t.Context(), ann, draft)
+		got, err := send(t, s, ann, draft)
 		require.NoError(t, err)
 		want = append(want, draft.Text)
 		if i == 19 {
@@ -275,7 +332,7 @@ func TestHistoryIsWhatWasHeard(t *testing.T) {
 	t.Parallel()
 	s, heard := node(t, redistest.Client(t), chat.Config{})
 	draft := chat.Draft{Channel: "global", Text: `"<b>\ 👋🏽 e` + "\u0301", ClientID: "c"}
-	_, err := s.Send(t.Context(), ann, draft)
+	_, err := send(t, s, ann, draft)
 	require.NoError(t, err)
 	h, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"})
 	require.NoError(t, err)
@@ -287,26 +344,30 @@ func TestWhispers(t *testing.T) {
 	rdb := redistest.Client(t)
 	one, told := node(t, rdb, chat.Config{})
 	two, toldTwo := node(t, rdb, chat.Config{})
-	aside := chat.WhisperDraft{To: "bob", Text: "cafe\u0301", ClientID: "w1"}
-	first, err := one.Whisper(t.Context(), ann, aside)
+	deskOne, deskTwo := newDesk(t, one, rdb), newDesk(t, two, rdb)
+	const aside = `{"to":"bob","text":"café","clientId":"w1"}`
+	out, err := deskOne.ask(t, ann, "chat:whisper", aside)
 	require.NoError(t, err)
+	var first chat.WhisperReceipt
+	require.NoError(t, json.Unmarshal([]byte(out), &first))
 	require.True(t, first.Delivered)
 	require.Equal(t, []cast{{"bob", "chat:whisper", chat.WhisperMessage{
 		ID: first.ID, Text: "café", At: first.At, ClientID: "w1", From: chat.Sender{UserID: "ann", Username: "Ann", CharacterID: "c-ann"},
 	}}}, told.told)
-	again, err := two.Whisper(t.Context(), ann, aside)
+	again, err := deskTwo.ask(t, ann, "chat:whisper", aside)
 	require.NoError(t, err)
-	require.Equal(t, first, again)
+	require.Equal(t, out, again)
 	require.Empty(t, toldTwo.told)
 
-	aside.ClientID = "w2"
-	aside.To = "nobody"
-	lost, err := one.Whisper(t.Context(), ann, aside)
+	const lost = `{"to":"nobody","text":"café","idempotencyKey":"w2"}`
+	out, err = deskOne.ask(t, ann, "chat:whisper", lost)
 	require.NoError(t, err)
-	require.False(t, lost.Delivered)
-	again, err = two.Whisper(t.Context(), ann, aside)
+	require.Contains(t, out, `"delivered":false`)
+	again, err = deskTwo.ask(t, ann, "chat:whisper", lost)
 	require.NoError(t, err)
-	require.Equal(t, lost, again)
+	require.Equal(t, out, again)
+	_, err = deskTwo.ask(t, ann, "chat:whisper", `{"to":"bob","text":"x","clientId":"w1"}`)
+	require.ErrorIs(t, err, fault.ErrConflict)
 
 	for raw, field := range map[string]string{
 		`{"text":"x"}`: "to", `{"to":"bob"}`: "text", `{"to":"bob","text":"\n"}`: "text",
@@ -318,14 +379,28 @@ func TestWhispers(t *testing.T) {
 	}
 }
 
-// While the first whisper has no answer, it is not known whether it was delivered: LOCKED.
-func TestAWhisperUnderWayIsLocked(t *testing.T) {
+// Of a whisper whose node died nobody knows whether it was delivered: it is not sent again.
+func TestAWhisperWhoseNodeDiedIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
-	s, _ := node(t, rdb, chat.Config{})
-	require.NoError(t, rdb.Set(t.Context(), keys.WhisperSent("ann", "w"), "01JZZZZZZZZZZZZZZZZZZZZZZZ 17", time.Minute).Err())
-	_, err := s.Whisper(t.Context(), ann, chat.WhisperDraft{To: "bob", Text: "x", ClientID: "w"})
-	require.ErrorIs(t, err, fault.ErrLocked)
+	s, told := node(t, rdb, chat.Config{})
+	d, raw := newDesk(t, s, rdb), `{"to":"bob","text":"x","clientId":"w"}`
+	claimOfTheDead(t, rdb, s, ann, "chat:whisper", raw)
+	_, err := d.ask(t, ann, "chat:whisper", raw)
+	require.ErrorIs(t, err, fault.ErrTimeout)
+	require.Empty(t, told.told)
+}
+
+// claimOfTheDead writes the claim of a node that died seven seconds ago.
+func claimOfTheDead(t *testing.T, rdb redis.UniversalClient, s *chat.Service, p event.Player, name, raw string) {
+	for _, r := range s.Routes() {
+		if r.Name == name {
+			request, err := r.OnceRule.Identify(&p, []byte(raw), "")
+			require.NoError(t, err)
+			claim := fmt.Sprintf("C%s%013dthe dead", request.Digest, time.Now().Add(-7*time.Second).UnixMilli())
+			require.NoError(t, rdb.Set(t.Context(), keys.Once(name, request.Beside, p.UserID, request.Key), claim, time.Minute).Err())
+		}
+	}
 }
 
 func TestSlowMode(t *testing.T) {
@@ -338,11 +413,11 @@ func TestSlowMode(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, cast{"chat:global", "chat:slowed", out}, heard.heard()[0])
 
-	_, err = one.Send(t.Context(), ann, say("first"))
+	_, err = send(t, one, ann, say("first"))
 	require.NoError(t, err)
 	var f *fault.Fault
 	require.Eventually(t, func() bool { // the other node learns of it within a second
-		_, err := two.Send(t.Context(), ann, say("second"))
+		_, err := send(t, two, ann, say("second"))
 		f = fault.Of(err)
 		return f != nil
 	}, 5*time.Second, 100*time.Millisecond)
@@ -350,14 +425,14 @@ func TestSlowMode(t *testing.T) {
 	require.Equal(t, "slow", f.Detail("policy"))
 	require.Equal(t, int64(60_000), f.Detail("windowMs"))
 	require.InDelta(t, 60_000, f.Detail("retryAfterMs"), 10_000)
-	_, err = one.Send(t.Context(), bob, say("another's first"))
+	_, err = send(t, one, bob, say("another's first"))
 	require.NoError(t, err)
 	for range 3 {
-		_, err = one.Send(t.Context(), mod, say("moderators may"))
+		_, err = send(t, one, mod, say("moderators may"))
 		require.NoError(t, err)
 	}
 	_, err = one.SetSlowMode(t.Context(), mod, chat.SlowModeRequest{Channel: "global", EveryMs: new(int64)})
 	require.NoError(t, err)
-	_, err = one.Send(t.Context(), ann, say("over"))
+	_, err = send(t, one, ann, say("over"))
 	require.NoError(t, err)
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -39,7 +41,13 @@ const (
 //go:embed remove_expired.lua
 var removeExpiredLua string
 
-var removeExpiredScript = redisx.NewScript(removeExpiredLua)
+//go:embed change_rule.lua
+var changeRuleLua string
+
+var (
+	removeExpiredScript = redisx.NewScript(removeExpiredLua)
+	changeRuleScript    = redisx.NewScript(record.Functions + changeRuleLua)
+)
 
 // rules are the sanctions and the slow channels. They are one hash in Redis, and every node has a
 // copy, which is at most a second old while Redis works. Checking the rules does not wait for
@@ -173,31 +181,50 @@ func (r *rules) reloadRules(ctx context.Context) error {
 	return nil
 }
 
-// changeRule writes one field, or removes it when value is nil, and reads all rules again. existed
-// says whether the field was there before.
-func (r *rules) changeRule(ctx context.Context, field string, value any) (existed bool, err error) {
+// errNothingChanged says that the field to remove was not there.
+var errNothingChanged = errors.New("chat: there is no such rule")
+
+// errAlreadyDone says that the change was made before, under the same idempotency key.
+var errAlreadyDone = errors.New("chat: the rule was changed before")
+
+// changeRule writes one field, or removes it when value is nil, and reads all rules again. With an
+// idempotency key the script records answer. Errors: errNothingChanged; errAlreadyDone, then answer
+// is what it was the first time; once.ErrLost.
+func (r *rules) changeRule(ctx context.Context, field string, value, answer any) error {
 	if r.rdb == nil {
-		return false, fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
+		return fault.Unavailable(feature, redisx.RetryAfter, errRedisPaused)
 	}
-	var existedBefore *redis.BoolCmd
-	_, err = r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		existedBefore = p.HExists(ctx, keys.ChatRules, field)
-		if value == nil {
-			p.HDel(ctx, keys.ChatRules, field)
-		} else {
-			text, err := json.Marshal(value)
-			if err != nil {
-				return err
-			}
-			p.HSet(ctx, keys.ChatRules, field, text)
+	args := []any{field, "", versionField}
+	if value != nil {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("chat: change the rules: %w", err)
 		}
-		p.HIncrBy(ctx, keys.ChatRules, versionField, 1)
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("chat: change the rules: %w", err)
+		args[1] = text
 	}
-	return existedBefore.Val(), r.reloadRules(ctx)
+	ruleKeys, claim := []string{keys.ChatRules}, event.ClaimOf(ctx)
+	if claim != nil {
+		text, err := json.Marshal(answer)
+		if err != nil {
+			return fmt.Errorf("chat: change the rules: %w", err)
+		}
+		ruleKeys, args = append(ruleKeys, claim.Record), append(args, once.Args(claim, text)...)
+	}
+	reply, err := changeRuleScript.Do(ctx, r.rdb, ruleKeys, args...).StringSlice()
+	switch {
+	case err != nil:
+		return fmt.Errorf("chat: change the rules: %w", err)
+	case reply[0] == "nothing":
+		return errNothingChanged
+	case reply[0] != "changed":
+		if err := once.ReadCheck(claim, reply, answer); err != nil {
+			return err
+		}
+		return errAlreadyDone
+	case claim != nil:
+		claim.MarkRecorded()
+	}
+	return r.reloadRules(ctx)
 }
 
 // Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on

@@ -1,32 +1,30 @@
 -- Writes messages to the history of a channel. A claim is one message that may be refused: because
--- it was sent before with the same client id, or because the channel is slow.
+-- it was sent before with the same idempotency key, or because the channel is slow. In front stand
+-- the functions about records (internal/once/record).
 --
 -- KEYS[1]  the channel's history, a stream
--- KEYS[2]  only for a claim: the answer to this client id
--- KEYS[3]  only for a claim: exists while the sender must wait
+-- KEYS[2]  only for a claim: exists while the sender must wait
+-- KEYS[3]  only for a claim with an idempotency key: the record
 -- ARGV[1]  about how many messages are kept; 0 for none
 -- ARGV[2]  how long a message is kept, ms
 -- Only for a claim, then:
---   how long the answer is kept, ms; 0 without a client id
 --   how long the sender must wait after this message, ms; 0 when the channel is not slow
---   the answer
+--   with a record, for once_check and once_answer, and otherwise '' four times: the token, the
+--   digest, how long the answer is kept (ms), the answer
 -- Then the messages, as JSON that begins with the id and has the Unix ms as its only "at".
--- returns  {'said'} when the messages were written; {'before', the first answer};
---          {'early', ms to wait}
+-- returns  {'said'} when the messages were written; {'early', ms to wait}; what once_check says
 local first = 3
 if #KEYS > 1 then
-  first = 6
-  local remember, pause = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if remember > 0 then
-    local before = redis.call('GET', KEYS[2])
-    if before then return {'before', before} end
-  end
-  if pause > 0 then
-    local left = redis.call('PTTL', KEYS[3])
+  first = 8
+  local record = KEYS[3]
+  local done = record and once_check(record, ARGV[4], ARGV[5])
+  if done then return done end
+  if tonumber(ARGV[3]) > 0 then
+    local left = redis.call('PTTL', KEYS[2])
     if left > 0 then return {'early', string.format('%.0f', left)} end
-    redis.call('SET', KEYS[3], '1', 'PX', ARGV[4])
+    redis.call('SET', KEYS[2], '1', 'PX', ARGV[3])
   end
-  if remember > 0 then redis.call('SET', KEYS[2], ARGV[5], 'PX', ARGV[3]) end
+  if record then once_answer(record, ARGV[5], ARGV[6], ARGV[7]) end
 end
 if ARGV[1] == '0' then return {'said'} end
 local at

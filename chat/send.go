@@ -7,6 +7,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -16,15 +17,18 @@ type Draft struct {
 	// Text is 1 to 500 characters after Unicode normalization (NFC), at least one of them visible
 	// and none a control character.
 	Text string `json:"text" validate:"required"`
-	// ClientID is the sender's own name for the message. Everybody receives it with the message. If
-	// the sender uses it again in the same channel within two minutes, the second message gets the
-	// first answer and is not sent.
+	// ClientID is the sender's own name for the message. Everybody receives it with the message.
+	// Without an idempotencyKey, it is the idempotency key too.
 	ClientID string `json:"clientId,omitempty" validate:"max=64"`
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: a message that is sent again
+	// to the same channel with its key within two minutes gets the first answer and is not said again.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
 // Send sends a message to everybody in a channel, the sender included. The answer comes once the
 // message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
-// slow channel; FORBIDDEN for an HTTP caller that may not join the channel.
+// slow channel; FORBIDDEN for an HTTP caller that may not join the channel; CONFLICT for another
+// message under the same key, LOCKED while the first is under way.
 func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, error) {
 	room, err := s.roomOfMember(ctx, p, in.Channel)
 	if err != nil {
@@ -45,10 +49,10 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 		ID: id, Channel: in.Channel, Text: text, At: at, ClientID: in.ClientID,
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},
 	}
-	slowInterval := s.slowIntervalFor(p.Roles, in.Channel)
-	if in.ClientID == "" && slowInterval == 0 {
+	slowInterval, claim := s.slowIntervalFor(p.Roles, in.Channel), event.ClaimOf(ctx)
+	if claim == nil && slowInterval == 0 {
 		s.journal.writeMessage(msg)
-	} else if first, repeated, err := s.claimMessage(ctx, msg, slowInterval); err != nil || repeated {
+	} else if first, isRepeated, err := s.claimMessage(ctx, msg, claim, slowInterval); err != nil || isRepeated {
 		return first, err
 	}
 	if err := s.gateway.Cast(ctx, room, "chat:message", msg); err != nil {
@@ -67,31 +71,29 @@ func (s *Service) slowIntervalFor(roles []string, channel string) time.Duration 
 	return every
 }
 
-// claimMessage decides whether a message may be sent. repeated means that it was sent before with
-// the same clientId; then first is the answer of that time. The error is RATE_LIMITED in a slow
-// channel.
-func (s *Service) claimMessage(ctx context.Context, m *Message, slowInterval time.Duration) (first Receipt, repeated bool, err error) {
-	sentKey, slowKey := keys.ChatSent(m.Channel, m.From.UserID, m.ClientID), keys.ChatSlow(m.Channel, m.From.UserID)
-	answer := Receipt{ID: m.ID, At: m.At}
-	if m.ClientID != "" { // Redis does not know it if it could not be used when the message was sent
-		if first, ok := s.localClaims.findAnswer(sentKey); ok {
-			return first, true, nil
+// claimMessage decides whether a message may be sent. isRepeated means that it was sent before with
+// the same key; then first is the answer of that time. The error is RATE_LIMITED in a slow channel.
+// Without an answer from Redis a message is sent: the gateway remembers it, and this node the pauses
+// of slow channels.
+func (s *Service) claimMessage(ctx context.Context, m *Message, claim *event.Claim, slowInterval time.Duration) (first Receipt, isRepeated bool, err error) {
+	slowKey := keys.ChatSlow(m.Channel, m.From.UserID)
+	outcome, err := s.journal.claimMessage(ctx, m, claim, slowKey, slowInterval)
+	switch {
+	case ctx.Err() != nil:
+		return Receipt{}, false, ctx.Err()
+	case err != nil:
+		outcome.wait = s.slowSenders.decidePause(slowKey, slowInterval)
+	case outcome.once != nil:
+		err = once.ReadCheck(claim, outcome.once, &first)
+		return first, true, err
+	case outcome.wait == 0:
+		s.slowSenders.recordPause(slowKey, slowInterval)
+		if claim != nil {
+			claim.MarkRecorded()
 		}
 	}
-	outcome, err := s.journal.claimMessage(ctx, m, sentKey, slowKey, slowInterval)
-	if ctx.Err() != nil {
-		return Receipt{}, false, err
-	}
-	if err != nil { // no answer from Redis: decide by what this node remembers
-		outcome = s.localClaims.decideClaim(sentKey, answer, m.ClientID != "", slowKey, slowInterval)
-	} else if outcome == (claimOutcome{}) {
-		s.localClaims.recordClaim(sentKey, answer, m.ClientID != "", slowKey, slowInterval)
-	}
-	switch {
-	case outcome.wait > 0:
+	if outcome.wait > 0 {
 		return Receipt{}, false, slowModeFault(slowInterval, outcome.wait)
-	case outcome.first != nil:
-		return *outcome.first, true, nil
 	}
 	return Receipt{}, false, nil
 }
@@ -105,6 +107,6 @@ func slowModeFault(every, wait time.Duration) error {
 
 // A claimOutcome is the decision about a message. The zero value means that it may be sent.
 type claimOutcome struct {
-	first *Receipt      // not nil: the message was sent before, and this was the answer
-	wait  time.Duration // not 0: the sender must wait so long
+	once []string      // not nil: what once_check returned, because the message was sent before
+	wait time.Duration // not 0: the sender must wait so long
 }

@@ -91,6 +91,8 @@ export interface ChatDeleteRequest {
   channel: string;
   /** the message's id (not empty) */
   id: string;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets the first answer. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Sent to everybody in a channel, as the event chat:deleted. */
@@ -108,8 +110,10 @@ export interface ChatDraft {
   channel: string;
   /** 1 to 500 characters after Unicode normalization (NFC), at least one of them visible and none a control character. (not empty) */
   text: string;
-  /** The sender's own name for the message. Everybody receives it with the message. If the sender uses it again in the same channel within two minutes, the second message gets the first answer and is not sent. (at most 64 characters) */
+  /** The sender's own name for the message. Everybody receives it with the message. Without an idempotencyKey, it is the idempotency key too. (at most 64 characters) */
   clientId?: string;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: a message that is sent again to the same channel with its key within two minutes gets the first answer and is not said again. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Answers chat:history. */
@@ -136,6 +140,8 @@ export interface ChatLiftRequest {
   userId: string;
   /** The channel of the sanction, absent when the sanction holds in all channels. */
   channel?: string;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets the first answer. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Sent to everybody in a channel, as the event chat:message. */
@@ -188,6 +194,8 @@ export interface ChatSanctionRequest {
   forMs: number;
   /** Shown to the player. (at most 200 characters) */
   reason?: string;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets the first answer. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Who wrote a message, as they were when they sent it. */
@@ -213,6 +221,8 @@ export interface ChatSlowModeRequest {
   channel: string;
   /** How long each player waits between two messages, up to an hour in ms; 0 switches slow mode off. (at most 3600000) */
   everyMs: number;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets the first answer. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** A message that a player wants to send to one user. */
@@ -223,6 +233,8 @@ export interface ChatWhisperDraft {
   text: string;
   /** As in chat:message, but must differ for all of the sender's whispers, whoever they go to. (at most 64 characters) */
   clientId?: string;
+  /** As in chat:message, but must differ for all of the sender's whispers. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Sent to all devices of one user, as the event chat:whisper. */
@@ -249,6 +261,8 @@ export interface ChatWhisperReceipt {
 export interface Choice {
   /** (not empty, at most 128 characters) */
   characterId: string;
+  /** idempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets the first answer, and a choice that was made meanwhile stays. (at most 64 characters) */
+  idempotencyKey?: string;
 }
 
 /** Says why a connection will be closed. */
@@ -690,7 +704,7 @@ export interface ClientToServerEvents {
   /** Takes the caller's connection out of a channel. Leaving twice is the same as leaving once. */
   'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
   /** Sends a message to everybody in a channel, the sender included. The answer comes once the message is under way. Limited by chat. */
-  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'FORBIDDEN' | 'NOT_IN_CHANNEL'>) => void) => void;
+  'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'FORBIDDEN' | 'LOCKED' | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. For moderator or admin only. */
   'chat:mute': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
   /** Sets the slow mode of a channel: every player, except moderators, must wait between two messages. For moderator or admin only. */
@@ -699,8 +713,8 @@ export interface ClientToServerEvents {
   'chat:unban': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Lifts a mute. For moderator or admin only. */
   'chat:unmute': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Sends a message to all devices of one user. Limited by chat. */
-  'chat:whisper': (payload: ChatWhisperDraft, ack: (answer: Answer<ChatWhisperReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'LOCKED'>) => void) => void;
+  /** Sends a message to all devices of one user. With an idempotency key it is sent at most once: when the node died that was sending it, a repeat is TIMEOUT, because the devices may have received it. Limited by chat. */
+  'chat:whisper': (payload: ChatWhisperDraft, ack: (answer: Answer<ChatWhisperReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'LOCKED'>) => void) => void;
   /** Plays one turn, and sends combat:update to everybody who follows the fight. Actions that arrive at the same time are played one after the other, each on the state that the one before left. Limited by combat. */
   'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND'>) => void) => void;
   /** Reads the caller's running fights, including those that other players started. From then on the connection receives the events of each. */

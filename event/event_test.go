@@ -3,7 +3,9 @@ package event_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -126,4 +128,58 @@ func TestRulesInsideOfPayloads(t *testing.T) {
 		require.ErrorAs(t, err, &f, name)
 		require.Equal(t, c.field, f.Detail("field"), name)
 	}
+}
+
+// A route that is done once says how; a table that is wrong panics.
+func TestOnceTables(t *testing.T) {
+	t.Parallel()
+	type keyed struct {
+		Item string `json:"item"`
+		Key  string `json:"idempotencyKey"`
+	}
+	type unkeyed struct {
+		Key int `json:"idempotencyKey"`
+	}
+	handler := func(context.Context, event.Player, keyed) (event.None, error) { return event.None{}, nil }
+	route := event.On("shop:buy", handler).Once()
+	require.Equal(t, 2*time.Minute, route.OnceRule.Keep)
+	require.Nil(t, event.On("shop:buy", handler).OnceRule)
+	day := event.On("shop:buy", handler).Once(event.KeepFor(24*time.Hour), event.KeyLength(128))
+	request, err := day.OnceRule.Identify(&event.Player{}, []byte(`{"item":"x"}`), strings.Repeat("k", 128))
+	require.NoError(t, err)
+	require.Len(t, request.Digest, 16)
+	require.Equal(t, 24*time.Hour, day.OnceRule.Keep)
+	for name, wrong := range map[string]func(){
+		"no key in the payload": func() {
+			event.On("shop:buy", func(context.Context, event.Player, unkeyed) (event.None, error) { return event.None{}, nil }).Once()
+		},
+		"no payload": func() {
+			event.On("shop:buy", func(context.Context, event.Player, event.None) (event.None, error) { return event.None{}, nil }).Once()
+		},
+		"no such old name": func() { event.On("shop:buy", handler).Once(event.OldKeyName("id")) },
+		"of another payload": func() {
+			event.On("shop:buy", handler).Once(event.Beside(func(event.Player, unkeyed) string { return "x" }))
+		},
+		"instant":        func() { event.On("shop:buy", handler).Instant().Once() },
+		"not made by On": func() { event.Route{Name: "shop:buy"}.Once() },
+	} {
+		require.Panics(t, wrong, name)
+	}
+}
+
+func TestIdentifyAllocatesNothingWithoutAKey(t *testing.T) {
+	type keyed struct {
+		Text string `json:"text"`
+		Key  string `json:"idempotencyKey"`
+	}
+	rule := event.On("shop:say", func(context.Context, event.Player, keyed) (event.None, error) { return event.None{}, nil }).Once().OnceRule
+	p, raw := &event.Player{}, []byte(`{"text":"the quick brown fox jumps over the lazy dog"}`)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if request, err := rule.Identify(p, raw, ""); err != nil || request.Key != "" {
+			t.Error(request, err)
+		}
+	}))
+	request, err := rule.Identify(p, []byte(`{"text":"say \"idempotencyKey\":"}`), "")
+	require.NoError(t, err)
+	require.Empty(t, request.Key, "a text that looks like a key")
 }

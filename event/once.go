@@ -85,7 +85,8 @@ type OnceOption func(*OnceRule)
 //
 // A holder is taken for dead when the time of a handler and a second are over. Recorded are answers
 // that are ok and final refusals, up to 4 KiB. RATE_LIMITED, UNAVAILABLE, TIMEOUT, LOCKED,
-// UNAUTHENTICATED, INTERNAL and what Passing names are not: the client may ask again.
+// UNAUTHENTICATED, INTERNAL and what Passing names are not: the client may ask again. Nor is INVALID:
+// the payload alone decides it, and the client may mend the payload and keep the key.
 //
 // The gateway records the answer after the handler. A feature whose effect is one script records it
 // there, so that a death between the two can not matter: see ClaimOf.
@@ -139,7 +140,7 @@ func Passing(faults ...*fault.Fault) OnceOption {
 // Beside makes the record belong to a Redis key as well: the same idempotency key beside another
 // Redis key is another event. On a Redis Cluster the record lies in the slot of that key, so that a
 // script can write both. f returns "" for a payload that the handler will refuse; nothing is
-// recorded of such an event.
+// recorded of such an event. Where no script writes both, any other short text serves as well.
 func Beside[In any](f func(p Player, in In) (redisKey string)) OnceOption {
 	return func(r *OnceRule) { r.beside = f }
 }
@@ -185,7 +186,7 @@ func Outcome[In, Out any](f func(ctx context.Context, p Player, in In) (out Out,
 func (r *OnceRule) IsPassing(code string) bool {
 	switch code {
 	case fault.ErrRateLimited.Code, fault.ErrUnavailable.Code, fault.ErrTimeout.Code, fault.ErrLocked.Code,
-		fault.ErrUnauthenticated.Code, fault.ErrInternal.Code:
+		fault.ErrUnauthenticated.Code, fault.ErrInternal.Code, fault.ErrInvalid.Code:
 		return true
 	}
 	for _, c := range r.passing {

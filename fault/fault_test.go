@@ -60,6 +60,25 @@ func TestWriteProblem(t *testing.T) {
 	require.JSONEq(t, `{"type":"about:blank","title":"That is not available right now. Please try again.","status":503,"code":"UNAVAILABLE","feature":"trade","retryAfterMs":1500}`, w.Body.String())
 }
 
+// What was written is read again, with its details in order.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	f := fault.ErrLocked.With("retryAfterMs", int64(250)).With("by", "ann").With("list", []any{"x"}).With("rate", 1.5)
+	text, err := f.MarshalJSON()
+	require.NoError(t, err)
+	back, err := fault.Parse(text)
+	require.NoError(t, err)
+	again, err := back.MarshalJSON()
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(again))
+	require.Equal(t, int64(250), back.Detail("retryAfterMs"))
+	require.ErrorIs(t, back, fault.ErrLocked)
+	for _, bad := range []string{"", "null", "[]", "{}", `{"code":7}`, `{"code":"X","a":}`} {
+		_, err := fault.Parse([]byte(bad))
+		require.Error(t, err, bad)
+	}
+}
+
 func ExampleFault() {
 	err := fault.Invalid("give.items[0].qty", "at least 1")
 	var b bytes.Buffer

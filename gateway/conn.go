@@ -152,8 +152,13 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 // sessionTagOf returns the log field that names a session: a short hash, because the id is a
 // secret.
 func sessionTagOf(sessionID string) zap.Field {
+	return zap.String("session", hashSessionID(sessionID)[:12])
+}
+
+// hashSessionID returns a hash of a session's id, 32 letters and digits.
+func hashSessionID(sessionID string) string {
 	sum := sha256.Sum256([]byte(sessionID))
-	return zap.String("session", hex.EncodeToString(sum[:6]))
+	return hex.EncodeToString(sum[:16])
 }
 
 // warnExpiring warns a player who has not done anything for a while.

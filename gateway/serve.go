@@ -14,7 +14,6 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
-	"github.com/aeturnis/realtime/internal/once"
 )
 
 // Instant reports whether an event may be served on the reading goroutine: whether its handler
@@ -53,11 +52,9 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		return
 	}
 	var f *fault.Fault
-	var replayed *once.Replayed
 	if !errors.Is(err, errLimited) {
 		f = fault.Of(err)
-		if errors.As(err, &replayed) { // it was counted the first time
-		} else if w, refused := g.spendForMistake(c.player.Load(), f); refused {
+		if w, refused := g.spendForMistake(c.player.Load(), f); refused {
 			v, err = w, errLimited
 		}
 	}

@@ -14,7 +14,7 @@ import (
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
 		event.On("session:ping", g.ping).Instant(),
-		event.On("session:character", g.chooseCharacter),
+		event.On("session:character", g.chooseCharacter).Once(event.Beside(sessionOfChoice), event.CanRepeat()),
 		event.On("session:logout", g.logout),
 	}
 }
@@ -53,7 +53,14 @@ func (g *Gateway) findConn(id string) *conn {
 // Choice is the payload of session:character.
 type Choice struct {
 	CharacterID string `json:"characterId" validate:"required,id"`
+	// IdempotencyKey, 1 to 64 printable characters, makes a repeat safe: within two minutes it gets
+	// the first answer, and a choice that was made meanwhile stays.
+	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
+
+// sessionOfChoice makes the record of a choice belong to its session: the answer names the session.
+// The id is a secret, so the record has its hash.
+func sessionOfChoice(p event.Player, _ Choice) string { return "session:" + hashSessionID(p.SessionID) }
 
 // errNotYours refuses a character of another user.
 var errNotYours = fault.New(fault.ErrForbidden.Code, "That character is not yours.")

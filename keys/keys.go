@@ -58,7 +58,7 @@ const (
 func Session(id string) string { return "session:" + id }
 
 // RenewedSession is the string with the id under which a session goes on, for some minutes after it
-// was renewed. It lies in the slot of the old session.
+// was renewed; it is empty when the session ended. It lies in the slot of the old session.
 func RenewedSession(oldID string) string { return "{" + Session(oldID) + "}:renewed" }
 
 // ExpressSession is the string of a session of express-session, as connect-redis keeps it.
@@ -179,19 +179,8 @@ func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
 // UserCombats is the zset of a user's running fights, by start, Unix ms.
 func UserCombats(userID string) string { return "user:" + userID + ":combats" }
 
-// ChatSent is the string with the answer to a user's message with that client id. Like ChatSlow, it
-// has the key of the channel's history as its hash tag.
-func ChatSent(channel, userID, clientID string) string {
-	return "{" + ChatHistory(channel) + "}:sent:" + strconv.Itoa(len(userID)) + ":" + userID + ":" + clientID
-}
-
 // ChatSlow is the string that exists while a user must wait in a slow channel.
 func ChatSlow(channel, userID string) string { return "{" + ChatHistory(channel) + "}:slow:" + userID }
-
-// WhisperSent is the string with the answer to a user's whisper with that client id.
-func WhisperSent(userID, clientID string) string {
-	return "chat:whisper:sent:" + strconv.Itoa(len(userID)) + ":" + userID + ":" + clientID
-}
 
 // Members is the set of the user ids in a guild or a party; kind is "guild" or "party".
 func Members(kind, id string) string { return kind + ":" + id + ":members" }

@@ -26,7 +26,7 @@ var neededCommands = []string{
 
 // neededKeys are the patterns of the keys of package keys.
 var neededKeys = []string{
-	"session:*", "{session:*", "sessions:*", "user:*", "{user:*", "char:*", "{char:*", "guild:*", "party:*", "zone:*", "cache:*", "temp:*", "job:*",
+	"session:*", "{session:*", "sessions:*", "once:*", "user:*", "{user:*", "char:*", "{char:*", "guild:*", "party:*", "zone:*", "cache:*", "temp:*", "job:*",
 	"ratelimit:*", "lock:*", "{lock:*", "chat:*", "{chat:*", "online:*", "presence:*", "{presence:*", "combat:*", "leaderboard:*", "{leaderboard:*",
 	"trade:*", "{trade:*",
 }

@@ -111,7 +111,7 @@ func (n *node) closeServices() {
 }
 
 func (n *node) onceFailed(err error) {
-	n.log.Warn("answers could not be recorded: a repeat on another node waits for them in vain", zap.Error(err))
+	n.log.Warn("answers could not be recorded", zap.Error(err))
 }
 
 func (n *node) logJobFailure(job string, err error) {

@@ -82,7 +82,7 @@ func destroyCall(id, message string) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
 		return &redisx.Call{Script: destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 	}
-	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message}}
+	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message, formatInt(endKnownFor.Milliseconds())}}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.

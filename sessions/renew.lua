@@ -6,7 +6,7 @@
 -- returns  1; 0 when the session has ended; -1 when it was renewed by another call
 local user = redis.call('HGET', KEYS[1], 'userId')
 if redis.call('DEL', KEYS[1]) == 0 then
-	return redis.call('EXISTS', KEYS[2]) == 1 and -1 or 0
+	return (redis.call('GET', KEYS[2]) or '') ~= '' and -1 or 0
 end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 local message = ARGV[2]

@@ -103,8 +103,13 @@ func (s *Store) Destroy(ctx context.Context, id, code, reason string) error {
 	return nil
 }
 
+// endKnownFor is how long Redis knows that an id has ended. Within that time, ending it again is no
+// error for DestroyRenewed.
+const endKnownFor = 2 * time.Minute
+
 // DestroyRenewed ends the session that goes on under a new id since Renew was called with oldID, at
-// most renewalKnownFor ago. The error is ErrNotFound when there is none; then nothing is published.
+// most renewalKnownFor ago. It does nothing, without an error, when the session ended under oldID
+// within endKnownFor. The error is ErrNotFound in all other cases; then nothing is published.
 func (s *Store) DestroyRenewed(ctx context.Context, oldID, code, reason string) error {
 	if !ValidID(oldID) {
 		return ErrNotFound
@@ -115,8 +120,26 @@ func (s *Store) DestroyRenewed(ctx context.Context, oldID, code, reason string) 
 		return ErrNotFound
 	case err != nil:
 		return fmt.Errorf("destroy session: %w", err)
+	case id == "":
+		return nil
 	}
-	return s.Destroy(ctx, id, code, reason)
+	if err = s.Destroy(ctx, id, code, reason); errors.Is(err, ErrNotFound) && s.endedLately(ctx, id) {
+		return nil
+	}
+	return err
+}
+
+// endedLately reports whether a session ended within endKnownFor, under id or one that it went on
+// under.
+func (s *Store) endedLately(ctx context.Context, id string) bool {
+	for range maxRenewalsFollowed {
+		successor, err := s.rdb.Get(ctx, keys.RenewedSession(id)).Result()
+		if err != nil || successor == "" {
+			return err == nil
+		}
+		id = successor
+	}
+	return false
 }
 
 // DestroyUser ends all sessions of a user except exceptID ("" excepts none). It returns how many it

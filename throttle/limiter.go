@@ -66,6 +66,7 @@ type Limiter struct {
 	locals  localWindows
 	store   *store
 	health  health
+	looks   *redisx.ScriptBatcher // at records, on a Cluster
 
 	// clock returns the time since started. stamp is nil but in tests, where it replaces Redis's
 	// clock, in µs.
@@ -106,6 +107,7 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 		denials: newDenials(cfg.Remember),
 		locals:  localWindows{windows: make(map[windowID]*window), capacity: cfg.Remember},
 		store:   newStore(rdb, cfg.Budget, cfg.Cluster),
+		looks:   redisx.NewScriptBatcher(rdb),
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
 	l.clock = func() time.Duration { return time.Since(l.started) }
@@ -265,12 +267,15 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 // looks at the event's record first: when found is not Claimed, Missing or NotLooked, the record
 // stands in the way, nothing was spent, and the Decision is empty. An event that is admitted claims
 // the record. A refusal that this process remembers does not count, because the record may have the
-// answer. found is NotLooked when no limit was asked in Redis, and on a Cluster, where windows and
-// record lie in several slots; the caller then looks by itself.
+// answer. On a Cluster, where windows and record lie in several slots, the look is a call of its own.
+// found is NotLooked when Redis was not asked; the caller then looks by itself.
 func (l *Limiter) SpendOnce(ctx context.Context, policies []string, sub Subject, look record.Look) (d Decision, found record.Found, err error) {
-	if l.cfg.Cluster || l.health.isDegraded.Load() {
+	switch {
+	case l.health.isDegraded.Load():
 		d, err = l.Spend(ctx, policies, sub)
 		return d, record.Found{}, err
+	case l.cfg.Cluster:
+		return l.spendOnceInTwo(ctx, policies, sub, look)
 	}
 	var buf [maxSpends]target
 	ts, err := l.appendTargets(buf[:0], policies, &sub)
@@ -289,6 +294,23 @@ func (l *Limiter) SpendOnce(ctx context.Context, policies []string, sub Subject,
 		return Decision{}, v.found, nil
 	}
 	return l.decideByRedis(ts, &v), v.found, nil
+}
+
+// spendOnceInTwo is SpendOnce on a Cluster: it looks and claims, then spends, and releases the claim
+// of an event that is refused.
+func (l *Limiter) spendOnceInTwo(ctx context.Context, policies []string, sub Subject, look record.Look) (d Decision, found record.Found, err error) {
+	within, cancel := context.WithTimeout(ctx, l.cfg.Budget)
+	defer cancel()
+	found, lookErr := record.LookAlone(within, l.looks, look, true)
+	if lookErr == nil && found.State != record.Claimed {
+		return Decision{}, found, nil
+	}
+	d, err = l.Spend(ctx, policies, sub)
+	if lookErr == nil && (err != nil || !d.Allowed) {
+		found.State = record.Missing
+		redisx.RunScripts(ctx, l.rdb, record.SettleCall(look.Key, look.Token, look.Digest, look.Keep, record.Release, ""))
+	}
+	return d, found, err
 }
 
 // appendTargets appends what an event of sub spends from. Policies that are off are skipped.

@@ -93,8 +93,7 @@ func TestLogoutClosesTheSocket(t *testing.T) {
 			require.Equal(t, "LOGGED_OUT", p.event("session:revoked")["code"])
 			require.True(t, p.ended())
 			again := do(t, "POST", g.public+"/auth/logout", "", header(id)...)
-			require.Equal(t, 401, again.status)
-			require.Equal(t, "UNAUTHENTICATED", again.problem(t))
+			require.Equal(t, 204, again.status, "the answer to the first may have been lost")
 		})
 	}
 	require.Equal(t, 401, do(t, "POST", g.public+"/auth/logout", "").status)

@@ -26,9 +26,11 @@ const (
 	// holdMargin is how much longer than a handler may take a holder counts as alive.
 	holdMargin = time.Second
 
-	// localPatience is how long an event that works without Redis waits for Redis, and
-	// pauseAfterFailure for how long Redis is not asked again for such events.
+	// localPatience is how long an event that works without Redis waits for Redis, latePatience how
+	// long it waits when it is about to be refused, and pauseAfterFailure for how long Redis is not
+	// asked again for such events.
 	localPatience     = 250 * time.Millisecond
+	latePatience      = 2 * time.Second
 	pauseAfterFailure = 500 * time.Millisecond
 
 	// A repeat asks again after firstPoll, then after twice as long, and at last each lastPoll.
@@ -73,7 +75,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Keeper {
 	k := &Keeper{cfg: cfg, rdb: rdb, memory: newMemory(cfg.Now), tokenPrefix: rand.Text()[:16] + "."}
 	if rdb != nil {
 		k.scripts = redisx.NewScriptBatcher(rdb)
-		k.writer = &writer{rdb: rdb, written: k.memory.forget, report: cfg.Report}
+		k.writer = &writer{rdb: rdb, report: cfg.Report}
 	}
 	return k
 }
@@ -120,10 +122,10 @@ func (k *Keeper) Do(ctx context.Context, e *Event, dst []byte) (out []byte, err 
 		Token:  k.tokenPrefix + strconv.FormatUint(k.tokens.Add(1), 36),
 	}
 	for {
-		r, isFirst, known, isKnown := k.memory.start(c)
+		r, isFirst, known, isKnown := k.memory.startRun(c)
 		if isFirst {
 			a := attempt{Keeper: k, event: e, claim: c, dst: dst}
-			defer func() { k.memory.finish(c.Record, r, a.recorded) }()
+			defer func() { k.memory.finishRun(c.Record, r, a.recorded) }()
 			switch {
 			case !isKnown:
 			case known.digest != c.Digest:
@@ -136,7 +138,7 @@ func (k *Keeper) Do(ctx context.Context, e *Event, dst []byte) (out []byte, err 
 				a.recorded = known.answer
 				return appendAnswer(dst, known.answer)
 			}
-			return a.perform(ctx)
+			return a.performEvent(ctx)
 		}
 		if r.digest != c.Digest {
 			return dst, errConflict
@@ -166,21 +168,19 @@ func lockedFor(left time.Duration) error {
 // An attempt is one try to do an event. On this node there is one at a time for each record.
 type attempt struct {
 	*Keeper
-	event    *Event
-	claim    *event.Claim
-	dst      []byte
-	recorded string // the answer, once it is known; "" when none is recorded
+	event     *Event
+	claim     *event.Claim
+	dst       []byte
+	recorded  string // the answer, once it is known; "" when none is recorded
+	isCharged bool   // the limits were charged, and did not look at the record
 }
 
-// perform looks at the record until it is clear what is to be done, and does it.
-func (a *attempt) perform(ctx context.Context) ([]byte, error) {
-	look := record.Look{
-		Key: a.claim.Record, Token: a.claim.Token, Digest: a.claim.Digest, Keep: a.claim.Keep,
-		Hold: a.cfg.Timeout + holdMargin, TakeDead: a.event.Rule.CanRepeat || a.event.Outcome != nil,
-	}
+// performEvent looks at the record until it is clear what is to be done, and does it.
+func (a *attempt) performEvent(ctx context.Context) ([]byte, error) {
+	look := a.lookFor()
 	poll := firstPoll
 	for {
-		found, err := a.look(ctx, look)
+		found, err := a.lookAndSpend(ctx, look)
 		switch {
 		case found.State == record.Answered:
 			a.recorded = found.Answer
@@ -192,7 +192,7 @@ func (a *attempt) perform(ctx context.Context) ([]byte, error) {
 		case found.State == record.Lost:
 			return a.dst, errNotKnown
 		case found.State == record.Held:
-			if !sleep(ctx, poll) {
+			if !sleepUnlessDone(ctx, poll) {
 				return a.dst, lockedFor(found.Left)
 			}
 			poll = min(2*poll, lastPoll)
@@ -201,16 +201,16 @@ func (a *attempt) perform(ctx context.Context) ([]byte, error) {
 			return a.dst, err
 		}
 		a.claim.IsUncertain = a.claim.IsUncertain || found.State == record.Taken
-		out, err := a.serve(ctx)
-		if isLost(err) && sleep(ctx, poll) {
+		out, err := a.serveClaimed(ctx, found.State != record.NotLooked)
+		if isLost(err) && sleepUnlessDone(ctx, poll) {
 			continue
 		}
 		return out, err
 	}
 }
 
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleepUnlessDone waits, and reports false when ctx ended first.
+func sleepUnlessDone(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -221,33 +221,45 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look spends the limits, and looks at the record and claims it. Where the script of the limits did
+// lookAndSpend spends the limits, and looks at the record and claims it. Where the script of the limits did
 // not do that, it is a call of its own. The error says why the event can not be served; the record
 // may have an answer nevertheless.
-func (a *attempt) look(ctx context.Context, look record.Look) (found record.Found, err error) {
+func (a *attempt) lookAndSpend(ctx context.Context, look record.Look) (found record.Found, err error) {
 	err = a.event.Refused
-	if err == nil && a.event.Spend != nil {
+	if err == nil && a.event.Spend != nil && !a.isCharged {
 		found, err = a.event.Spend(ctx, look)
+		a.isCharged = err == nil && found.State == record.NotLooked
 	}
 	if found.State != record.NotLooked || a.rdb == nil {
 		return found, err
 	}
+	look.TakeDead = look.TakeDead && err == nil
 	found, lookErr := a.lookAlone(ctx, look, err == nil)
 	switch {
 	case err != nil:
-		if a.event.Refused == nil { // the limits' script may have claimed, and been late
-			a.settle(record.Release, "")
+		if a.event.Refused == nil {
+			a.dropLateClaim()
 		}
 		return found, err
 	case lookErr == nil || a.event.Rule.WorksWithoutRedis:
 		return found, nil
 	}
-	a.settle(record.Release, "") // it may have claimed, and been late
+	a.dropLateClaim()
 	feature, _, _ := strings.Cut(a.event.Route, ":")
 	if redisx.Unavailable(lookErr) || ctx.Err() != nil {
 		lookErr = fault.Unavailable(feature, redisx.RetryAfter, lookErr)
 	}
 	return found, lookErr
+}
+
+// dropLateClaim ends the claim of a script that was sent and did not answer in time: it may have
+// claimed, or have taken the claim of a dead holder, of whose event the feature must still be asked.
+func (a *attempt) dropLateClaim() {
+	if a.event.Outcome != nil {
+		a.settleClaim(record.GiveUp, "")
+	} else {
+		a.settleClaim(record.Release, "")
+	}
 }
 
 // lookAlone is record.LookAlone, with a short patience for events that work without Redis.
@@ -267,8 +279,9 @@ func (a *attempt) lookAlone(ctx context.Context, look record.Look, mayClaim bool
 	return found, err
 }
 
-// serve does the event, for which this attempt has the claim, and records the answer.
-func (a *attempt) serve(ctx context.Context) (out []byte, err error) {
+// serveClaimed does the event, for which this attempt has the claim, and records the answer.
+// isLooked is false when Redis did not say whether there is a record.
+func (a *attempt) serveClaimed(ctx context.Context, isLooked bool) (out []byte, err error) {
 	ctx = event.WithClaim(ctx, a.claim)
 	if a.claim.IsUncertain {
 		switch {
@@ -279,7 +292,7 @@ func (a *attempt) serve(ctx context.Context) (out []byte, err error) {
 				return a.dst, err
 			}
 			if isDone {
-				a.record("+" + string(out[len(a.dst):]))
+				a.recordAnswer("+" + string(out[len(a.dst):]))
 				return out, nil
 			}
 		case !a.event.Rule.CanRepeat:
@@ -289,8 +302,14 @@ func (a *attempt) serve(ctx context.Context) (out []byte, err error) {
 	}
 	out, err = a.event.Serve(ctx, a.dst)
 	if err == nil {
-		a.record("+" + string(out[len(a.dst):]))
+		a.recordAnswer("+" + string(out[len(a.dst):]))
 		return out, nil
+	}
+	if !isLooked {
+		if found, e := a.lookLate(ctx); e == nil && found.State == record.Answered {
+			a.recorded = found.Answer
+			return appendAnswer(a.dst, found.Answer)
+		}
 	}
 	var replayed *Replayed
 	f := fault.Of(err)
@@ -301,13 +320,33 @@ func (a *attempt) serve(ctx context.Context) (out []byte, err error) {
 		a.giveUp()
 		return out, err
 	case a.event.Rule.IsPassing(f.Code):
-		a.settle(record.Release, "")
+		a.settleClaim(record.Release, "")
 		return out, err
 	}
 	if text, e := json.Marshal(f); e == nil {
-		a.record("-" + string(text))
+		a.recordAnswer("-" + string(text))
 	}
 	return out, err
+}
+
+// lookLate looks once more for an event that was refused before Redis had said whether it was
+// answered: the repeat of a message that was said must not be refused because the player has not
+// joined its channel on this node yet.
+func (a *attempt) lookLate(ctx context.Context) (record.Found, error) {
+	if a.rdb == nil {
+		return record.Found{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, latePatience)
+	defer cancel()
+	return record.LookAlone(ctx, a.scripts, a.lookFor(), false)
+}
+
+// lookFor returns the look at the record of this event.
+func (a *attempt) lookFor() record.Look {
+	return record.Look{
+		Key: a.claim.Record, Token: a.claim.Token, Digest: a.claim.Digest, Keep: a.claim.Keep,
+		Hold: a.cfg.Timeout + holdMargin, TakeDead: a.event.Rule.CanRepeat || a.event.Outcome != nil,
+	}
 }
 
 // isOutcomeUnknown reports whether an event that failed with this code may have been done.
@@ -328,20 +367,19 @@ func (a *attempt) askUnkept(ctx context.Context) ([]byte, error) {
 	return out, err
 }
 
-// record records an answer, unless the feature's script did.
-func (a *attempt) record(answer string) {
+// recordAnswer records an answer here, and in Redis unless the feature's script did.
+func (a *attempt) recordAnswer(answer string) {
 	a.recorded = answer
-	if a.claim.IsRecorded() {
-		return
-	}
 	if len(answer) <= maxAnswer {
-		a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, answer: answer, until: a.cfg.Now().Add(a.keepAnswer(answer))})
+		a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, answer: answer, until: a.cfg.Now().Add(a.keepAnswer(answer))})
 	} else {
 		a.recorded = ""
 		answer = answer[:maxAnswer+1] // Redis sees that it is too long
-		a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, isDone: true, until: a.cfg.Now().Add(a.claim.Keep)})
+		a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, isDone: true, until: a.cfg.Now().Add(a.claim.Keep)})
 	}
-	a.settle(record.Answer, answer)
+	if !a.claim.IsRecorded() {
+		a.settleClaim(record.Answer, answer)
+	}
 }
 
 // keepAnswer returns how long an answer is kept.
@@ -354,12 +392,12 @@ func (a *attempt) keepAnswer(answer string) time.Duration {
 
 // giveUp says that it is not known what became of the event.
 func (a *attempt) giveUp() {
-	a.memory.remember(a.claim.Record, remembered{digest: a.claim.Digest, until: a.cfg.Now().Add(a.claim.Keep)})
-	a.settle(record.GiveUp, "")
+	a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, until: a.cfg.Now().Add(a.claim.Keep)})
+	a.settleClaim(record.GiveUp, "")
 }
 
-// settle ends the claim in Redis, in the background.
-func (a *attempt) settle(how, answer string) {
+// settleClaim ends the claim in Redis, in the background.
+func (a *attempt) settleClaim(how, answer string) {
 	if a.writer == nil {
 		return
 	}
@@ -367,5 +405,5 @@ func (a *attempt) settle(how, answer string) {
 	if how == record.Answer {
 		keep = a.keepAnswer(answer)
 	}
-	a.writer.enqueue(record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, keep, how, answer))
+	a.writer.enqueueCall(record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, keep, how, answer))
 }

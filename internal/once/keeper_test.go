@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
 )
@@ -57,12 +58,13 @@ type till struct {
 	*once.Keeper
 	route event.Route
 	after time.Duration // each event's deadline
+	spend func(context.Context, record.Look) (record.Found, error)
 }
 
 func newTill(t *testing.T, rdb redis.UniversalClient, s *shop, options ...event.OnceOption) *till {
 	k := once.New(rdb, once.Config{})
 	t.Cleanup(k.Close)
-	return &till{k, event.On("shop:buy", s.buy).Once(options...), 10 * time.Second}
+	return &till{Keeper: k, route: event.On("shop:buy", s.buy).Once(options...), after: 10 * time.Second}
 }
 
 // send serves one event, as the gateway does.
@@ -80,7 +82,7 @@ func (n *till) send(t *testing.T, user, raw string) (string, error) {
 		out, err := serve(ctx, nil)
 		return string(out), err
 	}
-	e := &once.Event{UserID: user, Route: n.route.Name, Rule: rule, Request: request, Serve: serve}
+	e := &once.Event{UserID: user, Route: n.route.Name, Rule: rule, Request: request, Serve: serve, Spend: n.spend}
 	if rule.Outcome != nil {
 		e.Outcome = func(ctx context.Context, dst []byte) ([]byte, bool, error) {
 			return rule.Outcome(ctx, p, []byte(raw), dst)
@@ -152,7 +154,7 @@ func TestARepeatWaits(t *testing.T) {
 	require.Eventually(t, func() bool { return len(rdb.Keys(t.Context(), "once:*").Val()) == 1 }, 10*time.Second, time.Millisecond)
 	hasty := newTill(t, rdb, s)
 	hasty.after = 50 * time.Millisecond
-	for _, n := range []*till{hasty, {a.Keeper, a.route, 50 * time.Millisecond}} {
+	for _, n := range []*till{hasty, {Keeper: a.Keeper, route: a.route, after: 50 * time.Millisecond}} {
 		_, err := n.send(t, "ann", sword)
 		requireCode(t, "LOCKED", err)
 		require.GreaterOrEqual(t, fault.Of(err).Detail("retryAfterMs"), int64(100))
@@ -176,7 +178,7 @@ func TestARepeatWaits(t *testing.T) {
 func TestWhatIsRecorded(t *testing.T) {
 	t.Parallel()
 	for code, isFinal := range map[string]bool{
-		"INVALID": true, "FORBIDDEN": true, "NOT_FOUND": true, "CONFLICT": true, "SOLD_OUT": true, "PAYLOAD_TOO_LARGE": true,
+		"INVALID": false, "FORBIDDEN": true, "NOT_FOUND": true, "CONFLICT": true, "SOLD_OUT": true, "PAYLOAD_TOO_LARGE": true,
 		"RATE_LIMITED": false, "UNAVAILABLE": false, "TIMEOUT": false, "LOCKED": false, "UNAUTHENTICATED": false, "INTERNAL": false, "NOT_HERE": false,
 	} {
 		t.Run(code, func(t *testing.T) {
@@ -259,6 +261,42 @@ func TestTheHolderDied(t *testing.T) {
 	}
 }
 
+// Limits that do not look at records charge an event once, also while it waits for the record; one
+// that they refuse takes no claim and loses nothing.
+func TestLimitsThatDoNotLook(t *testing.T) {
+	t.Parallel()
+	rdb, s := redistest.Client(t), &shop{}
+	asked := 0
+	n := newTill(t, rdb, s, event.Outcome(func(context.Context, event.Player, purchase) (bought, bool, error) {
+		asked++
+		return bought{7}, true, nil
+	}))
+	charged, refusal := 0, error(nil)
+	n.spend = func(context.Context, record.Look) (record.Found, error) {
+		charged++
+		return record.Found{}, refusal
+	}
+	claimOfTheDead(t, rdb, n.route)
+	refusal = fault.ErrRateLimited
+	_, err := n.send(t, "ann", sword)
+	requireCode(t, "RATE_LIMITED", err)
+	refusal, charged = nil, 0
+	out, err := n.send(t, "ann", sword)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"number":7}`, out, "the refused repeat has not lost what the dead holder may have done")
+	require.Equal(t, []int{1, 1}, []int{charged, asked})
+
+	request, err := n.route.OnceRule.Identify(&event.Player{}, []byte(`{"item":"sword","idempotencyKey":"held"}`), "")
+	require.NoError(t, err)
+	held := fmt.Sprintf("C%s%013danother", request.Digest, time.Now().UnixMilli())
+	require.NoError(t, rdb.Set(t.Context(), keys.Once("shop:buy", "", "ann", "held"), held, time.Minute).Err())
+	n.after, charged = 300*time.Millisecond, 0
+	_, err = n.send(t, "ann", `{"item":"sword","idempotencyKey":"held"}`)
+	requireCode(t, "LOCKED", err)
+	require.Equal(t, 1, charged, "it asked several times")
+	require.Zero(t, s.sold.Load())
+}
+
 // While Redis is away this node's memory stands in, for an event that works without Redis; another
 // is UNAVAILABLE and is not done.
 func TestRedisIsAway(t *testing.T) {
@@ -303,7 +341,7 @@ func TestALongAnswer(t *testing.T) {
 			}).Once(c.options...)
 			for i := range 4 {
 				k := once.New(rdb, once.Config{})
-				n := &till{k, route, 10 * time.Second}
+				n := &till{Keeper: k, route: route, after: 10 * time.Second}
 				for range 2 {
 					out, err := n.send(t, "ann", sword)
 					if c.code != "" && (i > 0 || served.Load() > 1 || err != nil) {

@@ -10,9 +10,9 @@ import (
 // generationLength is how many events one generation holds; this node remembers at least so many.
 const generationLength = 8192
 
-// memory is what this node knows without Redis: which events are under way here, the answers that
-// Redis may not have, and the claims that were given up. The latter two are kept in two generations:
-// when the younger is full, it becomes the older, and the older is forgotten.
+// memory is what this node knows without Redis: which events are under way here, the answers that it
+// gave, and the claims that it gave up. The latter two are kept in two generations: when the younger
+// is full, it becomes the older, and the older is forgotten.
 type memory struct {
 	now func() time.Time
 
@@ -40,9 +40,9 @@ func newMemory(now func() time.Time) *memory {
 	return &memory{now: now, running: map[string]*run{}, young: map[string]remembered{}}
 }
 
-// start begins an event. When the same event is under way, isFirst is false and r is the run to
+// startRun begins an event. When the same event is under way, isFirst is false and r is the run to
 // wait for. Otherwise known is what this node remembers of it.
-func (m *memory) start(c *event.Claim) (r *run, isFirst bool, known remembered, isKnown bool) {
+func (m *memory) startRun(c *event.Claim) (r *run, isFirst bool, known remembered, isKnown bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r := m.running[c.Record]; r != nil {
@@ -58,8 +58,8 @@ func (m *memory) start(c *event.Claim) (r *run, isFirst bool, known remembered, 
 	return r, true, known, isKnown
 }
 
-// finish ends a run, and lets those go on who wait for it.
-func (m *memory) finish(record string, r *run, answer string) {
+// finishRun ends a run, and lets those go on who wait for it.
+func (m *memory) finishRun(record string, r *run, answer string) {
 	m.mu.Lock()
 	delete(m.running, record)
 	m.mu.Unlock()
@@ -67,8 +67,8 @@ func (m *memory) finish(record string, r *run, answer string) {
 	close(r.done)
 }
 
-// remember keeps what became of an event.
-func (m *memory) remember(record string, known remembered) {
+// rememberEvent keeps what became of an event.
+func (m *memory) rememberEvent(record string, known remembered) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.old, record)
@@ -76,12 +76,4 @@ func (m *memory) remember(record string, known remembered) {
 		m.young, m.old = map[string]remembered{}, m.young
 	}
 	m.young[record] = known
-}
-
-// forget drops what is remembered of an event, once Redis has it.
-func (m *memory) forget(record string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.young, record)
-	delete(m.old, record)
 }

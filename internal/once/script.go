@@ -71,7 +71,7 @@ func parseAnswer(text string) (data []byte, err error) {
 	return nil, errors.New("once: not an answer: " + strconv.QuoteToASCII(text))
 }
 
-// A Replayed is a refusal that an event got before. It spends no limit and counts as no mistake.
+// A Replayed is a refusal that an event got before.
 type Replayed struct{ *fault.Fault }
 
 // Unwrap returns the refusal.

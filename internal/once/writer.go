@@ -21,9 +21,8 @@ const (
 // A writer ends claims in Redis, in the background and in order. It has one goroutine, which runs
 // only while the queue is not empty.
 type writer struct {
-	rdb     redis.UniversalClient
-	written func(record string) // is called for each write that Redis confirmed
-	report  func(error)
+	rdb    redis.UniversalClient
+	report func(error)
 
 	mu        sync.Mutex
 	queue     []*redisx.Call // guarded by mu
@@ -33,9 +32,9 @@ type writer struct {
 	worker    sync.WaitGroup
 }
 
-// enqueue queues a write. A write that does not fit is dropped: this node remembers the answer, and
+// enqueueCall queues a write. A write that does not fit is dropped: this node remembers the answer, and
 // other nodes see a claim whose holder gave no answer.
-func (w *writer) enqueue(call *redisx.Call) {
+func (w *writer) enqueueCall(call *redisx.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.isClosed || len(w.queue) >= maxQueued {
@@ -71,12 +70,8 @@ func (w *writer) writeBatch(batch []*redisx.Call) {
 	redisx.RunScripts(ctx, w.rdb, batch...)
 	var failure error
 	for _, call := range batch {
-		isOurs, err := call.Bool()
-		switch {
-		case err != nil:
+		if err := call.Err(); err != nil {
 			failure = err
-		case isOurs:
-			w.written(call.Keys[0])
 		}
 	}
 	w.mu.Lock()
