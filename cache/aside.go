@@ -77,6 +77,8 @@ func (o Options) needsRefresh(e *entry) bool {
 // Aside returns the value of a key from the cache. If there is none, it loads the value from the
 // source and stores it: one load, for all callers on all nodes.
 //
+// A stored value that does not decode to T is reported, and loaded and stored anew.
+//
 // Errors: ErrNotFound; a fault of the source, as it is; any other error of the source as the fault
 // UNAVAILABLE; ErrKey, ErrValue and ErrTooLarge; and the error of ctx. If a stale value may be
 // served, Aside returns that instead of an error of the source.
@@ -95,11 +97,20 @@ func asideWithTags[T any](ctx context.Context, m *Manager, key string, tags []st
 		}
 		return m.encodeValue(key, v)
 	}
-	e, err := m.getOrLoadEntry(ctx, key, tags, source, o.withDefaults(m.cfg))
+	o = o.withDefaults(m.cfg)
+	e, err := m.getOrLoadEntry(ctx, key, tags, source, o)
 	if err != nil {
 		return v, err
 	}
 	v, ok, err := decodeValue[T](m, key, e.data)
+	if err != nil { // what is stored is of no use: it is a miss
+		m.reportUnreadable(key)
+		m.removeUnreadable(ctx, key, e)
+		if e, err = m.getOrLoadEntry(ctx, key, tags, source, o); err != nil {
+			return v, err
+		}
+		v, ok, err = decodeValue[T](m, key, e.data)
+	}
 	if err == nil && !ok {
 		err = ErrNotFound
 	}
@@ -158,6 +169,10 @@ func (m *Manager) waitForCall(ctx context.Context, call *loadCall, key string, o
 // the source.
 func (m *Manager) findOrLoadEntry(ctx context.Context, call *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
 	e, err := m.fetchEntry(ctx, key, tags)
+	if isWrongType(err) { // another program's value of another type: a load replaces it
+		m.reportUnreadable(key)
+		e, err = nil, nil
+	}
 	redisFailed := err != nil
 	switch {
 	case redisFailed:

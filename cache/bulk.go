@@ -17,15 +17,17 @@ const batchSize = 500
 // MGet returns the values of those keys that have one. It needs one round trip for each 500 keys
 // that L1 does not have, and a second one if values have tags; on a Cluster, to each node.
 //
-// Errors: those of Get. One value that does not decode to T fails the whole call.
+// Errors: those of Get. A value that does not decode to T is left out and reported.
 func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, error) {
 	out := make(map[string]T, len(all))
-	add := func(key string, data []byte) error {
+	add := func(key string, data []byte) {
 		v, ok, err := decodeValue[T](m, key, data)
 		if ok {
 			out[key] = v
 		}
-		return err
+		if err != nil {
+			m.reportUnreadable(key)
+		}
 	}
 	var ask []string
 	for _, key := range all {
@@ -34,8 +36,8 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 		}
 		if e := m.lookupLocal(key); e == nil {
 			ask = append(ask, key)
-		} else if err := add(key, e.data); err != nil {
-			return nil, err
+		} else {
+			add(key, e.data)
 		}
 	}
 	for part := range slices.Chunk(ask, batchSize) {
@@ -49,9 +51,7 @@ func MGet[T any](ctx context.Context, m *Manager, all []string) (map[string]T, e
 				continue
 			}
 			m.counters.forPrefixOf(key).hits.Add(1)
-			if err := add(key, found[i].data); err != nil {
-				return nil, err
-			}
+			add(key, found[i].data)
 		}
 	}
 	return out, nil
@@ -73,7 +73,9 @@ func (m *Manager) fetchEntries(ctx context.Context, all []string) ([]*entry, err
 			continue
 		}
 		if out[i], err = openEnvelope(data); err != nil {
-			return nil, err
+			m.reportUnreadable(all[i])
+			out[i] = nil
+			continue
 		}
 		for tag := range out[i].tags {
 			tags = append(tags, tag)
@@ -129,7 +131,7 @@ func (m *Manager) readRawValues(ctx context.Context, all []string) ([][]byte, er
 		switch {
 		case err == nil:
 			out[i] = data
-		case !errors.Is(err, redis.Nil):
+		case !errors.Is(err, redis.Nil) && !isWrongType(err):
 			return nil, err
 		}
 	}

@@ -55,15 +55,23 @@ func runSetCommand[T any](ctx context.Context, m *Manager, doing, key string, ru
 	return out, nil
 }
 
-// AddToSet adds members to a set and returns how many are new. A set lives until it is empty.
+// AddToSet adds members to a set and returns how many are new; without members it does nothing. A
+// set lives until it is empty.
 func (m *Manager) AddToSet(ctx context.Context, key string, members ...string) (int64, error) {
+	if len(members) == 0 {
+		return 0, validateKey(key)
+	}
 	return runSetCommand(ctx, m, "add to set", key, func(ctx context.Context) (int64, error) {
 		return m.rdb.SAdd(ctx, key, membersToArgs(members)...).Result()
 	})
 }
 
-// RemoveFromSet removes members from a set and returns how many were in it.
+// RemoveFromSet removes members from a set and returns how many were in it; without members it does
+// nothing.
 func (m *Manager) RemoveFromSet(ctx context.Context, key string, members ...string) (int64, error) {
+	if len(members) == 0 {
+		return 0, validateKey(key)
+	}
 	return runSetCommand(ctx, m, "remove from set", key, func(ctx context.Context) (int64, error) {
 		return m.rdb.SRem(ctx, key, membersToArgs(members)...).Result()
 	})

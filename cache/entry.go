@@ -61,8 +61,8 @@ func openEnvelope(data []byte) (*entry, error) {
 }
 
 // fetchEntry reads a key from Redis, together with the versions of the given tags. That takes one
-// round trip, and a second one if the value has other tags. It returns nil for a missing key, and
-// for a value whose tags were invalidated. It stores what it read in L1.
+// round trip, and a second one if the value has other tags. It returns nil for a missing key, for a
+// value whose tags were invalidated, and for an envelope that cannot be read. It stores what it read in L1.
 func (m *Manager) fetchEntry(ctx context.Context, key string, tags []string) (*entry, error) {
 	return m.fetchEntryAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
 }
@@ -94,7 +94,8 @@ func (m *Manager) fetchEntryAfter(ctx context.Context, key string, tags []string
 	data, _ := get.Bytes() // get has no error
 	e, err := openEnvelope(data)
 	if err != nil {
-		return nil, err
+		m.reportUnreadable(key)
+		return nil, nil
 	}
 	switch d := left.Val(); {
 	case d >= 0:

@@ -139,8 +139,12 @@ func (m *Manager) tryLoadLease(ctx context.Context, key string, tags []string, o
 		taken = pipe.SetArgs(ctx, keys.CacheLoad(key), mine, redis.SetArgs{Mode: "NX", TTL: o.LoadTimeout + time.Second})
 	})
 	switch {
+	case isWrongType(err):
+		e = nil
 	case err != nil:
 		return "", nil, err
+	}
+	switch {
 	case errors.Is(taken.Err(), redis.Nil):
 		return "", e, nil
 	}

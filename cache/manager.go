@@ -42,8 +42,9 @@ type Config struct {
 	Codec Codec
 	// Local configures the cache in this process (L1).
 	Local Local
-	// OnError, if set, is called once for each failed call to Redis, for each failed load that no
-	// caller waits for, and for each loss of the subscription. Many goroutines may call it at the
+	// OnError, if set, is called once for each failed call to Redis, for each stored value that cannot
+	// be decoded, for each failed load that no caller waits for, and for each loss of the subscription.
+	// Many goroutines may call it at the
 	// same time.
 	OnError func(doing string, err error)
 }
@@ -161,9 +162,12 @@ var (
 	writeLua string
 	//go:embed release_lease.lua
 	releaseLua string
+	//go:embed remove_unreadable.lua
+	removeUnreadableLua string
 
 	writeScript   = redisx.NewScript(writeLua)
 	releaseScript = redisx.NewScript(releaseLua)
+	removeScript  = redisx.NewScript(removeUnreadableLua)
 )
 
 // writeValue stores a value, or removes it if value is nil, and tells every node. With a token it

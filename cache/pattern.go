@@ -3,43 +3,82 @@ package cache
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/keys"
 )
 
 // DeletePattern removes all values whose key matches a glob pattern such as "temp:*", and returns
 // how many. It scans the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never
-// blocks Redis. Keys that are written meanwhile may stay. Config.Budget bounds each batch, and ctx
-// the whole call. A pattern that begins with a wildcard is ErrKey.
+// blocks Redis. A load that is in progress does not store its result. Keys that are written
+// meanwhile may stay. Config.Budget bounds each batch, and ctx the whole call. A pattern that begins
+// with a wildcard is ErrKey. Use Quote for what is not a pattern, such as the id of a user.
 func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err error) {
 	if err := validatePattern(pattern); err != nil {
 		return 0, err
 	}
 	var deleted atomic.Int64
 	err = redisx.ForEachMaster(ctx, m.rdb, func(ctx context.Context, master redis.UniversalClient) error {
-		for cursor := uint64(0); ; {
-			page, next, err := m.scanKeyPage(ctx, master, cursor, pattern)
+		// The leases of loads come first: what such a load has stored before it lost its lease is found
+		// after that.
+		for _, scanned := range []string{keys.CacheLoad(pattern), pattern} {
+			n, err := m.deleteScanned(ctx, master, scanned)
+			deleted.Add(int64(n))
 			if err != nil {
 				return err
-			}
-			done, err := m.unlinkKeys(ctx, master, page)
-			deleted.Add(int64(done))
-			if err != nil {
-				return err
-			}
-			if cursor = next; cursor == 0 {
-				return nil
 			}
 		}
+		return nil
 	})
 	if err != nil {
 		err = fmt.Errorf("cache: delete pattern: %w", err)
 	}
 	return int(deleted.Load()), err
 }
+
+// deleteScanned removes what a scan of one server finds: values, or, where the pattern is one of
+// leases, the leases with the values that they are for.
+func (m *Manager) deleteScanned(ctx context.Context, master redis.UniversalClient, pattern string) (n int, err error) {
+	for cursor := uint64(0); ; {
+		page, next, err := m.scanKeyPage(ctx, master, cursor, pattern)
+		if err != nil {
+			return n, err
+		}
+		for i, key := range page {
+			page[i] = keyOfLease(key)
+		}
+		done, err := m.unlinkKeys(ctx, master, page)
+		n += done
+		if err != nil {
+			return n, err
+		}
+		if cursor = next; cursor == 0 {
+			return n, nil
+		}
+	}
+}
+
+// leaseStart and leaseEnd are around the key of a value in the key of its load's lease.
+var leaseStart, leaseEnd, _ = strings.Cut(keys.CacheLoad("\x00"), "\x00")
+
+// keyOfLease returns the key of the value whose load has the lease key, or key if it is no lease.
+func keyOfLease(key string) string {
+	if inner, ok := strings.CutPrefix(key, leaseStart); ok {
+		if inner, ok = strings.CutSuffix(inner, leaseEnd); ok {
+			return inner
+		}
+	}
+	return key
+}
+
+// Quote returns text as a pattern of DeletePattern that matches nothing but that text.
+func Quote(text string) string { return patternQuoter.Replace(text) }
+
+var patternQuoter = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`)
 
 // unlinkKeys removes keys of one server. Other nodes are told of those that this package can have
 // stored.
@@ -77,7 +116,7 @@ func validatePattern(pattern string) error {
 		return err
 	}
 	switch pattern[0] {
-	case '*', '?', '[', '\\':
+	case '*', '?', '[':
 		return fmt.Errorf("%w: a pattern must begin with a character that is no wildcard: %.64q", ErrKey, pattern)
 	}
 	return nil

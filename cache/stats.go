@@ -26,6 +26,7 @@ type Total struct {
 	LoadErrors uint64  `json:"loadErrors"` // failed calls of a Loader
 	Refreshes  uint64  `json:"refreshes"`  // loads before the end of the TTL
 	Errors     uint64  `json:"errors"`     // failed calls to Redis
+	Unreadable uint64  `json:"unreadable"` // stored values that could not be decoded, and were misses
 	Evictions  uint64  `json:"evictions"`  // from L1, because it was full
 }
 
@@ -38,6 +39,7 @@ func (t *Total) addCounts(o Total) {
 	t.LoadErrors += o.LoadErrors
 	t.Refreshes += o.Refreshes
 	t.Errors += o.Errors
+	t.Unreadable += o.Unreadable
 	t.Evictions += o.Evictions
 	t.Rate = 0
 	if asked := t.LocalHits + t.Hits + t.Misses; asked > 0 {
@@ -47,13 +49,13 @@ func (t *Total) addCounts(o Total) {
 
 // prefixCounters count the Total of one prefix.
 type prefixCounters struct {
-	localHits, hits, misses, stale, loads, loadErrors, refreshes, errors, evictions atomic.Uint64
+	localHits, hits, misses, stale, loads, loadErrors, refreshes, errors, unreadable, evictions atomic.Uint64
 }
 
 func (t *prefixCounters) snapshot() (out Total) {
 	out.addCounts(Total{
 		LocalHits: t.localHits.Load(), Hits: t.hits.Load(), Misses: t.misses.Load(), Stale: t.stale.Load(), Loads: t.loads.Load(),
-		LoadErrors: t.loadErrors.Load(), Refreshes: t.refreshes.Load(), Errors: t.errors.Load(), Evictions: t.evictions.Load(),
+		LoadErrors: t.loadErrors.Load(), Refreshes: t.refreshes.Load(), Errors: t.errors.Load(), Unreadable: t.unreadable.Load(), Evictions: t.evictions.Load(),
 	})
 	return out
 }

@@ -4,21 +4,27 @@ import (
 	"context"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Get returns the value of a key; ok is false if there is none.
+// Get returns the value of a key; ok is false if there is none. A stored value that does not decode
+// to T counts as none, and is reported.
 //
-// Errors: ErrKey; ErrValue if the stored value does not decode to T; and the error of a Redis that
-// does not answer, which a caller with another source may treat as a miss.
+// Errors: ErrKey; and the error of a Redis that does not answer, which a caller with another source
+// may treat as a miss.
 func Get[T any](ctx context.Context, m *Manager, key string) (v T, ok bool, err error) {
 	e, err := m.getCachedEntry(ctx, key)
+	if isWrongType(err) {
+		m.reportUnreadable(key)
+		return v, false, nil
+	}
 	if err != nil || e == nil {
 		return v, false, err
 	}
-	return decodeValue[T](m, key, e.data)
+	if v, ok, err = decodeValue[T](m, key, e.data); err != nil {
+		m.reportUnreadable(key)
+	}
+	return v, ok, nil
 }
 
 func (m *Manager) getCachedEntry(ctx context.Context, key string) (*entry, error) {
@@ -29,6 +35,9 @@ func (m *Manager) getCachedEntry(ctx context.Context, key string) (*entry, error
 		return e, nil
 	}
 	e, err := m.fetchEntry(ctx, key, nil)
+	if isWrongType(err) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, m.reportFailure(ctx, "get", key, err)
 	}
@@ -111,7 +120,7 @@ func (m *Manager) Delete(ctx context.Context, all ...string) (n int, err error) 
 // count as none. Exists also works for sets.
 func (m *Manager) Exists(ctx context.Context, key string) (bool, error) {
 	e, err := m.getCachedEntry(ctx, key)
-	if redis.HasErrorPrefix(err, "WRONGTYPE") {
+	if isWrongType(err) {
 		return true, nil
 	}
 	return e != nil && !e.isAbsentValue(), err

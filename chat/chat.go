@@ -179,7 +179,7 @@ func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	cfg = cfg.withDefaults()
 	return &Service{
 		gateway: gateway, cfg: cfg, ids: newIDSource(cfg.Now),
-		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now}, slowSenders: newSlowSenders(cfg.Now),
+		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now, report: cfg.Report}, slowSenders: newSlowSenders(cfg.Now),
 	}
 }
 

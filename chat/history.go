@@ -3,7 +3,7 @@ package chat
 import (
 	"context"
 	_ "embed"
-	"fmt"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +44,8 @@ type History struct {
 
 // History reads the latest messages of a channel that the caller is in. Reading page after page
 // misses no message: a page never splits the messages of one millisecond, so it may hold a few
-// messages more or fewer than the limit. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
+// messages more or fewer than the limit. An entry that cannot be read is left out and reported.
+// Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) History(ctx context.Context, p event.Player, in HistoryQuery) (History, error) {
 	if _, err := s.roomOfMember(ctx, p, in.Channel); err != nil {
 		return History{}, err
@@ -60,17 +61,27 @@ func (s *Service) History(ctx context.Context, p event.Player, in HistoryQuery) 
 	for _, e := range slices.Backward(page) {
 		m, err := decodeMessage(e)
 		if err != nil {
-			return History{}, fmt.Errorf("chat: history of %s: %s: %w", in.Channel, e.ID, err)
+			s.cfg.Report(&redisx.UnreadableError{Key: keys.ChatHistory(in.Channel), Entry: e.ID, Err: err})
+			continue
 		}
 		out.Messages = append(out.Messages, m)
 	}
 	return out, nil
 }
 
+// errNoMessageID means that an entry of a history is JSON, and no message.
+var errNoMessageID = errors.New("it has no id")
+
 // decodeMessage decodes an entry of a history.
 func decodeMessage(e redis.XMessage) (m Message, err error) {
 	text, _ := e.Values["message"].(string)
-	return m, json.Unmarshal([]byte(text), &m)
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return Message{}, err
+	}
+	if m.ID == "" {
+		return Message{}, errNoMessageID
+	}
+	return m, nil
 }
 
 // readHistoryPage returns the entries before a time in Unix ms, newest first. next is the time for

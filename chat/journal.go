@@ -203,7 +203,7 @@ func (j *journal) sendBatch(batch []*journalEntry) error {
 	var failed error
 	for _, call := range calls {
 		outcome, err := parseOutcome(call)
-		if err != nil {
+		if call.Err() != nil { // and not because one stored answer cannot be read
 			failed = err
 		}
 		if c := claims[call]; c != nil {

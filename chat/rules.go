@@ -53,8 +53,9 @@ var (
 // copy, which is at most a second old while Redis works. Checking the rules does not wait for
 // Redis.
 type rules struct {
-	rdb redis.UniversalClient // nil: there are no rules
-	now func() time.Time
+	rdb    redis.UniversalClient // nil: there are no rules
+	now    func() time.Time
+	report func(error) // of rules that cannot be read
 
 	current        atomic.Pointer[rulebook] // nil until the first load has succeeded
 	loading        sync.Mutex               // held while reading, so that no older copy wins
@@ -141,7 +142,8 @@ func (b *rulebook) longestSanction(kind, userID, channel string, now time.Time) 
 	return s, found
 }
 
-// reloadRules reads all rules, and removes the sanctions that are over from Redis.
+// reloadRules reads all rules, and removes the sanctions that are over from Redis. A rule that
+// cannot be read is left out and reported; it stays in Redis.
 func (r *rules) reloadRules(ctx context.Context) error {
 	r.loading.Lock()
 	defer r.loading.Unlock()
@@ -152,19 +154,24 @@ func (r *rules) reloadRules(ctx context.Context) error {
 	book := &rulebook{version: all[versionField], sanctions: map[sanctionKey]Sanction{}, slow: map[string]SlowMode{}}
 	delete(all, versionField)
 	var expired []any // field, value, field, …
-	var failed error
+	unreadable := func(field string, err error) {
+		r.report(&redisx.UnreadableError{Key: keys.ChatRules, Entry: field, Err: err})
+	}
 	for field, text := range all {
 		words := strings.SplitN(field, " ", 3)
 		switch {
 		case len(words) == 2 && words[0] == "slow":
 			var s SlowMode
-			if failed = errors.Join(failed, json.Unmarshal([]byte(text), &s)); s.EveryMs > 0 {
+			if err := json.Unmarshal([]byte(text), &s); err != nil {
+				unreadable(field, err)
+			} else if s.EveryMs > 0 {
 				book.slow[words[1]] = s
 			}
 		case len(words) == 3:
 			var s Sanction
-			failed = errors.Join(failed, json.Unmarshal([]byte(text), &s))
-			if s.Until <= r.now().UnixMilli() {
+			if err := json.Unmarshal([]byte(text), &s); err != nil {
+				unreadable(field, err)
+			} else if s.Until <= r.now().UnixMilli() {
 				expired = append(expired, field, text)
 			} else if len(book.sanctions) < maxRules {
 				book.sanctions[sanctionKey{words[0], words[1], words[2]}] = s
@@ -173,10 +180,9 @@ func (r *rules) reloadRules(ctx context.Context) error {
 	}
 	r.current.Store(book)
 	if len(expired) > 0 {
-		failed = errors.Join(failed, removeExpiredScript.Do(ctx, r.rdb, []string{keys.ChatRules}, expired...).Err())
-	}
-	if failed != nil {
-		return fmt.Errorf("chat: read the rules: %w", failed)
+		if err := removeExpiredScript.Do(ctx, r.rdb, []string{keys.ChatRules}, expired...).Err(); err != nil {
+			return fmt.Errorf("chat: remove the rules that are over: %w", err)
+		}
 	}
 	return nil
 }

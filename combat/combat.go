@@ -175,7 +175,7 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 		cfg.Report = func(error) {}
 	}
 	return &Service{
-		rooms: rooms, cfg: cfg, store: newStore(rdb, cfg.TTL),
+		rooms: rooms, cfg: cfg, store: newStore(rdb, cfg.TTL, cfg.Report),
 		fights: fightCache{maxFights: 10_000, fights: map[string]*cachedFight{}},
 		node:   base64.RawURLEncoding.EncodeToString(randomBytes(9)),
 	}

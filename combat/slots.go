@@ -68,7 +68,7 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil && !errors.Is(err, redis.Nil) && !isWrongType(err) {
 		return nil, wrapRedisError(ctx, "find the fights that ended", err)
 	}
 	var ended []string
@@ -79,6 +79,8 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > creationGrace {
 				ended = append(ended, id)
 			}
+		case isWrongType(err): // no fight
+			ended = append(ended, id)
 		case err != nil:
 			return nil, wrapRedisError(ctx, "has "+id+" ended", err)
 		case json.Unmarshal(state, &s) != nil || s.Status == Ended:
@@ -93,7 +95,11 @@ func (st *store) releaseSlots(ctx context.Context, userID string, ids ...string)
 	return wrapRedisError(ctx, "release slots of "+userID, st.rdb.ZRem(ctx, keys.UserCombats(userID), ids).Err())
 }
 
-// loadRunning reads the running fights of a user, oldest first.
+// isWrongType reports whether a key holds something of another type than ours.
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+
+// loadRunning reads the running fights of a user, oldest first. A fight that cannot be read is left
+// out and reported.
 func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error) {
 	ids, err := st.rdb.ZRange(ctx, keys.UserCombats(userID), 0, -1).Result()
 	if err != nil {
@@ -106,18 +112,25 @@ func (st *store) loadRunning(ctx context.Context, userID string) ([]State, error
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !isWrongType(err) {
 		return nil, wrapRedisError(ctx, "fights of "+userID, err)
 	}
 	all := []State{}
 	for i, id := range ids {
-		fields := found[i].Val()
-		if fields[0] == nil {
-			continue
+		fields, err := found[i].Result()
+		if err != nil && !isWrongType(err) {
+			return nil, wrapRedisError(ctx, "fights of "+userID, err)
 		}
-		state, err := decodeState(id, fields[0], fields[1])
+		var state State
+		if err == nil {
+			if fields[0] == nil {
+				continue
+			}
+			state, err = decodeState(id, fields[0], fields[1])
+		}
 		if err != nil {
-			return nil, err
+			st.report(&redisx.UnreadableError{Key: keys.Combat(id), Err: err})
+			continue
 		}
 		if state.Status == Active {
 			all = append(all, state)

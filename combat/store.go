@@ -50,11 +50,13 @@ type store struct {
 	ttl time.Duration // since the last change
 	// clockSkew is how far the clocks of the servers may differ: 0 for one server.
 	clockSkew time.Duration
+
+	report func(error) // of fights that cannot be read
 }
 
-// newStore makes a store of fights in rdb.
-func newStore(rdb redis.UniversalClient, ttl time.Duration) store {
-	st := store{rdb: rdb, ttl: ttl}
+// newStore makes a store of fights in rdb. report is told of fights that cannot be read.
+func newStore(rdb redis.UniversalClient, ttl time.Duration, report func(error)) store {
+	st := store{rdb: rdb, ttl: ttl, report: report}
 	if redisx.IsCluster(rdb) {
 		st.clockSkew = 10 * time.Second
 	}

@@ -38,12 +38,17 @@ func (r *Runner) List(ctx context.Context) ([]State, error) {
 	for i, w := range r.jobs {
 		cmds[i] = pipe.HGetAll(ctx, keys.Job(w.Name))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("jobs: list: %w", err)
-	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
 	out := make([]State, len(r.jobs))
 	for i, w := range r.jobs {
-		out[i] = parseJobState(w, cmds[i].Val())
+		fields, err := cmds[i].Result()
+		switch {
+		case redis.HasErrorPrefix(err, "WRONGTYPE"): // another program's key hides this job only
+			fields = map[string]string{"error": err.Error()}
+		case err != nil:
+			return nil, fmt.Errorf("jobs: list: %w", err)
+		}
+		out[i] = parseJobState(w, fields)
 	}
 	return out, nil
 }

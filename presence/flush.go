@@ -254,8 +254,9 @@ func (s *Service) broadcastLeft(ctx context.Context, scope string, reply []any) 
 	}
 	for _, shown := range gone {
 		var u User
-		if err := json.Unmarshal([]byte(shown), &u); err != nil {
-			return fmt.Errorf("decode user: %w", err)
+		if e := json.Unmarshal([]byte(shown), &u); e != nil || u.UserID == "" {
+			s.cfg.Report(&redisx.UnreadableError{Key: keys.PresenceWho(scope), Err: e})
+			continue // the others are told nevertheless
 		}
 		err = errors.Join(err, s.broadcaster.Broadcast(ctx, scope, "presence:left", Movement{scope, u}))
 	}

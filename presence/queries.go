@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -57,7 +58,8 @@ type Page struct {
 	Next string `json:"next,omitempty"`
 }
 
-// List returns who is in a channel, or online. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
+// List returns who is in a channel, or online. A user of whom nothing readable is stored is left
+// out and reported. Errors: INVALID, NOT_IN_CHANNEL, UNAVAILABLE.
 func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, error) {
 	name, err := s.scopeOfQuestion(p, in.Channel)
 	if err != nil {
@@ -70,24 +72,39 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 	if err != nil {
 		return Page{}, wrapRedisFault(ctx, "list", err)
 	}
-	total, shown, err := parseScriptReply(reply, 1)
+	total, found, err := parseScriptReply(reply, 1)
 	if err != nil {
 		return Page{}, fmt.Errorf("presence: list: %w", err)
 	}
-	page := Page{Total: total, Users: make([]User, 0, len(shown))}
-	for _, text := range shown {
-		if len(page.Users) == in.Limit {
-			page.Next = page.Users[in.Limit-1].UserID
-			break
-		}
-		var u User
-		if err := json.Unmarshal([]byte(text), &u); err != nil {
-			return Page{}, fmt.Errorf("presence: list: decode user: %w", err)
+	page := Page{Total: total, Users: make([]User, 0, len(found)/2)}
+	if n := 2 * in.Limit; len(found) > n { // pairs of an id and what is shown
+		found = found[:n]
+		page.Next = found[n-2]
+	}
+	for i := 0; i+1 < len(found); i += 2 {
+		u, err := decodeUser(found[i], found[i+1])
+		if err != nil {
+			s.cfg.Report(&redisx.UnreadableError{Key: keys.PresenceWho(name), Entry: found[i], Err: err})
+			continue
 		}
 		page.Users = append(page.Users, u)
 	}
 	s.applyProfileNames(ctx, page.Users)
 	return page, nil
+}
+
+// errNotThatUser means that what is shown of a user is JSON about nobody, or about another user.
+var errNotThatUser = errors.New("it is not about that user")
+
+// decodeUser decodes what is shown of the user with that id.
+func decodeUser(id, shown string) (u User, err error) {
+	if err := json.Unmarshal([]byte(shown), &u); err != nil {
+		return User{}, err
+	}
+	if u.UserID != id {
+		return User{}, errNotThatUser
+	}
+	return u, nil
 }
 
 // applyProfileNames replaces the names of the users' sessions by those of their profiles.

@@ -186,14 +186,26 @@ func (n *node) logModeration(a chat.ModeratorAction) {
 	n.log.Info("moderated", fields...)
 }
 
-func (n *node) chatFailed(err error) { n.log.Warn("chat could not be stored", zap.Error(err)) }
-
-func (n *node) presenceFailed(err error) {
-	n.log.Warn("presence could not be published", zap.Error(err))
+func (n *node) chatFailed(err error) {
+	if !n.unreadable.record("chat", err) {
+		n.log.Warn("chat could not be stored", zap.Error(err))
+	}
 }
 
-func (n *node) combatFailed(err error) { n.log.Error("fight could not be published", zap.Error(err)) }
+func (n *node) presenceFailed(err error) {
+	if !n.unreadable.record("presence", err) {
+		n.log.Warn("presence could not be published", zap.Error(err))
+	}
+}
+
+func (n *node) combatFailed(err error) {
+	if !n.unreadable.record("combat", err) {
+		n.log.Error("fight could not be published", zap.Error(err))
+	}
+}
 
 func (n *node) tradeFailed(_ context.Context, err error) {
-	n.log.Error("trade could not be published or tidied up; the sweeper goes on", zap.Error(err))
+	if !n.unreadable.record("trade", err) {
+		n.log.Error("trade could not be published or tidied up; the sweeper goes on", zap.Error(err))
+	}
 }

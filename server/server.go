@@ -35,6 +35,8 @@ type node struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 
+	unreadable *unreadableEntries // what the features leave out
+
 	redis    *redisServices // Redis, and the libraries over it
 	logins   *logins        // which handshakes and logins are admitted
 	profiles *profileReader // users and characters
@@ -69,6 +71,8 @@ func Run(ctx context.Context, cfg Config) error {
 	n := newNode(cfg, cfg.nodeName(port))
 	defer n.openLog()()
 	redisconn.SetLogger(n.log)
+	n.unreadable = newUnreadableEntries(n.log)
+	n.registry.MustRegister(n.unreadable.counter)
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
@@ -93,7 +97,10 @@ func Run(ctx context.Context, cfg Config) error {
 
 // newNode returns a node that knows its configuration and nothing else.
 func newNode(cfg Config, name string) *node {
-	return &node{cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), redis: &redisServices{}, features: &features{}}
+	return &node{
+		cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), unreadable: newUnreadableEntries(zap.NewNop()),
+		redis: &redisServices{}, features: &features{},
+	}
 }
 
 // listenOn listens on the address of a flag.

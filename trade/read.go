@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
 )
@@ -71,10 +72,15 @@ func (c *core) readInventory(ctx context.Context, characterID string) (Goods, er
 func (s *Service) Show(ctx context.Context, id string) (Trade, error) { return s.findAnyTrade(ctx, id) }
 
 // List returns the newest completed trades, newest first: at most 100, found among the newest
-// 2,000 entries of the ledger.
+// 2,000 entries of the ledger. Entries that cannot be read are left out and reported; the audit
+// names them.
 func (s *Service) List(ctx context.Context) ([]Trade, error) {
 	trades := []Trade{}
 	for entry, err := range s.ledger.NewestEntries(ctx, maxListedFrom) {
+		if errors.Is(err, ledger.ErrUnreadable) {
+			s.reportMissed(ctx, &redisx.UnreadableError{Key: keys.TradeLedger, Entry: entry.StreamID, Err: err})
+			continue
+		}
 		if err != nil {
 			return nil, wrapRedisError(err, "trade: list")
 		}
@@ -88,7 +94,8 @@ func (s *Service) List(ctx context.Context) ([]Trade, error) {
 	return trades, nil
 }
 
-// OpenTrades returns the trades that are open or settling, at most 1,000.
+// OpenTrades returns the trades that are open or settling, at most 1,000. Trades that cannot be read
+// are left out and reported.
 func (s *Service) OpenTrades(ctx context.Context) ([]Trade, error) {
 	ids, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keys.OpenTrades, Start: 0, Stop: maxOpenListed - 1}).Result()
 	if err != nil {
@@ -99,6 +106,8 @@ func (s *Service) OpenTrades(ctx context.Context) ([]Trade, error) {
 		d, err := s.findSettlement(ctx, id)
 		switch {
 		case errors.Is(err, fault.ErrNotFound):
+		case redis.HasErrorPrefix(err, "WRONGTYPE"), errors.Is(err, ledger.ErrUnreadable):
+			s.reportMissed(ctx, &redisx.UnreadableError{Key: keys.Trade(id), Err: err})
 		case err != nil:
 			return nil, err
 		case !d.isDecided() && d.kind != ledger.KindMint:

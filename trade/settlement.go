@@ -219,13 +219,13 @@ func parseSettlement(id string, hash map[string]string) (settlement, error) {
 			UserID: hash[prefix+"user"], CharacterID: hash[prefix+"character"], Accepted: hash[prefix+"accepted"] == "1",
 		}
 		if err := json.Unmarshal([]byte(hash[prefix+"offer"]), &p.Offer); err != nil {
-			return settlement{}, fmt.Errorf("trade %s: offer: %w", id, err)
+			return settlement{}, fmt.Errorf("trade %s: %w: offer: %w", id, ledger.ErrUnreadable, err)
 		}
 		p.Offer = p.Offer.Sorted()
 		d.Parties = append(d.Parties, p)
 	}
 	if !slices.Contains([]Status{Open, Settling, Completed, Cancelled, Expired, Failed}, d.Status) {
-		return settlement{}, fmt.Errorf("trade %s: status %q", id, d.Status)
+		return settlement{}, fmt.Errorf("trade %s: %w: status %q", id, ledger.ErrUnreadable, d.Status)
 	}
 	return d, nil
 }

@@ -80,7 +80,8 @@ func (l *Ledger) Entries(ctx context.Context, after string, limit int64) ([]Entr
 	return entries, nil
 }
 
-// NewestEntries returns up to limit entries, newest first. An error ends the sequence.
+// NewestEntries returns up to limit entries, newest first. Of an entry that cannot be
+// read it yields what there is with ErrUnreadable, and goes on. Another error ends the sequence.
 func (l *Ledger) NewestEntries(ctx context.Context, limit int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		messages, err := l.rdb.XRevRangeN(ctx, keys.TradeLedger, "+", "-", limit).Result()
@@ -90,7 +91,7 @@ func (l *Ledger) NewestEntries(ctx context.Context, limit int64) iter.Seq2[Entry
 		}
 		for _, m := range messages {
 			e, err := parseEntry(m)
-			if !yield(e, err) || err != nil {
+			if !yield(e, err) {
 				return
 			}
 		}
