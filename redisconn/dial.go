@@ -20,14 +20,15 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 // connections to one address together.
 type dialer struct {
 	network  string
-	config   *tls.Config
+	config   func() (*tls.Config, error) // nil without TLS
 	net      net.Dialer
 	pacer    *dialPacer
 	resolver *resolver
 }
 
-// newDialer returns a dialer. lookup resolves names; nil is the system's resolver.
-func newDialer(network string, config *tls.Config, timeout time.Duration, lookup lookupFunc) *dialer {
+// newDialer returns a dialer. config is called at each dial with TLS; nil is none. lookup resolves
+// names; nil is the system's resolver.
+func newDialer(network string, config func() (*tls.Config, error), timeout time.Duration, lookup lookupFunc) *dialer {
 	return &dialer{
 		network: network, config: config, pacer: newDialPacer(), resolver: newResolver(lookup),
 		net: net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{
@@ -88,7 +89,7 @@ func (d *dialer) connectTo(ctx context.Context, addr, serverName string) (net.Co
 	if err != nil || d.config == nil {
 		return conn, err
 	}
-	config := d.config
+	config, loadErr := d.config()
 	if config.ServerName == "" {
 		config = config.Clone()
 		config.ServerName = serverName
@@ -96,7 +97,7 @@ func (d *dialer) connectTo(ctx context.Context, addr, serverName string) (net.Co
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // it was not used
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("TLS handshake: %w", err), loadErr)
 	}
 	return secure, nil
 }

@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
 // The pause between two dials of a server that is away. Each is drawn from the upper half, or near
@@ -146,12 +149,27 @@ func (c *pacedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	switch {
 	case c.attempt.isOver.Load():
+	case n > 0 && b[0] == tlsAlert && !isTLS(c.Conn):
+		c.attempt.fail(redisx.ErrMayWantTLS)
+		return 0, redisx.ErrMayWantTLS
 	case n > 0:
 		c.attempt.succeed()
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		if !isTLS(c.Conn) {
+			err = fmt.Errorf("%w: %w", redisx.ErrMayWantTLS, err)
+		}
 		c.attempt.fail(err)
 	}
 	return n, err
+}
+
+// tlsAlert is the first byte of what a server that wants TLS answers to a client without it. No
+// answer of Redis begins so.
+const tlsAlert = 0x15
+
+func isTLS(conn net.Conn) bool {
+	_, ok := conn.(*tls.Conn)
+	return ok
 }
 
 // Close ends the attempt too: a server that took the connection and never answered is away.

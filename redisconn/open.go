@@ -9,10 +9,18 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// ErrUnreachable is what Open returns, wrapped, when the URL is valid and Redis does not answer.
-var ErrUnreachable = errors.New("Redis cannot be reached")
+var (
+	// ErrUnreachable is what Open returns, wrapped, when the URL is valid and Redis does not answer, or
+	// can not serve now.
+	ErrUnreachable = errors.New("Redis cannot be reached")
+	// ErrRefused is what Open returns, wrapped, when Redis answers and does not let us in: the login
+	// is wrong, or a right is missing.
+	ErrRefused = errors.New("Redis refuses us")
+)
 
 // Config configures a client. The zero value works.
 type Config struct {
@@ -24,12 +32,16 @@ type Config struct {
 	DialTimeout, ReadTimeout, WriteTimeout, PoolTimeout time.Duration
 	// TLS is used for the rediss schemes; nil trusts the system's certificate authorities.
 	TLS *tls.Config
+	// TLSFiles, when set, are read again at each dial, so that certificates can be rotated. TLS is then
+	// used only while they can not be read.
+	TLSFiles TLSFiles
 	// SentinelUsername and SentinelPassword are for the sentinels themselves; the
 	// credentials in the URL are for the servers behind them.
 	SentinelUsername, SentinelPassword string
 	// LookupHost resolves the names of servers; nil asks the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
-	// Name is the name of our connections in CLIENT LIST; it must not hold spaces.
+	// Name is the name of our connections in CLIENT LIST; it must not hold spaces. A server that
+	// refuses names is used without.
 	Name string
 }
 
@@ -59,7 +71,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		Addrs: t.addrs, MasterName: t.master, IsClusterMode: t.isCluster(),
 		DB: t.db, Username: t.user, Password: t.password,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
-		ClientName: cfg.Name, PoolSize: cfg.PoolSize,
+		OnConnect: nameConnection(cfg.Name), PoolSize: cfg.PoolSize,
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout,
 		WriteTimeout: cfg.WriteTimeout, PoolTimeout: cfg.PoolTimeout,
 		ContextTimeoutEnabled: true,
@@ -76,17 +88,19 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
+	var secure func() (*tls.Config, error)
 	if t.usesTLS() {
 		if cfg.TLS == nil {
 			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
 		o.TLSConfig = cfg.TLS.Clone()
+		secure = newTLSConfig(o.TLSConfig, cfg.TLSFiles)
 	}
 	network := "tcp"
 	if t.scheme == "unix" {
 		network = "unix"
 	}
-	o.Dialer = newDialer(network, o.TLSConfig, cfg.DialTimeout, cfg.LookupHost).dial
+	o.Dialer = newDialer(network, secure, cfg.DialTimeout, cfg.LookupHost).dial
 	if t.isCluster() {
 		c := o.Cluster()
 		// A dead master cannot say who took over. By default go-redis would read the slots' map only
@@ -98,7 +112,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 }
 
 // Open makes a client and waits for one answer of Redis. The error is a *URLError, or wraps
-// ErrUnreachable and the cause; no client is returned then.
+// ErrUnreachable or ErrRefused and the cause; no client is returned then.
 func Open(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient, error) {
 	client, err := New(rawURL, cfg)
 	if err != nil {
@@ -106,7 +120,31 @@ func Open(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient
 	}
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close() // nothing was sent
-		return nil, fmt.Errorf("%s: %w: %w", Redact(rawURL), ErrUnreachable, err)
+		kind := ErrUnreachable
+		if isLoginRefused(err) {
+			kind = ErrRefused
+		}
+		return nil, fmt.Errorf("%s: %w: %w", Redact(rawURL), kind, err)
 	}
 	return client, nil
+}
+
+// isLoginRefused tells whether Redis answered that it will not serve us, and would not later either.
+func isLoginRefused(err error) bool {
+	word := redisx.RefusalWord(err)
+	return isReply(err) && (!redisx.Unavailable(err) || word == "NOAUTH" || word == "WRONGPASS")
+}
+
+// nameConnection returns what gives each new connection its name. Not every server and proxy takes a
+// name, and nothing but CLIENT LIST needs it, so a refusal is no failure.
+func nameConnection(name string) func(context.Context, *redis.Conn) error {
+	if name == "" {
+		return nil
+	}
+	return func(ctx context.Context, conn *redis.Conn) error {
+		if err := conn.ClientSetName(ctx, name).Err(); !isReply(err) {
+			return err
+		}
+		return nil
+	}
 }

@@ -153,3 +153,29 @@ func TestComesBackWithinASecond(t *testing.T) {
 	require.Eventually(t, func() bool { return c.Ping(context.Background()).Err() == nil }, 10*time.Second, time.Millisecond)
 	require.Less(t, time.Since(back), within)
 }
+
+// TestAServerThatRefusesNames: a name in CLIENT LIST is a help for operators, and no condition.
+func TestAServerThatRefusesNames(t *testing.T) {
+	t.Parallel()
+	s := redistest.Server(t, "--user", "game", "on", ">secret", "~*", "&*", "+@all", "-client|setname")
+	c, err := redisconn.Open(t.Context(), "redis://game:secret@"+s.Addr(), redisconn.Config{Name: "gateway"})
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Set(t.Context(), "k", "v", 0).Err())
+	require.NotContains(t, s.Client().ClientList(t.Context()).Val(), "name=gateway")
+
+	named, err := redisconn.Open(t.Context(), s.URL(), redisconn.Config{Name: "gateway"})
+	require.NoError(t, err)
+	defer named.Close()
+	require.Contains(t, s.Client().ClientList(t.Context()).Val(), "name=gateway")
+}
+
+func TestARefusalIsNotUnreachable(t *testing.T) {
+	t.Parallel()
+	s := redistest.Server(t, "--requirepass", "secret", "--user", "game", "on", ">secret", "~*", "+@all", "-ping")
+	for name, login := range map[string]string{"a wrong password": ":wrong@", "no password": "", "no right": "game:secret@"} {
+		_, err := redisconn.Open(t.Context(), "redis://"+login+s.Addr(), redisconn.Config{Name: "gateway"})
+		require.ErrorIs(t, err, redisconn.ErrRefused, name)
+		require.NotErrorIs(t, err, redisconn.ErrUnreachable, name)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 )
 
 // TLSFiles are the paths of PEM files; an empty path is not used.
@@ -43,6 +44,33 @@ func (f TLSFiles) Load() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// A tlsReloader reads TLSFiles at each dial, so that a certificate can be rotated while the program
+// runs. Files that can not be read are half of a rotation: the last good ones are used then.
+type tlsReloader struct {
+	files TLSFiles
+	last  atomic.Pointer[tls.Config]
+}
+
+// newTLSConfig returns what a dialer calls: the configuration of now, never nil, and the error of
+// the files when it is an older one.
+func newTLSConfig(static *tls.Config, files TLSFiles) func() (*tls.Config, error) {
+	if files == (TLSFiles{}) {
+		return func() (*tls.Config, error) { return static, nil }
+	}
+	r := &tlsReloader{files: files}
+	r.last.Store(static)
+	return r.load
+}
+
+func (r *tlsReloader) load() (*tls.Config, error) {
+	config, err := r.files.Load()
+	if err != nil {
+		return r.last.Load(), err
+	}
+	r.last.Store(config)
+	return config, nil
 }
 
 // Secure tells whether a URL has a rediss scheme.

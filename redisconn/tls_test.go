@@ -126,3 +126,56 @@ func TestTLSFilesThatCanNotBe(t *testing.T) {
 	require.True(t, redisconn.Secure("rediss+sentinel://a,b/main"))
 	require.False(t, redisconn.Secure("redis://a"))
 }
+
+// serveTLS starts a server that presents name's certificate and asks for one of ours.
+func (a *authority) serveTLS(name string) (s *redistest.Instance, url string) {
+	a.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(a.t, err)
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	require.NoError(a.t, l.Close())
+	s = redistest.Server(a.t, "--tls-port", port, "--tls-cert-file", a.path(name+".crt"), "--tls-key-file", a.path(name+".key"),
+		"--tls-ca-cert-file", a.path("ca.crt"), "--tls-auth-clients", "yes")
+	return s, "rediss://127.0.0.1:" + port
+}
+
+// TestCertificatesAreReadAtEachDial changes everything while a client lives: the authority, the
+// server's certificate and ours.
+func TestCertificatesAreReadAtEachDial(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.issue("server", a)
+	a.issue("gateway", a)
+	s, url := a.serveTLS("server")
+	files := redisconn.TLSFiles{CA: a.path("ca.crt"), Cert: a.path("gateway.crt"), Key: a.path("gateway.key")}
+	config, err := files.Load()
+	require.NoError(t, err)
+	c, err := redisconn.Open(t.Context(), url, redisconn.Config{TLS: config, TLSFiles: files})
+	require.NoError(t, err)
+	defer c.Close()
+
+	a.cert, a.key = a.issue("ca", nil)
+	a.issue("server", a)
+	a.issue("gateway", a)
+	admin := s.Client()
+	require.NoError(t, admin.Do(t.Context(), "config", "set", "tls-ca-cert-file", a.path("ca.crt"),
+		"tls-cert-file", a.path("server.crt"), "tls-key-file", a.path("server.key")).Err())
+	require.NoError(t, admin.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err())
+	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 10*time.Second, 20*time.Millisecond)
+
+	// Half of a rotation: the last certificates that could be read are used.
+	require.NoError(t, os.WriteFile(a.path("gateway.crt"), []byte("half"), 0o600))
+	require.NoError(t, admin.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err())
+	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 10*time.Second, 20*time.Millisecond)
+}
+
+func TestTLSAgainstPlainIsExplained(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t)
+	a.issue("server", a)
+	s, url := a.serveTLS("server")
+	_, err := redisconn.Open(t.Context(), "redis"+url[len("rediss"):], redisconn.Config{})
+	require.ErrorContains(t, err, "wants TLS (rediss://)")
+	_, err = redisconn.Open(t.Context(), "rediss"+s.URL()[len("redis"):], redisconn.Config{})
+	require.ErrorContains(t, err, "TLS handshake")
+}

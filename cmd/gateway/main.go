@@ -109,5 +109,9 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 		now, err := again.Serve.Configure()
 		return now.Policies, err
 	}
-	return server.Run(ctx, cfg)
+	err = server.Run(ctx, cfg)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it was told to end while it started
+	}
+	return err
 }

@@ -15,7 +15,7 @@ import (
 // Exit statuses, as docs/contract.md promises them.
 const (
 	ExitNo          = 1 // the answer is no: not found, the audit found breaks, the load test saw faults
-	ExitUsage       = 2 // wrong usage or configuration
+	ExitUsage       = 2 // wrong usage or configuration, or Redis does not let us in
 	ExitUnreachable = 3 // Redis cannot be reached
 )
 
@@ -33,7 +33,7 @@ func ExitCode(err error) int {
 		return 0
 	case errors.As(err, &status):
 		return status.Code
-	case errors.Is(err, usage.Err):
+	case errors.Is(err, usage.Err), errors.Is(err, redisconn.ErrRefused):
 		return ExitUsage
 	case errors.Is(err, redisconn.ErrUnreachable), redisconn.IsUnavailable(err):
 		return ExitUnreachable

@@ -10,7 +10,7 @@ import (
 // does not say comes from the environment, and then from the file that --config names, whose
 // policies are returned.
 func Parse(commands any, args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, FilePolicies, error) {
-	parser, err := kong.New(commands, append(options, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))...)
+	parser, err := kong.New(commands, append(append(options, decimalNumbers...), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -28,8 +28,8 @@ func readSettings(args []string, getenv func(string) string) (settings, error) {
 		}
 	}
 	return settings{
-		file:        resolveFrom(func(flag string) string { return values[flag] }),
-		environment: resolveFrom(func(flag string) string { return getenv(environmentName(flag)) }),
+		file:        resolveFrom(func(flag string) (string, string) { return flag + " in the file", values[flag] }),
+		environment: resolveFrom(func(flag string) (string, string) { return environmentName(flag), getenv(environmentName(flag)) }),
 		policies:    policies,
 	}, nil
 }
@@ -39,13 +39,18 @@ func environmentName(flag string) string {
 	return "GATEWAY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// resolveFrom takes the values of flags from a function; "" is none.
-func resolveFrom(value func(flag string) string) kong.Resolver {
+// resolveFrom takes the values of flags from a function that returns the name of a setting and its
+// value; "" is none.
+func resolveFrom(setting func(flag string) (name, value string)) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if v := value(flag.Name); v != "" && flag.Name != "help" && flag.Name != "version" {
-			return v, nil
+		name, value := setting(flag.Name)
+		switch {
+		case value == "" || flag.Name == "help" || flag.Name == "version":
+			return nil, nil
+		case holdsControl(value):
+			return nil, fmt.Errorf("%s holds a line break or another control character", name)
 		}
-		return nil, nil
+		return value, nil
 	})
 }
 
@@ -75,6 +80,10 @@ func readFile(path string) (map[string]string, FilePolicies, error) {
 	}
 	var found map[string]any
 	if err := yaml.Unmarshal(raw, &found); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var tree yaml.Node
+	if err := errors.Join(yaml.Unmarshal(raw, &tree), checkNumbers(&tree)); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	policies, err := readPolicies(found["policies"])

@@ -24,8 +24,11 @@ type Target struct {
 
 // Open connects to the target. What the caller must mend is a usage error.
 func (t Target) Open(ctx context.Context, cfg redisconn.Config) (redis.UniversalClient, error) {
-	secrets, err := redisconn.TLSFiles{CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile}.Load()
+	cfg.TLSFiles = redisconn.TLSFiles{CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile}
+	secrets, err := cfg.TLSFiles.Load()
 	switch {
+	case t.SentinelLogin != "" && !strings.Contains(t.SentinelLogin, ":"):
+		return nil, usage.Errorf("--redis-sentinel-login must be USER:PASSWORD, or :PASSWORD")
 	case err != nil:
 		return nil, usage.Errorf("--redis-ca, --redis-cert, --redis-key: %w", err)
 	case secrets != nil && !redisconn.Secure(t.URL):

@@ -39,6 +39,9 @@ const ReasonNoAnswer = "no answer in time"
 // ErrBreakerOpen is the error of a command that was not sent, because a breaker is open.
 var ErrBreakerOpen = errors.New("the breaker is open")
 
+// ErrMayWantTLS is in the error of a connection without TLS whose server said nothing, or spoke TLS.
+var ErrMayWantTLS = errors.New("the server ended the connection without an answer, as one does that wants TLS (rediss://)")
+
 // readOnly are the refusals under which reads still work.
 var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
 
@@ -101,6 +104,7 @@ func UnavailableReason(err error) string {
 	var network *net.OpError // not net.Error, which errors of files are too
 	var dns *net.DNSError
 	var cert *tls.CertificateVerificationError
+	var notTLS tls.RecordHeaderError
 	switch {
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return "all connections are busy"
@@ -112,6 +116,10 @@ func UnavailableReason(err error) string {
 		return "the host is not found"
 	case errors.As(err, &cert):
 		return "its certificate is not trusted"
+	case errors.As(err, &notTLS):
+		return "the server does not speak TLS: without it, the scheme is redis://"
+	case errors.Is(err, ErrMayWantTLS):
+		return ErrMayWantTLS.Error()
 	case ConnectionRefused(err):
 		return "connection refused"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
