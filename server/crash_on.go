@@ -18,9 +18,9 @@ import (
 
 // crashVariable makes this process kill or stop itself at one of its commands to Redis that concern
 // trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before
-// 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern any
-// event with an idempotency key count. It is no setting: only builds with the tag crashhook, for
-// internal/chaos, look at it.
+// 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern
+// any event with an idempotency key count. It is no setting: only builds with the tag crashhook,
+// for internal/chaos, look at it.
 const crashVariable = "GATEWAY_CRASH_AT"
 
 // crashHook is a hook of the Redis client.

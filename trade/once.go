@@ -18,8 +18,8 @@ func (s *Service) onceOptions(more ...event.OnceOption) []event.OnceOption {
 	return append([]event.OnceOption{event.CanRepeat(), event.KeepFor(s.cfg.Keep)}, more...)
 }
 
-// besideTrade returns the key of a trade, in whose slot the record of an idempotency key lies. A text
-// that is no trade's id has none.
+// besideTrade returns the key of a trade, in whose slot the record of an idempotency key lies. A
+// text that is no trade's id has none.
 func besideTrade(tradeID string) string {
 	if !tradeIDPattern.MatchString(tradeID) {
 		return ""

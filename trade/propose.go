@@ -23,8 +23,8 @@ const (
 // A Proposal is the payload of trade:propose.
 type Proposal struct {
 	To string `json:"to"` // a user id
-	// IdempotencyKey is the caller's own name for this proposal, 1 to 64 characters. If it is sent again
-	// with the same key, it opens no second trade and gets the first answer.
+	// IdempotencyKey is the caller's own name for this proposal, 1 to 64 characters. If it is sent
+	// again with the same key, it opens no second trade and gets the first answer.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
@@ -90,8 +90,8 @@ type proposalStart struct {
 }
 
 // beginProposal gives a proposal the id of its trade. claim is that of its idempotency key, nil
-// without one. If a proposal under the same key was begun before, beginProposal goes on with its id,
-// so that both can open only one trade. An id under which no trade can be opened any more is
+// without one. If a proposal under the same key was begun before, beginProposal goes on with its
+// id, so that both can open only one trade. An id under which no trade can be opened any more is
 // replaced.
 func (s *Service) beginProposal(ctx context.Context, claim *event.Claim) (begun proposalStart, err error) {
 	begun.id = newTradeID()

@@ -288,7 +288,8 @@ func newKeyedStorm(t *testing.T, program string, every int) *keyedStorm {
 	return s
 }
 
-// rage lets blows fall, with about so many ms between two of them, while the client sends its emits.
+// rage lets blows fall, with about so many ms between two of them, while the client sends its
+// emits.
 func (s *keyedStorm) rage(emits, players, calm int) (got []emit, refusals []string, blows int) {
 	stop := make(chan struct{})
 	var all sync.WaitGroup

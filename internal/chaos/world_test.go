@@ -147,8 +147,8 @@ type gatewayProcess struct {
 	done chan struct{}
 }
 
-// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "". The flags come behind the
-// usual ones.
+// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "". The flags come behind
+// the usual ones.
 func (w *world) startGateway(crash string, flags ...string) *gatewayProcess {
 	w.t.Helper()
 	for begun := time.Now(); ; {
