@@ -112,9 +112,10 @@ type Config struct {
 	Tokens Verifier
 	// Gate refuses token logins that failed too often; nil refuses none.
 	Gate Gate
-	// Spend charges the limit of an account: a login to the account's id, a renewal to "renewals:"
-	// and the user's id. It writes the limit into the header of the answer, and returns a
-	// RATE_LIMITED fault when nothing is left. When nil, accounts are not limited.
+	// Spend charges the limit of an account: a login to the account's id, a renewal to "renewals:" and
+	// the user's id. Ids are encoded by keys.Part, so that no id is the renewals of another. It writes
+	// the limit into the header of the answer, and returns a RATE_LIMITED fault when nothing is left.
+	// When nil, accounts are not limited.
 	Spend func(ctx context.Context, account string, h http.Header) error
 	// Addr returns the client's IP address; when nil, it is the one of the connection.
 	Addr func(*http.Request) string

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -81,7 +82,7 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	s, err := a.Request(r.WithContext(ctx))
 	if err == nil {
-		err = a.chargeAccount(ctx, "renewals:"+s.UserID, w.Header())
+		err = a.chargeAccount(ctx, "renewals:"+keys.Part(s.UserID), w.Header())
 	}
 	if err == nil {
 		s, err = a.store.Renew(ctx, s.ID)

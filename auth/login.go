@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -117,7 +118,7 @@ func (a *Service) exchangeToken(ctx context.Context, h http.Header, r *http.Requ
 		}
 	}
 	if account != "" {
-		if err := a.chargeAccount(ctx, account, h); err != nil {
+		if err := a.chargeAccount(ctx, keys.Part(account), h); err != nil {
 			return sessions.Session{}, err
 		}
 	}

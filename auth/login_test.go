@@ -229,3 +229,25 @@ func TestLogoutFollowsARenewedID(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 	require.Equal(t, published, rdb.XLen(t.Context(), keys.RevocationLog).Val(), "a client without a session publishes nothing")
 }
+
+// The budget of a user's renewals is not that of the logins of another user, whose id looks like it.
+func TestALoginIsNotTheRenewalOfAnother(t *testing.T) {
+	t.Parallel()
+	store := sessions.New(redistest.Client(t), sessions.Config{})
+	var charged []string
+	server, client := serve(t, store, auth.Config{
+		Tokens: tokens(t, auth.TokenConfig{Secret: secret}),
+		Spend: func(_ context.Context, account string, _ http.Header) error {
+			charged = append(charged, account)
+			return nil
+		},
+	})
+	s, err := store.Create(t.Context(), "u7", "ann", nil, sessions.Options{})
+	require.NoError(t, err)
+	resp, _ := do(t, &http.Client{}, server.URL+"/auth/renew", "", "", "Authorization: Bearer "+s.ID)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	token := sign(t, jose.HS256, secret, "", good(map[string]any{"sub": "renewals:u7"}))
+	resp, _ = do(t, client, server.URL+"/auth/login", "application/json", `{"token":"`+token+`"}`)
+	require.Equal(t, http.StatusCreated, resp.StatusCode)
+	require.Equal(t, []string{"renewals:u7", "renewals%3Au7"}, charged)
+}

@@ -2,14 +2,14 @@
 // write these keys, so their spelling is part of the contract with them (docs/contract.md).
 //
 // No function fails, and none checks its arguments: callers pass ids that they have validated.
-// Where two texts that users choose follow each other, the length of the first one stands before
-// it, so that no two keys collide. A part in braces is a hash tag: on a Redis Cluster, keys with
+// Where texts that users choose follow each other, each is encoded by Part, so that no two keys
+// collide. A text that stands alone between a known beginning and a known end stays as it is: those
+// are the keys that other programs write too. A part in braces is a hash tag: on a Redis Cluster, keys with
 // the same tag lie in one slot, so that one script may use them. All times in values are Unix
 // milliseconds.
 package keys
 
 import (
-	"strconv"
 	"strings"
 )
 
@@ -53,6 +53,17 @@ const (
 	// CacheInvalidations is the pub/sub channel on which nodes publish which cached values changed.
 	CacheInvalidations = "cache:invalidations"
 )
+
+// Part encodes a text that users choose as one part of a key: % : { and } become %25 %3A %7B and
+// %7D. So it ends at the next colon, and has no hash tag. Other texts stay as they are.
+func Part(text string) string {
+	if !strings.ContainsAny(text, "%:{}") {
+		return text
+	}
+	return partEncoder.Replace(text)
+}
+
+var partEncoder = strings.NewReplacer("%", "%25", ":", "%3A", "{", "%7B", "}", "%7D")
 
 // Session is the hash of one session.
 func Session(id string) string { return "session:" + id }
@@ -110,7 +121,7 @@ const CombatDeadlines = "combat:deadlines"
 func OnceID(record string) string { return record + ":id" }
 
 // CombatPair is the string with the id of the running fight between two characters, in any order.
-func CombatPair(a, b string) string { return "combat:pair:" + min(a, b) + ":" + max(a, b) }
+func CombatPair(a, b string) string { return "combat:pair:" + Part(min(a, b)) + ":" + Part(max(a, b)) }
 
 // CharacterPlayer is the string with the id of the user who last played a character.
 func CharacterPlayer(id string) string { return "char:" + id + ":player" }
@@ -174,7 +185,10 @@ func TradeOutcomes(userID string) string { return "user:" + userID + ":outcomes"
 
 // TradeFence is the hash with the highest fence under which a pair of users traded lately, and, on
 // a Cluster, with the trade that was settled under it.
-func TradeFence(a, b string) string { return "trade:fence:" + a + ":" + b }
+func TradeFence(a, b string) string { return "trade:fence:" + Part(a) + ":" + Part(b) }
+
+// TradeLock is the name of the lock of two users who trade, in any order.
+func TradeLock(a, b string) string { return "trade:" + Part(min(a, b)) + ":" + Part(max(a, b)) }
 
 // UserCombats is the zset of a user's running fights, by start, Unix ms.
 func UserCombats(userID string) string { return "user:" + userID + ":combats" }
@@ -218,7 +232,7 @@ func CacheLoad(key string) string { return "{" + key + "}:load" }
 // Once is the string with the record of an event that a user sent with an idempotency key. beside is
 // the key that the record belongs to as well, "" for none; both lie in one slot.
 func Once(route, beside, userID, key string) string {
-	own := route + ":" + strconv.Itoa(len(userID)) + ":" + userID + ":" + key
+	own := route + ":" + Part(userID) + ":" + Part(key)
 	switch {
 	case beside == "":
 		return "once:" + own

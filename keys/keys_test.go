@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/aeturnis/realtime/keys"
 )
@@ -53,26 +54,52 @@ func TestSpelling(t *testing.T) {
 		"chat:rules":                keys.ChatRules,
 		"guild:7:members":           keys.Members("guild", "7"),
 
-		"once:{chat:zone:1:history}:chat:message:2:u1:c1": keys.Once("chat:message", keys.ChatHistory("zone:1"), "u1", "c1"),
-		"once:chat:whisper:2:u1:c1":                       keys.Once("chat:whisper", "", "u1", "c1"),
-		"once:{trade:ledger}:trade:execute:2:u1:c1":       keys.Once("trade:execute", keys.TradeLedger, "u1", "c1"),
-		"{chat:zone:1:history}:slow:u1":                   keys.ChatSlow("zone:1", "u1"),
-		"{presence:nodes}":                                keys.PresenceNodes,
-		"{presence:nodes}:dead":                           keys.PresenceDead,
-		"presence:node:n1":                                keys.PresenceNode("n1"),
-		"presence:{online:users}:seen":                    keys.PresenceSeen,
-		"presence:{zone:1}:users":                         keys.PresenceUsers("zone:1"),
-		"presence:{zone:1}:who":                           keys.PresenceWho("zone:1"),
-		"presence:{zone:1}:counts":                        keys.PresenceCounts("zone:1"),
-		"presence:{zone:1}:on:n1":                         keys.PresenceOn("zone:1", "n1"),
+		"once:{chat:zone:1:history}:chat:message:u1:c1": keys.Once("chat:message", keys.ChatHistory("zone:1"), "u1", "c1"),
+		"once:chat:whisper:u1:c1":                       keys.Once("chat:whisper", "", "u1", "c1"),
+		"once:{trade:ledger}:trade:execute:u1:c1":       keys.Once("trade:execute", keys.TradeLedger, "u1", "c1"),
+		"{chat:zone:1:history}:slow:u1":                 keys.ChatSlow("zone:1", "u1"),
+		"{presence:nodes}":                              keys.PresenceNodes,
+		"{presence:nodes}:dead":                         keys.PresenceDead,
+		"presence:node:n1":                              keys.PresenceNode("n1"),
+		"presence:{online:users}:seen":                  keys.PresenceSeen,
+		"presence:{zone:1}:users":                       keys.PresenceUsers("zone:1"),
+		"presence:{zone:1}:who":                         keys.PresenceWho("zone:1"),
+		"presence:{zone:1}:counts":                      keys.PresenceCounts("zone:1"),
+		"presence:{zone:1}:on:n1":                       keys.PresenceOn("zone:1", "n1"),
 
 		"{leaderboard:global:scores}:names": keys.LeaderboardNames("global"),
 		"{leaderboard:global:scores}:seen":  keys.LeaderboardSeen("global"),
 		"{leaderboard:global:scores}:steps": keys.LeaderboardSteps("global"),
 		"combat:deadlines":                  keys.CombatDeadlines,
 		"combat:pair:a:b":                   keys.CombatPair("b", "a"),
+		"combat:pair:a%3Ab:c":               keys.CombatPair("a:b", "c"),
+		"combat:pair:a:b%3Ac":               keys.CombatPair("a", "b:c"),
+		"trade:a%25:b%7B%7D":                keys.TradeLock("b{}", "a%"),
 		"char:456:player":                   keys.CharacterPlayer("456"),
 	} {
 		require.Equal(t, want, got)
 	}
+}
+
+// Keys of several texts that users choose are the same only if the texts are, whatever is in them.
+func TestNoTwoKeysCollide(t *testing.T) {
+	t.Parallel()
+	text := rapid.StringOfN(rapid.SampledFrom([]rune("ab:%{}3A|")), 1, 6, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c, d := text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d")
+		isSame := a == c && b == d
+		isSamePair := isSame || a == d && b == c
+		for name, keyOf := range map[string]func(a, b string) string{
+			"once":          func(a, b string) string { return keys.Once("trade:propose", "", a, b) },
+			"once, beside":  func(a, b string) string { return keys.Once("chat:message", "chat:global:history", a, b) },
+			"trade's fence": keys.TradeFence,
+		} {
+			require.Equal(t, isSame, keyOf(a, b) == keyOf(c, d), "%s: %q %q, %q %q", name, a, b, c, d)
+		}
+		for name, keyOf := range map[string]func(a, b string) string{"combat": keys.CombatPair, "trade": keys.TradeLock} {
+			require.Equal(t, isSamePair, keyOf(a, b) == keyOf(c, d), "%s: %q %q, %q %q", name, a, b, c, d)
+		}
+		record := keys.Once("trade:propose", "", a, b)
+		require.NotEqual(t, keys.OnceID(record), keys.Once("trade:propose", "", c, d), "the id of one is the record of another")
+	})
 }

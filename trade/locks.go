@@ -6,7 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"strconv"
-	"strings"
+
+	"github.com/aeturnis/realtime/keys"
 )
 
 const maxLockName = 256 // bytes
@@ -57,10 +58,10 @@ func (c *core) runUnderLease(ctx context.Context, t Trade, settle func(ctx conte
 func tradeLockName(t Trade) string { return pairLockName(t.Parties[0].UserID, t.Parties[1].UserID) }
 
 // pairLockName returns the name of the lock of two users; their order does not matter. If the name
-// would be too long for a lock, or contain braces, it is hashed.
+// would be too long for a lock, it is hashed.
 func pairLockName(userID, otherID string) string {
-	name := "trade:" + min(userID, otherID) + ":" + max(userID, otherID)
-	if len(name) > maxLockName || strings.ContainsAny(name, "{}") {
+	name := keys.TradeLock(userID, otherID)
+	if len(name) > maxLockName {
 		sum := sha256.Sum256([]byte(name))
 		return "trade:" + hex.EncodeToString(sum[:20])
 	}
