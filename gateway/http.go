@@ -133,7 +133,7 @@ func identifyRequest(p *event.Player, r *route, w http.ResponseWriter, req *http
 	case err != nil:
 		return nil, request, err
 	case r.OnceRule != nil:
-		request, err = r.OnceRule.Identify(p, body, key)
+		request, err = identifyEvent(p, r, body, key)
 	case key != "":
 		err = fault.Invalid(keyHeader, "is not taken here")
 	}

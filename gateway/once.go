@@ -70,6 +70,17 @@ func (g *Gateway) callOutcome(ctx context.Context, p *event.Player, r *route, pa
 	return r.OnceRule.Outcome(ctx, p, payload, dst)
 }
 
+// identifyEvent returns the request of an event of a route that is done once. A panic in a feature's
+// event.Beside becomes the error of this event.
+func identifyEvent(p *event.Player, r *route, payload []byte, key string) (request event.Request, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			request, err = event.Request{}, &panicError{v, debug.Stack()}
+		}
+	}()
+	return r.OnceRule.Identify(p, payload, key)
+}
+
 // keyHeader is the header of a request with its idempotency key.
 const keyHeader = "Idempotency-Key"
 

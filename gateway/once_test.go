@@ -34,7 +34,8 @@ func coins(tossed *atomic.Int64) func(*Config) {
 		c.Routes = append(c.Routes,
 			event.On("coin:toss", toss).Limit("combat").Once(),
 			event.On("coin:mint", toss).Role("admin").Once(),
-			event.On("coin:free", toss).Once())
+			event.On("coin:free", toss).Once(),
+			event.On("coin:panic", toss).Once(event.Beside(func(event.Player, coin) string { panic("the secret cause") })))
 	}
 }
 
@@ -62,6 +63,8 @@ func TestARepeatSpendsNothing(t *testing.T) {
 	require.Equal(t, `{"ok":true,"data":1}`, ask(t, ann, "coin:toss", key), "also when the limit refuses what is new")
 	require.Equal(t, `{"ok":true,"data":2}`, ask(t, ann, "coin:free", key), "on another route it is another event")
 	require.Contains(t, ask(t, ann, "coin:toss", `{"side":"tail","idempotencyKey":"k"}`), `"CONFLICT"`)
+	require.Contains(t, ask(t, ann, "coin:panic", key), `"INTERNAL"`, "a panic ends its event, and not the connection")
+	alive(t, ann)
 	require.Equal(t, int64(2), tossed.Load())
 }
 

@@ -101,7 +101,7 @@ func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Ti
 // event with an idempotency key is done once.
 func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if r.OnceRule != nil {
-		request, err := r.OnceRule.Identify(p, payload, "")
+		request, err := identifyEvent(p, r, payload, "")
 		if err != nil {
 			return dst, v, err
 		}

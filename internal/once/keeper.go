@@ -178,7 +178,7 @@ type attempt struct {
 // performEvent looks at the record until it is clear what is to be done, and does it.
 func (a *attempt) performEvent(ctx context.Context) ([]byte, error) {
 	look := a.lookFor()
-	poll := firstPoll
+	poll, left := firstPoll, time.Duration(0)
 	for {
 		found, err := a.lookAndSpend(ctx, look)
 		switch {
@@ -192,11 +192,13 @@ func (a *attempt) performEvent(ctx context.Context) ([]byte, error) {
 		case found.State == record.Lost:
 			return a.dst, errNotKnown
 		case found.State == record.Held:
-			if !sleepUnlessDone(ctx, poll) {
-				return a.dst, lockedFor(found.Left)
+			if left = found.Left; !sleepUnlessDone(ctx, poll) {
+				return a.dst, lockedFor(left)
 			}
 			poll = min(2*poll, lastPoll)
 			continue
+		case left > 0 && ctx.Err() != nil: // it ended while we asked again
+			return a.dst, lockedFor(left)
 		case err != nil:
 			return a.dst, err
 		}
@@ -239,6 +241,9 @@ func (a *attempt) lookAndSpend(ctx context.Context, look record.Look) (found rec
 	case err != nil:
 		if a.event.Refused == nil {
 			a.dropLateClaim()
+		}
+		if found.State == record.Lost { // it is refused, whatever became of it
+			found.State = record.Missing
 		}
 		return found, err
 	case lookErr == nil || a.event.Rule.WorksWithoutRedis:
