@@ -220,7 +220,8 @@ type Config struct {
 	// OutboundQueue is how many bytes may wait for one client before it is closed as too slow.
 	// Default: 1 MiB. (--outbound-queue)
 	OutboundQueue int
-	// MaxConnections bounds the connections of this node. Default: 100,000; negative is no bound.
+	// MaxConnections bounds the connections of this node. Default: 100,000; negative is no bound. Less
+	// is in force where the limit of open files allows less.
 	// (--max-connections)
 	MaxConnections int
 	// MaxConnectionsPerAddress bounds the connections of one address (IPv6: of one /64) to this

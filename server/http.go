@@ -59,7 +59,7 @@ func (n *node) publicRoutes() http.Handler {
 	n.addContractRoutes(mux)
 	mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
 	requests := boundBodies(n.cfg.BodyTimeout, mux)
-	return n.allowOrigins(n.routeSockets(requests))
+	return n.allowOrigins(refuseSpare(n.gateway, n.routeSockets(requests)))
 }
 
 // routeSockets returns a handler that serves Socket.IO and the official client at Config.Path, and

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	stdlog "log"
 	"net"
 	"net/http"
 	"time"
@@ -21,6 +22,8 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	waiting, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()
 	players := n.newHTTPServer(n.publicRoutes())
+	players.ConnContext = markSpare
+	bounded := n.boundConnections(public)
 	operators := n.newHTTPServer(n.adminRoutes())
 
 	// When one of these ends, the second functions are called in this order.
@@ -29,7 +32,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 		<-waiting.Done()
 		return nil
 	}, func(error) { stopWaiting() })
-	g.Add(func() error { return ignoreClosed(players.Serve(public)) }, func(error) {
+	g.Add(func() error { return ignoreClosed(players.Serve(bounded)) }, func(error) {
 		n.drainPlayers()
 		shutDownHTTP(players)
 		n.gateway.Close()
@@ -63,8 +66,17 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 func (n *node) newHTTPServer(routes http.Handler) *http.Server {
 	return &http.Server{
 		Handler: routes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
-		ErrorLog: zap.NewStdLog(n.log),
+		ErrorLog: warnLog(n.log),
 	}
+}
+
+// warnLog returns what net/http logs with: its errors, such as a connection that can not be accepted.
+func warnLog(log *zap.Logger) *stdlog.Logger {
+	std, err := zap.NewStdLogAt(log, zap.WarnLevel)
+	if err != nil { // the level is one that zap knows
+		return zap.NewStdLog(log)
+	}
+	return std
 }
 
 // drainPlayers tells clients to come back elsewhere, spread over DrainFor.

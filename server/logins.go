@@ -129,6 +129,9 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 // is not allowed is admitted, as by Node's server: over polling its browser hides the answer from
 // it, and over a websocket it may connect with a session id that it knows, but not by the cookie.
 func (l *logins) admitHandshake(r *http.Request) *engineio.Refusal {
+	if no := admitSpare(r); no != nil {
+		return no
+	}
 	if origin := l.auth.RefusedOrigin(r); origin != "" {
 		l.callers.noteForeignPage(r, origin, transportOf(r))
 	}

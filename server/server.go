@@ -35,7 +35,8 @@ type node struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 
-	unreadable *unreadableEntries // what the features leave out
+	unreadable  *unreadableEntries // what the features leave out
+	descriptors descriptorBudget   // of what the process may have open
 
 	redis    *redisServices // Redis, and the libraries over it
 	logins   *logins        // which handshakes and logins are admitted
@@ -73,6 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 	redisconn.SetLogger(n.log)
 	n.unreadable = newUnreadableEntries(n.log)
 	n.registry.MustRegister(n.unreadable.counter)
+	n.boundByDescriptors()
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err

@@ -103,7 +103,7 @@ func offersDeflate(r *http.Request) bool {
 func (w *wire) close() { _ = w.nc.Close() }
 
 func (w *wire) closeWrite() {
-	if tcp, ok := w.nc.(*net.TCPConn); ok {
+	if tcp, ok := w.nc.(interface{ CloseWrite() error }); ok {
 		_ = tcp.CloseWrite()
 	}
 }

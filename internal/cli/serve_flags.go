@@ -53,7 +53,7 @@ type ServeFlags struct {
 	MaxRooms            int           `default:"64" help:"One connection may be in this many rooms."`
 	InboundQueue        int           `default:"256" help:"This many events of one connection may wait. When more come, the sender is slowed down."`
 	OutboundQueue       int           `default:"1048576" help:"This many bytes may wait for one client. When more would have to wait, the connection is closed as too slow."`
-	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections; 0 means no bound."`
+	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections, or fewer where the limit of open files allows fewer; 0 means as many as that allows."`
 	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"One address (IPv6: one /64) may have this many connections; 0 means no bound."`
 	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
