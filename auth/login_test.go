@@ -230,7 +230,8 @@ func TestLogoutFollowsARenewedID(t *testing.T) {
 	require.Equal(t, published, rdb.XLen(t.Context(), keys.RevocationLog).Val(), "a client without a session publishes nothing")
 }
 
-// The budget of a user's renewals is not that of the logins of another user, whose id looks like it.
+// The budget of a user's renewals is not that of the logins of another user, whose id looks like
+// it.
 func TestALoginIsNotTheRenewalOfAnother(t *testing.T) {
 	t.Parallel()
 	store := sessions.New(redistest.Client(t), sessions.Config{})

@@ -54,9 +54,9 @@ func ValidChannel(name string) bool {
 	return true
 }
 
-// normalizeText returns a text in Unicode's normal form NFC, or why it cannot be sent. What it opens
-// to change the direction of writing is closed at its end, so that the text cannot reorder what
-// stands behind it on a player's screen.
+// normalizeText returns a text in Unicode's normal form NFC, or why it cannot be sent. What it
+// opens to change the direction of writing is closed at its end, so that the text cannot reorder
+// what stands behind it on a player's screen.
 func normalizeText(text string) (string, error) {
 	if len(text) > maxRawBytes {
 		return "", errLong
@@ -109,8 +109,8 @@ const (
 	closerBytes = len("\u2069") // of either closing character
 )
 
-// closersOf returns what closes the embeddings, overrides and isolates that a text leaves open. As in
-// UAX #9, the end of an isolate also ends the embeddings inside it.
+// closersOf returns what closes the embeddings, overrides and isolates that a text leaves open. As
+// in UAX #9, the end of an isolate also ends the embeddings inside it.
 func closersOf(text string) string {
 	var open []rune // the closing characters that are due, the last one first
 	for _, r := range text {

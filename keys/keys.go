@@ -4,14 +4,12 @@
 // No function fails, and none checks its arguments: callers pass ids that they have validated.
 // Where texts that users choose follow each other, each is encoded by Part, so that no two keys
 // collide. A text that stands alone between a known beginning and a known end stays as it is: those
-// are the keys that other programs write too. A part in braces is a hash tag: on a Redis Cluster, keys with
-// the same tag lie in one slot, so that one script may use them. All times in values are Unix
-// milliseconds.
+// are the keys that other programs write too. A part in braces is a hash tag: on a Redis Cluster,
+// keys with the same tag lie in one slot, so that one script may use them. All times in values are
+// Unix milliseconds.
 package keys
 
-import (
-	"strings"
-)
+import "strings"
 
 // These channels and keys have no parameters.
 const (
@@ -229,8 +227,8 @@ func CacheTag(tag string) string { return "cache:tag:" + tag }
 // lie in one slot.
 func CacheLoad(key string) string { return "{" + key + "}:load" }
 
-// Once is the string with the record of an event that a user sent with an idempotency key. beside is
-// the key that the record belongs to as well, "" for none; both lie in one slot.
+// Once is the string with the record of an event that a user sent with an idempotency key. beside
+// is the key that the record belongs to as well, "" for none; both lie in one slot.
 func Once(route, beside, userID, key string) string {
 	own := route + ":" + Part(userID) + ":" + Part(key)
 	switch {

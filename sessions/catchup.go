@@ -35,10 +35,10 @@ func (t *Tracker) catchUpFromLog(ctx context.Context) {
 	}
 }
 
-// readRevocationLog reads from the cursor to the end of the log, and returns the new cursor. Without
-// a cursor it begins ten seconds before the last entry: a session that ended just before may be
-// opened here in a moment. If the entry at the cursor is gone, the log was cut there or is another
-// server's, and nobody knows what was missed: then it has Redis asked for every session.
+// readRevocationLog reads from the cursor to the end of the log, and returns the new cursor.
+// Without a cursor it begins ten seconds before the last entry: a session that ended just before
+// may be opened here in a moment. If the entry at the cursor is gone, the log was cut there or is
+// another server's, and nobody knows what was missed: then it has Redis asked for every session.
 func (t *Tracker) readRevocationLog(ctx context.Context, cursor string) string {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.Timeout)
 	defer cancel()

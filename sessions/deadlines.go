@@ -33,8 +33,8 @@ func (t *Tracker) watchDeadlines(ctx context.Context) {
 }
 
 // takeDueChecks takes the sessions whose check is due. over have ended; only Redis knows about
-// unsure. The others were slid meanwhile, or Redis may not be asked before askFrom: they are checked
-// later. again is when to call it again.
+// unsure. The others were slid meanwhile, or Redis may not be asked before askFrom: they are
+// checked later. again is when to call it again.
 func (t *Tracker) takeDueChecks(askFrom time.Duration) (over, unsure []*trackedSession, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -83,8 +83,8 @@ func (t *Tracker) listenForDeletionsOn(ctx context.Context, server redis.Univers
 	}
 }
 
-// applyDeletion has Redis asked about the session whose key was deleted. Most deletions are those of
-// our own scripts, whose message follows and gives the reason.
+// applyDeletion has Redis asked about the session whose key was deleted. Most deletions are those
+// of our own scripts, whose message follows and gives the reason.
 func (t *Tracker) applyDeletion(key string) {
 	id, isOurs := strings.CutPrefix(key, keys.Session(""))
 	if !isOurs {

@@ -92,8 +92,8 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	return fresh, nil
 }
 
-// endOldID ends the id of a session that was copied to another id. The error is ErrNotFound when the
-// session had ended before, and ErrRenewed when another call had renewed it.
+// endOldID ends the id of a session that was copied to another id. The error is ErrNotFound when
+// the session had ended before, and ErrRenewed when another call had renewed it.
 func (s *Store) endOldID(ctx context.Context, oldID, newID string) error {
 	text, err := Revocation{SessionID: oldID, Code: Replaced, Reason: "The session goes on under a new id.", At: s.now()}.encodeMessage()
 	if err != nil {

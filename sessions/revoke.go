@@ -143,8 +143,8 @@ func (s *Store) endedLately(ctx context.Context, id string) bool {
 }
 
 // DestroyUser ends all sessions of a user except exceptID ("" excepts none). It returns how many it
-// ended, beside an error too. A session that is renewed meanwhile is ended as well, even when its id
-// was exceptID. A session that another program created is found once it has been touched here.
+// ended, beside an error too. A session that is renewed meanwhile is ended as well, even when its
+// id was exceptID. A session that another program created is found once it has been touched here.
 func (s *Store) DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (n int, err error) {
 	tried := map[string]bool{exceptID: true}
 	for range maxDestroyRounds {

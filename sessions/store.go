@@ -66,8 +66,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 // Create writes a new session and returns it. Its id is 32 random bytes in base64url. The error is
 // an INVALID fault when an id or a role is not 1 to 128 bytes of printable UTF-8 without a space at
 // either end, when there are more than 64 roles, or when a TTL is positive and less than a
-// millisecond; any other error means that Redis did not store the session. The username is only shown: it is
-// cleaned, never refused, and the user id where nothing is left of it.
+// millisecond; any other error means that Redis did not store the session. The username is only
+// shown: it is cleaned, never refused, and the user id where nothing is left of it.
 func (s *Store) Create(ctx context.Context, userID, username string, roles []string, o Options) (Session, error) {
 	if err := validateIDs(userID, o.CharacterID, roles); err != nil {
 		return Session{}, err

@@ -67,8 +67,8 @@ func TestCreateWritesTheContract(t *testing.T) {
 	require.Equal(t, s, got)
 }
 
-// A name is only shown: it is cleaned and never a reason to refuse a login, here and when it is read
-// from what another program wrote.
+// A name is only shown: it is cleaned and never a reason to refuse a login, here and when it is
+// read from what another program wrote.
 func TestNamesAreCleaned(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -10,7 +10,8 @@ import (
 
 // listenForRevocations applies what is published on the revocation channel, until ctx ends. After
 // each new subscription it has Redis asked for every session, since messages may have been missed.
-// It subscribes once the end of the log was looked for, so that no revocation falls between the two.
+// It subscribes once the end of the log was looked for, so that no revocation falls between the
+// two.
 func (t *Tracker) listenForRevocations(ctx context.Context) {
 	select {
 	case <-ctx.Done():

@@ -81,7 +81,8 @@ func TestDisplayNames(t *testing.T) {
 	}
 }
 
-// Whatever a provider sends, the name is bounded, valid, and clean already when it is cleaned again.
+// Whatever a provider sends, the name is bounded, valid, and clean already when it is cleaned
+// again.
 func TestDisplayNamesAreBounded(t *testing.T) {
 	t.Parallel()
 	runes := rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune(" a\u00a0\u200c\u200d\ufe0f\u0301\u034f\u3164\u2800می\u0d4d\u0d28\U0001F468\U0001F525\u2764漢")))

@@ -112,8 +112,8 @@ func IsVisible(r rune) bool {
 		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// isJoinerNeeded reports whether the joiner at runes[i] changes how its neighbours are written: in a
-// cursive or an Indic script, or between the parts of one emoji.
+// isJoinerNeeded reports whether the joiner at runes[i] changes how its neighbours are written: in
+// a cursive or an Indic script, or between the parts of one emoji.
 func isJoinerNeeded(runes []rune, i int, letter, last rune) bool {
 	if letter == 0 || last == zeroWidthJoiner || last == zeroWidthNonJoiner {
 		return false
@@ -145,8 +145,8 @@ var joiningScripts = []*unicode.RangeTable{
 // isSkinTone reports whether r only colours the emoji before it.
 func isSkinTone(r rune) bool { return '\U0001F3FB' <= r && r <= '\U0001F3FF' }
 
-// hasEmojiForm reports whether a variation selector may follow r: it chooses between a picture and a
-// sign of the text.
+// hasEmojiForm reports whether a variation selector may follow r: it chooses between a picture and
+// a sign of the text.
 func hasEmojiForm(r rune) bool {
 	return r >= utf8.RuneSelf && (unicode.In(r, unicode.So, unicode.Sm, unicode.Sk) || r == '‼' || r == '⁉' || r == '〰')
 }
