@@ -31,8 +31,8 @@ type ticket struct {
 
 // waitForTicket waits for the ticket of a name, or for the end of the context. Without mayWait it
 // gives up as soon as it is known that the lock is taken. Without a ticket, taken tells whether
-// the lock is known to be taken.
-func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bool) (t *ticket, taken bool) {
+// the lock is known to be taken. onWait is called if another caller of this process has the ticket.
+func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bool, onWait func()) (t *ticket, taken bool) {
 	q.mu.Lock()
 	queue := q.byName[name]
 	if queue == nil {
@@ -50,6 +50,7 @@ func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bo
 		return &ticket{localQueue: queue, queues: q}, false
 	default:
 	}
+	onWait()
 	select {
 	case queue.slot <- struct{}{}:
 		return &ticket{localQueue: queue, queues: q}, false

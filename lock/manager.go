@@ -145,7 +145,14 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	ticket, taken := m.queues.waitForTicket(waiting, name, mayWait)
+	isContended := false // counted once for each caller
+	countOnce := func() {
+		if !isContended {
+			isContended = true
+			m.counters.countContention(name)
+		}
+	}
+	ticket, taken := m.queues.waitForTicket(waiting, name, mayWait, countOnce)
 	if ticket == nil {
 		return nil, errorAfterWait(ctx, mayWait, taken)
 	}
@@ -171,6 +178,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 		case errors.Is(err, ErrTaken):
 			taken = true
 			ticket.markTaken(true)
+			countOnce()
 		case ctx.Err() == nil:
 			ticket.markTaken(false)
 			return nil, err
@@ -178,7 +186,6 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 		if !mayWait || waiting.Err() != nil {
 			return nil, errorAfterWait(ctx, mayWait, taken)
 		}
-		m.counters.countContention(name)
 		if woken == nil { // listen first, then ask again: the release may have come before
 			var stopWaiting func()
 			woken, stopWaiting = m.listener.waitForRelease(m, name)

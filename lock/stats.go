@@ -38,7 +38,8 @@ func (c *counters) recordDuration(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(max(1, d.Microseconds()), time.Hour.Microseconds())) // within the bounds
 }
 
-// countContention counts that a name was found taken. If there are too many names, the name that
+// countContention counts that a caller found a name taken, by a caller of this process or of another
+// one. If there are too many names, the name that
 // was taken least often gives its place and its count to the new one, so that the most contended
 // names stay.
 func (c *counters) countContention(name string) {
@@ -77,7 +78,8 @@ type Stats struct {
 	MostContended []Contention
 }
 
-// A Contention says how often a name was found taken.
+// A Contention says how many callers found a name taken: by a caller of this process or of another
+// one, whether they waited or were refused at once.
 type Contention struct {
 	Name  string
 	Times uint64

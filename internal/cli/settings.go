@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -78,8 +82,8 @@ func readFile(path string) (map[string]string, FilePolicies, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var found map[string]any
-	if err := yaml.Unmarshal(raw, &found); err != nil {
+	found, err := decodeOneDocument(raw)
+	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var tree yaml.Node
@@ -114,12 +118,32 @@ func readFile(path string) (map[string]string, FilePolicies, error) {
 			case map[string]any, []any:
 				return nil, nil, fmt.Errorf("%s: %s takes plain values", path, key)
 			default:
-				texts = append(texts, fmt.Sprint(p))
+				texts = append(texts, plainText(p))
 			}
 		}
 		values[key] = strings.Join(texts, ",")
 	}
 	return values, policies, nil
+}
+
+// decodeOneDocument decodes YAML. A second document is an error: its settings would not count.
+func decodeOneDocument(raw []byte) (found map[string]any, err error) {
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := d.Decode(&found); err != nil && !errors.Is(err, io.EOF) { // which an empty file is
+		return nil, err
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is a second document (---); all settings belong into one")
+	}
+	return found, nil
+}
+
+// plainText returns a value as the command line has it. A whole number may be written as 1e6.
+func plainText(value any) string {
+	if n, ok := value.(float64); ok && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
+		return strconv.FormatInt(int64(n), 10)
+	}
+	return fmt.Sprint(value)
 }
 
 // serveFlags returns the flags of `gateway serve` by their names.
