@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -38,11 +39,12 @@ func TestUnreadableEntriesAreLeftOut(t *testing.T) {
 	t.Cleanup(s.Close)
 	_, err := s.Join(t.Context(), ann, chat.Channel{Channel: "global"})
 	require.NoError(t, err)
-	say := func(text, clientID string) {
-		_, err := s.Send(t.Context(), ann, chat.Draft{Channel: "global", Text: text, ClientID: clientID})
+	say := func(text string, entries int64) { // and waits until it is written
+		_, err := s.Send(t.Context(), ann, chat.Draft{Channel: "global", Text: text})
 		require.NoError(t, err)
+		require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.ChatHistory("global")).Val() == entries }, 15*time.Second, time.Millisecond)
 	}
-	say("before", "one") // with a clientId, which waits until it is written
+	say("before", 1)
 	forms := []string{
 		``, `{`, `{"id":"x","text":"cut o`, `null`, `{}`, `[]`, `7`, `"text"`, `{"id":7}`,
 		`{"id":"x","at":"now"}`, `{"id":"x","from":"ann"}`, "\xff\xfe",
@@ -51,7 +53,7 @@ func TestUnreadableEntriesAreLeftOut(t *testing.T) {
 		require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.ChatHistory("global"), Values: []any{"id", "x", "message", form}}).Err())
 	}
 	require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.ChatHistory("global"), Values: []any{"other", "field"}}).Err())
-	say("after", "two")
+	say("after", int64(len(forms))+3)
 	h, err := s.History(t.Context(), ann, chat.HistoryQuery{Channel: "global"})
 	require.NoError(t, err)
 	var texts []string
