@@ -34,7 +34,7 @@ func TestAnswers(t *testing.T) {
 		"an unknown field":    {"game:add", `{"c":1}`, invalid("c", "unknown field")},
 		"a list":              {"game:add", `[1]`, invalid("", "expected an object")},
 		"a string":            {"game:add", `"x"`, invalid("", "expected an object")},
-		"a lone surrogate":    {"game:add", `{"\ud800":1}`, invalid("", "not valid JSON")},
+		"a lone surrogate":    {"game:add", `{"\ud800":1}`, invalid("\ufffd", "unknown field")},
 		"something for none":  {"session:ping", `{"a":1}`, invalid("a", "unknown field")},
 		"a role that is not":  {"game:admin", "", `{"ok":false,"error":{"code":"FORBIDDEN","message":"You may not do that."}}`},
 		"a rule":              {"game:rule", "", `{"ok":false,"error":{"code":"COMBAT_OVER","message":"That fight has ended.","winner":"ann"}}`},
