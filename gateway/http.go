@@ -55,8 +55,8 @@ type RequestLimit func(w http.ResponseWriter, r *http.Request, look *record.Look
 // Endpoint returns a handler that serves the route of the given name to callers without a socket.
 // It must stand behind Identify. The payload is the body of the request; the answer is the data of
 // the acknowledgement. The idempotency key of a route that is done once may stand in the header
-// Idempotency-Key. limit charges the limits; nil charges none. Endpoint panics when there is no such
-// route.
+// Idempotency-Key. limit charges the limits; nil charges none. Endpoint panics when there is no
+// such route.
 func (g *Gateway) Endpoint(name string, limit RequestLimit) http.Handler {
 	r := g.routes[name]
 	if r == nil {

@@ -49,8 +49,8 @@ func (s *Server) hijackWebsocket(w http.ResponseWriter, r *http.Request) (x *wir
 	return x, head, nil
 }
 
-// answerProtocols returns the header that answers the websocket protocols that a client offers: with
-// the first one, as Node's server does. A browser gives up on a websocket without an answer.
+// answerProtocols returns the header that answers the websocket protocols that a client offers:
+// with the first one, as Node's server does. A browser gives up on a websocket without an answer.
 func answerProtocols(r *http.Request) http.Header {
 	offered := websocket.Subprotocols(r)
 	if len(offered) == 0 || offered[0] == "" {

@@ -43,8 +43,9 @@ type file struct {
 }
 
 // Handler serves the page at /, and the files that it loads. With dev, the page offers the guest
-// login. The page connects to socketPath, such as /socket.io/. Every other path is answered with 404, and methods other than GET and HEAD with 405.
-// Browsers cache the files and ask each time whether they have changed: 304 when they have not.
+// login. The page connects to socketPath, such as /socket.io/. Every other path is answered with
+// 404, and methods other than GET and HEAD with 405. Browsers cache the files and ask each time
+// whether they have changed: 304 when they have not.
 func Handler(dev bool, socketPath string) http.Handler {
 	return newPageHandler(files, dev, socketPath)
 }
