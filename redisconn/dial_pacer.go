@@ -137,26 +137,31 @@ type pacedConn struct {
 	net.Conn
 	attempt *dialAttempt
 	since   time.Time
+	ended   error // what the first failing Read returned; go-redis reads again
 }
 
 // newPacedConn wraps a connection whose server has not sent anything yet.
 func newPacedConn(conn net.Conn, attempt *dialAttempt) net.Conn {
-	return withSocketOf(&pacedConn{conn, attempt, time.Now()}, conn)
+	return withSocketOf(&pacedConn{Conn: conn, attempt: attempt, since: time.Now()}, conn)
 }
 
 // Read notes an answer, or that the server ended the connection and had sent nothing.
 func (c *pacedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	switch {
+	case c.ended != nil:
+		return 0, c.ended
 	case c.attempt.isOver.Load():
 	case n > 0 && b[0] == tlsAlert && !isTLS(c.Conn):
-		c.attempt.fail(redisx.ErrMayWantTLS)
-		return 0, redisx.ErrMayWantTLS
+		c.ended = redisx.ErrMayWantTLS
+		c.attempt.fail(c.ended)
+		return 0, c.ended
 	case n > 0:
 		c.attempt.succeed()
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		if !isTLS(c.Conn) {
 			err = fmt.Errorf("%w: %w", redisx.ErrMayWantTLS, err)
+			c.ended = err
 		}
 		c.attempt.fail(err)
 	}
