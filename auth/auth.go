@@ -112,11 +112,9 @@ type Config struct {
 	Tokens Verifier
 	// Gate refuses token logins that failed too often; nil refuses none.
 	Gate Gate
-	// Spend charges the limit of an account: a login to the account's id, a renewal to "renewals:" and
-	// the user's id. Ids are encoded by keys.Part, so that no id is the renewals of another. It writes
-	// the limit into the header of the answer, and returns a RATE_LIMITED fault when nothing is left.
-	// When nil, accounts are not limited.
-	Spend func(ctx context.Context, account string, h http.Header) error
+	// Spend charges a limit of a user: one of logins, another of renewals. It writes the limit into the header of the answer, and returns a
+	// RATE_LIMITED fault when nothing is left. When nil, accounts are not limited.
+	Spend func(ctx context.Context, what Charge, userID string, h http.Header) error
 	// Addr returns the client's IP address; when nil, it is the one of the connection.
 	Addr func(*http.Request) string
 	// Hosts returns the hosts under which the client asked, such as "play.example:8443"; when nil,
@@ -130,6 +128,15 @@ type Config struct {
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
+
+// A Charge says which of a user's limits is spent.
+type Charge string
+
+// The charges. A login is charged after its token is verified.
+const (
+	ChargeLogin   Charge = "login"
+	ChargeRenewal Charge = "renewal"
+)
 
 // A Service authenticates clients. Any number of goroutines may use it.
 type Service struct {

@@ -13,7 +13,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -73,7 +72,7 @@ const logoutReason = "You logged out."
 // cookie), CONFLICT (another request has just renewed it), RATE_LIMITED, UNAVAILABLE.
 //
 // Renewals of a user are limited like logins, because each one sends a message to every node. They
-// have a limit of their own: the limit of logins can be spent by anybody who claims to be the user.
+// have a limit of their own: a client that renews often must not keep its user from logging in.
 func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return
@@ -82,7 +81,7 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	s, err := a.Request(r.WithContext(ctx))
 	if err == nil {
-		err = a.chargeAccount(ctx, "renewals:"+keys.Part(s.UserID), w.Header())
+		err = a.chargeAccount(ctx, ChargeRenewal, s.UserID, w.Header())
 	}
 	if err == nil {
 		s, err = a.store.Renew(ctx, s.ID)

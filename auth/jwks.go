@@ -20,23 +20,24 @@ import (
 const (
 	maxKeySet      = 1 << 20 // bytes
 	maxKeys        = 64
-	keysMaxAge     = time.Hour        // after this time the set is read again
-	keysRetryPause = 10 * time.Second // between two reads, at least
-	keysTimeout    = 5 * time.Second  // for one read
+	keysMaxAge     = time.Hour              // after this time the set is read again
+	keysRetryPause = 10 * time.Second       // between two reads, at least
+	keysTimeout    = 5 * time.Second        // for one read
+	staleKeysWait  = 500 * time.Millisecond // for a read, where old keys can be used instead
 	maxRedirects   = 3
 )
 
 // A keySet is a JWKS. It is read again every hour, and when a token names a key that it lacks. If
-// that fails, the keys that were read before stay in use.
+// that fails, the keys that were read before stay in use, and tokens under other keys can not be
+// judged.
 type keySet struct {
 	source string
 	isURL  bool
 	now    func() time.Time
 	client *http.Client
 
-	readMu sync.Mutex // held while the set is read, so that one caller reads for all
-
 	mu      sync.Mutex
+	reading chan struct{}     // closed when the read under way has ended; nil when none is; guarded by mu
 	keys    []jose.JSONWebKey // guarded by mu
 	readAt  time.Time         // when keys were read; guarded by mu
 	triedAt time.Time         // when reading was last tried; guarded by mu
@@ -67,22 +68,23 @@ func isTrustedURL(u *url.URL) bool {
 	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Host))
 }
 
-// findKeys returns the keys with that id, or all keys when id is "". It returns an error only if
-// the set was never read.
+// findKeys returns the keys with that id, or all keys when id is "". It returns an error when it has
+// none and the set could not be read: nobody knows whether the provider has such a key by now.
 func (s *keySet) findKeys(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	found, fresh := s.cachedKeys(id)
 	if fresh {
 		return found, nil
 	}
-	err := s.refreshKeys(ctx, id)
-	found, _ = s.cachedKeys(id)
-	s.mu.Lock()
-	never := s.readAt.IsZero()
-	s.mu.Unlock()
-	if never {
-		return nil, err
+	if len(found) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, staleKeysWait)
+		defer cancel()
 	}
-	return found, nil
+	err := s.refreshKeys(ctx)
+	if found, _ = s.cachedKeys(id); len(found) > 0 || err == nil {
+		return found, nil
+	}
+	return nil, err
 }
 
 // cachedKeys returns the matching keys of the last read. fresh means that no new read is needed.
@@ -97,34 +99,53 @@ func (s *keySet) cachedKeys(id string) (found []jose.JSONWebKey, fresh bool) {
 	return found, len(found) > 0 && s.now().Sub(s.readAt) < keysMaxAge
 }
 
-// refreshKeys reads the set, unless another caller just did, or a read was tried less than
-// keysRetryPause ago: a client that sends made-up key ids must not make us ask the provider each
-// time.
-func (s *keySet) refreshKeys(ctx context.Context, id string) error {
-	s.readMu.Lock()
-	defer s.readMu.Unlock()
-	if _, fresh := s.cachedKeys(id); fresh {
-		return nil
-	}
+// refreshKeys reads the set, or waits for the read that is under way. It returns how the last read
+// ended when that was less than keysRetryPause ago: a client that sends made-up key ids must not
+// make us ask the provider each time.
+func (s *keySet) refreshKeys(ctx context.Context) error {
 	s.mu.Lock()
-	early, why := !s.triedAt.IsZero() && s.now().Sub(s.triedAt) < keysRetryPause, s.lastErr
-	s.mu.Unlock()
-	if early {
-		return why
+	isEarly := !s.triedAt.IsZero() && s.now().Sub(s.triedAt) < keysRetryPause
+	if s.reading == nil && isEarly {
+		defer s.mu.Unlock()
+		return s.lastErr
 	}
+	s.mu.Unlock()
 	return s.loadKeys(ctx)
 }
 
+// loadKeys reads the set, together with all who ask meanwhile. A caller waits until its ctx ends;
+// the read itself has keysTimeout, and ends by itself.
 func (s *keySet) loadKeys(ctx context.Context) error {
-	// Others wait for it too, so it does not end with ctx; keysTimeout bounds it.
-	keys, err := s.fetchKeys(context.WithoutCancel(ctx))
+	s.mu.Lock()
+	if s.reading == nil {
+		s.reading = make(chan struct{})
+		go s.readKeys()
+	}
+	reading := s.reading
+	s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("read JWKS: it takes too long: %w", ctx.Err())
+	case <-reading:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr
+}
+
+// readKeys reads the set once and wakes those who wait for it.
+func (s *keySet) readKeys() {
+	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+	defer cancel()
+	keys, err := s.fetchKeys(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.triedAt, s.lastErr = s.now(), err
 	if err == nil {
 		s.keys, s.readAt = keys, s.triedAt
 	}
-	return err
+	close(s.reading)
+	s.reading = nil
 }
 
 func (s *keySet) fetchKeys(ctx context.Context) ([]jose.JSONWebKey, error) {

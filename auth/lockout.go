@@ -34,8 +34,8 @@ type LockoutConfig struct {
 // Logins that arrive at the same time all pass Check before the first of them has failed. The limit
 // policy `login`, which is exact, bounds how many those are.
 //
-// The account is the one that a token claims before it is verified. So anybody can lock any
-// account; that is why the lock is short.
+// The account is one that the provider has signed, as in a token that has expired. A token that only
+// claims a name counts for its address alone, so that nobody can delay another's login by it.
 type Lockout struct {
 	rdb redis.UniversalClient
 	cfg LockoutConfig
@@ -46,7 +46,7 @@ var countFailureSource string
 
 var countFailureScript = redisx.NewScript(countFailureSource)
 
-const maxAccount = 128 // bytes
+const maxAccount = 128 // bytes of a user id
 
 // NewLockout returns a lockout.
 func NewLockout(rdb redis.UniversalClient, cfg LockoutConfig) *Lockout {

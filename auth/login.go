@@ -8,7 +8,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/aeturnis/realtime/fault"
-	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -17,16 +16,15 @@ var ErrNoLogin = fault.New(fault.ErrForbidden.Code, "Guest logins are only open 
 
 // A Verifier verifies tokens. *Tokens is one.
 type Verifier interface {
-	// Verify returns ErrBadToken when the token is not valid. Any other error means that the token
-	// could not be checked.
+	// Verify returns ErrBadToken when the token is not valid, and with it the user where the provider
+	// has signed the name, as in an expired token. Any other error means that the token could not be
+	// checked.
 	Verify(ctx context.Context, token string) (Identity, error)
-	// Claimed returns the account that a token claims, unverified; "" when it claims none.
-	Claimed(token string) string
 }
 
 // A Gate refuses logins that failed too often. *Lockout is one.
 type Gate interface {
-	// Check returns a RATE_LIMITED fault while the account or the address is locked.
+	// Check returns a RATE_LIMITED fault while the account or the address is locked; account may be "".
 	Check(ctx context.Context, account, addr string) error
 	// Failed counts a failed login; account may be "".
 	Failed(ctx context.Context, account, addr string) error
@@ -103,45 +101,62 @@ func (a *Service) openLogin(ctx context.Context, w http.ResponseWriter, r *http.
 		return sessions.Session{}, fault.Invalid("username", "1 to 32 letters, digits, _ and -")
 	}
 	name := *in.Username
-	if err := a.chargeAccount(ctx, name, w.Header()); err != nil {
+	if err := a.chargeAccount(ctx, ChargeLogin, name, w.Header()); err != nil {
 		return sessions.Session{}, err
 	}
 	return a.createSession(ctx, r, Identity{UserID: name, Username: name, CharacterID: name, Roles: []string{"player"}})
 }
 
-// exchangeToken opens a session for the user that a token names.
+// exchangeToken opens a session for the user that a token names. Nothing that the token says is
+// believed, and nobody's limit is spent, before its signature is verified: otherwise anybody could
+// delay a login by claiming the user's name.
 func (a *Service) exchangeToken(ctx context.Context, h http.Header, r *http.Request, token string) (sessions.Session, error) {
-	account, addr := a.cfg.Tokens.Claimed(token), a.cfg.Addr(r)
-	if a.cfg.Gate != nil {
-		if err := a.cfg.Gate.Check(ctx, account, addr); err != nil {
-			return sessions.Session{}, err
-		}
-	}
-	if account != "" {
-		if err := a.chargeAccount(ctx, keys.Part(account), h); err != nil {
-			return sessions.Session{}, err
-		}
+	addr := a.cfg.Addr(r)
+	if err := a.checkGate(ctx, "", addr); err != nil {
+		return sessions.Session{}, err
 	}
 	id, err := a.cfg.Tokens.Verify(ctx, token)
-	if err != nil {
-		if a.cfg.Gate != nil && errors.Is(err, ErrBadToken) {
-			err = errors.Join(err, a.cfg.Gate.Failed(context.WithoutCancel(ctx), account, addr))
+	if err != nil && !errors.Is(err, ErrBadToken) {
+		return sessions.Session{}, err
+	}
+	if len(id.UserID) > maxAccount {
+		return sessions.Session{}, fault.Invalid("userId", "the token's sub is too long")
+	}
+	if id.UserID != "" {
+		if err := a.checkGate(ctx, id.UserID, addr); err != nil {
+			return sessions.Session{}, err
 		}
+	}
+	if err != nil {
+		if a.cfg.Gate != nil {
+			err = errors.Join(err, a.cfg.Gate.Failed(context.WithoutCancel(ctx), id.UserID, addr))
+		}
+		return sessions.Session{}, err
+	}
+	if err := a.chargeAccount(ctx, ChargeLogin, id.UserID, h); err != nil {
 		return sessions.Session{}, err
 	}
 	s, err := a.createSession(ctx, r, id)
 	if err == nil && a.cfg.Gate != nil {
-		_ = a.cfg.Gate.Succeeded(ctx, account) // failures expire by themselves
+		_ = a.cfg.Gate.Succeeded(ctx, id.UserID) // failures expire by themselves
 	}
 	return s, err
 }
 
+// checkGate returns a RATE_LIMITED fault while the account or the address is locked.
+func (a *Service) checkGate(ctx context.Context, account, addr string) error {
+	if a.cfg.Gate == nil {
+		return nil
+	}
+	return a.cfg.Gate.Check(ctx, account, addr)
+}
+
 // chargeAccount charges the limit of an account. The routes charge the limit of the address.
-func (a *Service) chargeAccount(ctx context.Context, account string, h http.Header) error {
+func (a *Service) chargeAccount(ctx context.Context, what Charge, userID string, h http.Header) error {
 	if a.cfg.Spend == nil {
 		return nil
 	}
-	return a.cfg.Spend(ctx, account, h)
+	return a.cfg.Spend(ctx, what, userID, h)
 }
 
 func (a *Service) createSession(ctx context.Context, r *http.Request, id Identity) (sessions.Session, error) {

@@ -3,10 +3,13 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +31,8 @@ func TestATokenBuysASession(t *testing.T) {
 	var told []string
 	server, client := serve(t, store, auth.Config{
 		Tokens: tokens(t, auth.TokenConfig{Secret: secret}), Gate: auth.NewLockout(rdb, auth.LockoutConfig{}), SessionTTL: time.Minute,
-		Spend: func(_ context.Context, account string, h http.Header) error {
+		Spend: func(_ context.Context, what auth.Charge, account string, h http.Header) error {
+			require.Equal(t, auth.ChargeLogin, what)
 			accounts = append(accounts, account)
 			h.Add("RateLimit", "told")
 			if account == "greedy" {
@@ -112,6 +116,81 @@ func TestTokensThatCanNotBeJudged(t *testing.T) {
 		require.Equal(t, "UNAVAILABLE", out["code"])
 	}
 	require.Equal(t, 3, told)
+}
+
+// The provider changes its key and then hangs: a token under the new key can not be judged. That is
+// 503 within the time of a login, no 401 after 5 s, and no failure of the address or the user. Tokens
+// under the old key go on, also when it is time to read the keys again.
+func TestALoginWhileTheProviderHangs(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	before, after := newProvider(t), newProvider(t)
+	var hangs atomic.Bool
+	over := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs.Load() {
+			select {
+			case <-over:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		_, _ = w.Write(before.set(t))
+	}))
+	t.Cleanup(web.Close)
+	t.Cleanup(func() { close(over) })
+	var now atomic.Int64
+	now.Store(noon.Unix())
+	keySet := tokens(t, auth.TokenConfig{JWKS: web.URL, Now: func() time.Time { return time.Unix(now.Load(), 0) }})
+	require.NoError(t, keySet.Load(t.Context()))
+	server, client := serve(t, sessions.New(rdb, sessions.Config{}), auth.Config{
+		Tokens: keySet, Gate: auth.NewLockout(rdb, auth.LockoutConfig{AccountFailures: 1, AddressFailures: 1}),
+	})
+	hangs.Store(true)
+	now.Add(2 * 3600)
+	claims := good(object{"exp": noon.Add(24 * time.Hour).Unix()})
+	login := func(token string) int {
+		began := time.Now()
+		resp, _ := do(t, client, server.URL+"/auth/login", "application/json", `{"token":"`+token+`"}`)
+		require.Less(t, time.Since(began), 4*time.Second, "the read itself may take 5 s")
+		return resp.StatusCode
+	}
+	for range 3 {
+		require.Equal(t, http.StatusServiceUnavailable, login(sign(t, jose.EdDSA, after.ed, "new", claims)))
+		require.Equal(t, http.StatusCreated, login(sign(t, jose.EdDSA, before.ed, "ed", claims)))
+	}
+}
+
+// Tokens that only claim a user's name neither lock that user nor spend the user's limits.
+func TestForgedTokensDoNotDelayTheUser(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	var charged []string
+	addr := "192.0.2.1"
+	server, client := serve(t, sessions.New(rdb, sessions.Config{}), auth.Config{
+		Tokens: tokens(t, auth.TokenConfig{Secret: secret}), Gate: auth.NewLockout(rdb, auth.LockoutConfig{}),
+		Spend: func(_ context.Context, what auth.Charge, userID string, _ http.Header) error {
+			charged = append(charged, string(what)+" "+userID)
+			return nil
+		},
+		Addr: func(*http.Request) string { return addr },
+	})
+	login := func(key []byte, user string) int {
+		resp, _ := do(t, client, server.URL+"/auth/login", "application/json", `{"token":"`+sign(t, jose.HS256, key, "", good(object{"sub": user}))+`"}`)
+		return resp.StatusCode
+	}
+	for i := range 30 {
+		addr = fmt.Sprintf("198.51.100.%d", i/9+1) // below the ten of an address
+		require.Equal(t, http.StatusUnauthorized, login([]byte(strings.Repeat("x", 32)), []string{"u7", "renewals:u7", "renewal:u7"}[i%3]))
+	}
+	require.Empty(t, charged)
+	addr = "192.0.2.1"
+	require.Equal(t, http.StatusCreated, login(secret, "u7"))
+	require.Equal(t, []string{"login u7"}, charged)
+	for range 10 {
+		login([]byte(strings.Repeat("x", 32)), "u7")
+	}
+	require.Equal(t, http.StatusTooManyRequests, login(secret, "u7"), "the address is locked")
 }
 
 func TestRenew(t *testing.T) {
@@ -238,8 +317,8 @@ func TestALoginIsNotTheRenewalOfAnother(t *testing.T) {
 	var charged []string
 	server, client := serve(t, store, auth.Config{
 		Tokens: tokens(t, auth.TokenConfig{Secret: secret}),
-		Spend: func(_ context.Context, account string, _ http.Header) error {
-			charged = append(charged, account)
+		Spend: func(_ context.Context, what auth.Charge, userID string, _ http.Header) error {
+			charged = append(charged, string(what)+" "+userID)
 			return nil
 		},
 	})
@@ -250,5 +329,5 @@ func TestALoginIsNotTheRenewalOfAnother(t *testing.T) {
 	token := sign(t, jose.HS256, secret, "", good(map[string]any{"sub": "renewals:u7"}))
 	resp, _ = do(t, client, server.URL+"/auth/login", "application/json", `{"token":"`+token+`"}`)
 	require.Equal(t, http.StatusCreated, resp.StatusCode)
-	require.Equal(t, []string{"renewals:u7", "renewals%3Au7"}, charged)
+	require.Equal(t, []string{"renewal u7", "login renewals:u7"}, charged)
 }

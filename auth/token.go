@@ -103,8 +103,9 @@ type customClaims struct {
 }
 
 // Verify verifies a token. It returns ErrBadToken when the token is not valid: its form, algorithm
-// or signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Any
-// other error means that the keys could not be read.
+// or signature is wrong, iss, aud, exp, nbf or iat does not fit, or exp or sub is missing. Where
+// only the time is wrong, it returns the user together with ErrBadToken: the provider did sign that
+// name. Any other error means that the keys could not be read.
 func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 	parsed, err := t.parseToken(token)
 	if err != nil {
@@ -123,7 +124,7 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Identity, error) {
 		}
 		id, err := t.validateClaims(standard, own)
 		if err != nil {
-			return Identity{}, ErrBadToken.Because(err)
+			return id, ErrBadToken.Because(err)
 		}
 		return id, nil
 	}
@@ -136,19 +137,6 @@ func truncateError(err error) error {
 		return errors.New(strings.ToValidUTF8(text[:200], "?"))
 	}
 	return err
-}
-
-// Claimed returns the account that a token claims, verified or not; "" when it claims none.
-func (t *Tokens) Claimed(token string) string {
-	parsed, err := t.parseToken(token)
-	if err != nil {
-		return ""
-	}
-	var standard jwt.Claims
-	if parsed.UnsafeClaimsWithoutVerification(&standard) != nil || len(standard.Subject) > maxAccount {
-		return ""
-	}
-	return standard.Subject
 }
 
 // parseToken parses compact tokens with one of our algorithms.
@@ -197,7 +185,8 @@ func fitsAlgorithm(algorithm string, key any) bool {
 	return false
 }
 
-// validateClaims checks the claims of a token whose signature is valid.
+// validateClaims checks the claims of a token whose signature is valid. Where only the time is wrong,
+// it returns the user with the error.
 func (t *Tokens) validateClaims(standard jwt.Claims, own customClaims) (Identity, error) {
 	want := jwt.Expected{Issuer: t.cfg.Issuer, Time: t.cfg.Now()}
 	if t.cfg.Audience != "" {
@@ -209,7 +198,10 @@ func (t *Tokens) validateClaims(standard jwt.Claims, own customClaims) (Identity
 	case standard.Subject == "":
 		return Identity{}, errors.New("the token has no sub")
 	}
-	if err := standard.ValidateWithLeeway(want, t.cfg.Skew); err != nil {
+	switch err := standard.ValidateWithLeeway(want, t.cfg.Skew); {
+	case errors.Is(err, jwt.ErrExpired), errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return Identity{UserID: standard.Subject}, err // these are checked last
+	case err != nil:
 		return Identity{}, err
 	}
 	out := Identity{UserID: standard.Subject, Username: standard.Subject, CharacterID: own.CharacterID, Roles: own.Roles}

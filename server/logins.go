@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
@@ -165,9 +166,14 @@ func (l *logins) byAddress(r *http.Request) throttle.Subject {
 	return throttle.Subject{IP: l.callers.addressOf(r)}
 }
 
-// spendLogin charges a login to its account. The route has already charged it to the address.
-func (l *logins) spendLogin(ctx context.Context, account string, h http.Header) error {
-	d, err := l.limiter.Spend(ctx, []string{"login"}, throttle.Subject{IP: "account:" + account})
+// spendLogin charges a login or a renewal to its user: each has the limit of the policy `login`. The
+// route has already charged a login to the address.
+func (l *logins) spendLogin(ctx context.Context, what auth.Charge, userID string, h http.Header) error {
+	subject := "account:" + keys.Part(userID)
+	if what == auth.ChargeRenewal {
+		subject = "account:renewals:" + keys.Part(userID)
+	}
+	d, err := l.limiter.Spend(ctx, []string{"login"}, throttle.Subject{IP: subject})
 	if err != nil {
 		return err
 	}
