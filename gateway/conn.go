@@ -52,7 +52,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 			return err
 		}
 		refused.Code, refused.Reason = f.Code, f.Message
-		g.reportRefusal(refused, nil)
+		g.reportRefusal(refused, nil, originFields(f)...)
 		return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs")}}
 	}
 	c := &conn{socket: s, opened: time.Now()}
@@ -66,6 +66,17 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
 	})
 	return nil
+}
+
+// originFields returns the details origin and host of a refusal as log fields: they say why a page
+// may not use the cookie. Other refusals have none.
+func originFields(f *fault.Fault) (fields []zap.Field) {
+	for _, name := range []string{"origin", "host"} {
+		if text, ok := f.Detail(name).(string); ok {
+			fields = append(fields, zap.String(name, text))
+		}
+	}
+	return fields
 }
 
 // connectErrorData is the data of a CONNECT_ERROR.

@@ -110,8 +110,11 @@ func TestTheOperatorSeesForeignPages(t *testing.T) {
 	for name, value := range map[string]string{"Origin": "null", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Host": "game.example"} {
 		header.Set(name, value)
 	}
+	header.Set("Cookie", "sid=any")
 	conn, res, err := websocket.DefaultDialer.DialContext(t.Context(), socketURL(g.public), header)
 	require.NoError(t, err)
+	require.NoError(t, conn.WriteMessage(websocket.TextMessage, []byte("40")))
+	g.logged(1, "connection refused", map[string]any{"code": "ORIGIN_REFUSED", "origin": "null", "host": host + ", game.example"})
 	require.NoError(t, conn.Close())
 	require.NoError(t, res.Body.Close())
 	g.logged(1, "origin not allowed", line("websocket", "null"))
