@@ -112,8 +112,9 @@ type Config struct {
 	Tokens Verifier
 	// Gate refuses token logins that failed too often; nil refuses none.
 	Gate Gate
-	// Spend charges a limit of a user: one of logins, another of renewals. It writes the limit into the header of the answer, and returns a
-	// RATE_LIMITED fault when nothing is left. When nil, accounts are not limited.
+	// Spend charges a limit of a user: one of logins, another of renewals. It writes the limit into
+	// the header of the answer, and returns a RATE_LIMITED fault when nothing is left. When nil,
+	// users are not limited.
 	Spend func(ctx context.Context, what Charge, userID string, h http.Header) error
 	// Addr returns the client's IP address; when nil, it is the one of the connection.
 	Addr func(*http.Request) string

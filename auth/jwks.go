@@ -68,8 +68,8 @@ func isTrustedURL(u *url.URL) bool {
 	return u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Host))
 }
 
-// findKeys returns the keys with that id, or all keys when id is "". It returns an error when it has
-// none and the set could not be read: nobody knows whether the provider has such a key by now.
+// findKeys returns the keys with that id, or all keys when id is "". It returns an error when it
+// has none and the set could not be read: nobody knows whether the provider has such a key by now.
 func (s *keySet) findKeys(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	found, fresh := s.cachedKeys(id)
 	if fresh {

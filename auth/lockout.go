@@ -34,8 +34,8 @@ type LockoutConfig struct {
 // Logins that arrive at the same time all pass Check before the first of them has failed. The limit
 // policy `login`, which is exact, bounds how many those are.
 //
-// The account is one that the provider has signed, as in a token that has expired. A token that only
-// claims a name counts for its address alone, so that nobody can delay another's login by it.
+// The account is one that the provider has signed, as in a token that has expired. A token that
+// only claims a name counts for its address alone, so that nobody can delay another's login by it.
 type Lockout struct {
 	rdb redis.UniversalClient
 	cfg LockoutConfig

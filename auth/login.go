@@ -24,7 +24,8 @@ type Verifier interface {
 
 // A Gate refuses logins that failed too often. *Lockout is one.
 type Gate interface {
-	// Check returns a RATE_LIMITED fault while the account or the address is locked; account may be "".
+	// Check returns a RATE_LIMITED fault while the account or the address is locked; account may be
+	// "".
 	Check(ctx context.Context, account, addr string) error
 	// Failed counts a failed login; account may be "".
 	Failed(ctx context.Context, account, addr string) error

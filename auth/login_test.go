@@ -141,7 +141,8 @@ func TestALoginWhileTheProviderHangs(t *testing.T) {
 	t.Cleanup(func() { close(over) })
 	var now atomic.Int64
 	now.Store(noon.Unix())
-	keySet := tokens(t, auth.TokenConfig{JWKS: web.URL, Now: func() time.Time { return time.Unix(now.Load(), 0) }})
+	keySet, err := auth.NewTokens(auth.TokenConfig{JWKS: web.URL, Now: func() time.Time { return time.Unix(now.Load(), 0) }})
+	require.NoError(t, err)
 	require.NoError(t, keySet.Load(t.Context()))
 	server, client := serve(t, sessions.New(rdb, sessions.Config{}), auth.Config{
 		Tokens: keySet, Gate: auth.NewLockout(rdb, auth.LockoutConfig{AccountFailures: 1, AddressFailures: 1}),

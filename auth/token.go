@@ -185,8 +185,8 @@ func fitsAlgorithm(algorithm string, key any) bool {
 	return false
 }
 
-// validateClaims checks the claims of a token whose signature is valid. Where only the time is wrong,
-// it returns the user with the error.
+// validateClaims checks the claims of a token whose signature is valid. Where only the time is
+// wrong, it returns the user with the error.
 func (t *Tokens) validateClaims(standard jwt.Claims, own customClaims) (Identity, error) {
 	want := jwt.Expected{Issuer: t.cfg.Issuer, Time: t.cfg.Now()}
 	if t.cfg.Audience != "" {

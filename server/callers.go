@@ -58,8 +58,8 @@ func (c *callers) logProblem(problem *auth.ForwardProblem) {
 	}
 }
 
-// noteForeignPage logs and counts a request of a page whose origin is not allowed. transport is that
-// of a handshake, or "http".
+// noteForeignPage logs and counts a request of a page whose origin is not allowed. transport is
+// that of a handshake, or "http".
 func (c *callers) noteForeignPage(r *http.Request, origin, transport string) {
 	c.foreignPages.WithLabelValues(transport).Inc()
 	c.log.Info("origin not allowed", zap.String("origin", origin), zap.String("host", strings.Join(c.proxies.Hosts(r), ", ")),

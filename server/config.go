@@ -103,8 +103,8 @@ type Config struct {
 	// Default: none. (--allowed-origins)
 	AllowedOrigins []string
 	// TrustedProxies are the networks of the proxies whose X-Forwarded-For and X-Forwarded-Host are
-	// believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and share the limits
-	// of that address. (--trusted-proxies)
+	// believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and
+	// share the limits of that address. (--trusted-proxies)
 	TrustedProxies []string
 	// Devices says on how many devices a user may be connected: many, single (a new one ends the
 	// old), newest:N (a new one ends the oldest), or oldest:N (a new one is refused), with N from 1

@@ -166,8 +166,8 @@ func (l *logins) byAddress(r *http.Request) throttle.Subject {
 	return throttle.Subject{IP: l.callers.addressOf(r)}
 }
 
-// spendLogin charges a login or a renewal to its user: each has the limit of the policy `login`. The
-// route has already charged a login to the address.
+// spendLogin charges a login or a renewal to its user: each has the limit of the policy `login`.
+// The route has already charged a login to the address.
 func (l *logins) spendLogin(ctx context.Context, what auth.Charge, userID string, h http.Header) error {
 	subject := "account:" + keys.Part(userID)
 	if what == auth.ChargeRenewal {
