@@ -40,6 +40,9 @@ type Config struct {
 	SentinelUsername, SentinelPassword string
 	// LookupHost resolves the names of servers; nil asks the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
+	// Moves, when set, watches whether the same server answers at the address as before. It is for
+	// this client alone, and its Run must be called.
+	Moves *MoveMonitor
 	// Name is the name of our connections in CLIENT LIST; it must not hold spaces. A server that
 	// refuses names is used without.
 	Name string
@@ -108,7 +111,11 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 		c.ClusterStateReloadInterval = time.Second
 		return redis.NewClusterClient(c), nil
 	}
-	return redis.NewUniversalClient(o), nil
+	client := redis.NewUniversalClient(o)
+	if server := redisx.SingleServer(client); server != nil && cfg.Moves != nil {
+		cfg.Moves.attach(server, t.master != "")
+	}
+	return client, nil
 }
 
 // Open makes a client and waits for one answer of Redis. The error is a *URLError, or wraps

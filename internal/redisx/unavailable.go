@@ -42,6 +42,15 @@ var ErrBreakerOpen = errors.New("the breaker is open")
 // ErrMayWantTLS is in the error of a connection without TLS whose server said nothing, or spoke TLS.
 var ErrMayWantTLS = errors.New("the server ended the connection without an answer, as one does that wants TLS (rediss://)")
 
+var (
+	// ErrServerMoved is the error of a connection that was closed, or not made, because another server
+	// answers at the address of Redis than before.
+	ErrServerMoved = errors.New("another server answers at the address of Redis")
+	// ErrServersAlternate is the error of a connection that was not made because two servers answer
+	// at the address of Redis in turn.
+	ErrServersAlternate = errors.New("two servers answer at the address of Redis in turn")
+)
+
 // readOnly are the refusals under which reads still work.
 var readOnly = map[string]bool{"READONLY": true, "NOREPLICAS": true, "MISCONF": true, "OOM": true}
 
@@ -110,6 +119,10 @@ func UnavailableReason(err error) string {
 		return "all connections are busy"
 	case errors.Is(err, ErrBreakerOpen):
 		return ErrBreakerOpen.Error()
+	case errors.Is(err, ErrServersAlternate):
+		return ErrServersAlternate.Error()
+	case errors.Is(err, ErrServerMoved):
+		return ErrServerMoved.Error()
 	case errors.Is(err, redis.ErrClosed):
 		return "the client is closed"
 	case errors.As(err, &dns):
