@@ -143,6 +143,12 @@ func (g *Gateway) SendStatus(features map[string]string) error {
 	return g.castToNode("gateway:status", features)
 }
 
+// SendMoved tells every player on this node, in `gateway:status`, that another Redis with other data
+// took the place of the one before: what was acknowledged last may be gone.
+func (g *Gateway) SendMoved() error {
+	return g.castToNode("gateway:status", map[string]bool{"moved": true})
+}
+
 // castToNode sends an event to every player on this node.
 func (g *Gateway) castToNode(name string, payload any) error {
 	a, err := socketio.Encode(payload)

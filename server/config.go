@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -70,6 +71,10 @@ type Config struct {
 	// redis+cluster://, as redisconn.Open takes it. Empty starts an embedded Redis, which keeps
 	// nothing. (--redis)
 	RedisURL string
+	// RedisWait is how long Run waits at the start for a Redis that is away. Meanwhile /health/live
+	// is 200, /health/ready is 503, and everything else is refused with 503. Default: for ever, or
+	// with Dev not at all; negative does not wait. (--redis-wait)
+	RedisWait time.Duration
 	// RedisCAFile, RedisCertFile and RedisKeyFile are PEM files for rediss://: the authorities to
 	// trust instead of the system's, our certificate and its key. (--redis-ca, --redis-cert,
 	// --redis-key)
@@ -246,6 +251,9 @@ func (c Config) WithDefaults() Config {
 		c.Path += "/"
 	}
 	setDefault(&c.ClusterJoinWindow, time.Hour)
+	if c.RedisWait == 0 && !c.Dev {
+		c.RedisWait = math.MaxInt64
+	}
 	setDefault(&c.SessionTTL, 30*time.Minute)
 	setDefault(&c.SessionAbsoluteTTL, 24*time.Hour)
 	setDefault(&c.SessionCookie, "sid")

@@ -107,6 +107,8 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 		switch state := n.redis.monitor.State(); {
 		case n.gateway.Draining():
 			answer["status"], code = "draining", http.StatusServiceUnavailable
+		case n.redis.moves.PauseReason() != "":
+			answer["status"], code = n.redis.moves.PauseReason(), http.StatusServiceUnavailable
 		case takesNoWrites(state):
 			answer["status"], code = "redis "+state.String(), http.StatusServiceUnavailable
 			if state == redisconn.Forbidden {

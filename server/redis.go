@@ -27,6 +27,7 @@ type redisServices struct {
 	embedded *redisconn.Server // nil where a URL was given
 	client   redis.UniversalClient
 	monitor  *redisconn.Monitor
+	moves    *redisconn.MoveMonitor
 	checks   singleflight.Group // of the health of Redis
 
 	sessions     *sessions.Store
@@ -39,19 +40,21 @@ type redisServices struct {
 	jobs         *jobs.Runner
 }
 
-// open connects to the Redis of the configuration, or starts the embedded one.
+// open makes the client of the Redis of the configuration, or starts the embedded one.
 func (r *redisServices) open(ctx context.Context, cfg *Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	url := cfg.RedisURL
-	if url == "" {
+	url, clientConfig := cfg.RedisURL, redisconn.Config{Name: "gateway", PoolSize: 64}
+	if url != "" {
+		clientConfig.Moves = r.moves
+	} else {
 		server, err := redisconn.Embedded(ctx, redisconn.EmbeddedConfig{})
 		if err != nil {
 			return fmt.Errorf("embedded Redis: %w", err)
 		}
 		r.embedded, url = server, server.URL()
 	}
-	client, err := cfg.redisTarget(url).Open(ctx, redisconn.Config{Name: "gateway", PoolSize: 64})
+	client, err := cfg.redisTarget(url).New(clientConfig)
 	if err != nil {
 		r.close()
 		return err
@@ -151,7 +154,7 @@ func (r *redisServices) closeCache() {
 func (r *redisServices) registerMetrics(registry *prometheus.Registry) error {
 	return errors.Join(
 		registry.Register(r.jobs), registry.Register(r.tracker), registry.Register(r.limiter), registry.Register(r.locks),
-		redisconn.Metrics(registry, r.client), r.monitor.Metrics(registry),
+		redisconn.Metrics(registry, r.client), r.monitor.Metrics(registry), r.moves.Metrics(registry),
 		registry.Register(r.cache), r.cacheBreaker.Metrics(registry),
 	)
 }

@@ -48,8 +48,9 @@ type node struct {
 }
 
 // Run serves until ctx ends, then drains and returns. It returns an ErrConfig when cfg can not be
-// served, and redisconn.ErrUnreachable when Redis can not be reached at the start. From Run on, the
-// process survives SIGPIPE: a standard error that nobody reads any more ends no server.
+// served, and redisconn.ErrUnreachable when Redis can not be reached at the start, within
+// Config.RedisWait. From Run on, the process survives SIGPIPE: a standard error that nobody reads
+// any more ends no server.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.WithDefaults()
 	if err := cfg.check(); err != nil {
@@ -76,10 +77,17 @@ func Run(ctx context.Context, cfg Config) error {
 	n.registry.MustRegister(n.unreadable.counter)
 	n.boundByDescriptors()
 
+	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
 	}
 	defer n.redis.close()
+	if err := n.waitForRedis(ctx, public, admin); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
 	defer n.closeServices()
 	if err := n.armCrashHook(); err != nil {
 		return err

@@ -124,6 +124,13 @@ func (s *Service) Ledger(ctx context.Context, after string, limit int64) ([]ledg
 	return entries, wrapRedisError(err, "trade")
 }
 
+// MissingFrom returns the completed trades and mints that stand in the ledger of other and not in
+// this one, oldest first, as ledger.Ledger.Missing does.
+func (s *Service) MissingFrom(ctx context.Context, other *Service) ([]ledger.Entry, error) {
+	entries, err := s.ledger.Missing(ctx, other.ledger)
+	return entries, wrapRedisError(err, "trade")
+}
+
 // Audit checks that no goods were lost or doubled, as ledger.Ledger.Audit does.
 func (s *Service) Audit(ctx context.Context) (ledger.Report, error) {
 	report, err := s.ledger.Audit(ctx)

@@ -133,7 +133,7 @@ func TestAnUnreachableRedisIsToldAtStart(t *testing.T) {
 	dead := redistest.Server(t)
 	dead.Kill()
 	for name, args := range map[string][]string{
-		"serve":                {"serve", "--addr", "127.0.0.1:0", "--admin-addr="},
+		"serve":                {"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis-wait=0"},
 		"session create":       {"session", "create", "--user", "u", "--username", "n"},
 		"session show":         {"session", "show", "x"},
 		"session list":         {"session", "list", "x"},
@@ -184,7 +184,7 @@ func TestThePasswordOfRedisIsNeverShown(t *testing.T) {
 	require.Contains(t, said, "***")
 
 	for name, args := range map[string][]string{
-		"unreachable":         {"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", dead},
+		"unreachable":         {"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis-wait=0", "--redis", dead},
 		"wrong password":      {"session", "list", "ann", "--redis", strings.Replace(url, secret, secret+"x", 1)},
 		"malformed":           {"session", "list", "ann", "--redis", dead + "x"},
 		"no scheme":           {"session", "list", "ann", "--redis", strings.TrimPrefix(dead, "redis://")},

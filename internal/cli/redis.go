@@ -20,6 +20,19 @@ type RedisFlags struct {
 	SentinelLogin string `name:"redis-sentinel-login" placeholder:"USER:PASSWORD" help:"Log in to the sentinels with this; the login in the URL is for the servers. It is better set as GATEWAY_REDIS_SENTINEL_LOGIN."`
 }
 
+// redisWaitFlag is for the command that serves.
+type redisWaitFlag struct {
+	RedisWait *time.Duration `name:"redis-wait" placeholder:"DURATION" help:"At the start, wait this long for a Redis that is away, then end with status 3. The default is to wait for ever, and with --dev not to wait."`
+}
+
+// wait returns what Config.RedisWait is to be.
+func (f redisWaitFlag) wait() time.Duration {
+	if f.RedisWait == nil {
+		return 0
+	}
+	return explicitZero(*f.RedisWait)
+}
+
 // CommandConfig is for the clients of commands that end soon.
 var CommandConfig = redisconn.Config{Name: "gateway-command", PoolSize: 4}
 

@@ -10,14 +10,15 @@ import (
 
 // ServeFlags are the settings of `gateway serve`. server.Config tells what each one does.
 type ServeFlags struct {
-	Config     string `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
-	Addr       string `default:"127.0.0.1:8080" help:"Players connect to this address."`
-	Path       string `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
-	AdminAddr  string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
-	RedisFlags `embed:""`
-	Dev        bool   `help:"Let guests log in, and relax origins and limits. This is for a developer's machine."`
-	Env        string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
-	Node       string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
+	Config        string `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
+	Addr          string `default:"127.0.0.1:8080" help:"Players connect to this address."`
+	Path          string `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
+	AdminAddr     string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
+	RedisFlags    `embed:""`
+	redisWaitFlag `embed:""`
+	Dev           bool   `help:"Let guests log in, and relax origins and limits. This is for a developer's machine."`
+	Env           string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
+	Node          string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
 
 	ClusterPrefix     string        `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
 	ClusterJoinWindow time.Duration `default:"1h" help:"For this long after a Node server or an emitter was heard, the gateway receives the casts to all rooms, so that what such a program sends right behind its socketsJoin is heard; 0 means never."`
@@ -122,7 +123,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
-		LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
+		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
 
 		SessionTTL: explicitZero(f.SessionTTL), SessionAbsoluteTTL: explicitZero(f.SessionAbsoluteTTL), SessionCookie: f.SessionCookie,
 		AllowedOrigins: f.AllowedOrigins, TrustedProxies: f.TrustedProxies, Devices: f.Devices,

@@ -13,7 +13,9 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/trade"
+	"github.com/aeturnis/realtime/trade/ledger"
 )
 
 // Trade is the command that mints, shows and audits.
@@ -125,26 +127,66 @@ func printTrades(w io.Writer, all ...trade.Trade) error {
 		var who, what []string
 		for _, p := range x.Parties {
 			who = append(who, p.CharacterID)
-			var goods []string
-			for _, i := range p.Offer.Items {
-				goods = append(goods, strconv.FormatInt(i.Qty, 10)+" "+i.ItemID)
-			}
-			if p.Offer.Gold > 0 {
-				goods = append(goods, strconv.FormatInt(p.Offer.Gold, 10)+" gold")
-			}
-			what = append(what, strings.Join(goods, ", "))
+			what = append(what, goodsText(p.Offer))
 		}
 		writeTableRow(t, append(append(cells, who...), what...)...)
 	}
 	return t.Flush()
 }
 
+// goodsText returns goods as "2 apple, 5 gold".
+func goodsText(g ledger.Goods) string {
+	var goods []string
+	for _, i := range g.Items {
+		goods = append(goods, strconv.FormatInt(i.Qty, 10)+" "+i.ItemID)
+	}
+	if g.Gold > 0 {
+		goods = append(goods, strconv.FormatInt(g.Gold, 10)+" gold")
+	}
+	return strings.Join(goods, ", ")
+}
+
 type tradeAudit struct {
 	cli.RedisFlags `embed:""`
+	Against        string `placeholder:"URL" help:"Name each trade and mint that only this other Redis has, and exit with status 1 if there are any: after a move, what the former server acknowledged last. The other flags about Redis count for both."`
 	JSON           bool `help:"Print JSON."`
 }
 
-var errAudit = errors.New("the audit found breaks")
+var (
+	errAudit     = errors.New("the audit found breaks")
+	errOnlyThere = errors.New("the other Redis has trades or mints that this one does not have")
+)
+
+// tradeAuditView is a report, and what only the other server has where there is one.
+type tradeAuditView struct {
+	ledger.Report `json:",inline"`
+	OnlyThere     []ledger.Entry `json:"onlyThere,omitzero"`
+}
+
+// findMissing returns what the ledger of the other server has and svc has not.
+func (c tradeAudit) findMissing(ctx context.Context, svc *trade.Service) ([]ledger.Entry, error) {
+	there := c.RedisFlags
+	there.Redis = c.Against
+	other, done, err := openTrades(ctx, there)
+	if err != nil {
+		return nil, fmt.Errorf("--against: %w", err)
+	}
+	defer done()
+	return svc.MissingFrom(ctx, other)
+}
+
+// printMissing prints a line for each entry that only the other server has.
+func printMissing(w io.Writer, against string, missing []ledger.Entry) {
+	fmt.Fprintf(w, "against %s: %d trades and mints only there\n", redisconn.Redact(against), len(missing))
+	for _, e := range missing {
+		for _, m := range e.Moves {
+			fmt.Fprintf(w, "ONLY THERE %s %s at %s: %s from %q to %q\n", e.Kind, e.Ref, time.UnixMilli(e.At).UTC().Format(time.RFC3339), goodsText(m.Goods), m.From, m.To)
+		}
+		if len(e.Moves) == 0 {
+			fmt.Fprintf(w, "ONLY THERE %s %s: unreadable\n", e.Kind, e.Ref)
+		}
+	}
+}
 
 // Run exits 1 when anything is wrong, and names it.
 func (c tradeAudit) Run(ctx context.Context, s cli.Streams) error {
@@ -157,13 +199,25 @@ func (c tradeAudit) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	var missing []ledger.Entry
+	if c.Against != "" {
+		if missing, err = c.findMissing(ctx, svc); err != nil {
+			return err
+		}
+	}
 	if c.JSON {
-		err = printJSON(s.Out, r)
+		err = printJSON(s.Out, tradeAuditView{r, missing})
 	} else {
 		_, err = fmt.Fprintf(s.Out, "%d ledger entries: %d trades, %d mints; %d characters\n", r.Entries, r.Trades, r.Mints, r.Characters)
 		for _, b := range r.Breaks {
 			fmt.Fprintln(s.Out, "BREAK", b)
 		}
+		if c.Against != "" {
+			printMissing(s.Out, c.Against, missing)
+		}
+	}
+	if err == nil && len(missing) > 0 && r.Clean() {
+		return errOnlyThere
 	}
 	if err == nil && !r.Clean() {
 		err = errAudit

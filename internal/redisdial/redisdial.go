@@ -24,6 +24,16 @@ type Target struct {
 
 // Open connects to the target. What the caller must mend is a usage error.
 func (t Target) Open(ctx context.Context, cfg redisconn.Config) (redis.UniversalClient, error) {
+	return t.make(cfg, func(cfg redisconn.Config) (redis.UniversalClient, error) { return redisconn.Open(ctx, t.URL, cfg) })
+}
+
+// New makes a client of the target, and does not connect yet. What the caller must mend is a usage
+// error.
+func (t Target) New(cfg redisconn.Config) (redis.UniversalClient, error) {
+	return t.make(cfg, func(cfg redisconn.Config) (redis.UniversalClient, error) { return redisconn.New(t.URL, cfg) })
+}
+
+func (t Target) make(cfg redisconn.Config, open func(redisconn.Config) (redis.UniversalClient, error)) (redis.UniversalClient, error) {
 	cfg.TLSFiles = redisconn.TLSFiles{CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile}
 	secrets, err := cfg.TLSFiles.Load()
 	switch {
@@ -36,7 +46,7 @@ func (t Target) Open(ctx context.Context, cfg redisconn.Config) (redis.Universal
 	}
 	cfg.TLS = secrets
 	cfg.SentinelUsername, cfg.SentinelPassword, _ = strings.Cut(t.SentinelLogin, ":")
-	rdb, err := redisconn.Open(ctx, t.URL, cfg)
+	rdb, err := open(cfg)
 	if errors.Is(err, redisconn.ErrURL) {
 		return nil, usage.Errorf("--redis: %w", err)
 	}
