@@ -46,6 +46,8 @@
 //   - Anything across a failover of a single Redis: the replica may know neither the lease nor
 //     the fence. A quorum of independent servers (New with several clients) survives the loss
 //     of a minority, unless these come back without their data within one TTL.
+//   - Anything across a move to another server with other data: as after a failover, a holder and
+//     another caller may both hold the name until the end of the former's lease.
 //   - Fairness between processes. Within a process, callers get the lock in the order in which
 //     they asked, and a release wakes the next one. Between processes, a release wakes all that
 //     wait, and the first to ask gets the lock. Because a message may be lost, each also asks
@@ -53,6 +55,20 @@
 //   - Reentrancy: a holder that acquires the same name again waits for itself.
 //
 // So locks save work, and correctness comes from scripts and fences.
+//
+// # When Redis is away or moves
+//
+// What each sees, where one Redis keeps the locks. "At its end" is the time of Lease.Until.
+//
+//   - Redis does not answer (down, hanging, refusing all): the holder works on until its lease ends
+//     at its end, and its context then says ErrLost; a waiter gets ErrUnavailable after Config.Timeout
+//     and does not wait for Options.Wait; Release returns an error within Config.Timeout, and the
+//     lock expires by itself.
+//   - Redis restarts without its data, or another server without the lock answers from now on (a move,
+//     a failover that lost it): the holder's next extension, within a third of the TTL, ends its
+//     context with ErrLost; a waiter gets the lock, with a higher fence; Release returns ErrLost and
+//     frees nothing of the new holder.
+//   - A replica that has the lock is promoted: nothing changes for holder, waiter and Release.
 //
 // # Clients
 //

@@ -113,7 +113,15 @@ func (m *MoveMonitor) attach(client *redis.Client, isSentinel bool) {
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return m.registry.dialWhenOpen(ctx, network, addr, dial)
 	}
-	o.OnConnect = m.checkConnection
+	begin := o.OnConnect
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if begin != nil {
+			if err := begin(ctx, conn); err != nil {
+				return err
+			}
+		}
+		return m.checkConnection(ctx, conn)
+	}
 }
 
 // checkConnection is called on each new connection of the client, before it is used.

@@ -149,7 +149,7 @@ func goodsText(g ledger.Goods) string {
 type tradeAudit struct {
 	cli.RedisFlags `embed:""`
 	Against        string `placeholder:"URL" help:"Name each trade and mint that only this other Redis has, and exit with status 1 if there are any: after a move, what the former server acknowledged last. The other flags about Redis count for both."`
-	JSON           bool `help:"Print JSON."`
+	JSON           bool   `help:"Print JSON."`
 }
 
 var (
