@@ -77,7 +77,6 @@ func Run(ctx context.Context, cfg Config) error {
 	n.registry.MustRegister(n.unreadable.counter)
 	n.boundByDescriptors()
 
-	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
 	}
@@ -107,10 +106,12 @@ func Run(ctx context.Context, cfg Config) error {
 
 // newNode returns a node that knows its configuration and nothing else.
 func newNode(cfg Config, name string) *node {
-	return &node{
+	n := &node{
 		cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), unreadable: newUnreadableEntries(zap.NewNop()),
 		redis: &redisServices{}, features: &features{},
 	}
+	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})
+	return n
 }
 
 // listenOn listens on the address of a flag.
