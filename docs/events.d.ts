@@ -779,7 +779,7 @@ export interface ServerToClientEvents {
   'error': (payload: Refusal) => void;
   /** This connection is about to be closed; the client comes back by itself. */
   'gateway:closing': (payload: Closing) => void;
-  /** Which features work, by name, whenever that changes. */
+  /** Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. */
   'gateway:status': (payload: Record<string, Health>) => void;
   /** How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy. */
   'limits': (payload: Limits) => void;
