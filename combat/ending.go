@@ -154,7 +154,11 @@ func (s *Service) payWinner(ctx context.Context, state *State) (Rewards, error) 
 	key := RoomPrefix + state.CombatID
 	if s.cfg.Scorer != nil && prize.points > 0 {
 		v := Victory{Key: key, ID: winner.ID, Name: winner.Name, Points: prize.points, At: time.UnixMilli(state.UpdatedAt)}
-		if err := s.cfg.Scorer.Score(ctx, v); err != nil {
+		err := s.cfg.Scorer.Score(ctx, v)
+		switch {
+		case isPermanent(err):
+			s.cfg.Report(fmt.Errorf("combat %s: the victory can not be counted: %w", state.CombatID, err))
+		case err != nil:
 			return none, fmt.Errorf("combat %s: score: %w", state.CombatID, err)
 		}
 	}
@@ -173,7 +177,7 @@ func (s *Service) payWinner(ctx context.Context, state *State) (Rewards, error) 
 	return none, fmt.Errorf("combat %s: reward: %w", state.CombatID, err)
 }
 
-// isPermanent reports whether a reward failed for good, so that a repeat would not help.
+// isPermanent reports whether a reward or a victory failed for good, so that a repeat would not help.
 func isPermanent(err error) bool {
 	var f *fault.Fault
 	if !errors.As(err, &f) {

@@ -3,6 +3,7 @@ package combat_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -188,6 +189,34 @@ func TestWhenRewardsFail(t *testing.T) {
 			require.Equal(t, map[string]combat.Rewards{"combat:" + id + " " + end.Winner: {Items: []combat.Item{}, Gold: 10}}, a.bank.paid)
 		})
 	}
+}
+
+// fullBoard is a leaderboard that cannot count more points.
+type fullBoard struct{ *bank }
+
+var errScoreLimit = fault.New("SCORE_LIMIT", "Full.")
+
+func (fullBoard) Score(context.Context, combat.Victory) error {
+	return fmt.Errorf("victory: %w", errScoreLimit)
+}
+
+// A victory that can never be counted is reported once, and the winner is paid.
+func TestAVictoryThatCanNotBeCounted(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a := newArena(t, rdb)
+	var reported []error
+	cfg := a.config()
+	cfg.Report = func(err error) { reported = append(reported, err) }
+	cfg.Scorer = fullBoard{a.bank}
+	a.world = node(t, rdb, cfg)
+	id := a.challenge(t, ann, "c-bob").CombatID
+	end := turns(t, id, a, a)
+	require.Len(t, reported, 1)
+	require.ErrorIs(t, reported[0], errScoreLimit)
+	require.Equal(t, []combat.Ending{{CombatID: id, Winner: end.Winner, Outcome: combat.Defeated, Rewards: combat.Rewards{Items: []combat.Item{}, Gold: 10}, Version: end.Version}}, endings(id, a))
+	require.Len(t, a.bank.paid, 1)
+	require.Zero(t, rdb.Exists(t.Context(), keys.CombatDeadlines).Val(), "nothing is left to repeat")
 }
 
 // A start that fails can leave a deadline without a fight. The sweep removes it.

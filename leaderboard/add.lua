@@ -7,10 +7,15 @@
 -- ARGV[4]  the points   ARGV[5]  the current time, Unix ms
 -- ARGV[6]  keys counted before this time are forgotten, Unix ms
 -- ARGV[7]  when the board expires, Unix ms; 0 is never
--- returns  {1, or 0 if the key was counted before; the score}
+-- returns  {1; 0 if the key was counted before; -1 if it would be too many points, and nothing is
+--           written; the score}
 local was = math.floor(tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or '0'))
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return {0, was}
+end
+local sum = math.max(0, was + tonumber(ARGV[4]))
+if sum > 8388607 then
+  return {-1, was}
 end
 local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[6], 'LIMIT', 0, 50)
 if #old > 0 then
@@ -18,7 +23,6 @@ if #old > 0 then
 end
 -- 23 bits for points and 30 bits for the order fill the 53 bits of a double, so 1 - step / 2^30 is
 -- exact.
-local sum = math.min(8388607, math.max(0, was + tonumber(ARGV[4])))
 local step = math.min(1073741823, redis.call('INCR', KEYS[4]))
 redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
 redis.call('ZADD', KEYS[1], string.format('%.17g', sum + (1073741824 - step) / 1073741824), ARGV[2])

@@ -39,8 +39,13 @@ const (
 	Weekly = "weekly"
 )
 
+// ErrScoreLimit refuses points that would be more than MaxPoints on a board. Its details are the
+// board, the player's score, and max.
+var ErrScoreLimit = fault.New("SCORE_LIMIT", "The board can not count that many points.")
+
 const (
-	// MaxPoints is the most points that a player can have on a board; further points are lost.
+	// MaxPoints is the most points that a player can have on a board. Points that would be more are
+	// refused with ErrScoreLimit.
 	MaxPoints = 1<<23 - 1
 	// MaxPage is the most entries that one read returns.
 	MaxPage = 100
@@ -101,8 +106,9 @@ type Page struct {
 	Entries []Entry `json:"entries"`        // by rank
 }
 
-// Add counts a score on the global board and on the board of its week, once on each. After an
-// error, repeat the call with the same key. Errors: INVALID, UNAVAILABLE.
+// Add counts a score on the global board and on the board of its week, once on each. After
+// UNAVAILABLE, repeat the call with the same key. If a board cannot hold the points, nothing of them
+// counts there, but they count on the other board. Errors: INVALID, ErrScoreLimit, UNAVAILABLE.
 func (s *Service) Add(ctx context.Context, score Score) error {
 	switch {
 	case score.Key == "" || score.ID == "":
@@ -112,14 +118,15 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 	}
 	now := s.cfg.Now()
 	monday := mondayAtOrBefore(score.At)
-	calls := make([]*redisx.Call, 0, 2)
-	for _, b := range []struct {
+	boards := [2]struct {
 		name string
 		gone int64
 	}{
 		{Global, 0},
 		{weekBoardName(monday), monday.Add((1 + weeksKept) * week).UnixMilli()},
-	} {
+	}
+	calls := make([]*redisx.Call, 0, len(boards))
+	for _, b := range boards {
 		calls = append(calls, &redisx.Call{
 			Script: addScript,
 			Keys:   []string{keys.LeaderboardScores(b.name), keys.LeaderboardNames(b.name), keys.LeaderboardSeen(b.name), keys.LeaderboardSteps(b.name)},
@@ -127,12 +134,17 @@ func (s *Service) Add(ctx context.Context, score Score) error {
 		})
 	}
 	redisx.RunScripts(ctx, s.rdb, calls...)
-	for _, c := range calls {
-		if err := c.Err(); err != nil {
+	var refused error
+	for i, c := range calls {
+		reply, err := c.Int64Slice()
+		switch {
+		case err != nil:
 			return wrapRedisFault(ctx, "add "+score.Key, err)
+		case refused == nil && len(reply) == 2 && reply[0] < 0:
+			refused = ErrScoreLimit.With("board", boards[i].name).With("score", reply[1]).With("max", MaxPoints)
 		}
 	}
-	return nil
+	return refused
 }
 
 // Top returns the first n entries of a board, at most MaxPage. Errors: NOT_FOUND, UNAVAILABLE.

@@ -42,10 +42,12 @@ func newBoards(t testing.TB, rdb redis.UniversalClient) *boards {
 
 func (b *boards) add(id string, points int64) {
 	b.t.Helper()
+	require.NoError(b.t, b.tryAdd(id, points))
+}
+
+func (b *boards) tryAdd(id string, points int64) error {
 	b.n++
-	require.NoError(b.t, b.Add(context.Background(), leaderboard.Score{
-		Key: fmt.Sprint("k", b.n), ID: id, Name: "The " + id, Points: points, At: b.now,
-	}))
+	return b.Add(context.Background(), leaderboard.Score{Key: fmt.Sprint("k", b.n), ID: id, Name: "The " + id, Points: points, At: b.now})
 }
 
 // lines returns the entries of a board as text.
@@ -114,9 +116,8 @@ func TestRanksAreThoseOfTheModel(t *testing.T) {
 		for i := range rapid.IntRange(1, 30).Draw(rt, "scores") {
 			id := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(rt, "id")
 			points := rapid.SampledFrom([]int64{0, 1, 1, 2, 5, 1 << 20, leaderboard.MaxPoints}).Draw(rt, "points")
-			b.add(id, points)
 			was := line{id: id}
-			kept := model[:0]
+			var kept []line
 			for _, l := range model {
 				if l.id == id {
 					was = l
@@ -124,7 +125,12 @@ func TestRanksAreThoseOfTheModel(t *testing.T) {
 				}
 				kept = append(kept, l)
 			}
-			was.points, was.since = min(was.points+points, leaderboard.MaxPoints), i
+			if was.points+points > leaderboard.MaxPoints {
+				require.ErrorIs(rt, b.tryAdd(id, points), leaderboard.ErrScoreLimit)
+				continue
+			}
+			b.add(id, points)
+			was.points, was.since = was.points+points, i
 			model = append(kept, was)
 		}
 		var want []string
@@ -140,6 +146,32 @@ func TestRanksAreThoseOfTheModel(t *testing.T) {
 		}
 		require.Equal(rt, want, b.top("global", 10))
 	})
+}
+
+// A player can have 8,388,607 points on a board, and one more is refused. Nothing is lost without a
+// word: the board of the next week has room, and counts what the global board refuses.
+func TestABoardEndsAtEightMillionPoints(t *testing.T) {
+	t.Parallel()
+	b := newBoards(t, redistest.Client(t))
+	b.add("ann", 8_388_600)
+	b.add("ann", 7)
+	for range 2 { // nothing of a refusal is remembered
+		err := b.Add(t.Context(), leaderboard.Score{Key: "more", ID: "ann", Points: 1, At: b.now})
+		var f *fault.Fault
+		require.ErrorAs(t, err, &f)
+		require.Equal(t, "SCORE_LIMIT", f.Code)
+		require.Equal(t, "global", f.Detail("board"))
+		require.EqualValues(t, 8_388_607, f.Detail("max"))
+		require.EqualValues(t, 8_388_607, f.Detail("score"))
+	}
+	b.add("ann", 0)
+	require.Equal(t, []string{"1 ann 8388607"}, b.top("global", 10))
+	require.Equal(t, []string{"1 ann 8388607"}, b.top("weekly", 10))
+
+	b.now = b.now.Add(time.Hour) // Monday
+	require.ErrorIs(t, b.tryAdd("ann", 5), leaderboard.ErrScoreLimit)
+	require.Equal(t, []string{"1 ann 8388607"}, b.top("global", 10))
+	require.Equal(t, []string{"1 ann 5"}, b.top("weekly", 10))
 }
 
 func TestAKeyCountsOnce(t *testing.T) {

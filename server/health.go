@@ -11,8 +11,8 @@ import (
 )
 
 // serveDetailedHealth answers the state of everything on this node, for operators. The status code
-// says whether Redis answers: 200 or 503. Only Redis is asked, for its health and for the state of
-// the jobs; everything else is known here.
+// says whether Redis answers: 200 or 503. Only Redis is asked, for its health, for the state of the
+// jobs and for the count of all sessions; everything else is known here.
 func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 	h, code := n.redis.checkHealth()
 	ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
@@ -22,9 +22,10 @@ func (n *node) serveDetailedHealth(w http.ResponseWriter, r *http.Request) {
 		"status": h.Status, "version": version.String(), "node": n.name, "redis": h, "redisServer": n.redis.serverKind(),
 		"connections": n.gateway.Connections(), "draining": n.gateway.Draining(),
 		"breakers": n.breakerStates(), "cache": n.redis.cache.Stats(), "sessions": n.redis.tracker.Stats(),
-		"locks":  lockStatsView(n.redis.locks.Stats()),
-		"jobs":   housekeeping.Views(jobStates),
-		"limits": map[string]any{"local": n.redis.limiter.Degraded(), "policies": n.redis.limiter.Policies()},
+		"sessionTotals": n.redis.sessionTotals.read(ctx),
+		"locks":         lockStatsView(n.redis.locks.Stats()),
+		"jobs":          housekeeping.Views(jobStates),
+		"limits":        map[string]any{"local": n.redis.limiter.Degraded(), "policies": n.redis.limiter.Policies()},
 	})
 }
 

@@ -30,14 +30,15 @@ type redisServices struct {
 	moves    *redisconn.MoveMonitor
 	checks   singleflight.Group // of the health of Redis
 
-	sessions     *sessions.Store
-	tracker      *sessions.Tracker
-	limiter      *throttle.Limiter
-	locks        *lock.Manager
-	lockServers  []redis.UniversalClient // of LockRedisURLs
-	cache        *cache.Manager
-	cacheBreaker *redisconn.Breaker
-	jobs         *jobs.Runner
+	sessions      *sessions.Store
+	sessionTotals *sessionTotals
+	tracker       *sessions.Tracker
+	limiter       *throttle.Limiter
+	locks         *lock.Manager
+	lockServers   []redis.UniversalClient // of LockRedisURLs
+	cache         *cache.Manager
+	cacheBreaker  *redisconn.Breaker
+	jobs          *jobs.Runner
 }
 
 // open makes the client of the Redis of the configuration, or starts the embedded one.
@@ -83,6 +84,7 @@ func (n *node) makeLibraries() (err error) {
 	}
 	r.monitor = redisconn.NewMonitor(r.client, monitor)
 	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
+	r.sessionTotals = &sessionTotals{count: r.sessions.Stats}
 	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{SubscriptionRefused: func(err error) {
 		n.log.Warn("revocations are only read from their log: Redis refuses the subscription", zap.Error(err))
 	}})

@@ -83,6 +83,24 @@ func TestNodesDoTheJobs(t *testing.T) {
 	require.JSONEq(t, `{"name":"weekly","entries":[]}`, string(got.body))
 }
 
+// Two sessions of ann and one of bob live, and one of cat was logged out.
+func TestDetailedHealthCountsAllSessions(t *testing.T) {
+	t.Parallel()
+	g := serve(t, "--redis", redistest.URL(t), "--dev")
+	for _, name := range []string{"ann", "ann", "bob"} {
+		g.guest(name)
+	}
+	require.Equal(t, 204, do(t, "POST", g.public+"/auth/logout", "", bearer(g.guest("cat"))...).status)
+	var totals map[string]any
+	require.Eventually(t, func() bool {
+		totals, _ = do(t, "GET", g.admin+"/health/detailed", "").json(t)["sessionTotals"].(map[string]any)
+		return totals != nil
+	}, patience, tick)
+	require.InDelta(t, time.Now().UnixMilli(), totals["countedAt"], float64(patience.Milliseconds()))
+	delete(totals, "countedAt")
+	require.Equal(t, map[string]any{"active": 3., "users": 2., "maxPerUser": 2., "created": 4., "destroyed": 1., "expired": 0.}, totals)
+}
+
 func TestDetailedHealthAnswersWhateverRedisDoes(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t, "--requirepass", "hunter2")

@@ -238,7 +238,7 @@ func (r *run) connectAllClients(ctx context.Context) error {
 		g.Go(func() error {
 			start := r.now()
 			if err := c.connectAndJoin(dialing); err != nil {
-				return fmt.Errorf("client %d of %d: connect: %w", c.index+1, len(r.clients), err)
+				return fmt.Errorf("client %d of %d: connect: %w", c.index+1, len(r.clients), explainRefusal(err))
 			}
 			r.recordConnect(c, start)
 			r.readers.Go(c.readUntilClosed)
@@ -246,6 +246,15 @@ func (r *run) connectAllClients(ctx context.Context) error {
 		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// explainRefusal adds what to do to a refusal by the gateway's limit of handshakes from one address.
+func explainRefusal(err error) error {
+	var no refusal
+	if errors.As(err, &no) && no == "HTTP 429" {
+		return fmt.Errorf("%w: all clients have one address; start the server with --limit connect=off", err)
+	}
+	return err
 }
 
 func (r *run) recordConnect(c *client, start int64) {
