@@ -33,6 +33,8 @@ const (
 	// LimitOverrides is the hash of the limits that operators changed at run time: NAME or NAME@ROLE
 	// to LIMIT/WINDOW or off.
 	LimitOverrides = "ratelimit:overrides"
+	// LimitNodes is the hash of how each living node is configured, by its name.
+	LimitNodes = "ratelimit:nodes"
 	// LimitChanges is the pub/sub channel on which changes of limits and windows are published.
 	LimitChanges = "ratelimit:changes"
 	// OpenTrades is the zset of trade ids, by when a sweeper must look at them again, Unix ms.

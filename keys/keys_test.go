@@ -34,6 +34,7 @@ func TestSpelling(t *testing.T) {
 		"leaderboard:global:scores": keys.LeaderboardScores("global"),
 		"temp:password_reset:123":   keys.Temp("password_reset", "123"),
 		"ratelimit:123:login":       keys.RateLimit("123", "login"),
+		"ratelimit:nodes":           keys.LimitNodes,
 		"lock:trade:a:b":            keys.Lock("trade:a:b"),
 		"{lock:trade:a:b}:fence":    keys.LockFence("trade:a:b"),
 		"{lock:trade:a:b}:wanted":   keys.LockWanted("trade:a:b"),

@@ -6,18 +6,21 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
 )
 
 // limiterConfig returns how this node limits.
 func (n *node) limiterConfig() throttle.Config {
 	return throttle.Config{
-		NoLocal: n.cfg.NoLocalLimits,
+		NoLocal: n.cfg.NoLocalLimits, Node: n.name, Settings: n.cfg.sharedSettings(), OnDifference: n.settingDiffers,
 		Nodes: func() int {
 			if n.gateway == nil {
 				return 1
@@ -34,6 +37,29 @@ func (n *node) limiterConfig() throttle.Config {
 			n.gateway.ResendLimits()
 		},
 	}
+}
+
+// sharedSettings are those, besides the limits, that must be the same on all nodes: what one node
+// promises a player or holds, the next one must honour.
+func (c *Config) sharedSettings() map[string]string {
+	locks := make([]string, len(c.LockRedisURLs))
+	for i, url := range c.LockRedisURLs {
+		locks[i] = redisconn.Redact(url)
+	}
+	slices.Sort(locks)
+	return map[string]string{
+		"--lock-redis":           strings.Join(locks, " "),
+		"--trade-durability":     string(c.TradeDurability),
+		"--session-ttl":          c.SessionTTL.String(),
+		"--session-absolute-ttl": c.SessionAbsoluteTTL.String(),
+		"--devices":              c.Devices,
+	}
+}
+
+// settingDiffers is called once for each setting that another node has differently.
+func (n *node) settingDiffers(d throttle.Difference) {
+	n.log.Warn("a setting that must be the same on all nodes is not", zap.String("setting", d.Setting),
+		zap.String("here", d.Here), zap.String("there", d.There), zap.String("node", d.Node))
 }
 
 // limiterChanged is called when limits begin or cease to be local. That also happens while Redis is

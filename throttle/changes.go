@@ -121,6 +121,7 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 func (l *Limiter) Run(ctx context.Context) error {
 	isStale := redisx.NewSignal() // the overrides may have changed
 	isStale.Notify()
+	defer l.leaveNodes()
 	var subscribing sync.WaitGroup
 	defer subscribing.Wait()
 	subscribing.Go(func() {
@@ -150,7 +151,7 @@ func (l *Limiter) Run(ctx context.Context) error {
 		case <-isStale.C():
 		}
 		try, cancel := context.WithTimeout(ctx, l.cfg.RefreshEvery)
-		err := l.Refresh(try)
+		err := errors.Join(l.Refresh(try), l.agree(try))
 		cancel()
 		switch {
 		case err == nil:
@@ -192,7 +193,8 @@ type storedPolicy struct {
 }
 
 // Publish stores the configured policies in Redis for the operators' commands, in place of those
-// that another node stored before. It leaves out policies with a key function.
+// that another node stored before. It leaves out policies with a key function. It also exchanges
+// with the other nodes how each is configured, as Run does: a node calls it before it serves.
 func (l *Limiter) Publish(ctx context.Context) error {
 	l.mu.Lock()
 	base := slices.Clone(l.base)
@@ -215,7 +217,7 @@ func (l *Limiter) Publish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("publish policies: %w", err)
 	}
-	return nil
+	return l.agree(ctx)
 }
 
 // Published returns the policies that a node stored with Publish; none when no node has.

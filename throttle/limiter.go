@@ -2,6 +2,7 @@ package throttle
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"net/http"
@@ -41,6 +42,15 @@ type Config struct {
 	// RefreshEvery is how often Run reads the overrides in Redis again, in case that a message was
 	// lost. Default 5 s.
 	RefreshEvery time.Duration
+	// Node is the name under which this limiter tells the others how it is configured. No two may have
+	// the same. Default: a random one.
+	Node string
+	// Settings are further settings that must be the same on all nodes, by name. They are compared as
+	// the policies are, and are stored in Redis: none may be a secret.
+	Settings map[string]string
+	// OnDifference, when set, is called once for each setting or policy that another node has
+	// differently, until they are alike again.
+	OnDifference func(Difference)
 	// OnChange, when set, is called when local windows take over, with the cause, and when Redis
 	// decides again. Calls never overlap.
 	OnChange func(degraded bool, cause error)
@@ -81,6 +91,10 @@ type Limiter struct {
 	overrides []Override // of Redis; guarded by mu
 	current   []Policy   // both together; guarded by mu
 	rejected  error      // why some of them are not in force; guarded by mu
+
+	otherWindows map[string]time.Duration // the longest on other nodes, by policy; guarded by mu
+	differences  map[Difference]bool      // to other nodes, without Node; guarded by mu
+	told         string                   // what other nodes know of this one; guarded by mu
 }
 
 // New makes a Limiter of policies with distinct names; a policy with limit 0 is known, and off. It
@@ -97,6 +111,9 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 	}
 	if cfg.RefreshEvery <= 0 {
 		cfg.RefreshEvery = 5 * time.Second
+	}
+	if cfg.Node == "" {
+		cfg.Node = rand.Text()
 	}
 	if cfg.Nodes == nil {
 		cfg.Nodes = func() int { return 1 }
@@ -176,11 +193,13 @@ func (l *Limiter) enforcePolicies() (changed bool) {
 		known := table[p.Name]
 		if known == nil {
 			known = &policy{name: p.Name}
-			known.active.Store(newActivePolicy(p))
+			known.active.Store(newActivePolicy(p, l.otherWindows[p.Name]))
 			table[p.Name], changed = known, true
 		} else if !known.active.Load().isSamePolicy(p) {
-			known.active.Store(newActivePolicy(p))
+			known.active.Store(newActivePolicy(p, l.otherWindows[p.Name]))
 			changed = true
+		} else if next := newActivePolicy(p, l.otherWindows[p.Name]); next.keep != known.active.Load().keep {
+			known.active.Store(next) // for the windows of other nodes, which is no news for players
 		}
 	}
 	for name, known := range old {
@@ -189,7 +208,7 @@ func (l *Limiter) enforcePolicies() (changed bool) {
 			continue
 		}
 		p.Limit, p.Roles = 0, nil
-		known.active.Store(newActivePolicy(p))
+		known.active.Store(newActivePolicy(p, 0))
 		changed = true
 	}
 	l.table.Store(&table)
@@ -267,8 +286,8 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 // looks at the event's record first: when found is not Claimed, Missing or NotLooked, the record
 // stands in the way, nothing was spent, and the Decision is empty. An event that is admitted claims
 // the record. A refusal that this process remembers does not count, because the record may have the
-// answer. On a Cluster, where windows and record lie in several slots, the look is a call of its own.
-// found is NotLooked when Redis was not asked; the caller then looks by itself.
+// answer. On a Cluster, where windows and record lie in several slots, the look is a call of its
+// own. found is NotLooked when Redis was not asked; the caller then looks by itself.
 func (l *Limiter) SpendOnce(ctx context.Context, policies []string, sub Subject, look record.Look) (d Decision, found record.Found, err error) {
 	switch {
 	case l.health.isDegraded.Load():
@@ -296,8 +315,8 @@ func (l *Limiter) SpendOnce(ctx context.Context, policies []string, sub Subject,
 	return l.decideByRedis(ts, &v), v.found, nil
 }
 
-// spendOnceInTwo is SpendOnce on a Cluster: it looks and claims, then spends, and releases the claim
-// of an event that is refused.
+// spendOnceInTwo is SpendOnce on a Cluster: it looks and claims, then spends, and releases the
+// claim of an event that is refused.
 func (l *Limiter) spendOnceInTwo(ctx context.Context, policies []string, sub Subject, look record.Look) (d Decision, found record.Found, err error) {
 	within, cancel := context.WithTimeout(ctx, l.cfg.Budget)
 	defer cancel()

@@ -262,6 +262,7 @@ func TestMetrics(t *testing.T) {
 		"gateway_ratelimit_decisions_total refused p user redis":  1,
 		"gateway_ratelimit_decisions_total refused p user memory": 2,
 		"gateway_ratelimit_degraded":                              0,
+		"gateway_settings_differences":                            0,
 	}, got)
 }
 

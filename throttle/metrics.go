@@ -8,12 +8,15 @@ var (
 		[]string{"policy", "scope", "decision", "source"}, nil)
 	degradedDesc = prometheus.NewDesc("gateway_ratelimit_degraded",
 		"1 while local windows decide because Redis does not answer.", nil, nil)
+	differencesDesc = prometheus.NewDesc("gateway_settings_differences",
+		"Settings that must be one, and that another living node has differently.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (l *Limiter) Describe(ch chan<- *prometheus.Desc) {
 	ch <- decisionsDesc
 	ch <- degradedDesc
+	ch <- differencesDesc
 }
 
 // Collect implements prometheus.Collector: register the Limiter itself.
@@ -34,4 +37,8 @@ func (l *Limiter) Collect(ch chan<- prometheus.Metric) {
 		degraded = 1
 	}
 	ch <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, degraded)
+	l.mu.Lock()
+	differences := len(l.differences)
+	l.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(differencesDesc, prometheus.GaugeValue, float64(differences))
 }

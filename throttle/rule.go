@@ -19,7 +19,8 @@ type activePolicy struct {
 	Policy
 	base         *rule // nil: off
 	roles        []roleRule
-	highestLimit int // the highest limit of all rules
+	highestLimit int           // the highest limit of all rules
+	keep         time.Duration // how long admissions are kept
 }
 
 type roleRule struct {
@@ -33,20 +34,16 @@ type rule struct {
 	limit  int
 	window time.Duration
 	cost   int
-	keep   time.Duration // how long admissions are kept: the longest window of the policy
+	keep   time.Duration // how long admissions are kept: the longest window of the policy, on any node
 	args   []any         // of spend.lua, for this window alone
 }
 
-func newActivePolicy(p Policy) *activePolicy {
-	f := &activePolicy{Policy: p, highestLimit: p.Limit}
-	keep := p.Window
-	if p.Limit == 0 {
-		keep = 0
-	}
+// newActivePolicy prepares a policy whose longest window on other nodes is others.
+func newActivePolicy(p Policy, others time.Duration) *activePolicy {
+	f := &activePolicy{Policy: p, highestLimit: p.Limit, keep: keptFor(p, others)}
+	keep := f.keep
 	for _, r := range p.Roles {
-		if r.Limit > 0 {
-			keep, f.highestLimit = max(keep, r.Window), max(f.highestLimit, r.Limit)
-		}
+		f.highestLimit = max(f.highestLimit, r.Limit)
 	}
 	build := func(limit int, window time.Duration) *rule {
 		if limit == 0 {
