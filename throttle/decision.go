@@ -27,6 +27,8 @@ type Decision struct {
 	// RetryAfter is set on a refusal: whole milliseconds, at least one. An event after that time is
 	// admitted.
 	RetryAfter time.Duration
+	// Message is set on a refusal by a policy that has one.
+	Message string
 	// ResetAt is when the whole Limit is available again, if nothing more is spent.
 	ResetAt time.Time
 	// BlockedUntil is when a block ends. Only Peek, Penalize, Reward, Block and Dump set it.
@@ -39,7 +41,7 @@ type Decision struct {
 func (d Decision) Refusal() fault.Limit {
 	return fault.Limit{
 		Policy: d.Policy, Scope: string(d.Scope), Limit: d.Limit, Remaining: d.Remaining,
-		Window: d.Window, RetryAfter: d.RetryAfter,
+		Window: d.Window, RetryAfter: d.RetryAfter, Message: d.Message,
 	}
 }
 

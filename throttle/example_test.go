@@ -1,8 +1,12 @@
 package throttle_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/throttle"
 )
@@ -23,4 +27,22 @@ func ExampleApply() {
 	// Output:
 	// "trade=0/1s": throttle: a limit is a whole number from 1 to 1000000
 	// [{"name":"combat","limit":0,"windowMs":5000,"scope":"user"},{"name":"chat","limit":2000,"windowMs":1000,"scope":"user"}] <nil>
+}
+
+func ExampleLimiter_SpendKey() {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	limiter, err := throttle.New(rdb, nil, throttle.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer limiter.Close()
+
+	decision, err := limiter.SpendKey(context.Background(), "mail:ann@example.org", 1, time.Hour)
+	switch {
+	case err != nil:
+		fmt.Println(err)
+	case !decision.Allowed:
+		fmt.Println("the next mail may be sent in", decision.RetryAfter)
+	}
 }

@@ -83,6 +83,8 @@ type Limiter struct {
 	clock func() time.Duration
 	stamp func() int64
 
+	keyed *policy // of SpendKey; it has no rule of its own
+
 	table atomic.Pointer[map[string]*policy] // the map is never written
 	nodes atomic.Int64                       // how many there were when Redis was there last
 
@@ -128,6 +130,7 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 		health:  health{rdb: rdb, budget: cfg.Budget, every: cfg.ProbeEvery, onChange: cfg.OnChange},
 	}
 	l.clock = func() time.Duration { return time.Since(l.started) }
+	l.keyed = &policy{name: keyedPolicy}
 	l.table.Store(&map[string]*policy{})
 	_, err := l.setBasePolicies(policies)
 	return l, err
@@ -266,6 +269,11 @@ func (l *Limiter) Spend(ctx context.Context, policies []string, sub Subject) (De
 	if err := ctx.Err(); err != nil {
 		return Decision{}, err
 	}
+	return l.spendTargets(ctx, ts)
+}
+
+// spendTargets is Spend for what an event spends from.
+func (l *Limiter) spendTargets(ctx context.Context, ts []target) (Decision, error) {
 	now := l.clock()
 	for _, t := range ts {
 		if d, ok := l.denials.findDenial(t, int64(now)); ok {
@@ -411,7 +419,7 @@ var sources = [3]string{SourceRedis, SourceMemory, SourceLocal}
 func (l *Limiter) recordRefused(t target, now time.Duration, d denial, source int) Decision {
 	t.policy.refused[source].Add(1)
 	return Decision{
-		Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Window: t.rule.window, Remaining: d.remaining,
+		Policy: t.policy.name, Scope: t.rule.scope, Limit: t.rule.limit, Window: t.rule.window, Remaining: d.remaining, Message: t.rule.message,
 		RetryAfter: ceilMilliseconds(time.Duration(d.until) - now), ResetAt: l.started.Add(time.Duration(d.reset)), Source: sources[source],
 	}
 }

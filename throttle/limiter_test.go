@@ -2,7 +2,9 @@ package throttle
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +74,43 @@ func TestDecisionTellsAll(t *testing.T) {
 	// Others, and other policies, have budgets of their own.
 	require.True(t, spend(t, l, Subject{User: "bob"}, "chat").Allowed)
 	require.True(t, spend(t, l, ann, "combat").Allowed)
+}
+
+// A policy's own message is in every refusal, from Redis, from memory and from the local window, and
+// changes with the policy.
+func TestAPolicyHasItsOwnMessage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	p := Policy{Name: "shouts", Limit: 1, Window: time.Minute, Scope: ByUser, Message: `Not so "loud" <please>.`}
+	l := newLimiter(t, server.Client(), patient, p, Policy{Name: "plain", Limit: 1, Window: time.Minute, Scope: ByUser})
+	require.Empty(t, spend(t, l, ann, "shouts").Message, "it is allowed")
+	for _, source := range []string{SourceRedis, SourceMemory} {
+		d := spend(t, l, ann, "shouts")
+		require.Equal(t, source, d.Source)
+		require.Equal(t, p.Message, d.Message)
+		require.ErrorIs(t, d.Fault(), fault.ErrRateLimited)
+		want, err := json.Marshal(d.Fault())
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(d.Refusal().AppendJSON(nil)))
+		require.Contains(t, string(want), `"message":"Not so \"loud\" `)
+	}
+	spend(t, l, ann, "plain")
+	require.Equal(t, fault.ErrRateLimited.Message, spend(t, l, ann, "plain").Fault().Message)
+
+	p.Message = "Hush."
+	require.NoError(t, l.SetPolicies([]Policy{p}))
+	require.Equal(t, "Hush.", spend(t, l, ann, "shouts").Message)
+	server.Kill()
+	bob := Subject{User: "bob"}
+	require.True(t, spend(t, l, bob, "shouts").Allowed)
+	d := spend(t, l, bob, "shouts")
+	require.Equal(t, SourceLocal, d.Source)
+	require.Equal(t, "Hush.", d.Message)
+
+	for _, bad := range []string{strings.Repeat("x", 201), "a\nb", "\xff"} {
+		p.Message = bad
+		require.ErrorIs(t, l.SetPolicies([]Policy{p}), ErrBadPolicy)
+	}
 }
 
 func TestScopes(t *testing.T) {

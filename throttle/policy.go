@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A Scope says whose events are counted together.
@@ -34,6 +37,9 @@ type Policy struct {
 	// roles the most generous rule counts: one that is off, else the one with the most events per
 	// second.
 	Roles []RoleRule
+	// Message is what a refused player reads, at most MaxMessage bytes; "" is the message of
+	// RATE_LIMITED.
+	Message string
 	// Key returns the subject's name, and "" when it has none. It is required for ByKey, and only
 	// allowed there.
 	Key func(Subject) string
@@ -50,6 +56,7 @@ type RoleRule struct {
 const (
 	MaxLimit   = 1_000_000
 	MaxWindow  = 24 * time.Hour
+	MaxMessage = 200 // bytes
 	maxSubject = 512 // bytes
 	// maxMixed is the highest limit of a policy whose rules have windows of different lengths,
 	// because such windows are read whole.
@@ -101,6 +108,8 @@ func (p Policy) validate() error {
 		return bad("scope %q and the key function do not fit", p.Scope)
 	case p.Cost < 0:
 		return bad("cost %d", p.Cost)
+	case len(p.Message) > MaxMessage || !utf8.ValidString(p.Message) || strings.ContainsFunc(p.Message, unicode.IsControl):
+		return bad("a message is at most %d bytes of UTF-8 without control characters", MaxMessage)
 	}
 	rules := append([]RoleRule{{"", p.Limit, p.Window}}, p.Roles...)
 	var most int

@@ -30,12 +30,13 @@ type roleRule struct {
 
 // A rule decides about one event. A change makes a new rule, so its address identifies it.
 type rule struct {
-	scope  Scope
-	limit  int
-	window time.Duration
-	cost   int
-	keep   time.Duration // how long admissions are kept: the longest window of the policy, on any node
-	args   []any         // of spend.lua, for this window alone
+	scope   Scope
+	limit   int
+	window  time.Duration
+	cost    int
+	message string        // of a refusal
+	keep    time.Duration // how long admissions are kept: the longest window of the policy, on any node
+	args    []any         // of spend.lua, for this window alone
 }
 
 // newActivePolicy prepares a policy whose longest window on other nodes is others.
@@ -49,7 +50,7 @@ func newActivePolicy(p Policy, others time.Duration) *activePolicy {
 		if limit == 0 {
 			return nil
 		}
-		r := &rule{scope: p.Scope, limit: limit, window: window, cost: max(1, p.Cost), keep: keep}
+		r := &rule{scope: p.Scope, limit: limit, window: window, cost: max(1, p.Cost), message: p.Message, keep: keep}
 		r.args = []any{limit, window.Milliseconds()}
 		if r.isSpecial() {
 			r.args = append(r.args, "", "", r.cost, keep.Milliseconds())
@@ -91,7 +92,7 @@ func (f *activePolicy) ruleForRoles(roles []string) *rule {
 // isSamePolicy tells whether p is the policy in force. Key functions cannot be compared, so a
 // policy that has one is never the same.
 func (f *activePolicy) isSamePolicy(p Policy) bool {
-	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost &&
+	return f.Name == p.Name && f.Limit == p.Limit && f.Window == p.Window && f.Scope == p.Scope && f.Cost == p.Cost && f.Message == p.Message &&
 		slices.Equal(f.Roles, p.Roles) && f.Key == nil && p.Key == nil
 }
 

@@ -156,7 +156,7 @@ dev: true
 limit-close-after: 0
 policies:
   chat: {limit: %d, window: 1m, cost: 2, roles: {vip: 40/1m, moderator: off}}
-  shouts: {limit: 5, window: 1m, scope: session, events: ["chat:message"]}
+  shouts: {limit: 5, window: 1m, scope: session, message: "Not so loud.", events: ["chat:message"]}
   tabs: {limit: 50, window: 1m, scope: connection, events: ["chat:message"]}
 `, redistest.URL(t), limit), 0o600))
 	}
@@ -177,6 +177,7 @@ policies:
 	require.Equal(t, 3, admitted(), "five shouts, of which two were spent")
 	require.Equal(t, "shouts", p.refused("chat:message", shout)["policy"])
 	require.Equal(t, "session", p.refused("chat:message", shout)["scope"])
+	require.Equal(t, "Not so loud.", p.refused("chat:message", shout)["message"])
 
 	speak := func(id string) answer {
 		return do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"hi"}`, bearer(id)...)
@@ -187,6 +188,7 @@ policies:
 	}
 	a := speak(dan)
 	require.Equal(t, "RATE_LIMITED", a.problem(t), "without a socket it costs the same")
+	require.Equal(t, "Not so loud.", a.json(t)["title"])
 	require.Equal(t, "shouts", a.json(t)["policy"])
 	require.Equal(t, http.StatusOK, speak(eve).status)
 

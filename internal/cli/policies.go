@@ -57,12 +57,13 @@ type FilePolicies map[string]filePolicy
 
 // A filePolicy is one entry of `policies` in the file. What is left out is as it was.
 type filePolicy struct {
-	Limit  *int              `yaml:"limit"`
-	Window *time.Duration    `yaml:"window"`
-	Scope  *throttle.Scope   `yaml:"scope"`
-	Cost   *int              `yaml:"cost"`
-	Roles  map[string]string `yaml:"roles"`  // role to N/WINDOW, or off
-	Events []string          `yaml:"events"` // that spend it beside what they spend already
+	Limit   *int              `yaml:"limit"`
+	Window  *time.Duration    `yaml:"window"`
+	Scope   *throttle.Scope   `yaml:"scope"`
+	Cost    *int              `yaml:"cost"`
+	Message *string           `yaml:"message"` // of a refusal
+	Roles   map[string]string `yaml:"roles"`   // role to N/WINDOW, or off
+	Events  []string          `yaml:"events"`  // that spend it beside what they spend already
 }
 
 // readPolicies takes the file's `policies` apart; unknown fields are errors.
@@ -94,6 +95,7 @@ func applyFile(policies []throttle.Policy, file FilePolicies) ([]throttle.Policy
 		p := &out[i]
 		p.Limit, p.Window = valueOrDefault(f.Limit, p.Limit), valueOrDefault(f.Window, p.Window)
 		p.Scope, p.Cost = valueOrDefault(f.Scope, p.Scope), valueOrDefault(f.Cost, p.Cost)
+		p.Message = valueOrDefault(f.Message, p.Message)
 		for _, role := range slices.Sorted(maps.Keys(f.Roles)) {
 			limit, window, err := throttle.ParseRule(f.Roles[role])
 			if err != nil {
