@@ -25,9 +25,14 @@ type Rights struct {
 	Keys []string
 	// Channels are the channels, or patterns of them, that it publishes on and subscribes to.
 	Channels []string
+	// Patterns are the patterns that it gives to PSUBSCRIBE. Redis allows each only to a user with a
+	// rule for that very pattern, or for all channels.
+	Patterns []string
 }
 
-func (r Rights) isZero() bool { return len(r.Commands)+len(r.Keys)+len(r.Channels) == 0 }
+func (r Rights) isZero() bool {
+	return len(r.Commands)+len(r.Keys)+len(r.Channels)+len(r.Patterns) == 0
+}
 
 // MissingRights are the rights that Redis does not give us.
 type MissingRights struct {
@@ -59,6 +64,8 @@ func (m MissingRights) String() string {
 	return m.Public() + "; grant them with: ACL SETUSER " + m.User + " " + strings.Join(m.Rules, " ")
 }
 
+const psubscribe = "psubscribe"
+
 //go:embed rights.lua
 var rightsLua string
 
@@ -77,10 +84,18 @@ func (r Rights) FindMissing(ctx context.Context, client redis.UniversalClient) (
 	var mu sync.Mutex
 	err := redisx.ForEachMaster(ctx, client, func(ctx context.Context, master redis.UniversalClient) error {
 		found, err := r.askServer(ctx, master)
+		// Redis does not say whether PSUBSCRIBE or its pattern is what is missing, and takes no rule for
+		// a pattern from a user who has all channels: that one may publish where nobody listens.
+		isPatternMissing := slices.Contains(found, "+"+psubscribe) && master.Publish(ctx, "redisconn-probe", "").Err() != nil
 		mu.Lock()
 		defer mu.Unlock()
 		for _, text := range found {
 			m.add(text)
+			if text == "+"+psubscribe && isPatternMissing {
+				for _, p := range r.Patterns {
+					m.add("&" + p)
+				}
+			}
 		}
 		return err
 	})
@@ -155,6 +170,9 @@ func (r Rights) examples() [][]string {
 	for i, c := range r.Commands {
 		all[i] = strings.Fields(c)
 		all[i][0] = strings.ToLower(all[i][0])
+	}
+	for _, p := range r.Patterns {
+		all = append(all, []string{psubscribe, p})
 	}
 	return all
 }

@@ -149,3 +149,47 @@ func TestMonitorTriesTheRightsAgain(t *testing.T) {
 	require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "default", "resetchannels", "&session:*").Err())
 	require.Contains(t, becomes(t, changes, redisconn.Forbidden).why, "ACL SETUSER default &socket.io#*")
 }
+
+// Redis lets a user subscribe to a pattern only with a rule for that very pattern, or for all
+// channels: a rule that matches the same channels is not enough.
+func TestAPatternNeedsARuleOfItsOwn(t *testing.T) {
+	t.Parallel()
+	s := redistest.Server(t)
+	const pattern = "socket.io#/#*"
+	needs := redisconn.Rights{Commands: []string{"EVAL return(1) 0", "GET KEY"}, Keys: []string{"temp:*"}, Channels: []string{"socket.io#*"}, Patterns: []string{pattern}}
+	for user, c := range map[string]struct {
+		rules   []any
+		missing []string
+	}{
+		"wider":    {[]any{"~*", "resetchannels", "&socket.io*", "+@all"}, []string{"+psubscribe", "&" + pattern}},
+		"very":     {[]any{"~*", "resetchannels", "&socket.io*", "&" + pattern, "+@all"}, nil},
+		"all":      {[]any{"~*", "&*", "+@all"}, nil},
+		"command":  {[]any{"~*", "&*", "+@all", "-psubscribe"}, []string{"+psubscribe"}},
+		"noscript": {[]any{"~*", "resetchannels", "&socket.io*", "+@all", "-eval"}, []string{"+eval", "+psubscribe", "&" + pattern}},
+	} {
+		t.Run(user, func(t *testing.T) {
+			require.NoError(t, s.Client().Do(t.Context(), append([]any{"acl", "setuser", user, "on", ">secret"}, c.rules...)...).Err())
+			rdb := open(t, "redis://"+user+":secret@"+s.Addr())
+			m, err := needs.FindMissing(t.Context(), rdb)
+			require.NoError(t, err)
+			require.ElementsMatch(t, c.missing, m.Rules)
+			subscribe := func() error {
+				subscription := rdb.PSubscribe(t.Context(), pattern)
+				defer subscription.Close()
+				_, err := subscription.Receive(t.Context())
+				return err
+			}
+			if c.missing == nil {
+				require.NoError(t, subscribe())
+				return
+			}
+			require.ErrorContains(t, subscribe(), "NOPERM")
+			grant := []any{"acl", "setuser", user}
+			for _, rule := range m.Rules {
+				grant = append(grant, rule)
+			}
+			require.NoError(t, s.Client().Do(t.Context(), grant...).Err())
+			require.NoError(t, subscribe(), "the named line is enough")
+		})
+	}
+}

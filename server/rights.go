@@ -42,6 +42,9 @@ func (n *node) neededRights() redisconn.Rights {
 	}
 	if c := n.clusterConfig(); c != nil {
 		r.Channels = append(r.Channels, c.Prefix+"*")
+		if c.JoinWindow > 0 { // as another server's joins need it, of the namespace of the players
+			r.Patterns = append(r.Patterns, c.Prefix+"#/#*")
+		}
 	}
 	if redisx.IsCluster(n.redis.client) {
 		r.Commands = append(r.Commands, "SPUBLISH CHANNEL m", "SSUBSCRIBE CHANNEL", "SUNSUBSCRIBE CHANNEL")
