@@ -48,6 +48,36 @@ func TestEveryUserCanBeMuted(t *testing.T) {
 	}
 }
 
+// A mute, and its end, are in force on the other node within a second: in four of five rounds, because
+// the machine may be busy with other tests in one of them.
+func TestAMuteHoldsElsewhereWithinASecond(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	one, _ := node(t, rdb, chat.Config{})
+	two, _ := node(t, rdb, chat.Config{})
+	isMuted := func() bool {
+		_, err := send(t, two, ann, say("am I?"))
+		return errors.Is(err, chat.ErrMuted)
+	}
+	late := 0
+	waitFor := func(muted bool) {
+		begun := time.Now()
+		require.Eventually(t, func() bool { return isMuted() == muted }, 20*time.Second, 20*time.Millisecond)
+		if time.Since(begun) > time.Second {
+			late++
+		}
+	}
+	for range 5 {
+		_, err := one.Mute(t.Context(), mod, chat.SanctionRequest{UserID: "ann", Channel: "global", ForMs: 60_000})
+		require.NoError(t, err)
+		waitFor(true)
+		_, err = one.Unmute(t.Context(), mod, chat.LiftRequest{UserID: "ann", Channel: "global"})
+		require.NoError(t, err)
+		waitFor(false)
+	}
+	require.LessOrEqual(t, late, 1)
+}
+
 // A mute holds on both nodes, in its channel, until it ends. The player is told.
 func TestMute(t *testing.T) {
 	t.Parallel()
@@ -71,7 +101,7 @@ func TestMute(t *testing.T) {
 	require.Equal(t, "global", f.Detail("channel"))
 	require.Equal(t, x.Until, f.Detail("until"))
 	require.InDelta(t, 60_000, f.Detail("retryAfterMs"), 10_000)
-	require.Eventually(t, func() bool { return refused(two, say("within a second, there")) != nil }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return refused(two, say("soon, there")) != nil }, 5*time.Second, 50*time.Millisecond)
 	_, err = one.Join(t.Context(), ann, chat.Channel{Channel: "zone:1"})
 	require.NoError(t, err)
 	require.Nil(t, refused(one, chat.Draft{Channel: "zone:1", Text: "in other channels it does not hold"}))

@@ -416,7 +416,7 @@ func TestSlowMode(t *testing.T) {
 	_, err = send(t, one, ann, say("first"))
 	require.NoError(t, err)
 	var f *fault.Fault
-	require.Eventually(t, func() bool { // the other node learns of it within a second
+	require.Eventually(t, func() bool { // the other node learns of it
 		_, err := send(t, two, ann, say("second"))
 		f = fault.Of(err)
 		return f != nil

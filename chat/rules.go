@@ -26,8 +26,9 @@ const (
 	everywhere = ""
 	// versionField is the field that counts the changes of the rules.
 	versionField = ":version"
-	// rulesPollInterval is how often a node asks whether another node changed the rules.
-	rulesPollInterval = time.Second
+	// rulesPollInterval is how often a node asks whether another node changed the rules: often enough
+	// that a change is in force on every node within a second.
+	rulesPollInterval = 500 * time.Millisecond
 	// maxRules is how many sanctions there may be; further ones are refused.
 	maxRules = 100_000
 )

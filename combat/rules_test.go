@@ -25,7 +25,12 @@ func duel(seed uint64) State { return newFightState("F", seed, 1000, hero, rival
 func anyFight(t *rapid.T) State {
 	seed := rapid.Uint64().Draw(t, "seed")
 	if rapid.Bool().Draw(t, "npc") {
-		return against(rapid.SampledFrom(NPCs()).Draw(t, "kind"), seed)
+		s := against(rapid.SampledFrom(NPCs()).Draw(t, "kind"), seed)
+		for i := range s.Participants { // also late in a fight, where NPCs do other things
+			p := &s.Participants[i]
+			p.HP = rapid.IntRange(1, p.MaxHP).Draw(t, "hp")
+		}
+		return s
 	}
 	a, b := hero, rival
 	for _, p := range []*Participant{&a, &b} {
@@ -111,6 +116,27 @@ func checkTurn(t require.TestingT, before, after State, what Event) {
 	}
 	require.Positive(t, hp[after.Winner], "the winner is alive")
 	require.Equal(t, after.Outcome == Fled, living == 2)
+}
+
+// The dummy heals itself completely below half of its hp, and not beyond its maximum.
+func TestTheDummyMends(t *testing.T) {
+	t.Parallel()
+	state, mended := against("training-dummy", 1), 0
+	for now := state.StartedAt; mended < 3; {
+		now += 1000
+		next, what, err := Apply(state, Move{Action: Attack, Target: 1, At: now})
+		require.NoError(t, err)
+		checkTurn(t, state, next, what)
+		for _, a := range what.Acts {
+			if a.Action == "mend" {
+				mended++
+				require.Equal(t, "mended", a.Result)
+				require.Positive(t, a.Healed)
+				require.Equal(t, 1000, next.Participants[1].HP)
+			}
+		}
+		state = next
+	}
 }
 
 func TestRefusedMoves(t *testing.T) {

@@ -22,15 +22,19 @@ func endUnheard(t *testing.T, rdb redis.UniversalClient, id string) {
 	require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.RevocationLog, Values: []any{"message", text}}).Err())
 }
 
+// With the default of CatchUp a player learns within the touch interval of an end whose message was lost:
+// in four of five rounds, because the machine may be busy with other tests in one of them.
 func TestALostMessageIsFoundInTheLog(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
-	store := sessions.New(rdb, sessions.Config{})
-	const interval = 500 * time.Millisecond
-	tracker := sessions.NewTracker(store, sessions.TrackerConfig{CatchUp: interval})
+	const ttl, interval, rounds = 10 * time.Second, time.Second, 5
+	require.Equal(t, interval, sessions.TouchInterval(ttl))
+	store := sessions.New(rdb, sessions.Config{TTL: ttl})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
 	follow(t, tracker)
 	onEnd, ends := end()
-	for range 3 {
+	late := 0
+	for range rounds {
 		s := create(t, store, sessions.Options{TTL: time.Hour})
 		h := tracker.Open(s, sessions.Listener{Ended: onEnd})
 		require.Eventually(t, func() bool { return metric(t, tracker, "stored") >= 1 }, soon, tick)
@@ -38,11 +42,14 @@ func TestALostMessageIsFoundInTheLog(t *testing.T) {
 		at := time.Now()
 		r := told(t, ends) // though the client does nothing
 		require.Equal(t, []string{s.ID, s.UserID, "LOGGED_OUT", "unheard"}, []string{r.SessionID, r.UserID, r.Code, r.Reason})
-		require.Less(t, time.Since(at), interval+2*time.Second)
+		if time.Since(at) > interval {
+			late++
+		}
 		require.False(t, h.Alive())
 	}
-	require.InDelta(t, 3, value(t, tracker, "gateway_session_revocations_recovered_total", ""), 0)
-	require.EqualValues(t, 3, tracker.Stats().Revocations, "and their latency is known")
+	require.LessOrEqual(t, late, 1)
+	require.InDelta(t, rounds, value(t, tracker, "gateway_session_revocations_recovered_total", ""), 0)
+	require.EqualValues(t, rounds, tracker.Stats().Revocations, "and their latency is known")
 }
 
 // The log says that a session ended, but another program has created a session with its id since.

@@ -17,7 +17,8 @@ type TrackerConfig struct {
 	// Timeout bounds each request to Redis; 2 s when zero.
 	Timeout time.Duration
 	// CatchUp is how often the tracker reads the log of revocations, for messages that it missed on
-	// the channel. When zero it is the touch interval of the store's TTL.
+	// the channel. When zero it is four fifths of the touch interval of the store's TTL, so that
+	// with the time of the read a player is told within the interval.
 	CatchUp time.Duration
 	// SubscriptionRefused, when set, is called once each time Redis begins to refuse the
 	// subscription to the revocation channel, as for a user without the right to it. The tracker
@@ -86,7 +87,7 @@ func NewTracker(store *Store, cfg TrackerConfig) *Tracker {
 		cfg.Timeout = 2 * time.Second
 	}
 	if cfg.CatchUp <= 0 {
-		cfg.CatchUp = max(TouchInterval(store.cfg.TTL), 50*time.Millisecond)
+		cfg.CatchUp = max(TouchInterval(store.cfg.TTL)*4/5, 50*time.Millisecond) // with the time to read, within the interval
 	}
 	t := &Tracker{
 		store: store, cfg: cfg, base: store.now(), ready: make(chan struct{}), logTried: make(chan struct{}),

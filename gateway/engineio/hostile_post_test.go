@@ -7,9 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -154,49 +152,6 @@ func TestAChunkedPostPastTheBoundIsAnswered(t *testing.T) {
 	require.Equal(t, 413, answered(t, nc))
 	require.Equal(t, ReasonParseError, h.ends(t))
 	chats()
-}
-
-// Not parallel: it counts goroutines and memory.
-func TestHalfOpenPostsEndInTime(t *testing.T) {
-	const posts = 1000
-	before := runtime.NumGoroutine()
-	s := newSite(Config{BodyTimeout: time.Second, Linger: 50 * time.Millisecond})
-	s.web.Start()
-	chats := s.neighbour(t)
-	heap := settled()
-	var all sync.WaitGroup
-	began := time.Now()
-	for i := range posts {
-		p := s.poller(t)
-		h := p.recorder()
-		head := "Content-Length: 1000"
-		if i%2 == 0 {
-			head = "Transfer-Encoding: chunked"
-		}
-		nc := p.open(head)
-		if i%3 == 0 {
-			_, err := nc.Write([]byte("4"))
-			require.NoError(t, err)
-		}
-		all.Go(func() {
-			r, err := http.ReadResponse(bufio.NewReader(nc), nil)
-			if err != nil || r.StatusCode != http.StatusRequestTimeout {
-				t.Errorf("half-open post %d: %v", i, err)
-			}
-			_ = nc.Close()
-			if reason := h.ends(t); reason != ReasonTransportError {
-				t.Errorf("half-open post %d: %s", i, reason)
-			}
-		})
-	}
-	opening := time.Since(began)
-	chats()
-	all.Wait()
-	require.Less(t, time.Since(began)-opening, patience)
-	chats()
-	require.Less(t, settled()-heap, int64(16<<20)) // with what the test keeps of each
-	s.end()
-	calm(t, before)
 }
 
 func TestAnAbortedPostEndsTheSession(t *testing.T) {

@@ -130,7 +130,7 @@ describe('history', () => {
 });
 
 describe('moderators', () => {
-  test('mute, everywhere within a second, and unmute', async () => {
+  test('mute, everywhere, and unmute', async () => {
     const { ann, bob, channel } = await pair();
     const mod = await withRoles(two, ['moderator']);
     const sanction = await mod.ask('chat:mute', { userId: ann.user, channel, forMs: MINUTE, reason: 'rude' });
