@@ -697,7 +697,7 @@ export interface ClientToServerEvents {
   'chat:ban': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
   /** Removes a message from the history of a channel and sends chat:deleted to its members. For moderator or admin only. */
   'chat:delete': (payload: ChatDeleteRequest, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Reads the latest messages of a channel that the caller is in. Reading page after page misses no message: a page never splits the messages of one millisecond, so it may hold a few messages more or fewer than the limit. */
+  /** Reads the latest messages of a channel that the caller is in. Reading page after page misses no message: a page never splits the messages of one millisecond, so it may hold a few messages more or fewer than the limit. An entry that cannot be read is left out and reported. */
   'chat:history': (payload: ChatHistoryQuery, ack: (answer: Answer<ChatHistory, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Puts the caller's connection into a channel. Joining twice is the same as joining once. */
   'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'CHAT_BANNED' | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
@@ -733,7 +733,7 @@ export interface ClientToServerEvents {
   'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Returns how many users are in a channel, or online. */
   'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Returns who is in a channel, or online. */
+  /** Returns who is in a channel, or online. A user of whom nothing readable is stored is left out and reported. */
   'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Returns which of the users are online, and when the others were last online. */
   'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
