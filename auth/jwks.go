@@ -119,7 +119,7 @@ func (s *keySet) loadKeys(ctx context.Context) error {
 	s.mu.Lock()
 	if s.reading == nil {
 		s.reading = make(chan struct{})
-		go s.readKeys()
+		go s.readKeys() //nolint:gosec // it outlives the caller: all who ask meanwhile get what it reads
 	}
 	reading := s.reading
 	s.mu.Unlock()

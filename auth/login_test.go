@@ -119,8 +119,8 @@ func TestTokensThatCanNotBeJudged(t *testing.T) {
 }
 
 // The provider changes its key and then hangs: a token under the new key can not be judged. That is
-// 503 within the time of a login, no 401 after 5 s, and no failure of the address or the user. Tokens
-// under the old key go on, also when it is time to read the keys again.
+// 503 within the time of a login, no 401 after 5 s, and no failure of the address or the user.
+// Tokens under the old key go on, also when it is time to read the keys again.
 func TestALoginWhileTheProviderHangs(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

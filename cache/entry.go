@@ -62,7 +62,8 @@ func openEnvelope(data []byte) (*entry, error) {
 
 // fetchEntry reads a key from Redis, together with the versions of the given tags. That takes one
 // round trip, and a second one if the value has other tags. It returns nil for a missing key, for a
-// value whose tags were invalidated, and for an envelope that cannot be read. It stores what it read in L1.
+// value whose tags were invalidated, and for an envelope that cannot be read. It stores what it
+// read in L1.
 func (m *Manager) fetchEntry(ctx context.Context, key string, tags []string) (*entry, error) {
 	return m.fetchEntryAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
 }

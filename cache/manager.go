@@ -43,9 +43,8 @@ type Config struct {
 	// Local configures the cache in this process (L1).
 	Local Local
 	// OnError, if set, is called once for each failed call to Redis, for each stored value that cannot
-	// be decoded, for each failed load that no caller waits for, and for each loss of the subscription.
-	// Many goroutines may call it at the
-	// same time.
+	// be decoded, for each failed load that no caller waits for, and for each loss of the
+	// subscription. Many goroutines may call it at the same time.
 	OnError func(doing string, err error)
 }
 

@@ -15,8 +15,8 @@ import (
 // DeletePattern removes all values whose key matches a glob pattern such as "temp:*", and returns
 // how many. It scans the keys in batches (SCAN, UNLINK), on every master of a Cluster, and never
 // blocks Redis. A load that is in progress does not store its result. Keys that are written
-// meanwhile may stay. Config.Budget bounds each batch, and ctx the whole call. A pattern that begins
-// with a wildcard is ErrKey. Use Quote for what is not a pattern, such as the id of a user.
+// meanwhile may stay. Config.Budget bounds each batch, and ctx the whole call. A pattern that
+// begins with a wildcard is ErrKey. Use Quote for what is not a pattern, such as the id of a user.
 func (m *Manager) DeletePattern(ctx context.Context, pattern string) (n int, err error) {
 	if err := validatePattern(pattern); err != nil {
 		return 0, err

@@ -4,9 +4,9 @@
 //
 // A message without an idempotency key in a channel that is not slow waits for nothing: it is sent
 // to the room, and written to the history in the background, in order. For a message with a key, or
-// in a slow channel, one script decides whether it may be said, writes it to the history and records
-// the answer, in one round trip. Every node has a copy of the sanctions and the slow channels, so checking them asks
-// nobody.
+// in a slow channel, one script decides whether it may be said, writes it to the history and
+// records the answer, in one round trip. Every node has a copy of the sanctions and the slow
+// channels, so checking them asks nobody.
 //
 // While Redis can not be used, members on the same node still hear each other, retries and slow
 // channels are decided by what this node remembers, and chat:history is UNAVAILABLE.

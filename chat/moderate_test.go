@@ -48,8 +48,8 @@ func TestEveryUserCanBeMuted(t *testing.T) {
 	}
 }
 
-// A mute, and its end, are in force on the other node within a second: in four of five rounds, because
-// the machine may be busy with other tests in one of them.
+// A mute, and its end, are in force on the other node within a second: in four of five rounds,
+// because the machine may be busy with other tests in one of them.
 func TestAMuteHoldsElsewhereWithinASecond(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -15,8 +15,8 @@ import (
 )
 
 // A message that was said is answered so when it is sent again, on a node whose channel the player
-// has not joined again yet; one that was not said is refused, and may be sent with its key after the
-// join.
+// has not joined again yet; one that was not said is refused, and may be sent with its key after
+// the join.
 func TestTheAnswerComesBeforeMembership(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

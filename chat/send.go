@@ -73,8 +73,8 @@ func (s *Service) slowIntervalFor(roles []string, channel string) time.Duration 
 
 // claimMessage decides whether a message may be sent. isRepeated means that it was sent before with
 // the same key; then first is the answer of that time. The error is RATE_LIMITED in a slow channel.
-// Without an answer from Redis a message is sent: the gateway remembers it, and this node the pauses
-// of slow channels.
+// Without an answer from Redis a message is sent: the gateway remembers it, and this node the
+// pauses of slow channels.
 func (s *Service) claimMessage(ctx context.Context, m *Message, claim *event.Claim, slowInterval time.Duration) (first Receipt, isRepeated bool, err error) {
 	slowKey := keys.ChatSlow(m.Channel, m.From.UserID)
 	outcome, err := s.journal.claimMessage(ctx, m, claim, slowKey, slowInterval)

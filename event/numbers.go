@@ -3,8 +3,8 @@ package event
 import "strconv"
 
 // JSON has one kind of number: 2, 2.0 and 2e0 are the same, and clients whose language has only
-// floating point, such as Godot's, write all three. Go reads whole numbers from digits alone, so the
-// others are rewritten before a payload is read.
+// floating point, such as Godot's, write all three. Go reads whole numbers from digits alone, so
+// the others are rewritten before a payload is read.
 
 // maxNumber is how many bytes a number may have to be rewritten.
 const maxNumber = 64

@@ -85,8 +85,8 @@ type OnceOption func(*OnceRule)
 //
 // A holder is taken for dead when the time of a handler and a second are over. Recorded are answers
 // that are ok and final refusals, up to 4 KiB. RATE_LIMITED, UNAVAILABLE, TIMEOUT, LOCKED,
-// UNAUTHENTICATED, INTERNAL and what Passing names are not: the client may ask again. Nor is INVALID:
-// the payload alone decides it, and the client may mend the payload and keep the key.
+// UNAUTHENTICATED, INTERNAL and what Passing names are not: the client may ask again. Nor is
+// INVALID: the payload alone decides it, and the client may mend the payload and keep the key.
 //
 // The gateway records the answer after the handler. A feature whose effect is one script records it
 // there, so that a death between the two can not matter: see ClaimOf.

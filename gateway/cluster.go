@@ -52,8 +52,8 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 	}
 }
 
-// noteJoinRefused counts and logs a join that another program asked for and that --max-rooms refuses:
-// that program is not told.
+// noteJoinRefused counts and logs a join that another program asked for and that --max-rooms
+// refuses: that program is not told.
 func (g *Gateway) noteJoinRefused(conn, room string) {
 	g.metrics.joinsRefused.Inc()
 	user := ""

@@ -60,7 +60,8 @@ func standsInTheWay(found record.Found) bool {
 	return true
 }
 
-// callOutcome asks a feature what became of an event. A panic in it becomes the error of this event.
+// callOutcome asks a feature what became of an event. A panic in it becomes the error of this
+// event.
 func (g *Gateway) callOutcome(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, isDone bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -70,8 +71,8 @@ func (g *Gateway) callOutcome(ctx context.Context, p *event.Player, r *route, pa
 	return r.OnceRule.Outcome(ctx, p, payload, dst)
 }
 
-// identifyEvent returns the request of an event of a route that is done once. A panic in a feature's
-// event.Beside becomes the error of this event.
+// identifyEvent returns the request of an event of a route that is done once. A panic in a
+// feature's event.Beside becomes the error of this event.
 func identifyEvent(p *event.Player, r *route, payload []byte, key string) (request event.Request, err error) {
 	defer func() {
 		if v := recover(); v != nil {

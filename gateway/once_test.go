@@ -39,8 +39,8 @@ func coins(tossed *atomic.Int64) func(*Config) {
 	}
 }
 
-// A repeat is answered as the first time, by another connection of the user too, and spends nothing:
-// no limit, no count of refusals.
+// A repeat is answered as the first time, by another connection of the user too, and spends
+// nothing: no limit, no count of refusals.
 func TestARepeatSpendsNothing(t *testing.T) {
 	t.Parallel()
 	var tossed atomic.Int64

@@ -13,9 +13,9 @@ import (
 	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
-// TestAPlayerIsReachableOnceConnected is a player who connects to one node and, as soon as the client
-// has its CONNECT, is sent a whisper by the other node: each of 60 is heard, on loopback and with a
-// Redis that answers 6 ms late.
+// TestAPlayerIsReachableOnceConnected is a player who connects to one node and, as soon as the
+// client has its CONNECT, is sent a whisper by the other node: each of 60 is heard, on loopback and
+// with a Redis that answers 6 ms late.
 func TestAPlayerIsReachableOnceConnected(t *testing.T) {
 	t.Parallel()
 	const whispers = 60
@@ -64,8 +64,8 @@ func TestASocketIsReachableByItsID(t *testing.T) {
 }
 
 // TestAConnectWaitsAQuarterOfASecondForRedis is a Redis that takes everything and says nothing: a
-// CONNECT and a join are answered after 250 ms, and counted. While Redis is known to be away, they are
-// answered at once.
+// CONNECT and a join are answered after 250 ms, and counted. While Redis is known to be away, they
+// are answered at once.
 func TestAConnectWaitsAQuarterOfASecondForRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

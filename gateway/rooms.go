@@ -143,8 +143,8 @@ func (g *Gateway) SendStatus(features map[string]string) error {
 	return g.castToNode("gateway:status", features)
 }
 
-// SendMoved tells every player on this node, in `gateway:status`, that another Redis with other data
-// took the place of the one before: what was acknowledged last may be gone.
+// SendMoved tells every player on this node, in `gateway:status`, that another Redis with other
+// data took the place of the one before: what was acknowledged last may be gone.
 func (g *Gateway) SendMoved() error {
 	return g.castToNode("gateway:status", map[string]bool{"moved": true})
 }

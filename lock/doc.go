@@ -60,14 +60,14 @@
 //
 // What each sees, where one Redis keeps the locks. "At its end" is the time of Lease.Until.
 //
-//   - Redis does not answer (down, hanging, refusing all): the holder works on until its lease ends
-//     at its end, and its context then says ErrLost; a waiter gets ErrUnavailable after Config.Timeout
-//     and does not wait for Options.Wait; Release returns an error within Config.Timeout, and the
-//     lock expires by itself.
-//   - Redis restarts without its data, or another server without the lock answers from now on (a move,
-//     a failover that lost it): the holder's next extension, within a third of the TTL, ends its
-//     context with ErrLost; a waiter gets the lock, with a higher fence; Release returns ErrLost and
-//     frees nothing of the new holder.
+//   - Redis does not answer (down, hanging, refusing all): the holder works on until its lease
+//     ends at its end, and its context then says ErrLost; a waiter gets ErrUnavailable after
+//     Config.Timeout and does not wait for Options.Wait; Release returns an error within
+//     Config.Timeout, and the lock expires by itself.
+//   - Redis restarts without its data, or another server without the lock answers from now on (a
+//     move, a failover that lost it): the holder's next extension, within a third of the TTL, ends
+//     its context with ErrLost; a waiter gets the lock, with a higher fence; Release returns
+//     ErrLost and frees nothing of the new holder.
 //   - A replica that has the lock is promoted: nothing changes for holder, waiter and Release.
 //
 // # Clients

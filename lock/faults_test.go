@@ -40,8 +40,8 @@ func TestFaultRedisIsDown(t *testing.T) {
 	require.Less(t, time.Since(begun), 5*time.Second)
 }
 
-// What they see when another server answers that does not have the lock, or the server was restarted
-// without its data.
+// What they see when another server answers that does not have the lock, or the server was
+// restarted without its data.
 func TestFaultRedisForgetsTheLock(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]func(*redistest.Relay, *redistest.Instance, *redistest.Instance){

@@ -38,10 +38,9 @@ func (c *counters) recordDuration(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(max(1, d.Microseconds()), time.Hour.Microseconds())) // within the bounds
 }
 
-// countContention counts that a caller found a name taken, by a caller of this process or of another
-// one. If there are too many names, the name that
-// was taken least often gives its place and its count to the new one, so that the most contended
-// names stay.
+// countContention counts that a caller found a name taken, by a caller of this process or of
+// another one. If there are too many names, the name that was taken least often gives its place and
+// its count to the new one, so that the most contended names stay.
 func (c *counters) countContention(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

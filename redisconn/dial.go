@@ -41,7 +41,7 @@ func newDialer(network string, config func() (*tls.Config, error), timeout time.
 func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	attempt, err := d.pacer.begin(addr)
 	if err != nil {
-		return &refusedConn{err}, nil
+		return &refusedConn{err}, nil //nolint:nilerr // the connection says it, so that go-redis does not dial again at once
 	}
 	conn, err := d.connect(ctx, addr)
 	if err != nil {

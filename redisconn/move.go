@@ -63,8 +63,8 @@ type MoveConfig struct {
 //   - dials once more, and asks the former server whether it is a master still;
 //   - lets the client connect again, and reports what has happened.
 //
-// Put it into Config.Moves, and run it. On a Cluster it does nothing: there, servers tell each other
-// and the client who has which keys.
+// Put it into Config.Moves, and run it. On a Cluster it does nothing: there, servers tell each
+// other and the client who has which keys.
 type MoveMonitor struct {
 	cfg  MoveConfig
 	wake redisx.Signal

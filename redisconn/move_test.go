@@ -87,8 +87,8 @@ func countOurs(t *testing.T, s *redistest.Instance) int {
 	return strings.Count(list, "name=moving")
 }
 
-// promotedReplica starts a replica that has all data of the server, and promotes it while the server
-// stays up.
+// promotedReplica starts a replica that has all data of the server, and promotes it while the
+// server stays up.
 func promotedReplica(t *testing.T, s *redistest.Instance) *redistest.Instance {
 	t.Helper()
 	ctx := context.Background()
@@ -102,8 +102,8 @@ func promotedReplica(t *testing.T, s *redistest.Instance) *redistest.Instance {
 }
 
 // TestServerMoves moves the address, under load from 20 callers and with a subscription, to another
-// server while the former one stays up. Within two seconds of the first fresh dial nothing of ours is
-// connected to the former one, and no write reaches it after the first that reached the other.
+// server while the former one stays up. Within two seconds of the first fresh dial nothing of ours
+// is connected to the former one, and no write reaches it after the first that reached the other.
 func TestServerMoves(t *testing.T) {
 	t.Parallel()
 	for name, another := range map[string]func(*testing.T, *redistest.Instance) *redistest.Instance{
@@ -163,8 +163,8 @@ func TestServerMoves(t *testing.T) {
 	}
 }
 
-// A server that is started again on its address has not moved: nothing can be acknowledged by the one
-// before any more.
+// A server that is started again on its address has not moved: nothing can be acknowledged by the
+// one before any more.
 func TestARestartIsNoMove(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{"without its data": nil, "with its data": {"--appendonly", "yes"}} {
@@ -211,8 +211,8 @@ func TestASentinelFailoverIsNoMove(t *testing.T) {
 	}
 }
 
-// TestTwoServersAtOneAddress has an address behind which two servers answer in turn, for 25 s. There
-// is at most one change in ten seconds, and between them the client refuses and says why.
+// TestTwoServersAtOneAddress has an address behind which two servers answer in turn, for 25 s.
+// There is at most one change in ten seconds, and between them the client refuses and says why.
 func TestTwoServersAtOneAddress(t *testing.T) {
 	t.Parallel()
 	const gap, observed = 10 * time.Second, 25 * time.Second

@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	// ErrUnreachable is what Open returns, wrapped, when the URL is valid and Redis does not answer, or
-	// can not serve now.
+	// ErrUnreachable is what Open returns, wrapped, when the URL is valid and Redis does not answer,
+	// or can not serve now.
 	ErrUnreachable = errors.New("Redis cannot be reached")
 	// ErrRefused is what Open returns, wrapped, when Redis answers and does not let us in: the login
 	// is wrong, or a right is missing.
@@ -32,8 +32,8 @@ type Config struct {
 	DialTimeout, ReadTimeout, WriteTimeout, PoolTimeout time.Duration
 	// TLS is used for the rediss schemes; nil trusts the system's certificate authorities.
 	TLS *tls.Config
-	// TLSFiles, when set, are read again at each dial, so that certificates can be rotated. TLS is then
-	// used only while they can not be read.
+	// TLSFiles, when set, are read again at each dial, so that certificates can be rotated. TLS is
+	// then used only while they can not be read.
 	TLSFiles TLSFiles
 	// SentinelUsername and SentinelPassword are for the sentinels themselves; the
 	// credentials in the URL are for the servers behind them.
@@ -136,14 +136,15 @@ func Open(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient
 	return client, nil
 }
 
-// isLoginRefused tells whether Redis answered that it will not serve us, and would not later either.
+// isLoginRefused tells whether Redis answered that it will not serve us, and would not later
+// either.
 func isLoginRefused(err error) bool {
 	word := redisx.RefusalWord(err)
 	return isReply(err) && (!redisx.Unavailable(err) || word == "NOAUTH" || word == "WRONGPASS")
 }
 
-// nameConnection returns what gives each new connection its name. Not every server and proxy takes a
-// name, and nothing but CLIENT LIST needs it, so a refusal is no failure.
+// nameConnection returns what gives each new connection its name. Not every server and proxy takes
+// a name, and nothing but CLIENT LIST needs it, so a refusal is no failure.
 func nameConnection(name string) func(context.Context, *redis.Conn) error {
 	if name == "" {
 		return nil

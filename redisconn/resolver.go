@@ -63,7 +63,8 @@ func (r *resolver) resolve(ctx context.Context, host string) ([]string, error) {
 	}
 }
 
-// currentLookup returns the lookup that is under way, or one that has just succeeded, or begins one.
+// currentLookup returns the lookup that is under way, or one that has just succeeded, or begins
+// one.
 func (r *resolver) currentLookup(host string) *lookup {
 	r.mu.Lock()
 	defer r.mu.Unlock()

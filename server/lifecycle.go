@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	stdlog "log"
 	"net"
 	"net/http"
 	"time"
@@ -64,19 +63,14 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 // newHTTPServer returns a server that bounds what a client may take before its request is
 // understood. Routes bound the rest.
 func (n *node) newHTTPServer(routes http.Handler) *http.Server {
+	errorLog, err := zap.NewStdLogAt(n.log, zap.WarnLevel)
+	if err != nil { // never: zap knows the level
+		errorLog = zap.NewStdLog(n.log)
+	}
 	return &http.Server{
 		Handler: routes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
-		ErrorLog: warnLog(n.log),
+		ErrorLog: errorLog, // such as a connection that cannot be accepted
 	}
-}
-
-// warnLog returns what net/http logs with: its errors, such as a connection that can not be accepted.
-func warnLog(log *zap.Logger) *stdlog.Logger {
-	std, err := zap.NewStdLogAt(log, zap.WarnLevel)
-	if err != nil { // the level is one that zap knows
-		return zap.NewStdLog(log)
-	}
-	return std
 }
 
 // drainPlayers tells clients to come back elsewhere, spread over DrainFor.

@@ -57,8 +57,8 @@ type everywhere struct{ chat.Gateway }
 func (everywhere) In(string, string) bool                          { return true }
 func (everywhere) Cast(context.Context, string, string, any) error { return nil }
 
-// A key costs no round trip: the script of the limit looks and claims, and the script of the history
-// writes the answer. A repeat costs one on another node, and none on its own.
+// A key costs no round trip: the script of the limit looks and claims, and the script of the
+// history writes the answer. A repeat costs one on another node, and none on its own.
 func TestAKeyCostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	rdb, counted := redistest.Server(t).Client(), &countedCommands{}

@@ -7,8 +7,8 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 )
 
-// redisServerChanged logs that another server answers at the address of Redis. After a move it tells
-// the players: what the former server acknowledged last may be gone.
+// redisServerChanged logs that another server answers at the address of Redis. After a move it
+// tells the players: what the former server acknowledged last may be gone.
 func (n *node) redisServerChanged(c redisconn.ServerChange) {
 	fields := []zap.Field{
 		zap.String("kind", string(c.Kind)), zap.Stringer("from", c.From), zap.Stringer("to", c.To), zap.Duration("paused", c.Paused),

@@ -18,9 +18,9 @@ import (
 // redisWaitTick is how often a start asks whether Redis is there. The client dials more seldom.
 const redisWaitTick = 50 * time.Millisecond
 
-// waitForRedis returns when Redis answers, or ctx ends. Meanwhile this node answers that it lives and
-// is not ready. After Config.RedisWait, and at once where waiting does not help, the error wraps
-// redisconn.ErrUnreachable.
+// waitForRedis returns when Redis answers, or ctx ends. Meanwhile this node answers that it lives
+// and is not ready. After Config.RedisWait, and at once where waiting does not help, the error
+// wraps redisconn.ErrUnreachable.
 func (n *node) waitForRedis(ctx context.Context, public, admin net.Listener) error {
 	begun := time.Now()
 	err := n.redis.ping(ctx)
@@ -61,7 +61,8 @@ func (r *redisServices) ping(ctx context.Context) error {
 	return r.client.Ping(ctx).Err()
 }
 
-// isRedisAway tells whether an operator does not have to mend anything here: Redis may come by itself.
+// isRedisAway tells whether an operator does not have to mend anything here: Redis may come by
+// itself.
 func isRedisAway(err error) bool {
 	switch redisx.RefusalWord(err) {
 	case "NOAUTH", "WRONGPASS":
@@ -74,8 +75,8 @@ func (n *node) unreachable(err error) error {
 	return fmt.Errorf("%s: %w: %w", redisconn.Redact(n.redisURL()), redisconn.ErrUnreachable, err)
 }
 
-// serveWhileWaiting answers at the node's addresses until stop is called, which leaves the listeners
-// open for those who serve next.
+// serveWhileWaiting answers at the node's addresses until stop is called, which leaves the
+// listeners open for those who serve next.
 func (n *node) serveWhileWaiting(public, admin net.Listener) (stop func()) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
@@ -116,8 +117,8 @@ func (n *node) serveWhileWaiting(public, admin net.Listener) (stop func()) {
 	}
 }
 
-// A lentListener is a listener that stays open when it is closed: Accept ends, until its deadline is
-// set again.
+// A lentListener is a listener that stays open when it is closed: Accept ends, until its deadline
+// is set again.
 type lentListener struct{ net.Listener }
 
 // Close makes Accept fail from now on.

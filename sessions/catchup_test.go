@@ -22,8 +22,8 @@ func endUnheard(t *testing.T, rdb redis.UniversalClient, id string) {
 	require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.RevocationLog, Values: []any{"message", text}}).Err())
 }
 
-// With the default of CatchUp a player learns within the touch interval of an end whose message was lost:
-// in four of five rounds, because the machine may be busy with other tests in one of them.
+// With the default of CatchUp a player learns within the touch interval of an end whose message was
+// lost: in four of five rounds, because the machine may be busy with other tests in one of them.
 func TestALostMessageIsFoundInTheLog(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -94,8 +94,8 @@ func (s *Service) List(ctx context.Context) ([]Trade, error) {
 	return trades, nil
 }
 
-// OpenTrades returns the trades that are open or settling, at most 1,000. Trades that cannot be read
-// are left out and reported.
+// OpenTrades returns the trades that are open or settling, at most 1,000. Trades that cannot be
+// read are left out and reported.
 func (s *Service) OpenTrades(ctx context.Context) ([]Trade, error) {
 	ids, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keys.OpenTrades, Start: 0, Stop: maxOpenListed - 1}).Result()
 	if err != nil {

@@ -23,11 +23,11 @@ func ours(t *testing.T, s *redistest.Instance) int {
 	return strings.Count(list, "name=gateway")
 }
 
-// TestRedisMoves moves the address of Redis to a promoted replica, while the former master stays up.
-// Of two gateways on that address, each gives five swords away that exist only five times. Within two
-// seconds both are on the server that stays, where at most five swords ever exist; a trade that only
-// the former server acknowledged is named; chat is heard on both nodes again; and players, log and
-// metric say what has happened.
+// TestRedisMoves moves the address of Redis to a promoted replica, while the former master stays
+// up. Of two gateways on that address, each gives five swords away that exist only five times.
+// Within two seconds both are on the server that stays, where at most five swords ever exist; a
+// trade that only the former server acknowledged is named; chat is heard on both nodes again; and
+// players, log and metric say what has happened.
 func TestRedisMoves(t *testing.T) {
 	t.Parallel()
 	former := redistest.Server(t)

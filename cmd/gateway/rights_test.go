@@ -85,8 +85,8 @@ func TestACommandThatTheServerDoesNotHaveIsNamed(t *testing.T) {
 
 var aclLine = regexp.MustCompile(`ACL SETUSER game [^"]+`)
 
-// TestTheRightsThatAreNamedAreEnough begins with a user who may hardly do anything, runs the lines of
-// the log until the gateway is ready, and plays. Redis must refuse nothing then.
+// TestTheRightsThatAreNamedAreEnough begins with a user who may hardly do anything, runs the lines
+// of the log until the gateway is ready, and plays. Redis must refuse nothing then.
 func TestTheRightsThatAreNamedAreEnough(t *testing.T) {
 	t.Parallel()
 	s := redistest.Server(t)

@@ -22,8 +22,8 @@ import (
 // on many machines.
 const halfOpenPosts = 10_000
 
-// halfOpenTarget is the environment variable that makes the test's binary the clients: the address of
-// the server and the number of POSTs.
+// halfOpenTarget is the environment variable that makes the test's binary the clients: the address
+// of the server and the number of POSTs.
 const halfOpenTarget = "ENGINEIO_TEST_HALF_OPEN_POSTS"
 
 func TestMain(m *testing.M) {
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// openHalfPosts opens connections over polling, and on each a POST whose body does not come. It says
-// "open" when all are there, and returns when each was answered with 408.
+// openHalfPosts opens connections over polling, and on each a POST whose body does not come. It
+// says "open" when all are there, and returns when each was answered with 408.
 func openHalfPosts(target string) error {
 	var addr string
 	var posts int
@@ -94,10 +94,10 @@ func openHalfPosts(target string) error {
 	return nil
 }
 
-// TestHalfOpenPostsEndInTime is 10,000 POSTs at once whose bodies do not come. While they are open, each
-// costs a bounded amount of memory and others are served; each is answered with 408 when
-// Config.BodyTimeout is over and ends its connection; nothing is left of them.
-// It is not parallel: it counts goroutines and memory.
+// TestHalfOpenPostsEndInTime is 10,000 POSTs at once whose bodies do not come. While they are open,
+// each costs a bounded amount of memory and others are served; each is answered with 408 when
+// Config.BodyTimeout is over and ends its connection; nothing is left of them. It is not parallel:
+// it counts goroutines and memory.
 func TestHalfOpenPostsEndInTime(t *testing.T) {
 	const bodyTimeout = 20 * time.Second // much longer than it takes to send all heads
 	before := runtime.NumGoroutine()

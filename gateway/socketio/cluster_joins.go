@@ -13,9 +13,9 @@ import (
 // The request to join and the cast to the room come on two channels, and this node subscribes to
 // the room's channel only when it has seen the request: the cast may have passed by then. Waiting
 // cannot mend that, because the other server does not wait. A Node server hears such a cast because
-// it subscribes to a pattern that all rooms match. So while another server that may ask for joins was
-// heard within ClusterConfig.JoinWindow, this node subscribes to that pattern too. It costs: the
-// node receives the casts to all rooms, those without members here as well.
+// it subscribes to a pattern that all rooms match. So while another server that may ask for joins
+// was heard within ClusterConfig.JoinWindow, this node subscribes to that pattern too. It costs:
+// the node receives the casts to all rooms, those without members here as well.
 //
 // Who may ask for joins: a Node server, whether or not it has asked yet; an emitter, once it has
 // asked for anything; one of our nodes, once it has asked for a join. So the first request of the

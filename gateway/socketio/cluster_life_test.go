@@ -290,8 +290,8 @@ func TestClusterDropsBadAnswers(t *testing.T) {
 	require.Equal(t, int32(1), asked.Load())
 }
 
-// A node receives the casts to all rooms for the join window after another program was heard, and no
-// longer. With a negative window it never does.
+// A node receives the casts to all rooms for the join window after another program was heard, and
+// no longer. With a negative window it never does.
 func TestClusterHearsAllRoomsForTheJoinWindow(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

@@ -70,8 +70,8 @@ type Config struct {
 	Cluster *ClusterConfig
 
 	// OnRefused is told once of every client that is turned away before it was connected to a
-	// namespace, or that leaves before, except for those that a Receiver's Admit refuses. It is also the
-	// OnRefused of Engine. It must not wait. Nil tells nobody.
+	// namespace, or that leaves before, except for those that a Receiver's Admit refuses. It is also
+	// the OnRefused of Engine. It must not wait. Nil tells nobody.
 	OnRefused func(engineio.Refused)
 
 	// Log gets what no Receiver can report, such as its panic. Nil logs nothing.

@@ -368,9 +368,9 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 var ErrUnheard = errors.New("socketio: this node does not hear the other nodes")
 
 // Heard returns when the casts of other nodes reach a room that has members here, or when ctx ends,
-// and after ClusterConfig.SubscribeWait, which is counted (ClusterStats.LateSubscriptions). From the
-// room's first join on, it takes about one round trip to Redis. While Redis is away, Heard returns
-// ErrUnheard at once.
+// and after ClusterConfig.SubscribeWait, which is counted (ClusterStats.LateSubscriptions). From
+// the room's first join on, it takes about one round trip to Redis. While Redis is away, Heard
+// returns ErrUnheard at once.
 func (n *Namespace) Heard(ctx context.Context, room string) error {
 	if n.cluster == nil {
 		return nil

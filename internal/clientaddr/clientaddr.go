@@ -86,5 +86,5 @@ func Network(text string) string {
 // isPlain reports whether text can only be an IPv4 address, or none: most are, and Network is
 // called for each connection and each limit.
 func isPlain(text string) bool {
-	return strings.IndexAny(text, ":/\"") < 0
+	return !strings.ContainsAny(text, ":/\"")
 }

@@ -1,6 +1,7 @@
 package clientaddr_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestParseAndNetwork(t *testing.T) {
 
 func TestPeer(t *testing.T) {
 	t.Parallel()
-	r := httptest.NewRequest("GET", "/", nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for remote, want := range map[string]string{
 		"192.0.2.1:5": "192.0.2.1", "[2001:db8::7]:5": "2001:db8::7", "[fe80::1%eth0]:5": "fe80::1", "[::ffff:192.0.2.1]:5": "192.0.2.1", "[64:ff9b::203.0.113.7]:5": "203.0.113.7", "@": "@",
 	} {

@@ -265,8 +265,8 @@ func TestEmitter(t *testing.T) {
 	expect(t, "a neighbour", []string{`42["ev","4",{"k":[1,true]}]`}, b)
 }
 
-// TestAnEmitRightBehindAJoin is another program that has sockets of a gateway join a room and emits to
-// the room at once: all of 40 emits are heard, also on a gateway that started later.
+// TestAnEmitRightBehindAJoin is another program that has sockets of a gateway join a room and emits
+// to the room at once: all of 40 emits are heard, also on a gateway that started later.
 func TestAnEmitRightBehindAJoin(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

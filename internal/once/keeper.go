@@ -223,9 +223,9 @@ func sleepUnlessDone(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lookAndSpend spends the limits, and looks at the record and claims it. Where the script of the limits did
-// not do that, it is a call of its own. The error says why the event can not be served; the record
-// may have an answer nevertheless.
+// lookAndSpend spends the limits, and looks at the record and claims it. Where the script of the
+// limits did not do that, it is a call of its own. The error says why the event can not be served;
+// the record may have an answer nevertheless.
 func (a *attempt) lookAndSpend(ctx context.Context, look record.Look) (found record.Found, err error) {
 	err = a.event.Refused
 	if err == nil && a.event.Spend != nil && !a.isCharged {
@@ -258,7 +258,8 @@ func (a *attempt) lookAndSpend(ctx context.Context, look record.Look) (found rec
 }
 
 // dropLateClaim ends the claim of a script that was sent and did not answer in time: it may have
-// claimed, or have taken the claim of a dead holder, of whose event the feature must still be asked.
+// claimed, or have taken the claim of a dead holder, of whose event the feature must still be
+// asked.
 func (a *attempt) dropLateClaim() {
 	if a.event.Outcome != nil {
 		a.settleClaim(record.GiveUp, "")

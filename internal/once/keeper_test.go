@@ -143,8 +143,8 @@ func TestWhatARecordBelongsTo(t *testing.T) {
 	}
 }
 
-// A repeat waits for the answer of the first, on its node and on another, and is LOCKED when its own
-// deadline comes first.
+// A repeat waits for the answer of the first, on its node and on another, and is LOCKED when its
+// own deadline comes first.
 func TestARepeatWaits(t *testing.T) {
 	t.Parallel()
 	rdb, s := redistest.Client(t), &shop{gate: make(chan struct{})}

@@ -10,9 +10,9 @@ import (
 // generationLength is how many events one generation holds; this node remembers at least so many.
 const generationLength = 8192
 
-// memory is what this node knows without Redis: which events are under way here, the answers that it
-// gave, and the claims that it gave up. The latter two are kept in two generations: when the younger
-// is full, it becomes the older, and the older is forgotten.
+// memory is what this node knows without Redis: which events are under way here, the answers that
+// it gave, and the claims that it gave up. The latter two are kept in two generations: when the
+// younger is full, it becomes the older, and the older is forgotten.
 type memory struct {
 	now func() time.Time
 

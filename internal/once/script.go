@@ -24,8 +24,8 @@ func isLost(err error) bool {
 
 // Args returns what a script that does the effect of an event needs of its claim: the token, the
 // digest, how long an answer is kept (ms), and the answer, JSON as the handler returns it. The
-// record, Claim.Record, is a key of the script. record.Functions stand in front of it, and it begins
-// and ends like this:
+// record, Claim.Record, is a key of the script. record.Functions stand in front of it, and it
+// begins and ends like this:
 //
 //	local done = once_check(record, token, digest)
 //	if done then return done end

@@ -32,8 +32,8 @@ type writer struct {
 	worker    sync.WaitGroup
 }
 
-// enqueueCall queues a write. A write that does not fit is dropped: this node remembers the answer, and
-// other nodes see a claim whose holder gave no answer.
+// enqueueCall queues a write. A write that does not fit is dropped: this node remembers the answer,
+// and other nodes see a claim whose holder gave no answer.
 func (w *writer) enqueueCall(call *redisx.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -76,7 +76,8 @@ func TestPushReader(t *testing.T) {
 		},
 		"by a pattern": {
 			pushed(">", "ab", "1") + patternPushed(">", "a*", "ab", "1") + patternPushed("*", "a*", "ac", long) + "+PONG\r\n",
-			"+PONG\r\n", []string{"ab=1", "a*:ab=1", "a*:ac=" + long},
+			"+PONG\r\n",
+			[]string{"ab=1", "a*:ab=1", "a*:ac=" + long},
 		},
 		"by a pattern, too long": {patternPushed(">", "a*", "ab", long+"y") + pushed(">", "a", "2"), "", []string{"a*:ab=", "a=2"}},
 		"no pattern":             {">4\r\n" + bulk("pmessage") + ":1\r\n" + bulk("a") + bulk("x"), ">4\r\n" + bulk("pmessage") + ":1\r\n" + bulk("a") + bulk("x"), nil},

@@ -315,8 +315,8 @@ func (s *subscriber) handleMessage(channel, payload []byte) {
 }
 
 // handlePatternMessage passes a message that came by a pattern on to the pattern's owner, unless it
-// has come by its channel too: Redis sends a message to the channel's subscribers first, and then to
-// those of patterns, with nothing in between on one connection.
+// has come by its channel too: Redis sends a message to the channel's subscribers first, and then
+// to those of patterns, with nothing in between on one connection.
 func (s *subscriber) handlePatternMessage(pattern, channel, payload []byte) {
 	s.received.Add(1)
 	s.bytes.Add(int64(len(payload)))

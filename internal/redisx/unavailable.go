@@ -39,7 +39,8 @@ const ReasonNoAnswer = "no answer in time"
 // ErrBreakerOpen is the error of a command that was not sent, because a breaker is open.
 var ErrBreakerOpen = errors.New("the breaker is open")
 
-// ErrMayWantTLS is in the error of a connection without TLS whose server said nothing, or spoke TLS.
+// ErrMayWantTLS is in the error of a connection without TLS whose server said nothing, or spoke
+// TLS.
 var ErrMayWantTLS = errors.New("the server ended the connection without an answer, as one does that wants TLS (rediss://)")
 
 var (
