@@ -12,7 +12,8 @@ import (
 )
 
 // In a rolling change one node has 20 per 60 s and another 3 per 2 s. Whoever starts first, the
-// first admits 20 in 60 s at most, although the other one's writes trim the window to what it counts.
+// first admits 20 in 60 s at most, although the other one's writes trim the window to what it
+// counts.
 func TestNodesWithOtherWindows(t *testing.T) {
 	t.Parallel()
 	for name, longFirst := range map[string]bool{"the long window was there": true, "the short window was there": false} {
