@@ -11,12 +11,12 @@ import (
 const keyedPolicy = "=key"
 
 // SpendKey charges one event to a key, with a limit that is given on the spot: it admits at most
-// limit events of the key in any span of window, on all nodes together. It is for limits that are no
-// policy of players, such as "one mail for each address in an hour"; they are not in Policies, and
-// no override changes them. A key has one window in Redis, so all calls with it should pass the same
-// window: events count for the window that was passed when the last one was admitted. The key shares
-// nothing with a policy, whatever its text is. Redis that fails is treated as in Spend. Errors:
-// ErrBadLimit, ErrBadWindow, ErrNoSubject, and those of Spend.
+// limit events of the key in any span of window, on all nodes together. It is for limits that are
+// no policy of players, such as "one mail for each address in an hour"; they are not in Policies,
+// and no override changes them. A key has one window in Redis, so all calls with it should pass the
+// same window: events count for the window that was passed when the last one was admitted. The key
+// shares nothing with a policy, whatever its text is. Redis that fails is treated as in Spend.
+// Errors: ErrBadLimit, ErrBadWindow, ErrNoSubject, and those of Spend.
 func (l *Limiter) SpendKey(ctx context.Context, key string, limit int, window time.Duration) (Decision, error) {
 	switch {
 	case limit < 1 || limit > MaxLimit:

@@ -10,7 +10,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Two nodes share a key's limit, and no text of a key reaches a window of a policy or of another key.
+// Two nodes share a key's limit, and no text of a key reaches a window of a policy or of another
+// key.
 func TestSpendKey(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

@@ -76,8 +76,8 @@ func TestDecisionTellsAll(t *testing.T) {
 	require.True(t, spend(t, l, ann, "combat").Allowed)
 }
 
-// A policy's own message is in every refusal, from Redis, from memory and from the local window, and
-// changes with the policy.
+// A policy's own message is in every refusal, from Redis, from memory and from the local window,
+// and changes with the policy.
 func TestAPolicyHasItsOwnMessage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
