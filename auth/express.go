@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aeturnis/realtime/sessions"
 )
@@ -15,8 +16,22 @@ import (
 type Express struct {
 	// Cookie is the name of the cookie; express-session calls it connect.sid.
 	Cookie string
-	// Secrets are tried one after the other, so that a secret can be changed.
+	// Secrets are tried one after the other, so that a secret can be changed. SetSecrets replaces
+	// them.
 	Secrets []string
+
+	replaced atomic.Pointer[[]string] // of SetSecrets; nil before
+}
+
+// SetSecrets replaces Secrets. It may be called while cookies are read.
+func (e *Express) SetSecrets(secrets []string) { e.replaced.Store(&secrets) }
+
+// currentSecrets returns Secrets, or what SetSecrets has put in their place.
+func (e *Express) currentSecrets() []string {
+	if replaced := e.replaced.Load(); replaced != nil {
+		return *replaced
+	}
+	return e.Secrets
 }
 
 const maxSigned = 512 // bytes
@@ -40,7 +55,7 @@ func (e *Express) verifySignature(signed string) (string, bool) {
 	}
 	id, given := signed[:dot], signed[dot+1:]
 	ok := false
-	for _, secret := range e.Secrets {
+	for _, secret := range e.currentSecrets() {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(id))
 		want := base64.RawStdEncoding.EncodeToString(mac.Sum(nil))

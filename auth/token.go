@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -44,7 +45,8 @@ type TokenConfig struct {
 type Tokens struct {
 	cfg        TokenConfig
 	algorithms []jose.SignatureAlgorithm
-	keys       *keySet // nil when there is a secret
+	keys       *keySet                // nil when there is a secret
+	secret     atomic.Pointer[[]byte] // nil when there are keys; replaced by SetSecret
 }
 
 const (
@@ -73,10 +75,23 @@ func NewTokens(cfg TokenConfig) (*Tokens, error) {
 			return nil, err
 		}
 		t.keys, t.algorithms = keys, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
-	case len(cfg.Secret) < minSecret:
-		return nil, fmt.Errorf("the secret has %d bytes, but needs %d", len(cfg.Secret), minSecret)
+	default:
+		if err := t.SetSecret(cfg.Secret); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
+}
+
+// SetSecret replaces the secret: from now on only tokens that are signed with the new one are
+// valid. After an error, which says that it is too short, the old one stays. Call it only where
+// TokenConfig has a secret.
+func (t *Tokens) SetSecret(secret []byte) error {
+	if len(secret) < minSecret {
+		return fmt.Errorf("the secret has %d bytes, but needs %d", len(secret), minSecret)
+	}
+	t.secret.Store(&secret)
+	return nil
 }
 
 // Load reads the JWKS, so that a mistake shows at the start.
@@ -157,7 +172,7 @@ func (t *Tokens) parseToken(token string) (*jwt.JSONWebToken, error) {
 // candidateKeys returns the keys that may have signed a token with that header.
 func (t *Tokens) candidateKeys(ctx context.Context, header jose.Header) ([]any, error) {
 	if t.keys == nil {
-		return []any{t.cfg.Secret}, nil
+		return []any{*t.secret.Load()}, nil
 	}
 	found, err := t.keys.findKeys(ctx, header.KeyID)
 	if err != nil {

@@ -367,3 +367,19 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+// A secret can be replaced while tokens are checked; one that is too short changes nothing.
+func TestSecretsCanBeReplaced(t *testing.T) {
+	t.Parallel()
+	v := tokens(t, auth.TokenConfig{Secret: secret})
+	fresh := []byte(strings.Repeat("n", 32))
+	isValid := func(secret []byte) bool {
+		_, err := v.Verify(t.Context(), sign(t, jose.HS256, secret, "", good(nil)))
+		return err == nil
+	}
+	require.Error(t, v.SetSecret(fresh[:31]))
+	require.True(t, isValid(secret))
+	require.NoError(t, v.SetSecret(fresh))
+	require.True(t, isValid(fresh))
+	require.False(t, isValid(secret))
+}

@@ -84,9 +84,9 @@ func (n *node) publishLimits(ctx context.Context) {
 	}
 }
 
-// reloadPolicies reads the configured limits again at every SIGHUP. If they are wrong, nothing
-// changes.
-func (n *node) reloadPolicies(ctx context.Context) error {
+// reloadSettings reads again at every SIGHUP what can change while the node runs: the configured
+// limits, and the files of secrets. What is wrong changes nothing.
+func (n *node) reloadSettings(ctx context.Context) error {
 	if n.cfg.ReloadPolicies == nil {
 		<-ctx.Done()
 		return nil
@@ -99,6 +99,11 @@ func (n *node) reloadPolicies(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
+		}
+		if err := n.logins.reloadSecrets(ctx, &n.cfg); err != nil {
+			n.log.Error("secrets could not be read again: the old ones stay", zap.Error(err))
+		} else if n.logins.tokens != nil || n.logins.express != nil {
+			n.log.Info("settings read again: secrets")
 		}
 		policies, err := n.cfg.ReloadPolicies()
 		if err == nil {

@@ -28,11 +28,10 @@ func (c *Config) tokenVerifier() (*auth.Tokens, error) {
 		return nil, nil
 	}
 	if c.JWTSecretFile != "" {
-		raw, err := os.ReadFile(c.JWTSecretFile)
-		if err != nil {
-			return nil, usage.Errorf("--jwt-secret-file: %w", err)
+		var err error
+		if cfg.Secret, err = c.readJWTSecret(); err != nil {
+			return nil, err
 		}
-		cfg.Secret = bytes.TrimRight(raw, "\r\n")
 	}
 	switch {
 	case c.JWTSkew <= 0:
@@ -49,6 +48,32 @@ func (c *Config) tokenVerifier() (*auth.Tokens, error) {
 	return t, nil
 }
 
+// readJWTSecret reads the secret of JWTSecretFile.
+func (c *Config) readJWTSecret() ([]byte, error) {
+	raw, err := os.ReadFile(c.JWTSecretFile)
+	if err != nil {
+		return nil, usage.Errorf("--jwt-secret-file: %w", err)
+	}
+	return bytes.TrimRight(raw, "\r\n"), nil
+}
+
+// readExpressSecrets reads the secrets of ExpressSecretFile, one of each line.
+func (c *Config) readExpressSecrets() (secrets []string, err error) {
+	raw, err := os.ReadFile(c.ExpressSecretFile)
+	if err != nil {
+		return nil, usage.Errorf("--session-secret-file: %w", err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if secret := strings.TrimRight(line, "\r\n"); secret != "" {
+			secrets = append(secrets, secret)
+		}
+	}
+	if len(secrets) == 0 {
+		return nil, usage.Errorf("--session-secret-file: %s is empty", c.ExpressSecretFile)
+	}
+	return secrets, nil
+}
+
 // expressCookies returns what reads the cookies of a site with express-session, or nil.
 func (c *Config) expressCookies() (*auth.Express, error) {
 	switch {
@@ -61,25 +86,40 @@ func (c *Config) expressCookies() (*auth.Express, error) {
 	case (&http.Cookie{Name: c.ExpressCookie, Value: "x"}).Valid() != nil:
 		return nil, usage.Errorf("--express-cookie: %q can not be the name of a cookie", c.ExpressCookie)
 	}
-	raw, err := os.ReadFile(c.ExpressSecretFile)
+	secrets, err := c.readExpressSecrets()
 	if err != nil {
-		return nil, usage.Errorf("--session-secret-file: %w", err)
+		return nil, err
 	}
-	out := &auth.Express{Cookie: c.ExpressCookie}
-	for line := range strings.Lines(string(raw)) {
-		if secret := strings.TrimRight(line, "\r\n"); secret != "" {
-			out.Secrets = append(out.Secrets, secret)
+	return &auth.Express{Cookie: c.ExpressCookie, Secrets: secrets}, nil
+}
+
+// reloadSecrets reads again the files of secrets and of keys with which logins are checked. A file
+// that is wrong changes nothing of what it holds. It returns what went wrong.
+func (l *logins) reloadSecrets(ctx context.Context, c *Config) (err error) {
+	if c.JWTSecretFile != "" {
+		secret, failed := c.readJWTSecret()
+		if failed == nil {
+			failed = l.tokens.SetSecret(secret)
 		}
+		err = errors.Join(err, failed)
+	} else if l.tokens != nil {
+		err = errors.Join(err, l.tokens.Load(ctx))
 	}
-	if len(out.Secrets) == 0 {
-		return nil, usage.Errorf("--session-secret-file: %s is empty", c.ExpressSecretFile)
+	if l.express != nil {
+		secrets, failed := c.readExpressSecrets()
+		if failed == nil {
+			l.express.SetSecrets(secrets)
+		}
+		err = errors.Join(err, failed)
 	}
-	return out, nil
+	return err
 }
 
 // logins decide which handshakes and logins are admitted.
 type logins struct {
 	auth    *auth.Service
+	tokens  *auth.Tokens  // nil where no tokens are taken
+	express *auth.Express // nil where the cookies of no Express site are taken
 	devices *sessions.Devices
 	callers *callers
 	limiter *throttle.Limiter
@@ -102,6 +142,7 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.tokens = tokens
 	if tokens != nil {
 		cfg.Tokens, cfg.Gate = tokens, auth.NewLockout(r.client, auth.LockoutConfig{})
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -116,6 +157,7 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	if cfg.Express, err = c.expressCookies(); err != nil {
 		return nil, err
 	}
+	l.express = cfg.Express
 	devices, err := parseDevices(c.Devices)
 	if err != nil {
 		return nil, err

@@ -91,14 +91,14 @@ func (n *node) makeLibraries() (err error) {
 	if r.limiter, err = throttle.New(r.client, c.Policies, n.limiterConfig()); err != nil {
 		return usage.Wrap(err)
 	}
-	return r.makeLocks(c.LockRedisURLs, n.log)
+	return r.makeLocks(c, n.log)
 }
 
-// makeLocks makes the locks: on the one Redis, or on the majority of the servers of urls.
-func (r *redisServices) makeLocks(urls []string, log *zap.Logger) (err error) {
+// makeLocks makes the locks: on the one Redis, or on the majority of LockRedisURLs.
+func (r *redisServices) makeLocks(c *Config, log *zap.Logger) (err error) {
 	clients := []redis.UniversalClient{r.client}
-	if len(urls) > 0 {
-		if r.lockServers, err = redisdial.LockServers(urls, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
+	if len(c.LockRedisURLs) > 0 {
+		if r.lockServers, err = c.redisTarget(c.RedisURL).LockServers(c.LockRedisURLs, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
 			return err
 		}
 		clients = r.lockServers

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,4 +180,37 @@ func TestProductionBelievesNobody(t *testing.T) {
 	require.Equal(t, "hers", p.ok("session:character", `{"characterId":"hers"}`)["characterId"])
 	p = g.connect(create(t, url, "eve"))
 	require.Equal(t, "FORBIDDEN", p.refused("session:character", `{"characterId":"his"}`)["code"])
+}
+
+// SIGHUP reads the files of secrets again. A file that is wrong changes nothing.
+func TestSecretsAreReadAgain(t *testing.T) { // not parallel: the signal reaches every gateway of this process
+	dir := t.TempDir()
+	jwtFile, siteFile := filepath.Join(dir, "jwt"), filepath.Join(dir, "site")
+	secrets := []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}
+	write := func(file, text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write(jwtFile, secrets[0]+"\n")
+	write(siteFile, "first\n")
+	url := redistest.URL(t)
+	g := serve(t, "--redis", url, "--jwt-secret-file", jwtFile, "--session-source", "express", "--session-secret-file", siteFile,
+		"--limit", "login=off", "--limit", "api=off")
+	logIn := func(secret string) int {
+		return do(t, "POST", g.public+"/auth/login", issue(t, jose.HS256, []byte(secret), "ann", nil)).status
+	}
+	require.Equal(t, http.StatusCreated, logIn(secrets[0]))
+	require.Equal(t, http.StatusUnauthorized, logIn(secrets[1]))
+
+	write(jwtFile, "too short\n")
+	write(siteFile, "\n")
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	line := g.logged(1, "secrets could not be read again: the old ones stay", nil)
+	require.Contains(t, line[0]["error"], "needs 32")
+	require.Contains(t, line[0]["error"], "--session-secret-file")
+	require.Equal(t, http.StatusCreated, logIn(secrets[0]))
+
+	write(jwtFile, secrets[1]+"\n")
+	write(siteFile, "second\n")
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	g.logged(1, "settings read again: secrets", nil)
+	require.Equal(t, http.StatusCreated, logIn(secrets[1]))
+	require.Equal(t, http.StatusUnauthorized, logIn(secrets[0]))
 }

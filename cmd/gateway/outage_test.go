@@ -45,7 +45,7 @@ func TestLifeWithoutRedis(t *testing.T) {
 			g.status(g.public+"/health/redis", 200, soon)
 			ann.take("42", func(f frame) bool { return f.name == "gateway:status" && contains(f.body, `"trade":"ok"`) })
 			if name == "killed" { // it kept nothing: the sessions are gone, and everybody is told
-				require.Equal(t, "SESSION_EXPIRED", ann.event("session:revoked")["code"])
+				require.Equal(t, "SESSION_REVOKED", ann.event("session:revoked")["code"])
 				require.True(t, ann.ended())
 				require.True(t, bob.ended())
 				ids[0] = g.guest("cat")

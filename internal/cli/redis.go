@@ -43,6 +43,10 @@ func (f RedisFlags) OpenRedis(ctx context.Context) (redis.UniversalClient, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	target := redisdial.Target{URL: f.Redis, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin}
-	return target.Open(ctx, CommandConfig)
+	return f.Target().Open(ctx, CommandConfig)
+}
+
+// Target returns what the flags say of Redis.
+func (f RedisFlags) Target() redisdial.Target {
+	return redisdial.Target{URL: f.Redis, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin}
 }

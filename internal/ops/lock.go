@@ -37,7 +37,7 @@ func (f lockFlags) openLocks(ctx context.Context) (m *lock.Manager, done func(),
 		m = lock.New(lock.Config{}, rdb)
 		return m, func() { m.Close(); _ = rdb.Close() }, nil
 	}
-	servers, err := redisdial.LockServers(f.LockRedis, cli.CommandConfig)
+	servers, err := f.Target().LockServers(f.LockRedis, cli.CommandConfig)
 	if err != nil {
 		return nil, nil, err
 	}

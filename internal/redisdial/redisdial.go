@@ -3,6 +3,7 @@
 package redisdial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -20,6 +21,8 @@ type Target struct {
 	CertFile      string // for rediss://: our certificate, with KeyFile
 	KeyFile       string // for rediss://: its key
 	SentinelLogin string // user:password for the sentinels themselves
+
+	flag string // the flag that named URL, for errors; "" is --redis
 }
 
 // Open connects to the target. What the caller must mend is a usage error.
@@ -48,15 +51,15 @@ func (t Target) make(cfg redisconn.Config, open func(redisconn.Config) (redis.Un
 	cfg.SentinelUsername, cfg.SentinelPassword, _ = strings.Cut(t.SentinelLogin, ":")
 	rdb, err := open(cfg)
 	if errors.Is(err, redisconn.ErrURL) {
-		return nil, usage.Errorf("--redis: %w", err)
+		return nil, usage.Errorf("%s: %w", cmp.Or(t.flag, "--redis"), err)
 	}
 	return rdb, err
 }
 
-// LockServers makes a client for each URL of --lock-redis, and does not connect yet. It refuses
-// a server that is named twice: the second vote would find the lock taken by the first, so that
-// no majority could ever be reached.
-func LockServers(urls []string, cfg redisconn.Config) (servers []redis.UniversalClient, err error) {
+// LockServers makes a client for each URL of --lock-redis, and does not connect yet. Those with TLS
+// use the files of the target, as its own URL does. It refuses a server that is named twice: the
+// second vote would find the lock taken by the first, so that no majority could ever be reached.
+func (t Target) LockServers(urls []string, cfg redisconn.Config) (servers []redis.UniversalClient, err error) {
 	for i, url := range urls {
 		for _, before := range urls[:i] {
 			if redisconn.Same(before, url) {
@@ -65,10 +68,14 @@ func LockServers(urls []string, cfg redisconn.Config) (servers []redis.Universal
 					redisconn.Redact(before), redisconn.Redact(url))
 			}
 		}
-		rdb, err := redisconn.New(url, cfg)
+		server := Target{URL: url, flag: "--lock-redis"}
+		if redisconn.Secure(url) {
+			server.CAFile, server.CertFile, server.KeyFile = t.CAFile, t.CertFile, t.KeyFile
+		}
+		rdb, err := server.New(cfg)
 		if err != nil {
 			CloseAll(servers)
-			return nil, usage.Errorf("--lock-redis: %w", err)
+			return nil, err
 		}
 		servers = append(servers, rdb)
 	}
