@@ -59,6 +59,7 @@ export type ErrorCode =
   | 'ORIGIN_REFUSED' // This page may not use your session
   | 'PAYLOAD_TOO_LARGE' // That message is too large.
   | 'RATE_LIMITED' // Too many requests. Please slow down.
+  | 'SCORE_LIMIT' // The board can not count that many points.
   | 'SESSION_INVALID' // Invalid session
   | 'SESSION_REQUIRED' // No session provided
   | 'TIMEOUT' // That took too long.

@@ -322,8 +322,7 @@ func (s *subscriber) handlePatternMessage(pattern, channel, payload []byte) {
 	s.bytes.Add(int64(len(payload)))
 	s.mu.Lock()
 	p := s.channels[channelKey{string(pattern), true}]
-	c := s.channels[channelKey{name: string(channel)}]
-	isRepeat := c != nil && c == s.lastChannel
+	isRepeat := s.lastChannel != nil && s.lastChannel.name == string(channel)
 	s.lastChannel = nil
 	s.mu.Unlock()
 	if p != nil && !isRepeat {
