@@ -150,7 +150,7 @@ func TestInProcessClockTicks(t *testing.T) {
 	require.Greater(t, c.PTTL(ctx, "long").Val(), 59*time.Minute)
 
 	_, err := redisconn.Open(ctx, "redis://"+c.(*redis.Client).Options().Addr, redisconn.Config{})
-	require.ErrorIs(t, err, redisconn.ErrUnreachable, "it wants the password")
+	require.ErrorIs(t, err, redisconn.ErrRefused, "it wants the password")
 	require.NoError(t, s.Err())
 	require.NoError(t, s.Close())
 	<-s.Done()

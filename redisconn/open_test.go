@@ -46,7 +46,7 @@ func TestOpenWithPassword(t *testing.T) {
 	}
 	for name, credentials := range map[string]string{"none": "", "wrong": ":hunter2@"} {
 		_, err := redisconn.Open(ctx, "redis://"+credentials+s.Addr(), redisconn.Config{})
-		require.ErrorIs(t, err, redisconn.ErrUnreachable, name)
+		require.ErrorIs(t, err, redisconn.ErrRefused, name)
 		require.True(t, redisconn.IsUnavailable(err), name)
 		require.NotContains(t, err.Error(), "hunter2")
 	}

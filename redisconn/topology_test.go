@@ -70,7 +70,7 @@ func TestSentinelWithoutThatMaster(t *testing.T) {
 	t.Parallel()
 	s := redistest.Server(t) // answers, and is no sentinel
 	_, err := redisconn.Open(context.Background(), "redis+sentinel://"+s.Addr()+"/main", redisconn.Config{})
-	require.ErrorIs(t, err, redisconn.ErrUnreachable)
+	require.ErrorIs(t, err, redisconn.ErrRefused)
 }
 
 func TestClusterFailover(t *testing.T) {
