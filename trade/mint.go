@@ -3,6 +3,8 @@ package trade
 import (
 	"context"
 	"errors"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aeturnis/realtime/fault"
@@ -52,8 +54,9 @@ func (in MintRequest) checkPayload(goods Goods) error {
 	if err := identity.CheckID("characterId", in.CharacterID); err != nil {
 		return err
 	}
-	if len(in.Key) > maxMintKey || !utf8.ValidString(in.Key) {
-		return fault.Invalid("key", "at most 256 bytes of UTF-8")
+	isUnprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if len(in.Key) > maxMintKey || !utf8.ValidString(in.Key) || strings.ContainsFunc(in.Key, isUnprintable) {
+		return fault.Invalid("key", "at most 256 bytes of printable UTF-8")
 	}
 	return goods.Check("")
 }
