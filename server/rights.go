@@ -44,6 +44,7 @@ func (n *node) neededRights() redisconn.Rights {
 		r.Channels = append(r.Channels, c.Prefix+"*")
 		if c.JoinWindow > 0 { // as another server's joins need it, of the namespace of the players
 			r.Patterns = append(r.Patterns, c.Prefix+"#/#*")
+			r.Keys = append(r.Keys, c.Prefix+"-joins#*")
 		}
 	}
 	if redisx.IsCluster(n.redis.client) {

@@ -82,7 +82,7 @@ for (const way of WAYS) {
       unknown: { id: async () => 'A'.repeat(43), message: 'Invalid session', code: 'SESSION_INVALID' },
       expired: {
         async id() {
-          const id = await gateway.session(name('late'), '--ttl', '150ms');
+          const id = await gateway.session(name('late'), '--ttl', '1s');
           await until(async () => (await gateway.ttl(id)) < 0, 'the session to expire');
           return id;
         },

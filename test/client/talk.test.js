@@ -206,7 +206,7 @@ describe('moderators', () => {
     const mod = await withRoles(one, ['moderator']);
     for (const [event, payload, field] of [
       ['chat:mute', { forMs: MINUTE }, 'userId'], ['chat:mute', { userId: 'bob' }, 'forMs'], ['chat:mute', { userId: 'bob', forMs: 1 }, 'forMs'],
-      ['chat:ban', { userId: 'bob', forMs: MINUTE, channel: 'nowhere' }, 'channel'], ['chat:ban', { userId: 'a b', forMs: MINUTE }, 'userId'],
+      ['chat:ban', { userId: 'bob', forMs: MINUTE, channel: 'nowhere' }, 'channel'], ['chat:ban', { userId: ' b', forMs: MINUTE }, 'userId'],
       ['chat:slow', { channel: 'global', everyMs: -1 }, 'everyMs'], ['chat:delete', { channel: 'global' }, 'id'],
     ]) {
       const error = await mod.refusal(event, payload);
