@@ -326,7 +326,7 @@ func (a *attempt) serveClaimed(ctx context.Context, isLooked bool) (out []byte, 
 		a.giveUp()
 		return out, err
 	case a.event.Rule.IsPassing(f.Code):
-		a.settleClaim(record.Release, "")
+		a.releaseClaim(f.Code)
 		return out, err
 	}
 	if text, e := json.Marshal(f); e == nil {
@@ -400,6 +400,25 @@ func (a *attempt) keepAnswer(answer string) time.Duration {
 func (a *attempt) giveUp() {
 	a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, until: a.cfg.Now().Add(a.claim.Keep)})
 	a.settleClaim(record.GiveUp, "")
+}
+
+// releaseTimeout bounds how long an answer waits until its key is free again.
+const releaseTimeout = 250 * time.Millisecond
+
+// releaseClaim frees the key of a refusal that is not recorded. It does so before the player is
+// answered, because a client that mends its payload may use the key again at once; only where
+// Redis may be the cause of the refusal, it does so in the background.
+func (a *attempt) releaseClaim(code string) {
+	if a.writer == nil || code == fault.ErrUnavailable.Code {
+		a.settleClaim(record.Release, "")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	call := record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, a.claim.Keep, record.Release, "")
+	if redisx.RunScripts(ctx, a.writer.rdb, call); call.Err() != nil {
+		a.settleClaim(record.Release, "")
+	}
 }
 
 // settleClaim ends the claim in Redis, in the background.
