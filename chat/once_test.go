@@ -113,7 +113,7 @@ func TestModeratorsActsAreDoneOnce(t *testing.T) {
 	require.Empty(t, toldB.told)
 }
 
-// What is no key is refused and names its field; nothing is said or recorded.
+// A bad key is refused by its field: nothing is said, and nothing is recorded.
 func TestBadKeys(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -201,7 +201,7 @@ func TestOneMayComeBack(t *testing.T) {
 	require.False(t, w.rooms.has(again.Conn, room), "a connection leaves the room of a fight that has ended")
 }
 
-// What happens while a connection is joining is not received by it: the answer must contain it.
+// A connection does not receive the turns that are played while it joins: the answer contains them.
 func TestAStateIsReadAfterTheJoin(t *testing.T) {
 	t.Parallel()
 	w := node(t, redistest.Client(t), combat.Config{})

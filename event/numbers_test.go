@@ -72,7 +72,7 @@ func TestALongFieldIsNotEchoed(t *testing.T) {
 	}
 }
 
-// What is rewritten means the same, and nothing else is touched.
+// Rewriting a payload keeps its meaning, and changes nothing but the numbers.
 func TestRewrittenJSONMeansTheSame(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -40,7 +40,7 @@ func TestEveryContentionIsCounted(t *testing.T) {
 	require.EqualValues(t, 20, s.Refused)
 	require.EqualValues(t, 51, s.Acquired)
 
-	// Those who are refused because another process holds the lock count too.
+	// A caller that is refused because another process holds the lock is counted too.
 	other := lock.New(lock.Config{}, rdb)
 	t.Cleanup(other.Close)
 	held, err = m.Acquire(t.Context(), "two", lock.Options{})

@@ -58,7 +58,7 @@
 //
 // # When Redis is away or moves
 //
-// What each sees, where one Redis keeps the locks. "At its end" is the time of Lease.Until.
+// This is what each sees where one Redis keeps the locks. "At its end" is the time of Lease.Until.
 //
 //   - Redis does not answer (down, hanging, refusing all): the holder works on until its lease
 //     ends at its end, and its context then says ErrLost; a waiter gets ErrUnavailable after

@@ -21,7 +21,7 @@ func relayed(t *testing.T, relay *redistest.Relay) *lock.Manager {
 	return manager(t, rdb)
 }
 
-// What holder, waiter and Release see when Redis does not answer any more.
+// Redis does not answer any more: the holder, the waiter and Release see it.
 func TestFaultRedisIsDown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
@@ -40,8 +40,8 @@ func TestFaultRedisIsDown(t *testing.T) {
 	require.Less(t, time.Since(begun), 5*time.Second)
 }
 
-// What they see when another server answers that does not have the lock, or the server was
-// restarted without its data.
+// Holder, waiter and Release when another server answers that does not have the lock, or the server
+// was restarted without its data.
 func TestFaultRedisForgetsTheLock(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]func(*redistest.Relay, *redistest.Instance, *redistest.Instance){
@@ -67,7 +67,7 @@ func TestFaultRedisForgetsTheLock(t *testing.T) {
 	}
 }
 
-// What they see when a replica is promoted that has the lock.
+// Holder, waiter and Release when a replica is promoted that has the lock.
 func TestFaultAReplicaIsPromoted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

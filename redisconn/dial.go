@@ -14,10 +14,10 @@ type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 
 // A dialer connects to servers, or to a socket when network is "unix".
 //
-// What cannot be reached is returned as a refusedConn, not as an error. go-redis counts failed
-// dials; after PoolSize of them it fails at once and dials only once a second, which would keep us
-// away for a second from a server that is back. Our own pacer bounds the dials, those of all
-// connections to one address together.
+// A server that cannot be reached is returned as a refusedConn, not as an error. go-redis counts
+// failed dials; after PoolSize of them it fails at once and dials only once a second, which would
+// keep us away for a second from a server that is back. Our own pacer bounds the dials, those of
+// all connections to one address together.
 type dialer struct {
 	network  string
 	config   func() (*tls.Config, error) // nil without TLS

@@ -66,7 +66,8 @@ func metricValue(metrics []byte, name string) (value float64) {
 	return value
 }
 
-// Nobody reads the log: players, operators, the return of Redis and SIGTERM wait for nothing.
+// While nobody reads the log, players and operators are served, the return of Redis is noticed, and
+// SIGTERM stops the gateway.
 func TestNobodyReadsTheLog(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Server(t)
@@ -101,7 +102,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	require.Less(t, time.Since(begun), 7*time.Second)
 }
 
-// What does not fit into the buffer is counted, and told when the log is read again.
+// Lines that do not fit into the buffer are counted, and a line says so when the log is read again.
 func TestLinesThatNobodyReadAreCounted(t *testing.T) {
 	t.Parallel()
 	g, cmd, log := startWithPipe(t, "--redis", redistest.URL(t), "--limit", "errors=off", "--limit", "connect=off")

@@ -14,13 +14,13 @@ import (
 // the room's channel only when it has seen the request: the cast may have passed by then. Waiting
 // cannot mend that, because the other server does not wait. A Node server hears such a cast because
 // it subscribes to a pattern that all rooms match. So while another server that may ask for joins
-// was heard within ClusterConfig.JoinWindow, this node subscribes to that pattern too. It costs:
-// the node receives the casts to all rooms, those without members here as well.
+// was heard within ClusterConfig.JoinWindow, this node subscribes to that pattern too. The price:
+// the node receives the casts to all rooms, also those without members here.
 //
-// Who may ask for joins: a Node server, whether or not it has asked yet; an emitter, once it has
-// asked for anything; one of our nodes, once it has asked for a join. So the first request of the
-// first emitter is not covered. That one was heard is kept in Redis, so that a node that starts
-// knows it.
+// A joiner is a server that may ask for joins: a Node server, even if it has not asked yet; an
+// emitter that has asked for anything; one of our nodes that has asked for a join. So the first
+// request of the first emitter is not covered. A key in Redis keeps that a joiner was heard, for
+// nodes that start later.
 
 // joinMarkEvery is how often Redis is told that another server was heard.
 const joinMarkEvery = 10 * time.Second

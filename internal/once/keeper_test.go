@@ -174,7 +174,23 @@ func TestARepeatWaits(t *testing.T) {
 	require.Equal(t, int64(1), s.sold.Load())
 }
 
-// What is final is recorded; what a client may ask again is not.
+// A client that mends its payload uses the key again as soon as it has the refusal: the key is free
+// then, on every node.
+func TestAKeyIsFreeWhenItsRefusalIsAnswered(t *testing.T) {
+	t.Parallel()
+	rdb, s := redistest.Client(t), &shop{}
+	a, b := newTill(t, rdb, s), newTill(t, rdb, s)
+	for i := range 100 {
+		s.refusal = fault.Invalid("item", "no such item")
+		_, err := a.send(t, "ann", fmt.Sprintf(`{"item":"sowrd","idempotencyKey":"k%d"}`, i))
+		requireCode(t, "INVALID", err)
+		s.refusal = nil
+		_, err = b.send(t, "ann", fmt.Sprintf(`{"item":"sword","idempotencyKey":"k%d"}`, i))
+		require.NoError(t, err)
+	}
+}
+
+// A final refusal is recorded. A refusal after which the client may ask again is not.
 func TestWhatIsRecorded(t *testing.T) {
 	t.Parallel()
 	for code, isFinal := range map[string]bool{

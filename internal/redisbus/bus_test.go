@@ -110,8 +110,8 @@ func TestMessagesArriveInOrderWithTheirOwner(t *testing.T) {
 	to.waitFor(t, "a")
 }
 
-// What a pattern and a channel both match is passed on once, while channels are subscribed to and
-// given up all the time, on one server and on a Cluster.
+// A message that a pattern and a channel both match is passed on once, while channels are
+// subscribed to and given up all the time, on one server and on a Cluster.
 func TestAPatternHearsOnceWhatItsChannelsDoNot(t *testing.T) {
 	t.Parallel()
 	for name, client := range map[string]redis.UniversalClient{
