@@ -132,7 +132,6 @@ func (a *profileAPI) serveJSON(maxAge int, serve func(ctx context.Context, r *ht
 		if maxAge > 0 {
 			h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", maxAge))
 		}
-		h.Set("X-Content-Type-Options", "nosniff")
 		if r.Method != http.MethodPut && matchesETag(r.Header.Get("If-None-Match"), tag) {
 			w.WriteHeader(http.StatusNotModified)
 			return

@@ -51,6 +51,9 @@ type Config struct {
 	// NoClientFiles keeps the official client's bundles, such as Path + "socket.io.min.js", from
 	// being served. (--serve-client=false)
 	NoClientFiles bool
+	// Page serves the console at /, /asyncapi.json and /events.d.ts to everybody who reaches Addr, as
+	// Dev does. (--page)
+	Page bool
 	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. DANGER: it
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)

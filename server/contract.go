@@ -81,7 +81,6 @@ func (n *node) addContractRoutes(mux *http.ServeMux) {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", file.kind)
 			w.Header().Set("Cache-Control", "no-cache")
-			w.Header().Set("X-Content-Type-Options", "nosniff")
 			_, _ = w.Write(file.body)
 		})
 	}

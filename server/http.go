@@ -55,9 +55,11 @@ func (n *node) publicRoutes() http.Handler {
 	mux.Handle("POST /chat/message", n.serveEvent("chat:message"))
 	mux.Handle("POST /combat/action", n.serveEvent("combat:action"))
 	mux.Handle("/api/", n.redis.limiter.Middleware("api", n.logins.byAddress, api.routes()))
-	n.addHealthRoutes(mux)
-	n.addContractRoutes(mux)
-	mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
+	n.addHealthRoutes(mux, false)
+	if n.cfg.Dev || n.cfg.Page {
+		n.addContractRoutes(mux)
+		mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
+	}
 	requests := boundBodies(n.cfg.BodyTimeout, mux)
 	return n.allowOrigins(refuseSpare(n.gateway, n.routeSockets(requests)))
 }
@@ -97,8 +99,9 @@ func boundBodies(body time.Duration, next http.Handler) http.Handler {
 	})
 }
 
-// addHealthRoutes adds the health checks that load balancers call.
-func (n *node) addHealthRoutes(mux *http.ServeMux) {
+// addHealthRoutes adds the health checks that load balancers call. What is wrong in detail is told
+// to operators only.
+func (n *node) addHealthRoutes(mux *http.ServeMux, isForOperators bool) {
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
@@ -111,7 +114,7 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 			answer["status"], code = n.redis.moves.PauseReason(), http.StatusServiceUnavailable
 		case takesNoWrites(state):
 			answer["status"], code = "redis "+state.String(), http.StatusServiceUnavailable
-			if state == redisconn.Forbidden {
+			if state == redisconn.Forbidden && isForOperators {
 				answer["error"] = n.redis.monitor.MissingRights().Public()
 			}
 		case state == redisconn.Slow:
@@ -119,12 +122,28 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 		}
 		writeJSON(w, code, answer)
 	})
-	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) {
-		h, code := n.redis.checkHealth()
-		writeJSON(w, code, struct {
-			redisconn.Health `json:",inline"`
-			Server           string `json:"server"`
-		}{h, n.redis.serverKind()})
+	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) { n.writeRedisHealth(w, isForOperators) })
+}
+
+// writeRedisHealth answers the health of Redis: to players only whether it is up, degraded or down.
+func (n *node) writeRedisHealth(w http.ResponseWriter, isForOperators bool) {
+	h, code := n.redis.checkHealth()
+	if !isForOperators {
+		writeJSON(w, code, map[string]string{"status": h.Status})
+		return
+	}
+	writeJSON(w, code, struct {
+		redisconn.Health `json:",inline"`
+		Server           string `json:"server"`
+	}{h, n.redis.serverKind()})
+}
+
+// forbidSniffing keeps browsers from guessing the type of any answer: what a player wrote must not
+// become a page.
+func forbidSniffing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -132,7 +151,7 @@ func (n *node) addHealthRoutes(mux *http.ServeMux) {
 func (n *node) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
-	n.addHealthRoutes(mux)
+	n.addHealthRoutes(mux, true)
 	mux.HandleFunc("GET /health/detailed", n.serveDetailedHealth)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

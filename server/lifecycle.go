@@ -68,7 +68,7 @@ func (n *node) newHTTPServer(routes http.Handler) *http.Server {
 		errorLog = zap.NewStdLog(n.log)
 	}
 	return &http.Server{
-		Handler: routes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
+		Handler: forbidSniffing(routes), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: errorLog, // such as a connection that cannot be accepted
 	}
 }

@@ -78,27 +78,13 @@ func (n *node) unreachable(err error) error {
 // serveWhileWaiting answers at the node's addresses until stop is called, which leaves the
 // listeners open for those who serve next.
 func (n *node) serveWhileWaiting(public, admin net.Listener) (stop func()) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
-	mux.HandleFunc("GET /health/ready", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "redis down"})
-	})
-	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) {
-		h, code := n.redis.checkHealth()
-		writeJSON(w, code, h)
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fault.Unavailable("redis", redisx.RetryAfter, nil).WriteProblem(w)
-	})
 	var servers []*http.Server
 	var running sync.WaitGroup
 	for _, l := range []net.Listener{public, admin} {
 		if l == nil {
 			continue
 		}
-		s := n.newHTTPServer(mux)
+		s := n.newHTTPServer(n.waitingRoutes(l == admin))
 		s.SetKeepAlivesEnabled(false) // who serves next gets a connection of its own
 		lent := &lentListener{l}
 		servers = append(servers, s)
@@ -115,6 +101,22 @@ func (n *node) serveWhileWaiting(public, admin net.Listener) (stop func()) {
 			}
 		}
 	}
+}
+
+// waitingRoutes returns what is answered while the node waits for Redis.
+func (n *node) waitingRoutes(isForOperators bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /health/ready", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "redis down"})
+	})
+	mux.HandleFunc("GET /health/redis", func(w http.ResponseWriter, _ *http.Request) { n.writeRedisHealth(w, isForOperators) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fault.Unavailable("redis", redisx.RetryAfter, nil).WriteProblem(w)
+	})
+	return mux
 }
 
 // A lentListener is a listener that stays open when it is closed: Accept ends, until its deadline

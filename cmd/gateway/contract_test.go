@@ -30,7 +30,7 @@ func TestTheContractIsUpToDate(t *testing.T) {
 
 func TestTheContractIsServed(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--limit", "chat=77/13s", "--limit", "trade=off")
+	g := serve(t, "--redis", redistest.URL(t), "--page", "--limit", "chat=77/13s", "--limit", "trade=off")
 	a := do(t, "GET", g.public+"/asyncapi.json", "")
 	require.Equal(t, 200, a.status)
 	require.Equal(t, "application/json", a.header.Get("Content-Type"))

@@ -44,10 +44,14 @@ func TestAMissingRightIsNamed(t *testing.T) {
 				t.Helper()
 				a := do(t, "GET", g.public+"/health/ready", "")
 				require.Equal(t, http.StatusServiceUnavailable, a.status)
+				require.Equal(t, map[string]any{"status": "redis forbidden"}, a.json(t))
+				a = do(t, "GET", g.admin+"/health/ready", "")
+				require.Equal(t, http.StatusServiceUnavailable, a.status)
 				require.Equal(t, map[string]any{"status": "redis forbidden", "error": "missing rights: " + strings.Join(c.rules, " ")}, a.json(t))
 			}
 			unready() // from the first answer on
-			a := do(t, "GET", g.public+"/health/redis", "")
+			require.Equal(t, map[string]any{"status": "degraded"}, do(t, "GET", g.public+"/health/redis", "").json(t))
+			a := do(t, "GET", g.admin+"/health/redis", "")
 			require.Equal(t, http.StatusServiceUnavailable, a.status)
 			require.Equal(t, "missing rights: "+strings.Join(c.rules, " "), a.json(t)["error"])
 			require.NotContains(t, string(a.body), "game", "the name of the user is for the log")
@@ -115,7 +119,7 @@ func TestTheRightsInTheDocumentsAreEnough(t *testing.T) {
 	require.NoError(t, admin.Do(t.Context(), anySlice(strings.Fields(line))...).Err())
 	g := serve(t, "--redis", "redis://gateway:SECRET@"+s.Addr(), "--dev")
 	require.Equal(t, 200, do(t, "GET", g.public+"/health/ready", "").status)
-	require.NotContains(t, string(do(t, "GET", g.public+"/health/redis", "").body), "INFO")
+	require.NotContains(t, string(do(t, "GET", g.admin+"/health/redis", "").body), "INFO")
 	playEverything(t, g, s, admin)
 }
 

@@ -58,7 +58,7 @@ func TestServesWithNothingConfigured(t *testing.T) {
 
 	p := g.connect(g.guest("ann"))
 	p.ok("session:ping", "")
-	health := do(t, "GET", g.public+"/health/redis", "")
+	health := do(t, "GET", g.admin+"/health/redis", "")
 	require.Equal(t, 200, health.status)
 	require.Contains(t, health.json(t)["server"], "embedded redis-server")
 

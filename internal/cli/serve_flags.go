@@ -35,6 +35,7 @@ type ServeFlags struct {
 	combatFlags  `embed:""`
 	cacheFlags   `embed:""`
 
+	Page            bool          `help:"Serve the console at /, and the events as /asyncapi.json and /events.d.ts, to everybody. --dev serves them too."`
 	ServeClient     bool          `default:"true" help:"Serve the official client to pages: socket.io.js, socket.io.min.js and socket.io.esm.min.js below --path. The default is true; --serve-client=false serves none."`
 	HTTPIdleTimeout time.Duration `name:"http-idle-timeout" default:"620s" help:"A connection of HTTP is kept open for this long between two requests. It must be longer than a balancer in front keeps it; Google's keep it for 600 s."`
 
@@ -120,7 +121,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		return server.Config{}, err
 	}
 	return server.Config{
-		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),

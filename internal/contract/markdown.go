@@ -12,7 +12,7 @@ func (c *Contract) Markdown() []byte {
 	b.WriteString(`# Events
 
 Generated from the table of events, the types of their payloads and the comments beside them: do not edit, run
-` + "`make generate`" + `. A server serves the same as ` + "[`/asyncapi.json`](asyncapi.json)" + ` and, for socket.io-client, as
+` + "`make generate`" + `. With ` + "`--dev` or `--page`" + ` a server serves the same as ` + "[`/asyncapi.json`](asyncapi.json)" + ` and, for socket.io-client, as
 ` + "[`/events.d.ts`](events.d.ts)" + `. How to connect, and the rules that all events share, are in [contract.md](contract.md).
 
 | event | payload | data | limit |
