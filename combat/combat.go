@@ -22,6 +22,7 @@
 //   - start.go and act.go serve the players; ending.go settles and abandons fights.
 //   - store.go and slots.go, with their Lua scripts, keep the fights in Redis.
 //   - fightcache.go remembers the fights that this node served last.
+//   - payments.go limits what two characters can earn from each other.
 //   - roster.go records which user plays a character.
 package combat
 
@@ -128,6 +129,9 @@ type Config struct {
 	// TTL is how long Redis keeps a fight after its last change, and after it was settled. It is at
 	// least twice AbandonAfter; 0 means 10 minutes.
 	TTL time.Duration
+	// MaxPaidVictories is how many victories of the same two characters over each other are paid and
+	// counted in one day, from 00:00 UTC; 0 means 5. Fights against NPCs are not limited.
+	MaxPaidVictories int
 	// MaxFights is how many running fights one user may have; 0 means 5.
 	MaxFights int
 	// Now is the clock; nil means time.Now.
@@ -164,6 +168,9 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 	cfg.TTL = max(cfg.TTL, 2*cfg.AbandonAfter)
 	if cfg.MaxFights == 0 {
 		cfg.MaxFights = 5
+	}
+	if cfg.MaxPaidVictories == 0 {
+		cfg.MaxPaidVictories = 5
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -123,11 +123,13 @@ func (s *Service) endAbandoned(ctx context.Context, id string) error {
 func (s *Service) settleFight(ctx context.Context, state *State) error {
 	id := state.CombatID
 	s.fights.forgetFight(id)
-	rewards, err := s.payWinner(ctx, state)
+	rewards, isUnpaid, err := s.payWinner(ctx, state)
 	if err != nil {
 		return err
 	}
-	s.castToFollowers(ctx, state, "combat:ended", Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: rewards, Version: state.Version})
+	s.castToFollowers(ctx, state, "combat:ended", Ending{
+		CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: rewards, Unpaid: isUnpaid, Version: state.Version,
+	})
 	var ids []string
 	for i := range state.Participants {
 		p := &state.Participants[i]
@@ -145,12 +147,28 @@ func (s *Service) settleFight(ctx context.Context, state *State) error {
 }
 
 // payWinner pays the winner, if there is one, and counts the victory. It returns what was paid.
-func (s *Service) payWinner(ctx context.Context, state *State) (Rewards, error) {
+// isUnpaid reports that nothing was, because the two characters have had their paid victories of
+// this day.
+func (s *Service) payWinner(ctx context.Context, state *State) (paid Rewards, isUnpaid bool, err error) {
 	winner, prize := state.winnerAndPrize()
 	none := Rewards{Items: []Item{}}
 	if winner == nil {
-		return none, nil
+		return none, false, nil
 	}
+	if state.isDuel() {
+		isPaid, err := s.store.claimPayment(ctx, state.Participants[0].ID, state.Participants[1].ID, state.CombatID,
+			time.UnixMilli(state.UpdatedAt), s.cfg.MaxPaidVictories)
+		if err != nil || !isPaid {
+			return none, true, err
+		}
+	}
+	paid, err = s.payPrize(ctx, state, winner, prize)
+	return paid, false, err
+}
+
+// payPrize counts a victory and pays the prize. It returns what was paid.
+func (s *Service) payPrize(ctx context.Context, state *State, winner *Participant, prize prize) (Rewards, error) {
+	none := Rewards{Items: []Item{}}
 	key := RoomPrefix + state.CombatID
 	if s.cfg.Scorer != nil && prize.points > 0 {
 		v := Victory{Key: key, ID: winner.ID, Name: winner.Name, Points: prize.points, At: time.UnixMilli(state.UpdatedAt)}

@@ -110,7 +110,10 @@ type Ending struct {
 	Winner   string  `json:"winner"`  // a participant's id; empty when nobody won
 	Outcome  string  `json:"outcome"` // defeated, fled or abandoned
 	Rewards  Rewards `json:"rewards"` // what the winner was paid
-	Version  int64   `json:"version"` // the version of the fight's last state
+	// Unpaid says that the victory was neither paid nor counted, because these two characters have
+	// had five paid victories over each other since 00:00 UTC.
+	Unpaid  bool  `json:"unpaid,omitzero"`
+	Version int64 `json:"version"` // the version of the fight's last state
 }
 
 // Started is sent to both users of a fight between players, before any update, as the event

@@ -307,6 +307,8 @@ export interface CombatEnding {
   outcome: string;
   /** what the winner was paid */
   rewards: CombatRewards;
+  /** Says that the victory was neither paid nor counted, because these two characters have had five paid victories over each other since 00:00 UTC. */
+  unpaid?: boolean;
   /** the version of the fight's last state */
   version: number;
 }

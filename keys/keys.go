@@ -123,6 +123,12 @@ func OnceID(record string) string { return record + ":id" }
 // CombatPair is the string with the id of the running fight between two characters, in any order.
 func CombatPair(a, b string) string { return "combat:pair:" + Part(min(a, b)) + ":" + Part(max(a, b)) }
 
+// CombatPaid is the set of the fights between two characters, in any order, whose victories were
+// paid on a day, such as 2026-11-30 (UTC).
+func CombatPaid(a, b, day string) string {
+	return "combat:paid:" + Part(min(a, b)) + ":" + Part(max(a, b)) + ":" + day
+}
+
 // CharacterPlayer is the string with the id of the user who last played a character.
 func CharacterPlayer(id string) string { return "char:" + id + ":player" }
 
