@@ -80,6 +80,8 @@ type Store interface {
 	// Destroy returns sessions.ErrNotFound when there is no such session. It ends a session that was
 	// renewed meanwhile too.
 	Destroy(ctx context.Context, id, code, reason string) error
+	// DestroyUser ends all sessions of a user but exceptID, and returns how many.
+	DestroyUser(ctx context.Context, userID, code, reason, exceptID string) (int, error)
 	// DestroyRenewed ends the session that goes on under a new id since oldID was renewed. It returns
 	// sessions.ErrNotFound when there is none.
 	DestroyRenewed(ctx context.Context, oldID, code, reason string) error
@@ -99,7 +101,8 @@ type Config struct {
 	// Dev allows guest logins, lets pages of loopback hosts use the cookie, and sends the cookie
 	// over plain HTTP.
 	Dev bool
-	// CookieName is the name of the session cookie; "sid" when empty.
+	// CookieName is the name of the session cookie. When empty, it is SecureCookie over HTTPS and
+	// PlainCookie over plain HTTP, and both are read.
 	CookieName string
 	// SessionTTL is the TTL of new sessions; the store's when zero.
 	SessionTTL time.Duration
@@ -121,6 +124,9 @@ type Config struct {
 	// Hosts returns the hosts under which the client asked, such as "play.example:8443"; when nil,
 	// the Host of the request. Behind proxies that change the Host it is Proxies.Hosts.
 	Hosts func(*http.Request) []string
+	// IsSecure reports whether the client asked over HTTPS. Behind proxies it is Proxies.IsSecure; when
+	// nil, only a TLS connection to us is.
+	IsSecure func(*http.Request) bool
 	// Timeout bounds how long a login or logout waits for Redis; 2 s when zero.
 	Timeout time.Duration
 	// Failed, when set, gets the reason why an HTTP request could not be served or a token was not
@@ -153,9 +159,6 @@ const (
 
 // New returns a service.
 func New(store Store, cfg Config) *Service {
-	if cfg.CookieName == "" {
-		cfg.CookieName = "sid"
-	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 2 * time.Second
 	}
@@ -164,6 +167,9 @@ func New(store Store, cfg Config) *Service {
 	}
 	if cfg.Hosts == nil {
 		cfg.Hosts = Proxies(nil).Hosts
+	}
+	if cfg.IsSecure == nil {
+		cfg.IsSecure = Proxies(nil).IsSecure
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
@@ -327,19 +333,22 @@ const maxCookies = 4
 
 // idsFromCookies returns the different values of the express cookie, if Config.Express is set, or
 // else of ours, at most maxCookies.
-func (a *Service) idsFromCookies(h http.Header) (values []string) {
-	names := []string{a.cfg.CookieName}
+func (a *Service) idsFromCookies(h http.Header) []string {
 	if a.cfg.Express != nil {
-		names = []string{a.cfg.Express.Cookie, a.cfg.CookieName}
+		if values := readCookies(h, a.cfg.Express.Cookie); len(values) > 0 {
+			return values
+		}
 	}
+	return readCookies(h, a.cookieNames()...)
+}
+
+// readCookies returns the different values of the cookies of these names, at most maxCookies.
+func readCookies(h http.Header, names ...string) (values []string) {
 	for _, name := range names {
 		for _, c := range (&http.Request{Header: h}).CookiesNamed(name) {
 			if c.Value != "" && len(values) < maxCookies && !slices.Contains(values, c.Value) {
 				values = append(values, c.Value)
 			}
-		}
-		if len(values) > 0 {
-			break
 		}
 	}
 	return values

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -17,31 +18,47 @@ import (
 )
 
 // Logout serves POST /auth/logout. It destroys the caller's session, which closes its sockets on
-// every node, and removes the cookie if the page may use it. It answers 204 when no session of this
-// login lives any more: it also ends a session that was renewed meanwhile or in the last minutes,
-// and a logout that is repeated within two minutes of the end is 204 again. Or else it answers a
-// problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+// every node, and removes the cookies if the page may use them. It answers 204 when no session of
+// this login lives any more: it also ends a session that was renewed meanwhile or in the last
+// minutes, and a logout that is repeated within two minutes of the end is 204 again. Or else it
+// answers a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+//
+// With {"everywhere": true} it ends all sessions of the caller's user, the caller's last: where it
+// failed in between, the caller can ask again. The session must live then: once it has ended,
+// nobody knows whose sessions are meant, and the answer is UNAUTHENTICATED.
 func (a *Service) Logout(w http.ResponseWriter, r *http.Request) {
 	if !requirePost(w, r) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
-	if err := a.endLogin(r.WithContext(ctx)); err != nil {
-		if errors.Is(err, fault.ErrUnauthenticated) {
-			a.setSessionCookie(w, r, "", -1)
-		}
+	var in struct {
+		Everywhere bool `json:"everywhere"`
+	}
+	err := decodeOptionalBody(r, &in)
+	if err == nil {
+		err = a.endLogin(r.WithContext(ctx), in.Everywhere)
+	}
+	if err == nil || errors.Is(err, fault.ErrUnauthenticated) {
+		a.removeSessionCookies(w, r)
+	}
+	if err != nil {
 		a.writeProblem(w, "logout", err)
 		return
 	}
-	a.setSessionCookie(w, r, "", -1)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// endLogin ends the session of a request, under whichever id it goes on.
-func (a *Service) endLogin(r *http.Request) error {
+// endLogin ends the session of a request, under whichever id it goes on, or all of its user.
+func (a *Service) endLogin(r *http.Request, everywhere bool) error {
 	s, err := a.Request(r)
+	if err == nil && everywhere {
+		_, err = a.store.DestroyUser(r.Context(), s.UserID, sessions.LoggedOut, everywhereReason, s.ID)
+		if err != nil {
+			return err
+		}
+	}
 	if err == nil {
 		err = a.store.Destroy(r.Context(), s.ID, sessions.LoggedOut, logoutReason)
 		if errors.Is(err, sessions.ErrNotFound) { // it ended meanwhile
@@ -49,7 +66,7 @@ func (a *Service) endLogin(r *http.Request) error {
 		}
 		return err
 	}
-	if !errors.Is(err, ErrSessionInvalid) {
+	if everywhere || !errors.Is(err, ErrSessionInvalid) {
 		return err
 	}
 	oldIDs, e := a.idsFromHeader(a.HandshakeHeader(r), false)
@@ -64,7 +81,10 @@ func (a *Service) endLogin(r *http.Request) error {
 	return err
 }
 
-const logoutReason = "You logged out."
+const (
+	logoutReason     = "You logged out."
+	everywhereReason = "You logged out everywhere."
+)
 
 // Renew serves POST /auth/renew. It gives the caller's session a new id, and sets the cookie to it.
 // Sockets that use the old id get session:revoked with REPLACED. It answers 200 {sessionId,
@@ -109,18 +129,6 @@ func (a *Service) writeProblem(w http.ResponseWriter, doing string, err error) {
 	f.WriteProblem(w)
 }
 
-// setSessionCookie sets or, with a negative maxAge, removes the cookie. A page that may not use the
-// cookie may not change it either: its form needs neither the cookie nor the answer for that.
-func (a *Service) setSessionCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
-	if !a.mayUseCookie(a.HandshakeHeader(r), false) {
-		return
-	}
-	http.SetCookie(w, &http.Cookie{
-		Name: a.cfg.CookieName, Value: value, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: !a.cfg.Dev,
-	})
-}
-
 func requirePost(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodPost {
 		return true
@@ -128,6 +136,16 @@ func requirePost(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "POST only", http.StatusMethodNotAllowed)
 	return false
+}
+
+// decodeOptionalBody is decodeBody for a route whose body may be missing. A body of another type
+// than JSON is none.
+func decodeOptionalBody(r *http.Request, in any) error {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" || r.ContentLength == 0 {
+		return nil
+	}
+	return decodeBody(r, in)
 }
 
 // decodeBody reads a JSON object of at most 64 KB. It refuses unknown members.
@@ -151,11 +169,19 @@ func decodeBody(r *http.Request, in any) error {
 		if errors.Is(err, json.ErrUnknownName) {
 			return fault.Invalid(fieldName(semantic.JSONPointer), "unknown field")
 		}
-		return fault.Invalid(fieldName(semantic.JSONPointer), "expected a string")
+		return fault.Invalid(fieldName(semantic.JSONPointer), "expected "+describeType(semantic.GoType))
 	case semantic != nil:
 		return fault.Invalid("", "expected an object")
 	}
 	return fault.Invalid("", "not valid JSON")
+}
+
+// describeType names the type of a member for the caller.
+func describeType(t reflect.Type) string {
+	if t != nil && t.Kind() == reflect.Bool {
+		return "true or false"
+	}
+	return "a string"
 }
 
 func fieldName(p jsontext.Pointer) string {

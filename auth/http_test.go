@@ -78,7 +78,9 @@ func TestLoginAndLogout(t *testing.T) {
 
 	resp, _ = do(t, client, server.URL+"/auth/logout", "", "")
 	require.Equal(t, http.StatusNoContent, resp.StatusCode)
-	require.Equal(t, "sid=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax", resp.Header.Get("Set-Cookie"))
+	require.Equal(t, []string{
+		"__Host-sid=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax", "sid=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax",
+	}, resp.Header.Values("Set-Cookie"))
 	require.Zero(t, rdb.Exists(t.Context(), keys.Session(id)).Val())
 	log, err := rdb.XRange(t.Context(), keys.RevocationLog, "-", "+").Result()
 	require.NoError(t, err)

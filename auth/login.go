@@ -181,7 +181,7 @@ func (a *Service) writeSession(w http.ResponseWriter, r *http.Request, status in
 		a.writeProblem(w, "login", err)
 		return
 	}
-	a.setSessionCookie(w, r, s.ID, 0)
+	a.setSessionCookie(w, r, s.ID)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -9,7 +9,8 @@ import (
 	"github.com/aeturnis/realtime/internal/clientaddr"
 )
 
-// Proxies are the networks of the proxies whose X-Forwarded-For and X-Forwarded-Host we believe.
+// Proxies are the networks of the proxies whose X-Forwarded-For, X-Forwarded-Host and
+// X-Forwarded-Proto we believe.
 // Without any, we believe nobody.
 type Proxies []netip.Prefix
 
@@ -137,6 +138,20 @@ func (p Proxies) Hosts(r *http.Request) []string {
 		}
 	}
 	return hosts
+}
+
+// IsSecure reports whether the client asked over HTTPS: whether our connection has TLS or, behind a
+// trusted proxy, whether the first entry of X-Forwarded-Proto is https.
+func (p Proxies) IsSecure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	if !strings.EqualFold(strings.TrimSpace(scheme), "https") {
+		return false
+	}
+	at, err := clientaddr.Parse(r.RemoteAddr)
+	return err == nil && p.isTrusted(at)
 }
 
 func (p Proxies) isTrusted(a netip.Addr) bool {

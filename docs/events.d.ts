@@ -500,6 +500,12 @@ export interface Limits {
   policies: Policy[];
 }
 
+/** Says which sessions end. */
+export interface LogoutRequest {
+  /** Ends all sessions of the user, on all devices. */
+  everywhere?: boolean;
+}
+
 /** One limit: a number of events in any window of a given length. */
 export interface Policy {
   name: string;
@@ -742,8 +748,8 @@ export interface ClientToServerEvents {
   'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
   /** Chooses the character that the session plays, for all its connections to this node. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
-  /** Ends the session. The answer comes before session:revoked. */
-  'session:logout': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
+  /** Ends the session, or all of its user. The answer comes before session:revoked. */
+  'session:logout': (payload: LogoutRequest, ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
   /** Answers how much of the session is left. It counts as activity. */
   'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
   /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */

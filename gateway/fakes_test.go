@@ -153,6 +153,8 @@ func (b *book) Owns(_ context.Context, userID, characterID string) (bool, error)
 	return b.owners[characterID] == userID, b.broken
 }
 
+func (b *book) LogoutEverywhere(ctx context.Context, _, id string) error { return b.Logout(ctx, id) }
+
 func (b *book) Logout(_ context.Context, id string) error {
 	b.mu.Lock()
 	instead := b.logout

@@ -97,6 +97,8 @@ type Handle interface {
 type Sessions interface {
 	// SetCharacter returns the changed session, or a fault.
 	SetCharacter(ctx context.Context, sessionID, characterID string) (Session, error)
+	// LogoutEverywhere destroys all sessions of a user, this one last.
+	LogoutEverywhere(ctx context.Context, userID, sessionID string) error
 	// Logout destroys the session.
 	Logout(ctx context.Context, sessionID string) error
 }

@@ -100,11 +100,17 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 	}, nil
 }
 
-// logout ends the session. The answer comes before session:revoked.
-func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (event.None, error) {
+// LogoutRequest says which sessions end.
+type LogoutRequest struct {
+	// Everywhere ends all sessions of the user, on all devices.
+	Everywhere bool `json:"everywhere,omitempty"`
+}
+
+// logout ends the session, or all of its user. The answer comes before session:revoked.
+func (g *Gateway) logout(ctx context.Context, p event.Player, in LogoutRequest) (event.None, error) {
 	c := g.findConn(p.Conn)
 	if c == nil {
-		return event.None{}, g.cfg.Sessions.Logout(ctx, p.SessionID)
+		return event.None{}, g.endSessions(ctx, p, in)
 	}
 	c.mu.Lock()
 	c.isLoggingOut = true
@@ -122,9 +128,17 @@ func (g *Gateway) logout(ctx context.Context, p event.Player, _ event.None) (eve
 			g.announceEnd(c, *over)
 		}
 	}()
-	err := g.cfg.Sessions.Logout(ctx, p.SessionID)
+	err := g.endSessions(ctx, p, in)
 	done = err == nil
 	return event.None{}, err
+}
+
+// endSessions ends the sessions that a logout means.
+func (g *Gateway) endSessions(ctx context.Context, p event.Player, in LogoutRequest) error {
+	if in.Everywhere {
+		return g.cfg.Sessions.LogoutEverywhere(ctx, p.UserID, p.SessionID)
+	}
+	return g.cfg.Sessions.Logout(ctx, p.SessionID)
 }
 
 // finishLogout announces the end of the session after a logout was answered.

@@ -54,6 +54,14 @@ func (s sessionChanges) SetCharacter(ctx context.Context, id, characterID string
 	return toGatewaySession(session), asUnavailable("session", err)
 }
 
+// LogoutEverywhere destroys all sessions of a user, the one with this id last.
+func (s sessionChanges) LogoutEverywhere(ctx context.Context, userID, id string) error {
+	if _, err := s.store.DestroyUser(ctx, userID, sessions.LoggedOut, "You have logged out everywhere.", id); err != nil {
+		return asUnavailable("session", err)
+	}
+	return s.Logout(ctx, id)
+}
+
 // Logout destroys the session. It is no error when there is none.
 func (s sessionChanges) Logout(ctx context.Context, id string) error {
 	err := s.store.Destroy(ctx, id, sessions.LoggedOut, "You have logged out.")

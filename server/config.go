@@ -102,16 +102,17 @@ type Config struct {
 	// SessionAbsoluteTTL is how long a session lives at most. Default: 24 hours.
 	// (--session-absolute-ttl)
 	SessionAbsoluteTTL time.Duration
-	// SessionCookie is the name of the cookie that may carry the session id. Default: sid.
-	// (--session-cookie)
+	// SessionCookie is the name of the cookie that may carry the session id. Default: __Host-sid over
+	// HTTPS, also where one of TrustedProxies says so (X-Forwarded-Proto), and sid over plain HTTP;
+	// both are read. (--session-cookie)
 	SessionCookie string
 	// AllowedOrigins are the origins of pages that may use this gateway and the session cookie,
 	// such as https://play.example (no path, and no / at the end). Pages on the gateway's own host
 	// may, too: the Host of their request, or its X-Forwarded-Host from one of TrustedProxies.
 	// Default: none. (--allowed-origins)
 	AllowedOrigins []string
-	// TrustedProxies are the networks of the proxies whose X-Forwarded-For and X-Forwarded-Host are
-	// believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and
+	// TrustedProxies are the networks of the proxies whose X-Forwarded-For, X-Forwarded-Host and
+	// X-Forwarded-Proto are believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and
 	// share the limits of that address. (--trusted-proxies)
 	TrustedProxies []string
 	// Devices says on how many devices a user may be connected: many, single (a new one ends the
@@ -259,7 +260,6 @@ func (c Config) WithDefaults() Config {
 	}
 	setDefault(&c.SessionTTL, 30*time.Minute)
 	setDefault(&c.SessionAbsoluteTTL, 24*time.Hour)
-	setDefault(&c.SessionCookie, "sid")
 	setDefault(&c.Devices, "many")
 	setDefault(&c.JWTSkew, 30*time.Second)
 	setDefault(&c.ExpressCookie, "connect.sid")
@@ -354,7 +354,7 @@ func (c *Config) check() error {
 		return usage.Errorf("--cluster-prefix must be up to 64 letters, digits or -_.:")
 	case !(c.HandshakesPerSecond <= 1e9): // NaN is not
 		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
-	case (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil:
+	case c.SessionCookie != "" && (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil:
 		return usage.Errorf("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
 	}
 	for _, o := range c.AllowedOrigins {

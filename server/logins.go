@@ -136,7 +136,7 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
 	l := &logins{callers: newCallers(proxies, log), limiter: r.limiter, monitor: r.monitor, log: log}
 	cfg := auth.Config{
 		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
-		Addr: proxies.Addr, Hosts: proxies.Hosts, Spend: l.spendLogin, Failed: l.logFailure,
+		Addr: proxies.Addr, Hosts: proxies.Hosts, IsSecure: proxies.IsSecure, Spend: l.spendLogin, Failed: l.logFailure,
 	}
 	tokens, err := c.tokenVerifier()
 	if err != nil {

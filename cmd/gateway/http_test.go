@@ -115,6 +115,29 @@ func TestLogoutOverTheSocketAnswersFirst(t *testing.T) {
 	}
 }
 
+func TestLogoutEverywhereClosesTheSocketsOnEveryNode(t *testing.T) {
+	t.Parallel()
+	redis := redistest.URL(t)
+	one, two := serve(t, "--redis", redis, "--dev"), serve(t, "--redis", redis, "--dev")
+	for name, logout := range map[string]func(id string, p *player){
+		"by event": func(_ string, p *player) { p.ok("session:logout", `{"everywhere":true}`) },
+		"by HTTP": func(id string, _ *player) {
+			require.Equal(t, 204, do(t, "POST", one.public+"/auth/logout", `{"everywhere":true}`, bearer(id)...).status)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := one.guest("ann")
+			here, there, bob := one.connect(id), two.connect(two.guest("ann")), two.connect(two.guest("bob"))
+			logout(id, here)
+			for _, p := range []*player{here, there} {
+				require.Equal(t, "LOGGED_OUT", p.event("session:revoked")["code"])
+				require.True(t, p.ended())
+			}
+			bob.ok("session:ping", "")
+		})
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	g := serve(t, "--redis", redistest.URL(t), "--dev")

@@ -25,7 +25,7 @@ type ServeFlags struct {
 
 	SessionTTL         time.Duration `default:"30m" help:"A session without activity ends after this time."`
 	SessionAbsoluteTTL time.Duration `default:"24h" help:"A session ends after this time, also when its player is active."`
-	SessionCookie      string        `default:"sid" help:"This cookie may carry the session id."`
+	SessionCookie      string        `placeholder:"NAME" help:"This cookie may carry the session id. The default is __Host-sid over HTTPS and sid over plain HTTP; both are read."`
 	AllowedOrigins     []string      `placeholder:"URL" help:"Pages of these origins may use this gateway and the session cookie, such as https://play.example, beside those on its own host (Host, or X-Forwarded-Host of a trusted proxy). The flag may be repeated."`
 
 	loginFlags   `embed:""`
@@ -75,7 +75,7 @@ type loginFlags struct {
 	SessionSource     string        `default:"gateway" enum:"gateway,express" help:"With express, the logins of a site with express-session and connect-redis count here too (${enum})."`
 	SessionSecretFile string        `placeholder:"FILE" help:"This file has the secret of that site's sessions. While the secret is being changed, it may have several, one on each line."`
 	ExpressCookie     string        `default:"connect.sid" help:"That site keeps its session ids in this cookie."`
-	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For and X-Forwarded-Host of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
+	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
 }
 
 // profileFlags say where users and characters come from.
@@ -185,8 +185,6 @@ func (f *ServeFlags) checkFlags() error {
 		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
 	case f.Path == "":
 		return usage.Errorf("--path must not be empty")
-	case f.SessionCookie == "":
-		return usage.Errorf("--session-cookie must not be empty")
 	case f.ExpressCookie == "":
 		return usage.Errorf("--express-cookie must not be empty")
 	case f.Devices == "":

@@ -175,6 +175,8 @@ func whispers(t *testing.T, s server, browser context.Context) {
 	wes.is(`!document.querySelector('[data-user=wil]')`)
 	wil.login("wim")
 	wes.is(`document.querySelector('[data-user=wim]')`)
+	wil.click("logout-everywhere")
+	wes.is(`!document.querySelector('[data-user=wim]')`)
 }
 
 // The send box knows every event that the server serves, and what it takes.

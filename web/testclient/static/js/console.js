@@ -24,14 +24,14 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
   const client = new Client(io, { sessionId, transports, contract });
   const ticks = [];
   const timer = setInterval(() => ticks.forEach((f) => f()), 250);
-  const { stateText, who, avatar: face, logout } = refs(root.querySelector('.bar'));
+  const { stateText, who, avatar: face, logout, logoutEverywhere } = refs(root.querySelector('.bar'));
   const state = root.querySelector('.state');
 
   client.on('state', ({ status, reason }) => {
     state.dataset.state = status;
     stateText.textContent = status;
     state.title = reason;
-    logout.disabled = status !== 'connected';
+    logout.disabled = logoutEverywhere.disabled = status !== 'connected';
   });
   client.on('session', (session) => {
     who.textContent = session.username;
@@ -53,6 +53,7 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
   client.on('ended', onEnd);
 
   logout.addEventListener('click', () => client.ask('session:logout').catch(() => {}));
+  logoutEverywhere.addEventListener('click', () => client.ask('session:logout', { everywhere: true }).catch(() => {}));
   const bring = tabs(root.querySelector('.decks'), (name) => root.querySelector(`[data-panel="${name}"]`));
   const show = (name) => {
     bring(name);
