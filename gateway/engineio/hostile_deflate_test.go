@@ -44,6 +44,8 @@ func TestHostileCompressedFrames(t *testing.T) {
 		{"a compressed packet too large", frameOf(flagFin|compressed|opText, deflated(t, "4"+strings.Repeat("x", 10_000))), 1009, ErrTooLarge, ReasonParseError},
 		{"too large as it is", frameOf(flagFin|opText, "4"+strings.Repeat("x", 10_000)), 1009, ErrTooLarge, ReasonParseError},
 		{"4 GB announced", append(head(flagFin|compressed|opText, 4<<30), 1, 2, 3, 4), 1009, ErrTooLarge, ReasonParseError},
+		{"a close reason that is not UTF-8", frameOf(flagFin|opClose, "\x03\xe8\xff"), 1007, ErrMalformed, ReasonParseError},
+		{"a close status that is none", frameOf(flagFin|opClose, "\x03\xec"), 1002, ErrMalformed, ReasonParseError},
 		{"a close of its own", frameOf(flagFin|opClose, "\x0f\xa0"), 4000, nil, ReasonTransportClose},
 	} {
 		for _, offer := range []string{"permessage-deflate; client_max_window_bits", "x-unknown, permessage-deflate"} {

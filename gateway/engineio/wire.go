@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -70,8 +71,11 @@ type heldAnswer struct {
 
 func (l *heldAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(l.ResponseWriter).Hijack()
-	if l.conn = nc; err != nil || !l.isDirect {
+	if l.conn = nc; err != nil {
 		return nc, rw, err
+	}
+	if !l.isDirect {
+		return closeReasonConn{nc}, rw, nil
 	}
 	l.answer = &recordingConn{Conn: nc}
 	return l.answer, rw, nil
@@ -90,6 +94,20 @@ func (k *recordingConn) Write(b []byte) (int, error) {
 
 func (k *recordingConn) SetDeadline(time.Time) error      { return nil } // deadlines are set on the real connection
 func (k *recordingConn) SetWriteDeadline(time.Time) error { return nil }
+
+// A closeReasonConn corrects one answer of gorilla: to a close frame whose reason is not UTF-8 it
+// sends status 1002, where RFC 6455 section 8.1 has 1007. Gorilla writes a control frame whole.
+type closeReasonConn struct{ net.Conn }
+
+var gorillaNotUTF8 = appendControl(nil, opClose, websocket.FormatCloseMessage(closeBad, "invalid utf8 payload in close frame"))
+
+func (c closeReasonConn) Write(b []byte) (int, error) {
+	if !bytes.Equal(b, gorillaNotUTF8) {
+		return c.Conn.Write(b)
+	}
+	_, err := c.Conn.Write(appendClose(nil, closeUTF8))
+	return len(b), err
+}
 
 func offersDeflate(r *http.Request) bool {
 	for _, v := range r.Header["Sec-Websocket-Extensions"] {
