@@ -280,7 +280,7 @@ func idFromPayload(payload []byte) (string, error) {
 	var in struct {
 		SessionID jsontext.Value `json:"sessionId"`
 	}
-	if json.Unmarshal(payload, &in) != nil {
+	if json.Unmarshal(payload, &in, jsontext.AllowInvalidUTF8(true)) != nil {
 		return "", ErrSessionInvalid
 	}
 	switch in.SessionID.Kind() {
@@ -288,7 +288,7 @@ func idFromPayload(payload []byte) (string, error) {
 		return "", nil
 	case '"':
 		var id string
-		if json.Unmarshal(in.SessionID, &id) != nil {
+		if json.Unmarshal(in.SessionID, &id, jsontext.AllowInvalidUTF8(true)) != nil {
 			return "", ErrSessionInvalid
 		}
 		return id, nil

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -160,8 +161,11 @@ func decodeBody(r *http.Request, in any) error {
 	case len(raw) > maxBody:
 		return fault.ErrTooLarge
 	}
-	err = json.Unmarshal(raw, in, json.RejectUnknownMembers(true))
+	isUTF8 := utf8.Valid(raw)
+	// In UTF-8, only half a surrogate pair is no character: it is read as U+FFFD, as by Node.js.
+	err = json.Unmarshal(raw, in, json.RejectUnknownMembers(true), jsontext.AllowInvalidUTF8(isUTF8))
 	var semantic *json.SemanticError
+	var syntax *jsontext.SyntacticError
 	switch {
 	case err == nil:
 		return nil
@@ -172,6 +176,10 @@ func decodeBody(r *http.Request, in any) error {
 		return fault.Invalid(fieldName(semantic.JSONPointer), "expected "+describeType(semantic.GoType))
 	case semantic != nil:
 		return fault.Invalid("", "expected an object")
+	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
+		return fault.Invalid(fieldName(syntax.JSONPointer), "given twice")
+	case syntax != nil && !isUTF8:
+		return fault.Invalid(fieldName(syntax.JSONPointer), "not UTF-8")
 	}
 	return fault.Invalid("", "not valid JSON")
 }

@@ -121,6 +121,9 @@ func TestLoginRefusals(t *testing.T) {
 		"umlaut":         {asJSON, `{"username":"ä"}`, 400, "INVALID", "username"},
 		"unknown field":  {asJSON, `{"username":"ann","roles":["admin"]}`, 400, "INVALID", "roles"},
 		"a token":        {asJSON, `{"token":"x"}`, 400, "INVALID", "token"},
+		"half a pair":    {asJSON, `{"username":"ann\ud83d"}`, 400, "INVALID", "username"},
+		"bad UTF-8":      {asJSON, "{\"username\":\"ann\xff\"}", 400, "INVALID", "username"},
+		"given twice":    {asJSON, `{"username":"ann","username":"bob"}`, 400, "INVALID", "username"},
 		"rubbish behind": {asJSON, `{"username":"ann"}{}`, 400, "INVALID", ""},
 		"too large":      {asJSON, `{"username":"` + strings.Repeat("a", 1<<20) + `"}`, 413, "PAYLOAD_TOO_LARGE", ""},
 	} {

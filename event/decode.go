@@ -57,7 +57,7 @@ func Decode(raw []byte, in any) error {
 	if !decodePlain(raw, v) {
 		v.SetZero() // plain may have set some fields
 		if err := decodeAny(raw, in); err != nil {
-			return toInvalidFault(err)
+			return toInvalidFault(err, utf8.Valid(raw))
 		}
 	}
 	if v.Kind() != reflect.Struct || !hasValidateRules(v.Type()) {
@@ -125,7 +125,9 @@ func containsRules(t reflect.Type, within []reflect.Type) bool {
 	return false
 }
 
-func toInvalidFault(err error) error {
+// toInvalidFault returns the INVALID fault for an error of the JSON library. isUTF8 says whether
+// the payload was UTF-8.
+func toInvalidFault(err error, isUTF8 bool) error {
 	var semantic *json.SemanticError
 	var syntax *jsontext.SyntacticError
 	switch {
@@ -139,8 +141,11 @@ func toInvalidFault(err error) error {
 		}
 		return fault.Invalid(field, "wrong value")
 	case errors.As(err, &syntax):
-		if errors.Is(err, jsontext.ErrDuplicateName) {
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
 			return fault.Invalid(pointerToPath(syntax.JSONPointer), "given twice")
+		case !isUTF8:
+			return fault.Invalid(pointerToPath(syntax.JSONPointer), "not UTF-8")
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 	}

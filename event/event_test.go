@@ -43,7 +43,7 @@ func TestDecodeNamesTheField(t *testing.T) {
 		"a string":             {`"x"`, "", "expected an object"},
 		"not JSON":             {`{"to":`, "", "not valid JSON"},
 		"rubbish behind":       {`{"to":"a"} x`, "", "not valid JSON"},
-		"bad UTF-8":            {"{\"to\":\"\xff\"}", "to", "not valid JSON"},
+		"bad UTF-8":            {"{\"to\":\"\xff\"}", "to", "not UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -85,6 +85,7 @@ func (a *profileAPI) putCharacter(ctx context.Context, r *http.Request) (any, er
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	c = c.Clean()
 	return c, a.profiles.saveCharacter(ctx, c)
 }
 

@@ -131,7 +131,7 @@ func (p *profileReader) readUsernames(ctx context.Context, ids []string) map[str
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			names[id] = identity.DisplayName(u.Username, id)
+			names[id] = identity.DisplayName(u.Username, id) // what others wrote into the cache, too
 			return nil
 		})
 	}

@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
@@ -115,10 +117,13 @@ var (
 // since nobody has logged in then.
 func (s *Store) decodeExpress(id, text string, left time.Duration) (Session, bool) {
 	var all map[string]any
-	if len(text) > maxExpressBytes || json.Unmarshal([]byte(text), &all) != nil || left == ttlNoKey {
+	if len(text) > maxExpressBytes || json.Unmarshal([]byte(text), &all, jsontext.AllowInvalidUTF8(true)) != nil || left == ttlNoKey {
 		return Session{}, false
 	}
 	out := Session{ID: id, UserID: firstText(all, expressUser), Username: firstText(all, expressName), CharacterID: firstText(all, expressCharacter), TTL: expressTTL}
+	if strings.ContainsRune(out.UserID+out.CharacterID, utf8.RuneError) {
+		return Session{}, false // half a surrogate pair was read as that character: ids would be equal
+	}
 	if !identity.IsID(out.UserID) || out.CharacterID != "" && !identity.IsID(out.CharacterID) {
 		return Session{}, false
 	}

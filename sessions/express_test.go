@@ -31,6 +31,8 @@ func TestReadsWhatExpressWrites(t *testing.T) {
 		"no age":             {`{"cookie":{"originalMaxAge":null},"userId":"u7"}`, sessions.Session{UserID: "u7", Username: "u7", TTL: 24 * time.Hour}},
 		"no cookie":          {`{"userId":"u7"}`, sessions.Session{UserID: "u7", Username: "u7", TTL: 24 * time.Hour}},
 		"odd roles":          {`{"userId":"u7","roles":["a",7,null,"b\n"]}`, sessions.Session{UserID: "u7", Username: "u7", Roles: []string{"a"}, TTL: 24 * time.Hour}},
+		"half a pair beside": {`{"userId":"u7","theme":"\ud83d"}`, sessions.Session{UserID: "u7", Username: "u7", TTL: 24 * time.Hour}},
+		"half a pair":        {`{"userId":"u\ud83d"}`, sessions.Session{}},
 		"nobody logged in":   {`{` + cookie + `}`, sessions.Session{}},
 		"half a user":        {`{"userId":1.5}`, sessions.Session{}},
 		"a user with NUL":    {`{"userId":"u\u0000"}`, sessions.Session{}},

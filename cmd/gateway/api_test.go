@@ -73,7 +73,7 @@ func TestUsersComeFromTheProfileService(t *testing.T) {
 		require.Equal(t, "NOT_FOUND", got.problem(t))
 	}
 	require.Equal(t, int64(2), s.asked.Load(), "nothing is remembered too")
-	for _, path := range []string{"/api/users/a%20b", "/api/users/..%2fx", "/api/users/" + strings.Repeat("x", 129), "/api/users/", "/api/nothing", "/api/"} {
+	for _, path := range []string{"/api/users/a%20", "/api/users/a%2fb", "/api/users/..%2fx", "/api/users/" + strings.Repeat("x", 129), "/api/users/", "/api/nothing", "/api/"} {
 		require.Equal(t, 404, do(t, "GET", a.public+path, "").status, path)
 	}
 	require.Equal(t, int64(2), s.asked.Load(), "such ids are not asked for")
@@ -132,6 +132,11 @@ func TestCharactersAreWrittenThrough(t *testing.T) {
 			return got.status == 200 && got.json(t)["level"] == float64(level)
 		}, patience, tick, "the other node sees it")
 	}
+	name := strings.Repeat("漢", 50)
+	put := do(t, "PUT", a.public+"/api/characters/c1", strings.Replace(hero(2), `"Ann"`, `" `+name+`\ud83d "`, 1), bearer(service)...)
+	require.Equal(t, 200, put.status, "%s", put.body)
+	require.Equal(t, name+"\ufffd", put.json(t)["name"], "a name is cleaned, never refused")
+	require.Contains(t, *s.saved.Load(), name+"\ufffd")
 	for name, c := range map[string]struct {
 		body    string
 		headers []string

@@ -202,6 +202,14 @@ type limitsCheck struct {
 
 // Run exits 1 when an event would be refused now.
 func (c limitsCheck) Run(ctx context.Context, s cli.Streams) error {
+	if err := checkID("subject", c.Subject); err != nil {
+		return err
+	}
+	for _, role := range c.Role {
+		if err := checkID("role", role); err != nil {
+			return err
+		}
+	}
 	l, done, err := openLimiter(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -231,6 +239,9 @@ type limitsReset struct {
 
 // Run is done also when nothing was spent.
 func (c limitsReset) Run(ctx context.Context) error {
+	if err := checkID("subject", c.Subject); err != nil {
+		return err
+	}
 	l, done, err := openLimiter(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -248,6 +259,9 @@ type limitsBlock struct {
 func (c limitsBlock) Run(ctx context.Context, s cli.Streams) error {
 	if c.For < 0 {
 		return usage.Errorf("--for must not be negative")
+	}
+	if err := checkID("subject", c.Subject); err != nil {
+		return err
 	}
 	l, done, err := openLimiter(ctx, c.RedisFlags)
 	if err != nil {

@@ -56,6 +56,9 @@ func (c sessionCreate) Run(ctx context.Context, s cli.Streams) error {
 	if c.TTL < time.Second { // the session would be gone before somebody can use its id
 		return usage.Errorf("--ttl must be at least a second")
 	}
+	if err := checkID("user", c.User); err != nil {
+		return err
+	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -80,6 +83,9 @@ func asUsageError(err error) error {
 	}
 	return err
 }
+
+// checkID returns wrong usage that names the argument unless id is an id, of whatever it is.
+func checkID(argument, id string) error { return asUsageError(identity.CheckID(argument, id)) }
 
 // A SessionView is a session as the command line shows it. Times are Unix ms.
 type SessionView struct {
@@ -147,6 +153,9 @@ type sessionShow struct {
 
 // Run exits 1 when there is no such session.
 func (c sessionShow) Run(ctx context.Context, s cli.Streams) error {
+	if err := checkID("id", c.ID); err != nil {
+		return err
+	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -172,8 +181,8 @@ type sessionList struct {
 
 // Run lists nothing, and exits 0, for a user without sessions.
 func (c sessionList) Run(ctx context.Context, s cli.Streams) error {
-	if err := identity.CheckID("user", c.User); err != nil {
-		return asUsageError(err)
+	if err := checkID("user", c.User); err != nil {
+		return err
 	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
@@ -202,6 +211,9 @@ type sessionRevoke struct {
 
 // Run exits 1 when there was no such session.
 func (c sessionRevoke) Run(ctx context.Context) error {
+	if err := checkID("id", c.ID); err != nil {
+		return err
+	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -222,8 +234,8 @@ type sessionRevokeUser struct {
 
 // Run prints how many sessions were ended.
 func (c sessionRevokeUser) Run(ctx context.Context, s cli.Streams) error {
-	if err := identity.CheckID("user", c.User); err != nil {
-		return asUsageError(err)
+	if err := checkID("user", c.User); err != nil {
+		return err
 	}
 	store, done, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {

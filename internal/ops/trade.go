@@ -50,6 +50,9 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 	if c.Item == "" && c.Gold == 0 {
 		return usage.Errorf("--item with --qty, or --gold, is required")
 	}
+	if err := checkID("character", c.Character); err != nil {
+		return err
+	}
 	svc, done, err := openTrades(ctx, c.RedisFlags)
 	if err != nil {
 		return err
@@ -75,6 +78,9 @@ type tradeShow struct {
 
 // Run exits 1 when there is no such trade.
 func (c tradeShow) Run(ctx context.Context, s cli.Streams) error {
+	if err := checkID("id", c.ID); err != nil {
+		return err
+	}
 	svc, done, err := openTrades(ctx, c.RedisFlags)
 	if err != nil {
 		return err

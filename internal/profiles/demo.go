@@ -80,7 +80,7 @@ func (d *Demo) SaveCharacter(_ context.Context, c Character) error {
 	if _, known := d.saved[c.CharacterID]; !known && len(d.saved) >= maxSaved {
 		return unavailableFault("demo: full", nil)
 	}
-	d.saved[c.CharacterID] = c
+	d.saved[c.CharacterID] = c.Clean()
 	return nil
 }
 

@@ -11,9 +11,10 @@ package profiles
 
 import (
 	"fmt"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/identity"
 )
 
 // ErrNotFound means that there is no such user or character. It wraps the fault NOT_FOUND.
@@ -47,24 +48,34 @@ type Stats struct {
 	Speed     int `json:"speed"`
 }
 
+// clean returns the user with a name that is fit to be shown.
+func (u User) clean() User {
+	u.Username = identity.DisplayName(u.Username, u.UserID)
+	return u
+}
+
+// Clean returns the character with a name and a class that are fit to be shown, by the rule of all
+// display names. An empty name becomes the id.
+func (c Character) Clean() Character {
+	c.Name = identity.DisplayName(c.Name, c.CharacterID)
+	c.Class = identity.DisplayName(c.Class, "")
+	return c
+}
+
 // The bounds of a character's fields.
 const (
-	maxName  = 64 // bytes
 	maxLevel = 1000
 	maxStat  = 1_000_000
 )
 
-// Validate returns the fault INVALID with the first field that is out of bounds, or nil.
+// Validate returns the fault INVALID with the first field that is out of bounds, or nil. Names are
+// never refused: see Clean.
 func (c Character) Validate() error {
 	switch {
 	case !ValidID(c.CharacterID):
-		return fault.Invalid("characterId", "1 to 128 of A-Z a-z 0-9 _ -")
+		return fault.Invalid("characterId", idRule)
 	case !ValidID(c.OwnerID):
-		return fault.Invalid("ownerId", "1 to 128 of A-Z a-z 0-9 _ -")
-	case c.Name == "" || len(c.Name) > maxName || !utf8.ValidString(c.Name):
-		return fault.Invalid("name", "1 to 64 bytes")
-	case len(c.Class) > maxName || !utf8.ValidString(c.Class):
-		return fault.Invalid("class", "at most 64 bytes")
+		return fault.Invalid("ownerId", idRule)
 	case c.Level < 1 || c.Level > maxLevel:
 		return fault.Invalid("level", "1 to 1000")
 	case c.Stats.MaxHP < 1 || c.Stats.MaxHP > maxStat:
@@ -86,18 +97,12 @@ func (c Character) Validate() error {
 	return nil
 }
 
-// ValidID reports whether an id has the form of a user's or a character's: 1 to 128 of A-Z a-z 0-9
-// _ -. Such an id is safe in a path and in a Redis key; no other id is ever asked for.
+// idRule is what ValidID asks for, in words that complete "must be".
+const idRule = identity.IDRule + `, without / \ % ? and #`
+
+// ValidID reports whether an id is one of a user or a character that is safe in a path: an id as
+// package identity has it, without / \ % ? and #, and neither . nor "..": players choose ids, and a
+// service may decode a path twice. No other id is ever asked for.
 func ValidID(id string) bool {
-	if id == "" || len(id) > 128 {
-		return false
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
+	return identity.IsID(id) && !strings.ContainsAny(id, `/\%?#`) && id != "." && id != ".."
 }

@@ -24,7 +24,7 @@ func TestDemoComesFromTheID(t *testing.T) {
 	one, two := profiles.NewDemo(), profiles.NewDemo()
 	_, err := one.User(ctx, "ann"+profiles.AltSuffix)
 	require.ErrorIs(t, err, profiles.ErrNotFound, "a character's id")
-	for _, id := range []string{"ann", "bob", "x-1_Y"} {
+	for _, id := range []string{"ann", "bob", "x-1_Y", "auth0|7", "ann bob", "漢字"} {
 		u, err := one.User(ctx, id)
 		require.NoError(t, err)
 		again, err := two.User(ctx, id)
@@ -42,7 +42,7 @@ func TestDemoComesFromTheID(t *testing.T) {
 			require.Equal(t, hero, same)
 		}
 	}
-	for _, id := range []string{"", "nobody", "nobody-7", "ann-alt-alt", "a b", "../x", strings.Repeat("x", 129)} {
+	for _, id := range []string{"", "nobody", "nobody-7", "ann-alt-alt", "a ", "a/b", "../x", "..", "%2e%2e", "a?b", "a#b", `a\b`, strings.Repeat("x", 129)} {
 		_, err := one.User(ctx, id)
 		require.ErrorIs(t, err, profiles.ErrNotFound, id)
 		_, err = one.Character(ctx, id)
@@ -70,8 +70,6 @@ func TestCharactersThatCanNotBe(t *testing.T) {
 	for field, spoil := range map[string]func(*profiles.Character){
 		"characterId":     func(c *profiles.Character) { c.CharacterID = "a/b" },
 		"ownerId":         func(c *profiles.Character) { c.OwnerID = "" },
-		"name":            func(c *profiles.Character) { c.Name = "\xff" },
-		"class":           func(c *profiles.Character) { c.Class = strings.Repeat("x", 65) },
 		"level":           func(c *profiles.Character) { c.Level = 0 },
 		"stats.maxHp":     func(c *profiles.Character) { c.Stats.MaxHP = 0 },
 		"stats.attack":    func(c *profiles.Character) { c.Stats.Attack = -1 },
@@ -85,6 +83,57 @@ func TestCharactersThatCanNotBe(t *testing.T) {
 		require.ErrorIs(t, err, fault.ErrInvalid, field)
 		require.Equal(t, field, fault.Of(err).Detail("field"))
 		require.ErrorIs(t, profiles.NewDemo().SaveCharacter(t.Context(), c), fault.ErrInvalid)
+	}
+}
+
+// Names are cleaned by the rule of all display names, whoever gives them, and refuse nothing.
+func TestNamesOfProfilesAreCleaned(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("漢", 50) // 150 bytes
+	for inJSON, want := range map[string]string{
+		long: long, "": "hero", `  Ann \t Lee\u200b`: "Ann Lee", `\u3164`: "hero", strings.Repeat("é", 65): strings.Repeat("é", 64),
+		`half \ud83d`: "half \ufffd",
+	} {
+		var stored atomic.Pointer[profiles.Character]
+		u, _ := upstream(t, profiles.Config{}, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				var c profiles.Character
+				_ = json.NewDecoder(r.Body).Decode(&c)
+				stored.Store(&c)
+				return
+			}
+			_, _ = w.Write([]byte(`{"characterId":"hero","userId":"hero","name":"` + inJSON + `","username":"` + inJSON + `","class":" mage "}`))
+		})
+		user, err := u.User(t.Context(), "hero")
+		require.NoError(t, err)
+		require.Equal(t, want, user.Username)
+		c, err := u.Character(t.Context(), "hero")
+		require.NoError(t, err)
+		require.Equal(t, want, c.Name)
+		require.Equal(t, "mage", c.Class)
+
+		hero := profiles.Character{CharacterID: "hero", OwnerID: "ann", Level: 1, Stats: profiles.Stats{MaxHP: 1}}
+		require.NoError(t, json.Unmarshal([]byte(`"`+inJSON+`"`), &hero.Name))
+		require.NoError(t, u.SaveCharacter(t.Context(), hero))
+		require.Equal(t, want, stored.Load().Name)
+	}
+}
+
+// A user of any identity provider may have a profile, and a player leads us to no other path.
+func TestIDsInPaths(t *testing.T) {
+	t.Parallel()
+	u, _ := upstream(t, profiles.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		id := strings.TrimPrefix(r.URL.Path, "/v1/users/")
+		_ = json.NewEncoder(w).Encode(profiles.User{UserID: id})
+	})
+	for _, id := range []string{"ann", "auth0|7", "ann bob", "a@b.example", "a:b", "{a}", "漢字", strings.Repeat("x", 128)} {
+		user, err := u.User(t.Context(), id)
+		require.NoError(t, err, id)
+		require.Equal(t, id, user.UserID)
+	}
+	for _, id := range []string{"", ".", "..", "a/b", "../characters/b", `..\b`, "%2e%2e%2fb", "a?b", "a#b", " a", "a\n", strings.Repeat("x", 129)} {
+		_, err := u.User(t.Context(), id)
+		require.ErrorIs(t, err, profiles.ErrNotFound, "%q", id)
 	}
 }
 

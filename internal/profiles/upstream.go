@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aeturnis/realtime/fault"
 )
@@ -117,6 +119,7 @@ func (s *Upstream) User(ctx context.Context, id string) (u User, err error) {
 	if err != nil {
 		return User{}, err
 	}
+	u = u.clean()
 	if u.Characters == nil {
 		u.Characters = []string{}
 	}
@@ -132,7 +135,7 @@ func (s *Upstream) Character(ctx context.Context, id string) (c Character, err e
 	if err != nil {
 		return Character{}, err
 	}
-	return c, nil
+	return c.Clean(), nil
 }
 
 // SaveCharacter stores a character under its id. Errors: INVALID, when the character is not valid
@@ -142,11 +145,11 @@ func (s *Upstream) SaveCharacter(ctx context.Context, c Character) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	body, err := json.Marshal(c)
+	body, err := json.Marshal(c.Clean())
 	if err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
-	return s.doWithRetries(ctx, http.MethodPut, "/characters/"+c.CharacterID, body, func([]byte) error { return nil })
+	return s.doWithRetries(ctx, http.MethodPut, "/characters/"+url.PathEscape(c.CharacterID), body, func([]byte) error { return nil })
 }
 
 // fetchProfile requests the profile with an id; read decodes the answer and checks it.
@@ -154,13 +157,14 @@ func (s *Upstream) fetchProfile(ctx context.Context, path, id string, read func(
 	if !ValidID(id) {
 		return ErrNotFound
 	}
-	return s.doWithRetries(ctx, http.MethodGet, path+id, nil, read)
+	return s.doWithRetries(ctx, http.MethodGet, path+url.PathEscape(id), nil, read)
 }
 
 // decodeProfile reads an answer. It refuses an answer about another id, because callers cache
 // answers by the id that they asked for.
 func decodeProfile(body []byte, into any, id *string, want string) error {
-	if err := json.Unmarshal(body, into); err != nil {
+	// Half a surrogate pair in one text, which JSON.stringify writes, is U+FFFD.
+	if err := json.Unmarshal(body, into, jsontext.AllowInvalidUTF8(utf8.Valid(body))); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	if *id != want {
@@ -185,7 +189,7 @@ func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body 
 	case ctx.Err() != nil:
 		return fmt.Errorf("profile: %w", context.Cause(ctx))
 	}
-	return unavailableFault(method+" "+path[:strings.LastIndexByte(path, '/')], err)
+	return unavailableFault(method+" "+path[:strings.LastIndexByte(path, '/')], err) // without the id
 }
 
 // sendRequest sends a request once and returns the answer's body.
