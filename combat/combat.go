@@ -191,10 +191,10 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 // Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("combat:start", s.Start).Once(event.CanRepeat()),
+		event.On("combat:start", s.Start).Limit("rooms").Once(event.CanRepeat()),
 		event.On("combat:action", s.Act).Limit("combat").Once(event.CanRepeat(), event.Beside(fightKeyOf)),
-		event.On("combat:state", s.State),
-		event.On("combat:list", s.List),
+		event.On("combat:state", s.State).Limit("reads"),
+		event.On("combat:list", s.List).Limit("reads"),
 	}
 }
 

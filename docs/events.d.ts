@@ -64,8 +64,7 @@ export type ErrorCode =
   | 'SESSION_REQUIRED' // No session provided
   | 'TIMEOUT' // That took too long.
   | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
-  | 'TOO_MANY_CONNECTIONS' // You are connected on too many devices.
-  | 'TOO_MANY_IGNORED' // You ignore as many players as you may.
+  | 'TOO_MANY_CONNECTIONS' // You have too many connections.
   | 'TOO_MANY_ROOMS' // You are in too many rooms.
   | 'TRADE_EMPTY' // There is nothing in that trade.
   | 'TRADE_OPEN' // There is an open trade between you already.
@@ -134,25 +133,6 @@ export interface ChatHistoryQuery {
   before?: number;
   /** How many messages to return; 0 means 50. (at most 100) */
   limit?: number;
-}
-
-/** Names the user whom the caller wants to ignore, or not to ignore any more. */
-export interface ChatIgnoreRequest {
-  /** (not empty, at most 128 characters) */
-  userId: string;
-}
-
-/** Answers user:ignore and user:unignore. */
-export interface ChatIgnored {
-  userId: string;
-  /** users whom the caller ignores now, at most 200 */
-  total: number;
-}
-
-/** Answers user:ignored. */
-export interface ChatIgnoredUsers {
-  /** user ids, sorted */
-  users: string[];
 }
 
 /** Names a sanction to lift before its end. */
@@ -274,7 +254,7 @@ export interface ChatWhisperReceipt {
   id: string;
   /** Unix ms */
   at: number;
-  /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept, and one to a user who ignores the sender is answered like that. */
+  /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept. */
   delivered: boolean;
 }
 
@@ -620,7 +600,7 @@ export interface Trade {
   createdAt: number;
   /** Unix ms */
   expiresAt: number;
-  /** failed: a code; cancelled: the user id of who did it, or "replaced" */
+  /** failed: a code; cancelled: the user id of who did it */
   reason?: string;
 }
 
@@ -722,51 +702,51 @@ export interface Welcome {
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
 export interface ClientToServerEvents {
-  /** Removes a player from one channel or from all, and keeps them out. A new ban replaces the one before. For moderator or admin only. */
+  /** Removes a player from one channel or from all, and keeps them out. A new ban replaces the one before. Limited by moderation. For moderator or admin only. */
   'chat:ban': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
-  /** Removes a message from the history of a channel and sends chat:deleted to its members. For moderator or admin only. */
+  /** Removes a message from the history of a channel and sends chat:deleted to its members. Limited by moderation. For moderator or admin only. */
   'chat:delete': (payload: ChatDeleteRequest, ack: (answer: Answer<ChatDeleted, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Reads the latest messages of a channel that the caller is in. Reading page after page misses no message: a page never splits the messages of one millisecond, so it may hold a few messages more or fewer than the limit. An entry that cannot be read is left out and reported. */
+  /** Reads the latest messages of a channel that the caller is in. Reading page after page misses no message: a page never splits the messages of one millisecond, so it may hold a few messages more or fewer than the limit. An entry that cannot be read is left out and reported. Limited by reads. */
   'chat:history': (payload: ChatHistoryQuery, ack: (answer: Answer<ChatHistory, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Puts the caller's connection into a channel. Joining twice is the same as joining once. */
+  /** Puts the caller's connection into a channel. Joining twice is the same as joining once. Limited by rooms. */
   'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'CHAT_BANNED' | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
-  /** Takes the caller's connection out of a channel. Leaving twice is the same as leaving once. */
+  /** Takes the caller's connection out of a channel. Leaving twice is the same as leaving once. Limited by rooms. */
   'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
   /** Sends a message to everybody in a channel, the sender included. The answer comes once the message is under way. Limited by chat. */
   'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'FORBIDDEN' | 'LOCKED' | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. For moderator or admin only. */
+  /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. Limited by moderation. For moderator or admin only. */
   'chat:mute': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
-  /** Sets the slow mode of a channel: every player, except moderators, must wait between two messages. For moderator or admin only. */
+  /** Sets the slow mode of a channel: every player, except moderators, must wait between two messages. Limited by moderation. For moderator or admin only. */
   'chat:slow': (payload: ChatSlowModeRequest, ack: (answer: Answer<ChatSlowMode, SharedCode | 'FORBIDDEN'>) => void) => void;
-  /** Lifts a ban. For moderator or admin only. */
+  /** Lifts a ban. Limited by moderation. For moderator or admin only. */
   'chat:unban': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
-  /** Lifts a mute. For moderator or admin only. */
+  /** Lifts a mute. Limited by moderation. For moderator or admin only. */
   'chat:unmute': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Sends a message to all devices of one user. With an idempotency key it is sent at most once: when the node died that was sending it, a repeat is TIMEOUT, because the devices may have received it. Limited by chat. */
   'chat:whisper': (payload: ChatWhisperDraft, ack: (answer: Answer<ChatWhisperReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'LOCKED'>) => void) => void;
   /** Plays one turn, and sends combat:update to everybody who follows the fight. Actions that arrive at the same time are played one after the other, each on the state that the one before left. Limited by combat. */
   'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND'>) => void) => void;
-  /** Reads the caller's running fights, including those that other players started. From then on the connection receives the events of each. */
+  /** Reads the caller's running fights, including those that other players started. From then on the connection receives the events of each. Limited by reads. */
   'combat:list': (ack: (answer: Answer<CombatFights, SharedCode>) => void) => void;
-  /** Begins a fight. In a fight against an NPC, the caller's connection receives the fight's events. In a fight against the character of another player, all devices of both users receive combat:started and all that follows; the other player must be online, and is not asked for consent. */
+  /** Begins a fight. In a fight against an NPC, the caller's connection receives the fight's events. In a fight against the character of another player, all devices of both users receive combat:started and all that follows; the other player must be online, and is not asked for consent. Limited by rooms. */
   'combat:start': (payload: CombatStartRequest, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
-  /** Reads a fight. From then on a participant's connection receives the fight's events, so a client that lost its connection continues with this event. */
+  /** Reads a fight. From then on a participant's connection receives the fight's events, so a client that lost its connection continues with this event. Limited by reads. */
   'combat:state': (payload: CombatStateRequest, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Lists what the caller's character owns, by item id. */
+  /** Lists what the caller's character owns, by item id. Limited by reads. */
   'inventory:list': (ack: (answer: Answer<TradeGoods, SharedCode>) => void) => void;
-  /** Returns the entries around the caller's character; none if it is not on the board. */
+  /** Returns the entries around the caller's character; none if it is not on the board. Limited by reads. */
   'leaderboard:around': (payload: LeaderboardNear, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Returns where the caller's character is on a board. */
+  /** Returns where the caller's character is on a board. Limited by reads. */
   'leaderboard:rank': (payload: LeaderboardWhich, ack: (answer: Answer<LeaderboardPlace, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Returns the top of a board. */
+  /** Returns the top of a board. Limited by reads. */
   'leaderboard:top': (payload: LeaderboardWant, ack: (answer: Answer<LeaderboardPage, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Returns how many users are in a channel, or online. */
+  /** Returns how many users are in a channel, or online. Limited by reads. */
   'presence:count': (payload: PresencePlace, ack: (answer: Answer<PresenceNumber, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Returns who is in a channel, or online. A user of whom nothing readable is stored is left out and reported. */
+  /** Returns who is in a channel, or online. A user of whom nothing readable is stored is left out and reported. Limited by reads. */
   'presence:list': (payload: PresenceQuery, ack: (answer: Answer<PresencePage, SharedCode | 'NOT_IN_CHANNEL'>) => void) => void;
-  /** Returns which of the users are online, and when the others were last online. */
+  /** Returns which of the users are online, and when the others were last online. Limited by reads. */
   'presence:seen': (payload: PresenceNames, ack: (answer: Answer<PresenceSightings, SharedCode>) => void) => void;
-  /** Chooses the character that the session plays, for all its connections to this node. */
+  /** Chooses the character that the session plays, for all its connections to this node. Limited by rooms. */
   'session:character': (payload: Choice, ack: (answer: Answer<Welcome, SharedCode>) => void) => void;
   /** Ends the session, or all of its user. The answer comes before session:revoked. */
   'session:logout': (payload: LogoutRequest, ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
@@ -780,16 +760,10 @@ export interface ClientToServerEvents {
   'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
   /** Changes what the caller gives, raises the version, takes back both acceptances, and tells both trade:updated. An offer is a promise: goods stay where they are until both have accepted. Limited by trade. */
   'trade:offer': (payload: TradeTerms, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_TOO_MANY_LINES' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
-  /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. If ten others have proposed a trade to the other, the oldest of these trades is cancelled, with the reason "replaced". A user who ignores the caller is not told. Limited by trade. */
+  /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. Limited by trade. */
   'trade:propose': (payload: TradeProposal, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OPEN' | 'TRADE_SELF' | 'TRADE_TOO_MANY_OPEN'>) => void) => void;
-  /** Shows a trade to its parties; to all others it is NOT_FOUND. */
+  /** Shows a trade to its parties; to all others it is NOT_FOUND. Limited by reads. */
   'trade:state': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'NOT_FOUND'>) => void) => void;
-  /** Makes the caller deaf to a user on all devices, from now on: the user's whispers, proposed trades and challenges do not arrive. The user is not told: whispers are answered as if the caller were offline, the others as if the caller did not react. Ignoring twice is the same as ignoring once. */
-  'user:ignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode | 'TOO_MANY_IGNORED'>) => void) => void;
-  /** Lists the users whom the caller ignores. */
-  'user:ignored': (ack: (answer: Answer<ChatIgnoredUsers, SharedCode>) => void) => void;
-  /** Ends what user:ignore began. It is no error when the caller does not ignore the user. */
-  'user:unignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode>) => void) => void;
 }
 
 /** What the server sends. */
@@ -832,7 +806,7 @@ export interface ServerToClientEvents {
   'trade:cancelled': (payload: Trade) => void;
   /** The goods of a trade of yours have moved. */
   'trade:completed': (payload: Trade) => void;
-  /** You, or somebody with you, opened a trade. You are not told of those of users whom you ignore. */
+  /** You, or somebody with you, opened a trade. */
   'trade:proposed': (payload: Trade) => void;
   /** An offer has changed, or one side has accepted; also when you come back to an open trade. */
   'trade:updated': (payload: Trade) => void;

@@ -55,6 +55,9 @@ type Route struct {
 	Name string
 	// Limits are the policies that one such event spends, all or none.
 	Limits []string
+	// NoLimit is why the event spends no policy of its own; "" when it spends some. Every event of a
+	// connection spends the policy of its connection all the same.
+	NoLimit string
 	// Roles are the roles of which the player needs one. None means that everybody may send it.
 	Roles []string
 	// In and Out are the payload types, for documentation.
@@ -107,6 +110,12 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 // Limit returns a route whose event spends these policies too, in addition to those before.
 func (r Route) Limit(policies ...string) Route {
 	r.Limits = append(slices.Clip(r.Limits), policies...)
+	return r
+}
+
+// Unlimited returns a route whose event spends no policy of its own, and says why it needs none.
+func (r Route) Unlimited(why string) Route {
+	r.NoLimit = why
 	return r
 }
 

@@ -26,6 +26,7 @@ type conn struct {
 	player  atomic.Pointer[event.Player] // replaced when the character changes
 	isEnded atomic.Bool                  // the session is over, or the connection is about to end
 
+	events  EventWindow // counts every event; nil counts none
 	budgets refusalBudgets
 
 	mu           sync.Mutex
@@ -51,20 +52,23 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 			g.reportRefusal(refused, err)
 			return err
 		}
-		refused.Code, refused.Reason = f.Code, f.Message
-		g.reportRefusal(refused, nil, originFields(f)...)
-		return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs")}}
+		return g.refuseConnect(refused, f)
 	}
-	c := &conn{socket: s, opened: time.Now()}
+	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection()}
 	p := session.Player
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
-	s.SetData(c)
-	s.ExpectRooms(userRoom(p.UserID))
+	mayOpen := g.users.add(c, p.UserID, g.cfg.MaxPerUser)
 	c.handle = g.cfg.Tracker.Open(session, Listener{
 		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
 	})
+	if !mayOpen {
+		c.handle.Close() // which gives back what the Authenticator took
+		return g.refuseConnect(engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))
+	}
+	s.SetData(c)
+	s.ExpectRooms(userRoom(p.UserID))
 	return nil
 }
 
@@ -148,6 +152,7 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	}
 	c.handle.Close()
 	g := r.g
+	g.users.remove(c, c.player.Load().UserID)
 	if _, known := g.conns.LoadAndDelete(s.ID()); !known {
 		return
 	}

@@ -194,6 +194,7 @@ type purse struct {
 	refused map[string]bool // guarded by mu
 	last    Subject         // guarded by mu
 	near    bool            // it says what remains; else that all does
+	events  int             // how many events of a connection are allowed; 0 allows all
 }
 
 // SpendOnce looks at no record.
@@ -222,6 +223,24 @@ func (p *purse) Spend(_ context.Context, policies []string, s Subject) (Verdict,
 		}
 	}
 	return v, nil
+}
+
+// OpenConnection counts no events, unless a test says how many are allowed.
+func (p *purse) OpenConnection() EventWindow {
+	if p.events == 0 {
+		return nil
+	}
+	return &fewEvents{left: p.events}
+}
+
+// fewEvents is an EventWindow that allows a number of events.
+type fewEvents struct{ left int }
+
+func (f *fewEvents) Spend([]string) Verdict {
+	f.left--
+	return Verdict{Allowed: f.left >= 0, Known: f.left < -1, Limit: fault.Limit{
+		Policy: "events", Scope: "connection", Limit: 10, Remaining: max(0, f.left), Window: time.Minute, RetryAfter: time.Second,
+	}}
 }
 
 func (p *purse) Describe(roles []string) any {

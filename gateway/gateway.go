@@ -6,12 +6,13 @@
 //
 // An event passes these steps, in this order:
 //
-//  1. Its name is looked up in the table of routes.
-//  2. It may carry one payload at most, and no binary value.
-//  3. The session must be alive, and have one of the route's roles.
-//  4. The route's limits are spent: all of them, or none.
-//  5. The handler is called, with a deadline, and a panic in it stays inside.
-//  6. The answer is queued, and the session's lifetime begins anew.
+//  1. It is charged to its connection (EventWindow).
+//  2. Its name is looked up in the table of routes.
+//  3. It may carry one payload at most, and no binary value.
+//  4. The session must be alive, and have one of the route's roles.
+//  5. The route's limits are spent: all of them, or none.
+//  6. The handler is called, with a deadline, and a panic in it stays inside.
+//  7. The answer is queued, and the session's lifetime begins anew.
 //
 // The first step that fails answers the event with a fault (package fault). A failure is counted
 // and logged once, in serve.go. An event with an idempotency key is looked for before its roles and
@@ -143,6 +144,9 @@ type Config struct {
 	// multiple of its limit: with 10, a connection is closed at the 100th refusal by a limit of 10
 	// events. 0 means 10; a negative value never closes.
 	CloseAfter int
+	// MaxPerUser is how many connections one user may have to this node. A further one is refused
+	// with TOO_MANY_CONNECTIONS. 0 is no bound.
+	MaxPerUser int
 
 	Socket  socketio.Config // its namespaces, OnRefused, OnJoinRefused and its cluster's OnChange are set by New
 	Node    string          // the name of this node, in `session` and in logs
@@ -167,6 +171,7 @@ type Gateway struct {
 	ready    atomic.Bool // nsp is set
 	draining atomic.Bool
 	conns    sync.Map // socket id → *conn
+	users    userConns
 }
 
 // A route is an event.Route with the counters of its event.

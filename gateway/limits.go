@@ -38,8 +38,16 @@ type Limiter interface {
 	// claims it when the event is allowed. When the record stands in the way, it charges nothing
 	// and the Verdict is empty. found is NotLooked when the store did not look.
 	SpendOnce(ctx context.Context, policies []string, s Subject, look record.Look) (v Verdict, found record.Found, err error)
+	// OpenConnection returns what counts every event of a new connection; nil counts none.
+	OpenConnection() EventWindow
 	// Describe returns the payload of `limits`, {policies: […]}, for a player with these roles.
 	Describe(roles []string) any
+}
+
+// An EventWindow bounds how many events of one connection are served.
+type EventWindow interface {
+	// Spend charges one event of a player with these roles. It never waits, and allocates nothing.
+	Spend(roles []string) Verdict
 }
 
 // refusalBudgets counts the refusals of one connection, policy by policy.

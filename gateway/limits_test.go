@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/wiretest"
 )
 
 // A client that goes on after ten times the limit is told so, and its connection is closed. It gets
@@ -145,4 +146,51 @@ func TestNewLimitsAreTold(t *testing.T) {
 	c, _ := h.enter(t, "ann")
 	h.ResendLimits()
 	require.JSONEq(t, `["limits",{"policies":[{"name":"combat","limit":2}]}]`, strings.TrimPrefix(c.Read(), "42"))
+}
+
+// Every event of a connection is charged to it, whatever the event is, and the refusals count for
+// the end of the connection.
+func TestEveryEventIsChargedToItsConnection(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(c *Config) { c.CloseAfter = 1 })
+	h.purse.events = 6
+	c, _ := h.enter(t, "ann")
+	alive(t, c)
+	require.Contains(t, ask(t, c, "game:quick", `{}`), `"ok":true`)
+	require.Contains(t, ask(t, c, "session:ping", ""), `"ok":true`)
+	require.Contains(t, ask(t, c, "game:unknown", ""), "UNKNOWN_EVENT")
+	alive(t, c)
+	require.Contains(t, c.Read(), `42["limits",{"policies":[{"name":"events","limit":10,"windowMs":60000,"scope":"connection","remaining":1`, "little is left: a warning, once")
+	require.Contains(t, ask(t, c, "game:add", `{"a":"x"}`), "INVALID")
+	for _, name := range []string{"game:add", "game:quick", "session:ping", "game:unknown", "game:limited", "game:admin"} {
+		require.Contains(t, ask(t, c, name, ""), `"code":"RATE_LIMITED"`, name)
+	}
+	other, _ := h.enter(t, "ann")
+	alive(t, other)
+	for range 4 { // the limit is 10, and CloseAfter 1
+		c.Send(`42["session:ping"]`)
+	}
+	h.lines(t, "connection closed", 1)
+}
+
+// A user has as many connections as are allowed. One more is refused for good, and one that ended
+// makes room.
+func TestConnectionsOfAUser(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(c *Config) { c.MaxPerUser = 20 })
+	clients := make([]*wiretest.Client, 20)
+	for i := range clients {
+		clients[i], _ = h.enter(t, "ann", []string{"websocket", "polling"}[i%2])
+	}
+	require.Len(t, h.Here("ann"), 20)
+	refused := wiretest.Open(t, h.url, "websocket")
+	refused.Send(`40{"sessionId":"s-ann"}`)
+	require.Equal(t, `44{"message":"You have too many connections.","data":{"code":"TOO_MANY_CONNECTIONS"}}`, refused.Read())
+	other, _ := h.enter(t, "root")
+	alive(t, other)
+	clients[7].Send("41")
+	h.lines(t, "connection closed", 1)
+	again, _ := h.enter(t, "ann")
+	alive(t, again)
+	require.Len(t, h.Here("ann"), 20)
 }

@@ -126,17 +126,6 @@ func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
 	return rooms
 }
 
-// Here returns the players of all connections that a user has to this node.
-func (g *Gateway) Here(userID string) (players []event.Player) {
-	g.conns.Range(func(_, v any) bool {
-		if p := v.(*conn).player.Load(); p.UserID == userID {
-			players = append(players, *p)
-		}
-		return true
-	})
-	return players
-}
-
 // SendStatus tells every player on this node which features work. Each value is a Health: "ok",
 // "local", "stale" or "paused".
 func (g *Gateway) SendStatus(features map[string]string) error {

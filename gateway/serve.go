@@ -33,10 +33,16 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	g := r.g
 	c := s.Data().(*conn)
 	start := time.Now()
+	route := g.routes[string(e.Name)]
+	spent := c.spendEvent()
+	if !spent.Allowed {
+		g.reportRateLimited(c, route, spent, start)
+		g.answerRateLimited(c, s, e, spent)
+		return
+	}
 	m := s.Answering(e.ID)
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
-	route := g.routes[string(e.Name)]
 	b, v, err := g.serveEvent(c, route, e, start, b)
 	if err == nil {
 		if e.HasID {
@@ -48,6 +54,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		c.handle.Touch()
 		route.counters.countSuccess(start)
 		g.warnOfLimits(c, v)
+		g.warnOfLimits(c, spent)
 		g.finishLogout(c)
 		return
 	}
@@ -77,6 +84,14 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	}
 	m.Free()
 	_ = s.EmitArgs("error", socketio.Args{JSON: refusal})
+}
+
+// spendEvent charges an event to the connection that sent it.
+func (c *conn) spendEvent() Verdict {
+	if c.events == nil {
+		return Verdict{Allowed: true}
+	}
+	return c.events.Spend(c.player.Load().Roles)
 }
 
 // errLimited says that a limit refuses the event; the Verdict says which.

@@ -13,9 +13,9 @@ import (
 // sessionRoutes returns the events about the player's own session.
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
-		event.On("session:ping", g.ping).Instant(),
-		event.On("session:character", g.chooseCharacter).Once(event.Beside(sessionOfChoice), event.CanRepeat()),
-		event.On("session:logout", g.logout),
+		event.On("session:ping", g.ping).Instant().Unlimited("it reads nothing but this node's memory"),
+		event.On("session:character", g.chooseCharacter).Limit("rooms").Once(event.Beside(sessionOfChoice), event.CanRepeat()),
+		event.On("session:logout", g.logout).Unlimited("it is a connection's last event"),
 	}
 }
 
@@ -81,18 +81,12 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 	if err != nil {
 		return Welcome{}, err
 	}
-	g.conns.Range(func(_, v any) bool {
-		c := v.(*conn)
-		if old := c.player.Load(); old.SessionID == p.SessionID {
-			fresh := *old
-			fresh.CharacterID = s.CharacterID
-			c.player.Store(&fresh)
-			if g.cfg.Observer != nil {
-				g.cfg.Observer.CharacterChanged(fresh)
-			}
+	for _, c := range g.connsOfSession(p.UserID, p.SessionID) {
+		fresh := c.changePlayer(func(p *event.Player) { p.CharacterID = s.CharacterID })
+		if g.cfg.Observer != nil {
+			g.cfg.Observer.CharacterChanged(fresh)
 		}
-		return true
-	})
+	}
 	now := time.Now()
 	return Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: listRoles(p.Roles),

@@ -221,9 +221,9 @@ func wrapRedisFault(ctx context.Context, doing string, err error) error {
 // Routes are the questions that players may ask.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("leaderboard:top", s.First),
-		event.On("leaderboard:around", s.Around),
-		event.On("leaderboard:rank", s.Rank),
+		event.On("leaderboard:top", s.First).Limit("reads"),
+		event.On("leaderboard:around", s.Around).Limit("reads"),
+		event.On("leaderboard:rank", s.Rank).Limit("reads"),
 	}
 }
 

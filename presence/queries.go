@@ -26,9 +26,9 @@ const pageSize = 100
 // Routes are the questions that players may ask.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("presence:list", s.List),
-		event.On("presence:count", s.Count),
-		event.On("presence:seen", s.Seen),
+		event.On("presence:list", s.List).Limit("reads"),
+		event.On("presence:count", s.Count).Limit("reads"),
+		event.On("presence:seen", s.Seen).Limit("reads"),
 	}
 }
 

@@ -86,6 +86,20 @@ func (l limiter) SpendOnce(ctx context.Context, policies []string, s gateway.Sub
 	return toVerdict(d), found, err
 }
 
+// eventsPolicy is the policy that every event of a connection spends.
+const eventsPolicy = "events"
+
+// OpenConnection returns what counts the events of a new connection.
+func (l limiter) OpenConnection() gateway.EventWindow {
+	return eventWindow{l.Limiter.OpenConnection(eventsPolicy)}
+}
+
+// eventWindow is throttle.ConnectionWindow as the gateway wants it.
+type eventWindow struct{ window *throttle.ConnectionWindow }
+
+// Spend charges one event.
+func (w eventWindow) Spend(roles []string) gateway.Verdict { return toVerdict(w.window.Spend(roles)) }
+
 // toVerdict returns a decision as the gateway wants it.
 func toVerdict(d throttle.Decision) gateway.Verdict {
 	return gateway.Verdict{Allowed: d.Allowed, Known: d.Source == throttle.SourceMemory, Limit: d.Refusal()}

@@ -236,6 +236,9 @@ type Config struct {
 	// MaxConnectionsPerAddress bounds the connections of one address (IPv6: of one /64) to this
 	// node. Default and negative: no bound. (--max-connections-per-address)
 	MaxConnectionsPerAddress int
+	// MaxConnectionsPerUser bounds the connections of one user to this node: a further one is refused
+	// with TOO_MANY_CONNECTIONS. Default: 20; negative is no bound. (--max-connections-per-user)
+	MaxConnectionsPerUser int
 	// HandshakesPerSecond bounds the new connections to this node in a second. Default and
 	// negative: no bound. (--handshakes-per-second)
 	HandshakesPerSecond float64
@@ -290,6 +293,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.OutboundQueue, 1<<20)
 	setDefault(&c.MaxConnections, 100_000)
 	setDefault(&c.MaxConnectionsPerAddress, -1)
+	setDefault(&c.MaxConnectionsPerUser, 20)
 	setDefault(&c.HandshakesPerSecond, -1)
 	return c
 }

@@ -415,6 +415,12 @@ func (l *Limiter) spendLocally(ts []target, now time.Duration) (Decision, error)
 
 var sources = [3]string{SourceRedis, SourceMemory, SourceLocal}
 
+// The indexes of sources.
+const (
+	sourceMemory = 1
+	sourceLocal  = 2
+)
+
 // recordRefused makes a refusal and counts it; times are since l.started.
 func (l *Limiter) recordRefused(t target, now time.Duration, d denial, source int) Decision {
 	t.policy.refused[source].Add(1)

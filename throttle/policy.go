@@ -72,6 +72,12 @@ var (
 )
 
 // Defaults returns the policies of the game. With dev, login is 60 per minute instead of 5.
+//
+// events, reads, rooms and moderation have windows of three seconds. A rate of n a second is then a
+// limit of 3n: a client may do three seconds' worth at once, as when it starts or comes back, and
+// no more than n a second for long. 100 events a second are more than a game at 60 frames a second
+// sends; 20 reads a second are a page with every list that there is, opened every second; nobody
+// goes through more than five doors a second.
 func Defaults(dev bool) []Policy {
 	login := 5
 	if dev {
@@ -85,6 +91,10 @@ func Defaults(dev bool) []Policy {
 		{Name: "connect", Limit: 20, Window: 10 * time.Second, Scope: ByIP},
 		{Name: "trade", Limit: 10, Window: 10 * time.Second, Scope: ByUser},
 		{Name: "errors", Limit: 20, Window: 5 * time.Second, Scope: ByConnection},
+		{Name: "events", Limit: 300, Window: 3 * time.Second, Scope: ByConnection},
+		{Name: "reads", Limit: 60, Window: 3 * time.Second, Scope: ByUser},
+		{Name: "rooms", Limit: 15, Window: 3 * time.Second, Scope: ByUser},
+		{Name: "moderation", Limit: 15, Window: 3 * time.Second, Scope: ByUser},
 	}
 }
 

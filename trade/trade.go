@@ -17,13 +17,8 @@ const (
 	Max = ledger.MaxAmount
 	// MaxLines is the most kinds of items that one side may give.
 	MaxLines = ledger.MaxLines
-	// MaxOpen is how many trades that it proposed a character may have open.
+	// MaxOpen is how many trades a character may have open.
 	MaxOpen = 5
-	// MaxIncoming is how many trades that others proposed to it a character may have open. A further
-	// proposal cancels the oldest of them, with the reason Replaced.
-	MaxIncoming = 10
-	// Replaced is the reason of a trade that was cancelled because of a newer proposal.
-	Replaced = "replaced"
 )
 
 // Caster sends events to the members of a room on all nodes, and counts them. The room
@@ -34,12 +29,6 @@ type Caster interface {
 	CastEach(ctx context.Context, rooms []string, event string, payload any) error
 	// Reach counts a room's members; whole is false when there may be more.
 	Reach(ctx context.Context, room string) (members int, whole bool)
-}
-
-// Ignores knows who ignores whom.
-type Ignores interface {
-	// Ignores reports whether a user ignores another one.
-	Ignores(ctx context.Context, userID, otherID string) (bool, error)
 }
 
 // Config tunes a Service. The zero value works.
@@ -54,8 +43,6 @@ type Config struct {
 	// Skew is how far the clocks of a Cluster's servers may differ; 0 means 10 s. It is not used with
 	// one server, which has one clock.
 	Skew time.Duration
-	// Ignores tells whose proposals a user is not told of; nil: nobody ignores anybody.
-	Ignores Ignores
 	// Durability says how safely a trade is stored before it is answered with ok; "" means None.
 	Durability Durability
 	// Missed, if set, is called with each error of a notification or a cleanup that failed after a
@@ -128,15 +115,15 @@ func (s *Service) Routes() []event.Route {
 		event.On("trade:cancel", s.Cancel).Limit("trade").Once(s.onceOptions(event.Beside(
 			func(_ event.Player, in Cancellation) string { return besideTrade(in.TradeID) }))...),
 		event.On("trade:execute", s.Execute).Limit("trade").Once(s.onceOptions(event.KeyLength(maxKeyLength))...),
-		event.On("trade:state", s.State),
-		event.On("inventory:list", s.Inventory),
+		event.On("trade:state", s.State).Limit("reads"),
+		event.On("inventory:list", s.Inventory).Limit("reads"),
 	}
 }
 
 // Casts are the events that the parties of a trade receive, on all their devices.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade. You are not told of those of users whom you ignore."),
+		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade."),
 		event.Sends[Trade]("trade:updated", "An offer has changed, or one side has accepted; also when you come back to an open trade."),
 		event.Sends[Trade]("trade:completed", "The goods of a trade of yours have moved."),
 		event.Sends[Trade]("trade:cancelled", "A trade of yours has ended and nothing moved: see its status and reason."),
@@ -182,7 +169,7 @@ type Trade struct {
 	Parties   []Party `json:"parties"`         // two
 	CreatedAt int64   `json:"createdAt"`       // Unix ms
 	ExpiresAt int64   `json:"expiresAt"`       // Unix ms
-	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it, or "replaced"
+	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it
 }
 
 // isPartyOf tells whether the user is a party of the trade.

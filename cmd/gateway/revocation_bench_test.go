@@ -22,7 +22,7 @@ import (
 //	go test -run '^$' -bench Revocation -benchtime 1x ./cmd/gateway
 func BenchmarkRevocation(b *testing.B) {
 	url := redistest.URL(b)
-	gates := []*gate{serve(b, "--redis", url, "--limit", "connect=off", "--log-level", "error"), serve(b, "--redis", url, "--limit", "connect=off", "--log-level", "error")}
+	gates := []*gate{serve(b, "--redis", url, "--limit", "connect=off", "--max-connections-per-user", "0", "--log-level", "error"), serve(b, "--redis", url, "--limit", "connect=off", "--max-connections-per-user", "0", "--log-level", "error")}
 	rdb, err := redisconn.New(url, redisconn.Config{})
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = rdb.Close() })

@@ -105,7 +105,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 // Lines that do not fit into the buffer are counted, and a line says so when the log is read again.
 func TestLinesThatNobodyReadAreCounted(t *testing.T) {
 	t.Parallel()
-	g, cmd, log := startWithPipe(t, "--redis", redistest.URL(t), "--limit", "errors=off", "--limit", "connect=off")
+	g, cmd, log := startWithPipe(t, "--redis", redistest.URL(t), "--limit", "errors=off", "--limit", "events=off", "--limit", "connect=off")
 	p := g.connect(g.guest("ann"))
 	isFull := func() bool {
 		return metricValue(do(t, "GET", g.admin+"/metrics", "").body, `log_lines_dropped_total{reason="full"}`) > 0

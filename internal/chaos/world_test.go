@@ -165,7 +165,7 @@ func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, e
 	g := &gatewayProcess{done: make(chan struct{})}
 	args := append([]string{
 		"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--log-level", "error",
-		"--limit", "trade=off", "--limit", "connect=off", "--drain-for", "0s",
+		"--limit", "trade=off", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off", "--drain-for", "0s",
 	}, flags...)
 	g.cmd = exec.Command(w.program, args...)
 	g.cmd.Env = append(os.Environ(), "GATEWAY_CRASH_AT="+crash)

@@ -57,6 +57,7 @@ type ServeFlags struct {
 	OutboundQueue       int           `default:"1048576" help:"This many bytes may wait for one client. When more would have to wait, the connection is closed as too slow."`
 	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections, or fewer where the limit of open files allows fewer; 0 means as many as that allows."`
 	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"One address (IPv6: one /64) may have this many connections; 0 means no bound."`
+	MaxConnectionsUser  int           `name:"max-connections-per-user" default:"20" help:"One user may have this many connections to this node; 0 means no bound."`
 	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
 
@@ -145,7 +146,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		UpgradeTimeout: explicitZero(f.UpgradeTimeout), BodyTimeout: explicitZero(f.BodyTimeout), HTTPIdleTimeout: explicitZero(f.HTTPIdleTimeout),
 		MaxPayload: explicitZero(f.MaxPayload), MaxPackets: explicitZero(f.MaxPackets), MaxAttachments: explicitZero(f.MaxAttachments), MaxDepth: explicitZero(f.MaxDepth),
 		MaxRooms: explicitZero(f.MaxRooms), InboundQueue: explicitZero(f.InboundQueue), OutboundQueue: explicitZero(f.OutboundQueue),
-		MaxConnections: explicitZero(f.MaxConnections), MaxConnectionsPerAddress: explicitZero(f.MaxConnectionsAddr),
+		MaxConnections: explicitZero(f.MaxConnections), MaxConnectionsPerAddress: explicitZero(f.MaxConnectionsAddr), MaxConnectionsPerUser: explicitZero(f.MaxConnectionsUser),
 		HandshakesPerSecond: explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
 
 		LogLevel: f.LogLevel, LogFormat: f.LogFormat,
@@ -171,6 +172,7 @@ func (f *ServeFlags) checkFlags() error {
 		{"chat-history", int64(f.ChatHistory)},
 		{"max-connections", int64(f.MaxConnections)},
 		{"max-connections-per-address", int64(f.MaxConnectionsAddr)},
+		{"max-connections-per-user", int64(f.MaxConnectionsUser)},
 		{"limit-close-after", int64(f.LimitCloseAfter)},
 		{"cache-local-bytes", f.CacheLocalBytes},
 	} {

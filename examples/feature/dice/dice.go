@@ -32,7 +32,7 @@ func (f *Feature) Start(s server.Services) error {
 // Routes lists the events that players may send. Rolls are paid for from the policy `chat`.
 func (f *Feature) Routes() []event.Route {
 	return []event.Route{
-		event.On("dice:sit", f.Sit),
+		event.On("dice:sit", f.Sit).Limit("rooms"),
 		event.On("dice:roll", f.Roll).Limit("chat"),
 	}
 }
