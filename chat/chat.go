@@ -15,6 +15,7 @@
 //
 //   - chat.go has the Service with its configuration, joining and leaving.
 //   - send.go, whisper.go and history.go serve the players, moderate.go the moderators.
+//   - ignore.go keeps whom each user ignores.
 //   - journal.go writes messages to Redis; slowsenders.go stands in for it during an outage.
 //   - rules.go keeps the node's copy of the sanctions and slow channels.
 //   - text.go checks texts and channel names; membership.go decides who may join a guild's channel.
@@ -168,6 +169,7 @@ type Service struct {
 	ids         *idSource
 	journal     *journal
 	rules       *rules
+	ignores     *ignoreLists
 	slowSenders *slowSenders
 }
 
@@ -180,6 +182,7 @@ func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	return &Service{
 		gateway: gateway, cfg: cfg, ids: newIDSource(cfg.Now),
 		journal: newJournal(rdb, cfg), rules: &rules{rdb: rdb, now: cfg.Now, report: cfg.Report}, slowSenders: newSlowSenders(cfg.Now),
+		ignores: &ignoreLists{rdb: rdb, limit: cfg.RedisTimeout, now: cfg.Now},
 	}
 }
 
@@ -199,6 +202,9 @@ func (s *Service) Routes() []event.Route {
 		event.On("chat:message", s.Send).Limit("chat").Once(message...),
 		event.On("chat:whisper", s.Whisper).Limit("chat").Once(spoken...),
 		event.On("chat:history", s.History).Limit("reads"),
+		event.On("user:ignore", s.Ignore).Limit("rooms"),
+		event.On("user:unignore", s.Unignore).Limit("rooms"),
+		event.On("user:ignored", s.ListIgnored).Limit("reads"),
 		mod(event.On("chat:mute", s.Mute), event.Beside(rulesOf[SanctionRequest])),
 		mod(event.On("chat:unmute", s.Unmute), event.Beside(rulesOf[LiftRequest])),
 		mod(event.On("chat:ban", s.Ban), event.Beside(rulesOf[SanctionRequest])),

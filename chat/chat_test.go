@@ -266,7 +266,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		case "chat:message", "chat:whisper":
 			require.Equal(t, []string{"chat"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
-		case "chat:join", "chat:leave", "chat:history":
+		case "chat:join", "chat:leave", "chat:history", "user:ignore", "user:unignore", "user:ignored":
 			require.Empty(t, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
 		default:

@@ -34,7 +34,7 @@ type WhisperReceipt struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // Unix ms
 	// Delivered says that at least one device of the user received the whisper. A whisper to a user
-	// who is offline is not kept.
+	// who is offline is not kept, and one to a user who ignores the sender is answered like that.
 	Delivered bool `json:"delivered"`
 }
 
@@ -55,6 +55,9 @@ func (s *Service) Whisper(ctx context.Context, p event.Player, in WhisperDraft) 
 		return WhisperReceipt{}, fmt.Errorf("chat: id: %w", err)
 	}
 	done := WhisperReceipt{ID: id, At: at}
+	if isIgnored, _ := s.ignores.hasIgnored(ctx, in.To, p.UserID); isIgnored { // while Redis is away: what was known holds
+		return done, nil
+	}
 	reached, _, err := s.gateway.CastUser(ctx, in.To, "chat:whisper", WhisperMessage{
 		ID: id, Text: text, At: at, ClientID: in.ClientID,
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},

@@ -65,6 +65,7 @@ export type ErrorCode =
   | 'TIMEOUT' // That took too long.
   | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
   | 'TOO_MANY_CONNECTIONS' // You have too many connections.
+  | 'TOO_MANY_IGNORED' // You ignore as many players as you may.
   | 'TOO_MANY_ROOMS' // You are in too many rooms.
   | 'TRADE_EMPTY' // There is nothing in that trade.
   | 'TRADE_OPEN' // There is an open trade between you already.
@@ -133,6 +134,25 @@ export interface ChatHistoryQuery {
   before?: number;
   /** How many messages to return; 0 means 50. (at most 100) */
   limit?: number;
+}
+
+/** Names the user whom the caller wants to ignore, or not to ignore any more. */
+export interface ChatIgnoreRequest {
+  /** (not empty, at most 128 characters) */
+  userId: string;
+}
+
+/** Answers user:ignore and user:unignore. */
+export interface ChatIgnored {
+  userId: string;
+  /** users whom the caller ignores now, at most 200 */
+  total: number;
+}
+
+/** Answers user:ignored. */
+export interface ChatIgnoredUsers {
+  /** user ids, sorted */
+  users: string[];
 }
 
 /** Names a sanction to lift before its end. */
@@ -254,7 +274,7 @@ export interface ChatWhisperReceipt {
   id: string;
   /** Unix ms */
   at: number;
-  /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept. */
+  /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept, and one to a user who ignores the sender is answered like that. */
   delivered: boolean;
 }
 
@@ -600,7 +620,7 @@ export interface Trade {
   createdAt: number;
   /** Unix ms */
   expiresAt: number;
-  /** failed: a code; cancelled: the user id of who did it */
+  /** failed: a code; cancelled: the user id of who did it, or "replaced" */
   reason?: string;
 }
 
@@ -760,10 +780,16 @@ export interface ClientToServerEvents {
   'trade:execute': (payload: TradeGift, ack: (answer: Answer<Trade, SharedCode | 'CONFLICT' | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVERFLOW' | 'TRADE_SELF' | 'TRADE_TOO_MANY_LINES'>) => void) => void;
   /** Changes what the caller gives, raises the version, takes back both acceptances, and tells both trade:updated. An offer is a promise: goods stay where they are until both have accepted. Limited by trade. */
   'trade:offer': (payload: TradeTerms, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_TOO_MANY_LINES' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
-  /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. Limited by trade. */
+  /** Opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. If ten others have proposed a trade to the other, the oldest of these trades is cancelled, with the reason "replaced". A user who ignores the caller is not told. Limited by trade. */
   'trade:propose': (payload: TradeProposal, ack: (answer: Answer<Trade, SharedCode | 'LOCKED' | 'NOT_FOUND' | 'TRADE_OPEN' | 'TRADE_SELF' | 'TRADE_TOO_MANY_OPEN'>) => void) => void;
   /** Shows a trade to its parties; to all others it is NOT_FOUND. Limited by reads. */
   'trade:state': (payload: TradeAsk, ack: (answer: Answer<Trade, SharedCode | 'NOT_FOUND'>) => void) => void;
+  /** Makes the caller deaf to a user on all devices, from now on: the user's whispers, proposed trades and challenges do not arrive. The user is not told: whispers are answered as if the caller were offline, the others as if the caller did not react. Ignoring twice is the same as ignoring once. Limited by rooms. */
+  'user:ignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode | 'TOO_MANY_IGNORED'>) => void) => void;
+  /** Lists the users whom the caller ignores. Limited by reads. */
+  'user:ignored': (ack: (answer: Answer<ChatIgnoredUsers, SharedCode>) => void) => void;
+  /** Ends what user:ignore began. It is no error when the caller does not ignore the user. Limited by rooms. */
+  'user:unignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode>) => void) => void;
 }
 
 /** What the server sends. */
@@ -806,7 +832,7 @@ export interface ServerToClientEvents {
   'trade:cancelled': (payload: Trade) => void;
   /** The goods of a trade of yours have moved. */
   'trade:completed': (payload: Trade) => void;
-  /** You, or somebody with you, opened a trade. */
+  /** You, or somebody with you, opened a trade. You are not told of those of users whom you ignore. */
   'trade:proposed': (payload: Trade) => void;
   /** An offer has changed, or one side has accepted; also when you come back to an open trade. */
   'trade:updated': (payload: Trade) => void;

@@ -182,7 +182,7 @@ func LockWanted(name string) string { return "{lock:" + name + "}:wanted" }
 func Trade(id string) string { return "trade:" + id }
 
 // CharacterTrades is the hash of a character's open trades: trade id to "<since, Unix ms>
-// <partner's user id>".
+// <partner's user id>", with "in" behind the time when the partner proposed the trade.
 func CharacterTrades(id string) string { return "char:" + id + ":trades" }
 
 // TradeOutcomes is the zset of the trades of whose end a user may not know: trade ids, by until
@@ -195,6 +195,9 @@ func TradeFence(a, b string) string { return "trade:fence:" + Part(a) + ":" + Pa
 
 // TradeLock is the name of the lock of two users who trade, in any order.
 func TradeLock(a, b string) string { return "trade:" + Part(min(a, b)) + ":" + Part(max(a, b)) }
+
+// IgnoredUsers is the set of the ids of the users whom a user ignores. It never expires.
+func IgnoredUsers(userID string) string { return "user:" + userID + ":ignored" }
 
 // UserCombats is the zset of a user's running fights, by start, Unix ms.
 func UserCombats(userID string) string { return "user:" + userID + ":combats" }

@@ -115,7 +115,7 @@ func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
 func (n *node) makeTrade(rooms *gatewayRooms) error {
 	f := n.features
 	f.trade = trade.New(n.redis.client, n.tradeLocker(), receivers{n.redis.sessions, n.cfg.Dev}, rooms, trade.Config{
-		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed,
+		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed, Ignores: f.chat,
 	})
 	f.tradeNotifier = trade.NewNotifier(f.trade)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

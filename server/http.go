@@ -117,6 +117,11 @@ func (n *node) addHealthRoutes(mux *http.ServeMux, isForOperators bool) {
 			if state == redisconn.Forbidden && isForOperators {
 				answer["error"] = n.redis.monitor.MissingRights().Public()
 			}
+		case n.redis.lockServers.lackMajority():
+			answer["status"], code = "locks forbidden", http.StatusServiceUnavailable
+			if isForOperators {
+				answer["error"] = n.redis.lockServers.missingRights()
+			}
 		case state == redisconn.Slow:
 			answer["status"] = "degraded"
 		}

@@ -46,6 +46,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	} {
 		addLoop(run)
 	}
+	for _, m := range r.lockServers.monitors {
+		addLoop(m.Run)
+	}
 	for _, run := range n.features.loops() {
 		addLoop(run)
 	}

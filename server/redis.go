@@ -35,7 +35,8 @@ type redisServices struct {
 	tracker       *sessions.Tracker
 	limiter       *throttle.Limiter
 	locks         *lock.Manager
-	lockServers   []redis.UniversalClient // of LockRedisURLs
+	lockClients   []redis.UniversalClient // of LockRedisURLs
+	lockServers   lockServers             // the same
 	cache         *cache.Manager
 	cacheBreaker  *redisconn.Breaker
 	jobs          *jobs.Runner
@@ -98,10 +99,11 @@ func (n *node) makeLibraries() (err error) {
 func (r *redisServices) makeLocks(c *Config, log *zap.Logger) (err error) {
 	clients := []redis.UniversalClient{r.client}
 	if len(c.LockRedisURLs) > 0 {
-		if r.lockServers, err = c.redisTarget(c.RedisURL).LockServers(c.LockRedisURLs, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
+		if r.lockClients, err = c.redisTarget(c.RedisURL).LockServers(c.LockRedisURLs, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
 			return err
 		}
-		clients = r.lockServers
+		clients = r.lockClients
+		r.lockServers = watchLockServers(c.LockRedisURLs, clients, log)
 	}
 	r.locks = lock.New(lock.Config{SubscriptionFailed: func(err error) {
 		log.Warn("releases of locks on other nodes are not heard: waiting callers ask Redis more often", zap.Error(err))
@@ -141,7 +143,7 @@ func (r *redisServices) closeLibraries() {
 	if r.locks != nil {
 		r.locks.Close()
 	}
-	redisdial.CloseAll(r.lockServers)
+	redisdial.CloseAll(r.lockClients)
 }
 
 // closeCache waits for loads that are under way.
@@ -157,7 +159,7 @@ func (r *redisServices) registerMetrics(registry *prometheus.Registry) error {
 	return errors.Join(
 		registry.Register(r.jobs), registry.Register(r.tracker), registry.Register(r.limiter), registry.Register(r.locks),
 		redisconn.Metrics(registry, r.client), r.monitor.Metrics(registry), r.moves.Metrics(registry),
-		registry.Register(r.cache), r.cacheBreaker.Metrics(registry),
+		registry.Register(r.cache), r.cacheBreaker.Metrics(registry), r.lockServers.registerMetrics(registry),
 	)
 }
 

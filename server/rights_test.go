@@ -16,10 +16,7 @@ import (
 // not list would be missed by nobody until a player needs it.
 func TestEveryCommandOfAScriptIsNeeded(t *testing.T) {
 	t.Parallel()
-	needed := map[string]bool{}
-	for _, c := range neededCommands {
-		needed[strings.Fields(c)[0]] = true
-	}
+	needed, neededForLocks := commandNames(neededCommands), commandNames(lockRights.Commands)
 	call := regexp.MustCompile(`\bp?call\('([A-Za-z]+)'`)
 	scripts := 0
 	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
@@ -35,10 +32,21 @@ func TestEveryCommandOfAScriptIsNeeded(t *testing.T) {
 			if !needed[strings.ToUpper(m[1])] {
 				t.Errorf("%s: neededCommands does not have %s", path, m[1])
 			}
+			if filepath.Dir(path) == "../lock" && !neededForLocks[strings.ToUpper(m[1])] {
+				t.Errorf("%s: lockRights do not have %s", path, m[1])
+			}
 		}
 		return err
 	}))
 	require.Greater(t, scripts, 30)
+}
+
+func commandNames(examples []string) map[string]bool {
+	names := map[string]bool{}
+	for _, c := range examples {
+		names[strings.Fields(c)[0]] = true
+	}
+	return names
 }
 
 // TestEveryKeyIsNeeded compares neededKeys with the keys that the test of package keys spells.

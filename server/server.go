@@ -95,6 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	n.redis.monitor.Probe(ctx) // so that the first answer of /health/ready is true
+	n.redis.lockServers.probe(ctx)
 	n.publishLimits(ctx)
 	if cfg.Out != nil {
 		banner := logbuffer.New(cfg.Out, logbuffer.Config{}) // which nobody may read either

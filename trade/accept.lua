@@ -32,6 +32,7 @@ if not mine then
   end
   redis.call('HSET', KEYS[1], ARGV[1] .. ':accepted', '1')
 end
+if ARGV[1] == 'b' then redis.call('HDEL', KEYS[1], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[1])
 if not mine and not both then once_record(KEYS[2], ARGV, ARGV[6], answer) end
 table.insert(answer, 1, 'ok')

@@ -7,9 +7,14 @@
 // which raises the version and takes back both acceptances. When both have accepted the same
 // version (trade:accept), goods change hands. Either may cancel the trade (trade:cancel), and it
 // expires after Config.OpenFor. An offer is only a promise: goods stay with their owner until both
-// have accepted, and if one of them no longer has what they offered, the trade becomes failed. Two
-// users may have one open trade with each other, and a character at most MaxOpen. trade:execute is
-// a gift: one side gives, at once, and the other need not accept.
+// have accepted, and if one of them no longer has what they offered, the trade becomes failed.
+// trade:execute is a gift: one side gives, at once, and the other need not accept.
+//
+// Two users may have one open trade with each other. A proposal counts against its sender, whose
+// character may have MaxOpen. So strangers cannot use up what a player has. Of the proposals that
+// others made, a character keeps the newest MaxIncoming. The proposal of a user whom the receiver
+// ignores (Config.Ignores) is answered like any other and expires like any other, but takes no place
+// of the receiver's, who is not told of it.
 //
 //	open ─▶ completed | cancelled | expired | failed          one Redis server
 //	open ─▶ settling ─▶ completed | failed                    a Cluster
@@ -77,7 +82,8 @@
 //	char:<id>:inventory      item:<itemId> → qty, gold → amount; on a Cluster also
 //	                         hold:<tradeId> → what is in escrow, "field quantity …", and for some
 //	                         seconds done:<tradeId>
-//	char:<id>:trades         its open trades: id → "<since> <partner>"
+//	char:<id>:trades         its open trades: id → "<since> <partner>", or
+//	                         "<since>in <partner>" for one that the partner proposed
 //	user:<id>:outcomes       zset of trades whose end the user may not have heard, by until when to
 //	                         send it
 //	trade:<id>               hash, see settlement; kept for Config.Keep after its end. A gift has one

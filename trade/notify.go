@@ -37,7 +37,7 @@ func (c *core) notifyParties(ctx context.Context, d settlement) error {
 		return nil
 	}
 	if d.kind == ledger.KindTrade {
-		if err := c.rememberOutcome(ctx, d, c.cfg.Keep, d.Parties...); err != nil {
+		if err := c.rememberOutcome(ctx, d, c.cfg.Keep, d.audience()...); err != nil {
 			return err
 		}
 	}
@@ -48,12 +48,12 @@ func (c *core) notifyParties(ctx context.Context, d settlement) error {
 	if !isFirst {
 		return nil
 	}
-	c.castToParties(ctx, outcomeEvent(d.Status), d.Trade)
+	c.castToParties(ctx, outcomeEvent(d.Status), d)
 	if d.kind != ledger.KindTrade {
 		return nil
 	}
 	var reached []Party
-	for _, p := range d.Parties {
+	for _, p := range d.audience() {
 		within, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		if n, _ := c.caster.Reach(within, "user:"+p.UserID); n > 0 {
 			reached = append(reached, p)
@@ -87,15 +87,16 @@ func (c *core) rememberOutcome(ctx context.Context, d settlement, within time.Du
 }
 
 // castToParties sends both parties an event about their trade. A party who misses it sees it in
-// trade:state.
-func (c *core) castToParties(ctx context.Context, event string, t Trade) {
+// trade:state. A receiver who ignores the proposer is sent nothing.
+func (c *core) castToParties(ctx context.Context, event string, d settlement) {
 	ctx = context.WithoutCancel(ctx) // it happened, even if the caller has left
-	rooms := make([]string, len(t.Parties))
-	for i, p := range t.Parties {
+	parties := d.audience()
+	rooms := make([]string, len(parties))
+	for i, p := range parties {
 		rooms[i] = "user:" + p.UserID
 	}
-	if err := c.caster.CastEach(ctx, rooms, event, t); err != nil {
-		c.reportMissed(ctx, fmt.Errorf("trade %s: tell: %w", t.TradeID, err))
+	if err := c.caster.CastEach(ctx, rooms, event, d.Trade); err != nil {
+		c.reportMissed(ctx, fmt.Errorf("trade %s: tell: %w", d.TradeID, err))
 	}
 }
 

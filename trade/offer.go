@@ -155,7 +155,7 @@ func (s *Service) castTradeUpdated(ctx context.Context, id string, answer []stri
 	if err != nil {
 		return Trade{}, err
 	}
-	s.castToParties(ctx, "trade:updated", d.Trade)
+	s.castToParties(ctx, "trade:updated", d)
 	return d.Trade, nil
 }
 
@@ -167,7 +167,7 @@ func (s *Service) repeatTradeUpdated(ctx context.Context, claim *event.Claim, an
 		return Trade{}, err
 	}
 	if d, err := s.findSettlement(ctx, first.TradeID); err == nil && d.Status == Open {
-		s.castToParties(ctx, "trade:updated", d.Trade)
+		s.castToParties(ctx, "trade:updated", d)
 	}
 	return first, nil
 }

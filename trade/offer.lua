@@ -18,6 +18,7 @@ if not again then
   redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), 'changed', ARGV[1],
     ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
 end
+if ARGV[1] == 'b' then redis.call('HDEL', KEYS[1], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[1])
 once_record(KEYS[2], ARGV, ARGV[4], answer)
 table.insert(answer, 1, 'ok')

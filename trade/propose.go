@@ -18,7 +18,12 @@ const (
 	proposeWithin = 4 * time.Second // how long after its places were taken a trade may be written
 	placeKept     = 5 * time.Second // how long a place without a trade is kept; it is free afterwards
 	idUsable      = 8 * time.Second // how long after an id was bound to a key its trade may be written
+
+	maxReplaceTries = 16 // tries to take a place that an older proposal has left
 )
+
+// The sides of a trade: the proposer is the first party.
+const proposerSide, receiverSide = 0, 1
 
 // A Proposal is the payload of trade:propose.
 type Proposal struct {
@@ -28,10 +33,12 @@ type Proposal struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 }
 
-// Propose opens a trade with nothing in it, and tells both trade:proposed. It expires by itself.
+// Propose opens a trade with nothing in it, and tells both trade:proposed. It expires by itself. If
+// ten others have proposed a trade to the other, the oldest of these trades is cancelled, with the
+// reason "replaced". A user who ignores the caller is not told.
 //
 // Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these
-// two have one), TRADE_TOO_MANY_OPEN (with userId: who), LOCKED. UNAVAILABLE, TIMEOUT: the trade
+// two have one), TRADE_TOO_MANY_OPEN (with userId: the caller), LOCKED. UNAVAILABLE, TIMEOUT: the trade
 // may be open; then a repeat with the same idempotencyKey gets it, and one without says TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
 	if err := identity.CheckID("to", in.To); err != nil {
@@ -43,7 +50,7 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 	}
 	if begun.opened != nil { // the node that opened it may have died before it told anybody
 		s.castToParties(ctx, "trade:proposed", *begun.opened)
-		return *begun.opened, nil
+		return begun.opened.Trade, nil
 	}
 	own, other, err := s.resolveBoth(ctx, p, in.To)
 	if err != nil {
@@ -54,6 +61,11 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 		{UserID: in.To, CharacterID: other, Offer: Goods{}.Sorted()},
 	}}, kind: ledger.KindTrade}
 	d.ref = d.TradeID
+	if s.cfg.Ignores != nil {
+		if d.isUnseen, err = s.cfg.Ignores.Ignores(ctx, in.To, p.UserID); err != nil {
+			return Trade{}, wrapRedisError(err, "trade: who is ignored")
+		}
+	}
 	if begun.replaced != "" { // its trade can not come any more
 		stale := d.Trade
 		stale.TradeID = begun.replaced
@@ -75,9 +87,9 @@ func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Tra
 		}
 		return Trade{}, err
 	}
-	t := asProposed(d.Trade)
-	s.castToParties(ctx, "trade:proposed", t)
-	return t, nil
+	d.Trade = asProposed(d.Trade)
+	s.castToParties(ctx, "trade:proposed", d)
+	return d.Trade, nil
 }
 
 // A proposalStart is a proposal that has begun.
@@ -86,7 +98,7 @@ type proposalStart struct {
 	notAfter int64  // the trade must not be written later, Unix ms; 0 for no bound
 	replaced string // an id under which the same proposal was begun before; ""
 	// opened is the trade as it was opened, if a proposal under the same key has opened it before.
-	opened *Trade
+	opened *settlement
 }
 
 // beginProposal gives a proposal the id of its trade. claim is that of its idempotency key, nil
@@ -111,8 +123,8 @@ func (s *Service) beginProposal(ctx context.Context, claim *event.Claim) (begun 
 		d, err := s.findSettlement(ctx, bound.ID)
 		switch {
 		case err == nil:
-			t := asProposed(d.Trade)
-			begun.opened = &t
+			d.Trade = asProposed(d.Trade)
+			begun.opened = &d
 			return begun, nil
 		case !errors.Is(err, fault.ErrNotFound):
 			return begun, err
@@ -134,32 +146,63 @@ func asProposed(t Trade) Trade {
 	return t
 }
 
-// takeOpenTradePlaces takes a place at both characters, always in one order. latest is until when
-// the trade must be there, Unix ms.
+// takeOpenTradePlaces takes a place at the character of the proposer and one at the receiver's.
+// latest is until when the trade must be there, Unix ms.
+//
+// Places are taken in one order, by character, so that of two who propose to each other at the same
+// time one succeeds. Only if the receiver has none left, the proposer's comes first: a proposal
+// replaces another one only if its own sender has a place for it.
 func (s *Service) takeOpenTradePlaces(ctx context.Context, d settlement) (latest int64, err error) {
-	sides := []int{0, 1}
-	if d.Parties[1].CharacterID < d.Parties[0].CharacterID {
-		sides = []int{1, 0}
-	}
-	for _, side := range sides {
-		at, err := s.takeOpenTradePlace(ctx, d.TradeID, d.Parties[side], d.Parties[1-side].UserID)
-		if err != nil {
+	isReceiverFirst := d.Parties[receiverSide].CharacterID < d.Parties[proposerSide].CharacterID && !d.isUnseen
+	var at int64
+	if isReceiverFirst {
+		if at, err = s.takeOpenTradePlace(ctx, d, receiverSide); err == nil {
+			latest = at + proposeWithin.Milliseconds()
+			_, err = s.takeOpenTradePlace(ctx, d, proposerSide)
+			return latest, err
+		}
+		var full *incomingFullError
+		if !errors.As(err, &full) {
 			return 0, err
 		}
-		if latest == 0 {
-			latest = at + proposeWithin.Milliseconds()
+	}
+	if at, err = s.takeOpenTradePlace(ctx, d, proposerSide); err != nil {
+		return 0, err
+	}
+	latest = at + proposeWithin.Milliseconds()
+	if d.isUnseen {
+		return latest, nil
+	}
+	for range maxReplaceTries {
+		_, err = s.takeOpenTradePlace(ctx, d, receiverSide)
+		var full *incomingFullError
+		if !errors.As(err, &full) {
+			return latest, err
+		}
+		if err := s.replaceOldest(ctx, full.trades); err != nil {
+			return 0, err
 		}
 	}
-	return latest, nil
+	return 0, fault.ErrLocked // others were quicker each time
 }
 
-// takeOpenTradePlace takes a place at one character, and returns when, Unix ms. Places of trades
-// that are over are free.
-func (s *Service) takeOpenTradePlace(ctx context.Context, id string, p Party, partner string) (at int64, err error) {
+// An incomingFullError says that a character has as many open trades as others may propose to it.
+type incomingFullError struct{ trades []string } // the oldest first
+
+func (e *incomingFullError) Error() string { return "trade: all places for proposals are taken" }
+
+// takeOpenTradePlace takes a place at the character of one side, and returns when, Unix ms. Places
+// of trades that are over are free. The error is an incomingFullError when the receiver has none.
+func (s *Service) takeOpenTradePlace(ctx context.Context, d settlement, side int) (at int64, err error) {
+	p, partner := d.Parties[side], d.Parties[1-side].UserID
+	direction, places := "", MaxOpen
+	if side == receiverSide {
+		direction, places = "in", MaxIncoming
+	}
 	for try := 0; ; try++ {
-		answer, err := s.runDurableScript(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, id, partner, MaxOpen)
+		answer, err := s.runDurableScript(ctx, reserveScript, []string{keys.CharacterTrades(p.CharacterID)}, d.TradeID, partner, direction, places)
 		if err != nil {
-			return 0, wrapRedisError(err, "trade "+id+": reserve")
+			return 0, wrapRedisError(err, "trade "+d.TradeID+": reserve")
 		}
 		if answer[0] == "ok" {
 			return parseInteger(answer[1]), nil
@@ -176,10 +219,39 @@ func (s *Service) takeOpenTradePlace(ctx context.Context, id string, p Party, pa
 		case hasFreed && try < 2:
 		case answer[0] == "pair":
 			return 0, ErrOpen.With("tradeId", answer[1])
+		case side == receiverSide:
+			return 0, &incomingFullError{answer[1:]}
 		default:
 			return 0, ErrTooManyOpen.With("userId", p.UserID)
 		}
 	}
+}
+
+// replaceOldest cancels the first of these trades that is open. A trade that is being settled, or is
+// not written yet, stays. Code: LOCKED when none is open.
+func (s *Service) replaceOldest(ctx context.Context, ids []string) error {
+	for _, id := range ids {
+		d, err := s.findSettlement(ctx, id)
+		switch {
+		case errors.Is(err, fault.ErrNotFound):
+			continue
+		case err != nil:
+			return err
+		case d.Status == Open:
+			if _, err := s.scheduleCheck(ctx, id, recheckAfter); err != nil {
+				return err
+			}
+			d, _, err = s.changeStatus(ctx, id, statusTransition{from: Open, to: Cancelled, reason: Replaced, condition: "any"})
+			if err != nil && !errors.Is(err, fault.ErrNotFound) {
+				return err
+			}
+		}
+		if err == nil && d.isDecided() {
+			s.finalize(ctx, d) // which frees the place
+			return nil
+		}
+	}
+	return fault.ErrLocked
 }
 
 // freeStalePlace frees a place whose trade is over, or never came to be.

@@ -87,7 +87,7 @@ func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g gift
 	case earlier != nil:
 		return *earlier, nil
 	}
-	s.castToParties(ctx, "trade:completed", d.Trade)
+	s.castToParties(ctx, "trade:completed", d)
 	return d.Trade, nil
 }
 

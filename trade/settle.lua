@@ -66,6 +66,7 @@ if not ok then
   return failed(failure)
 end
 redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')
+if ARGV[2] == 'b' then redis.call('HDEL', KEYS[3], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[3])
 once_record(KEYS[7], ARGV, ARGV[1], answer)
 table.insert(answer, 1, 'ok')

@@ -21,7 +21,7 @@ import (
 
 // A settlement is a trade with the fields that players do not see. Its hash in Redis has the fields
 // kind, status, version, changed (the side that changed it last, a or b), createdAt, expiresAt,
-// endedAt, reason and told; for a saga also fence, deadline and ref; and for each side, with the
+// endedAt, reason, told and unseen; for a saga also fence, deadline and ref; and for each side, with the
 // prefix a: or b:, user, character, offer (JSON of Goods) and accepted (0 or 1).
 type settlement struct {
 	Trade
@@ -31,6 +31,7 @@ type settlement struct {
 	deadline   int64  // when a saga must be decided, Unix ms; 0 without a saga
 	endedAt    int64  // Unix ms
 	isNotified bool   // the parties were told how it ended
+	isUnseen   bool   // the receiver ignores the proposer, and is told nothing unless they act in it
 
 	isReceiverGuessed bool // the script must check the receiver's character; not stored
 }
@@ -44,6 +45,14 @@ func (g giftRequest) newSettlement() settlement {
 	}}, kind: ledger.KindGift}
 	d.ref = d.TradeID
 	return d
+}
+
+// audience returns the parties who are told of the settlement.
+func (d settlement) audience() []Party {
+	if d.isUnseen {
+		return d.Parties[:receiverSide]
+	}
+	return d.Parties
 }
 
 // usesEscrow tells whether goods of it are, or were, in escrow.
@@ -70,6 +79,9 @@ func (d settlement) ledgerMoves() []ledger.Move {
 // hashFields returns the settlement as arguments of create.lua.
 func (d settlement) hashFields() []any {
 	args := []any{"kind", d.kind, "status", string(d.Status), "version", d.Version, "ref", d.ref, "fence", d.fence}
+	if d.isUnseen {
+		args = append(args, "unseen", 1)
+	}
 	for i, p := range d.Parties {
 		prefix := sideLetter(i) + ":"
 		accepted := 0
@@ -209,7 +221,7 @@ func parseSettlement(id string, hash map[string]string) (settlement, error) {
 			CreatedAt: parseInteger(hash["createdAt"]), ExpiresAt: parseInteger(hash["expiresAt"]), Reason: hash["reason"],
 		},
 		kind: hash["kind"], ref: hash["ref"], fence: hash["fence"],
-		deadline: parseInteger(hash["deadline"]), endedAt: parseInteger(hash["endedAt"]), isNotified: hash["told"] != "",
+		deadline: parseInteger(hash["deadline"]), endedAt: parseInteger(hash["endedAt"]), isNotified: hash["told"] != "", isUnseen: hash["unseen"] != "",
 	}
 	if d.ref == "" {
 		d.ref = id

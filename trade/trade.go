@@ -17,8 +17,13 @@ const (
 	Max = ledger.MaxAmount
 	// MaxLines is the most kinds of items that one side may give.
 	MaxLines = ledger.MaxLines
-	// MaxOpen is how many trades a character may have open.
+	// MaxOpen is how many trades that it proposed a character may have open.
 	MaxOpen = 5
+	// MaxIncoming is how many trades that others proposed to it a character may have open. A further
+	// proposal cancels the oldest of them, with the reason Replaced.
+	MaxIncoming = 10
+	// Replaced is the reason of a trade that was cancelled because of a newer proposal.
+	Replaced = "replaced"
 )
 
 // Caster sends events to the members of a room on all nodes, and counts them. The room
@@ -29,6 +34,12 @@ type Caster interface {
 	CastEach(ctx context.Context, rooms []string, event string, payload any) error
 	// Reach counts a room's members; whole is false when there may be more.
 	Reach(ctx context.Context, room string) (members int, whole bool)
+}
+
+// Ignores knows who ignores whom.
+type Ignores interface {
+	// Ignores reports whether a user ignores another one.
+	Ignores(ctx context.Context, userID, otherID string) (bool, error)
 }
 
 // Config tunes a Service. The zero value works.
@@ -43,6 +54,8 @@ type Config struct {
 	// Skew is how far the clocks of a Cluster's servers may differ; 0 means 10 s. It is not used with
 	// one server, which has one clock.
 	Skew time.Duration
+	// Ignores tells whose proposals a user is not told of; nil: nobody ignores anybody.
+	Ignores Ignores
 	// Durability says how safely a trade is stored before it is answered with ok; "" means None.
 	Durability Durability
 	// Missed, if set, is called with each error of a notification or a cleanup that failed after a
@@ -123,7 +136,7 @@ func (s *Service) Routes() []event.Route {
 // Casts are the events that the parties of a trade receive, on all their devices.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade."),
+		event.Sends[Trade]("trade:proposed", "You, or somebody with you, opened a trade. You are not told of those of users whom you ignore."),
 		event.Sends[Trade]("trade:updated", "An offer has changed, or one side has accepted; also when you come back to an open trade."),
 		event.Sends[Trade]("trade:completed", "The goods of a trade of yours have moved."),
 		event.Sends[Trade]("trade:cancelled", "A trade of yours has ended and nothing moved: see its status and reason."),
@@ -169,7 +182,7 @@ type Trade struct {
 	Parties   []Party `json:"parties"`         // two
 	CreatedAt int64   `json:"createdAt"`       // Unix ms
 	ExpiresAt int64   `json:"expiresAt"`       // Unix ms
-	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it
+	Reason    string  `json:"reason,omitzero"` // failed: a code; cancelled: the user id of who did it, or "replaced"
 }
 
 // isPartyOf tells whether the user is a party of the trade.

@@ -26,6 +26,9 @@ func TestCommandsJudgeIDs(t *testing.T) {
 		"character":        "trade mint --gold 1 --character ID",
 	} {
 		for _, id := range []string{"", " ann", "ann ", "a\nb", "a\u200bb", strings.Repeat("x", 129)} {
+			if id == "" && strings.Contains(line, "--role") {
+				continue // no role at all
+			}
 			args := strings.Fields(line)
 			for i, a := range args {
 				if a == "ID" {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -65,7 +66,7 @@ var errFaults = errors.New("the load test saw faults")
 // lost, doubled, reordered or wrong, or when the server ended a connection.
 func (c *command) Run(ctx context.Context, s cli.Streams) error {
 	cfg := loadtest.Config{
-		Target: c.Target, Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
+		Target: c.Target[0], Nodes: c.Target[1:], Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
 		Inflight: c.Inflight, RoomSize: c.RoomSize, Speakers: c.Speakers, TextBytes: c.TextBytes,
 		Reconnect: c.Reconnect,
 	}
@@ -86,7 +87,7 @@ func (c *command) Run(ctx context.Context, s cli.Streams) error {
 		return usage.Wrap(err)
 	}
 	if err != nil {
-		return fmt.Errorf("%s against %s: %w", c.Scenario, c.Target, err)
+		return fmt.Errorf("%s against %s: %w", c.Scenario, strings.Join(c.Target, ", "), err)
 	}
 	if c.Report != "" {
 		if err := r.Report(c.Report); err != nil {

@@ -5,8 +5,8 @@ import "time"
 // LoadtestFlags are those of the load generator, and of `gateway loadtest`, which runs it.
 type LoadtestFlags struct {
 	RedisFlags `embed:""`
-	Scenario   string        `arg:"" help:"Play this scenario: connect, ping, fanout, chat, combat, trade, storm or mixed."`
-	Target     string        `required:"" placeholder:"URL" help:"Put load on this server: http://host:port."`
+	Scenario   string        `arg:"" help:"Play this scenario: connect, ping, fanout, chat, combat, trade, storm, recovery or mixed."`
+	Target     []string      `required:"" sep:"none" placeholder:"URL" help:"Put load on this server: http://host:port. Given several times, clients are spread over these nodes of one cluster."`
 	Clients    int           `default:"100" help:"Open this many connections."`
 	Rate       float64       `help:"Send this many events per second in all, evenly spaced; the latency of an event counts from when it was due. With 0, each client sends its next event when the last one was answered."`
 	For        time.Duration `default:"30s" help:"Measure for this long."`

@@ -29,6 +29,17 @@ func (b bitset) union(o bitset) bitset {
 	return all
 }
 
+// complement returns the numbers below end that are not in the set.
+func (b bitset) complement(end uint32) bitset {
+	var rest bitset
+	for n := range end {
+		if !b.contains(n) {
+			rest.add(n)
+		}
+	}
+	return rest
+}
+
 // addRange adds the numbers from ≤ n < to.
 func (b *bitset) addRange(from, to uint32) {
 	for n := from; n < to; n++ {

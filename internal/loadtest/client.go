@@ -32,6 +32,7 @@ type client struct {
 	slots        []slot
 	oldestOpen   uint32 // every event with a smaller id is finished
 	eventsSent   uint32 // events sent so far
+	nextDue      int64  // when the event that is being written was due; run's clock
 	lastProgress int64  // when an event last finished, or was sent while no other was open; run's clock
 
 	nextID      atomic.Uint32 // the next acknowledgement id; written under mu
@@ -50,6 +51,9 @@ type client struct {
 	refusedChat    bitset            // its own chat messages that the server refused
 	uncertainChat  bitset            // its own chat messages that may or may not have been sent to the room
 	heardAtEnd     []uint32          // by speakerIndex: the next message number when the connection ended
+	acknowledged   bitset            // in recovery: its own chat messages that were answered with ok: true
+	latestHeard    heardMessage      // in recovery: of the messages that it heard, the last one in the room's order
+	toldMissing    []uint32          // in recovery, by speakerIndex: messages with smaller numbers may be missing, as the server said
 
 	closeAnnounced bool          // the server announced with gateway:closing that it will close
 	reconnectIn    time.Duration // how long to wait then before reconnecting

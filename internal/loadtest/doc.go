@@ -17,6 +17,10 @@
 //   - Every player owns what the answers imply, the number of all coins is unchanged, and a
 //     repeated idempotency key moved nothing (trade; keys are repeated only against a server that
 //     sends `session`).
+//   - In recovery, a run in which somebody else disturbs the servers or Redis, each message that was
+//     answered with ok reached every member that stayed connected once, and all members of a room
+//     in the same order. A message whose answer said `local: true` may have another order. What a
+//     member missed after `gateway:status {missed: true}` is counted, and it is no fault.
 //   - Every player that was dropped returned and was answered (storm). Every connect was answered,
 //     and every goodbye closed the connection (connect).
 //   - No answer had the code INTERNAL, INVALID or UNKNOWN_EVENT, because every event is valid.
@@ -40,8 +44,11 @@
 // latency is measured from the time of sending. Rates and latencies cover the measured time only,
 // without ramp and warm-up; faults are counted in the whole run.
 //
+// In recovery an event is finished when it is answered, and the latency of a delivery is measured
+// from the time that its text names, so that a delivery after an outage counts too.
+//
 // Invariants: one goroutine reads a connection, and it alone owns the connection's
 // sequenceTrackers. client.mu is held for writing and for changes of the open events. A tally's mu
-// is held while received bytes are checked, and no other lock is taken meanwhile. Every wait of a
-// run has a deadline, and the whole run has one too.
+// is held while received bytes are checked, and no other lock is taken meanwhile but a roomOrder's.
+// Every wait of a run has a deadline, and the whole run has one too.
 package loadtest

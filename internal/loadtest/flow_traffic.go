@@ -41,6 +41,7 @@ func (c *client) sendReadyEvents(sc *scratch, now int64) {
 			due = now
 		}
 		id := c.nextID.Load()
+		c.nextDue = due
 		text := appendNumber(append(sc.text[:0], "42"...), id)
 		text, steps, note := r.workload.appendEvent(c, id, text)
 		if text == nil {
@@ -198,7 +199,7 @@ func (r *run) awaitSettled() {
 	last, quiet := r.receivedCount(), time.Now()
 	for end := time.Now().Add(3 * r.cfg.Timeout); time.Now().Before(end); time.Sleep(interval) {
 		quietLimit := r.cfg.Timeout
-		if r.allFinished() {
+		if r.allFinished() && r.allDelivered() {
 			quietLimit = min(quietLimit, settleQuiet)
 		}
 		if sum := r.receivedCount(); sum != last {
@@ -222,6 +223,21 @@ func (r *run) allFinished() bool {
 		}
 	}
 	return true
+}
+
+// allDelivered reports whether as many messages arrived as were acknowledged. Only recovery needs
+// it: there an event is finished when it is answered.
+func (r *run) allDelivered() bool {
+	if r.scenario.name != "recovery" {
+		return true
+	}
+	var missing int64
+	for _, t := range r.tallies {
+		t.mu.Lock()
+		missing += t.expected - t.delivered
+		t.mu.Unlock()
+	}
+	return missing <= 0
 }
 
 // receivedCount returns a number that grows whenever an answer or a delivery arrives.
@@ -263,11 +279,21 @@ func (r *run) countLosses(into *counts) {
 				if c.lostConnection || c.isReturning.Load() {
 					said = min(said, h.next)
 				}
-				lost := h.countMissing(said, from.refusedChat.union(from.uncertainChat))
-				into.lost += int64(lost)
+				except := from.refusedChat.union(from.uncertainChat)
+				if room.order != nil { // what was not answered may be missing too
+					except = from.acknowledged.complement(said)
+				}
+				lost := h.countMissing(said, except)
 				if want := said - from.refusedChat.countRange(0, said); h.countArrived()+lost > want {
 					into.wrong += int64(h.countArrived() + lost - want) // refused, but delivered
 				}
+				into.lost += int64(lost)
+				if c.toldMissing != nil && lost > 0 {
+					told := h.countMissing(min(said, c.toldMissing[place]), except)
+					into.missedTold += int64(told)
+					lost, into.lost = lost-told, into.lost-int64(told)
+				}
+				into.missedUntold += int64(lost)
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func TestAllIsWellAgainstThePeer(t *testing.T) {
 				switch name {
 				case "fanout":
 					require.Equal(t, res.Sent*20, res.Delivered, "every member hears every message")
-				case "chat":
+				case "chat", "recovery":
 					require.Equal(t, res.Sent*5, res.Delivered)
 				case "storm":
 					require.NotEmpty(t, res.StormMs)

@@ -144,6 +144,9 @@ func (m *meter) buildResult(end counts) Result {
 	if res.Returned = all.returned; res.Returned > 0 {
 		res.Back = new(summariseHistogram(backs))
 	}
+	if r.scenario.name == "recovery" {
+		res.Recovery = &RecoveryResult{Acknowledged: all.acknowledged, Local: all.local, Notices: all.notices, MissedTold: all.missedTold, MissedUntold: all.missedUntold}
+	}
 	main := m.sampler.answers
 	if r.scenario.byDelivery {
 		main = m.sampler.deliveries

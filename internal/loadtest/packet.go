@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"strconv"
+	"time"
 )
 
 // The parts of the contract's payloads (docs/contract.md) that the client searches for. It compares
@@ -87,20 +88,25 @@ func parseAnswer(args []byte) (outcome, string) {
 }
 
 // A chatStamp is the start of every chat message: the sender's index, the number of the message
-// among the sender's, and its acknowledgement id.
+// among the sender's, its acknowledgement id, and when it was due, in units of stampUnit on the
+// run's clock.
 type chatStamp struct {
-	sender, seq, id uint32
+	sender, seq, id, due uint32
 }
+
+// stampUnit is the unit of chatStamp.due. Nine digits of it are more than a day, so more than a
+// run.
+const stampUnit = int64(100 * time.Microsecond)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const padding = "the quick brown fox jumps over the lazy dog, and the gateway tells everyone in the room; "
 
-// appendChatText appends a chat message of size bytes: "sender.seq.id.padding.checksum". It
-// contains no character that JSON must escape.
+// appendChatText appends a chat message of size bytes: "sender.seq.id.due.padding.checksum".
+// It contains no character that JSON must escape.
 func appendChatText(dst []byte, m chatStamp, size int) []byte {
 	at := len(dst)
-	for _, n := range [...]uint32{m.sender, m.seq, m.id} {
+	for _, n := range [...]uint32{m.sender, m.seq, m.id, m.due} {
 		dst = strconv.AppendUint(dst, uint64(n), 10)
 		dst = append(dst, '.')
 	}
@@ -132,7 +138,7 @@ func parseChatText(text []byte) (m chatStamp, ok bool) {
 	if !bytes.Equal(appendChecksum(sum[:0], crc32.Checksum(text[:cut], castagnoli)), text[cut:]) {
 		return m, false
 	}
-	for _, n := range [...]*uint32{&m.sender, &m.seq, &m.id} {
+	for _, n := range [...]*uint32{&m.sender, &m.seq, &m.id, &m.due} {
 		if *n, text, ok = readNumber(text); !ok || len(text) == 0 || text[0] != '.' {
 			return m, false
 		}

@@ -249,14 +249,22 @@ func (c *client) handleChatMessage(sc *scratch, body []byte, now int64) {
 		t.wrong++ // it was never sent, or by another client, or to another room
 		return
 	}
-	switch c.heardFrom[from.speakerIndex].recordArrival(m.seq) {
-	case arrivedAgain:
+	order := r.rooms[c.room].order
+	heard := &c.heardFrom[from.speakerIndex]
+	arrived := heard.recordArrival(m.seq)
+	if arrived == arrivedAgain {
 		t.doubled++
 		return
-	case arrivedLate:
-		t.reordered++
 	}
 	t.delivered++
+	if order != nil {
+		order.recordHearing(c, heardMessage{speaker: from.speakerIndex, seq: m.seq}, heard.next-1)
+		recordLatency(t.deliveries, now-int64(m.due)*stampUnit)
+		return
+	}
+	if arrived == arrivedLate {
+		t.reordered++
+	}
 	if s := from.slotForEvent(m.id); uint32(s.state.Load()>>32) == m.id {
 		recordLatency(t.deliveries, now-s.due.Load())
 		if !r.cfg.Reconnect && from.completeStep(m.id, false) {

@@ -41,7 +41,7 @@ type Result struct {
 	Seconds             float64  `json:"seconds"` // length of the measured time
 	EventsPerSecond     float64  `json:"eventsPerSecond"`
 	DeliveriesPerSecond float64  `json:"deliveriesPerSecond"`
-	Latency             Summary  `json:"latency"`          // of deliveries in chat and fanout, otherwise of answers
+	Latency             Summary  `json:"latency"`          // of deliveries in chat, fanout and recovery, otherwise of answers
 	Answer              *Summary `json:"answer,omitempty"` // of answers, when Latency is of deliveries
 	Connect             Summary  `json:"connectMs"`        // from the dial to the answer to CONNECT
 	// StormMs is the time until 99 % of the clients were back, for each storm.
@@ -51,6 +51,8 @@ type Result struct {
 	// long the clients were away. Both exist only with Config.Reconnect.
 	Returned int64    `json:"returned,omitempty"`
 	Back     *Summary `json:"backMs,omitempty"`
+
+	Recovery *RecoveryResult `json:"recovery,omitempty"` // only of the scenario recovery
 
 	Samples      []Sample   `json:"-"`
 	Distribution []Quantile `json:"-"`
@@ -63,6 +65,15 @@ type Summary struct {
 	P99  float64 `json:"p99Ms"`
 	P999 float64 `json:"p999Ms"`
 	Max  float64 `json:"maxMs"`
+}
+
+// A RecoveryResult is what the scenario recovery counts besides.
+type RecoveryResult struct {
+	Acknowledged int64 `json:"acknowledged"` // messages that were answered with ok: true
+	Local        int64 `json:"local"`        // those whose answer said local: true, which may be heard in another order
+	Notices      int64 `json:"notices"`      // gateway:status with missed: true
+	MissedTold   int64 `json:"missedTold"`   // acknowledged, never heard by a member, and that member was told that it missed something
+	MissedUntold int64 `json:"missedUntold"` // acknowledged and never heard, in silence: a fault, counted in Lost too
 }
 
 // A Quantile is one point of a distribution: a share of all, from 0 to 1, took at most the time At.
@@ -103,6 +114,10 @@ func (r Result) Table(w io.Writer) error {
 	row("events", "%s sent, %s answered: %s a second", groupDigits(r.Sent), groupDigits(r.Answered), groupDigits(int64(r.EventsPerSecond)))
 	if r.Delivered > 0 {
 		row("deliveries", "%s: %s a second", groupDigits(r.Delivered), groupDigits(int64(r.DeliveriesPerSecond)))
+	}
+	if c := r.Recovery; c != nil {
+		row("acknowledged", "%s, %s of them local", groupDigits(c.Acknowledged), groupDigits(c.Local))
+		row("missed", "%s in silence; %s told, in %s notices", groupDigits(c.MissedUntold), groupDigits(c.MissedTold), groupDigits(c.Notices))
 	}
 	line := func(name string, s Summary) {
 		row(name, "p50 %.3g  p90 %.3g  p99 %.3g  p99.9 %.3g  max %.3g ms", s.P50, s.P90, s.P99, s.P999, s.Max)

@@ -36,6 +36,7 @@ var scenarios = []scenario{
 	{name: "combat", about: "everyone fights a training dummy", newWorkload: newCombat},
 	{name: "trade", about: "pairs give each other a coin", newWorkload: newTrade},
 	{name: "storm", about: "all drop at once and return", newWorkload: newPing, flow: runStorms},
+	{name: "recovery", about: "rooms in which everyone speaks, while somebody disturbs servers or Redis", newWorkload: newRecovery, byDelivery: true},
 	{name: "mixed", about: "chat, fights and pings", newWorkload: newMixed},
 }
 
@@ -79,6 +80,7 @@ type room struct {
 	name     string
 	members  []*client
 	speakers []*client
+	order    *roomOrder // only in recovery
 }
 
 // A workload decides what the clients of a scenario send, and checks what they receive. All methods
@@ -159,7 +161,7 @@ func newRun(name string, cfg Config) (*run, error) {
 	if r.scenario.name == "" {
 		return nil, fmt.Errorf("%w: there is no scenario %q; there are %s", ErrConfig, name, strings.Join(Scenarios(), " "))
 	}
-	if s := r.scenario; r.cfg.Reconnect && (s.flow != nil || s.name == "trade") {
+	if s := r.scenario; r.cfg.Reconnect && (s.flow != nil || s.name == "trade" || s.name == "recovery") {
 		return nil, fmt.Errorf("%w: %s does not reconnect", ErrConfig, s.name)
 	}
 	if err := r.cfg.validate(); err != nil {
@@ -248,7 +250,8 @@ func (r *run) connectAllClients(ctx context.Context) error {
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
-// explainRefusal adds what to do to a refusal by the gateway's limit of handshakes from one address.
+// explainRefusal adds what to do to a refusal by the gateway's limit of handshakes from one
+// address.
 func explainRefusal(err error) error {
 	var no refusal
 	if errors.As(err, &no) && no == "HTTP 429" {

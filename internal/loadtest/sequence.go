@@ -68,17 +68,29 @@ func (s *sequenceTracker) recordArrival(n uint32) arrival {
 }
 
 // countMissing returns how many numbers below total never arrived, without those in except and
-// those that are excused.
+// those that are excused. Forgotten gaps count as below total.
 func (s *sequenceTracker) countMissing(total uint32, except bitset) uint32 {
 	n := s.forgotten
 	except = except.union(s.excused)
 	for _, g := range s.gaps {
-		n += g.to - g.from - except.countRange(g.from, g.to)
+		if to := min(g.to, total); to > g.from {
+			n += to - g.from - except.countRange(g.from, to)
+		}
 	}
 	if total > s.next {
 		n += total - s.next - except.countRange(s.next, total)
 	}
 	return n
+}
+
+// hasArrived reports whether n arrived, as far as the tracker remembers.
+func (s *sequenceTracker) hasArrived(n uint32) bool {
+	for _, g := range s.gaps {
+		if n >= g.from && n < g.to {
+			return false
+		}
+	}
+	return n < s.next
 }
 
 // countArrived returns how many different numbers arrived.

@@ -18,6 +18,10 @@ type counts struct {
 	sent, answered, delivered, refused, behind      int64
 	lost, doubled, reordered, wrong, disconnections int64
 	returned                                        int64
+
+	// These are only counted in recovery.
+	acknowledged, local, notices, missedTold, missedUntold int64
+	expected                                               int64 // deliveries of what was acknowledged, or may have been sent
 }
 
 func (c *counts) addCounts(o counts) {
@@ -32,6 +36,12 @@ func (c *counts) addCounts(o counts) {
 	c.wrong += o.wrong
 	c.disconnections += o.disconnections
 	c.returned += o.returned
+	c.acknowledged += o.acknowledged
+	c.local += o.local
+	c.notices += o.notices
+	c.expected += o.expected
+	c.missedTold += o.missedTold
+	c.missedUntold += o.missedUntold
 }
 
 // A tally collects the counts and latencies of some of the clients, so that the cores do not wait

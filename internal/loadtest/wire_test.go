@@ -135,7 +135,7 @@ func TestJudge(t *testing.T) {
 
 func TestEveryByteOfATextCounts(t *testing.T) {
 	t.Parallel()
-	want := chatStamp{sender: 49_999, seq: 999_999_999, id: 999_999_999}
+	want := chatStamp{sender: 49_999, seq: 999_999_999, id: 999_999_999, due: 999_999_999}
 	for _, size := range []int{minTextBytes, 96, maxTextBytes} {
 		text := appendChatText(nil, want, size)
 		require.Len(t, text, size)

@@ -15,7 +15,10 @@ type chatWorkload struct {
 }
 
 // newChat puts all clients into rooms of Config.RoomSize members, all of which send.
-func newChat(r *run) workload {
+func newChat(r *run) workload { return newRooms(r) }
+
+// newRooms makes the rooms of newChat.
+func newRooms(r *run) *chatWorkload {
 	for at := 0; at < len(r.clients); at += r.cfg.RoomSize {
 		members := r.clients[at:min(at+r.cfg.RoomSize, len(r.clients))]
 		r.addChatRoom(members, members)
@@ -49,7 +52,7 @@ func newChatInRooms(r *run) *chatWorkload {
 // addChatRoom adds a room and puts the members and speakers into it.
 func (r *run) addChatRoom(members, speakers []*client) {
 	n := len(r.rooms)
-	r.rooms = append(r.rooms, room{fmt.Sprintf("zone:lt-%s-%d", r.tag, n), members, speakers})
+	r.rooms = append(r.rooms, room{name: fmt.Sprintf("zone:lt-%s-%d", r.tag, n), members: members, speakers: speakers})
 	for _, c := range members {
 		c.room, c.heardFrom = n, make([]sequenceTracker, len(speakers))
 	}
@@ -90,7 +93,7 @@ func (t *chatWorkload) appendEvent(c *client, id uint32, dst []byte) ([]byte, in
 	seq := c.chatSent.Load()
 	c.chatSent.Store(seq + 1)
 	dst = append(dst, t.eventPrefixes[c.room]...)
-	dst = appendChatText(dst, chatStamp{c.index, seq, id}, t.run.cfg.TextBytes)
+	dst = appendChatText(dst, chatStamp{c.index, seq, id, uint32(c.nextDue / stampUnit)}, t.run.cfg.TextBytes)
 	return append(dst, `"}]`...), 1 + len(t.run.rooms[c.room].members), seq
 }
 

@@ -67,6 +67,9 @@ const EVENTS = {
   'trade:execute': { as: async (on) => { await rich(on); return { to: on.bob.user, give: sword(2), idempotencyKey: name('k') }; }, is: (d) => d.status === 'completed', needs: ['to', 'idempotencyKey'], long: ['to', 'idempotencyKey'], also: { 'nothing to give': [(p) => ({ ...without(p, 'give'), idempotencyKey: name('k') }), 'TRADE_EMPTY'], 'more than there is': [(p) => ({ ...p, give: sword(4), idempotencyKey: name('k') }), 'INSUFFICIENT_ITEMS'] } },
   'trade:offer': { as: async (on) => { await rich(on); return { tradeId: await trade(on), ...sword(), version: 1 }; }, is: (d) => d.version === 2, needs: ['tradeId', 'version'], long: ['tradeId'], also: { 'more gold than there may be': [(p) => ({ ...p, gold: 1e12 + 1 }), 'TRADE_OVERFLOW'], 'a sword of nobody': [(p) => ({ ...p, items: [{ itemId: 'no-such', qty: 1 }] }), 'ITEM_UNKNOWN'], 'an old version': [(p) => ({ ...p, version: 9 }), 'TRADE_STALE'] } },
   'trade:propose': { as: ({ bob }) => ({ to: bob.user }), is: (d) => d.status === 'open', needs: ['to'], long: ['to'] },
+  'user:ignore': { as: ({ bob }) => ({ userId: bob.user }), is: (d, { bob }) => d.userId === bob.user && d.total === 1, needs: ['userId'], long: ['userId'] },
+  'user:ignored': { is: (d) => d.users.length === 0 },
+  'user:unignore': { as: ({ bob }) => ({ userId: bob.user }), is: (d) => d.total === 0, needs: ['userId'], long: ['userId'] },
   'trade:state': { as: async (on) => ({ tradeId: await trade(on) }), is: (d, { sent }) => d.tradeId === sent.tradeId, needs: ['tradeId'], long: ['tradeId'] },
 };
 

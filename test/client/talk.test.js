@@ -62,6 +62,30 @@ describe('whispers', () => {
     assert.equal(bob.all('chat:whisper').length, 1);
   });
 
+  test('of somebody who is ignored do not arrive, and neither do their trades: the sender can not tell', async () => {
+    const { ann, bob } = await pair();
+    const phone = await join(one, WAYS[0], bob.user);
+    assert.deepEqual(await bob.ask('user:ignore', { userId: ann.user }), { userId: ann.user, total: 1 });
+    const said = await ann.ask('chat:whisper', { to: bob.user, text: 'psst' });
+    const lost = await ann.ask('chat:whisper', { to: name('nobody'), text: 'psst' });
+    assert.deepEqual(Object.keys(said), Object.keys(lost));
+    assert.equal(said.delivered, false);
+    const deal = await ann.ask('trade:propose', { to: bob.user });
+    assert.equal(deal.status, 'open');
+    assert.deepEqual(await ann.hears('trade:proposed'), deal);
+    assert.deepEqual(await ann.ask('trade:state', { tradeId: deal.tradeId }), deal);
+    assert.equal((await ann.ask('trade:cancel', { tradeId: deal.tradeId })).status, 'cancelled');
+    const back = await join(one, WAY, bob.user); // who comes back is not told either
+
+    assert.deepEqual(await phone.ask('user:unignore', { userId: ann.user }), { userId: ann.user, total: 0 });
+    const heard = await ann.ask('chat:whisper', { to: bob.user, text: 'again' });
+    assert.equal(heard.delivered, true);
+    for (const device of [bob, phone, back]) {
+      assert.equal((await device.hears('chat:whisper')).text, 'again');
+      assert.deepEqual([device.all('chat:whisper').length, device.all('trade:proposed'), device.all('trade:cancelled'), device.all('trade:updated')], [1, [], [], []]);
+    }
+  });
+
   for (const [what, payload, field] of [
     ['nobody', { text: 'x' }, 'to'], ['nothing', { to: 'bob' }, 'text'], ['a number', { to: 7, text: 'x' }, 'to'],
     ['a line break', { to: 'bob', text: 'a\nb' }, 'text'], ['501 characters', { to: 'bob', text: 'x'.repeat(501) }, 'text'], ['more', { to: 'bob', text: 'x', loud: true }, 'loud'],
