@@ -36,6 +36,12 @@ type Memory struct {
 	MaxBytes  int64 `json:"maxBytes"`
 }
 
+// MayEvict tells whether the server may throw away keys that have not expired, when its memory is
+// full.
+func (h Health) MayEvict() bool {
+	return h.Memory != nil && h.Memory.MaxBytes > 0 && h.EvictionPolicy != "" && h.EvictionPolicy != "noeviction"
+}
+
 // Pool describes our connections: Total and Idle count those of now, the rest events since the
 // start.
 type Pool struct {

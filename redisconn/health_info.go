@@ -31,6 +31,9 @@ func (h *Health) readDetails(ctx context.Context, client redis.UniversalClient) 
 	h.Memory = &Memory{}
 	full, broken := false, false
 	for _, n := range nodes {
+		if n.intField("maxmemory") > 0 && n["maxmemory_policy"] != "noeviction" { // of a Cluster the worst
+			h.EvictionPolicy = n["maxmemory_policy"]
+		}
 		used, limit := n.intField("used_memory"), n.intField("maxmemory")
 		h.Memory.UsedBytes += used
 		h.Memory.MaxBytes += limit
@@ -43,7 +46,7 @@ func (h *Health) readDetails(ctx context.Context, client redis.UniversalClient) 
 	if broken {
 		h.addWarning("the last save to disk failed")
 	}
-	if h.Memory.MaxBytes > 0 && h.EvictionPolicy != "noeviction" {
+	if h.MayEvict() {
 		h.addWarning("maxmemory-policy " + h.EvictionPolicy + " may throw away sessions and inventories; set noeviction")
 	}
 	if n["master_link_status"] == "down" {

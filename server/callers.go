@@ -16,14 +16,15 @@ import (
 type callers struct {
 	proxies       auth.Proxies
 	log           *zap.Logger
+	warnings      *warnings
 	unknownAddrs  *prometheus.CounterVec
 	foreignPages  *prometheus.CounterVec
 	toldByProblem sync.Map // the reason of an auth.ForwardProblem → *sync.Once
 }
 
-func newCallers(proxies auth.Proxies, log *zap.Logger) *callers {
+func newCallers(proxies auth.Proxies, log *zap.Logger, warnings *warnings) *callers {
 	return &callers{
-		proxies: proxies, log: log,
+		proxies: proxies, log: log, warnings: warnings,
 		unknownAddrs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_client_addresses_unknown_total",
 			Help: "Handshakes, logins and requests of /api whose address may be that of a proxy: its X-Forwarded-For is unreadable, missing, or sent by an untrusted one.",
@@ -54,7 +55,7 @@ func (c *callers) logProblem(problem *auth.ForwardProblem) {
 	case auth.NoEntry:
 		c.log.Info("a trusted proxy sends no X-Forwarded-For: its players share its address", peer)
 	default:
-		c.log.Warn("X-Forwarded-For is not believed, because its sender is none of --trusted-proxies: its players share its address", peer)
+		c.warnings.set(untrustedProxy, true, peer)
 	}
 }
 

@@ -22,9 +22,9 @@ import (
 // text names the setting as the flag of `gateway serve` that sets it.
 var ErrConfig = usage.Err
 
-// A Config says how a server runs. The zero Config serves on 127.0.0.1:8080 with an embedded
-// Redis that keeps nothing, which is for trying it out. A field that is zero gets its default. In
-// parentheses stands the flag of `gateway serve` that sets the field; docs/serve-help.txt lists
+// A Config says how a server runs. It needs RedisURL, or Dev for a developer's machine: Dev alone
+// serves on 127.0.0.1:8080 with an embedded Redis that keeps nothing. A field that is zero gets its
+// default. In parentheses stands the flag of `gateway serve` that sets the field; docs/serve-help.txt lists
 // all flags. Run returns an ErrConfig when a duration without another rule is less than a
 // millisecond, or a bound without another rule is less than 1.
 type Config struct {
@@ -62,17 +62,14 @@ type Config struct {
 	// Default: the host's name and the port of Addr. (--node)
 	Node string
 	// Dev is for a developer's machine: guests log in under any name, pages of this machine may
-	// connect, everybody may join every chat channel, and logins are limited less. DANGER: players
-	// are believed, so anybody can be anybody. (--dev)
+	// connect, everybody may join every chat channel, logins are limited less, and without RedisURL
+	// an embedded Redis is started. DANGER: players are believed, so anybody can be anybody, and
+	// without ProfilesURL a player may choose any character and take its goods. (--dev)
 	Dev bool
-	// Production refuses Dev, the embedded Redis, and tokens without JWTIssuer and JWTAudience.
-	// DANGER: without Production and without ProfilesURL, a player may choose any character, and
-	// so take its goods. (--env production)
-	Production bool
 
 	// RedisURL is where Redis is: redis://, rediss://, unix://, redis+sentinel:// or
-	// redis+cluster://, as redisconn.Open takes it. Empty starts an embedded Redis, which keeps
-	// nothing. (--redis)
+	// redis+cluster://, as redisconn.Open takes it. Only with Dev it may be empty, which
+	// starts an embedded Redis that keeps nothing. (--redis)
 	RedisURL string
 	// RedisWait is how long Run waits at the start for a Redis that is away. Meanwhile /health/live
 	// is 200, /health/ready is 503, and everything else is refused with 503. Default: for ever, or
@@ -127,8 +124,8 @@ type Config struct {
 	// ES256, EdDSA) which POST /auth/login takes. It excludes JWTSecretFile. (--jwt-jwks)
 	JWTKeySet string
 	// JWTIssuer and JWTAudience are what the claim iss of a token must be, and what its claim aud
-	// must contain. Empty checks nothing, so that tokens for other services are accepted too.
-	// Production requires both where tokens are taken. (--jwt-issuer, --jwt-audience)
+	// must contain. Both are required where tokens are taken, because tokens for other services would
+	// be accepted too; with Dev an empty one checks nothing. (--jwt-issuer, --jwt-audience)
 	JWTIssuer, JWTAudience string
 	// JWTSkew is how far the clock of the tokens' issuer may be off. Default: 30 seconds.
 	// (--jwt-skew)
@@ -181,7 +178,8 @@ type Config struct {
 	CombatTimeout time.Duration
 	// TradeExpiry is how long a trade may be open. Default: 5 minutes. (--trade-expiry)
 	TradeExpiry time.Duration
-	// TradeDurability is what the ok of a trade waits for. Default: trade.None.
+	// TradeDurability is what the ok of a trade waits for; Run refuses more than Redis can do.
+	// Default: trade.Auto, which follows what Redis can do and warns where that is trade.None.
 	// (--trade-durability)
 	TradeDurability trade.Durability
 
@@ -275,7 +273,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.ChatHistory, 1000)
 	setDefault(&c.CombatTimeout, 2*time.Minute)
 	setDefault(&c.TradeExpiry, 5*time.Minute)
-	setDefault(&c.TradeDurability, trade.None)
+	setDefault(&c.TradeDurability, trade.Auto)
 	setDefault(&c.DrainFor, 10*time.Second)
 	setDefault(&c.HandlerTimeout, 5*time.Second)
 	setDefault(&c.PingInterval, 25*time.Second)
@@ -308,12 +306,6 @@ func setDefault[T comparable](field *T, value T) {
 // check returns an ErrConfig that names what is wrong, or does not fit together. The defaults
 // must be set.
 func (c *Config) check() error {
-	switch {
-	case c.Production && c.Dev:
-		return usage.Errorf("--dev is refused with --env production")
-	case c.Production && c.RedisURL == "":
-		return usage.Errorf("--redis is required with --env production: the embedded Redis keeps nothing")
-	}
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
@@ -365,6 +357,9 @@ func (c *Config) check() error {
 		if !auth.IsOrigin(o) {
 			return usage.Errorf("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
 		}
+	}
+	if c.RedisURL == "" && !c.Dev {
+		return usage.Errorf("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")
 	}
 	return nil
 }

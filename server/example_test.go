@@ -41,9 +41,8 @@ func (g *Greetings) Say(ctx context.Context, p event.Player, in Greeting) (event
 func ExampleRun() {
 	run := func(ctx context.Context) error {
 		return server.Run(ctx, server.Config{
-			RedisURL:   "redis://redis:6379",
-			Production: true,
-			Features:   []server.Feature{&Greetings{}},
+			RedisURL: "redis://redis:6379",
+			Features: []server.Feature{&Greetings{}},
 		})
 	}
 	_ = run

@@ -120,11 +120,14 @@ func (n *node) makeTrade(rooms *gatewayRooms) error {
 	f.tradeNotifier = trade.NewNotifier(f.trade)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err := f.trade.Check(ctx)
-	if errors.Is(err, trade.ErrRing) || errors.Is(err, trade.ErrDurability) {
+	switch err := f.trade.Check(ctx); {
+	case errors.Is(err, trade.ErrRing):
 		return usage.Wrap(err)
+	case errors.Is(err, trade.ErrDurability):
+		return usage.Errorf("--trade-durability: %w", err)
+	default:
+		return err
 	}
-	return err
 }
 
 // tradeLocker returns the locks of trades. The scripts of trades can check only locks on their own

@@ -197,6 +197,8 @@ func (n *node) printBanner(w io.Writer, public net.Addr, admin net.Listener) {
 	} else {
 		fmt.Fprintf(w, "redis        %s\n", redisconn.Redact(n.cfg.RedisURL))
 	}
+	trades := n.promises.durability()
+	fmt.Fprintf(w, "trades       --trade-durability %s: %s\n", trades.Durability, trades.Why)
 	if n.cfg.Dev {
 		fmt.Fprintf(w, "guests       open %s/ in a browser, or get a session:\n", url)
 		fmt.Fprintf(w, "             curl -s %s/auth/login -H 'Content-Type: application/json' -d '{\"username\":\"ann\"}'\n", url)

@@ -38,8 +38,8 @@ func (c *Config) tokenVerifier() (*auth.Tokens, error) {
 		return nil, usage.Errorf("--jwt-skew must be positive")
 	case c.JWTSecretFile != "" && c.JWTKeySet != "":
 		return nil, usage.Errorf("--jwt-secret-file and --jwt-jwks exclude each other")
-	case c.Production && (c.JWTIssuer == "" || c.JWTAudience == ""):
-		return nil, usage.Errorf("--jwt-issuer and --jwt-audience are required with --env production: else tokens for others would log in here")
+	case !c.Dev && (c.JWTIssuer == "" || c.JWTAudience == ""):
+		return nil, usage.Errorf("--jwt-issuer and --jwt-audience are required: else tokens for others would log in here; only --dev does without")
 	}
 	t, err := auth.NewTokens(cfg)
 	if err != nil {
@@ -128,12 +128,12 @@ type logins struct {
 }
 
 // newLogins makes what logs players in.
-func newLogins(c *Config, r *redisServices, log *zap.Logger) (*logins, error) {
+func newLogins(c *Config, r *redisServices, log *zap.Logger, warnings *warnings) (*logins, error) {
 	proxies, err := auth.ParseProxies(c.TrustedProxies)
 	if err != nil {
 		return nil, usage.Errorf("--trusted-proxies: %w", err)
 	}
-	l := &logins{callers: newCallers(proxies, log), limiter: r.limiter, monitor: r.monitor, log: log}
+	l := &logins{callers: newCallers(proxies, log, warnings), limiter: r.limiter, monitor: r.monitor, log: log}
 	cfg := auth.Config{
 		Dev: c.Dev, CookieName: c.SessionCookie, SessionTTL: c.SessionTTL, AllowedOrigins: c.AllowedOrigins,
 		Addr: proxies.Addr, Hosts: proxies.Hosts, IsSecure: proxies.IsSecure, Spend: l.spendLogin, Failed: l.logFailure,

@@ -173,14 +173,14 @@ func (o loginOwners) Owns(ctx context.Context, userID, characterID string) (bool
 }
 
 // characterOwners returns who knows which user owns a character: the profile service, if there is
-// one. Without it, production accepts only the character that the login named, because a player
-// who plays a character can give its goods away. Otherwise it returns nil: players are believed.
+// one. Without it, only the character that the login named is accepted, because a player who plays
+// a character can give its goods away. With Dev it returns nil: players are believed.
 func (n *node) characterOwners() gateway.Characters {
 	switch {
 	case n.cfg.ProfilesURL != "":
 		return profileOwners{n.profiles.source}
-	case n.cfg.Production:
-		return loginOwners{n.redis.sessions}
+	case n.cfg.Dev:
+		return nil
 	}
-	return nil
+	return loginOwners{n.redis.sessions}
 }

@@ -36,6 +36,8 @@ type node struct {
 	registry *prometheus.Registry
 
 	unreadable  *unreadableEntries // what the features leave out
+	warnings    *warnings          // dangerous settings that are in force
+	promises    *redisPromises     // what Redis keeps of what it is told
 	descriptors descriptorBudget   // of what the process may have open
 
 	redis    *redisServices // Redis, and the libraries over it
@@ -74,8 +76,10 @@ func Run(ctx context.Context, cfg Config) error {
 	defer n.openLog()()
 	redisconn.SetLogger(n.log)
 	n.unreadable = newUnreadableEntries(n.log)
-	n.registry.MustRegister(n.unreadable.counter)
+	n.warnings = newWarnings(n.log)
+	n.registry.MustRegister(n.unreadable.counter, n.warnings.inForce)
 	n.boundByDescriptors()
+	n.warnOfSettings(public, admin)
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
@@ -96,6 +100,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	n.redis.monitor.Probe(ctx) // so that the first answer of /health/ready is true
 	n.redis.lockServers.probe(ctx)
+	n.judgePromises(ctx, false)
 	n.publishLimits(ctx)
 	if cfg.Out != nil {
 		banner := logbuffer.New(cfg.Out, logbuffer.Config{}) // which nobody may read either
@@ -109,6 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 func newNode(cfg Config, name string) *node {
 	n := &node{
 		cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), unreadable: newUnreadableEntries(zap.NewNop()),
+		warnings: newWarnings(zap.NewNop()), promises: newRedisPromises(),
 		redis: &redisServices{}, features: &features{},
 	}
 	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})

@@ -24,7 +24,7 @@ func (n *node) wire() (err error) {
 	if err := n.makeLibraries(); err != nil {
 		return err
 	}
-	if n.logins, err = newLogins(c, r, n.log); err != nil {
+	if n.logins, err = newLogins(c, r, n.log, n.warnings); err != nil {
 		return err
 	}
 	source, err := c.newProfileSource()

@@ -28,6 +28,8 @@ const (
 	// Fsync: the trade is on disk, in the server's append-only file (WAITAOF 1 0, Redis 7.2). It
 	// survives a power cut.
 	Fsync Durability = "fsync"
+	// Auto: the best of the three that Redis can do, as JudgeDurability finds it; None before that.
+	Auto Durability = "auto"
 )
 
 // ErrDurability is what Check returns, wrapped, when Redis cannot do what Config.Durability asks
@@ -43,28 +45,34 @@ func (s *Service) Check(ctx context.Context) error {
 	if redisx.IsRing(s.rdb) {
 		return ErrRing
 	}
-	if !s.waitsForDurability() {
+	switch s.cfg.Durability {
+	case None, Auto, "":
 		return nil
+	case Wait, Fsync:
+		return s.tryDurability(ctx, s.cfg.Durability)
 	}
-	if s.cfg.Durability != Wait && s.cfg.Durability != Fsync {
-		return fmt.Errorf("%w: %q", ErrDurability, s.cfg.Durability)
-	}
-	return redisx.ForEachMaster(ctx, s.rdb, func(ctx context.Context, server redis.UniversalClient) error {
+	return fmt.Errorf("%w: %q", ErrDurability, s.cfg.Durability)
+}
+
+// tryDurability writes something and waits until it is as durable as d says, on every master.
+// Errors are those of Check.
+func (c *core) tryDurability(ctx context.Context, d Durability) error {
+	return redisx.ForEachMaster(ctx, c.rdb, func(ctx context.Context, server redis.UniversalClient) error {
 		pipe := server.Pipeline()
-		if !s.isCluster {
+		if !c.isCluster {
 			pipe.Set(ctx, keys.Temp("trade", "durability"), 1, time.Minute) // the wait is for what this connection wrote
 		} // On a Cluster we know no key that lies on this master. The wait alone still shows whether the server has the command.
-		wait := pipe.Do(ctx, s.waitCommand()...)
+		wait := pipe.Do(ctx, d.waitCommand()...)
 		if _, err := pipe.Exec(ctx); err != nil && wait.Err() == nil {
 			return wrapRedisError(err, "trade: durability")
 		}
-		return s.checkWaitReply(wait)
+		return d.checkWaitReply(wait)
 	})
 }
 
 // confirmDurable waits for what was written before, over any connection, to the server of a key.
 func (c *core) confirmDurable(ctx context.Context, key string) error {
-	if !c.waitsForDurability() {
+	if !c.durabilityInForce().waits() {
 		return nil
 	}
 	_, err := c.runDurableScript(ctx, touchScript, []string{key})
@@ -79,25 +87,27 @@ var touchScript = redisx.NewScript("if redis.call('EXISTS', KEYS[1]) == 1 then r
 // Config.Durability says. It returns the answer in words. If the wait fails, the error is
 // UNAVAILABLE although the script has run; a repeat waits again.
 func (c *core) runDurableScript(ctx context.Context, script *redisx.Script, scriptKeys []string, args ...any) ([]string, error) {
-	if !c.waitsForDurability() {
+	d := c.durabilityInForce()
+	if !d.waits() {
 		return answerWords(c.scripts.Do(ctx, script, scriptKeys, args...))
 	}
 	server, err := redisx.MasterForKey(ctx, c.rdb, scriptKeys[0])
 	if err != nil {
 		return nil, err
 	}
-	reply, wait := script.DoThen(ctx, server, c.waitCommand(), scriptKeys, args...)
+	reply, wait := script.DoThen(ctx, server, d.waitCommand(), scriptKeys, args...)
 	answer, err := answerWords(reply)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkWaitReply(wait); err != nil {
+	if err := d.checkWaitReply(wait); err != nil {
 		return nil, fault.Unavailable("trade", redisx.RetryAfter, err)
 	}
 	return answer, nil
 }
 
-func (c *core) waitsForDurability() bool { return c.cfg.Durability != None && c.cfg.Durability != "" }
+// waits tells whether an ok waits for more than the server's memory.
+func (d Durability) waits() bool { return d == Wait || d == Fsync }
 
 // answerWords returns the answer of a script as words. A number is short for {'ok', number}.
 func answerWords(cmd *redis.Cmd) ([]string, error) {
@@ -108,19 +118,19 @@ func answerWords(cmd *redis.Cmd) ([]string, error) {
 }
 
 // waitCommand returns the command that waits for a replica or the disk.
-func (c *core) waitCommand() []any {
-	if c.cfg.Durability == Fsync {
+func (d Durability) waitCommand() []any {
+	if d == Fsync {
 		return []any{"waitaof", 1, 0, waitTimeout}
 	}
 	return []any{"wait", 1, waitTimeout}
 }
 
 // checkWaitReply tells whether a replica, or the disk, has confirmed what was written.
-func (c *core) checkWaitReply(wait *redis.Cmd) error {
+func (d Durability) checkWaitReply(wait *redis.Cmd) error {
 	v, err := wait.Result()
 	if err != nil {
 		if isServerReply(err) {
-			return fmt.Errorf("%w: %s: %w", ErrDurability, c.cfg.Durability, err)
+			return fmt.Errorf("%w: %s: %w", ErrDurability, d, err)
 		}
 		return wrapRedisError(err, "trade: durability")
 	}
@@ -129,7 +139,7 @@ func (c *core) checkWaitReply(wait *redis.Cmd) error {
 		confirmed, _ = list[0].(int64)
 	}
 	if confirmed < 1 {
-		return fmt.Errorf("%w: %s: nobody confirmed it within %d ms", ErrDurability, c.cfg.Durability, waitTimeout)
+		return fmt.Errorf("%w: %s: nobody confirmed it within %d ms", ErrDurability, d, waitTimeout)
 	}
 	return nil
 }

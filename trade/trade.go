@@ -56,7 +56,8 @@ type Config struct {
 	Skew time.Duration
 	// Ignores tells whose proposals a user is not told of; nil: nobody ignores anybody.
 	Ignores Ignores
-	// Durability says how safely a trade is stored before it is answered with ok; "" means None.
+	// Durability says how safely a trade is stored before it is answered with ok; "" means None. With
+	// Auto, call JudgeDurability at the start and from time to time.
 	Durability Durability
 	// Missed, if set, is called with each error of a notification or a cleanup that failed after a
 	// trade was decided. The outcome of the trade stands, and the sweeper tries again.
@@ -81,6 +82,7 @@ type core struct {
 	characters Characters
 	caster     Caster
 	cfg        Config
+	judged     durabilityJudge
 }
 
 // New makes the service. Call Check to learn whether it can work with rdb. A ScriptLocker whose

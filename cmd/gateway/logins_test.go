@@ -47,7 +47,7 @@ func TestATokenLogsIn(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: public, KeyID: "k1"}}})
 	}))
 	t.Cleanup(keys.Close)
-	g := serve(t, "--redis", redistest.URL(t), "--env", "production", "--jwt-jwks", keys.URL, "--jwt-issuer", "https://id.example", "--jwt-audience", "game", "--trusted-proxies", "127.0.0.0/8", "--limit", "login=6/60s")
+	g := serve(t, "--redis", redistest.URL(t), "--jwt-jwks", keys.URL, "--jwt-issuer", "https://id.example", "--jwt-audience", "game", "--trusted-proxies", "127.0.0.0/8", "--limit", "login=6/60s")
 	from := func(addr, body string) answer {
 		return do(t, "POST", g.public+"/auth/login", body, "X-Forwarded-For", "10.9.9.9, "+addr)
 	}
@@ -126,13 +126,16 @@ func TestLoginSettingsAreJudged(t *testing.T) {
 		want string
 	}{
 		"no such secret":      {[]string{"--jwt-secret-file", dir + "/none"}, "--jwt-secret-file"},
-		"a short secret":      {[]string{"--jwt-secret-file", short}, "32"},
+		"a short secret":      {[]string{"--jwt-secret-file", short, "--jwt-issuer", "i", "--jwt-audience", "a"}, "32"},
 		"both":                {[]string{"--jwt-secret-file", secret, "--jwt-jwks", set}, "exclude"},
-		"no keys":             {[]string{"--jwt-jwks", set}, "--jwt-jwks"},
-		"plain HTTP":          {[]string{"--jwt-jwks", "http://id.example/keys"}, "https"},
+		"no keys":             {[]string{"--jwt-jwks", set, "--jwt-issuer", "i", "--jwt-audience", "a"}, "--jwt-jwks"},
+		"plain HTTP":          {[]string{"--jwt-jwks", "http://id.example/keys", "--jwt-issuer", "i", "--jwt-audience", "a"}, "https"},
 		"a skew of nothing":   {[]string{"--jwt-secret-file", secret, "--jwt-skew", "0s"}, "--jwt-skew"},
-		"a skew of an hour":   {[]string{"--jwt-secret-file", secret, "--jwt-skew", "1h"}, "skew"},
-		"production, for all": {[]string{"--jwt-secret-file", secret, "--env", "production"}, "--jwt-issuer"},
+		"a skew of an hour":   {[]string{"--jwt-secret-file", secret, "--jwt-issuer", "i", "--jwt-audience", "a", "--jwt-skew", "1h"}, "skew"},
+		"tokens for all":      {[]string{"--jwt-secret-file", secret}, "--jwt-issuer"},
+		"of any issuer":       {[]string{"--jwt-secret-file", secret, "--jwt-audience", "game"}, "--jwt-issuer"},
+		"for any audience":    {[]string{"--jwt-secret-file", secret, "--jwt-issuer", "https://id.example"}, "--jwt-audience"},
+		"public keys for all": {[]string{"--jwt-jwks", set}, "--jwt-issuer"},
 		"express, no secret":  {[]string{"--session-source", "express"}, "--session-secret-file"},
 		"an empty secret":     {[]string{"--session-source", "express", "--session-secret-file", file("empty", "\n\n")}, "empty"},
 		"no such source":      {[]string{"--session-source", "php"}, "--session-source"},
@@ -169,17 +172,47 @@ func TestOnlyOnesOwnCharacter(t *testing.T) {
 	require.Equal(t, "UNAVAILABLE", p.refused("session:character", `{"characterId":"his"}`)["code"])
 }
 
-// In production nobody is believed: without a profile service, a user plays whom a login named.
-func TestProductionBelievesNobody(t *testing.T) {
+// Without --dev nobody is believed: without a profile service, a user plays whom a login named, and
+// --env changes nothing of it. So nobody takes another player's character and gives its goods away.
+func TestOnlyDevBelievesPlayers(t *testing.T) {
 	t.Parallel()
-	url := redistest.URL(t)
-	g := serve(t, "--redis", url, "--env", "production")
+	secret := writeFile(t, strings.Repeat("s", 32)+"\n")
+	for _, env := range []string{"", "development", "production"} {
+		t.Run(env, func(t *testing.T) {
+			t.Parallel()
+			url := redistest.URL(t)
+			args := []string{"--redis", url, "--jwt-secret-file", secret, "--jwt-issuer", "https://id.example", "--jwt-audience", "game"}
+			if env != "" {
+				args = append(args, "--env", env)
+			}
+			g := serve(t, args...)
+			requireStrangersAreNotBelieved(t, g, url)
+		})
+	}
+	t.Run("--dev", func(t *testing.T) {
+		t.Parallel()
+		url := redistest.URL(t)
+		g := serve(t, "--redis", url, "--dev", "--jwt-secret-file", secret)
+		g.connect(create(t, url, "bob", "--character", "his"))
+		p := g.connect(g.guest("ann"))
+		require.Equal(t, "his", p.ok("session:character", `{"characterId":"his"}`)["characterId"])
+	})
+}
+
+func requireStrangersAreNotBelieved(t *testing.T, g *gate, url string) {
+	t.Helper()
+	guest := do(t, "POST", g.public+"/auth/login", `{"username":"ann"}`)
+	require.NotEqual(t, http.StatusCreated, guest.status, "there are no guests")
 	g.connect(create(t, url, "bob", "--character", "his"))
 	p := g.connect(create(t, url, "ann", "--character", "hers"))
 	require.Equal(t, "FORBIDDEN", p.refused("session:character", `{"characterId":"his"}`)["code"])
 	require.Equal(t, "hers", p.ok("session:character", `{"characterId":"hers"}`)["characterId"])
 	p = g.connect(create(t, url, "eve"))
 	require.Equal(t, "FORBIDDEN", p.refused("session:character", `{"characterId":"his"}`)["code"])
+	must(t, "trade", "mint", "--character", "his", "--gold", "9", "--redis", url)
+	refused := p.refused("trade:execute", `{"to":"ann","give":{"items":[],"gold":9},"idempotencyKey":"k"}`)
+	require.NotEmpty(t, refused["code"])
+	require.Contains(t, must(t, "trade", "audit", "--redis", url), "0 trades, 1 mints")
 }
 
 // SIGHUP reads the files of secrets again. A file that is wrong changes nothing.
@@ -191,7 +224,7 @@ func TestSecretsAreReadAgain(t *testing.T) { // not parallel: the signal reaches
 	write(jwtFile, secrets[0]+"\n")
 	write(siteFile, "first\n")
 	url := redistest.URL(t)
-	g := serve(t, "--redis", url, "--jwt-secret-file", jwtFile, "--session-source", "express", "--session-secret-file", siteFile,
+	g := serve(t, "--redis", url, "--jwt-secret-file", jwtFile, "--jwt-issuer", "https://id.example", "--jwt-audience", "game", "--session-source", "express", "--session-secret-file", siteFile,
 		"--limit", "login=off", "--limit", "api=off")
 	logIn := func(secret string) int {
 		return do(t, "POST", g.public+"/auth/login", issue(t, jose.HS256, []byte(secret), "ann", nil)).status

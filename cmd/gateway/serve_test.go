@@ -71,7 +71,7 @@ func TestServesWithNothingConfigured(t *testing.T) {
 
 // The same, when the embedded server dies.
 func TestEndsWithItsEmbeddedRedis(t *testing.T) {
-	g := serve(t)
+	g := serve(t, "--dev")
 	servers := embeddedServers(t, os.Getpid())
 	require.Len(t, servers, 1)
 	kill(t, servers[0])

@@ -96,7 +96,7 @@ func (l *lab) startServer(which, port, adminPort, redisURL string, limit allowan
 	case gatewayServer:
 		collect = "http://" + admin + "/debug/pprof/heap?gc=1"
 		args := append(onCore, "GOMAXPROCS=1", l.plan.gateway, "serve", "--addr", addr, "--admin-addr", admin, "--redis", redisURL,
-			"--log-level", "error", "--max-connections-per-user", "0")
+			"--trade-durability", "none", "--log-level", "error", "--max-connections-per-user", "0")
 		for _, policy := range []string{"connect", "trade", "events", "reads", "rooms"} { // the peer limits none of these
 			args = append(args, "--limit", policy+"=off")
 		}

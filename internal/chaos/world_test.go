@@ -164,7 +164,7 @@ func (w *world) startGateway(crash string, flags ...string) *gatewayProcess {
 func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, error) {
 	g := &gatewayProcess{done: make(chan struct{})}
 	args := append([]string{
-		"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--log-level", "error",
+		"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--trade-durability", "none", "--log-level", "error",
 		"--limit", "trade=off", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off", "--drain-for", "0s",
 	}, flags...)
 	g.cmd = exec.Command(w.program, args...)

@@ -16,8 +16,8 @@ type ServeFlags struct {
 	AdminAddr     string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
-	Dev           bool   `help:"Let guests log in, and relax origins and limits. This is for a developer's machine."`
-	Env           string `default:"development" enum:"development,production" help:"production refuses --dev and the embedded Redis (${enum})."`
+	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
+	Env           string `enum:",development,production" default:"" help:"This changes nothing any more, because only --dev believes players; production is refused together with --dev (development, production)."`
 	Node          string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
 
 	ClusterPrefix     string        `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
@@ -105,11 +105,8 @@ type cacheFlags struct {
 type tradeFlags struct {
 	TradeExpiry     time.Duration `default:"5m" help:"A trade may be open for this long."`
 	LockRedis       []string      `placeholder:"URL" help:"Keep locks on a majority of independent Redis servers, of which this is one, instead of on --redis. The flag may be repeated."`
-	TradeDurability string        `default:"none" enum:"none,wait,fsync" help:"A trade is answered when the Redis server has it (none), when a replica has it (wait), or when it is on disk (fsync, Redis 7.2) (${enum})."`
+	TradeDurability string        `default:"auto" enum:"auto,none,wait,fsync" help:"A trade is answered when the Redis server has it (none), when a replica has it (wait), or when it is on disk (fsync, Redis 7.2). With auto it is the best of these that Redis can do; the log and the first lines tell which. What Redis cannot do is refused (${enum})."`
 }
-
-// isProduction reports whether --env is production.
-func (f *ServeFlags) isProduction() bool { return f.Env == "production" }
 
 // Configure returns what the flags say as the configuration of a server. Its streams and its
 // features are the caller's to set.
@@ -122,7 +119,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		return server.Config{}, err
 	}
 	return server.Config{
-		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev, Production: f.isProduction(),
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev,
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
@@ -181,6 +178,8 @@ func (f *ServeFlags) checkFlags() error {
 		}
 	}
 	switch {
+	case f.Env == "production" && f.Dev:
+		return usage.Errorf("--dev is refused with --env production")
 	case f.DrainFor < 0:
 		return usage.Errorf("--drain-for must not be negative")
 	case f.HandshakesPerSecond < 0:

@@ -1,10 +1,10 @@
 package redistest
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"testing"
 )
@@ -18,8 +18,7 @@ var versionText = regexp.MustCompile(`v=(\d+)\.(\d+)`)
 // command WAITAOF. The test is skipped when neither is installed.
 func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	for _, name := range []string{"redis-server", "valkey-server", filepath.Join(filepath.Dir(here), "..", localValkey)} {
+	for _, name := range []string{"redis-server", "valkey-server", filepath.Join(repositoryRoot(), localValkey)} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue
@@ -43,4 +42,21 @@ func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 	}
 	t.Skip("no Redis 7.2 or Valkey: nothing here has WAITAOF")
 	return nil
+}
+
+// repositoryRoot returns the folder above the test's that has go.mod, or "". (The path of this file is
+// not known to a test that was built with -trimpath.)
+func repositoryRoot() string {
+	folder, err := os.Getwd()
+	for err == nil {
+		if _, found := os.Stat(filepath.Join(folder, "go.mod")); found == nil {
+			return folder
+		}
+		above := filepath.Dir(folder)
+		if above == folder {
+			break
+		}
+		folder = above
+	}
+	return ""
 }
