@@ -45,14 +45,16 @@ func TestAutoIsTheBestThatRedisCanDo(t *testing.T) {
 	})
 	t.Run("no right to wait", func(t *testing.T) {
 		t.Parallel()
-		server := redistest.ServerWithWaitAOF(t, "--appendonly", "yes", "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-waitaof")
+		server := redistest.ServerWithWaitAOF(t, "--appendonly", "yes")
+		require.NoError(t, server.Client().Do(t.Context(), "acl", "setuser", "default", "-waitaof").Err())
 		found := judged(t, newAuto(t, server))
 		require.Equal(t, trade.None, found.Durability)
 		require.Contains(t, found.Why, "+waitaof")
 	})
 	t.Run("no right to ask", func(t *testing.T) {
 		t.Parallel()
-		server := redistest.ServerWithWaitAOF(t, "--appendonly", "yes", "--user", "default", "on", "nopass", "~*", "&*", "+@all", "-info")
+		server := redistest.ServerWithWaitAOF(t, "--appendonly", "yes")
+		require.NoError(t, server.Client().Do(t.Context(), "acl", "setuser", "default", "-info").Err())
 		require.Equal(t, trade.Fsync, judged(t, newAuto(t, server)).Durability, "it is tried")
 	})
 	t.Run("none", func(t *testing.T) {
