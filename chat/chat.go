@@ -31,6 +31,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -83,6 +84,17 @@ type Gateway interface {
 	Users
 }
 
+// A Log casts events together with what is written to a history; see gateway.Gateway. While Redis
+// can not be used it reaches this node's members, and sends the rest when Redis is back.
+type Log interface {
+	// HasLog reports whether the other methods may be called.
+	HasLog() bool
+	// IsLogAway reports whether Redis does not confirm what is cast.
+	IsLogAway() bool
+	CastAndWait(ctx context.Context, room, event string, payload any, history *castlog.History) (castlog.Outcome, error)
+	CastUserAndWait(ctx context.Context, userID, event string, payload any) (reached int, isLocal bool, err error)
+}
+
 // Membership decides who may join a channel.
 type Membership interface {
 	// MayJoin is called with a valid channel name at every join, and at every message of a caller
@@ -104,6 +116,9 @@ type ChannelObserver interface {
 type Config struct {
 	// Membership decides who may join which channel; nil lets everybody join every channel.
 	Membership Membership
+	// Log casts messages so that everybody hears what was acknowledged; nil, or one without HasLog,
+	// casts and writes the history apart.
+	Log Log
 	// Observer learns of joins and leaves; may be nil.
 	Observer ChannelObserver
 	// Moderators are the roles whose players may mute, ban, delete and slow down; nil means

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redisx"
@@ -21,7 +22,7 @@ import (
 //go:embed say.lua
 var sayLua string
 
-var sayScript = redisx.NewScript(record.Functions + sayLua)
+var sayScript = redisx.NewScript(record.Functions + castlog.HistoryFunctions + sayLua)
 
 // The reasons why a message is sent without asking Redis.
 var (
@@ -223,14 +224,19 @@ func parseOutcome(call *redisx.Call) (outcome claimOutcome, err error) {
 	case len(reply) == 1 && reply[0] == "said":
 		return outcome, nil
 	case len(reply) == 2 && reply[0] == "early":
-		ms, err := strconv.ParseInt(reply[1], 10, 64)
-		outcome.wait = time.Duration(max(1, ms)) * time.Millisecond
+		outcome.wait, err = parseWait(reply[1])
 		return outcome, err
 	case len(reply) > 0 && (reply[0] == "answer" || reply[0] == "lost"):
 		outcome.once = reply
 		return outcome, nil
 	}
 	return outcome, fmt.Errorf("chat: unexpected reply %q", reply)
+}
+
+// parseWait reads for how many ms a sender must wait.
+func parseWait(text string) (time.Duration, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	return time.Duration(max(1, ms)) * time.Millisecond, err
 }
 
 // closeAndDrain refuses further messages and waits until the queue is written.

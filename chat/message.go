@@ -27,6 +27,9 @@ type Message struct {
 type Receipt struct {
 	ID string `json:"id"`
 	At int64  `json:"at"` // Unix ms
+	// Local is true when Redis can not be used: only the members on this node have received the
+	// message. The others receive it when Redis is back, unless this node ends before.
+	Local bool `json:"local,omitzero"`
 }
 
 var (
@@ -63,5 +66,8 @@ func (r Receipt) AppendJSON(dst []byte) []byte {
 	dst = event.AppendQuote(dst, r.ID)
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, r.At, 10)
+	if r.Local {
+		dst = append(dst, `,"local":true`...)
+	}
 	return append(dst, '}')
 }

@@ -25,8 +25,9 @@ type Draft struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty" validate:"max=64"`
 }
 
-// Send sends a message to everybody in a channel, the sender included. The answer comes once the
-// message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
+// Send sends a message to everybody in a channel, the sender included. Where casts are logged, the
+// answer means that Redis has the message, so that every member will receive it, and so that the
+// history has it; or it says Local. Otherwise it comes once the message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
 // slow channel; FORBIDDEN for an HTTP caller that may not join the channel; CONFLICT for another
 // message under the same key, LOCKED while the first is under way.
 func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, error) {
@@ -50,6 +51,9 @@ func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, 
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},
 	}
 	slowInterval, claim := s.slowIntervalFor(p.Roles, in.Channel), event.ClaimOf(ctx)
+	if s.hasLog() {
+		return s.sendLogged(ctx, room, msg, claim, slowInterval)
+	}
 	if claim == nil && slowInterval == 0 {
 		s.journal.writeMessage(msg)
 	} else if first, isRepeated, err := s.claimMessage(ctx, msg, claim, slowInterval); err != nil || isRepeated {

@@ -36,6 +36,9 @@ type WhisperReceipt struct {
 	// Delivered says that at least one device of the user received the whisper. A whisper to a user
 	// who is offline is not kept, and one to a user who ignores the sender is answered like that.
 	Delivered bool `json:"delivered"`
+	// Local is true when Redis can not be used: only devices on this node have received the whisper.
+	// The others receive it when Redis is back, unless this node ends before.
+	Local bool `json:"local,omitzero"`
 }
 
 // Whisper sends a message to all devices of one user. With an idempotency key it is sent at most
@@ -58,12 +61,18 @@ func (s *Service) Whisper(ctx context.Context, p event.Player, in WhisperDraft) 
 	if isIgnored, _ := s.ignores.hasIgnored(ctx, in.To, p.UserID); isIgnored { // while Redis is away: what was known holds
 		return done, nil
 	}
-	reached, _, err := s.gateway.CastUser(ctx, in.To, "chat:whisper", WhisperMessage{
+	message := WhisperMessage{
 		ID: id, Text: text, At: at, ClientID: in.ClientID,
 		From: Sender{UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID},
-	})
+	}
+	reached := 0
+	if s.hasLog() {
+		reached, done.Local, err = s.cfg.Log.CastUserAndWait(ctx, in.To, "chat:whisper", message)
+	} else {
+		reached, _, err = s.gateway.CastUser(ctx, in.To, "chat:whisper", message)
+	}
 	if err != nil {
-		return WhisperReceipt{}, fmt.Errorf("chat: whisper: %w", err)
+		return WhisperReceipt{}, logFault("whisper", err)
 	}
 	done.Delivered = reached > 0
 	return done, nil

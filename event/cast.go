@@ -10,6 +10,15 @@ type Cast struct {
 	Payload reflect.Type
 	// Doc is one sentence: who receives it, and when.
 	Doc string
+	// IsFleeting means that nobody needs the event later: it is not logged, so a client whose node was
+	// cut off from Redis misses it.
+	IsFleeting bool
+}
+
+// Fleeting returns the entry of an event that nobody needs later.
+func (c Cast) Fleeting() Cast {
+	c.IsFleeting = true
+	return c
 }
 
 // Sends makes an entry of a feature's table of casts: the server sends an event of this name with a

@@ -13,7 +13,7 @@ func ownCasts() []event.Cast {
 		event.Sends[Expiring]("session:expiring", "The session ends soon. Any activity extends it, until its absolute lifetime is over."),
 		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
 		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
-		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone."),
+		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. With missed (true), you may have missed casts; read again what you need."),
 		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame."),
 	}
 }

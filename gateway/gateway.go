@@ -161,6 +161,9 @@ type Gateway struct {
 	log     *zap.Logger
 	metrics *Metrics
 	routes  map[string]*route // static
+
+	fleeting map[string]bool // events that are not logged; static
+
 	io      *socketio.Server
 	nsp     *socketio.Namespace
 	baseCtx context.Context // of handlers; Close cancels it
@@ -200,7 +203,7 @@ func New(cfg Config) *Gateway {
 	if cfg.Once == nil {
 		cfg.Once = once.New(nil, once.Config{Timeout: cfg.Timeout})
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}}
+	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}}
 	g.baseCtx, g.cancel = context.WithCancel(context.Background())
 	g.deadlines = eventDeadlines{baseCtx: g.baseCtx, timeout: cfg.Timeout}
 	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {
@@ -209,11 +212,21 @@ func New(cfg Config) *Gateway {
 		}
 		g.routes[r.Name] = &route{r, cfg.Metrics.countersOf(r.Name)}
 	}
+	for _, c := range g.Casts() {
+		if c.IsFleeting {
+			g.fleeting[c.Name] = true
+		}
+	}
 	cfg.Socket.Log = cfg.Log
 	cfg.Socket.OnRefused = func(r engineio.Refused) { g.reportRefusal(r, nil) }
 	if c := cfg.Socket.Cluster; c != nil {
 		cluster := *c
 		cluster.OnChange = g.clusterChanged
+		if c.Log != nil {
+			castLog := *c.Log
+			castLog.OnMissed = g.tellMissed
+			cluster.Log = &castLog
+		}
 		cfg.Socket.Cluster = &cluster
 	}
 	cfg.Socket.OnJoinRefused = g.noteJoinRefused
@@ -232,6 +245,7 @@ func New(cfg Config) *Gateway {
 	g.nsp = g.io.Of("/")
 	g.ready.Store(true)
 	g.metrics.cluster.Store(&clusterMetrics{g.io.ClusterStats})
+	g.metrics.castLog.Store(&logMetrics{g.io.LogStats})
 	return g
 }
 

@@ -19,6 +19,7 @@ type Metrics struct {
 	events       *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
 	cluster      atomic.Pointer[clusterMetrics] // of the gateway that counts here
+	castLog      atomic.Pointer[logMetrics]     // the same
 }
 
 // NewMetrics makes the metrics of one gateway.
@@ -47,6 +48,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if bus := m.cluster.Load(); bus != nil {
 		bus.collect(ch)
+	}
+	if castLog := m.castLog.Load(); castLog != nil {
+		castLog.collect(ch)
 	}
 }
 

@@ -69,7 +69,11 @@ func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error 
 // CastEach is like Cast to each of several rooms. The rooms must have no members in common.
 func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
 	build, err := payloadEncoder(name, payload)
-	if err == nil {
+	switch {
+	case err != nil:
+	case g.isLogged(name) && len(rooms) > 0:
+		g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build})
+	default:
 		g.nsp.CastEach(rooms, name, build)
 	}
 	return err
@@ -80,8 +84,16 @@ func (g *Gateway) castToRoom(room, except, name string, payload any) error {
 	if err != nil {
 		return err
 	}
-	if o, ok := payload.(event.Ordered); ok {
-		stream, number := o.Order()
+	stream, number := "", int64(0)
+	o, isOrdered := payload.(event.Ordered)
+	if isOrdered {
+		stream, number = o.Order()
+	}
+	if g.isLogged(name) {
+		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number})
+		return nil
+	}
+	if isOrdered {
 		g.nsp.CastInOrder(room, except, name, stream, number, build)
 		return nil
 	}

@@ -35,8 +35,8 @@ func (s *Service) Routes() []event.Route {
 // Casts are the events that members of channels receive.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Movement]("presence:joined", "A user came into a channel that you are in, with the first of its devices. Not told in crowds."),
-		event.Sends[Movement]("presence:left", "A user left a channel that you are in, with the last of its devices. Not told in crowds."),
+		event.Sends[Movement]("presence:joined", "A user came into a channel that you are in, with the first of its devices. Not told in crowds.").Fleeting(),
+		event.Sends[Movement]("presence:left", "A user left a channel that you are in, with the last of its devices. Not told in crowds.").Fleeting(),
 	}
 }
 

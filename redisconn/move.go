@@ -323,6 +323,15 @@ func (m *MoveMonitor) replaceAnchor(fresh *redis.Client) {
 	m.anchor = fresh
 }
 
+// Server names the server that the client writes to, by its run id: another one after each restart,
+// failover and move. "" stands for unknown: before the first connection, where INFO is not allowed,
+// and on a Cluster.
+func (m *MoveMonitor) Server() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current.RunID
+}
+
 // PauseReason returns why writes wait or are refused now, in a few words; "" while they go on.
 func (m *MoveMonitor) PauseReason() string {
 	m.mu.Lock()

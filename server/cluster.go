@@ -19,6 +19,9 @@ func (n *node) clusterConfig() *socketio.ClusterConfig {
 		return nil
 	}
 	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix, JoinWindow: n.cfg.ClusterJoinWindow}
+	if n.cfg.Recovery > 0 {
+		c.Log = &socketio.LogConfig{KeepFor: n.cfg.Recovery, MemoryBytes: n.cfg.RecoveryMemory, Server: n.redis.moves.Server}
+	}
 	if c.Prefix != "" {
 		return c
 	}

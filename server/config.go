@@ -93,6 +93,12 @@ type Config struct {
 	// the casts to all rooms, so that its players hear what such a program sends right behind its
 	// socketsJoin. Default: 1 hour; negative never does so. (--cluster-join-window)
 	ClusterJoinWindow time.Duration
+	// Recovery is how long Redis keeps what was cast to a room, so that everybody hears what was
+	// acknowledged: a node that was cut off reads what it missed. Default: 2 minutes; negative keeps
+	// nothing. On a Redis Cluster nothing is kept. (--recovery)
+	Recovery time.Duration
+	// RecoveryMemory is how many bytes of Redis that may take. Default: 256 MiB. (--recovery-memory)
+	RecoveryMemory int
 
 	// SessionTTL is how long a session lives without activity. Default: 30 minutes. (--session-ttl)
 	SessionTTL time.Duration
@@ -256,6 +262,8 @@ func (c Config) WithDefaults() Config {
 		c.Path += "/"
 	}
 	setDefault(&c.ClusterJoinWindow, time.Hour)
+	setDefault(&c.Recovery, 2*time.Minute)
+	setDefault(&c.RecoveryMemory, 256<<20)
 	if c.RedisWait == 0 && !c.Dev {
 		c.RedisWait = math.MaxInt64
 	}

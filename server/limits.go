@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,6 +54,8 @@ func (c *Config) sharedSettings() map[string]string {
 		"--session-ttl":          c.SessionTTL.String(),
 		"--session-absolute-ttl": c.SessionAbsoluteTTL.String(),
 		"--devices":              c.Devices,
+		"--recovery":             max(0, c.Recovery).String(),
+		"--recovery-memory":      strconv.Itoa(c.RecoveryMemory),
 	}
 }
 

@@ -42,6 +42,9 @@ func (n *node) neededRights() redisconn.Rights {
 	}
 	if c := n.clusterConfig(); c != nil {
 		r.Channels = append(r.Channels, c.Prefix+"*")
+		if c.Log != nil {
+			r.Keys = append(r.Keys, "{"+c.Prefix+":log}:*")
+		}
 		if c.JoinWindow > 0 { // as another server's joins need it, of the namespace of the players
 			r.Patterns = append(r.Patterns, c.Prefix+"#/#*")
 			r.Keys = append(r.Keys, c.Prefix+"-joins#*")

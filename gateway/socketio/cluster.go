@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/redisbus"
 	"github.com/aeturnis/realtime/internal/redisx"
 )
@@ -38,6 +39,10 @@ type ClusterConfig struct {
 	// receives the casts to all rooms: without that, a socket misses what another server sends
 	// right behind its socketsJoin. 1 h; a negative value never does so.
 	JoinWindow time.Duration
+
+	// Log, if not nil, makes casts be logged (Namespace.CastLogged). A Cluster has no one order: there
+	// it is ignored.
+	Log *LogConfig
 
 	// OnChange, if not nil, is called when the nodes no longer hear each other, and when they do
 	// again. It must not wait.
@@ -100,6 +105,10 @@ type cluster struct {
 	uid string // names this node on the bus: six characters, like the uids of Node's adapter
 	bus *redisbus.Bus
 
+	castLog    *castlog.Log // nil where casts are not logged
+	onMissed   func()
+	catchUpNow redisx.Signal
+
 	mu         sync.Mutex
 	namespaces []*clusterNamespace // replaced, never changed in place; guarded by mu
 	isStarted  bool                // guarded by mu
@@ -122,11 +131,19 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	_, _ = rand.Read(uid) // it never fails
 	c := &cluster{
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6],
-		tasks: make(chan func(), 256), heartbeatNow: redisx.NewSignal(), done: make(chan struct{}),
+		tasks: make(chan func(), 256), heartbeatNow: redisx.NewSignal(), catchUpNow: redisx.NewSignal(), done: make(chan struct{}),
+	}
+	if cfg.Log != nil && !redisx.IsCluster(cfg.Redis) {
+		c.castLog = c.newLog(*cfg.Log)
 	}
 	c.bus = redisbus.New(redisbus.Config{
 		Redis: cfg.Redis, HomeKey: homeKey, QueueBytes: cfg.Queue, MaxMessage: cfg.MaxMessage, Linger: cfg.Linger,
 		OnMessage: c.handleMessage,
+		OnDial: func() {
+			if c.castLog != nil {
+				c.castLog.BeginCatchUp()
+			}
+		},
 		OnUp:      func(owner any) { owner.(*channelHandler).namespace.handleSubscribed() },
 	})
 	return c
@@ -140,6 +157,10 @@ func (c *cluster) start() {
 		n.subscribeOwnChannels()
 	}
 	c.mu.Unlock()
+	if c.castLog != nil {
+		c.castLog.Start()
+		c.running.Go(c.runCatchUps)
+	}
 	c.bus.Start()
 	c.running.Go(c.runHeartbeat)
 	c.running.Go(c.runTasks)
@@ -149,6 +170,9 @@ func (c *cluster) start() {
 func (c *cluster) close() {
 	c.closing.Do(func() {
 		c.forEachNamespace(func(n *clusterNamespace) { n.sendHeartbeat(beatBye) })
+		if c.castLog != nil {
+			c.castLog.Close()
+		}
 		close(c.done)
 	})
 	c.bus.Close()
@@ -209,6 +233,14 @@ func (c *cluster) handleMessage(owner any, message []byte) {
 		}
 	}()
 	ok = owner.(*channelHandler).handle(message)
+}
+
+// collectLogStats returns the counts for Server.LogStats.
+func (c *cluster) collectLogStats() LogStats {
+	if c.castLog == nil {
+		return LogStats{}
+	}
+	return c.castLog.Stats()
 }
 
 // countUnpublished counts the messages for other nodes that were dropped since the start.

@@ -103,6 +103,9 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 	if len(b) > n.cluster.cfg.MaxMessage {
 		return false
 	}
+	if n.cluster.castLog != nil && len(b) > 0 && (b[0] == loggedHead || b[0] == loggedCountingHead) {
+		return n.onLogged(b)
+	}
 	uid := n.cluster.uid
 	isOwn := len(b) > 2+len(uid) && b[1] == 0xa0|byte(len(uid)) && string(b[2:2+len(uid)]) == uid
 	if isOwn && b[0] != countingHead {
@@ -119,6 +122,12 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 	if string(m.nsp) != n.name {
 		return true
 	}
+	return n.deliverBroadcast(&m)
+}
+
+// deliverBroadcast delivers a broadcast of another node. It reports false when clients would refuse
+// it.
+func (n *clusterNamespace) deliverBroadcast(m *receivedBroadcast) bool {
 	f, ok := m.frameForMembers(n.name, 2*n.cluster.cfg.MaxMessage)
 	if !ok {
 		return false
@@ -128,7 +137,7 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 		return true
 	}
 	if len(m.rooms) == 1 && len(m.except) == 0 {
-		n.answerCount(&m, n.castToRoom(m.rooms[0], f))
+		n.answerCount(m, n.castToRoom(m.rooms[0], f))
 	} else {
 		n.deliverFrames(f, m.broadcastOptions(), nil)
 	}

@@ -56,6 +56,7 @@ func (c *cluster) runHeartbeat() {
 // and after each outage.
 func (n *clusterNamespace) handleSubscribed() {
 	n.hasResubscribed.Store(true)
+	n.cluster.catchUpNow.Notify()
 	n.cluster.heartbeatNow.Notify()
 }
 

@@ -81,6 +81,9 @@ func (n *clusterNamespace) subscribeOwnChannels() {
 	bus.Subscribe(redisbus.Channel{Name: n.allChannel, Owner: &n.broadcastHandler})
 	bus.Subscribe(redisbus.Channel{Name: n.answerChannel, Owner: answers})
 	bus.Subscribe(redisbus.Channel{Name: n.ownAnswerChannel, Owner: answers})
+	if n.cluster.castLog != nil && n.name == "/" {
+		n.subscribeMarks()
+	}
 }
 
 // updateSubscription is called when a room gets its first member here (by is 1), and when the last

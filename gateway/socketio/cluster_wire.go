@@ -10,6 +10,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/jsonpack"
 )
 
@@ -37,6 +38,12 @@ const (
 const (
 	broadcastHead = 0x93
 	countingHead  = 0x94
+)
+
+// The first byte of those that are logged, of three elements more: see castlog.ReadTail.
+const (
+	loggedHead         = broadcastHead + castlog.TailValues
+	loggedCountingHead = countingHead + castlog.TailValues
 )
 
 // busDepth bounds how deep the JSON and msgpack of other nodes may nest.

@@ -115,6 +115,14 @@ type Server struct {
 	nsps    map[string]*Namespace
 }
 
+// LogStats returns the counts of the log; they are zero where casts are not logged.
+func (s *Server) LogStats() LogStats {
+	if s.cluster == nil {
+		return LogStats{}
+	}
+	return s.cluster.collectLogStats()
+}
+
 // A Namespace is one namespace of a server.
 type Namespace struct {
 	name     string

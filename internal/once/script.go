@@ -34,11 +34,15 @@ func isLost(err error) bool {
 //
 // A script that makes the answer itself puts '+' in front of the JSON; then answer is nil here.
 func Args(c *event.Claim, answer []byte) []any {
-	text := ""
-	if answer != nil {
-		text = "+" + string(answer)
+	return []any{c.Token, c.Digest, c.Keep.Milliseconds(), AnswerText(answer)}
+}
+
+// AnswerText returns the data of an answer as once_answer takes it; "" for nil.
+func AnswerText(answer []byte) string {
+	if answer == nil {
+		return ""
 	}
-	return []any{c.Token, c.Digest, c.Keep.Milliseconds(), text}
+	return "+" + string(answer)
 }
 
 // ReadCheck reads what once_check returned, as the strings of a script's reply. It decodes the

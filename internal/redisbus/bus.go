@@ -28,6 +28,10 @@ type Config struct {
 	// OnMessage is called for each message of a subscribed channel, with the channel's owner, on
 	// the goroutine that reads. It must not wait, and not keep payload.
 	OnMessage func(owner any, payload []byte)
+	// OnDial, if not nil, is called for each new connection for classic channels, before anything is
+	// received over it: what was published meanwhile was missed. Not on a Cluster. It must not wait and
+	// not call the bus.
+	OnDial func()
 	// OnUp is called when Redis has confirmed the subscription of a channel with IsAnchor: at first,
 	// and after each lost connection. It must not wait and not call the bus.
 	OnUp func(owner any)
@@ -169,6 +173,20 @@ func (b *Bus) WaitSubscribed(ctx context.Context, channels ...string) error {
 	}
 	return nil
 }
+
+// WaitAllSubscribed returns when Redis has confirmed the subscriptions of all classic channels that
+// are wanted, or when ctx ends.
+func (b *Bus) WaitAllSubscribed(ctx context.Context) error {
+	for _, key := range b.classic.listUnconfirmed() {
+		if err := b.classic.waitConfirmed(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Restart replaces the connection for classic channels.
+func (b *Bus) Restart() { b.classic.transport.restart() }
 
 // IsConnected reports whether a new subscription can be expected to be confirmed soon. It does so
 // before the first connection too.

@@ -208,3 +208,6 @@ func (s *shardConns) close() {
 		_ = conn.pubsub.Close() // nothing more is wanted of it
 	}
 }
+
+// restart does nothing: Bus.Restart is about classic channels.
+func (s *shardConns) restart() {}

@@ -25,6 +25,7 @@ type subscriber struct {
 	linger    time.Duration
 	onMessage func(owner any, payload []byte)
 	onUp      func(owner any) // may be nil
+	onDial    func()          // may be nil
 	transport transport       // set once, before the goroutines start
 
 	mu        sync.Mutex
@@ -52,6 +53,8 @@ type transport interface {
 	readMessages(done <-chan struct{})
 	// checkConnections pings, and replaces connections on which nothing came for longer than patience.
 	checkConnections(patience time.Duration)
+	// restart replaces the connections.
+	restart()
 	close()
 }
 
@@ -79,7 +82,7 @@ type subscription struct {
 
 func newSubscriber(cfg Config) *subscriber {
 	s := &subscriber{
-		linger: cfg.Linger, onMessage: cfg.OnMessage, onUp: cfg.OnUp,
+		linger: cfg.Linger, onMessage: cfg.OnMessage, onUp: cfg.OnUp, onDial: cfg.OnDial,
 		channels: map[channelKey]*subscription{}, wake: redisx.NewSignal(),
 	}
 	s.lastRead.Store(time.Now().UnixNano())
@@ -139,6 +142,18 @@ func (s *subscriber) waitConfirmed(ctx context.Context, key channelKey) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// listUnconfirmed returns the channels that are wanted, and that Redis has not confirmed.
+func (s *subscriber) listUnconfirmed() (list []channelKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, c := range s.channels {
+		if c.wishes > 0 && !c.isConfirmed {
+			list = append(list, key)
+		}
+	}
+	return list
 }
 
 func (s *subscriber) isConnected() bool {

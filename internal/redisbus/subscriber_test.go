@@ -37,6 +37,7 @@ func (f *fakeTransport) sendUnsubscribe(list []*subscription) {
 
 func (f *fakeTransport) readMessages(<-chan struct{})   {}
 func (f *fakeTransport) checkConnections(time.Duration) {}
+func (f *fakeTransport) restart()                       {}
 func (f *fakeTransport) close()                         {}
 
 // subscribed returns what is subscribed once nothing is left to be done at this moment.

@@ -36,6 +36,9 @@ func newSubscriptionConn(s *subscriber, client redis.UniversalClient, maxMessage
 }
 
 func (c *subscriptionConn) newPushReader(conn net.Conn) net.Conn {
+	if c.subscriber.onDial != nil {
+		c.subscriber.onDial()
+	}
 	return &pushReader{
 		Conn: conn, maxPayload: c.maxMessage,
 		onRead: c.subscriber.noteReceived, onMessage: c.subscriber.handleMessage, onPatternMessage: c.subscriber.handlePatternMessage,
@@ -122,6 +125,11 @@ func (c *subscriptionConn) checkConnections(patience time.Duration) {
 		_ = pubsub.Ping(ctx) // the reader sees the answer, or none comes
 		return
 	}
+	c.subscriber.noteReceived()
+	c.replaceConn()
+}
+
+func (c *subscriptionConn) restart() {
 	c.subscriber.noteReceived()
 	c.replaceConn()
 }

@@ -1,0 +1,280 @@
+-- Numbers casts, logs them, writes the history and publishes: all of it, or none.
+--
+-- KEYS[1]  the head, a hash: epoch, position (of the newest cast), server (whose data these are),
+--          boundary (the position where this server began), boundaryAt (Unix ms), settled (the
+--          boundary that no node is waited for any more), missed (the boundary at which a node was
+--          not waited for any longer), floor (below it a whole room may have been dropped), bytes
+-- KEYS[2]  the nodes, a hash: node to its newest sequence number, <node>:boundary to the boundary
+--          for which it appended again what was lacking, <node>:refused to what was refused last
+-- KEYS[3]  a zset: node by when it appended last, Unix ms
+-- KEYS[4]  a hash: room to the bytes of its log
+-- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
+-- KEYS[6]  a zset: room by when it got an entry last, Unix ms
+-- KEYS[7]  a zset: stream by when its early casts wait no longer, Unix ms
+-- ARGV[1]  what the names of logs and streams begin with
+-- ARGV[2]  the node
+-- ARGV[3]  names the server that the node writes to; '' when it cannot know
+-- ARGV[4]  the epoch, 8 characters, if there is none yet
+-- ARGV[5]  the newest position that the node knows of
+-- ARGV[6]  how long a log is kept after its newest entry, ms
+-- ARGV[7]  how many bytes a room's log may have; an entry counts as 1 KiB at least
+-- ARGV[8]  how many bytes all logs may have
+-- ARGV[9]  the boundary that the node knows
+-- ARGV[10] '' for new casts; 'again' for casts that were appended before the boundary; 'done' for
+--          the last of these; 'bye' when the node leaves
+-- ARGV[11] '1' to go on though the server lacks casts that the node does not have any more
+-- ARGV[12] the channel on which the position is published when there is no cast
+-- Then for each cast:
+--   its sequence number, from 1 without gaps; the message, to which the position is appended;
+--   the stream and the place in it, '' when there is none;
+--   the number of rooms, and the rooms; the number of channels, and the channels;
+--   '' or, with a history: its key, length, age (ms), the text;
+--     then '' or, with a claim: the key of slowness, ms, record ('' for none), token, digest, keep, answer
+-- returns  {status, epoch, position, boundary, the node's newest sequence number or '', missed,
+--          how many entries were dropped, then for each cast: 'again' when it was there;
+--          'refused again'; {'late'}; {'waits'}; {position, connections that received it,
+--          why the history was not written or ''}; or what history_claim says}
+-- status   'ok'; 'boundary' when the node knows another one; 'settling' while other nodes append again;
+--          'lacks' when the server has not the cast before the first. Unless 'ok', nothing was done.
+local head, nodes, alive, sizes, cuts, rooms, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local base, node, server = ARGV[1], ARGV[2], ARGV[3]
+local known, keep_for, room_bytes, all_bytes = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local mode = ARGV[10]
+
+local function whole(n) return string.format('%.0f', n) end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes')
+local epoch, position = found[1], tonumber(found[2] or 0)
+local boundary, boundary_at = found[4], tonumber(found[5] or 0)
+local settled, missed = found[6], found[7] or ''
+local floor, bytes = tonumber(found[8] or 0), tonumber(found[9] or 0)
+local first_floor, first_bytes = floor, bytes
+local last = redis.call('HGET', nodes, node)
+local dropped = 0
+
+-- A server that we have not written to before, or one that has forgotten: it goes on far above
+-- every position that any node can have heard of.
+if not epoch or server ~= '' and found[3] ~= server or position < known then
+  position = math.max(position, known)
+  if position > 0 then position = position + 1048576 end
+  epoch = epoch or ARGV[4]
+  boundary, boundary_at, settled = whole(position), now, ''
+  redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '')
+end
+
+local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0} end
+
+if boundary ~= ARGV[9] then return refuse('boundary') end
+
+-- is_waited_for tells whether a node that appended shortly before the boundary has not come back.
+local function is_waited_for()
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', alive, whole(boundary_at - 5000), '+inf')) do
+    if redis.call('HGET', nodes, other .. ':boundary') ~= boundary then return true end
+  end
+  return false
+end
+
+if mode == '' and settled ~= boundary then
+  if is_waited_for() then
+    if now < boundary_at + 1000 then return refuse('settling') end
+    missed = boundary
+  end
+  redis.call('HSET', head, 'settled', boundary, 'missed', missed)
+end
+
+local next_arg = 13
+local function take()
+  next_arg = next_arg + 1
+  return ARGV[next_arg - 1]
+end
+
+local first = tonumber(ARGV[13])
+if first and ARGV[11] ~= '1' and first > tonumber(last or 0) + 1 then return refuse('lacks') end
+last = tonumber(last or 0)
+
+-- drop_room forgets the log of a room.
+local function drop_room(room)
+  local newest = redis.pcall('XREVRANGE', base .. 'room:' .. room, '+', '-', 'COUNT', 1)
+  local at = position
+  if not newest.err and newest[1] then at = tonumber(string.match(newest[1][1], '^%d+')) end
+  floor = math.max(floor, math.min(at, position))
+  redis.call('UNLINK', base .. 'room:' .. room)
+  bytes = bytes - tonumber(redis.call('HGET', sizes, room) or 0)
+  redis.call('HDEL', sizes, room)
+  redis.call('HDEL', cuts, room)
+  redis.call('ZREM', rooms, room)
+end
+
+-- trim_room drops the oldest entries of a room, until there is room for some new ones.
+local function trim_room(room, size)
+  local key = base .. 'room:' .. room
+  local newest_dropped
+  while size > room_bytes * 15 / 16 do
+    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 64)
+    if not oldest[1] then size = 0 end
+    for _, entry in ipairs(oldest) do
+      if size <= room_bytes * 15 / 16 then break end
+      local weight = math.max(1024, #(entry[2][2] or ''))
+      newest_dropped, size, bytes, dropped = entry[1], size - weight, bytes - weight, dropped + 1
+      redis.call('XDEL', key, entry[1])
+    end
+  end
+  if newest_dropped then redis.call('HSET', cuts, room, string.match(newest_dropped, '^%d+')) end
+  redis.call('HSET', sizes, room, whole(math.max(0, size)))
+end
+
+-- is_foreign tells whether an error comes of what another program has written.
+local function is_foreign(err) return string.find(err, 'WRONGTYPE', 1, true) or string.find(err, 'equal or smaller', 1, true) end
+
+-- log_and_publish gives a message the next position, and returns how many connections received it.
+local function log_and_publish(message, its_rooms, channels)
+  position = position + 1
+  local entry = message .. '\168' .. epoch .. '\176' .. string.format('%016.0f', position)
+  local id, weight = whole(position) .. '-0', math.max(1024, #entry)
+  for _, room in ipairs(its_rooms) do
+    local key = base .. 'room:' .. room
+    local added = redis.pcall('XADD', key, id, 'm', entry)
+    if type(added) == 'table' then
+      if not is_foreign(added.err) then error(added.err) end
+      drop_room(room)
+      redis.call('HSET', cuts, room, whole(position - 1))
+      redis.call('XADD', key, id, 'm', entry)
+    end
+    redis.call('PEXPIRE', key, keep_for * 2)
+    redis.call('ZADD', rooms, whole(now), room)
+    bytes = bytes + weight
+    local size = redis.call('HINCRBY', sizes, room, weight)
+    if size > room_bytes then trim_room(room, size) end
+  end
+  local receivers = 0
+  for _, channel in ipairs(channels) do
+    receivers = receivers + redis.call('PUBLISH', channel, entry)
+  end
+  return receivers
+end
+
+local function join(list) return table.concat(list, '\0') end
+
+local function split(text)
+  local list = {}
+  for part in string.gmatch(text .. '\0', '(.-)%z') do list[#list + 1] = part end
+  return list
+end
+
+-- release appends the casts of a stream that wait, from the place next: those without a gap, or all.
+local function release(stream, next_place, all)
+  local key = base .. 'stream:' .. stream
+  local places = {}
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local place = tonumber(string.match(field, '^m(%d+)$') or '')
+    if place then places[#places + 1] = place end
+  end
+  table.sort(places)
+  for _, place in ipairs(places) do
+    if place ~= next_place and not all then break end
+    local names = {'m' .. whole(place), 'r' .. whole(place), 'c' .. whole(place)}
+    local cast = redis.call('HMGET', key, unpack(names))
+    redis.call('HDEL', key, unpack(names))
+    log_and_publish(cast[1], split(cast[2]), split(cast[3]))
+    next_place = place + 1
+  end
+  redis.call('HSET', key, 'next', whole(next_place))
+  redis.call('PEXPIRE', key, 600000)
+  if all or #places == 0 or places[#places] < next_place then redis.call('ZREM', waiting, stream) end
+end
+
+-- append_in_place appends a cast of a stream in its turn.
+local function append_in_place(message, stream, place, its_rooms, channels)
+  local key = base .. 'stream:' .. stream
+  local next_place = tonumber(redis.call('HGET', key, 'next') or '')
+  if next_place and place < next_place then return {'late'} end
+  if next_place and place > next_place then
+    if redis.call('HLEN', key) > 3 * 256 then return {'late'} end
+    local name = whole(place)
+    redis.call('HSET', key, 'm' .. name, message, 'r' .. name, join(its_rooms), 'c' .. name, join(channels))
+    redis.call('ZADD', waiting, 'NX', whole(now + 2000), stream)
+    return {'waits'}
+  end
+  local receivers = log_and_publish(message, its_rooms, channels)
+  local reply = {whole(position), receivers}
+  release(stream, place + 1, false)
+  return reply
+end
+
+for _, stream in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', whole(now), 'LIMIT', 0, 16)) do
+  release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
+end
+
+local refused_before, refused = ' ' .. (redis.call('HGET', nodes, node .. ':refused') or '') .. ' ', {}
+local replies = {}
+while ARGV[next_arg] do
+  local sequence, message, stream, place = tonumber(take()), take(), take(), take()
+  local its_rooms, channels = {}, {}
+  for i = 1, tonumber(take()) do its_rooms[i] = take() end
+  for i = 1, tonumber(take()) do channels[i] = take() end
+  local history, length, age, text = take(), nil, nil, nil
+  local claim
+  if history ~= '' then
+    length, age, text = take(), take(), take()
+    claim = take()
+    if claim ~= '' then claim = {claim, take(), take(), take(), take(), take(), take()} end
+  end
+  local reply
+  if sequence <= last then
+    reply = 'again'
+    if string.find(refused_before, ' ' .. whole(sequence) .. ' ', 1, true) then reply = 'refused again' end
+  else
+    last = sequence
+    local standing = claim and claim ~= '' and history_claim(unpack(claim))
+    if standing then
+      reply, refused[#refused + 1] = standing, whole(sequence)
+    elseif stream ~= '' then
+      reply = append_in_place(message, stream, tonumber(place), its_rooms, channels)
+    else
+      local ok, err = true, ''
+      if history ~= '' then
+        ok, err = pcall(function() history_trim(history, length, age, history_write(history, length, text)) end)
+        if ok then err = '' elseif type(err) == 'table' then err = err.err end
+        if not ok and not is_foreign(err) then error(err) end
+      end
+      local receivers = log_and_publish(message, its_rooms, channels)
+      reply = {whole(position), receivers, err}
+    end
+  end
+  replies[#replies + 1] = reply
+end
+
+for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 16)) do drop_room(room) end
+while bytes > all_bytes do
+  local oldest = redis.call('ZRANGE', rooms, 0, 0)[1]
+  if not oldest then break end
+  dropped = dropped + redis.call('XLEN', base .. 'room:' .. oldest)
+  drop_room(oldest)
+end
+
+if first then
+  redis.call('HSET', nodes, node, whole(last))
+  if #refused > 0 then redis.call('HSET', nodes, node .. ':refused', table.concat(refused, ' ')) end
+end
+if mode == 'done' then redis.call('HSET', nodes, node .. ':boundary', boundary) end
+if position ~= tonumber(found[2] or 0) or floor ~= first_floor or bytes ~= first_bytes then
+  redis.call('HSET', head, 'position', whole(position), 'floor', whole(floor), 'bytes', whole(bytes))
+end
+if mode == 'bye' then
+  redis.call('ZREM', alive, node)
+else
+  redis.call('ZADD', alive, whole(now), node)
+end
+if not first then
+  redis.call('PUBLISH', ARGV[12], epoch .. whole(position))
+  -- Nodes that have been gone for ten minutes are forgotten.
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - 600000), 'LIMIT', 0, 16)) do
+    redis.call('ZREM', alive, gone)
+    redis.call('HDEL', nodes, gone, gone .. ':boundary', gone .. ':refused')
+  end
+end
+local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped}
+for _, r in ipairs(replies) do reply[#reply + 1] = r end
+return reply

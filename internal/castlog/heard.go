@@ -1,0 +1,186 @@
+package castlog
+
+import (
+	"sync"
+)
+
+// heard is what this node has heard of the one order.
+type heard struct {
+	mu      sync.Mutex
+	at      Position           // everything up to here was heard, or was not for this node; guarded by mu
+	known   Position           // the newest position that Redis has told; guarded by mu
+	origins map[string]*window // of the other nodes: which of their casts were heard; guarded by mu
+
+	generation   int  // how often something may have been missed; guarded by mu
+	isCatchingUp bool // what comes is held back; guarded by mu
+	held         []heldMessage
+	heldBytes    int
+	isOverflown  bool // something that came was neither held nor delivered; guarded by mu
+}
+
+// A heldMessage came while this node reads what it missed.
+type heldMessage struct {
+	origin   string
+	sequence uint64
+	at       Position
+	message  []byte
+	owner    any
+}
+
+const (
+	maxHeldBytes = 8 << 20
+	maxOrigins   = 4096
+	// maxLeap is how far a position may lie above those that Redis has told. A server that has
+	// forgotten leaps by 2^20. What lies farther was forged.
+	maxLeap = 1 << 23
+)
+
+func newHeard() heard { return heard{origins: map[string]*window{}, isCatchingUp: true} }
+
+// noteEpoch notes a position that Redis has told.
+func (h *heard) noteEpoch(at Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.known.Epoch != at.Epoch || h.known.Number < at.Number {
+		h.known = at
+	}
+}
+
+// newestNumber returns the newest position that this node knows of.
+func (h *heard) newestNumber() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at.Epoch == h.known.Epoch {
+		return max(h.at.Number, h.known.Number)
+	}
+	return h.known.Number
+}
+
+// HeardAt returns up to where this node has heard everything.
+func (l *Log) HeardAt() Position {
+	l.heard.mu.Lock()
+	defer l.heard.mu.Unlock()
+	return l.heard.at
+}
+
+// HearMark takes a position that was published without a cast.
+func (l *Log) HearMark(at Position) (ok bool) {
+	h := &l.heard
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.isCatchingUp {
+		return true
+	}
+	if !h.isPlausible(at) {
+		return false
+	}
+	h.at.Number = max(h.at.Number, at.Number)
+	return true
+}
+
+// isPlausible tells whether a position may follow what was heard. Where it is of another epoch, the
+// server has forgotten everything: then this node must read. mu is held.
+func (h *heard) isPlausible(at Position) bool {
+	return at.Epoch == h.at.Epoch && at.Number <= max(h.at.Number, h.known.Number)+maxLeap
+}
+
+// Hear takes a message with a tail, as it came. origin names the node that sent it, and owner is
+// passed on. Config.Deliver is called at most once, now or when this node has read what it missed.
+// Hear reports false for a message that cannot stand where it says.
+func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, owner any) (ok bool) {
+	h := &l.heard
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.isCatchingUp && at.Epoch != h.at.Epoch {
+		h.isCatchingUp = true
+		go l.cfg.OnForgotten()
+	}
+	if h.isCatchingUp {
+		if h.heldBytes+len(message) > maxHeldBytes {
+			h.held, h.heldBytes, h.isOverflown = nil, 0, true
+			return true
+		}
+		h.held = append(h.held, heldMessage{string(origin), sequence, at, append([]byte(nil), message...), owner})
+		h.heldBytes += len(message)
+		return true
+	}
+	if !h.isPlausible(at) {
+		return false
+	}
+	if at.Number <= h.at.Number {
+		return true // it came on another channel too
+	}
+	h.at.Number = at.Number
+	l.deliverOnce(string(origin), sequence, message, owner)
+	return true
+}
+
+// deliverOnce delivers a message unless it was delivered when it stood at another position.
+// heard.mu is held.
+func (l *Log) deliverOnce(origin string, sequence uint64, message []byte, owner any) {
+	if origin == l.cfg.Node {
+		if !l.deliverOwn(sequence) {
+			l.cfg.Deliver(owner, message)
+		}
+		return
+	}
+	h := &l.heard
+	w := h.origins[origin]
+	if w == nil {
+		if len(h.origins) >= maxOrigins {
+			clear(h.origins)
+		}
+		w = &window{}
+		h.origins[origin] = w
+	}
+	if w.add(sequence) {
+		l.cfg.Deliver(owner, message)
+	}
+}
+
+// BeginCatchUp holds back what comes from now on, because something may be missed. CatchUp ends it.
+func (l *Log) BeginCatchUp() {
+	l.heard.mu.Lock()
+	l.heard.isCatchingUp = true
+	l.heard.generation++
+	l.heard.mu.Unlock()
+}
+
+// Generation counts the calls of BeginCatchUp.
+func (l *Log) Generation() int {
+	l.heard.mu.Lock()
+	defer l.heard.mu.Unlock()
+	return l.heard.generation
+}
+
+// windowSize is how many sequence numbers below the newest one are told apart: those that a node
+// can append again.
+const windowSize = 1 << 16
+
+// A window remembers which sequence numbers were seen. The zero value has seen none.
+type window struct {
+	newest uint64
+	seen   [windowSize / 64]uint64
+}
+
+// add reports whether a number is new. Numbers far below the newest one are not.
+func (w *window) add(n uint64) bool {
+	switch {
+	case n > w.newest+windowSize:
+		w.seen = [windowSize / 64]uint64{}
+		w.newest = n
+	case n > w.newest:
+		for i := w.newest + 1; i <= n; i++ {
+			w.seen[i%windowSize/64] &^= 1 << (i % 64)
+		}
+		w.newest = n
+	case w.newest-n >= windowSize:
+		return false
+	}
+	word, bit := &w.seen[n%windowSize/64], uint64(1)<<(n%64)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	return true
+}

@@ -1,0 +1,358 @@
+package castlog
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aeturnis/realtime/internal/once/record"
+	"github.com/aeturnis/realtime/internal/redisx"
+)
+
+// HistoryFunctions are the Lua functions about histories, to stand in front of a script, behind
+// record.Functions. history.lua says what they take and return.
+//
+//go:embed history.lua
+var HistoryFunctions string
+
+//go:embed append.lua
+var appendLua string
+
+var appendScript = redisx.NewScript(record.Functions + HistoryFunctions + appendLua)
+
+// Bounds of one call of the script.
+const (
+	maxCallCasts = 256
+	maxCallBytes = 512 << 10
+	callTimeout  = time.Second
+	settleRetry  = 20 * time.Millisecond // while other nodes append again
+	failureRetry = 50 * time.Millisecond
+	markEvery    = time.Second // the position is published when there was nothing to cast
+)
+
+// The modes of the script.
+const (
+	modeNew   = ""
+	modeAgain = "again"
+	modeDone  = "done"
+	modeBye   = "bye"
+)
+
+// sendUntilDone sends until ctx ends, and then what still waits, once.
+func (l *Log) sendUntilDone(ctx context.Context) {
+	mark := time.NewTicker(markEvery)
+	defer mark.Stop()
+	l.publishMark(ctx)
+	for {
+		select {
+		case <-l.wake.C():
+			l.sendQueued(ctx)
+		case <-mark.C:
+			l.publishMark(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+			defer cancel()
+			l.sendQueued(last)
+			_, _ = l.call(last, modeBye, nil) // else it counts as alive for a while
+			return
+		}
+	}
+}
+
+// publishMark tells the nodes the position, and the server that this node lives.
+func (l *Log) publishMark(ctx context.Context) {
+	l.sendQueued(ctx)
+	for range 3 { // the server may have changed
+		if len(l.takeUnconfirmed()) > 0 || l.sendBatch(ctx, nil) > 0 || l.isDoneAgain {
+			return
+		}
+	}
+}
+
+// sendQueued sends what waits until nothing does, or ctx ends.
+func (l *Log) sendQueued(ctx context.Context) {
+	for {
+		batch := l.takeUnconfirmed()
+		if len(batch) == 0 {
+			return
+		}
+		wait := l.sendBatch(ctx, batch)
+		if wait == 0 {
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// takeUnconfirmed returns the casts of the next call.
+func (l *Log) takeUnconfirmed() (batch []*Pending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bytes := 0
+	for sequence := l.confirmed + 1; sequence <= l.newest && len(batch) < maxCallCasts && bytes < maxCallBytes; sequence++ {
+		p := l.find(sequence)
+		if p == nil { // it is not kept any more
+			l.stats.lost.Add(1)
+			l.confirmed, l.mayLack = sequence, true
+			continue
+		}
+		if !l.isDoneAgain && len(batch) > 0 && sequence > l.againUntil {
+			break
+		}
+		batch = append(batch, p)
+		bytes += len(p.cast.Message)
+	}
+	return batch
+}
+
+// sendBatch makes one call, and returns how long to wait before the next.
+func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Duration) {
+	mode := modeNew
+	if !l.isDoneAgain {
+		mode = modeAgain
+		if len(batch) == 0 || batch[0].sequence > l.againUntil {
+			mode, batch = modeDone, nil
+		}
+	}
+	reply, err := l.call(ctx, mode, batch)
+	if err != nil {
+		if ctx.Err() == nil && !redisx.Unavailable(err) {
+			l.cfg.Report(fmt.Errorf("castlog: append: %w", err))
+		}
+		return failureRetry
+	}
+	l.heard.noteEpoch(reply.position)
+	if reply.missed != l.missed {
+		if l.missed = reply.missed; reply.missed != "" && l.boundary != "" {
+			l.stats.missed.Add(1)
+			l.cfg.OnMissed()
+		}
+	}
+	switch reply.status {
+	case "boundary":
+		l.beginAgain(reply)
+	case "lacks":
+		l.rewindTo(reply.last)
+	case "settling":
+		return settleRetry
+	default:
+		l.stats.dropped.Add(reply.dropped)
+		l.confirmBatch(batch, reply, mode)
+	}
+	return 0
+}
+
+// beginAgain makes casts that a server before this one may have had be appended again.
+func (l *Log) beginAgain(reply appendReply) {
+	isFirst := l.boundary == ""
+	l.boundary, l.isDoneAgain = reply.boundary, false
+	l.mu.Lock()
+	l.againUntil = l.newest
+	if isFirst {
+		l.againUntil = 0
+	}
+	l.mu.Unlock()
+	if reply.last != "" || !isFirst {
+		l.rewindTo(reply.last)
+	}
+}
+
+// rewindTo makes the casts behind a sequence number be sent again, as far as they are kept.
+func (l *Log) rewindTo(last string) {
+	n, _ := strconv.ParseUint(last, 10, 64) // "" when the server does not know this node
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n >= l.confirmed {
+		l.mayLack = l.confirmed < l.newest && last == ""
+		return
+	}
+	oldest := l.newest + 1
+	if len(l.kept) > 0 {
+		oldest = l.kept[0].sequence
+	}
+	if oldest > n+1 {
+		if l.mayLack = true; last != "" {
+			l.stats.lost.Add(int64(min(oldest-1, l.confirmed) - n))
+		}
+		n = oldest - 1
+	}
+	l.confirmed = min(l.confirmed, n)
+}
+
+// confirmBatch notes what became of the casts of a call.
+func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if mode == modeDone {
+		l.isDoneAgain = true
+	}
+	if len(batch) > 0 {
+		l.mayLack = false
+		l.confirmed = batch[len(batch)-1].sequence
+	}
+	for i, p := range batch {
+		outcome := reply.casts[i]
+		if mode == modeAgain && !p.confirmedAt.IsZero() && !outcome.wasThere {
+			l.stats.again.Add(1)
+		}
+		switch {
+		case outcome.isLateInStream:
+			l.refuse(p, nil, nil)
+		case outcome.refused != nil:
+			l.refuse(p, outcome.refused, nil)
+		case outcome.isUnknown:
+			l.refuse(p, nil, ErrUnknown)
+		default:
+			l.confirm(p, Position{reply.position.Epoch, outcome.number}, outcome.receivers)
+		}
+		if outcome.historyFailure != "" {
+			l.cfg.Report(fmt.Errorf("castlog: %s: %s", p.cast.History.Key, outcome.historyFailure))
+		}
+	}
+	l.isAway = false
+}
+
+// An appendReply is the reply of append.lua.
+type appendReply struct {
+	status   string
+	position Position
+	boundary string
+	last     string
+	missed   string
+	dropped  int64
+	casts    []castReply
+}
+
+type castReply struct {
+	number, receivers int64
+	wasThere          bool // it was appended before
+	isUnknown         bool // it was refused before
+	isLateInStream    bool
+	refused           []string
+	historyFailure    string
+}
+
+// call runs the script.
+func (l *Log) call(ctx context.Context, mode string, batch []*Pending) (reply appendReply, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	forced := "0"
+	if l.mayLack {
+		forced = "1"
+	}
+	c := &l.cfg
+	args := make([]any, 0, 12+12*len(batch))
+	args = append(args, l.base, c.Node, c.Server(), l.epoch, l.heard.newestNumber(), c.KeepFor.Milliseconds(), c.RoomBytes, c.MemoryBytes,
+		l.boundary, mode, forced, l.MarkChannel())
+	l.mu.Lock()
+	for _, p := range batch {
+		args = p.appendArgs(args)
+	}
+	l.mu.Unlock()
+	list, err := appendScript.Do(ctx, c.Redis, l.keys, args...).Slice()
+	if err != nil {
+		return reply, err
+	}
+	return parseAppendReply(list, len(batch))
+}
+
+// appendArgs appends the arguments of one cast.
+func (p *Pending) appendArgs(args []any) []any {
+	c := &p.cast
+	place := ""
+	if c.Stream != "" {
+		place = strconv.FormatInt(c.Place, 10)
+	}
+	args = append(args, p.sequence, c.Message, c.Stream, place, len(c.Rooms))
+	for _, room := range c.Rooms {
+		args = append(args, room)
+	}
+	args = append(args, len(c.Channels))
+	for _, channel := range c.Channels {
+		args = append(args, channel)
+	}
+	h := c.History
+	if h == nil {
+		return append(args, "")
+	}
+	args = append(args, h.Key, h.Length, h.Age.Milliseconds(), h.Text)
+	if h.Claim == nil {
+		return append(args, "")
+	}
+	slow := h.Claim.SlowInterval
+	if p.outcome.IsLocal { // it was said already
+		slow = 0
+	}
+	k := h.Claim
+	return append(args, k.SlowKey, slow.Milliseconds(), k.Record, k.Token, k.Digest, k.Keep.Milliseconds(), k.Answer)
+}
+
+// parseAppendReply reads the reply of append.lua to a call with some casts.
+func parseAppendReply(list []any, casts int) (r appendReply, err error) {
+	malformed := fmt.Errorf("castlog: unexpected reply %.200q", fmt.Sprint(list))
+	if len(list) < 7 {
+		return r, malformed
+	}
+	text := func(i int) string { s, _ := list[i].(string); return s }
+	r.status, r.boundary, r.last, r.missed = text(0), text(3), text(4), text(5)
+	r.dropped, _ = list[6].(int64)
+	var ok bool
+	if r.position, ok = parsePosition(text(1), text(2)); !ok {
+		return r, malformed
+	}
+	if r.status != "ok" {
+		return r, nil
+	}
+	if len(list) != 7+casts {
+		return r, malformed
+	}
+	for _, v := range list[7:] {
+		c, ok := parseCastReply(v)
+		if !ok {
+			return r, malformed
+		}
+		r.casts = append(r.casts, c)
+	}
+	return r, nil
+}
+
+func parseCastReply(v any) (c castReply, ok bool) {
+	switch v {
+	case "again":
+		return castReply{wasThere: true}, true
+	case "refused again":
+		return castReply{isUnknown: true}, true
+	}
+	list, _ := v.([]any)
+	if len(list) == 0 {
+		return c, false
+	}
+	texts := make([]string, len(list))
+	for i, part := range list {
+		texts[i] = fmt.Sprint(part)
+	}
+	switch number, err := strconv.ParseInt(texts[0], 10, 64); {
+	case texts[0] == "late":
+		c.isLateInStream = true
+	case texts[0] == "waits":
+	case err != nil:
+		c.refused = texts
+	default:
+		c.number = number
+		if len(list) > 1 {
+			c.receivers, _ = list[1].(int64)
+		}
+		if len(list) > 2 {
+			c.historyFailure = texts[2]
+		}
+	}
+	return c, true
+}
