@@ -62,6 +62,7 @@ if not epoch or server ~= '' and found[3] ~= server or position < known then
   epoch = epoch or ARGV[4]
   boundary, boundary_at, settled = whole(position), now, ''
   redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '')
+  redis.call('PUBLISH', ARGV[12], epoch .. boundary) -- so that the others append again soon
 end
 
 local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0} end
@@ -78,7 +79,7 @@ end
 
 if mode == '' and settled ~= boundary then
   if is_waited_for() then
-    if now < boundary_at + 1000 then return refuse('settling') end
+    if now < boundary_at + 1500 then return refuse('settling') end
     missed = boundary
   end
   redis.call('HSET', head, 'settled', boundary, 'missed', missed)

@@ -33,6 +33,8 @@ const (
 	// maxLeap is how far a position may lie above those that Redis has told. A server that has
 	// forgotten leaps by 2^20. What lies farther was forged.
 	maxLeap = 1 << 23
+	// minLeap is less than a server leaps that has forgotten.
+	minLeap = 1 << 19
 )
 
 func newHeard() heard { return heard{origins: map[string]*window{}, isCatchingUp: true} }
@@ -68,6 +70,9 @@ func (l *Log) HearMark(at Position) (ok bool) {
 	h := &l.heard
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if at.Epoch != h.known.Epoch || at.Number > h.known.Number+minLeap { // another server, most likely
+		l.markNow.Notify()
+	}
 	if h.isCatchingUp {
 		return true
 	}

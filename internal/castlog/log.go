@@ -174,6 +174,8 @@ type Log struct {
 	wake  redisx.Signal
 	heard heard
 
+	markNow redisx.Signal // the position is to be asked for and published
+
 	mu        sync.Mutex
 	kept      []*Pending // without gaps, oldest first; guarded by mu
 	keptBytes int        // guarded by mu
@@ -189,6 +191,7 @@ type Log struct {
 	// owned by the sender
 	boundary    string
 	missed      string
+	sentUntil   uint64 // the newest cast that a server may have
 	againUntil  uint64 // casts up to here may have been on the server before this one
 	isDoneAgain bool   // the server knows that we have appended again
 	mayLack     bool   // the casts before the first one kept are gone
@@ -221,7 +224,7 @@ type Stats struct {
 func New(cfg Config) *Log {
 	cfg = cfg.withDefaults()
 	base := "{" + cfg.Prefix + ":log}:"
-	l := &Log{cfg: cfg, base: base, epoch: rand.Text()[:epochBytes], wake: redisx.NewSignal(), heard: newHeard(), stop: func() {}}
+	l := &Log{cfg: cfg, base: base, epoch: rand.Text()[:epochBytes], wake: redisx.NewSignal(), markNow: redisx.NewSignal(), heard: newHeard(), stop: func() {}}
 	for _, name := range []string{"head", "nodes", "alive", "sizes", "cuts", "rooms", "waiting"} {
 		l.keys = append(l.keys, base+name)
 	}

@@ -210,3 +210,313 @@ func TestCatchUp(t *testing.T) {
 	require.Eventually(t, func() bool { return len(b.texts()) == len(want) }, 10*time.Second, pause)
 	require.Equal(t, want, b.texts())
 }
+
+// While Redis is away, the members on the node hear a cast at once and it is answered as local. When
+// Redis is back everybody else hears it, once and in order, and what comes then is not local.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{
+		"killed":  {(*redistest.Instance).Kill, (*redistest.Instance).Restart},
+		"hanging": {(*redistest.Instance).Pause, (*redistest.Instance).Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			a, b := openNode(t, server.Client(), "a"), openNode(t, server.Client(), "b")
+			require.False(t, a.say(t, "before").IsLocal)
+			require.Eventually(t, func() bool { return len(a.texts())+len(b.texts()) == 2 }, 10*time.Second, pause)
+			c.lose(server)
+			want := []string{"before"}
+			for i := range 20 {
+				text := fmt.Sprint("meanwhile", i)
+				require.True(t, a.say(t, text).IsLocal)
+				want = append(want, text)
+			}
+			require.Equal(t, want, a.texts())
+			require.True(t, a.IsAway())
+			b.BeginCatchUp()
+			c.back(server)
+			require.Eventually(t, func() bool { return !a.say(t, "again").IsLocal }, 20*time.Second, pause)
+			b.catchUp(t)
+			require.Eventually(t, func() bool { return contains(b.texts(), "again") }, 10*time.Second, pause)
+			require.Equal(t, want, withoutText(b.texts(), "again"))
+			a.BeginCatchUp()
+			a.catchUp(t)
+			require.Equal(t, want, withoutText(a.texts(), "again"), "its own echo is not delivered")
+		})
+	}
+}
+
+func withoutText(list []string, text string) (out []string) {
+	for _, s := range list {
+		if s != text {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// What waits for Redis is bounded: beyond it a cast is refused, and what was taken arrives.
+func TestQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	a, b := openNode(t, server.Client(), "a", func(c *castlog.Config) { c.QueueBytes = 64 << 10 }), openNode(t, server.Client(), "b")
+	require.False(t, a.say(t, "before").IsLocal)
+	server.Pause()
+	b.BeginCatchUp()
+	var want []string
+	for i := 0; ; i++ {
+		text := fmt.Sprint(i, strings.Repeat("x", 1000))
+		_, err := a.Append(a.cast(text), false)
+		if err != nil {
+			require.ErrorIs(t, err, castlog.ErrFull)
+			break
+		}
+		want = append(want, text)
+	}
+	require.Greater(t, len(want), 50)
+	require.LessOrEqual(t, a.Stats().Kept, 64<<10)
+	_, err := a.Append(a.cast("small"), false)
+	for err == nil {
+		want = append(want, "small")
+		_, err = a.Append(a.cast("small"), false)
+	}
+	server.Resume()
+	require.Eventually(t, func() bool { return !a.say2(t, "again").IsLocal }, 20*time.Second, pause)
+	b.catchUp(t)
+	require.Eventually(t, func() bool { return contains(b.texts(), "again") }, 10*time.Second, pause)
+	require.Equal(t, want, withoutText(withoutText(b.texts(), "again"), "before"))
+}
+
+// say2 is say that counts a refused cast as local.
+func (n *node) say2(t *testing.T, text string) castlog.Outcome {
+	t.Helper()
+	p, err := n.Append(n.cast(text), true)
+	if err != nil {
+		return castlog.Outcome{IsLocal: true}
+	}
+	outcome, err := p.Wait(t.Context())
+	require.NoError(t, err)
+	return outcome
+}
+
+// A server that has forgotten the last casts gets them again, in order, before anything newer; who
+// has heard them does not hear them twice. Positions go on above all that were heard.
+func TestForgetfulServer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+	require.False(t, a.say(t, "1").IsLocal)
+	require.Eventually(t, func() bool { return len(b.texts()) == 1 }, 10*time.Second, pause)
+	dumped := dump(t, rdb)
+	a.say(t, "2")
+	last := a.say(t, "3")
+	require.Eventually(t, func() bool { return len(b.texts()) == 3 }, 10*time.Second, pause)
+
+	restore(t, rdb, dumped) // as a replica that had not received 2 and 3
+	for _, n := range []*node{a, b} {
+		n.server.Store("server 2")
+	}
+	b.say(t, "4") // perhaps local, while the others append again
+	require.Eventually(t, func() bool { return a.Stats().Again == 2 && b.Stats().Appended == 1 }, 10*time.Second, pause)
+	require.Greater(t, b.say(t, "5").At.Number, last.At.Number)
+	require.Equal(t, []string{"1", "2", "3", "4", "5"}, b.texts())
+	entries, err := rdb.XRange(t.Context(), "{test:log}:room:r", "-", "+").Result()
+	require.NoError(t, err)
+	var texts []string
+	for _, e := range entries {
+		texts = append(texts, textOf([]byte(e.Values["m"].(string))))
+	}
+	require.Equal(t, []string{"1", "2", "3", "4", "5"}, texts, "what was lacking comes before anything newer")
+	require.Eventually(t, func() bool { return len(a.texts()) == 5 }, 10*time.Second, pause)
+	require.Equal(t, texts, a.texts())
+	require.Zero(t, a.missed+b.missed)
+}
+
+func dump(t *testing.T, rdb redis.UniversalClient) map[string]string {
+	t.Helper()
+	names, err := rdb.Keys(t.Context(), "*").Result()
+	require.NoError(t, err)
+	all := map[string]string{}
+	for _, name := range names {
+		all[name], err = rdb.Dump(t.Context(), name).Result()
+		require.NoError(t, err)
+	}
+	return all
+}
+
+func restore(t *testing.T, rdb redis.UniversalClient, all map[string]string) {
+	t.Helper()
+	_, err := rdb.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		p.FlushAll(t.Context())
+		for name, value := range all {
+			p.Restore(t.Context(), name, 0, value)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+// A node that was gone when the server forgot is not waited for longer than a second, and everybody
+// is told that something may be missed.
+func TestMissedIsTold(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	a := openNode(t, rdb, "a")
+	require.False(t, a.say(t, "1").IsLocal)
+	now := float64(time.Now().UnixMilli())
+	require.NoError(t, rdb.ZAdd(t.Context(), "{test:log}:alive", redis.Z{Score: now, Member: "a node that was killed"}).Err())
+	a.server.Store("server 2")
+	a.say(t, "2")
+	require.Eventually(t, func() bool { return a.countMissed() == 1 }, 10*time.Second, pause)
+	require.False(t, a.say(t, "3").IsLocal)
+	require.Equal(t, 1, a.countMissed())
+}
+
+func (n *node) countMissed() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.missed
+}
+
+// A room's log is bounded, and so are all logs together. A node that was deaf for longer than they
+// reach back learns that something is missing.
+func TestBoundsAreTold(t *testing.T) {
+	t.Parallel()
+	for name, bounds := range map[string]func(*castlog.Config){
+		"of a room":   func(c *castlog.Config) { c.RoomBytes = 64 << 10 },
+		"of all logs": func(c *castlog.Config) { c.MemoryBytes = 64 << 10 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Server(t).Client()
+			a, b := openNode(t, rdb, "a", bounds), openNode(t, rdb, "b", bounds)
+			b.BeginCatchUp()
+			for i := range 64 {
+				require.False(t, a.say(t, fmt.Sprint("short", i)).IsLocal)
+			}
+			if name == "of a room" {
+				require.False(t, b.catchUp(t), "an entry counts as 1 KiB")
+				require.Len(t, b.texts(), 64)
+				b.BeginCatchUp()
+			}
+			for i := range 10 {
+				require.False(t, a.say(t, fmt.Sprint(i, strings.Repeat("x", 10<<10))).IsLocal)
+			}
+			require.True(t, b.catchUp(t))
+			require.Positive(t, a.Stats().Dropped)
+			size, err := rdb.MemoryUsage(t.Context(), "{test:log}:room:r").Result()
+			if err == nil {
+				require.LessOrEqual(t, size, int64(96<<10))
+			}
+			kept, err := rdb.HGet(t.Context(), "{test:log}:head", "bytes").Int64()
+			require.NoError(t, err)
+			require.LessOrEqual(t, kept, int64(64<<10))
+		})
+	}
+}
+
+// What somebody else wrote into a log is dropped and counted, and what was cast is heard.
+func TestForeignEntries(t *testing.T) {
+	t.Parallel()
+	const room = "{test:log}:room:r"
+	tail := "\xcf\x00\x00\x00\x00\x00\x00\x00\x01\xa8EPOCHXXX\xb00000000000000005"
+	for name, values := range map[string][]string{
+		"no text": {"x", "y"}, "empty": {"m", ""}, "cut off": {"m", "a te"}, "binary": {"m", "\x00\xff\xfe"},
+		"another epoch": {"m", "a text" + tail}, "no digits": {"m", "a text" + tail[:len(tail)-1] + "x"},
+		"huge": {"m", strings.Repeat("x", 2<<20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Server(t).Client()
+			a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+			b.BeginCatchUp()
+			require.False(t, a.say(t, "1").IsLocal)
+			require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: room, ID: "1-5", Values: values}).Err())
+			require.False(t, a.say(t, "2").IsLocal)
+			b.catchUp(t)
+			require.Equal(t, "2", b.texts()[len(b.texts())-1])
+			require.Equal(t, int64(1), b.Stats().Malformed)
+		})
+	}
+	for name, spoil := range map[string]func(rdb redis.UniversalClient) error{
+		"an id far above": func(rdb redis.UniversalClient) error {
+			return rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: room, ID: "99999999999-0", Values: []string{"m", "x"}}).Err()
+		},
+		"another type":   func(rdb redis.UniversalClient) error { return rdb.Set(t.Context(), room, "x", 0).Err() },
+		"the sizes gone": func(rdb redis.UniversalClient) error { return rdb.Del(t.Context(), "{test:log}:sizes").Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Server(t).Client()
+			a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+			b.BeginCatchUp()
+			require.NoError(t, spoil(rdb))
+			require.False(t, a.say(t, "1").IsLocal)
+			b.catchUp(t)
+			require.Equal(t, []string{"1"}, b.texts())
+		})
+	}
+}
+
+// Casts of a stream are numbered by their places, whichever node they come from and in whichever
+// order. A gap is waited for 2 s.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+	place := func(n *node, stream string, at int64) {
+		c := n.cast(fmt.Sprint(stream, at))
+		c.Stream, c.Place = stream, at
+		_, err := n.Append(c, false)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return n.Stats().Appended > 0 }, 10*time.Second, pause)
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		for _, n := range []*node{a, b} {
+			require.Eventually(t, func() bool { return len(n.texts()) >= len(want) }, 10*time.Second, pause)
+			require.Equal(t, want, n.texts())
+		}
+	}
+	place(a, "x", 1)
+	expect("x1")
+	place(b, "x", 3)
+	place(b, "y", 1)
+	expect("x1", "y1")
+	place(a, "x", 4)
+	place(a, "x", 2)
+	expect("x1", "y1", "x2", "x3", "x4")
+	place(a, "x", 2) // it is over
+	place(a, "x", 6)
+	place(b, "x", 7)
+	expect("x1", "y1", "x2", "x3", "x4", "x6", "x7")
+}
+
+// A cast is answered twice the same way: refused because it is early, and because it was said.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	a := openNode(t, rdb, "a")
+	say := func(id string, slow time.Duration, record string) castlog.Outcome {
+		c := a.cast(id)
+		c.History = &castlog.History{Key: "history", Length: 100, Age: time.Hour, Text: []byte(`{"id":"` + id + `","at":1700000000000}`)}
+		c.History.Claim = &castlog.Claim{SlowKey: "slow", SlowInterval: slow, Record: record, Token: "t", Digest: "0123456789abcdef", Keep: time.Minute, Answer: `+{"n":1}`}
+		p, err := a.Append(c, true)
+		require.NoError(t, err)
+		outcome, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		return outcome
+	}
+	require.Nil(t, say("A1", time.Hour, "").Refused)
+	require.Equal(t, "early", say("A2", time.Hour, "").Refused[0])
+	require.Nil(t, say("A3", 0, "record").Refused)
+	require.Equal(t, []string{"answer", `+{"n":1}`}, say("A4", 0, "record").Refused)
+	require.Equal(t, []string{"A1", "A3"}, a.texts())
+	require.NoError(t, rdb.Del(t.Context(), "history").Err())
+	require.NoError(t, rdb.Set(t.Context(), "history", "of another program", 0).Err())
+	require.Nil(t, say("A5", 0, "").Refused)
+	require.Equal(t, []string{"A1", "A3", "A5"}, a.texts())
+}

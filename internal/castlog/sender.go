@@ -29,7 +29,7 @@ const (
 	callTimeout  = time.Second
 	settleRetry  = 20 * time.Millisecond // while other nodes append again
 	failureRetry = 50 * time.Millisecond
-	markEvery    = time.Second // the position is published when there was nothing to cast
+	markEvery    = 500 * time.Millisecond // the position is published when there was nothing to cast
 )
 
 // The modes of the script.
@@ -49,6 +49,8 @@ func (l *Log) sendUntilDone(ctx context.Context) {
 		select {
 		case <-l.wake.C():
 			l.sendQueued(ctx)
+		case <-l.markNow.C():
+			l.publishMark(ctx)
 		case <-mark.C:
 			l.publishMark(ctx)
 		case <-ctx.Done():
@@ -123,6 +125,9 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 		}
 	}
 	reply, err := l.call(ctx, mode, batch)
+	if len(batch) > 0 && (err != nil || reply.status == "ok") {
+		l.sentUntil = max(l.sentUntil, batch[len(batch)-1].sequence)
+	}
 	if err != nil {
 		if ctx.Err() == nil && !redisx.Unavailable(err) {
 			l.cfg.Report(fmt.Errorf("castlog: append: %w", err))
@@ -154,12 +159,7 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 func (l *Log) beginAgain(reply appendReply) {
 	isFirst := l.boundary == ""
 	l.boundary, l.isDoneAgain = reply.boundary, false
-	l.mu.Lock()
-	l.againUntil = l.newest
-	if isFirst {
-		l.againUntil = 0
-	}
-	l.mu.Unlock()
+	l.againUntil = l.sentUntil
 	if reply.last != "" || !isFirst {
 		l.rewindTo(reply.last)
 	}
