@@ -190,6 +190,8 @@ export interface ChatReceipt {
   id: string;
   /** Unix ms */
   at: number;
+  /** True when Redis can not be used: only the members on this node have received the message. The others receive it when Redis is back, unless this node ends before. */
+  local?: boolean;
 }
 
 /** A mute or a ban. All devices of the player receive it as chat:sanction. */
@@ -276,6 +278,8 @@ export interface ChatWhisperReceipt {
   at: number;
   /** Says that at least one device of the user received the whisper. A whisper to a user who is offline is not kept, and one to a user who ignores the sender is answered like that. */
   delivered: boolean;
+  /** True when Redis can not be used: only devices on this node have received the whisper. The others receive it when Redis is back, unless this node ends before. */
+  local?: boolean;
 }
 
 /** The payload of session:character. */
@@ -732,7 +736,7 @@ export interface ClientToServerEvents {
   'chat:join': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'CHAT_BANNED' | 'FORBIDDEN' | 'TOO_MANY_CHANNELS'>) => void) => void;
   /** Takes the caller's connection out of a channel. Leaving twice is the same as leaving once. Limited by rooms. */
   'chat:leave': (payload: ChatChannel, ack: (answer: Answer<ChatOccupancy, SharedCode | 'FORBIDDEN'>) => void) => void;
-  /** Sends a message to everybody in a channel, the sender included. The answer comes once the message is under way. Limited by chat. */
+  /** Sends a message to everybody in a channel, the sender included. Where casts are logged, the answer means that Redis has the message, so that every member will receive it, and so that the history has it; or it says Local. Otherwise it comes once the message is under way. Limited by chat. */
   'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'FORBIDDEN' | 'LOCKED' | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. Limited by moderation. For moderator or admin only. */
   'chat:mute': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
@@ -814,7 +818,7 @@ export interface ServerToClientEvents {
   'error': (payload: Refusal) => void;
   /** This connection is about to be closed; the client comes back by itself. */
   'gateway:closing': (payload: Closing) => void;
-  /** Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. */
+  /** Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. With missed (true), you may have missed casts; read again what you need. */
   'gateway:status': (payload: Record<string, Health>) => void;
   /** How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy. */
   'limits': (payload: Limits) => void;
