@@ -35,13 +35,15 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 	return members, nil
 }
 
-// Leave takes a connection out of a room, and returns how many members are left on this node. It
-// does nothing for a connection that has ended, which is in no room any more.
-func (g *Gateway) Leave(_ context.Context, conn, room string) (members int, err error) {
+// Leave takes a connection out of a room, and returns how many members are left on this node. The
+// connection still receives what this node has cast to the room before. Leave does nothing for a
+// connection that has ended, which is in no room any more.
+func (g *Gateway) Leave(ctx context.Context, conn, room string) (members int, err error) {
 	c := g.findConn(conn)
 	if c == nil {
 		return 0, nil
 	}
+	g.nsp.WaitDelivered(ctx, room)
 	return c.socket.Leave(room), nil
 }
 

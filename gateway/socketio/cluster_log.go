@@ -213,7 +213,8 @@ type LoggedCast struct {
 	Name   string   // of the event
 	// Build appends the argument as JSON.
 	Build func(dst []byte) []byte
-	// Stream and Place, if any, put the casts of several nodes in order: from 1, without gaps.
+	// Stream and Place, if any, put the casts of several nodes to the first room in order: from 1,
+	// without gaps.
 	Stream string
 	Place  int64
 	// History, if not nil, is written with the cast.
@@ -225,6 +226,20 @@ func (n *Namespace) HasLog() bool { return n.cluster != nil && n.cluster.cluster
 
 // IsLogAway reports whether Redis does not confirm what is logged.
 func (n *Namespace) IsLogAway() bool { return n.HasLog() && n.cluster.cluster.castLog.IsAway() }
+
+// WaitDelivered returns when the members on this node have received what was cast to a room by the
+// log so far. It waits about as long as Redis may take to confirm it.
+func (n *Namespace) WaitDelivered(ctx context.Context, room string) {
+	if !n.HasLog() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliveryWait)
+	defer cancel()
+	n.cluster.cluster.castLog.WaitDelivered(ctx, n.cluster.loggedRoom(socket.Room(room)))
+}
+
+// deliveryWait bounds WaitDelivered.
+const deliveryWait = time.Second
 
 // CastLogged casts by the log, and does not wait. Where as much waits for Redis as may wait, only
 // the members on this node receive it. HasLog must be true.
@@ -325,9 +340,13 @@ func (n *Namespace) appendCast(c LoggedCast, countID string, wait bool) (own *ow
 	for i, room := range t.rooms {
 		rooms[i] = nsp.loggedRoom(room)
 	}
+	stream := c.Stream
+	if stream != "" { // each room has its own places
+		stream = rooms[0] + "#" + stream
+	}
 	pending, err = nsp.cluster.castLog.Append(castlog.Cast{
 		Rooms: rooms, Channels: nsp.channelsFor(t), Message: message,
-		Stream: c.Stream, Place: c.Place, History: c.History, Members: own,
+		Stream: stream, Place: c.Place, History: c.History, Members: own,
 	}, wait)
 	return own, pending, err
 }

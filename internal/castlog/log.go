@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -301,6 +302,36 @@ func (l *Log) Append(c Cast, wait bool) (*Pending, error) {
 	}
 	l.wake.Notify()
 	return p, nil
+}
+
+// WaitDelivered returns when the members on this node have received what was cast to a room so far,
+// or when ctx ends.
+func (l *Log) WaitDelivered(ctx context.Context, room string) {
+	done := l.findUndelivered(room)
+	if done == nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// findUndelivered returns what is closed when the newest cast to a room is delivered, or nil when it
+// is. What was cast before that is delivered before.
+func (l *Log) findUndelivered(room string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(l.kept) - 1; i >= 0 && !l.kept[i].isDelivered; i-- {
+		p := l.kept[i]
+		if slices.Contains(p.cast.Rooms, room) {
+			if p.done == nil {
+				p.done = make(chan struct{})
+			}
+			return p.done
+		}
+	}
+	return nil
 }
 
 // IsAway reports whether Redis does not confirm casts, so that they are delivered on this node alone.
