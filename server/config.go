@@ -201,9 +201,9 @@ type Config struct {
 	// PingTimeout is how long the answer to a heartbeat may take. Default: 20 seconds.
 	// (--ping-timeout)
 	PingTimeout time.Duration
-	// ConnectTimeout is how long a new connection may take to log in; then it is closed. Default:
-	// 45 seconds.
-	// (--connect-timeout)
+	// ConnectTimeout is how long a new connection may take to log in; then it is closed. Once a part of
+	// a message has come, the rest must come within half of it. Before the login a message may have
+	// 64 KiB at most. Default: 10 seconds. (--connect-timeout)
 	ConnectTimeout time.Duration
 	// UpgradeTimeout is how long an upgrade to a websocket may take. Default: 10 seconds.
 	// (--upgrade-timeout)
@@ -286,7 +286,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.HandlerTimeout, 5*time.Second)
 	setDefault(&c.PingInterval, 25*time.Second)
 	setDefault(&c.PingTimeout, 20*time.Second)
-	setDefault(&c.ConnectTimeout, 45*time.Second)
+	setDefault(&c.ConnectTimeout, 10*time.Second)
 	setDefault(&c.UpgradeTimeout, 10*time.Second)
 	setDefault(&c.BodyTimeout, 10*time.Second)
 	setDefault(&c.HTTPIdleTimeout, 620*time.Second)

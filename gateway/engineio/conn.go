@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"bufio"
+	"errors"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -73,6 +74,7 @@ type Conn struct {
 	mu            sync.Mutex
 	timer         *time.Timer // guarded by mu
 	confirmBy     time.Time   // by when Confirm is due; guarded by mu
+	restBy        time.Time   // by when the rest of a message is due before Confirm, or zero; guarded by mu
 	pingAt        time.Time   // when the unanswered ping was sent, or zero; guarded by mu
 	wire          *wire       // nil while polling; guarded by mu
 	waitingPoll   chan []byte // receives the body of the poll that waits, or nil; guarded by mu
@@ -216,11 +218,49 @@ func (c *Conn) nextPingDue() time.Time {
 	return last.Add(c.srv.cfg.PingInterval)
 }
 
+// confirmDue returns when a connection that is not confirmed is closed. mu is held.
+func (c *Conn) confirmDue() time.Time {
+	if !c.restBy.IsZero() && c.restBy.Before(c.confirmBy) {
+		return c.restBy
+	}
+	return c.confirmBy
+}
+
+// expectRest says whether the beginning of a message waits for its rest. Before Confirm the rest has
+// half of the connect timeout: who has begun to speak needs less time than who has not.
+func (c *Conn) expectRest(isExpected bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !isExpected:
+		c.restBy = time.Time{}
+	case c.restBy.IsZero() && c.state.Load() == stateOpen && c.timer != nil:
+		c.restBy = time.Now().Add(c.srv.cfg.ConnectTimeout / 2)
+		c.timer.Reset(0) // handleTimer computes what is due
+	}
+}
+
+// messageLimit returns how many bytes the next message may have.
+func (c *Conn) messageLimit() int {
+	if c.isConfirmed.Load() {
+		return c.srv.cfg.MaxPayload
+	}
+	return c.srv.cfg.EarlyPayload
+}
+
+// markEarly returns err, or ErrTooLargeYet when a message is too large that may come later.
+func (c *Conn) markEarly(err error) error {
+	if errors.Is(err, ErrTooLarge) && !c.isConfirmed.Load() && c.srv.cfg.EarlyPayload < c.srv.cfg.MaxPayload {
+		return ErrTooLargeYet
+	}
+	return err
+}
+
 // timeUntil returns how long the timer may sleep: until then, or until the connect timeout if that
 // is earlier. mu is held.
 func (c *Conn) timeUntil(then time.Time) time.Duration {
-	if !c.isConfirmed.Load() && c.confirmBy.Before(then) {
-		then = c.confirmBy
+	if due := c.confirmDue(); !c.isConfirmed.Load() && due.Before(then) {
+		then = due
 	}
 	return max(0, time.Until(then))
 }
@@ -242,15 +282,15 @@ func (c *Conn) handleTimer() {
 		c.mu.Unlock()
 		return
 	}
-	if !c.isConfirmed.Load() && !now.Before(c.confirmBy) {
+	if !c.isConfirmed.Load() && !now.Before(c.confirmDue()) {
 		c.mu.Unlock()
-		c.beginClose(ReasonNoConnect, true, closeNormal)
+		c.beginClose(ReasonNoConnect, true, normalClosure)
 		return
 	}
 	if c.isPongOverdue(now) {
 		if !c.isBlocked.Load() {
 			c.mu.Unlock()
-			c.beginClose(ReasonPingTimeout, false, closeNormal)
+			c.beginClose(ReasonPingTimeout, false, normalClosure)
 			return
 		}
 		c.timer.Reset(cfg.PingTimeout)
@@ -286,7 +326,7 @@ func (c *Conn) isPongOverdue(now time.Time) bool {
 
 // Shut ends the connection politely: what was sent before still leaves, within the linger time. The
 // handler's Closed gets the reason.
-func (c *Conn) Shut(reason string) { c.beginClose(reason, true, closeNormal) }
+func (c *Conn) Shut(reason string) { c.beginClose(reason, true, normalClosure) }
 
 var (
 	closePacket = []byte{flagFin | opText, 1, packetClose}
@@ -294,12 +334,12 @@ var (
 )
 
 // Abort ends the connection at once. What waits to be sent is lost.
-func (c *Conn) Abort(reason string) { c.beginClose(reason, false, closeNormal) }
+func (c *Conn) Abort(reason string) { c.beginClose(reason, false, normalClosure) }
 
 // beginClose moves the connection from open to closing and tells the handler. When polite, what is
 // queued and a close packet may still leave, within the linger time; otherwise everything ends at
 // once. On a connection that is closing already, only an impolite call has an effect.
-func (c *Conn) beginClose(reason string, polite bool, status int) {
+func (c *Conn) beginClose(reason string, polite bool, frame closeFrame) {
 	c.mu.Lock()
 	if !c.state.CompareAndSwap(stateOpen, stateClosing) {
 		if !polite {
@@ -310,7 +350,7 @@ func (c *Conn) beginClose(reason string, polite bool, status int) {
 	}
 	if polite {
 		if c.wire != nil {
-			c.appendFrames(appendClose(nil, status))
+			c.appendFrames(appendClose(nil, frame))
 		} else {
 			c.queueFarewell(reason)
 		}
@@ -395,7 +435,7 @@ func (c *Conn) closeForViolation(err error) {
 	c.mu.Lock()
 	silent := c.wire == nil && c.outbound == nil && c.waitingPoll == nil // the client polls only for the close
 	c.mu.Unlock()
-	c.beginClose(ReasonParseError, !silent, closeStatusFor(err))
+	c.beginClose(ReasonParseError, !silent, closeFrameFor(err))
 }
 
 // handlePacket handles one packet from the client.
@@ -422,7 +462,7 @@ func (c *Conn) handlePacket(kind byte, data []byte) error {
 
 // closeByClient ends the connection because the client asked for it.
 func (c *Conn) closeByClient() {
-	c.beginClose(ReasonTransportClose, c.TransportName() == "polling", closeNormal)
+	c.beginClose(ReasonTransportClose, c.TransportName() == "polling", normalClosure)
 }
 
 // Block says that the handler is about to keep the reader waiting: what is queued is written, and

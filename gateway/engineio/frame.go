@@ -172,7 +172,19 @@ func appendControl(dst []byte, op byte, payload []byte) []byte {
 	return append(append(dst, flagFin|op, byte(len(payload))), payload...)
 }
 
-// appendClose appends a close frame with a status to dst.
-func appendClose(dst []byte, code int) []byte {
-	return append(dst, flagFin|opClose, 2, byte(code>>8), byte(code))
+// A closeFrame says what the client reads in its close event.
+type closeFrame struct {
+	code int
+	text string // at most 123 bytes
+}
+
+var (
+	normalClosure = closeFrame{code: closeNormal}
+	closeTooEarly = closeFrame{closeLarge, "too large before CONNECT"}
+)
+
+// appendClose appends a close frame to dst.
+func appendClose(dst []byte, frame closeFrame) []byte {
+	dst = append(dst, flagFin|opClose, byte(2+len(frame.text)), byte(frame.code>>8), byte(frame.code))
+	return append(dst, frame.text...)
 }

@@ -232,7 +232,7 @@ func (c *Conn) Send(r io.Reader, o *packet.Options, done engine.SendCallback) en
 func (c *Conn) Transport() transports.Transport { return (*transport)(c) }
 
 // Close ends the connection: at once if the library discards what waits, else politely.
-func (c *Conn) Close(discard bool) { c.beginClose(ReasonForcedClose, !discard, closeNormal) }
+func (c *Conn) Close(discard bool) { c.beginClose(ReasonForcedClose, !discard, normalClosure) }
 
 // The library never calls the following methods on a connection that it did not make.
 

@@ -56,7 +56,7 @@ func (c *Conn) enqueueMessage(m *Message, schedule bool) (ok, flush bool) {
 		c.hasOverflowed = true // from here on lastWords more bytes are let through
 		c.mu.Unlock()
 		c.handler.Overflow(c)
-		c.beginClose(ReasonSlowConsumer, true, closeNormal)
+		c.beginClose(ReasonSlowConsumer, true, normalClosure)
 		return false, false
 	}
 	if c.hasOverflowed && c.wouldOverflow(len(f)-lastWords) {

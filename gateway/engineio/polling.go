@@ -23,7 +23,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	if c.isPongOverdue(time.Now()) && !c.isBlocked.Load() {
 		c.mu.Unlock()
-		c.beginClose(ReasonPingTimeout, false, closeNormal)
+		c.beginClose(ReasonPingTimeout, false, normalClosure)
 		errUnknownSid.writeResponse(w)
 		return
 	}
@@ -34,7 +34,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	if c.waitingPoll != nil { // two polls at once: the protocol ends both
 		c.mu.Unlock()
-		c.beginClose(ReasonTransportError, true, closeNormal)
+		c.beginClose(ReasonTransportError, true, normalClosure)
 		errBadRequest.writeResponse(w)
 		return
 	}
@@ -55,10 +55,10 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		w.Header().Set("Cache-Control", "no-store")
 		if err := c.writePoll(w, body); err != nil {
-			c.beginClose(ReasonTransportError, false, closeNormal)
+			c.beginClose(ReasonTransportError, false, normalClosure)
 		}
 	case <-r.Context().Done():
-		c.beginClose(ReasonTransportError, false, closeNormal)
+		c.beginClose(ReasonTransportError, false, normalClosure)
 	}
 }
 
@@ -102,10 +102,18 @@ func writeStatus(w http.ResponseWriter, status int) {
 
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
+// bodyTimeout returns how long the body of a POST may take.
+func (c *Conn) bodyTimeout() time.Duration {
+	if c.isConfirmed.Load() {
+		return c.srv.cfg.BodyTimeout
+	}
+	return min(c.srv.cfg.BodyTimeout, c.srv.cfg.ConnectTimeout/2)
+}
+
 // servePost handles the packets of a POST.
 func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(c.srv.cfg.BodyTimeout))
+	_ = control.SetReadDeadline(time.Now().Add(c.bodyTimeout()))
 	if c.TransportName() != "polling" {
 		c.srv.refuseBody(w, r)
 		errBadRequest.writeResponse(w)
@@ -119,7 +127,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	if !c.hasPost.CompareAndSwap(false, true) {
 		c.srv.refuseBody(w, r)
-		c.beginClose(ReasonTransportError, true, closeNormal)
+		c.beginClose(ReasonTransportError, true, normalClosure)
 		errBadRequest.writeResponse(w)
 		return
 	}
@@ -131,7 +139,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 			bodyBuffers.Put(body)
 		}
 	}()
-	limit := int64(c.srv.cfg.MaxPayload)
+	limit := int64(c.messageLimit())
 	err := ErrTooLarge
 	if r.ContentLength <= limit {
 		_, err = io.Copy(body, io.LimitReader(r.Body, limit+1))
@@ -139,6 +147,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 			err = ErrTooLarge
 		}
 	}
+	err = c.markEarly(err)
 	if err != nil {
 		w.Header().Set("Connection", "close")
 		_ = control.SetReadDeadline(time.Now().Add(time.Second))
@@ -146,7 +155,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) {
 			c.answerAndEnd(w, func() { writeStatus(w, http.StatusRequestEntityTooLarge) }, func() { c.closeForViolation(err) })
 			return
 		}
-		c.answerAndEnd(w, func() { writeStatus(w, http.StatusRequestTimeout) }, func() { c.beginClose(ReasonTransportError, true, closeNormal) })
+		c.answerAndEnd(w, func() { writeStatus(w, http.StatusRequestTimeout) }, func() { c.beginClose(ReasonTransportError, true, normalClosure) })
 		return
 	}
 	_ = control.SetReadDeadline(time.Time{})

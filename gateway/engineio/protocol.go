@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -67,7 +68,9 @@ func (e *Refusal) writeResponse(w http.ResponseWriter) {
 var (
 	ErrTooLarge  = errors.New("engineio: message too large")
 	ErrMalformed = errors.New("engineio: malformed packet")
-	ErrTooMany   = errors.New("engineio: too many packets in one payload")
+	// ErrTooLargeYet is an ErrTooLarge: the message comes before Conn.Confirm, when less may come.
+	ErrTooLargeYet = fmt.Errorf("%w before CONNECT", ErrTooLarge)
+	ErrTooMany     = errors.New("engineio: too many packets in one payload")
 )
 
 // The reasons for which a connection ends, in the words that Socket.IO uses.

@@ -21,11 +21,12 @@ type Config struct {
 	PingInterval   time.Duration // between a pong and the next ping; 25 s
 	PingTimeout    time.Duration // for the pong to arrive; 20 s
 	UpgradeTimeout time.Duration // for an upgrade to be completed; 10 s
-	ConnectTimeout time.Duration // for Conn.Confirm to be called; 45 s
+	ConnectTimeout time.Duration // for Conn.Confirm to be called; 10 s, and half of it for the rest of a message that has begun
 	BodyTimeout    time.Duration // for the body of a POST to arrive; 10 s
 	Linger         time.Duration // for what was queued before a close to leave; 2 s
 
 	MaxPayload    int // bytes of one message, and of one POST; 1,000,000
+	EarlyPayload  int // the same before Conn.Confirm; 64 KiB, and never more than MaxPayload
 	MaxPackets    int // packets in one POST; 2,000
 	OutboundQueue int // bytes that may wait for one client; 1 MiB
 
@@ -64,12 +65,16 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PingInterval, 25*time.Second)
 	setDefault(&c.PingTimeout, 20*time.Second)
 	setDefault(&c.UpgradeTimeout, 10*time.Second)
-	setDefault(&c.ConnectTimeout, 45*time.Second)
+	setDefault(&c.ConnectTimeout, 10*time.Second)
 	setDefault(&c.BodyTimeout, 10*time.Second)
 	setDefault(&c.Linger, 2*time.Second)
 	if c.MaxPayload <= 0 {
 		c.MaxPayload = 1_000_000
 	}
+	if c.EarlyPayload <= 0 {
+		c.EarlyPayload = 64 << 10
+	}
+	c.EarlyPayload = min(c.EarlyPayload, c.MaxPayload)
 	if c.MaxPackets <= 0 {
 		c.MaxPackets = 2_000
 	}

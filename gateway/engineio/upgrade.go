@@ -59,7 +59,7 @@ func (c *Conn) runUpgrade(w *wire) {
 	proven := false
 	switched := false
 	r := newReader(w)
-	r.wantsFreshStack = false
+	r.wantsFreshStack, r.isProbing = false, true
 	err := c.readFrames(r, func(isBinary bool, data []byte) error {
 		switch {
 		case switched:
@@ -74,7 +74,7 @@ func (c *Conn) runUpgrade(w *wire) {
 			if !timeout.Stop() || !c.switchTo(w) {
 				return errUpgraded
 			}
-			switched, r.wantsFreshStack = true, true
+			switched, r.wantsFreshStack, r.isProbing = true, true, false
 			return nil
 		}
 		return ErrMalformed

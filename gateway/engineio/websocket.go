@@ -10,15 +10,18 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func closeStatusFor(err error) int {
+// closeFrameFor returns what a client is told that broke the protocol.
+func closeFrameFor(err error) closeFrame {
 	var c *closeError
 	switch {
 	case errors.As(err, &c):
-		return c.code
+		return closeFrame{code: c.code}
+	case errors.Is(err, ErrTooLargeYet):
+		return closeTooEarly
 	case errors.Is(err, ErrTooLarge):
-		return closeLarge
+		return closeFrame{code: closeLarge}
 	}
-	return closeNormal
+	return normalClosure
 }
 
 // readWebsocket is the reading goroutine of a websocket. It reads until the connection ends.
@@ -49,9 +52,9 @@ func (c *Conn) handleMessage(isBinary bool, data []byte) error {
 func (c *Conn) closeAfterReading(w *wire, err error) {
 	switch {
 	case errors.Is(err, errPeerClosed), errors.Is(err, io.EOF):
-		c.beginClose(ReasonTransportClose, false, closeNormal)
+		c.beginClose(ReasonTransportClose, false, normalClosure)
 	case isNetworkError(err):
-		c.beginClose(ReasonTransportError, false, closeNormal)
+		c.beginClose(ReasonTransportError, false, normalClosure)
 	case err != nil:
 		c.closeForViolation(err)
 	}
@@ -85,7 +88,6 @@ func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error
 	if r.w.deflating != nil {
 		return c.readCompressed(r.w, each)
 	}
-	limit := c.srv.cfg.MaxPayload
 	for {
 		b, err := r.waitForBytes()
 		if err != nil {
@@ -95,9 +97,10 @@ func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error
 		for len(b) > 0 {
 			var f frame
 			var n int
-			if f, n, need, err = parseFrame(b, limit); err != nil {
+			limit := c.frameLimit(r)
+			if f, n, need, err = parseFrame(b, max(limit-len(r.fragments.part), maxControl)); err != nil {
 				r.releaseBuffer()
-				return err
+				return c.markEarly(err)
 			}
 			if n == 0 {
 				break
@@ -105,10 +108,14 @@ func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error
 			b = b[n:]
 			if err = c.handleFrame(r, f, limit, each); err != nil {
 				r.releaseBuffer()
-				return err
+				return c.markEarly(err)
 			}
 		}
 		r.keepPartialFrame(b, need)
+		if isPart := len(b) > 0 || r.fragments.open; isPart != r.isRestExpected && (r.isRestExpected || !c.isConfirmed.Load()) {
+			r.isRestExpected = isPart
+			c.expectRest(isPart)
+		}
 		if c.hasUnflushed() {
 			c.Flush()
 		}
@@ -118,6 +125,14 @@ func (c *Conn) readFrames(r *reader, each func(isBinary bool, data []byte) error
 		}
 		runtime.Gosched()
 	}
+}
+
+// frameLimit returns how many bytes the next message of a reader may have.
+func (c *Conn) frameLimit(r *reader) int {
+	if r.isProbing {
+		return c.srv.cfg.EarlyPayload
+	}
+	return c.messageLimit()
 }
 
 // hasUnflushed reports whether something is queued and no writer runs.
@@ -164,17 +179,24 @@ func (c *Conn) sendControlFrame(w *wire, frame []byte) {
 }
 
 func (c *Conn) readCompressed(w *wire, each func(bool, []byte) error) error {
-	limit := int64(c.srv.cfg.MaxPayload)
 	for {
 		kind, message, err := w.deflating.NextReader()
+		limit := int64(c.messageLimit())
 		var data []byte
 		if err == nil { // gorilla's own limit counts compressed bytes
+			isEarly := !c.isConfirmed.Load()
+			if isEarly {
+				c.expectRest(true)
+			}
 			data, err = io.ReadAll(io.LimitReader(message, limit+1))
+			if isEarly {
+				c.expectRest(false)
+			}
 		}
 		var closed *websocket.CloseError
 		switch {
 		case errors.Is(err, websocket.ErrReadLimit), int64(len(data)) > limit:
-			return ErrTooLarge
+			return c.markEarly(ErrTooLarge)
 		case errors.As(err, &closed):
 			return errPeerClosed
 		case err != nil && !isNetworkError(err):

@@ -220,6 +220,8 @@ type reader struct {
 
 	fragments       assembler
 	wantsFreshStack bool // after this batch, continue on a new goroutine
+	isProbing       bool // the websocket of an upgrade that the client has not switched to
+	isRestExpected  bool // Conn.expectRest was told so
 }
 
 func newReader(w *wire) *reader {

@@ -47,7 +47,7 @@ type ServeFlags struct {
 
 	PingInterval        time.Duration `default:"25s" help:"Each connection is sent a heartbeat this often."`
 	PingTimeout         time.Duration `default:"20s" help:"A client must answer a heartbeat within this time."`
-	ConnectTimeout      time.Duration `default:"45s" help:"A new connection must log in within this time."`
+	ConnectTimeout      time.Duration `default:"10s" help:"A new connection must log in within this time; half of it once a part of a message has come."`
 	UpgradeTimeout      time.Duration `default:"10s" help:"An upgrade to websocket must complete within this time."`
 	BodyTimeout         time.Duration `default:"10s" help:"The body of a POST must arrive within this time."`
 	MaxPayload          int           `default:"1000000" help:"One message, and one POST, may have this many bytes."`
