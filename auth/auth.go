@@ -115,6 +115,9 @@ type Config struct {
 	Tokens Verifier
 	// Gate refuses token logins that failed too often; nil refuses none.
 	Gate Gate
+	// Guesses refuses HTTP requests of addresses that presented too many session ids that are not
+	// valid; nil refuses none.
+	Guesses GuessGate
 	// Spend charges a limit of a user: one of logins, another of renewals. It writes the limit into
 	// the header of the answer, and returns a RATE_LIMITED fault when nothing is left. When nil,
 	// users are not limited.
@@ -134,6 +137,15 @@ type Config struct {
 	Failed func(doing string, err error)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+}
+
+// A GuessGate bounds how many session ids that are not valid an address may present over HTTP.
+type GuessGate interface {
+	// Check returns a RATE_LIMITED fault while none of these ids is to be looked up.
+	Check(r *http.Request, ids []string) error
+	// Failed counts a request whose ids are not valid. It returns a RATE_LIMITED fault when that was
+	// one too many.
+	Failed(r *http.Request) error
 }
 
 // A Charge says which of a user's limits is spent.
@@ -213,7 +225,7 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 // Request finds the session of an HTTP request, by bearer token or cookie, and slides it at most
 // once per touch interval. A refusal is UNAUTHENTICATED, or FORBIDDEN when the page may not use the
 // cookie; each wraps the fault that a handshake would get. When Redis does not answer it is
-// UNAVAILABLE.
+// UNAVAILABLE, and RATE_LIMITED when the address has presented too many ids that are not valid.
 func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 	s, err := a.identifyRequest(r)
 	switch {
@@ -223,16 +235,14 @@ func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 		return s, fault.ErrForbidden.Because(err)
 	case errors.Is(err, ErrSessionRequired), errors.Is(err, ErrSessionInvalid):
 		return s, fault.ErrUnauthenticated.Because(err)
+	case errors.Is(err, fault.ErrRateLimited):
+		return s, err
 	}
 	return s, fault.Unavailable("session", time.Second, err)
 }
 
 func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
-	ids, err := a.idsFromHeader(a.HandshakeHeader(r), false)
-	if err != nil {
-		return sessions.Session{}, err
-	}
-	s, err := a.findSession(r.Context(), ids)
+	s, err := a.findPresented(r)
 	if err != nil {
 		return s, err
 	}
@@ -249,6 +259,26 @@ func (a *Service) identifyRequest(r *http.Request) (sessions.Session, error) {
 	}
 	s.ExpiresAt, s.LastActivityAt = until, now
 	return s, nil
+}
+
+// findPresented finds the session whose id a request presents, unless its address has guessed too
+// often.
+func (a *Service) findPresented(r *http.Request) (s sessions.Session, err error) {
+	ids, err := a.idsFromHeader(a.HandshakeHeader(r), false)
+	if err == nil && a.cfg.Guesses != nil {
+		if err := a.cfg.Guesses.Check(r, ids); err != nil {
+			return s, err
+		}
+	}
+	if err == nil {
+		s, err = a.findSession(r.Context(), ids)
+	}
+	if errors.Is(err, ErrSessionInvalid) && a.cfg.Guesses != nil {
+		if refused := a.cfg.Guesses.Failed(r); refused != nil {
+			return s, refused
+		}
+	}
+	return s, err
 }
 
 // findSession reads the first session of these ids that stands. It refuses none, and "".

@@ -154,6 +154,12 @@ func (p Proxies) IsSecure(r *http.Request) bool {
 	return err == nil && p.isTrusted(at)
 }
 
+// IsTrusted reports whether an address, with a port or without, is that of a trusted proxy.
+func (p Proxies) IsTrusted(addr string) bool {
+	at, err := clientaddr.Parse(addr)
+	return err == nil && p.isTrusted(at)
+}
+
 func (p Proxies) isTrusted(a netip.Addr) bool {
 	for _, network := range p {
 		if network.Contains(a) {

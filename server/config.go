@@ -243,6 +243,11 @@ type Config struct {
 	// MaxConnectionsPerUser bounds the connections of one user to this node: a further one is refused
 	// with TOO_MANY_CONNECTIONS. Default: 20; negative is no bound. (--max-connections-per-user)
 	MaxConnectionsPerUser int
+	// MaxHTTPConnectionsPerAddress bounds the TCP connections of one address (IPv6: of one /64) to
+	// this node that are plain HTTP: polling, requests, and what sends nothing. Further ones may only
+	// become websockets, and have a second for that. The connections of TrustedProxies are not
+	// bounded. Default: 100; negative is no bound. (--max-http-connections-per-address)
+	MaxHTTPConnectionsPerAddress int
 	// HandshakesPerSecond bounds the new connections to this node in a second. Default and
 	// negative: no bound. (--handshakes-per-second)
 	HandshakesPerSecond float64
@@ -300,6 +305,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MaxConnections, 100_000)
 	setDefault(&c.MaxConnectionsPerAddress, -1)
 	setDefault(&c.MaxConnectionsPerUser, 20)
+	setDefault(&c.MaxHTTPConnectionsPerAddress, 100)
 	setDefault(&c.HandshakesPerSecond, -1)
 	return c
 }

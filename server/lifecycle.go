@@ -21,7 +21,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	waiting, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()
 	players := n.newHTTPServer(n.publicRoutes())
-	players.ConnContext = markSpare
+	players.ConnContext, players.ConnState = markSpare, noteHijacked
 	bounded := n.boundConnections(public)
 	operators := n.newHTTPServer(n.adminRoutes())
 

@@ -163,6 +163,8 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger, warnings *warnings)
 		return nil, err
 	}
 	l.devices = sessions.NewDevices(r.sessions, devices)
+	plainAddr := func(req *http.Request) throttle.Subject { return throttle.Subject{IP: proxies.Addr(req)} }
+	cfg.Guesses = newGuessGate(r.limiter, plainAddr, func(id string) bool { return r.tracker != nil && r.tracker.Follows(id) })
 	l.auth = auth.New(r.sessions, cfg)
 	return l, nil
 }

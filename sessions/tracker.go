@@ -117,6 +117,15 @@ func (t *Tracker) Run(ctx context.Context) error {
 	return nil
 }
 
+// Follows reports whether a socket of this process uses the session, and it is not known to have
+// ended.
+func (t *Tracker) Follows(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tracked := t.sessions[id]
+	return tracked != nil && tracked.isAlive.Load()
+}
+
 // Ready returns a channel that is closed once Run misses no revocation any more: Redis has
 // confirmed its first subscription, and Run knows its position in the log. The channel stays open
 // before Run and while Redis does not answer, so a server should not refuse to start because of it.

@@ -88,6 +88,7 @@ func Defaults(dev bool) []Policy {
 		{Name: "chat", Limit: 10, Window: 10 * time.Second, Scope: ByUser},
 		{Name: "login", Limit: login, Window: time.Minute, Scope: ByIP},
 		{Name: "api", Limit: 50, Window: time.Minute, Scope: ByIP},
+		{Name: "bearers", Limit: 60, Window: time.Minute, Scope: ByIP},
 		{Name: "connect", Limit: 20, Window: 10 * time.Second, Scope: ByIP},
 		{Name: "trade", Limit: 10, Window: 10 * time.Second, Scope: ByUser},
 		{Name: "errors", Limit: 20, Window: 5 * time.Second, Scope: ByConnection},

@@ -41,7 +41,7 @@ func startWithOpenFiles(t *testing.T, files int, args ...string) *gate {
 // operators and health checks are answered, also while idle TCP connections take the rest.
 func TestTheLimitOfOpenFilesBoundsConnections(t *testing.T) {
 	t.Parallel()
-	g := startWithOpenFiles(t, 300, "--redis", redistest.URL(t), "--limit", "connect=off")
+	g := startWithOpenFiles(t, 300, "--redis", redistest.URL(t), "--limit", "connect=off", "--connect-timeout", "5m")
 	g.logged(1, "fewer connections than --max-connections: the limit of open files allows no more",
 		map[string]any{"level": "warn", "max-connections": 100_000.0, "inForce": 141.0, "openFiles": 300.0})
 	dialer := websocket.Dialer{HandshakeTimeout: patience}

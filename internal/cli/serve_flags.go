@@ -60,6 +60,7 @@ type ServeFlags struct {
 	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections, or fewer where the limit of open files allows fewer; 0 means as many as that allows."`
 	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"One address (IPv6: one /64) may have this many connections; 0 means no bound."`
 	MaxConnectionsUser  int           `name:"max-connections-per-user" default:"20" help:"One user may have this many connections to this node; 0 means no bound."`
+	MaxHTTPAddr         int           `name:"max-http-connections-per-address" default:"100" help:"One address (IPv6: one /64) may have this many TCP connections that are plain HTTP; 0 means no bound. Websockets and the connections of trusted proxies do not count."`
 	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
 
@@ -147,7 +148,8 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		MaxPayload: explicitZero(f.MaxPayload), MaxPackets: explicitZero(f.MaxPackets), MaxAttachments: explicitZero(f.MaxAttachments), MaxDepth: explicitZero(f.MaxDepth),
 		MaxRooms: explicitZero(f.MaxRooms), InboundQueue: explicitZero(f.InboundQueue), OutboundQueue: explicitZero(f.OutboundQueue),
 		MaxConnections: explicitZero(f.MaxConnections), MaxConnectionsPerAddress: explicitZero(f.MaxConnectionsAddr), MaxConnectionsPerUser: explicitZero(f.MaxConnectionsUser),
-		HandshakesPerSecond: explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
+		MaxHTTPConnectionsPerAddress: explicitZero(f.MaxHTTPAddr),
+		HandshakesPerSecond:          explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
 
 		LogLevel: f.LogLevel, LogFormat: f.LogFormat,
 	}, nil
@@ -173,6 +175,7 @@ func (f *ServeFlags) checkFlags() error {
 		{"max-connections", int64(f.MaxConnections)},
 		{"max-connections-per-address", int64(f.MaxConnectionsAddr)},
 		{"max-connections-per-user", int64(f.MaxConnectionsUser)},
+		{"max-http-connections-per-address", int64(f.MaxHTTPAddr)},
 		{"limit-close-after", int64(f.LimitCloseAfter)},
 		{"cache-local-bytes", f.CacheLocalBytes},
 	} {
