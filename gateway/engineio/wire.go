@@ -105,7 +105,7 @@ func (c closeReasonConn) Write(b []byte) (int, error) {
 	if !bytes.Equal(b, gorillaNotUTF8) {
 		return c.Conn.Write(b)
 	}
-	_, err := c.Conn.Write(appendClose(nil, closeUTF8))
+	_, err := c.Conn.Write(appendClose(nil, closeFrame{code: closeUTF8}))
 	return len(b), err
 }
 
