@@ -1,6 +1,8 @@
 package redistest
 
 import (
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -55,6 +57,37 @@ func (i *Instance) Restart() {
 	if err := i.node.startProcess(); err != nil {
 		i.t.Fatalf("redistest: restart: %v", err)
 	}
+}
+
+// AppendOnlySize returns how many bytes the append-only file has.
+func (i *Instance) AppendOnlySize() int64 {
+	i.t.Helper()
+	info, err := os.Stat(i.findAppendOnly())
+	if err != nil {
+		i.t.Fatalf("redistest: append-only file: %v", err)
+	}
+	return info.Size()
+}
+
+// TruncateAppendOnly cuts the append-only file of a server that was killed back to a size, as a
+// machine does that loses its power before the file was synced.
+func (i *Instance) TruncateAppendOnly(size int64) {
+	i.t.Helper()
+	if err := os.Truncate(i.findAppendOnly(), size); err != nil {
+		i.t.Fatalf("redistest: append-only file: %v", err)
+	}
+}
+
+// findAppendOnly returns the file to which commands are appended.
+func (i *Instance) findAppendOnly() string {
+	i.t.Helper()
+	for _, pattern := range []string{"appendonlydir/*.incr.aof", "appendonly.aof"} { // since Redis 7, and before
+		if found, _ := filepath.Glob(filepath.Join(i.node.dir, pattern)); len(found) == 1 {
+			return found[0]
+		}
+	}
+	i.t.Fatal("redistest: there is no append-only file")
+	return ""
 }
 
 // Pause freezes the server with SIGSTOP: connections stay open, and nothing is answered.

@@ -72,6 +72,8 @@ func TestToxic(t *testing.T) {
 		"delay":      {func(w *redistest.Wire) { w.Delay(30 * time.Millisecond) }, false},
 		"late":       {func(w *redistest.Wire) { w.Delay(10 * time.Second) }, true},
 		"black hole": {(*redistest.Wire).BlackHole, true},
+		"cut in two": {(*redistest.Wire).Isolate, true},
+		"refused":    {(*redistest.Wire).Refuse, true},
 		"reset":      {(*redistest.Wire).Reset, true},
 		"trickle":    {func(w *redistest.Wire) { w.Trickle(time.Second) }, true},
 		"two faults": {func(w *redistest.Wire) { w.Reset(); w.Delay(0) }, false},
@@ -96,6 +98,46 @@ func TestToxic(t *testing.T) {
 			require.Eventually(t, func() bool { return rdb.Ping(ctx).Err() == nil }, 10*time.Second, time.Millisecond)
 		})
 	}
+}
+
+// Only the connections that subscribe are cut.
+func TestRelayCutsSubscriptions(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	relay := redistest.NewRelay(t, redistest.Server(t))
+	opts, err := redis.ParseURL(relay.URL())
+	require.NoError(t, err)
+	opts.PoolSize, opts.MaxRetries = 1, -1
+	rdb := redis.NewClient(opts)
+	t.Cleanup(func() { _ = rdb.Close() })
+	id := rdb.ClientID(ctx).Val()
+	require.NotZero(t, id)
+	require.Zero(t, relay.CutSubscriptions(), "there is none")
+	news := rdb.Subscribe(ctx, "news")
+	t.Cleanup(func() { _ = news.Close() })
+	_, err = news.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, relay.CutSubscriptions())
+	_, err = news.Receive(ctx)
+	require.Error(t, err)
+	require.Equal(t, id, rdb.ClientID(ctx).Val(), "the other connection lives")
+}
+
+// What was written behind the size is gone after a restart.
+func TestAppendOnlyFileIsTruncated(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := redistest.Server(t, "--appendonly", "yes")
+	c := s.Client()
+	require.NoError(t, c.Set(ctx, "before", "1", 0).Err())
+	size := s.AppendOnlySize()
+	require.Positive(t, size)
+	require.NoError(t, c.Set(ctx, "behind", "1", 0).Err())
+	s.Kill()
+	s.TruncateAppendOnly(size)
+	s.Restart()
+	require.EqualValues(t, 1, c.Exists(ctx, "before").Val())
+	require.Zero(t, c.Exists(ctx, "behind").Val())
 }
 
 // Cut closes a connection that is open.

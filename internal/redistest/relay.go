@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -18,6 +19,7 @@ type Relay struct {
 	next    int               // of targets; guarded by mu
 	dials   []time.Time       // when each connection was made; guarded by mu
 	open    map[net.Conn]bool // both ends of all connections; guarded by mu
+	listens map[net.Conn]bool // clients' ends of the connections that have subscribed; guarded by mu
 	openTo  map[string]int    // how many connections to each target are open; guarded by mu
 }
 
@@ -29,7 +31,7 @@ func NewRelay(t testing.TB, servers ...*Instance) *Relay {
 	if err != nil {
 		t.Fatalf("redistest: relay: %v", err)
 	}
-	r := &Relay{addr: l.Addr().String(), open: make(map[net.Conn]bool), openTo: make(map[string]int)}
+	r := &Relay{addr: l.Addr().String(), open: make(map[net.Conn]bool), listens: make(map[net.Conn]bool), openTo: make(map[string]int)}
 	r.PointTo(servers...)
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -75,6 +77,17 @@ func (r *Relay) Cut() {
 	}
 }
 
+// CutSubscriptions ends the open connections that have subscribed to a channel, and returns how many
+// there were.
+func (r *Relay) CutSubscriptions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.listens {
+		_ = c.Close()
+	}
+	return len(r.listens)
+}
+
 // Dials returns when each connection was made, since the relay was made.
 func (r *Relay) Dials() []time.Time {
 	r.mu.Lock()
@@ -109,9 +122,35 @@ func (r *Relay) carry(c net.Conn) {
 		_ = to.Close()
 		_ = from.Close()
 	}
-	both.Go(func() { copyAll(server, c) })
+	both.Go(func() { copyAll(server, &commandReader{Conn: c, relay: r}) })
 	both.Go(func() { copyAll(c, server) })
 	both.Wait()
+}
+
+// A commandReader reads what a client sends, and notices when it subscribes.
+type commandReader struct {
+	net.Conn
+	relay     *Relay
+	isNoticed bool
+	tail      []byte // the last bytes, in which the name of the command may have begun
+}
+
+// Read notices SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE, which all end so.
+func (c *commandReader) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.isNoticed || n == 0 {
+		return n, err
+	}
+	const name = "subscribe\r\n"
+	text := append(c.tail, bytes.ToLower(b[:n])...)
+	if i := bytes.Index(text, []byte(name)); i >= 2 && !bytes.HasSuffix(text[:i], []byte("un")) {
+		c.isNoticed = true
+		c.relay.mu.Lock()
+		c.relay.listens[c.Conn] = true
+		c.relay.mu.Unlock()
+	}
+	c.tail = bytes.Clone(text[max(0, len(text)-len(name)-2):])
+	return n, err
 }
 
 func (r *Relay) takeTarget() string {
@@ -134,6 +173,7 @@ func (r *Relay) note(target string, change int, ends ...net.Conn) {
 			r.open[c] = true
 		} else {
 			delete(r.open, c)
+			delete(r.listens, c)
 		}
 	}
 	r.openTo[target] += change

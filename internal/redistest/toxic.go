@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -56,6 +57,16 @@ func (w *Wire) Jitter(d time.Duration) {
 // BlackHole drops everything that the server sends. The server still executes what it receives.
 func (w *Wire) BlackHole() { w.setFault("timeout", "timeout", 0) }
 
+// Isolate drops everything that either side sends, as a network that is cut in two. The server sees
+// nothing of it.
+func (w *Wire) Isolate() {
+	w.BlackHole()
+	w.addFault("upstream", "timeout", "timeout", 0)
+}
+
+// Refuse closes all open connections, and refuses new ones until Mend.
+func (w *Wire) Refuse() { w.proxy.Stop() }
+
 // Reset ends each connection with an RST when the server first sends something on it.
 func (w *Wire) Reset() { w.setFault("reset_peer", "timeout", 0) }
 
@@ -74,16 +85,28 @@ func (w *Wire) Cut() {
 }
 
 // Mend ends the current fault.
-func (w *Wire) Mend() { w.proxy.Toxics.ResetToxics(context.Background()) }
+func (w *Wire) Mend() {
+	w.t.Helper()
+	w.proxy.Toxics.ResetToxics(context.Background())
+	if err := w.proxy.Start(); err != nil && !errors.Is(err, toxiproxy.ErrProxyAlreadyStarted) {
+		w.t.Errorf("redistest: toxiproxy: %v", err)
+	}
+}
 
 func (w *Wire) setFault(toxic string, attributes ...any) {
+	w.t.Helper()
+	w.Mend()
+	w.addFault("downstream", toxic, attributes...)
+}
+
+// addFault adds a fault to one direction of the wire.
+func (w *Wire) addFault(stream, toxic string, attributes ...any) {
 	w.t.Helper()
 	var list []string
 	for i := 0; i < len(attributes); i += 2 {
 		list = append(list, fmt.Sprintf("%q:%v", attributes[i], attributes[i+1]))
 	}
-	w.Mend()
-	fault := fmt.Sprintf(`{"type":%q,"stream":"downstream","attributes":{%s}}`, toxic, strings.Join(list, ","))
+	fault := fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, toxic, stream, strings.Join(list, ","))
 	if _, err := w.proxy.Toxics.AddToxicJson(strings.NewReader(fault)); err != nil {
 		w.t.Errorf("redistest: toxiproxy: %s: %v", toxic, err)
 	}
