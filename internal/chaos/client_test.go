@@ -17,6 +17,7 @@ type player struct {
 	me     int // p0, p1, …
 	ws     *websocket.Conn
 	closed chan struct{} // closed when the connection has ended
+	pushed func([]byte)  // called with the arguments of each event from the server; nil ignores them
 
 	mu    sync.Mutex
 	next  int                 // guarded by mu
@@ -33,12 +34,18 @@ var errUnanswered = errors.New("no answer")
 
 // dialPlayer connects a player.
 func dialPlayer(addr string, me int, session string) (*player, error) {
+	return dialListening(addr, me, session, nil)
+}
+
+// dialListening connects a player and calls pushed with the arguments of each event from the
+// server, on the goroutine that reads.
+func dialListening(addr string, me int, session string, pushed func([]byte)) (*player, error) {
 	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		return nil, err
 	}
 	_ = r.Body.Close()
-	p := &player{me: me, ws: ws, closed: make(chan struct{}), asked: map[int]chan answer{}}
+	p := &player{me: me, ws: ws, closed: make(chan struct{}), pushed: pushed, asked: map[int]chan answer{}}
 	if _, _, err := ws.ReadMessage(); err != nil {
 		return nil, err
 	}
@@ -73,6 +80,8 @@ func (p *player) readFrames() {
 		switch {
 		case text == "2":
 			_ = p.sendFrame("3")
+		case strings.HasPrefix(text, "42[") && p.pushed != nil:
+			p.pushed(b[2:])
 		case strings.HasPrefix(text, "43"):
 			at := strings.IndexByte(text, '[')
 			id, _ := strconv.Atoi(text[2:at])

@@ -52,8 +52,8 @@ func (r *hearingRecord) forget(member, room string, n int) heardMessage {
 	return h
 }
 
-// The judge notices each way in which somebody may not have heard what was acknowledged, and nothing
-// besides.
+// The judge notices each way in which somebody may not have heard what was acknowledged, and
+// nothing besides.
 func TestTheJudgeOfHearingNotices(t *testing.T) {
 	t.Parallel()
 	swap := func(r *hearingRecord, member, room string, n int) {
@@ -175,7 +175,8 @@ func TestTheJudgeOfHearingNotices(t *testing.T) {
 	}
 }
 
-// What waits for the last to be heard counts what was acknowledged only, and connected members only.
+// What waits for the last to be heard counts what was acknowledged only, and connected members
+// only.
 func TestUnheardIsCounted(t *testing.T) {
 	t.Parallel()
 	r := soundRecord()

@@ -77,8 +77,8 @@ func (r *Relay) Cut() {
 	}
 }
 
-// CutSubscriptions ends the open connections that have subscribed to a channel, and returns how many
-// there were.
+// CutSubscriptions ends the open connections that have subscribed to a channel, and returns how
+// many there were.
 func (r *Relay) CutSubscriptions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
