@@ -75,7 +75,7 @@ test/client/node_modules: test/client/package-lock.json
 
 .PHONY: chaos
 chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade and fight, at every command; then audit (minutes)
-	CHAOS=1 $(GO) test -count=1 -timeout 20m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
+	CHAOS=1 $(GO) test -count=1 -timeout 40m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
 
 .PHONY: screenshot
 screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test

@@ -54,11 +54,11 @@ var cases = []benchCase{
 
 // caseNames returns the names that -only accepts.
 func caseNames() []string {
-	names := make([]string, 0, len(cases)+2)
+	names := make([]string, 0, len(cases)+3)
 	for _, c := range cases {
 		names = append(names, c.name)
 	}
-	return append(names, limitsCase, locksCase)
+	return append(names, limitsCase, locksCase, priceCase)
 }
 
 // A row holds the values of all rounds of a case, by server.

@@ -26,8 +26,9 @@ type loadSpec struct {
 	Target, Redis       string
 	Clients, Inflight   int
 	RoomSize            int
-	OneSided            bool // in trade: only one client of each pair gives
-	Minted              bool // in trade: items are minted in the gateway's ledger, not only written to the inventories
+	Rate                float64 // events a second of all clients; 0 means as many as are answered
+	OneSided            bool    // in trade: only one client of each pair gives
+	Minted              bool    // in trade: items are minted in the gateway's ledger, not only written to the inventories
 	Warmup, For         time.Duration
 	ServerPid, RedisPid int
 	Second              string // the URL of the second server, if there is one
@@ -62,7 +63,7 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 		return fmt.Errorf("load: %w", err)
 	}
 	cfg := loadtest.Config{
-		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize,
+		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize, Rate: in.Rate,
 		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second, OneSided: in.OneSided, Fresh: true,
 	}
 	if in.Minted {

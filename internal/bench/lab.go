@@ -55,11 +55,19 @@ type testbed struct {
 	url, redisURL string
 	second        *spawn.Process // the second server, if there is one
 	secondURL     string
-	garbageURL    string // a GET of this URL makes the server collect its garbage
+	// serverRedisURL leads to the same Redis over the distance, if there is one.
+	serverRedisURL string
+	distance       *distance
+	garbageURL     string // a GET of this URL makes the server collect its garbage
 }
 
 // startTestbed starts a fresh server on a fresh Redis. The caller stops them.
-func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, flags ...string) (_ *testbed, err error) {
+func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, flags ...string) (*testbed, error) {
+	return l.startTestbedAway(ctx, which, limit, 0, flags...)
+}
+
+// startTestbedAway is like startTestbed, but with a Redis that is so far away from the server.
+func (l *lab) startTestbedAway(ctx context.Context, which string, limit allowance, away time.Duration, flags ...string) (_ *testbed, err error) {
 	var ports [3]string
 	for i := range ports {
 		if ports[i], err = findFreePort(); err != nil {
@@ -80,7 +88,14 @@ func (l *lab) startTestbed(ctx context.Context, which string, limit allowance, f
 	if err := s.redis.Ready(ctx, "tcp", redis); err != nil {
 		return nil, err
 	}
-	s.server, s.garbageURL, err = l.startServer(which, ports[0], ports[1], s.redisURL, limit, flags...)
+	s.serverRedisURL = s.redisURL
+	if away > 0 {
+		if s.distance, err = startDistance(redis, away); err != nil {
+			return nil, err
+		}
+		s.serverRedisURL = "redis://" + s.distance.listener.Addr().String()
+	}
+	s.server, s.garbageURL, err = l.startServer(which, ports[0], ports[1], s.serverRedisURL, limit, flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +172,9 @@ func (s *testbed) stopProcesses() {
 		if p != nil {
 			p.Kill()
 		}
+	}
+	if s.distance != nil {
+		s.distance.close()
 	}
 }
 

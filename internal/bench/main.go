@@ -3,7 +3,7 @@
 // servers in turn. It prints a table of medians and ratios in Markdown. It exits 1 when a ratio is
 // missed, or when an event was lost, doubled, out of order or refused.
 //
-//	make bench                                   everything, about twelve minutes
+//	make bench                                   everything, about fourteen minutes
 //	go run ./internal/bench -quick               once and short, to check that it runs
 //	go run ./internal/bench -only ping,connects  some of the cases
 //
@@ -121,6 +121,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if p.includesCase(limitsCase) {
 		missed = errors.Join(missed, l.requireLimits(ctx, stdout))
+	}
+	if p.includesCase(priceCase) {
+		missed = errors.Join(missed, l.requirePrice(ctx, stdout, stderr))
 	}
 	return missed
 }

@@ -10,9 +10,9 @@
 //   - the official client sends events with idempotency keys, with its retries, while Redis is
 //     paused, links are cut and gateways die: each has its effect once, and gets the true
 //     answer;
-//   - members of three gateways, with the official client and raw ones, talk in the same channels
-//     and whisper: all hear what was acknowledged, once, and the histories have it, whatever befalls
-//     Redis and the gateways meanwhile. A fault is one row of a table.
+//   - members of three gateways, with the official client and raw ones, talk in the same
+//     channels and whisper: all hear what was acknowledged, once, and the histories have it,
+//     whatever befalls Redis and the gateways meanwhile. A fault is one row of a table.
 //
 // After each kill and each stop, and at the end of a storm of all of these, everything must be
 // settled within five seconds, the audit clean, every ok that a client saw in the ledger with its
