@@ -13,14 +13,22 @@
 // told, and the players' slots are free again. If the node dies before that, [Service.Run] on
 // another node settles the fight.
 //
+// A fight between players needs consent. combat:start of another player's character sends a
+// challenge, which is open for Config.ChallengeFor; combat:accept and combat:decline answer it.
+// Players who want no question opened their duels (combat:duels). A challenge counts against its
+// sender, whose slot it holds; of the challenges to one character the newest MaxIncoming are kept.
+// The challenge of somebody whom the challenged player ignores looks to its sender like one that
+// nobody answers.
+//
 // A start or an action with an idempotency key is done once (event.Route.Once): the script that
 // replaces the state writes the answer too, and a start binds the id of its fight to the key.
 //
 // In this package:
 //
 //   - rules.go, npcs.go and replay.go are the rules, without Redis and without a clock.
-//   - start.go and act.go serve the players; ending.go settles and abandons fights.
+//   - start.go, challenge.go and act.go serve the players; ending.go settles and abandons fights.
 //   - store.go and slots.go, with their Lua scripts, keep the fights in Redis.
+//   - challenges.go keeps challenges in Redis; notifier.go tells players who come back of them.
 //   - fightcache.go remembers the fights that this node served last.
 //   - payments.go limits what two characters can earn from each other.
 //   - roster.go records which user plays a character.
@@ -87,6 +95,12 @@ type Presence interface {
 	Online(ctx context.Context, userID string) (bool, error)
 }
 
+// Ignores knows who ignores whom.
+type Ignores interface {
+	// Ignores reports whether a user ignores another one.
+	Ignores(ctx context.Context, userID, otherID string) (bool, error)
+}
+
 // Rewarder pays the winner of a fight.
 type Rewarder interface {
 	// Reward gives goods to a character. Calls with the same key pay once. A fault other than
@@ -116,11 +130,15 @@ type Config struct {
 	Characters Characters
 	// Presence tells who can be challenged: only users who are online. With nil everybody can.
 	Presence Presence
+	// Ignores tells whose challenges a player is not told of; nil: nobody ignores anybody.
+	Ignores Ignores
 	// Rewarder pays for victories; nil pays nothing.
 	Rewarder Rewarder
 	// Scorer counts victories; nil counts nothing.
 	Scorer Scorer
 
+	// ChallengeFor is how long a challenge is open; 0 means 30 seconds.
+	ChallengeFor time.Duration
 	// AbandonAfter is how long a fight lasts in which nobody moves; 0 means 2 minutes. The fight ends
 	// at most SweepInterval later.
 	AbandonAfter time.Duration
@@ -162,6 +180,7 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 			*d = v
 		}
 	}
+	or(&cfg.ChallengeFor, 30*time.Second)
 	or(&cfg.AbandonAfter, 2*time.Minute)
 	or(&cfg.SweepInterval, time.Second)
 	or(&cfg.TTL, 10*time.Minute)
@@ -191,7 +210,10 @@ func New(rdb redis.UniversalClient, rooms Rooms, cfg Config) *Service {
 // Routes returns the events that clients may send.
 func (s *Service) Routes() []event.Route {
 	return []event.Route{
-		event.On("combat:start", s.Start).Limit("rooms").Once(event.CanRepeat()),
+		event.On("combat:start", s.Start).Limit("rooms").Once(event.CanRepeat(), event.Beside(challengesOfOpponent)),
+		event.On("combat:accept", s.Accept).Limit("rooms").Once(event.CanRepeat(), event.Beside(challengesOfCaller)),
+		event.On("combat:decline", s.Decline).Limit("rooms").Once(event.CanRepeat(), event.Beside(challengesOfCaller)),
+		event.On("combat:duels", s.SetDuels).Limit("rooms"),
 		event.On("combat:action", s.Act).Limit("combat").Once(event.CanRepeat(), event.Beside(fightKeyOf)),
 		event.On("combat:state", s.State).Limit("reads"),
 		event.On("combat:list", s.List).Limit("reads"),
@@ -207,9 +229,28 @@ func fightKeyOf(_ event.Player, in Action) string {
 	return keys.Combat(in.CombatID)
 }
 
+// challengesOfOpponent returns the key of the challenges to the character in a start: the record of
+// the start's idempotency key lies in its slot. A fight against an NPC has none.
+func challengesOfOpponent(_ event.Player, in StartRequest) string {
+	if in.OpponentID == "" {
+		return ""
+	}
+	return keys.CharacterChallenges(in.OpponentID)
+}
+
+// challengesOfCaller returns the key of the challenges to the caller's character.
+func challengesOfCaller(p event.Player, _ ChallengeAnswer) string {
+	if p.CharacterID == "" {
+		return ""
+	}
+	return keys.CharacterChallenges(p.CharacterID)
+}
+
 // Casts returns the events that the server sends.
 func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
+		event.Sends[Challenge]("combat:challenged", "Another player wants to fight your character; also when you come back while the challenge is open."),
+		event.Sends[ChallengeCancelled]("combat:cancelled", "A challenge of yours, or to you, has ended without a fight. None is sent when its time is over."),
 		event.Sends[Started]("combat:started", "A fight between you and another player has begun. Both players receive it."),
 		event.Sends[Update]("combat:update", "A turn was played in a fight that you follow."),
 		event.Sends[Ending]("combat:ended", "A fight that you follow is over and settled. It is the fight's last event."),

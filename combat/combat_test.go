@@ -41,7 +41,7 @@ func (w world) start(t testing.TB, p event.Player, npc string) combat.State {
 	t.Helper()
 	s, err := w.Start(context.Background(), p, combat.StartRequest{NPC: npc})
 	require.NoError(t, err)
-	return s
+	return *s.State
 }
 
 func (w world) act(p event.Player, id, action string) (combat.Outcome, error) {
@@ -367,5 +367,8 @@ func TestLimits(t *testing.T) {
 	for _, r := range combat.New(nil, nil, combat.Config{}).Routes() {
 		limits[r.Name] = r.Limits
 	}
-	require.Equal(t, map[string][]string{"combat:start": nil, "combat:action": {"combat"}, "combat:state": nil, "combat:list": nil}, limits)
+	require.Equal(t, map[string][]string{
+		"combat:start": nil, "combat:accept": nil, "combat:decline": nil, "combat:duels": nil,
+		"combat:action": {"combat"}, "combat:state": nil, "combat:list": nil,
+	}, limits)
 }

@@ -23,6 +23,7 @@ import (
 type people struct {
 	mu      sync.Mutex
 	offline map[string]bool
+	more    map[string]string // more characters, with their users
 	err     error
 }
 
@@ -32,6 +33,9 @@ func (p *people) Character(_ context.Context, id string) (combat.Character, erro
 		return combat.Character{}, p.err
 	}
 	user, ok := users[id]
+	if !ok {
+		user, ok = p.more[id]
+	}
 	if !ok {
 		return combat.Character{}, fault.ErrNotFound
 	}
@@ -116,11 +120,36 @@ func (a arena) beside(t testing.TB) arena {
 	return a
 }
 
-func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.State {
+// eve is a third player.
+var eve = event.Player{UserID: "eve", Username: "Eve", CharacterID: "c-eve", Conn: "conn-eve"}
+
+// send sends a challenge.
+func (a arena) send(t testing.TB, p event.Player, opponent string) combat.Challenged {
 	t.Helper()
 	s, err := a.Start(context.Background(), p, combat.StartRequest{OpponentID: opponent})
 	require.NoError(t, err)
+	require.Nil(t, s.State)
+	return *s.Challenged
+}
+
+// challenge sends a challenge, which the opponent accepts.
+func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.State {
+	t.Helper()
+	sent := a.send(t, p, opponent)
+	other := map[string]event.Player{"c-ann": ann, "c-bob": bob, "c-eve": eve}[opponent]
+	s, err := a.Accept(context.Background(), other, combat.ChallengeAnswer{ChallengeID: sent.ChallengeID})
+	require.NoError(t, err)
 	return s
+}
+
+// letIn opens the duels of players.
+func (a world) letIn(t testing.TB, players ...event.Player) {
+	t.Helper()
+	for _, p := range players {
+		out, err := a.SetDuels(context.Background(), p, combat.DuelsRequest{Open: new(true)})
+		require.NoError(t, err)
+		require.True(t, out.Open)
+	}
 }
 
 // turns lets ann and bob strike in turns, each on their node, until one is dead. It returns the
@@ -148,7 +177,7 @@ func TestTwoPlayersFight(t *testing.T) {
 	s := a.challenge(t, ann, "c-bob")
 	require.Equal(t, []string{"c-ann", "c-bob"}, []string{s.Participants[0].ID, s.Participants[1].ID})
 	require.Equal(t, []string{"ann", "bob"}, []string{s.Participants[0].UserID, s.Participants[1].UserID})
-	require.Equal(t, "The bob", s.Participants[1].Name)
+	require.Equal(t, "Bob", s.Participants[1].Name)
 	require.Equal(t, 50, s.Participants[0].MaxHP, "stats come from the source")
 
 	end := turns(t, s.CombatID, a, b)
@@ -160,6 +189,9 @@ func TestTwoPlayersFight(t *testing.T) {
 	// All devices of both receive it; a connection that is in the room receives it once.
 	room, versions := "combat:"+s.CombatID, map[string][]int64{}
 	for _, c := range append(a.rooms.told(), b.rooms.told()...) {
+		if c.event == "combat:challenged" {
+			continue
+		}
 		if c.room != room {
 			require.Equal(t, room, c.except)
 		}
@@ -208,7 +240,6 @@ func TestWhoMoves(t *testing.T) {
 	require.EqualValues(t, 400, fault.Of(err).Detail("retryAfterMs"))
 	_, err = a.act(bob, id, "defend")
 	require.NoError(t, err, "one player's wait does not hold up the other")
-	eve := event.Player{UserID: "eve", CharacterID: "c-eve"}
 	_, err = a.act(eve, id, "attack")
 	require.ErrorIs(t, err, fault.ErrForbidden)
 	a.clock.advance(400 * time.Millisecond)
@@ -257,11 +288,12 @@ func TestChallengesThatAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrUnavailable)
 }
 
-// A player who has no free slot can not be challenged, and the refused challenge leaves nothing
+// A player who lets all in but has no free slot is left alone, and the refused start leaves nothing
 // behind.
 func TestAFullOpponentIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))
+	a.letIn(t, bob)
 	for range 5 {
 		a.start(t, bob, "training-dummy")
 	}
@@ -283,11 +315,12 @@ func TestAPairThatWasNotPartedIsFound(t *testing.T) {
 	a.challenge(t, ann, "c-bob")
 }
 
-// Of many challenges at the same time, from both players and on two nodes, only one starts a fight.
+// Of many starts at the same time, when both let all in, from both players and on two nodes, only one starts a fight.
 func TestAPairFightsOnceAtATime(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))
 	b := a.beside(t)
+	a.letIn(t, ann, bob)
 	var begun atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 20 {

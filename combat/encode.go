@@ -12,6 +12,7 @@ import (
 var (
 	_ event.Appender = State{}
 	_ event.Appender = Outcome{}
+	_ event.Appender = StartAnswer{}
 	_ event.Appender = (*Update)(nil)
 	_ event.Appender = (*Started)(nil)
 )
@@ -120,8 +121,21 @@ func (u *Update) AppendJSON(dst []byte) []byte {
 // AppendJSON appends the start as its struct tags define it, without reflection.
 func (s *Started) AppendJSON(dst []byte) []byte {
 	dst = appendStringMember(dst, `{"combatId":`, s.CombatID)
+	if s.ChallengeID != "" {
+		dst = appendStringMember(dst, `,"challengeId":`, s.ChallengeID)
+	}
 	dst = append(dst, `,"state":`...)
 	dst = s.State.AppendJSON(dst)
+	return append(dst, '}')
+}
+
+// AppendJSON appends the fight or the challenge as their struct tags define them.
+func (a StartAnswer) AppendJSON(dst []byte) []byte {
+	if a.State != nil {
+		return a.State.AppendJSON(dst)
+	}
+	dst = appendStringMember(dst, `{"challengeId":`, a.ChallengeID)
+	dst = appendNumberMember(dst, `,"expiresInMs":`, a.ExpiresInMs)
 	return append(dst, '}')
 }
 

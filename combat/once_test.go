@@ -183,11 +183,13 @@ func TestAFightIsStartedOnceWhateverDies(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	cfg := combat.Config{MaxFights: 1, Characters: &people{}}
+	beside := map[string]string{"c-bob": keys.CharacterChallenges("c-bob")}
 	for _, request := range []combat.StartRequest{{NPC: "goblin", IdempotencyKey: "k"}, {OpponentID: "c-bob", IdempotencyKey: "k"}} {
 		everyDeath(t, rdb, cfg, func(dies, lives world) {
-			ctx, _ := claimed(t, rdb, "combat:start", "", "one", nil)
+			lives.letIn(t, bob)
+			ctx, _ := claimed(t, rdb, "combat:start", beside[request.OpponentID], "one", nil)
 			first, firstErr := dies.Start(ctx, ann, request)
-			ctx, _ = claimed(t, rdb, "combat:start", "", "two", nil)
+			ctx, _ = claimed(t, rdb, "combat:start", beside[request.OpponentID], "two", nil)
 			again, err := lives.Start(ctx, ann, request)
 			require.NoError(t, err)
 			if firstErr == nil {
@@ -207,7 +209,7 @@ func TestAFightIsStartedOnceWhateverDies(t *testing.T) {
 			// The turn after it is played as ever, and a third claim still finds the same start.
 			_, err = lives.act(ann, again.CombatID, "defend")
 			require.NoError(t, err)
-			ctx, _ = claimed(t, rdb, "combat:start", "", "three", nil)
+			ctx, _ = claimed(t, rdb, "combat:start", beside[request.OpponentID], "three", nil)
 			third, err := lives.Start(ctx, ann, request)
 			require.NoError(t, err)
 			require.Equal(t, again, third)

@@ -71,8 +71,12 @@ func TestAppendJSONIsWhatTheTagsSay(t *testing.T) {
 		same(Outcome{what, state}, Outcome{what, state}.AppendJSON(nil))
 		update := &Update{"f", what, state}
 		same(update, update.AppendJSON(nil))
-		started := &Started{"f", state}
-		same(started, started.AppendJSON(nil))
+		for _, challenge := range []string{"", "c"} {
+			started := &Started{"f", challenge, state}
+			same(started, started.AppendJSON(nil))
+		}
+		same(state, StartAnswer{State: &state}.AppendJSON(nil))
+		same(Challenged{"c", 30_000}, StartAnswer{Challenged: &Challenged{"c", 30_000}}.AppendJSON(nil))
 		require.NotContains(t, strings.ToLower(string(update.AppendJSON(nil))), `"seed"`)
 	})
 }

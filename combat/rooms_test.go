@@ -2,6 +2,7 @@ package combat_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -58,6 +59,13 @@ func (r *rooms) has(conn, room string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.in[room][conn]
+}
+
+// forget forgets what was cast to these rooms.
+func (r *rooms) forget(rooms ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.casts = slices.DeleteFunc(r.casts, func(c cast) bool { return slices.Contains(rooms, c.room) })
 }
 
 // told returns what was cast, in order.

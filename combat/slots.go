@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,7 +17,7 @@ import (
 )
 
 // This file limits the number of fights: a user has Config.MaxFights slots, each held by a running
-// fight, and two characters can have only one fight against each other at a time.
+// fight or by an open challenge that the user sent, and two characters can have only one fight against each other at a time.
 
 var (
 	//go:embed reserve_slot.lua
@@ -31,20 +32,34 @@ var (
 // slotsTTL is longer than any fight lasts; normally a slot is released long before.
 const slotsTTL = 24 * time.Hour
 
-// reserveSlot reserves one of the user's slots for a new fight. When all are held, it frees those
-// whose fights have ended and tries once more. It returns COMBAT_TOO_MANY when none is free.
-func (st *store) reserveSlot(ctx context.Context, userID, id string, at time.Time, slots int) error {
+// A heldSlot is a slot that a fight or a challenge holds since a time, Unix ms.
+type heldSlot struct {
+	id    string
+	since int64
+}
+
+// reserveSlot reserves one of the user's slots for a new fight, which starts at a time. If there is
+// no fight creationGrace later, the slot counts as free. When all slots are held, reserveSlot frees
+// those whose fights have ended and tries once more. replaces is the id whose slot the fight takes
+// over, "" for none. It returns COMBAT_TOO_MANY when none is free.
+func (st *store) reserveSlot(ctx context.Context, userID, id string, now, start time.Time, slots int, replaces string) error {
 	var held []string
 	for range 2 {
-		var err error
-		held, err = reserveSlotScript.Do(ctx, st.rdb, []string{keys.UserCombats(userID)}, id, at.UnixMilli(), slots, slotsTTL.Milliseconds()).StringSlice()
+		reply, err := reserveSlotScript.Do(ctx, st.rdb, []string{keys.UserCombats(userID)},
+			id, start.UnixMilli(), slots, slotsTTL.Milliseconds(), replaces).StringSlice()
 		if err != nil {
 			return wrapRedisError(ctx, "reserve a slot of "+userID, err)
 		}
-		if len(held) == 0 {
+		if len(reply) == 0 {
 			return nil
 		}
-		ended, err := st.findEnded(ctx, held, at)
+		held = held[:0]
+		var candidates []heldSlot
+		for i := 0; i+1 < len(reply); i += 2 {
+			since, _ := strconv.ParseFloat(reply[i+1], 64)
+			held, candidates = append(held, reply[i]), append(candidates, heldSlot{reply[i], int64(since)})
+		}
+		ended, err := st.findEnded(ctx, candidates, now)
 		if err != nil {
 			return err
 		}
@@ -59,12 +74,12 @@ func (st *store) reserveSlot(ctx context.Context, userID, id string, at time.Tim
 	return ErrTooManyFights.With("limit", slots).With("combats", held)
 }
 
-// findEnded returns those of the fights that have ended or whose key has expired.
-func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]string, error) {
-	found := make([]*redis.StringCmd, len(ids))
+// findEnded returns those that hold their slots in vain: their fights have ended, or are not there.
+func (st *store) findEnded(ctx context.Context, slots []heldSlot, now time.Time) ([]string, error) {
+	found := make([]*redis.StringCmd, len(slots))
 	_, err := st.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			found[i] = p.HGet(ctx, keys.Combat(id), "state")
+		for i, slot := range slots {
+			found[i] = p.HGet(ctx, keys.Combat(slot.id), "state")
 		}
 		return nil
 	})
@@ -72,11 +87,12 @@ func (st *store) findEnded(ctx context.Context, ids []string, now time.Time) ([]
 		return nil, wrapRedisError(ctx, "find the fights that ended", err)
 	}
 	var ended []string
-	for i, id := range ids {
+	for i, slot := range slots {
+		id := slot.id
 		var s State
 		switch state, err := found[i].Bytes(); {
 		case errors.Is(err, redis.Nil):
-			if at, err := ulid.Parse(id); err != nil || now.Sub(at.Timestamp()) > creationGrace {
+			if now.Sub(time.UnixMilli(slot.since)) > creationGrace {
 				ended = append(ended, id)
 			}
 		case isWrongType(err): // no fight
@@ -161,16 +177,42 @@ func (st *store) claimPair(ctx context.Context, a, b, id string, now time.Time) 
 		if held == id { // the first SET succeeded, its answer was lost, and go-redis sent it again
 			return nil
 		}
-		ended, err := st.findEnded(ctx, []string{held}, now)
+		isFree, err := st.freeEndedPair(ctx, a, b, held, now)
 		if err != nil {
 			return err
 		}
-		if len(ended) == 0 {
+		if !isFree {
 			break
 		}
-		if err := st.releasePair(ctx, a, b, held); err != nil {
-			return err
-		}
+	}
+	return ErrAlreadyFighting.With("combatId", held)
+}
+
+// freeEndedPair removes the record that two characters fight each other in this fight, if the fight
+// has ended.
+func (st *store) freeEndedPair(ctx context.Context, a, b, id string, now time.Time) (isFree bool, err error) {
+	slot := heldSlot{id: id}
+	if at, err := ulid.Parse(id); err == nil {
+		slot.since = at.Timestamp().UnixMilli()
+	}
+	ended, err := st.findEnded(ctx, []heldSlot{slot}, now)
+	if err != nil || len(ended) == 0 {
+		return false, err
+	}
+	return true, st.releasePair(ctx, a, b, id)
+}
+
+// checkPair returns COMBAT_ALREADY when two characters have a running fight against each other.
+func (st *store) checkPair(ctx context.Context, a, b string, now time.Time) error {
+	held, err := st.rdb.Get(ctx, keys.CombatPair(a, b)).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil
+	case err != nil:
+		return wrapRedisError(ctx, "pair "+keys.CombatPair(a, b), err)
+	}
+	if isFree, err := st.freeEndedPair(ctx, a, b, held, now); err != nil || isFree {
+		return err
 	}
 	return ErrAlreadyFighting.With("combatId", held)
 }

@@ -38,7 +38,7 @@ func TestUnreadableFightsAreLeftOut(t *testing.T) {
 	require.Len(t, all, 1)
 	require.Equal(t, "good", all[0].CombatID)
 	require.Equal(t, []string{keys.Combat("cut"), keys.Combat("seedless"), keys.Combat("text")}, left)
-	ended, err := st.findEnded(t.Context(), []string{"cut", "text", "good"}, time.Now())
+	ended, err := st.findEnded(t.Context(), []heldSlot{{id: "cut"}, {id: "text"}, {id: "good"}}, time.Now())
 	require.NoError(t, err)
 	require.Equal(t, []string{"cut", "text"}, ended, "their slots are free again")
 }

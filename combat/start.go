@@ -25,55 +25,94 @@ var (
 // challengeRetryAfter is the retryAfterMs of a challenge whose opponent was not available.
 const challengeRetryAfter = 5 * time.Second
 
-// Start begins a fight. In a fight against an NPC, the caller's connection receives the fight's
-// events. In a fight against the character of another player, all devices of both users receive
-// combat:started and all that follows; the other player must be online, and is not asked for
-// consent.
+// A StartAnswer answers combat:start, with a fight that has begun or with a challenge.
+type StartAnswer struct {
+	*State
+	*Challenged
+}
+
+// Start begins a fight against an NPC, whose events the caller's connection receives, or asks the
+// player of another character for one. The other player, who must be online, receives
+// combat:challenged and has 30 seconds for combat:accept or combat:decline. With a player who let
+// all in (combat:duels), the fight begins at once. When a fight between players begins, all devices
+// of both receive combat:started and all that follows.
+//
+// A challenge counts as one of the caller's fights while it is open. If ten others have challenged
+// the same character, the oldest of these challenges ends. A player who ignores the caller is not
+// told of the challenge.
 //
 // Errors: INVALID, also for a character of the caller's own; NOT_FOUND {npcs} for an unknown NPC,
 // NOT_FOUND for an unknown character; COMBAT_TOO_MANY {limit, combats}; COMBAT_ALREADY {combatId};
-// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online or has too many
-// fights; UNAVAILABLE.
-func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (State, error) {
+// COMBAT_CHALLENGED {challengeId, expiresInMs} when a challenge to that character is open;
+// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online, or lets all in and
+// has too many fights; UNAVAILABLE.
+func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (StartAnswer, error) {
 	switch {
 	case in.NPC == "" && in.OpponentID == "":
-		return State{}, fault.Invalid("npc", "npc or opponentId is required")
+		return StartAnswer{}, fault.Invalid("npc", "npc or opponentId is required")
 	case in.NPC != "" && in.OpponentID != "":
-		return State{}, fault.Invalid("npc", "either npc or opponentId")
+		return StartAnswer{}, fault.Invalid("npc", "either npc or opponentId")
 	}
 	if _, ok := npcs[in.NPC]; !ok && in.OpponentID == "" {
-		return State{}, fault.ErrNotFound.With("npcs", NPCs())
+		return StartAnswer{}, fault.ErrNotFound.With("npcs", NPCs())
 	}
 	me, err := s.playerParticipant(ctx, &p)
 	if err != nil {
-		return State{}, err
+		return StartAnswer{}, err
 	}
 	begun, err := s.beginStart(ctx, event.ClaimOf(ctx))
 	if err != nil {
-		return State{}, err
+		return StartAnswer{}, err
 	}
 	state := begun.existing
 	switch {
 	case state.CombatID != "": // the node that started it may have died before it told anybody
-		s.announceDuel(ctx, &state)
+		s.announceDuel(ctx, &state, "")
 	case in.OpponentID != "":
-		return s.startDuel(ctx, begun, me, in.OpponentID)
+		return s.startOrChallenge(ctx, begun, me, in.OpponentID)
 	default:
-		if err := s.store.reserveSlot(ctx, p.UserID, begun.id, begun.now, s.cfg.MaxFights); err != nil {
-			return State{}, err
+		if err := s.store.reserveSlot(ctx, p.UserID, begun.id, begun.now, begun.now, s.cfg.MaxFights, ""); err != nil {
+			return StartAnswer{}, err
 		}
 		// If a step below fails, the slot counts as free again after creationGrace.
 		state = newFightState(begun.id, s.cfg.Seed(), begun.now.UnixMilli(), me, newNPCParticipant(in.NPC))
 		if state, err = s.storeNewFight(ctx, state, begun.notAfter); err != nil {
-			return State{}, err
+			return StartAnswer{}, err
 		}
 	}
 	if p.Conn != "" && !state.isDuel() {
 		if _, err := s.rooms.Join(ctx, p.Conn, RoomPrefix+state.CombatID); err != nil {
-			return State{}, fmt.Errorf("combat %s: join: %w", state.CombatID, err)
+			return StartAnswer{}, fmt.Errorf("combat %s: join: %w", state.CombatID, err)
 		}
 	}
-	return state, nil
+	return StartAnswer{State: &state}, nil
+}
+
+// startOrChallenge begins a fight with a player who let all in, and sends all others a challenge.
+// opponentID is the id of the other's character.
+func (s *Service) startOrChallenge(ctx context.Context, begun fightStart, me Participant, opponentID string) (StartAnswer, error) {
+	foe, err := s.resolveOpponent(ctx, &me, opponentID)
+	if err != nil {
+		return StartAnswer{}, err
+	}
+	isIgnored := false
+	if s.cfg.Ignores != nil {
+		if isIgnored, err = s.cfg.Ignores.Ignores(ctx, foe.UserID, me.UserID); err != nil {
+			return StartAnswer{}, wrapRedisError(ctx, "who is ignored by "+foe.UserID, err)
+		}
+	}
+	isOpen := false
+	if !isIgnored {
+		if isOpen, err = s.store.hasOpenDuels(ctx, foe.UserID); err != nil {
+			return StartAnswer{}, err
+		}
+	}
+	if isOpen {
+		state, err := s.startDuel(ctx, begun, me, foe)
+		return StartAnswer{State: &state}, err
+	}
+	challenged, err := s.sendChallenge(ctx, begun, &me, &foe, isIgnored)
+	return StartAnswer{Challenged: &challenged}, err
 }
 
 // startWithin is how long after its id was bound to an idempotency key a fight may be written. It
@@ -164,13 +203,9 @@ func (s *Service) playerParticipant(ctx context.Context, p *event.Player) (Parti
 	return me, nil
 }
 
-// startDuel begins a fight between two players. opponentID is the id of the other's character.
-func (s *Service) startDuel(ctx context.Context, begun fightStart, me Participant, opponentID string) (State, error) {
+// startDuel begins a fight between two players, of whom the other let all in.
+func (s *Service) startDuel(ctx context.Context, begun fightStart, me, foe Participant) (State, error) {
 	id, now := begun.id, begun.now
-	foe, err := s.resolveOpponent(ctx, &me, opponentID)
-	if err != nil {
-		return State{}, err
-	}
 	if err := s.store.claimPair(ctx, me.ID, foe.ID, id, now); err != nil {
 		return State{}, err
 	}
@@ -181,14 +216,15 @@ func (s *Service) startDuel(ctx context.Context, begun fightStart, me Participan
 	if err != nil {
 		return State{}, err
 	}
-	s.announceDuel(ctx, &state)
+	s.announceDuel(ctx, &state, "")
 	return state, nil
 }
 
-// announceDuel sends combat:started to both users of a fight between players.
-func (s *Service) announceDuel(ctx context.Context, state *State) {
+// announceDuel sends combat:started to both users of a fight between players. challengeID is that of
+// the challenge that was accepted, "" without one.
+func (s *Service) announceDuel(ctx context.Context, state *State, challengeID string) {
 	if state.isDuel() {
-		s.castToFollowers(ctx, state, "combat:started", &Started{CombatID: state.CombatID, State: *state})
+		s.castToFollowers(ctx, state, "combat:started", &Started{CombatID: state.CombatID, ChallengeID: challengeID, State: *state})
 	}
 }
 
@@ -207,24 +243,33 @@ func (s *Service) resolveOpponent(ctx context.Context, me *Participant, opponent
 	if c.UserID == me.UserID {
 		return Participant{}, fault.Invalid("opponentId", "a character of somebody else")
 	}
-	if s.cfg.Presence != nil {
-		online, err := s.cfg.Presence.Online(ctx, c.UserID)
-		if err != nil {
-			return Participant{}, fmt.Errorf("combat: challenge %s: %w", opponentID, err)
-		}
-		if !online {
-			return Participant{}, ErrOpponentUnavailable.With("retryAfterMs", challengeRetryAfter.Milliseconds())
-		}
+	if err := s.checkOnline(ctx, c.UserID); err != nil {
+		return Participant{}, err
 	}
 	return Participant{ID: opponentID, Kind: kindPlayer, UserID: c.UserID, CharacterID: opponentID, Name: c.Name, Stats: c.Stats}, nil
 }
 
+// checkOnline returns COMBAT_OPPONENT_UNAVAILABLE when a user is not online.
+func (s *Service) checkOnline(ctx context.Context, userID string) error {
+	if s.cfg.Presence == nil {
+		return nil
+	}
+	isOnline, err := s.cfg.Presence.Online(ctx, userID)
+	if err != nil {
+		return fmt.Errorf("combat: is %s online: %w", userID, err)
+	}
+	if !isOnline {
+		return ErrOpponentUnavailable.With("retryAfterMs", challengeRetryAfter.Milliseconds())
+	}
+	return nil
+}
+
 // reserveSlots reserves a slot of each player, or none of both.
 func (s *Service) reserveSlots(ctx context.Context, id string, now time.Time, me, foe *Participant) error {
-	if err := s.store.reserveSlot(ctx, me.UserID, id, now, s.cfg.MaxFights); err != nil {
+	if err := s.store.reserveSlot(ctx, me.UserID, id, now, now, s.cfg.MaxFights, ""); err != nil {
 		return err
 	}
-	err := s.store.reserveSlot(ctx, foe.UserID, id, now, s.cfg.MaxFights)
+	err := s.store.reserveSlot(ctx, foe.UserID, id, now, now, s.cfg.MaxFights, "")
 	if err == nil {
 		return nil
 	}

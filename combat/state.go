@@ -120,7 +120,9 @@ type Ending struct {
 // combat:started.
 type Started struct {
 	CombatID string `json:"combatId"`
-	State    State  `json:"state"`
+	// ChallengeID is the challenge that was accepted; absent where one let all in.
+	ChallengeID string `json:"challengeId,omitempty"`
+	State       State  `json:"state"`
 }
 
 // Rewards are what the winner of a fight gets.

@@ -38,6 +38,8 @@ export type ErrorCode =
   | 'CHAT_BANNED' // You have been banned from the chat.
   | 'CHAT_MUTED' // You have been muted.
   | 'COMBAT_ALREADY' // You are fighting each other already.
+  | 'COMBAT_CHALLENGED' // You have challenged that player already.
+  | 'COMBAT_CHALLENGE_OVER' // That challenge is over.
   | 'COMBAT_COOLDOWN' // That skill is not ready yet.
   | 'COMBAT_NO_ENERGY' // You have not enough energy for that.
   | 'COMBAT_OPPONENT_UNAVAILABLE' // That player can not fight now.
@@ -322,6 +324,61 @@ export interface CombatAction {
   idempotencyKey?: string;
 }
 
+/** Sent to the player whom somebody wants to fight, as the event combat:challenged, and again when that player connects meanwhile. combat:accept and combat:decline answer it. */
+export interface CombatChallenge {
+  challengeId: string;
+  from: CombatChallenger;
+  /** the character that was challenged */
+  opponentId: string;
+  /** the challenge is over by itself then */
+  expiresInMs: number;
+}
+
+/** Names the challenge to accept or to decline. */
+export interface CombatChallengeAnswer {
+  /** (not empty, at most 64 characters) */
+  challengeId: string;
+  /** The caller's own name for this answer. If it is sent again with the same key, it gets the first answer. */
+  idempotencyKey?: string;
+}
+
+/** Sent to both players when a challenge ends without a fight before its time, as the event combat:cancelled. */
+export interface CombatChallengeCancelled {
+  challengeId: string;
+  /** Declined: by the challenged player; replaced: by a newer challenge of somebody else; left: the challenger was not online any more when it was accepted. */
+  reason: 'declined' | 'replaced' | 'left';
+}
+
+/** Answers combat:decline. */
+export interface CombatChallengeDeclined {
+  challengeId: string;
+}
+
+/** Answers combat:start with the id of another player's character, who has to accept. */
+export interface CombatChallenged {
+  challengeId: string;
+  /** the challenge is over by itself then */
+  expiresInMs: number;
+}
+
+/** The player who wants to fight. */
+export interface CombatChallenger {
+  userId: string;
+  /** the user's id when the player has chosen no character */
+  characterId: string;
+  name: string;
+}
+
+/** Answers combat:duels. */
+export interface CombatDuels {
+  open: boolean;
+}
+
+/** Says whether everybody may begin a fight with the caller. Without open, nothing is changed. */
+export interface CombatDuelsRequest {
+  open?: boolean;
+}
+
 /** Sent to everybody who follows the fight, as its last event, combat:ended. */
 export interface CombatEnding {
   combatId: string;
@@ -412,6 +469,8 @@ export interface CombatStartRequest {
 /** Sent to both users of a fight between players, before any update, as the event combat:started. */
 export interface CombatStarted {
   combatId: string;
+  /** The challenge that was accepted; absent where one let all in. */
+  challengeId?: string;
   state: CombatState;
 }
 
@@ -748,12 +807,18 @@ export interface ClientToServerEvents {
   'chat:unmute': (payload: ChatLiftRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'FORBIDDEN' | 'NOT_FOUND'>) => void) => void;
   /** Sends a message to all devices of one user. With an idempotency key it is sent at most once: when the node died that was sending it, a repeat is TIMEOUT, because the devices may have received it. Limited by chat. */
   'chat:whisper': (payload: ChatWhisperDraft, ack: (answer: Answer<ChatWhisperReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'LOCKED'>) => void) => void;
+  /** Begins the fight to which another player has challenged the caller's character. All devices of both players receive combat:started and all that follows. Accepting again, also from another device, gets the same fight. Limited by rooms. */
+  'combat:accept': (payload: CombatChallengeAnswer, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_CHALLENGE_OVER' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'LOCKED'>) => void) => void;
   /** Plays one turn, and sends combat:update to everybody who follows the fight. Actions that arrive at the same time are played one after the other, each on the state that the one before left. Limited by combat. */
   'combat:action': (payload: CombatAction, ack: (answer: Answer<CombatOutcome, SharedCode | 'COMBAT_COOLDOWN' | 'COMBAT_NO_ENERGY' | 'COMBAT_OVER' | 'COMBAT_TOO_SOON' | 'FORBIDDEN' | 'LOCKED' | 'NOT_FOUND'>) => void) => void;
+  /** Refuses a challenge, and tells both players combat:cancelled. Declining twice is the same as declining once. Limited by rooms. */
+  'combat:decline': (payload: CombatChallengeAnswer, ack: (answer: Answer<CombatChallengeDeclined, SharedCode | 'COMBAT_CHALLENGE_OVER'>) => void) => void;
+  /** Says whether combat:start of other players begins a fight with the caller at once, without a challenge. It holds on all devices until it is changed, and not for players whom the caller ignores. Limited by rooms. */
+  'combat:duels': (payload: CombatDuelsRequest, ack: (answer: Answer<CombatDuels, SharedCode>) => void) => void;
   /** Reads the caller's running fights, including those that other players started. From then on the connection receives the events of each. Limited by reads. */
   'combat:list': (ack: (answer: Answer<CombatFights, SharedCode>) => void) => void;
-  /** Begins a fight. In a fight against an NPC, the caller's connection receives the fight's events. In a fight against the character of another player, all devices of both users receive combat:started and all that follows; the other player must be online, and is not asked for consent. Limited by rooms. */
-  'combat:start': (payload: CombatStartRequest, ack: (answer: Answer<CombatState, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
+  /** Begins a fight against an NPC, whose events the caller's connection receives, or asks the player of another character for one. The other player, who must be online, receives combat:challenged and has 30 seconds for combat:accept or combat:decline. With a player who let all in (combat:duels), the fight begins at once. When a fight between players begins, all devices of both receive combat:started and all that follows. A challenge counts as one of the caller's fights while it is open. If ten others have challenged the same character, the oldest of these challenges ends. A player who ignores the caller is not told of the challenge. Limited by rooms. */
+  'combat:start': (payload: CombatStartRequest, ack: (answer: Answer<CombatState | CombatChallenged, SharedCode | 'COMBAT_ALREADY' | 'COMBAT_CHALLENGED' | 'COMBAT_OPPONENT_UNAVAILABLE' | 'COMBAT_TOO_MANY' | 'NOT_FOUND'>) => void) => void;
   /** Reads a fight. From then on a participant's connection receives the fight's events, so a client that lost its connection continues with this event. Limited by reads. */
   'combat:state': (payload: CombatStateRequest, ack: (answer: Answer<CombatState, SharedCode | 'NOT_FOUND'>) => void) => void;
   /** Lists what the caller's character owns, by item id. Limited by reads. */
@@ -808,6 +873,10 @@ export interface ServerToClientEvents {
   'chat:slowed': (payload: ChatSlowMode) => void;
   /** Somebody wrote to you alone. All your devices receive it. */
   'chat:whisper': (payload: ChatWhisperMessage) => void;
+  /** A challenge of yours, or to you, has ended without a fight. None is sent when its time is over. */
+  'combat:cancelled': (payload: CombatChallengeCancelled) => void;
+  /** Another player wants to fight your character; also when you come back while the challenge is open. */
+  'combat:challenged': (payload: CombatChallenge) => void;
   /** A fight that you follow is over and settled. It is the fight's last event. */
   'combat:ended': (payload: CombatEnding) => void;
   /** A fight between you and another player has begun. Both players receive it. */

@@ -43,6 +43,8 @@ func TestSpelling(t *testing.T) {
 		"trade:open":                     keys.OpenTrades,
 		"combat:paid:a%3Ab:c:2026-11-30": keys.CombatPaid("c", "a:b", "2026-11-30"),
 		"char:456:trades":                keys.CharacterTrades("456"),
+		"char:456:challenges":            keys.CharacterChallenges("456"),
+		"user:123:duels":                 keys.UserDuels("123"),
 		"user:123:ignored":               keys.IgnoredUsers("123"),
 		"user:123:outcomes":              keys.TradeOutcomes("123"),
 		"trade:fence:a:b":                keys.TradeFence("a", "b"),

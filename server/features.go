@@ -24,6 +24,7 @@ type features struct {
 	presence      *presence.Service
 	combat        *combat.Service
 	roster        *combat.Roster
+	challenges    *combat.Notifier
 	trade         *trade.Service
 	tradeNotifier *trade.Notifier
 	leaderboard   *leaderboard.Service
@@ -41,10 +42,11 @@ func (n *node) makeFeatures(rooms *gatewayRooms) (all []Feature, err error) {
 	f.leaderboard = leaderboard.New(rdb, leaderboard.Config{})
 	f.roster = combat.NewRoster(rdb, n.combatFailed)
 	f.combat = combat.New(rdb, combatRooms{rooms}, combat.Config{
-		Characters: combatCharacters{n.profiles.source, f.roster}, Presence: onlineUsers{rooms},
+		Characters: combatCharacters{n.profiles.source, f.roster}, Presence: onlineUsers{rooms}, Ignores: f.chat,
 		Rewarder: tradeRewards{f.trade}, Scorer: leaderboardScores{f.leaderboard},
 		AbandonAfter: n.cfg.CombatTimeout, Report: n.combatFailed,
 	})
+	f.challenges = combat.NewNotifier(f.combat)
 	all = []Feature{f.chat, f.presence, f.combat, f.trade, f.leaderboard}
 
 	services := Services{
@@ -78,7 +80,7 @@ func eventTables(all []Feature) (routes []event.Route, casts []event.Cast) {
 // loops returns the features' own work, each until its context ends.
 func (f *features) loops() []func(context.Context) error {
 	loops := []func(context.Context) error{
-		f.chat.Run, f.trade.Sweep, f.tradeNotifier.Run, f.roster.Run, f.combat.Run, f.presence.Run,
+		f.chat.Run, f.trade.Sweep, f.tradeNotifier.Run, f.roster.Run, f.combat.Run, f.challenges.Run, f.presence.Run,
 	}
 	for _, added := range f.added {
 		if runner, ok := added.(Runner); ok {
@@ -142,7 +144,7 @@ func (n *node) tradeLocker() trade.Locker {
 
 // observers returns the features that follow who connects and disconnects.
 func (f *features) observers() gateway.ConnectionObserver {
-	return connectionObservers{f.presence, f.roster, f.tradeNotifier}
+	return connectionObservers{f.presence, f.roster, f.challenges, f.tradeNotifier}
 }
 
 // connectionObservers tells several observers of each connection.

@@ -93,6 +93,20 @@ func TestTypeScript(t *testing.T) {
 	}
 }
 
+// A struct that only embeds pointers is one of these types.
+func TestAlternatives(t *testing.T) {
+	t.Parallel()
+	type Either struct {
+		*order
+		*line
+	}
+	h := func(context.Context, event.Player, event.None) (Either, error) { return Either{}, nil }
+	c := New(Config{Routes: []event.Route{event.On("shop:find", h)}})
+	require.Contains(t, string(c.TypeScript()), "Answer<ContractOrder | ContractLine, SharedCode>")
+	require.Contains(t, string(c.Markdown()), "[ContractOrder](#type-contractorder) or [ContractLine](#type-contractline)")
+	require.Contains(t, string(c.AsyncAPI()), `"oneOf": [`)
+}
+
 func TestWhatHasNoSchemaIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, cast := range map[string]event.Cast{

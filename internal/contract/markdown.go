@@ -101,6 +101,12 @@ func shortType(s *schema, none string) string {
 	case s.Ref != "":
 		name := strings.TrimPrefix(s.Ref, refBase)
 		return "[" + name + "](#type-" + strings.ToLower(name) + ")"
+	case len(s.OneOf) > 0:
+		alternatives := make([]string, len(s.OneOf))
+		for i, one := range s.OneOf {
+			alternatives[i] = shortType(one, none)
+		}
+		return strings.Join(alternatives, " or ")
 	case len(s.Enum) > 0:
 		return inBackticks(s.Enum)
 	case s.Type == "array":

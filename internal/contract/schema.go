@@ -108,6 +108,13 @@ func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 	case reflect.Map:
 		return &schema{Type: "object", Additional: t.schemaOf(typ.Elem())}
 	case reflect.Struct:
+		if alternatives := alternativesOf(typ); len(alternatives) > 0 {
+			s := &schema{}
+			for _, one := range alternatives {
+				s.OneOf = append(s.OneOf, t.schemaOf(one))
+			}
+			return s
+		}
 		if typ.Name() == "" {
 			s := &schema{}
 			t.addProperties(s, typ, typ)
@@ -116,6 +123,19 @@ func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 		return t.defineOnce(typ, func(s *schema) { t.addProperties(s, typ, typ) })
 	}
 	panic(fmt.Sprintf("contract: no schema for %s", typ))
+}
+
+// alternativesOf returns the types of which a value is one: those that a struct embeds by pointer,
+// if it has nothing else.
+func alternativesOf(typ reflect.Type) (all []reflect.Type) {
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		if !f.Anonymous || f.Type.Kind() != reflect.Pointer {
+			return nil
+		}
+		all = append(all, f.Type.Elem())
+	}
+	return all
 }
 
 // defineOnce describes a type when it is met first, and returns a reference to it.

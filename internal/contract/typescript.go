@@ -95,6 +95,12 @@ func typeScriptType(s *schema, indent string) string {
 	switch {
 	case s.Ref != "":
 		return strings.TrimPrefix(s.Ref, refBase)
+	case len(s.OneOf) > 0:
+		alternatives := make([]string, len(s.OneOf))
+		for i, one := range s.OneOf {
+			alternatives[i] = typeScriptType(one, indent)
+		}
+		return strings.Join(alternatives, " | ")
 	case len(s.Enum) > 0:
 		return unionOf(s.Enum)
 	case s.Type == "string", s.Type == "boolean", s.Type == "number":

@@ -39,6 +39,12 @@ async function strike(player, combatId) {
   }
 }
 
+/** duel lets ann challenge bob, who accepts. */
+async function duel(ann, bob) {
+  const { challengeId } = await ann.ask('combat:start', { opponentId: bob.user });
+  return bob.ask('combat:accept', { challengeId });
+}
+
 async function fightOut(ann, bob, combatId) {
   let state;
   const play = async (player) => {
@@ -53,10 +59,16 @@ for (const way of WAYS) {
     test('two players on two nodes fight to the end: all who follow hear all of it in order, the winner is paid and counted', async () => {
       const [ann, bob, eve] = [await join(one, way), await join(two, way), await join(two, way)];
       const tablet = await join(one, way, bob.user);
-      const start = await ann.ask('combat:start', { opponentId: bob.user });
+      const { challengeId, expiresInMs } = await ann.ask('combat:start', { opponentId: bob.user });
+      assert.equal(expiresInMs, 30_000);
+      for (const player of [bob, tablet]) {
+        assert.deepEqual(await player.hears('combat:challenged'), { challengeId, from: { userId: ann.user, characterId: ann.user, name: ann.user }, opponentId: bob.user, expiresInMs });
+        assert.deepEqual(player.all('combat:started'), []);
+      }
+      const start = await tablet.ask('combat:accept', { challengeId });
       const { combatId } = start;
       assert.deepEqual(start.participants.map((p) => [p.id, p.kind, p.userId]), [[ann.user, 'player', ann.user], [bob.user, 'player', bob.user]]);
-      for (const player of [ann, bob, tablet]) assert.deepEqual(await player.hears('combat:started'), { combatId, state: start });
+      for (const player of [ann, bob, tablet]) assert.deepEqual(await player.hears('combat:started'), { combatId, challengeId, state: start });
       assert.deepEqual((await bob.ask('combat:list')).combats, [start]);
       await eve.ask('chat:join', { channel: `combat:${combatId}` }); // a spectator
       await bob.ask('chat:join', { channel: `combat:${combatId}` }); // hears nothing twice
@@ -82,7 +94,7 @@ for (const way of WAYS) {
 
     test('a player acts only in their own fight, on a living target, and not before nextActionAt', async () => {
       const [ann, bob, eve] = [await join(one, way), await join(two, way), await join(two, way)];
-      const { combatId } = await ann.ask('combat:start', { opponentId: bob.user });
+      const { combatId } = await duel(ann, bob);
       const { state } = await ann.ask('combat:action', { combatId, action: 'defend' });
       assert.equal(state.participants[0].guarding, true);
       const early = await ann.refusal('combat:action', { combatId, action: 'attack' });
@@ -109,14 +121,57 @@ for (const way of WAYS) {
       const away = await ann.refusal('combat:start', { opponentId: name('away') });
       assert.equal(away.code, 'COMBAT_OPPONENT_UNAVAILABLE');
       assert.ok(away.retryAfterMs > 0);
-      const { combatId } = await ann.ask('combat:start', { opponentId: bob.user });
+      const sent = await ann.ask('combat:start', { opponentId: bob.user });
+      const again = await ann.refusal('combat:start', { opponentId: bob.user });
+      assert.deepEqual([again.code, again.challengeId], ['COMBAT_CHALLENGED', sent.challengeId]);
+      assert.ok(again.expiresInMs > 0 && again.expiresInMs <= 30_000);
+      assert.equal((await ann.refusal('combat:accept', sent)).field, 'expiresInMs');
+      const { challengeId } = sent;
+      for (const event of ['combat:accept', 'combat:decline']) assert.equal((await ann.refusal(event, { challengeId })).code, 'COMBAT_CHALLENGE_OVER');
+      const { combatId } = await bob.ask('combat:accept', { challengeId });
       assert.equal((await bob.refusal('combat:start', { opponentId: ann.user })).combatId, combatId);
       assert.equal((await bob.refusal('combat:list', { of: ann.user })).field, 'of');
     });
 
+    test('a challenge is declined; nobody has to react; whoever comes back is told again, on another node too; two devices accept one fight', async () => {
+      const [ann, bob] = [await join(one, way), await join(two, way)];
+      const first = await ann.ask('combat:start', { opponentId: bob.user });
+      assert.deepEqual(await bob.ask('combat:decline', { challengeId: first.challengeId }), { challengeId: first.challengeId });
+      for (const player of [ann, bob]) assert.deepEqual(await player.hears('combat:cancelled'), { challengeId: first.challengeId, reason: 'declined' });
+      assert.equal((await bob.refusal('combat:accept', { challengeId: first.challengeId })).code, 'COMBAT_CHALLENGE_OVER');
+
+      const { challengeId } = await ann.ask('combat:start', { opponentId: bob.user });
+      await bob.hears('combat:challenged', 2);
+      bob.socket.io.engine.close(); // no goodbye
+      const back = await join(one, way, bob.user);
+      const told = await back.hears('combat:challenged');
+      assert.equal(told.challengeId, challengeId);
+      assert.ok(told.expiresInMs > 0 && told.expiresInMs <= 30_000);
+      const phone = await join(two, way, bob.user);
+      const accepted = await Promise.all([back, phone].map((player) => player.answer('combat:accept', { challengeId })));
+      const fights = accepted.filter((answer) => answer.ok).map((answer) => answer.data.combatId);
+      assert.ok(fights.length > 0 && new Set(fights).size === 1, JSON.stringify(accepted));
+      for (const answer of accepted) if (!answer.ok) assert.equal(answer.error.code, 'LOCKED');
+      for (const player of [ann, back, phone]) assert.equal((await player.hears('combat:started')).combatId, fights[0]);
+    });
+
+    test('a player who lets all in is not asked; whom she ignores is not heard', async () => {
+      const [ann, bob, eve] = [await join(one, way), await join(two, way), await join(one, way)];
+      assert.deepEqual(await bob.ask('combat:duels'), { open: false });
+      assert.deepEqual(await bob.ask('combat:duels', { open: true }), { open: true });
+      await bob.ask('user:ignore', { userId: eve.user });
+      const { challengeId, expiresInMs } = await eve.ask('combat:start', { opponentId: bob.user });
+      assert.deepEqual([typeof challengeId, expiresInMs], ['string', 30_000]);
+      const { combatId, status } = await ann.ask('combat:start', { opponentId: bob.user });
+      assert.equal(status, 'active');
+      assert.equal((await bob.hears('combat:started')).combatId, combatId);
+      assert.deepEqual([bob.all('combat:challenged'), bob.all('combat:started').length], [[], 1]);
+      assert.equal((await bob.refusal('combat:accept', { challengeId })).code, 'COMBAT_CHALLENGE_OVER');
+    });
+
     test('who loses the connection comes back to the fight, on another node too', async () => {
       const [ann, bob] = [await join(one, way), await join(two, way)];
-      const { combatId } = await ann.ask('combat:start', { opponentId: bob.user });
+      const { combatId } = await duel(ann, bob);
       await bob.hears('combat:started');
       bob.socket.io.engine.close(); // no goodbye
       await ann.ask('combat:action', { combatId, action: 'attack' });
@@ -131,7 +186,7 @@ for (const way of WAYS) {
 
     test('an abandoned fight ends by itself, and nobody wins', async () => {
       const [ann, bob] = [await join(one, way), await join(two, way)];
-      const { combatId } = await ann.ask('combat:start', { opponentId: bob.user });
+      const { combatId } = await duel(ann, bob);
       const dummy = await ann.ask('combat:start', { npc: 'training-dummy' });
       await ann.ask('combat:action', { combatId, action: 'defend' });
       for (const player of [ann, bob]) {

@@ -29,6 +29,7 @@ async function scene() {
 
 const sword = (qty = 1) => ({ items: [{ itemId: 'sword', qty }], gold: 0 });
 const fight = async ({ ann }) => (await ann.ask('combat:start', { npc: 'training-dummy' })).combatId;
+const challenge = async ({ ann, bob }) => (await bob.ask('combat:start', { opponentId: ann.user })).challengeId;
 const trade = async ({ ann, bob }) => (await ann.ask('trade:propose', { to: bob.user })).tradeId;
 const rich = ({ ann }) => gateway.mint(ann.user, 'sword', 3);
 const said = async ({ ann, channel }) => (await ann.ask('chat:message', { channel, text: 'well' })).id;
@@ -48,6 +49,9 @@ const EVENTS = {
   'chat:unban': { as: async ({ ann, bob, channel }) => { await ann.ask('chat:ban', { userId: bob.user, channel, forMs: 60_000 }); return { userId: bob.user, channel }; }, is: (d, { bob }) => d.userId === bob.user, needs: ['userId'], long: ['userId', 'channel'] },
   'chat:unmute': { as: async ({ ann, bob, channel }) => { await ann.ask('chat:mute', { userId: bob.user, channel, forMs: 60_000 }); return { userId: bob.user, channel }; }, is: (d, { bob }) => d.userId === bob.user, needs: ['userId'], long: ['userId', 'channel'] },
   'chat:whisper': { as: ({ bob }) => ({ to: bob.user, text: 'psst', clientId: 'w1' }), is: (d) => d.delivered, needs: ['to', 'text'], long: ['to', 'text', 'clientId'] },
+  'combat:accept': { as: async (on) => ({ challengeId: await challenge(on) }), is: (d, { bob }) => d.participants[0].userId === bob.user, needs: ['challengeId'], long: ['challengeId'] },
+  'combat:decline': { as: async (on) => ({ challengeId: await challenge(on) }), is: (d, { sent }) => d.challengeId === sent.challengeId, needs: ['challengeId'], long: ['challengeId'] },
+  'combat:duels': { as: () => ({ open: true }), is: (d) => d.open },
   'combat:action': { as: async (on) => ({ combatId: await fight(on), action: 'attack', target: (await on.ann.ask('combat:list')).combats[0].participants[1].id }), is: (d) => d.event.turn === 1, needs: ['combatId', 'action'], long: ['combatId', 'action', 'target'] },
   'combat:list': { is: (d) => d.combats.length === 0 },
   'combat:start': { as: () => ({ npc: 'training-dummy' }), is: (d) => d.status === 'active', long: ['npc'] },

@@ -21,6 +21,7 @@ export async function play(url: string, sessionId: string): Promise<{ members: n
 
     const fight = await socket.emitWithAck('combat:start', { npc: 'training-dummy' });
     if (!fight.ok) throw new Error(fight.error.code);
+    if (!('combatId' in fight.data)) throw new Error(`a challenge for ${fight.data.expiresInMs.toFixed()} ms`); // to another player
     let waited = 0;
     for (let i = 0; i < 12 && !waited; i++) {
       const act = await socket.emitWithAck('combat:action', { combatId: fight.data.combatId, action: 'defend' });
