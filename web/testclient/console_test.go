@@ -37,12 +37,28 @@ func sideBySide(t *testing.T, s server, browser context.Context) {
 	p.is(`document.querySelector('#login').hidden`)
 }
 
-// Dan challenges Eva from his tab; both see the same fight, and a reload comes back to it.
+// Dan challenges Eva from his tab; she declines, then accepts after a reload; both see the same fight, and a reload comes back to it.
 func duel(t *testing.T, s server, browser context.Context) {
 	dan, eva := open(t, browser, s.url, 1440, 900), open(t, browser, s.url, 390, 844)
 	eva.login("eva")
 	dan.login("dan")
 	dan.write("opponent", "eva\r")
+	dan.says("fight-log", "You have challenged eva: 30 s to answer.")
+	eva.says("challenges", "dan challenges you")
+	eva.click("decline")
+	eva.is(`document.querySelectorAll('[data-testid=challenge]').length === 0`)
+	dan.says("fight-log", "Your challenge: declined.")
+	dan.write("opponent", "eva\r")
+	eva.says("challenges", "dan challenges you")
+	eva.run(chromedp.Reload())
+	eva.says("challenges", "dan challenges you") // whoever comes back is told again
+	eva.run(chromedp.WaitVisible(eva.sel("accept")))
+	if to := os.Getenv("SHOW_CHALLENGE"); to != "" {
+		eva.eval(`document.querySelector('[data-testid=challenges]').scrollIntoView()`)
+		eva.shot(to)
+	}
+	eva.click("accept")
+	eva.is(`document.querySelectorAll('[data-testid=challenge]').length === 0`)
 	for _, p := range []tab{dan, eva} {
 		p.is(`document.querySelectorAll('[data-testid=fighter]').length === 2`)
 		p.says("fight-log", "The fight begins.")

@@ -7,6 +7,8 @@ const KEYS = { a: 'attack', d: 'defend', s: 'skill', f: 'flee' };
 export function fight(root, client, { show: bring, tick }) {
   const ui = refs(root);
   const bars = new Map(); // fighter id → its elements
+  const challenges = new Map(); // challenge id → { root, left, until }: those that I may answer
+  const sent = new Map(); // challenge id → whom I challenged
   let combatId = '';
   let over = true;
   let self = '';
@@ -20,7 +22,17 @@ export function fight(root, client, { show: bring, tick }) {
     if (!over) client.ask('combat:state', { combatId }).then(show, stop);
     else if (client.serves('combat:list')) client.ask('combat:list').then(({ combats }) => combats.length && enter(combats.at(-1), 'You are back in the fight.'), () => {});
   });
-  client.on('combat:started', ({ state }) => {
+  client.on('combat:challenged', (challenge) => {
+    bring('fight');
+    offer(challenge);
+  });
+  client.on('combat:cancelled', ({ challengeId, reason }) => {
+    drop(challengeId);
+    if (sent.delete(challengeId)) say(`Your challenge: ${reason}.`, 'bad');
+  });
+  client.on('combat:started', ({ challengeId, state }) => {
+    drop(challengeId);
+    sent.delete(challengeId);
     if (state.combatId === combatId || !over) return;
     bring('fight');
     enter(state, 'The fight begins.');
@@ -48,9 +60,47 @@ export function fight(root, client, { show: bring, tick }) {
 
   async function start(opponent) {
     const state = await client.ask('combat:start', opponent);
+    if (state.challengeId) {
+      sent.set(state.challengeId, opponent.opponentId);
+      setTimeout(() => { if (sent.delete(state.challengeId)) say(`${opponent.opponentId} did not answer.`, 'bad'); }, state.expiresInMs);
+      return say(`You have challenged ${opponent.opponentId}: ${Math.round(state.expiresInMs / 1000)} s to answer.`);
+    }
     if (state.combatId !== combatId) enter(state, 'The fight begins.');
     ui.actions.firstElementChild.focus();
   }
+
+  // A challenge has two buttons for as long as it is open.
+  function offer({ challengeId, from, expiresInMs }) {
+    drop(challengeId);
+    const answer = async (event) => {
+      try {
+        const state = await client.ask(event, { challengeId });
+        if (state.combatId && state.combatId !== combatId && over) enter(state, 'The fight begins.');
+      } catch {
+        // the toast has said why
+      }
+      drop(challengeId);
+    };
+    const button = (label, event, kind) => el('button', { type: 'button', class: kind, 'data-testid': event.replace('combat:', ''), on: { click: () => answer(event) } }, label);
+    const left = el('small');
+    const root = el('li', { 'data-testid': 'challenge' }, el('span', {}, el('b', {}, from.name || from.characterId), ' challenges you ', left), button('Accept', 'combat:accept', 'primary'), button('Decline', 'combat:decline', 'quiet'));
+    challenges.set(challengeId, { root, left, until: Date.now() + expiresInMs });
+    ui.challenges.append(root);
+    count();
+  }
+
+  function drop(challengeId) {
+    challenges.get(challengeId)?.root.remove();
+    challenges.delete(challengeId);
+  }
+
+  function count() {
+    for (const [id, { left, until }] of challenges) {
+      if (Date.now() > until) drop(id);
+      else left.textContent = `${Math.ceil((until - Date.now()) / 1000)} s`;
+    }
+  }
+  tick(count);
 
   function enter(state, words) {
     combatId = client.known.combatId = state.combatId;
