@@ -368,7 +368,7 @@ func TestLimits(t *testing.T) {
 		limits[r.Name] = r.Limits
 	}
 	require.Equal(t, map[string][]string{
-		"combat:start": nil, "combat:accept": nil, "combat:decline": nil, "combat:duels": nil,
-		"combat:action": {"combat"}, "combat:state": nil, "combat:list": nil,
+		"combat:start": {"rooms"}, "combat:accept": {"rooms"}, "combat:decline": {"rooms"}, "combat:duels": {"rooms"},
+		"combat:action": {"combat"}, "combat:state": {"reads"}, "combat:list": {"reads"},
 	}, limits)
 }
