@@ -15,7 +15,9 @@ import (
 )
 
 // hasLog reports whether messages are cast by the log. Without Redis there is none.
-func (s *Service) hasLog() bool { return s.cfg.Log != nil && s.cfg.Log.HasLog() && s.journal.rdb != nil }
+func (s *Service) hasLog() bool {
+	return s.cfg.Log != nil && s.cfg.Log.HasLog() && s.journal.rdb != nil
+}
 
 // sendLogged sends a message by the log. One script decides whether it may be sent, writes it to
 // the history, and casts it.

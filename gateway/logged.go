@@ -96,4 +96,3 @@ func (m logMetrics) collect(ch chan<- prometheus.Metric) {
 	count(descLogMissed, s.Missed)
 	ch <- prometheus.MustNewConstMetric(descLogKept, prometheus.GaugeValue, float64(s.Kept))
 }
-

@@ -144,7 +144,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 				c.castLog.BeginCatchUp()
 			}
 		},
-		OnUp:      func(owner any) { owner.(*channelHandler).namespace.handleSubscribed() },
+		OnUp: func(owner any) { owner.(*channelHandler).namespace.handleSubscribed() },
 	})
 	return c
 }
