@@ -11,6 +11,8 @@
 -- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
 -- KEYS[6]  a zset: room by when it got an entry last, Unix ms
 -- KEYS[7]  a zset: stream by when its early casts wait no longer, Unix ms
+-- KEYS[8]  a zset: casts that were appended before the boundary, by the position that they had
+-- KEYS[9]  a hash: these casts, packed
 -- ARGV[1]  what the names of logs and streams begin with
 -- ARGV[2]  the node
 -- ARGV[3]  names the server that the node writes to; '' when it cannot know
@@ -26,6 +28,7 @@
 -- ARGV[12] the channel on which the position is published when there is no cast
 -- Then for each cast:
 --   its sequence number, from 1 without gaps; the message, to which the position is appended;
+--   the position that it had before the boundary, '' when it is not known;
 --   the stream and the place in it, '' when there is none;
 --   the number of rooms, and the rooms; the number of channels, and the channels;
 --   '' or, with a history: its key, length, age (ms), the text;
@@ -37,6 +40,7 @@
 -- status   'ok'; 'boundary' when the node knows another one; 'settling' while other nodes append again;
 --          'lacks' when the server has not the cast before the first. Unless 'ok', nothing was done.
 local head, nodes, alive, sizes, cuts, rooms, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local again, again_casts = KEYS[8], KEYS[9]
 local base, node, server = ARGV[1], ARGV[2], ARGV[3]
 local known, keep_for, room_bytes, all_bytes = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local mode = ARGV[10]
@@ -75,14 +79,6 @@ local function is_waited_for()
     if redis.call('HGET', nodes, other .. ':boundary') ~= boundary then return true end
   end
   return false
-end
-
-if mode == '' and settled ~= boundary then
-  if is_waited_for() then
-    if now < boundary_at + 1500 then return refuse('settling') end
-    missed = boundary
-  end
-  redis.call('HSET', head, 'settled', boundary, 'missed', missed)
 end
 
 local next_arg = 13
@@ -204,6 +200,78 @@ local function append_in_place(message, stream, place, its_rooms, channels)
   return reply
 end
 
+-- append_cast does all that a cast wants, and returns the answer to it.
+local function append_cast(c)
+  if c.stream ~= '' then return append_in_place(c.message, c.stream, tonumber(c.place), c.rooms, c.channels) end
+  local ok, err = true, ''
+  if c.history ~= '' then
+    ok, err = pcall(function() history_trim(c.history, c.length, c.age, history_write(c.history, c.length, c.text)) end)
+    if ok then err = '' elseif type(err) == 'table' then err = err.err end
+    if not ok and not is_foreign(err) then error(err) end
+  end
+  local receivers = log_and_publish(c.message, c.rooms, c.channels)
+  return {whole(position), receivers, err}
+end
+
+-- Casts that were appended before the boundary wait until all nodes have brought theirs, so that
+-- they get the order that they had.
+local packed_fields = {'message', 'stream', 'place', 'history', 'length', 'age', 'text'}
+
+local function keep_for_settling(c, sequence, had)
+  local parts = {join(c.rooms), join(c.channels)}
+  for _, field in ipairs(packed_fields) do parts[#parts + 1] = c[field] or '' end
+  for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
+  local id = node .. ' ' .. string.format('%016.0f', sequence)
+  redis.call('ZADD', again, had ~= '' and had or '9007199254740991', id)
+  redis.call('HSET', again_casts, id, table.concat(parts))
+  redis.call('PEXPIRE', again, 600000)
+  redis.call('PEXPIRE', again_casts, 600000)
+end
+
+local function append_kept(id)
+  local text = redis.call('HGET', again_casts, id)
+  redis.call('ZREM', again, id)
+  redis.call('HDEL', again_casts, id)
+  local parts, from = {}, 1
+  while text and from <= #text do
+    local colon = string.find(text, ':', from, true)
+    local length = tonumber(string.sub(text, from, colon - 1))
+    parts[#parts + 1] = string.sub(text, colon + 1, colon + length)
+    from = colon + length + 1
+  end
+  if #parts < 2 then return end
+  local c = {rooms = split(parts[1]), channels = split(parts[2])}
+  for i, field in ipairs(packed_fields) do c[field] = parts[i + 2] end
+  append_cast(c)
+end
+
+-- try_to_settle appends what was kept, once all nodes have brought theirs or a time is over. It
+-- returns false when it is too early, or when there is more than one call should append.
+local function try_to_settle()
+  if settled == boundary then return true end
+  local is_late = is_waited_for()
+  if is_late and now < boundary_at + 1500 then return false end
+  local ids = redis.call('ZRANGE', again, 0, 499)
+  for _, id in ipairs(ids) do append_kept(id) end
+  if #ids == 500 then return false end
+  if is_late then missed = boundary end
+  settled = boundary
+  redis.call('HSET', head, 'settled', boundary, 'missed', missed)
+  return true
+end
+
+-- save_head writes what has changed.
+local function save_head()
+  if position ~= tonumber(found[2] or 0) or floor ~= first_floor or bytes ~= first_bytes then
+    redis.call('HSET', head, 'position', whole(position), 'floor', whole(floor), 'bytes', whole(bytes))
+  end
+end
+
+if mode == '' and not try_to_settle() then
+  save_head()
+  return refuse('settling')
+end
+
 for _, stream in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', whole(now), 'LIMIT', 0, 16)) do
   release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
 end
@@ -211,14 +279,14 @@ end
 local refused_before, refused = ' ' .. (redis.call('HGET', nodes, node .. ':refused') or '') .. ' ', {}
 local replies = {}
 while ARGV[next_arg] do
-  local sequence, message, stream, place = tonumber(take()), take(), take(), take()
-  local its_rooms, channels = {}, {}
-  for i = 1, tonumber(take()) do its_rooms[i] = take() end
-  for i = 1, tonumber(take()) do channels[i] = take() end
-  local history, length, age, text = take(), nil, nil, nil
+  local sequence, message, had = tonumber(take()), take(), take()
+  local c = {message = message, stream = take(), place = take(), rooms = {}, channels = {}}
+  for i = 1, tonumber(take()) do c.rooms[i] = take() end
+  for i = 1, tonumber(take()) do c.channels[i] = take() end
+  c.history = take()
   local claim
-  if history ~= '' then
-    length, age, text = take(), take(), take()
+  if c.history ~= '' then
+    c.length, c.age, c.text = take(), take(), take()
     claim = take()
     if claim ~= '' then claim = {claim, take(), take(), take(), take(), take(), take()} end
   end
@@ -231,20 +299,19 @@ while ARGV[next_arg] do
     local standing = claim and claim ~= '' and history_claim(unpack(claim))
     if standing then
       reply, refused[#refused + 1] = standing, whole(sequence)
-    elseif stream ~= '' then
-      reply = append_in_place(message, stream, tonumber(place), its_rooms, channels)
+    elseif mode == 'again' and settled ~= boundary then
+      keep_for_settling(c, sequence, had)
+      reply = {'waits'}
     else
-      local ok, err = true, ''
-      if history ~= '' then
-        ok, err = pcall(function() history_trim(history, length, age, history_write(history, length, text)) end)
-        if ok then err = '' elseif type(err) == 'table' then err = err.err end
-        if not ok and not is_foreign(err) then error(err) end
-      end
-      local receivers = log_and_publish(message, its_rooms, channels)
-      reply = {whole(position), receivers, err}
+      reply = append_cast(c)
     end
   end
   replies[#replies + 1] = reply
+end
+
+if mode == 'done' then
+  redis.call('HSET', nodes, node .. ':boundary', boundary)
+  try_to_settle()
 end
 
 for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 16)) do drop_room(room) end
@@ -259,10 +326,7 @@ if first then
   redis.call('HSET', nodes, node, whole(last))
   if #refused > 0 then redis.call('HSET', nodes, node .. ':refused', table.concat(refused, ' ')) end
 end
-if mode == 'done' then redis.call('HSET', nodes, node .. ':boundary', boundary) end
-if position ~= tonumber(found[2] or 0) or floor ~= first_floor or bytes ~= first_bytes then
-  redis.call('HSET', head, 'position', whole(position), 'floor', whole(floor), 'bytes', whole(bytes))
-end
+save_head()
 if mode == 'bye' then
   redis.call('ZREM', alive, node)
 else

@@ -116,30 +116,30 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 		return true // it came on another channel too
 	}
 	h.at.Number = at.Number
-	l.deliverOnce(string(origin), sequence, message, owner)
+	l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner})
 	return true
 }
 
 // deliverOnce delivers a message unless it was delivered when it stood at another position.
 // heard.mu is held.
-func (l *Log) deliverOnce(origin string, sequence uint64, message []byte, owner any) {
-	if origin == l.cfg.Node {
-		if !l.deliverOwn(sequence) {
-			l.cfg.Deliver(owner, message)
+func (l *Log) deliverOnce(m heldMessage) {
+	if m.origin == l.cfg.Node {
+		if !l.deliverOwn(m.sequence, m.at.Number) {
+			l.cfg.Deliver(m.owner, m.message)
 		}
 		return
 	}
 	h := &l.heard
-	w := h.origins[origin]
+	w := h.origins[m.origin]
 	if w == nil {
 		if len(h.origins) >= maxOrigins {
 			clear(h.origins)
 		}
 		w = &window{}
-		h.origins[origin] = w
+		h.origins[m.origin] = w
 	}
-	if w.add(sequence) {
-		l.cfg.Deliver(owner, message)
+	if w.add(m.sequence) {
+		l.cfg.Deliver(m.owner, m.message)
 	}
 }
 

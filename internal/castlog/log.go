@@ -160,6 +160,7 @@ type Pending struct {
 	// guarded by Log.mu
 	outcome     Outcome
 	err         error
+	number      int64     // of its position, once that is known
 	confirmedAt time.Time // when Redis confirmed it; zero before
 	isDelivered bool      // on this node, or it will not be
 	isReleased  bool
@@ -226,7 +227,7 @@ func New(cfg Config) *Log {
 	cfg = cfg.withDefaults()
 	base := "{" + cfg.Prefix + ":log}:"
 	l := &Log{cfg: cfg, base: base, epoch: rand.Text()[:epochBytes], wake: redisx.NewSignal(), markNow: redisx.NewSignal(), heard: newHeard(), stop: func() {}}
-	for _, name := range []string{"head", "nodes", "alive", "sizes", "cuts", "rooms", "waiting"} {
+	for _, name := range []string{"head", "nodes", "alive", "sizes", "cuts", "rooms", "waiting", "again", "againCasts"} {
 		l.keys = append(l.keys, base+name)
 	}
 	l.watch = time.AfterFunc(time.Hour, l.watchOldest)
@@ -448,6 +449,7 @@ func (l *Log) confirm(p *Pending, at Position, receivers int64) {
 		p.confirmedAt = time.Now()
 		l.stats.appended.Add(1)
 	}
+	p.number = max(p.number, at.Number)
 	if p.isDelivered {
 		if !p.isDone && !p.outcome.IsLocal {
 			p.outcome.At, p.outcome.Receivers = at, receivers
@@ -472,7 +474,7 @@ func (l *Log) refuse(p *Pending, reasons []string, err error) {
 
 // deliverOwn delivers a cast of this node that it has heard, unless it was delivered. isServed is
 // false when it was not, and is not kept any more.
-func (l *Log) deliverOwn(sequence uint64) (isServed bool) {
+func (l *Log) deliverOwn(sequence uint64, number int64) (isServed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	isNew := l.own.add(sequence)
@@ -480,6 +482,7 @@ func (l *Log) deliverOwn(sequence uint64) (isServed bool) {
 	if p == nil {
 		return !isNew
 	}
+	p.number = max(p.number, number)
 	if !p.isDelivered {
 		p.isDelivered, p.isReleased = true, true
 		p.cast.Members.Deliver()

@@ -85,7 +85,7 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	h.at = read.at
 	for _, e := range all {
 		h.at.Number = max(h.at.Number, e.at.Number)
-		l.deliverOnce(e.origin, e.sequence, e.message, e.owner)
+		l.deliverOnce(e)
 	}
 	l.stats.caughtUp.Add(int64(len(read.entries)))
 }

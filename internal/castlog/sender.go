@@ -271,7 +271,11 @@ func (p *Pending) appendArgs(args []any) []any {
 	if c.Stream != "" {
 		place = strconv.FormatInt(c.Place, 10)
 	}
-	args = append(args, p.sequence, c.Message, c.Stream, place, len(c.Rooms))
+	had := ""
+	if p.number > 0 {
+		had = strconv.FormatInt(p.number, 10)
+	}
+	args = append(args, p.sequence, c.Message, had, c.Stream, place, len(c.Rooms))
 	for _, room := range c.Rooms {
 		args = append(args, room)
 	}
