@@ -1,7 +1,8 @@
 -- Numbers casts, logs them, writes the history and publishes: all of it, or none.
 --
 -- KEYS[1]  the head, a hash: epoch, position (of the newest cast), server (whose data these are),
---          boundary (the position where this server began), boundaryAt (Unix ms), settled (the
+--          boundary (the position where this server began), forgotFrom (the position that it had
+--          before), boundaryAt (Unix ms), settled (the
 --          boundary that no node is waited for any more), missed (the boundary at which a node was
 --          not waited for any longer), floor (below it a whole room may have been dropped), bytes
 -- KEYS[2]  the nodes, a hash: node to its newest sequence number, <node>:boundary to the boundary
@@ -12,7 +13,7 @@
 -- KEYS[6]  a zset: room by when it got an entry last, Unix ms
 -- KEYS[7]  a zset: stream by when its early casts wait no longer, Unix ms
 -- KEYS[8]  a zset: casts that were appended before the boundary, by the position that they had
--- KEYS[9]  a hash: these casts, packed
+-- KEYS[9]  a hash: these casts, packed; and '+' with such a cast to the position at which a node heard it
 -- ARGV[1]  what the names of logs and streams begin with
 -- ARGV[2]  the node
 -- ARGV[3]  names the server that the node writes to; '' when it cannot know
@@ -26,6 +27,8 @@
 --          the last of these; 'bye' when the node leaves
 -- ARGV[11] '1' to go on though the server lacks casts that the node does not have any more
 -- ARGV[12] the channel on which the position is published when there is no cast
+-- ARGV[13] with 'done': the casts of other nodes that the node heard above forgotFrom, each as node,
+--          sequence number in 16 digits, position and a space
 -- Then for each cast:
 --   its sequence number, from 1 without gaps; the message, to which the position is appended;
 --   the position that it had before the boundary, '' when it is not known;
@@ -34,7 +37,7 @@
 --   '' or, with a history: its key, length, age (ms), the text;
 --     then '' or, with a claim: the key of slowness, ms, record ('' for none), token, digest, keep, answer
 -- returns  {status, epoch, position, boundary, the node's newest sequence number or '', missed,
---          how many entries were dropped, then for each cast: 'again' when it was there;
+--          how many entries were dropped, forgotFrom, then for each cast: 'again' when it was there;
 --          'refused again'; {'late'}; {'waits'}; {position, connections that received it,
 --          why the history was not written or ''}; or what history_claim says}
 -- status   'ok'; 'boundary' when the node knows another one; 'settling' while other nodes append again;
@@ -49,11 +52,12 @@ local function whole(n) return string.format('%.0f', n) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes')
+local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes', 'forgotFrom')
 local epoch, position = found[1], tonumber(found[2] or 0)
 local boundary, boundary_at = found[4], tonumber(found[5] or 0)
 local settled, missed = found[6], found[7] or ''
 local floor, bytes = tonumber(found[8] or 0), tonumber(found[9] or 0)
+local forgot_from = found[10] or '0'
 local first_floor, first_bytes = floor, bytes
 local last = redis.call('HGET', nodes, node)
 local dropped = 0
@@ -61,15 +65,17 @@ local dropped = 0
 -- A server that we have not written to before, or one that has forgotten: it goes on far above
 -- every position that any node can have heard of.
 if not epoch or server ~= '' and found[3] ~= server or position < known then
+  forgot_from = whole(position)
   position = math.max(position, known)
   if position > 0 then position = position + 1048576 end
   epoch = epoch or ARGV[4]
   boundary, boundary_at, settled = whole(position), now, ''
-  redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '')
+  redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '',
+    'forgotFrom', forgot_from)
   redis.call('PUBLISH', ARGV[12], epoch .. boundary) -- so that the others append again soon
 end
 
-local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0} end
+local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0, forgot_from} end
 
 if boundary ~= ARGV[9] then return refuse('boundary') end
 
@@ -81,13 +87,13 @@ local function is_waited_for()
   return false
 end
 
-local next_arg = 13
+local next_arg = 14
 local function take()
   next_arg = next_arg + 1
   return ARGV[next_arg - 1]
 end
 
-local first = tonumber(ARGV[13])
+local first = tonumber(ARGV[14])
 if first and ARGV[11] ~= '1' and first > tonumber(last or 0) + 1 then return refuse('lacks') end
 last = tonumber(last or 0)
 
@@ -222,7 +228,8 @@ local function keep_for_settling(c, sequence, had)
   for _, field in ipairs(packed_fields) do parts[#parts + 1] = c[field] or '' end
   for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
   local id = node .. ' ' .. string.format('%016.0f', sequence)
-  redis.call('ZADD', again, had ~= '' and had or '9007199254740991', id)
+  had = had ~= '' and had or redis.call('HGET', again_casts, '+' .. id) or '9007199254740991'
+  redis.call('ZADD', again, had, id)
   redis.call('HSET', again_casts, id, table.concat(parts))
   redis.call('PEXPIRE', again, 600000)
   redis.call('PEXPIRE', again_casts, 600000)
@@ -256,6 +263,7 @@ local function try_to_settle()
   if #ids == 500 then return false end
   if is_late then missed = boundary end
   settled = boundary
+  redis.call('UNLINK', again, again_casts)
   redis.call('HSET', head, 'settled', boundary, 'missed', missed)
   return true
 end
@@ -311,6 +319,13 @@ end
 
 if mode == 'done' then
   redis.call('HSET', nodes, node .. ':boundary', boundary)
+  if settled ~= boundary then
+    for id, at in string.gmatch(ARGV[13], '(%S+ %d+) (%d+) ') do
+      redis.call('ZADD', again, 'XX', at, id)
+      redis.call('HSET', again_casts, '+' .. id, at)
+      redis.call('PEXPIRE', again_casts, 600000)
+    end
+  end
   try_to_settle()
 end
 
@@ -340,6 +355,6 @@ if not first then
     redis.call('HDEL', nodes, gone, gone .. ':boundary', gone .. ':refused')
   end
 end
-local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped}
+local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped, forgot_from}
 for _, r in ipairs(replies) do reply[#reply + 1] = r end
 return reply

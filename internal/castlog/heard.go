@@ -1,6 +1,7 @@
 package castlog
 
 import (
+	"fmt"
 	"sync"
 )
 
@@ -11,11 +12,37 @@ type heard struct {
 	known   Position           // the newest position that Redis has told; guarded by mu
 	origins map[string]*window // of the other nodes: which of their casts were heard; guarded by mu
 
-	generation   int  // how often something may have been missed; guarded by mu
+	generation int                     // how often something may have been missed; guarded by mu
+	recent     [recentCasts]recentCast // of other nodes, the last ones; guarded by mu
+	nextRecent int                     // guarded by mu
+
 	isCatchingUp bool // what comes is held back; guarded by mu
 	held         []heldMessage
 	heldBytes    int
 	isOverflown  bool // something that came was neither held nor delivered; guarded by mu
+}
+
+// recentCasts is how many casts a node can tell the position of that a server has forgotten.
+const recentCasts = 4096
+
+// A recentCast is a cast of another node that was heard.
+type recentCast struct {
+	origin   *window // nil for none
+	sequence uint64
+	number   int64
+}
+
+// reportAbove returns which casts were heard above a position, as append.lua takes them.
+func (h *heard) reportAbove(position int64) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var b []byte
+	for _, c := range h.recent {
+		if c.origin != nil && c.number > position {
+			b = fmt.Appendf(b, "%s %016d %d ", c.origin.name, c.sequence, c.number)
+		}
+	}
+	return string(b)
 }
 
 // A heldMessage came while this node reads what it missed.
@@ -135,9 +162,11 @@ func (l *Log) deliverOnce(m heldMessage) {
 		if len(h.origins) >= maxOrigins {
 			clear(h.origins)
 		}
-		w = &window{}
+		w = &window{name: m.origin}
 		h.origins[m.origin] = w
 	}
+	h.recent[h.nextRecent] = recentCast{w, m.sequence, m.at.Number}
+	h.nextRecent = (h.nextRecent + 1) % recentCasts
 	if w.add(m.sequence) {
 		l.cfg.Deliver(m.owner, m.message)
 	}
@@ -164,6 +193,7 @@ const windowSize = 1 << 16
 
 // A window remembers which sequence numbers were seen. The zero value has seen none.
 type window struct {
+	name   string // of the node, where that matters
 	newest uint64
 	seen   [windowSize / 64]uint64
 }

@@ -192,6 +192,7 @@ type Log struct {
 
 	// owned by the sender
 	boundary    string
+	forgotFrom  int64 // what the server had when it began
 	missed      string
 	sentUntil   uint64 // the newest cast that a server may have
 	againUntil  uint64 // casts up to here may have been on the server before this one

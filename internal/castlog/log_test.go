@@ -41,7 +41,7 @@ func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...fu
 			return origin, ok
 		},
 		Deliver:     func(_ any, message []byte) { n.note(textOf(message)) },
-		OnForgotten: func() {},
+		OnForgotten: func() { _, _ = n.CatchUp(context.Background(), n.Generation(), []string{"r"}) }, // a failure shows in what is heard
 		OnMissed:    func() { n.mu.Lock(); n.missed++; n.mu.Unlock() },
 		Report:      func(err error) { t.Log(name, err) },
 	}

@@ -158,7 +158,7 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 // beginAgain makes casts that a server before this one may have had be appended again.
 func (l *Log) beginAgain(reply appendReply) {
 	isFirst := l.boundary == ""
-	l.boundary, l.isDoneAgain = reply.boundary, false
+	l.boundary, l.forgotFrom, l.isDoneAgain = reply.boundary, reply.forgotFrom, false
 	l.againUntil = l.sentUntil
 	if reply.last != "" || !isFirst {
 		l.rewindTo(reply.last)
@@ -228,8 +228,14 @@ type appendReply struct {
 	last     string
 	missed   string
 	dropped  int64
-	casts    []castReply
+
+	forgotFrom int64 // the position that the server had when it began
+
+	casts []castReply
 }
+
+// replyHeadLength is how many values stand before those of the casts.
+const replyHeadLength = 8
 
 type castReply struct {
 	number, receivers int64
@@ -248,10 +254,14 @@ func (l *Log) call(ctx context.Context, mode string, batch []*Pending) (reply ap
 	if l.mayLack {
 		forced = "1"
 	}
+	report := ""
+	if mode == modeDone {
+		report = l.heard.reportAbove(l.forgotFrom)
+	}
 	c := &l.cfg
-	args := make([]any, 0, 12+12*len(batch))
+	args := make([]any, 0, 13+13*len(batch))
 	args = append(args, l.base, c.Node, c.Server(), l.epoch, l.heard.newestNumber(), c.KeepFor.Milliseconds(), c.RoomBytes, c.MemoryBytes,
-		l.boundary, mode, forced, l.MarkChannel())
+		l.boundary, mode, forced, l.MarkChannel(), report)
 	l.mu.Lock()
 	for _, p := range batch {
 		args = p.appendArgs(args)
@@ -302,12 +312,13 @@ func (p *Pending) appendArgs(args []any) []any {
 // parseAppendReply reads the reply of append.lua to a call with some casts.
 func parseAppendReply(list []any, casts int) (r appendReply, err error) {
 	malformed := fmt.Errorf("castlog: unexpected reply %.200q", fmt.Sprint(list))
-	if len(list) < 7 {
+	if len(list) < replyHeadLength {
 		return r, malformed
 	}
 	text := func(i int) string { s, _ := list[i].(string); return s }
 	r.status, r.boundary, r.last, r.missed = text(0), text(3), text(4), text(5)
 	r.dropped, _ = list[6].(int64)
+	r.forgotFrom, _ = strconv.ParseInt(text(7), 10, 64) // it is a number
 	var ok bool
 	if r.position, ok = parsePosition(text(1), text(2)); !ok {
 		return r, malformed
@@ -315,10 +326,10 @@ func parseAppendReply(list []any, casts int) (r appendReply, err error) {
 	if r.status != "ok" {
 		return r, nil
 	}
-	if len(list) != 7+casts {
+	if len(list) != replyHeadLength+casts {
 		return r, malformed
 	}
-	for _, v := range list[7:] {
+	for _, v := range list[replyHeadLength:] {
 		c, ok := parseCastReply(v)
 		if !ok {
 			return r, malformed
