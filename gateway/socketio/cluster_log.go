@@ -41,10 +41,19 @@ func (c *cluster) newLog(cfg LogConfig) *castlog.Log {
 		Redis: c.cfg.Redis, Prefix: c.cfg.Prefix, Node: c.uid, Server: cfg.Server,
 		KeepFor: cfg.KeepFor, MemoryBytes: cfg.MemoryBytes, QueueBytes: c.cfg.Queue,
 		Check: c.checkLogged, Deliver: c.deliverLogged,
-		OnForgotten: c.catchUpNow.Notify, OnMissed: cfg.OnMissed,
+		Nodes: c.countOwnNodes, OnForgotten: c.catchUpNow.Notify, OnMissed: cfg.OnMissed,
 		OnDeaf: func() { go c.bus.Restart() },
 		Report: func(err error) { c.log.Warn("the log of casts", zap.Error(err)) },
 	})
+}
+
+// countOwnNodes returns how many of our nodes live, this one included.
+func (c *cluster) countOwnNodes() int {
+	count := 1
+	if n := c.findNamespace("/"); n != nil {
+		count = int(n.trustedNodeCount.Load() - n.classicNodeCount.Load())
+	}
+	return max(1, count)
 }
 
 // runCatchUps reads what this node missed, each time after it was deaf.

@@ -1,6 +1,7 @@
 -- Numbers casts, logs them, writes the history and publishes: all of it, or none.
 --
--- KEYS[1]  the head, a hash: epoch, position (of the newest cast), server (whose data these are),
+-- KEYS[1]  the head, a hash: epoch, position (of the newest cast), server (whose data these are), former
+--          (the server before),
 --          boundary (the position where this server began), forgotFrom (the position that it had
 --          before), boundaryAt (Unix ms), settled (the
 --          boundary that no node is waited for any more), missed (the boundary at which a node was
@@ -37,10 +38,12 @@
 --   '' or, with a history: its key, length, age (ms), the text;
 --     then '' or, with a claim: the key of slowness, ms, record ('' for none), token, digest, keep, answer
 -- returns  {status, epoch, position, boundary, the node's newest sequence number or '', missed,
---          how many entries were dropped, forgotFrom, then for each cast: 'again' when it was there;
+--          how many entries were dropped, forgotFrom, how many connections hear the
+--          position that was published, then for each cast: 'again' when it was there;
 --          'refused again'; {'late'}; {'waits'}; {position, connections that received it,
 --          why the history was not written or ''}; or what history_claim says}
 -- status   'ok'; 'boundary' when the node knows another one; 'settling' while other nodes append again;
+--          'stale' when the call was meant for the server before;
 --          'lacks' when the server has not the cast before the first. Unless 'ok', nothing was done.
 local head, nodes, alive, sizes, cuts, rooms, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local again, again_casts = KEYS[8], KEYS[9]
@@ -52,7 +55,7 @@ local function whole(n) return string.format('%.0f', n) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes', 'forgotFrom')
+local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes', 'forgotFrom', 'former')
 local epoch, position = found[1], tonumber(found[2] or 0)
 local boundary, boundary_at = found[4], tonumber(found[5] or 0)
 local settled, missed = found[6], found[7] or ''
@@ -65,17 +68,20 @@ local dropped = 0
 -- A server that we have not written to before, or one that has forgotten: it goes on far above
 -- every position that any node can have heard of.
 if not epoch or server ~= '' and found[3] ~= server or position < known then
-  forgot_from = whole(position)
+  if server ~= '' and server == found[11] and now < boundary_at + 2000 then
+    return {'stale', epoch, whole(position), boundary, last or '', missed, 0, forgot_from, 0}
+  end
+  if settled == boundary or not boundary then forgot_from = whole(position) end
   position = math.max(position, known)
   if position > 0 then position = position + 1048576 end
   epoch = epoch or ARGV[4]
   boundary, boundary_at, settled = whole(position), now, ''
   redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '',
-    'forgotFrom', forgot_from)
+    'forgotFrom', forgot_from, 'former', found[3] or '')
   redis.call('PUBLISH', ARGV[12], epoch .. boundary) -- so that the others append again soon
 end
 
-local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0, forgot_from} end
+local function refuse(status) return {status, epoch, whole(position), boundary, last or '', missed, 0, forgot_from, 0} end
 
 if boundary ~= ARGV[9] then return refuse('boundary') end
 
@@ -347,14 +353,15 @@ if mode == 'bye' then
 else
   redis.call('ZADD', alive, whole(now), node)
 end
+local listeners = 0
 if not first then
-  redis.call('PUBLISH', ARGV[12], epoch .. whole(position))
+  listeners = redis.call('PUBLISH', ARGV[12], epoch .. whole(position))
   -- Nodes that have been gone for ten minutes are forgotten.
   for _, gone in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - 600000), 'LIMIT', 0, 16)) do
     redis.call('ZREM', alive, gone)
     redis.call('HDEL', nodes, gone, gone .. ':boundary', gone .. ':refused')
   end
 end
-local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped, forgot_from}
+local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped, forgot_from, listeners}
 for _, r in ipairs(replies) do reply[#reply + 1] = r end
 return reply

@@ -39,6 +39,8 @@ type Config struct {
 	QueueBytes  int           // of the casts of this node that wait, or may have to be appended again; 8 MiB
 	AwayAfter   time.Duration // Redis is away when it has not confirmed a cast for so long; 250 ms
 
+	// Nodes returns how many nodes should hear this one, itself included; nil stands for 1.
+	Nodes func() int
 	// Check tells whether a message that was read from a log is a cast, and which node sent it.
 	Check func(message []byte) (origin string, ok bool)
 	// Deliver delivers a cast that was heard. owner is that of Hear, or nil for one that was read.
@@ -58,6 +60,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Server == nil {
 		c.Server = func() string { return "" }
+	}
+	if c.Nodes == nil {
+		c.Nodes = func() int { return 1 }
 	}
 	if c.KeepFor <= 0 {
 		c.KeepFor = 2 * time.Minute
@@ -193,6 +198,7 @@ type Log struct {
 	// owned by the sender
 	boundary    string
 	forgotFrom  int64 // what the server had when it began
+	listeners   int64 // how many nodes heard the position that was published last
 	missed      string
 	sentUntil   uint64 // the newest cast that a server may have
 	againUntil  uint64 // casts up to here may have been on the server before this one

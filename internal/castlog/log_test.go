@@ -376,7 +376,7 @@ func TestMissedIsTold(t *testing.T) {
 	a.server.Store("server 2")
 	a.say(t, "2")
 	require.Eventually(t, func() bool { return a.countMissed() == 1 }, 10*time.Second, pause)
-	require.False(t, a.say(t, "3").IsLocal)
+	require.Eventually(t, func() bool { return !a.say(t, "3").IsLocal }, 10*time.Second, pause)
 	require.Equal(t, 1, a.countMissed())
 }
 

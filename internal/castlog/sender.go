@@ -29,7 +29,13 @@ const (
 	callTimeout  = time.Second
 	settleRetry  = 20 * time.Millisecond // while other nodes append again
 	failureRetry = 50 * time.Millisecond
-	markEvery    = 500 * time.Millisecond // the position is published when there was nothing to cast
+	// What waited during an outage is sent at about 5 MB a second, so that the members of other nodes
+	// can take it.
+	maxBacklogBytes = 128 << 10
+	backlogPause    = 25 * time.Millisecond
+
+	listenersWait = 3 * time.Second
+	markEvery     = 500 * time.Millisecond // the position is published when there was nothing to cast
 )
 
 // The modes of the script.
@@ -80,7 +86,11 @@ func (l *Log) sendQueued(ctx context.Context) {
 		if len(batch) == 0 {
 			return
 		}
+		l.waitForListeners(ctx)
 		wait := l.sendBatch(ctx, batch)
+		if wait == 0 && l.isBacklog(batch) {
+			wait = backlogPause
+		}
 		if wait == 0 {
 			continue
 		}
@@ -92,6 +102,14 @@ func (l *Log) sendQueued(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// isBacklog reports whether casts were delivered locally, in an outage, so that they are many and
+// nobody waits for them.
+func (l *Log) isBacklog(batch []*Pending) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return batch[len(batch)-1].outcome.IsLocal
 }
 
 // takeUnconfirmed returns the casts of the next call.
@@ -107,6 +125,9 @@ func (l *Log) takeUnconfirmed() (batch []*Pending) {
 			continue
 		}
 		if !l.isDoneAgain && len(batch) > 0 && sequence > l.againUntil {
+			break
+		}
+		if p.outcome.IsLocal && bytes >= maxBacklogBytes {
 			break
 		}
 		batch = append(batch, p)
@@ -146,7 +167,7 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 		l.beginAgain(reply)
 	case "lacks":
 		l.rewindTo(reply.last)
-	case "settling":
+	case "settling", "stale":
 		return settleRetry
 	default:
 		l.stats.dropped.Add(reply.dropped)
@@ -217,7 +238,27 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 			l.cfg.Report(fmt.Errorf("castlog: %s: %s", p.cast.History.Key, outcome.historyFailure))
 		}
 	}
-	l.isAway = false
+	if len(batch) > 0 || l.confirmed == l.newest {
+		l.isAway = false
+	}
+	l.listeners = reply.listeners
+}
+
+// waitForListeners returns, after an outage, when the other nodes hear again, or after a while.
+// What waits may be more than the logs keep for a node that hears later.
+func (l *Log) waitForListeners(ctx context.Context) {
+	for end := time.Now().Add(listenersWait); l.IsAway() && ctx.Err() == nil && time.Now().Before(end); {
+		if l.listeners = 0; l.sendBatch(ctx, nil) > 0 {
+			end = time.Now().Add(listenersWait) // it is not over
+		}
+		if int(l.listeners) >= l.cfg.Nodes() {
+			return
+		}
+		select {
+		case <-time.After(failureRetry):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // An appendReply is the reply of append.lua.
@@ -230,12 +271,13 @@ type appendReply struct {
 	dropped  int64
 
 	forgotFrom int64 // the position that the server had when it began
+	listeners  int64 // how many nodes heard the position that was published
 
 	casts []castReply
 }
 
 // replyHeadLength is how many values stand before those of the casts.
-const replyHeadLength = 8
+const replyHeadLength = 9
 
 type castReply struct {
 	number, receivers int64
@@ -318,6 +360,7 @@ func parseAppendReply(list []any, casts int) (r appendReply, err error) {
 	text := func(i int) string { s, _ := list[i].(string); return s }
 	r.status, r.boundary, r.last, r.missed = text(0), text(3), text(4), text(5)
 	r.dropped, _ = list[6].(int64)
+	r.listeners, _ = list[8].(int64)
 	r.forgotFrom, _ = strconv.ParseInt(text(7), 10, 64) // it is a number
 	var ok bool
 	if r.position, ok = parsePosition(text(1), text(2)); !ok {

@@ -33,7 +33,7 @@ func TestEverybodyHearsThroughFaultsOfRedis(t *testing.T) {
 		{name: "an outage: nothing arrives", prepare: breakWire((*redistest.Wire).Isolate)},
 		{name: "an outage: connections are refused", prepare: breakWire((*redistest.Wire).Refuse)},
 		{name: "the address of Redis moves", prepare: moveAddress, mayLose: true},
-		{name: "an outage in which 8 MiB are not enough", prepare: breakWire((*redistest.Wire).Refuse), shape: shoutMuch, check: requireFlatMemory},
+		{name: "an outage in which 8 MiB are not enough", prepare: refuseUntilFull, shape: shoutMuch, check: requireFlatMemory},
 	})
 }
 
@@ -142,6 +142,27 @@ func breakWire(begin func(*redistest.Wire)) func(*testing.T) (string, string, fu
 	}
 }
 
+// refuseUntilFull is an outage that lasts until a member was answered UNAVAILABLE, because as much
+// waits for Redis as may wait.
+func refuseUntilFull(t *testing.T) (gatewayURL, setupURL string, strike func(*hearingStage)) {
+	server := redistest.Server(t, "--appendonly", "yes")
+	wire := redistest.Toxic(t, server)
+	return wire.URL(), server.URL(), func(s *hearingStage) {
+		wire.Refuse()
+		require.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, m := range s.said {
+				if m.code == "UNAVAILABLE" {
+					return true
+				}
+			}
+			return false
+		}, time.Minute, 50*time.Millisecond, "nobody was refused")
+		wire.Mend()
+	}
+}
+
 // moveAddress lets the address of Redis lead to a replica that was just promoted, while the former
 // master lives.
 func moveAddress(t *testing.T) (gatewayURL, setupURL string, strike func(*hearingStage)) {
@@ -225,10 +246,13 @@ func TestForgedEntriesOfALog(t *testing.T) {
 	t.Log(v)
 	require.Zero(t, v.countFaults(true), "%v\n%s", v, strings.Join(v.complaints, "\n"))
 	require.Positive(t, v.acknowledged)
+	for _, channel := range stage.channels {
+		require.Positive(t, rdb.Exists(t.Context(), logKeyOf(channel)).Val(), "the key is that of the log")
+	}
 }
 
 // logKeyOf returns the key of a channel's log, a stream, with the default prefix.
-func logKeyOf(channel string) string { return "{socket.io:log}:room:" + chat.RoomPrefix + channel }
+func logKeyOf(channel string) string { return "{socket.io:log}:room:/#" + chat.RoomPrefix + channel }
 
 // logField is the field that an entry of a log has.
 const logField = "m"
