@@ -66,6 +66,7 @@ import (
 var (
 	ErrSessionRequired = fault.New("SESSION_REQUIRED", "No session provided")
 	ErrSessionInvalid  = fault.New("SESSION_INVALID", "Invalid session")
+	ErrBanned          = fault.New("BANNED", "You are banned.")
 	ErrOriginRefused   = fault.New("ORIGIN_REFUSED", "This page may not use your session")
 )
 
@@ -92,6 +93,8 @@ type Store interface {
 type Lookup interface {
 	// Get reads a session, and does not slide it.
 	Get(ctx context.Context, id string) (sessions.Session, error)
+	// FindBan returns the ban of a user, or sessions.ErrNotFound.
+	FindBan(ctx context.Context, userID string) (sessions.Ban, error)
 	// Touch slides a session, and returns when it will expire.
 	Touch(ctx context.Context, id string) (time.Time, error)
 }
@@ -202,7 +205,7 @@ func New(store Store, cfg Config) *Service {
 // auth and may be empty; header comes from HandshakeHeader of the transport's first request. It
 // does not slide the session, because the one who follows the socket does (sessions.Tracker.Open).
 //
-// A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid and ErrOriginRefused. Any
+// A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid, ErrBanned and ErrOriginRefused. Any
 // other error means that Redis did not answer: nobody knows whether the session lives, so let the
 // client try again.
 func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.Header) (sessions.Session, error) {
@@ -235,7 +238,7 @@ func (a *Service) Request(r *http.Request) (sessions.Session, error) {
 		return s, fault.ErrForbidden.Because(err)
 	case errors.Is(err, ErrSessionRequired), errors.Is(err, ErrSessionInvalid):
 		return s, fault.ErrUnauthenticated.Because(err)
-	case errors.Is(err, fault.ErrRateLimited):
+	case errors.Is(err, fault.ErrRateLimited), errors.Is(err, ErrBanned):
 		return s, err
 	}
 	return s, fault.Unavailable("session", time.Second, err)
@@ -290,12 +293,30 @@ func (a *Service) findSession(ctx context.Context, ids []string) (sessions.Sessi
 		s, err := a.store.Get(ctx, id)
 		switch {
 		case err == nil:
-			return s, nil
+			return s, a.checkBan(ctx, s.UserID)
 		case !errors.Is(err, sessions.ErrNotFound):
 			return sessions.Session{}, fmt.Errorf("authenticate: %w", err)
 		}
 	}
 	return sessions.Session{}, ErrSessionInvalid
+}
+
+// checkBan returns ErrBanned, with the details reason, until and retryAfterMs, while a user is
+// banned. Any other error means that Redis did not answer.
+func (a *Service) checkBan(ctx context.Context, userID string) error {
+	ban, err := a.store.FindBan(ctx, userID)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("authenticate: %w", err)
+	}
+	refusal := ErrBanned.With("reason", ban.Reason)
+	if !ban.Until.IsZero() {
+		left := max(0, ban.Until.Sub(a.cfg.Now()))
+		refusal = refusal.With("until", ban.Until.UnixMilli()).With("retryAfterMs", left.Milliseconds())
+	}
+	return refusal
 }
 
 // idFromPayload reads auth.sessionId; it returns "" when there is none. It ignores other members,

@@ -57,6 +57,7 @@ type loginAnswer struct {
 //	PAYLOAD_TOO_LARGE  the body is larger than 64 KB
 //	FORBIDDEN          no login of this kind is configured
 //	UNAUTHENTICATED    the token is not valid
+//	BANNED             the user is banned
 //	RATE_LIMITED       the account or the address failed too often, or used up its limit
 //	UNAVAILABLE        Redis or the keys of the provider cannot be reached
 //
@@ -161,6 +162,9 @@ func (a *Service) chargeAccount(ctx context.Context, what Charge, userID string,
 }
 
 func (a *Service) createSession(ctx context.Context, r *http.Request, id Identity) (sessions.Session, error) {
+	if err := a.checkBan(ctx, id.UserID); err != nil {
+		return sessions.Session{}, err
+	}
 	return a.store.Create(ctx, id.UserID, id.Username, id.Roles, sessions.Options{
 		TTL: a.cfg.SessionTTL, CharacterID: id.CharacterID,
 		Metadata: sessions.Metadata{IPAddress: a.cfg.Addr(r), UserAgent: r.UserAgent()},

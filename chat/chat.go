@@ -124,6 +124,11 @@ type Config struct {
 	// Moderators are the roles whose players may mute, ban, delete and slow down; nil means
 	// "moderator" and "admin".
 	Moderators []string
+	// Admins are the roles whose players only players with one of these roles may mute and ban; nil
+	// means "admin".
+	Admins []string
+	// RolesOf returns the roles of a user, as far as they are known; nil knows of none.
+	RolesOf func(ctx context.Context, userID string) ([]string, error)
 	// MaxChannels is how many channels one connection may be in; 0 means 50.
 	MaxChannels int
 	// HistoryLength is about how many messages of a channel Redis keeps; 0 means 1,000. A negative
@@ -149,6 +154,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Moderators == nil {
 		c.Moderators = []string{"moderator", "admin"}
+	}
+	if c.Admins == nil {
+		c.Admins = []string{"admin"}
 	}
 	if c.MaxChannels == 0 {
 		c.MaxChannels = 50

@@ -138,6 +138,9 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 	if err != nil {
 		return Sanction{}, err
 	}
+	if err := s.checkRank(ctx, p, in.UserID); err != nil {
+		return Sanction{}, err
+	}
 	reason := ""
 	if in.Reason != "" {
 		if reason, err = normalizeText(in.Reason); err != nil {
@@ -162,6 +165,23 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 		}
 	}
 	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
+}
+
+// checkRank returns FORBIDDEN when a moderator who is no admin would sanction an admin. Moderators
+// may sanction each other.
+func (s *Service) checkRank(ctx context.Context, p event.Player, userID string) error {
+	isAdmin := func(role string) bool { return slices.Contains(s.cfg.Admins, role) }
+	if s.cfg.RolesOf == nil || slices.ContainsFunc(p.Roles, isAdmin) {
+		return nil
+	}
+	roles, err := s.cfg.RolesOf(ctx, userID)
+	switch {
+	case err != nil:
+		return redisx.FaultFor(ctx, feature, err)
+	case slices.ContainsFunc(roles, isAdmin):
+		return fault.ErrForbidden.With("reason", "an admin")
+	}
+	return nil
 }
 
 // liftSanction removes a sanction and announces that.

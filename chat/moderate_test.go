@@ -210,6 +210,32 @@ func TestDelete(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
+func TestAModeratorCanNotSanctionAnAdmin(t *testing.T) {
+	t.Parallel()
+	roles := map[string][]string{"boss": {"player", "admin"}, "mate": {"moderator"}}
+	s, told := node(t, redistest.Client(t), chat.Config{RolesOf: func(_ context.Context, userID string) ([]string, error) {
+		if userID == "away" {
+			return nil, errors.New("Redis is away")
+		}
+		return roles[userID], nil
+	}})
+	boss := event.Player{UserID: "boss", Conn: "conn-boss", Roles: []string{"admin"}}
+	for _, kind := range []string{"chat:mute", "chat:ban"} {
+		_, err := ask(t, s, mod, kind, `{"userId":"boss","forMs":60000}`)
+		require.ErrorIs(t, err, fault.ErrForbidden, kind)
+		_, err = ask(t, s, mod, kind, `{"userId":"away","forMs":60000}`)
+		require.Error(t, err, kind)
+		require.Empty(t, told.told)
+	}
+	for _, c := range []struct {
+		by   event.Player
+		whom string
+	}{{mod, "mate"}, {mod, "bob"}, {boss, "mod"}, {boss, "boss"}} {
+		_, err := ask(t, s, c.by, "chat:mute", `{"userId":"`+c.whom+`","forMs":60000}`)
+		require.NoError(t, err, "%s mutes %s", c.by.UserID, c.whom)
+	}
+}
+
 func TestWhatModeratorsMayNot(t *testing.T) {
 	t.Parallel()
 	s, told := node(t, redistest.Client(t), chat.Config{})

@@ -210,7 +210,7 @@ func Of(err error) *Fault {
 
 var statuses = map[string]int{
 	"UNKNOWN_EVENT": http.StatusNotFound, "INVALID": http.StatusBadRequest, "UNAUTHENTICATED": http.StatusUnauthorized,
-	"FORBIDDEN": http.StatusForbidden, "NOT_FOUND": http.StatusNotFound, "CONFLICT": http.StatusConflict,
+	"FORBIDDEN": http.StatusForbidden, "BANNED": http.StatusForbidden, "NOT_FOUND": http.StatusNotFound, "CONFLICT": http.StatusConflict,
 	"RATE_LIMITED": http.StatusTooManyRequests, "LOCKED": http.StatusConflict, "UNAVAILABLE": http.StatusServiceUnavailable,
 	"TIMEOUT": http.StatusGatewayTimeout, "PAYLOAD_TOO_LARGE": http.StatusRequestEntityTooLarge, "INTERNAL": http.StatusInternalServerError,
 }

@@ -55,7 +55,7 @@ type Expiring struct {
 
 // Ended says why a session is over.
 type Ended struct {
-	Code   string `json:"code" validate:"oneof=SESSION_REVOKED SESSION_EXPIRED LOGGED_OUT REPLACED"`
+	Code   string `json:"code" validate:"oneof=SESSION_REVOKED SESSION_EXPIRED LOGGED_OUT REPLACED BANNED"`
 	Reason string `json:"reason"`
 }
 

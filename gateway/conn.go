@@ -87,6 +87,8 @@ func originFields(f *fault.Fault) (fields []zap.Field) {
 type connectErrorData struct {
 	Code         string `json:"code"`
 	RetryAfterMs any    `json:"retryAfterMs,omitzero"`
+	Reason       any    `json:"reason,omitzero"` // of a ban
+	Until        any    `json:"until,omitzero"`  // of a ban, Unix ms
 }
 
 // Connected sends the client `session` and `limits`, and makes the connection known to this node.

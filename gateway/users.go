@@ -69,7 +69,7 @@ func (g *Gateway) Here(userID string) (players []event.Player) {
 func (g *Gateway) refuseConnect(refused engineio.Refused, f *fault.Fault) error {
 	refused.Code, refused.Reason = f.Code, f.Message
 	g.reportRefusal(refused, nil, originFields(f)...)
-	return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs")}}
+	return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs"), f.Detail("reason"), f.Detail("until")}}
 }
 
 // connsOfSession returns the connections of a session that may send events.

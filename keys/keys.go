@@ -78,6 +78,9 @@ func ExpressSession(id string) string { return "sess:" + id }
 // UserSessions is the zset of the ids of a user's sessions, by expiry, Unix ms.
 func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
 
+// UserBan is the string that keeps a user from logging in, for as long as it exists.
+func UserBan(userID string) string { return "user:" + userID + ":ban" }
+
 // UserDevices is the hash of a user's connected sessions, and of the nodes that hold leases on
 // their seats.
 func UserDevices(userID string) string { return "user:" + userID + ":devices" }

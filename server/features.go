@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/presence"
+	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/trade"
 )
 
@@ -105,11 +106,22 @@ func (f *features) close() {
 // makeChat makes the chat. With Dev everybody may join every channel; without it the game keeps the
 // members of guilds and parties in Redis.
 func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
-	c := chat.Config{Log: rooms, Observer: n.features.presence, Audit: n.logModeration, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
+	c := chat.Config{RolesOf: rolesOf(n.redis.sessions), Log: rooms, Observer: n.features.presence, Audit: n.logModeration, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
 	if !n.cfg.Dev {
 		c.Membership = chat.RedisMembership{Redis: n.redis.client}
 	}
 	return chat.New(n.redis.client, rooms, c)
+}
+
+// rolesOf returns the roles of a user, which are those of the sessions that live.
+func rolesOf(store *sessions.Store) func(ctx context.Context, userID string) ([]string, error) {
+	return func(ctx context.Context, userID string) (roles []string, err error) {
+		all, err := store.List(ctx, userID)
+		for _, s := range all {
+			roles = append(roles, s.Roles...)
+		}
+		return roles, err
+	}
 }
 
 // makeTrade makes the service of trades. It returns an error when this Redis can not settle trades,

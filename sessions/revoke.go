@@ -21,13 +21,14 @@ const (
 	Expired   = "SESSION_EXPIRED" // its time is over
 	LoggedOut = "LOGGED_OUT"      // its user ended it
 	Replaced  = "REPLACED"        // a newer session took its place
+	Banned    = "BANNED"          // its user may not log in for a while
 )
 
 // A Revocation says that one session, or all sessions of a user, have ended.
 type Revocation struct {
 	SessionID string // "": all sessions of the user
 	UserID    string // "" when the publisher did not say
-	Code      string // one of the four above
+	Code      string // one of the five above
 	Reason    string // for people; may be empty
 	At        time.Time
 }
@@ -76,7 +77,7 @@ func parseRevocation(raw string) (Revocation, error) {
 
 func normalizeCode(c string) string {
 	switch c {
-	case Expired, LoggedOut, Replaced:
+	case Expired, LoggedOut, Replaced, Banned:
 		return c
 	}
 	return Revoked

@@ -17,6 +17,9 @@ import (
 // fault.ErrNotFound. It never means that Redis did not answer.
 var ErrNotFound = fault.New("NOT_FOUND", "There is no such session.")
 
+// errBanLength refuses a ban that is too short or too long.
+var errBanLength = fault.Invalid("for", "a second to ten years")
+
 // A Session is one login of a user, as it was when it was read.
 type Session struct {
 	ID          string // a secret: never log it, never show it to others

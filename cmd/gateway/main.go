@@ -47,6 +47,7 @@ const description = "A Socket.IO-compatible realtime gateway.\n\nEvery flag is a
 type commands struct {
 	Serve    serveCommand `cmd:"" help:"Serve players."`
 	Session  ops.Session  `cmd:"" help:"Create, show, list, revoke and count sessions."`
+	User     ops.User     `cmd:"" help:"Ban users, and lift bans."`
 	Limits   ops.Limits   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
 	Trade    ops.Trade    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
 	Jobs     ops.Jobs     `cmd:"" help:"List periodic jobs, run one now."`

@@ -38,6 +38,8 @@ export type Refusal<Code extends string = ErrorCode> = Code extends keyof Refusa
 export interface ConnectErrorData {
   code: 'SESSION_REQUIRED' | 'SESSION_INVALID' | 'BANNED' | 'TOO_MANY_CONNECTIONS' | 'ORIGIN_REFUSED';
   retryAfterMs?: number;
+  reason?: string; // of BANNED
+  until?: number; // of BANNED, Unix ms
 }
 `
 

@@ -1,0 +1,64 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/sessions"
+)
+
+// User is the command that bans users.
+type User struct {
+	Ban   userBan   `cmd:"" help:"Keep a user from logging in and connecting, and end all sessions of the user."`
+	Unban userUnban `cmd:"" help:"Lift the ban of a user; exits 1 when there is none."`
+}
+
+var errNoBan = errors.New("there is no such ban")
+
+type userBan struct {
+	cli.RedisFlags `embed:""`
+	User           string        `arg:"" help:"The user's id."`
+	For            time.Duration `required:"" help:"The ban ends after this time, such as 24h."`
+	Reason         string        `help:"The player is told this reason."`
+}
+
+// Run prints how many sessions were ended.
+func (c userBan) Run(ctx context.Context, s cli.Streams) error {
+	store, done, err := openSessions(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	n, err := store.BanUser(ctx, c.User, c.Reason, c.For)
+	if err != nil {
+		return asUsageError(err)
+	}
+	_, err = fmt.Fprintln(s.Out, n)
+	return err
+}
+
+type userUnban struct {
+	cli.RedisFlags `embed:""`
+	User           string `arg:"" help:"The user's id."`
+}
+
+// Run exits 1 when the user was not banned.
+func (c userUnban) Run(ctx context.Context) error {
+	if err := identity.CheckID("user", c.User); err != nil {
+		return asUsageError(err)
+	}
+	store, done, err := openSessions(ctx, c.RedisFlags)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = store.UnbanUser(ctx, c.User)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return errNoBan
+	}
+	return err
+}
