@@ -8,11 +8,11 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 )
 
-// A node delivers its own casts at once, and those of other nodes in the order in which Redis takes
-// them. So the casts of two nodes may arrive in different orders. Where the order matters, each
-// cast carries its position in a stream, and every node delivers the casts of a stream by position:
-// one that comes too early waits a short while for those before it, and one that comes too late is
-// dropped.
+// Where casts are not logged (cluster_log.go), a node delivers its own casts at once, and those of
+// other nodes in the order in which Redis takes them. So the casts of two nodes may arrive in
+// different orders. Where the order matters, each cast carries its position in a stream, and every
+// node delivers the casts of a stream by position: one that comes too early waits a short while for
+// those before it, and one that comes too late is dropped.
 
 const (
 	// gapTimeout is how long a cast waits for those before it, which come from another node or are
