@@ -32,8 +32,6 @@ type hearingFault struct {
 	prepare func(t *testing.T) (gatewayURL, setupURL string, strike func(s *hearingStage))
 	// mayLose allows that acknowledged messages are lost, if the members who missed them are told.
 	mayLose bool
-	// anyOrder allows that members on two nodes hear a room in two orders.
-	anyOrder bool
 	// shape changes the talk; nil leaves it as it is.
 	shape func(talk *hearingTalk)
 	// check looks at the verdict and the gateways besides; nil looks no further.
@@ -447,9 +445,6 @@ func requireHeard(t *testing.T, faults []hearingFault) {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
 			s, v := strikeHearing(t, fault)
-			if fault.anyOrder {
-				v.disordered = 0
-			}
 			require.Zero(t, v.countFaults(fault.mayLose), "%v\n%s", v, strings.Join(v.complaints, "\n"))
 			require.Positive(t, v.acknowledged)
 			if fault.check != nil {
