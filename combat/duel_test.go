@@ -315,7 +315,8 @@ func TestAPairThatWasNotPartedIsFound(t *testing.T) {
 	a.challenge(t, ann, "c-bob")
 }
 
-// Of many starts at the same time, when both let all in, from both players and on two nodes, only one starts a fight.
+// Of many starts at the same time, when both let all in, from both players and on two nodes, only
+// one starts a fight.
 func TestAPairFightsOnceAtATime(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))

@@ -17,7 +17,8 @@ import (
 )
 
 // This file limits the number of fights: a user has Config.MaxFights slots, each held by a running
-// fight or by an open challenge that the user sent, and two characters can have only one fight against each other at a time.
+// fight or by an open challenge that the user sent, and two characters can have only one fight
+// against each other at a time.
 
 var (
 	//go:embed reserve_slot.lua

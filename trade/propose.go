@@ -38,8 +38,9 @@ type Proposal struct {
 // reason "replaced". A user who ignores the caller is not told.
 //
 // Codes: INVALID, TRADE_SELF, NO_CHARACTER, NOT_FOUND (the other), TRADE_OPEN (with tradeId: these
-// two have one), TRADE_TOO_MANY_OPEN (with userId: the caller), LOCKED. UNAVAILABLE, TIMEOUT: the trade
-// may be open; then a repeat with the same idempotencyKey gets it, and one without says TRADE_OPEN.
+// two have one), TRADE_TOO_MANY_OPEN (with userId: the caller), LOCKED. UNAVAILABLE, TIMEOUT: the
+// trade may be open; then a repeat with the same idempotencyKey gets it, and one without says
+// TRADE_OPEN.
 func (s *Service) Propose(ctx context.Context, p event.Player, in Proposal) (Trade, error) {
 	if err := identity.CheckID("to", in.To); err != nil {
 		return Trade{}, err
