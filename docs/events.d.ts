@@ -29,12 +29,15 @@ export type Refusal<Code extends string = ErrorCode> = Code extends keyof Refusa
 export interface ConnectErrorData {
   code: 'SESSION_REQUIRED' | 'SESSION_INVALID' | 'BANNED' | 'TOO_MANY_CONNECTIONS' | 'ORIGIN_REFUSED';
   retryAfterMs?: number;
+  reason?: string; // of BANNED
+  until?: number; // of BANNED, Unix ms
 }
 
 /** The codes that any event may be refused with. */
 export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'RATE_LIMITED' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
 
 export type ErrorCode =
+  | 'BANNED' // You are banned.
   | 'CHAT_BANNED' // You have been banned from the chat.
   | 'CHAT_MUTED' // You have been muted.
   | 'COMBAT_ALREADY' // You are fighting each other already.
@@ -509,7 +512,7 @@ export interface CombatUpdate {
 
 /** Says why a session is over. */
 export interface Ended {
-  code: 'SESSION_REVOKED' | 'SESSION_EXPIRED' | 'LOGGED_OUT' | 'REPLACED';
+  code: 'SESSION_REVOKED' | 'SESSION_EXPIRED' | 'LOGGED_OUT' | 'REPLACED' | 'BANNED';
   reason: string;
 }
 
