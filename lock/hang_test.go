@@ -252,13 +252,35 @@ func TestSomebodyHoldsWhatRedisTold(t *testing.T) {
 	rdb := redistest.Client(t)
 	here, elsewhere := manager(t, rdb), manager(t, rdb)
 	acquire(t, elsewhere, "x", calm)
-	for range 20 {
-		t.Run("", func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			_, err := here.Acquire(ctx, "x", lock.Options{})
-			require.ErrorIs(t, err, lock.ErrTimeout)
-		})
+	deadline := make(lateDeadline)
+	errs := make(chan error, 20)
+	for range cap(errs) {
+		go func() {
+			_, err := here.Acquire(deadline, "x", lock.Options{Wait: time.Hour})
+			errs <- err
+		}()
+	}
+	require.Eventually(t, func() bool { // Redis has answered the first, and the others wait behind it
+		most := here.Stats().MostContended
+		return len(most) == 1 && most[0].Times == uint64(cap(errs))
+	}, 15*time.Second, time.Millisecond)
+	close(deadline)
+	for range cap(errs) {
+		require.ErrorIs(t, <-errs, lock.ErrTimeout)
+	}
+}
+
+// A lateDeadline is a context whose deadline comes when the channel is closed.
+type lateDeadline chan struct{}
+
+func (lateDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (d lateDeadline) Done() <-chan struct{}     { return d }
+func (lateDeadline) Value(any) any               { return nil }
+func (d lateDeadline) Err() error {
+	select {
+	case <-d:
+		return context.DeadlineExceeded
+	default:
+		return nil
 	}
 }

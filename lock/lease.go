@@ -210,7 +210,10 @@ func (l *Lease) Release(ctx context.Context) error {
 		<-l.watchdogDone // soon: extendCtx has ended
 	}
 	l.cancel(nil)
-	defer l.ticket.done() // after Redis knows, so that the next caller here finds the lock free
+	defer func() { // after Redis knows, so that the next caller here finds the lock free
+		l.ticket.markTaken(false)
+		l.ticket.done()
+	}()
 	counters := &l.manager.counters
 	counters.held.Add(-1)
 	counters.holding.Add(int64(time.Since(l.acquired)))

@@ -30,8 +30,8 @@ type ticket struct {
 }
 
 // waitForTicket waits for the ticket of a name, or for the end of the context. Without mayWait it
-// gives up as soon as it is known that the lock is taken. Without a ticket, taken tells whether
-// the lock is known to be taken. onWait is called if another caller of this process has the ticket.
+// gives up as soon as it is known that the lock is taken. After a wait, taken tells whether the
+// lock is known to be taken. onWait is called if another caller of this process has the ticket.
 func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bool, onWait func()) (t *ticket, taken bool) {
 	q.mu.Lock()
 	queue := q.byName[name]
@@ -51,14 +51,21 @@ func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bo
 	default:
 	}
 	onWait()
+	hasSlot := false
 	select {
 	case queue.slot <- struct{}{}:
-		return &ticket{localQueue: queue, queues: q}, false
+		hasSlot = true
 	case <-takenKnown:
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if hasSlot {
+		if ctx.Err() == nil {
+			return &ticket{localQueue: queue, queues: q}, queue.isTaken
+		}
+		<-queue.slot // the callers before ended because of the same deadline
+	}
 	q.removeUser(queue)
 	return nil, queue.isTaken
 }

@@ -179,7 +179,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 			taken = true
 			ticket.markTaken(true)
 			countOnce()
-		case ctx.Err() == nil:
+		case !hasEnded(ctx):
 			ticket.markTaken(false)
 			return nil, err
 		}
@@ -202,6 +202,13 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 			return nil, errorAfterWait(ctx, mayWait, taken)
 		}
 	}
+}
+
+// hasEnded reports whether a context has ended, or its deadline is over: a connection has the same
+// deadline, and may notice it a moment before the context does.
+func hasEnded(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // nextPollDelay is how long to wait for a wake-up before asking Redis again: a message may be lost,

@@ -1,20 +1,24 @@
 // Reads `go test -json` on standard input and prints the parts for people: one line for each
 // package, and the whole output of a failed test. Writes "passed failed skipped" to the
 // file that its first argument names, and the failed top-level tests, "package test" a line,
-// to the second.
+// to the second. What the test on line N of that file printed is written to the file with .N appended.
 import { createInterface } from 'node:readline';
 import { writeFileSync } from 'node:fs';
 
 const sums = { pass: 0, fail: 0, skip: 0 };
 const said = new Map(); // package and test → what it printed, while it runs
 const failedIn = new Set(); // packages with a failed test
-const failed = new Set(); // "package test", or "package" when it did not get that far
+const failed = new Map(); // "package test", or "package" when it did not get that far → what it printed
 const name = (e) => `${e.Package} ${e.Test}`;
 
 // A subtest's lines belong to its parents too: a parent fails after its subtests.
 function tell(key) {
   process.stdout.write((said.get(key) ?? []).join(''));
   said.delete(key);
+}
+
+function noteFailure(what, key) {
+  failed.set(what, (failed.get(what) ?? '') + (said.get(key) ?? []).join(''));
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -51,7 +55,7 @@ for await (const line of createInterface({ input: process.stdin })) {
         sums.fail++;
         failedIn.add(e.Package);
         // A race that was seen once is there: without a name nobody tries it again.
-        failed.add(/race detected|DATA RACE/.test(said.get(name(e))) ? e.Package : `${e.Package} ${e.Test.split('/')[0]}`);
+        noteFailure(/race detected|DATA RACE/.test(said.get(name(e))) ? e.Package : `${e.Package} ${e.Test.split('/')[0]}`, name(e));
         tell(name(e));
         break;
       }
@@ -60,10 +64,13 @@ for await (const line of createInterface({ input: process.stdin })) {
       }
       if (!failedIn.has(e.Package)) { // it did not build, or ended early
         sums.fail++;
-        failed.add(e.Package);
+        noteFailure(e.Package, name(e));
       }
       break;
   }
 }
 writeFileSync(process.argv[2], `${sums.pass} ${sums.fail} ${sums.skip}\n`);
-if (process.argv[3]) writeFileSync(process.argv[3], [...failed].map((f) => `${f}\n`).join(''));
+if (process.argv[3]) {
+  writeFileSync(process.argv[3], [...failed.keys()].map((f) => `${f}\n`).join(''));
+  [...failed.values()].forEach((text, i) => writeFileSync(`${process.argv[3]}.${i + 1}`, text));
+}

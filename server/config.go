@@ -160,6 +160,10 @@ type Config struct {
 	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is
 	// back. (--limit-fallback none)
 	NoLocalLimits bool
+	// LimitTimeout is how long Redis may take to decide a limit. Then this node decides by its own
+	// memory, which may admit more than the limit in all, or answers as NoLocalLimits says. Where Redis
+	// is far away, it must be longer than a few round trips. Default: 40 ms. (--limit-timeout)
+	LimitTimeout time.Duration
 	// LimitCloseAfter bounds the refusals of one policy to one connection within the policy's window,
 	// as a multiple of its limit: with 10, a connection is closed at the 100th refusal by a limit of
 	// 10 events. Default: 10; negative never closes. (--limit-close-after)
@@ -280,6 +284,7 @@ func (c Config) WithDefaults() Config {
 	if c.Policies == nil {
 		c.Policies = throttle.Defaults(c.Dev)
 	}
+	setDefault(&c.LimitTimeout, 40*time.Millisecond)
 	setDefault(&c.LimitCloseAfter, 10)
 	setDefault(&c.CacheLocalBytes, 64<<20)
 	setDefault(&c.CacheTTL, 30*time.Minute)
@@ -336,6 +341,7 @@ func (c *Config) check() error {
 		{"http-idle-timeout", c.HTTPIdleTimeout},
 		{"combat-timeout", c.CombatTimeout},
 		{"cache-ttl", c.CacheTTL},
+		{"limit-timeout", c.LimitTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return usage.Errorf("--%s must be at least 1ms", d.flag)

@@ -21,7 +21,7 @@ import (
 // limiterConfig returns how this node limits.
 func (n *node) limiterConfig() throttle.Config {
 	return throttle.Config{
-		NoLocal: n.cfg.NoLocalLimits, Node: n.name, Settings: n.cfg.sharedSettings(), OnDifference: n.settingDiffers,
+		Budget: n.cfg.LimitTimeout, NoLocal: n.cfg.NoLocalLimits, Node: n.name, Settings: n.cfg.sharedSettings(), OnDifference: n.settingDiffers,
 		Nodes: func() int {
 			if n.gateway == nil {
 				return 1

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// ranOut is the reason of a session whose time was over.
+const ranOut = "The session ran out."
+
 // watchDeadlines ends the sessions whose time is over, until ctx ends.
 func (t *Tracker) watchDeadlines(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
@@ -114,9 +117,9 @@ func (t *Tracker) markMissing(tracked *trackedSession) {
 		rev, ok = t.recent.lookup(revocationKey{user: tracked.userID}, now)
 	}
 	if !ok {
-		rev = Revocation{Code: Expired, Reason: "The session ran out.", At: t.base.Add(now)}
+		rev = Revocation{Code: Expired, Reason: ranOut, At: t.base.Add(now)}
 		deadline, slack := time.Duration(tracked.deadline.Load()), min(maxDeadlineError, time.Duration(tracked.ttl.Load()/10))
-		if deadline > now+slack { // it did not expire: somebody deleted it
+		if deadline > now+slack && !tracked.hasRunOut { // it did not expire: somebody deleted it
 			rev.Code, rev.Reason = Revoked, "The session was ended."
 		}
 		if deadline > now {

@@ -70,10 +70,11 @@
 // channels are shared by all databases of a server, so a message may be about another database.
 //
 // A session that another program deletes without a message ends with SESSION_REVOKED: within a
-// second where keyspace events are on (notify-keyspace-events Eg), and else within its touch
-// interval, because Redis is asked for each session once in that time. It ends with SESSION_EXPIRED
-// only if its time was over, as far as this process knew; when another program gave the key an
-// earlier expiry, it did not.
+// second where keyspace events are on (notify-keyspace-events Egx), and else within its touch
+// interval, because Redis is asked for each session once in that time. A session whose time was
+// over ends with SESSION_EXPIRED, also when another program gave its key an earlier expiry: any one
+// where keyspace events are on, and else one that is at least a touch interval ahead, so that this
+// process has asked for it. A shorter one looks like a deletion there.
 //
 // A session that is found gone is dead at once (Handle.Alive), but its handles are told up to a
 // quarter of a second later, so that a revocation that is on its way can still give the reason.

@@ -81,6 +81,50 @@ func TestABareDeletionIsNoticedWithinTheTouchInterval(t *testing.T) {
 	require.Less(t, time.Since(at), interval)
 }
 
+// Another program gives the key of a session a shorter expiry. The player is told SESSION_EXPIRED,
+// although this process expected it to live: Redis says that the key ran out, and was not deleted.
+func TestAShortenedSessionExpires(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	rdb := server.Client()
+	require.NoError(t, rdb.ConfigSet(t.Context(), "notify-keyspace-events", "Egx").Err())
+	store := sessions.New(rdb, sessions.Config{})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
+	follow(t, tracker)
+	for _, channel := range []string{"__keyevent@0__:del", "__keyevent@0__:expired"} {
+		require.Eventually(t, func() bool { return rdb.PubSubNumSub(t.Context(), channel).Val()[channel] == 1 }, soon, tick)
+	}
+	for i, left := range []time.Duration{100 * time.Millisecond, time.Millisecond} {
+		s := create(t, store, sessions.Options{TTL: time.Hour})
+		onEnd, ends := end()
+		tracker.Open(s, sessions.Listener{Ended: onEnd})
+		require.Eventually(t, func() bool { return metric(t, tracker, "stored") == float64(i+1) }, soon, tick)
+		require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), left).Err())
+		require.Equal(t, sessions.Expired, told(t, ends).Code)
+	}
+	s := create(t, store, sessions.Options{TTL: time.Hour})
+	onEnd, ends := end()
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
+	require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), -1).Err(), "which Redis does as a deletion")
+	require.Equal(t, sessions.Revoked, told(t, ends).Code)
+}
+
+// Where they are off, that holds for an expiry that is at least a touch interval ahead.
+func TestASessionThatIsShortenedByMoreThanATouchIntervalExpires(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	tracker := sessions.NewTracker(store, sessions.TrackerConfig{})
+	follow(t, tracker)
+	const interval = 2 * time.Second
+	s := create(t, store, sessions.Options{TTL: 10 * interval})
+	onEnd, ends := end()
+	tracker.Open(s, sessions.Listener{Ended: onEnd})
+	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 1 }, soon, tick)
+	require.NoError(t, rdb.PExpire(t.Context(), keys.Session(s.ID), interval).Err())
+	require.Equal(t, sessions.Expired, told(t, ends).Code)
+}
+
 // Gateways of database 0 and of database 2 of one server hear each other's messages, since channels
 // have no database. A session ends only where it is gone.
 func TestARevocationOfAnotherDatabaseEndsNothing(t *testing.T) {

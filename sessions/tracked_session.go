@@ -24,6 +24,7 @@ type trackedSession struct {
 	handles       []*Handle
 	revocation    *Revocation   // why it ended; nil while it lives
 	isReasonKnown bool          // revocation came from a message or the log
+	hasRunOut     bool          // Redis said that the key ran out by its own TTL
 	isAccused     bool          // a message or the log says that it ended; Redis was not asked yet
 	mustAskRedis  bool          // the next check asks Redis, whatever the deadline
 	checkAt       time.Duration // since base: the next check

@@ -27,7 +27,7 @@ func TestPlayersBehindAProxyDoNotShareItsAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := serve(t, "--redis", redistest.URL(t), "--dev", "--trusted-proxies", "127.0.0.1", "--limit", "login=3/60s")
+			g := serve(t, "--redis", redistest.URL(t), "--dev", "--trusted-proxies", "127.0.0.1", patientLimits, "--limit", "login=3/60s")
 			statuses := func(players int) (all []int) {
 				for i := range players {
 					a := do(t, "POST", g.public+"/auth/login", fmt.Sprintf(`{"username":"p%d"}`, i), "X-Forwarded-For", fmt.Sprintf(form, i+1))

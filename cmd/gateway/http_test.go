@@ -56,7 +56,7 @@ func TestLoginIsClosedWithoutDev(t *testing.T) {
 
 func TestLoginIsLimited(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--dev", "--limit", "login=2/1m")
+	g := serve(t, "--redis", redistest.URL(t), "--dev", patientLimits, "--limit", "login=2/1m")
 	for _, left := range []string{"1", "0"} {
 		a := do(t, "POST", g.public+"/auth/login", `{"username":"ann"}`)
 		require.Equal(t, 201, a.status)
@@ -201,7 +201,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 
 func TestPostsAreTheEventsWithTheirLimits(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--dev", "--limit", "combat=10/1m", "--limit", "chat=10/1m")
+	g := serve(t, "--redis", redistest.URL(t), "--dev", patientLimits, "--limit", "combat=10/1m", "--limit", "chat=10/1m")
 	id := g.guest("ann")
 	p := g.connect(id)
 

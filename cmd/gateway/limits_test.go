@@ -22,7 +22,7 @@ import (
 // One address connects so often, over either transport, before anything else is looked at.
 func TestConnectsAreLimitedByAddress(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--limit", "connect=4/1m")
+	g := serve(t, "--redis", redistest.URL(t), patientLimits, "--limit", "connect=4/1m")
 	for range 2 {
 		_, _, err := dial(t, g)
 		require.NoError(t, err)
@@ -43,7 +43,7 @@ func TestConnectsAreLimitedByAddress(t *testing.T) {
 
 func TestTheAPIIsLimited(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--limit", "api=2/1m")
+	g := serve(t, "--redis", redistest.URL(t), patientLimits, "--limit", "api=2/1m")
 	for i := range 4 {
 		a := do(t, "GET", g.public+"/api/nothing", "")
 		require.Equal(t, i < 2, a.status == 404, a.status)
@@ -70,8 +70,8 @@ func talker(t *testing.T, g *gate) (p *player, admitted func() int) {
 func TestLimitsAreSetOnEveryNode(t *testing.T) {
 	t.Parallel()
 	url := redistest.URL(t)
-	one := serve(t, "--redis", url, "--dev", "--limit", "chat=4/1m", "--limit-close-after", "0")
-	two := serve(t, "--redis", url, "--dev", "--limit", "chat=4/1m", "--limit-close-after", "0")
+	one := serve(t, "--redis", url, "--dev", patientLimits, "--limit", "chat=4/1m", "--limit-close-after", "0")
+	two := serve(t, "--redis", url, "--dev", patientLimits, "--limit", "chat=4/1m", "--limit-close-after", "0")
 	_, here := talker(t, one)
 	p, there := talker(t, two)
 	require.Equal(t, 4, here())
@@ -95,7 +95,7 @@ func contains(b []byte, s string) bool { return strings.Contains(string(b), s) }
 func TestLimitsCommands(t *testing.T) {
 	t.Parallel()
 	url := redistest.URL(t)
-	g := serve(t, "--redis", url, "--dev", "--limit", "chat=3/1h", "--limit", "chat@vip=7/1h", "--limit", "trade=off")
+	g := serve(t, "--redis", url, "--dev", patientLimits, "--limit", "chat=3/1h", "--limit", "chat@vip=7/1h", "--limit", "trade=off")
 	p, admitted := talker(t, g)
 	require.Equal(t, 3, admitted())
 
@@ -228,7 +228,7 @@ func (g *gate) limitsLocal() bool {
 // Malformed and unknown events are limited by connection, and end it when they go on.
 func TestErrorsAreLimited(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--dev", "--limit", "errors=3/1m")
+	g := serve(t, "--redis", redistest.URL(t), "--dev", patientLimits, "--limit", "errors=3/1m")
 	p := g.connect(g.guest("ann"))
 	for i := range 6 {
 		e := p.refused([]string{"no:such", "chat:join"}[i%2], `{"nope":1}`)

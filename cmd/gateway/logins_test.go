@@ -47,7 +47,7 @@ func TestATokenLogsIn(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: public, KeyID: "k1"}}})
 	}))
 	t.Cleanup(keys.Close)
-	g := serve(t, "--redis", redistest.URL(t), "--jwt-jwks", keys.URL, "--jwt-issuer", "https://id.example", "--jwt-audience", "game", "--trusted-proxies", "127.0.0.0/8", "--limit", "login=6/60s")
+	g := serve(t, "--redis", redistest.URL(t), "--jwt-jwks", keys.URL, "--jwt-issuer", "https://id.example", "--jwt-audience", "game", "--trusted-proxies", "127.0.0.0/8", patientLimits, "--limit", "login=6/60s")
 	from := func(addr, body string) answer {
 		return do(t, "POST", g.public+"/auth/login", body, "X-Forwarded-For", "10.9.9.9, "+addr)
 	}

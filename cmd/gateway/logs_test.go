@@ -55,7 +55,7 @@ func (g *gate) logged(n int, msg string, fields map[string]any) (found []map[str
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	url := redistest.URL(t)
-	g := serve(t, "--redis", url, "--dev", "--node", "one", "--log-level", "debug", "--limit", "chat=3/1m")
+	g := serve(t, "--redis", url, "--dev", "--node", "one", "--log-level", "debug", patientLimits, "--limit", "chat=3/1m")
 	const text, token = "my-very-private-words", "not-a-session-but-secret"
 	id := g.guest("ann")
 	p := g.connect(id)

@@ -74,6 +74,10 @@ func environment(vars map[string]string) func(string) string {
 	return func(name string) string { return vars[name] }
 }
 
+// patientLimits has Redis decide every limit, however loaded the machine is. A node that decides
+// alone for one event may admit one more than the limit.
+const patientLimits = "--limit-timeout=10s"
+
 // serve runs `gateway serve` on free ports until the test ends, and waits until it
 // listens. The drain takes no time unless args say otherwise.
 func serve(t testing.TB, args ...string) *gate {

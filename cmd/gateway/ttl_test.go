@@ -15,7 +15,7 @@ func TestOnlyActivitySlidesASession(t *testing.T) {
 	t.Parallel()
 	const ttl, interval = 6 * time.Second, 600 * time.Millisecond
 	url := redistest.URL(t)
-	g := serve(t, "--redis", url, "--dev", "--session-ttl", ttl.String(), "--limit", "combat=1/1m", "--limit", "errors=off", "--limit-close-after", "0", "--ping-interval", "200ms", "--ping-timeout", "10s")
+	g := serve(t, "--redis", url, "--dev", "--session-ttl", ttl.String(), patientLimits, "--limit", "combat=1/1m", "--limit", "errors=off", "--limit-close-after", "0", "--ping-interval", "200ms", "--ping-timeout", "10s")
 	rdb, err := redisconn.New(url, redisconn.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = rdb.Close() })

@@ -69,12 +69,13 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	}
 	w[0].IO.To("a").Emit("to both kinds")
 	there.Expect(`42["to both kinds"]`)
-	m, err := node.ReceiveMessage(t.Context())
-	for err == nil && m.Channel == w[0].Of("/").cluster.heartbeatChannel {
-		m, err = node.ReceiveMessage(t.Context())
+	// Heartbeats come too, and what was published before: servers of a Cluster pass it on to each other
+	// without waiting, so a subscriber of another server may hear an earlier message.
+	for channel := ""; channel != w[0].Of("/").cluster.roomChannel("a"); {
+		m, err := node.ReceiveMessage(t.Context())
+		require.NoError(t, err)
+		channel = m.Channel
 	}
-	require.NoError(t, err)
-	require.Equal(t, w[0].Of("/").cluster.roomChannel("a"), m.Channel)
 	event := "\x93\xa1u\x83\xa4type\x02\xa4data\x91\xa4emit\xa3nsp\xa1/\x81\xa5rooms\x91\xa1a"
 	require.NoError(t, client().Publish(t.Context(), w[0].Of("/").cluster.roomChannel("a"), event).Err())
 	there.Expect(`42["emit"]`)

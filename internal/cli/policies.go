@@ -15,9 +15,10 @@ import (
 
 // LimitFlags say how often players may do things.
 type LimitFlags struct {
-	Limit           []string `placeholder:"NAME[@ROLE]=N/WINDOW" help:"Override a policy (chat=20/10s), override it for players with a role (chat@vip=50/10s), or lift it (chat=off). The flag may be repeated."`
-	LimitFallback   string   `default:"local" enum:"local,none" help:"While Redis is away, limits are kept in this process (local), or every event that has a limit is refused as UNAVAILABLE (none) (${enum})."`
-	LimitCloseAfter int      `default:"10" help:"Close a connection whose refusals by one limit within its window reach this multiple of the limit; 0 means never."`
+	Limit           []string      `placeholder:"NAME[@ROLE]=N/WINDOW" help:"Override a policy (chat=20/10s), override it for players with a role (chat@vip=50/10s), or lift it (chat=off). The flag may be repeated."`
+	LimitFallback   string        `default:"local" enum:"local,none" help:"While Redis is away, limits are kept in this process (local), or every event that has a limit is refused as UNAVAILABLE (none) (${enum})."`
+	LimitTimeout    time.Duration `default:"40ms" help:"How long Redis may take to decide a limit before this node decides by its own memory. Raise it when Redis is far away."`
+	LimitCloseAfter int           `default:"10" help:"Close a connection whose refusals by one limit within its window reach this multiple of the limit; 0 means never."`
 
 	FilePolicies FilePolicies `kong:"-"` // of the file; the program sets them after it has parsed
 }

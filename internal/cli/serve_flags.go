@@ -134,7 +134,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		JWTSecretFile: f.JWTSecretFile, JWTKeySet: f.JWTJWKS, JWTIssuer: f.JWTIssuer, JWTAudience: f.JWTAudience, JWTSkew: explicitZero(f.JWTSkew),
 		ExpressSessions: f.SessionSource == "express", ExpressSecretFile: f.SessionSecretFile, ExpressCookie: f.ExpressCookie,
 
-		Policies: policies, PolicyEvents: f.policyEvents(), NoLocalLimits: f.LimitFallback == "none", LimitCloseAfter: explicitZero(f.LimitCloseAfter),
+		Policies: policies, PolicyEvents: f.policyEvents(), NoLocalLimits: f.LimitFallback == "none", LimitTimeout: explicitZero(f.LimitTimeout), LimitCloseAfter: explicitZero(f.LimitCloseAfter),
 
 		ProfilesURL: f.ProfilesURL, ProfilesToken: f.ProfilesToken,
 		CacheLocalBytes: explicitZero(f.CacheLocalBytes), CacheTTL: explicitZero(f.CacheTTL),
