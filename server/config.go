@@ -58,6 +58,10 @@ type Config struct {
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
 	AdminAddr string
+	// AdminHosts are the names by which programs reach AdminAddr, such as gateway-1. A request there
+	// whose Host is none of them, neither loopback nor an IP address, is refused, so that the page of
+	// another site in an operator's browser gets nothing. Default: none. (--admin-hosts)
+	AdminHosts []string
 	// Node is the name of this node in logs, metrics and sessions. No two nodes may have the same.
 	// Default: the host's name and the port of Addr. (--node)
 	Node string

@@ -162,7 +162,7 @@ func (n *node) adminRoutes() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	return n.guardOperators(mux)
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

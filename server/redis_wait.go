@@ -116,6 +116,9 @@ func (n *node) waitingRoutes(isForOperators bool) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		fault.Unavailable("redis", redisx.RetryAfter, nil).WriteProblem(w)
 	})
+	if isForOperators {
+		return n.guardOperators(mux)
+	}
 	return mux
 }
 

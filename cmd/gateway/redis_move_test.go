@@ -32,8 +32,8 @@ func TestRedisMoves(t *testing.T) {
 	t.Parallel()
 	former := redistest.Server(t)
 	relay := redistest.NewRelay(t, former)
-	one, two := serve(t, "--redis", relay.URL(), "--dev", "--node", "one", "--limit", "trade=off"),
-		serve(t, "--redis", relay.URL(), "--dev", "--node", "two", "--limit", "trade=off")
+	one, two := serve(t, "--redis", relay.URL(), "--dev", "--node", "one", "--limit", "trade=off", "--trade-durability", "none"),
+		serve(t, "--redis", relay.URL(), "--dev", "--node", "two", "--limit", "trade=off", "--trade-durability", "none")
 	ann, bob := one.connect(one.guest("ann")), two.connect(two.guest("bob"))
 	for _, p := range []*player{ann, bob} {
 		p.ok("chat:join", `{"channel":"zone:1"}`)

@@ -10,10 +10,11 @@ import (
 
 // ServeFlags are the settings of `gateway serve`. server.Config tells what each one does.
 type ServeFlags struct {
-	Config        string `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
-	Addr          string `default:"127.0.0.1:8080" help:"Players connect to this address."`
-	Path          string `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
-	AdminAddr     string `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
+	Config        string   `placeholder:"FILE" help:"Read settings from this YAML file. Its keys are the flags' names."`
+	Addr          string   `default:"127.0.0.1:8080" help:"Players connect to this address."`
+	Path          string   `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
+	AdminAddr     string   `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
+	AdminHosts    []string `placeholder:"HOST" help:"Requests to --admin-addr may name this host, such as gateway-1, beside loopback and IP addresses; others are refused, and so are those of pages of other sites. The flag may be repeated."`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
 	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
@@ -122,7 +123,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		return server.Config{}, err
 	}
 	return server.Config{
-		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, Node: f.Node, Dev: f.Dev,
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev,
 
 		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
