@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -38,6 +39,8 @@ type Config struct {
 	// SentinelUsername and SentinelPassword are for the sentinels themselves; the
 	// credentials in the URL are for the servers behind them.
 	SentinelUsername, SentinelPassword string
+	// Password is for the servers, where the URL has none.
+	Password string
 	// LookupHost resolves the names of servers; nil asks the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// Moves, when set, watches whether the same server answers at the address as before. It is for
@@ -72,7 +75,7 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 	cfg = cfg.withDefaults()
 	o := &redis.UniversalOptions{
 		Addrs: t.addrs, MasterName: t.master, IsClusterMode: t.isCluster(),
-		DB: t.db, Username: t.user, Password: t.password,
+		DB: t.db, Username: t.user, Password: cmp.Or(t.password, cfg.Password),
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
 		OnConnect: nameConnection(cfg.Name), PoolSize: cfg.PoolSize,
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout,

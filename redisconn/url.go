@@ -223,6 +223,12 @@ func canonicalAddress(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// HasPassword tells whether a URL holds a password.
+func HasPassword(rawURL string) bool {
+	t, err := parseURL(rawURL)
+	return err == nil && t.password != ""
+}
+
 // Redact returns the URL without its password and without what follows a ?. Of a URL that cannot be
 // parsed it shows only the scheme.
 func Redact(raw string) string {

@@ -75,6 +75,8 @@ type Config struct {
 	// redis+cluster://, as redisconn.Open takes it. Only with Dev it may be empty, which
 	// starts an embedded Redis that keeps nothing. (--redis)
 	RedisURL string
+	// RedisPasswordFile holds the password for RedisURL, which has none then. (--redis-password-file)
+	RedisPasswordFile string
 	// RedisWait is how long Run waits at the start for a Redis that is away. Meanwhile /health/live
 	// is 200, /health/ready is 503, and everything else is refused with 503. Default: for ever, or
 	// with Dev not at all; negative does not wait. (--redis-wait)
@@ -430,5 +432,5 @@ func (c *Config) nodeName(port string) string {
 
 // redisTarget returns where the Redis at url is reached, and how.
 func (c *Config) redisTarget(url string) redisdial.Target {
-	return redisdial.Target{URL: url, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile, SentinelLogin: c.SentinelLogin}
+	return redisdial.Target{URL: url, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile, SentinelLogin: c.SentinelLogin, PasswordFile: c.RedisPasswordFile}
 }

@@ -65,6 +65,12 @@ var errFaults = errors.New("the load test saw faults")
 // Run runs the load test and prints its result. It returns errFaults when an answer or delivery was
 // lost, doubled, reordered or wrong, or when the server ended a connection.
 func (c *command) Run(ctx context.Context, s cli.Streams) error {
+	if c.RedisPassword != "" {
+		return usage.Errorf("--redis-password-file is not for the load test: write the whole URL into a file for --redis-url-file")
+	}
+	if err := c.ReadURLFile(); err != nil {
+		return err
+	}
 	cfg := loadtest.Config{
 		Target: c.Target[0], Nodes: c.Target[1:], Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
 		Inflight: c.Inflight, RoomSize: c.RoomSize, Speakers: c.Speakers, TextBytes: c.TextBytes,

@@ -118,6 +118,10 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 	if err := f.checkFlags(); err != nil {
 		return server.Config{}, err
 	}
+	redisFlags := f.RedisFlags // the settings are read again at SIGHUP
+	if err := redisFlags.ReadURLFile(); err != nil {
+		return server.Config{}, err
+	}
 	policies, err := f.configuredPolicies(f.Dev)
 	if err != nil {
 		return server.Config{}, err
@@ -125,7 +129,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 	return server.Config{
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev,
 
-		RedisURL: f.Redis, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
+		RedisURL: redisFlags.Redis, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
 		Recovery: explicitZero(f.Recovery), RecoveryMemory: explicitZero(f.RecoveryMemory),
 

@@ -172,7 +172,10 @@ type tradeAuditView struct {
 // findMissing returns what the ledger of the other server has and svc has not.
 func (c tradeAudit) findMissing(ctx context.Context, svc *trade.Service) ([]ledger.Entry, error) {
 	there := c.RedisFlags
-	there.Redis = c.Against
+	there.Redis, there.RedisURLFile = c.Against, ""
+	if redisconn.HasPassword(c.Against) {
+		there.RedisPassword = ""
+	}
 	other, done, err := openTrades(ctx, there)
 	if err != nil {
 		return nil, fmt.Errorf("--against: %w", err)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,7 @@ type Target struct {
 	CertFile      string // for rediss://: our certificate, with KeyFile
 	KeyFile       string // for rediss://: its key
 	SentinelLogin string // user:password for the sentinels themselves
+	PasswordFile  string // holds the password of the servers, where URL has none
 
 	flag string // the flag that named URL, for errors; "" is --redis
 }
@@ -48,6 +50,14 @@ func (t Target) make(cfg redisconn.Config, open func(redisconn.Config) (redis.Un
 		return nil, usage.Errorf("--redis-ca, --redis-cert and --redis-key need a rediss:// URL")
 	}
 	cfg.TLS = secrets
+	if t.PasswordFile != "" {
+		if cfg.Password, err = ReadSecret("--redis-password-file", t.PasswordFile); err != nil {
+			return nil, err
+		}
+		if redisconn.HasPassword(t.URL) {
+			return nil, usage.Errorf("--redis-password-file is given, and the URL of Redis holds a password too: leave one of them out")
+		}
+	}
 	cfg.SentinelUsername, cfg.SentinelPassword, _ = strings.Cut(t.SentinelLogin, ":")
 	rdb, err := open(cfg)
 	if errors.Is(err, redisconn.ErrURL) {
@@ -80,6 +90,20 @@ func (t Target) LockServers(urls []string, cfg redisconn.Config) (servers []redi
 		servers = append(servers, rdb)
 	}
 	return servers, nil
+}
+
+// ReadSecret returns the only line of the file that a flag names. An empty file and a second line are
+// usage errors, which quote nothing of the file.
+func ReadSecret(flag, path string) (string, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", usage.Errorf("%s: %w", flag, err)
+	}
+	secret := strings.TrimRight(string(raw), "\r\n")
+	if secret == "" || strings.ContainsAny(secret, "\r\n") {
+		return "", usage.Errorf("%s: %s must hold one line", flag, path)
+	}
+	return secret, nil
 }
 
 // CloseAll closes all clients.
