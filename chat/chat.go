@@ -18,7 +18,8 @@
 //   - ignore.go keeps whom each user ignores.
 //   - journal.go writes messages to Redis; slowsenders.go stands in for it during an outage.
 //   - rules.go keeps the node's copy of the sanctions and slow channels.
-//   - text.go checks texts and channel names; membership.go decides who may join a guild's channel.
+//   - text.go checks texts and channel names; membership.go decides who may join a guild's channel,
+//     and rejudge.go who may stay.
 package chat
 
 import (
@@ -76,6 +77,14 @@ type Users interface {
 	Here(userID string) []event.Player
 	// RoomsOf lists the rooms of a connection whose names begin with prefix.
 	RoomsOf(conn, prefix string) []string
+	// RoomsHere lists the rooms with members on this node whose names begin with prefix, and
+	// MembersHere the players of this node's connections in a room.
+	RoomsHere(prefix string) []string
+	MembersHere(room string) []event.Player
+	// Fresh returns the player of a connection with the roles that its session has now, false when
+	// the connection has ended. Emit sends an event to one connection.
+	Fresh(conn string) (event.Player, bool)
+	Emit(conn, event string, payload any)
 }
 
 // Gateway is all that the chat needs of the gateway.
@@ -101,6 +110,17 @@ type Membership interface {
 	// without a connection. An error becomes the answer to the player: a fault as it is, any other
 	// as INTERNAL.
 	MayJoin(ctx context.Context, p event.Player, channel string) (bool, error)
+}
+
+// A StandingMembership is a Membership that says of many members at once whether they may stay. For
+// one that is not, the chat calls MayJoin for each member of each channel.
+type StandingMembership interface {
+	Membership
+	// IsOpen reports whether everybody may be in a channel; then nobody is asked about.
+	IsOpen(channel string) bool
+	// MayStay says of each player whether the player may still be in the channel. It is called every
+	// few seconds for the players who are in it on this node. After an error they stay.
+	MayStay(ctx context.Context, channel string, players []event.Player) ([]bool, error)
 }
 
 // A ChannelObserver learns who is in which channel on this node. Its methods must not block. They
@@ -258,6 +278,7 @@ func (s *Service) Casts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Message]("chat:message", "Somebody wrote in a channel that you are in. The sender receives it too."),
 		event.Sends[WhisperMessage]("chat:whisper", "Somebody wrote to you alone. All your devices receive it."),
+		event.Sends[Removed]("chat:left", "You may not be in a channel any more, and were taken out of it: code says why."),
 		event.Sends[Deleted]("chat:deleted", "A moderator deleted a message in a channel that you are in."),
 		event.Sends[Sanction]("chat:sanction", "You were muted or banned. When the sanction is lifted, you receive it again with until 0."),
 		event.Sends[SlowMode]("chat:slowed", "Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off."),

@@ -78,6 +78,10 @@ func (s *silent) Leave(context.Context, string, string) (int, error) { return 0,
 func (s *silent) In(string, string) bool                             { return true }
 func (s *silent) Count(string, string) int                           { return 0 }
 func (s *silent) RoomsOf(string, string) []string                    { return nil }
+func (s *silent) RoomsHere(string) []string                          { return nil }
+func (s *silent) MembersHere(string) []event.Player                  { return nil }
+func (s *silent) Fresh(string) (event.Player, bool)                  { return event.Player{}, false }
+func (s *silent) Emit(string, string, any)                           {}
 func (s *silent) Here(string) []event.Player                         { return nil }
 func (s *silent) CastUser(context.Context, string, string, any) (int, bool, error) {
 	return 0, true, nil
@@ -160,6 +164,10 @@ func (quiet) Join(context.Context, string, string) (int, error)  { return 1, nil
 func (quiet) Leave(context.Context, string, string) (int, error) { return 0, nil }
 func (quiet) Count(string, string) int                           { return 0 }
 func (quiet) RoomsOf(string, string) []string                    { return nil }
+func (quiet) RoomsHere(string) []string                          { return nil }
+func (quiet) MembersHere(string) []event.Player                  { return nil }
+func (quiet) Fresh(string) (event.Player, bool)                  { return event.Player{}, false }
+func (quiet) Emit(string, string, any)                           {}
 func (quiet) Here(string) []event.Player                         { return nil }
 func (quiet) Cast(context.Context, string, string, any) error    { return nil }
 func (quiet) CastUser(context.Context, string, string, any) (int, bool, error) {

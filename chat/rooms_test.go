@@ -64,6 +64,40 @@ func (r *rooms) RoomsOf(conn, prefix string) (names []string) {
 	return names
 }
 
+func (r *rooms) RoomsHere(prefix string) (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for room, conns := range r.in {
+		if len(conns) > 0 && strings.HasPrefix(room, prefix) {
+			names = append(names, room)
+		}
+	}
+	return names
+}
+
+func (r *rooms) MembersHere(room string) (players []event.Player) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for conn := range r.in[room] {
+		players = append(players, r.users[conn])
+	}
+	return players
+}
+
+func (r *rooms) Fresh(conn string) (event.Player, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.users[conn]
+	return p, ok
+}
+
+// Emit records the event as one to the connection.
+func (r *rooms) Emit(conn, event string, payload any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, cast{conn, event, payload})
+}
+
 // heard returns what was cast so far.
 func (r *rooms) heard() []cast {
 	r.mu.Lock()

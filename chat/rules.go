@@ -235,9 +235,16 @@ func (r *rules) changeRule(ctx context.Context, field string, value, answer any)
 }
 
 // Run keeps this node's copy of the rules up to date until ctx ends: what a moderator does on
-// another node holds here within a second.
+// another node holds here within a second, and who may not be in a channel any more is out of it
+// within five.
 func (s *Service) Run(ctx context.Context) error {
 	r := s.rules
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		s.watchMembers(ctx)
+	}()
+	defer func() { <-watching }()
 	if r.rdb == nil {
 		<-ctx.Done()
 		return nil
@@ -302,10 +309,7 @@ func (s *Service) expelConnection(ctx context.Context, p event.Player, channel s
 		}
 	}
 	for _, c := range channels {
-		if s.gateway.In(p.Conn, RoomPrefix+c) {
-			_, e := s.leaveChannel(ctx, p, c)
-			err = errors.Join(err, e)
-		}
+		err = errors.Join(err, s.removeConnection(ctx, p, c, ErrBanned.Code))
 	}
 	return err
 }

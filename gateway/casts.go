@@ -8,7 +8,7 @@ import (
 // ownCasts returns the events that the gateway itself sends.
 func ownCasts() []event.Cast {
 	return []event.Cast{
-		event.Sends[Welcome]("session", "Who you are: once, right after connect."),
+		event.Sends[Welcome]("session", "Who you are: right after connect, and again when your roles have changed."),
 		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy."),
 		event.Sends[Expiring]("session:expiring", "The session ends soon. Any activity extends it, until its absolute lifetime is over."),
 		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),

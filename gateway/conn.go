@@ -29,6 +29,9 @@ type conn struct {
 	events  EventWindow // counts every event; nil counts none
 	budgets refusalBudgets
 
+	rolesReadAt atomic.Int64 // ns since Gateway.started: when the session was read for its roles
+	rolesMu     sync.Mutex   // held while the roles change
+
 	mu           sync.Mutex
 	isConnected  bool   // guarded by mu
 	isLoggingOut bool   // a logout is being answered; guarded by mu
@@ -43,6 +46,7 @@ type receiver struct{ g *Gateway }
 // with the fault's message, which clients compare.
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	g := r.g
+	readAt := g.sinceStart()
 	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
 	if err != nil {
 		refused := engineio.Refused{Addr: s.Conn().Addr(), Transport: s.Conn().TransportName()}
@@ -55,6 +59,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		return g.refuseConnect(refused, f)
 	}
 	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection()}
+	c.rolesReadAt.Store(int64(readAt))
 	p := session.Player
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
@@ -99,13 +104,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 	p.Conn = s.ID()
 	c.player.Store(&p)
 	g.conns.Store(s.ID(), c)
-	ttl := c.handle.TTL()
-	now := time.Now()
-	g.emitPayload(s, "session", Welcome{
-		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: listRoles(p.Roles),
-		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
-	})
-	g.emitPayload(s, "limits", g.cfg.Limiter.Describe(p.Roles))
+	g.sendGreeting(c)
 	s.Join(userRoom(p.UserID)) // from here on, what others send the user comes after the greeting
 	if g.cfg.Observer != nil {
 		g.cfg.Observer.Connected(p)

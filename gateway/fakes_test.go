@@ -49,6 +49,7 @@ type book struct {
 	broken   error              // what every call answers; guarded by mu
 	early    bool               // sessions end while they are being opened; guarded by mu
 	logout   func() error       // instead of an ordinary one; guarded by mu
+	reads    int                // calls of Get; guarded by mu
 	owners   map[string]string  // user by character; guarded by mu
 }
 
@@ -133,6 +134,20 @@ func (b *book) end(id, code, reason string) {
 			h.on.Ended(code, reason)
 		}
 	}
+}
+
+func (b *book) Get(_ context.Context, id string) (Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads++
+	s, ok := b.sessions[id]
+	switch {
+	case b.broken != nil:
+		return s, b.broken
+	case !ok:
+		return s, fault.ErrUnauthenticated
+	}
+	return s, nil
 }
 
 func (b *book) SetCharacter(_ context.Context, id, character string) (Session, error) {

@@ -9,7 +9,8 @@
 //  1. It is charged to its connection (EventWindow).
 //  2. Its name is looked up in the table of routes.
 //  3. It may carry one payload at most, and no binary value.
-//  4. The session must be alive, and have one of the route's roles.
+//  4. The session must be alive, and have one of the route's roles. Where roles matter, they are
+//     read again when what is known of them is older than five seconds (rights.go).
 //  5. The route's limits are spent: all of them, or none.
 //  6. The handler is called, with a deadline, and a panic in it stays inside.
 //  7. The answer is queued, and the session's lifetime begins anew.
@@ -41,6 +42,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway/engineio"
@@ -96,6 +98,9 @@ type Handle interface {
 
 // Sessions changes sessions.
 type Sessions interface {
+	// Get returns a session as it is now. UNAUTHENTICATED says that it is over; any other error that
+	// it can not be read now.
+	Get(ctx context.Context, sessionID string) (Session, error)
 	// SetCharacter returns the changed session, or a fault.
 	SetCharacter(ctx context.Context, sessionID, characterID string) (Session, error)
 	// LogoutEverywhere destroys all sessions of a user, this one last.
@@ -171,10 +176,13 @@ type Gateway struct {
 
 	deadlines eventDeadlines // of base
 
-	ready    atomic.Bool // nsp is set
-	draining atomic.Bool
-	conns    sync.Map // socket id → *conn
-	users    userConns
+	ready     atomic.Bool // nsp is set
+	draining  atomic.Bool
+	started   time.Time
+	roleReads singleflight.Group // of Sessions.Get, by session id
+
+	conns sync.Map // socket id → *conn
+	users userConns
 }
 
 // A route is an event.Route with the counters of its event.
@@ -203,7 +211,7 @@ func New(cfg Config) *Gateway {
 	if cfg.Once == nil {
 		cfg.Once = once.New(nil, once.Config{Timeout: cfg.Timeout})
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}}
+	g := &Gateway{started: time.Now(), cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}}
 	g.baseCtx, g.cancel = context.WithCancel(context.Background())
 	g.deadlines = eventDeadlines{baseCtx: g.baseCtx, timeout: cfg.Timeout}
 	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {

@@ -109,6 +109,9 @@ func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Ti
 	case e.Count > 1:
 		return dst, Verdict{}, fault.Invalid("", "one payload at most")
 	}
+	if needsRoles(r, c.player.Load()) {
+		g.refreshRoles(c, maxRoleAge)
+	}
 	return g.performRoute(c.player.Load(), r, start, e.Args, dst)
 }
 

@@ -50,6 +50,9 @@ const (
 	TradeLedgerIndex = "{trade:ledger}:index"
 	// AllTemp is the pattern that matches every key of Temp.
 	AllTemp = "temp:*"
+	// RightsChanges is the pub/sub channel on which the game publishes whose roles, or which channel's
+	// members, it has changed, so that nodes need not find it out.
+	RightsChanges = "rights:changes"
 	// CacheInvalidations is the pub/sub channel on which nodes publish which cached values changed.
 	CacheInvalidations = "cache:invalidations"
 )

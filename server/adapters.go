@@ -45,6 +45,15 @@ func (a authenticator) Identify(r *http.Request) (gateway.Session, error) {
 // sessionChanges is sessions.Store as the gateway wants it.
 type sessionChanges struct{ store *sessions.Store }
 
+// Get returns the session as it is now.
+func (s sessionChanges) Get(ctx context.Context, id string) (gateway.Session, error) {
+	session, err := s.store.Get(ctx, id)
+	if errors.Is(err, sessions.ErrNotFound) {
+		return gateway.Session{}, fault.ErrUnauthenticated
+	}
+	return toGatewaySession(session), asUnavailable("session", err)
+}
+
 // SetCharacter stores which character the session plays.
 func (s sessionChanges) SetCharacter(ctx context.Context, id, characterID string) (gateway.Session, error) {
 	session, err := s.store.UpdateCharacter(ctx, id, characterID)

@@ -42,7 +42,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadSettings, n.watchPromises, r.cache.Run, r.jobs.Run, gcgoal.Run,
+		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadSettings, n.watchPromises, n.followRights, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}

@@ -35,7 +35,7 @@ var neededKeys = []string{
 func (n *node) neededRights() redisconn.Rights {
 	r := redisconn.Rights{
 		Commands: slices.Clone(neededCommands), Keys: slices.Clone(neededKeys),
-		Channels: []string{keys.Revocations, keys.LimitChanges, keys.CacheInvalidations, keys.LockReleases},
+		Channels: []string{keys.Revocations, keys.LimitChanges, keys.CacheInvalidations, keys.LockReleases, keys.RightsChanges},
 	}
 	if n.cfg.ExpressSessions {
 		r.Keys = append(r.Keys, keys.ExpressSession("*"))

@@ -299,3 +299,27 @@ func (a *rooms) Sids() *types.Map[socket.SocketId, *types.Set[socket.Room]] {
 	}
 	return all
 }
+
+// names lists the rooms with members here whose names begin with prefix.
+func (a *rooms) names(prefix string) (names []string) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for name := range a.rooms {
+		if strings.HasPrefix(string(name), prefix) {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}
+
+// occupants lists the ids of the members of a room here.
+func (a *rooms) occupants(name socket.Room) (ids []string) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if r := a.rooms[name]; r != nil {
+		for _, m := range r.members {
+			ids = append(ids, string(m.lib.Id()))
+		}
+	}
+	return ids
+}

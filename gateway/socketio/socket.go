@@ -377,3 +377,9 @@ func (n *Namespace) Heard(ctx context.Context, room string) error {
 	}
 	return n.cluster.waitSubscribed(ctx, socket.Room(room))
 }
+
+// RoomsHere lists the rooms with members on this node whose names begin with prefix.
+func (n *Namespace) RoomsHere(prefix string) []string { return n.rooms.names(prefix) }
+
+// SocketsIn lists the ids of the sockets of this node that are in a room.
+func (n *Namespace) SocketsIn(room string) []string { return n.rooms.occupants(socket.Room(room)) }
