@@ -280,8 +280,13 @@ var forgedEntries = map[string]func(ctx context.Context, rdb redis.UniversalClie
 		return rdb.Set(ctx, key, "boo", 0)
 	},
 	"a list in its place": func(ctx context.Context, rdb redis.UniversalClient, key string) redis.Cmder {
-		rdb.Del(ctx, key)
-		return rdb.LPush(ctx, key, "boo")
+		var pushed *redis.IntCmd
+		_, _ = rdb.TxPipelined(ctx, func(p redis.Pipeliner) error { // or a cast comes between; pushed has the error
+			p.Del(ctx, key)
+			pushed = p.LPush(ctx, key, "boo")
+			return nil
+		})
+		return pushed
 	},
 }
 
