@@ -73,9 +73,9 @@ func TestCreateNamesWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"a long user":      {[]string{"--user", strings.Repeat("x", 129), "--username", "n"}, "userId"},
-		"a space behind":   {[]string{"--user", "u ", "--username", "n"}, "userId"},
-		"a control letter": {[]string{"--user", "a\nb", "--username", "n"}, "userId"},
+		"a long user":      {[]string{"--user", strings.Repeat("x", 129), "--username", "n"}, "user: "},
+		"a space behind":   {[]string{"--user", "u ", "--username", "n"}, "user: "},
+		"a control letter": {[]string{"--user", "a\nb", "--username", "n"}, "user: "},
 		"a nanosecond":     {[]string{"--user", "u", "--username", "n", "--ttl", "1ns"}, "--ttl"},
 		"no time":          {[]string{"--user", "u", "--username", "n", "--ttl", "0s"}, "--ttl"},
 	} {

@@ -30,7 +30,7 @@ func TestSocketsAreServedAtThePathWithAndWithoutItsSlash(t *testing.T) {
 	require.Equal(t, "text/javascript; charset=utf-8", a.header.Get("Content-Type"))
 
 	for _, path := range []string{"/game/socket.io/", "/game/socket.io"} {
-		g := serve(t, "--redis", redistest.URL(t), "--path", path, "--serve-client=false")
+		g := serve(t, "--redis", redistest.URL(t), "--path", path, "--page", "--serve-client=false")
 		for path, want := range map[string]int{
 			"/game/socket.io": 200, "/game/socket.io/": 200, "/socket.io/": 404, "/game/": 404, "/game/socket.io/socket.io.js": 404,
 		} {

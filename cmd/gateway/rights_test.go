@@ -82,7 +82,7 @@ func anySlice(words []string) []any {
 func TestACommandThatTheServerDoesNotHaveIsNamed(t *testing.T) {
 	t.Parallel()
 	g := serve(t, "--redis", redistest.Server(t, "--rename-command", "TIME", "").URL(), "--dev")
-	a := do(t, "GET", g.public+"/health/ready", "")
+	a := do(t, "GET", g.admin+"/health/ready", "")
 	require.Equal(t, http.StatusServiceUnavailable, a.status)
 	require.Equal(t, "commands that the server does not have: TIME", a.json(t)["error"])
 }
