@@ -199,6 +199,13 @@ export interface ChatReceipt {
   local?: boolean;
 }
 
+/** Sent to a connection that was taken out of a channel, as the event chat:left. */
+export interface ChatRemoved {
+  channel: string;
+  /** Why: NOT_IN_CHANNEL for a player who is no longer a member, CHAT_BANNED for one who was banned. */
+  code: 'NOT_IN_CHANNEL' | 'CHAT_BANNED';
+}
+
 /** A mute or a ban. All devices of the player receive it as chat:sanction. */
 export interface ChatSanction {
   kind: 'mute' | 'ban';
@@ -868,6 +875,8 @@ export interface ClientToServerEvents {
 export interface ServerToClientEvents {
   /** A moderator deleted a message in a channel that you are in. */
   'chat:deleted': (payload: ChatDeleted) => void;
+  /** You may not be in a channel any more, and were taken out of it: code says why. */
+  'chat:left': (payload: ChatRemoved) => void;
   /** Somebody wrote in a channel that you are in. The sender receives it too. */
   'chat:message': (payload: ChatMessage) => void;
   /** You were muted or banned. When the sanction is lifted, you receive it again with until 0. */
@@ -898,7 +907,7 @@ export interface ServerToClientEvents {
   'presence:joined': (payload: PresenceMovement) => void;
   /** A user left a channel that you are in, with the last of its devices. Not told in crowds. */
   'presence:left': (payload: PresenceMovement) => void;
-  /** Who you are: once, right after connect. */
+  /** Who you are: right after connect, and again when your roles have changed. */
   'session': (payload: Welcome) => void;
   /** The session ends soon. Any activity extends it, until its absolute lifetime is over. */
   'session:expiring': (payload: Expiring) => void;
