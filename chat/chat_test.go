@@ -266,10 +266,14 @@ func TestWhoMayCallWhat(t *testing.T) {
 		case "chat:message", "chat:whisper":
 			require.Equal(t, []string{"chat"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
-		case "chat:join", "chat:leave", "chat:history", "user:ignore", "user:unignore", "user:ignored":
-			require.Empty(t, r.Limits, r.Name)
+		case "chat:join", "chat:leave", "user:ignore", "user:unignore":
+			require.Equal(t, []string{"rooms"}, r.Limits, r.Name)
+			require.Empty(t, r.Roles, r.Name)
+		case "chat:history", "user:ignored":
+			require.Equal(t, []string{"reads"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
 		default:
+			require.Equal(t, []string{"moderation"}, r.Limits, r.Name)
 			require.Equal(t, []string{"moderator", "admin"}, r.Roles, r.Name)
 		}
 	}

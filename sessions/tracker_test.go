@@ -97,7 +97,7 @@ func TestUserWideRevocationOfAnotherProgram(t *testing.T) {
 	onEnd, ends := end()
 	tracker.Open(s, sessions.Listener{Ended: onEnd})
 	require.NoError(t, rdb.Del(t.Context(), keys.Session(s.ID)).Err())
-	require.NoError(t, rdb.Publish(t.Context(), keys.Revocations, `{"userId":"`+s.UserID+`","code":"BANNED","extra":true}`).Err())
+	require.NoError(t, rdb.Publish(t.Context(), keys.Revocations, `{"userId":"`+s.UserID+`","code":"WHATEVER","extra":true}`).Err())
 	r := told(t, ends)
 	require.Equal(t, sessions.Revoked, r.Code, "an unknown code is SESSION_REVOKED")
 	require.Equal(t, s.ID, r.SessionID)
@@ -377,5 +377,5 @@ func TestManySessionsShareAPipeline(t *testing.T) {
 		tracker.Open(s, sessions.Listener{})
 	}
 	require.Eventually(t, func() bool { return metric(t, tracker, "stored") == 100 }, soon, tick)
-	require.LessOrEqual(t, hook.n.Load(), int64(8), "touches, checks, and what the connections need to begin")
+	require.LessOrEqual(t, hook.n.Load(), int64(9), "touches, checks, and what the connections need to begin")
 }

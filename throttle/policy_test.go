@@ -15,11 +15,16 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `[
 		{"name":"api","limit":50,"windowMs":60000,"scope":"ip"},
+		{"name":"bearers","limit":60,"windowMs":60000,"scope":"ip"},
 		{"name":"chat","limit":10,"windowMs":10000,"scope":"user"},
 		{"name":"combat","limit":10,"windowMs":5000,"scope":"user"},
 		{"name":"connect","limit":20,"windowMs":10000,"scope":"ip"},
 		{"name":"errors","limit":20,"windowMs":5000,"scope":"connection"},
+		{"name":"events","limit":300,"windowMs":3000,"scope":"connection"},
 		{"name":"login","limit":5,"windowMs":60000,"scope":"ip"},
+		{"name":"moderation","limit":15,"windowMs":3000,"scope":"user"},
+		{"name":"reads","limit":60,"windowMs":3000,"scope":"user"},
+		{"name":"rooms","limit":15,"windowMs":3000,"scope":"user"},
 		{"name":"trade","limit":10,"windowMs":10000,"scope":"user"}]`, string(b))
 	for _, p := range Defaults(true) {
 		if p.Name == "login" {
@@ -74,11 +79,11 @@ func TestApply(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Defaults(false), base, "the given ones stay")
 	l := newLimiter(t, nil, Config{}, got...)
-	require.Len(t, l.Policies(), 6, "combat is off")
-	require.Equal(t, Policy{Name: "chat", Limit: 7, Window: time.Minute, Scope: ByUser}, l.Policies()[1])
+	require.Len(t, l.Policies(), len(base)-1, "combat is off")
+	require.Equal(t, Policy{Name: "chat", Limit: 7, Window: time.Minute, Scope: ByUser}, l.Policies()[2])
 	_, err = Apply(base, []Override{{Name: "chta", Limit: 5, Window: time.Second}})
 	require.ErrorIs(t, err, ErrUnknownPolicy)
-	require.ErrorContains(t, err, "api, chat, combat, connect, errors, login, trade")
+	require.ErrorContains(t, err, "api, bearers, chat, combat, connect, errors, events, login, moderation, reads, rooms, trade")
 }
 
 func TestNewRefusesBadPolicies(t *testing.T) {

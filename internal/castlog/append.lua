@@ -197,12 +197,13 @@ end
 -- append_in_place appends a cast of a stream in its turn.
 local function append_in_place(message, stream, place, its_rooms, channels)
   local key = base .. 'stream:' .. stream
-  local next_place = tonumber(redis.call('HGET', key, 'next') or '')
-  if next_place and place < next_place then return {'late'} end
-  if next_place and place > next_place then
+  local next_place = tonumber(redis.call('HGET', key, 'next') or 1)
+  if place < next_place then return {'late'} end
+  if place > next_place then
     if redis.call('HLEN', key) > 3 * 256 then return {'late'} end
     local name = whole(place)
     redis.call('HSET', key, 'm' .. name, message, 'r' .. name, join(its_rooms), 'c' .. name, join(channels))
+    redis.call('PEXPIRE', key, 600000)
     redis.call('ZADD', waiting, 'NX', whole(now + 2000), stream)
     return {'waits'}
   end

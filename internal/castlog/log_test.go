@@ -498,6 +498,9 @@ func TestPlaces(t *testing.T) {
 	place(a, "x", 6)
 	place(b, "x", 7)
 	expect("x1", "y1", "x2", "x3", "x4", "x6", "x7")
+	place(b, "z", 2) // the first that Redis sees of a stream
+	place(a, "z", 1)
+	expect("x1", "y1", "x2", "x3", "x4", "x6", "x7", "z1", "z2")
 }
 
 // A cast is answered twice the same way: refused because it is early, and because it was said.

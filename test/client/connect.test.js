@@ -39,6 +39,7 @@ for (const way of WAYS) {
       assert.deepEqual(Object.keys(limits), ['policies']);
       assert.deepEqual(limits.policies.toSorted((a, b) => a.name.localeCompare(b.name)), [
         { name: 'api', limit: 50, windowMs: 60_000, scope: 'ip' },
+        { name: 'bearers', limit: 60, windowMs: 60_000, scope: 'ip' },
         { name: 'chat', limit: 10, windowMs: 10_000, scope: 'user' },
         { name: 'combat', limit: 10, windowMs: 5_000, scope: 'user' },
         { name: 'connect', limit: 1000, windowMs: 10_000, scope: 'ip' },

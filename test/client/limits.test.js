@@ -67,3 +67,21 @@ test('operators change limits while players play', async () => {
   await gateway.cli('limits', 'set', 'trade=77/60s');
   await until(() => ann.all('limits').some((l) => l.policies.some((p) => p.name === 'trade' && p.limit === 77)), 'the new limit');
 });
+
+test('what no feature limits has a budget: events of a connection, reads and joins of a user', async () => {
+  const flags = ['events=300/3s', 'reads=60/3s', 'rooms=15/3s'].flatMap((limit) => ['--limit', limit]); // the defaults
+  const usual = await Gateway.beside(gateway, ...flags, '--node', 'usual');
+  try {
+    const refused = async (player, count, ...args) => {
+      const answers = await Promise.all(Array.from({ length: count }, () => player.answer(...args)));
+      return answers.filter((a) => !a.ok).map((a) => `${a.error.code} ${a.error.policy}`);
+    };
+    assert.deepEqual(await refused(await join(usual, WAYS[1]), 63, 'inventory:list'), Array(3).fill('RATE_LIMITED reads'));
+    assert.deepEqual(await refused(await join(usual, WAYS[1]), 18, 'chat:join', { channel: 'zone:1' }), Array(3).fill('RATE_LIMITED rooms'));
+    const spent = await refused(await join(usual, WAYS[1]), 310, 'session:ping');
+    assert.ok(spent.length > 0 && spent.length <= 10, `${spent.length} of 310 were refused`); // a slow machine may take longer than the window
+    assert.deepEqual([...new Set(spent)], ['RATE_LIMITED events']);
+  } finally {
+    await usual.stop();
+  }
+});
