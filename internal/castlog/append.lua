@@ -8,7 +8,7 @@
 --          not waited for any longer), floor (below it a whole room may have been dropped), bytes
 -- KEYS[2]  the nodes, a hash: node to its newest sequence number, <node>:boundary to the boundary
 --          for which it appended again what was lacking, <node>:refused to what was refused last
--- KEYS[3]  a zset: node by when it appended last, Unix ms
+-- KEYS[3]  a zset: node by when it called without a cast last, Unix ms
 -- KEYS[4]  a hash: room to the bytes of its log
 -- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
 -- KEYS[6]  a zset: room by when it got an entry last, Unix ms
@@ -62,7 +62,8 @@ local settled, missed = found[6], found[7] or ''
 local floor, bytes = tonumber(found[8] or 0), tonumber(found[9] or 0)
 local forgot_from = found[10] or '0'
 local first_floor, first_bytes = floor, bytes
-local last = redis.call('HGET', nodes, node)
+local of_node = redis.call('HMGET', nodes, node, node .. ':refused')
+local last = of_node[1]
 local dropped = 0
 
 -- A server that we have not written to before, or one that has forgotten: it goes on far above
@@ -287,11 +288,7 @@ if mode == '' and not try_to_settle() then
   return refuse('settling')
 end
 
-for _, stream in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', whole(now), 'LIMIT', 0, 16)) do
-  release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
-end
-
-local refused_before, refused = ' ' .. (redis.call('HGET', nodes, node .. ':refused') or '') .. ' ', {}
+local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
 while ARGV[next_arg] do
   local sequence, message, had = tonumber(take()), take(), take()
@@ -336,7 +333,13 @@ if mode == 'done' then
   try_to_settle()
 end
 
-for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 16)) do drop_room(room) end
+-- Each node calls without a cast twice a second. Then what is due is done.
+if not first then
+  for _, stream in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', whole(now), 'LIMIT', 0, 64)) do
+    release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
+  end
+  for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 1000)) do drop_room(room) end
+end
 while bytes > all_bytes do
   local oldest = redis.call('ZRANGE', rooms, 0, 0)[1]
   if not oldest then break end
@@ -349,13 +352,11 @@ if first then
   if #refused > 0 then redis.call('HSET', nodes, node .. ':refused', table.concat(refused, ' ')) end
 end
 save_head()
+local listeners = 0
 if mode == 'bye' then
   redis.call('ZREM', alive, node)
-else
+elseif not first then
   redis.call('ZADD', alive, whole(now), node)
-end
-local listeners = 0
-if not first then
   listeners = redis.call('PUBLISH', ARGV[12], epoch .. whole(position))
   -- Nodes that have been gone for ten minutes are forgotten.
   for _, gone in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - 600000), 'LIMIT', 0, 16)) do

@@ -196,6 +196,7 @@ type Log struct {
 	deafSince time.Time
 
 	// owned by the sender
+	lastMark    time.Time // when the position was published last
 	boundary    string
 	forgotFrom  int64 // what the server had when it began
 	listeners   int64 // how many nodes heard the position that was published last

@@ -87,6 +87,9 @@ func (l *Log) sendQueued(ctx context.Context) {
 			return
 		}
 		l.waitForListeners(ctx)
+		if time.Since(l.lastMark) > markEvery {
+			_ = l.sendBatch(ctx, nil) // busy nodes call so too
+		}
 		wait := l.sendBatch(ctx, batch)
 		if wait == 0 && l.isBacklog(batch) {
 			wait = backlogPause
@@ -138,6 +141,9 @@ func (l *Log) takeUnconfirmed() (batch []*Pending) {
 
 // sendBatch makes one call, and returns how long to wait before the next.
 func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Duration) {
+	if len(batch) == 0 {
+		l.lastMark = time.Now()
+	}
 	mode := modeNew
 	if !l.isDoneAgain {
 		mode = modeAgain
