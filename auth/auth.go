@@ -130,8 +130,8 @@ type Config struct {
 	// Hosts returns the hosts under which the client asked, such as "play.example:8443"; when nil,
 	// the Host of the request. Behind proxies that change the Host it is Proxies.Hosts.
 	Hosts func(*http.Request) []string
-	// IsSecure reports whether the client asked over HTTPS. Behind proxies it is Proxies.IsSecure; when
-	// nil, only a TLS connection to us is.
+	// IsSecure reports whether the client asked over HTTPS. Behind proxies it is Proxies.IsSecure;
+	// when nil, only a TLS connection to us is.
 	IsSecure func(*http.Request) bool
 	// Timeout bounds how long a login or logout waits for Redis; 2 s when zero.
 	Timeout time.Duration
@@ -205,9 +205,9 @@ func New(store Store, cfg Config) *Service {
 // auth and may be empty; header comes from HandshakeHeader of the transport's first request. It
 // does not slide the session, because the one who follows the socket does (sessions.Tracker.Open).
 //
-// A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid, ErrBanned and ErrOriginRefused. Any
-// other error means that Redis did not answer: nobody knows whether the session lives, so let the
-// client try again.
+// A refusal is one of the faults ErrSessionRequired, ErrSessionInvalid, ErrBanned and
+// ErrOriginRefused. Any other error means that Redis did not answer: nobody knows whether the
+// session lives, so let the client try again.
 func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.Header) (sessions.Session, error) {
 	id, err := idFromPayload(payload)
 	if err != nil {

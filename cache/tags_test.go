@@ -134,7 +134,8 @@ func TestTagsDoNotGrow(t *testing.T) {
 		require.NoError(t, m.InvalidateByTag(ctx, "guild"))
 	}
 	t.Logf("an invalidation of %d values took %v", entries, time.Since(start)/invalidations)
-	// It may shrink: Redis moves a million keys to a larger table bit by bit, and then frees the former.
+	// It may shrink: Redis moves a million keys to a larger table bit by bit, and then frees the
+	// former.
 	require.Less(t, used(), before+1<<20, "memory, in bytes, after %d invalidations", invalidations)
 	require.Equal(t, int64(entries+1), rdb.DBSize(ctx).Val())
 	for i := 0; i < entries; i += 100_003 {

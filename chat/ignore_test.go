@@ -103,8 +103,8 @@ func TestWhomOneMayIgnore(t *testing.T) {
 	}
 }
 
-// While Redis is away, what this node knew last holds, a whisper waits at most once in half a second
-// for Redis, and a new user to ignore is UNAVAILABLE.
+// While Redis is away, what this node knew last holds, a whisper waits at most once in half a
+// second for Redis, and a new user to ignore is UNAVAILABLE.
 func TestTheIgnoredWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*redistest.Instance){

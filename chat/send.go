@@ -27,9 +27,10 @@ type Draft struct {
 
 // Send sends a message to everybody in a channel, the sender included. Where casts are logged, the
 // answer means that Redis has the message, so that every member will receive it, and so that the
-// history has it; or it says Local. Otherwise it comes once the message is under way. Errors: INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a
-// slow channel; FORBIDDEN for an HTTP caller that may not join the channel; CONFLICT for another
-// message under the same key, LOCKED while the first is under way.
+// history has it; or it says Local. Otherwise it comes once the message is under way. Errors:
+// INVALID, NOT_IN_CHANNEL, CHAT_MUTED, CHAT_BANNED, RATE_LIMITED in a slow channel; FORBIDDEN for
+// an HTTP caller that may not join the channel; CONFLICT for another message under the same key,
+// LOCKED while the first is under way.
 func (s *Service) Send(ctx context.Context, p event.Player, in Draft) (Receipt, error) {
 	room, err := s.roomOfMember(ctx, p, in.Channel)
 	if err != nil {

@@ -95,7 +95,8 @@ type Duels struct {
 }
 
 // sendChallenge asks another player for a fight. A challenge holds one of its sender's slots while
-// it is open, and none of the receiver's. isHidden: the receiver ignores the sender, and is not told.
+// it is open, and none of the receiver's. isHidden: the receiver ignores the sender, and is not
+// told.
 func (s *Service) sendChallenge(ctx context.Context, begun fightStart, me, foe *Participant, isHidden bool) (Challenged, error) {
 	if err := s.store.checkPair(ctx, me.ID, foe.ID, begun.now); err != nil {
 		return Challenged{}, err
@@ -146,9 +147,9 @@ func (s *Service) castToUser(ctx context.Context, userID, name string, payload a
 	}
 }
 
-// Accept begins the fight to which another player has challenged the caller's character. All devices
-// of both players receive combat:started and all that follows. Accepting again, also from another
-// device, gets the same fight.
+// Accept begins the fight to which another player has challenged the caller's character. All
+// devices of both players receive combat:started and all that follows. Accepting again, also from
+// another device, gets the same fight.
 //
 // Errors: INVALID; COMBAT_CHALLENGE_OVER when there is no such challenge, or it has expired, was
 // declined or replaced; COMBAT_TOO_MANY {limit, combats} when the caller has too many fights, and

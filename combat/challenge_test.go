@@ -128,8 +128,8 @@ func TestAChallengeExpires(t *testing.T) {
 	a.start(t, ann, "goblin")
 }
 
-// Five challenges of one sender are open at most, and those of others take nothing of the receiver's:
-// ten strangers challenge bob, who still has five fights. An eleventh ends the oldest.
+// Five challenges of one sender are open at most, and those of others take nothing of the
+// receiver's: ten strangers challenge bob, who still has five fights. An eleventh ends the oldest.
 func TestStrangersTakeNothing(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, redistest.Client(t))

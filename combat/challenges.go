@@ -147,8 +147,8 @@ func (st *store) closeChallenge(ctx context.Context, characterID, id, fightID, s
 	return len(reply) == 2, wrapRedisError(ctx, "close "+id, err)
 }
 
-// declineChallenge ends an open challenge to a character, and records the answer. record is nil when
-// it was declined before. Code: COMBAT_CHALLENGE_OVER.
+// declineChallenge ends an open challenge to a character, and records the answer. record is nil
+// when it was declined before. Code: COMBAT_CHALLENGE_OVER.
 func (st *store) declineChallenge(
 	ctx context.Context, characterID, id string, claim *event.Claim,
 ) (done ChallengeDeclined, record *challengeRecord, err error) {

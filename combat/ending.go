@@ -195,7 +195,8 @@ func (s *Service) payPrize(ctx context.Context, state *State, winner *Participan
 	return none, fmt.Errorf("combat %s: reward: %w", state.CombatID, err)
 }
 
-// isPermanent reports whether a reward or a victory failed for good, so that a repeat would not help.
+// isPermanent reports whether a reward or a victory failed for good, so that a repeat would not
+// help.
 func isPermanent(err error) bool {
 	var f *fault.Fault
 	if !errors.As(err, &f) {

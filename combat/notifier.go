@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// notifierQueueLength is how many players may wait to be told of their challenges. When it is full,
-	// a player is left out until they connect again.
+	// notifierQueueLength is how many players may wait to be told of their challenges. When it is
+	// full, a player is left out until they connect again.
 	notifierQueueLength = 4096
 	// notifierBatchLength is how many players are served in one round trip at most.
 	notifierBatchLength = 128

@@ -44,8 +44,8 @@ type StartAnswer struct {
 // Errors: INVALID, also for a character of the caller's own; NOT_FOUND {npcs} for an unknown NPC,
 // NOT_FOUND for an unknown character; COMBAT_TOO_MANY {limit, combats}; COMBAT_ALREADY {combatId};
 // COMBAT_CHALLENGED {challengeId, expiresInMs} when a challenge to that character is open;
-// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online, or lets all in and
-// has too many fights; UNAVAILABLE.
+// COMBAT_OPPONENT_UNAVAILABLE {retryAfterMs} when the other player is not online, or lets all in
+// and has too many fights; UNAVAILABLE.
 func (s *Service) Start(ctx context.Context, p event.Player, in StartRequest) (StartAnswer, error) {
 	switch {
 	case in.NPC == "" && in.OpponentID == "":
@@ -220,8 +220,8 @@ func (s *Service) startDuel(ctx context.Context, begun fightStart, me, foe Parti
 	return state, nil
 }
 
-// announceDuel sends combat:started to both users of a fight between players. challengeID is that of
-// the challenge that was accepted, "" without one.
+// announceDuel sends combat:started to both users of a fight between players. challengeID is that
+// of the challenge that was accepted, "" without one.
 func (s *Service) announceDuel(ctx context.Context, state *State, challengeID string) {
 	if state.isDuel() {
 		s.castToFollowers(ctx, state, "combat:started", &Started{CombatID: state.CombatID, ChallengeID: challengeID, State: *state})

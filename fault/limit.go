@@ -45,8 +45,8 @@ func headOf(f *Fault) []byte {
 	return append(b[:len(b)-1], `,"policy":"`...)
 }
 
-// AppendJSON appends the same JSON as MarshalJSON of the Fault, without an allocation if there is no
-// Message. Policy and Scope must be names that need no escapes in JSON.
+// AppendJSON appends the same JSON as MarshalJSON of the Fault, without an allocation if there is
+// no Message. Policy and Scope must be names that need no escapes in JSON.
 func (l Limit) AppendJSON(dst []byte) []byte {
 	head := limitHead
 	if l.Message != "" {

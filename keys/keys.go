@@ -135,11 +135,12 @@ func CombatPaid(a, b, day string) string {
 	return "combat:paid:" + Part(min(a, b)) + ":" + Part(max(a, b)) + ":" + day
 }
 
-// CharacterChallenges is the hash of the challenges to a character: challenge id to state, times and
-// who would fight.
+// CharacterChallenges is the hash of the challenges to a character: challenge id to state, times
+// and who would fight.
 func CharacterChallenges(id string) string { return "char:" + id + ":challenges" }
 
-// UserDuels is the string "open" for a user with whom everybody may begin a fight. It never expires.
+// UserDuels is the string "open" for a user with whom everybody may begin a fight. It never
+// expires.
 func UserDuels(userID string) string { return "user:" + userID + ":duels" }
 
 // CharacterPlayer is the string with the id of the user who last played a character.

@@ -107,8 +107,9 @@ type Page struct {
 }
 
 // Add counts a score on the global board and on the board of its week, once on each. After
-// UNAVAILABLE, repeat the call with the same key. If a board cannot hold the points, nothing of them
-// counts there, but they count on the other board. Errors: INVALID, ErrScoreLimit, UNAVAILABLE.
+// UNAVAILABLE, repeat the call with the same key. If a board cannot hold the points, nothing of
+// them counts there, but they count on the other board. Errors: INVALID, ErrScoreLimit,
+// UNAVAILABLE.
 func (s *Service) Add(ctx context.Context, score Score) error {
 	switch {
 	case score.Key == "" || score.ID == "":

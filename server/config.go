@@ -24,9 +24,9 @@ var ErrConfig = usage.Err
 
 // A Config says how a server runs. It needs RedisURL, or Dev for a developer's machine: Dev alone
 // serves on 127.0.0.1:8080 with an embedded Redis that keeps nothing. A field that is zero gets its
-// default. In parentheses stands the flag of `gateway serve` that sets the field; docs/serve-help.txt lists
-// all flags. Run returns an ErrConfig when a duration without another rule is less than a
-// millisecond, or a bound without another rule is less than 1.
+// default. In parentheses stands the flag of `gateway serve` that sets the field;
+// docs/serve-help.txt lists all flags. Run returns an ErrConfig when a duration without another
+// rule is less than a millisecond, or a bound without another rule is less than 1.
 type Config struct {
 	// Features are served beside those of the gateway itself (chat, combat, trade, presence,
 	// leaderboard). See Feature.
@@ -121,8 +121,8 @@ type Config struct {
 	// Default: none. (--allowed-origins)
 	AllowedOrigins []string
 	// TrustedProxies are the networks of the proxies whose X-Forwarded-For, X-Forwarded-Host and
-	// X-Forwarded-Proto are believed, such as 10.0.0.0/8. Without them, all players behind a proxy have its address, and
-	// share the limits of that address. (--trusted-proxies)
+	// X-Forwarded-Proto are believed, such as 10.0.0.0/8. Without them, all players behind a proxy
+	// have its address, and share the limits of that address. (--trusted-proxies)
 	TrustedProxies []string
 	// Devices says on how many devices a user may be connected: many, single (a new one ends the
 	// old), newest:N (a new one ends the oldest), or oldest:N (a new one is refused), with N from 1
@@ -167,8 +167,8 @@ type Config struct {
 	// back. (--limit-fallback none)
 	NoLocalLimits bool
 	// LimitTimeout is how long Redis may take to decide a limit. Then this node decides by its own
-	// memory, which may admit more than the limit in all, or answers as NoLocalLimits says. Where Redis
-	// is far away, it must be longer than a few round trips. Default: 40 ms. (--limit-timeout)
+	// memory, which may admit more than the limit in all, or answers as NoLocalLimits says. Where
+	// Redis is far away, it must be longer than a few round trips. Default: 40 ms. (--limit-timeout)
 	LimitTimeout time.Duration
 	// LimitCloseAfter bounds the refusals of one policy to one connection within the policy's window,
 	// as a multiple of its limit: with 10, a connection is closed at the 100th refusal by a limit of
@@ -211,8 +211,8 @@ type Config struct {
 	// PingTimeout is how long the answer to a heartbeat may take. Default: 20 seconds.
 	// (--ping-timeout)
 	PingTimeout time.Duration
-	// ConnectTimeout is how long a new connection may take to log in; then it is closed. Once a part of
-	// a message has come, the rest must come within half of it. Before the login a message may have
+	// ConnectTimeout is how long a new connection may take to log in; then it is closed. Once a part
+	// of a message has come, the rest must come within half of it. Before the login a message may have
 	// 64 KiB at most. Default: 10 seconds. (--connect-timeout)
 	ConnectTimeout time.Duration
 	// UpgradeTimeout is how long an upgrade to a websocket may take. Default: 10 seconds.

@@ -17,8 +17,8 @@ const guessPolicy = "bearers"
 // maxGuessers is how many addresses are remembered that are refused without a look at Redis.
 const maxGuessers = 10_000
 
-// guessGate bounds the HTTP requests of an address whose session id is not valid. Once the policy is
-// used up, ids from that address are not looked up any more, but for those of players who are
+// guessGate bounds the HTTP requests of an address whose session id is not valid. Once the policy
+// is used up, ids from that address are not looked up any more, but for those of players who are
 // connected here: a neighbour behind the same address must not keep them from playing.
 type guessGate struct {
 	limiter     *throttle.Limiter

@@ -32,8 +32,8 @@ func (n *node) guardOperators(next http.Handler) http.Handler {
 	})
 }
 
-// isOperatorsHost reports whether the header Host of a request names the operators' address. A request
-// of HTTP/1.0 may have none, and browsers send no such request.
+// isOperatorsHost reports whether the header Host of a request names the operators' address. A
+// request of HTTP/1.0 may have none, and browsers send no such request.
 func (c *Config) isOperatorsHost(host string) bool {
 	if host == "" {
 		return true

@@ -12,7 +12,8 @@ import (
 	"github.com/aeturnis/realtime/trade"
 )
 
-// How often a node asks Redis again what it keeps. A node that hears of another server asks at once.
+// How often a node asks Redis again what it keeps. A node that hears of another server asks at
+// once.
 const (
 	durabilityEvery  = 5 * time.Second
 	persistenceEvery = time.Minute

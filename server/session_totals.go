@@ -17,8 +17,9 @@ const (
 	countTimeout      = 30 * time.Second
 )
 
-// sessionTotals are the figures about all sessions in Redis. They are counted when an operator asks,
-// in the background, and kept for a minute, so a monitor that asks every second costs no more.
+// sessionTotals are the figures about all sessions in Redis. They are counted when an operator
+// asks, in the background, and kept for a minute, so a monitor that asks every second costs no
+// more.
 type sessionTotals struct {
 	count  func(context.Context) (sessions.Stats, error)
 	counts singleflight.Group
@@ -34,8 +35,8 @@ type sessionTotalsView struct {
 	CountedAt int64 `json:"countedAt"` // Unix ms
 }
 
-// read returns the last count, or nil where there is none. If the last one is old, it starts another,
-// and waits for it until ctx ends.
+// read returns the last count, or nil where there is none. If the last one is old, it starts
+// another, and waits for it until ctx ends.
 func (t *sessionTotals) read(ctx context.Context) *sessionTotalsView {
 	if last, isFresh := t.lastCount(); isFresh {
 		return last

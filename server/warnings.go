@@ -18,9 +18,9 @@ const (
 	tradesAreUnsafe = "trades_not_durable"
 )
 
-// warningKinds is the table of all warnings. Each is logged when it begins to hold, and is a value of
-// kind in gateway_warnings. The settings alone decide those that have isInForce; the others are set
-// where it is seen.
+// warningKinds is the table of all warnings. Each is logged when it begins to hold, and is a value
+// of kind in gateway_warnings. The settings alone decide those that have isInForce; the others are
+// set where it is seen.
 var warningKinds = []struct {
 	kind, text string // text says what is dangerous, and what to do
 	isInForce  func(c *Config, public, admin net.Listener) bool

@@ -22,9 +22,9 @@ const (
 // listenForDeletions hears which keys are deleted and which ran out, until ctx ends, where the
 // operator has switched keyspace events on (notify-keyspace-events with E, g and x). They tell
 // within a second of a session that another program deletes without publishing that, and whether a
-// session that is gone early was deleted or had a shorter expiry. Where they are off, or our Redis user may
-// not hear them, nothing comes, and the tracker asks for each session once per touch interval.
-// Keyspace events are each server's own, so it subscribes on each master of a Cluster.
+// session that is gone early was deleted or had a shorter expiry. Where they are off, or our Redis
+// user may not hear them, nothing comes, and the tracker asks for each session once per touch
+// interval. Keyspace events are each server's own, so it subscribes on each master of a Cluster.
 func (t *Tracker) listenForDeletions(ctx context.Context) {
 	cluster := redisx.ClusterOf(t.store.rdb)
 	if cluster == nil {

@@ -38,8 +38,9 @@ func TestRetryAfterIsKept(t *testing.T) {
 	require.Positive(t, d.RetryAfter)
 	require.LessOrEqual(t, d.RetryAfter, p.Window)
 	require.Zero(t, d.RetryAfter%time.Millisecond)
-	// Asked all the time, both nodes refuse until then: what is answered before the window of the first
-	// admission is over. Asking spends nothing, so it takes no place of the event that is due then.
+	// Asked all the time, both nodes refuse until then: what is answered before the window of the
+	// first admission is over. Asking spends nothing, so it takes no place of the event that is due
+	// then.
 	for time.Since(told) < d.RetryAfter-5*time.Millisecond {
 		for _, l := range []*Limiter{a, b} {
 			if again, err := l.Peek(t.Context(), "p", ann); time.Since(begun) < p.Window {

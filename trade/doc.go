@@ -13,8 +13,8 @@
 // Two users may have one open trade with each other. A proposal counts against its sender, whose
 // character may have MaxOpen. So strangers cannot use up what a player has. Of the proposals that
 // others made, a character keeps the newest MaxIncoming. The proposal of a user whom the receiver
-// ignores (Config.Ignores) is answered like any other and expires like any other, but takes no place
-// of the receiver's, who is not told of it.
+// ignores (Config.Ignores) is answered like any other and expires like any other, but takes no
+// place of the receiver's, who is not told of it.
 //
 //	open ─▶ completed | cancelled | expired | failed          one Redis server
 //	open ─▶ settling ─▶ completed | failed                    a Cluster

@@ -228,8 +228,8 @@ func (s *Service) takeOpenTradePlace(ctx context.Context, d settlement, side int
 	}
 }
 
-// replaceOldest cancels the first of these trades that is open. A trade that is being settled, or is
-// not written yet, stays. Code: LOCKED when none is open.
+// replaceOldest cancels the first of these trades that is open. A trade that is being settled, or
+// is not written yet, stays. Code: LOCKED when none is open.
 func (s *Service) replaceOldest(ctx context.Context, ids []string) error {
 	for _, id := range ids {
 		d, err := s.findSettlement(ctx, id)

@@ -23,8 +23,8 @@ func dialFrom(t *testing.T, addr string) net.Dialer {
 	return net.Dialer{LocalAddr: local, Timeout: patience}
 }
 
-// askOver sends a request over a connection of its own, and returns the answer without its body; the
-// connection stays open.
+// askOver sends a request over a connection of its own, and returns the answer without its body;
+// the connection stays open.
 func askOver(t *testing.T, d net.Dialer, host, request string) (*http.Response, net.Conn) {
 	t.Helper()
 	c, err := d.Dial("tcp", host)

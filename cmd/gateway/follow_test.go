@@ -11,8 +11,8 @@ import (
 )
 
 // A member who is taken out of the set of a guild hears nothing more five seconds later, at the
-// latest, can neither speak nor read, and is told so, as are the others. A moderator whose roles were
-// emptied can do nothing more by then. With a message on rights:changes both hold at once.
+// latest, can neither speak nor read, and is told so, as are the others. A moderator whose roles
+// were emptied can do nothing more by then. With a message on rights:changes both hold at once.
 func TestRightsFollow(t *testing.T) {
 	t.Parallel()
 	for name, message := range map[string]bool{"by themselves": false, "by a message": true} {

@@ -10,8 +10,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// A password of Redis may stand in a file, as it may with its URL, for the gateway and for commands.
-// What is wrong with a file is named, and nothing of it is quoted.
+// A password of Redis may stand in a file, as it may with its URL, for the gateway and for
+// commands. What is wrong with a file is named, and nothing of it is quoted.
 func TestTheRedisPasswordFileAndURLFile(t *testing.T) {
 	t.Parallel()
 	const secret = "not-in-argv"

@@ -226,8 +226,8 @@ func (c *Conn) confirmDue() time.Time {
 	return c.confirmBy
 }
 
-// expectRest says whether the beginning of a message waits for its rest. Before Confirm the rest has
-// half of the connect timeout: who has begun to speak needs less time than who has not.
+// expectRest says whether the beginning of a message waits for its rest. Before Confirm the rest
+// has half of the connect timeout: who has begun to speak needs less time than who has not.
 func (c *Conn) expectRest(isExpected bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,8 @@ func (w *world) castLogged(t testing.TB, number int, except string, rooms ...str
 	require.False(t, outcome.IsLocal)
 }
 
-// A logged cast reaches every member of its rooms on every node once, in one order, and nobody else.
+// A logged cast reaches every member of its rooms on every node once, in one order, and nobody
+// else.
 func TestLoggedCastsReachEveryNode(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 2, 3} {

@@ -69,8 +69,8 @@ func TestClusterOnRedisCluster(t *testing.T) {
 	}
 	w[0].IO.To("a").Emit("to both kinds")
 	there.Expect(`42["to both kinds"]`)
-	// Heartbeats come too, and what was published before: servers of a Cluster pass it on to each other
-	// without waiting, so a subscriber of another server may hear an earlier message.
+	// Heartbeats come too, and what was published before: servers of a Cluster pass it on to each
+	// other without waiting, so a subscriber of another server may hear an earlier message.
 	for channel := ""; channel != w[0].Of("/").cluster.roomChannel("a"); {
 		m, err := node.ReceiveMessage(t.Context())
 		require.NoError(t, err)

@@ -167,7 +167,7 @@ func (l *Log) deliverOnce(m heldMessage) {
 	}
 	h.recent[h.nextRecent] = recentCast{w, m.sequence, m.at.Number}
 	h.nextRecent = (h.nextRecent + 1) % recentCasts
-	if w.add(m.sequence) {
+	if w.addNumber(m.sequence) {
 		l.cfg.Deliver(m.owner, m.message)
 	}
 }
@@ -198,8 +198,8 @@ type window struct {
 	seen   [windowSize / 64]uint64
 }
 
-// add reports whether a number is new. Numbers far below the newest one are not.
-func (w *window) add(n uint64) bool {
+// addNumber reports whether a number is new. Numbers far below the newest one are not.
+func (w *window) addNumber(n uint64) bool {
 	switch {
 	case n > w.newest+windowSize:
 		w.seen = [windowSize / 64]uint64{}

@@ -326,8 +326,8 @@ func (l *Log) WaitDelivered(ctx context.Context, room string) {
 	}
 }
 
-// findUndelivered returns what is closed when the newest cast to a room is delivered, or nil when it
-// is. What was cast before that is delivered before.
+// findUndelivered returns what is closed when the newest cast to a room is delivered, or nil when
+// it is. What was cast before that is delivered before.
 func (l *Log) findUndelivered(room string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -343,7 +343,8 @@ func (l *Log) findUndelivered(room string) <-chan struct{} {
 	return nil
 }
 
-// IsAway reports whether Redis does not confirm casts, so that they are delivered on this node alone.
+// IsAway reports whether Redis does not confirm casts, so that they are delivered on this node
+// alone.
 func (l *Log) IsAway() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -361,28 +362,30 @@ func (p *Pending) Wait(ctx context.Context) (Outcome, error) {
 	}
 }
 
-// size returns the bytes that the cast counts for.
-func (p *Pending) size() int { return len(p.cast.Message) - sequenceBytes + tailBytes + castOverhead }
+// countedSize returns the bytes that the cast counts for.
+func (p *Pending) countedSize() int {
+	return len(p.cast.Message) - sequenceBytes + tailBytes + castOverhead
+}
 
 // dropOldest forgets the oldest cast. mu is held.
 func (l *Log) dropOldest() {
 	p := l.kept[0]
 	l.kept[0], l.kept = nil, l.kept[1:]
-	l.keptBytes -= p.size()
-	l.release(p)
+	l.keptBytes -= p.countedSize()
+	l.releaseMembers(p)
 }
 
-// release gives back what is needed to deliver a cast. mu is held.
-func (l *Log) release(p *Pending) {
+// releaseMembers gives back what is needed to deliver a cast. mu is held.
+func (l *Log) releaseMembers(p *Pending) {
 	if !p.isReleased {
 		p.isReleased, p.isDelivered = true, true
 		p.cast.Members.Release()
 	}
-	l.finish(p)
+	l.finishWaiting(p)
 }
 
-// finish tells who waits. mu is held.
-func (l *Log) finish(p *Pending) {
+// finishWaiting tells who waits. mu is held.
+func (l *Log) finishWaiting(p *Pending) {
 	if p.done != nil && !p.isDone {
 		p.isDone = true
 		close(p.done)
@@ -395,14 +398,14 @@ func (l *Log) deliverLocally(p *Pending) {
 		return
 	}
 	l.stats.local.Add(1)
-	l.own.add(p.sequence)
+	l.own.addNumber(p.sequence)
 	p.cast.Members.Deliver()
 	p.outcome.IsLocal = true
-	l.release(p)
+	l.releaseMembers(p)
 }
 
-// find returns a cast that is kept, or nil. mu is held.
-func (l *Log) find(sequence uint64) *Pending {
+// findKept returns a cast that is kept, or nil. mu is held.
+func (l *Log) findKept(sequence uint64) *Pending {
 	if len(l.kept) == 0 || sequence < l.kept[0].sequence || sequence > l.newest {
 		return nil
 	}
@@ -437,7 +440,7 @@ func (l *Log) watchOldest() {
 			}
 		case !p.isDelivered:
 			if waits := now.Sub(p.confirmedAt); waits >= l.cfg.AwayAfter {
-				l.finish(p) // it will be heard; who waits has waited long enough
+				l.finishWaiting(p) // it will be heard; who waits has waited long enough
 				isDeaf = isDeaf || waits >= deafAfter
 			}
 		}
@@ -451,8 +454,8 @@ func (l *Log) watchOldest() {
 	}
 }
 
-// confirm notes what became of a cast. mu is held.
-func (l *Log) confirm(p *Pending, at Position, receivers int64) {
+// confirmCast notes what became of a cast. mu is held.
+func (l *Log) confirmCast(p *Pending, at Position, receivers int64) {
 	if p.confirmedAt.IsZero() {
 		p.confirmedAt = time.Now()
 		l.stats.appended.Add(1)
@@ -462,22 +465,22 @@ func (l *Log) confirm(p *Pending, at Position, receivers int64) {
 		if !p.isDone && !p.outcome.IsLocal {
 			p.outcome.At, p.outcome.Receivers = at, receivers
 		}
-		l.finish(p)
+		l.finishWaiting(p)
 		return
 	}
 	p.outcome.At, p.outcome.Receivers = at, receivers
 	if !p.cast.Members.HasMembers() {
-		l.release(p)
+		l.releaseMembers(p)
 	}
 }
 
-// refuse notes that Redis refused a cast. mu is held.
-func (l *Log) refuse(p *Pending, reasons []string, err error) {
+// refuseCast notes that Redis refused a cast. mu is held.
+func (l *Log) refuseCast(p *Pending, reasons []string, err error) {
 	p.confirmedAt = time.Now()
 	if !p.isDelivered {
 		p.outcome.Refused, p.err = reasons, err
 	}
-	l.release(p)
+	l.releaseMembers(p)
 }
 
 // deliverOwn delivers a cast of this node that it has heard, unless it was delivered. isServed is
@@ -485,8 +488,8 @@ func (l *Log) refuse(p *Pending, reasons []string, err error) {
 func (l *Log) deliverOwn(sequence uint64, number int64) (isServed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	isNew := l.own.add(sequence)
-	p := l.find(sequence)
+	isNew := l.own.addNumber(sequence)
+	p := l.findKept(sequence)
 	if p == nil {
 		return !isNew
 	}
@@ -497,7 +500,7 @@ func (l *Log) deliverOwn(sequence uint64, number int64) (isServed bool) {
 		p.cast.Members.Release()
 	}
 	if !p.confirmedAt.IsZero() {
-		l.finish(p)
+		l.finishWaiting(p)
 	}
 	return true
 }

@@ -211,8 +211,8 @@ func TestCatchUp(t *testing.T) {
 	require.Equal(t, want, b.texts())
 }
 
-// While Redis is away, the members on the node hear a cast at once and it is answered as local. When
-// Redis is back everybody else hears it, once and in order, and what comes then is not local.
+// While Redis is away, the members on the node hear a cast at once and it is answered as local.
+// When Redis is back everybody else hears it, once and in order, and what comes then is not local.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{

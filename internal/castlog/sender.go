@@ -63,7 +63,7 @@ func (l *Log) sendUntilDone(ctx context.Context) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 			defer cancel()
 			l.sendQueued(last)
-			_, _ = l.call(last, modeBye, nil) // else it counts as alive for a while
+			_, _ = l.callScript(last, modeBye, nil) // else it counts as alive for a while
 			return
 		}
 	}
@@ -121,7 +121,7 @@ func (l *Log) takeUnconfirmed() (batch []*Pending) {
 	defer l.mu.Unlock()
 	bytes := 0
 	for sequence := l.confirmed + 1; sequence <= l.newest && len(batch) < maxCallCasts && bytes < maxCallBytes; sequence++ {
-		p := l.find(sequence)
+		p := l.findKept(sequence)
 		if p == nil { // it is not kept any more
 			l.stats.lost.Add(1)
 			l.confirmed, l.mayLack = sequence, true
@@ -151,7 +151,7 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 			mode, batch = modeDone, nil
 		}
 	}
-	reply, err := l.call(ctx, mode, batch)
+	reply, err := l.callScript(ctx, mode, batch)
 	if len(batch) > 0 && (err != nil || reply.status == "ok") {
 		l.sentUntil = max(l.sentUntil, batch[len(batch)-1].sequence)
 	}
@@ -232,13 +232,13 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 		}
 		switch {
 		case outcome.isLateInStream:
-			l.refuse(p, nil, nil)
+			l.refuseCast(p, nil, nil)
 		case outcome.refused != nil:
-			l.refuse(p, outcome.refused, nil)
+			l.refuseCast(p, outcome.refused, nil)
 		case outcome.isUnknown:
-			l.refuse(p, nil, ErrUnknown)
+			l.refuseCast(p, nil, ErrUnknown)
 		default:
-			l.confirm(p, Position{reply.position.Epoch, outcome.number}, outcome.receivers)
+			l.confirmCast(p, Position{reply.position.Epoch, outcome.number}, outcome.receivers)
 		}
 		if outcome.historyFailure != "" {
 			l.cfg.Report(fmt.Errorf("castlog: %s: %s", p.cast.History.Key, outcome.historyFailure))
@@ -294,8 +294,8 @@ type castReply struct {
 	historyFailure    string
 }
 
-// call runs the script.
-func (l *Log) call(ctx context.Context, mode string, batch []*Pending) (reply appendReply, err error) {
+// callScript runs the script.
+func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (reply appendReply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	forced := "0"

@@ -22,8 +22,8 @@ const (
 	fuzzInTest = 3 * time.Second
 )
 
-// TestRubbishOnALiveGateway sends mutated packets to a whole gateway, over websockets, polling, plain
-// HTTP and as raw bytes, with sessions and without. In the end the same process still serves.
+// TestRubbishOnALiveGateway sends mutated packets to a whole gateway, over websockets, polling,
+// plain HTTP and as raw bytes, with sessions and without. In the end the same process still serves.
 func TestRubbishOnALiveGateway(t *testing.T) {
 	w := newWorld(t, oneServer(t))
 	g := w.startGateway("", "--limit", "bearers=off", "--max-http-connections-per-address", "0")

@@ -29,8 +29,8 @@ type Config struct {
 	// the goroutine that reads. It must not wait, and not keep payload.
 	OnMessage func(owner any, payload []byte)
 	// OnDial, if not nil, is called for each new connection for classic channels, before anything is
-	// received over it: what was published meanwhile was missed. Not on a Cluster. It must not wait and
-	// not call the bus.
+	// received over it: what was published meanwhile was missed. Not on a Cluster. It must not wait
+	// and not call the bus.
 	OnDial func()
 	// OnUp is called when Redis has confirmed the subscription of a channel with IsAnchor: at first,
 	// and after each lost connection. It must not wait and not call the bus.

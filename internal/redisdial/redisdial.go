@@ -92,8 +92,8 @@ func (t Target) LockServers(urls []string, cfg redisconn.Config) (servers []redi
 	return servers, nil
 }
 
-// ReadSecret returns the only line of the file that a flag names. An empty file and a second line are
-// usage errors, which quote nothing of the file.
+// ReadSecret returns the only line of the file that a flag names. An empty file and a second line
+// are usage errors, which quote nothing of the file.
 func ReadSecret(flag, path string) (string, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if err != nil {

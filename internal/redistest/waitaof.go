@@ -44,8 +44,8 @@ func ServerWithWaitAOF(t testing.TB, args ...string) *Instance {
 	return nil
 }
 
-// repositoryRoot returns the folder above the test's that has go.mod, or "". (The path of this file is
-// not known to a test that was built with -trimpath.)
+// repositoryRoot returns the folder above the test's that has go.mod, or "". (The path of this file
+// is not known to a test that was built with -trimpath.)
 func repositoryRoot() string {
 	folder, err := os.Getwd()
 	for err == nil {

@@ -37,7 +37,8 @@ func sideBySide(t *testing.T, s server, browser context.Context) {
 	p.is(`document.querySelector('#login').hidden`)
 }
 
-// Dan challenges Eva from his tab; she declines, then accepts after a reload; both see the same fight, and a reload comes back to it.
+// Dan challenges Eva from his tab; she declines, then accepts after a reload; both see the same
+// fight, and a reload comes back to it.
 func duel(t *testing.T, s server, browser context.Context) {
 	dan, eva := open(t, browser, s.url, 1440, 900), open(t, browser, s.url, 390, 844)
 	eva.login("eva")
