@@ -18,9 +18,9 @@
 //     repeated idempotency key moved nothing (trade; keys are repeated only against a server that
 //     sends `session`).
 //   - In recovery, a run in which somebody else disturbs the servers or Redis, each message that
-//     was answered with ok reached every member that stayed connected once, and all members of a room
-//     in the same order. A message whose answer said `local: true` may have another order. What a
-//     member missed after `gateway:status {missed: true}` is counted, and it is no fault.
+//     was answered with ok reached every member that stayed connected once, and all members of a
+//     room in the same order. A message whose answer said `local: true` may have another order.
+//     What a member missed after `gateway:status {missed: true}` is counted, and it is no fault.
 //   - Every player that was dropped returned and was answered (storm). Every connect was answered,
 //     and every goodbye closed the connection (connect).
 //   - No answer had the code INTERNAL, INVALID or UNKNOWN_EVENT, because every event is valid.
