@@ -167,7 +167,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 func TestEveryPolicyMayBeSet(t *testing.T) {
 	t.Parallel()
 	args := []string{"--redis", redistest.URL(t)}
-	names := []string{"combat", "chat", "login", "api", "connect", "trade", "errors", "events", "reads", "rooms", "moderation"}
+	names := []string{"combat", "chat", "login", "api", "connect", "trade", "errors", "events", "reads", "rooms", "moderation", "bearers"}
 	for _, name := range names {
 		args = append(args, "--limit", name+"=7/3s")
 	}

@@ -99,7 +99,7 @@ func TestAnAddressHas100PlainHTTPConnections(t *testing.T) {
 // connected is still served.
 func TestFailedBearersSpendAPolicyByAddress(t *testing.T) {
 	t.Parallel()
-	g := serve(t, "--redis", redistest.URL(t), "--dev", "--trusted-proxies", "127.0.0.1")
+	g := serve(t, "--redis", redistest.URL(t), "--dev", "--trusted-proxies", "127.0.0.1", "--limit-timeout", "10s")
 	ann, bob := g.guest("ann"), g.guest("bob")
 	g.connect(ann)
 	const message = `{"channel":"global","text":"hi"}`
