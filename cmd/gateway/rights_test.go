@@ -30,7 +30,7 @@ func TestAMissingRightIsNamed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ without, rules []string }{
 		"scripts":  {[]string{"-@scripting"}, []string{"+eval", "+evalsha"}},
-		"channels": {[]string{"resetchannels"}, []string{"&session:revocations", "&ratelimit:changes", "&cache:invalidations", "&lock:releases", "&socket.io*", "+psubscribe", "&socket.io#/#*"}},
+		"channels": {[]string{"resetchannels"}, []string{"&session:revocations", "&ratelimit:changes", "&cache:invalidations", "&lock:releases", "&rights:changes", "&socket.io*", "+psubscribe", "&socket.io#/#*"}},
 		"TIME":     {[]string{"-time"}, []string{"+time"}},
 		"SCAN":     {[]string{"-scan"}, []string{"+scan"}},
 	} {

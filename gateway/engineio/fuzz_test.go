@@ -190,7 +190,7 @@ func FuzzReadFrames(f *testing.F) {
 		}
 		want, _ := parse(t, stream)
 		var got read
-		c := &Conn{srv: &Server{cfg: Config{MaxPayload: fuzzLimit}}}
+		c := &Conn{srv: &Server{cfg: Config{MaxPayload: fuzzLimit, EarlyPayload: fuzzLimit}}}
 		r := newReader(&wire{nc: &scripted{r: &crumbs{bytes.NewReader(bytes.Clone(stream)), max(1, int(n))}}})
 		r.wantsFreshStack = false
 		err := c.readFrames(r, func(isBinary bool, data []byte) error {

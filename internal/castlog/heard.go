@@ -8,8 +8,10 @@ import (
 // heard is what this node has heard of the one order.
 type heard struct {
 	mu      sync.Mutex
-	at      Position           // everything up to here was heard, or was not for this node; guarded by mu
-	known   Position           // the newest position that Redis has told; guarded by mu
+	at      Position                  // everything up to here was heard, or was not for this node; guarded by mu
+	known   Position                  // the newest position that Redis has told; guarded by mu
+	foreign map[[epochBytes]byte]bool // epochs of other logs; guarded by mu
+
 	origins map[string]*window // of the other nodes: which of their casts were heard; guarded by mu
 
 	generation int                     // how often something may have been missed; guarded by mu
@@ -57,6 +59,7 @@ type heldMessage struct {
 const (
 	maxHeldBytes = 8 << 20
 	maxOrigins   = 4096
+	maxForeign   = 64
 	// maxLeap is how far a position may lie above those that Redis has told. A server that has
 	// forgotten leaps by 2^20. What lies farther was forged.
 	maxLeap = 1 << 23
@@ -64,7 +67,9 @@ const (
 	minLeap = 1 << 19
 )
 
-func newHeard() heard { return heard{origins: map[string]*window{}, isCatchingUp: true} }
+func newHeard() heard {
+	return heard{origins: map[string]*window{}, foreign: map[[epochBytes]byte]bool{}, isCatchingUp: true}
+}
 
 // noteEpoch notes a position that Redis has told.
 func (h *heard) noteEpoch(at Position) {
@@ -85,6 +90,15 @@ func (h *heard) newestNumber() int64 {
 	return h.known.Number
 }
 
+// noteForeign notes the epoch of a log that is not ours: that of nodes with the same prefix on
+// another database of the server, which hear and are heard all the same. mu is held.
+func (h *heard) noteForeign(epoch [epochBytes]byte) {
+	if len(h.foreign) >= maxForeign {
+		clear(h.foreign)
+	}
+	h.foreign[epoch] = true
+}
+
 // HeardAt returns up to where this node has heard everything.
 func (l *Log) HeardAt() Position {
 	l.heard.mu.Lock()
@@ -97,10 +111,13 @@ func (l *Log) HearMark(at Position) (ok bool) {
 	h := &l.heard
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.foreign[at.Epoch] {
+		return true
+	}
 	if at.Epoch != h.known.Epoch || at.Number > h.known.Number+minLeap { // another server, most likely
 		l.markNow.Notify()
 	}
-	if h.isCatchingUp {
+	if h.isCatchingUp || at.Epoch != h.at.Epoch {
 		return true
 	}
 	if !h.isPlausible(at) {
@@ -123,6 +140,10 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 	h := &l.heard
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.foreign[at.Epoch] {
+		l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner})
+		return true
+	}
 	if !h.isCatchingUp && at.Epoch != h.at.Epoch {
 		h.isCatchingUp = true
 		go l.cfg.OnForgotten()

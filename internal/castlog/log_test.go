@@ -528,3 +528,24 @@ func TestClaims(t *testing.T) {
 	require.Nil(t, say("A5", 0, "").Refused)
 	require.Equal(t, []string{"A1", "A3", "A5"}, a.texts())
 }
+
+// Nodes with the same prefix on another database of the server have another log, and hear each
+// other all the same.
+func TestAnotherDatabaseIsHeard(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	o := *server.Client().(*redis.Client).Options()
+	o.DB = 1
+	other := redis.NewClient(&o)
+	t.Cleanup(func() { _ = other.Close() })
+	a, b := openNode(t, server.Client(), "a"), openNode(t, other, "b")
+	want := []string{"1", "2", "3", "4"}
+	for i, text := range want {
+		require.False(t, []*node{a, b}[i%2].say(t, text).IsLocal)
+	}
+	for _, n := range []*node{a, b} {
+		require.Eventually(t, func() bool { return len(n.texts()) == len(want) }, 10*time.Second, pause)
+		require.ElementsMatch(t, want, n.texts())
+		require.Zero(t, n.Stats().Malformed)
+	}
+}

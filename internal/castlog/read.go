@@ -65,6 +65,7 @@ func (l *Log) CatchUp(ctx context.Context, generation int, rooms []string) (isMi
 // deliverRead delivers what was read and what was held back. heard.mu is held.
 func (l *Log) deliverRead(from Position, read readResult) {
 	h := &l.heard
+	delete(h.foreign, read.at.Epoch)
 	all := read.entries
 	wasRead := map[int64]bool{}
 	for _, e := range all {
@@ -73,7 +74,10 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	for _, e := range h.held {
 		isLater := from.Epoch != read.at.Epoch || e.at.Number > from.Number
 		switch {
-		case e.at.Epoch != read.at.Epoch || e.at.Number > read.at.Number+maxLeap:
+		case e.at.Epoch != read.at.Epoch:
+			h.noteForeign(e.at.Epoch)
+			l.deliverOnce(e)
+		case e.at.Number > read.at.Number+maxLeap:
 			l.stats.malformed.Add(1)
 		case isLater && !wasRead[e.at.Number]:
 			wasRead[e.at.Number] = true // it may have come on two channels
