@@ -35,6 +35,7 @@
 package combat
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -230,20 +231,17 @@ func fightKeyOf(_ event.Player, in Action) string {
 }
 
 // challengesOfOpponent returns the key of the challenges to the character in a start: the record of
-// the start's idempotency key lies in its slot. A fight against an NPC has none.
-func challengesOfOpponent(_ event.Player, in StartRequest) string {
-	if in.OpponentID == "" {
-		return ""
+// the start's idempotency key lies in its slot. For a fight against an NPC it is the caller's own.
+func challengesOfOpponent(p event.Player, in StartRequest) string {
+	if in.OpponentID == "" { // an NPC; without a key there would be no record
+		return challengesOfCaller(p, ChallengeAnswer{})
 	}
 	return keys.CharacterChallenges(in.OpponentID)
 }
 
 // challengesOfCaller returns the key of the challenges to the caller's character.
 func challengesOfCaller(p event.Player, _ ChallengeAnswer) string {
-	if p.CharacterID == "" {
-		return ""
-	}
-	return keys.CharacterChallenges(p.CharacterID)
+	return keys.CharacterChallenges(cmp.Or(p.CharacterID, p.UserID))
 }
 
 // Casts returns the events that the server sends.

@@ -127,7 +127,7 @@ func TestRoutes(t *testing.T) {
 	}
 	require.Len(t, routes, 7)
 	require.Equal(t, []string{"trade"}, routes["trade:execute"].Limits)
-	require.Empty(t, routes["trade:state"].Limits)
+	require.Equal(t, []string{"reads"}, routes["trade:state"].Limits)
 
 	serve := func(name, payload string) (string, error) {
 		b, err := routes[name].Serve(t.Context(), &ann, []byte(payload), nil)

@@ -129,7 +129,7 @@ func (s *keyedStorm) chooseNext() *gatewayProcess {
 // startDoomed starts a gateway that kills itself before or after one of its commands.
 func (s *keyedStorm) startDoomed() *gatewayProcess {
 	return s.startGateway(fmt.Sprint("kill ", []string{"before", "after"}[rand.IntN(2)], " ", 30+rand.IntN(s.every), " any"),
-		"--limit", "trade=1000000/60s", "--limit", "combat=1000000/60s", "--limit-close-after", "0",
+		"--limit", "trade=1000000/60s", "--limit", "combat=1000000/60s", "--limit", "rooms=1000000/60s", "--limit-close-after", "0",
 		"--handler-timeout", "1s", "--trade-expiry", "1h", "--combat-timeout", "1h")
 }
 
