@@ -52,7 +52,7 @@ func serveWith(t *testing.T, args ...string) server {
 	out, err := exec.Command("go", "build", "-o", s.binary, "github.com/aeturnis/realtime/cmd/gateway").CombinedOutput()
 	require.NoError(t, err, string(out))
 	args = append([]string{
-		"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off",
+		"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off",
 	}, args...)
 	cmd := exec.CommandContext(t.Context(), s.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

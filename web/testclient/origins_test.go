@@ -80,7 +80,7 @@ func TestOrigins(t *testing.T) {
 		return s
 	}
 	allowed, foreign := elsewhere(), elsewhere()
-	s, browser := serveWith(t, "--allowed-origins", allowed.URL), chromium(t)
+	s, browser := serveWith(t, "--page", "--allowed-origins", allowed.URL), chromium(t)
 	login := func(t *testing.T) string {
 		return s.cli(t, "session", "create", "--user", "ann", "--username", "ann")
 	}
