@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// Who is no longer in the game's set is taken out of the channel and told so; the others stay, and
-// so do those whom a role lets in while they have it.
+// A player who is no longer in the game's set is taken out of the channel and told so. The others
+// stay, and so do those whom a role lets in while they have it.
 func TestMembersAreJudgedAgain(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -247,3 +247,27 @@ func TestAnOldStartBeginsAnew(t *testing.T) {
 	require.ErrorIs(t, err, fault.ErrLocked)
 	require.Zero(t, rdb.Exists(t.Context(), keys.Combat(old)).Val())
 }
+
+// Each start, and each answer to a challenge, has a record when it has a key: also a start against
+// an NPC, and one of a player without a character.
+func TestEveryStartWithAKeyIsRecorded(t *testing.T) {
+	t.Parallel()
+	routes := map[string]event.Route{}
+	for _, r := range combat.New(redistest.Client(t), nil, combat.Config{}).Routes() {
+		routes[r.Name] = r
+	}
+	for name, payloads := range map[string][]string{
+		"combat:start":   {`{"npc":"goblin"}`, `{"opponentId":"bob"}`},
+		"combat:accept":  {`{"challengeId":"01JZZZZZZZZZZZZZZZZZZZZZZZ"}`},
+		"combat:decline": {`{"challengeId":"01JZZZZZZZZZZZZZZZZZZZZZZZ"}`},
+	} {
+		for _, payload := range payloads {
+			for _, p := range []event.Player{{UserID: "ann"}, {UserID: "ann", CharacterID: "hero"}} {
+				request, err := routes[name].OnceRule.Identify(&p, []byte(payload), "k")
+				require.NoError(t, err, name)
+				require.Equal(t, "k", request.Key, "%s %s", name, payload)
+				require.NotEmpty(t, request.Beside, "%s %s", name, payload)
+			}
+		}
+	}
+}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -64,9 +63,6 @@ func (g *Gateway) tellMissed() {
 
 // Log returns the counters of the log.
 func (g *Gateway) Log() socketio.LogStats { return g.io.LogStats() }
-
-// IsQueueFull reports whether an error means that Redis is away and too much waits for it.
-func IsQueueFull(err error) bool { return errors.Is(err, castlog.ErrFull) }
 
 // logMetrics exports the counters of Log to Prometheus.
 type logMetrics struct{ stats func() socketio.LogStats }

@@ -57,7 +57,7 @@ func strangersTakeNothing(t *testing.T, w *town) {
 	require.Equal(t, 10, w.incoming("anna"))
 	require.Empty(t, w.told.heard("trade:cancelled"))
 
-	// Whoever has five open trades replaces nobody's, whichever character comes first.
+	// A sender with five open trades replaces nobody's, whichever character comes first.
 	for i, full := range strangers[10:12] {
 		for j := range 5 {
 			w.propose(full, fmt.Sprint("p", j))

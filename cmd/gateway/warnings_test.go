@@ -73,7 +73,7 @@ func TestDangerousSettingsAreWarnedOf(t *testing.T) {
 	}
 }
 
-// Whoever starts its own Redis is told, too.
+// The warnings hold for a Redis that the gateway starts itself, too.
 func TestTheEmbeddedRedisIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{"redis_keeps_nothing", "trades_not_durable"}, serve(t, "--dev").warnings())

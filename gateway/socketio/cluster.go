@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"sync"
@@ -108,6 +109,10 @@ type cluster struct {
 	castLog    *castlog.Log // nil where casts are not logged
 	onMissed   func()
 	catchUpNow redisx.Signal
+	restartNow redisx.Signal // nothing is heard over the connection
+
+	lifetime context.Context // ends when the cluster closes
+	endLife  context.CancelFunc
 
 	mu         sync.Mutex
 	namespaces []*clusterNamespace // replaced, never changed in place; guarded by mu
@@ -131,8 +136,9 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	_, _ = rand.Read(uid) // it never fails
 	c := &cluster{
 		cfg: cfg, log: log, uid: base64.RawURLEncoding.EncodeToString(uid)[:6],
-		tasks: make(chan func(), 256), heartbeatNow: redisx.NewSignal(), catchUpNow: redisx.NewSignal(), done: make(chan struct{}),
+		tasks: make(chan func(), 256), heartbeatNow: redisx.NewSignal(), catchUpNow: redisx.NewSignal(), restartNow: redisx.NewSignal(), done: make(chan struct{}),
 	}
+	c.lifetime, c.endLife = context.WithCancel(context.Background())
 	if cfg.Log != nil && !redisx.IsCluster(cfg.Redis) {
 		c.castLog = c.newLog(*cfg.Log)
 	}
@@ -174,6 +180,7 @@ func (c *cluster) close() {
 			c.castLog.Close()
 		}
 		close(c.done)
+		c.endLife()
 	})
 	c.bus.Close()
 	c.running.Wait()

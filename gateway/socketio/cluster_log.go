@@ -42,7 +42,7 @@ func (c *cluster) newLog(cfg LogConfig) *castlog.Log {
 		KeepFor: cfg.KeepFor, MemoryBytes: cfg.MemoryBytes, QueueBytes: c.cfg.Queue,
 		Check: c.checkLogged, Deliver: c.deliverLogged,
 		Nodes: c.countOwnNodes, OnForgotten: c.catchUpNow.Notify, OnMissed: cfg.OnMissed,
-		OnDeaf: func() { go c.bus.Restart() },
+		OnDeaf: c.restartNow.Notify,
 		Report: func(err error) { c.log.Warn("the log of casts", zap.Error(err)) },
 	})
 }
@@ -56,10 +56,13 @@ func (c *cluster) countOwnNodes() int {
 	return max(1, count)
 }
 
-// runCatchUps reads what this node missed, each time after it was deaf.
+// runCatchUps reads what this node missed, each time after it was deaf, and replaces a connection
+// over which it hears nothing.
 func (c *cluster) runCatchUps() {
 	for {
 		select {
+		case <-c.restartNow.C():
+			c.bus.Restart() // then it is dialled, and read
 		case <-c.catchUpNow.C():
 			c.catchUp()
 		case <-c.done:
@@ -95,7 +98,7 @@ func (c *cluster) catchUp() {
 }
 
 func (c *cluster) readMissed(generation int) (isMissed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), catchUpTimeout)
+	ctx, cancel := context.WithTimeout(c.lifetime, catchUpTimeout)
 	defer cancel()
 	if err := c.bus.WaitAllSubscribed(ctx); err != nil {
 		return false, err
@@ -305,7 +308,10 @@ func (n *Namespace) CountAndWait(ctx context.Context, c LoggedCast) (reached, mi
 		if isAsked {
 			q.expireRequest()
 		}
-		return own.reached, max(1, int(nsp.nodeCount.Load())-1), outcome, err
+		if err != nil { // it may be being delivered
+			return 0, 1, outcome, err
+		}
+		return own.reached, max(1, int(nsp.nodeCount.Load())-1), outcome, nil
 	}
 	if !isAsked {
 		elsewhere, missing := nsp.countElsewhere(ctx, own.target)

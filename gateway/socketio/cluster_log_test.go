@@ -3,6 +3,7 @@ package socketio
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -91,7 +92,7 @@ func TestNodesWithoutALogHearWhatIsLogged(t *testing.T) {
 	require.Regexp(t, `^\["[^"]{6}",\{"type":2,"data":\["e",1\]\},\{"rooms":\["red"\]\},1,"[A-Z0-9]{8}","\d{16}"\]$`, string(list), "Node's adapter looks at the first three")
 }
 
-// What is counted is counted on all nodes; a user who is not there is reached nowhere.
+// CountAndWait counts the members on all nodes, and none of a user who is not there.
 func TestLoggedCastsAreCounted(t *testing.T) {
 	t.Parallel()
 	w := logNodes(t, redistest.Server(t), 3)
@@ -137,4 +138,19 @@ func make600k() []byte {
 		b[i] = 'x'
 	}
 	return b
+}
+
+// A server closes soon although Redis hangs, so that nothing that is missed can be read.
+func TestALogClosesWhileRedisHangs(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	s := New(Config{Cluster: &ClusterConfig{Redis: r.Client(), Log: &LogConfig{}}})
+	require.Eventually(t, func() bool { return s.LogStats().CatchUps > 0 }, wiretest.Patience, tick)
+	r.Pause()
+	defer r.Resume()
+	s.cluster.bus.Restart() // it can not subscribe, and a catch-up waits for that
+	s.cluster.catchUpNow.Notify()
+	begun := time.Now()
+	s.Close()
+	require.Less(t, time.Since(begun), 5*time.Second)
 }

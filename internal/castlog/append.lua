@@ -123,7 +123,9 @@ local function trim_room(room, size)
   local newest_dropped
   while size > room_bytes * 15 / 16 do
     local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 64)
-    if not oldest[1] then size = 0 end
+    if not oldest[1] then -- somebody else has removed them
+      bytes, size = bytes - size, 0
+    end
     for _, entry in ipairs(oldest) do
       if size <= room_bytes * 15 / 16 then break end
       local weight = math.max(1024, #(entry[2][2] or ''))
@@ -342,7 +344,10 @@ if not first then
 end
 while bytes > all_bytes do
   local oldest = redis.call('ZRANGE', rooms, 0, 0)[1]
-  if not oldest then break end
+  if not oldest then -- somebody else has changed what is counted
+    bytes = 0
+    break
+  end
   dropped = dropped + redis.call('XLEN', base .. 'room:' .. oldest)
   drop_room(oldest)
 end

@@ -99,13 +99,6 @@ func (h *heard) noteForeign(epoch [epochBytes]byte) {
 	h.foreign[epoch] = true
 }
 
-// HeardAt returns up to where this node has heard everything.
-func (l *Log) HeardAt() Position {
-	l.heard.mu.Lock()
-	defer l.heard.mu.Unlock()
-	return l.heard.at
-}
-
 // HearMark takes a position that was published without a cast.
 func (l *Log) HearMark(at Position) (ok bool) {
 	h := &l.heard
@@ -146,7 +139,7 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 	}
 	if !h.isCatchingUp && at.Epoch != h.at.Epoch {
 		h.isCatchingUp = true
-		go l.cfg.OnForgotten()
+		l.cfg.OnForgotten()
 	}
 	if h.isCatchingUp {
 		if h.heldBytes+len(message) > maxHeldBytes {

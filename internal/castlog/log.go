@@ -45,13 +45,14 @@ type Config struct {
 	Check func(message []byte) (origin string, ok bool)
 	// Deliver delivers a cast that was heard. owner is that of Hear, or nil for one that was read.
 	Deliver func(owner any, message []byte)
-	// OnForgotten is called when a message came of another epoch: the caller must call CatchUp. It
-	// may wait.
+	// OnForgotten is called when a message came of another epoch: the caller must have CatchUp called.
+	// It must not wait, and not call the log.
 	OnForgotten func()
 	// OnMissed, if not nil, is called when casts that were acknowledged may never be heard, because a
 	// server has forgotten them while the node that said them was gone. It must not wait.
 	OnMissed func()
-	// OnDeaf, if not nil, is called when this node does not hear its own casts. It must not wait.
+	// OnDeaf, if not nil, is called when this node does not hear its own casts. It must not wait, and
+	// not call the log.
 	OnDeaf func()
 	// Report, if not nil, receives the errors that nobody else gets. It must not wait.
 	Report func(error)
@@ -159,6 +160,7 @@ type Outcome struct {
 type Pending struct {
 	cast     Cast
 	sequence uint64
+	size     int // bytes that it counts for
 	queuedAt time.Time
 	done     chan struct{} // nil when nobody waits
 
@@ -196,6 +198,7 @@ type Log struct {
 	deafSince time.Time
 
 	// owned by the sender
+	lastReport  time.Time // when a failure was reported last
 	lastMark    time.Time // when the position was published last
 	boundary    string
 	forgotFrom  int64 // what the server had when it began
@@ -291,7 +294,7 @@ func (l *Log) Append(c Cast, wait bool) (*Pending, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	size := len(c.Message) + tailBytes + castOverhead
+	size := p.countedSize()
 	for l.keptBytes+size > l.cfg.QueueBytes && len(l.kept) > 0 && !l.kept[0].confirmedAt.IsZero() {
 		l.dropOldest()
 	}
@@ -301,6 +304,7 @@ func (l *Log) Append(c Cast, wait bool) (*Pending, error) {
 	l.newest++
 	p.sequence = l.newest
 	p.cast.Message = appendSequence(c.Message, p.sequence)
+	p.size = size
 	l.kept = append(l.kept, p)
 	l.keptBytes += size
 	if l.isAway {
@@ -362,16 +366,20 @@ func (p *Pending) Wait(ctx context.Context) (Outcome, error) {
 	}
 }
 
-// countedSize returns the bytes that the cast counts for.
+// countedSize returns the bytes that a cast counts for, whose message has no tail yet.
 func (p *Pending) countedSize() int {
-	return len(p.cast.Message) - sequenceBytes + tailBytes + castOverhead
+	size := len(p.cast.Message) + tailBytes + castOverhead
+	if h := p.cast.History; h != nil {
+		size += len(h.Text)
+	}
+	return size
 }
 
 // dropOldest forgets the oldest cast. mu is held.
 func (l *Log) dropOldest() {
 	p := l.kept[0]
 	l.kept[0], l.kept = nil, l.kept[1:]
-	l.keptBytes -= p.countedSize()
+	l.keptBytes -= p.size
 	l.releaseMembers(p)
 }
 

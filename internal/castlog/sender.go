@@ -34,6 +34,7 @@ const (
 	maxBacklogBytes = 128 << 10
 	backlogPause    = 25 * time.Millisecond
 
+	reportEvery   = 10 * time.Second // a failure that stays is reported so often
 	listenersWait = 3 * time.Second
 	markEvery     = 500 * time.Millisecond // the position is published when there was nothing to cast
 )
@@ -156,7 +157,8 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 		l.sentUntil = max(l.sentUntil, batch[len(batch)-1].sequence)
 	}
 	if err != nil {
-		if ctx.Err() == nil && !redisx.Unavailable(err) {
+		if ctx.Err() == nil && !redisx.Unavailable(err) && time.Since(l.lastReport) > reportEvery {
+			l.lastReport = time.Now()
 			l.cfg.Report(fmt.Errorf("castlog: append: %w", err))
 		}
 		return failureRetry

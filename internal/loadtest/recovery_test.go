@@ -59,7 +59,7 @@ func TestRoomOrder(t *testing.T) {
 	}
 }
 
-// That a message is local is known only when its sender is answered, perhaps after it was heard.
+// An answer tells that a message is local, perhaps after the message was heard.
 func TestAnAnswerAfterTheHearingExcuses(t *testing.T) {
 	t.Parallel()
 	r := newOrderedRoom(2)
