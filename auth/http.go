@@ -142,11 +142,10 @@ func requirePost(w http.ResponseWriter, r *http.Request) bool {
 // decodeOptionalBody is decodeBody for a route whose body may be missing. A body of another type
 // than JSON is none.
 func decodeOptionalBody(r *http.Request, in any) error {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" || r.ContentLength == 0 {
-		return nil
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/json" && r.ContentLength != 0 {
+		return decodeBody(r, in)
 	}
-	return decodeBody(r, in)
+	return nil
 }
 
 // decodeBody reads a JSON object of at most 64 KB. It refuses unknown members.

@@ -143,10 +143,10 @@ func (a arena) challenge(t testing.TB, p event.Player, opponent string) combat.S
 }
 
 // letIn opens the duels of players.
-func (a world) letIn(t testing.TB, players ...event.Player) {
+func (w world) letIn(t testing.TB, players ...event.Player) {
 	t.Helper()
 	for _, p := range players {
-		out, err := a.SetDuels(context.Background(), p, combat.DuelsRequest{Open: new(true)})
+		out, err := w.SetDuels(context.Background(), p, combat.DuelsRequest{Open: new(true)})
 		require.NoError(t, err)
 		require.True(t, out.Open)
 	}

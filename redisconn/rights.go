@@ -166,10 +166,11 @@ func (r Rights) askServer(ctx context.Context, server redis.UniversalClient) ([]
 
 // examples returns the commands with their arguments.
 func (r Rights) examples() [][]string {
-	all := make([][]string, len(r.Commands))
-	for i, c := range r.Commands {
-		all[i] = strings.Fields(c)
-		all[i][0] = strings.ToLower(all[i][0])
+	all := make([][]string, 0, len(r.Commands)+len(r.Patterns))
+	for _, c := range r.Commands {
+		words := strings.Fields(c)
+		words[0] = strings.ToLower(words[0])
+		all = append(all, words)
 	}
 	for _, p := range r.Patterns {
 		all = append(all, []string{psubscribe, p})

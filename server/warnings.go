@@ -25,10 +25,14 @@ var warningKinds = []struct {
 	kind, text string // text says what is dangerous, and what to do
 	isInForce  func(c *Config, public, admin net.Listener) bool
 }{
-	{devIsPublic, "--dev is on and --addr is not a loopback address: whoever reaches it can be anybody",
-		func(c *Config, public, _ net.Listener) bool { return c.Dev && !isLoopback(public) }},
-	{adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it",
-		func(_ *Config, _, admin net.Listener) bool { return admin != nil && !isLoopback(admin) }},
+	{
+		devIsPublic, "--dev is on and --addr is not a loopback address: whoever reaches it can be anybody",
+		func(c *Config, public, _ net.Listener) bool { return c.Dev && !isLoopback(public) },
+	},
+	{
+		adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it",
+		func(_ *Config, _, admin net.Listener) bool { return admin != nil && !isLoopback(admin) },
+	},
 	{untrustedProxy, "X-Forwarded-For is not believed, because its sender is none of --trusted-proxies: its players share its address", nil},
 	{redisKeepsNone, "Redis keeps nothing when it restarts: switch on appendonly, or snapshots by save", nil},
 	{redisMayEvict, "Redis may evict sessions and inventories when its memory is full: set maxmemory-policy noeviction", nil},

@@ -42,7 +42,7 @@ func TestOperatorsAddressAnswersNoForeignPage(t *testing.T) {
 		"the players' page, as page": {own, []string{"Origin", g.public}, 403},
 	} {
 		for _, path := range []string{"/metrics", "/health/detailed", "/health/live", "/debug/pprof/cmdline", "/nothing"} {
-			req, err := http.NewRequestWithContext(t.Context(), "GET", g.admin+path, nil)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.admin+path, nil)
 			require.NoError(t, err)
 			req.Host = c.host
 			for i := 0; i+1 < len(c.headers); i += 2 {
@@ -51,7 +51,7 @@ func TestOperatorsAddressAnswersNoForeignPage(t *testing.T) {
 			res, err := client.Do(req)
 			require.NoError(t, err)
 			_ = res.Body.Close()
-			if path == "/nothing" && c.want == 200 || path == "/debug/pprof/cmdline" && res.StatusCode == 404 {
+			if path == "/nothing" && c.want == 200 || path == "/debug/pprof/cmdline" && res.StatusCode == http.StatusNotFound {
 				require.Equal(t, 404, res.StatusCode, "%s %s", name, path)
 				continue
 			}
