@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -185,8 +186,11 @@ func (n *node) redisURL() string {
 	return n.cfg.RedisURL
 }
 
-// printBanner tells a newcomer what runs and what to try.
-func (n *node) printBanner(w io.Writer, public net.Addr, admin net.Listener) {
+// printBanner tells a newcomer what runs and what to try. It writes once, so that a program that
+// waits for the first line has all of them.
+func (n *node) printBanner(to io.Writer, public net.Addr, admin net.Listener) {
+	w := &bytes.Buffer{}
+	defer func() { _, _ = to.Write(w.Bytes()) }() // nobody may be reading
 	url := "http://" + public.String()
 	fmt.Fprintf(w, "listening on %s\n", url)
 	if admin != nil {
