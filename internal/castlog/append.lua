@@ -30,11 +30,12 @@
 -- ARGV[12] the channel on which the position is published when there is no cast
 -- ARGV[13] with 'done': the casts of other nodes that the node heard above forgotFrom, each as node,
 --          sequence number in 16 digits, position and a space
--- Then for each cast:
---   its sequence number, from 1 without gaps; the message, to which the position is appended;
---   the position that it had before the boundary, '' when it is not known;
---   the stream and the place in it, '' when there is none;
---   the number of rooms, and the rooms; the number of channels, and the channels;
+-- Then, if there are casts, the sequence number of the first: each has the next one, from 1 without
+-- gaps. Then for each cast:
+--   the message, to which the position is appended; the rooms, with a zero byte between two; the
+--   channels, likewise;
+--   '' or: the position that it had before the boundary ('' when it is not known), the stream ('' for
+--     none) and the place in it, with a zero byte between two;
 --   '' or, with a history: its key, length, age (ms), the text;
 --     then '' or, with a claim: the key of slowness, ms, record ('' for none), token, digest, keep, answer
 -- returns  {status, epoch, position, boundary, the node's newest sequence number or '', missed,
@@ -51,7 +52,7 @@ local base, node, server = ARGV[1], ARGV[2], ARGV[3]
 local known, keep_for, room_bytes, all_bytes = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local mode = ARGV[10]
 
-local function whole(n) return string.format('%.0f', n) end
+local function whole(n) return string.format('%d', n) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -94,15 +95,13 @@ local function is_waited_for()
   return false
 end
 
-local next_arg = 14
-local function take()
-  next_arg = next_arg + 1
-  return ARGV[next_arg - 1]
-end
-
 local first = tonumber(ARGV[14])
 if first and ARGV[11] ~= '1' and first > tonumber(last or 0) + 1 then return refuse('lacks') end
 last = tonumber(last or 0)
+
+-- What this call added to a room's log is written once, at the end: room to bytes, and room to the
+-- bytes that its log had.
+local added_bytes, added_rooms = {}, {}
 
 -- drop_room forgets the log of a room.
 local function drop_room(room)
@@ -112,6 +111,7 @@ local function drop_room(room)
   floor = math.max(floor, math.min(at, position))
   redis.call('UNLINK', base .. 'room:' .. room)
   bytes = bytes - tonumber(redis.call('HGET', sizes, room) or 0)
+  if added_bytes[room] then added_bytes[room] = 0 end
   redis.call('HDEL', sizes, room)
   redis.call('HDEL', cuts, room)
   redis.call('ZREM', rooms, room)
@@ -119,33 +119,70 @@ end
 
 -- trim_room drops the oldest entries of a room, until there is room for some new ones.
 local function trim_room(room, size)
-  local key = base .. 'room:' .. room
+  local key, most = base .. 'room:' .. room, room_bytes * 15 / 16
   local newest_dropped
-  while size > room_bytes * 15 / 16 do
-    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 64)
+  local function drop(removed, weight)
+    size, bytes, dropped = size - weight, bytes - weight, dropped + removed
+  end
+  if size == redis.call('XLEN', key) * 1024 then -- all entries count the same
+    local removed = redis.call('XTRIM', key, 'MAXLEN', whole(most / 1024))
+    drop(removed, removed * 1024)
+    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', '1')[1]
+    newest_dropped = oldest and tonumber(string.match(oldest[1], '^%d+')) - 1 or position
+  end
+  while size > most do
+    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', '64')
     if not oldest[1] then -- somebody else has removed them
-      bytes, size = bytes - size, 0
+      drop(0, size)
+      break
     end
     for _, entry in ipairs(oldest) do
-      if size <= room_bytes * 15 / 16 then break end
-      local weight = math.max(1024, #(entry[2][2] or ''))
-      newest_dropped, size, bytes, dropped = entry[1], size - weight, bytes - weight, dropped + 1
-      redis.call('XDEL', key, entry[1])
+      if size <= most then break end
+      newest_dropped = tonumber(string.match(entry[1], '^%d+'))
+      drop(1, math.max(1024, #(entry[2][2] or '')))
     end
+    redis.call('XTRIM', key, 'MINID', whole(newest_dropped + 1) .. '-0')
   end
-  if newest_dropped then redis.call('HSET', cuts, room, string.match(newest_dropped, '^%d+')) end
+  if newest_dropped then redis.call('HSET', cuts, room, whole(newest_dropped)) end
   redis.call('HSET', sizes, room, whole(math.max(0, size)))
+end
+
+-- finish_rooms counts what this call added, keeps the logs alive, and trims them.
+local function finish_rooms()
+  local scored = {}
+  for _, room in ipairs(added_rooms) do
+    scored[#scored + 1], scored[#scored + 2] = whole(now), room
+  end
+  for from = 1, #scored, 1000 do redis.call('ZADD', rooms, unpack(scored, from, math.min(#scored, from + 999))) end
+  for _, room in ipairs(added_rooms) do
+    redis.call('PEXPIRE', base .. 'room:' .. room, whole(keep_for * 2))
+    bytes = bytes + added_bytes[room]
+    local size = redis.call('HINCRBY', sizes, room, whole(added_bytes[room]))
+    if size > room_bytes then trim_room(room, size) end
+  end
+  added_bytes, added_rooms = {}, {}
 end
 
 -- is_foreign tells whether an error comes of what another program has written.
 local function is_foreign(err) return string.find(err, 'WRONGTYPE', 1, true) or string.find(err, 'equal or smaller', 1, true) end
 
--- log_and_publish gives a message the next position, and returns how many connections received it.
+local function split(text)
+  if not string.find(text, '\0', 1, true) then return {text} end
+  local list = {}
+  for part in string.gmatch(text .. '\0', '(.-)%z') do list[#list + 1] = part end
+  return list
+end
+
+local tail = '\168' .. epoch .. '\176'
+
+-- log_and_publish gives a message the next position. It returns the position, and how many
+-- connections received the message.
 local function log_and_publish(message, its_rooms, channels)
   position = position + 1
-  local entry = message .. '\168' .. epoch .. '\176' .. string.format('%016.0f', position)
-  local id, weight = whole(position) .. '-0', math.max(1024, #entry)
-  for _, room in ipairs(its_rooms) do
+  local at = whole(position)
+  local entry = message .. tail .. string.format('%016d', position)
+  local id, weight = at .. '-0', math.max(1024, #entry)
+  for _, room in ipairs(its_rooms ~= '' and split(its_rooms) or {}) do
     local key = base .. 'room:' .. room
     local added = redis.pcall('XADD', key, id, 'm', entry)
     if type(added) == 'table' then
@@ -154,25 +191,15 @@ local function log_and_publish(message, its_rooms, channels)
       redis.call('HSET', cuts, room, whole(position - 1))
       redis.call('XADD', key, id, 'm', entry)
     end
-    redis.call('PEXPIRE', key, keep_for * 2)
-    redis.call('ZADD', rooms, whole(now), room)
-    bytes = bytes + weight
-    local size = redis.call('HINCRBY', sizes, room, weight)
-    if size > room_bytes then trim_room(room, size) end
+    local before = added_bytes[room]
+    if not before then added_rooms[#added_rooms + 1] = room end
+    added_bytes[room] = (before or 0) + weight
   end
   local receivers = 0
-  for _, channel in ipairs(channels) do
+  for _, channel in ipairs(channels ~= '' and split(channels) or {}) do
     receivers = receivers + redis.call('PUBLISH', channel, entry)
   end
-  return receivers
-end
-
-local function join(list) return table.concat(list, '\0') end
-
-local function split(text)
-  local list = {}
-  for part in string.gmatch(text .. '\0', '(.-)%z') do list[#list + 1] = part end
-  return list
+  return at, receivers
 end
 
 -- release appends the casts of a stream that wait, from the place next: those without a gap, or all.
@@ -189,7 +216,7 @@ local function release(stream, next_place, all)
     local names = {'m' .. whole(place), 'r' .. whole(place), 'c' .. whole(place)}
     local cast = redis.call('HMGET', key, unpack(names))
     redis.call('HDEL', key, unpack(names))
-    log_and_publish(cast[1], split(cast[2]), split(cast[3]))
+    log_and_publish(cast[1], cast[2], cast[3])
     next_place = place + 1
   end
   redis.call('HSET', key, 'next', whole(next_place))
@@ -205,61 +232,72 @@ local function append_in_place(message, stream, place, its_rooms, channels)
   if place > next_place then
     if redis.call('HLEN', key) > 3 * 256 then return {'late'} end
     local name = whole(place)
-    redis.call('HSET', key, 'm' .. name, message, 'r' .. name, join(its_rooms), 'c' .. name, join(channels))
+    redis.call('HSET', key, 'm' .. name, message, 'r' .. name, its_rooms, 'c' .. name, channels)
     redis.call('PEXPIRE', key, 600000)
     redis.call('ZADD', waiting, 'NX', whole(now + 2000), stream)
     return {'waits'}
   end
-  local receivers = log_and_publish(message, its_rooms, channels)
-  local reply = {whole(position), receivers}
+  local at, receivers = log_and_publish(message, its_rooms, channels)
   release(stream, place + 1, false)
-  return reply
+  return {at, receivers}
 end
 
+local written = {} -- history to the time of its newest message, its length and its age
+
 -- append_cast does all that a cast wants, and returns the answer to it.
-local function append_cast(c)
-  if c.stream ~= '' then return append_in_place(c.message, c.stream, tonumber(c.place), c.rooms, c.channels) end
-  local ok, err = true, ''
-  if c.history ~= '' then
-    ok, err = pcall(function() history_trim(c.history, c.length, c.age, history_write(c.history, c.length, c.text)) end)
-    if ok then err = '' elseif type(err) == 'table' then err = err.err end
-    if not ok and not is_foreign(err) then error(err) end
+local function append_cast(message, its_rooms, channels, stream, place, history, length, age, text)
+  if stream ~= '' then return append_in_place(message, stream, tonumber(place), its_rooms, channels) end
+  local failure = ''
+  if history ~= '' then
+    local ok, result = pcall(history_write, history, length, text)
+    if not ok then
+      failure = type(result) == 'table' and result.err or result
+      if not is_foreign(failure) then error(failure) end
+    elseif written[history] then
+      written[history][1] = result
+    else
+      written[history] = {result, length, age}
+    end
   end
-  local receivers = log_and_publish(c.message, c.rooms, c.channels)
-  return {whole(position), receivers, err}
+  local at, receivers = log_and_publish(message, its_rooms, channels)
+  return {at, receivers, failure}
+end
+
+-- finish_writes does what is done once for all casts to a room, or to a history.
+local function finish_writes()
+  finish_rooms()
+  for key, h in pairs(written) do history_trim(key, h[2], h[3], h[1]) end
+  written = {}
 end
 
 -- Casts that were appended before the boundary wait until all nodes have brought theirs, so that
 -- they get the order that they had.
-local packed_fields = {'message', 'stream', 'place', 'history', 'length', 'age', 'text'}
-
-local function keep_for_settling(c, sequence, had)
-  local parts = {join(c.rooms), join(c.channels)}
-  for _, field in ipairs(packed_fields) do parts[#parts + 1] = c[field] or '' end
-  for i, part in ipairs(parts) do parts[i] = #part .. ':' .. part end
-  local id = node .. ' ' .. string.format('%016.0f', sequence)
+local function keep_for_settling(sequence, had, ...)
+  local packed = {}
+  for i = 1, select('#', ...) do
+    local part = select(i, ...) or ''
+    packed[i] = #part .. ':' .. part
+  end
+  local id = node .. ' ' .. string.format('%016d', sequence)
   had = had ~= '' and had or redis.call('HGET', again_casts, '+' .. id) or '9007199254740991'
   redis.call('ZADD', again, had, id)
-  redis.call('HSET', again_casts, id, table.concat(parts))
+  redis.call('HSET', again_casts, id, table.concat(packed))
   redis.call('PEXPIRE', again, 600000)
   redis.call('PEXPIRE', again_casts, 600000)
 end
 
 local function append_kept(id)
-  local text = redis.call('HGET', again_casts, id)
+  local packed = redis.call('HGET', again_casts, id)
   redis.call('ZREM', again, id)
   redis.call('HDEL', again_casts, id)
   local parts, from = {}, 1
-  while text and from <= #text do
-    local colon = string.find(text, ':', from, true)
-    local length = tonumber(string.sub(text, from, colon - 1))
-    parts[#parts + 1] = string.sub(text, colon + 1, colon + length)
+  while packed and from <= #packed do
+    local colon = string.find(packed, ':', from, true)
+    local length = tonumber(string.sub(packed, from, colon - 1))
+    parts[#parts + 1] = string.sub(packed, colon + 1, colon + length)
     from = colon + length + 1
   end
-  if #parts < 2 then return end
-  local c = {rooms = split(parts[1]), channels = split(parts[2])}
-  for i, field in ipairs(packed_fields) do c[field] = parts[i + 2] end
-  append_cast(c)
+  if #parts == 9 then append_cast(unpack(parts)) end
 end
 
 -- try_to_settle appends what was kept, once all nodes have brought theirs or a time is over. It
@@ -286,23 +324,21 @@ local function save_head()
 end
 
 if mode == '' and not try_to_settle() then
+  finish_writes()
   save_head()
   return refuse('settling')
 end
 
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
-while ARGV[next_arg] do
-  local sequence, message, had = tonumber(take()), take(), take()
-  local c = {message = message, stream = take(), place = take(), rooms = {}, channels = {}}
-  for i = 1, tonumber(take()) do c.rooms[i] = take() end
-  for i = 1, tonumber(take()) do c.channels[i] = take() end
-  c.history = take()
-  local claim
-  if c.history ~= '' then
-    c.length, c.age, c.text = take(), take(), take()
-    claim = take()
-    if claim ~= '' then claim = {claim, take(), take(), take(), take(), take(), take()} end
+local i, sequence = 15, first
+while ARGV[i] do
+  local message, its_rooms, channels, order, history = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  i = i + 5
+  local length, age, text, claim = '', '', '', ''
+  if history ~= '' then
+    length, age, text, claim = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    i = claim == '' and i + 4 or i + 10
   end
   local reply
   if sequence <= last then
@@ -310,17 +346,20 @@ while ARGV[next_arg] do
     if string.find(refused_before, ' ' .. whole(sequence) .. ' ', 1, true) then reply = 'refused again' end
   else
     last = sequence
-    local standing = claim and claim ~= '' and history_claim(unpack(claim))
+    local had, stream, place = '', '', ''
+    if order ~= '' then had, stream, place = unpack(split(order)) end
+    local standing = claim ~= '' and history_claim(claim, unpack(ARGV, i - 6, i - 1))
     if standing then
       reply, refused[#refused + 1] = standing, whole(sequence)
     elseif mode == 'again' and settled ~= boundary then
-      keep_for_settling(c, sequence, had)
+      keep_for_settling(sequence, had, message, its_rooms, channels, stream, place, history, length, age, text)
       reply = {'waits'}
     else
-      reply = append_cast(c)
+      reply = append_cast(message, its_rooms, channels, stream, place, history, length, age, text)
     end
   end
   replies[#replies + 1] = reply
+  sequence = sequence + 1
 end
 
 if mode == 'done' then
@@ -340,8 +379,10 @@ if not first then
   for _, stream in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', whole(now), 'LIMIT', 0, 64)) do
     release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
   end
+  finish_writes()
   for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 1000)) do drop_room(room) end
 end
+finish_writes()
 while bytes > all_bytes do
   local oldest = redis.call('ZRANGE', rooms, 0, 0)[1]
   if not oldest then -- somebody else has changed what is counted

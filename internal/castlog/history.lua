@@ -13,7 +13,7 @@ local function history_claim(slow_key, slow_ms, record, token, digest, keep, ans
   end
   if tonumber(slow_ms) > 0 then
     local left = redis.call('PTTL', slow_key)
-    if left > 0 then return {'early', string.format('%.0f', left)} end
+    if left > 0 then return {'early', string.format('%d', left)} end
     redis.call('SET', slow_key, '1', 'PX', slow_ms)
   end
   if record ~= '' then once_answer(record, digest, keep, answer) end
@@ -26,7 +26,8 @@ end
 --   key     the history, a stream
 --   length  about how many messages are kept; 0 for none
 local function history_write(key, length, message)
-  local at = string.match(message, '"at":(%d+)') -- inside a text, a quote has a backslash before it
+  local _, colon = string.find(message, '"at":', 1, true) -- inside a text, a quote has a backslash before it
+  local at = string.match(message, '^%d+', colon + 1)
   if length == '0' then return at end
   local id = string.match(message, '^{"id":"(%w+)"')
   local added = redis.pcall('XADD', key, 'MAXLEN', '~', length, at .. '-*', 'id', id, 'message', message)
@@ -39,6 +40,6 @@ end
 -- history_trim ends a write: messages older than age, in ms, are removed.
 local function history_trim(key, length, age, at)
   if length == '0' then return end
-  redis.call('XTRIM', key, 'MINID', '~', string.format('%.0f', at - age))
+  redis.call('XTRIM', key, 'MINID', '~', string.format('%d', at - age))
   redis.call('PEXPIRE', key, age)
 end

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aeturnis/realtime/internal/once/record"
@@ -309,10 +310,13 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 		report = l.heard.reportAbove(l.forgotFrom)
 	}
 	c := &l.cfg
-	args := make([]any, 0, 13+13*len(batch))
+	args := make([]any, 0, 14+9*len(batch))
 	args = append(args, l.base, c.Node, c.Server(), l.epoch, l.heard.newestNumber(), c.KeepFor.Milliseconds(), c.RoomBytes, c.MemoryBytes,
 		l.boundary, mode, forced, l.MarkChannel(), report)
 	l.mu.Lock()
+	if len(batch) > 0 {
+		args = append(args, batch[0].sequence)
+	}
 	for _, p := range batch {
 		args = p.appendArgs(args)
 	}
@@ -327,22 +331,7 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 // appendArgs appends the arguments of one cast.
 func (p *Pending) appendArgs(args []any) []any {
 	c := &p.cast
-	place := ""
-	if c.Stream != "" {
-		place = strconv.FormatInt(c.Place, 10)
-	}
-	had := ""
-	if p.number > 0 {
-		had = strconv.FormatInt(p.number, 10)
-	}
-	args = append(args, p.sequence, c.Message, had, c.Stream, place, len(c.Rooms))
-	for _, room := range c.Rooms {
-		args = append(args, room)
-	}
-	args = append(args, len(c.Channels))
-	for _, channel := range c.Channels {
-		args = append(args, channel)
-	}
+	args = append(args, c.Message, joinZero(c.Rooms), joinZero(c.Channels), p.order())
 	h := c.History
 	if h == nil {
 		return append(args, "")
@@ -358,6 +347,24 @@ func (p *Pending) appendArgs(args []any) []any {
 	k := h.Claim
 	return append(args, k.SlowKey, slow.Milliseconds(), k.Record, k.Token, k.Digest, k.Keep.Milliseconds(), k.Answer)
 }
+
+// order returns where the cast must come, for append.lua.
+func (p *Pending) order() string {
+	if p.number == 0 && p.cast.Stream == "" {
+		return ""
+	}
+	had, place := "", ""
+	if p.number > 0 {
+		had = strconv.FormatInt(p.number, 10)
+	}
+	if p.cast.Stream != "" {
+		place = strconv.FormatInt(p.cast.Place, 10)
+	}
+	return joinZero([]string{had, p.cast.Stream, place})
+}
+
+// joinZero joins strings with zero bytes.
+func joinZero(texts []string) string { return strings.Join(texts, "\x00") }
 
 // parseAppendReply reads the reply of append.lua to a call with some casts.
 func parseAppendReply(list []any, casts int) (r appendReply, err error) {

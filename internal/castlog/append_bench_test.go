@@ -1,0 +1,90 @@
+package castlog
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/redistest"
+)
+
+// BenchmarkAppendScript measures what one cast with a history costs Redis, in calls of some casts
+// to four rooms.
+func BenchmarkAppendScript(b *testing.B) {
+	for _, casts := range []int{1, 4, 16, 64} {
+		b.Run(strconv.Itoa(casts)+" casts", func(b *testing.B) {
+			rdb := redistest.Server(b).Client()
+			l := New(Config{Redis: rdb, Prefix: "bench", Node: "node", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte) {}, OnForgotten: func() {}})
+			require.NoError(b, sendUntilKnown(b, l))
+			for range 2000 / casts { // until the logs are full
+				sendBenchCasts(b, l, casts)
+			}
+			least := time.Hour // of several rounds, since the machine is not quiet
+			for b.Loop() {
+				before := readScriptTime(b, rdb)
+				for range 20 {
+					sendBenchCasts(b, l, casts)
+				}
+				least = min(least, readScriptTime(b, rdb)-before)
+			}
+			b.ReportMetric(float64(least.Nanoseconds())/1000/float64(20*casts), "redis-µs/cast")
+		})
+	}
+}
+
+// sendUntilKnown makes the server know the node.
+func sendUntilKnown(b *testing.B, l *Log) error {
+	for range 10 {
+		reply, err := l.callScript(b.Context(), modeNew, nil)
+		if err != nil {
+			return err
+		}
+		l.heard.noteEpoch(reply.position)
+		l.boundary = reply.boundary
+		if reply.status == "ok" {
+			return nil
+		}
+		if _, err := l.callScript(b.Context(), modeDone, nil); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the server refuses the node")
+}
+
+// sendBenchCasts appends some casts by one call.
+func sendBenchCasts(b *testing.B, l *Log, casts int) {
+	batch := make([]*Pending, casts)
+	for i := range batch {
+		l.newest++
+		room := fmt.Sprintf("chat:room%d", i%4)
+		text := strings.Repeat("x", 40)
+		message := fmt.Appendf(nil, `{"id":"01jdxyz%016d","channel":"room%d","from":{"userId":"u1","name":"u1"},"text":%q,"at":%d}`, l.newest, i%4, text, time.Now().UnixMilli())
+		batch[i] = &Pending{sequence: l.newest, cast: Cast{
+			Rooms: []string{room}, Channels: []string{"socket.io#/#" + room + "#"}, Message: appendSequence(append([]byte("origin "), message...), l.newest),
+			History: &History{Key: "chat:history:{" + room + "}", Length: 100, Age: time.Hour, Text: message},
+		}}
+	}
+	reply, err := l.callScript(b.Context(), modeNew, batch)
+	require.NoError(b, err)
+	require.Equal(b, "ok", reply.status)
+	require.Len(b, reply.casts, casts)
+}
+
+var scriptTime = regexp.MustCompile(`cmdstat_evalsha:calls=\d+,usec=(\d+)`)
+
+// readScriptTime returns how long Redis has run scripts.
+func readScriptTime(b *testing.B, rdb redis.UniversalClient) time.Duration {
+	info, err := rdb.Info(b.Context(), "commandstats").Result()
+	require.NoError(b, err)
+	found := scriptTime.FindStringSubmatch(info)
+	require.NotNil(b, found)
+	n, err := strconv.Atoi(found[1])
+	require.NoError(b, err)
+	return time.Duration(n) * time.Microsecond
+}
