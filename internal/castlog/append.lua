@@ -11,7 +11,7 @@
 -- KEYS[3]  a zset: node by when it called without a cast last, Unix ms
 -- KEYS[4]  a hash: room to the bytes of its log
 -- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
--- KEYS[6]  a zset: room by when it got an entry last, Unix ms
+-- KEYS[6]  a zset: room by when it got an entry last, Unix ms, up to a twelfth of ARGV[6] late
 -- KEYS[7]  a zset: stream by when its early casts wait no longer, Unix ms
 -- KEYS[8]  a zset: casts that were appended before the boundary, by the position that they had
 -- KEYS[9]  a hash: these casts, packed; and '+' with such a cast to the position at which a node heard it
@@ -147,20 +147,33 @@ local function trim_room(room, size)
   redis.call('HSET', sizes, room, whole(math.max(0, size)))
 end
 
--- finish_rooms counts what this call added, keeps the logs alive, and trims them.
+-- finish_rooms counts what this call added to the logs, keeps them alive, and trims them. When a log
+-- was written to last is known to a twelfth of how long it is kept, so that most calls change nothing
+-- there. It returns whether this one did.
 local function finish_rooms()
-  local scored = {}
-  for _, room in ipairs(added_rooms) do
-    scored[#scored + 1], scored[#scored + 2] = whole(now), room
-  end
-  for from = 1, #scored, 1000 do redis.call('ZADD', rooms, unpack(scored, from, math.min(#scored, from + 999))) end
-  for _, room in ipairs(added_rooms) do
-    redis.call('PEXPIRE', base .. 'room:' .. room, whole(keep_for * 2))
-    bytes = bytes + added_bytes[room]
-    local size = redis.call('HINCRBY', sizes, room, whole(added_bytes[room]))
-    if size > room_bytes then trim_room(room, size) end
+  local grain = math.max(1, math.floor(keep_for / 12))
+  local score = whole((math.floor(now / grain) + 1) * grain)
+  local is_news = false
+  for from = 1, #added_rooms, 100 do
+    local some = {unpack(added_rooms, from, math.min(#added_rooms, from + 99))}
+    local scored, counted, now_counted = {}, redis.call('HMGET', sizes, unpack(some)), {}
+    for i, room in ipairs(some) do
+      scored[2 * i - 1], scored[2 * i] = score, room
+      counted[i] = tonumber(counted[i] or 0) + added_bytes[room]
+      now_counted[2 * i - 1], now_counted[2 * i] = room, whole(counted[i])
+      bytes = bytes + added_bytes[room]
+    end
+    if redis.call('ZADD', rooms, 'CH', unpack(scored)) > 0 then
+      is_news = true
+      for _, room in ipairs(some) do redis.call('PEXPIRE', base .. 'room:' .. room, whole(keep_for * 2)) end
+    end
+    redis.call('HSET', sizes, unpack(now_counted))
+    for i, room in ipairs(some) do
+      if counted[i] > room_bytes then trim_room(room, counted[i]) end
+    end
   end
   added_bytes, added_rooms = {}, {}
+  return is_news
 end
 
 -- is_foreign tells whether an error comes of what another program has written.
@@ -265,8 +278,10 @@ end
 
 -- finish_writes does what is done once for all casts to a room, or to a history.
 local function finish_writes()
-  finish_rooms()
-  for key, h in pairs(written) do history_trim(key, h[2], h[3], h[1]) end
+  local is_news = finish_rooms()
+  for key, h in pairs(written) do
+    if is_news or tonumber(h[3]) < tonumber(keep_for) then history_trim(key, h[2], h[3], h[1]) else history_expire(key, h[2], h[3]) end
+  end
   written = {}
 end
 
