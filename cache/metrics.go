@@ -3,13 +3,13 @@ package cache
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	readsDesc      = prometheus.NewDesc("cache_reads_total", "Reads, by where the value came from.", []string{"prefix", "from"}, nil)
-	loadsDesc      = prometheus.NewDesc("cache_loads_total", "Loads from the source, by outcome.", []string{"prefix", "outcome"}, nil)
-	refreshesDesc  = prometheus.NewDesc("cache_refreshes_total", "Loads before the end of the TTL.", []string{"prefix"}, nil)
-	errorsDesc     = prometheus.NewDesc("cache_redis_errors_total", "Failed calls to Redis.", []string{"prefix"}, nil)
-	unreadableDesc = prometheus.NewDesc("cache_unreadable_values_total", "Stored values that could not be decoded, and counted as misses.", []string{"prefix"}, nil)
-	evictionsDesc  = prometheus.NewDesc("cache_local_evictions_total", "Values evicted from L1 because it was full.", []string{"prefix"}, nil)
-	bytesDesc      = prometheus.NewDesc("cache_local_bytes", "Approximate size of L1.", nil, nil)
+	readsDesc      = prometheus.NewDesc("gateway_cache_reads_total", "Reads, by where the value came from.", []string{"prefix", "from"}, nil)
+	loadsDesc      = prometheus.NewDesc("gateway_cache_loads_total", "Loads from the source, by outcome.", []string{"prefix", "outcome"}, nil)
+	refreshesDesc  = prometheus.NewDesc("gateway_cache_refreshes_total", "Loads before the end of the TTL.", []string{"prefix"}, nil)
+	errorsDesc     = prometheus.NewDesc("gateway_cache_redis_errors_total", "Failed calls to Redis.", []string{"prefix"}, nil)
+	unreadableDesc = prometheus.NewDesc("gateway_cache_unreadable_values_total", "Stored values that could not be decoded, and counted as misses.", []string{"prefix"}, nil)
+	evictionsDesc  = prometheus.NewDesc("gateway_cache_local_evictions_total", "Values evicted from L1 because it was full.", []string{"prefix"}, nil)
+	bytesDesc      = prometheus.NewDesc("gateway_cache_local_bytes", "Approximate size of L1.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

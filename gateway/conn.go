@@ -16,6 +16,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/identity"
 )
 
 // A conn is one player's connection.
@@ -70,6 +71,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	})
 	if !mayOpen {
 		c.handle.Close() // which gives back what the Authenticator took
+		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
 		return g.refuseConnect(engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))
 	}
 	s.SetData(c)
@@ -158,6 +160,7 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 		return
 	}
 	p := c.player.Load()
+	g.refused.keepRefusals(c)
 	if g.cfg.Observer != nil {
 		g.cfg.Observer.Disconnected(*p)
 	}
@@ -169,7 +172,7 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 // sessionTagOf returns the log field that names a session: a short hash, because the id is a
 // secret.
 func sessionTagOf(sessionID string) zap.Field {
-	return zap.String("session", hashSessionID(sessionID)[:12])
+	return zap.String("session", identity.SessionTag(sessionID))
 }
 
 // hashSessionID returns a hash of a session's id, 32 letters and digits.

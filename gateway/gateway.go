@@ -181,8 +181,9 @@ type Gateway struct {
 	started   time.Time
 	roleReads singleflight.Group // of Sessions.Get, by session id
 
-	conns sync.Map // socket id → *conn
-	users userConns
+	conns   sync.Map // socket id → *conn
+	users   userConns
+	refused refusalRing
 }
 
 // A route is an event.Route with the counters of its event.
@@ -281,11 +282,30 @@ func (g *Gateway) Draining() bool { return g.draining.Load() }
 // Refuse refuses new connections from now on. It is the first step of a drain.
 func (g *Gateway) Refuse() { g.draining.Store(true) }
 
+// Admit accepts new connections again, after Refuse or Drain.
+func (g *Gateway) Admit() { g.draining.Store(false) }
+
+// A DrainReport says how a drain went.
+type DrainReport struct {
+	Connections int      // when it began
+	Closed      int      // that the drain closed
+	Left        int      // that ended by themselves before it was their turn
+	Open        int      // that are still open, because the drain was cut short
+	Users       []string // who were connected when it began
+	Took        time.Duration
+}
+
 // Drain refuses new connections, tells every client when to come back, and closes the connections
 // one after the other, evenly over the given time. It returns when all are closed, or ctx ends.
-func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
+func (g *Gateway) Drain(ctx context.Context, over time.Duration) (report DrainReport) {
 	g.Refuse()
 	conns := g.io.Engine().Conns()
+	report.Connections, report.Users = g.Connections(), g.users.names()
+	started := time.Now()
+	defer func() {
+		report.Took, report.Open = time.Since(started), g.Connections()
+		report.Left = max(0, report.Connections-report.Closed-report.Open)
+	}()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for i, c := range conns {
@@ -299,9 +319,10 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return
+			return report
 		}
-		if socketio.SocketOf(c, g.nsp) != nil {
+		if socketio.SocketOf(c, g.nsp) != nil && c.Open() {
+			report.Closed++
 			c.Shut(engineio.ReasonShutdown)
 		}
 	}
@@ -310,17 +331,19 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return
+			return report
 		}
 		for _, c := range g.io.Engine().Conns() {
 			isAdmitted := socketio.SocketOf(c, g.nsp) != nil
 			// A connection that is being admitted is closed by Connected, unless that takes too long.
 			if c.Open() && (isAdmitted || time.Since(begun) > over+lateHandshakes) {
 				g.announceClosing(c, "DRAINING", 0)
+				report.Closed++
 				c.Shut(engineio.ReasonShutdown)
 			}
 		}
 	}
+	return report
 }
 
 // lateHandshakes is how long after a drain a handshake may still be under way.

@@ -83,6 +83,7 @@ func (g *Gateway) Endpoint(name string, limit RequestLimit) http.Handler {
 		default:
 			f := fault.Of(err)
 			free.counters.countFailure(f.Code, start)
+			g.refused.add(refusalOf(&p, name, f))
 			g.logFailure(&p, name, f, start)
 			f.WriteProblem(w)
 		}

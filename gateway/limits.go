@@ -54,12 +54,14 @@ type EventWindow interface {
 type refusalBudgets struct {
 	mu       sync.Mutex
 	byPolicy []policyBudget // guarded by mu; as many as there are policies
+	last     []Refusal      // the last refusals of the connection, at most lastPerConn; guarded by mu
 }
 
 type policyBudget struct {
 	policy      string
 	windowStart time.Time // of the first refusal that is counted
 	refusals    int
+	total       int // refusals since the connection was opened
 	warnedAt    time.Time
 }
 
@@ -84,6 +86,7 @@ func (b *refusalBudgets) countRefusal(l fault.Limit, times int, now time.Time) (
 		x.windowStart, x.refusals = now, 0
 	}
 	x.refusals++
+	x.total++
 	return times > 0 && x.refusals == times*l.Limit
 }
 

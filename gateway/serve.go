@@ -36,7 +36,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	route := g.routes[string(e.Name)]
 	spent := c.spendEvent()
 	if !spent.Allowed {
-		g.reportRateLimited(c, route, spent, start)
+		g.reportRateLimited(c, route, e.Name, spent, start)
 		g.answerRateLimited(c, s, e, spent)
 		return
 	}
@@ -67,11 +67,11 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	}
 	if errors.Is(err, errLimited) {
 		m.Free()
-		g.reportRateLimited(c, route, v, start)
+		g.reportRateLimited(c, route, e.Name, v, start)
 		g.answerRateLimited(c, s, e, v)
 		return
 	}
-	g.reportFailure(c, route, f, start)
+	g.reportFailure(c, route, e.Name, f, start)
 	refusal, encodeErr := json.Marshal(f)
 	if encodeErr != nil {
 		refusal, _ = json.Marshal(fault.ErrInternal)
@@ -177,25 +177,36 @@ func (g *Gateway) callHandler(ctx context.Context, p *event.Player, r *route, pa
 	return r.Serve(ctx, p, payload, dst)
 }
 
-// reportFailure counts and logs an event that failed. This is the only place that does, except for
-// reportRateLimited.
-func (g *Gateway) reportFailure(c *conn, r *route, f *fault.Fault, start time.Time) {
-	event := "unknown"
+// reportFailure counts and logs an event that failed, and keeps it for the operators. This is the
+// only place that does, except for reportRateLimited. name is what the client sent. An event that
+// was still queued when the session ended is counted alone: the end was logged.
+func (g *Gateway) reportFailure(c *conn, r *route, name []byte, f *fault.Fault, start time.Time) {
+	event := ""
 	if r != nil {
 		event = r.Name
 		r.counters.countFailure(f.Code, start)
 	} else {
+		event = unknownName(name, c.player.Load())
 		g.metrics.countUnknownEvent()
 	}
-	g.logFailure(c.player.Load(), event, f, start)
+	if f == fault.ErrUnauthenticated && (c.isEnded.Load() || !c.socket.Conn().Open()) {
+		return
+	}
+	p := c.player.Load()
+	c.noteRefusal(refusalOf(p, event, f))
+	g.logFailure(p, event, f, start)
+}
+
+// unknownName returns the name of an event that there is not, for logs: cut, and with ? for what
+// could not be printed.
+func unknownName(name []byte, p *event.Player) string {
+	return printable(hideSession(string(name), p), maxLoggedName)
 }
 
 // reportRateLimited counts and logs an event that a limit refused. A refusal that was already known
 // is logged at debug level only, because a flood of them must cost little.
-func (g *Gateway) reportRateLimited(c *conn, r *route, v Verdict, start time.Time) {
-	event := "unknown"
+func (g *Gateway) reportRateLimited(c *conn, r *route, name []byte, v Verdict, start time.Time) {
 	if r != nil {
-		event = r.Name
 		r.counters.countRateLimited(start)
 	} else {
 		g.metrics.countUnknownEvent()
@@ -203,12 +214,22 @@ func (g *Gateway) reportRateLimited(c *conn, r *route, v Verdict, start time.Tim
 	if v.Known && !g.log.Core().Enabled(zap.DebugLevel) {
 		return
 	}
+	event := ""
+	if r != nil {
+		event = r.Name
+	} else {
+		event = unknownName(name, c.player.Load())
+	}
 	p := c.player.Load()
 	level := zap.InfoLevel
 	if v.Known {
 		level = zap.DebugLevel
+	} else {
+		x := refusalOf(p, event, fault.ErrRateLimited)
+		x.Policy = v.Policy
+		c.noteRefusal(x)
 	}
-	g.log.Log(level, "event refused", zap.String("conn", p.Conn), zap.String("user", p.UserID), zap.String("event", event),
+	g.log.Log(level, "event refused", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("event", event),
 		zap.String("code", fault.ErrRateLimited.Code), zap.String("policy", v.Policy), zap.Int64("ms", time.Since(start).Milliseconds()))
 }
 
@@ -216,6 +237,9 @@ func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start
 	fields := []zap.Field{
 		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("event", name),
 		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()),
+	}
+	if field, reason := reasonOf(f, p); field != "" || reason != "" {
+		fields = append(fields, zap.String("field", field), zap.String("reason", reason))
 	}
 	cause := f.Unwrap()
 	if cause != nil {

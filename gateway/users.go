@@ -55,6 +55,17 @@ func (u *userConns) list(userID string) []*conn {
 	return slices.Clone(u.byUser[userID])
 }
 
+// names returns the ids of all users who are connected.
+func (u *userConns) names() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	names := make([]string, 0, len(u.byUser))
+	for id := range u.byUser {
+		names = append(names, id)
+	}
+	return names
+}
+
 // Here returns the players of all connections that a user has to this node.
 func (g *Gateway) Here(userID string) (players []event.Player) {
 	for _, c := range g.users.list(userID) {

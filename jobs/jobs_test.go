@@ -198,10 +198,10 @@ func TestFailuresAreKeptAndTold(t *testing.T) {
 			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	require.Equal(t, 3., got["jobs_runs_total sweep error"])
-	require.Equal(t, 1., got["jobs_runs_total sweep ok"])
-	require.Zero(t, got["jobs_last_failed sweep"])
-	require.Positive(t, got["jobs_last_run_timestamp_seconds sweep"])
+	require.Equal(t, 3., got["gateway_jobs_runs_total sweep error"])
+	require.Equal(t, 1., got["gateway_jobs_runs_total sweep ok"])
+	require.Zero(t, got["gateway_jobs_last_failed sweep"])
+	require.Positive(t, got["gateway_jobs_last_run_timestamp_seconds sweep"])
 	require.ErrorIs(t, r.RunNow(ctx, "nothing"), jobs.ErrUnknown)
 	require.Zero(t, told.Load(), "RunNow returns what it found")
 

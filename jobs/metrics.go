@@ -19,12 +19,12 @@ func newMetrics() *metrics {
 	}
 	return &metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "jobs_runs_total", Help: "Runs on this node.",
+			Name: "gateway_jobs_runs_total", Help: "Runs on this node.",
 		}, []string{"job", "outcome"}),
-		last:   gauge("jobs_last_run_timestamp_seconds", "When the job last started on any node, as far as its leader knows."),
-		took:   gauge("jobs_last_duration_seconds", "How long the last run on this node took."),
-		failed: gauge("jobs_last_failed", "1 when the last run on this node failed."),
-		leader: gauge("jobs_leader", "1 while this node leads the job."),
+		last:   gauge("gateway_jobs_last_run_timestamp_seconds", "When the job last started on any node, as far as its leader knows."),
+		took:   gauge("gateway_jobs_last_duration_seconds", "How long the last run on this node took."),
+		failed: gauge("gateway_jobs_last_failed", "1 when the last run on this node failed."),
+		leader: gauge("gateway_jobs_leader", "1 while this node leads the job."),
 	}
 }
 

@@ -53,6 +53,13 @@ const (
 	// RightsChanges is the pub/sub channel on which the game publishes whose roles, or which channel's
 	// members, it has changed, so that nodes need not find it out.
 	RightsChanges = "rights:changes"
+	// OperatorQuestions is the pub/sub channel on which operators' commands ask the nodes.
+	OperatorQuestions = "operators:questions"
+	// OperatorNodes is the zset of the names of the nodes that answer, by until when each said that it
+	// would, Unix ms.
+	OperatorNodes = "operators:nodes"
+	// OperatorActs is the stream of what operators did, and of the starts of nodes.
+	OperatorActs = "operators:acts"
 	// CacheInvalidations is the pub/sub channel on which nodes publish which cached values changed.
 	CacheInvalidations = "cache:invalidations"
 )
@@ -264,6 +271,9 @@ func Once(route, beside, userID, key string) string {
 	}
 	return "once:{" + beside + "}:" + own
 }
+
+// OperatorAnswers is the pub/sub channel on which nodes answer one question.
+func OperatorAnswers(questionID string) string { return "operators:answers:" + questionID }
 
 // Job is the hash with the outcome of the last run of a periodic job.
 func Job(name string) string { return "job:" + name }

@@ -21,7 +21,7 @@ import (
 type attempt struct {
 	manager  *Manager
 	name     string
-	value    string // the random value of the lock's key; it identifies the holder
+	value    string // the value of the lock's key: random, with who holds it; it identifies the holder
 	waitsFor time.Duration
 	servers  []*serverPool
 	mutex    *redsync.Mutex // used by one goroutine at a time
@@ -43,7 +43,7 @@ type attempt struct {
 // Errors: ErrTaken and ErrUnavailable; then the attempt has ended.
 func (m *Manager) attemptAcquire(ctx context.Context, name string, opt Options, waitsFor time.Duration) (*attempt, error) {
 	a := &attempt{
-		manager: m, name: name, value: rand.Text(), waitsFor: waitsFor,
+		manager: m, name: name, value: newHolder(m.cfg.Node, opt).encode(rand.Text()), waitsFor: waitsFor,
 		takenOn: make(map[int]bool), failedOn: make(map[int]error),
 	}
 	pools := make([]redsyncredis.Pool, len(m.clients))

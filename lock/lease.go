@@ -217,7 +217,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	counters := &l.manager.counters
 	counters.held.Add(-1)
 	counters.holding.Add(int64(time.Since(l.acquired)))
-	counters.recordDuration(counters.holds, time.Since(l.acquired))
+	counters.recordHold(l.attempt.name, time.Since(l.acquired))
 	if wasLost {
 		return fmt.Errorf("release %s: %w", l.attempt.name, ErrLost)
 	}

@@ -30,6 +30,8 @@ type Holding struct {
 	AgreeingServers int
 	// Servers is how many servers there are.
 	Servers int
+	// Holder is who has it, as far as its value says.
+	Holder Holder
 }
 
 // List returns all locks that are held on any server, by name. It scans all keys, so it is for
@@ -82,7 +84,9 @@ func (m *Manager) collectHoldings(ctx context.Context, namesOn func(context.Cont
 				h.Left = -1
 			}
 			votes[[2]string{name, holder}]++
-			h.AgreeingServers = max(h.AgreeingServers, votes[[2]string{name, holder}])
+			if n := votes[[2]string{name, holder}]; n > h.AgreeingServers {
+				h.AgreeingServers, h.Holder = n, parseHolder(holder)
+			}
 		}
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %w", ErrUnavailable, failed))

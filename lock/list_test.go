@@ -54,13 +54,14 @@ func TestStatsListAndCleanup(t *testing.T) {
 	got := map[string]float64{}
 	for _, f := range all {
 		got[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() // the first outcome: acquired
-		if h := f.GetMetric()[0].GetSummary(); h != nil {
+		if h := f.GetMetric()[0].GetHistogram(); h != nil {
+			require.Equal(t, "trade", f.GetMetric()[0].GetLabel()[0].GetValue(), "the class")
 			got[f.GetName()] = float64(h.GetSampleCount())
 		}
 	}
 	require.Equal(t, map[string]float64{
-		"lock_held": 0, "lock_waiting": 0, "lock_acquisitions_total": 1, "lock_lost_total": 0, "lock_unreleased_total": 0,
-		"lock_wait_seconds": 1, "lock_hold_seconds": 1,
+		"gateway_lock_held": 0, "gateway_lock_waiting": 0, "gateway_lock_acquisitions_total": 1, "gateway_lock_lost_total": 0, "gateway_lock_unreleased_total": 0,
+		"gateway_lock_wait_seconds": 1, "gateway_lock_hold_seconds": 1,
 	}, got)
 }
 

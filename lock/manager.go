@@ -23,6 +23,8 @@ type Config struct {
 	// undone in the background. Default 500 ms; acquiring and extending never take longer than
 	// a third of the TTL.
 	Timeout time.Duration
+	// Node is the name of this process, which List shows with its locks. May be empty.
+	Node string
 	// SubscriptionFailed, when set, is called once for each outage of the subscription to releases,
 	// when Redis refuses it or the connection is lost. Callers who wait for a holder in another
 	// process ask Redis more often then. It must not block.
@@ -39,6 +41,9 @@ type Options struct {
 	Wait time.Duration
 	// MaxHold is how long the lease is extended. Default 10 s.
 	MaxHold time.Duration
+	// Conn and Purpose say for whom the lock is held, and for what: List shows them. Of each, 128
+	// bytes are kept.
+	Conn, Purpose string
 }
 
 func (o Options) withDefaults(d Options) Options {
@@ -78,6 +83,9 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	m := &Manager{clients: clients, cfg: cfg}
 	m.queues.byName = make(map[string]*localQueue)
 	m.counters.contentions = make(map[string]uint64)
+	m.counters.waitSeconds = newClassHistogram("gateway_lock_wait_seconds", "How long acquisitions took, including those that failed, by class of the name: what stands before its colon.")
+	m.counters.holdSeconds = newClassHistogram("gateway_lock_hold_seconds", "How long leases were held until their release, by class of the name.")
+	m.counters.classes = make(map[string]*classTimes)
 	m.counters.waits, m.counters.holds = newHistogram(), newHistogram()
 	m.listener.wakeups = make(map[string]redisx.Signal)
 	m.listener.subscriptionFailed = cfg.SubscriptionFailed
@@ -119,7 +127,7 @@ func (m *Manager) acquireAndCount(ctx context.Context, name string, opt Options,
 	l, err := m.acquireLease(ctx, name, opt, mayWait)
 	m.counters.waiting.Add(-1)
 	m.counters.waited.Add(int64(time.Since(begun)))
-	m.counters.recordDuration(m.counters.waits, time.Since(begun))
+	m.counters.recordWait(name, time.Since(begun))
 	switch {
 	case err == nil:
 		m.counters.acquired.Add(1)

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // counters count what happened in this process.
@@ -17,9 +19,12 @@ type counters struct {
 	acquired, refused, unavailable, lost, unreleased atomic.Uint64
 	waited, holding                                  atomic.Int64 // total times in ns
 
+	waitSeconds, holdSeconds *prometheus.HistogramVec // by class
+
 	mu          sync.Mutex
 	waits       *hdrhistogram.Histogram // µs; guarded by mu
 	holds       *hdrhistogram.Histogram // µs; guarded by mu
+	classes     map[string]*classTimes  // by class, for at most maxClasses and "other"; guarded by mu
 	contentions map[string]uint64       // how often a name was found taken, for at most maxContended names; guarded by mu
 }
 
@@ -32,10 +37,51 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, time.Hour.Microseconds(), 2)
 }
 
-func (c *counters) recordDuration(h *hdrhistogram.Histogram, d time.Duration) {
+// recordWait records how long an acquisition of a name took.
+func (c *counters) recordWait(name string, d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = h.RecordValue(min(max(1, d.Microseconds()), time.Hour.Microseconds())) // within the bounds
+	_ = c.waits.RecordValue(boundMicroseconds(d)) // within the bounds
+	c.timesOf(name).wait.Observe(d.Seconds())
+}
+
+// recordHold records how long a name was held.
+func (c *counters) recordHold(name string, d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.holds.RecordValue(boundMicroseconds(d))
+	c.timesOf(name).hold.Observe(d.Seconds())
+}
+
+func boundMicroseconds(d time.Duration) int64 {
+	return min(max(1, d.Microseconds()), time.Hour.Microseconds())
+}
+
+// classTimes are the histograms of the locks of one class.
+type classTimes struct{ wait, hold prometheus.Observer }
+
+func newClassHistogram(name, help string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: lockBuckets}, []string{"class"})
+}
+
+const (
+	maxClasses = 16 // classes that have histograms of their own
+	otherClass = "other"
+)
+
+// timesOf returns the histograms for the class of a name. mu is held.
+func (c *counters) timesOf(name string) *classTimes {
+	class := Class(name)
+	if c.classes[class] == nil && (len(c.classes) >= maxClasses || class == name || len(class) > 64) {
+		class = otherClass // a name without a class may hold the id of a user
+	}
+	times := c.classes[class]
+	if times == nil {
+		label := strings.ToValidUTF8(class, "?")
+		times = &classTimes{c.waitSeconds.WithLabelValues(label), c.holdSeconds.WithLabelValues(label)}
+		c.classes[class] = times
+	}
+	return times
 }
 
 // countContention counts that a caller found a name taken, by a caller of this process or of

@@ -89,10 +89,10 @@ func (b *Breaker) Close() error {
 	return nil
 }
 
-// Metrics registers redis_breaker_open{feature}, which is 1 while nothing is sent.
+// Metrics registers gateway_redis_breaker_open{feature}, which is 1 while nothing is sent.
 func (b *Breaker) Metrics(reg prometheus.Registerer) error {
 	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "redis_breaker_open", Help: "1 while a feature asks Redis nothing.",
+		Name: "gateway_redis_breaker_open", Help: "1 while a feature asks Redis nothing.",
 		ConstLabels: prometheus.Labels{"feature": b.feature},
 	}, func() float64 {
 		if b.state.IsOpen() {

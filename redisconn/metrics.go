@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,17 +13,17 @@ import (
 // Metrics measures client: its connections, and how long commands take, including retries and the
 // wait for a connection. It registers
 //
-//	redis_command_duration_seconds{command, outcome}   outcome: ok, error, unavailable
-//	redis_pool_connections{pool, state}                 pool: main, pipeline; state: busy, idle
-//	redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
-//	redis_pool_wait_seconds_total{pool}
+//	gateway_redis_command_duration_seconds{command, outcome}   outcome: ok, error, unavailable
+//	gateway_redis_pool_connections{pool, state}                 pool: main, pipeline; state: busy, idle
+//	gateway_redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
+//	gateway_redis_pool_wait_seconds_total{pool}
 //
 // where command is one of a fixed list of families (string, hash, script, pipeline…). Pub/sub is
 // not measured. It must be called once for each registry: the error is the registry's.
 func Metrics(reg prometheus.Registerer, client redis.UniversalClient) error {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "redis_command_duration_seconds", Help: "How long Redis commands took.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		Name: "gateway_redis_command_duration_seconds", Help: "How long Redis commands took.",
+		Buckets: []float64{.00025, .0005, .001, .0025, .005, .025, .1, .5, 2.5},
 	}, []string{"command", "outcome"})
 	if err := reg.Register(h); err != nil {
 		return err
@@ -54,27 +55,38 @@ func outcomeOfError(err error) int {
 	return outcomeError
 }
 
-// A meter is the hook that measures commands. It looks its observers up once, so that a command
-// costs no more than two readings of the clock.
+// A meter is the hook that measures commands. A series begins when there is something to measure,
+// so that a node has a few dozen and not all that there could be. It is looked up once, so that a
+// command costs no more than two readings of the clock.
 type meter struct {
-	families map[string]*[outcomes]prometheus.Observer // by command
-	other    *[outcomes]prometheus.Observer
-	pipeline *[outcomes]prometheus.Observer
+	families map[string]*familyTimes // by command
+	other    *familyTimes
+	pipeline *familyTimes
+}
+
+// familyTimes are the histograms of one family of commands.
+type familyTimes struct {
+	all      *prometheus.HistogramVec
+	family   string
+	outcomes [outcomes]atomic.Pointer[prometheus.Observer] // nil until the first
+}
+
+func (f *familyTimes) observe(outcome int, d time.Duration) {
+	observer := f.outcomes[outcome].Load()
+	if observer == nil {
+		first := f.all.WithLabelValues(f.family, outcomeNames[outcome])
+		observer = &first
+		f.outcomes[outcome].Store(observer)
+	}
+	(*observer).Observe(d.Seconds())
 }
 
 func newMeter(h *prometheus.HistogramVec) *meter {
-	row := func(family string) *[outcomes]prometheus.Observer {
-		var r [outcomes]prometheus.Observer
-		for i, name := range outcomeNames {
-			r[i] = h.WithLabelValues(family, name)
-		}
-		return &r
-	}
-	m := &meter{families: make(map[string]*[outcomes]prometheus.Observer), other: row("other"), pipeline: row("pipeline")}
+	m := &meter{families: make(map[string]*familyTimes), other: &familyTimes{all: h, family: "other"}, pipeline: &familyTimes{all: h, family: "pipeline"}}
 	for family, commands := range families {
-		r := row(family)
+		times := &familyTimes{all: h, family: family}
 		for _, c := range commands {
-			m.families[c] = r
+			m.families[c] = times
 		}
 	}
 	return m
@@ -86,11 +98,11 @@ func (m *meter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmd)
-		row := m.families[cmd.Name()]
-		if row == nil {
-			row = m.other
+		times := m.families[cmd.Name()]
+		if times == nil {
+			times = m.other
 		}
-		row[outcomeOfError(err)].Observe(time.Since(start).Seconds())
+		times.observe(outcomeOfError(err), time.Since(start))
 		return err
 	}
 }
@@ -99,7 +111,7 @@ func (m *meter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmds)
-		m.pipeline[outcomeOfError(err)].Observe(time.Since(start).Seconds())
+		m.pipeline.observe(outcomeOfError(err), time.Since(start))
 		return err
 	}
 }

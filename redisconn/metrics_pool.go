@@ -11,7 +11,7 @@ import (
 type poolCollector struct{ client redis.UniversalClient }
 
 var (
-	connsDesc    = prometheus.NewDesc("redis_pool_connections", "Open connections to Redis.", []string{"pool", "state"}, nil)
+	connsDesc    = prometheus.NewDesc("gateway_redis_pool_connections", "Open connections to Redis.", []string{"pool", "state"}, nil)
 	hitsDesc     = poolDesc("hits_total", "Times a free connection was found.")
 	missesDesc   = poolDesc("misses_total", "Times none was, and one was dialled.")
 	timeoutsDesc = poolDesc("timeouts_total", "Times a caller gave up waiting for one.")
@@ -21,7 +21,7 @@ var (
 )
 
 func poolDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("redis_pool_"+name, help, []string{"pool"}, nil)
+	return prometheus.NewDesc("gateway_redis_pool_"+name, help, []string{"pool"}, nil)
 }
 
 // Describe implements prometheus.Collector.

@@ -25,7 +25,7 @@ func counts(t *testing.T, reg *prometheus.Registry) map[[2]string]uint64 {
 	require.NoError(t, err)
 	m := make(map[[2]string]uint64)
 	for _, f := range families {
-		if f.GetName() != "redis_command_duration_seconds" {
+		if f.GetName() != "gateway_redis_command_duration_seconds" {
 			continue
 		}
 		for _, metric := range f.Metric {
@@ -86,8 +86,8 @@ func TestMetricsOfThePool(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]float64{
-		"redis_pool_connections/busy": 0, "redis_pool_connections/idle": 1, "redis_pool_hits_total": 1, "redis_pool_misses_total": 1,
-		"redis_pool_timeouts_total": 0, "redis_pool_waits_total": 0, "redis_pool_wait_seconds_total": 0, "redis_pool_stale_total": 0,
+		"gateway_redis_pool_connections/busy": 0, "gateway_redis_pool_connections/idle": 1, "gateway_redis_pool_hits_total": 1, "gateway_redis_pool_misses_total": 1,
+		"gateway_redis_pool_timeouts_total": 0, "gateway_redis_pool_waits_total": 0, "gateway_redis_pool_wait_seconds_total": 0, "gateway_redis_pool_stale_total": 0,
 	}, got)
 }
 

@@ -202,11 +202,11 @@ func (m *Monitor) setState(to State, why string) {
 	}
 }
 
-// Metrics registers redis_state{state}, which is 1 for the current state and 0 for the others.
+// Metrics registers gateway_redis_state{state}, which is 1 for the current state and 0 for the others.
 func (m *Monitor) Metrics(reg prometheus.Registerer) error {
 	for s := range State(len(stateNames)) {
 		err := reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "redis_state", Help: "1 for the state that Redis is in.",
+			Name: "gateway_redis_state", Help: "1 for the state that Redis is in.",
 			ConstLabels: prometheus.Labels{"state": s.String()},
 		}, func() float64 {
 			if m.State() == s {

@@ -155,7 +155,7 @@ func TestMonitorMetrics(t *testing.T) {
 	becomes(t, changes, redisconn.Down)
 	families, err := reg.Gather()
 	require.NoError(t, err)
-	require.Equal(t, "redis_state", families[0].GetName())
+	require.Equal(t, "gateway_redis_state", families[0].GetName())
 	require.Len(t, families[0].Metric, 5)
 	for _, metric := range families[0].Metric {
 		want := 0.0

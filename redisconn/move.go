@@ -96,7 +96,7 @@ func NewMoveMonitor(cfg MoveConfig) *MoveMonitor {
 		cfg.MinGap = 10 * time.Second
 	}
 	return &MoveMonitor{cfg: cfg, wake: redisx.NewSignal(), registry: newConnRegistry(), changes: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "redis_server_changes_total", Help: "How often another server answered at the address of Redis.",
+		Name: "gateway_redis_server_changes_total", Help: "How often another server answered at the address of Redis.",
 	}, []string{"kind"})}
 }
 
@@ -345,8 +345,8 @@ func (m *MoveMonitor) PauseReason() string {
 	return ""
 }
 
-// Metrics registers redis_server_changes_total{kind}, where kind is restart, failover or move, and
-// redis_moving, which is 1 while writes wait or are refused because another server answers.
+// Metrics registers gateway_redis_server_changes_total{kind}, where kind is restart, failover or move, and
+// gateway_redis_moving, which is 1 while writes wait or are refused because another server answers.
 func (m *MoveMonitor) Metrics(reg prometheus.Registerer) error {
 	for _, kind := range []ChangeKind{Restarted, FailedOver, Moved} {
 		m.changes.WithLabelValues(string(kind)) // it is there before the first change
@@ -355,7 +355,7 @@ func (m *MoveMonitor) Metrics(reg prometheus.Registerer) error {
 		return err
 	}
 	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "redis_moving", Help: "1 while writes wait or are refused because another server answers at the address of Redis.",
+		Name: "gateway_redis_moving", Help: "1 while writes wait or are refused because another server answers at the address of Redis.",
 	}, func() float64 {
 		if m.PauseReason() != "" {
 			return 1

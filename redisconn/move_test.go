@@ -70,7 +70,7 @@ func (c *movingClient) countedChanges(t *testing.T) map[string]float64 {
 	require.NoError(t, err)
 	counts := make(map[string]float64)
 	for _, f := range families {
-		if f.GetName() == "redis_server_changes_total" {
+		if f.GetName() == "gateway_redis_server_changes_total" {
 			for _, m := range f.GetMetric() {
 				counts[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
+	"github.com/aeturnis/realtime/trade"
 )
 
 // This file fits the libraries to the interfaces of their users.
@@ -125,8 +126,8 @@ func (l limiter) Describe(roles []string) any {
 type locker struct{ locks *lock.Manager }
 
 // Do runs fn while it holds the lock.
-func (l locker) Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error {
-	err := l.locks.Do(ctx, name, lock.Options{}, func(ctx context.Context, lease *lock.Lease) error {
+func (l locker) Do(ctx context.Context, name string, holder trade.Holder, fn func(ctx context.Context, fence int64) error) error {
+	err := l.locks.Do(ctx, name, lock.Options{Conn: holder.Conn, Purpose: holder.Purpose}, func(ctx context.Context, lease *lock.Lease) error {
 		return fn(ctx, lease.Fence())
 	})
 	return lockFault(err)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -162,6 +163,10 @@ type Config struct {
 	// After an error the old limits stay. With nil the server does not handle SIGHUP, so the
 	// signal ends the process unless the program handles it.
 	ReloadPolicies func() ([]throttle.Policy, error)
+	// Reload is called at each SIGHUP, in place of ReloadPolicies, and returns the settings as they are
+	// configured then. What can change while the node runs does: Policies, LogLevel, DrainFor, and the
+	// files of secrets. Other settings that have changed are named in the log, and need a restart.
+	Reload func() (Config, error)
 	// NoLocalLimits says what happens while Redis is away to events that spend a limit: true
 	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is
 	// back. (--limit-fallback none)
@@ -328,9 +333,15 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// check returns an ErrConfig that names what is wrong, or does not fit together. The defaults
-// must be set.
-func (c *Config) check() error {
+// check returns an ErrConfig that names everything that is wrong, or does not fit together. The
+// defaults must be set.
+func (c *Config) check() error { return usage.Wrap(errors.Join(c.Faults()...)) }
+
+// Faults returns everything that is wrong with the settings, or does not fit together, one ErrConfig
+// for each fault. The defaults must be set. Run returns more of them: what files hold, and what Redis
+// can do.
+func (c Config) Faults() (faults []error) {
+	refuse := func(format string, args ...any) { faults = append(faults, usage.Errorf(format, args...)) }
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
@@ -350,7 +361,7 @@ func (c *Config) check() error {
 		{"limit-timeout", c.LimitTimeout},
 	} {
 		if d.value < time.Millisecond {
-			return usage.Errorf("--%s must be at least 1ms", d.flag)
+			refuse("--%s must be at least 1ms", d.flag)
 		}
 	}
 	for _, n := range []struct {
@@ -366,28 +377,42 @@ func (c *Config) check() error {
 		{"outbound-queue", c.OutboundQueue},
 	} {
 		if n.value < 1 {
-			return usage.Errorf("--%s must be at least 1", n.flag)
+			refuse("--%s must be at least 1", n.flag)
 		}
 	}
-	switch {
-	case !isSocketPath(c.Path):
-		return usage.Errorf("--path must be a path such as /socket.io/, and not one that the gateway serves itself")
-	case !isChannelPrefix(c.ClusterPrefix):
-		return usage.Errorf("--cluster-prefix must be up to 64 letters, digits or -_.:")
-	case !(c.HandshakesPerSecond <= 1e9): // NaN is not
-		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
-	case c.SessionCookie != "" && (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil:
-		return usage.Errorf("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
+	if !isSocketPath(c.Path) {
+		refuse("--path must be a path such as /socket.io/, and not one that the gateway serves itself")
+	}
+	if !isChannelPrefix(c.ClusterPrefix) {
+		refuse("--cluster-prefix must be up to 64 letters, digits or -_.:")
+	}
+	if !(c.HandshakesPerSecond <= 1e9) { // NaN is not
+		refuse("--handshakes-per-second must be 0 to 1e9")
+	}
+	if c.SessionCookie != "" && (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil {
+		refuse("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)
+	}
+	if c.SessionTTL > c.SessionAbsoluteTTL && c.SessionAbsoluteTTL >= time.Millisecond {
+		refuse("--session-ttl (%s) must not be longer than --session-absolute-ttl (%s)", c.SessionTTL, c.SessionAbsoluteTTL)
 	}
 	for _, o := range c.AllowedOrigins {
 		if !auth.IsOrigin(o) {
-			return usage.Errorf("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
+			refuse("--allowed-origins: %q is no origin such as https://play.example (without a path, not even /)", o)
 		}
 	}
-	if c.RedisURL == "" && !c.Dev {
-		return usage.Errorf("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")
+	if _, err := auth.ParseProxies(c.TrustedProxies); err != nil {
+		refuse("--trusted-proxies: %w", err)
 	}
-	return nil
+	if _, err := parseDevices(c.Devices); err != nil {
+		faults = append(faults, err)
+	}
+	if c.JWTSecretFile != "" && c.JWTKeySet != "" {
+		refuse("--jwt-secret-file and --jwt-jwks exclude each other")
+	}
+	if c.RedisURL == "" && !c.Dev {
+		refuse("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")
+	}
+	return faults
 }
 
 // isSocketPath reports whether Socket.IO may be served at a path: whether it is a plain one, and

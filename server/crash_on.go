@@ -21,7 +21,7 @@ import (
 // 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern
 // any event with an idempotency key count. It is no setting: only builds with the tag crashhook,
 // for internal/chaos, look at it.
-const crashVariable = "GATEWAY_CRASH_AT"
+const crashVariable = "REALTIME_CRASH_AT"
 
 // crashHook is a hook of the Redis client.
 type crashHook struct {

@@ -129,7 +129,7 @@ func rolesOf(store *sessions.Store) func(ctx context.Context, userID string) ([]
 func (n *node) makeTrade(rooms *gatewayRooms) error {
 	f := n.features
 	f.trade = trade.New(n.redis.client, n.tradeLocker(), receivers{n.redis.sessions, n.cfg.Dev}, rooms, trade.Config{
-		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed, Ignores: f.chat,
+		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed, Settled: n.logTrade, Ignores: f.chat,
 	})
 	f.tradeNotifier = trade.NewNotifier(f.trade)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -201,6 +201,19 @@ func (n *node) logModeration(a chat.ModeratorAction) {
 		fields = append(fields, zap.Duration("every", a.Every))
 	}
 	n.log.Info("moderated", fields...)
+}
+
+// logTrade logs how a trade ended, once on all nodes.
+func (n *node) logTrade(kind string, t trade.Trade) {
+	a, b := t.Parties[0], t.Parties[1]
+	fields := []zap.Field{
+		zap.String("trade", t.TradeID), zap.String("kind", kind), zap.String("status", string(t.Status)),
+		zap.String("user", a.UserID), zap.String("character", a.CharacterID), zap.String("with", b.UserID), zap.String("withCharacter", b.CharacterID),
+	}
+	if t.Reason != "" {
+		fields = append(fields, zap.String("reason", t.Reason))
+	}
+	n.log.Info("trade ended", fields...)
 }
 
 func (n *node) chatFailed(err error) {

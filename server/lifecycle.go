@@ -18,6 +18,8 @@ import (
 func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
+	n.background = background
+	defer n.drains.running.Wait()
 	waiting, stopWaiting := context.WithCancel(ctx)
 	defer stopWaiting()
 	players := n.newHTTPServer(n.publicRoutes())
@@ -42,7 +44,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadSettings, n.watchPromises, n.followRights, r.cache.Run, r.jobs.Run, gcgoal.Run,
+		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, r.limiter.Run, n.reloadSettings, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}
@@ -74,15 +76,6 @@ func (n *node) newHTTPServer(routes http.Handler) *http.Server {
 		Handler: forbidSniffing(routes), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: errorLog, // such as a connection that cannot be accepted
 	}
-}
-
-// drainPlayers tells clients to come back elsewhere, spread over DrainFor.
-func (n *node) drainPlayers() {
-	over := max(0, n.cfg.DrainFor)
-	n.log.Info("draining", zap.Int("connections", n.gateway.Connections()), zap.Duration("for", over))
-	ctx, cancel := context.WithTimeout(context.Background(), over+time.Second)
-	defer cancel()
-	n.gateway.Drain(ctx, over)
 }
 
 // shutDownHTTP lets requests end that are being served, for a second.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
 )
@@ -33,8 +35,11 @@ func (n *node) limiterConfig() throttle.Config {
 			n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
 		},
 		OnRefresh: func(err error) { n.log.Warn("limits set at run time may be out of date", zap.Error(err)) },
-		OnPolicies: func() {
-			n.log.Info("limits changed")
+		OnPolicies: func(changes []throttle.PolicyChange) {
+			for _, c := range changes {
+				n.log.Info("limits changed", zap.String("policy", c.Policy), zap.String("from", c.From), zap.String("to", c.To),
+					zap.String("by", c.By))
+			}
 			n.gateway.ResendLimits()
 		},
 	}
@@ -88,9 +93,10 @@ func (n *node) publishLimits(ctx context.Context) {
 }
 
 // reloadSettings reads again at every SIGHUP what can change while the node runs: the configured
-// limits, and the files of secrets. What is wrong changes nothing.
+// limits, the level of the log, how long a drain takes, and the files of secrets. What is wrong
+// changes nothing. What has changed and can not follow is named.
 func (n *node) reloadSettings(ctx context.Context) error {
-	if n.cfg.ReloadPolicies == nil {
+	if n.cfg.ReloadPolicies == nil && n.cfg.Reload == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -108,7 +114,7 @@ func (n *node) reloadSettings(ctx context.Context) error {
 		} else if n.logins.tokens != nil || n.logins.express != nil {
 			n.log.Info("settings read again: secrets")
 		}
-		policies, err := n.cfg.ReloadPolicies()
+		policies, err := n.reloadConfig()
 		if err == nil {
 			err = n.redis.limiter.SetPolicies(policies)
 		}
@@ -119,4 +125,55 @@ func (n *node) reloadSettings(ctx context.Context) error {
 		n.log.Info("settings read again: limits")
 		n.publishLimits(ctx)
 	}
+}
+
+// followers are the settings that follow a SIGHUP, by flag.
+var followers = map[string]bool{"limit": true, "log-level": true, "drain-for": true}
+
+// reloadConfig reads the settings again, lets those that can follow, names the others that have
+// changed, and returns the limits.
+func (n *node) reloadConfig() ([]throttle.Policy, error) {
+	if n.cfg.Reload == nil {
+		return n.cfg.ReloadPolicies()
+	}
+	fresh, err := n.cfg.Reload()
+	if err != nil {
+		return nil, err
+	}
+	fresh = fresh.WithDefaults()
+	if err := fresh.check(); err != nil {
+		return nil, err
+	}
+	was, now := n.configured.settings(), fresh.settings()
+	var followed, left []string
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		switch {
+		case was[name] == now[name] || name == "limit":
+		case followers[name]:
+			followed = append(followed, name)
+		default:
+			left = append(left, name)
+		}
+	}
+	if err := n.logLevel.UnmarshalText([]byte(fresh.LogLevel)); err != nil {
+		return nil, usage.Errorf("--log-level: %w", err)
+	}
+	n.drainFor.Store(int64(fresh.DrainFor))
+	n.settingsMu.Lock()
+	n.configured.LogLevel, n.configured.DrainFor, n.configured.Policies = fresh.LogLevel, fresh.DrainFor, fresh.Policies
+	n.settingsMu.Unlock()
+	if len(followed) > 0 {
+		n.log.Info("settings read again", zap.Strings("settings", followed))
+	}
+	if len(left) > 0 {
+		n.log.Warn("settings have changed that need a restart: the old ones stay", zap.Strings("settings", left))
+	}
+	return fresh.Policies, nil
+}
+
+// currentConfig returns the settings that are in force.
+func (n *node) currentConfig() Config {
+	n.settingsMu.Lock()
+	defer n.settingsMu.Unlock()
+	return n.configured
 }

@@ -26,7 +26,7 @@ func (n *node) openLog() (closeLog func()) {
 		prometheus.NewCounterFunc(droppedLinesOpts("full"), func() float64 { return float64(buffer.Full()) }),
 		prometheus.NewCounterFunc(droppedLinesOpts("failed"), func() float64 { return float64(buffer.Failed()) }),
 	)
-	n.log = newLog(buffer, n.cfg.LogLevel, logFormat(n.cfg.LogFormat, n.cfg.LogTo), flood.Inc).With(zap.String("node", n.name))
+	n.log = newLog(buffer, n.logLevel, logFormat(n.cfg.LogFormat, n.cfg.LogTo), flood.Inc).With(zap.String("node", n.name))
 	return buffer.Close
 }
 
@@ -35,7 +35,7 @@ func (n *node) openLog() (closeLog func()) {
 // or its disk is full.
 func droppedLinesOpts(reason string) prometheus.CounterOpts {
 	return prometheus.CounterOpts{
-		Name: "log_lines_dropped_total", Help: "Log lines that were left out, by reason.", ConstLabels: prometheus.Labels{"reason": reason},
+		Name: "gateway_log_lines_dropped_total", Help: "Log lines that were left out, by reason.", ConstLabels: prometheus.Labels{"reason": reason},
 	}
 }
 
@@ -60,11 +60,7 @@ func logFormat(format string, w io.Writer) string {
 // newLog returns a log that writes structured lines to w, in the format console or json. A flood of
 // one message is thinned: the first 2,000 a second are written, then every hundredth; dropped is
 // called for each of the others.
-func newLog(w zapcore.WriteSyncer, level, format string, dropped func()) *zap.Logger {
-	var at zapcore.Level
-	if at.UnmarshalText([]byte(level)) != nil {
-		at = zapcore.InfoLevel
-	}
+func newLog(w zapcore.WriteSyncer, level zapcore.LevelEnabler, format string, dropped func()) *zap.Logger {
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "at", zapcore.RFC3339NanoTimeEncoder
 	enc := zapcore.NewJSONEncoder(cfg)
@@ -73,7 +69,7 @@ func newLog(w zapcore.WriteSyncer, level, format string, dropped func()) *zap.Lo
 		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		enc = zapcore.NewConsoleEncoder(cfg)
 	}
-	core := zapcore.NewCore(enc, w, at)
+	core := zapcore.NewCore(enc, w, level)
 	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 2000, 100, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
 		if d&zapcore.LogDropped != 0 {
 			dropped()

@@ -92,11 +92,11 @@ func (n *node) makeLibraries() (err error) {
 	if r.limiter, err = throttle.New(r.client, c.Policies, n.limiterConfig()); err != nil {
 		return usage.Wrap(err)
 	}
-	return r.makeLocks(c, n.log)
+	return r.makeLocks(c, n.name, n.log)
 }
 
 // makeLocks makes the locks: on the one Redis, or on the majority of LockRedisURLs.
-func (r *redisServices) makeLocks(c *Config, log *zap.Logger) (err error) {
+func (r *redisServices) makeLocks(c *Config, node string, log *zap.Logger) (err error) {
 	clients := []redis.UniversalClient{r.client}
 	if len(c.LockRedisURLs) > 0 {
 		if r.lockClients, err = c.redisTarget(c.RedisURL).LockServers(c.LockRedisURLs, redisconn.Config{Name: "gateway-locks", PoolSize: 16}); err != nil {
@@ -105,7 +105,7 @@ func (r *redisServices) makeLocks(c *Config, log *zap.Logger) (err error) {
 		clients = r.lockClients
 		r.lockServers = watchLockServers(c.LockRedisURLs, clients, log)
 	}
-	r.locks = lock.New(lock.Config{SubscriptionFailed: func(err error) {
+	r.locks = lock.New(lock.Config{Node: node, SubscriptionFailed: func(err error) {
 		log.Warn("releases of locks on other nodes are not heard: waiting callers ask Redis more often", zap.Error(err))
 	}}, clients...)
 	return nil

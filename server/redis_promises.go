@@ -91,5 +91,6 @@ func (n *node) watchPromises(ctx context.Context) error {
 			isNewServer = true
 		}
 		n.judgePromises(ctx, isNewServer)
+		n.measureRedis(ctx)
 	}
 }

@@ -17,6 +17,9 @@ package server
 import (
 	"context"
 	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -37,6 +40,7 @@ type node struct {
 
 	unreadable  *unreadableEntries // what the features leave out
 	warnings    *warnings          // dangerous settings that are in force
+	redisFigures redisFigures   // what Redis says of itself, as metrics
 	promises    *redisPromises     // what Redis keeps of what it is told
 	descriptors descriptorBudget   // of what the process may have open
 
@@ -47,6 +51,14 @@ type node struct {
 	status   *statusBoard   // tells players which features work
 	gateway  *gateway.Gateway
 	once     *once.Keeper // records of events that are done once
+
+	startedAt  time.Time
+	settingsMu sync.Mutex      // held while configured changes
+	configured Config          // as it was configured last: cfg before what this machine allows, and what followed a SIGHUP
+	logLevel   zap.AtomicLevel // Config.LogLevel
+	drainFor   atomic.Int64    // Config.DrainFor
+	background context.Context //nolint:containedctx // of what serves until the players have left; set by serve
+	drains     drains          // that operators ordered
 }
 
 // Run serves until ctx ends, then drains and returns. It returns an ErrConfig when cfg can not be
@@ -107,16 +119,20 @@ func Run(ctx context.Context, cfg Config) error {
 		defer banner.Close()
 		n.printBanner(banner, public.Addr(), admin)
 	}
+	n.announceStart(ctx)
 	return n.serve(ctx, public, admin)
 }
 
 // newNode returns a node that knows its configuration and nothing else.
 func newNode(cfg Config, name string) *node {
 	n := &node{
-		cfg: cfg, name: name, log: zap.NewNop(), registry: prometheus.NewRegistry(), unreadable: newUnreadableEntries(zap.NewNop()),
-		warnings: newWarnings(zap.NewNop()), promises: newRedisPromises(),
+		cfg: cfg, name: name, startedAt: time.Now(), log: zap.NewNop(), registry: prometheus.NewRegistry(), unreadable: newUnreadableEntries(zap.NewNop()),
+		warnings: newWarnings(zap.NewNop()), promises: newRedisPromises(), redisFigures: newRedisFigures(),
 		redis: &redisServices{}, features: &features{},
 	}
+	n.configured, n.logLevel = cfg, zap.NewAtomicLevel()
+	_ = n.logLevel.UnmarshalText([]byte(cfg.LogLevel)) // else it is info
+	n.drainFor.Store(int64(cfg.DrainFor))
 	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})
 	return n
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 	"github.com/aeturnis/realtime/internal/housekeeping"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/jobs"
 )
 
@@ -92,7 +94,16 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 		Name: "gateway_node_info", Help: "1, with this node's name.", ConstLabels: prometheus.Labels{"node": n.name},
 	})
 	info.Set(1)
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gateway_build_info", Help: "1, with the version and the commit of this build, and the Go that built it.",
+		ConstLabels: prometheus.Labels{"version": version.String(), "commit": version.Commit(), "go": runtime.Version()},
+	})
+	build.Set(1)
+	queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gateway_outbound_queued_bytes", Help: "Bytes that wait for all clients of this node.",
+	}, func() float64 { return float64(n.gateway.QueuedBytes()) })
 	return errors.Join(
+		n.registry.Register(build), n.registry.Register(queued), n.registry.Register(n.redisFigures.clockOffset), n.registry.Register(n.redisFigures.tradeBacklog),
 		n.registry.Register(metrics), n.registry.Register(info), n.registry.Register(collectors.NewGoCollector()),
 		n.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		n.registry.Register(n.logins.callers.unknownAddrs), n.registry.Register(n.logins.callers.foreignPages),

@@ -21,12 +21,13 @@ import (
 type changeMessage struct {
 	Policy  string `json:"policy,omitzero"`
 	Subject string `json:"subject,omitzero"`
+	By      string `json:"by,omitzero"` // who has changed the overrides
 }
 
 // invalidateWindow makes every node, this one first, ask Redis again about a window.
 func (l *Limiter) invalidateWindow(ctx context.Context, at windowID) error {
 	l.denials.forgetWindow(at)
-	return l.publishChange(ctx, changeMessage{at.policy.name, at.subject})
+	return l.publishChange(ctx, changeMessage{Policy: at.policy.name, Subject: at.subject})
 }
 
 // publishChange sends a message to all nodes.
@@ -50,7 +51,7 @@ func (l *Limiter) Override(ctx context.Context, o Override) error {
 	if err := l.rdb.HSet(ctx, keys.LimitOverrides, o.fieldName(), o.ruleText()).Err(); err != nil {
 		return fmt.Errorf("override: %w", err)
 	}
-	return errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
+	return errors.Join(l.publishChange(ctx, changeMessage{By: l.cfg.By}), l.Refresh(ctx))
 }
 
 // CheckOverrides returns the error that Override would return for these: ErrUnknownPolicy or
@@ -74,7 +75,7 @@ func (l *Limiter) Restore(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("restore: %w", err)
 	}
-	return n > 0, errors.Join(l.publishChange(ctx, changeMessage{}), l.Refresh(ctx))
+	return n > 0, errors.Join(l.publishChange(ctx, changeMessage{By: l.cfg.By}), l.Refresh(ctx))
 }
 
 // Overrides returns the overrides in Redis, as this node read them last.
@@ -105,13 +106,17 @@ func (l *Limiter) Refresh(ctx context.Context) error {
 	slices.SortFunc(overrides, func(a, b Override) int { return strings.Compare(a.fieldName(), b.fieldName()) })
 	l.mu.Lock()
 	changed := false
+	var changes []PolicyChange
 	if !slices.Equal(overrides, l.overrides) {
+		before := l.current
 		l.overrides = overrides
 		changed = l.enforcePolicies()
+		changes = l.changesSince(before, l.changedBy)
+		l.changedBy = ""
 	}
 	bad = errors.Join(bad, l.rejected)
 	l.mu.Unlock()
-	l.announceChange(changed)
+	l.announceChange(changed, changes)
 	return bad
 }
 
@@ -175,6 +180,11 @@ func (l *Limiter) reportRefresh(err error) {
 func (l *Limiter) applyWindowMessage(payload string) bool {
 	var c changeMessage
 	if json.Unmarshal([]byte(payload), &c) != nil || c.Policy == "" {
+		if c.By != "" && len(c.By) <= maxSubject {
+			l.mu.Lock()
+			l.changedBy = c.By
+			l.mu.Unlock()
+		}
 		return false
 	}
 	if p := (*l.table.Load())[c.Policy]; p != nil {

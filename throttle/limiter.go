@@ -54,8 +54,11 @@ type Config struct {
 	// OnChange, when set, is called when local windows take over, with the cause, and when Redis
 	// decides again. Calls never overlap.
 	OnChange func(degraded bool, cause error)
-	// OnPolicies, when set, is called when the policies in force have changed.
-	OnPolicies func()
+	// OnPolicies, when set, is called when the policies in force have changed. changes leaves out what
+	// Policy says beside its rules, such as its message.
+	OnPolicies func(changes []PolicyChange)
+	// By is who changes limits by this Limiter, for PolicyChange.By on all nodes. "" says nothing.
+	By string
 	// OnRefresh, when set, is called with the error when Run cannot read the overrides, cannot use
 	// one of them, or cannot subscribe to their changes.
 	OnRefresh func(error)
@@ -97,6 +100,7 @@ type Limiter struct {
 	otherWindows map[string]time.Duration // the longest on other nodes, by policy; guarded by mu
 	differences  map[Difference]bool      // to other nodes, without Node; guarded by mu
 	told         string                   // what other nodes know of this one; guarded by mu
+	changedBy    string                   // who changed the overrides that are to be read; guarded by mu
 }
 
 // New makes a Limiter of policies with distinct names; a policy with limit 0 is known, and off. It
@@ -140,15 +144,21 @@ func New(rdb redis.UniversalClient, policies []Policy, cfg Config) (*Limiter, er
 // count, for as long as the window that was in force at their time. A policy that is not among the
 // new ones is off. Error: ErrBadPolicy; then nothing changes.
 func (l *Limiter) SetPolicies(policies []Policy) error {
+	l.mu.Lock()
+	before := l.current
+	l.mu.Unlock()
 	changed, err := l.setBasePolicies(policies)
-	l.announceChange(changed)
+	l.mu.Lock()
+	changes := l.changesSince(before, "the configuration")
+	l.mu.Unlock()
+	l.announceChange(changed, changes)
 	return err
 }
 
 // announceChange calls Config.OnPolicies after a change.
-func (l *Limiter) announceChange(changed bool) {
+func (l *Limiter) announceChange(changed bool, changes []PolicyChange) {
 	if changed && l.cfg.OnPolicies != nil {
-		l.cfg.OnPolicies()
+		l.cfg.OnPolicies(changes)
 	}
 }
 

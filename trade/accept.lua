@@ -30,7 +30,7 @@ if not mine then
     if at > tonumber(ARGV[4]) then return {'late'} end
     redis.call('HSET', KEYS[1], 'status', 'settling', 'fence', ARGV[3], 'deadline', text(at + ARGV[5]))
   end
-  redis.call('HSET', KEYS[1], ARGV[1] .. ':accepted', '1')
+  redis.call('HSET', KEYS[1], ARGV[1] .. ':accepted', '1', ARGV[1] .. ':acceptedAt', text(at))
 end
 if ARGV[1] == 'b' then redis.call('HDEL', KEYS[1], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[1])

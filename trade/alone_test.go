@@ -25,8 +25,10 @@ type managed struct {
 	inside func() // runs with the lease held, before what it was taken for
 }
 
-func (m managed) Do(ctx context.Context, name string, fn func(context.Context, int64) error) error {
-	err := m.Manager.Do(ctx, name, m.opt, func(ctx context.Context, l *lock.Lease) error {
+func (m managed) Do(ctx context.Context, name string, holder trade.Holder, fn func(context.Context, int64) error) error {
+	opt := m.opt
+	opt.Conn, opt.Purpose = holder.Conn, holder.Purpose
+	err := m.Manager.Do(ctx, name, opt, func(ctx context.Context, l *lock.Lease) error {
 		if m.inside != nil {
 			m.inside()
 		}

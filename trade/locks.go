@@ -17,7 +17,13 @@ const maxLockName = 256 // bytes
 // long, UNAVAILABLE when the locks' server does not answer. The errors of fn are returned as they
 // are.
 type Locker interface {
-	Do(ctx context.Context, name string, fn func(ctx context.Context, fence int64) error) error
+	Do(ctx context.Context, name string, holder Holder, fn func(ctx context.Context, fence int64) error) error
+}
+
+// A Holder says, for operators, who takes a lock and for what.
+type Holder struct {
+	Conn    string // the player's connection; "" where it is not known
+	Purpose string // such as "gift 01J…"
 }
 
 // A ScriptLocker is a Locker whose locks may lie on the server of the trades. Then a settlement
@@ -36,11 +42,11 @@ const noLease = ""
 // runUnderLease runs settle while this process holds the lock of the trade's two users, with the
 // fence of the lease. It returns settle's result even if the lease was lost meanwhile: a lease can
 // run out at any moment, so settle's scripts must check the fence themselves.
-func (c *core) runUnderLease(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
-	name := tradeLockName(t)
+func (c *core) runUnderLease(ctx context.Context, d settlement, settle func(ctx context.Context, fence string) error) error {
+	name := tradeLockName(d.Trade)
 	var result error
 	hasRun := false
-	err := c.locks.Do(ctx, name, func(ctx context.Context, fence int64) error {
+	err := c.locks.Do(ctx, name, Holder{d.conn, d.kind + " " + d.TradeID}, func(ctx context.Context, fence int64) error {
 		hasRun = true
 		result = settle(ctx, strconv.FormatInt(fence, 10))
 		return result

@@ -48,6 +48,7 @@ func (c *core) notifyParties(ctx context.Context, d settlement) error {
 	if !isFirst {
 		return nil
 	}
+	c.reportSettled(d)
 	c.castToParties(ctx, outcomeEvent(d.Status), d)
 	if d.kind != ledger.KindTrade {
 		return nil

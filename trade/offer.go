@@ -110,6 +110,7 @@ func (s *Service) Accept(ctx context.Context, p event.Player, in Agreement) (Tra
 			return Trade{}, ErrStale.With("version", d.Version)
 		}
 	}
+	d.conn = p.Conn
 	return s.settler.settleTrade(ctx, d, side)
 }
 

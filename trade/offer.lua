@@ -16,7 +16,8 @@ local again = t[2] == text(ARGV[2] + 1) and t[4] == ARGV[3] and t[5] == ARGV[1]
 if t[2] ~= ARGV[2] and not again then return {'version', t[2]} end
 if not again then
   redis.call('HSET', KEYS[1], 'version', text(ARGV[2] + 1), 'changed', ARGV[1],
-    ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0')
+    ARGV[1] .. ':offer', ARGV[3], 'a:accepted', '0', 'b:accepted', '0', ARGV[1] .. ':offeredAt', text(now()))
+  redis.call('HDEL', KEYS[1], 'a:acceptedAt', 'b:acceptedAt')
 end
 if ARGV[1] == 'b' then redis.call('HDEL', KEYS[1], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[1])

@@ -51,7 +51,7 @@ func (s *sagaSettler) settleGift(ctx context.Context, g giftRequest) (Trade, err
 		return Trade{}, err
 	}
 	var done settlement
-	err = s.runUnderLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err = s.runUnderLease(ctx, d, func(ctx context.Context, fence string) (err error) {
 		done, earlier, err = s.runGiftSaga(ctx, d, g, record, fence)
 		return err
 	})
@@ -68,7 +68,7 @@ func (s *sagaSettler) settleGift(ctx context.Context, g giftRequest) (Trade, err
 // settleTrade settles under a lease of the pair's lock.
 func (s *sagaSettler) settleTrade(ctx context.Context, d settlement, side int) (Trade, error) {
 	var done settlement
-	err := s.runUnderLease(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runUnderLease(ctx, d, func(ctx context.Context, fence string) (err error) {
 		done, err = s.runTradeSaga(ctx, d, side, fence)
 		return err
 	})

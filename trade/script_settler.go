@@ -77,7 +77,7 @@ func (s *scriptSettler) settleGift(ctx context.Context, g giftRequest) (Trade, e
 // the key stands for.
 func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g giftRequest) (Trade, error) {
 	var earlier *Trade
-	err := s.runInsideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runInsideLock(ctx, d, func(ctx context.Context, fence string) (err error) {
 		earlier, err = s.runGiftScript(ctx, &d, g, fence)
 		return err
 	})
@@ -87,6 +87,7 @@ func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g gift
 	case earlier != nil:
 		return *earlier, nil
 	}
+	s.reportSettled(d)
 	s.castToParties(ctx, "trade:completed", d)
 	return d.Trade, nil
 }
@@ -94,7 +95,7 @@ func (s *scriptSettler) giveInsideLock(ctx context.Context, d settlement, g gift
 // settleTrade settles inside the lock of the two users and tells them.
 func (s *scriptSettler) settleTrade(ctx context.Context, d settlement, side int) (Trade, error) {
 	var done settlement
-	err := s.runInsideLock(ctx, d.Trade, func(ctx context.Context, fence string) (err error) {
+	err := s.runInsideLock(ctx, d, func(ctx context.Context, fence string) (err error) {
 		done, err = s.runTradeScript(ctx, d, side, fence)
 		return err
 	})
@@ -125,13 +126,13 @@ func (s *scriptSettler) settleMint(ctx context.Context, ref, characterID string,
 // runInsideLock runs settle inside the lock of the trade's two users: without a lease where
 // settle's script sees that the lock is free, under a lease where somebody has the lock and where
 // the script cannot see it.
-func (s *scriptSettler) runInsideLock(ctx context.Context, t Trade, settle func(ctx context.Context, fence string) error) error {
+func (s *scriptSettler) runInsideLock(ctx context.Context, d settlement, settle func(ctx context.Context, fence string) error) error {
 	if s.checksLock {
 		if err := settle(ctx, noLease); !errors.Is(err, errLockHeld) {
 			return err
 		}
 	}
-	return s.runUnderLease(ctx, t, settle)
+	return s.runUnderLease(ctx, d, settle)
 }
 
 // runGiftScript moves a gift. It fills in d's times when the goods moved, and returns the earlier

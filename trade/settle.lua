@@ -65,7 +65,7 @@ if not ok then
   back(4)
   return failed(failure)
 end
-redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')
+redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1', ARGV[2] .. ':acceptedAt', text(at))
 if ARGV[2] == 'b' then redis.call('HDEL', KEYS[3], 'unseen') end -- who acts in it has seen it
 local answer = redis.call('HGETALL', KEYS[3])
 once_record(KEYS[7], ARGV, ARGV[1], answer)

@@ -22,7 +22,7 @@ import (
 // A settlement is a trade with the fields that players do not see. Its hash in Redis has the fields
 // kind, status, version, changed (the side that changed it last, a or b), createdAt, expiresAt,
 // endedAt, reason, told and unseen; for a saga also fence, deadline and ref; and for each side,
-// with the prefix a: or b:, user, character, offer (JSON of Goods) and accepted (0 or 1).
+// with the prefix a: or b:, user, character, offer (JSON of Goods), accepted (0 or 1), offeredAt and acceptedAt.
 type settlement struct {
 	Trade
 	kind       string // as in the ledger
@@ -33,6 +33,9 @@ type settlement struct {
 	isNotified bool   // the parties were told how it ended
 	isUnseen   bool   // the receiver ignores the proposer, and is told nothing unless they act in it
 
+	times [2]SideTimes // of the parties
+	conn  string       // of the player who settles it; "" where that is not known; not stored
+
 	isReceiverGuessed bool // the script must check the receiver's character; not stored
 }
 
@@ -42,7 +45,7 @@ func (g giftRequest) newSettlement() settlement {
 	d := settlement{Trade: Trade{TradeID: newTradeID(), Status: Completed, Version: 1, Parties: []Party{
 		{UserID: g.giver.UserID, CharacterID: g.giver.CharacterID, Offer: g.goods, Accepted: true},
 		{UserID: g.to, Offer: Goods{Items: []Line{}}, Accepted: true},
-	}}, kind: ledger.KindGift}
+	}}, kind: ledger.KindGift, conn: g.giver.Conn}
 	d.ref = d.TradeID
 	return d
 }
@@ -226,7 +229,8 @@ func parseSettlement(id string, hash map[string]string) (settlement, error) {
 	if d.ref == "" {
 		d.ref = id
 	}
-	for _, prefix := range []string{"a:", "b:"} {
+	for i, prefix := range []string{"a:", "b:"} {
+		d.times[i] = SideTimes{parseInteger(hash[prefix+"offeredAt"]), parseInteger(hash[prefix+"acceptedAt"])}
 		p := Party{
 			UserID: hash[prefix+"user"], CharacterID: hash[prefix+"character"], Accepted: hash[prefix+"accepted"] == "1",
 		}

@@ -59,6 +59,9 @@ type Config struct {
 	// Durability says how safely a trade is stored before it is answered with ok; "" means None. With
 	// Auto, call JudgeDurability at the start and from time to time.
 	Durability Durability
+	// Settled, if set, is called once for each trade and gift that has ended, on the node that tells
+	// its parties. kind is "trade" or "gift". It must not wait.
+	Settled func(kind string, t Trade)
 	// Missed, if set, is called with each error of a notification or a cleanup that failed after a
 	// trade was decided. The outcome of the trade stands, and the sweeper tries again.
 	Missed func(ctx context.Context, err error)

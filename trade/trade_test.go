@@ -197,7 +197,7 @@ type locks struct {
 	run    bool // leases have run out: nobody waits for anybody
 }
 
-func (l *locks) Do(ctx context.Context, name string, fn func(context.Context, int64) error) error {
+func (l *locks) Do(ctx context.Context, name string, _ trade.Holder, fn func(context.Context, int64) error) error {
 	l.mu.Lock()
 	if l.held[name] == nil {
 		l.held[name] = &sync.Mutex{}

@@ -188,7 +188,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		text := string(do(t, "GET", g.admin+"/metrics", "").body)
 		for _, line := range []string{
 			"gateway_connections 1", "gateway_connections_opened_total 1", `gateway_connections_refused_total{code="SESSION_INVALID"} 1`,
-			`redis_state{state="up"} 1`, `log_lines_dropped_total{reason="full"} 0`, "go_goroutines ", `code="INVALID"`,
+			`gateway_redis_state{state="up"} 1`, `gateway_log_lines_dropped_total{reason="full"} 0`, "go_goroutines ", `code="INVALID"`,
 		} {
 			if !strings.Contains(text, line) {
 				t.Log("missing:", line)

@@ -71,8 +71,8 @@ func TestNodesDoTheJobs(t *testing.T) {
 	}, patience, tick, "each once, at the start")
 	for _, g := range []*gate{a, b} {
 		metrics := string(do(t, "GET", g.admin+"/metrics", "").body)
-		require.Contains(t, metrics, "jobs_leader{")
-		require.Contains(t, metrics, `lock_acquisitions_total{outcome="acquired"}`)
+		require.Contains(t, metrics, "gateway_jobs_leader{")
+		require.Contains(t, metrics, `gateway_lock_acquisitions_total{outcome="acquired"}`)
 		locks := do(t, "GET", g.admin+"/health/detailed", "").json(t)["locks"].(map[string]any)
 		for _, name := range []string{"held", "waiting", "refused", "waitP99Ms", "holdP99Ms", "mostContended"} {
 			require.Contains(t, locks, name)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -18,7 +19,6 @@ import (
 	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/server"
-	"github.com/aeturnis/realtime/throttle"
 )
 
 func main() {
@@ -32,7 +32,10 @@ func main() {
 		signal.Reset(again)
 		_ = syscall.Kill(os.Getpid(), again.(syscall.Signal))
 	}()
-	err := runProgram(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	err := cli.CheckEnvironment(&commands{}, os.Environ())
+	if err == nil || asksForHelp(os.Args[1:]) {
+		err = runProgram(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	}
 	if err != nil && !errors.As(err, new(cli.StatusError)) { // it has told why already
 		end := logbuffer.New(os.Stderr, logbuffer.Config{}) // a reader that stands still does not keep the process
 		fmt.Fprintln(end, "gateway:", err)
@@ -41,20 +44,32 @@ func main() {
 	os.Exit(cli.ExitCode(err))
 }
 
+// asksForHelp reports whether a command line needs no settings.
+func asksForHelp(args []string) bool {
+	return len(args) > 0 && (args[0] == "help" || args[0] == "version") || slices.Contains(args, "--help") || slices.Contains(args, "--version")
+}
+
 const description = "A Socket.IO-compatible realtime gateway.\n\nEvery flag is also an environment variable, GATEWAY_ and its name (GATEWAY_DRAIN_FOR), and a key of the YAML file that --config names (drain-for). A flag beats the environment, which beats the file."
 
 // commands is the command line.
 type commands struct {
-	Serve    serveCommand `cmd:"" help:"Serve players."`
-	Session  ops.Session  `cmd:"" help:"Create, show, list, revoke and count sessions."`
-	User     ops.User     `cmd:"" help:"Ban users, and lift bans."`
-	Limits   ops.Limits   `cmd:"" help:"Show limits and change them at run time; look at, forgive and block who is limited."`
-	Trade    ops.Trade    `cmd:"" help:"Mint items, show and list trades, audit the ledger."`
-	Jobs     ops.Jobs     `cmd:"" help:"List periodic jobs, run one now."`
-	Lock     ops.Lock     `cmd:"" help:"List, show and clean up locks."`
-	Loadtest ops.Loadtest `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
-	Contract ops.Contract `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
-	Version  ops.Version  `cmd:"" help:"Print the version."`
+	Serve       serveCommand    `cmd:"" help:"Serve players."`
+	User        ops.User        `cmd:"" help:"Show everything about a user; ban users, and lift bans."`
+	Session     ops.Session     `cmd:"" help:"Create, show, list, revoke and count sessions."`
+	Connections ops.Connections `cmd:"" help:"List the connections to all nodes."`
+	Node        ops.Node        `cmd:"" help:"List and drain nodes."`
+	Limits      ops.Limits      `cmd:"" help:"Show limits, who spends them and who set them; change them at run time; forgive and block who is limited."`
+	Trade       ops.Trade       `cmd:"" help:"Mint items, show and list trades, tell where items went, audit the ledger."`
+	Inventory   ops.Inventory   `cmd:"" help:"Show what a character owns, or owned at a time."`
+	Lock        ops.Lock        `cmd:"" help:"List, show and clean up locks."`
+	Jobs        ops.Jobs        `cmd:"" help:"List periodic jobs, run one now."`
+	Config      ops.Config      `cmd:"" help:"Show and compare the settings of the nodes; check a settings file."`
+	AuditLog    ops.AuditLog    `cmd:"" help:"Tell what operators did, and when nodes started."`
+	Doctor      ops.Doctor      `cmd:"" help:"Look for what would not work: settings, rights, Redis, clocks, open files, other servers on this Redis. It takes the flags of serve."`
+	Loadtest    ops.Loadtest    `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
+	Contract    ops.Contract    `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
+	Version     ops.Version     `cmd:"" help:"Print the version."`
+	Help        ops.Help        `cmd:"" help:"Print the help of a command."`
 
 	PrintVersion kong.VersionFlag `name:"version" help:"Print the version, the commit and its date."`
 }
@@ -63,6 +78,9 @@ type commands struct {
 func runProgram(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c commands
 	done := false
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	k, err := c.parseCommandLine(args, getenv,
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { done = true }),
@@ -86,7 +104,7 @@ func (c *commands) parseCommandLine(args []string, getenv func(string) string, o
 		kong.Description(description),
 		kong.Vars{"version": version.Details()},
 	)...)
-	c.Serve.FilePolicies = policies
+	c.Serve.FilePolicies, c.Doctor.FilePolicies = policies, policies
 	return k, err
 }
 
@@ -102,13 +120,12 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	cfg.Out, cfg.LogTo = s.Out, s.Err
-	cfg.ReloadPolicies = func() ([]throttle.Policy, error) { // of the same command line
+	cfg.Reload = func() (server.Config, error) { // of the same command line
 		var again commands
 		if _, err := again.parseCommandLine(s.Args, s.Getenv); err != nil {
-			return nil, err
+			return server.Config{}, err
 		}
-		now, err := again.Serve.Configure()
-		return now.Policies, err
+		return again.Serve.Configure()
 	}
 	err = server.Run(ctx, cfg)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // beTheProgram makes this test binary the gateway: see program.
-const beTheProgram = "GATEWAY_TEST_IS_PROGRAM"
+const beTheProgram = "REALTIME_TEST_IS_PROGRAM"
 
 const (
 	// patience is for what happens at once on a machine that is not busy.

@@ -62,7 +62,7 @@ func TestRedisMoves(t *testing.T) {
 		g.status(g.public+"/health/ready", 200, soon)
 		g.logged(1, "Redis has moved: another server with other data answers at its address, and everything was dialled anew; "+
 			"compare the trades of both with gateway trade audit --against", map[string]any{"kind": "move"})
-		require.Contains(t, string(do(t, "GET", g.admin+"/metrics", "").body), `redis_server_changes_total{kind="move"} 1`)
+		require.Contains(t, string(do(t, "GET", g.admin+"/metrics", "").body), `gateway_redis_server_changes_total{kind="move"} 1`)
 	}
 
 	given := 0

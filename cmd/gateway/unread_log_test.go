@@ -108,7 +108,7 @@ func TestLinesThatNobodyReadAreCounted(t *testing.T) {
 	g, cmd, log := startWithPipe(t, "--redis", redistest.URL(t), "--limit", "errors=off", "--limit", "events=off", "--limit", "connect=off")
 	p := g.connect(g.guest("ann"))
 	isFull := func() bool {
-		return metricValue(do(t, "GET", g.admin+"/metrics", "").body, `log_lines_dropped_total{reason="full"}`) > 0
+		return metricValue(do(t, "GET", g.admin+"/metrics", "").body, `gateway_log_lines_dropped_total{reason="full"}`) > 0
 	}
 	for begun := time.Now(); !isFull(); { // about 4,500 lines later; 2,000 of a kind are written in a second
 		require.Less(t, time.Since(begun), patience, "nothing was dropped")
@@ -141,7 +141,7 @@ func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 	ann := g.connect(g.guest("ann"))
 	require.NoError(t, log.Close())
 	ann.refused("no:such-event", `{}`)
-	g.metric(`log_lines_dropped_total{reason="failed"}`, func(n float64) bool { return n > 0 })
+	g.metric(`gateway_log_lines_dropped_total{reason="failed"}`, func(n float64) bool { return n > 0 })
 	g.connect(g.guest("bob")).ok("session:ping", "")
 	ann.ok("session:ping", "")
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

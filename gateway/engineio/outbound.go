@@ -80,6 +80,17 @@ func (c *Conn) wouldOverflow(n int) bool {
 	return waiting > 0 && waiting+n > c.srv.cfg.OutboundQueue
 }
 
+// QueuedBytes returns how many bytes wait for the client.
+func (c *Conn) QueuedBytes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting := c.bytesInWriter
+	if c.outbound != nil {
+		waiting += len(*c.outbound)
+	}
+	return waiting
+}
+
 // isWritable reports whether the client can be sent something now. mu is held.
 func (c *Conn) isWritable() bool {
 	if c.wire != nil {

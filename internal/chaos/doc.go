@@ -2,7 +2,7 @@
 // Redis server and on a Redis Cluster, while
 //
 //   - gateways are killed before and after each of their commands to Redis that concern trades and
-//     their locks, and stopped there for longer than a lease lasts (GATEWAY_CRASH_AT, a hook that
+//     their locks, and stopped there for longer than a lease lasts (REALTIME_CRASH_AT, a hook that
 //     the build tag crashhook adds);
 //   - Redis is restarted with its append-only file, and the connections to it are cut, reset,
 //     delayed, brought in pieces or silenced (toxiproxy);

@@ -147,7 +147,7 @@ type gatewayProcess struct {
 	done chan struct{}
 }
 
-// startGateway runs a gateway; crash is what GATEWAY_CRASH_AT says, or "". The flags come behind
+// startGateway runs a gateway; crash is what REALTIME_CRASH_AT says, or "". The flags come behind
 // the usual ones.
 func (w *world) startGateway(crash string, flags ...string) *gatewayProcess {
 	w.t.Helper()
@@ -168,7 +168,7 @@ func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, e
 		"--limit", "trade=off", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off", "--drain-for", "0s",
 	}, flags...)
 	g.cmd = exec.Command(w.program, args...)
-	g.cmd.Env = append(os.Environ(), "GATEWAY_CRASH_AT="+crash)
+	g.cmd.Env = append(os.Environ(), "REALTIME_CRASH_AT="+crash)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := g.cmd.StdoutPipe()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/server"
+	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/trade"
 )
 
@@ -115,7 +116,7 @@ type tradeFlags struct {
 // Configure returns what the flags say as the configuration of a server. Its streams and its
 // features are the caller's to set.
 func (f *ServeFlags) Configure() (server.Config, error) {
-	if err := f.checkFlags(); err != nil {
+	if err := joinFaults(f.flagFaults()); err != nil {
 		return server.Config{}, err
 	}
 	redisFlags := f.RedisFlags // the settings are read again at SIGHUP
@@ -126,10 +127,15 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
+	return f.config(redisFlags.Redis, policies), nil
+}
+
+// config returns what the flags say, with what was read from files.
+func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.Config {
 	return server.Config{
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev,
 
-		RedisURL: redisFlags.Redis, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
+		RedisURL: redisURL, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
 		Recovery: explicitZero(f.Recovery), RecoveryMemory: explicitZero(f.RecoveryMemory),
 
@@ -157,7 +163,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 		HandshakesPerSecond:          explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
 
 		LogLevel: f.LogLevel, LogFormat: f.LogFormat,
-	}, nil
+	}
 }
 
 // explicitZero returns the value of a flag as server.Config has it, where zero stands for the
@@ -170,8 +176,8 @@ func explicitZero[T int | int64 | float64 | time.Duration](v T) T {
 	return v
 }
 
-// checkFlags refuses what server.Config could not tell from a setting that is allowed.
-func (f *ServeFlags) checkFlags() error {
+// flagFaults returns what server.Config could not tell from a setting that is allowed.
+func (f *ServeFlags) flagFaults() (faults []error) {
 	for _, n := range []struct {
 		name  string
 		value int64
@@ -185,22 +191,23 @@ func (f *ServeFlags) checkFlags() error {
 		{"cache-local-bytes", f.CacheLocalBytes},
 	} {
 		if n.value < 0 {
-			return usage.Errorf("--%s must be at least 0", n.name)
+			faults = append(faults, usage.Errorf("--%s must be at least 0", n.name))
 		}
 	}
-	switch {
-	case f.Env == "production" && f.Dev:
-		return usage.Errorf("--dev is refused with --env production")
-	case f.DrainFor < 0:
-		return usage.Errorf("--drain-for must not be negative")
-	case f.HandshakesPerSecond < 0:
-		return usage.Errorf("--handshakes-per-second must be 0 to 1e9")
-	case f.Path == "":
-		return usage.Errorf("--path must not be empty")
-	case f.ExpressCookie == "":
-		return usage.Errorf("--express-cookie must not be empty")
-	case f.Devices == "":
-		return usage.Errorf("--devices must not be empty")
+	for _, c := range []struct {
+		isWrong bool
+		fault   string
+	}{
+		{f.Env == "production" && f.Dev, "--dev is refused with --env production"},
+		{f.DrainFor < 0, "--drain-for must not be negative"},
+		{f.HandshakesPerSecond < 0, "--handshakes-per-second must be 0 to 1e9"},
+		{f.Path == "", "--path must not be empty"},
+		{f.ExpressCookie == "", "--express-cookie must not be empty"},
+		{f.Devices == "", "--devices must not be empty"},
+	} {
+		if c.isWrong {
+			faults = append(faults, usage.Errorf("%s", c.fault))
+		}
 	}
-	return nil
+	return faults
 }

@@ -5,6 +5,7 @@ package housekeeping
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -63,7 +64,7 @@ type Leases struct{ *lock.Manager }
 
 // Take takes the lease of a job, when nobody has it.
 func (l Leases) Take(ctx context.Context, name string) (jobs.Lease, bool, error) {
-	lease, err := l.TryAcquire(ctx, name, lock.Options{TTL: 15 * time.Second, MaxHold: 365 * 24 * time.Hour})
+	lease, err := l.TryAcquire(ctx, name, lock.Options{TTL: 15 * time.Second, MaxHold: 365 * 24 * time.Hour, Purpose: "runs " + strings.Replace(name, ":", " ", 1)})
 	if errors.Is(err, lock.ErrTaken) {
 		return nil, false, nil
 	}

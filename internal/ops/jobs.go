@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/cache"
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/housekeeping"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -93,6 +94,10 @@ func (c jobsRun) Run(ctx context.Context, s cli.Streams) error {
 	}
 	if err != nil {
 		return err
+	}
+	if rdb, err := c.OpenRedis(ctx); err == nil {
+		defer rdb.Close()
+		recordAct(ctx, rdb, s, auditlog.Act{What: "jobs run", Target: c.Name})
 	}
 	fmt.Fprintf(s.Out, "%s: done in %s\n", c.Name, time.Since(start).Round(time.Millisecond))
 	return nil

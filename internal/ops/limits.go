@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
 )
 
@@ -21,38 +27,52 @@ type Limits struct {
 	Reset limitsReset `cmd:"" help:"Forget what a subject has spent, and lift a block."`
 	Block limitsBlock `cmd:"" help:"Refuse everything of a subject for a time."`
 	Set   limitsSet   `cmd:"" help:"Change limits on every node at once, without losing windows."`
+
+	Top     limitsTop     `cmd:"" help:"Tell which policy refuses most, and whom."`
+	History limitsHistory `cmd:"" help:"Tell who set which limit, when, from and to."`
 }
 
 // errWouldRefuse is the answer no.
 var errWouldRefuse = errors.New("it would be refused")
 
-// openLimiter opens Redis and the limits in it, as the gateways have them. The caller calls done at
-// the end.
-func openLimiter(ctx context.Context, f cli.RedisFlags) (l *throttle.Limiter, done func(), err error) {
+// A limitsClient is Redis, and the limits in it as the gateways have them.
+type limitsClient struct {
+	*throttle.Limiter
+	rdb redis.UniversalClient
+}
+
+// openLimiter opens Redis and the limits in it. The caller calls done at the end.
+func openLimiter(ctx context.Context, f cli.RedisFlags, s cli.Streams) (l limitsClient, done func(), err error) {
 	rdb, err := f.OpenRedis(ctx)
 	if err != nil {
-		return nil, nil, err
+		return l, nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = rdb.Close()
-		}
-	}()
+	limits, err := limiterOf(ctx, rdb, operatorOf(s))
+	if err != nil {
+		_ = rdb.Close()
+		return l, nil, err
+	}
+	return limitsClient{limits, rdb}, func() { limits.Close(); _ = rdb.Close() }, nil
+}
+
+// limiterOf returns the limits in Redis. The caller closes them. by is who changes them.
+func limiterOf(ctx context.Context, rdb redis.UniversalClient, by string) (*throttle.Limiter, error) {
 	policies, err := throttle.Published(ctx, rdb)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if policies == nil { // no gateway has run here yet
 		policies = throttle.Defaults(false)
 	}
-	l, err = throttle.New(rdb, policies, throttle.Config{})
+	l, err := throttle.New(rdb, policies, throttle.Config{By: by})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := l.Refresh(ctx); err != nil {
-		return nil, nil, err
+		l.Close()
+		return nil, err
 	}
-	return l, func() { l.Close(); _ = rdb.Close() }, nil
+	return l, nil
 }
 
 // asWrongArgument marks an error about a name that the caller gave as wrong usage.
@@ -65,14 +85,23 @@ func asWrongArgument(err error) error {
 	return err
 }
 
-// subjectOf returns the subject that the argument names under the policy.
-func subjectOf(l *throttle.Limiter, policy, id string) throttle.Subject {
+// subjectOf returns the subject that the argument names under the policy. A session may be named by
+// the digits of its hash.
+func (l limitsClient) subjectOf(ctx context.Context, policy, id string) (throttle.Subject, error) {
 	for _, p := range l.All() {
-		if p.Name == policy {
-			return throttle.SubjectOf(p.Scope, id)
+		if p.Name != policy {
+			continue
 		}
+		if p.Scope == throttle.BySession && identity.IsSessionHash(id) {
+			session, err := resolveSession(ctx, sessions.New(l.rdb, sessions.Config{}), id)
+			if err != nil {
+				return throttle.Subject{}, err
+			}
+			id = session.ID
+		}
+		return throttle.SubjectOf(p.Scope, id), nil
 	}
-	return throttle.SubjectOf(throttle.ByUser, id) // unknown or off: the limiter says so
+	return throttle.SubjectOf(throttle.ByUser, id), nil // unknown or off: the limiter says so
 }
 
 // subjectArgs name a window.
@@ -86,12 +115,13 @@ type limitsShow struct {
 	cli.RedisFlags `embed:""`
 	Policy         string `arg:"" optional:"" help:"Show who has spent of this policy."`
 	Most           int    `default:"1000" help:"Show at most this many subjects."`
+	Reveal         bool   `help:"Show whole session ids, of a policy by session."`
 	JSON           bool   `help:"Print JSON."`
 }
 
 // Run shows policies by name, or windows by subject.
 func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
-	l, done, err := openLimiter(ctx, c.RedisFlags)
+	l, done, err := openLimiter(ctx, c.RedisFlags, s)
 	if err != nil {
 		return err
 	}
@@ -165,14 +195,18 @@ func windowViewOf(subject string, d throttle.Decision) WindowView {
 }
 
 // printSpenders shows who has spent of the policy.
-func (c limitsShow) printSpenders(ctx context.Context, l *throttle.Limiter, s cli.Streams) error {
+func (c limitsShow) printSpenders(ctx context.Context, l limitsClient, s cli.Streams) error {
 	windows, err := l.Dump(ctx, c.Policy, c.Most)
 	if err != nil {
 		return asWrongArgument(err)
 	}
 	views := []WindowView{}
 	for _, w := range windows {
-		views = append(views, windowViewOf(w.Subject, w.Decision))
+		subject := w.Subject
+		if w.Scope == throttle.BySession && !c.Reveal {
+			subject = identity.SessionTag(subject)
+		}
+		views = append(views, windowViewOf(subject, w.Decision))
 	}
 	if c.JSON {
 		return printJSON(s.Out, views)
@@ -210,12 +244,15 @@ func (c limitsCheck) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	l, done, err := openLimiter(ctx, c.RedisFlags)
+	l, done, err := openLimiter(ctx, c.RedisFlags, s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	sub := subjectOf(l, c.Policy, c.Subject)
+	sub, err := l.subjectOf(ctx, c.Policy, c.Subject)
+	if err != nil {
+		return err
+	}
 	sub.Roles = c.Role
 	d, err := l.Peek(ctx, c.Policy, sub)
 	if err != nil {
@@ -238,16 +275,24 @@ type limitsReset struct {
 }
 
 // Run is done also when nothing was spent.
-func (c limitsReset) Run(ctx context.Context) error {
+func (c limitsReset) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("subject", c.Subject); err != nil {
 		return err
 	}
-	l, done, err := openLimiter(ctx, c.RedisFlags)
+	l, done, err := openLimiter(ctx, c.RedisFlags, s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return asWrongArgument(l.Reset(ctx, c.Policy, subjectOf(l, c.Policy, c.Subject)))
+	sub, err := l.subjectOf(ctx, c.Policy, c.Subject)
+	if err != nil {
+		return err
+	}
+	if err := l.Reset(ctx, c.Policy, sub); err != nil {
+		return asWrongArgument(err)
+	}
+	recordAct(ctx, l.rdb, s, auditlog.Act{What: "limits reset", Target: shownSubject(sub), From: c.Policy})
+	return nil
 }
 
 type limitsBlock struct {
@@ -263,15 +308,20 @@ func (c limitsBlock) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("subject", c.Subject); err != nil {
 		return err
 	}
-	l, done, err := openLimiter(ctx, c.RedisFlags)
+	l, done, err := openLimiter(ctx, c.RedisFlags, s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	d, err := l.Block(ctx, c.Policy, subjectOf(l, c.Policy, c.Subject), c.For)
+	sub, err := l.subjectOf(ctx, c.Policy, c.Subject)
+	if err != nil {
+		return err
+	}
+	d, err := l.Block(ctx, c.Policy, sub, c.For)
 	if err != nil {
 		return asWrongArgument(err)
 	}
+	recordAct(ctx, l.rdb, s, auditlog.Act{What: "limits block", Target: shownSubject(sub), From: c.Policy, To: c.For.String()})
 	return printWindows(s, []WindowView{windowViewOf(c.Subject, d)})
 }
 
@@ -281,8 +331,8 @@ type limitsSet struct {
 }
 
 // Run changes all, or nothing when one of them is wrong.
-func (c limitsSet) Run(ctx context.Context) error {
-	l, done, err := openLimiter(ctx, c.RedisFlags)
+func (c limitsSet) Run(ctx context.Context, s cli.Streams) error {
+	l, done, err := openLimiter(ctx, c.RedisFlags, s)
 	if err != nil {
 		return err
 	}
@@ -291,6 +341,9 @@ func (c limitsSet) Run(ctx context.Context) error {
 	var restore []string
 	for _, r := range c.Rules {
 		if name, ok := strings.CutSuffix(r, "=default"); ok {
+			if _, err := l.Rule(name); err != nil {
+				return asWrongArgument(err)
+			}
 			restore = append(restore, name)
 			continue
 		}
@@ -304,14 +357,40 @@ func (c limitsSet) Run(ctx context.Context) error {
 		return asWrongArgument(err)
 	}
 	for _, name := range restore {
-		if _, err := l.Restore(ctx, name); err != nil {
+		if err := l.change(ctx, s, name, func() error { _, err := l.Restore(ctx, name); return err }); err != nil {
 			return err
 		}
 	}
 	for _, o := range set {
-		if err := l.Override(ctx, o); err != nil {
+		name, _, _ := strings.Cut(o.String(), "=")
+		if err := l.change(ctx, s, name, func() error { return l.Override(ctx, o) }); err != nil {
 			return asWrongArgument(err)
 		}
 	}
 	return nil
+}
+
+// change makes a change of a limit and records it.
+func (l limitsClient) change(ctx context.Context, s cli.Streams, name string, do func() error) error {
+	from, err := l.Rule(name)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	to, err := l.Rule(name)
+	if err != nil {
+		return err
+	}
+	recordAct(ctx, l.rdb, s, auditlog.Act{What: setLimit, Target: name, From: from, To: cmp.Or(to, "as for everybody")})
+	return nil
+}
+
+// shownSubject returns what a subject is called in the audit log.
+func shownSubject(s throttle.Subject) string {
+	if s.Session != "" {
+		return "session " + identity.SessionTag(s.Session)
+	}
+	return cmp.Or(s.User, s.IP, s.Conn)
 }

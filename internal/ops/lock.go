@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redisdial"
 	"github.com/aeturnis/realtime/lock"
@@ -96,26 +97,38 @@ func (c lockCleanup) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer done()
 	n, err := m.Cleanup(ctx)
-	if err == nil {
-		fmt.Fprintln(s.Out, n)
+	if err != nil {
+		return err
 	}
-	return err
+	fmt.Fprintln(s.Out, n)
+	if rdb, err := c.OpenRedis(ctx); err == nil { // with --lock-redis alone there is no audit log
+		defer rdb.Close()
+		recordAct(ctx, rdb, s, auditlog.Act{What: "lock cleanup", From: fmt.Sprintf("%d locks", n)})
+	}
+	return nil
 }
 
 // holdingView is a lock as the command line shows it; leftMs is negative when it never runs out,
 // and on is how many servers of all agree who holds it.
 type holdingView struct {
-	Name   string `json:"name"`
-	Fence  int64  `json:"fence"`
-	LeftMs int64  `json:"leftMs"`
-	On     int    `json:"on"`
-	Of     int    `json:"of"`
+	Name    string `json:"name"`
+	Class   string `json:"class"` // what stands before the first colon of the name
+	Fence   int64  `json:"fence"`
+	LeftMs  int64  `json:"leftMs"`
+	On      int    `json:"on"`
+	Of      int    `json:"of"`
+	Node    string `json:"node"`    // who holds it; "" where the holder did not say
+	Conn    string `json:"conn"`    // for which connection
+	Purpose string `json:"purpose"` // for what
 }
 
 func printLocks(w io.Writer, asJSON bool, all []lock.Holding) error {
 	views := make([]holdingView, 0, len(all))
 	for _, h := range all {
-		v := holdingView{Name: h.Name, Fence: h.Fence, LeftMs: -1, On: h.AgreeingServers, Of: h.Servers}
+		v := holdingView{
+			Name: h.Name, Class: lock.Class(h.Name), Fence: h.Fence, LeftMs: -1, On: h.AgreeingServers, Of: h.Servers,
+			Node: h.Holder.Node, Conn: h.Holder.Conn, Purpose: h.Holder.Purpose,
+		}
 		if h.Left >= 0 {
 			v.LeftMs = h.Left.Milliseconds()
 		}
@@ -125,13 +138,13 @@ func printLocks(w io.Writer, asJSON bool, all []lock.Holding) error {
 		return printJSON(w, views)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LOCK\tFENCE\tLEFT\tSERVERS")
+	fmt.Fprintln(t, "LOCK\tCLASS\tNODE\tCONNECTION\tPURPOSE\tFENCE\tLEFT\tSERVERS")
 	for _, v := range views {
 		left := "never runs out"
 		if v.LeftMs >= 0 {
 			left = (time.Duration(v.LeftMs) * time.Millisecond).String()
 		}
-		writeTableRow(t, v.Name, strconv.FormatInt(v.Fence, 10), left, fmt.Sprintf("%d/%d", v.On, v.Of))
+		writeTableRow(t, v.Name, v.Class, v.Node, v.Conn, v.Purpose, strconv.FormatInt(v.Fence, 10), left, fmt.Sprintf("%d/%d", v.On, v.Of))
 	}
 	return t.Flush()
 }

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -32,13 +35,13 @@ type Session struct {
 
 var errNoSession = errors.New("there is no such session")
 
-// openSessions opens Redis and the sessions in it. The caller calls done at the end.
-func openSessions(ctx context.Context, f cli.RedisFlags) (store *sessions.Store, done func(), err error) {
-	rdb, err := f.OpenRedis(ctx)
+// openSessions opens Redis and the sessions in it. The caller closes the client.
+func openSessions(ctx context.Context, f cli.RedisFlags) (rdb redis.UniversalClient, store *sessions.Store, err error) {
+	rdb, err = f.OpenRedis(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return sessions.New(rdb, sessions.Config{}), func() { _ = rdb.Close() }, nil
+	return rdb, sessions.New(rdb, sessions.Config{}), nil
 }
 
 type sessionCreate struct {
@@ -59,17 +62,18 @@ func (c sessionCreate) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("user", c.User); err != nil {
 		return err
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer rdb.Close()
 	session, err := store.Create(ctx, c.User, c.Username, c.Role, sessions.Options{TTL: c.TTL, CharacterID: c.Character})
 	if err != nil {
 		return asUsageError(err)
 	}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "session create", Target: c.User, To: "session " + identity.SessionTag(session.ID), Why: strings.Join(c.Role, " ")})
 	if c.JSON {
-		return printJSON(s.Out, sessionViewOf(session))
+		return printJSON(s.Out, sessionViewOf(session, true)) // the id is what was asked for
 	}
 	_, err = fmt.Fprintln(s.Out, session.ID)
 	return err
@@ -89,7 +93,8 @@ func checkID(argument, id string) error { return asUsageError(identity.CheckID(a
 
 // A SessionView is a session as the command line shows it. Times are Unix ms.
 type SessionView struct {
-	SessionID      string   `json:"sessionId"`
+	Session        string   `json:"session"`            // the first 12 digits of the hash of its id
+	SessionID      string   `json:"sessionId,omitzero"` // with --reveal alone: whoever has it is the user
 	UserID         string   `json:"userId"`
 	Username       string   `json:"username"`
 	CharacterID    string   `json:"characterId"`
@@ -100,14 +105,18 @@ type SessionView struct {
 	TTLMs          int64    `json:"ttlMs"`
 }
 
-// sessionViewOf returns a session as the command line shows it.
-func sessionViewOf(s sessions.Session) SessionView {
+// sessionViewOf returns a session as the command line shows it, with its id if it is to be revealed.
+func sessionViewOf(s sessions.Session, reveal bool) SessionView {
 	roles := s.Roles
 	if roles == nil {
 		roles = []string{}
 	}
+	id := ""
+	if reveal {
+		id = s.ID
+	}
 	return SessionView{
-		s.ID, s.UserID, s.Username, s.CharacterID, roles,
+		identity.SessionTag(s.ID), id, s.UserID, s.Username, s.CharacterID, roles,
 		s.CreatedAt.UnixMilli(), s.LastActivityAt.UnixMilli(), s.ExpiresAt.UnixMilli(), s.TTL.Milliseconds(),
 	}
 }
@@ -121,14 +130,28 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-func printSessions(w io.Writer, all ...sessions.Session) error {
+const sessionHeader = "  SESSION\tUSER\tNAME\tCHARACTER\tROLES\tLAST ACTIVITY\tEXPIRES IN"
+
+func printSessions(w io.Writer, reveal bool, all ...sessions.Session) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SESSION\tUSER\tNAME\tCHARACTER\tROLES\tLAST ACTIVITY\tEXPIRES IN")
+	fmt.Fprintln(t, strings.TrimPrefix(sessionHeader, "  "))
 	for _, s := range all {
-		writeTableRow(t, s.ID, s.UserID, s.Username, s.CharacterID, strings.Join(s.Roles, ","),
-			s.LastActivityAt.UTC().Format(time.RFC3339), time.Until(s.ExpiresAt).Round(time.Second).String())
+		writeTableRow(t, sessionRow(sessionViewOf(s, reveal))...)
 	}
 	return t.Flush()
+}
+
+func sessionRow(v SessionView) []string {
+	return []string{
+		cmp.Or(v.SessionID, v.Session), v.UserID, v.Username, v.CharacterID, strings.Join(v.Roles, ","),
+		formatTime(v.LastActivityAt), time.Until(time.UnixMilli(v.ExpiresAt)).Round(time.Second).String(),
+	}
+}
+
+func writeSessionRow(w io.Writer, v SessionView) {
+	row := sessionRow(v)
+	row[0] = "  " + row[0]
+	writeTableRow(w, row...)
 }
 
 // writeTableRow writes the cells of a row. A character that could move a terminal's cursor, which
@@ -147,7 +170,8 @@ func writeTableRow(w io.Writer, cells ...string) {
 
 type sessionShow struct {
 	cli.RedisFlags `embed:""`
-	ID             string `arg:"" help:"The session's id."`
+	ID             string `arg:"" help:"The session's id, or the first digits of its hash, 12 or more."`
+	Reveal         bool   `help:"Show the whole session id: whoever has it is that user."`
 	JSON           bool   `help:"Print JSON."`
 }
 
@@ -156,26 +180,25 @@ func (c sessionShow) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("id", c.ID); err != nil {
 		return err
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
-	session, err := store.Get(ctx, c.ID)
+	defer rdb.Close()
+	session, err := resolveSession(ctx, store, c.ID)
 	switch {
-	case errors.Is(err, sessions.ErrNotFound):
-		return errNoSession
 	case err != nil:
 		return err
 	case c.JSON:
-		return printJSON(s.Out, sessionViewOf(session))
+		return printJSON(s.Out, sessionViewOf(session, c.Reveal))
 	}
-	return printSessions(s.Out, session)
+	return printSessions(s.Out, c.Reveal, session)
 }
 
 type sessionList struct {
 	cli.RedisFlags `embed:""`
 	User           string `arg:"" help:"The user's id."`
+	Reveal         bool   `help:"Show whole session ids: whoever has one is that user."`
 	JSON           bool   `help:"Print JSON."`
 }
 
@@ -184,46 +207,54 @@ func (c sessionList) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("user", c.User); err != nil {
 		return err
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer rdb.Close()
 	all, err := store.List(ctx, c.User)
 	if err != nil {
 		return err
 	}
 	if !c.JSON {
-		return printSessions(s.Out, all...)
+		return printSessions(s.Out, c.Reveal, all...)
 	}
 	views := make([]SessionView, 0, len(all))
 	for _, x := range all {
-		views = append(views, sessionViewOf(x))
+		views = append(views, sessionViewOf(x, c.Reveal))
 	}
 	return printJSON(s.Out, views)
 }
 
 type sessionRevoke struct {
 	cli.RedisFlags `embed:""`
-	ID             string `arg:"" help:"The session's id."`
+	ID             string `arg:"" help:"The session's id, or the first digits of its hash, 12 or more."`
 	Reason         string `default:"Ended by an operator." help:"The player is told this reason."`
 }
 
 // Run exits 1 when there was no such session.
-func (c sessionRevoke) Run(ctx context.Context) error {
+func (c sessionRevoke) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("id", c.ID); err != nil {
 		return err
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
-	err = store.Destroy(ctx, c.ID, sessions.Revoked, c.Reason)
-	if errors.Is(err, sessions.ErrNotFound) {
-		return errNoSession
+	defer rdb.Close()
+	session, err := resolveSession(ctx, store, c.ID)
+	if err != nil {
+		return err
 	}
-	return err
+	err = store.Destroy(ctx, session.ID, sessions.Revoked, c.Reason)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
+		return errNoSession
+	case err != nil:
+		return err
+	}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "session revoke", Target: session.UserID, From: "session " + identity.SessionTag(session.ID), Why: c.Reason})
+	return nil
 }
 
 type sessionRevokeUser struct {
@@ -237,15 +268,16 @@ func (c sessionRevokeUser) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("user", c.User); err != nil {
 		return err
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer rdb.Close()
 	n, err := store.DestroyUser(ctx, c.User, sessions.Revoked, c.Reason, "")
 	if err != nil {
 		return err
 	}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "session revoke-user", Target: c.User, From: fmt.Sprintf("%d sessions", n), Why: c.Reason})
 	_, err = fmt.Fprintln(s.Out, n)
 	return err
 }

@@ -15,11 +15,11 @@ type sessionStats struct {
 
 // Run prints figures of the whole Redis.
 func (c sessionStats) Run(ctx context.Context, s cli.Streams) error {
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, store, err := openSessions(ctx, c.RedisFlags)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer rdb.Close()
 	stats, err := store.Stats(ctx)
 	if err != nil {
 		return err

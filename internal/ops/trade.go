@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
@@ -21,8 +22,9 @@ import (
 // Trade is the command that mints, shows and audits.
 type Trade struct {
 	Mint  tradeMint  `cmd:"" help:"Create items or gold. The ledger records it."`
-	Show  tradeShow  `cmd:"" help:"Show one trade."`
+	Show  tradeShow  `cmd:"" help:"Show one trade, with the times of its offers."`
 	List  tradeList  `cmd:"" help:"List the newest trades."`
+	History tradeHistory `cmd:"" help:"Show what came to a character and what left it, by the ledger."`
 	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled. Otherwise the command names every break and exits with status 1."`
 }
 
@@ -53,11 +55,12 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("character", c.Character); err != nil {
 		return err
 	}
-	svc, done, err := openTrades(ctx, c.RedisFlags)
+	rdb, err := c.OpenRedis(ctx)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer rdb.Close()
+	svc := trade.New(rdb, nil, nil, nil, trade.Config{})
 	in := trade.MintRequest{Key: c.Key, CharacterID: c.Character, Gold: c.Gold}
 	if c.Item != "" || c.Qty != 0 {
 		in.Items = []trade.Line{{ItemID: c.Item, Qty: c.Qty}}
@@ -66,6 +69,7 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return asUsageError(err)
 	}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "trade mint", Target: c.Character, To: goodsText(ledger.Goods{Items: in.Items, Gold: in.Gold}), Why: id})
 	_, err = fmt.Fprintln(s.Out, id)
 	return err
 }
@@ -86,7 +90,7 @@ func (c tradeShow) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer done()
-	t, err := svc.Show(ctx, c.ID)
+	t, err := svc.Inspect(ctx, c.ID)
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
 		return errors.New("there is no such trade")
@@ -95,7 +99,19 @@ func (c tradeShow) Run(ctx context.Context, s cli.Streams) error {
 	case c.JSON:
 		return printJSON(s.Out, t)
 	}
-	return printTrades(s.Out, t)
+	return printTradeDetails(s.Out, t)
+}
+
+// printTradeDetails prints one trade, with a row for each side.
+func printTradeDetails(w io.Writer, d trade.Details) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	writeTableRow(w, fmt.Sprintf("%s %s: %s, version %d", d.Kind, d.TradeID, d.Status, d.Version))
+	writeTableRow(w, fmt.Sprintf("opened %s, ended %s %s", formatTime(d.CreatedAt), formatTime(d.EndedAt), d.Reason))
+	fmt.Fprintln(t, "USER\tCHARACTER\tGIVES\tOFFERED AT\tACCEPTED\tACCEPTED AT")
+	for i, p := range d.Parties {
+		writeTableRow(t, p.UserID, p.CharacterID, goodsText(p.Offer), formatTime(d.Sides[i].OfferedAt), strconv.FormatBool(p.Accepted), formatTime(d.Sides[i].AcceptedAt))
+	}
+	return t.Flush()
 }
 
 type tradeList struct {

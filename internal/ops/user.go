@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/sessions"
 )
 
-// User is the command that bans users.
+// User is the command that shows and bans users.
 type User struct {
+	Show  userShow  `cmd:"" help:"Show everything about a user: sessions, connections, why the user was refused, limits, sanctions, open trades and fights."`
 	Ban   userBan   `cmd:"" help:"Keep a user from logging in and connecting, and end all sessions of the user."`
 	Unban userUnban `cmd:"" help:"Lift the ban of a user; exits 1 when there is none."`
 }
@@ -28,15 +30,16 @@ type userBan struct {
 
 // Run prints how many sessions were ended.
 func (c userBan) Run(ctx context.Context, s cli.Streams) error {
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, err := c.OpenRedis(ctx)
 	if err != nil {
 		return err
 	}
-	defer done()
-	n, err := store.BanUser(ctx, c.User, c.Reason, c.For)
+	defer rdb.Close()
+	n, err := sessions.New(rdb, sessions.Config{}).BanUser(ctx, c.User, c.Reason, c.For)
 	if err != nil {
 		return asUsageError(err)
 	}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "user ban", Target: c.User, To: c.For.String(), Why: c.Reason})
 	_, err = fmt.Fprintln(s.Out, n)
 	return err
 }
@@ -47,18 +50,22 @@ type userUnban struct {
 }
 
 // Run exits 1 when the user was not banned.
-func (c userUnban) Run(ctx context.Context) error {
+func (c userUnban) Run(ctx context.Context, s cli.Streams) error {
 	if err := identity.CheckID("user", c.User); err != nil {
 		return asUsageError(err)
 	}
-	store, done, err := openSessions(ctx, c.RedisFlags)
+	rdb, err := c.OpenRedis(ctx)
 	if err != nil {
 		return err
 	}
-	defer done()
-	err = store.UnbanUser(ctx, c.User)
-	if errors.Is(err, sessions.ErrNotFound) {
+	defer rdb.Close()
+	err = sessions.New(rdb, sessions.Config{}).UnbanUser(ctx, c.User)
+	switch {
+	case errors.Is(err, sessions.ErrNotFound):
 		return errNoBan
+	case err != nil:
+		return err
 	}
-	return err
+	recordAct(ctx, rdb, s, auditlog.Act{What: "user unban", Target: c.User})
+	return nil
 }

@@ -37,6 +37,21 @@ func String() string {
 	return strings.TrimSpace("devel " + built[:min(12, len(built))])
 }
 
+// Commit returns the hash of the commit that was built, or "" where the build does not know it.
+func Commit() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return ""
+}
+
 // Details returns one line with the version, the commit and its date, and the Go that built it.
 // What the build does not know is left out.
 func Details() string {

@@ -10,7 +10,7 @@ import { startRedis } from './redis.js';
 import { until } from './wait.js';
 
 const run = promisify(execFile);
-const binary = process.env.GATEWAY_BIN ?? fileURLToPath(new URL('../../../bin/gateway', import.meta.url));
+const binary = process.env.TEST_GATEWAY_BIN ?? fileURLToPath(new URL('../../../bin/gateway', import.meta.url));
 
 // What a test file does before the limit it is about must not be refused by another.
 const ROOMY = ['login=1000/60s', 'connect=1000/10s', 'events=off', 'reads=off', 'rooms=off', 'moderation=off'].flatMap((limit) => ['--limit', limit]);
@@ -23,7 +23,7 @@ export class Gateway {
 
   /** beside starts one on the Redis of another, which outlives it. */
   static async beside(other, ...flags) {
-    if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set GATEWAY_BIN`);
+    if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set TEST_GATEWAY_BIN`);
     const g = new Gateway();
     g.redis = other ? { ...other.redis, stop: () => {} } : await startRedis();
     g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--redis', g.redis.url, '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags]);
@@ -33,7 +33,7 @@ export class Gateway {
     g.child.stdout.on('data', (d) => { g.out += d; });
     g.child.stderr.on('data', (d) => {
       g.log += d;
-      if (process.env.GATEWAY_LOG) process.stderr.write(d);
+      if (process.env.TEST_GATEWAY_LOG) process.stderr.write(d);
     });
     await until(async () => {
       if (g.ended) throw new Error(`the gateway ended:\n${g.log}`);

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/aeturnis/realtime/internal/clientaddr"
+	"github.com/aeturnis/realtime/internal/identity"
+)
+
+// This file tells operators of the connections to this node. Nothing is kept for it: the
+// connections are looked at when somebody asks.
+
+// A Connection is what operators are told of one.
+type Connection struct {
+	Conn        string
+	UserID      string
+	Username    string
+	CharacterID string
+	Session     string // the tag of the session
+	Addr        string
+	Transport   string // polling or websocket
+	OpenedAt    time.Time
+	Rooms       []string // sorted
+	QueuedBytes int      // that wait for the client
+}
+
+// A ConnectionQuery says which connections Inspect returns.
+type ConnectionQuery struct {
+	UserID  string // "" is every user
+	Addr    string // "" is every address; for IPv6 its /64 is compared
+	Session string // the tag of a session; "" is every session
+	// By sorts: "bytes" begins with the most that waits, "age" with the oldest, and "" with the newest.
+	By   string
+	Most int // how many are returned
+}
+
+// connsOf returns the connections of a user that may send events, or all for "".
+func (g *Gateway) connsOf(userID string) (all []*conn) {
+	if userID != "" {
+		return slices.DeleteFunc(g.users.list(userID), func(c *conn) bool { return c.player.Load().Conn == "" })
+	}
+	for _, c := range g.conns.Range {
+		all = append(all, c.(*conn))
+	}
+	return all
+}
+
+// Inspect returns the connections to this node that a query asks for, and how many fit it in all.
+func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
+	type candidate struct {
+		*conn
+		bytes int
+	}
+	var found []candidate
+	network := clientaddr.Network(q.Addr)
+	for _, c := range g.connsOf(q.UserID) {
+		p := c.player.Load()
+		if q.Addr != "" && clientaddr.Network(p.Addr) != network || q.Session != "" && identity.SessionTag(p.SessionID) != q.Session {
+			continue
+		}
+		found = append(found, candidate{c, c.socket.Conn().QueuedBytes()})
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int {
+		switch q.By {
+		case "bytes":
+			return cmp.Compare(b.bytes, a.bytes)
+		case "age":
+			return a.opened.Compare(b.opened)
+		}
+		return b.opened.Compare(a.opened)
+	})
+	list = []Connection{}
+	for _, c := range found[:min(len(found), max(0, q.Most))] {
+		p := c.player.Load()
+		rooms := g.RoomsOf(p.Conn, "")
+		slices.Sort(rooms)
+		list = append(list, Connection{
+			Conn: p.Conn, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Session: identity.SessionTag(p.SessionID),
+			Addr: p.Addr, Transport: c.socket.Conn().TransportName(), OpenedAt: c.opened, Rooms: rooms, QueuedBytes: c.bytes,
+		})
+	}
+	return list, len(found)
+}
+
+// QueuedBytes returns how many bytes wait for all clients of this node.
+func (g *Gateway) QueuedBytes() (bytes int) {
+	for _, c := range g.io.Engine().Conns() {
+		bytes += c.QueuedBytes()
+	}
+	return bytes
+}
+
+// Online returns which of these users have a connection to this node.
+func (g *Gateway) Online(userIDs []string) (online []string) {
+	for _, id := range userIDs {
+		if len(g.connsOf(id)) > 0 {
+			online = append(online, id)
+		}
+	}
+	return online
+}

@@ -1,0 +1,10 @@
+// Package nodecall lets an operator's command ask the nodes that serve.
+//
+// A node that runs a Server says so in a zset, and listens on one pub/sub channel. Ask publishes a
+// question there, and collects the answers on a channel of its own until every listed node has
+// answered, or a second is over. The nodes that did not answer are named: they hang, are cut off
+// from Redis, or died within the last minute.
+//
+// Whoever may publish on the channel can ask, as whoever may write to this Redis can do everything
+// else. No answer holds the id of a session.
+package nodecall

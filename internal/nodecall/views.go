@@ -1,0 +1,122 @@
+package nodecall
+
+// The questions that nodes answer.
+const (
+	AskStatus      = "status"      // no arguments; Status
+	AskConnections = "connections" // ConnectionsArgs; Connections
+	AskRefusals    = "refusals"    // RefusalsArgs; []Refusal
+	AskLimits      = "limits"      // LimitsArgs; Limits
+	AskDrain       = "drain"       // no arguments; Status. It answers when the drain has begun.
+	AskUndrain     = "undrain"     // no arguments; Status
+)
+
+// Status is what a node is and does. Times are Unix ms.
+type Status struct {
+	Version     string            `json:"version"` // with the commit
+	StartedAt   int64             `json:"startedAt"`
+	Connections int               `json:"connections"`
+	QueuedBytes int               `json:"queuedBytes"` // that wait for all clients
+	Redis       string            `json:"redis"`       // up, slow, read-only, forbidden or down
+	LimitsLocal bool              `json:"limitsLocal"`
+	Draining    bool              `json:"draining"`
+	Drain       *Drain            `json:"drain,omitzero"` // the last one
+	Settings    map[string]string `json:"settings"`       // that differ from the defaults, without secrets
+	Hash        string            `json:"hash"`           // of all settings
+}
+
+// Drain says how a drain goes, or went.
+type Drain struct {
+	By          string `json:"by"`
+	StartedAt   int64  `json:"startedAt"`
+	Connections int    `json:"connections"` // when it began
+	Closed      int    `json:"closed"`      // that the drain closed
+	Left        int    `json:"left"`        // that ended by themselves
+	Open        int    `json:"open"`
+	Users       int    `json:"users"` // who were connected when it began
+	Back        int    `json:"back"`  // of them, who are on other nodes
+	TookMs      int64  `json:"tookMs"`
+	IsDone      bool   `json:"isDone"`
+}
+
+// ConnectionsArgs say which connections are wanted.
+type ConnectionsArgs struct {
+	UserID  string `json:"userId,omitzero"`
+	Addr    string `json:"addr,omitzero"`
+	Session string `json:"session,omitzero"` // the tag of a session
+	By      string `json:"by,omitzero"`      // "bytes", "age" or "": the newest
+	Most    int    `json:"most"`
+}
+
+// Connections are those of one node.
+type Connections struct {
+	Total int          `json:"total"` // how many fit, listed or not
+	List  []Connection `json:"list"`
+}
+
+// Connection is one connection.
+type Connection struct {
+	Conn        string   `json:"conn"`
+	UserID      string   `json:"userId"`
+	Username    string   `json:"username"`
+	CharacterID string   `json:"characterId"`
+	Session     string   `json:"session"` // the tag
+	Addr        string   `json:"addr"`
+	Transport   string   `json:"transport"`
+	OpenedAt    int64    `json:"openedAt"`
+	Rooms       []string `json:"rooms"`
+	QueuedBytes int      `json:"queuedBytes"`
+}
+
+// RefusalsArgs say whose refusals are wanted.
+type RefusalsArgs struct {
+	UserID string `json:"userId,omitzero"` // "" is everybody
+	Most   int    `json:"most"`
+}
+
+// Refusal is an event or a connection that was refused.
+type Refusal struct {
+	At      int64  `json:"at"`
+	UserID  string `json:"userId,omitzero"`
+	Session string `json:"session,omitzero"` // the tag
+	Conn    string `json:"conn,omitzero"`
+	Addr    string `json:"addr,omitzero"`
+	Event   string `json:"event,omitzero"` // none for a connection
+	Code    string `json:"code"`
+	Policy  string `json:"policy,omitzero"`
+	Field   string `json:"field,omitzero"`
+	Reason  string `json:"reason,omitzero"`
+}
+
+// LimitsArgs say how many subjects of each policy are wanted.
+type LimitsArgs struct {
+	Most int `json:"most"`
+}
+
+// Limits say which limits a node refused by, and whom.
+type Limits struct {
+	Policies []PolicyCount `json:"policies"`
+	Spenders []Spender     `json:"spenders"` // users by how often they were refused
+	Denied   []Denied      `json:"denied"`   // subjects that are refused now
+}
+
+// PolicyCount counts the decisions of a policy since the node started.
+type PolicyCount struct {
+	Policy  string `json:"policy"`
+	Scope   string `json:"scope"`
+	Allowed uint64 `json:"allowed"`
+	Refused uint64 `json:"refused"`
+}
+
+// Spender is a user whom a policy refused.
+type Spender struct {
+	Policy string `json:"policy"`
+	UserID string `json:"userId"`
+	Times  int64  `json:"times"`
+}
+
+// Denied is a subject that a policy refuses now.
+type Denied struct {
+	Policy  string `json:"policy"`
+	Subject string `json:"subject"`
+	ForMs   int64  `json:"forMs"`
+}
