@@ -29,6 +29,8 @@ func SanctionsOf(ctx context.Context, rdb redis.UniversalClient, userID string) 
 			sanctions = append(sanctions, s)
 		}
 	}
-	slices.SortFunc(sanctions, func(a, b Sanction) int { return cmp.Or(cmp.Compare(b.Until, a.Until), strings.Compare(a.Channel, b.Channel)) })
+	slices.SortFunc(sanctions, func(a, b Sanction) int {
+		return cmp.Or(cmp.Compare(b.Until, a.Until), strings.Compare(a.Channel, b.Channel))
+	})
 	return sanctions, nil
 }

@@ -192,19 +192,19 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		code    string
 		cause   string
 	}{
-		"game:panic":      {zapcore.ErrorLevel, "event failed", "INTERNAL", "panic: the secret cause"},
-		"game:nil":        {zapcore.ErrorLevel, "event failed", "INTERNAL", "panic: runtime error: invalid memory address or nil pointer dereference"},
-		"game:broken":     {zapcore.ErrorLevel, "event failed", "INTERNAL", "the secret cause"},
-		"game:slow":       {zapcore.WarnLevel, "event failed", "TIMEOUT", "waiting: context deadline exceeded"},
-		"game:rule":       {zapcore.InfoLevel, "event refused", "COMBAT_OVER", ""},
-		"game:both":       {zapcore.InfoLevel, "event refused", "RATE_LIMITED", ""},
-		"game:add":        {zapcore.InfoLevel, "event refused", "INVALID", ""},
-		text + ":unknown": {zapcore.InfoLevel, "event refused", "UNKNOWN_EVENT", ""},
+		"game:panic":  {zapcore.ErrorLevel, "event failed", "INTERNAL", "panic: the secret cause"},
+		"game:nil":    {zapcore.ErrorLevel, "event failed", "INTERNAL", "panic: runtime error: invalid memory address or nil pointer dereference"},
+		"game:broken": {zapcore.ErrorLevel, "event failed", "INTERNAL", "the secret cause"},
+		"game:slow":   {zapcore.WarnLevel, "event failed", "TIMEOUT", "waiting: context deadline exceeded"},
+		"game:rule":   {zapcore.InfoLevel, "event refused", "COMBAT_OVER", ""},
+		"game:both":   {zapcore.InfoLevel, "event refused", "RATE_LIMITED", ""},
+		"game:add":    {zapcore.InfoLevel, "event refused", "INVALID", ""},
+		"no:such":     {zapcore.InfoLevel, "event refused", "UNKNOWN_EVENT", ""},
 	} {
 		h.logs.TakeAll()
 		payload := ""
 		if name == "game:add" {
-			payload = `{"` + text + `":1}`
+			payload = `{"unheard":"` + text + `"}`
 		}
 		ask(t, c, name, payload)
 		alive(t, c)
@@ -215,11 +215,12 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		require.Equal(t, want.message, all[0].Message, name)
 		require.Equal(t, []any{conn, "ann", want.code}, []any{fields["conn"], fields["user"], fields["code"]}, name)
 		require.IsType(t, int64(0), fields["ms"])
-		if want.code == "UNKNOWN_EVENT" {
-			require.Equal(t, "unknown", fields["event"])
-		} else {
-			require.Equal(t, name, fields["event"])
+		require.Equal(t, name, fields["event"])
+		if want.code == "INVALID" {
+			require.Equal(t, "unheard", fields["field"])
+			require.NotEmpty(t, fields["reason"])
 		}
+		require.Len(t, fields["session"], 12)
 		if want.cause != "" {
 			require.Equal(t, want.cause, fields["cause"])
 		}

@@ -113,4 +113,3 @@ func readArgs(raw []byte, args any) error {
 	}
 	return nil
 }
-

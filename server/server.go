@@ -38,11 +38,11 @@ type node struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 
-	unreadable  *unreadableEntries // what the features leave out
-	warnings    *warnings          // dangerous settings that are in force
-	redisFigures redisFigures   // what Redis says of itself, as metrics
-	promises    *redisPromises     // what Redis keeps of what it is told
-	descriptors descriptorBudget   // of what the process may have open
+	unreadable   *unreadableEntries // what the features leave out
+	warnings     *warnings          // dangerous settings that are in force
+	redisFigures redisFigures       // what Redis says of itself, as metrics
+	promises     *redisPromises     // what Redis keeps of what it is told
+	descriptors  descriptorBudget   // of what the process may have open
 
 	redis    *redisServices // Redis, and the libraries over it
 	logins   *logins        // which handshakes and logins are admitted

@@ -54,7 +54,7 @@ func TestALostMessageIsMadeUpFor(t *testing.T) {
 	var told atomic.Int32
 	cfg := patient
 	cfg.RefreshEvery = 20 * time.Millisecond
-	cfg.OnPolicies = func([]throttle.PolicyChange) { told.Add(1) }
+	cfg.OnPolicies = func([]PolicyChange) { told.Add(1) }
 	l := newLimiter(t, rdb, cfg, Policy{Name: "p", Limit: 4, Window: time.Minute, Scope: ByUser})
 	follow(t, l)
 	require.Zero(t, told.Load())

@@ -276,7 +276,7 @@ func concurrentGiftsLoseAndDoubleNothing(t *testing.T, w *town) {
 // open is a lock that everybody gets at once: the script alone keeps the truth.
 type open struct{}
 
-func (open) Do(ctx context.Context, _ string, fn func(context.Context, int64) error) error {
+func (open) Do(ctx context.Context, _ string, _ trade.Holder, fn func(context.Context, int64) error) error {
 	return fn(ctx, 1)
 }
 

@@ -68,7 +68,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			require.NoError(t, err)
 			return !r.Clean()
 		}},
-		"a trade is settled twice": {"settle", "redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1')", "", false, func(t *testing.T, w *town) bool {
+		"a trade is settled twice": {"settle", "redis.call('HSET', KEYS[3], 'status', 'completed', 'endedAt', text(at), ARGV[2] .. ':accepted', '1', ARGV[2] .. ':acceptedAt', text(at))", "", false, func(t *testing.T, w *town) bool {
 			o := w.barter()
 			w.accept(bob, o)
 			w.accept(bob, o)

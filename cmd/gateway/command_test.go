@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
@@ -52,7 +53,8 @@ func TestSessionsOnTheCommandLine(t *testing.T) {
 	var all []ops.SessionView
 	require.NoError(t, json.Unmarshal([]byte(must(t, "session", "list", "ann", "--json", "--redis", url)), &all))
 	require.Len(t, all, 2)
-	require.Contains(t, must(t, "session", "list", "ann", "--redis", url), made.SessionID)
+	require.Equal(t, identity.SessionTag(made.SessionID), made.Session)
+	require.Contains(t, must(t, "session", "list", "ann", "--redis", url), made.Session)
 	require.JSONEq(t, "[]", must(t, "session", "list", "nobody", "--json", "--redis", url))
 
 	require.Empty(t, must(t, "session", "revoke", id, "--redis", url))

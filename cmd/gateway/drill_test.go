@@ -93,7 +93,7 @@ func TestDrillUser(t *testing.T) {
 	ann.refused("no:such", `{}`)
 	trades := ann.ok("trade:propose", `{"to":"bob"}`)["tradeId"]
 	fight := ann.ok("combat:start", `{"npc":"training-dummy"}`)["combatId"]
-	d.nodes[0].connect(moderator).ok("user:mute", `{"userId":"ann","channel":"zone:1","durationMs":600000,"reason":"loud"}`)
+	d.nodes[0].connect(moderator).ok("chat:mute", `{"userId":"ann","channel":"zone:1","forMs":600000,"reason":"loud"}`)
 	bob.event("trade:proposed")
 
 	r := run[ops.UserReport](d, "user", "show", "ann")

@@ -91,7 +91,7 @@ func TestLockCommandsOnAQuorum(t *testing.T) {
 		return strings.Contains(must(t, about("show", "trade:ann:bob")...), "3/3")
 	}, 10*time.Second, 10*time.Millisecond)
 	list := must(t, about("list")...)
-	require.Regexp(t, `trade:ann:bob +\d{13} +\S+ +3/3`, list)
+	require.Regexp(t, `trade:ann:bob +trade +\d{13} +\S+ +3/3`, list)
 	require.Regexp(t, `left +0 +\S+ +1/3`, list)
 	require.Regexp(t, `stuck +0 +never runs out +1/3`, list)
 	require.Contains(t, strings.Join(strings.Fields(must(t, about("show", "left", "--json")...)), ""), `"on":1,"of":3`)

@@ -69,9 +69,9 @@ func TestLogs(t *testing.T) {
 	}
 	p.refused("chat:message", `{"channel":"global","text":"`+text+`"}`)
 	p.refused("chat:join", `{"channel":"`+text+`"}`)
-	p.refused("chat:"+text, `{}`)
+	p.refused("chat:nonsense\u200b"+strings.Repeat("x", 100), `{}`)
 	p.refused("combat:state", `{"combatId":"01ARZ3NDEKTSV4RRFFQ69G5FAV"}`)
-	p.refused("chat:message", `{"`+text+`":1}`)
+	p.refused("chat:message", `{"unheard":1}`)
 	p.send(`42["chat:leave",{"channel":7}]`) // without an acknowledgement
 	require.Equal(t, "INVALID", p.event("error")["code"])
 	for _, want := range []struct {
@@ -80,7 +80,7 @@ func TestLogs(t *testing.T) {
 	}{
 		{2, "chat:message", "RATE_LIMITED"},
 		{1, "chat:join", "INVALID"},
-		{1, "unknown", "UNKNOWN_EVENT"},
+		{1, "chat:nonsense?" + strings.Repeat("x", 48) + "…", "UNKNOWN_EVENT"},
 		{1, "combat:state", "NOT_FOUND"},
 		{1, "chat:leave", "INVALID"},
 	} {
@@ -89,6 +89,10 @@ func TestLogs(t *testing.T) {
 		require.Contains(t, line, "at")
 	}
 
+	why := g.logged(1, "event refused", map[string]any{"event": "chat:join", "code": "INVALID"})[0]
+	require.Equal(t, "channel", why["field"])
+	require.NotEmpty(t, why["reason"])
+	require.NotEmpty(t, why["session"])
 	for _, bad := range []string{token, "<" + token + ">", ""} {
 		g.handshake(bad).take("44", func(frame) bool { return true })
 	}

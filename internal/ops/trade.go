@@ -21,11 +21,11 @@ import (
 
 // Trade is the command that mints, shows and audits.
 type Trade struct {
-	Mint  tradeMint  `cmd:"" help:"Create items or gold. The ledger records it."`
-	Show  tradeShow  `cmd:"" help:"Show one trade, with the times of its offers."`
-	List  tradeList  `cmd:"" help:"List the newest trades."`
+	Mint    tradeMint    `cmd:"" help:"Create items or gold. The ledger records it."`
+	Show    tradeShow    `cmd:"" help:"Show one trade, with the times of its offers."`
+	List    tradeList    `cmd:"" help:"List the newest trades."`
 	History tradeHistory `cmd:"" help:"Show what came to a character and what left it, by the ledger."`
-	Audit tradeAudit `cmd:"" help:"Prove that nothing was lost or doubled. Otherwise the command names every break and exits with status 1."`
+	Audit   tradeAudit   `cmd:"" help:"Prove that nothing was lost or doubled. Otherwise the command names every break and exits with status 1."`
 }
 
 // openTrades opens Redis and the trades in it, for reading and minting. The caller calls done at

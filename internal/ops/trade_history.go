@@ -60,6 +60,9 @@ func (c tradeHistory) Run(ctx context.Context, s cli.Streams) error {
 	views := []MoveView{}
 	for _, e := range entries {
 		for _, m := range e.Moves {
+			if c.Item != "" && !m.Has(c.Item) {
+				continue
+			}
 			v := MoveView{At: e.At, Kind: e.Kind, Ref: e.Ref, Goods: m.Goods}
 			switch c.Character {
 			case m.To:

@@ -33,7 +33,7 @@ func (l *Ledger) History(ctx context.Context, q HistoryQuery) (entries []Entry, 
 	entries = []Entry{}
 	isWhole, err = l.walkBack(ctx, "+", q.Since, func(e Entry, readErr error) bool {
 		if readErr != nil || !slices.ContainsFunc(e.Moves, func(m Move) bool {
-			return (m.From == q.CharacterID || m.To == q.CharacterID) && m.has(q.ItemID)
+			return (m.From == q.CharacterID || m.To == q.CharacterID) && m.Has(q.ItemID)
 		}) {
 			return true
 		}
@@ -46,8 +46,8 @@ func (l *Ledger) History(ctx context.Context, q HistoryQuery) (entries []Entry, 
 	return entries, isWhole, err
 }
 
-// has tells whether a move has an item, or gold; "" is anything.
-func (m Move) has(itemID string) bool {
+// Has tells whether a move has an item, or with GoldField gold; "" is anything.
+func (m Move) Has(itemID string) bool {
 	return itemID == "" || itemID == GoldField && m.Gold > 0 || m.Quantity(itemID) > 0
 }
 
