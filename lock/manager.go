@@ -89,6 +89,7 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	m.counters.waits, m.counters.holds = newHistogram(), newHistogram()
 	m.listener.wakeups = make(map[string]redisx.Signal)
 	m.listener.subscriptionFailed = cfg.SubscriptionFailed
+	m.listener.pollInterval = pollIntervalWoken
 	m.listener.ctx, m.listener.stop = context.WithCancel(context.Background())
 	return m
 }
@@ -222,7 +223,7 @@ func hasEnded(ctx context.Context) bool {
 // nextPollDelay is how long to wait for a wake-up before asking Redis again: a message may be lost,
 // and a holder that died publishes none.
 func (m *Manager) nextPollDelay(a *attempt) time.Duration {
-	delay := pollInterval
+	delay := m.listener.pollInterval
 	if !m.listener.isListening() {
 		delay = pollIntervalDeaf
 	}

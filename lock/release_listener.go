@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	pollInterval     = 100 * time.Millisecond // for a caller that a release wakes; at most twice that
-	pollIntervalDeaf = 10 * time.Millisecond  // while no server's messages arrive
+	pollIntervalWoken = 100 * time.Millisecond // for a caller that a release wakes; at most twice that
+	pollIntervalDeaf  = 10 * time.Millisecond  // while no server's messages arrive
 )
 
 // A releaseListener wakes the callers of this process that wait for a holder in another process.
@@ -25,6 +25,8 @@ type releaseListener struct {
 	stop       context.CancelFunc
 	begin      sync.Once
 	subscribed atomic.Int64 // how many servers' messages arrive
+
+	pollInterval time.Duration // pollIntervalWoken, but in a test
 
 	subscriptionFailed func(error) // Config.SubscriptionFailed, or nil
 

@@ -123,6 +123,7 @@ func TestLinesThatNobodyReadAreCounted(t *testing.T) {
 		defer close(read)
 		_, _ = io.Copy(all, log)
 	}()
+	require.Eventually(t, func() bool { return strings.Contains(all.String(), "log lines were dropped") }, patience, 10*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, ended(t, cmd))
 	<-read
