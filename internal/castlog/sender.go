@@ -408,23 +408,22 @@ func parseCastReply(v any) (c castReply, ok bool) {
 	if len(list) == 0 {
 		return c, false
 	}
-	texts := make([]string, len(list))
-	for i, part := range list {
-		texts[i] = fmt.Sprint(part)
-	}
-	switch number, err := strconv.ParseInt(texts[0], 10, 64); {
-	case texts[0] == "late":
+	first, _ := list[0].(string)
+	switch number, err := strconv.ParseInt(first, 10, 64); {
+	case first == "late":
 		c.isLateInStream = true
-	case texts[0] == "waits":
+	case first == "waits":
 	case err != nil:
-		c.refused = texts
+		for _, part := range list {
+			c.refused = append(c.refused, fmt.Sprint(part))
+		}
 	default:
 		c.number = number
 		if len(list) > 1 {
 			c.receivers, _ = list[1].(int64)
 		}
 		if len(list) > 2 {
-			c.historyFailure = texts[2]
+			c.historyFailure, _ = list[2].(string)
 		}
 	}
 	return c, true
