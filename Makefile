@@ -74,8 +74,9 @@ test/client/node_modules: test/client/package-lock.json
 	@touch $@
 
 .PHONY: chaos
-chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade and fight, at every command; then audit (minutes)
+chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade and fight, at every command; then audit; flood the page (minutes)
 	CHAOS=1 $(GO) test -count=1 -timeout 40m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
+	CHAOS=1 $(GO) test -count=1 -timeout 10m -v -run '$(or $(RUN),TestAFlood)' ./web/testclient
 
 .PHONY: screenshot
 screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test

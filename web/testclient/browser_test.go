@@ -4,13 +4,20 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -256,6 +263,26 @@ func (p tab) settled(name string) {
 	p.says("gold", "gold")
 }
 
+// matching waits until the page counts the events in and out that a filter lets through, such as
+// "combat:action ok", and returns how many there are.
+func (p tab) matching(filter string) int {
+	p.t.Helper()
+	p.eval(fmt.Sprintf(`((n) => { n.value = %q; n.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector(%q)); 0`, filter, string(p.sel("filter"))))
+	p.says("event-count", "match")
+	count, _, _ := strings.Cut(fmt.Sprint(p.eval(fmt.Sprintf(`document.querySelector(%q).textContent`, string(p.sel("event-count"))))), " ")
+	n, err := strconv.Atoi(count)
+	require.NoError(p.t, err)
+	p.eval(fmt.Sprintf(`((n) => { n.value = ''; n.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector(%q)); 0`, string(p.sel("filter"))))
+	p.has("event-count", `n.textContent.includes('event')`)
+	return n
+}
+
+// matches waits until so many events are counted.
+func (p tab) matches(filter string, n int) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool { return p.matching(filter) == n }, 20*time.Second, 50*time.Millisecond, "%s", filter)
+}
+
 func (p tab) chat(text string) {
 	p.t.Helper()
 	p.write("chat-text", text+"\r")
@@ -264,15 +291,26 @@ func (p tab) chat(text string) {
 // dark shows the page as to somebody who wants dark pages, or as it was.
 func (p tab) dark(on bool) {
 	p.t.Helper()
-	var media emulation.SetEmulatedMediaParams
+	scheme := ""
 	if on {
-		media.Features = []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}
+		scheme = "dark"
 	}
-	p.run(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
-		return err
-	}))
+	p.media("prefers-color-scheme", scheme)
 	p.is(`[...document.querySelectorAll('button')].every((b) => b.getAnimations().length === 0)`) // colours move
+}
+
+// media shows the page as to somebody whose browser says so of itself.
+func (p tab) media(feature, value string) {
+	p.t.Helper()
+	p.run(call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: feature, Value: value}}}))
+}
+
+// call is a command of the browser as a step.
+func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, command, params)
+		return err
+	})
 }
 
 func (p tab) shot(path string) {
@@ -286,6 +324,33 @@ func (p tab) shot(path string) {
 	}
 	require.NoError(p.t, os.WriteFile(path, png, 0o644))
 	p.t.Logf("screenshot: %s", path)
+}
+
+// picture takes a picture for the documents, when UPDATE_SCREENSHOT is set. To be small it has only
+// its 256 most frequent colours; the others become the nearest of these.
+func (p tab) picture(name string) {
+	p.t.Helper()
+	if os.Getenv("UPDATE_SCREENSHOT") == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	defer cancel()
+	taken, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	require.NoError(p.t, err)
+	full, err := png.Decode(bytes.NewReader(taken))
+	require.NoError(p.t, err)
+	uses := map[color.Color]int{}
+	for y := range full.Bounds().Dy() {
+		for x := range full.Bounds().Dx() {
+			uses[full.At(x, y)]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(uses), func(a, b color.Color) int { return uses[b] - uses[a] })
+	small := image.NewPaletted(full.Bounds(), colours[:min(256, len(colours))])
+	draw.Draw(small, small.Bounds(), full, image.Point{}, draw.Src)
+	var file bytes.Buffer
+	require.NoError(p.t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&file, small))
+	require.NoError(p.t, os.WriteFile(filepath.Join("../../docs", name+".png"), file.Bytes(), 0o644))
 }
 
 // page serves the page alone, without a gateway behind it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -74,10 +75,8 @@ func duel(t *testing.T, s server, browser context.Context) {
 	left := fmt.Sprint(dan.eval(`document.querySelector('[data-fighter=eva]').dataset.hp`))
 	eva.is(fmt.Sprintf(`document.querySelector('[data-fighter=eva]').dataset.hp === %q`, left))
 
-	if os.Getenv("UPDATE_SCREENSHOT") != "" {
-		eva.eval(`document.querySelector('[data-testid=fight-status]').scrollIntoView()`)
-		eva.shot("../../docs/screenshot-phone.png")
-	}
+	eva.picture("screenshot-phone")
+	dan.picture("screenshot-duel")
 	eva.run(chromedp.Reload())
 	eva.says("fight-log", "You are back in the fight.")
 	eva.is(fmt.Sprintf(`document.querySelector('[data-fighter=eva]').dataset.hp === %q`, left))
@@ -132,9 +131,7 @@ func twoOffers(t *testing.T, s server, browser context.Context) {
 	tom.has("my-side", `!n.classList.contains('accepted')`)
 	tom.click("trade-accept")
 	tia.has("their-side", `n.classList.contains('accepted')`)
-	if os.Getenv("UPDATE_SCREENSHOT") != "" {
-		tia.shot("../../docs/screenshot-trade.png")
-	}
+	tia.picture("screenshot-trade")
 	tia.click("trade-accept")
 	tom.says("trade-reason", "completed")
 	tia.says("trade-reason", "completed")
@@ -237,9 +234,9 @@ func connection(t *testing.T, s server, browser context.Context) {
 	cat, cid := open(t, browser, s.url, 1280, 900), open(t, browser, s.url, 1280, 900)
 	cat.login("cat")
 	cid.login("cid")
-	was := fmt.Sprint(cat.eval(`document.querySelectorAll('[data-testid=event][data-event=session]').length`))
+	was := cat.matching("limits")
 	cat.click("drop")
-	cat.is(`document.querySelectorAll('[data-testid=event][data-event=session]').length > ` + was)
+	require.Eventually(t, func() bool { return cat.matching("limits") > was }, 20*time.Second, 50*time.Millisecond)
 	cat.settled("cat")
 
 	cat.click("toggle")

@@ -1,12 +1,16 @@
 // One player's connection: asks and hears, and tells its listeners what went by.
 //
 // Told to listeners of `on`: every server event by its own name, and
-//   'state'  {status, transport, reason}   status: connecting connected reconnecting offline ended
-//   'ended'  {code, reason}                it will not come back by itself
+//   'state'  {status, transport, reason, retryAt}   status: connecting connected reconnecting offline ended
+//   'welcome' {session, recovered}         the first session of each connection; recovered: all that was missed follows
+//   'recovered' {late, awayMs}             what was missed has come: so many events
+//   'ended'  {code, reason, until}         it will not come back by itself
 //   'record' a record of one event in or out, new or changed (see #record)
 //   'asked'  {event, payload, ok, data, error, ms, sentAt}   after each answer
 // Panels tell each other more: 'inventory' what is owned, and what the player wants of somebody:
 // 'want:fight' {characterId}, 'want:trade' {userId}, 'want:whisper' {userId, username}.
+
+import { explainLoss, retryAfter } from './explain.js';
 
 /** A Refusal is an answer with ok: false. `details` is the whole error object of the contract. */
 export class Refusal extends Error {
@@ -30,12 +34,18 @@ export class Client {
   #revoked = null; // why the session ended; the disconnect comes right after it
   #slow = false;
   #away = false; // by our own wish
+  #closing = null; // what the server said before it closed the connection
+  #waitMs = 0; // how long the server asked to wait
+  #isWelcome = false; // whether this connection has had its session
+  #late = null; // how many events have come that were missed; null: none come
+  #lostAt = 0;
 
   /** io is the official client's; transports as it takes them, undefined for its default. contract is readContract's. */
   constructor(io, { sessionId, transports, contract }) {
     this.contract = contract;
     this.socket = io({ path: document.documentElement.dataset.path, auth: { sessionId }, transports, forceNew: true, autoConnect: false });
-    this.state = { status: 'connecting', transport: '', reason: '' };
+    this.state = { status: 'connecting', transport: '', reason: '', retryAt: 0 };
+    this.#watchRetries();
   }
 
   on(name, listener) {
@@ -49,27 +59,60 @@ export class Client {
     const { socket } = this;
     socket.onAny((event, ...args) => {
       this.#record({ dir: 'in', event, payload: args[0] });
+      if (this.#late !== null && event !== 'limits') this.#late++;
       if (event === 'session:revoked') this.#revoked = args[0];
+      if (event === 'gateway:closing') this.#closing = args[0];
       this.tell(event, args[0]);
+      if (event === 'session' && !this.#isWelcome) this.#welcome(args[0]);
     });
     socket.io.on('open', () => this.#throttle());
     socket.on('connect', () => {
       const { engine } = socket.io;
+      this.#closing = null;
       this.#become('connected', engine.transport.name);
       engine.on('upgrade', (transport) => this.#become('connected', transport.name));
     });
     socket.on('connect_error', (error) => {
       this.#record({ dir: 'in', event: 'connect_error', payload: { message: error.message, data: error.data }, ok: false, code: error.data?.code });
-      if (socket.active) this.#become('reconnecting', '', error.message);
-      else this.#end({ code: error.data?.code ?? 'REFUSED', reason: error.message });
+      this.#waitMs = retryAfter(error);
+      if (socket.active) this.#become('reconnecting', '', explainLoss(error.message, { error, closing: this.#closing }));
+      else this.#end({ code: 'REFUSED', reason: error.message, ...error.data });
     });
     socket.on('disconnect', (reason) => {
-      if (this.#away) this.#become('offline', '', reason);
-      else if (this.#revoked || !socket.active) this.#end(this.#revoked ?? { code: 'DISCONNECTED', reason });
-      else this.#become('reconnecting', '', reason);
+      this.#isWelcome = false;
+      this.#late = null;
+      this.#lostAt = Date.now();
+      this.#waitMs = this.#closing?.reconnectInMs ?? 0;
+      if (this.#away) this.#become('offline', '', 'You have disconnected.');
+      else if (this.#revoked || !socket.active) this.#end(this.#revoked ?? { code: 'DISCONNECTED', reason: 'The server has disconnected this player.' });
+      else this.#become('reconnecting', '', explainLoss(reason, { closing: this.#closing }));
     });
     socket.connect();
     return this;
+  }
+
+  // What was missed comes before the answer to the first event of the new connection.
+  async #welcome(session) {
+    this.#isWelcome = true;
+    const recovered = this.socket.recovered && session.recovered !== false;
+    if (recovered) this.#late = 0;
+    this.tell('welcome', { session, recovered });
+    if (!recovered) return;
+    await this.ask('session:ping').catch(() => {});
+    if (this.#late !== null) this.tell('recovered', { late: this.#late, awayMs: Date.now() - this.#lostAt });
+    this.#late = null;
+  }
+
+  // The client waits longer after each attempt, and at least as long as the server asked for. The listeners hear until when.
+  #watchRetries() {
+    const { backoff } = this.socket.io;
+    const duration = backoff.duration.bind(backoff);
+    backoff.duration = () => {
+      const ms = Math.max(duration(), this.#waitMs);
+      this.#waitMs = 0;
+      this.#become('reconnecting', '', this.state.reason, Date.now() + ms);
+      return ms;
+    };
   }
 
   close() {
@@ -134,17 +177,17 @@ export class Client {
     return data;
   }
 
-  #become(status, transport, reason = '') {
+  #become(status, transport, reason = '', retryAt = 0) {
     if (this.#ended) return;
-    this.state = { status, transport, reason };
+    this.state = { status, transport, reason, retryAt };
     this.tell('state', this.state);
   }
 
-  #end({ code = 'ENDED', reason = '' }) {
+  #end({ code = 'ENDED', reason = '', until }) {
     if (this.#ended) return;
     this.#become('ended', '', reason);
     this.#ended = true;
-    this.tell('ended', { code, reason });
+    this.tell('ended', { code, reason, until });
   }
 
   // A record: {id, at, dir: 'in'|'out', event, payload, ms?, ok?, code?, answer?}.

@@ -1,6 +1,7 @@
 // One player's console: a connection and the panels that watch it.
 import { Client } from './client.js';
-import { avatar, refs, tabs } from './dom.js';
+import { announce } from './announce.js';
+import { avatar, disable, refs, setText, tabs } from './dom.js';
 import { toast } from './toasts.js';
 import { chat } from './panels/chat.js';
 import { connection } from './panels/connection.js';
@@ -17,7 +18,9 @@ import { trade } from './panels/trade.js';
 // brings a panel to the front.
 const panels = { chat, connection, fight, inspector, items, limits, ranks, send, trade };
 
-/** mountConsole adds a console to host and connects. onEnd({code, reason}) tells that the session is over. */
+const NEWS_MS = 8000;
+
+/** mountConsole adds a console to host and connects. onEnd({code, reason, until}) tells that the session is over. */
 export function mountConsole(host, io, { sessionId, transports, contract, onName, onEnd }) {
   host.append(document.getElementById('console').content.cloneNode(true));
   const root = host.lastElementChild;
@@ -25,19 +28,63 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
   const ticks = [];
   const timer = setInterval(() => ticks.forEach((f) => f()), 250);
   const { stateText, who, avatar: face, logout, logoutEverywhere } = refs(root.querySelector('.bar'));
+  const banner = { root: root.querySelector('.banner'), ...refs(root.querySelector('.banner')) };
   const state = root.querySelector('.state');
+  let name = 'The player';
+  let hideAt = 0; // when the banner has been read
 
   client.on('state', ({ status, reason }) => {
+    if (state.dataset.state !== status && (status !== 'connecting' || reason)) announce(`${name}: ${status}. ${reason}`);
     state.dataset.state = status;
     stateText.textContent = status;
-    state.title = reason;
-    logout.disabled = logoutEverywhere.disabled = status !== 'connected';
+    for (const button of [logout, logoutEverywhere]) disable(button, status !== 'connected');
+    drawBanner();
   });
+  client.on('recovered', ({ late, awayMs }) => {
+    const words = `Back after ${(awayMs / 1000).toFixed(1)} s, and nothing is missing: ${late === 0 ? 'no event' : late === 1 ? '1 event' : `${late.toLocaleString()} events`} came late.`;
+    say('recovered', words);
+  });
+  client.on('welcome', ({ recovered }) => {
+    if (!recovered && root.dataset.wasHere) say('anew', 'Back, as a new connection. What was said meanwhile is read again; other events may be missing.');
+    root.dataset.wasHere = true;
+  });
+
+  // The banner says what is wrong for as long as it is, and good news for eight seconds.
+  function say(kind, words) {
+    banner.root.dataset.kind = kind;
+    setText(banner.text, words);
+    hideAt = Date.now() + NEWS_MS;
+    announce(`${name}: ${words}`);
+    drawBanner();
+  }
+  function drawBanner() {
+    const { status, reason, retryAt } = client.state;
+    const isAway = status === 'reconnecting' || status === 'offline';
+    if (isAway) {
+      const left = Math.ceil((retryAt - Date.now()) / 1000);
+      banner.root.dataset.kind = status;
+      setText(banner.text, status === 'offline' ? `${reason} Nothing is received until you connect.` : `${reason} ${left > 0 ? `Trying again in ${left} s.` : 'Trying again …'}`);
+      setText(banner.now, status === 'offline' ? 'Connect' : 'Try now');
+      hideAt = 0;
+    }
+    banner.now.hidden = !isAway;
+    banner.root.hidden = !isAway && Date.now() > hideAt;
+  }
+  ticks.push(drawBanner);
+  banner.now.addEventListener('click', () => {
+    client.reconnect();
+    state.focus();
+  });
+
   client.on('session', (session) => {
     who.textContent = session.username;
     who.title = `user ${session.userId}, character ${session.characterId || 'none'}${session.roles?.length ? `, ${session.roles.join(', ')}` : ''}`;
     avatar(session.username, face);
-    onName(session.username);
+    name = session.username;
+    for (const panel of root.querySelectorAll('[data-panel]')) panel.setAttribute('aria-label', `${panel.dataset.label ??= panel.getAttribute('aria-label')} of ${name}`);
+    root.setAttribute('aria-label', `Console of ${name}`);
+    root.querySelector('.jumps').setAttribute('aria-label', `Panels of ${name}`);
+    onName(name);
   });
   client.on('asked', ({ event, ok, error }) => {
     if (!ok) toast(error.code, `${error.message}${error.field ? ` ${error.field}: ${error.reason}.` : ''}`, { kind: error.code === 'RATE_LIMITED' ? 'warn' : 'bad', waitMs: error.retryAfterMs });

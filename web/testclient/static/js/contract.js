@@ -2,11 +2,16 @@
 
 const SHALLOW = 4; // a type may hold itself
 
-/** readContract gives the events of a server: {asks: Map(name → ask), casts: Set(name)}. An ask is {event, about, limits, roles, codes, schema}. */
+/** readContract gives the events of a server: {asks: Map(name → ask), casts: Set(name), problem?}. An ask is {event, about, limits, roles, codes, schema}. */
 export async function readContract() {
-  const answer = await fetch('/asyncapi.json');
-  if (!answer.ok) return { asks: new Map(), casts: new Set() };
-  const document = await answer.json();
+  let document;
+  try {
+    const answer = await fetch('/asyncapi.json');
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    document = await answer.json();
+  } catch (error) {
+    return { asks: new Map(), casts: new Set(), problem: error.message };
+  }
   const asks = new Map();
   for (const [key, { name, payload }] of Object.entries(document.channels.asks.messages)) {
     const operation = document.operations[key];

@@ -50,7 +50,10 @@ export function tabs(list, panelOf) {
 }
 
 /** meter sets a bar to part of whole, between 0 and 1. */
-export const meter = (node, part) => node.style.setProperty('--part', Math.min(1, Math.max(0, part || 0)).toFixed(4));
+export function meter(node, part) {
+  const written = Math.min(1, Math.max(0, part || 0)).toFixed(3);
+  if (node.style.getPropertyValue('--part') !== written) node.style.setProperty('--part', written);
+}
 
 /** clock writes a time of day: 14:03:22. */
 export const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
@@ -62,12 +65,39 @@ export function span(ms) {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
 }
 
-/** addTo appends to a bounded, scrolling list, and follows its end unless the reader has scrolled up. */
-export function addTo(list, node, most = 200) {
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  list.append(node);
-  while (list.childElementCount > most) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+/** setText writes a text where it differs: what is written again costs a layout. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** disable makes a button do nothing, or work again. It keeps the focus: a disabled one would lose it. */
+export function disable(button, off) {
+  if (button.ariaDisabled !== String(off)) button.ariaDisabled = off;
+}
+document.addEventListener('click', (e) => {
+  if (!e.target.closest('button[aria-disabled="true"]')) return;
+  e.preventDefault();
+  e.stopImmediatePropagation();
+}, { capture: true });
+
+/**
+ * keyed makes a list's children those of items, in their order. The child of an item that was there before stays, with its focus and what is open in it.
+ * build(item, key) makes a child; refresh(child, item), when given, writes what has changed in one that stays.
+ */
+export function keyed(list, items, keyOf, build, refresh) {
+  const wanted = new Map(items.map((item) => [keyOf(item), item]));
+  const there = new Map();
+  for (const child of [...list.children]) {
+    if (wanted.has(child.key)) there.set(child.key, child);
+    else child.remove();
+  }
+  let next = list.firstElementChild;
+  for (const [key, item] of wanted) {
+    const child = there.get(key) ?? Object.assign(build(item, key), { key });
+    if (there.has(key)) refresh?.(child, item);
+    if (child === next) next = next.nextElementSibling;
+    else list.insertBefore(child, next);
+  }
 }
 
 /** uid makes a key that nobody else makes; unlike crypto.randomUUID it also works over plain http. */

@@ -2,6 +2,7 @@
 import { mountConsole } from './console.js';
 import { readContract } from './contract.js';
 import { avatar, el } from './dom.js';
+import { explainEnd } from './explain.js';
 
 const KEPT = 'gateway.sessions'; // this tab's session ids, so that a reload comes back
 const { dev, bundle } = document.documentElement.dataset;
@@ -24,7 +25,7 @@ function start(io, contract) {
     if (open.size) sessionStorage.setItem(KEPT, JSON.stringify([...open.keys()]));
     else sessionStorage.removeItem(KEPT);
     strip.hidden = open.size === 0;
-    document.title = open.size === 1 ? `${[...open.values()][0].chip.textContent} · Realtime gateway` : 'Realtime gateway';
+    document.title = open.size === 1 ? `${[...open.values()][0].name.textContent} · Realtime gateway` : 'Realtime gateway';
   };
 
   const enter = (sessionId) => {
@@ -42,18 +43,18 @@ function start(io, contract) {
         name.textContent = username;
         keep();
       },
-      onEnd({ code, reason }) {
+      onEnd(end) {
         open.delete(sessionId);
         console.remove();
         chip.remove();
         keep();
-        const why = code === 'LOGGED_OUT' ? '' : `${reason || 'The session ended.'} (${code})`;
+        const why = end.code === 'LOGGED_OUT' ? '' : explainEnd(end);
         if (why || open.size === 0) ask(why);
       },
     });
     chip.addEventListener('click', () => console.root.scrollIntoView({ inline: 'start', block: 'nearest' }));
     players.append(chip);
-    open.set(sessionId, { console, chip });
+    open.set(sessionId, { console, chip, name });
     keep();
     console.root.scrollIntoView({ inline: 'start', block: 'nearest' });
   };

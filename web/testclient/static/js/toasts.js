@@ -1,4 +1,5 @@
 // Short messages in a corner. The same one again counts up instead of piling up.
+import { announce } from './announce.js';
 import { el } from './dom.js';
 
 const STAY_MS = 6000;
@@ -22,7 +23,10 @@ export function toast(code, message, { kind = '', waitMs = 0 } = {}) {
   };
   tick();
   card.timer = setInterval(tick, waitMs ? 100 : 500);
-  if (!same) region.append(card);
+  if (!same) {
+    region.append(card);
+    announce(`${message} ${code}`);
+  }
   while (region.childElementCount > MOST) remove(region.firstElementChild);
 }
 

@@ -1,5 +1,5 @@
 // How the connection is, and how long the session lasts.
-import { meter, refs, span } from '../dom.js';
+import { disable, meter, refs, setText, span } from '../dom.js';
 
 const KEPT_POINTS = 40;
 const PING_EVERY_MS = 5000;
@@ -19,17 +19,20 @@ export function connection(root, client, { tick }) {
 
   client.on('state', ({ transport, status }) => {
     const away = status === 'offline';
-    ui.drop.disabled = status !== 'connected';
+    disable(ui.drop, status !== 'connected');
     ui.toggle.textContent = away ? 'Connect' : 'Disconnect';
-    ui.toggle.disabled = status === 'ended';
+    disable(ui.toggle, status === 'ended');
     ui.transport.textContent = transport || '–';
-    ui.ping.disabled = status !== 'connected';
+    disable(ui.ping, status !== 'connected');
   });
-  client.on('session', (session) => {
+  client.on('session', (session) => { // again when roles have changed
     ui.node.textContent = ui.node.title = session.node || '–';
     ttlMs = session.ttlMs;
     endsAt = Date.now() + (session.expiresAt - session.serverTime);
-    ping();
+  });
+  client.on('welcome', ({ recovered }) => {
+    setText(ui.recovery, recovered ? 'recovered' : 'new');
+    if (!recovered) ping();
   });
   client.on('session:expiring', ({ expiresInMs }) => { endsAt = Date.now() + expiresInMs; });
   client.on('asked', ({ event, ok, ms }) => {
@@ -59,7 +62,7 @@ export function connection(root, client, { tick }) {
   tick(() => {
     if (!endsAt) return;
     const left = endsAt - Date.now();
-    ui.ttl.textContent = span(left);
+    setText(ui.ttl, span(left));
     meter(ui.ttlBar, left / ttlMs);
     ui.ttlBar.toggleAttribute('data-low', left < ttlMs / 10);
     if (ui.keep.checked && client.state.status === 'connected' && Date.now() - pingedAt >= PING_EVERY_MS) ping();

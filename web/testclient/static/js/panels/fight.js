@@ -1,7 +1,11 @@
 // A fight, against an NPC or another player: health bars, four actions, what happened.
-import { addTo, clock, el, meter, refs, uid } from '../dom.js';
+import { announce } from '../announce.js';
+import { clock, disable, el, keyed, meter, refs, setText, uid } from '../dom.js';
+import { drawLater } from '../frames.js';
 
 const NPCS = ['training-dummy', 'goblin', 'wolf'];
+const LINES = 100; // of the log
+const SENT = 20; // challenges
 const KEYS = { a: 'attack', d: 'defend', s: 'skill', f: 'flee' };
 
 export function fight(root, client, { show: bring, tick }) {
@@ -9,6 +13,9 @@ export function fight(root, client, { show: bring, tick }) {
   const bars = new Map(); // fighter id → its elements
   const challenges = new Map(); // challenge id → { root, left, until }: those that I may answer
   const sent = new Map(); // challenge id → whom I challenged
+  let lines = []; // of the log: {key, at, text, kind}, oldest first
+  let written = 0; // lines, ever
+  let newest = null; // the fight's state that is to be drawn
   let combatId = '';
   let over = true;
   let self = '';
@@ -16,9 +23,10 @@ export function fight(root, client, { show: bring, tick }) {
   let ahead = 0; // of this machine's clock, the server's
   let readyAt = 0; // when I may act again, in the server's clock
 
-  client.on('session', (session) => {
+  client.on('welcome', ({ session }) => {
     self = session.characterId || session.userId;
     ahead = session.serverTime - Date.now();
+    if (client.serves('combat:duels')) client.ask('combat:duels').then(({ open }) => { ui.duels.checked = open; }, () => {});
     if (!over) client.ask('combat:state', { combatId }).then(show, stop);
     else if (client.serves('combat:list')) client.ask('combat:list').then(({ combats }) => combats.length && enter(combats.at(-1), 'You are back in the fight.'), () => {});
   });
@@ -42,15 +50,18 @@ export function fight(root, client, { show: bring, tick }) {
     start({ opponentId: characterId }).catch(() => {});
   });
   client.on('state', ({ status }) => {
-    ui.start.disabled = status !== 'connected';
+    disable(ui.start, status !== 'connected');
   });
   client.on('combat:update', (update) => {
     if (update.combatId !== combatId) return;
     note(update.event);
-    show(update.state);
+    newest = update.state;
+    drawNewest();
   });
+  const drawNewest = drawLater(() => newest?.combatId === combatId && show(newest));
   client.on('combat:ended', (end) => {
     if (end.combatId !== combatId) return;
+    if (newest) show(newest);
     stop();
     if (end.outcome === 'abandoned') return say('The fight was abandoned.', 'bad');
     const gains = rewards(end.rewards);
@@ -61,6 +72,7 @@ export function fight(root, client, { show: bring, tick }) {
   async function start(opponent) {
     const state = await client.ask('combat:start', opponent);
     if (state.challengeId) {
+      if (sent.size >= SENT) sent.delete(sent.keys().next().value);
       sent.set(state.challengeId, opponent.opponentId);
       setTimeout(() => { if (sent.delete(state.challengeId)) say(`${opponent.opponentId} did not answer.`, 'bad'); }, state.expiresInMs);
       return say(`You have challenged ${opponent.opponentId}: ${Math.round(state.expiresInMs / 1000)} s to answer.`);
@@ -84,6 +96,7 @@ export function fight(root, client, { show: bring, tick }) {
     const button = (label, event, kind) => el('button', { type: 'button', class: kind, 'data-testid': event.replace('combat:', ''), on: { click: () => answer(event) } }, label);
     const left = el('small');
     const root = el('li', { 'data-testid': 'challenge' }, el('span', {}, el('b', {}, from.name || from.characterId), ' challenges you ', left), button('Accept', 'combat:accept', 'primary'), button('Decline', 'combat:decline', 'quiet'));
+    announce(`${from.name || from.characterId} challenges you`);
     challenges.set(challengeId, { root, left, until: Date.now() + expiresInMs });
     ui.challenges.append(root);
     count();
@@ -97,7 +110,7 @@ export function fight(root, client, { show: bring, tick }) {
   function count() {
     for (const [id, { left, until }] of challenges) {
       if (Date.now() > until) drop(id);
-      else left.textContent = `${Math.ceil((until - Date.now()) / 1000)} s`;
+      else setText(left, `${Math.ceil((until - Date.now()) / 1000)} s`);
     }
   }
   tick(count);
@@ -106,9 +119,10 @@ export function fight(root, client, { show: bring, tick }) {
     combatId = client.known.combatId = state.combatId;
     over = false;
     seen = 0;
+    newest = null;
     bars.clear();
     ui.fighters.replaceChildren();
-    ui.log.replaceChildren();
+    lines = [];
     show(state);
     say(words);
   }
@@ -120,7 +134,7 @@ export function fight(root, client, { show: bring, tick }) {
     seen = state.version;
     for (const participant of state.participants) draw(participant);
     readyAt = state.participants.every((p) => p.kind === 'player') ? state.participants.find((p) => p.id === self)?.nextActionAt ?? 0 : 0;
-    ui.status.textContent = `turn ${state.turn}`;
+    setText(ui.status, `turn ${state.turn}`);
     if (state.status !== 'active') stop();
     else if (!over) allow();
     ui.begin.hidden = !over;
@@ -131,8 +145,7 @@ export function fight(root, client, { show: bring, tick }) {
   function allow() {
     const wait = !over && Date.now() + ahead < readyAt;
     for (const button of ui.actions.children) {
-      button.disabled = over;
-      button.setAttribute('aria-disabled', wait); // and keeps the focus
+      disable(button, over || wait);
     }
     return !over && !wait;
   }
@@ -141,7 +154,7 @@ export function fight(root, client, { show: bring, tick }) {
   function stop() {
     over = true;
     ui.status.textContent = 'over';
-    for (const button of ui.actions.children) button.disabled = true;
+    for (const button of ui.actions.children) disable(button, true);
     ui.actions.hidden = true;
     ui.begin.hidden = false;
   }
@@ -154,9 +167,9 @@ export function fight(root, client, { show: bring, tick }) {
       ui.fighters.append(parts.root);
     }
     const parts = bars.get(id);
-    parts.name.textContent = name ?? id;
-    parts.tag.textContent = [id === self ? 'you' : '', maxEnergy ? `energy ${energy}/${maxEnergy}` : ''].filter(Boolean).join(' · ');
-    parts.hp.textContent = `${hp} / ${maxHp}`;
+    setText(parts.name, name ?? id);
+    setText(parts.tag, [id === self ? 'you' : '', maxEnergy ? `energy ${energy}/${maxEnergy}` : ''].filter(Boolean).join(' · '));
+    setText(parts.hp, `${hp} / ${maxHp}`);
     meter(parts.bar, hp / maxHp);
     parts.root.dataset.health = hp > maxHp * 0.5 ? 'fine' : hp > maxHp * 0.25 ? 'hurt' : 'low';
     parts.root.dataset.self = id === self;
@@ -177,7 +190,14 @@ export function fight(root, client, { show: bring, tick }) {
   }
 
   const nameOf = (id) => bars.get(id)?.name.textContent || id;
-  const say = (text, kind = '') => addTo(ui.log, el('li', { class: kind }, el('time', {}, clock(Date.now())), el('span', {}, text)), 100);
+
+  function say(text, kind = '') {
+    lines.push({ key: ++written, at: Date.now(), text, kind });
+    if (lines.length > LINES) lines.shift();
+    announce(text);
+    drawLines();
+  }
+  const drawLines = drawLater(() => keyed(ui.log, lines, (line) => line.key, ({ at, text, kind }) => el('li', { class: kind }, el('time', {}, clock(at)), el('span', {}, text))));
 
   ui.npcs.id = `npcs-${uid()}`;
   ui.npcs.replaceChildren(...NPCS.map((name) => el('option', { value: name })));
@@ -191,9 +211,11 @@ export function fight(root, client, { show: bring, tick }) {
     const button = e.target.closest('[data-action]');
     if (button) act(button.dataset.action);
   });
+  ui.duels.addEventListener('change', () => client.ask('combat:duels', { open: ui.duels.checked }).catch(() => { ui.duels.checked = !ui.duels.checked; }));
+  ui.duels.parentElement.hidden = !client.serves('combat:duels');
   root.addEventListener('keydown', (e) => {
     const action = KEYS[e.key.toLowerCase()];
-    if (!action || over || e.target.matches('input') || e.ctrlKey || e.metaKey || e.altKey) return;
+    if (!action || over || e.target.matches('input, select, textarea') || e.ctrlKey || e.metaKey || e.altKey) return;
     e.preventDefault();
     act(action);
   });

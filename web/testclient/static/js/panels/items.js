@@ -1,30 +1,42 @@
 // What the player owns, and giving some of it away.
-import { el, refs, uid } from '../dom.js';
+import { disable, el, keyed, refs, setText, uid } from '../dom.js';
 
 export function items(root, client) {
   const ui = refs(root);
   let last = null; // the last gift, to send it again with its key
 
-  client.on('session', (session) => {
-    ui.mint.textContent = `gateway trade mint --character ${session.characterId || session.userId} --item sword --qty 3`;
+  client.on('welcome', ({ session }) => {
+    setText(ui.mint, `gateway trade mint --character ${session.characterId || session.userId} --item sword --qty 3`);
     list();
   });
-  client.on('trade:completed', list);
-  client.on('combat:ended', () => setTimeout(list, 300)); // the reward comes just after the end
-  client.on('state', ({ status }) => { ui.refresh.disabled = status !== 'connected'; });
+  client.on('trade:completed', listSoon);
+  client.on('combat:ended', listSoon);
+  client.on('state', ({ status }) => { disable(ui.refresh, status !== 'connected'); });
+
+  // What changed it may be told just before it is done, and often.
+  let timer = 0;
+  function listSoon() {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      list();
+    }, 300);
+  }
 
   async function list() {
     let held;
+    setText(ui.note, client.known.inventory ? '' : 'Reading what you own …');
     try {
       held = await client.ask('inventory:list');
-    } catch {
+      setText(ui.note, '');
+    } catch (refusal) {
+      setText(ui.note, `What you own could not be read (${refusal.code}). Refresh tries again.`);
       return;
     }
     client.known.inventory = held;
     client.tell('inventory', held);
     const chosen = ui.give.elements.itemId.value;
     ui.gold.textContent = `${held.gold.toLocaleString()} gold`;
-    ui.inventory.replaceChildren(...held.items.map(({ itemId, qty }) => el('li', { 'data-testid': 'item', dataset: { item: itemId, qty } }, el('span', { title: itemId }, itemId), el('b', {}, `×${qty}`))));
+    keyed(ui.inventory, held.items, ({ itemId, qty }) => `${itemId} ${qty}`, ({ itemId, qty }) => el('li', { 'data-testid': 'item', dataset: { item: itemId, qty } }, el('span', { title: itemId }, itemId), el('b', {}, `×${qty}`)));
     ui.give.elements.itemId.replaceChildren(...held.items.map(({ itemId }) => el('option', { value: itemId }, itemId)));
     if (held.items.some((i) => i.itemId === chosen)) ui.give.elements.itemId.value = chosen;
     ui.empty.hidden = held.items.length > 0;
@@ -36,7 +48,7 @@ export function items(root, client) {
     try {
       const trade = await client.ask('trade:execute', gift);
       last = gift;
-      ui.again.disabled = false;
+      disable(ui.again, false);
       ui.outcome.className = 'outcome good';
       ui.outcome.textContent = ui.outcome.title = `${qty} × ${itemId} to ${gift.to}: ${trade.status}, trade ${trade.tradeId}`;
     } catch (refusal) {

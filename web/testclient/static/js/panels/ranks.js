@@ -1,5 +1,5 @@
 // The leaderboards: the first ten, and where this player is.
-import { el, refs } from '../dom.js';
+import { disable, el, refs, setText } from '../dom.js';
 
 export function ranks(root, client) {
   const ui = refs(root);
@@ -7,12 +7,18 @@ export function ranks(root, client) {
   let board = 'global';
   let asked = 0;
 
-  client.on('session', (session) => {
+  client.on('welcome', ({ session }) => {
     self = session.characterId || session.userId;
     read();
   });
-  client.on('combat:ended', () => setTimeout(read, 300)); // points are counted just after the end
-  client.on('state', ({ status }) => { ui.refresh.disabled = status !== 'connected'; });
+  let timer = 0;
+  client.on('combat:ended', () => { // points are counted just after the end
+    timer ||= setTimeout(() => {
+      timer = 0;
+      read();
+    }, 300);
+  });
+  client.on('state', ({ status }) => { disable(ui.refresh, status !== 'connected'); });
 
   async function read() {
     if (!client.serves('leaderboard:top')) {
@@ -20,14 +26,16 @@ export function ranks(root, client) {
       return;
     }
     const turn = ++asked;
+    if (!ui.list.childElementCount) setText(ui.mine, 'Reading the board …');
     try {
       const [top, mine] = await Promise.all([client.ask('leaderboard:top', { name: board, limit: 10 }), client.ask('leaderboard:rank', { name: board })]);
       if (turn !== asked) return;
       ui.list.replaceChildren(...top.entries.map(({ rank, id, name, score }) => el('li', { 'data-testid': 'rank', class: id === self ? 'own' : '', dataset: { id } },
         el('b', {}, `${rank}`), el('span', {}, name || id), el('span', { class: 'score' }, score.toLocaleString()))));
       ui.mine.textContent = mine.rank ? `You are number ${mine.rank} of ${mine.total}.` : 'Win a fight to be on this board.';
-    } catch {
-      // the toast has said it
+      setText(ui.none, top.entries.length ? '' : 'Nobody is on this board yet.');
+    } catch (refusal) {
+      setText(ui.mine, `The board could not be read (${refusal.code}). Refresh tries again.`);
     }
   }
 

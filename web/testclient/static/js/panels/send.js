@@ -1,5 +1,5 @@
 // Any event, with a payload that begins as its schema says.
-import { el, refs } from '../dom.js';
+import { disable, el, refs } from '../dom.js';
 import { template, wrong } from '../contract.js';
 
 export function send(root, client) {
@@ -11,8 +11,9 @@ export function send(root, client) {
     event.append(el('optgroup', { label: feature }, ...names.map((name) => el('option', {}, name))));
   }
   client.on('asked', () => { if (!touched) begin(); }); // the first answers tell what this player has at hand
-  client.on('state', ({ status }) => { ui.send.disabled = status !== 'connected'; });
+  client.on('state', ({ status }) => { disable(ui.send, status !== 'connected'); });
 
+  if (client.contract.problem) ui.about.textContent = `Which events there are could not be read from /asyncapi.json (${client.contract.problem}).`;
   const chosen = () => client.contract.asks.get(event.value);
 
   function begin() {
