@@ -40,6 +40,14 @@ cluster: build ## Three gateways and a Redis behind HAProxy on http://127.0.0.1:
 build: $(BUNDLE) ## Build bin/gateway, the test client's page included, and bin/loadtest
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$$(scripts/ldflags)" -o bin/ ./cmd/gateway ./cmd/loadtest
 
+.PHONY: release
+release: $(BUNDLE) ## Build dist/: binaries for Linux and macOS, an SBOM of each (CycloneDX), and their checksums
+	@GO='$(GO)' scripts/release dist
+
+.PHONY: vuln
+vuln: $(BUNDLE) ## Look for known vulnerabilities; exits 4 and says so where the data cannot be had
+	@GO='$(GO)' scripts/vuln
+
 .PHONY: size-check
 size-check: build
 	scripts/check-binaries
@@ -138,4 +146,4 @@ bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache (a mo
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
-	rm -rf bin {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)
+	rm -rf bin dist {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)

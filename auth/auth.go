@@ -209,6 +209,15 @@ func New(store Store, cfg Config) *Service {
 // ErrOriginRefused. Any other error means that Redis did not answer: nobody knows whether the
 // session lives, so let the client try again.
 func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.Header) (sessions.Session, error) {
+	return a.AuthenticateWith(ctx, payload, header, a.store.FindBan)
+}
+
+// A BanFinder returns the ban of a user, or sessions.ErrNotFound. With a fault it refuses the user.
+type BanFinder func(ctx context.Context, userID string) (sessions.Ban, error)
+
+// AuthenticateWith is Authenticate that finds the ban of the session's user by findBan, which may
+// ask Redis for more in the same round trip, and may refuse the user with a fault of its own.
+func (a *Service) AuthenticateWith(ctx context.Context, payload []byte, header http.Header, findBan BanFinder) (sessions.Session, error) {
 	id, err := idFromPayload(payload)
 	if err != nil {
 		return sessions.Session{}, err
@@ -222,7 +231,7 @@ func (a *Service) Authenticate(ctx context.Context, payload []byte, header http.
 	if err != nil {
 		return sessions.Session{}, err
 	}
-	return a.findSession(ctx, ids)
+	return a.findSession(ctx, ids, findBan)
 }
 
 // Request finds the session of an HTTP request, by bearer token or cookie, and slides it at most
@@ -274,7 +283,7 @@ func (a *Service) findPresented(r *http.Request) (s sessions.Session, err error)
 		}
 	}
 	if err == nil {
-		s, err = a.findSession(r.Context(), ids)
+		s, err = a.findSession(r.Context(), ids, a.store.FindBan)
 	}
 	if errors.Is(err, ErrSessionInvalid) && a.cfg.Guesses != nil {
 		if refused := a.cfg.Guesses.Failed(r); refused != nil {
@@ -285,7 +294,7 @@ func (a *Service) findPresented(r *http.Request) (s sessions.Session, err error)
 }
 
 // findSession reads the first session of these ids that stands. It refuses none, and "".
-func (a *Service) findSession(ctx context.Context, ids []string) (sessions.Session, error) {
+func (a *Service) findSession(ctx context.Context, ids []string, findBan BanFinder) (sessions.Session, error) {
 	if len(ids) == 0 || ids[0] == "" {
 		return sessions.Session{}, ErrSessionRequired
 	}
@@ -293,7 +302,7 @@ func (a *Service) findSession(ctx context.Context, ids []string) (sessions.Sessi
 		s, err := a.store.Get(ctx, id)
 		switch {
 		case err == nil:
-			return s, a.checkBan(ctx, s.UserID)
+			return s, a.checkBan(ctx, s.UserID, findBan)
 		case !errors.Is(err, sessions.ErrNotFound):
 			return sessions.Session{}, fmt.Errorf("authenticate: %w", err)
 		}
@@ -303,8 +312,8 @@ func (a *Service) findSession(ctx context.Context, ids []string) (sessions.Sessi
 
 // checkBan returns ErrBanned, with the details reason, until and retryAfterMs, while a user is
 // banned. Any other error means that Redis did not answer.
-func (a *Service) checkBan(ctx context.Context, userID string) error {
-	ban, err := a.store.FindBan(ctx, userID)
+func (a *Service) checkBan(ctx context.Context, userID string, findBan BanFinder) error {
+	ban, err := findBan(ctx, userID)
 	switch {
 	case errors.Is(err, sessions.ErrNotFound):
 		return nil

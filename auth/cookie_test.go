@@ -137,6 +137,17 @@ func TestLogoutEverywhere(t *testing.T) {
 	resp, _ = do(t, client, server.URL+"/auth/logout", asJSON, `{"everywhere":true,"user":"bob"}`, bearer)
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
 	require.True(t, lives(here) && lives(phone))
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "text/json"} {
+		for _, path := range []string{"/auth/logout", "/auth/renew"} {
+			resp, out = do(t, client, server.URL+path, kind, `{"everywhere":true}`, bearer)
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s as %q is not taken for a logout here", path, kind)
+			require.Equal(t, "INVALID", out["code"])
+			require.Equal(t, "Content-Type must be application/json", out["reason"])
+		}
+	}
+	resp, _ = do(t, client, server.URL+"/auth/renew", asJSON, `{"everywhere":true}`, bearer)
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode, "a renewal takes no members")
+	require.True(t, lives(here) && lives(phone))
 
 	resp, _ = do(t, client, server.URL+"/auth/logout", asJSON, `{"everywhere":true}`, bearer)
 	require.Equal(t, http.StatusNoContent, resp.StatusCode)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -22,7 +23,8 @@ import (
 // every node, and removes the cookies if the page may use them. It answers 204 when no session of
 // this login lives any more: it also ends a session that was renewed meanwhile or in the last
 // minutes, and a logout that is repeated within two minutes of the end is 204 again. Or else it
-// answers a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the cookie), UNAVAILABLE.
+// answers a problem: INVALID (a body that is not as below), UNAUTHENTICATED, FORBIDDEN (the page
+// may not use the cookie), UNAVAILABLE.
 //
 // With {"everywhere": true} it ends all sessions of the caller's user, the caller's last: where it
 // failed in between, the caller can ask again. The session must live then: once it has ended,
@@ -89,8 +91,9 @@ const (
 
 // Renew serves POST /auth/renew. It gives the caller's session a new id, and sets the cookie to it.
 // Sockets that use the old id get session:revoked with REPLACED. It answers 200 {sessionId,
-// expiresAt, user}, or else a problem: UNAUTHENTICATED, FORBIDDEN (the page may not use the
-// cookie), CONFLICT (another request has just renewed it), RATE_LIMITED, UNAVAILABLE.
+// expiresAt, user}, or else a problem: INVALID (it takes no members), UNAUTHENTICATED, FORBIDDEN
+// (the page may not use the cookie), CONFLICT (another request has just renewed it), RATE_LIMITED,
+// UNAVAILABLE.
 //
 // Renewals of a user are limited like logins, because each one sends a message to every node. They
 // have a limit of their own: a client that renews often must not keep its user from logging in.
@@ -100,7 +103,11 @@ func (a *Service) Renew(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
 	defer cancel()
-	s, err := a.Request(r.WithContext(ctx))
+	var s sessions.Session
+	err := decodeOptionalBody(r, &struct{}{}) // it takes nothing: who asks for something is told so
+	if err == nil {
+		s, err = a.Request(r.WithContext(ctx))
+	}
 	if err == nil {
 		err = a.chargeAccount(ctx, ChargeRenewal, s.UserID, w.Header())
 	}
@@ -139,13 +146,18 @@ func requirePost(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// decodeOptionalBody is decodeBody for a route whose body may be missing. A body of another type
-// than JSON is none.
+// decodeOptionalBody is decodeBody for a route whose body may be missing. It refuses a body of
+// another type than JSON, because it can not know what that asks for.
 func decodeOptionalBody(r *http.Request, in any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/json" && r.ContentLength != 0 {
-		return decodeBody(r, in)
+	if r.ContentLength == 0 {
+		return nil
 	}
-	return nil
+	body := bufio.NewReader(r.Body)
+	if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	r.Body = io.NopCloser(body)
+	return decodeBody(r, in)
 }
 
 // decodeBody reads a JSON object of at most 64 KB. It refuses unknown members.

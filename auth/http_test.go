@@ -170,18 +170,20 @@ func TestAForeignPageDoesNotChangeTheCookie(t *testing.T) {
 		headers []string
 		status  int
 		changes bool
+		fields  string
 	}{
-		"a form":                       {"/auth/logout", []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site"}, 401, false},
-		"a sandboxed form":             {"/auth/logout", []string{"Origin: null"}, 401, false},
-		"a form of an old browser":     {"/auth/logout", []string{"Referer: https://evil.example/"}, 401, false},
-		"with a wrong token":           {"/auth/logout", []string{"Origin: https://evil.example", "Authorization: Bearer nobody"}, 401, false},
-		"with the cookie":              {"/auth/logout", []string{"Origin: https://evil.example", "Cookie: sid=" + s.ID}, 403, false},
-		"a renewal":                    {"/auth/renew", []string{"Origin: https://evil.example"}, 401, false},
-		"our page":                     {"/auth/logout", []string{"Origin: " + server.URL}, 401, true},
-		"a program":                    {"/auth/logout", nil, 401, true},
-		"a foreign page with its name": {"/auth/login", []string{"Origin: https://evil.example"}, 201, false},
+		"a form with fields":           {"/auth/logout", []string{"Origin: https://evil.example"}, 400, false, "a=b"},
+		"a form":                       {"/auth/logout", []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site"}, 401, false, ""},
+		"a sandboxed form":             {"/auth/logout", []string{"Origin: null"}, 401, false, ""},
+		"a form of an old browser":     {"/auth/logout", []string{"Referer: https://evil.example/"}, 401, false, ""},
+		"with a wrong token":           {"/auth/logout", []string{"Origin: https://evil.example", "Authorization: Bearer nobody"}, 401, false, ""},
+		"with the cookie":              {"/auth/logout", []string{"Origin: https://evil.example", "Cookie: sid=" + s.ID}, 403, false, ""},
+		"a renewal":                    {"/auth/renew", []string{"Origin: https://evil.example"}, 401, false, ""},
+		"our page":                     {"/auth/logout", []string{"Origin: " + server.URL}, 401, true, ""},
+		"a program":                    {"/auth/logout", nil, 401, true, ""},
+		"a foreign page with its name": {"/auth/login", []string{"Origin: https://evil.example"}, 201, false, ""},
 	} {
-		kind, body := "application/x-www-form-urlencoded", "a=b"
+		kind, body := "application/x-www-form-urlencoded", c.fields
 		if c.path == "/auth/login" {
 			kind, body = "application/json", `{"username":"ann"}`
 		}

@@ -162,7 +162,7 @@ func (a *Service) chargeAccount(ctx context.Context, what Charge, userID string,
 }
 
 func (a *Service) createSession(ctx context.Context, r *http.Request, id Identity) (sessions.Session, error) {
-	if err := a.checkBan(ctx, id.UserID); err != nil {
+	if err := a.checkBan(ctx, id.UserID, a.store.FindBan); err != nil {
 		return sessions.Session{}, err
 	}
 	return a.store.Create(ctx, id.UserID, id.Username, id.Roles, sessions.Options{

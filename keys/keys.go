@@ -88,6 +88,13 @@ func ExpressSession(id string) string { return "sess:" + id }
 // UserSessions is the zset of the ids of a user's sessions, by expiry, Unix ms.
 func UserSessions(userID string) string { return "user:" + userID + ":sessions" }
 
+// ConnectedNodes is the zset of the nodes whose connections UserConnections counts, by the end of
+// their leases, Unix ms.
+const ConnectedNodes = "sessions:nodes"
+
+// UserConnections is the set of a user's connections to all nodes, each "<node>|<number>".
+func UserConnections(userID string) string { return "user:" + userID + ":connections" }
+
 // UserBan is the string that keeps a user from logging in, for as long as it exists.
 func UserBan(userID string) string { return "user:" + userID + ":ban" }
 
@@ -241,6 +248,14 @@ func PresenceCounts(scope string) string { return "presence:{" + scope + "}:coun
 
 // PresenceOn is the set of the users who are in a scope on one node.
 func PresenceOn(scope, node string) string { return "presence:{" + scope + "}:on:" + node }
+
+// PresenceNotified is the zset of the users about whom something was sent to a scope in the last
+// second, and of those in PresencePending, by when it was sent, Unix ms.
+func PresenceNotified(scope string) string { return "presence:{" + scope + "}:notified" }
+
+// PresencePending is the hash of the users of a scope whose state is another than the one that was
+// sent last: what is shown of those who have left, "" for those who are there.
+func PresencePending(scope string) string { return "presence:{" + scope + "}:pending" }
 
 // PresenceSeen is the zset of users, by when they were last online, Unix ms.
 const PresenceSeen = "presence:{" + OnlineUsers + "}:seen"

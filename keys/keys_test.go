@@ -57,6 +57,8 @@ func TestSpelling(t *testing.T) {
 		"{user:123:profile}:load":        keys.CacheLoad("user:123:profile"),
 		"chat:zone:1:history":            keys.ChatHistory("zone:1"),
 		"chat:rules":                     keys.ChatRules,
+		"sessions:nodes":                 keys.ConnectedNodes,
+		"user:u1:connections":            keys.UserConnections("u1"),
 		"guild:7:members":                keys.Members("guild", "7"),
 
 		"once:{chat:zone:1:history}:chat:message:u1:c1": keys.Once("chat:message", keys.ChatHistory("zone:1"), "u1", "c1"),
@@ -70,6 +72,8 @@ func TestSpelling(t *testing.T) {
 		"presence:{zone:1}:users":                       keys.PresenceUsers("zone:1"),
 		"presence:{zone:1}:who":                         keys.PresenceWho("zone:1"),
 		"presence:{zone:1}:counts":                      keys.PresenceCounts("zone:1"),
+		"presence:{zone:1}:notified":                    keys.PresenceNotified("zone:1"),
+		"presence:{zone:1}:pending":                     keys.PresencePending("zone:1"),
 		"presence:{zone:1}:on:n1":                       keys.PresenceOn("zone:1", "n1"),
 
 		"{leaderboard:global:scores}:names": keys.LeaderboardNames("global"),

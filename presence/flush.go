@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,13 +14,16 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
+//go:embed notify.lua
+var notifyLua string
+
 //go:embed enter.lua
 var enterLua string
 
 //go:embed leave.lua
 var leaveLua string
 
-var enterScript, leaveScript = redisx.NewScript(enterLua), redisx.NewScript(leaveLua)
+var enterScript, leaveScript = redisx.NewScript(notifyLua + enterLua), redisx.NewScript(notifyLua + leaveLua)
 
 const (
 	usersPerCall      = 100
@@ -179,17 +183,17 @@ func (s *Service) indexScopes(ctx context.Context, changes []*change) error {
 func (s *Service) makeScriptCall(c *change) (*redisx.Call, error) {
 	name := c.scope.name
 	if !c.isEnter {
-		args := []any{0, s.cfg.SeenFor.Milliseconds()}
-		for _, u := range c.users {
-			args = append(args, u.UserID)
+		ids := make([]any, len(c.users))
+		for i, u := range c.users {
+			ids[i] = u.UserID
 		}
-		return &redisx.Call{Script: leaveScript, Keys: leaveScriptKeys(name, s.node), Args: args}, nil
+		return s.leaveCall(name, s.node, 0, ids...), nil
 	}
 	ttl := channelKeysTTL
 	if name == gameScope {
 		ttl = 2 * s.cfg.Lease
 	}
-	args := []any{ttl.Milliseconds()}
+	args := []any{ttl.Milliseconds(), s.cfg.Crowd}
 	for _, u := range c.users {
 		shown, err := json.Marshal(u)
 		if err != nil {
@@ -198,6 +202,18 @@ func (s *Service) makeScriptCall(c *change) (*redisx.Call, error) {
 		args = append(args, u.UserID, shown)
 	}
 	return &redisx.Call{Script: enterScript, Keys: enterScriptKeys(name, s.node), Args: args}, nil
+}
+
+// leaveCall returns a call of leave.lua that takes users out of the scope, either up to anyOf of
+// the node's users or those with these ids, and settles what is pending there.
+func (s *Service) leaveCall(name, node string, anyOf int, ids ...any) *redisx.Call {
+	args := append([]any{anyOf, s.cfg.SeenFor.Milliseconds(), channelKeysTTL.Milliseconds(), s.cfg.Crowd}, ids...)
+	return &redisx.Call{Script: leaveScript, Keys: leaveScriptKeys(name, node), Args: args}
+}
+
+// enterScriptKeys returns the keys of enter.lua, in its order.
+func enterScriptKeys(name, node string) []string {
+	return slices.Insert(scopeKeys(name, node), 4, keys.PresenceNotified(name), keys.PresencePending(name))
 }
 
 // leaveScriptKeys returns the keys of leave.lua, in its order.
@@ -221,46 +237,52 @@ func (s *Service) applyScriptReply(ctx context.Context, c *change, reply []any) 
 		}
 	}
 	s.mu.Unlock()
-	if unused { // a scope is indexed again before a user enters it
-		if err := s.rdb.SRem(ctx, keys.PresenceNode(s.node), c.scope.name).Err(); err != nil {
-			return fmt.Errorf("update the index of this node: %w", err)
-		}
-	}
-	if !c.isEnter {
-		return s.broadcastLeft(ctx, c.scope.name, reply)
-	}
-	count, came, err := parseScriptReply(reply, 1)
+	return s.broadcastReply(ctx, c.scope.name, reply, scopeUse{isIndexed: true, isUnused: unused})
+}
+
+// broadcastReply broadcasts the events in the reply of a script to the members of a scope, and
+// registers when the next pending one is due.
+func (s *Service) broadcastReply(ctx context.Context, scope string, reply []any, use scopeUse) error {
+	due, events, err := parseEvents(reply)
 	if err != nil {
 		return err
 	}
-	if c.scope.name == gameScope || count > s.cfg.Crowd {
-		return nil
-	}
-	for _, id := range came {
-		for _, u := range c.users {
-			if u.UserID == id {
-				err = errors.Join(err, s.broadcaster.Broadcast(ctx, c.scope.name, "presence:joined", Movement{c.scope.name, u}))
-			}
+	err = s.updateSettlement(ctx, scope, due, use)
+	for i := 0; i+1 < len(events); i += 2 {
+		var u User
+		if e := json.Unmarshal([]byte(events[i+1]), &u); e != nil || u.UserID == "" {
+			s.cfg.Report(&redisx.UnreadableError{Key: keys.PresenceWho(scope), Err: e})
+			continue // the others are told nevertheless
 		}
+		name := "presence:left"
+		if events[i] == "1" {
+			name = "presence:joined"
+		}
+		err = errors.Join(err, s.broadcaster.Broadcast(ctx, scope, name, Movement{scope, u}))
 	}
 	return err
 }
 
-// broadcastLeft broadcasts who has left, from the reply of leave.lua.
-func (s *Service) broadcastLeft(ctx context.Context, scope string, reply []any) error {
-	count, gone, err := parseScriptReply(reply, 2)
-	if err != nil || scope == gameScope || count+len(gone) > s.cfg.Crowd {
-		return err
+// unindexScope takes a scope out of the index of this node.
+func (s *Service) unindexScope(ctx context.Context, name string) error {
+	if err := s.rdb.SRem(ctx, keys.PresenceNode(s.node), name).Err(); err != nil {
+		return fmt.Errorf("update the index of this node: %w", err)
 	}
-	for _, shown := range gone {
-		var u User
-		if e := json.Unmarshal([]byte(shown), &u); e != nil || u.UserID == "" {
-			s.cfg.Report(&redisx.UnreadableError{Key: keys.PresenceWho(scope), Err: e})
-			continue // the others are told nevertheless
-		}
-		err = errors.Join(err, s.broadcaster.Broadcast(ctx, scope, "presence:left", Movement{scope, u}))
+	return nil
+}
+
+// parseEvents parses the reply of enter.lua and leave.lua: after how long the next pending event is
+// due, negative if none is, and of each event "1" (joined) or "0" (left) and what is shown of the
+// user.
+func parseEvents(reply []any) (due time.Duration, events []string, err error) {
+	if _, events, err = parseScriptReply(reply, 3); err != nil {
+		return 0, nil, err
 	}
-	return err
+	ms, ok := reply[2].(int64)
+	if !ok {
+		return 0, nil, fmt.Errorf("unexpected reply %v", reply)
+	}
+	return time.Duration(ms) * time.Millisecond, events, nil
 }
 
 // parseScriptReply parses the reply of a script: a number first, and strings from the index from
@@ -278,44 +300,4 @@ func parseScriptReply(reply []any, from int) (count int, rest []string, err erro
 		return 0, nil, fmt.Errorf("unexpected reply %v", reply)
 	}
 	return int(n), rest, nil
-}
-
-// sweepDeadNode takes the users of a dead node out of all scopes.
-func (s *Service) sweepDeadNode(ctx context.Context, node string) error {
-	index := keys.PresenceNode(node)
-	for {
-		scopes, err := s.rdb.SRandMemberN(ctx, index, 32).Result()
-		if err != nil {
-			return fmt.Errorf("sweep dead node: %w", err)
-		}
-		if len(scopes) == 0 {
-			if err := s.rdb.SRem(ctx, keys.PresenceDead, node).Err(); err != nil {
-				return fmt.Errorf("sweep dead node: %w", err)
-			}
-			return nil
-		}
-		for _, name := range scopes {
-			if err := s.sweepScopeOfNode(ctx, name, node); err != nil {
-				return fmt.Errorf("sweep dead node: %w", err)
-			}
-			if err := s.rdb.SRem(ctx, index, name).Err(); err != nil {
-				return fmt.Errorf("sweep dead node: %w", err)
-			}
-		}
-	}
-}
-
-func (s *Service) sweepScopeOfNode(ctx context.Context, name, node string) error {
-	for {
-		reply, err := leaveScript.Do(ctx, s.rdb, leaveScriptKeys(name, node), usersPerCall, s.cfg.SeenFor.Milliseconds()).Slice()
-		if err != nil {
-			return err
-		}
-		if err := s.broadcastLeft(ctx, name, reply); err != nil {
-			return err
-		}
-		if n, _ := reply[1].(int64); n < usersPerCall {
-			return nil
-		}
-	}
 }

@@ -25,7 +25,8 @@ const (
 // hall collects what the players of all nodes of a test receive.
 type hall struct {
 	mu   sync.Mutex
-	said []string // guarded by mu
+	said []string    // guarded by mu
+	at   []time.Time // when each was said; guarded by mu
 }
 
 func (h *hall) Broadcast(_ context.Context, channel, event string, payload any) error {
@@ -35,6 +36,7 @@ func (h *hall) Broadcast(_ context.Context, channel, event string, payload any) 
 	if m.Channel != channel {
 		panic("told in another channel")
 	}
+	h.at = append(h.at, time.Now())
 	h.said = append(h.said, event[len("presence:"):]+" "+channel+" "+m.User.UserID)
 	return nil
 }

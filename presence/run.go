@@ -38,6 +38,7 @@ type runState struct {
 	nextRenewal  time.Time
 	nextProlong  time.Time
 	toProlong    []string // channels whose keys are still to be prolonged in this round
+	settlements  settlements
 	isFailing    bool
 }
 
@@ -81,6 +82,9 @@ func (s *Service) untilNextWork(failed bool) time.Duration {
 		next = s.leaving[0].due
 	}
 	s.mu.Unlock()
+	if at := s.settlements.next; !at.IsZero() && at.Before(next) {
+		next = at
+	}
 	if failed {
 		return retryDelay
 	}
@@ -96,6 +100,9 @@ func (s *Service) doDueWork(ctx context.Context) error {
 		s.nextRenewal = now.Add(s.cfg.Lease / 8)
 	}
 	if err := s.flushChanges(ctx); err != nil {
+		return err
+	}
+	if err := s.settleScopes(ctx); err != nil {
 		return err
 	}
 	if now := time.Now(); !now.Before(s.nextProlong) {
@@ -264,8 +271,7 @@ func (s *Service) prolongKeys(ctx context.Context, ttl time.Duration, names ...s
 	alive := make([]*redis.BoolCmd, len(names))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, name := range names {
-			all := enterScriptKeys(name, s.node)
-			for _, key := range all {
+			for _, key := range scopeKeys(name, s.node) {
 				b := p.PExpire(ctx, key, ttl)
 				if key == keys.PresenceOn(name, s.node) {
 					alive[i] = b
@@ -298,8 +304,8 @@ func (sc *scope) hasCountedMembers() bool {
 	return false
 }
 
-// enterScriptKeys returns the keys of enter.lua, in its order.
-func enterScriptKeys(name, node string) []string {
+// scopeKeys returns the keys that say who is in a scope.
+func scopeKeys(name, node string) []string {
 	all := []string{keys.PresenceUsers(name), keys.PresenceWho(name), keys.PresenceCounts(name), keys.PresenceOn(name, node)}
 	if name == gameScope {
 		all = append(all, keys.OnlineUsers)

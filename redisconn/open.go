@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -41,6 +42,10 @@ type Config struct {
 	SentinelUsername, SentinelPassword string
 	// Password is for the servers, where the URL has none.
 	Password string
+	// Credentials, when set, returns the login for the servers. It is called at each dial, so that a
+	// password can be rotated. While it fails, the last login is used, at first that of the URL and
+	// Password. It may be called from any goroutine.
+	Credentials func() (user, password string, err error)
 	// LookupHost resolves the names of servers; nil asks the system's resolver.
 	LookupHost func(ctx context.Context, host string) ([]string, error)
 	// Moves, when set, watches whether the same server answers at the address as before. It is for
@@ -94,6 +99,9 @@ func New(rawURL string, cfg Config) (redis.UniversalClient, error) {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
+	if cfg.Credentials != nil {
+		o.CredentialsProviderContext = followLogin(login{o.Username, o.Password}, cfg.Credentials)
+	}
 	var secure func() (*tls.Config, error)
 	if t.usesTLS() {
 		if cfg.TLS == nil {
@@ -144,6 +152,23 @@ func Open(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient
 func isLoginRefused(err error) bool {
 	word := redisx.RefusalWord(err)
 	return isReply(err) && (!redisx.Unavailable(err) || word == "NOAUTH" || word == "WRONGPASS")
+}
+
+// A login is a user of Redis and its password.
+type login struct{ user, password string }
+
+// followLogin returns what go-redis calls at each dial for the login: that of now, or while it can
+// not be read, which may be half of a rotation, the last one.
+func followLogin(first login, now func() (user, password string, err error)) func(context.Context) (string, string, error) {
+	var last atomic.Pointer[login]
+	last.Store(&first)
+	return func(context.Context) (string, string, error) {
+		if user, password, err := now(); err == nil {
+			last.Store(&login{user, password})
+		}
+		l := last.Load()
+		return l.user, l.password, nil
+	}
 }
 
 // nameConnection returns what gives each new connection its name. Not every server and proxy takes

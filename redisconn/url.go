@@ -223,6 +223,15 @@ func canonicalAddress(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// Login returns the user and the password of a URL. The error is a *URLError.
+func Login(rawURL string) (user, password string, err error) {
+	t, err := parseURL(rawURL)
+	if err != nil {
+		return "", "", err
+	}
+	return t.user, t.password, nil
+}
+
 // HasPassword tells whether a URL holds a password.
 func HasPassword(rawURL string) bool {
 	t, err := parseURL(rawURL)

@@ -76,7 +76,11 @@ type Config struct {
 	// redis+cluster://, as redisconn.Open takes it. Only with Dev it may be empty, which
 	// starts an embedded Redis that keeps nothing. (--redis)
 	RedisURL string
-	// RedisPasswordFile holds the password for RedisURL, which has none then. (--redis-password-file)
+	// RedisURLFile is the file from which RedisURL was read. The login in it is read again at each
+	// dial, so that it can be rotated. (--redis-url-file)
+	RedisURLFile string
+	// RedisPasswordFile holds the password for RedisURL, which has none then. It is read again at each
+	// dial. (--redis-password-file)
 	RedisPasswordFile string
 	// RedisWait is how long Run waits at the start for a Redis that is away. Meanwhile /health/live
 	// is 200, /health/ready is 503, and everything else is refused with 503. Default: for ever, or
@@ -91,6 +95,9 @@ type Config struct {
 	// LockRedisURLs are Redis servers that do not depend on each other. A lock is then held on a
 	// majority of them. Empty keeps the locks on RedisURL. (--lock-redis)
 	LockRedisURLs []string
+	// LockRedisPasswordFile holds the password for those of LockRedisURLs that have none. It is read
+	// again at each dial. (--lock-redis-password-file)
+	LockRedisPasswordFile string
 	// ClusterPrefix is the beginning of the names of the pub/sub channels between nodes: up to 64
 	// letters, digits or -_.: characters. Nodes with the same prefix are one cluster, and so are
 	// Node servers whose adapter has it as its option key. Default: socket.io, or
@@ -163,9 +170,9 @@ type Config struct {
 	// After an error the old limits stay. With nil the server does not handle SIGHUP, so the
 	// signal ends the process unless the program handles it.
 	ReloadPolicies func() ([]throttle.Policy, error)
-	// Reload is called at each SIGHUP, in place of ReloadPolicies, and returns the settings as they are
-	// configured then. What can change while the node runs does: Policies, LogLevel, DrainFor, and the
-	// files of secrets. Other settings that have changed are named in the log, and need a restart.
+	// Reload is called at each SIGHUP, in place of ReloadPolicies, and returns the settings as they
+	// are configured then. What can change while the node runs does: Policies, LogLevel, DrainFor, and
+	// the files of secrets. Other settings that have changed are named in the log, and need a restart.
 	Reload func() (Config, error)
 	// NoLocalLimits says what happens while Redis is away to events that spend a limit: true
 	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is
@@ -255,8 +262,9 @@ type Config struct {
 	// MaxConnectionsPerAddress bounds the connections of one address (IPv6: of one /64) to this
 	// node. Default and negative: no bound. (--max-connections-per-address)
 	MaxConnectionsPerAddress int
-	// MaxConnectionsPerUser bounds the connections of one user to this node: a further one is refused
-	// with TOO_MANY_CONNECTIONS. Default: 20; negative is no bound. (--max-connections-per-user)
+	// MaxConnectionsPerUser bounds the connections of one user, to all nodes: a further one is refused
+	// with TOO_MANY_CONNECTIONS. While Redis can not count them, each node bounds its own. Default:
+	// 20; negative is no bound. (--max-connections-per-user)
 	MaxConnectionsPerUser int
 	// MaxHTTPConnectionsPerAddress bounds the TCP connections of one address (IPv6: of one /64) to
 	// this node that are plain HTTP: polling, requests, and what sends nothing. Further ones may only
@@ -337,9 +345,9 @@ func setDefault[T comparable](field *T, value T) {
 // defaults must be set.
 func (c *Config) check() error { return usage.Wrap(errors.Join(c.Faults()...)) }
 
-// Faults returns everything that is wrong with the settings, or does not fit together, one ErrConfig
-// for each fault. The defaults must be set. Run returns more of them: what files hold, and what Redis
-// can do.
+// Faults returns everything that is wrong with the settings, or does not fit together, one
+// ErrConfig for each fault. The defaults must be set. Run returns more of them: what files hold,
+// and what Redis can do.
 func (c Config) Faults() (faults []error) {
 	refuse := func(format string, args ...any) { faults = append(faults, usage.Errorf(format, args...)) }
 	for _, d := range []struct {
@@ -457,5 +465,8 @@ func (c *Config) nodeName(port string) string {
 
 // redisTarget returns where the Redis at url is reached, and how.
 func (c *Config) redisTarget(url string) redisdial.Target {
-	return redisdial.Target{URL: url, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile, SentinelLogin: c.SentinelLogin, PasswordFile: c.RedisPasswordFile}
+	return redisdial.Target{
+		URL: url, CAFile: c.RedisCAFile, CertFile: c.RedisCertFile, KeyFile: c.RedisKeyFile, SentinelLogin: c.SentinelLogin,
+		PasswordFile: c.RedisPasswordFile, URLFile: c.RedisURLFile, LockPasswordFile: c.LockRedisPasswordFile,
+	}
 }

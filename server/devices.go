@@ -28,30 +28,42 @@ func parseDevices(text string) (sessions.DevicesConfig, error) {
 	return sessions.DevicesConfig{Limit: n, OldestWins: winner == "oldest"}, nil
 }
 
-// A seatedSession is a session that holds a seat among the devices of its user.
+// A seatedSession is a session that holds a seat among the devices of its user, and whose
+// connection is counted.
 type seatedSession struct {
 	sessions.Session
-	releaseSeat func()
+	release func() // gives both back
 }
 
 // authenticator is auth as the gateway wants it.
 type authenticator struct {
 	*auth.Service
-	devices *sessions.Devices
+	devices     *sessions.Devices
+	connections *sessions.Connections
 }
 
-// Authenticate judges a handshake, and gives the session a seat among the devices of its user.
+// Authenticate judges a handshake, counts the connection among those of its user on all nodes, and
+// gives the session a seat among the devices of its user.
 func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
-	s, err := a.Service.Authenticate(ctx, payload, h)
+	endConnection := func() {}
+	s, err := a.Service.AuthenticateWith(ctx, payload, h, func(ctx context.Context, userID string) (ban sessions.Ban, err error) {
+		ban, endConnection, err = a.connections.Admit(ctx, userID)
+		return ban, err
+	})
 	if err != nil {
+		endConnection()
 		return gateway.Session{}, err
 	}
-	release, err := a.devices.Take(ctx, s)
+	releaseSeat, err := a.devices.Take(ctx, s)
 	if err != nil {
+		endConnection()
 		return gateway.Session{}, err
 	}
 	out := toGatewaySession(s)
-	out.Source = seatedSession{s, release}
+	out.Source = seatedSession{s, func() {
+		releaseSeat()
+		endConnection()
+	}}
 	return out, nil
 }
 
@@ -65,17 +77,17 @@ func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
 		Ended:    func(r sessions.Revocation) { on.Ended(r.Code, r.Reason) },
 		Expiring: on.Expiring,
 	})
-	return seatedHandle{h, source.releaseSeat}
+	return seatedHandle{h, source.release}
 }
 
-// seatedHandle is a handle that gives back the seat when it is closed.
+// seatedHandle is a handle that gives back what Authenticate took when it is closed.
 type seatedHandle struct {
 	*sessions.Handle
-	releaseSeat func()
+	release func()
 }
 
-// Close ends the hold on the session, and gives back the seat.
+// Close ends the hold on the session, and gives back the seat and the connection.
 func (h seatedHandle) Close() {
 	h.Handle.Close()
-	h.releaseSeat()
+	h.release()
 }

@@ -117,14 +117,15 @@ func (l *logins) reloadSecrets(ctx context.Context, c *Config) (err error) {
 
 // logins decide which handshakes and logins are admitted.
 type logins struct {
-	auth    *auth.Service
-	tokens  *auth.Tokens  // nil where no tokens are taken
-	express *auth.Express // nil where the cookies of no Express site are taken
-	devices *sessions.Devices
-	callers *callers
-	limiter *throttle.Limiter
-	monitor *redisconn.Monitor
-	log     *zap.Logger
+	auth        *auth.Service
+	tokens      *auth.Tokens  // nil where no tokens are taken
+	express     *auth.Express // nil where the cookies of no Express site are taken
+	devices     *sessions.Devices
+	connections *sessions.Connections
+	callers     *callers
+	limiter     *throttle.Limiter
+	monitor     *redisconn.Monitor
+	log         *zap.Logger
 }
 
 // newLogins makes what logs players in.
@@ -163,6 +164,7 @@ func newLogins(c *Config, r *redisServices, log *zap.Logger, warnings *warnings)
 		return nil, err
 	}
 	l.devices = sessions.NewDevices(r.sessions, devices)
+	l.connections = sessions.NewConnections(r.sessions, max(0, c.MaxConnectionsPerUser), 0)
 	plainAddr := func(req *http.Request) throttle.Subject { return throttle.Subject{IP: proxies.Addr(req)} }
 	cfg.Guesses = newGuessGate(r.limiter, plainAddr, func(id string) bool { return r.tracker != nil && r.tracker.Follows(id) })
 	l.auth = auth.New(r.sessions, cfg)

@@ -8,8 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/redisconn"
 )
 
 // TestEveryCommandOfAScriptIsNeeded reads the repository's Lua: a command that neededCommands does
@@ -59,6 +64,70 @@ func TestEveryKeyIsNeeded(t *testing.T) {
 	for _, m := range all {
 		if !slices.ContainsFunc(neededKeys, func(pattern string) bool { return strings.HasPrefix(m[1], strings.TrimSuffix(pattern, "*")) }) {
 			t.Errorf("neededKeys has no pattern for %s", m[1])
+		}
+	}
+}
+
+// aclRows returns the rules of each row of a table of docs/redis-acl.md: those of the first table
+// under a heading.
+func aclRows(t *testing.T, heading string) (rows [][]string) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/redis-acl.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
+	require.True(t, found, heading)
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, table, _ := strings.Cut(section, "|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, line := range strings.Split(strings.TrimSpace(table), "\n") {
+		rows = append(rows, strings.Fields(strings.Split(line, "`")[1]))
+	}
+	return rows
+}
+
+// The tables of docs/redis-acl.md are what a gateway asks for, on its Redis and on the servers of
+// locks: all rows are enough, and the rules of a row that is taken away are named as missing.
+func TestTheTableOfRightsIsWhatTheGatewayAsksFor(t *testing.T) {
+	t.Parallel()
+	s := redistest.Server(t)
+	n := &node{cfg: Config{ClusterJoinWindow: time.Hour, Recovery: time.Minute}}
+	n.redis = &redisServices{client: s.Client(), moves: redisconn.NewMoveMonitor(redisconn.MoveConfig{})}
+	for heading, rights := range map[string]redisconn.Rights{"The gateway": n.neededRights(), "The servers of --lock-redis": lockRights} {
+		rows := aclRows(t, heading)
+		for without := -1; without < len(rows); without++ {
+			if without >= 0 && rows[without][0] == "+@connection" {
+				continue
+			}
+			args := []any{"acl", "setuser", "probe", "reset", "on", ">secret"}
+			var missing []string
+			for i, row := range rows {
+				if i == without {
+					missing = row
+					continue
+				}
+				for _, rule := range row {
+					args = append(args, rule)
+				}
+			}
+			require.NoError(t, s.Client().Do(t.Context(), args...).Err(), "%v", args)
+			user := redis.NewClient(&redis.Options{Addr: s.Addr(), Username: "probe", Password: "secret"})
+			found, err := rights.FindMissing(t.Context(), user)
+			require.NoError(t, err)
+			require.NoError(t, user.Close())
+			require.Empty(t, found.Unknown)
+			if missing != nil && missing[0] == "&socket.io*" { // it covers the pattern's channel too, so that both are named
+				require.Contains(t, found.Rules, "&socket.io*")
+				continue
+			}
+			if missing != nil && slices.Contains([]string{"+eval", "+get", "+publish"}, missing[0]) {
+				// Without these, the names that need them are named too, or all is asked in another way.
+				require.NotEmpty(t, found.Rules, "%s without %v", heading, missing)
+				if heading == "The gateway" { // which has MULTI, by which all is asked then
+					require.Subset(t, found.Rules, missing, "%s without %v", heading, missing)
+				}
+				continue
+			}
+			require.ElementsMatch(t, missing, found.Rules, "%s without %v", heading, missing)
 		}
 	}
 }

@@ -69,7 +69,12 @@ func (s *Store) UnbanUser(ctx context.Context, userID string) error {
 // FindBan returns the ban of a user, or ErrNotFound. A ban that another program wrote badly is in
 // force until its key expires.
 func (s *Store) FindBan(ctx context.Context, userID string) (Ban, error) {
-	text, err := s.rdb.Get(ctx, keys.UserBan(userID)).Result()
+	return parseBan(s.rdb.Get(ctx, keys.UserBan(userID)))
+}
+
+// parseBan reads the answer of FindBan's command.
+func parseBan(read *redis.StringCmd) (Ban, error) {
+	text, err := read.Result()
 	switch {
 	case errors.Is(err, redis.Nil), isWrongType(err):
 		return Ban{}, ErrNotFound

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/keys"
 )
 
 // 50 sessions of one user connect at once to two gateways.
@@ -20,7 +21,7 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()
 			url := redistest.URL(t)
-			args := []string{"--redis", url, "--devices", rule, "--limit", "connect=off"}
+			args := []string{"--redis", url, "--devices", rule, "--limit", "connect=off", "--max-connections-per-user", "0"}
 			gates := []*gate{serve(t, args...), serve(t, args...)}
 			players := make([]*player, 50)
 			ids := make([]string, len(players))
@@ -84,4 +85,35 @@ func TestASecondDeviceOfASinglePlayer(t *testing.T) {
 	must(t, "session", "revoke", fresh, "--redis", url)
 	require.True(t, p.ended())
 	one.connect(create(t, url, "ann"))
+}
+
+// A user may have 20 connections in all, to however many gateways. While the count can not be kept,
+// each gateway lets in 20 of its own.
+func TestConnectionsOfAUserAreCountedOverAllGateways(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t)
+	args := []string{"--redis", rdb.URL(), "--limit", "connect=off"}
+	gates := []*gate{serve(t, args...), serve(t, args...)}
+	id := create(t, rdb.URL(), "ann")
+	all := make([]*player, 20)
+	for i := range all {
+		all[i] = gates[i%2].connect(id)
+	}
+	refuses := func(g *gate) {
+		t.Helper()
+		require.JSONEq(t, `{"message":"You have too many connections.","data":{"code":"TOO_MANY_CONNECTIONS"}}`, string(g.handshake(id).take("44", func(frame) bool { return true }).body))
+	}
+	refuses(gates[0])
+	refuses(gates[1])
+	all[7].send("41")
+	require.Eventually(t, func() bool { return rdb.Client().SCard(t.Context(), keys.UserConnections("ann")).Val() == 19 }, patience, tick)
+	gates[0].connect(id).ok("session:ping", "")
+	refuses(gates[1])
+
+	require.NoError(t, rdb.Client().Set(t.Context(), keys.UserConnections("ann"), "it can not be counted", 0).Err())
+	for range 9 {
+		gates[0].connect(id)
+	}
+	refuses(gates[0])
+	gates[1].connect(id)
 }

@@ -147,3 +147,58 @@ func TestAChangeOfTheServerSaysHowDurableTradesAre(t *testing.T) {
 	g.logged(3, "trade durability", map[string]any{"durability": "fsync"})
 	require.NotContains(t, fmt.Sprint(g.warnings()), "trades_not_durable")
 }
+
+// After a failover to a server that can not do what --trade-durability names, the log says so and
+// trades are UNAVAILABLE, also when they are repeated. Once the server can do it, a repeat tells
+// the outcome of the first try: the goods have moved once.
+func TestAFailoverToAServerThatCanNotKeepTrades(t *testing.T) {
+	t.Parallel()
+	for durability, mend := range map[string]func(t *testing.T, later *redistest.Instance){
+		"fsync": func(t *testing.T, later *redistest.Instance) {
+			t.Helper()
+			require.NoError(t, later.Client().ConfigSet(t.Context(), "appendonly", "yes").Err())
+		},
+		"wait": func(t *testing.T, later *redistest.Instance) {
+			t.Helper()
+			redistest.ServerWithWaitAOF(t, "--replicaof", "127.0.0.1 "+portOf(later))
+		},
+	} {
+		t.Run(durability, func(t *testing.T) {
+			t.Parallel()
+			former := safeRedis(t)
+			later := redistest.ServerWithWaitAOF(t, "--replicaof", "127.0.0.1 "+portOf(former))
+			relay := redistest.NewRelay(t, former)
+			require.Eventually(t, func() bool {
+				return strings.Contains(later.Client().Info(t.Context(), "replication").Val(), "master_link_status:up")
+			}, patience, tick)
+			g := serve(t, "--redis", relay.URL(), "--dev", "--limit", "trade=off", "--trade-durability", durability)
+			ann := g.connect(g.guest("ann"))
+			must(t, "trade", "mint", "--character", "ann", "--item", "sword", "--qty", "5", "--redis", relay.URL())
+			give := func(key string) map[string]any {
+				return ann.ask("trade:execute", fmt.Sprintf(`{"to":"bob","give":{"items":[{"itemId":"sword","qty":1}],"gold":0},"idempotencyKey":%q}`, key))
+			}
+			require.Equal(t, true, give("before")["ok"])
+			require.Eventually(t, func() bool {
+				return later.Client().HGet(t.Context(), "char:bob:inventory", "item:sword").Val() == "1"
+			}, patience, tick)
+
+			require.NoError(t, later.Client().Do(t.Context(), "replicaof", "no", "one").Err())
+			relay.PointTo(later)
+			g.logged(1, "trades are refused: Redis can not do what --trade-durability asks for", map[string]any{})
+			for range 3 {
+				e := give("after")
+				require.Equal(t, false, e["ok"], "%v", e)
+				require.Equal(t, "UNAVAILABLE", e["error"].(map[string]any)["code"], "%v", e)
+			}
+			mend(t, later)
+			require.Eventually(t, func() bool { return give("after")["ok"] == true }, patience, 10*tick)
+			require.Equal(t, "2", later.Client().HGet(t.Context(), "char:bob:inventory", "item:sword").Val(), "once before, and once after")
+		})
+	}
+}
+
+// portOf returns the port of a server.
+func portOf(s *redistest.Instance) string {
+	_, port, _ := strings.Cut(s.Addr(), ":")
+	return port
+}

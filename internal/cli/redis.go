@@ -65,5 +65,5 @@ func (f *RedisFlags) ReadURLFile() (err error) {
 
 // Target returns what the flags say of Redis.
 func (f RedisFlags) Target() redisdial.Target {
-	return redisdial.Target{URL: f.Redis, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin, PasswordFile: f.RedisPassword}
+	return redisdial.Target{URL: f.Redis, CAFile: f.RedisCA, CertFile: f.RedisCert, KeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin, PasswordFile: f.RedisPassword, URLFile: f.RedisURLFile}
 }

@@ -61,7 +61,7 @@ type ServeFlags struct {
 	OutboundQueue       int           `default:"1048576" help:"This many bytes may wait for one client. When more would have to wait, the connection is closed as too slow."`
 	MaxConnections      int           `default:"100000" help:"The gateway may have this many connections, or fewer where the limit of open files allows fewer; 0 means as many as that allows."`
 	MaxConnectionsAddr  int           `name:"max-connections-per-address" default:"0" help:"One address (IPv6: one /64) may have this many connections; 0 means no bound."`
-	MaxConnectionsUser  int           `name:"max-connections-per-user" default:"20" help:"One user may have this many connections to this node; 0 means no bound."`
+	MaxConnectionsUser  int           `name:"max-connections-per-user" default:"20" help:"One user may have this many connections, to all nodes together; 0 means no bound."`
 	MaxHTTPAddr         int           `name:"max-http-connections-per-address" default:"100" help:"One address (IPv6: one /64) may have this many TCP connections that are plain HTTP; 0 means no bound. Websockets and the connections of trusted proxies do not count."`
 	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
@@ -110,6 +110,7 @@ type cacheFlags struct {
 type tradeFlags struct {
 	TradeExpiry     time.Duration `default:"5m" help:"A trade may be open for this long."`
 	LockRedis       []string      `placeholder:"URL" help:"Keep locks on a majority of independent Redis servers, of which this is one, instead of on --redis. The flag may be repeated."`
+	LockPassword    string        `name:"lock-redis-password-file" placeholder:"FILE" help:"Read the password of the servers of --lock-redis from this file, for those whose URL has none."`
 	TradeDurability string        `default:"auto" enum:"auto,none,wait,fsync" help:"A trade is answered when the Redis server has it (none), when a replica has it (wait), or when it is on disk (fsync, Redis 7.2). With auto it is the best of these that Redis can do; the log and the first lines tell which. What Redis cannot do is refused (${enum})."`
 }
 
@@ -135,8 +136,8 @@ func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.
 	return server.Config{
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev,
 
-		RedisURL: redisURL, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
-		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
+		RedisURL: redisURL, RedisURLFile: f.RedisURLFile, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
+		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, LockRedisPasswordFile: f.LockPassword, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
 		Recovery: explicitZero(f.Recovery), RecoveryMemory: explicitZero(f.RecoveryMemory),
 
 		SessionTTL: explicitZero(f.SessionTTL), SessionAbsoluteTTL: explicitZero(f.SessionAbsoluteTTL), SessionCookie: f.SessionCookie,

@@ -26,6 +26,7 @@ type Lock struct {
 type lockFlags struct {
 	cli.RedisFlags `embed:""`
 	LockRedis      []string `placeholder:"URL" help:"The locks are on this server, as for serve, and not on --redis. The flag may be repeated."`
+	LockPassword   string   `name:"lock-redis-password-file" placeholder:"FILE" help:"Read the password of the servers of --lock-redis from this file, for those whose URL has none."`
 }
 
 // openLocks opens Redis and the locks in it. The caller calls done at the end.
@@ -38,7 +39,9 @@ func (f lockFlags) openLocks(ctx context.Context) (m *lock.Manager, done func(),
 		m = lock.New(lock.Config{}, rdb)
 		return m, func() { m.Close(); _ = rdb.Close() }, nil
 	}
-	servers, err := f.Target().LockServers(f.LockRedis, cli.CommandConfig)
+	target := f.Target()
+	target.LockPasswordFile = f.LockPassword
+	servers, err := target.LockServers(f.LockRedis, cli.CommandConfig)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,8 +23,11 @@ type Target struct {
 	KeyFile       string // for rediss://: its key
 	SentinelLogin string // user:password for the sentinels themselves
 	PasswordFile  string // holds the password of the servers, where URL has none
+	URLFile       string // URL was read from it: the login in it is read again at each dial
 
-	flag string // the flag that named URL, for errors; "" is --redis
+	LockPasswordFile string // holds the password of the servers of LockServers whose URL has none
+
+	flag, passwordFlag string // the flags that named URL and PasswordFile, for errors; "" are those of --redis
 }
 
 // Open connects to the target. What the caller must mend is a usage error.
@@ -50,13 +53,8 @@ func (t Target) make(cfg redisconn.Config, open func(redisconn.Config) (redis.Un
 		return nil, usage.Errorf("--redis-ca, --redis-cert and --redis-key need a rediss:// URL")
 	}
 	cfg.TLS = secrets
-	if t.PasswordFile != "" {
-		if cfg.Password, err = ReadSecret("--redis-password-file", t.PasswordFile); err != nil {
-			return nil, err
-		}
-		if redisconn.HasPassword(t.URL) {
-			return nil, usage.Errorf("--redis-password-file is given, and the URL of Redis holds a password too: leave one of them out")
-		}
+	if err := t.followSecrets(&cfg); err != nil {
+		return nil, err
 	}
 	cfg.SentinelUsername, cfg.SentinelPassword, _ = strings.Cut(t.SentinelLogin, ":")
 	rdb, err := open(cfg)
@@ -66,8 +64,38 @@ func (t Target) make(cfg redisconn.Config, open func(redisconn.Config) (redis.Un
 	return rdb, err
 }
 
+// followSecrets sets the login that stands in a file, and has the file read again at each dial.
+func (t Target) followSecrets(cfg *redisconn.Config) (err error) {
+	switch {
+	case t.PasswordFile != "":
+		flag := cmp.Or(t.passwordFlag, "--redis-password-file")
+		if cfg.Password, err = ReadSecret(flag, t.PasswordFile); err != nil {
+			return err
+		}
+		if redisconn.HasPassword(t.URL) {
+			return usage.Errorf("%s is given, and the URL of Redis holds a password too: leave one of them out", flag)
+		}
+		cfg.Credentials = func() (user, password string, err error) {
+			if user, _, err = redisconn.Login(t.URL); err == nil {
+				password, err = ReadSecret(flag, t.PasswordFile)
+			}
+			return user, password, err
+		}
+	case t.URLFile != "":
+		cfg.Credentials = func() (user, password string, err error) {
+			url, err := ReadSecret("--redis-url-file", t.URLFile)
+			if err != nil {
+				return "", "", err
+			}
+			return redisconn.Login(url)
+		}
+	}
+	return nil
+}
+
 // LockServers makes a client for each URL of --lock-redis, and does not connect yet. Those with TLS
-// use the files of the target, as its own URL does. It refuses a server that is named twice: the
+// use the files of the target, as its own URL does, and those whose URL has no password use
+// LockPasswordFile. It refuses a server that is named twice: the
 // second vote would find the lock taken by the first, so that no majority could ever be reached.
 func (t Target) LockServers(urls []string, cfg redisconn.Config) (servers []redis.UniversalClient, err error) {
 	for i, url := range urls {
@@ -78,7 +106,10 @@ func (t Target) LockServers(urls []string, cfg redisconn.Config) (servers []redi
 					redisconn.Redact(before), redisconn.Redact(url))
 			}
 		}
-		server := Target{URL: url, flag: "--lock-redis"}
+		server := Target{URL: url, flag: "--lock-redis", passwordFlag: "--lock-redis-password-file"}
+		if !redisconn.HasPassword(url) {
+			server.PasswordFile = t.LockPasswordFile
+		}
 		if redisconn.Secure(url) {
 			server.CAFile, server.CertFile, server.KeyFile = t.CAFile, t.CertFile, t.KeyFile
 		}

@@ -1,5 +1,10 @@
 // Three gateways behind a balancer, as one.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startBalancer } from './lib/balancer.js';
 import { Gateway } from './lib/gateway.js';
@@ -78,4 +83,54 @@ test('a node that goes says goodbye, and its players come back elsewhere by them
   for (const p of players.filter((x) => !moved.includes(x))) assert.equal(p.all('session').length, 1, 'nobody else was touched');
   await moved[0].ask('chat:message', { channel, text: 'we are back' });
   for (const p of players) await until(() => p.all('chat:message').some((m) => m.text === 'we are back'), 'everyone to hear it');
+});
+
+/** token signs a JWT (HS256). */
+function token(secret, claims) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+}
+
+/** loginFrom logs in from an address of this machine, and gives the status and the code. */
+function loginFrom(localAddress, url, jwt, headers = {}) {
+  const body = JSON.stringify({ token: jwt });
+  return new Promise((ok, fail) => {
+    const r = request(`${url}/auth/login`, { method: 'POST', localAddress, agent: false, headers: { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body), ...headers } }, async (answer) => {
+      let text = '';
+      for await (const part of answer) text += part;
+      ok({ status: answer.statusCode, code: JSON.parse(text).code });
+    });
+    r.on('error', fail);
+    r.end(body);
+  });
+}
+
+// Behind a proxy everybody has its address, unless the gateway is told whom to believe.
+test('ten forged tokens lock out their sender, and nobody else behind the balancer', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'gateway-balancer-'));
+  const secret = 'a secret of thirty-two bytes or more';
+  await writeFile(join(folder, 'secret'), secret);
+  const flags = ['--jwt-secret-file', join(folder, 'secret'), '--jwt-issuer', 'https://id.example', '--jwt-audience', 'game', '--trusted-proxies', '127.0.0.1'];
+  const first = await Gateway.start(...flags);
+  const second = await Gateway.beside(first, ...flags);
+  const proxy = await startBalancer([first, second]);
+  try {
+    const claims = (sub) => ({ sub, iss: 'https://id.example', aud: 'game', exp: Math.floor(Date.now() / 1000) + 600 });
+    const attacker = '127.0.0.66';
+    for (let i = 0; i < 10; i++) { // also in the name of others, and as if they came from them
+      const headers = i % 2 ? { 'X-Forwarded-For': '127.0.0.5' } : {};
+      assert.deepEqual(await loginFrom(attacker, proxy.url, token('forged', claims(`player-${i}`)), headers), { status: 401, code: 'UNAUTHENTICATED' });
+    }
+    assert.deepEqual(await loginFrom(attacker, proxy.url, token('forged', claims('player-0'))), { status: 429, code: 'RATE_LIMITED' });
+    assert.deepEqual(await loginFrom(attacker, proxy.url, token(secret, claims('player-0'))), { status: 429, code: 'RATE_LIMITED' }, 'the address is locked, on both nodes');
+    for (let i = 0; i < 10; i++) {
+      assert.equal((await loginFrom(`127.0.0.${5 + i}`, proxy.url, token(secret, claims(`player-${i}`)))).status, 201, `player-${i} plays on`);
+    }
+  } finally {
+    await proxy.stop();
+    await second.stop();
+    await first.stop();
+    await rm(folder, { recursive: true });
+  }
 });

@@ -1,7 +1,7 @@
 // A node of a cluster as Node makes it: the official server, adapter and emitter. It serves
 // the same GET /op as ../op.go, and the operations em-emit, em-emitbin, em-join, em-leave,
 // em-disc and em-sse through the emitter, which is no node at all.
-// Usage: node server.js <redis host:port> [emitter]; it prints its own port when it is ready. With
+// Usage: node server.js <redis [user:password@]host:port> [emitter]; it prints its own port when it is ready. With
 // "emitter" it is no node of the cluster, and only the operations of the emitter concern others.
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';
@@ -9,9 +9,9 @@ import { Redis } from 'ioredis';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Emitter } from '@socket.io/redis-emitter';
 
-const [host, port] = process.argv[2].split(':');
+const { hostname: host, port, username, password } = new URL(`redis://${process.argv[2]}`);
 const client = () => {
-  const c = new Redis({ host, port: Number(port), retryStrategy: (n) => Math.min(20 * n, 200), maxRetriesPerRequest: null });
+  const c = new Redis({ host, port: Number(port), username, password, retryStrategy: (n) => Math.min(20 * n, 200), maxRetriesPerRequest: null });
   c.on('error', () => {});
   return c;
 };
