@@ -74,7 +74,7 @@ func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
 	list = []Connection{}
 	for _, c := range found[:min(len(found), max(0, q.Most))] {
 		p := c.player.Load()
-		rooms := g.RoomsOf(p.Conn, "")
+		rooms := slices.DeleteFunc(g.RoomsOf(p.Conn, ""), func(room string) bool { return room == p.Conn })
 		slices.Sort(rooms)
 		list = append(list, Connection{
 			Conn: p.Conn, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Session: identity.SessionTag(p.SessionID),

@@ -60,6 +60,10 @@ func flagOf(field string) string {
 	return b.String()
 }
 
+// SettingsOf returns all settings of a configuration by the names of their flags, as texts without
+// secrets.
+func SettingsOf(c Config) map[string]string { return c.settings() }
+
 // settings returns all settings by the names of their flags, as texts without secrets.
 func (c Config) settings() map[string]string {
 	all := map[string]string{}

@@ -105,7 +105,7 @@ func TestLockCommandsOnAQuorum(t *testing.T) {
 	servers[0].Kill()
 	out, errs, code := command(t, about("list")...)
 	require.Equal(t, cli.ExitUnreachable, code, errs)
-	require.Regexp(t, `trade:ann:bob +\d{13} +\S+ +2/3`, out)
+	require.Regexp(t, `trade:ann:bob +trade +\d{13} +\S+ +2/3`, out)
 	require.NoError(t, l.Release(t.Context()))
 	_, errs, code = command(t, "lock", "list", "--lock-redis", "redis://a:1", "--lock-redis", "redis://a:1")
 	require.Equal(t, cli.ExitUsage, code, errs)

@@ -78,7 +78,7 @@ type commands struct {
 func runProgram(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c commands
 	done := false
-	if len(args) > 0 && args[0] == "help" {
+	if len(args) > 0 && args[0] == "help" && !slices.Contains(args, "--help") {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
 	k, err := c.parseCommandLine(args, getenv,
