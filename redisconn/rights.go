@@ -203,7 +203,7 @@ func (r Rights) tryServer(ctx context.Context, server redis.UniversalClient) ([]
 		return nil, err
 	}
 	isQueued := err == nil
-	if isRefusedCommand(err) {
+	if isRefusedCommand(err) && slices.Contains(r.Commands, "MULTI") {
 		found = append(found, "+multi")
 	}
 	type try struct {
