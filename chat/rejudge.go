@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/fault"
 )
 
 const (
@@ -113,6 +114,24 @@ func (s *Service) judgeMembers(ctx context.Context, channel string, players []ev
 		}
 	}
 	return may, nil
+}
+
+// JudgeReturn says whether a player who comes back with an earlier connection may still be in a channel:
+// nil, or what the player is told. Errors: UNAVAILABLE.
+func (s *Service) JudgeReturn(ctx context.Context, p event.Player, channel string) (*Removed, error) {
+	if !ValidChannel(channel) {
+		return nil, nil
+	}
+	err := s.checkMayJoin(ctx, p, channel)
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, ErrBanned):
+		return &Removed{Channel: channel, Code: ErrBanned.Code}, nil
+	case errors.Is(err, fault.ErrForbidden):
+		return &Removed{Channel: channel, Code: ErrNotInChannel.Code}, nil
+	}
+	return nil, err
 }
 
 // removeConnection takes a connection out of a channel in which it is, and tells it why.

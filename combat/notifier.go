@@ -42,6 +42,9 @@ func (n *Notifier) Connected(p event.Player) {
 	}
 }
 
+// Recovered does nothing: the client has heard everything, or it was sent again.
+func (n *Notifier) Recovered(event.Player, []string) {}
+
 // CharacterChanged does the same as Connected: another character has other challenges.
 func (n *Notifier) CharacterChanged(p event.Player) { n.Connected(p) }
 

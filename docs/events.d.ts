@@ -791,6 +791,8 @@ export interface Welcome {
   serverTime: number;
   /** the gateway's process */
   node: string;
+  /** Says that the connection goes on where an earlier one ended: what was missed follows, and the rooms are joined. */
+  recovered: boolean;
 }
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
@@ -871,30 +873,30 @@ export interface ClientToServerEvents {
   'user:unignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode>) => void) => void;
 }
 
-/** What the server sends. */
+/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */
 export interface ServerToClientEvents {
   /** A moderator deleted a message in a channel that you are in. */
-  'chat:deleted': (payload: ChatDeleted) => void;
+  'chat:deleted': (payload: ChatDeleted, offset?: string) => void;
   /** You may not be in a channel any more, and were taken out of it: code says why. */
-  'chat:left': (payload: ChatRemoved) => void;
+  'chat:left': (payload: ChatRemoved, offset?: string) => void;
   /** Somebody wrote in a channel that you are in. The sender receives it too. */
-  'chat:message': (payload: ChatMessage) => void;
+  'chat:message': (payload: ChatMessage, offset?: string) => void;
   /** You were muted or banned. When the sanction is lifted, you receive it again with until 0. */
-  'chat:sanction': (payload: ChatSanction) => void;
+  'chat:sanction': (payload: ChatSanction, offset?: string) => void;
   /** Slow mode was set in a channel that you are in. everyMs is 0 when it was switched off. */
-  'chat:slowed': (payload: ChatSlowMode) => void;
+  'chat:slowed': (payload: ChatSlowMode, offset?: string) => void;
   /** Somebody wrote to you alone. All your devices receive it. */
-  'chat:whisper': (payload: ChatWhisperMessage) => void;
+  'chat:whisper': (payload: ChatWhisperMessage, offset?: string) => void;
   /** A challenge of yours, or to you, has ended without a fight. None is sent when its time is over. */
-  'combat:cancelled': (payload: CombatChallengeCancelled) => void;
+  'combat:cancelled': (payload: CombatChallengeCancelled, offset?: string) => void;
   /** Another player wants to fight your character; also when you come back while the challenge is open. */
-  'combat:challenged': (payload: CombatChallenge) => void;
+  'combat:challenged': (payload: CombatChallenge, offset?: string) => void;
   /** A fight that you follow is over and settled. It is the fight's last event. */
-  'combat:ended': (payload: CombatEnding) => void;
+  'combat:ended': (payload: CombatEnding, offset?: string) => void;
   /** A fight between you and another player has begun. Both players receive it. */
-  'combat:started': (payload: CombatStarted) => void;
+  'combat:started': (payload: CombatStarted, offset?: string) => void;
   /** A turn was played in a fight that you follow. */
-  'combat:update': (payload: CombatUpdate) => void;
+  'combat:update': (payload: CombatUpdate, offset?: string) => void;
   /** A refusal of an event that was sent without an acknowledgement, or of a frame. */
   'error': (payload: Refusal) => void;
   /** This connection is about to be closed; the client comes back by itself. */
@@ -908,17 +910,17 @@ export interface ServerToClientEvents {
   /** A user left a channel that you are in, with the last of its devices. Not told in crowds. */
   'presence:left': (payload: PresenceMovement) => void;
   /** Who you are: right after connect, and again when your roles have changed. */
-  'session': (payload: Welcome) => void;
+  'session': (payload: Welcome, offset?: string) => void;
   /** The session ends soon. Any activity extends it, until its absolute lifetime is over. */
   'session:expiring': (payload: Expiring) => void;
   /** The session is over. The disconnect follows, and only a new login helps. */
   'session:revoked': (payload: Ended) => void;
   /** A trade of yours has ended and nothing moved: see its status and reason. */
-  'trade:cancelled': (payload: Trade) => void;
+  'trade:cancelled': (payload: Trade, offset?: string) => void;
   /** The goods of a trade of yours have moved. */
-  'trade:completed': (payload: Trade) => void;
+  'trade:completed': (payload: Trade, offset?: string) => void;
   /** You, or somebody with you, opened a trade. You are not told of those of users whom you ignore. */
-  'trade:proposed': (payload: Trade) => void;
+  'trade:proposed': (payload: Trade, offset?: string) => void;
   /** An offer has changed, or one side has accepted; also when you come back to an open trade. */
-  'trade:updated': (payload: Trade) => void;
+  'trade:updated': (payload: Trade, offset?: string) => void;
 }

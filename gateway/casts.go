@@ -9,12 +9,12 @@ import (
 func ownCasts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Welcome]("session", "Who you are: right after connect, and again when your roles have changed."),
-		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy."),
-		event.Sends[Expiring]("session:expiring", "The session ends soon. Any activity extends it, until its absolute lifetime is over."),
-		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps."),
-		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself."),
-		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. With missed (true), you may have missed casts; read again what you need."),
-		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame."),
+		event.Sends[Limits]("limits", "How much you may do: right after session, and again when that changes. Where remaining is given, little is left of that policy.").Fleeting(),
+		event.Sends[Expiring]("session:expiring", "The session ends soon. Any activity extends it, until its absolute lifetime is over.").Fleeting(),
+		event.Sends[Ended]("session:revoked", "The session is over. The disconnect follows, and only a new login helps.").Fleeting(),
+		event.Sends[Closing]("gateway:closing", "This connection is about to be closed; the client comes back by itself.").Fleeting(),
+		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. With missed (true), you may have missed casts; read again what you need.").Fleeting(),
+		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame.").Fleeting(),
 	}
 }
 
@@ -29,6 +29,9 @@ type Welcome struct {
 	ExpiresAt   int64    `json:"expiresAt"`  // Unix ms
 	ServerTime  int64    `json:"serverTime"` // Unix ms
 	Node        string   `json:"node"`       // the gateway's process
+	// Recovered says that the connection goes on where an earlier one ended: what was missed follows,
+	// and the rooms are joined.
+	Recovered bool `json:"recovered"`
 }
 
 // Limits says how much a player may do.

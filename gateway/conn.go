@@ -30,6 +30,8 @@ type conn struct {
 	events  EventWindow // counts every event; nil counts none
 	budgets refusalBudgets
 
+	refused []RefusedRoom // until a client that comes back is connected
+
 	rolesReadAt atomic.Int64 // ns since Gateway.started: when the session was read for its roles
 	rolesMu     sync.Mutex   // held while the roles change
 
@@ -64,15 +66,23 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	p := session.Player
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
-	mayOpen := g.users.add(c, p.UserID, g.cfg.MaxPerUser)
+	returnErr := g.recoverConn(ctx, c, session, &p)
+	mayOpen := returnErr == nil && g.users.add(c, p.UserID, g.cfg.MaxPerUser)
 	c.handle = g.cfg.Tracker.Open(session, Listener{
 		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
+		Renewed:  s.KeepRecord,
 	})
 	if !mayOpen {
 		c.handle.Close() // which gives back what the Authenticator took
+		refused := engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}
+		if returnErr != nil {
+			refused.Code, refused.Reason = fault.ErrRateLimited.Code, returnErr.Error()
+			g.reportRefusal(refused, nil)
+			return returnErr
+		}
 		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
-		return g.refuseConnect(engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))
+		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))
 	}
 	s.SetData(c)
 	s.ExpectRooms(userRoom(p.UserID))
@@ -107,13 +117,21 @@ func (r receiver) Connected(s *socketio.Socket) {
 	c.player.Store(&p)
 	g.conns.Store(s.ID(), c)
 	g.sendGreeting(c)
-	s.Join(userRoom(p.UserID)) // from here on, what others send the user comes after the greeting
-	if g.cfg.Observer != nil {
+	isRecovered := s.IsRecovered()
+	if isRecovered {
+		g.resumeConn(c, p)
+	} else if s.Join(userRoom(p.UserID)); g.cfg.Observer != nil { // what others send the user comes after the greeting
 		g.cfg.Observer.Connected(p)
 	}
 	g.metrics.countOpened()
-	g.log.Info("connection opened", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
-		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()))
+	fields := []zap.Field{
+		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
+		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()),
+	}
+	if isRecovered {
+		fields = append(fields, zap.Bool("recovered", true))
+	}
+	g.log.Info("connection opened", fields...)
 	c.mu.Lock()
 	c.isConnected = true
 	over := c.pendingEnd

@@ -130,7 +130,7 @@ func TestThePlayer(t *testing.T) {
 	require.Contains(t, ask(t, c, "session:character", `{"characterId":""}`), `"field":"characterId","reason":"required"`)
 	require.Contains(t, ask(t, c, "session:character", `{"characterId":"nobody"}`), "NOT_FOUND")
 	require.JSONEq(t, who(""), ask(t, c, "game:whoami", ""))
-	require.Regexp(t, `^{"ok":true,"data":{"sessionId":"s-ann","userId":"ann","username":"The ann","characterId":"hero","roles":\[\],"ttlMs":60000,"expiresAt":\d{13},"serverTime":\d{13},"node":"n1"}}$`,
+	require.Regexp(t, `^{"ok":true,"data":{"sessionId":"s-ann","userId":"ann","username":"The ann","characterId":"hero","roles":\[\],"ttlMs":60000,"expiresAt":\d{13},"serverTime":\d{13},"node":"n1","recovered":false}}$`,
 		ask(t, other, "session:character", `{"characterId":"hero"}`))
 	require.JSONEq(t, who("hero"), ask(t, c, "game:whoami", ""), "every connection of the session")
 }

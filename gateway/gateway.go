@@ -56,6 +56,8 @@ type Session struct {
 	event.Player               // without Conn and Addr, which the gateway sets
 	TTL          time.Duration // how long the session lasts from the last activity
 	ExpiresAt    time.Time
+	// Login names the login: it stays the same when the session gets a new id. "" stands for the id.
+	Login string
 	// Source is what the Authenticator hands to the Tracker. The gateway does not look into it.
 	Source any
 }
@@ -82,6 +84,8 @@ type Listener struct {
 	Ended func(code, reason string)
 	// Expiring is called when the session will be over soon, unless the player does something.
 	Expiring func(left time.Duration)
+	// Renewed, if not nil, is called before Ended when the session goes on under a new id.
+	Renewed func()
 }
 
 // A Handle is one connection's use of its session.
@@ -143,6 +147,11 @@ type Config struct {
 	// Characters checks the character that a player chooses. DANGER: nil believes the player, who
 	// may then choose any character and use its goods.
 	Characters Characters
+	// Rooms judges in which rooms a client that comes back may still be; nil: in all.
+	Rooms RoomJudge
+	// ConnectPolicy is the policy of handshakes, which ten connections that a client presents and that
+	// are none spend once. "" spends none.
+	ConnectPolicy string
 	// MistakePolicy is the policy that unknown and malformed events spend. "" spends none.
 	MistakePolicy string
 	// CloseAfter bounds the refusals of one policy to one connection within the policy's window, as a
@@ -180,6 +189,8 @@ type Gateway struct {
 	draining  atomic.Bool
 	started   time.Time
 	roleReads singleflight.Group // of Sessions.Get, by session id
+
+	failedReturns failedReturns
 
 	conns   sync.Map // socket id → *conn
 	users   userConns

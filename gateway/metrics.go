@@ -16,6 +16,7 @@ type Metrics struct {
 	closes      *prometheus.CounterVec
 
 	joinsRefused prometheus.Counter
+	recoveries   *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
 	cluster      atomic.Pointer[clusterMetrics] // of the gateway that counts here
@@ -30,6 +31,7 @@ func NewMetrics() *Metrics {
 		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Clients that were turned away, or left, before they were connected, by code."}, []string{"code"}),
 		closes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
 		joinsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_joins_refused_total", Help: "Joins that another program asked for and that --max-rooms refused."}),
+		recoveries:   newRecoveries(),
 		events:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_event_seconds", Help: "From the turn of an event to its answer.",
@@ -43,7 +45,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect sends every metric.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.events, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.recoveries, m.events, m.seconds} {
 		c.Collect(ch)
 	}
 	if bus := m.cluster.Load(); bus != nil {

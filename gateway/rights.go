@@ -7,8 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"go.uber.org/zap"
+
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
 const (
@@ -79,10 +83,18 @@ func (g *Gateway) applyRoles(of *event.Player, roles []string, asked time.Durati
 func (g *Gateway) sendGreeting(c *conn) {
 	p := c.player.Load()
 	ttl, now := c.handle.TTL(), time.Now()
-	g.emitPayload(c.socket, "session", Welcome{
+	welcome, err := json.Marshal(Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: listRoles(p.Roles),
-		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
+		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node, Recovered: c.socket.IsRecovered(),
 	})
+	if err != nil {
+		g.log.Error("event could not be encoded", zap.String("event", "session"), zap.Error(err))
+	}
+	emit := c.socket.EmitWithPosition
+	if c.socket.IsRecovered() {
+		emit = c.socket.EmitBeforeReplay
+	}
+	_ = emit("session", socketio.Args{JSON: welcome}) // the error says that the client is gone
 	g.emitPayload(c.socket, "limits", g.cfg.Limiter.Describe(p.Roles))
 }
 

@@ -32,6 +32,7 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 		return members, ErrTooManyRooms
 	}
 	_ = g.nsp.Heard(ctx, room) // on failure the room is local to this node for now, which is counted
+	c.socket.WaitRecorded(ctx)
 	return members, nil
 }
 
@@ -44,7 +45,9 @@ func (g *Gateway) Leave(ctx context.Context, conn, room string) (members int, er
 		return 0, nil
 	}
 	g.nsp.WaitDelivered(ctx, room)
-	return c.socket.Leave(room), nil
+	members = c.socket.Leave(room)
+	c.socket.WaitRecorded(ctx)
+	return members, nil
 }
 
 // In reports whether a connection is in a room.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aeturnis/realtime/chat"
@@ -12,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/lock"
+	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
@@ -33,8 +36,16 @@ func asUnavailable(feature string, err error) error {
 func toGatewaySession(s sessions.Session) gateway.Session {
 	return gateway.Session{
 		Player: event.Player{UserID: s.UserID, Username: s.Username, CharacterID: s.CharacterID, Roles: s.Roles, SessionID: s.ID},
-		TTL:    s.TTL, ExpiresAt: s.ExpiresAt, Source: s,
+		TTL:    s.TTL, ExpiresAt: s.ExpiresAt, Login: loginOf(s), Source: s,
 	}
+}
+
+// loginOf names the login of a session: it stays the same when the session gets a new id.
+func loginOf(s sessions.Session) string {
+	if s.CreatedAt.IsZero() {
+		return s.ID
+	}
+	return strconv.FormatInt(s.CreatedAt.UnixMilli(), 10)
 }
 
 // Identify returns the session of an HTTP request.
@@ -174,6 +185,40 @@ func (c receivers) CharacterLua() string { return c.store.CharacterLua() }
 // gatewayRooms are the gateway's rooms for services that are made before the gateway is. The node
 // sets Gateway before anything runs.
 type gatewayRooms struct{ *gateway.Gateway }
+
+// presenceObserver tells presence of the channels of a client that comes back.
+type presenceObserver struct{ *presence.Service }
+
+// Recovered registers the connection and its channels.
+func (o presenceObserver) Recovered(p event.Player, rooms []string) {
+	o.Connected(p)
+	for _, room := range rooms {
+		if channel, ok := strings.CutPrefix(room, chat.RoomPrefix); ok {
+			o.Joined(p, channel)
+		}
+	}
+}
+
+// chatRooms judges who may still be in the channels of the chat.
+type chatRooms struct{ chat *chat.Service }
+
+// JudgeRooms returns the channels in which the player may not be any more.
+func (c chatRooms) JudgeRooms(ctx context.Context, p event.Player, rooms []string) (refused []gateway.RefusedRoom, err error) {
+	for _, room := range rooms {
+		channel, ok := strings.CutPrefix(room, chat.RoomPrefix)
+		if !ok {
+			continue
+		}
+		why, err := c.chat.JudgeReturn(ctx, p, channel)
+		if err != nil {
+			return nil, err
+		}
+		if why != nil {
+			refused = append(refused, gateway.RefusedRoom{Room: room, Event: "chat:left", Payload: *why})
+		}
+	}
+	return refused, nil
+}
 
 // presenceRooms casts to those who are in a channel of the chat.
 type presenceRooms struct{ rooms *gatewayRooms }

@@ -74,7 +74,12 @@ type tracker struct{ *sessions.Tracker }
 func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
 	source, _ := s.Source.(seatedSession)
 	h := t.Tracker.Open(source.Session, sessions.Listener{
-		Ended:    func(r sessions.Revocation) { on.Ended(r.Code, r.Reason) },
+		Ended: func(r sessions.Revocation) {
+			if r.Code == sessions.Replaced && r.Reason == sessions.RenewedReason && on.Renewed != nil {
+				on.Renewed()
+			}
+			on.Ended(r.Code, r.Reason)
+		},
 		Expiring: on.Expiring,
 	})
 	return seatedHandle{h, source.release}

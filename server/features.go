@@ -156,7 +156,7 @@ func (n *node) tradeLocker() trade.Locker {
 
 // observers returns the features that follow who connects and disconnects.
 func (f *features) observers() gateway.ConnectionObserver {
-	return connectionObservers{f.presence, f.roster, f.challenges, f.tradeNotifier}
+	return connectionObservers{presenceObserver{f.presence}, f.roster, f.challenges, f.tradeNotifier}
 }
 
 // connectionObservers tells several observers of each connection.
@@ -166,6 +166,18 @@ type connectionObservers []gateway.ConnectionObserver
 func (all connectionObservers) Connected(p event.Player) {
 	for _, o := range all {
 		o.Connected(p)
+	}
+}
+
+// Recovered tells all that a client goes on with an earlier connection: those that do not care are told
+// that it has connected.
+func (all connectionObservers) Recovered(p event.Player, rooms []string) {
+	for _, o := range all {
+		if r, ok := o.(gateway.RecoveryObserver); ok {
+			r.Recovered(p, rooms)
+		} else {
+			o.Connected(p)
+		}
 	}
 }
 

@@ -114,6 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 	n.redis.lockServers.probe(ctx)
 	n.judgePromises(ctx, false)
 	n.publishLimits(ctx)
+	n.logRecovery()
 	if cfg.Out != nil {
 		banner := logbuffer.New(cfg.Out, logbuffer.Config{}) // which nobody may read either
 		defer banner.Close()

@@ -49,7 +49,7 @@ func (n *node) wire() (err error) {
 	n.once = once.New(r.client, once.Config{Timeout: c.HandlerTimeout, Report: n.onceFailed})
 	n.gateway = gateway.New(gateway.Config{
 		Auth: authenticator{n.logins.auth, n.logins.devices, n.logins.connections}, Tracker: tracker{r.tracker}, Sessions: sessionChanges{r.sessions}, Limiter: limiter{r.limiter},
-		Observer: n.features.observers(), MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
+		Observer: n.features.observers(), Rooms: chatRooms{n.features.chat}, ConnectPolicy: "connect", MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	rooms.Gateway = n.gateway

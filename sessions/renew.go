@@ -22,6 +22,9 @@ const (
 	unusedCopyTTL = 10 * time.Second
 )
 
+// RenewedReason is the reason of the Revocation of an id whose session goes on under a new one.
+const RenewedReason = "The session goes on under a new id."
+
 // ErrRenewed answers the later of two renewals of one id at the same time. It matches
 // fault.ErrConflict. The session lives, under the id that the other renewal returned.
 var ErrRenewed = fault.New(fault.ErrConflict.Code, "The session has a new id already.")
@@ -95,7 +98,7 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 // endOldID ends the id of a session that was copied to another id. The error is ErrNotFound when
 // the session had ended before, and ErrRenewed when another call had renewed it.
 func (s *Store) endOldID(ctx context.Context, oldID, newID string) error {
-	text, err := Revocation{SessionID: oldID, Code: Replaced, Reason: "The session goes on under a new id.", At: s.now()}.encodeMessage()
+	text, err := Revocation{SessionID: oldID, Code: Replaced, Reason: RenewedReason, At: s.now()}.encodeMessage()
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,9 @@ func NewNotifier(s *Service) *Notifier {
 // Connected puts a user on the queue. It does not wait.
 func (n *Notifier) Connected(p event.Player) { n.enqueueUser(returningUser{Player: p}) }
 
+// Recovered does nothing: the client has heard everything, or it was sent again.
+func (n *Notifier) Recovered(event.Player, []string) {}
+
 // CharacterChanged does the same as Connected: another character has other trades.
 func (n *Notifier) CharacterChanged(p event.Player) { n.Connected(p) }
 

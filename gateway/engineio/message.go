@@ -52,6 +52,11 @@ func (m *Message) Free() {
 	}
 }
 
+// Copy returns a copy of a message that is sealed, which need not be freed.
+func (m *Message) Copy() *Message {
+	return &Message{buf: append([]byte(nil), m.buf...), start: m.start, binary: m.binary, volatile: m.volatile, sealed: m.sealed}
+}
+
 // Volatile marks a message that may be dropped when a connection is behind.
 func (m *Message) Volatile() *Message {
 	m.volatile = true

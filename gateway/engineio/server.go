@@ -346,3 +346,6 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, ws bool)
 		go c.readWebsocket(newReader(wire)) // on a new, small stack: most connections are idle
 	}()
 }
+
+// OutboundQueue returns how many bytes may wait for one client.
+func (s *Server) OutboundQueue() int { return s.cfg.OutboundQueue }

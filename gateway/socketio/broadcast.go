@@ -88,8 +88,11 @@ func (a *rooms) Broadcast(p *parser.Packet, opts *socket.BroadcastOptions) {
 
 // broadcastEvent delivers an event, framed once.
 func (a *rooms) broadcastEvent(e Args, opts *socket.BroadcastOptions) {
-	f := framePacket(a.Nsp().Name(), e, 0, false).sealFrames(isVolatile(opts))
-	a.deliverFrames(f, opts, nil)
+	f := framePacket(a.Nsp().Name(), e, 0, false)
+	if a.holdPosition(f.text) {
+		defer a.castLog.UnlockPosition()
+	}
+	a.deliverFrames(f.sealFrames(isVolatile(opts)), opts, nil)
 	f.releaseFrames()
 }
 

@@ -107,6 +107,7 @@ type cluster struct {
 	bus *redisbus.Bus
 
 	castLog    *castlog.Log // nil where casts are not logged
+	recorder   *recorder    // the same
 	onMissed   func()
 	catchUpNow redisx.Signal
 	restartNow redisx.Signal // nothing is heard over the connection
@@ -141,6 +142,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 	c.lifetime, c.endLife = context.WithCancel(context.Background())
 	if cfg.Log != nil && !redisx.IsCluster(cfg.Redis) {
 		c.castLog = c.newLog(*cfg.Log)
+		c.recorder = newRecorder(c)
 	}
 	c.bus = redisbus.New(redisbus.Config{
 		Redis: cfg.Redis, HomeKey: homeKey, QueueBytes: cfg.Queue, MaxMessage: cfg.MaxMessage, Linger: cfg.Linger,
@@ -148,6 +150,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		OnDial: func() {
 			if c.castLog != nil {
 				c.castLog.BeginCatchUp()
+				c.forEachNamespace(func(n *clusterNamespace) { n.replays.forgetAll() })
 			}
 		},
 		OnUp: func(owner any) { owner.(*channelHandler).namespace.handleSubscribed() },
@@ -166,6 +169,7 @@ func (c *cluster) start() {
 	if c.castLog != nil {
 		c.castLog.Start()
 		c.running.Go(c.runCatchUps)
+		c.running.Go(c.recorder.run)
 	}
 	c.bus.Start()
 	c.running.Go(c.runHeartbeat)
@@ -177,6 +181,7 @@ func (c *cluster) close() {
 	c.closing.Do(func() {
 		c.forEachNamespace(func(n *clusterNamespace) { n.sendHeartbeat(beatBye) })
 		if c.castLog != nil {
+			c.recorder.close()
 			c.castLog.Close()
 		}
 		close(c.done)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/zishang520/socket.io/v2/socket"
 
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/jsonpack"
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
@@ -122,15 +123,24 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 	if string(m.nsp) != n.name {
 		return true
 	}
-	return n.deliverBroadcast(&m)
+	return n.deliverBroadcast(&m, castlog.Position{}, false)
 }
 
-// deliverBroadcast delivers a broadcast of another node. It reports false when clients would refuse
-// it.
-func (n *clusterNamespace) deliverBroadcast(m *receivedBroadcast) bool {
+// deliverBroadcast delivers a broadcast of another node. Where it came by the log, at is its
+// position, which is held. It reports false when clients would refuse it.
+func (n *clusterNamespace) deliverBroadcast(m *receivedBroadcast, at castlog.Position, isLogged bool) bool {
 	f, ok := m.frameForMembers(n.name, 2*n.cluster.cfg.MaxMessage)
 	if !ok {
 		return false
+	}
+	if isLogged {
+		appendOffset(f.text, at)
+	} else if n.holdPosition(f.text) {
+		defer n.castLog.UnlockPosition()
+	}
+	f.sealFrames(m.volatile)
+	if isLogged {
+		n.replays.note(m.rooms, m.except, at, f)
 	}
 	if len(m.rooms) == 1 && m.position.number > 0 {
 		n.castInOrder(m.target, f)

@@ -49,6 +49,9 @@ func (c *cluster) runHeartbeat() {
 		}
 		c.forEachNamespace((*clusterNamespace).sendGreeting)
 		c.forEachNamespace((*clusterNamespace).updatePeers)
+		if c.castLog != nil {
+			c.forEachNamespace(func(n *clusterNamespace) { n.replays.forgetOld() })
+		}
 	}
 }
 

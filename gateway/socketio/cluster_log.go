@@ -17,10 +17,16 @@ import (
 
 // LogConfig is how casts are logged. The zero value works.
 type LogConfig struct {
-	// KeepFor is how long a room's log is kept after its newest entry; 2 min.
+	// KeepFor is for how long a client may go on with a connection that has ended; 2 min. The logs are
+	// kept longer by Patience.
 	KeepFor time.Duration
+	// Patience is for how long a connection may seem to live after its client has heard the last cast:
+	// the ping timeout and more. The default is twice Engine's PingInterval and PingTimeout.
+	Patience time.Duration
 	// MemoryBytes is how much of Redis's memory the logs may take; 256 MiB.
 	MemoryBytes int
+	// AwayAfter is for how long Redis may not confirm a cast before it counts as away; 250 ms.
+	AwayAfter time.Duration
 	// Server names the Redis server that writes go to; see castlog.Config.
 	Server func() string
 	// OnMissed, if not nil, is called when casts that were acknowledged may never be heard by the
@@ -36,12 +42,15 @@ func (c *cluster) newLog(cfg LogConfig) *castlog.Log {
 	if cfg.OnMissed == nil {
 		cfg.OnMissed = func() {}
 	}
-	c.onMissed = cfg.OnMissed
+	c.onMissed = func() {
+		c.recorder.noteMissed()
+		cfg.OnMissed()
+	}
 	return castlog.New(castlog.Config{
 		Redis: c.cfg.Redis, Prefix: c.cfg.Prefix, Node: c.uid, Server: cfg.Server,
-		KeepFor: cfg.KeepFor, MemoryBytes: cfg.MemoryBytes, QueueBytes: c.cfg.Queue,
+		KeepFor: cfg.KeepFor + cfg.Patience, RecordsKeptFor: cfg.KeepFor, MemoryBytes: cfg.MemoryBytes, QueueBytes: c.cfg.Queue, AwayAfter: cfg.AwayAfter,
 		Check: c.checkLogged, Deliver: c.deliverLogged,
-		Nodes: c.countOwnNodes, OnForgotten: c.catchUpNow.Notify, OnMissed: cfg.OnMissed,
+		Nodes: c.countOwnNodes, OnForgotten: c.catchUpNow.Notify, OnMissed: c.onMissed,
 		OnDeaf: c.restartNow.Notify,
 		Report: func(err error) { c.log.Warn("the log of casts", zap.Error(err)) },
 	})
@@ -153,7 +162,7 @@ func (c *cluster) checkLogged(b []byte) (origin string, ok bool) {
 }
 
 // deliverLogged delivers a broadcast that was heard, or read from a log.
-func (c *cluster) deliverLogged(owner any, b []byte) {
+func (c *cluster) deliverLogged(owner any, b []byte, at castlog.Position) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("cluster message panicked", zap.Any("panic", p), zap.Stack("stack"))
@@ -170,7 +179,7 @@ func (c *cluster) deliverLogged(owner any, b []byte) {
 			return
 		}
 	}
-	if !n.deliverBroadcast(&m) {
+	if !n.deliverBroadcast(&m, at, true) {
 		c.malformed.Add(1)
 	}
 }
@@ -187,13 +196,16 @@ func (c *cluster) findNamespace(name string) *clusterNamespace {
 // An ownCast delivers a cast of this node to the members here. It is a castlog.Member.
 type ownCast struct {
 	rooms   *rooms
-	frames  packetFrames
+	frames  packetFrames // sealed by Deliver
 	target  target
 	reached int // once Deliver was called
 }
 
-// Deliver queues the cast for each member here.
-func (c *ownCast) Deliver() {
+// Deliver queues the cast for each member here, with its offset as the last argument.
+func (c *ownCast) Deliver(at castlog.Position) {
+	appendOffset(c.frames.text, at)
+	c.frames.sealFrames(false)
+	c.rooms.replays.note(c.target.rooms, c.target.except, at, c.frames)
 	if len(c.target.except) > 0 {
 		c.rooms.deliverFrames(c.frames, c.target.broadcastOptions(), nil)
 		return
@@ -203,8 +215,11 @@ func (c *ownCast) Deliver() {
 	}
 }
 
-// HasMembers tells whether any of the rooms has members here.
+// HasMembers tells whether any of the rooms has members here, or is kept for clients that come back.
 func (c *ownCast) HasMembers() bool {
+	if c.rooms.replays.isKept(c.target.rooms) {
+		return true
+	}
 	c.rooms.mu.RLock()
 	defer c.rooms.mu.RUnlock()
 	for _, room := range c.target.rooms {
@@ -236,6 +251,15 @@ type LoggedCast struct {
 // HasLog reports whether casts can be logged.
 func (n *Namespace) HasLog() bool { return n.cluster != nil && n.cluster.cluster.castLog != nil }
 
+// Position returns up to which position this node has delivered what is logged; zero while that is not
+// known, or where nothing is logged.
+func (n *Namespace) Position() castlog.Position {
+	if !n.HasLog() {
+		return castlog.Position{}
+	}
+	return n.cluster.castLog.Position()
+}
+
 // IsLogAway reports whether Redis does not confirm what is logged.
 func (n *Namespace) IsLogAway() bool { return n.HasLog() && n.cluster.cluster.castLog.IsAway() }
 
@@ -259,7 +283,7 @@ func (n *Namespace) CastLogged(c LoggedCast) {
 	own, _, err := n.appendCast(c, "", false)
 	if err != nil {
 		n.cluster.cluster.discarded.Add(1)
-		own.Deliver()
+		own.Deliver(castlog.Position{})
 		own.Release()
 	}
 }
@@ -341,7 +365,7 @@ func (n *Namespace) appendCast(c LoggedCast, countID string, wait bool) (own *ow
 	}
 	text, listStart := n.frameCast(c.Name, c.Build)
 	message, ok := nsp.appendBroadcastHead(make([]byte, 0, len(text.Buffer())+160), text.Buffer()[listStart:], nil)
-	own = &ownCast{rooms: n.rooms, target: t, frames: packetFrames{text: text}.sealFrames(false)}
+	own = &ownCast{rooms: n.rooms, target: t, frames: packetFrames{text: text}}
 	message = t.appendTo(message)
 	message[0] = loggedHead
 	if countID != "" {

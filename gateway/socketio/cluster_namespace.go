@@ -26,6 +26,9 @@ type clusterNamespace struct {
 	ownAnswerChannel string // answers to this node
 	heartbeatChannel string
 
+	replays   *replays // nil where casts are not logged
+	takeovers takeovers
+
 	broadcastHandler channelHandler // the owner of allChannel and of each room's channel
 
 	hasResubscribed  atomic.Bool  // Redis has confirmed the subscriptions, and no greeting was sent since
@@ -63,6 +66,11 @@ func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
 	n.trustedNodeCount.Store(1)
 	n.subscribedSince.Store(time.Now().UnixNano())
 	r.onOccupancy = n.updateSubscription
+	if c.castLog != nil {
+		n.replays = newReplays(n)
+		n.takeovers.waiting = map[string]chan struct{}{}
+		r.castLog, r.replays, r.onMembership = c.castLog, n.replays, n.noteMembership
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.namespaces = append(slices.Clip(c.namespaces), n)
@@ -81,7 +89,11 @@ func (n *clusterNamespace) subscribeOwnChannels() {
 	bus.Subscribe(redisbus.Channel{Name: n.allChannel, Owner: &n.broadcastHandler})
 	bus.Subscribe(redisbus.Channel{Name: n.answerChannel, Owner: answers})
 	bus.Subscribe(redisbus.Channel{Name: n.ownAnswerChannel, Owner: answers})
-	if n.cluster.castLog != nil && n.name == "/" {
+	if n.cluster.castLog == nil {
+		return
+	}
+	bus.Subscribe(redisbus.Channel{Name: n.takeoverChannel(n.cluster.uid), Owner: &channelHandler{n, n.onTakeover}})
+	if n.name == "/" {
 		n.subscribeMarks()
 	}
 }

@@ -277,8 +277,8 @@ func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
 	return volatile, p, i > 0
 }
 
-// frameForMembers frames a received broadcast once for all members on this node. ok is false when
-// it becomes larger than maxSize bytes, or when clients would refuse it.
+// frameForMembers frames a received broadcast once for all members on this node; the frames are not
+// sealed yet. ok is false when it becomes larger than maxSize bytes, or when clients would refuse it.
 func (m *receivedBroadcast) frameForMembers(nsp string, maxSize int) (f packetFrames, ok bool) {
 	text := engineio.NewText()
 	dst := appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)
@@ -296,7 +296,7 @@ func (m *receivedBroadcast) frameForMembers(nsp string, maxSize int) (f packetFr
 		f.releaseFrames()
 		return packetFrames{}, false
 	}
-	return f.withAttachments(attachments).sealFrames(m.volatile), true
+	return f.withAttachments(attachments), true
 }
 
 // A request goes from one node to all others. Its JSON has placeholders for the attachments.

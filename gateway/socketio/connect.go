@@ -43,7 +43,11 @@ func (l *link) handleConnect(p *packet) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.srv.cfg.AdmitTimeout)
 	err := n.receiver.Admit(ctx, s, p.data)
+	if err == nil && s.connecting == nil {
+		s.Recover(ctx, Recovery{})
+	}
 	cancel()
+	defer s.endConnecting()
 	l.isJudged = true
 	var refusal *Refusal
 	switch {
@@ -61,7 +65,7 @@ func (l *link) handleConnect(p *packet) {
 		l.srv.engine.Emit("connection", l.conn)
 	}
 	defer l.conn.Uncork() // Wrote corks
-	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp})
+	l.conn.Emit("data", &parser.Packet{Type: parser.CONNECT, Nsp: p.nsp, Data: s.prepareLibrary()})
 	<-done
 	defer l.releaseSubscriptions()
 	l.conn.Hold(false)
@@ -76,6 +80,11 @@ func (l *link) handleConnect(p *packet) {
 	l.conn.Forget()
 	s.auth = nil
 	n.receiver.Connected(s)
+	if s.IsRecovered() {
+		s.Resume()
+	} else {
+		s.createRecord()
+	}
 }
 
 // refuseConnect answers a CONNECT with CONNECT_ERROR.
@@ -121,7 +130,7 @@ func (l *link) bindLibrarySocket(lib *socket.Socket) {
 	}
 	lib.StrictEventEmitter.EventEmitter = &listenerList{}
 	h := lib.Handshake()
-	h.Headers, h.Query = nil, nil
+	h.Headers, h.Query, h.Auth = nil, nil, nil // the auth has the pid
 	s.lib, s.id = lib, lib.Id()
 	if c := s.nsp.cluster; c != nil {
 		l.releaseAhead = c.subscribeAhead(append(s.expectedRooms, socket.Room(s.id)))
@@ -152,7 +161,9 @@ func (l *link) confirmConnected() {
 	if s == nil {
 		return
 	}
-	s.nsp.rooms.attachConn(s.id, l.conn) // not under mu: a broadcast that ends a connection locks the rooms first
+	if !s.IsRecovered() { // else Resume does, when what was missed is sent
+		s.nsp.rooms.attachConn(s.id, l.conn, s)
+	} // not under mu: a broadcast that ends a connection locks the rooms first
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.inTransition == s {

@@ -257,7 +257,7 @@ func TestNothingComesBeforeTheAnswerToConnect(t *testing.T) {
 	_ = p.IO.Emit("early")
 	require.Zero(t, p.Of("/").CastArgs(p.sockets[0].ID(), "", "early", Args{}))
 	alive(t, p.clients[0])
-	a.attachConn(lib.Id(), p.sockets[0].Conn())
+	a.attachConn(lib.Id(), p.sockets[0].Conn(), nil)
 	_ = p.IO.Emit("now")
 	p.clients[0].Expect(`42["now"]`)
 

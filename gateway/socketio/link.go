@@ -170,6 +170,21 @@ func (it *item) byteSize() int {
 	return n
 }
 
+// dropQueued drops what the client has sent and was not served yet.
+func (l *link) dropQueued() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var kept queue
+	for it := l.queue.popItem(); it != nil; it = l.queue.popItem() {
+		if it.disconnected != nil || it.isClosed {
+			kept.pushItem(it)
+		} else {
+			it.returnToPool()
+		}
+	}
+	l.queue = kept
+}
+
 // pushItem queues an item, and has a worker serve it unless one is at it. mu is held.
 func (l *link) pushItem(it *item) {
 	l.queue.pushItem(it)
@@ -224,6 +239,7 @@ func (l *link) serveItem(it *item) {
 		l.endSockets(it.reason)
 		return
 	case it.disconnected != nil:
+		defer it.disconnected.finishRecord(it.reason)
 		it.disconnected.nsp.receiver.Disconnected(it.disconnected, it.reason)
 		return
 	}

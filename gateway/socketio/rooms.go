@@ -8,6 +8,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/castlog"
 )
 
 // rooms is the library's adapter for one node: the index of who is in which room. One lock guards
@@ -21,12 +22,19 @@ type rooms struct {
 	// onOccupancy, if not nil, is called for the first join of a room (by is 1) and the last leave
 	// (-1), with mu held.
 	onOccupancy func(name socket.Room, by int)
+	castLog     *castlog.Log // nil where casts are not logged
+	replays     *replays     // the same
+	// onMembership, if not nil, is called for each join (by is 1) and leave (-1) of a socket that
+	// stays, with mu held.
+	onMembership func(m *member, name socket.Room, by int)
 	// onJoinRefused, if not nil, is called for a join of AddAll beyond maxRooms.
 	onJoinRefused func(id, room string)
 
 	mu      sync.RWMutex
 	rooms   map[socket.Room]*room       // never empty ones; guarded by mu
 	members map[socket.SocketId]*member // guarded by mu
+
+	admitted map[socket.PrivateSessionId]*socket.Session // that the library is about to connect; guarded by mu
 }
 
 type room struct {
@@ -39,6 +47,7 @@ type room struct {
 type member struct {
 	lib         *socket.Socket
 	conn        *engineio.Conn // nil before attachConn
+	socket      *Socket        // the same
 	memberships []membership
 }
 
@@ -112,11 +121,11 @@ func (a *rooms) addAll(id socket.SocketId, names *types.Set[socket.Room]) (refus
 
 // attachConn is called when the answer to the socket's CONNECT is queued. Before, it is sent
 // nothing.
-func (a *rooms) attachConn(id socket.SocketId, conn *engineio.Conn) {
+func (a *rooms) attachConn(id socket.SocketId, conn *engineio.Conn, s *Socket) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if m := a.members[id]; m != nil {
-		m.conn = conn
+		m.conn, m.socket = conn, s
 	}
 }
 
@@ -137,6 +146,9 @@ func (a *rooms) addToRoom(m *member, id socket.SocketId, name socket.Room) bool 
 	}
 	m.memberships = append(m.memberships, membership{r, len(r.members)})
 	r.members = append(r.members, m)
+	if a.onMembership != nil {
+		a.onMembership(m, name, 1)
+	}
 	return true
 }
 
@@ -173,6 +185,9 @@ func (a *rooms) Del(id socket.SocketId, name socket.Room) {
 	if m := a.members[id]; m != nil {
 		if i := m.findMembership(name); i >= 0 {
 			a.removeFromRoom(m, i)
+			if a.onMembership != nil {
+				a.onMembership(m, name, -1)
+			}
 		}
 	}
 }

@@ -139,7 +139,12 @@ func New(cfg Config) *Server {
 	opts := socket.DefaultServerOptions()
 	opts.SetParser(libraryParser{})
 	if cfg.Cluster != nil {
-		s.cluster = newCluster(*cfg.Cluster, cfg.Log)
+		s.cluster = newCluster(withPatience(*cfg.Cluster, cfg.Engine), cfg.Log)
+		if s.cluster.castLog != nil {
+			recovery := &socket.ConnectionStateRecovery{}
+			recovery.SetSkipMiddlewares(false)
+			opts.SetConnectionStateRecovery(recovery)
+		}
 	}
 	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, cfg.OnJoinRefused, s.cluster})
 	opts.SetServeClient(false)
@@ -168,6 +173,27 @@ func New(cfg Config) *Server {
 		s.cluster.start()
 	}
 	return s
+}
+
+// withPatience sets LogConfig.Patience.
+func withPatience(c ClusterConfig, e engineio.Config) ClusterConfig {
+	if c.Log == nil || c.Log.Patience > 0 {
+		return c
+	}
+	castLog := *c.Log
+	interval, timeout := e.PingInterval, e.PingTimeout
+	if interval <= 0 {
+		interval = 25 * time.Second
+	}
+	if timeout <= 0 {
+		timeout = 20 * time.Second
+	}
+	castLog.Patience = 2 * (interval + timeout)
+	if castLog.KeepFor <= 0 {
+		castLog.KeepFor = 2 * time.Minute
+	}
+	c.Log = &castLog
+	return c
 }
 
 // bindMiddleware is the first middleware of every namespace. It binds the library's socket to ours,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -11,6 +12,7 @@ import (
 	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/jsonpack"
 )
 
@@ -29,9 +31,20 @@ type Socket struct {
 	auth []byte // of the CONNECT; nil once the socket is connected
 
 	expectedRooms []socket.Room // of ExpectRooms; owned by handleConnect
+	connecting    *connecting   // the same; nil once the socket is connected, or where casts are not logged
 
-	mu   sync.Mutex
-	data any // guarded by mu
+	// of the record, see recorder.go
+	pid         castlog.PID // static once the socket is connected
+	generation  uint32      // the same
+	isRecorded  atomic.Bool
+	isTaken     atomic.Bool   // another connection goes on with it
+	keepsRecord atomic.Bool   // whatever ends it
+	lastChange  atomic.Uint64 // of the record
+
+	mu     sync.Mutex
+	data   any      // guarded by mu
+	isGone bool     // the receiver was told of the end; guarded by mu
+	onGone []func() // called then; guarded by mu
 }
 
 // ID returns the socket's public id. It is "" while the socket is being admitted.
@@ -76,9 +89,12 @@ func (s *Socket) EmitVolatile(name string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	f := frameEvent(s.nsp.name, name, a, 0, false).sealFrames(true)
+	f := frameEvent(s.nsp.name, name, a, 0, false)
 	defer f.releaseFrames()
-	f.pushTo(s.link.conn)
+	if s.nsp.rooms.holdPosition(f.text) {
+		defer s.nsp.rooms.castLog.UnlockPosition()
+	}
+	f.sealFrames(true).pushTo(s.link.conn)
 	return nil
 }
 
@@ -86,6 +102,9 @@ func (s *Socket) EmitVolatile(name string, args ...any) error {
 func (s *Socket) EmitArgs(name string, a Args) error {
 	f := frameEvent(s.nsp.name, name, a, 0, false)
 	defer f.releaseFrames()
+	if s.nsp.rooms.holdPosition(f.text) {
+		defer s.nsp.rooms.castLog.UnlockPosition()
+	}
 	if !f.pushTo(s.link.conn) {
 		return ErrClosed
 	}
@@ -230,7 +249,11 @@ func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reac
 	if n.cluster != nil {
 		n.cluster.publishEvent(m.Buffer()[listStart:], nil, target{rooms: []socket.Room{socket.Room(room)}})
 	}
+	isHeld := n.rooms.holdPosition(m)
 	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
+	if isHeld {
+		n.rooms.castLog.UnlockPosition()
+	}
 	m.Free()
 	return reached
 }
@@ -249,9 +272,13 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	if n.cluster != nil {
 		n.cluster.publishToEachRoom(m.Buffer()[listStart:], rooms)
 	}
+	isHeld := n.rooms.holdPosition(m)
 	f := packetFrames{text: m}.sealFrames(false)
 	for _, room := range rooms {
 		n.rooms.castToRoom(room, f)
+	}
+	if isHeld {
+		n.rooms.castLog.UnlockPosition()
 	}
 	m.Free()
 }
@@ -269,7 +296,11 @@ func (n *Namespace) frameCast(name string, build func(dst []byte) []byte) (m *en
 
 // CastAll is Cast to every socket of the namespace on this node.
 func (n *Namespace) CastAll(name string, a Args) {
-	f := frameEvent(n.name, name, a, 0, false).sealFrames(false)
+	f := frameEvent(n.name, name, a, 0, false)
+	if n.rooms.holdPosition(f.text) {
+		defer n.rooms.castLog.UnlockPosition()
+	}
+	f.sealFrames(false)
 	n.rooms.forEachMember(nil, func(m *member) {
 		if m.conn != nil {
 			f.pushTo(m.conn)
@@ -350,7 +381,11 @@ func (n *Namespace) CastArgs(room, except, name string, a Args) (reached int) {
 		}
 		n.cluster.publishEvent(withName(name, a).asList(), a.Attachments, t)
 	}
-	f := frameEvent(n.name, name, a, 0, false).sealFrames(false)
+	f := frameEvent(n.name, name, a, 0, false)
+	if n.rooms.holdPosition(f.text) {
+		defer n.rooms.castLog.UnlockPosition()
+	}
+	f.sealFrames(false)
 	opts := &socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))}
 	if except != "" {
 		opts.Except = types.NewSet(socket.Room(except))

@@ -5,9 +5,13 @@
 --          boundary (the position where this server began), forgotFrom (the position that it had
 --          before), boundaryAt (Unix ms), settled (the
 --          boundary that no node is waited for any more), missed (the boundary at which a node was
---          not waited for any longer), floor (below it a whole room may have been dropped), bytes
+--          not waited for any longer), floor (below it a whole room may have been dropped), bytes,
+--          pressed (as floor, but not for rooms that were dropped for their age), zones (of the
+--          boundaries before: '<forgotFrom>-<boundary> ', eight at most)
 -- KEYS[2]  the nodes, a hash: node to its newest sequence number, <node>:boundary to the boundary
---          for which it appended again what was lacking, <node>:refused to what was refused last
+--          for which it appended again what was lacking, <node>:refused to what was refused last,
+--          <node>:records to 1 when it keeps records (records.lua), <node>:outage to the position up to
+--          which its members may have received casts without their positions
 -- KEYS[3]  a zset: node by when it called without a cast last, Unix ms
 -- KEYS[4]  a hash: room to the bytes of its log
 -- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
@@ -30,6 +34,7 @@
 -- ARGV[12] the channel on which the position is published when there is no cast
 -- ARGV[13] with 'done': the casts of other nodes that the node heard above forgotFrom, each as node,
 --          sequence number in 16 digits, position and a space
+-- ARGV[14] '1' when members have received casts of this call before it
 -- Then, if there are casts, the sequence number of the first: each has the next one, from 1 without
 -- gaps. Then for each cast:
 --   the message, to which the position is appended; the rooms, with a zero byte between two; the
@@ -56,13 +61,14 @@ local function whole(n) return string.format('%d', n) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes', 'forgotFrom', 'former')
+local found = redis.call('HMGET', head, 'epoch', 'position', 'server', 'boundary', 'boundaryAt', 'settled', 'missed', 'floor', 'bytes', 'forgotFrom', 'former', 'pressed', 'zones')
 local epoch, position = found[1], tonumber(found[2] or 0)
 local boundary, boundary_at = found[4], tonumber(found[5] or 0)
 local settled, missed = found[6], found[7] or ''
 local floor, bytes = tonumber(found[8] or 0), tonumber(found[9] or 0)
 local forgot_from = found[10] or '0'
-local first_floor, first_bytes = floor, bytes
+local pressed, zones = tonumber(found[12] or 0), found[13] or ''
+local first_floor, first_bytes, first_pressed = floor, bytes, pressed
 local of_node = redis.call('HMGET', nodes, node, node .. ':refused')
 local last = of_node[1]
 local dropped = 0
@@ -73,13 +79,17 @@ if not epoch or server ~= '' and found[3] ~= server or position < known then
   if server ~= '' and server == found[11] and now < boundary_at + 2000 then
     return {'stale', epoch, whole(position), boundary, last or '', missed, 0, forgot_from, 0}
   end
-  if settled == boundary or not boundary then forgot_from = whole(position) end
+  if settled == boundary or not boundary then
+    if boundary and boundary ~= '0' then zones = zones .. forgot_from .. '-' .. boundary .. ' ' end
+    if select(2, string.gsub(zones, ' ', '')) > 8 then zones = string.gsub(zones, '^%d+%-%d+ ', '', 1) end
+    forgot_from = whole(position)
+  end
   position = math.max(position, known)
   if position > 0 then position = position + 1048576 end
   epoch = epoch or ARGV[4]
   boundary, boundary_at, settled = whole(position), now, ''
   redis.call('HSET', head, 'epoch', epoch, 'position', boundary, 'server', server, 'boundary', boundary, 'boundaryAt', whole(now), 'settled', '',
-    'forgotFrom', forgot_from, 'former', found[3] or '')
+    'forgotFrom', forgot_from, 'former', found[3] or '', 'zones', zones)
   redis.call('PUBLISH', ARGV[12], epoch .. boundary) -- so that the others append again soon
 end
 
@@ -95,7 +105,7 @@ local function is_waited_for()
   return false
 end
 
-local first = tonumber(ARGV[14])
+local first = tonumber(ARGV[15])
 if first and ARGV[11] ~= '1' and first > tonumber(last or 0) + 1 then return refuse('lacks') end
 last = tonumber(last or 0)
 
@@ -103,12 +113,13 @@ last = tonumber(last or 0)
 -- bytes that its log had.
 local added_bytes, added_rooms = {}, {}
 
--- drop_room forgets the log of a room.
-local function drop_room(room)
+-- drop_room forgets the log of a room, for its age or for another reason.
+local function drop_room(room, is_old)
   local newest = redis.pcall('XREVRANGE', base .. 'room:' .. room, '+', '-', 'COUNT', 1)
   local at = position
   if not newest.err and newest[1] then at = tonumber(string.match(newest[1][1], '^%d+')) end
   floor = math.max(floor, math.min(at, position))
+  if not is_old then pressed = math.max(pressed, math.min(at, position)) end
   redis.call('UNLINK', base .. 'room:' .. room)
   bytes = bytes - tonumber(redis.call('HGET', sizes, room) or 0)
   if added_bytes[room] then added_bytes[room] = 0 end
@@ -333,8 +344,8 @@ end
 
 -- save_head writes what has changed.
 local function save_head()
-  if position ~= tonumber(found[2] or 0) or floor ~= first_floor or bytes ~= first_bytes then
-    redis.call('HSET', head, 'position', whole(position), 'floor', whole(floor), 'bytes', whole(bytes))
+  if position ~= tonumber(found[2] or 0) or floor ~= first_floor or bytes ~= first_bytes or pressed ~= first_pressed then
+    redis.call('HSET', head, 'position', whole(position), 'floor', whole(floor), 'bytes', whole(bytes), 'pressed', whole(pressed))
   end
 end
 
@@ -346,7 +357,7 @@ end
 
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
-local i, sequence = 15, first
+local i, sequence = 16, first
 while ARGV[i] do
   local message, its_rooms, channels, order, history = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   i = i + 5
@@ -395,7 +406,7 @@ if not first then
     release(stream, tonumber(redis.call('HGET', base .. 'stream:' .. stream, 'next') or 1), true)
   end
   finish_writes()
-  for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 1000)) do drop_room(room) end
+  for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 1000)) do drop_room(room, true) end
 end
 finish_writes()
 while bytes > all_bytes do
@@ -411,18 +422,22 @@ end
 if first then
   redis.call('HSET', nodes, node, whole(last))
   if #refused > 0 then redis.call('HSET', nodes, node .. ':refused', table.concat(refused, ' ')) end
+  if ARGV[14] == '1' then redis.call('HSET', nodes, node .. ':outage', whole(position)) end
 end
 save_head()
 local listeners = 0
 if mode == 'bye' then
   redis.call('ZREM', alive, node)
+  if redis.call('EXISTS', base .. 'held:' .. node) == 1 then redis.call('ZADD', alive, whole(now - 60000), node) end
 elseif not first then
-  redis.call('ZADD', alive, whole(now), node)
+  if redis.call('ZADD', alive, whole(now), node) == 1 then redis.call('HSET', nodes, node .. ':records', '1') end
   listeners = redis.call('PUBLISH', ARGV[12], epoch .. whole(position))
   -- Nodes that have been gone for ten minutes are forgotten.
   for _, gone in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - 600000), 'LIMIT', 0, 16)) do
-    redis.call('ZREM', alive, gone)
-    redis.call('HDEL', nodes, gone, gone .. ':boundary', gone .. ':refused')
+    if redis.call('EXISTS', base .. 'held:' .. gone) == 0 then
+      redis.call('ZREM', alive, gone)
+      redis.call('HDEL', nodes, gone, gone .. ':boundary', gone .. ':refused', gone .. ':records', gone .. ':outage', gone .. ':swept')
+    end
   end
 end
 local reply = {'ok', epoch, whole(position), boundary, whole(last), missed, dropped, forgot_from, listeners}

@@ -3,10 +3,13 @@ package castlog
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // heard is what this node has heard of the one order.
 type heard struct {
+	number atomic.Int64 // of at, to be read without mu
+
 	mu      sync.Mutex
 	at      Position                  // everything up to here was heard, or was not for this node; guarded by mu
 	known   Position                  // the newest position that Redis has told; guarded by mu
@@ -110,14 +113,23 @@ func (l *Log) HearMark(at Position) (ok bool) {
 	if at.Epoch != h.known.Epoch || at.Number > h.known.Number+minLeap { // another server, most likely
 		l.markNow.Notify()
 	}
+	if h.at.IsZero() && !h.isCatchingUp && at.Epoch == h.known.Epoch { // the log has just begun
+		h.at.Epoch = at.Epoch
+	}
 	if h.isCatchingUp || at.Epoch != h.at.Epoch {
 		return true
 	}
 	if !h.isPlausible(at) {
 		return false
 	}
-	h.at.Number = max(h.at.Number, at.Number)
+	h.moveTo(Position{h.at.Epoch, max(h.at.Number, at.Number)})
 	return true
+}
+
+// moveTo notes up to where everything was heard. mu is held.
+func (h *heard) moveTo(at Position) {
+	h.at = at
+	h.number.Store(at.Number)
 }
 
 // isPlausible tells whether a position may follow what was heard. Where it is of another epoch, the
@@ -134,7 +146,7 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.foreign[at.Epoch] {
-		l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner})
+		l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner}, h.at)
 		return true
 	}
 	if !h.isCatchingUp && at.Epoch != h.at.Epoch {
@@ -156,17 +168,18 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 	if at.Number <= h.at.Number {
 		return true // it came on another channel too
 	}
-	h.at.Number = at.Number
-	l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner})
+	h.moveTo(at)
+	l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner}, at)
 	return true
 }
 
-// deliverOnce delivers a message unless it was delivered when it stood at another position.
+// deliverOnce delivers a message unless it was delivered when it stood at another position. at is
+// where it stands in our log, or, where it came from another one, up to where ours was heard.
 // heard.mu is held.
-func (l *Log) deliverOnce(m heldMessage) {
+func (l *Log) deliverOnce(m heldMessage, at Position) {
 	if m.origin == l.cfg.Node {
-		if !l.deliverOwn(m.sequence, m.at.Number) {
-			l.cfg.Deliver(m.owner, m.message)
+		if !l.deliverOwn(m.sequence, m.at.Number, at) {
+			l.cfg.Deliver(m.owner, m.message, at)
 		}
 		return
 	}
@@ -182,8 +195,35 @@ func (l *Log) deliverOnce(m heldMessage) {
 	h.recent[h.nextRecent] = recentCast{w, m.sequence, m.at.Number}
 	h.nextRecent = (h.nextRecent + 1) % recentCasts
 	if w.addNumber(m.sequence) {
-		l.cfg.Deliver(m.owner, m.message)
+		l.cfg.Deliver(m.owner, m.message, at)
 	}
+}
+
+// LockPosition returns the position up to which this node has delivered everything, and keeps it
+// from moving until UnlockPosition. It is zero while it is not known. The caller must not wait, and
+// not call the log.
+func (l *Log) LockPosition() Position {
+	l.heard.mu.Lock()
+	return l.heard.at
+}
+
+// LockHeard is LockPosition that reports whether this node hears what is cast. Where it does not, it
+// is about to read what it misses.
+func (l *Log) LockHeard() (at Position, isHearing bool) {
+	l.heard.mu.Lock()
+	return l.heard.at, !l.heard.isCatchingUp && l.heard.at.Epoch != [epochBytes]byte{}
+}
+
+// HeardNumber returns the number of Position. It takes no lock.
+func (l *Log) HeardNumber() int64 { return l.heard.number.Load() }
+
+// UnlockPosition ends LockPosition and LockHeard.
+func (l *Log) UnlockPosition() { l.heard.mu.Unlock() }
+
+// Position returns the position up to which this node has delivered everything.
+func (l *Log) Position() Position {
+	defer l.UnlockPosition()
+	return l.LockPosition()
 }
 
 // BeginCatchUp holds back what comes from now on, because something may be missed. CatchUp ends it.

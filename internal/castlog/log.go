@@ -39,12 +39,16 @@ type Config struct {
 	QueueBytes  int           // of the casts of this node that wait, or may have to be appended again; 8 MiB
 	AwayAfter   time.Duration // Redis is away when it has not confirmed a cast for so long; 250 ms
 
+	// RecordsKeptFor is for how long a client may go on with a connection that has ended; 2 min.
+	RecordsKeptFor time.Duration
+
 	// Nodes returns how many nodes should hear this one, itself included; nil stands for 1.
 	Nodes func() int
 	// Check tells whether a message that was read from a log is a cast, and which node sent it.
 	Check func(message []byte) (origin string, ok bool)
-	// Deliver delivers a cast that was heard. owner is that of Hear, or nil for one that was read.
-	Deliver func(owner any, message []byte)
+	// Deliver delivers a cast that was heard. owner is that of Hear, or nil for one that was read. A
+	// client that has received it has everything up to at. Deliver must not call the log.
+	Deliver func(owner any, message []byte, at Position)
 	// OnForgotten is called when a message came of another epoch: the caller must have CatchUp called.
 	// It must not wait, and not call the log.
 	OnForgotten func()
@@ -80,6 +84,9 @@ func (c Config) withDefaults() Config {
 	if c.AwayAfter <= 0 {
 		c.AwayAfter = 250 * time.Millisecond
 	}
+	if c.RecordsKeptFor <= 0 {
+		c.RecordsKeptFor = 2 * time.Minute
+	}
 	if c.OnMissed == nil {
 		c.OnMissed = func() {}
 	}
@@ -100,8 +107,9 @@ const (
 
 // A Member delivers a cast to the members on this node.
 type Member interface {
-	// Deliver is called at most once. It must not wait, and not call the log.
-	Deliver()
+	// Deliver is called at most once. A member that has received the cast has everything up to at, which
+	// is zero when Redis has not confirmed it. Deliver must not wait, and not call the log.
+	Deliver(at Position)
 	// HasMembers tells whether this node has members for the cast, so that it will hear it.
 	HasMembers() bool
 	// Release is called once, when Deliver was called or will not be.
@@ -407,7 +415,7 @@ func (l *Log) deliverLocally(p *Pending) {
 	}
 	l.stats.local.Add(1)
 	l.own.addNumber(p.sequence)
-	p.cast.Members.Deliver()
+	p.cast.Members.Deliver(Position{})
 	p.outcome.IsLocal = true
 	l.releaseMembers(p)
 }
@@ -491,9 +499,9 @@ func (l *Log) refuseCast(p *Pending, reasons []string, err error) {
 	l.releaseMembers(p)
 }
 
-// deliverOwn delivers a cast of this node that it has heard, unless it was delivered. isServed is
-// false when it was not, and is not kept any more.
-func (l *Log) deliverOwn(sequence uint64, number int64) (isServed bool) {
+// deliverOwn delivers a cast of this node that it has heard, unless it was delivered; at as in
+// deliverOnce. isServed is false when it was not delivered, and is not kept any more.
+func (l *Log) deliverOwn(sequence uint64, number int64, at Position) (isServed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	isNew := l.own.addNumber(sequence)
@@ -504,7 +512,7 @@ func (l *Log) deliverOwn(sequence uint64, number int64) (isServed bool) {
 	p.number = max(p.number, number)
 	if !p.isDelivered {
 		p.isDelivered, p.isReleased = true, true
-		p.cast.Members.Deliver()
+		p.cast.Members.Deliver(at)
 		p.cast.Members.Release()
 	}
 	if !p.confirmedAt.IsZero() {

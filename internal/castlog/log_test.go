@@ -40,7 +40,7 @@ func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...fu
 			origin, _, ok := strings.Cut(string(message), " ")
 			return origin, ok
 		},
-		Deliver: func(_ any, message []byte) { n.note(textOf(message)) },
+		Deliver: func(_ any, message []byte, _ castlog.Position) { n.note(textOf(message)) },
 		OnForgotten: func() {
 			go func() { _, _ = n.CatchUp(context.Background(), n.Generation(), []string{"r"}) }() // a failure shows in what is heard
 		},
@@ -126,9 +126,9 @@ type member struct {
 	text string
 }
 
-func (m member) Deliver()         { m.n.note(m.text) }
-func (m member) HasMembers() bool { return true }
-func (m member) Release()         {}
+func (m member) Deliver(castlog.Position) { m.n.note(m.text) }
+func (m member) HasMembers() bool         { return true }
+func (m member) Release()                 {}
 
 func (n *node) cast(text string) castlog.Cast {
 	return castlog.Cast{Rooms: []string{"r"}, Channels: []string{"room"}, Message: []byte(n.name + " " + text), Members: member{n, text}}

@@ -76,7 +76,7 @@ func (l *Log) deliverRead(from Position, read readResult) {
 		switch {
 		case e.at.Epoch != read.at.Epoch:
 			h.noteForeign(e.at.Epoch)
-			l.deliverOnce(e)
+			l.deliverOnce(e, h.at)
 		case e.at.Number > read.at.Number+maxLeap:
 			l.stats.malformed.Add(1)
 		case isLater && !wasRead[e.at.Number]:
@@ -86,10 +86,10 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	}
 	slices.SortFunc(all, func(a, b heldMessage) int { return int(a.at.Number - b.at.Number) })
 	h.held, h.heldBytes = nil, 0
-	h.at = read.at
+	h.moveTo(read.at)
 	for _, e := range all {
-		h.at.Number = max(h.at.Number, e.at.Number)
-		l.deliverOnce(e)
+		h.moveTo(Position{h.at.Epoch, max(h.at.Number, e.at.Number)})
+		l.deliverOnce(e, e.at)
 	}
 	l.stats.caughtUp.Add(int64(len(read.entries)))
 }

@@ -310,14 +310,18 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 		report = l.heard.reportAbove(l.forgotFrom)
 	}
 	c := &l.cfg
-	args := make([]any, 0, 14+9*len(batch))
+	args := make([]any, 0, 15+9*len(batch))
 	args = append(args, l.base, c.Node, c.Server(), l.epoch, l.heard.newestNumber(), c.KeepFor.Milliseconds(), c.RoomBytes, c.MemoryBytes,
-		l.boundary, mode, forced, l.MarkChannel(), report)
+		l.boundary, mode, forced, l.MarkChannel(), report, "0")
+	localFlag := len(args) - 1
 	l.mu.Lock()
 	if len(batch) > 0 {
 		args = append(args, batch[0].sequence)
 	}
 	for _, p := range batch {
+		if p.outcome.IsLocal {
+			args[localFlag] = "1"
+		}
 		args = p.appendArgs(args)
 	}
 	l.mu.Unlock()

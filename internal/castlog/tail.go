@@ -75,6 +75,29 @@ func parsePosition(epoch, number string) (at Position, ok bool) {
 	return at, true
 }
 
+// MaxOffset is how many bytes an offset has at most.
+const MaxOffset = 64
+
+// AppendOffset appends the position as clients have it: <epoch>-<number>. It appends nothing where
+// there is no position, or where the epoch would have to be escaped in JSON.
+func (p Position) AppendOffset(dst []byte) []byte {
+	for _, c := range p.Epoch {
+		if c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return dst
+		}
+	}
+	return strconv.AppendInt(append(append(dst, p.Epoch[:]...), '-'), p.Number, 10)
+}
+
+// ParseOffset reads what AppendOffset wrote, from a client who may have sent anything.
+func ParseOffset(text string) (Position, bool) {
+	if len(text) > MaxOffset || len(text) < epochBytes+2 || text[epochBytes] != '-' {
+		return Position{}, false
+	}
+	at, ok := parsePosition(text[:epochBytes], text[epochBytes+1:])
+	return at, ok && string(at.AppendOffset(nil)) == text
+}
+
 // ReadMark reads what is published when a node has nothing to cast.
 func ReadMark(message []byte) (Position, bool) {
 	if len(message) < epochBytes+1 || len(message) > epochBytes+digits {

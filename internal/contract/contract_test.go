@@ -87,7 +87,7 @@ func TestTypeScript(t *testing.T) {
 		"  next?: ContractOrder;\n  notes: Record<string, string>;\n  count: number;\n",
 		"  'shop:close': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;\n",
 		"  /** Limited by trade. For admin only. */\n  'shop:order': (payload: ContractOrder, ack: (answer: Answer<ContractOrder, SharedCode | 'FORBIDDEN'>) => void) => void;\n",
-		"  /** Sold. */\n  'shop:sold': (payload: ContractLine[]) => void;\n",
+		"  /** Sold. */\n  'shop:sold': (payload: ContractLine[], offset?: string) => void;\n",
 	} {
 		require.Contains(t, is, want)
 	}

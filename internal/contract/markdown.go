@@ -36,9 +36,13 @@ Generated from the table of events, the types of their payloads and the comments
 		writeEvent(&b, q)
 	}
 
-	b.WriteString("\n## From the server\n\n| event | payload | when |\n|---|---|---|\n")
+	b.WriteString("\n## From the server\n\nThose marked with * have the offset as a second argument, a text, for clients that come back ([contract](contract.md#coming-back-connection-state-recovery)).\n\n| event | payload | when |\n|---|---|---|\n")
 	for _, s := range c.casts {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, shortType(s.payload, "–"), s.doc)
+		mark := ""
+		if s.hasOffset {
+			mark = " *"
+		}
+		fmt.Fprintf(&b, "| `%s`%s | %s | %s |\n", s.name, mark, shortType(s.payload, "–"), s.doc)
 	}
 	b.WriteString("\n## Types\n")
 	for _, name := range c.types.sortedNames() {

@@ -52,6 +52,7 @@ type request struct {
 type cast struct {
 	name, doc string
 	payload   *schema
+	hasOffset bool // where recovery is on, the offset follows the payload
 }
 
 // sharedCodes are the codes that every event can be refused with. RATE_LIMITED is one of them even
@@ -71,7 +72,7 @@ func New(cfg Config) *Contract {
 		c.requests = append(c.requests, c.describeRoute(r))
 	}
 	for _, s := range cfg.Casts {
-		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOf(s.Payload)})
+		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOf(s.Payload), !s.IsFleeting})
 	}
 	slices.SortFunc(c.requests, func(a, b request) int { return cmp.Compare(a.name, b.name) })
 	slices.SortFunc(c.casts, func(a, b cast) int { return cmp.Compare(a.name, b.name) })

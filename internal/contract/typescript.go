@@ -83,10 +83,14 @@ func (c *Contract) TypeScript() []byte {
 		}
 		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", q.name, payload, data, codes)
 	}
-	b.WriteString("}\n\n/** What the server sends. */\nexport interface ServerToClientEvents {\n")
+	b.WriteString("}\n\n/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */\nexport interface ServerToClientEvents {\n")
 	for _, s := range c.casts {
 		writeDocComment(&b, "  ", s.doc)
-		fmt.Fprintf(&b, "  '%s': (payload: %s) => void;\n", s.name, typeScriptType(s.payload, "  "))
+		offset := ""
+		if s.hasOffset {
+			offset = ", offset?: string"
+		}
+		fmt.Fprintf(&b, "  '%s': (payload: %s%s) => void;\n", s.name, typeScriptType(s.payload, "  "), offset)
 	}
 	b.WriteString("}\n")
 	return []byte(b.String())

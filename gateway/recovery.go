@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/gateway/socketio"
+)
+
+// This file lets a client go on with a connection that has ended (connection state recovery of
+// Socket.IO), where casts are logged.
+
+// A RecoveryObserver is a ConnectionObserver that is told Recovered, and not Connected, of a client that
+// goes on with an earlier connection: the client has its rooms, and was told what it missed.
+type RecoveryObserver interface {
+	Recovered(p event.Player, rooms []string)
+}
+
+// A RoomJudge says in which rooms a client that comes back may still be.
+type RoomJudge interface {
+	// JudgeRooms returns the rooms in which the player may not be any more. After an error the client
+	// gets a new connection.
+	JudgeRooms(ctx context.Context, p event.Player, rooms []string) ([]RefusedRoom, error)
+}
+
+// A RefusedRoom is a room in which a player may not be any more, and the event that tells why.
+type RefusedRoom struct {
+	Room    string
+	Event   string
+	Payload any
+}
+
+// ownerOf returns whom a connection belongs to: a user, a login and a character. It tells nothing about
+// them.
+func ownerOf(s Session) string {
+	login := s.Login
+	if login == "" {
+		login = s.SessionID
+	}
+	sum := sha256.Sum256([]byte(s.UserID + "\x00" + login + "\x00" + s.CharacterID))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// errReturnsLimited ends a connection without an answer, so that its client comes back by itself: its
+// address has presented too many connections that are none.
+var errReturnsLimited = errors.New("gateway: too many connections were presented that are none")
+
+// recoverConn has a connection go on with the one that its client presents, if it may. The error is
+// errReturnsLimited.
+func (g *Gateway) recoverConn(ctx context.Context, c *conn, session Session, p *event.Player) error {
+	r := socketio.Recovery{Owner: ownerOf(session)}
+	if g.cfg.Rooms != nil {
+		r.Judge = func(ctx context.Context, socketID string, rooms []string) (refused []string, err error) {
+			player := *p
+			player.Conn = socketID
+			all, err := g.cfg.Rooms.JudgeRooms(ctx, player, rooms)
+			for _, x := range all {
+				refused = append(refused, x.Room)
+			}
+			c.refused = all
+			return refused, err
+		}
+	}
+	outcome := c.socket.Recover(ctx, r)
+	if outcome == "" {
+		return nil
+	}
+	g.metrics.recoveries.WithLabelValues(outcome).Inc()
+	if !slices.Contains([]string{"unknown", "owner", "offset"}, outcome) || g.cfg.ConnectPolicy == "" || !g.failedReturns.count(p.Addr) {
+		return nil
+	}
+	v, err := g.cfg.Limiter.Spend(ctx, []string{g.cfg.ConnectPolicy}, Subject{IP: p.Addr})
+	if err == nil && !v.Allowed {
+		return errReturnsLimited
+	}
+	return nil
+}
+
+// failedReturns counts, for each address, clients that presented connections that are none.
+type failedReturns struct {
+	mu     sync.Mutex
+	byAddr map[string]int // guarded by mu
+}
+
+const (
+	returnsPerCharge = 10     // so many count as one handshake
+	maxReturnAddrs   = 10_000 // that are counted at once
+)
+
+// count counts one, and reports whether that is to be charged.
+func (f *failedReturns) count(addr string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byAddr == nil || len(f.byAddr) >= maxReturnAddrs {
+		f.byAddr = map[string]int{}
+	}
+	if f.byAddr[addr]++; f.byAddr[addr] < returnsPerCharge {
+		return false
+	}
+	delete(f.byAddr, addr)
+	return true
+}
+
+// resumeConn sends a client that comes back what it missed, and tells the observers.
+func (g *Gateway) resumeConn(c *conn, p event.Player) {
+	for _, x := range c.refused {
+		g.emitPayload(c.socket, x.Event, x.Payload)
+	}
+	c.refused = nil
+	rooms := c.socket.Resume()
+	if o, ok := g.cfg.Observer.(RecoveryObserver); ok {
+		o.Recovered(p, rooms)
+	} else if g.cfg.Observer != nil {
+		g.cfg.Observer.Connected(p)
+	}
+}
+
+func newRecoveries() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_recoveries_total", Help: "Clients that came back with an earlier connection, by outcome: recovered, or why they got a new one.",
+	}, []string{"outcome"})
+}
