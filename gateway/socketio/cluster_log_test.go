@@ -81,8 +81,8 @@ func TestNodesWithoutALogHearWhatIsLogged(t *testing.T) {
 	_, err := raw.Receive(t.Context())
 	require.NoError(t, err)
 	fresh.castLogged(t, 1, "", "red")
-	old.Of("/").Cast("red", "e", func(d []byte) []byte { return append(d, '2') })
 	require.Equal(t, `42["e",1]`, there.Read())
+	old.Of("/").Cast("red", "e", func(d []byte) []byte { return append(d, '2') })
 	text, _ := cutOffset(t, here.Read())
 	require.Equal(t, `42["e",1]`, text)
 	for _, c := range []*wiretest.Client{there, here} {

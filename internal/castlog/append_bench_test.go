@@ -20,7 +20,7 @@ func BenchmarkAppendScript(b *testing.B) {
 	for _, casts := range []int{1, 4, 16, 64} {
 		b.Run(strconv.Itoa(casts)+" casts", func(b *testing.B) {
 			rdb := redistest.Server(b).Client()
-			l := New(Config{Redis: rdb, Prefix: "bench", Node: "node", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte) {}, OnForgotten: func() {}})
+			l := New(Config{Redis: rdb, Prefix: "bench", Node: "node", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte, Position) {}, OnForgotten: func() {}})
 			require.NoError(b, sendUntilKnown(b, l))
 			for range 2000 / casts { // until the logs are full
 				sendBenchCasts(b, l, casts)
