@@ -74,7 +74,7 @@ func (c *command) Run(ctx context.Context, s cli.Streams) error {
 	cfg := loadtest.Config{
 		Target: c.Target[0], Nodes: c.Target[1:], Redis: c.Redis, Clients: c.Clients, Rate: c.Rate, For: c.For, Ramp: c.Ramp, Warmup: c.Warmup,
 		Inflight: c.Inflight, RoomSize: c.RoomSize, Speakers: c.Speakers, TextBytes: c.TextBytes,
-		Reconnect: c.Reconnect,
+		Reconnect: c.Reconnect, ReturnTo: c.ReturnTo,
 	}
 	if c.Redis != "" && (c.Scenario == "trade" || c.Scenario == "mixed") {
 		rdb, err := c.OpenRedis(ctx)

@@ -16,8 +16,10 @@ import (
 type player struct {
 	me     int // p0, p1, …
 	ws     *websocket.Conn
-	closed chan struct{} // closed when the connection has ended
+	closed chan struct{} // closed when the connection has ended, or was abandoned
+	end    func()        // closes closed, once
 	pushed func([]byte)  // called with the arguments of each event from the server; nil ignores them
+	frozen sync.Mutex    // held while nothing is read, as in a frozen tab
 
 	mu    sync.Mutex
 	next  int                 // guarded by mu
@@ -40,28 +42,55 @@ func dialPlayer(addr string, me int, session string) (*player, error) {
 // dialListening connects a player and calls pushed with the arguments of each event from the
 // server, on the goroutine that reads.
 func dialListening(addr string, me int, session string, pushed func([]byte)) (*player, error) {
-	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
+	p, _, err := dialWithAuth(addr, fmt.Sprintf(`{"sessionId":%q}`, session), pushed)
 	if err != nil {
 		return nil, err
 	}
-	_ = r.Body.Close()
-	p := &player{me: me, ws: ws, closed: make(chan struct{}), pushed: pushed, asked: map[int]chan answer{}}
-	if _, _, err := ws.ReadMessage(); err != nil {
-		return nil, err
-	}
-	if err := p.sendFrame(fmt.Sprintf(`40{"sessionId":%q}`, session)); err != nil {
-		return nil, err
-	}
-	_, b, err := ws.ReadMessage()
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(string(b), "40") {
-		return nil, fmt.Errorf("not admitted: %s", b)
-	}
+	p.me = me
 	go p.readFrames()
 	return p, nil
 }
+
+// An admission is the answer to CONNECT.
+type admission struct{ SID, PID string }
+
+// dialWithAuth connects with the payload of CONNECT. The caller starts readFrames.
+func dialWithAuth(addr, auth string, pushed func([]byte)) (p *player, admitted admission, err error) {
+	ws, r, err := (&websocket.Dialer{HandshakeTimeout: 5 * time.Second}).Dial("ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		return nil, admitted, err
+	}
+	_ = r.Body.Close()
+	defer func() {
+		if err != nil {
+			_ = ws.Close()
+		}
+	}()
+	_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, _, err := ws.ReadMessage(); err != nil {
+		return nil, admitted, err
+	}
+	if err := ws.WriteMessage(websocket.TextMessage, []byte("40"+auth)); err != nil {
+		return nil, admitted, err
+	}
+	_, b, err := ws.ReadMessage()
+	if err != nil {
+		return nil, admitted, err
+	}
+	if !strings.HasPrefix(string(b), "40") {
+		return nil, admitted, fmt.Errorf("%w: %s", errNotAdmitted, b)
+	}
+	if err := json.Unmarshal(b[2:], &admitted); err != nil {
+		return nil, admitted, err
+	}
+	_ = ws.SetReadDeadline(time.Time{})
+	p = &player{ws: ws, closed: make(chan struct{}), pushed: pushed, asked: map[int]chan answer{}}
+	p.end = sync.OnceFunc(func() { close(p.closed) })
+	return p, admitted, nil
+}
+
+// errNotAdmitted says that the answer to CONNECT is a refusal.
+var errNotAdmitted = errors.New("not admitted")
 
 func (p *player) sendFrame(text string) error {
 	p.mu.Lock()
@@ -70,9 +99,11 @@ func (p *player) sendFrame(text string) error {
 }
 
 func (p *player) readFrames() {
-	defer close(p.closed)
+	defer p.end()
 	for {
 		_, b, err := p.ws.ReadMessage()
+		p.frozen.Lock()
+		p.frozen.Unlock() //nolint:staticcheck // it only waits
 		if err != nil {
 			return
 		}
@@ -129,3 +160,7 @@ func (p *player) askServer(event string, payload any, data any) (refused answer,
 }
 
 func (p *player) closeConnection() { _ = p.ws.Close() }
+
+// abandon is what a client does whose network has gone: it forgets the connection, and the gateway
+// sees no end of it.
+func (p *player) abandon() { p.end() }

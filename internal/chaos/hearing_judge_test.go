@@ -38,8 +38,13 @@ func (m *saidMessage) isRefused() bool {
 // A heardMessage is one message as it was heard, or as it stands in a history.
 type heardMessage struct{ id, text string }
 
-// A memberRecord is what one member heard, by room and in order, and what else befell it.
+// A memberRecord is what one member heard, by room and in order, and what else befell it. A member
+// that comes back and is not recovered begins anew, with a record of its own.
 type memberRecord struct {
+	user     string
+	since    map[string]time.Time // by room, for one that joined later: what was said before may be missing
+	returns  int                  // how often it came back and was told that it is recovered
+	wentAway bool                 // it came back, and was told that it is not recovered
 	heard    map[string][]heardMessage
 	texts    map[string]int // how often each text was heard
 	noticeAt time.Time      // when it was told last that it missed something
@@ -52,18 +57,60 @@ type memberRecord struct {
 // members themselves saw, and the histories.
 type hearingRecord struct {
 	mu        sync.Mutex
-	channels  []string                  // all members are in each
+	channels  []string                  // all members are in each, but for those who joined later
 	members   map[string]*memberRecord  // guarded by mu
+	audience  map[string][]string       // members by room; guarded by mu
 	said      map[string]*saidMessage   // by text; guarded by mu
 	histories map[string][]heardMessage // by channel, oldest first; guarded by mu
+	byHistory bool                      // the order of a channel is that of its history: members who come and go see parts of it
 }
 
 func newHearingRecord(channels, members []string) *hearingRecord {
-	r := &hearingRecord{channels: channels, members: map[string]*memberRecord{}, said: map[string]*saidMessage{}, histories: map[string][]heardMessage{}}
+	r := &hearingRecord{
+		channels: channels, members: map[string]*memberRecord{}, audience: map[string][]string{},
+		said: map[string]*saidMessage{}, histories: map[string][]heardMessage{},
+	}
 	for _, name := range members {
-		r.members[name] = &memberRecord{heard: map[string][]heardMessage{}, texts: map[string]int{}}
+		r.addMember(name, name)
+		for _, channel := range channels {
+			r.audience[channel] = append(r.audience[channel], name)
+		}
 	}
 	return r
+}
+
+// addMember adds a member that hears the whispers to a user. The caller holds mu, or is alone.
+func (r *hearingRecord) addMember(name, user string) *memberRecord {
+	m := &memberRecord{user: user, heard: map[string][]heardMessage{}, texts: map[string]int{}, since: map[string]time.Time{}}
+	r.members[name] = m
+	r.audience["@"+user] = append(r.audience["@"+user], name)
+	return m
+}
+
+// noteArrival adds a member that hears from now on what is whispered to its user.
+func (r *hearingRecord) noteArrival(name, user string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addMember(name, user).since["@"+user] = at
+}
+
+// noteJoined adds a member to a channel from now on.
+func (r *hearingRecord) noteJoined(name, channel string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members[name].since[channel] = at
+	r.audience[channel] = append(r.audience[channel], name)
+}
+
+// noteReturn notes that a member came back, and whether it was told that it missed nothing.
+func (r *hearingRecord) noteReturn(name string, recovered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.members[name]; recovered {
+		m.returns++
+	} else {
+		m.wentAway = true
+	}
 }
 
 // uncounted begins the texts of those who are not members: theirs may be lost, but not doubled.
@@ -115,15 +162,34 @@ func (r *hearingRecord) noteEnded(member, reason string, at time.Time) {
 }
 
 // listenersOf returns the members who are to hear what is said in a room.
-func (r *hearingRecord) listenersOf(room string) (names []string) {
-	if name, isWhisper := strings.CutPrefix(room, "@"); isWhisper {
-		return []string{name}
+func (r *hearingRecord) listenersOf(room string) (names []string) { return r.audience[room] }
+
+// mayLack reports whether a member need not have heard a message: it joined later, it was not
+// connected any more, or it was told that it is not recovered. Of the latter nothing is known but
+// that it misses nothing before what it heard last from the same sender.
+func (m *memberRecord) mayLack(s *saidMessage, newest map[string]int) bool {
+	switch {
+	case !s.at.After(m.since[s.room]):
+		return true
+	case m.wentAway:
+		highest, heard := newest[s.room+" "+s.from]
+		return s.isLocal || !heard || s.seq > highest
 	}
-	for name := range r.members {
-		names = append(names, name)
+	return !m.endedAt.IsZero() && m.endedAt.Before(s.answeredAt)
+}
+
+// newestHeard returns the highest number that a member heard from each sender in each room, of what
+// was acknowledged and not local.
+func (r *hearingRecord) newestHeard(m *memberRecord) map[string]int {
+	newest := map[string]int{}
+	for room, all := range m.heard {
+		for _, h := range all {
+			if s := r.said[h.text]; s != nil && s.isAcknowledged() && !s.isLocal {
+				newest[room+" "+s.from] = max(newest[room+" "+s.from], s.seq)
+			}
+		}
 	}
-	slices.Sort(names)
-	return names
+	return newest
 }
 
 // countUnheard counts what was acknowledged and what a connected member has not heard yet.
@@ -135,7 +201,8 @@ func (r *hearingRecord) countUnheard() (n int) {
 			continue
 		}
 		for _, name := range r.listenersOf(m.room) {
-			if r.members[name].texts[m.text] == 0 && r.members[name].endedAt.IsZero() {
+			to := r.members[name]
+			if to.texts[m.text] == 0 && to.endedAt.IsZero() && !to.wentAway && m.at.After(to.since[m.room]) {
 				n++
 			}
 		}
@@ -149,6 +216,7 @@ type hearingVerdict struct {
 	said, acknowledged, local, refused, open, undelivered, heard int
 
 	lost         int // acknowledged, never heard by a connected member, and in silence
+	lostReturned int // of these, those of members who came back and were told that they are recovered
 	lostTold     int // the same, and the member was told later that it missed something
 	doubled      int // heard more than once by one member
 	disordered   int // heard after what others heard before it, or after what its sender said later
@@ -180,9 +248,9 @@ func (v *hearingVerdict) countFaults(mayLose bool) int {
 
 func (v *hearingVerdict) String() string {
 	return fmt.Sprintf("%d said, %d acknowledged, %d of them local, %d refused, %d open, %d whispers undelivered; heard %d times; "+
-		"lost %d in silence and %d told, doubled %d, out of order %d, untrue %d, not in the history %d, twice in it %d, connections ended %d",
+		"lost %d in silence (%d by members who were recovered) and %d told, doubled %d, out of order %d, untrue %d, not in the history %d, twice in it %d, connections ended %d",
 		v.said, v.acknowledged, v.local, v.refused, v.open, v.undelivered, v.heard,
-		v.lost, v.lostTold, v.doubled, v.disordered, v.untrue, v.unwritten, v.writtenTwice, v.ended)
+		v.lost, v.lostReturned, v.lostTold, v.doubled, v.disordered, v.untrue, v.unwritten, v.writtenTwice, v.ended)
 }
 
 // judge compares what was answered with what was heard and with the histories.
@@ -192,7 +260,7 @@ func (r *hearingRecord) judge() *hearingVerdict {
 	v := &hearingVerdict{}
 	r.judgeAnswers(v)
 	rooms := map[string]bool{}
-	for _, name := range r.listenersOf("") {
+	for _, name := range slices.Sorted(maps.Keys(r.members)) {
 		m := r.members[name]
 		r.judgeHearing(v, name, m)
 		for room := range m.heard {
@@ -213,6 +281,12 @@ func (r *hearingRecord) judge() *hearingVerdict {
 
 // judgeAnswers counts the answers, and what was acknowledged and never heard.
 func (r *hearingRecord) judgeAnswers(v *hearingVerdict) {
+	newest := map[string]map[string]int{}
+	for name, m := range r.members {
+		if m.wentAway {
+			newest[name] = r.newestHeard(m)
+		}
+	}
 	for _, m := range r.said {
 		v.said++
 		switch {
@@ -235,11 +309,14 @@ func (r *hearingRecord) judgeAnswers(v *hearingVerdict) {
 			to := r.members[name]
 			switch {
 			case to.texts[m.text] > 0:
-			case !to.endedAt.IsZero() && to.endedAt.Before(m.answeredAt):
+			case to.mayLack(m, newest[name]):
 			case to.noticeAt.After(m.at):
 				v.complain(&v.lostTold, "%s never heard %q in %s, said at %s, and was told", name, m.text, m.room, m.at.Format("05.000"))
 			default:
-				v.complain(&v.lost, "%s never heard %q in %s, said at %s", name, m.text, m.room, m.at.Format("05.000"))
+				v.complain(&v.lost, "%s, %d times recovered, never heard %q in %s, said at %s", name, to.returns, m.text, m.room, m.at.Format("05.000"))
+				if to.returns > 0 {
+					v.lostReturned++
+				}
 			}
 		}
 	}
@@ -283,7 +360,7 @@ func (r *hearingRecord) explainUntrue(room string, h heardMessage) string {
 
 // judgeOrder counts what the members of a room heard in different orders. A message that was local
 // may have another order on each node, and so may one whose outcome is open. Of the members' orders
-// the right one is that from which the others differ least.
+// the right one is that from which the others differ least, or with byHistory that of the history.
 func (r *hearingRecord) judgeOrder(v *hearingVerdict, room string) {
 	orders := map[string][]string{}
 	for name, member := range r.members {
@@ -296,9 +373,13 @@ func (r *hearingRecord) judgeOrder(v *hearingVerdict, room string) {
 		}
 	}
 	var least []string
-	for i, name := range slices.Sorted(maps.Keys(orders)) {
-		if late := r.findDisorder(room, r.mergeOrders(orders[name], orders), orders); i == 0 || len(late) < len(least) {
-			least = late
+	if r.byHistory {
+		least = r.findDisorder(room, r.placesInHistory(room), orders)
+	} else {
+		for i, name := range slices.Sorted(maps.Keys(orders)) {
+			if late := r.findDisorder(room, r.mergeOrders(orders[name], orders), orders); i == 0 || len(late) < len(least) {
+				least = late
+			}
 		}
 	}
 	for _, complaint := range least {
@@ -314,11 +395,12 @@ func (r *hearingRecord) findDisorder(room string, places map[string]int, orders 
 		before := ""
 		for _, text := range orders[name] {
 			m := r.said[text]
-			if highest, known := newest[m.from]; places[text] < latest || known && m.seq < highest {
+			place, hasPlace := places[text]
+			if highest, known := newest[m.from]; hasPlace && place < latest || known && m.seq < highest {
 				complaints = append(complaints, fmt.Sprintf("%s heard %q in %s too late: after %q", name, text, room, before))
 			}
 			newest[m.from] = max(newest[m.from], m.seq)
-			latest, before = max(latest, places[text]), text
+			latest, before = max(latest, place), text
 		}
 	}
 	return complaints
@@ -345,6 +427,16 @@ func (r *hearingRecord) mergeOrders(base []string, orders map[string][]string) m
 	places := make(map[string]int, len(merged))
 	for i, text := range merged {
 		places[text] = i
+	}
+	return places
+}
+
+// placesInHistory returns the place of each message in the history of a room. Whispers have none:
+// there the order of each sender counts.
+func (r *hearingRecord) placesInHistory(room string) map[string]int {
+	places := map[string]int{}
+	for i, h := range r.histories[room] {
+		places[h.text] = i
 	}
 	return places
 }

@@ -152,6 +152,53 @@ func TestTheJudgeOfHearingNotices(t *testing.T) {
 		"a connection ended": {func(r *hearingRecord) {
 			r.noteEnded("bob", "transport close", r.said[r.forget("bob", "zone:a", 9).text].at.Add(-time.Second))
 		}, hearingVerdict{ended: 1}},
+		"it joined later": {func(r *hearingRecord) {
+			r.members["bob"].since["zone:a"] = r.said[r.forget("bob", "zone:a", 3).text].at.Add(time.Millisecond)
+		}, hearingVerdict{}},
+		"it joined before": {func(r *hearingRecord) {
+			r.members["bob"].since["zone:a"] = r.said[r.forget("bob", "zone:a", 3).text].at.Add(-time.Millisecond)
+		}, hearingVerdict{lost: 1}},
+		"it came back and was recovered": {func(r *hearingRecord) {
+			r.forget("bob", "zone:a", 3)
+			r.noteReturn("bob", true)
+		}, hearingVerdict{lost: 1, lostReturned: 1}},
+		"it came back and was not recovered, after the last it heard": {func(r *hearingRecord) {
+			for range 3 {
+				r.forget("bob", "zone:a", 7)
+			}
+			r.noteReturn("bob", true)
+			r.noteReturn("bob", false)
+		}, hearingVerdict{}},
+		"it came back and was not recovered, before the last it heard": {func(r *hearingRecord) {
+			r.forget("bob", "zone:a", 3)
+			r.noteReturn("bob", true)
+			r.noteReturn("bob", false)
+		}, hearingVerdict{lost: 1, lostReturned: 1}},
+		"what it missed before it came back anew": {func(r *hearingRecord) {
+			at := r.said[r.forget("bob", "zone:a", 9).text].at
+			r.noteReturn("bob", false)
+			r.noteArrival("bob again", "bob", at.Add(time.Millisecond))
+			r.noteJoined("bob again", "zone:a", at.Add(time.Millisecond))
+			r.noteHeard("bob again", "@bob", r.forget("bob", "@bob", 0))
+		}, hearingVerdict{}},
+		"what it missed after it came back anew": {func(r *hearingRecord) {
+			at := r.said[r.forget("bob", "zone:a", 9).text].at
+			r.noteReturn("bob", false)
+			r.noteArrival("bob again", "bob", at.Add(-time.Millisecond))
+			r.noteJoined("bob again", "zone:a", at.Add(-time.Millisecond))
+		}, hearingVerdict{lost: 2}}, // and the whisper
+		"another order than the history's": {func(r *hearingRecord) {
+			r.byHistory = true
+			swap(r, "cid", "zone:a", 4)
+		}, hearingVerdict{disordered: 1}},
+		"the order of the history, and parts of it": {func(r *hearingRecord) {
+			r.byHistory = true
+			for n := range 3 {
+				r.noteReturn("bob", true)
+				r.noteMissed("bob", time.Unix(2_000_000, 0))
+				r.forget("bob", "zone:a", 2*n)
+			}
+		}, hearingVerdict{lostTold: 3}},
 		"it ended later": {func(r *hearingRecord) {
 			r.noteEnded("bob", "transport close", r.said[r.forget("bob", "zone:a", 9).text].at.Add(time.Hour))
 		}, hearingVerdict{ended: 1, lost: 1}},
@@ -162,7 +209,7 @@ func TestTheJudgeOfHearingNotices(t *testing.T) {
 			c.spoil(r)
 			v := r.judge()
 			got := hearingVerdict{
-				lost: v.lost, lostTold: v.lostTold, doubled: v.doubled, disordered: v.disordered, untrue: v.untrue,
+				lost: v.lost, lostReturned: v.lostReturned, lostTold: v.lostTold, doubled: v.doubled, disordered: v.disordered, untrue: v.untrue,
 				unwritten: v.unwritten, writtenTwice: v.writtenTwice, ended: v.ended,
 			}
 			require.Equal(t, c.want, got, "%v", v.complaints)

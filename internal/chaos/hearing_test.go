@@ -142,7 +142,7 @@ func (s *hearingStage) joinRaw(g *gatewayProcess, name string) (*rawMember, erro
 }
 
 // notePushed notes an event from the server, `["name",{…},…]`.
-func (s *hearingStage) notePushed(name string, args []byte) {
+func (r *hearingRecord) notePushed(name string, args []byte) {
 	var event []json.RawMessage
 	var kind string
 	var body struct {
@@ -155,12 +155,12 @@ func (s *hearingStage) notePushed(name string, args []byte) {
 	_ = json.Unmarshal(event[1], &body) // other events have other payloads
 	switch kind {
 	case "chat:message":
-		s.noteHeard(name, body.Channel, heardMessage{body.ID, body.Text})
+		r.noteHeard(name, body.Channel, heardMessage{body.ID, body.Text})
 	case "chat:whisper":
-		s.noteHeard(name, "@"+name, heardMessage{body.ID, body.Text})
+		r.noteHeard(name, "@"+name, heardMessage{body.ID, body.Text})
 	case "gateway:status":
 		if body.Missed {
-			s.noteMissed(name, time.Now())
+			r.noteMissed(name, time.Now())
 		}
 	}
 }
@@ -370,33 +370,36 @@ func (s *hearingStage) settleHearing(atMost time.Duration) {
 
 // readHistories reads the whole histories of all channels, as a member sees them.
 func (s *hearingStage) readHistories() {
-	t := s.world.t
-	reader := s.raw[0].player
 	for _, channel := range s.channels {
-		var newestFirst []heardMessage
-		for before := int64(0); ; {
-			var page struct {
-				Messages []struct{ ID, Text string }
-				Next     int64
-			}
-			require.Eventually(t, func() bool {
-				got, err := reader.askServer("chat:history", map[string]any{"channel": channel, "before": before, "limit": 100}, &page)
-				return err == nil && got.Error.Code == ""
-			}, 20*time.Second, 50*time.Millisecond, "the history of %s", channel)
-			for i := range page.Messages {
-				m := page.Messages[len(page.Messages)-1-i]
-				newestFirst = append(newestFirst, heardMessage{m.ID, m.Text})
-			}
-			if page.Next == 0 {
-				break
-			}
-			before = page.Next
+		s.readHistory(s.world.t, s.raw[0].player, channel)
+	}
+}
+
+// readHistory reads the whole history of a channel, as a member sees it.
+func (r *hearingRecord) readHistory(t *testing.T, reader *player, channel string) {
+	var newestFirst []heardMessage
+	for before := int64(0); ; {
+		var page struct {
+			Messages []struct{ ID, Text string }
+			Next     int64
 		}
-		s.mu.Lock()
-		for i := range newestFirst {
-			s.histories[channel] = append(s.histories[channel], newestFirst[len(newestFirst)-1-i])
+		require.Eventually(t, func() bool {
+			got, err := reader.askServer("chat:history", map[string]any{"channel": channel, "before": before, "limit": 100}, &page)
+			return err == nil && got.Error.Code == ""
+		}, 20*time.Second, 50*time.Millisecond, "the history of %s", channel)
+		for i := range page.Messages {
+			m := page.Messages[len(page.Messages)-1-i]
+			newestFirst = append(newestFirst, heardMessage{m.ID, m.Text})
 		}
-		s.mu.Unlock()
+		if page.Next == 0 {
+			break
+		}
+		before = page.Next
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range newestFirst {
+		r.histories[channel] = append(r.histories[channel], newestFirst[len(newestFirst)-1-i])
 	}
 }
 

@@ -16,7 +16,8 @@ type LoadtestFlags struct {
 	RoomSize   int           `default:"10" help:"A chat room has this many members."`
 	Speakers   int           `default:"1" help:"This many clients speak in fanout."`
 	TextBytes  int           `default:"96" help:"A chat message has this many bytes, 56 to 500."`
-	Reconnect  bool          `help:"Clients come back when the server ends their connection, and go on, as in a rolling restart."`
+	Reconnect  bool          `help:"Clients come back when the server ends their connection, and go on, as in a rolling restart. In recovery they come back with the state of their connection, and must have missed nothing when they are recovered."`
+	ReturnTo   []string      `sep:"none" placeholder:"URL" help:"With --reconnect, clients come back to this server, or to these in turn, instead of to their own."`
 	JSON       bool          `help:"Print one JSON line instead of the table."`
 	Report     string        `placeholder:"FILE" help:"Write a self-contained HTML page with plots."`
 }

@@ -55,6 +55,13 @@ type client struct {
 	latestHeard    heardMessage      // in recovery: of the messages that it heard, the last one in the room's order
 	toldMissing    []uint32          // in recovery, by speakerIndex: messages with smaller numbers may be missing, as the server said
 
+	// In recovery with Config.Reconnect, the state that the client presents when it returns.
+	pid, sid       []byte
+	offset         []byte      // the last argument of the last event that ended with a text
+	isRecovered    atomic.Bool // the server said so of this connection
+	awaitsSession  bool        // the next `session` must say the same
+	returnAttempts int         // to connect again, since the start
+
 	closeAnnounced bool          // the server announced with gateway:closing that it will close
 	reconnectIn    time.Duration // how long to wait then before reconnecting
 }

@@ -49,9 +49,13 @@ type Config struct {
 	// Reconnect makes a client reconnect, as a browser does, when the server ends its connection,
 	// and then continue its traffic. It is meant for a test of a rolling restart. An end that
 	// gateway:closing announced is then no fault. An event that was answered must still have
-	// happened. An event is then finished when it is answered. Only ping, chat, fanout, combat and
-	// mixed support it.
+	// happened. An event is then finished when it is answered. Only ping, chat, fanout, combat,
+	// mixed and recovery support it. In recovery no end of a connection is a fault, clients present
+	// the pid and offset that they have, and whoever is recovered must have missed nothing.
 	Reconnect bool
+	// ReturnTo are the servers to which a client goes when it reconnects, in turn. Without them it
+	// returns to the server that it came from.
+	ReturnTo []string
 	// Ramp is the time over which first the connections and then the traffic rise from zero. It is
 	// not part of the measured time.
 	Ramp time.Duration

@@ -72,7 +72,7 @@ const maxHead = 16 << 10
 func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	r := c.run
 	dialer := net.Dialer{Timeout: r.cfg.Timeout, KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, "tcp", r.dialAddrs[int(c.index)%len(r.dialAddrs)])
+	conn, err := dialer.DialContext(ctx, "tcp", c.chooseAddress())
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,8 @@ func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
+	c.isRecovered.Store(false)
+	c.awaitsSession = r.keepsState()
 	c.isJoined, c.lostConnection, c.closeAnnounced, c.endErr, c.partialFrame, c.partialMessage, c.readTimeout = false, false, false, nil, nil, nil, r.cfg.Timeout
 	c.isLeaving.Store(false)
 	sc := getScratch()
@@ -126,6 +128,30 @@ func (c *client) connectAndJoin(ctx context.Context) (err error) {
 	_ = conn.SetReadDeadline(time.Now().Add(c.readTimeout))
 	c.isConnected.Store(true)
 	return nil
+}
+
+// chooseAddress returns the address of the server to which the client connects now.
+func (c *client) chooseAddress() string {
+	r := c.run
+	if c.returnAttempts == 0 || len(r.returnAddrs) == 0 {
+		return r.dialAddrs[int(c.index)%len(r.dialAddrs)]
+	}
+	return r.returnAddrs[(int(c.index)+c.returnAttempts)%len(r.returnAddrs)]
+}
+
+// appendAuth appends the payload of CONNECT. A client that keeps its state presents it as
+// socket.io-client does.
+func (c *client) appendAuth(dst []byte) []byte {
+	dst = append(dst, '{')
+	if len(c.pid) > 0 {
+		dst = append(append(dst, `"pid":"`...), c.pid...)
+		if len(c.offset) > 0 {
+			dst = append(append(dst, `","offset":"`...), c.offset...)
+		}
+		dst = append(dst, `",`...)
+	}
+	dst = append(dst, `"sessionId":`...)
+	return append(strconv.AppendQuote(dst, c.sessionID), '}')
 }
 
 // errorCode returns the name under which the table lists an error.

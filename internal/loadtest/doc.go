@@ -21,6 +21,8 @@
 //     was answered with ok reached every member that stayed connected once, and all members of a
 //     room in the same order. A message whose answer said `local: true` may have another order.
 //     What a member missed after `gateway:status {missed: true}` is counted, and it is no fault.
+//     With Config.Reconnect a connection may end, and no client that returns and is told that it is
+//     recovered has missed or heard again what was acknowledged meanwhile.
 //   - Every player that was dropped returned and was answered (storm). Every connect was answered,
 //     and every goodbye closed the connection (connect).
 //   - No answer had the code INTERNAL, INVALID or UNKNOWN_EVENT, because every event is valid.

@@ -97,6 +97,7 @@ func (c *client) reconnectWithBackoff(ctx context.Context, turns chan struct{}) 
 			c.tally.mu.Unlock()
 		}
 		start := c.run.now()
+		c.returnAttempts++
 		err := c.connectAndJoin(ctx)
 		<-turns
 		if err == nil {

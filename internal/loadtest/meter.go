@@ -145,7 +145,7 @@ func (m *meter) buildResult(end counts) Result {
 		res.Back = new(summariseHistogram(backs))
 	}
 	if r.scenario.name == "recovery" {
-		res.Recovery = &RecoveryResult{Acknowledged: all.acknowledged, Local: all.local, Notices: all.notices, MissedTold: all.missedTold, MissedUntold: all.missedUntold}
+		res.Recovery = &RecoveryResult{Acknowledged: all.acknowledged, Local: all.local, Notices: all.notices, MissedTold: all.missedTold, MissedUntold: all.missedUntold, Ended: all.ended, Recovered: all.recovered}
 	}
 	main := m.sampler.answers
 	if r.scenario.byDelivery {

@@ -20,7 +20,26 @@ var (
 	keyRoom   = []byte(`"channel":"`)
 	keyCombat = []byte(`"combatId":"`)
 	keyTime   = []byte(`"serverTime":`)
+	keySID    = []byte(`"sid":"`)
+	keyPID    = []byte(`"pid":"`)
 )
+
+// recovered is in the `session` event of a connection that is recovered.
+var recovered = []byte(`"recovered":true`)
+
+// lastText returns the last argument of an event, `["name",…]`, if it is a text without a quote or
+// an escape.
+func lastText(body []byte) ([]byte, bool) {
+	text, ok := bytes.CutSuffix(body, []byte(`"]`))
+	if !ok {
+		return nil, false
+	}
+	begin := bytes.LastIndexByte(text, '"')
+	if begin < 1 || text[begin-1] != ',' || bytes.IndexByte(text[begin:], '\\') >= 0 {
+		return nil, false
+	}
+	return text[begin+1:], true
+}
 
 // readNumber reads the digits at the start of b, at most nine, and returns what follows them.
 func readNumber(b []byte) (n uint32, rest []byte, ok bool) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -114,7 +113,7 @@ func (c *client) handleEngineIOPacket(sc *scratch, p []byte, now int64) {
 			return
 		}
 		c.readTimeout = time.Duration(min(max(open.PingInterval+open.PingTimeout, 1000), 600_000))*time.Millisecond + 5*time.Second
-		sc.out = appendFrame(sc.out, opText, []byte(`40{"sessionId":`+strconv.Quote(c.sessionID)+`}`))
+		sc.out = appendFrame(sc.out, opText, c.appendAuth([]byte("40")))
 	default:
 		c.tally.wrong++
 	}
@@ -131,6 +130,11 @@ var (
 func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now int64) {
 	switch kind {
 	case '2':
+		if len(c.pid) > 0 {
+			if offset, ok := lastText(body); ok {
+				c.offset = append(c.offset[:0], offset...)
+			}
+		}
 		switch {
 		case bytes.HasPrefix(body, eventChat):
 			c.handleChatMessage(sc, body[len(eventChat):], now)
@@ -145,6 +149,10 @@ func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now i
 			if user, ok := stringAfter(body, keyUser); !ok || string(user) != c.user {
 				c.tally.wrong++ // the session belongs to another player
 			}
+			if c.awaitsSession && bytes.Contains(body, recovered) != c.isRecovered.Load() {
+				c.tally.wrong++
+			}
+			c.awaitsSession = false
 		case c.run.workload != nil:
 			c.run.workload.checkPushedEvent(c, body)
 		}
@@ -155,6 +163,9 @@ func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now i
 			c.tally.wrong++
 		}
 		c.isJoined = true
+		if c.run.keepsState() {
+			c.takeState(body)
+		}
 	case '1':
 		c.endErr = refusal("DISCONNECT")
 	case '4':
@@ -173,6 +184,19 @@ func (c *client) handleSocketIOPacket(sc *scratch, kind byte, body []byte, now i
 	default:
 		c.tally.wrong++
 	}
+}
+
+// takeState takes the state that the answer to CONNECT gives the client, `{"sid":…,"pid":…}`. The
+// client is recovered when its pid is the one that it presented, and then its sid must be the same.
+func (c *client) takeState(body []byte) {
+	sid, _ := stringAfter(body, keySID)
+	pid, _ := stringAfter(body, keyPID)
+	isRecovered := len(pid) > 0 && bytes.Equal(pid, c.pid)
+	c.isRecovered.Store(isRecovered)
+	if isRecovered && !bytes.Equal(sid, c.sid) {
+		c.tally.wrong++
+	}
+	c.sid, c.pid = append(c.sid[:0], sid...), append(c.pid[:0], pid...)
 }
 
 // handleAnswer handles an acknowledgement, `id[{…}]`.
@@ -290,7 +314,10 @@ func (c *client) readUntilClosed() {
 		return
 	}
 	if c.run.beginReturn(c) {
-		if !c.closeAnnounced {
+		switch {
+		case c.run.keepsState():
+			c.countEnd()
+		case !c.closeAnnounced:
 			c.countDisconnection()
 		}
 		c.resumeTraffic(c.run.now())
@@ -314,6 +341,13 @@ func (c *client) handleClosing(body []byte) {
 }
 
 var keyReconnect = []byte(`"reconnectInMs":`)
+
+// countEnd counts a connection that ended in recovery with Config.Reconnect, which is no fault.
+func (c *client) countEnd() {
+	c.tally.mu.Lock()
+	c.tally.ended++
+	c.tally.mu.Unlock()
+}
 
 // countDisconnection counts a connection that the server ended.
 func (c *client) countDisconnection() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -18,6 +19,10 @@ type returnState struct {
 	cancel    context.CancelFunc
 	dialSlots chan struct{}
 }
+
+// keepsState reports whether the clients return with the state of their connection (pid and
+// offset), so that the server can recover it.
+func (r *run) keepsState() bool { return r.cfg.Reconnect && r.scenario.name == "recovery" }
 
 // beginReturn marks a client as reconnecting. It returns false when the run is ending, or was
 // started without Config.Reconnect.
@@ -53,12 +58,16 @@ func (c *client) resumeTraffic(began int64) {
 	c.abandonOpenEvents()
 	ctx := r.returnState.ctx
 	if !c.closeAnnounced { // gateway:closing says how long to wait; without it a client waits about a second
-		c.reconnectIn = time.Second
+		c.reconnectIn = time.Duration((0.5 + rand.Float64()) * float64(time.Second))
 	}
 	if sleepContext(ctx, c.reconnectIn) != nil || !c.reconnectWithBackoff(ctx, r.returnState.dialSlots) {
 		return
 	}
-	if err := r.workload.rejoinRooms(ctx, c); errors.Is(err, errClosed) {
+	if c.isRecovered.Load() { // it is in its rooms, and excuses nothing
+		c.tally.mu.Lock()
+		c.tally.recovered++
+		c.tally.mu.Unlock()
+	} else if err := r.workload.rejoinRooms(ctx, c); errors.Is(err, errClosed) {
 		return // the new connection has ended too, and its reader handles that
 	} else if err != nil {
 		c.countLostAnswer(fmt.Errorf("after the return: %w", err))

@@ -161,3 +161,114 @@ func TestRecoveryFindsMischief(t *testing.T) {
 		})
 	}
 }
+
+// Clients whose links are cut return with the state of their connection, as the official client
+// does: the Node peer recovers all of them, and they have missed nothing.
+func TestWhoIsRecoveredMissedNothing(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t, "ADAPTER=memory", "RECOVERY=1")
+	x := startProxy(t, p.url, "-", "pass", 1)
+	cfg := settings(p)
+	cfg.Target, cfg.ReturnTo, cfg.Rate, cfg.For, cfg.Reconnect = x.url, []string{p.url, p.url}, 200, 4*time.Second, true
+	cfg.Watch = func(on bool) {
+		if on {
+			time.AfterFunc(time.Second, x.cut)
+		}
+	}
+	res, err := Run(context.Background(), "recovery", cfg, nil)
+	require.NoError(t, err)
+	res.Samples, res.Distribution = nil, nil
+	require.Zero(t, res.Faults(), "%+v %+v", res, res.Recovery)
+	require.EqualValues(t, cfg.Clients, res.Returned)
+	require.EqualValues(t, cfg.Clients, res.Recovery.Ended)
+	require.EqualValues(t, cfg.Clients, res.Recovery.Recovered, "%+v", res.Recovery)
+	require.Greater(t, res.Back.P99, 400.0, "as a browser, about a second later")
+}
+
+// A client that is not recovered need not have heard what was said while it was away, and one that
+// is recovered must.
+func TestTheRecoveredAreExcusedNothing(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t, "ADAPTER=memory", "RECOVERY=1")
+	for what, env := range map[string]struct {
+		peer      peer
+		recovered bool
+	}{"recovered": {p, true}, "not recovered": {startPeer(t), false}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			x := startProxy(t, env.peer.url, `42["chat:message"`, "drop", 10)
+			cfg := settings(env.peer)
+			cfg.Target, cfg.Clients, cfg.RoomSize, cfg.Rate, cfg.For, cfg.Reconnect, cfg.Timeout = x.url, 4, 4, 200, 4*time.Second, true, 3*time.Second
+			cfg.Watch = func(on bool) {
+				if on {
+					time.AfterFunc(2*time.Second, x.cut)
+				}
+			}
+			res, err := Run(context.Background(), "recovery", cfg, nil)
+			require.NoError(t, err)
+			res.Samples, res.Distribution = nil, nil
+			require.EqualValues(t, 4, res.Returned, "%+v", res)
+			if env.recovered {
+				require.EqualValues(t, 4, res.Recovery.Recovered, "%+v", res.Recovery)
+			} else {
+				require.Zero(t, res.Recovery.Recovered)
+			}
+			// What the proxy dropped right before the cut came again, with the replay.
+			require.InDelta(t, x.done.Load(), res.Recovery.MissedUntold, 8, "%+v %+v", res, res.Recovery)
+			require.Equal(t, res.Recovery.MissedUntold, int64(res.Faults()), "and nothing else is a fault: %+v", res)
+		})
+	}
+}
+
+// The state that a client presents is that of the last answer to CONNECT, and of the last event
+// that ended with a text.
+func TestTheStateOfAConnection(t *testing.T) {
+	t.Parallel()
+	r := newOrderedRoom(1)
+	r.cfg.Reconnect = true
+	r.scenario.name = "recovery"
+	c := r.clients[0]
+	c.sessionID, c.user = "s", "u"
+	receive := func(kind byte, body string) { c.handleSocketIOPacket(getScratch(), kind, []byte(body), 0) }
+	require.Equal(t, `{"sessionId":"s"}`, string(c.appendAuth(nil)))
+	receive('2', `["early",{},"e-1"]`)
+	receive('0', `{"sid":"a","pid":"p"}`)
+	require.Equal(t, `{"pid":"p","sessionId":"s"}`, string(c.appendAuth(nil)))
+	for body, want := range map[string]string{
+		`["session",{"userId":"u"},"e-17"]`: "e-17",
+		`["other","e-18"]`:                  "e-18",
+		`["other",{"a":"b"}]`:               "",
+		`["other",["b"]]`:                   "",
+		`["other","a\"b"]`:                  "",
+		`["other"]`:                         "",
+		`["other",7]`:                       "",
+	} {
+		c.offset = nil
+		receive('2', body)
+		require.Equal(t, want, string(c.offset), body)
+	}
+	c.offset = []byte("e-17")
+	require.Equal(t, `{"pid":"p","offset":"e-17","sessionId":"s"}`, string(c.appendAuth(nil)))
+	comeBack := func(answer, session string) (recovered bool, wrong int64) {
+		c.isJoined, c.awaitsSession, c.tally.wrong = false, true, 0
+		receive('0', answer)
+		receive('2', session)
+		return c.isRecovered.Load(), c.tally.wrong
+	}
+	for _, turn := range []struct {
+		answer, session string
+		recovered       bool
+		wrong           int64
+	}{
+		{`{"sid":"a","pid":"p"}`, `["session",{"userId":"u","recovered":true},"e-17"]`, true, 0},
+		{`{"sid":"a","pid":"p"}`, `["session",{"userId":"u","recovered":false},"e-17"]`, true, 1},
+		{`{"sid":"other","pid":"p"}`, `["session",{"userId":"u","recovered":true},"e-17"]`, true, 1},
+		{`{"sid":"b","pid":"q"}`, `["session",{"userId":"u","recovered":false},"e-17"]`, false, 0},
+		{`{"sid":"c","pid":"r"}`, `["session",{"userId":"u","recovered":true},"e-17"]`, false, 1},
+		{`{"sid":"d"}`, `["session",{"userId":"u","recovered":false}]`, false, 0},
+	} {
+		recovered, wrong := comeBack(turn.answer, turn.session)
+		require.Equal(t, turn.recovered, recovered, turn.answer)
+		require.Equal(t, turn.wrong, wrong, "%s %s", turn.answer, turn.session)
+	}
+}

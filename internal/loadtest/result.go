@@ -74,6 +74,10 @@ type RecoveryResult struct {
 	Notices      int64 `json:"notices"`      // gateway:status with missed: true
 	MissedTold   int64 `json:"missedTold"`   // acknowledged, never heard by a member, and that member was told that it missed something
 	MissedUntold int64 `json:"missedUntold"` // acknowledged and never heard, in silence: a fault, counted in Lost too
+	// Ended is how many connections ended, and Recovered how many of the Returned were recovered.
+	// Both are only counted with Config.Reconnect.
+	Ended     int64 `json:"ended,omitempty"`
+	Recovered int64 `json:"recovered,omitempty"`
 }
 
 // A Quantile is one point of a distribution: a share of all, from 0 to 1, took at most the time At.
@@ -134,6 +138,9 @@ func (r Result) Table(w io.Writer) error {
 	}
 	if r.Back != nil {
 		row("returns", "%s; 99 %% back after %.0f ms, the last after %.0f ms", groupDigits(r.Returned), r.Back.P99, r.Back.Max)
+		if c := r.Recovery; c != nil {
+			row("recovered", "%s of %s connections that ended", groupDigits(c.Recovered), groupDigits(c.Ended))
+		}
 	}
 	if r.Behind > 0 {
 		row("behind", "%s were due and never sent: the server is slower than the rate", groupDigits(r.Behind))

@@ -36,7 +36,7 @@ var scenarios = []scenario{
 	{name: "combat", about: "everyone fights a training dummy", newWorkload: newCombat},
 	{name: "trade", about: "pairs give each other a coin", newWorkload: newTrade},
 	{name: "storm", about: "all drop at once and return", newWorkload: newPing, flow: runStorms},
-	{name: "recovery", about: "rooms in which everyone speaks, while somebody disturbs servers or Redis", newWorkload: newRecovery, byDelivery: true},
+	{name: "recovery", about: "rooms in which everyone speaks, while somebody disturbs servers, links or Redis", newWorkload: newRecovery, byDelivery: true},
 	{name: "mixed", about: "chat, fights and pings", newWorkload: newMixed},
 }
 
@@ -55,15 +55,17 @@ type run struct {
 	scenario  scenario
 	endpoint  endpoint
 	dialAddrs []string // ip:port of Config.Target and Config.Nodes
-	handshake handshake
-	tag       string // part of all names of this run, so that two runs do not share any
-	createdAt time.Time
-	redis     redis.UniversalClient // nil without Config.Redis
-	clients   []*client
-	rooms     []room
-	speakers  []*client // in the order in which they send in an open loop
-	tallies   []*tally
-	workload  workload // nil when the scenario sends no events
+	// returnAddrs are ip:port of Config.ReturnTo.
+	returnAddrs []string
+	handshake   handshake
+	tag         string // part of all names of this run, so that two runs do not share any
+	createdAt   time.Time
+	redis       redis.UniversalClient // nil without Config.Redis
+	clients     []*client
+	rooms       []room
+	speakers    []*client // in the order in which they send in an open loop
+	tallies     []*tally
+	workload    workload // nil when the scenario sends no events
 
 	readers       sync.WaitGroup
 	isSending     atomic.Bool
@@ -161,8 +163,11 @@ func newRun(name string, cfg Config) (*run, error) {
 	if r.scenario.name == "" {
 		return nil, fmt.Errorf("%w: there is no scenario %q; there are %s", ErrConfig, name, strings.Join(Scenarios(), " "))
 	}
-	if s := r.scenario; r.cfg.Reconnect && (s.flow != nil || s.name == "trade" || s.name == "recovery") {
+	if s := r.scenario; r.cfg.Reconnect && (s.flow != nil || s.name == "trade") {
 		return nil, fmt.Errorf("%w: %s does not reconnect", ErrConfig, s.name)
+	}
+	if len(r.cfg.ReturnTo) > 0 && !r.cfg.Reconnect {
+		return nil, fmt.Errorf("%w: nobody returns to other nodes without reconnecting", ErrConfig)
 	}
 	if err := r.cfg.validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -210,18 +215,29 @@ func (r *run) resolveHosts() error {
 	}
 	r.endpoint.dialAddr = addr.String()
 	r.dialAddrs = append(r.dialAddrs, r.endpoint.dialAddr)
-	for _, node := range r.cfg.Nodes {
+	nodes, err := r.resolveNodes(r.cfg.Nodes)
+	if err != nil {
+		return err
+	}
+	r.dialAddrs = append(r.dialAddrs, nodes...)
+	r.returnAddrs, err = r.resolveNodes(r.cfg.ReturnTo)
+	return err
+}
+
+// resolveNodes returns ip:port of further servers.
+func (r *run) resolveNodes(nodes []string) (addrs []string, err error) {
+	for _, node := range nodes {
 		e, err := parseTarget(node)
 		if err != nil || e.isTLS != r.endpoint.isTLS {
-			return fmt.Errorf("%w: node %q: http://host:port is wanted, as for the target", ErrConfig, node)
+			return nil, fmt.Errorf("%w: node %q: http://host:port is wanted, as for the target", ErrConfig, node)
 		}
 		addr, err := net.ResolveTCPAddr("tcp", e.address)
 		if err != nil {
-			return fmt.Errorf("node: %w", err)
+			return nil, fmt.Errorf("node: %w", err)
 		}
-		r.dialAddrs = append(r.dialAddrs, addr.String())
+		addrs = append(addrs, addr.String())
 	}
-	return nil
+	return addrs, nil
 }
 
 // maxDials is the largest number of connections that are opened at once.

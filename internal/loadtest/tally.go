@@ -21,6 +21,7 @@ type counts struct {
 
 	// These are only counted in recovery.
 	acknowledged, local, notices, missedTold, missedUntold int64
+	ended, recovered                                       int64
 	expected                                               int64 // deliveries of what was acknowledged, or may have been sent
 }
 
@@ -42,6 +43,8 @@ func (c *counts) addCounts(o counts) {
 	c.expected += o.expected
 	c.missedTold += o.missedTold
 	c.missedUntold += o.missedUntold
+	c.ended += o.ended
+	c.recovered += o.recovered
 }
 
 // A tally collects the counts and latencies of some of the clients, so that the cores do not wait

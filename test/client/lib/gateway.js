@@ -49,6 +49,10 @@ export class Gateway {
   }
 
   async stop() {
+    if (this.isGone) {
+      await this.redis.stop();
+      return;
+    }
     const died = this.ended;
     if (!died) {
       const gone = new Promise((done) => this.child.once('exit', done));
@@ -61,6 +65,16 @@ export class Gateway {
     await this.redis.stop();
     this.contract?.kept();
     assert.ok(!died, `the gateway died on the way:\n${this.log.slice(-4000)}`);
+  }
+
+  /** end ends the process with a signal, as part of a test, and leaves its Redis to others. */
+  async end(signal) {
+    const gone = new Promise((done) => this.child.once('exit', done));
+    this.child.kill(signal);
+    await gone;
+    this.unguard();
+    this.contract?.kept();
+    this.isGone = true;
   }
 
   /** cli runs another command of the binary against the same Redis, and gives its standard output. */

@@ -20,11 +20,11 @@ export const name = (prefix = 'p') => `${prefix}${++names}-${process.pid}`;
 
 /** A Player is a client's socket that remembers what it heard, in order: [{event, args}]. */
 export class Player {
-  constructor(url, { transports }, options) {
+  constructor(url, { transports }, { client = io, ...options } = {}) {
     this.transports = transports;
     this.heard = [];
     this.contract = contractOf(url);
-    this.socket = io(url, { transports, forceNew: true, reconnection: false, ...options });
+    this.socket = client(url, { transports, forceNew: true, reconnection: false, ...options });
     this.socket.onAny((event, ...args) => {
       this.heard.push({ event, args });
       this.contract?.heard(event, ...args);
