@@ -82,9 +82,10 @@ test/client/node_modules: test/client/package-lock.json
 	@touch $@
 
 .PHONY: chaos
-chaos: $(BUNDLE) ## Kill, stop and cut gateways that trade and fight, at every command; then audit; flood the page (minutes)
-	CHAOS=1 $(GO) test -count=1 -timeout 40m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
+chaos: $(BUNDLE) build test/client/node_modules ## Kill, stop and cut gateways, Redis and links; then audit, and compare what was heard; flood the page (an hour)
+	CHAOS=1 $(GO) test -count=1 -timeout 60m -parallel 4 -v -run '$(or $(RUN),.)' ./internal/chaos
 	CHAOS=1 $(GO) test -count=1 -timeout 10m -v -run '$(or $(RUN),TestAFlood)' ./web/testclient
+	$(if $(RUN),,cd test/client && CHAOS=1 node --test --test-reporter=spec recovery.test.js)
 
 .PHONY: screenshot
 screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test

@@ -6,7 +6,7 @@ export class Relay {
   #target;
   #isCut = false;
   #pairs = new Set(); // [client's socket, gateway's socket]
-  #forgotten = []; // gateways' sockets whose clients are gone, and that nobody ends
+  #sockets = new Set(); // all that are open, also those whose other end is gone
 
   /** start gives a relay to a gateway's URL. */
   static async start(url) {
@@ -36,7 +36,6 @@ export class Relay {
       client.unpipe(gateway);
       gateway.unpipe(client);
       gateway.pause();
-      this.#forgotten.push(gateway);
       client.destroy();
     }
     this.#pairs.clear();
@@ -48,18 +47,18 @@ export class Relay {
 
   async stop() {
     this.cut();
-    this.#forgotten.forEach((s) => s.destroy());
+    this.#sockets.forEach((s) => s.destroy());
     await new Promise((done) => this.#server.close(done));
   }
 
   #carry(client) {
-    client.on('error', () => {}); // the end follows
+    this.#note(client);
     if (this.#isCut) {
       client.destroy();
       return;
     }
     const gateway = connect(Number(this.#target.port), this.#target.hostname);
-    gateway.on('error', () => {});
+    this.#note(gateway);
     client.setNoDelay(true);
     gateway.setNoDelay(true);
     const pair = [client, gateway];
@@ -72,6 +71,13 @@ export class Relay {
     gateway.on('close', () => {
       this.#pairs.delete(pair);
       client.end();
+      client.resume(); // what it still sends is for nobody
     });
+  }
+
+  #note(socket) {
+    this.#sockets.add(socket);
+    socket.on('error', () => {}); // the end follows
+    socket.on('close', () => this.#sockets.delete(socket));
   }
 }
