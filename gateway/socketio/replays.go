@@ -231,8 +231,14 @@ func (r *replays) load(ctx context.Context, fresh []*replay) {
 		err = n.cluster.waitHearing(ctx)
 	}
 	var logs []castlog.RoomLog
+	var at castlog.Position
 	if err == nil {
-		_, logs, err = n.castLog.ReadLogs(ctx, names)
+		at, logs, err = n.castLog.ReadLogs(ctx, names)
+	}
+	if err == nil {
+		// What was cast before the subscription is in the logs alone. A client is sent what this node has
+		// heard, so it must have heard what was read.
+		err = n.castLog.WaitHeard(ctx, at.Number)
 	}
 	entries := make([][]replayEntry, len(fresh))
 	for i := range logs {

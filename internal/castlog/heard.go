@@ -1,9 +1,11 @@
 package castlog
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // heard is what this node has heard of the one order.
@@ -216,6 +218,28 @@ func (l *Log) LockHeard() (at Position, isHearing bool) {
 
 // HeardNumber returns the number of Position. It takes no lock.
 func (l *Log) HeardNumber() int64 { return l.heard.number.Load() }
+
+// WaitHeard returns when this node has heard everything up to a position, or when ctx ends. The
+// newest casts may be to rooms of other nodes, so it has the position published.
+func (l *Log) WaitHeard(ctx context.Context, number int64) error {
+	if l.HeardNumber() >= number {
+		return nil
+	}
+	l.markNow.Notify()
+	tick := time.NewTicker(heardPoll)
+	defer tick.Stop()
+	for l.HeardNumber() < number {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// heardPoll is how often WaitHeard looks.
+const heardPoll = 2 * time.Millisecond
 
 // UnlockPosition ends LockPosition and LockHeard.
 func (l *Log) UnlockPosition() { l.heard.mu.Unlock() }
