@@ -102,6 +102,13 @@ func (r *hearingRecord) noteJoined(name, channel string, at time.Time) {
 	r.audience[channel] = append(r.audience[channel], name)
 }
 
+// userOf returns the user of a member.
+func (r *hearingRecord) userOf(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.members[name].user
+}
+
 // noteReturn notes that a member came back, and whether it was told that it missed nothing.
 func (r *hearingRecord) noteReturn(name string, recovered bool) {
 	r.mu.Lock()

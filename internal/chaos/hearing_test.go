@@ -157,7 +157,7 @@ func (r *hearingRecord) notePushed(name string, args []byte) {
 	case "chat:message":
 		r.noteHeard(name, body.Channel, heardMessage{body.ID, body.Text})
 	case "chat:whisper":
-		r.noteHeard(name, "@"+name, heardMessage{body.ID, body.Text})
+		r.noteHeard(name, "@"+r.userOf(name), heardMessage{body.ID, body.Text})
 	case "gateway:status":
 		if body.Missed {
 			r.noteMissed(name, time.Now())

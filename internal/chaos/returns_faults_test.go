@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -60,7 +62,7 @@ func replaceFullest(signal syscall.Signal) func(*returnStage) {
 		for !s.hasEnough() {
 			s.replaceGateway(s.chooseFullest(), signal)
 			s.awaitMembers()
-			time.Sleep(200 * time.Millisecond) // they talk
+			time.Sleep(1200 * time.Millisecond) // they talk, and no connection is younger than a second when it ends
 		}
 	}
 }
@@ -70,6 +72,7 @@ func restartInTurn(s *returnStage) {
 	for !s.hasEnough() {
 		for index := range s.gates {
 			s.replaceGateway(index, syscall.SIGTERM)
+			time.Sleep(forRun(300*time.Millisecond, 500*time.Millisecond)) // some have come back, and not all
 		}
 	}
 }
@@ -108,7 +111,10 @@ func failOverInGap(t *testing.T) (gatewayURL, setupURL string, strike func(*retu
 			require.Eventually(t, func() bool { return sentinels.Master().Addr() != former.Addr() }, 30*time.Second, 50*time.Millisecond)
 			former.Restart()
 			s.awaitMembers()
-			time.Sleep(forRun(2*time.Second, 5*time.Second)) // they talk, and the replica follows
+			require.Eventually(t, func() bool {
+				return strings.Contains(former.Client().Info(context.WithoutCancel(t.Context()), "replication").Val(), "master_link_status:up")
+			}, 30*time.Second, 50*time.Millisecond, "the former master follows")
+			time.Sleep(forRun(2*time.Second, 5*time.Second)) // they talk, and the sentinels know the replica
 		}
 	}
 }
