@@ -147,7 +147,7 @@ func TestNothingOfAConnectionStays(t *testing.T) {
 			require.NotContains(t, dumpKey(t, rdb, key), "stays-", key)
 			require.NotContains(t, key, "stays-")
 		case strings.HasPrefix(key, "{socket.io:log}:"):
-			require.LessOrEqual(t, left, 2*time.Minute, key)
+			require.LessOrEqual(t, left, 10*time.Minute, key) // logs of rooms, which are kept for longer than records
 		}
 	}
 }

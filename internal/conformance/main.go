@@ -1,9 +1,10 @@
 // Command conformance serves what the official Engine.IO 4 and Socket.IO 5 test suites expect, with
 // the same code that the gateway serves with.
 //
-//	go run ./internal/conformance -mode engine|socket -addr 127.0.0.1:3000 [-redis host:port]
+//	go run ./internal/conformance -mode engine|socket|recovery -addr 127.0.0.1:3000 [-redis host:port]
 //
-// With -redis, in socket mode, it is one node of a cluster and also serves GET /op (op.go).
+// With -redis, in socket mode, it is one node of a cluster and also serves GET /op (op.go). The mode
+// recovery, which needs -redis, has connection state recovery too.
 // It prints "listening" on standard error when it is ready.
 package main
 
@@ -21,12 +22,13 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
+	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
 func main() {
-	mode := flag.String("mode", "socket", "engine or socket")
+	mode := flag.String("mode", "socket", "engine, socket or recovery")
 	addr := flag.String("addr", "127.0.0.1:3000", "where to listen")
-	bus := flag.String("redis", "", "host:port of the cluster's Redis, in socket mode")
+	bus := flag.String("redis", "", "host:port of the cluster's Redis, in the modes socket and recovery")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -55,7 +57,9 @@ func serveMode(ctx context.Context, mode, addr, bus string) error {
 	case "engine":
 		stop = serveEngineMode(mux)
 	case "socket":
-		stop = serveSocketMode(mux, bus)
+		stop = serveSocketMode(mux, bus, nil)
+	case "recovery":
+		stop = serveSocketMode(mux, bus, &socketio.LogConfig{})
 	default:
 		return fmt.Errorf("unknown mode %q", mode)
 	}

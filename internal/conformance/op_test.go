@@ -35,7 +35,7 @@ type member struct {
 // goNode serves as `-mode socket -redis` does.
 func goNode(t testing.TB, bus string) *member {
 	mux := http.NewServeMux()
-	stop := serveSocketMode(mux, bus)
+	stop := serveSocketMode(mux, bus, nil)
 	web := httptest.NewServer(mux)
 	end := sync.OnceFunc(func() { stop(); web.Close() })
 	t.Cleanup(end)

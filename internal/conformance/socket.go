@@ -13,7 +13,9 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-func serveSocketMode(mux *http.ServeMux, bus string) (stop func()) {
+// serveSocketMode serves Socket.IO, as a node of a cluster unless bus is "". log, if not nil, has casts
+// logged, so that clients can be recovered.
+func serveSocketMode(mux *http.ServeMux, bus string, log *socketio.LogConfig) (stop func()) {
 	cfg := socketio.Config{Engine: suiteEngineConfig()}
 	cfg.Engine.ConnectTimeout = time.Second
 	cfg.Namespaces = map[string]socketio.Receiver{"/": suiteNamespace{}, "/custom": suiteNamespace{}}
@@ -23,7 +25,7 @@ func serveSocketMode(mux *http.ServeMux, bus string) (stop func()) {
 		return s.Close
 	}
 	client := newBusClient(bus)
-	cfg.Cluster = &socketio.ClusterConfig{Redis: client}
+	cfg.Cluster = &socketio.ClusterConfig{Redis: client, Log: log}
 	s := socketio.New(cfg)
 	mux.Handle("/socket.io/", s)
 	mux.Handle("/op", newOperations(s))
@@ -36,7 +38,7 @@ func serveSocketMode(mux *http.ServeMux, bus string) (stop func()) {
 // suiteNamespace is the receiver of the namespaces that the Socket.IO 5 suite uses.
 type suiteNamespace struct{}
 
-func (suiteNamespace) Admit(_ context.Context, s *socketio.Socket, auth []byte) error {
+func (suiteNamespace) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	if len(auth) == 0 {
 		auth = []byte("{}")
 	}
@@ -48,6 +50,7 @@ func (suiteNamespace) Admit(_ context.Context, s *socketio.Socket, auth []byte) 
 		return &socketio.Refusal{Message: "denied", Data: denial{4001, a.Deny}}
 	}
 	s.SetData(bytes.Clone(auth))
+	s.Recover(ctx, socketio.Recovery{}) // whoever it is, where casts are logged
 	return nil
 }
 
@@ -126,6 +129,10 @@ func (suiteNamespace) Event(s *socketio.Socket, e *socketio.Event) {
 		s.Leave(stringArgument(e, 0))
 		if e.HasID {
 			_ = s.Answer(e.ID, socketio.Args{JSON: []byte(`"left"`)})
+		}
+	case "hi":
+		if nsp.HasLog() {
+			nsp.CastLogged(socketio.LoggedCast{Rooms: []string{s.ID()}, Name: name, Build: func(dst []byte) []byte { return append(dst, "null"...) }})
 		}
 	case "bcast":
 		nsp.CastArgs(stringArgument(e, 0), "", name, socketio.Args{JSON: otherArguments(e), Attachments: e.Attachments})
