@@ -138,6 +138,9 @@ func chromium(t *testing.T) context.Context {
 	return ctx
 }
 
+// patience is how long a step may take on a machine that has much else to do.
+const patience = 45 * time.Second
+
 // A tab is one player's page. Errors in its console fail the test, and warnings of the page.
 type tab struct {
 	t     *testing.T
@@ -195,7 +198,7 @@ func openPage(t *testing.T, browser context.Context, url string, width, height i
 // run fails when an action does not come about, such as an element that does not appear.
 func (p tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	require.NoError(p.t, chromedp.Do(ctx, steps...))
 }
@@ -203,7 +206,7 @@ func (p tab) run(steps ...chromedp.Action[chromedp.Void]) {
 // is waits until a JavaScript expression is true.
 func (p tab) is(expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
 	require.NoError(p.t, err, "waited in vain for %s", expression)
@@ -211,7 +214,7 @@ func (p tab) is(expression string) {
 
 func (p tab) eval(expression string) any {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[any](expression))
 	require.NoError(p.t, err, expression)

@@ -75,6 +75,7 @@ func duel(t *testing.T, s server, browser context.Context) {
 	left := fmt.Sprint(dan.eval(`document.querySelector('[data-fighter=eva]').dataset.hp`))
 	eva.is(fmt.Sprintf(`document.querySelector('[data-fighter=eva]').dataset.hp === %q`, left))
 
+	eva.eval(`document.querySelector('[data-testid=fight-status]').scrollIntoView()`)
 	eva.picture("screenshot-phone")
 	dan.picture("screenshot-duel")
 	eva.run(chromedp.Reload())
