@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/draw"
 	"image/png"
 	"io"
 	"maps"
@@ -350,7 +349,15 @@ func (p tab) picture(name string) {
 	}
 	colours := slices.SortedFunc(maps.Keys(uses), func(a, b color.Color) int { return uses[b] - uses[a] })
 	small := image.NewPaletted(full.Bounds(), colours[:min(256, len(colours))])
-	draw.Draw(small, small.Bounds(), full, image.Point{}, draw.Src)
+	nearest := map[color.Color]uint8{}
+	for _, c := range colours {
+		nearest[c] = uint8(small.Palette.Index(c))
+	}
+	for y := range full.Bounds().Dy() {
+		for x := range full.Bounds().Dx() {
+			small.SetColorIndex(x, y, nearest[full.At(x, y)])
+		}
+	}
 	var file bytes.Buffer
 	require.NoError(p.t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&file, small))
 	require.NoError(p.t, os.WriteFile(filepath.Join("../../docs", name+".png"), file.Bytes(), 0o644))

@@ -130,6 +130,7 @@ func twoOffers(t *testing.T, s server, browser context.Context) {
 	tia.click("offer-send")
 	tom.is(`document.querySelector('[data-testid=their-offer] [data-item=""]')?.dataset.qty === '100'`)
 	tom.has("my-side", `!n.classList.contains('accepted')`)
+	tia.has("their-side", `!n.classList.contains('accepted')`)
 	tom.click("trade-accept")
 	tia.has("their-side", `n.classList.contains('accepted')`)
 	tia.picture("screenshot-trade")
