@@ -49,7 +49,6 @@ func lost(t *testing.T, s server, browser context.Context) {
 	p.login("lou")
 	isOverloaded = true
 	p.click("drop")
-	p.says("banner", "The connection was dropped.")
 	p.says("banner", "Trying again")
 	p.says("banner", "The server is overloaded")
 	p.says("banner", "Trying again in 2 s.")
