@@ -372,8 +372,10 @@ func TestDrillItems(t *testing.T) {
 	d.one()
 	require.Empty(t, goodsOf(run[trade.Goods](d, "inventory", "show", "bob", "--at", "1h")))
 	for _, args := range [][]string{
-		{"inventory", "show", "bob", "--at", "yesterday"}, {"trade", "history", "--character", "b\x00", "--redis", d.url},
-		{"trade", "history", "--character", "bob", "--most", "0"}, {"trade", "history", "--character", "bob", "--since", "x"},
+		{"inventory", "show", "bob", "--at", "yesterday"},
+		{"trade", "history", "--character", "b\x00", "--redis", d.url},
+		{"trade", "history", "--character", "bob", "--most", "0"},
+		{"trade", "history", "--character", "bob", "--since", "x"},
 	} {
 		_, _, code := command(t, append(args, "--redis", d.url)...)
 		require.Equal(t, 2, code, args)
