@@ -116,8 +116,8 @@ func (s *Service) judgeMembers(ctx context.Context, channel string, players []ev
 	return may, nil
 }
 
-// JudgeReturn says whether a player who comes back with an earlier connection may still be in a channel:
-// nil, or what the player is told. Errors: UNAVAILABLE.
+// JudgeReturn says whether a player who comes back with an earlier connection may still be in a
+// channel: nil, or what the player is told. Errors: UNAVAILABLE.
 func (s *Service) JudgeReturn(ctx context.Context, p event.Player, channel string) (*Removed, error) {
 	if !ValidChannel(channel) {
 		return nil, nil

@@ -31,7 +31,8 @@ type ConnectionQuery struct {
 	UserID  string // "" is every user
 	Addr    string // "" is every address; for IPv6 its /64 is compared
 	Session string // the tag of a session; "" is every session
-	// By sorts: "bytes" begins with the most that waits, "age" with the oldest, and "" with the newest.
+	// By sorts: "bytes" begins with the most that waits, "age" with the oldest, and "" with the
+	// newest.
 	By   string
 	Most int // how many are returned
 }

@@ -17,8 +17,8 @@ import (
 // This file lets a client go on with a connection that has ended (connection state recovery of
 // Socket.IO), where casts are logged.
 
-// A RecoveryObserver is a ConnectionObserver that is told Recovered, and not Connected, of a client that
-// goes on with an earlier connection: the client has its rooms, and was told what it missed.
+// A RecoveryObserver is a ConnectionObserver that is told Recovered, and not Connected, of a client
+// that goes on with an earlier connection: the client has its rooms, and was told what it missed.
 type RecoveryObserver interface {
 	Recovered(p event.Player, rooms []string)
 }
@@ -37,8 +37,8 @@ type RefusedRoom struct {
 	Payload any
 }
 
-// ownerOf returns whom a connection belongs to: a user, a login and a character. It tells nothing about
-// them.
+// ownerOf returns whom a connection belongs to: a user, a login and a character. It tells nothing
+// about them.
 func ownerOf(s Session) string {
 	login := s.Login
 	if login == "" {
@@ -48,8 +48,8 @@ func ownerOf(s Session) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// errReturnsLimited ends a connection without an answer, so that its client comes back by itself: its
-// address has presented too many connections that are none.
+// errReturnsLimited ends a connection without an answer, so that its client comes back by itself:
+// its address has presented too many connections that are none.
 var errReturnsLimited = errors.New("gateway: too many connections were presented that are none")
 
 // recoverConn has a connection go on with the one that its client presents, if it may. The error is

@@ -85,7 +85,8 @@ func (w *witness) Recovered(p event.Player, rooms []string) {
 	w.note(fmt.Sprint("back in ", rooms), p)
 }
 
-// A player comes back on another node: CONNECT, session, limits, what was missed, and then what is new.
+// A player comes back on another node: CONNECT, session, limits, what was missed, and then what is
+// new.
 func TestAPlayerComesBack(t *testing.T) {
 	t.Parallel()
 	w := &witness{}
@@ -244,7 +245,8 @@ func TestRoomsAreJudgedAgain(t *testing.T) {
 	}
 }
 
-// Ten connections that are none spend the policy of handshakes once, and then the client is sent away.
+// Ten connections that are none spend the policy of handshakes once, and then the client is sent
+// away.
 func TestGuessingPidsIsBounded(t *testing.T) {
 	t.Parallel()
 	h := recoveryHalls(t, func(c *Config) { c.ConnectPolicy = "none" })

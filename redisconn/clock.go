@@ -12,7 +12,8 @@ import (
 )
 
 // ClockOffset returns how far the clock of this machine is ahead of Redis's: negative when it is
-// behind. On a Cluster it is that of the master which differs most. It is exact to half a round trip.
+// behind. On a Cluster it is that of the master which differs most. It is exact to half a round
+// trip.
 func ClockOffset(ctx context.Context, client redis.UniversalClient) (offset time.Duration, err error) {
 	var mu sync.Mutex // the masters of a Cluster answer at the same time
 	err = redisx.ForEachMaster(ctx, client, func(ctx context.Context, master redis.UniversalClient) error {

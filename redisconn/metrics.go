@@ -13,8 +13,8 @@ import (
 // Metrics measures client: its connections, and how long commands take, including retries and the
 // wait for a connection. It registers
 //
-//	gateway_redis_command_duration_seconds{command, outcome}   outcome: ok, error, unavailable
-//	gateway_redis_pool_connections{pool, state}                 pool: main, pipeline; state: busy, idle
+//	gateway_redis_command_duration_seconds{command, outcome} outcome: ok, error, unavailable
+//	gateway_redis_pool_connections{pool, state}            pool: main, pipeline; state: busy, idle
 //	gateway_redis_pool_{hits,misses,timeouts,waits,stale}_total{pool}
 //	gateway_redis_pool_wait_seconds_total{pool}
 //

@@ -202,7 +202,8 @@ func (m *Monitor) setState(to State, why string) {
 	}
 }
 
-// Metrics registers gateway_redis_state{state}, which is 1 for the current state and 0 for the others.
+// Metrics registers gateway_redis_state{state}, which is 1 for the current state and 0 for the
+// others.
 func (m *Monitor) Metrics(reg prometheus.Registerer) error {
 	for s := range State(len(stateNames)) {
 		err := reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

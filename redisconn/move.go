@@ -345,8 +345,9 @@ func (m *MoveMonitor) PauseReason() string {
 	return ""
 }
 
-// Metrics registers gateway_redis_server_changes_total{kind}, where kind is restart, failover or move, and
-// gateway_redis_moving, which is 1 while writes wait or are refused because another server answers.
+// Metrics registers gateway_redis_server_changes_total{kind}, where kind is restart, failover or
+// move, and gateway_redis_moving, which is 1 while writes wait or are refused because another
+// server answers.
 func (m *MoveMonitor) Metrics(reg prometheus.Registerer) error {
 	for _, kind := range []ChangeKind{Restarted, FailedOver, Moved} {
 		m.changes.WithLabelValues(string(kind)) // it is there before the first change

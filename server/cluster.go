@@ -10,8 +10,8 @@ import (
 )
 
 // clusterConfig returns how this node joins the other gateways, and Node servers with
-// @socket.io/redis-adapter, that use the same Redis. An embedded Redis has no other node, but the log
-// of what is cast, without which nobody is recovered; it returns nil for one without a log.
+// @socket.io/redis-adapter, that use the same Redis. An embedded Redis has no other node, but the
+// log of what is cast, without which nobody is recovered; it returns nil for one without a log.
 //
 // In Redis, a pub/sub channel belongs to the server and not to one of its databases. So without a
 // ClusterPrefix, nodes on a database other than 0 use channels that begin with
@@ -38,7 +38,8 @@ func (n *node) clusterConfig() *socketio.ClusterConfig {
 	return c
 }
 
-// logRecovery says at start whether clients can go on with connections that have ended, and why not.
+// logRecovery says at start whether clients can go on with connections that have ended, and why
+// not.
 func (n *node) logRecovery() {
 	why := ""
 	switch {

@@ -41,8 +41,8 @@ const (
 	failClockOffset = 10 * time.Second       // trade.Config.Skew on a Cluster
 )
 
-// Diagnose looks at the settings, this machine and Redis, and serves nothing. It takes at most a few
-// seconds, and writes nothing to Redis.
+// Diagnose looks at the settings, this machine and Redis, and serves nothing. It takes at most a
+// few seconds, and writes nothing to Redis.
 func Diagnose(ctx context.Context, cfg Config) []Diagnosis {
 	cfg = cfg.WithDefaults()
 	d := &diagnoses{}

@@ -169,8 +169,8 @@ func (all connectionObservers) Connected(p event.Player) {
 	}
 }
 
-// Recovered tells all that a client goes on with an earlier connection: those that do not care are told
-// that it has connected.
+// Recovered tells all that a client goes on with an earlier connection: those that do not care are
+// told that it has connected.
 func (all connectionObservers) Recovered(p event.Player, rooms []string) {
 	for _, o := range all {
 		if r, ok := o.(gateway.RecoveryObserver); ok {

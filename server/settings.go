@@ -152,8 +152,8 @@ func redactURL(text string) string {
 	return redisconn.Redact(text)
 }
 
-// differingSettings returns the settings that are not as they are by default, by flag. Of the limits
-// only those that differ are named.
+// differingSettings returns the settings that are not as they are by default, by flag. Of the
+// limits only those that differ are named.
 func (c Config) differingSettings() map[string]string {
 	now, usual := c.settings(), Config{Dev: c.Dev}.WithDefaults().settings()
 	usual["dev"] = "false"

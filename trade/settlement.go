@@ -22,7 +22,8 @@ import (
 // A settlement is a trade with the fields that players do not see. Its hash in Redis has the fields
 // kind, status, version, changed (the side that changed it last, a or b), createdAt, expiresAt,
 // endedAt, reason, told and unseen; for a saga also fence, deadline and ref; and for each side,
-// with the prefix a: or b:, user, character, offer (JSON of Goods), accepted (0 or 1), offeredAt and acceptedAt.
+// with the prefix a: or b:, user, character, offer (JSON of Goods), accepted (0 or 1), offeredAt
+// and acceptedAt.
 type settlement struct {
 	Trade
 	kind       string // as in the ledger

@@ -215,7 +215,8 @@ func (c *ownCast) Deliver(at castlog.Position) {
 	}
 }
 
-// HasMembers tells whether any of the rooms has members here, or is kept for clients that come back.
+// HasMembers tells whether any of the rooms has members here, or is kept for clients that come
+// back.
 func (c *ownCast) HasMembers() bool {
 	if c.rooms.replays.isKept(c.target.rooms) {
 		return true
@@ -251,8 +252,8 @@ type LoggedCast struct {
 // HasLog reports whether casts can be logged.
 func (n *Namespace) HasLog() bool { return n.cluster != nil && n.cluster.cluster.castLog != nil }
 
-// Position returns up to which position this node has delivered what is logged; zero while that is not
-// known, or where nothing is logged.
+// Position returns up to which position this node has delivered what is logged; zero while that is
+// not known, or where nothing is logged.
 func (n *Namespace) Position() castlog.Position {
 	if !n.HasLog() {
 		return castlog.Position{}

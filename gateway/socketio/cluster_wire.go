@@ -278,7 +278,8 @@ func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
 }
 
 // frameForMembers frames a received broadcast once for all members on this node; the frames are not
-// sealed yet. ok is false when it becomes larger than maxSize bytes, or when clients would refuse it.
+// sealed yet. ok is false when it becomes larger than maxSize bytes, or when clients would refuse
+// it.
 func (m *receivedBroadcast) frameForMembers(nsp string, maxSize int) (f packetFrames, ok bool) {
 	text := engineio.NewText()
 	dst := appendHeader(text.Buffer(), typeEvent, m.binaries, nsp, 0, false)

@@ -9,8 +9,8 @@ import (
 // argument of an event, if that is a string, for the position up to which it has heard everything,
 // and presents it when it comes back. Of an event without arguments it takes the name.
 
-// appendOffset makes a position the last argument of an event that is framed and not sealed. It does
-// nothing where there is no position.
+// appendOffset makes a position the last argument of an event that is framed and not sealed. It
+// does nothing where there is no position.
 func appendOffset(m *engineio.Message, at castlog.Position) {
 	if at.IsZero() {
 		return
@@ -33,9 +33,9 @@ func endsWithText(m *engineio.Message) bool {
 	return len(b) > 2 && b[len(b)-2] == '"'
 }
 
-// holdPosition makes the position of the moment the last argument of an event, where the client would
-// else take another text for it. Then it reports true, and what this node has heard does not move
-// until castLog.UnlockPosition: what the log delivers comes before the event, or behind it.
+// holdPosition makes the position of the moment the last argument of an event, where the client
+// would else take another text for it. Then it reports true, and what this node has heard does not
+// move until castLog.UnlockPosition: what the log delivers comes before the event, or behind it.
 func (a *rooms) holdPosition(m *engineio.Message) (isHeld bool) {
 	if a.castLog == nil || !endsWithText(m) {
 		return false
@@ -44,8 +44,8 @@ func (a *rooms) holdPosition(m *engineio.Message) (isHeld bool) {
 	return true
 }
 
-// EmitWithPosition is EmitArgs for an event whose last argument is the position of the moment, where
-// casts are logged.
+// EmitWithPosition is EmitArgs for an event whose last argument is the position of the moment,
+// where casts are logged.
 func (s *Socket) EmitWithPosition(name string, a Args) error {
 	f := frameEvent(s.nsp.name, name, a, 0, false)
 	defer f.releaseFrames()

@@ -14,9 +14,9 @@ import (
 	"github.com/aeturnis/realtime/internal/redisx"
 )
 
-// A recorder keeps in Redis what the connections of this node are, and in which rooms, so that their
-// clients can go on with them on any node. It writes in the background, many changes in one call; an
-// idle connection writes nothing.
+// A recorder keeps in Redis what the connections of this node are, and in which rooms, so that
+// their clients can go on with them on any node. It writes in the background, many changes in one
+// call; an idle connection writes nothing.
 type recorder struct {
 	cluster  *cluster
 	wake     redisx.Signal
@@ -162,8 +162,8 @@ func (r *recorder) repair(ctx context.Context) bool {
 	return true
 }
 
-// sweepRecords lets the records of dead nodes expire. Where others have taken this node for dead, it
-// says that its connections live.
+// sweepRecords lets the records of dead nodes expire. Where others have taken this node for dead,
+// it says that its connections live.
 func (r *recorder) sweepRecords() {
 	isTakenForDead, err := r.cluster.castLog.SweepRecords(r.lifetime)
 	if err == nil && isTakenForDead {
@@ -253,8 +253,8 @@ func (n *clusterNamespace) noteMembership(m *member, room socket.Room, by int) {
 	s.lastChange.Store(n.cluster.recorder.add(s.recordChange(castlog.RecordJoin, name, at)))
 }
 
-// WaitRecorded returns when Redis knows in which rooms the socket is, or ctx ends, or after about as
-// long as a subscription may take.
+// WaitRecorded returns when Redis knows in which rooms the socket is, or ctx ends, or after about
+// as long as a subscription may take.
 func (s *Socket) WaitRecorded(ctx context.Context) {
 	n := s.nsp.cluster
 	if n == nil || n.cluster.recorder == nil || !s.isRecorded.Load() {
@@ -285,8 +285,8 @@ func isRecoverable(reason string) bool {
 	return false
 }
 
-// finishRecord writes that the socket has ended, unless another connection goes on with it, and tells
-// who waits for that. It is called when the receiver was told.
+// finishRecord writes that the socket has ended, unless another connection goes on with it, and
+// tells who waits for that. It is called when the receiver was told.
 func (s *Socket) finishRecord(reason string) {
 	s.mu.Lock()
 	onGone := s.onGone
@@ -304,8 +304,8 @@ func (s *Socket) finishRecord(reason string) {
 	}
 }
 
-// giveUp ends a socket with which another connection goes on: nothing more is read or served, but the
-// event under way ends. onGone, if not nil, is called when the receiver was told of the end.
+// giveUp ends a socket with which another connection goes on: nothing more is read or served, but
+// the event under way ends. onGone, if not nil, is called when the receiver was told of the end.
 func (s *Socket) giveUp(onGone func()) {
 	s.isTaken.Store(true)
 	s.mu.Lock()

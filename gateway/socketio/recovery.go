@@ -19,8 +19,8 @@ import (
 	"github.com/aeturnis/realtime/internal/castlog"
 )
 
-// This file lets a client go on with a connection that has ended: with the same id, in the same rooms,
-// and with everything that was cast to them meanwhile; or with none of it.
+// This file lets a client go on with a connection that has ended: with the same id, in the same
+// rooms, and with everything that was cast to them meanwhile; or with none of it.
 
 // Why a client does not go on with its connection, where the record does not say it.
 const (
@@ -62,14 +62,14 @@ type replayUse struct {
 type Recovery struct {
 	// Owner is whom the socket belongs to: it is recovered for the same owner only.
 	Owner string
-	// Judge, if not nil, returns which of its rooms the socket may not be in any more. On an error it is
-	// not recovered.
+	// Judge, if not nil, returns which of its rooms the socket may not be in any more. On an error it
+	// is not recovered.
 	Judge func(ctx context.Context, socketID string, rooms []string) (refused []string, err error)
 }
 
-// Recover has the socket go on with the connection that its client presents, if it may. Call it at most
-// once, within Receiver.Admit; without a call it belongs to nobody. outcome is Recovered, or why not, or
-// "" when the client presents no connection, or nothing is logged.
+// Recover has the socket go on with the connection that its client presents, if it may. Call it at
+// most once, within Receiver.Admit; without a call it belongs to nobody. outcome is Recovered, or
+// why not, or "" when the client presents no connection, or nothing is logged.
 func (s *Socket) Recover(ctx context.Context, r Recovery) (outcome string) {
 	n := s.nsp.cluster
 	if n == nil || n.cluster.recorder == nil {
@@ -199,8 +199,8 @@ func (n *clusterNamespace) waitKnowsPeers(ctx context.Context) error {
 	}
 }
 
-// resumeTaken prepares everything that can go wrong of going on with a connection that was taken. It
-// returns why that is not possible, or "".
+// resumeTaken prepares everything that can go wrong of going on with a connection that was taken.
+// It returns why that is not possible, or "".
 func (s *Socket) resumeTaken(ctx context.Context, r Recovery, t castlog.Taken, at castlog.Position) (why string) {
 	n, c := s.nsp.cluster, s.connecting
 	if !n.endFormer(ctx, t, s.pid) {
@@ -288,12 +288,12 @@ func (s *Socket) releaseReplays() {
 	s.nsp.cluster.replays.release(all)
 }
 
-// IsRecovered reports, within Receiver.Connected, whether the socket goes on where an earlier connection
-// ended.
+// IsRecovered reports, within Receiver.Connected, whether the socket goes on where an earlier
+// connection ended.
 func (s *Socket) IsRecovered() bool { return s.connecting != nil && s.connecting.isBack }
 
-// RefusedRooms returns, within Receiver.Connected, the rooms of a recovered socket in which it may not be
-// any more.
+// RefusedRooms returns, within Receiver.Connected, the rooms of a recovered socket in which it may
+// not be any more.
 func (s *Socket) RefusedRooms() []string {
 	if s.connecting == nil {
 		return nil
@@ -301,8 +301,8 @@ func (s *Socket) RefusedRooms() []string {
 	return s.connecting.refused
 }
 
-// EmitBeforeReplay is EmitArgs, within Receiver.Connected and before Resume, for an event whose last
-// argument is the position from which the client still has to be told.
+// EmitBeforeReplay is EmitArgs, within Receiver.Connected and before Resume, for an event whose
+// last argument is the position from which the client still has to be told.
 func (s *Socket) EmitBeforeReplay(name string, a Args) error {
 	f := frameEvent(s.nsp.name, name, a, 0, false)
 	defer f.releaseFrames()
@@ -313,8 +313,8 @@ func (s *Socket) EmitBeforeReplay(name string, a Args) error {
 	return nil
 }
 
-// Resume has a recovered socket join its rooms, and sends what was cast to them meanwhile. What is new
-// comes behind it. Call it within Receiver.Connected; without a call it is done behind that.
+// Resume has a recovered socket join its rooms, and sends what was cast to them meanwhile. What is
+// new comes behind it. Call it within Receiver.Connected; without a call it is done behind that.
 func (s *Socket) Resume() (rooms []string) {
 	c := s.connecting
 	if !s.IsRecovered() || c.replays == nil {
@@ -335,8 +335,8 @@ func (s *Socket) Resume() (rooms []string) {
 	return rooms
 }
 
-// resumeSocket sends what was missed, and has the socket join its rooms, while nothing is delivered. It
-// reports false when something may be missing.
+// resumeSocket sends what was missed, and has the socket join its rooms, while nothing is
+// delivered. It reports false when something may be missing.
 func (n *clusterNamespace) resumeSocket(s *Socket) bool {
 	defer n.castLog.UnlockPosition()
 	at, isHearing := n.castLog.LockHeard()
@@ -403,8 +403,8 @@ func (a *rooms) admitSession(session *socket.Session) {
 	a.admitted[session.Pid] = session
 }
 
-// RestoreSession is called by the library for a socket that connects, where casts are logged: with the
-// id and the pid that prepareLibrary has chosen.
+// RestoreSession is called by the library for a socket that connects, where casts are logged: with
+// the id and the pid that prepareLibrary has chosen.
 func (a *rooms) RestoreSession(pid socket.PrivateSessionId, _ string) (*socket.Session, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

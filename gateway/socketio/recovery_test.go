@@ -110,8 +110,8 @@ func recordKeys(t testing.TB, r *redistest.Instance) []string {
 	return keys
 }
 
-// A client goes on with its connection: after its link was cut or while its node still believes in it,
-// on the same node and on another one, over both transports.
+// A client goes on with its connection: after its link was cut or while its node still believes in
+// it, on the same node and on another one, over both transports.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -258,8 +258,8 @@ func TestOneOfManyIsRecovered(t *testing.T) {
 	require.Len(t, sids, many)
 }
 
-// A client that presents anything else gets a clean new connection: another id and pid, no room, and
-// nothing that was said before.
+// A client that presents anything else gets a clean new connection: another id and pid, no room,
+// and nothing that was said before.
 func TestRefusedRecovery(t *testing.T) {
 	t.Parallel()
 	type situation struct {
@@ -361,8 +361,8 @@ func TestRefusedRecovery(t *testing.T) {
 	}
 }
 
-// A connection is recovered for its owner only, without the rooms in which it may not be any more, and
-// not at all when that is not known.
+// A connection is recovered for its owner only, without the rooms in which it may not be any more,
+// and not at all when that is not known.
 func TestRecoveryIsJudged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -410,8 +410,8 @@ func TestRecoveryIsJudged(t *testing.T) {
 	}
 }
 
-// A record has at most 400 bytes, is not written while its connection idles, lives two minutes after an
-// end or after the death of its node, and is gone at once where nobody may go on with it.
+// A record has at most 400 bytes, is not written while its connection idles, lives two minutes
+// after an end or after the death of its node, and is gone at once where nobody may go on with it.
 func TestRecords(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)
@@ -538,7 +538,8 @@ func TestRecoverableEnds(t *testing.T) {
 	require.Empty(t, r.Client().Keys(t.Context(), "{socket.io:log}:held:"+w[0].cluster.uid).Val())
 }
 
-// Many who come back to a room read its log once, and each gets what it missed, while the room goes on.
+// Many who come back to a room read its log once, and each gets what it missed, while the room goes
+// on.
 func TestManyReturnToOneRead(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

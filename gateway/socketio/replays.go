@@ -13,9 +13,9 @@ import (
 	"github.com/aeturnis/realtime/internal/castlog"
 )
 
-// replays keep in memory what was cast to the rooms to which clients come back, so that many who come
-// back to a room read its log once. A room is kept from the first return to it until nobody has come
-// back to it for a while: its log is read, and what is cast meanwhile is kept too.
+// replays keep in memory what was cast to the rooms to which clients come back, so that many who
+// come back to a room read its log once. A room is kept from the first return to it until nobody
+// has come back to it for a while: its log is read, and what is cast meanwhile is kept too.
 type replays struct {
 	namespace *clusterNamespace
 	count     atomic.Int32  // of rooms
@@ -111,8 +111,8 @@ func newReplayEntry(number int64, except []socket.Room, f packetFrames) replayEn
 	return e
 }
 
-// dropBeyondBound forgets rooms until the rest is within the bound: first those that nobody uses, of
-// these the one that was used least recently. mu is held.
+// dropBeyondBound forgets rooms until the rest is within the bound: first those that nobody uses,
+// of these the one that was used least recently. mu is held.
 func (r *replays) dropBeyondBound() {
 	for r.bytes > maxReplayBytes {
 		var worst *replay
@@ -171,7 +171,8 @@ func (r *replays) forgetOld() {
 	}
 }
 
-// use returns what was cast to rooms. The caller calls release. On an error nothing is to be released.
+// use returns what was cast to rooms. The caller calls release. On an error nothing is to be
+// released.
 func (r *replays) use(ctx context.Context, rooms []socket.Room) (all []*replay, err error) {
 	var fresh []*replay
 	r.mu.Lock()

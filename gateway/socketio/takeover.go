@@ -66,8 +66,8 @@ func (n *clusterNamespace) onTakeover(b []byte) bool {
 	return false
 }
 
-// endTaken ends the connection of a socket of this node, and calls onGone when that is done. There may
-// be none any more.
+// endTaken ends the connection of a socket of this node, and calls onGone when that is done. There
+// may be none any more.
 func (n *clusterNamespace) endTaken(id socket.SocketId, pid castlog.PID, onGone func()) {
 	n.rooms.mu.RLock()
 	m := n.rooms.members[id]
@@ -79,8 +79,8 @@ func (n *clusterNamespace) endTaken(id socket.SocketId, pid castlog.PID, onGone 
 	go m.socket.giveUp(onGone) // which may have to wait for the reader
 }
 
-// endFormer ends the connection that had what this node has taken. It reports false when it may still
-// be serving an event here.
+// endFormer ends the connection that had what this node has taken. It reports false when it may
+// still be serving an event here.
 func (n *clusterNamespace) endFormer(ctx context.Context, t castlog.Taken, pid castlog.PID) bool {
 	if t.IsEnded {
 		return true

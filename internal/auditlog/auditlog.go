@@ -22,8 +22,8 @@ const (
 	maxText = 8192   // bytes of one text
 )
 
-// Started is what a node did that started: Target is its name, From the hash of all its settings, To
-// those that differ from the defaults, a line each, and Why its version.
+// Started is what a node did that started: Target is its name, From the hash of all its settings,
+// To those that differ from the defaults, a line each, and Why its version.
 const Started = "started"
 
 // An Act is one thing that was done.

@@ -209,8 +209,8 @@ func (l *Log) LockPosition() Position {
 	return l.heard.at
 }
 
-// LockHeard is LockPosition that reports whether this node hears what is cast. Where it does not, it
-// is about to read what it misses.
+// LockHeard is LockPosition that reports whether this node hears what is cast. Where it does not,
+// it is about to read what it misses.
 func (l *Log) LockHeard() (at Position, isHearing bool) {
 	l.heard.mu.Lock()
 	return l.heard.at, !l.heard.isCatchingUp && l.heard.at.Epoch != [epochBytes]byte{}

@@ -107,8 +107,8 @@ const (
 
 // A Member delivers a cast to the members on this node.
 type Member interface {
-	// Deliver is called at most once. A member that has received the cast has everything up to at, which
-	// is zero when Redis has not confirmed it. Deliver must not wait, and not call the log.
+	// Deliver is called at most once. A member that has received the cast has everything up to at,
+	// which is zero when Redis has not confirmed it. Deliver must not wait, and not call the log.
 	Deliver(at Position)
 	// HasMembers tells whether this node has members for the cast, so that it will hear it.
 	HasMembers() bool

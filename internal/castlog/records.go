@@ -77,8 +77,8 @@ const (
 	RecordMissed  = "missed"
 )
 
-// WriteRecords makes changes. replaced are those that were not made, because another connection goes
-// on with the record.
+// WriteRecords makes changes. replaced are those that were not made, because another connection
+// goes on with the record.
 func (l *Log) WriteRecords(ctx context.Context, changes []RecordChange) (replaced []PID, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -249,8 +249,8 @@ func (l *Log) parseRoomLog(v any, epoch [epochBytes]byte) (r RoomLog, ok bool) {
 	return r, true
 }
 
-// SweepRecords lets the records of nodes expire that have died. isTakenForDead says that others have
-// done so with those of this node, which lives.
+// SweepRecords lets the records of nodes expire that have died. isTakenForDead says that others
+// have done so with those of this node, which lives.
 func (l *Log) SweepRecords(ctx context.Context) (isTakenForDead bool, err error) {
 	isTakenForDead, _, err = l.sweepRecords(ctx, "0", l.cfg.RecordsKeptFor)
 	return isTakenForDead, err

@@ -152,8 +152,8 @@ func TestNothingOfAConnectionStays(t *testing.T) {
 	}
 }
 
-// ofUsers are keys of users, and not of connections: the character that a user played last, and when
-// the user was online last.
+// ofUsers are keys of users, and not of connections: the character that a user played last, and
+// when the user was online last.
 var ofUsers = regexp.MustCompile(`^user:.*:character$|:seen$`)
 
 func scanKeys(t *testing.T, rdb redis.UniversalClient, pattern string) (keys []string) {

@@ -14,9 +14,9 @@ import (
 // each service of a namespace, and deploy/haproxy.cfg for the nodes behind it.
 var foreignVariables = regexp.MustCompile(`^GATEWAY_(\d+|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// CheckEnvironment refuses variables that begin with GATEWAY_ and set no flag of the commands, which
-// a misspelt one does. An empty one sets nothing, and is accepted. environ is as os.Environ returns
-// it.
+// CheckEnvironment refuses variables that begin with GATEWAY_ and set no flag of the commands,
+// which a misspelt one does. An empty one sets nothing, and is accepted. environ is as os.Environ
+// returns it.
 func CheckEnvironment(commands any, environ []string) error {
 	parser, err := kong.New(commands)
 	if err != nil {

@@ -1,11 +1,11 @@
 // Command conformance serves what the official Engine.IO 4 and Socket.IO 5 test suites expect, with
 // the same code that the gateway serves with.
 //
-//	go run ./internal/conformance -mode engine|socket|recovery -addr 127.0.0.1:3000 [-redis host:port]
+//	go run ./internal/conformance -mode engine|socket|recovery -addr HOST:PORT [-redis HOST:PORT]
 //
-// With -redis, in socket mode, it is one node of a cluster and also serves GET /op (op.go). The mode
-// recovery, which needs -redis, has connection state recovery too.
-// It prints "listening" on standard error when it is ready.
+// With -redis, in socket mode, it is one node of a cluster and also serves GET /op (op.go). The
+// mode recovery, which needs -redis, has connection state recovery too. It prints "listening" on
+// standard error when it is ready.
 package main
 
 import (

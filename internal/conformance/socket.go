@@ -13,8 +13,8 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
-// serveSocketMode serves Socket.IO, as a node of a cluster unless bus is "". log, if not nil, has casts
-// logged, so that clients can be recovered.
+// serveSocketMode serves Socket.IO, as a node of a cluster unless bus is "". log, if not nil, has
+// casts logged, so that clients can be recovered.
 func serveSocketMode(mux *http.ServeMux, bus string, log *socketio.LogConfig) (stop func()) {
 	cfg := socketio.Config{Engine: suiteEngineConfig()}
 	cfg.Engine.ConnectTimeout = time.Second

@@ -105,7 +105,8 @@ type SessionView struct {
 	TTLMs          int64    `json:"ttlMs"`
 }
 
-// sessionViewOf returns a session as the command line shows it, with its id if it is to be revealed.
+// sessionViewOf returns a session as the command line shows it, with its id if it is to be
+// revealed.
 func sessionViewOf(s sessions.Session, reveal bool) SessionView {
 	roles := s.Roles
 	if roles == nil {
