@@ -152,9 +152,9 @@ func TestNothingOfAConnectionStays(t *testing.T) {
 	}
 }
 
-// ofUsers are keys of users, and not of connections: the character that a user played last, and
-// when the user was online last.
-var ofUsers = regexp.MustCompile(`^user:.*:character$|:seen$`)
+// ofUsers are keys of users, and not of connections: the character that a user played last, when
+// the user was online last, and sizes and times of the logs of users' rooms.
+var ofUsers = regexp.MustCompile(`^user:.*:character$|:seen$|^\{socket\.io:log\}:(sizes|cuts|rooms)$`)
 
 func scanKeys(t *testing.T, rdb redis.UniversalClient, pattern string) (keys []string) {
 	all := rdb.Scan(t.Context(), 0, pattern, 1000).Iterator()
