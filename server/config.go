@@ -108,8 +108,9 @@ type Config struct {
 	// socketsJoin. Default: 1 hour; negative never does so. (--cluster-join-window)
 	ClusterJoinWindow time.Duration
 	// Recovery is how long Redis keeps what was cast to a room, so that everybody hears what was
-	// acknowledged: a node that was cut off reads what it missed. Default: 2 minutes; negative keeps
-	// nothing. On a Redis Cluster nothing is kept. (--recovery)
+	// acknowledged: a node that was cut off reads what it missed, and a client whose connection broke
+	// goes on with it on any node. Default: 2 minutes; negative keeps nothing. On a Redis Cluster
+	// nothing is kept. (--recovery)
 	Recovery time.Duration
 	// RecoveryMemory is how many bytes of Redis that may take. Default: 256 MiB. (--recovery-memory)
 	RecoveryMemory int

@@ -24,7 +24,7 @@ type ServeFlags struct {
 
 	ClusterPrefix     string        `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
 	ClusterJoinWindow time.Duration `default:"1h" help:"For this long after a Node server or an emitter was heard, the gateway receives the casts to all rooms, so that what such a program sends right behind its socketsJoin is heard; 0 means never."`
-	Recovery          time.Duration `default:"2m" help:"For this long Redis keeps what was cast to a room, so that everybody hears what was acknowledged: a gateway that was cut off from Redis reads what it missed. 0 keeps nothing."`
+	Recovery          time.Duration `default:"2m" help:"For this long Redis keeps what was cast to a room, so that everybody hears what was acknowledged: a gateway that was cut off from Redis reads what it missed, and a client whose connection broke goes on with it on any gateway. 0 keeps nothing."`
 	RecoveryMemory    int           `default:"268435456" help:"How many bytes of Redis that may take; beyond it the oldest go."`
 
 	SessionTTL         time.Duration `default:"30m" help:"A session without activity ends after this time."`
