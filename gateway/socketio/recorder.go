@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -186,7 +187,9 @@ func (r *recorder) close() {
 // noteMissed writes that the members of this node may have missed casts: with an offset before now
 // nobody is recovered.
 func (r *recorder) noteMissed() {
-	r.add(castlog.RecordChange{What: castlog.RecordMissed, Values: []string{strconv.FormatInt(r.cluster.castLog.HeardNumber(), 10)}})
+	number := r.cluster.castLog.HeardNumber()
+	r.cluster.castLog.NoteOutage(number)
+	r.add(castlog.RecordChange{What: castlog.RecordMissed, Values: []string{strconv.FormatInt(number, 10)}})
 }
 
 // forEachRecorded calls f for each socket of this node that has a record.
@@ -234,6 +237,7 @@ func (s *Socket) createRecord() {
 	for _, x := range m.memberships {
 		values = append(values, n.loggedRoom(x.room.name))
 	}
+	s.noteOutageBefore()
 	s.isRecorded.Store(true)
 	n.cluster.recorder.add(s.recordChange(castlog.RecordNew, values...))
 }
@@ -297,11 +301,36 @@ func (s *Socket) finishRecord(reason string) {
 		if isRecoverable(reason) || s.keepsRecord.Load() {
 			what = castlog.RecordEnd
 		}
-		s.nsp.cluster.cluster.recorder.add(s.recordChange(what))
+		s.nsp.cluster.cluster.recorder.add(s.recordChange(what, s.endValues(what)...))
 	}
 	for _, f := range onGone {
 		f()
 	}
+}
+
+// noteOutageBefore notes that the socket begins, and has seen no outage.
+func (s *Socket) noteOutageBefore() {
+	until, ok := s.nsp.cluster.castLog.OutageEnd()
+	if !ok {
+		until = -1
+	}
+	s.outageBefore = until
+}
+
+// endValues returns what is written with the end of the socket: until when its client may have heard
+// casts that had no position. What is said without Redis from now on, it does not hear.
+func (s *Socket) endValues(what string) []string {
+	if what != castlog.RecordEnd {
+		return nil
+	}
+	until, ok := s.nsp.cluster.castLog.OutageEnd()
+	if !ok {
+		until = math.MaxInt32 << 20 // nobody has heard as much
+	}
+	if until == s.outageBefore {
+		until = 0 // the socket has seen no outage
+	}
+	return []string{strconv.FormatInt(until, 10)}
 }
 
 // giveUp ends a socket with which another connection goes on: nothing more is read or served, but

@@ -37,6 +37,7 @@ const (
 const (
 	maxPresentedPID = 64 // bytes
 	settlingRetry   = 20 * time.Millisecond
+	awayWait        = 2 * time.Second        // a node casts by Redis again a moment after that is back
 	mixedWait       = 300 * time.Millisecond // a node that has just come may not have said that it keeps records
 )
 
@@ -138,7 +139,7 @@ func (s *Socket) recoverConnection(ctx context.Context, r Recovery, secret, offs
 	case <-ctx.Done():
 		return refusedBusy
 	}
-	if n.castLog.IsAway() {
+	if !n.waitNotAway(ctx) {
 		return refusedAway
 	}
 	pid := castlog.HashPID(secret)
@@ -183,6 +184,21 @@ func (n *clusterNamespace) takeRecord(ctx context.Context, c castlog.Claimant) (
 			return t, why, nil
 		}
 	}
+}
+
+// waitNotAway waits, when Redis has just come back, until this node casts by it again. It reports
+// whether it does.
+func (n *clusterNamespace) waitNotAway(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, awayWait)
+	defer cancel()
+	for n.castLog.IsAway() {
+		select {
+		case <-time.After(settlingRetry):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // waitKnowsPeers waits, on a node that has just started, until the other nodes have greeted.
@@ -354,6 +370,7 @@ func (n *clusterNamespace) resumeSocket(s *Socket) bool {
 	for _, room := range s.connecting.rooms {
 		n.joinRoom(s.id, room)
 	}
+	s.noteOutageBefore()
 	s.isRecorded.Store(true)
 	return true
 }
@@ -421,7 +438,7 @@ func (s *Socket) endConnecting() {
 	}
 	s.releaseReplays()
 	if s.connecting.isBack && !s.isRecorded.Load() && !s.isTaken.Load() {
-		s.nsp.cluster.cluster.recorder.add(s.recordChange(castlog.RecordEnd))
+		s.nsp.cluster.cluster.recorder.add(s.recordChange(castlog.RecordEnd, s.endValues(castlog.RecordEnd)...))
 	}
 	s.connecting, s.expectedRooms = nil, nil
 }

@@ -582,3 +582,63 @@ func TestManyReturnToOneRead(t *testing.T) {
 		}
 	}
 }
+
+// Who left before Redis was away goes on, with what was said to the others meanwhile. Who heard
+// something without a position does not.
+func TestWhoLeftBeforeAnOutageComesBack(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	w := logNodes(t, r, 2)
+	ann, bob := w[0].visit(t, "websocket", ""), w[0].visit(t, "websocket", "")
+	w[0].enterRoom(t, ann, "red")
+	w[0].enterRoom(t, bob, "red")
+	for round := range 2 { // an outage that is over counts for nobody who came later
+		first := 10 * round
+		w[1].castLogged(t, first+1, "", "red")
+		ann.hears(first + 1)
+		bob.hears(first + 1)
+		left := w[0].socketOf(t, bob.sid)
+		bob.Abort()
+		require.Eventually(t, func() bool {
+			left.mu.Lock()
+			defer left.mu.Unlock()
+			return left.isGone
+		}, wiretest.Patience, tick)
+
+		r.Pause()
+		outcome, err := w[0].Of("/").CastAndWait(t.Context(), LoggedCast{
+			Rooms: []string{"red"}, Name: "e", Build: func(d []byte) []byte { return fmt.Append(d, first+2) },
+		})
+		require.NoError(t, err)
+		require.True(t, outcome.IsLocal)
+		require.Equal(t, fmt.Sprintf(`42["e",%d]`, first+2), ann.Read(), "without a position")
+		ann.Abort()
+		w[0].quiet(t)
+		r.Resume()
+		w[0].recorded(t)
+		require.Eventually(t, func() bool { _, ok := w[0].cluster.castLog.OutageEnd(); return ok }, wiretest.Patience, tick)
+		w[1].castLogged(t, first+3, "", "red")
+
+		outcomes := make(chan string, 1)
+		for _, x := range w {
+			x.main.admit = func(ctx context.Context, s *Socket, _ []byte) error {
+				outcomes <- s.Recover(ctx, Recovery{})
+				return nil
+			}
+		}
+		bobAgain := w[1-round].visit(t, "websocket", bob.presents())
+		require.Equal(t, Recovered, <-outcomes)
+		bobAgain.hears(first+2, first+3)
+		require.Equal(t, bob.sid, bobAgain.sid)
+		annAgain := w[0].visit(t, "websocket", ann.presents())
+		require.Equal(t, "outage", <-outcomes)
+		require.NotEqual(t, ann.sid, annAgain.sid)
+		w[0].enterRoom(t, annAgain, "red")
+		if ann = annAgain; round == 0 {
+			bobAgain.Abort()
+			w[1].quiet(t)
+			bob = w[0].visit(t, "websocket", bobAgain.presents())
+			require.Equal(t, Recovered, <-outcomes)
+		}
+	}
+}

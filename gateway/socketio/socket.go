@@ -40,6 +40,8 @@ type Socket struct {
 	isTaken     atomic.Bool   // another connection goes on with it
 	keepsRecord atomic.Bool   // whatever ends it
 	lastChange  atomic.Uint64 // of the record
+	// outageBefore is what castLog.OutageEnd said when the socket began, or -1.
+	outageBefore int64
 
 	mu     sync.Mutex
 	data   any      // guarded by mu

@@ -422,8 +422,8 @@ end
 if first then
   redis.call('HSET', nodes, node, whole(last))
   if #refused > 0 then redis.call('HSET', nodes, node .. ':refused', table.concat(refused, ' ')) end
-  if ARGV[14] == '1' then redis.call('HSET', nodes, node .. ':outage', whole(position)) end
 end
+if ARGV[14] == '1' then redis.call('HSET', nodes, node .. ':outage', whole(position)) end
 save_head()
 local listeners = 0
 if mode == 'bye' then

@@ -200,10 +200,15 @@ type Log struct {
 	newest    uint64     // the sequence number given last; guarded by mu
 	confirmed uint64     // Redis has this cast and those before; guarded by mu
 	isAway    bool       // Redis does not confirm; guarded by mu
-	isClosed  bool       // guarded by mu
-	watch     *time.Timer
-	isWatched bool // watch runs; guarded by mu
-	deafSince time.Time
+	// Who ends now has heard casts without a position until outage; while isOutageOpen, or until Redis
+	// has localUntil, nobody knows until when.
+	localUntil   uint64 // the newest cast that was delivered locally; guarded by mu
+	outage       int64  // guarded by mu
+	isOutageOpen bool   // the server has such casts and has not given them positions; guarded by mu
+	isClosed     bool   // guarded by mu
+	watch        *time.Timer
+	isWatched    bool // watch runs; guarded by mu
+	deafSince    time.Time
 
 	// owned by the sender
 	lastReport  time.Time // when a failure was reported last
@@ -355,6 +360,21 @@ func (l *Log) findUndelivered(room string) <-chan struct{} {
 	return nil
 }
 
+// OutageEnd returns the position before which the members on this node have received casts that had
+// none, in outages of Redis; 0 for none. ok is false while that is not known.
+func (l *Log) OutageEnd() (position int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.outage, !l.isAway && !l.isOutageOpen && l.confirmed >= l.localUntil
+}
+
+// NoteOutage makes OutageEnd return a position, or a later one.
+func (l *Log) NoteOutage(position int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outage = max(l.outage, position)
+}
+
 // IsAway reports whether Redis does not confirm casts, so that they are delivered on this node
 // alone.
 func (l *Log) IsAway() bool {
@@ -417,6 +437,7 @@ func (l *Log) deliverLocally(p *Pending) {
 	l.own.addNumber(p.sequence)
 	p.cast.Members.Deliver(Position{})
 	p.outcome.IsLocal = true
+	l.localUntil = max(l.localUntil, p.sequence)
 	l.releaseMembers(p)
 }
 

@@ -2,6 +2,7 @@ package castlog
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -30,7 +31,7 @@ var sweepLua string
 
 var (
 	recordsScript = redisx.NewScript(recordsLua)
-	takeScript    = redisx.NewScript(takeLua).WithoutRetry() // a second take would find the first one
+	takeScript    = redisx.NewScript(takeLua)
 	replayScript  = redisx.NewScript(replayLua)
 	sweepScript   = redisx.NewScript(sweepLua)
 )
@@ -135,11 +136,16 @@ const (
 
 // TakeRecord takes a connection by one compare-and-set. why is "" when this node has it.
 func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, err error) {
+	return l.takeRecord(ctx, c, rand.Text())
+}
+
+// takeRecord is TakeRecord by a claim: go-redis may call the script twice for it.
+func (l *Log) takeRecord(ctx context.Context, c Claimant, claim string) (t Taken, why string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pid := c.PID.String()
-	args := make([]any, 0, 7+len(c.Peers))
-	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds())
+	args := make([]any, 0, 8+len(c.Peers))
+	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds(), claim)
 	for _, peer := range c.Peers {
 		args = append(args, peer)
 	}

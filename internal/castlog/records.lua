@@ -12,7 +12,8 @@
 --   leave  room
 --   owner  owner                      it belongs to somebody else now
 --   hold                              it lives, after others took its node for dead
---   end                               it may go on for a while
+--   end   position                    it may go on for a while; its client heard casts that had no position
+--                                     until there
 --   drop                              it may not go on
 --   abandon                           as drop, whatever the generation
 --   missed position                   the members of this node may have missed casts before it
@@ -20,7 +21,9 @@
 --          or because there is no record
 --
 -- A record is a hash: o (owner), s (socket id), h (holder: <node>.<generation>), t (when it was
--- taken last, Unix ms), x (the number of the offset then), e (1 after its end), and r<room> with the position of the join.
+-- taken last, Unix ms), x (the number of the offset then), k (by which claim: its name, the holder
+-- before, and the e then), e (1 after its end), n (the position of an end), and r<room> with the
+-- position of the join.
 local base, node, keep_for = ARGV[1], ARGV[2], ARGV[3]
 local held = KEYS[1]
 local replaced = {}
@@ -57,7 +60,7 @@ while ARGV[i] do
     redis.call('PERSIST', key)
     redis.call('SADD', held, pid)
   elseif what == 'end' then
-    redis.call('HSET', key, 'e', '1')
+    redis.call('HSET', key, 'e', '1', 'n', ARGV[value])
     redis.call('PEXPIRE', key, keep_for)
     redis.call('SREM', held, pid)
   elseif what == 'drop' then

@@ -228,8 +228,10 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 		l.mayLack = false
 		l.confirmed = batch[len(batch)-1].sequence
 	}
+	wasFlagged := reply.endsOutage
 	for i, p := range batch {
 		outcome := reply.casts[i]
+		reply.endsOutage = reply.endsOutage || p.outcome.IsLocal
 		if mode == modeAgain && !p.confirmedAt.IsZero() && !outcome.wasThere {
 			l.stats.again.Add(1)
 		}
@@ -249,6 +251,14 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 	}
 	if len(batch) > 0 || l.confirmed == l.newest {
 		l.isAway = false
+	}
+	if reply.endsOutage {
+		l.outage = max(l.outage, reply.position.Number)
+		// It is over when the server knows it, and the casts that wait for other nodes have positions.
+		l.isOutageOpen = mode != modeNew || !wasFlagged
+		if l.isOutageOpen {
+			l.markNow.Notify()
+		}
 	}
 	l.listeners = reply.listeners
 }
@@ -281,6 +291,9 @@ type appendReply struct {
 
 	forgotFrom int64 // the position that the server had when it began
 	listeners  int64 // how many nodes heard the position that was published
+
+	// The call had casts that were delivered locally, or came behind them.
+	endsOutage bool
 
 	casts []castReply
 }
@@ -315,21 +328,26 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 		l.boundary, mode, forced, l.MarkChannel(), report, "0")
 	localFlag := len(args) - 1
 	l.mu.Lock()
+	reply.endsOutage = l.isOutageOpen
 	if len(batch) > 0 {
 		args = append(args, batch[0].sequence)
 	}
 	for _, p := range batch {
-		if p.outcome.IsLocal {
-			args[localFlag] = "1"
-		}
+		reply.endsOutage = reply.endsOutage || p.outcome.IsLocal
 		args = p.appendArgs(args)
 	}
 	l.mu.Unlock()
+	if reply.endsOutage {
+		args[localFlag] = "1"
+	}
 	list, err := appendScript.Do(ctx, c.Redis, l.keys, args...).Slice()
 	if err != nil {
 		return reply, err
 	}
-	return parseAppendReply(list, len(batch))
+	endsOutage := reply.endsOutage
+	reply, err = parseAppendReply(list, len(batch))
+	reply.endsOutage = endsOutage
+	return reply, err
 }
 
 // appendArgs appends the arguments of one cast.

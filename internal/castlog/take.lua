@@ -9,6 +9,7 @@
 -- ARGV[4]  the owner
 -- ARGV[5]  the epoch of the offset   ARGV[6]  its number
 -- ARGV[7]  for how long a connection that was just taken cannot be taken again with the same offset, ms
+-- ARGV[8]  names the claim: a second call for it has the same answer
 -- Then the other nodes that live.
 -- returns  {'ok', socket id, the holder before, '1' if it had noticed the end, generation, then the
 --          rooms, each with the position of its join}; or {why not}:
@@ -32,6 +33,15 @@ end
 if not record.o or not record.s or not record.h then return {'unknown'} end
 if record.o ~= owner then return {'owner'} end
 
+local function answer(former, is_ended, generation)
+  local reply = {'ok', record.s, former, is_ended, generation}
+  for _, v in ipairs(rooms) do reply[#reply + 1] = v end
+  return reply
+end
+local claim, former, was_ended = string.match(record.k or '', '^(%S+) (%S+) (%d)$')
+local holder, generation = string.match(record.h, '^(.*)%.(%d+)$')
+if claim == ARGV[8] and holder == node then return answer(former, was_ended, tonumber(generation)) end
+
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'position', 'boundary', 'settled', 'forgotFrom', 'zones', 'pressed')
 if head[1] ~= ARGV[5] or number > tonumber(head[2] or 0) then return {'offset'} end
 if head[3] ~= head[4] then return {'settling'} end
@@ -45,9 +55,10 @@ for from, to in string.gmatch(head[6] or '', '(%d+)%-(%d+) ') do
   end
 end
 if number < tonumber(head[7] or 0) then return {'cut'} end
-local former = string.match(record.h, '^(.*)%.%d+$') or ''
-if number < tonumber(redis.call('HGET', KEYS[2], former .. ':outage') or 0) then return {'outage'} end
-for i = 8, #ARGV do
+former = holder or ''
+local outage = record.n or redis.call('HGET', KEYS[2], former .. ':outage') or 0
+if number < tonumber(outage) then return {'outage'} end
+for i = 9, #ARGV do
   if not redis.call('HGET', KEYS[2], ARGV[i] .. ':records') then return {'mixed'} end
 end
 
@@ -55,12 +66,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_recent = record.t and not record.e and now - tonumber(record.t) < tonumber(ARGV[7])
 if is_recent and number <= tonumber(record.x or 0) then return {'busy'} end -- else the client has heard something since
-local generation = (tonumber(string.match(record.h, '%d+$')) or 0) + 1
-redis.call('HSET', KEYS[3], 'h', node .. '.' .. generation, 't', string.format('%.0f', now), 'x', ARGV[6])
-redis.call('HDEL', KEYS[3], 'e')
+generation = (tonumber(generation) or 0) + 1
+redis.call('HSET', KEYS[3], 'h', node .. '.' .. generation, 't', string.format('%.0f', now), 'x', ARGV[6],
+  'k', ARGV[8] .. ' ' .. record.h .. ' ' .. (record.e or '0'))
+redis.call('HDEL', KEYS[3], 'e', 'n')
 redis.call('PERSIST', KEYS[3])
 redis.call('SREM', base .. 'held:' .. former, pid)
 redis.call('SADD', base .. 'held:' .. node, pid)
-local reply = {'ok', record.s, record.h, record.e or '0', generation}
-for _, v in ipairs(rooms) do reply[#reply + 1] = v end
-return reply
+return answer(record.h, record.e or '0', generation)
