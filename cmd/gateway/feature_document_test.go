@@ -59,5 +59,5 @@ func TestAFeatureFromTheDocuments(t *testing.T) {
 	require.Contains(t, do(tests, "-test.v"), "PASS: TestOnlyMembersInsideCheer")
 	types := do("go", "run", "-overlay", file, "./cmd/gateway", "contract", "typescript")
 	require.Contains(t, types, "'guild:enter': (payload: GuildHall, ack: (answer: Answer<GuildHall, SharedCode>) => void) => void;")
-	require.Contains(t, types, "'guild:cheered': (payload: GuildCheered) => void;")
+	require.Contains(t, types, "'guild:cheered': (payload: GuildCheered, offset?: string) => void;")
 }

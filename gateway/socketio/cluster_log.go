@@ -205,7 +205,11 @@ type ownCast struct {
 func (c *ownCast) Deliver(at castlog.Position) {
 	appendOffset(c.frames.text, at)
 	c.frames.sealFrames(false)
-	c.rooms.replays.note(c.target.rooms, c.target.except, at, c.frames)
+	if at.IsZero() { // where it will stand is not known, and this node does not deliver it again
+		c.rooms.replays.forgetRooms(c.target.rooms)
+	} else {
+		c.rooms.replays.note(c.target.rooms, c.target.except, at, c.frames)
+	}
 	if len(c.target.except) > 0 {
 		c.rooms.deliverFrames(c.frames, c.target.broadcastOptions(), nil)
 		return

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -139,11 +138,11 @@ func (s *Socket) recoverConnection(ctx context.Context, r Recovery, secret, offs
 	case <-ctx.Done():
 		return refusedBusy
 	}
-	if !n.waitNotAway(ctx) {
+	if !n.waitOutageEnds(ctx) {
 		return refusedAway
 	}
 	pid := castlog.HashPID(secret)
-	taken, why, err := n.takeRecord(ctx, castlog.Claimant{PID: pid, Owner: r.Owner, Offset: at})
+	taken, why, err := n.takeRecord(ctx, castlog.Claimant{PID: pid, Claim: randomText(8), Owner: r.Owner, Offset: at})
 	switch {
 	case err != nil:
 		n.cluster.recorder.add(castlog.RecordChange{What: castlog.RecordAbandon, PID: pid})
@@ -175,30 +174,34 @@ func (n *clusterNamespace) takeRecord(ctx context.Context, c castlog.Claimant) (
 	for {
 		t, why, err = n.castLog.TakeRecord(ctx, c)
 		isEarly := why == castlog.ClaimSettling || why == castlog.ClaimMixed && time.Since(begun) < mixedWait
-		if err != nil || !isEarly {
+		isEarly = isEarly || err != nil && time.Since(begun) < awayWait // Redis may just be coming back
+		if !isEarly {
 			return t, why, err
 		}
 		select {
 		case <-time.After(settlingRetry):
 		case <-ctx.Done():
-			return t, why, nil
+			return t, why, err
 		}
 	}
 }
 
-// waitNotAway waits, when Redis has just come back, until this node casts by it again. It reports
-// whether it does.
-func (n *clusterNamespace) waitNotAway(ctx context.Context) bool {
+// waitOutageEnds waits, when Redis has just come back, until it has what this node delivered without
+// it: that is not delivered again, so a client that comes back must find it in the logs. It reports
+// whether that is so.
+func (n *clusterNamespace) waitOutageEnds(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, awayWait)
 	defer cancel()
-	for n.castLog.IsAway() {
+	for {
+		if _, ok := n.castLog.OutageEnd(); ok {
+			return true
+		}
 		select {
 		case <-time.After(settlingRetry):
 		case <-ctx.Done():
 			return false
 		}
 	}
-	return true
 }
 
 // waitKnowsPeers waits, on a node that has just started, until the other nodes have greeted.
@@ -256,14 +259,31 @@ func (s *Socket) resumeTaken(ctx context.Context, r Recovery, t castlog.Taken, a
 	return why
 }
 
-// useReplays is replays.use that tries again when this node was deaf meanwhile.
+// useReplays is replays.use that tries again when this node was deaf meanwhile, or when Redis is
+// just coming back. What this node delivers without Redis it does not deliver again, so all of that
+// must be in the logs that are read.
 func (n *clusterNamespace) useReplays(ctx context.Context, rooms []socket.Room) (all []*replay, err error) {
-	for range 3 {
-		if all, err = n.replays.use(ctx, rooms); err == nil || !errors.Is(err, errReplayStale) {
-			return all, err
+	for begun := time.Now(); ; {
+		before, ok := n.castLog.OutageEnd()
+		if err = errReplayStale; ok {
+			all, err = n.replays.use(ctx, rooms)
+		}
+		if err == nil {
+			if after, ok := n.castLog.OutageEnd(); ok && after == before {
+				return all, nil
+			}
+			n.replays.release(all)
+			err = errReplayStale
+		}
+		if time.Since(begun) > awayWait {
+			return nil, err
+		}
+		select {
+		case <-time.After(settlingRetry):
+		case <-ctx.Done():
+			return nil, err
 		}
 	}
-	return nil, err
 }
 
 // judgeReplay returns why what was missed cannot be sent again, or "".

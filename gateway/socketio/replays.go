@@ -142,6 +142,20 @@ func (r *replays) forgetRoom(x *replay) {
 	x.entries, x.bytes = nil, 0
 }
 
+// forgetRooms makes the replays of some rooms useless, if there are any.
+func (r *replays) forgetRooms(rooms []socket.Room) {
+	if r.count.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, room := range rooms {
+		if x := r.rooms[room]; x != nil {
+			r.forgetRoom(x)
+		}
+	}
+}
+
 // forgetAll is called when this node may have missed casts. It does not call the bus.
 func (r *replays) forgetAll() {
 	if r.count.Load() == 0 {

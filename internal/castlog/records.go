@@ -2,7 +2,6 @@ package castlog
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -108,6 +107,7 @@ func (l *Log) WriteRecords(ctx context.Context, changes []RecordChange) (replace
 // A Claimant is a client that wants to go on with a connection.
 type Claimant struct {
 	PID    PID
+	Claim  string   // a name for the claim, without a space: the same one may be made again after an error
 	Owner  string   // whom the connection must belong to
 	Offset Position // up to which the client has heard everything
 	Peers  []string // the other nodes that live
@@ -136,16 +136,11 @@ const (
 
 // TakeRecord takes a connection by one compare-and-set. why is "" when this node has it.
 func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, err error) {
-	return l.takeRecord(ctx, c, rand.Text())
-}
-
-// takeRecord is TakeRecord by a claim: go-redis may call the script twice for it.
-func (l *Log) takeRecord(ctx context.Context, c Claimant, claim string) (t Taken, why string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pid := c.PID.String()
 	args := make([]any, 0, 8+len(c.Peers))
-	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds(), claim)
+	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds(), c.Claim)
 	for _, peer := range c.Peers {
 		args = append(args, peer)
 	}

@@ -35,21 +35,23 @@ func TestAClaimIsAnsweredAgain(t *testing.T) {
 		{What: RecordEnd, PID: pid, Values: []string{"0"}},
 	})
 	require.NoError(t, err)
-	c := Claimant{PID: pid, Owner: "owner", Offset: at}
-	first, why, err := nodes[1].takeRecord(t.Context(), c, "one")
+	one := Claimant{PID: pid, Claim: "one", Owner: "owner", Offset: at}
+	two := one
+	two.Claim = "two"
+	first, why, err := nodes[1].TakeRecord(t.Context(), one)
 	require.NoError(t, err)
 	require.Empty(t, why)
 	require.Equal(t, Taken{SocketID: "sid", Former: "a", IsEnded: true, Generation: 1, Rooms: []TakenRoom{{"r", 0}}}, first)
-	again, why, err := nodes[1].takeRecord(t.Context(), c, "one")
+	again, why, err := nodes[1].TakeRecord(t.Context(), one)
 	require.NoError(t, err)
 	require.Empty(t, why)
 	require.Equal(t, first, again)
 	for _, l := range nodes {
-		_, why, err = l.takeRecord(t.Context(), c, "two")
+		_, why, err = l.TakeRecord(t.Context(), two)
 		require.NoError(t, err)
 		require.Equal(t, "busy", why)
 	}
-	_, why, err = nodes[0].takeRecord(t.Context(), c, "one")
+	_, why, err = nodes[0].TakeRecord(t.Context(), one)
 	require.NoError(t, err)
 	require.Equal(t, "busy", why, "the claim of another node")
 }
