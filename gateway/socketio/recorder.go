@@ -317,8 +317,8 @@ func (s *Socket) noteOutageBefore() {
 	s.outageBefore = until
 }
 
-// endValues returns what is written with the end of the socket: until when its client may have heard
-// casts that had no position. What is said without Redis from now on, it does not hear.
+// endValues returns what is written with the end of the socket: until when its client may have
+// heard casts that had no position. What is said without Redis from now on, it does not hear.
 func (s *Socket) endValues(what string) []string {
 	if what != castlog.RecordEnd {
 		return nil

@@ -186,9 +186,9 @@ func (n *clusterNamespace) takeRecord(ctx context.Context, c castlog.Claimant) (
 	}
 }
 
-// waitOutageEnds waits, when Redis has just come back, until it has what this node delivered without
-// it: that is not delivered again, so a client that comes back must find it in the logs. It reports
-// whether that is so.
+// waitOutageEnds waits, when Redis has just come back, until it has what this node delivered
+// without it: that is not delivered again, so a client that comes back must find it in the logs. It
+// reports whether that is so.
 func (n *clusterNamespace) waitOutageEnds(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, awayWait)
 	defer cancel()
