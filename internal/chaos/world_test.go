@@ -166,6 +166,8 @@ func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, e
 	args := append([]string{
 		"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", w.gatewayURL, "--trade-durability", "none", "--log-level", "error",
 		"--limit", "trade=off", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off", "--drain-for", "0s",
+		// A player comes back thousands of times, and a failover forgets that its connections ended.
+		"--max-connections-per-user", "0",
 	}, flags...)
 	g.cmd = exec.Command(w.program, args...)
 	g.cmd.Env = append(os.Environ(), "REALTIME_CRASH_AT="+crash)
