@@ -15,6 +15,7 @@ const client = () => {
   c.on('error', () => {});
   return c;
 };
+process.on('unhandledRejection', () => {}); // Redis refuses what the emitter may not do, and nobody waits for its answer
 const pub = client();
 const http = createServer();
 const isNode = process.argv[3] !== 'emitter';
