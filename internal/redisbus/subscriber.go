@@ -44,6 +44,9 @@ type subscriber struct {
 	restarts atomic.Int64 // connections that were given up, or lost
 }
 
+// confirmPatience is for how long a channel is not given up whose confirmation is late.
+const confirmPatience = 10 * time.Second
+
 // A transport has the connections over which a subscriber receives.
 type transport interface {
 	// sendSubscribe asks for channels, and returns those that it could not ask for.
@@ -244,7 +247,9 @@ func (s *subscriber) takeLingered(now time.Time) (unwanted []*subscription) {
 		c.lingeringSince = time.Time{}
 		switch {
 		case c.wishes > 0:
-		case now.Sub(c.unwantedSince) < s.linger: // it was wanted for a while in between
+		case now.Sub(c.unwantedSince) < s.linger, // it was wanted for a while in between
+			!c.isConfirmed && now.Sub(c.askedAt) < confirmPatience:
+			// The late confirmation would be taken for that of the next wish.
 			c.lingeringSince = now
 			s.lingering = append(s.lingering, c)
 		default:

@@ -1,6 +1,7 @@
 package redisbus
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -16,6 +18,8 @@ import (
 type fakeTransport struct {
 	mu    sync.Mutex
 	names map[string]bool // subscribed; guarded by mu
+	// confirm, if not nil, is called for each channel that is asked for.
+	confirm func(name string)
 }
 
 func (f *fakeTransport) sendSubscribe(list []*subscription) []*subscription {
@@ -23,6 +27,9 @@ func (f *fakeTransport) sendSubscribe(list []*subscription) []*subscription {
 	defer f.mu.Unlock()
 	for _, c := range list {
 		f.names[c.name] = true
+		if f.confirm != nil {
+			f.confirm(c.name)
+		}
 	}
 	return nil
 }
@@ -48,6 +55,45 @@ func (f *fakeTransport) subscribed() []string {
 	return slices.Sorted(maps.Keys(f.names))
 }
 
+// confirmTo returns what confirms channels to a subscriber.
+func confirmTo(s *subscriber) func(name string) {
+	return func(name string) { s.handleConfirmation(&redis.Subscription{Kind: "subscribe", Channel: name}) }
+}
+
+// While a confirmation is late, its channel is not given up: who wants it again would be told by
+// that confirmation that Redis has the subscription, when Redis has just ended it.
+func TestALateConfirmationIsNotThatOfTheNextWish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const linger = 50 * time.Millisecond
+		w, done := &fakeTransport{names: map[string]bool{}}, make(chan struct{})
+		s := newSubscriber(Config{Linger: linger})
+		s.transport = w
+		go s.syncSubscriptions(done)
+		s.changeWanted(Channel{Name: "room"}, 1)
+		synctest.Wait()
+		s.changeWanted(Channel{Name: "room"}, -1)
+		time.Sleep(4 * linger)
+		require.Equal(t, []string{"room"}, w.subscribed())
+		s.changeWanted(Channel{Name: "room"}, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), linger)
+		defer cancel()
+		require.Error(t, s.waitConfirmed(ctx, channelKey{name: "room"}))
+		confirmTo(s)("room")
+		require.NoError(t, s.waitConfirmed(t.Context(), channelKey{name: "room"}))
+		s.changeWanted(Channel{Name: "room"}, -1)
+		time.Sleep(3 * linger)
+		require.Empty(t, w.subscribed())
+
+		s.changeWanted(Channel{Name: "silence"}, 1) // which Redis never confirms
+		synctest.Wait()
+		s.changeWanted(Channel{Name: "silence"}, -1)
+		time.Sleep(confirmPatience + 3*linger)
+		require.Empty(t, w.subscribed())
+		close(done)
+	})
+}
+
 // A channel that nobody wants any more lingers and is given up then, also behind one that is given
 // up and wanted again all the time.
 func TestUnwantedChannelsAreGivenUpInTime(t *testing.T) {
@@ -56,7 +102,7 @@ func TestUnwantedChannelsAreGivenUpInTime(t *testing.T) {
 		const linger, rooms = time.Second, 100
 		w, done := &fakeTransport{names: map[string]bool{}}, make(chan struct{})
 		s := newSubscriber(Config{Linger: linger})
-		s.transport = w
+		s.transport, w.confirm = w, confirmTo(s)
 		go s.syncSubscriptions(done)
 		want := func(name string, by int) {
 			s.changeWanted(Channel{Name: name}, by)
