@@ -123,7 +123,7 @@ func (c *aclTrial) key() string {
 
 // TestEachRightOfTheGatewayIsNeeded plays with exactly the rights of docs/redis-acl.md, and then
 // takes away one row after the other: Redis refuses what the row is for, and its last column fails.
-// That the gateway asks for these rights is shown by the tests of server.
+// The tests of server show that the gateway asks for these rights.
 func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 	t.Parallel()
 	rows := aclRows(t, "The gateway")

@@ -76,7 +76,7 @@ func (d *drill) one() {
 	d.commands = 0
 }
 
-// Who is user 42, where is she connected, why was she refused?
+// The question: who is user 42, where is she connected, why was she refused?
 func TestDrillUser(t *testing.T) {
 	t.Parallel()
 	d := startDrill(t, "--limit", "chat=2/1m")
@@ -178,7 +178,7 @@ func TestDrillLimitsTop(t *testing.T) {
 	require.Equal(t, []nodecall.Spender{{Policy: "chat", UserID: "ann", Times: 5}, {Policy: "chat", UserID: "bob", Times: 3}}, top.Policies[0].Users)
 	require.Len(t, top.Policies[0].Now, 2)
 
-	// Whoever has left still counts.
+	// The refusals of a user who has left still count.
 	require.NoError(t, ann.conn.Close())
 	d.nodes[0].logged(1, "connection closed", map[string]any{"user": "ann"})
 	require.EqualValues(t, 5, run[answer](d, "limits", "top").Policies[0].Users[0].Times)
@@ -509,7 +509,7 @@ func TestASilentNodeIsNamed(t *testing.T) {
 	require.Contains(t, out, "game-1")
 	require.Less(t, time.Since(begun), 5*time.Second)
 
-	// What is no question is not answered, and ends nothing.
+	// A node ignores a message that is no question.
 	for _, bad := range []string{"", "x", `{"id":"","what":"status"}`, `{"id":"a b","what":"status"}`, strings.Repeat("y", 100_000), `{"id":"q","what":"drain","node":7}`} {
 		require.NoError(t, d.rdb.Publish(t.Context(), keys.OperatorQuestions, bad).Err())
 	}

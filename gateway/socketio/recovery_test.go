@@ -583,8 +583,8 @@ func TestManyReturnToOneRead(t *testing.T) {
 	}
 }
 
-// Who left before Redis was away goes on, with what was said to the others meanwhile. Who heard
-// something without a position does not.
+// A client that left before an outage of Redis goes on, and is sent what was said in the outage. A
+// client that heard something without a position does not go on.
 func TestWhoLeftBeforeAnOutageComesBack(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)

@@ -5,6 +5,6 @@
 // answered, or a second is over. The nodes that did not answer are named: they hang, are cut off
 // from Redis, or died within the last minute.
 //
-// Whoever may publish on the channel can ask, as whoever may write to this Redis can do everything
-// else. No answer holds the id of a session.
+// Every program that may publish on the channel can ask: a program that may write to this Redis can
+// do everything else as well. No answer holds the id of a session.
 package nodecall
