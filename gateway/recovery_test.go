@@ -131,7 +131,8 @@ func TestAPlayerComesBack(t *testing.T) {
 	alive(t, back.Client)
 }
 
-// A client gets a new connection when it logs in as another user, or has ended the old one for good.
+// A client gets a new connection when it logs in as another user, or has ended the old one for
+// good.
 func TestAPlayerDoesNotComeBack(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

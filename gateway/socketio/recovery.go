@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -414,7 +415,7 @@ func (n *clusterNamespace) collectMissed(c *connecting, until int64) (missed []r
 			}
 		}
 	}
-	slices.SortFunc(missed, func(a, b replayEntry) int { return int(a.number - b.number) })
+	slices.SortFunc(missed, func(a, b replayEntry) int { return cmp.Compare(a.number, b.number) })
 	return slices.CompactFunc(missed, func(a, b replayEntry) bool { return a.number == b.number }), true
 }
 

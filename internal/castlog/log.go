@@ -200,8 +200,8 @@ type Log struct {
 	newest    uint64     // the sequence number given last; guarded by mu
 	confirmed uint64     // Redis has this cast and those before; guarded by mu
 	isAway    bool       // Redis does not confirm; guarded by mu
-	// A connection that ends now has received casts without a position, which stand before outage. That
-	// position is not known while isOutageOpen, and while Redis has not confirmed localUntil.
+	// A connection that ends now has received casts without a position, which stand before outage.
+	// That position is not known while isOutageOpen, and while Redis has not confirmed localUntil.
 	localUntil   uint64 // the newest cast that was delivered locally; guarded by mu
 	outage       int64  // guarded by mu
 	isOutageOpen bool   // the server has such casts and has not given them positions; guarded by mu
