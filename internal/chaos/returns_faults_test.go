@@ -113,7 +113,7 @@ func failOverInGap(t *testing.T) (gatewayURL, setupURL string, strike func(*retu
 			s.awaitMembers()
 			require.Eventually(t, func() bool {
 				return strings.Contains(former.Client().Info(context.WithoutCancel(t.Context()), "replication").Val(), "master_link_status:up")
-			}, 30*time.Second, 50*time.Millisecond, "the former master follows")
+			}, 90*time.Second, 50*time.Millisecond, "the former master follows") // sentinels look every ten seconds, and more than once
 			time.Sleep(forRun(2*time.Second, 5*time.Second)) // they talk, and the sentinels know the replica
 		}
 	}
