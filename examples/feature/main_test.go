@@ -115,9 +115,11 @@ func TestDice(t *testing.T) {
 	bob.receive("431")
 
 	ann.send(`423["dice:roll",{"table":"red","dice":2}]`)
-	heard := bob.receive(`42["dice:rolled",`)
+	var arguments []json.RawMessage // the payload, and the offset for clients that come back
+	require.NoError(t, json.Unmarshal([]byte("["+bob.receive(`42["dice:rolled",`)), &arguments))
+	require.Len(t, arguments, 2)
 	var rolled dice.Rolled
-	require.NoError(t, json.Unmarshal([]byte(strings.TrimSuffix(heard, "]")), &rolled))
+	require.NoError(t, json.Unmarshal(arguments[0], &rolled))
 	require.Equal(t, "ann", rolled.By)
 	require.Len(t, rolled.Dice, 2)
 	require.Equal(t, rolled.Dice[0]+rolled.Dice[1], rolled.Total)
@@ -140,5 +142,5 @@ func TestContract(t *testing.T) {
 	types, err := server.Contract(server.Config{Features: []server.Feature{&dice.Feature{}}}, "typescript")
 	require.NoError(t, err)
 	require.Contains(t, string(types), "'dice:roll': (payload: DiceRollRequest, ")
-	require.Contains(t, string(types), "'dice:rolled': (payload: DiceRolled) => void;")
+	require.Contains(t, string(types), "'dice:rolled': (payload: DiceRolled, offset?: string) => void;")
 }

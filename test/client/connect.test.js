@@ -32,7 +32,7 @@ for (const way of WAYS) {
 
       const [{ args: [session] }, { args: [limits] }] = player.heard;
       const { expiresAt: until, serverTime, ttlMs, ...rest } = session;
-      assert.deepEqual(rest, { sessionId, userId: user, username: user, characterId: user, roles: who.roles, node: 'node-1' });
+      assert.deepEqual(rest, { sessionId, userId: user, username: user, characterId: user, roles: who.roles, node: 'node-1', recovered: false });
       aboutFull(ttlMs, 30 * 60_000);
       assert.ok(Math.abs(serverTime - Date.now()) < 5000, `serverTime ${serverTime}`);
       assert.ok(Math.abs(until - serverTime - ttlMs) < 2000, `expiresAt ${until}`);

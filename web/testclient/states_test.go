@@ -59,7 +59,7 @@ func lost(t *testing.T, s server, browser context.Context) {
 	isOverloaded = false
 	p.click("try-now")
 	p.settled("lou")
-	p.says("banner", "Back, as a new connection.")
+	p.says("banner", "and nothing is missing: no event came late.")
 
 	// Of what only a server can say, the words alone are looked at.
 	words := func(expression string) string {
