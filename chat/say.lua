@@ -22,5 +22,5 @@ if #KEYS > 1 then
 end
 local at
 for i = first, #ARGV do at = history_write(KEYS[1], ARGV[1], ARGV[i]) end
-history_trim(KEYS[1], ARGV[1], ARGV[2], at)
+history_trim(KEYS[1], ARGV[1], ARGV[2], at, 0)
 return {'said'}

@@ -13,7 +13,8 @@
 --          <node>:records to 1 when it keeps records (records.lua), <node>:outage to the position up to
 --          which its members may have received casts without their positions
 -- KEYS[3]  a zset: node by when it called without a cast last, Unix ms
--- KEYS[4]  a hash: room to the bytes of its log
+-- KEYS[4]  a hash: room to the bytes by which the entries of its log are longer than 1 KiB each; rooms
+--          without such entries are not in it
 -- KEYS[5]  a hash: room to the position of the newest entry that its log dropped
 -- KEYS[6]  a zset: room by when it got an entry last, Unix ms, up to a twelfth of ARGV[6] late
 -- KEYS[7]  a zset: stream by when its early casts wait no longer, Unix ms
@@ -35,6 +36,8 @@
 -- ARGV[13] with 'done': the casts of other nodes that the node heard above forgotFrom, each as node,
 --          sequence number in 16 digits, position and a space
 -- ARGV[14] '1' when members have received casts of this call before it
+-- ARGV[15] the rooms of this call that had no cast of this node for a while, with a zero byte between
+--          two: when they were written to last is noted
 -- Then, if there are casts, the sequence number of the first: each has the next one, from 1 without
 -- gaps. Then for each cast:
 --   the message, to which the position is appended; the rooms, with a zero byte between two; the
@@ -105,87 +108,9 @@ local function is_waited_for()
   return false
 end
 
-local first = tonumber(ARGV[15])
+local first = tonumber(ARGV[16])
 if first and ARGV[11] ~= '1' and first > tonumber(last or 0) + 1 then return refuse('lacks') end
 last = tonumber(last or 0)
-
--- What this call added to a room's log is written once, at the end: room to bytes, and room to the
--- bytes that its log had.
-local added_bytes, added_rooms = {}, {}
-
--- drop_room forgets the log of a room, for its age or for another reason.
-local function drop_room(room, is_old)
-  local newest = redis.pcall('XREVRANGE', base .. 'room:' .. room, '+', '-', 'COUNT', 1)
-  local at = position
-  if not newest.err and newest[1] then at = tonumber(string.match(newest[1][1], '^%d+')) end
-  floor = math.max(floor, math.min(at, position))
-  if not is_old then pressed = math.max(pressed, math.min(at, position)) end
-  redis.call('UNLINK', base .. 'room:' .. room)
-  bytes = bytes - tonumber(redis.call('HGET', sizes, room) or 0)
-  if added_bytes[room] then added_bytes[room] = 0 end
-  redis.call('HDEL', sizes, room)
-  redis.call('HDEL', cuts, room)
-  redis.call('ZREM', rooms, room)
-end
-
--- trim_room drops the oldest entries of a room, until there is room for some new ones.
-local function trim_room(room, size)
-  local key, most = base .. 'room:' .. room, room_bytes * 15 / 16
-  local newest_dropped
-  local function drop(removed, weight)
-    size, bytes, dropped = size - weight, bytes - weight, dropped + removed
-  end
-  if size == redis.call('XLEN', key) * 1024 then -- all entries count the same
-    local removed = redis.call('XTRIM', key, 'MAXLEN', whole(most / 1024))
-    drop(removed, removed * 1024)
-    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', '1')[1]
-    newest_dropped = oldest and tonumber(string.match(oldest[1], '^%d+')) - 1 or position
-  end
-  while size > most do
-    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', '64')
-    if not oldest[1] then -- somebody else has removed them
-      drop(0, size)
-      break
-    end
-    for _, entry in ipairs(oldest) do
-      if size <= most then break end
-      newest_dropped = tonumber(string.match(entry[1], '^%d+'))
-      drop(1, math.max(1024, #(entry[2][2] or '')))
-    end
-    redis.call('XTRIM', key, 'MINID', whole(newest_dropped + 1) .. '-0')
-  end
-  if newest_dropped then redis.call('HSET', cuts, room, whole(newest_dropped)) end
-  redis.call('HSET', sizes, room, whole(math.max(0, size)))
-end
-
--- finish_rooms counts what this call added to the logs, keeps them alive, and trims them. When a log
--- was written to last is known to a twelfth of how long it is kept, so that most calls change nothing
--- there. It returns whether this one did.
-local function finish_rooms()
-  local grain = math.max(1, math.floor(keep_for / 12))
-  local score = whole((math.floor(now / grain) + 1) * grain)
-  local is_news = false
-  for from = 1, #added_rooms, 100 do
-    local some = {unpack(added_rooms, from, math.min(#added_rooms, from + 99))}
-    local scored, counted, now_counted = {}, redis.call('HMGET', sizes, unpack(some)), {}
-    for i, room in ipairs(some) do
-      scored[2 * i - 1], scored[2 * i] = score, room
-      counted[i] = tonumber(counted[i] or 0) + added_bytes[room]
-      now_counted[2 * i - 1], now_counted[2 * i] = room, whole(counted[i])
-      bytes = bytes + added_bytes[room]
-    end
-    if redis.call('ZADD', rooms, 'CH', unpack(scored)) > 0 then
-      is_news = true
-      for _, room in ipairs(some) do redis.call('PEXPIRE', base .. 'room:' .. room, whole(keep_for * 2)) end
-    end
-    redis.call('HSET', sizes, unpack(now_counted))
-    for i, room in ipairs(some) do
-      if counted[i] > room_bytes then trim_room(room, counted[i]) end
-    end
-  end
-  added_bytes, added_rooms = {}, {}
-  return is_news
-end
 
 -- is_foreign tells whether an error comes of what another program has written.
 local function is_foreign(err) return string.find(err, 'WRONGTYPE', 1, true) or string.find(err, 'equal or smaller', 1, true) end
@@ -197,6 +122,102 @@ local function split(text)
   return list
 end
 
+-- What this call adds to a room's log is written once, at the end: room to its new entries, and these
+-- rooms in order. extra_bytes has those by which new entries are longer than 1 KiB each.
+local new_entries, written_rooms, extra_bytes = {}, {}, {}
+
+-- position_of returns where an entry stands, or nil when another program has written it.
+local function position_of(entry) return entry and tonumber(string.match(entry, '^%d+$', -16) or '') end
+
+-- count_bytes returns what a room's log counts for, with the length that it has.
+local function count_bytes(room, length) return length * 1024 + tonumber(redis.call('HGET', sizes, room) or 0) end
+
+-- drop_room forgets the log of a room, for its age or for another reason. It returns how many entries
+-- it had.
+local function drop_room(room, is_old)
+  local key = base .. 'room:' .. room
+  local length, at = redis.pcall('LLEN', key), position
+  if type(length) == 'table' then -- another program has written the key
+    length = 0
+  else
+    at = position_of(redis.call('LINDEX', key, '-1')) or position
+  end
+  floor = math.max(floor, math.min(at, position))
+  if not is_old then pressed = math.max(pressed, math.min(at, position)) end
+  bytes = bytes - count_bytes(room, length)
+  redis.call('UNLINK', key)
+  redis.call('HDEL', sizes, room)
+  redis.call('HDEL', cuts, room)
+  redis.call('ZREM', rooms, room)
+  return length
+end
+
+-- trim_room drops the oldest entries of a room, until there is room for some new ones.
+local function trim_room(room, length, extra)
+  local key, most = base .. 'room:' .. room, room_bytes * 15 / 16
+  local newest_dropped, count, oldest = nil, 0, nil
+  if extra == 0 then -- all entries count the same
+    count = length - math.floor(most / 1024)
+    newest_dropped = position_of(redis.call('LINDEX', key, whole(count - 1)))
+  else
+    local first_extra = extra
+    while (length - count) * 1024 + extra > most and count < length do
+      local nth = count % 64
+      if nth == 0 then oldest = redis.call('LRANGE', key, whole(count), whole(count + 63)) end
+      newest_dropped = position_of(oldest[nth + 1]) or newest_dropped
+      extra = extra - math.max(0, #oldest[nth + 1] - 1024)
+      count = count + 1
+    end
+    if extra > 0 then redis.call('HSET', sizes, room, whole(extra)) else redis.call('HDEL', sizes, room) end
+    bytes = bytes - (first_extra - math.max(0, extra))
+  end
+  redis.call('LTRIM', key, whole(count), '-1')
+  bytes, dropped = bytes - count * 1024, dropped + count
+  redis.call('HSET', cuts, room, whole(newest_dropped or position))
+end
+
+-- push_entries writes the new entries of a room. It returns how many its log has.
+local function push_entries(room)
+  local key, entries = base .. 'room:' .. room, new_entries[room]
+  local length = redis.pcall('RPUSH', key, unpack(entries))
+  if type(length) == 'table' then
+    if not is_foreign(length.err) then error(length.err) end
+    drop_room(room)
+    redis.call('HSET', cuts, room, whole(position_of(entries[1]) - 1))
+    length = redis.call('RPUSH', key, unpack(entries))
+  end
+  return length
+end
+
+-- When a room was written to last is noted so often that its log is kept: for those that the caller
+-- names, for new logs, and where casts are written that came with another call (notes_all).
+local grain = math.max(1, math.floor(keep_for / 12))
+local is_quiet, notes_all = {}, false
+for _, room in ipairs(ARGV[15] ~= '' and split(ARGV[15]) or {}) do is_quiet[room] = true end
+
+local function note_room(room)
+  redis.call('ZADD', rooms, whole(now + grain), room)
+  redis.call('PEXPIRE', base .. 'room:' .. room, whole(keep_for * 2))
+end
+
+-- finish_rooms writes what this call adds to the logs, keeps them alive, and trims them.
+local function finish_rooms()
+  local has_extra = #written_rooms > 0 and redis.call('HLEN', sizes) > 0
+  for _, room in ipairs(written_rooms) do
+    local length, extra = push_entries(room), extra_bytes[room] or 0
+    if extra > 0 then
+      extra = redis.call('HINCRBY', sizes, room, extra)
+      has_extra = true
+    elseif has_extra then
+      extra = tonumber(redis.call('HGET', sizes, room) or 0)
+    end
+    bytes = bytes + #new_entries[room] * 1024 + (extra_bytes[room] or 0)
+    if is_quiet[room] or notes_all or length == #new_entries[room] then note_room(room) end
+    if length * 1024 + extra > room_bytes then trim_room(room, length, extra) end
+  end
+  new_entries, written_rooms, extra_bytes = {}, {}, {}
+end
+
 local tail = '\168' .. epoch .. '\176'
 
 -- log_and_publish gives a message the next position. It returns the position, and how many
@@ -205,19 +226,14 @@ local function log_and_publish(message, its_rooms, channels)
   position = position + 1
   local at = whole(position)
   local entry = message .. tail .. string.format('%016d', position)
-  local id, weight = at .. '-0', math.max(1024, #entry)
   for _, room in ipairs(its_rooms ~= '' and split(its_rooms) or {}) do
-    local key = base .. 'room:' .. room
-    local added = redis.pcall('XADD', key, id, 'm', entry)
-    if type(added) == 'table' then
-      if not is_foreign(added.err) then error(added.err) end
-      drop_room(room)
-      redis.call('HSET', cuts, room, whole(position - 1))
-      redis.call('XADD', key, id, 'm', entry)
+    local entries = new_entries[room]
+    if not entries then
+      entries = {}
+      new_entries[room], written_rooms[#written_rooms + 1] = entries, room
     end
-    local before = added_bytes[room]
-    if not before then added_rooms[#added_rooms + 1] = room end
-    added_bytes[room] = (before or 0) + weight
+    entries[#entries + 1] = entry
+    if #entry > 1024 then extra_bytes[room] = (extra_bytes[room] or 0) + #entry - 1024 end
   end
   local receivers = 0
   for _, channel in ipairs(channels ~= '' and split(channels) or {}) do
@@ -237,6 +253,7 @@ local function release(stream, next_place, all)
   table.sort(places)
   for _, place in ipairs(places) do
     if place ~= next_place and not all then break end
+    notes_all = true
     local names = {'m' .. whole(place), 'r' .. whole(place), 'c' .. whole(place)}
     local cast = redis.call('HMGET', key, unpack(names))
     redis.call('HDEL', key, unpack(names))
@@ -266,7 +283,7 @@ local function append_in_place(message, stream, place, its_rooms, channels)
   return {at, receivers}
 end
 
-local written = {} -- history to the time of its newest message, its length and its age
+local written = {} -- history to the time of its newest message, its length, its age and whether it was quiet
 
 -- append_cast does all that a cast wants, and returns the answer to it.
 local function append_cast(message, its_rooms, channels, stream, place, history, length, age, text)
@@ -280,18 +297,23 @@ local function append_cast(message, its_rooms, channels, stream, place, history,
     elseif written[history] then
       written[history][1] = result
     else
-      written[history] = {result, length, age}
+      written[history] = {result, length, age, is_quiet[split(its_rooms)[1]]}
     end
   end
   local at, receivers = log_and_publish(message, its_rooms, channels)
   return {at, receivers, failure}
 end
 
--- finish_writes does what is done once for all casts to a room, or to a history.
+-- finish_writes does what is done once for all casts to a room, or to a history. Where a history is
+-- kept for long, it is trimmed when its room was quiet for a while, and expires that much later.
 local function finish_writes()
-  local is_news = finish_rooms()
+  finish_rooms()
   for key, h in pairs(written) do
-    if is_news or tonumber(h[3]) < tonumber(keep_for) then history_trim(key, h[2], h[3], h[1]) else history_expire(key, h[2], h[3]) end
+    if tonumber(h[3]) < tonumber(keep_for) then
+      history_trim(key, h[2], h[3], h[1], 0)
+    elseif h[4] or redis.call('PTTL', key) < 0 then
+      history_trim(key, h[2], h[3], h[1], grain)
+    end
   end
   written = {}
 end
@@ -313,6 +335,7 @@ local function keep_for_settling(sequence, had, ...)
 end
 
 local function append_kept(id)
+  notes_all = true
   local packed = redis.call('HGET', again_casts, id)
   redis.call('ZREM', again, id)
   redis.call('HDEL', again_casts, id)
@@ -355,9 +378,12 @@ if mode == '' and not try_to_settle() then
   return refuse('settling')
 end
 
+-- Redis must refuse for lack of memory before anything is published: after the first write it does not.
+if first then redis.call('HSET', nodes, node, whole(last)) end
+
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
-local i, sequence = 16, first
+local i, sequence = 17, first
 while ARGV[i] do
   local message, its_rooms, channels, order, history = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   i = i + 5
@@ -407,6 +433,7 @@ if not first then
   end
   finish_writes()
   for _, room in ipairs(redis.call('ZRANGEBYSCORE', rooms, '-inf', whole(now - keep_for), 'LIMIT', 0, 1000)) do drop_room(room, true) end
+  if redis.call('ZCARD', rooms) == 0 then bytes = 0 end -- logs that expired were counted until now
 end
 finish_writes()
 while bytes > all_bytes do
@@ -415,8 +442,7 @@ while bytes > all_bytes do
     bytes = 0
     break
   end
-  dropped = dropped + redis.call('XLEN', base .. 'room:' .. oldest)
-  drop_room(oldest)
+  dropped = dropped + drop_room(oldest)
 end
 
 if first then

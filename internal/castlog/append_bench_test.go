@@ -14,22 +14,23 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// BenchmarkAppendScript measures what one cast with a history costs Redis, in calls of some casts
-// to four rooms.
+// BenchmarkAppendScript measures what one cast with a history and a claim costs Redis, in calls of
+// some casts to some rooms.
 func BenchmarkAppendScript(b *testing.B) {
-	for _, casts := range []int{1, 4, 16, 64} {
-		b.Run(strconv.Itoa(casts)+" casts", func(b *testing.B) {
+	for _, c := range []struct{ casts, rooms int }{{1, 50}, {4, 50}, {16, 50}, {64, 50}, {16, 4}, {64, 4}} {
+		casts, rooms := c.casts, c.rooms
+		b.Run(fmt.Sprintf("%d casts to %d rooms", casts, rooms), func(b *testing.B) {
 			rdb := redistest.Server(b).Client()
 			l := New(Config{Redis: rdb, Prefix: "bench", Node: "node", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte, Position) {}, OnForgotten: func() {}})
 			require.NoError(b, sendUntilKnown(b, l))
 			for range 2000 / casts { // until the logs are full
-				sendBenchCasts(b, l, casts)
+				sendBenchCasts(b, l, casts, rooms)
 			}
 			least := time.Hour // of several rounds, since the machine is not quiet
 			for b.Loop() {
 				before := readScriptTime(b, rdb)
 				for range 20 {
-					sendBenchCasts(b, l, casts)
+					sendBenchCasts(b, l, casts, rooms)
 				}
 				least = min(least, readScriptTime(b, rdb)-before)
 			}
@@ -58,16 +59,18 @@ func sendUntilKnown(b *testing.B, l *Log) error {
 }
 
 // sendBenchCasts appends some casts by one call.
-func sendBenchCasts(b *testing.B, l *Log, casts int) {
+func sendBenchCasts(b *testing.B, l *Log, casts, rooms int) {
 	batch := make([]*Pending, casts)
 	for i := range batch {
 		l.newest++
-		room := fmt.Sprintf("chat:room%d", i%4)
+		room := fmt.Sprintf("chat:room%d", l.newest*7919%uint64(rooms)) // not one after the other
 		text := strings.Repeat("x", 40)
-		message := fmt.Appendf(nil, `{"id":"01jdxyz%016d","channel":"room%d","from":{"userId":"u1","name":"u1"},"text":%q,"at":%d}`, l.newest, i%4, text, time.Now().UnixMilli())
+		message := fmt.Appendf(nil, `{"id":"01jdxyz%016d","channel":%q,"from":{"userId":"u1","name":"u1"},"text":%q,"at":%d}`, l.newest, room, text, time.Now().UnixMilli())
 		batch[i] = &Pending{sequence: l.newest, cast: Cast{
 			Rooms: []string{room}, Channels: []string{"socket.io#/#" + room + "#"}, Message: appendSequence(append([]byte("origin "), message...), l.newest),
-			History: &History{Key: "chat:history:{" + room + "}", Length: 100, Age: time.Hour, Text: message},
+			History: &History{Key: "chat:history:{" + room + "}", Length: 100, Age: time.Hour, Text: message, Claim: &Claim{
+				SlowKey: "chat:slow:u1", Record: fmt.Sprint("once:{u1}:", l.newest), Token: "token", Digest: "0123456789abcdef", Keep: 2 * time.Minute, Answer: `{"id":"01jdxyz","at":1}`,
+			}},
 		}}
 	}
 	reply, err := l.callScript(b.Context(), modeNew, batch)

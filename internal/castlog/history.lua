@@ -37,13 +37,10 @@ local function history_write(key, length, message)
   return at
 end
 
--- history_expire makes a history expire when its newest message is of some age, in ms.
-local function history_expire(key, length, age)
-  if length ~= '0' then redis.call('PEXPIRE', key, age) end
-end
-
--- history_trim removes messages older than age from a history too. at is the time of its newest.
-local function history_trim(key, length, age, at)
-  if length ~= '0' then redis.call('XTRIM', key, 'MINID', '~', string.format('%d', at - age)) end
-  history_expire(key, length, age)
+-- history_trim removes messages older than age, in ms, from a history, and lets it expire so long
+-- after its newest message, or late ms later. at is the time of that.
+local function history_trim(key, length, age, at, late)
+  if length == '0' then return end
+  redis.call('XTRIM', key, 'MINID', '~', string.format('%d', at - age))
+  redis.call('PEXPIRE', key, string.format('%d', age + late))
 end

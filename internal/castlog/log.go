@@ -217,10 +217,12 @@ type Log struct {
 	forgotFrom  int64 // what the server had when it began
 	listeners   int64 // how many nodes heard the position that was published last
 	missed      string
-	sentUntil   uint64 // the newest cast that a server may have
-	againUntil  uint64 // casts up to here may have been on the server before this one
-	isDoneAgain bool   // the server knows that we have appended again
-	mayLack     bool   // the casts before the first one kept are gone
+	sentUntil   uint64              // the newest cast that a server may have
+	againUntil  uint64              // casts up to here may have been on the server before this one
+	isDoneAgain bool                // the server knows that we have appended again
+	mayLack     bool                // the casts before the first one kept are gone
+	notedRooms  map[string]struct{} // the server knows of these that they were written to, since notedSince
+	notedSince  time.Time
 
 	stats counters
 

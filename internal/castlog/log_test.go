@@ -329,11 +329,11 @@ func TestForgetfulServer(t *testing.T) {
 	require.Greater(t, b.say(t, "newer").At.Number, last.At.Number)
 	want = append(want, "new", "newer")
 	require.Equal(t, want, b.texts())
-	entries, err := rdb.XRange(t.Context(), "{test:log}:room:r", "-", "+").Result()
+	entries, err := rdb.LRange(t.Context(), "{test:log}:room:r", 0, -1).Result()
 	require.NoError(t, err)
 	var texts []string
 	for _, e := range entries {
-		texts = append(texts, textOf([]byte(e.Values["m"].(string))))
+		texts = append(texts, textOf([]byte(e)))
 	}
 	require.Equal(t, want, texts, "what was lacking comes before anything newer, in the order that it had")
 	require.Eventually(t, func() bool { return len(a.texts()) == len(want) }, 10*time.Second, pause)
@@ -430,10 +430,10 @@ func TestForeignEntries(t *testing.T) {
 	t.Parallel()
 	const room = "{test:log}:room:r"
 	tail := "\xcf\x00\x00\x00\x00\x00\x00\x00\x01\xa8EPOCHXXX\xb00000000000000005"
-	for name, values := range map[string][]string{
-		"no text": {"x", "y"}, "empty": {"m", ""}, "cut off": {"m", "a te"}, "binary": {"m", "\x00\xff\xfe"},
-		"another epoch": {"m", "a text" + tail}, "no digits": {"m", "a text" + tail[:len(tail)-1] + "x"},
-		"huge": {"m", strings.Repeat("x", 2<<20)},
+	for name, entry := range map[string]string{
+		"empty": "", "cut off": "a te", "binary": "\x00\xff\xfe", "digits": "0000000000000005",
+		"another epoch": "a text" + tail, "no digits": "a text" + tail[:len(tail)-1] + "x",
+		"huge": strings.Repeat("x", 2<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -441,7 +441,7 @@ func TestForeignEntries(t *testing.T) {
 			a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
 			b.BeginCatchUp()
 			require.False(t, a.say(t, "1").IsLocal)
-			require.NoError(t, rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: room, ID: "1-5", Values: values}).Err())
+			require.NoError(t, rdb.RPush(t.Context(), room, entry).Err())
 			require.False(t, a.say(t, "2").IsLocal)
 			b.catchUp(t)
 			require.Equal(t, "2", b.texts()[len(b.texts())-1])
@@ -449,8 +449,8 @@ func TestForeignEntries(t *testing.T) {
 		})
 	}
 	for name, spoil := range map[string]func(rdb redis.UniversalClient) error{
-		"an id far above": func(rdb redis.UniversalClient) error {
-			return rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: room, ID: "99999999999-0", Values: []string{"m", "x"}}).Err()
+		"a position far above": func(rdb redis.UniversalClient) error {
+			return rdb.RPush(t.Context(), room, "a text"+strings.Replace(tail, "\xb00", "\xb09", 1)).Err()
 		},
 		"another type":   func(rdb redis.UniversalClient) error { return rdb.Set(t.Context(), room, "x", 0).Err() },
 		"the sizes gone": func(rdb redis.UniversalClient) error { return rdb.Del(t.Context(), "{test:log}:sizes").Err() },
@@ -550,4 +550,42 @@ func TestAnotherDatabaseIsHeard(t *testing.T) {
 		require.ElementsMatch(t, want, n.texts())
 		require.Zero(t, n.Stats().Malformed)
 	}
+}
+
+// A log is kept for as long as something is said in its room, however often Redis is told so, and
+// then for KeepFor.
+func TestLogsAreKeptWhileTheyAreWritten(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	const keepFor = 1200 * time.Millisecond
+	a := openNode(t, rdb, "a", func(c *castlog.Config) { c.KeepFor = keepFor })
+	said := 0
+	for end := time.Now().Add(3 * keepFor); time.Now().Before(end); said++ {
+		require.False(t, a.say(t, fmt.Sprint(said)).IsLocal)
+	}
+	last := time.Now()
+	length := rdb.LLen(t.Context(), "{test:log}:room:r").Val()
+	require.GreaterOrEqual(t, length, int64(min(said, 960)), "what was said first is still there")
+	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), "{test:log}:room:r").Val() == 0 }, 4*keepFor, pause)
+	require.Greater(t, time.Since(last), keepFor-50*time.Millisecond)
+	require.Eventually(t, func() bool { return rdb.HGet(t.Context(), "{test:log}:head", "bytes").Val() == "0" }, 10*time.Second, pause)
+	require.Zero(t, rdb.ZCard(t.Context(), "{test:log}:rooms").Val())
+}
+
+// Without memory Redis refuses a cast whole: nothing is published that is not logged.
+func TestFullMemory(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+	require.False(t, a.say(t, "before").IsLocal)
+	require.Eventually(t, func() bool { return len(b.texts()) == 1 }, 10*time.Second, pause)
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	require.True(t, a.say(t, "meanwhile").IsLocal)
+	require.Equal(t, []string{"before"}, b.texts())
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	require.Eventually(t, func() bool { return len(b.texts()) == 2 }, 10*time.Second, pause)
+	require.False(t, a.say(t, "after").IsLocal)
+	require.Equal(t, []string{"before", "meanwhile", "after"}, a.texts())
+	require.Eventually(t, func() bool { return len(b.texts()) == 3 }, 10*time.Second, pause)
+	require.Equal(t, a.texts(), b.texts())
 }

@@ -13,14 +13,13 @@ local reply, bytes = {head[1] or '', position}, 0
 for i = 3, #ARGV do
   if bytes > tonumber(ARGV[2]) then break end
   local read = {redis.call('HGET', KEYS[2], ARGV[i]) or '0'}
-  local entries = redis.pcall('XRANGE', ARGV[1] .. 'room:' .. ARGV[i], '-', '+')
+  local entries = redis.pcall('LRANGE', ARGV[1] .. 'room:' .. ARGV[i], '0', '-1')
   if entries.err then
     read[1] = position
   else
     for _, entry in ipairs(entries) do
-      local text = entry[2][2] or ''
-      read[#read + 1] = text
-      bytes = bytes + #text
+      read[#read + 1] = entry
+      bytes = bytes + #entry
     end
   end
   reply[#reply + 1] = read

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -323,10 +324,11 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 		report = l.heard.reportAbove(l.forgotFrom)
 	}
 	c := &l.cfg
-	args := make([]any, 0, 15+9*len(batch))
+	quiet := l.listQuietRooms(batch)
+	args := make([]any, 0, 16+9*len(batch))
 	args = append(args, l.base, c.Node, c.Server(), l.epoch, l.heard.newestNumber(), c.KeepFor.Milliseconds(), c.RoomBytes, c.MemoryBytes,
-		l.boundary, mode, forced, l.MarkChannel(), report, "0")
-	localFlag := len(args) - 1
+		l.boundary, mode, forced, l.MarkChannel(), report, "0", joinZero(quiet))
+	localFlag := len(args) - 2
 	l.mu.Lock()
 	reply.endsOutage = l.isOutageOpen
 	if len(batch) > 0 {
@@ -347,7 +349,31 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 	endsOutage := reply.endsOutage
 	reply, err = parseAppendReply(list, len(batch))
 	reply.endsOutage = endsOutage
+	if err == nil && reply.status == "ok" {
+		for _, room := range quiet {
+			l.notedRooms[room] = struct{}{}
+		}
+	}
 	return reply, err
+}
+
+// listQuietRooms returns the rooms of casts that were not noted lately: Redis learns when they were
+// written to. It does so a bit more often than the script counts with.
+func (l *Log) listQuietRooms(batch []*Pending) (quiet []string) {
+	if len(batch) == 0 {
+		return nil
+	}
+	if now := time.Now(); now.Sub(l.notedSince) >= l.cfg.KeepFor/16 {
+		l.notedSince, l.notedRooms = now, map[string]struct{}{}
+	}
+	for _, p := range batch {
+		for _, room := range p.cast.Rooms {
+			if _, isNoted := l.notedRooms[room]; !isNoted && !slices.Contains(quiet, room) {
+				quiet = append(quiet, room)
+			}
+		}
+	}
+	return quiet
 }
 
 // appendArgs appends the arguments of one cast.
