@@ -354,7 +354,7 @@ end
 local function try_to_settle()
   if settled == boundary then return true end
   local is_late = is_waited_for()
-  if is_late and now < boundary_at + 2500 then return false end
+  if is_late and now < boundary_at + 4000 then return false end
   local ids = redis.call('ZRANGE', again, 0, 499)
   for _, id in ipairs(ids) do append_kept(id) end
   if #ids == 500 then return false end

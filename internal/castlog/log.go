@@ -100,7 +100,7 @@ func (c Config) withDefaults() Config {
 }
 
 const (
-	keepSent     = 5 * time.Second // casts are kept for so long after Redis took them
+	keepSent     = 7 * time.Second // casts are kept for so long after Redis took them
 	deafAfter    = time.Second     // without its own casts a node counts as deaf
 	castOverhead = 200             // bytes that a kept cast takes beside its message
 )
