@@ -42,7 +42,13 @@ func socketURL(public string) string {
 // dial opens a transport; the answer tells why there is none.
 func dial(t testing.TB, g *gate) (*player, *http.Response, error) {
 	t.Helper()
-	conn, res, err := websocket.DefaultDialer.DialContext(t.Context(), socketURL(g.public), nil)
+	return dialQuery(t, g, "")
+}
+
+// dialQuery is dial with more in the query.
+func dialQuery(t testing.TB, g *gate, query string) (*player, *http.Response, error) {
+	t.Helper()
+	conn, res, err := websocket.DefaultDialer.DialContext(t.Context(), socketURL(g.public)+query, nil)
 	if res != nil && res.Body != nil {
 		t.Cleanup(func() { _ = res.Body.Close() })
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +83,39 @@ func TestEveryAnswerForbidsSniffing(t *testing.T) {
 			require.Equal(t, []string{"nosniff"}, a.header.Values("X-Content-Type-Options"), "%s %s (%d)", c.method, c.url, a.status)
 		}
 	}
+}
+
+// Players get the files that are meant for them, and nothing else: no listings, no files of a
+// checkout, no debugging, no versions. A session id in a query is nobody's.
+func TestNothingElseIsServed(t *testing.T) {
+	t.Parallel()
+	url := redistest.URL(t)
+	g := serve(t, "--redis", url, "--page", "--limit", "api=off")
+	for _, path := range []string{
+		"/.git/config", "/.git/", "/go.mod", "/js", "/js/", "/css/", "/vendor/", "/socket.io/nothing.js", "/socket.io/../go.mod", "/js/..%2f..%2fembed.go",
+		"/metrics", "/debug/pprof/", "/debug/vars", "/health/detailed", "/health", "/auth/", "/api/", "/server-status", "/index.php",
+	} {
+		require.Contains(t, []int{400, 404}, do(t, "GET", g.public+path, "").status, path)
+	}
+	for _, method := range []string{"TRACE", "TRACK", "PROPFIND"} {
+		for _, path := range []string{"/", "/auth/login", "/api/users/ann", "/health/live"} {
+			a := do(t, method, g.public+path, "", "X-Secret", "hush")
+			require.Contains(t, []int{400, 404, 405}, a.status, "%s %s", method, path)
+			require.NotContains(t, string(a.body), "hush")
+		}
+	}
+	for _, path := range []string{"/", "/health/ready", "/health/redis", "/api/users/ann", "/nothing", "/socket.io/" + pollQuery} {
+		a := do(t, "GET", g.public+path, "")
+		require.Empty(t, a.header.Get("Server")+a.header.Get("X-Powered-By")+a.header.Get("Via"), path)
+		require.NotContains(t, string(a.body), "go1.", path)
+	}
+	id := create(t, url, "ann")
+	for _, query := range []string{"sessionId=", "sid=", "token=", "auth="} {
+		require.Equal(t, http.StatusUnauthorized, do(t, "POST", g.public+"/chat/message?"+query+id, `{"channel":"global","text":"hi"}`).status)
+	}
+	p, _, err := dialQuery(t, g, "&sessionId="+id+"&token="+id)
+	require.NoError(t, err)
+	p.send("40")
+	refused := p.take("44", func(frame) bool { return true })
+	require.True(t, strings.Contains(string(refused.body), "SESSION_REQUIRED"), "%s", refused.body)
 }

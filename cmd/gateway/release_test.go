@@ -2,12 +2,14 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -15,7 +17,8 @@ import (
 )
 
 // fakeGo is a `go` that builds nothing: it writes the files that it was asked for, and its
-// arguments into $LOG. What it installs does the same; as govulncheck it ends with $STATUS.
+// arguments into $LOG. What it installs does the same; as govulncheck it ends with $STATUS. Each
+// binary was linked from one module, and $SBOM is what is written as the list of them.
 const fakeGo = `#!/usr/bin/env bash
 echo "$(basename "$0") ${GOOS:-} ${GOARCH:-} $*" >>"$LOG"
 case "${1:-}" in
@@ -25,10 +28,21 @@ install)
 	cp "$0" "$GOBIN/$(basename "$name")"
 	exit 0
 	;;
+version)
+	printf '%s: go1.26.8\n\tdep\texample.org/a\tv1.2.3\th1:x=\n' "$3"
+	exit 0
+	;;
+env)
+	echo none
+	exit 0
+	;;
 esac
 [ "$(basename "$0")" != govulncheck ] || exit "${STATUS:-0}"
 while [ $# -gt 0 ]; do
-	case "$1" in -o | -output) echo "made for ${GOOS:-} ${GOARCH:-}" >"$2" ;; esac
+	case "$1" in
+	-o) echo "made for ${GOOS:-} ${GOARCH:-}" >"$2" ;;
+	-output) echo "$SBOM" >"$2" ;;
+	esac
 	shift
 done
 `
@@ -54,12 +68,24 @@ func runScript(t *testing.T, env []string, name string, args ...string) (out str
 	return string(raw), strings.Split(strings.TrimSpace(textOf(t, log)), "\n"), status
 }
 
+// sbomOf returns an SBOM that lists these packages.
+func sbomOf(format string, purls ...string) string {
+	parts := make([]string, len(purls))
+	for i, purl := range purls {
+		name, version, _ := strings.Cut(strings.TrimPrefix(purl, "pkg:golang/"), "@")
+		parts[i] = fmt.Sprintf(`{"name":%q,"version":%q,"purl":%q}`, name, version, purl)
+	}
+	return fmt.Sprintf(`{"bomFormat":%q,"components":[%s]}`, format, strings.Join(parts, ","))
+}
+
+var goodSBOM = sbomOf("CycloneDX", "pkg:golang/std@go1.26.8", "pkg:golang/example.org/a@v1.2.3")
+
 // make release builds each program for four systems, without this machine's paths, and lists the
 // checksums of these files and of the SBOMs.
 func TestAReleaseHasBinariesChecksumsAndSBOMs(t *testing.T) {
 	t.Parallel()
 	dist := filepath.Join(t.TempDir(), "dist")
-	out, calls, status := runScript(t, nil, "release", dist)
+	out, calls, status := runScript(t, []string{"SBOM=" + goodSBOM}, "release", dist)
 	require.Zero(t, status, out)
 	var want []string
 	for _, system := range []string{"linux amd64", "linux arm64", "darwin amd64", "darwin arm64"} {
@@ -85,6 +111,51 @@ func TestAReleaseHasBinariesChecksumsAndSBOMs(t *testing.T) {
 			require.True(t, strings.HasPrefix(call, "go   install"), "it is built for this machine: %s", call)
 		}
 	}
+}
+
+// A release whose SBOM does not say what was linked, or is none, fails.
+func TestAReleaseIsCheckedAgainstItsSBOM(t *testing.T) {
+	t.Parallel()
+	for sbom, want := range map[string]string{
+		goodSBOM: "",
+		sbomOf("CycloneDX", "pkg:golang/std@go1.26.8"):                                                                       "names other modules",
+		sbomOf("CycloneDX", "pkg:golang/std@go1.26.8", "pkg:golang/example.org/a@v1.2.4"):                                    "names other modules",
+		sbomOf("CycloneDX", "pkg:golang/std@go1.26.8", "pkg:golang/example.org/a@v1.2.3", "pkg:golang/example.org/b@v0.0.1"): "names other modules",
+		sbomOf("CycloneDX", "pkg:golang/example.org/a@v1.2.3"):                                                               "no version of Go",
+		sbomOf("SPDX", "pkg:golang/std@go1.26.8", "pkg:golang/example.org/a@v1.2.3"):                                         "is no SBOM",
+		"made for linux": "is no SBOM",
+		"":               "is no SBOM",
+	} {
+		out, _, status := runScript(t, []string{"SBOM=" + sbom, "TARGETS=linux/amd64"}, "release", filepath.Join(t.TempDir(), "dist"))
+		require.Equal(t, want == "", status == 0, "%s: %s", sbom, out)
+		require.Contains(t, out, want)
+	}
+}
+
+// The release of one system, built for real, is what check-release looks for. It is the whole of
+// `make release` in CHAOS=1 only, because that takes minutes.
+func TestARealRelease(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("CHAOS") == "" {
+		t.Skip("CHAOS=1 builds a release")
+	}
+	dist := filepath.Join(t.TempDir(), "dist")
+	cmd := exec.CommandContext(t.Context(), "../../scripts/release", dist)
+	cmd.Env = append(os.Environ(), "TARGETS="+runtime.GOOS+"/"+runtime.GOARCH)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	var bom struct {
+		Components []struct{ Name, PURL string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(textOf(t, filepath.Join(dist, "gateway-"+runtime.GOOS+"-"+runtime.GOARCH+".cdx.json"))), &bom))
+	names := map[string]bool{}
+	for _, c := range bom.Components {
+		names[c.Name] = true
+	}
+	for _, name := range []string{"std", "github.com/redis/go-redis/v9", "go.uber.org/zap", "github.com/zishang520/socket.io/v2"} {
+		require.True(t, names[name], name)
+	}
+	require.False(t, names["github.com/stretchr/testify"], "what only tests need is not linked")
 }
 
 // make vuln never takes data that it could not have for a good answer.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -85,5 +86,49 @@ func TestAChannelIsToldOfATogglingPlayerOnceASecond(t *testing.T) {
 			require.LessOrEqual(t, deliveries, 7*listeners)
 			require.NotZero(t, deliveries)
 		})
+	}
+}
+
+// A client that sends as fast as it can is served at the rate of the event's policy, and no faster:
+// in each three seconds 300 events of any kind, 60 reads and 15 joins or leaves.
+func TestFloodsAreServedAtTheRateOfTheirPolicy(t *testing.T) {
+	t.Parallel()
+	const window, flood = 3 * time.Second, 900
+	g := serve(t, "--redis", redistest.URL(t), "--dev", "--limit", "connect=off", "--limit-close-after", "0", patientLimits)
+	for name, c := range map[string]struct {
+		payload, policy string
+		limit           int
+	}{
+		"inventory:list": {"null", "reads", 60},
+		"combat:list":    {"null", "reads", 60},
+		"chat:history":   {`{"channel":"global"}`, "reads", 60},
+		"chat:join":      {`{"channel":"global"}`, "rooms", 15},
+		"session:ping":   {"null", "events", 300},
+	} {
+		p := g.connect(g.guest(strings.ReplaceAll(name, ":", "-")))
+		p.ok("chat:join", `{"channel":"global"}`)
+		begun := time.Now()
+		for i := range flood {
+			p.send(fmt.Sprintf(`42%d[%q,%s]`, 1000+i, name, c.payload))
+		}
+		served, refused := 0, 0
+		for range flood {
+			var a struct {
+				OK    bool
+				Error struct{ Code, Policy string }
+			}
+			require.NoError(t, json.Unmarshal(p.take("43", func(frame) bool { return true }).body, &a))
+			if a.OK {
+				served++
+				continue
+			}
+			require.Equal(t, "RATE_LIMITED", a.Error.Code)
+			require.Contains(t, []string{c.policy, "events"}, a.Error.Policy, name)
+			refused++
+		}
+		windows := int(time.Since(begun)/window) + 1
+		require.LessOrEqual(t, served, windows*c.limit, name)
+		require.Greater(t, served, c.limit/2, name)
+		require.Equal(t, flood, served+refused, name)
 	}
 }

@@ -53,6 +53,30 @@ func TestAWebsocketPinsLittleBeforeCONNECT(t *testing.T) {
 	require.Len(t, open, sockets)
 }
 
+// A message in 60,000 fragments, of a byte or of nothing, takes as much memory as its bytes.
+func TestFragmentsCostTheirBytes(t *testing.T) {
+	const sockets, pairs = 20, 30_000
+	s := serve(t, Config{ConnectTimeout: time.Minute, Handler: func(*Conn, *http.Request) Handler { return newRecorder() }})
+	tiny := []byte(strings.Repeat(string(frameOf(opContinuation, "x"))+string(frameOf(opContinuation, "")), pairs))
+	before := settled()
+	var open []*socket // a socket that is collected is closed
+	for range sockets {
+		w := s.socket(t)
+		open = append(open, w)
+		w.raw(join(frameOf(opText, "4"), tiny, frameOf(flagFin|opPing, "")))
+		for op := byte(0); op != opPong; { // all of them have been read
+			var err error
+			op, _, err = w.next()
+			require.NoError(t, err)
+		}
+	}
+	require.Eventually(t, func() bool {
+		pinned := (settled() - before) / sockets
+		return pinned > pairs && pinned < 3*pairs
+	}, patience, 20*time.Millisecond)
+	require.Len(t, open, sockets)
+}
+
 func TestALargeMessageBeforeCONNECTIsRefused(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 10
