@@ -71,6 +71,9 @@ type Config struct {
 	// an embedded Redis is started. DANGER: players are believed, so anybody can be anybody, and
 	// without ProfilesURL a player may choose any character and take its goods. (--dev)
 	Dev bool
+	// Env is "", development or production. It changes nothing, but that Dev in production is warned
+	// of. (--env)
+	Env string
 
 	// RedisURL is where Redis is: redis://, rediss://, unix://, redis+sentinel:// or
 	// redis+cluster://, as redisconn.Open takes it. Only with Dev it may be empty, which
@@ -193,6 +196,8 @@ type Config struct {
 	ProfilesURL string
 	// ProfilesToken is sent to the profile service as a bearer token. (--profiles-token)
 	ProfilesToken string
+	// ProfilesTokenFile holds that token. It is read again for each request. (--profiles-token-file)
+	ProfilesTokenFile string
 	// CacheLocalBytes bounds the cache in this process, in bytes. Default: 64 MiB; negative caches
 	// in Redis only. (--cache-local-bytes)
 	CacheLocalBytes int64

@@ -13,6 +13,7 @@ import (
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/profiles"
+	"github.com/aeturnis/realtime/internal/redisdial"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/sessions"
@@ -30,7 +31,15 @@ type profileSource interface {
 func (c *Config) newProfileSource() (profileSource, error) {
 	switch {
 	case c.ProfilesURL != "":
-		u, err := profiles.NewUpstream(c.ProfilesURL, profiles.Config{Token: c.ProfilesToken})
+		cfg := profiles.Config{Token: c.ProfilesToken}
+		if c.ProfilesTokenFile != "" {
+			cfg.ReadToken = c.readProfilesToken
+			var err error
+			if cfg.Token, err = c.readProfilesToken(); err != nil {
+				return nil, err
+			}
+		}
+		u, err := profiles.NewUpstream(c.ProfilesURL, cfg)
 		if err != nil {
 			return nil, usage.Errorf("--profiles-url: %w", err)
 		}
@@ -39,6 +48,14 @@ func (c *Config) newProfileSource() (profileSource, error) {
 		return profiles.NewDemo(), nil
 	}
 	return noProfiles{}, nil
+}
+
+// readProfilesToken reads the token of ProfilesTokenFile.
+func (c *Config) readProfilesToken() (string, error) {
+	if c.ProfilesToken != "" {
+		return "", usage.Errorf("--profiles-token and --profiles-token-file exclude each other")
+	}
+	return redisdial.ReadSecret("--profiles-token-file", c.ProfilesTokenFile)
 }
 
 // noProfiles is the source of a gateway that was given none: nobody is known.

@@ -11,6 +11,7 @@ import (
 // The kinds of warnings: dangerous settings that are served all the same.
 const (
 	devIsPublic     = "dev_public"
+	devInProduction = "dev_production"
 	adminIsPublic   = "admin_public"
 	untrustedProxy  = "proxy_untrusted"
 	redisKeepsNone  = "redis_keeps_nothing"
@@ -28,6 +29,10 @@ var warningKinds = []struct {
 	{
 		devIsPublic, "--dev is on and --addr is not a loopback address: whoever reaches it can be anybody",
 		func(c *Config, public, _ net.Listener) bool { return c.Dev && !isLoopback(public) },
+	},
+	{
+		devInProduction, "--dev is on although --env says production: players are believed, so anybody can be anybody",
+		func(c *Config, _, _ net.Listener) bool { return c.Dev && c.Env == "production" },
 	},
 	{
 		adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it",

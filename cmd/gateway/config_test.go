@@ -133,7 +133,6 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"admin port in use":             {args: []string{"serve", "--dev", "--addr", "127.0.0.1:0", "--admin-addr", taken.Addr().String()}, want: []string{"--admin-addr", taken.Addr().String()}},
 		"bad address":                   {args: []string{"serve", "--dev", "--addr", "nowhere"}, want: []string{"--addr", "nowhere"}},
 		"bad Redis URL":                 {args: []string{"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", "http://x"}, want: []string{"--redis", "scheme"}},
-		"production with --dev":         {args: []string{"serve", "--env", "production", "--dev", "--redis", "redis://127.0.0.1:1"}, want: []string{"--dev", "production"}},
 		"no --redis":                    {args: []string{"serve"}, want: []string{"--redis", "--dev"}},
 		"production without --redis":    {args: []string{"serve", "--env", "production"}, want: []string{"--redis", "--dev"}},
 		"a command without --redis":     {args: []string{"session", "list", "ann"}, want: []string{"--redis"}},

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -90,4 +95,64 @@ func TestAPasswordIsRotated(t *testing.T) {
 	must(t, append([]string{"lock", "list", "--redis-url-file", url}, locks[1:5]...)...)
 	_, errs, code := command(t, "lock", "list", "--redis-url-file", url, "--lock-redis", "redis://"+lockServer.Addr())
 	require.NotZero(t, code, "the servers of locks do not use the password of --redis: %s", errs)
+}
+
+// The token for the profile service is read again for each request. While its file can not be read,
+// the last one is sent.
+func TestTheTokenOfTheProfileServiceIsRotated(t *testing.T) {
+	t.Parallel()
+	var wanted atomic.Value
+	wanted.Store("first")
+	people := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+wanted.Load().(string) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = w.Write([]byte(`{"userId":"` + strings.TrimPrefix(r.URL.Path, "/users/") + `","username":"x"}`))
+	}))
+	t.Cleanup(people.Close)
+	token, url := writeFile(t, "first\n"), redistest.URL(t)
+	g := serve(t, "--redis", url, "--profiles-url", people.URL, "--profiles-token-file", token)
+	session := create(t, url, "ann")
+	read := func(user string) int {
+		return do(t, "GET", g.public+"/api/users/"+user, "", bearer(session)...).status
+	}
+	require.Equal(t, 200, read("u1"))
+	require.NoError(t, os.WriteFile(token, []byte("second\n"), 0o600))
+	wanted.Store("second")
+	require.Equal(t, 200, read("u2"))
+	require.NoError(t, os.Remove(token))
+	require.Equal(t, 200, read("u3"))
+
+	for name, args := range map[string][]string{
+		"exclude each other": {"--profiles-token-file", writeFile(t, "a"), "--profiles-token", "b"},
+		"one line":           {"--profiles-token-file", writeFile(t, "hush\nhush")},
+		"/nowhere/token":     {"--profiles-token-file", "/nowhere/token"},
+	} {
+		_, errs, code := command(t, append([]string{"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", url, "--profiles-url", people.URL}, args...)...)
+		require.Equal(t, cli.ExitUsage, code, errs)
+		require.Contains(t, errs, name)
+		require.NotContains(t, errs, "hush")
+	}
+}
+
+// docs/configuration.md says of each secret when it is read again.
+func TestEverySecretIsInTheTable(t *testing.T) {
+	t.Parallel()
+	_, table, found := strings.Cut(textOf(t, "../../docs/configuration.md"), "\n## Secrets\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\nTo rotate")
+	parser, err := kong.New(&cli.ServeFlags{})
+	require.NoError(t, err)
+	flags := map[string]bool{}
+	isSecret := regexp.MustCompile(`secret|token|password|login|^(lock-)?redis$|^jwt-jwks$`)
+	for _, f := range parser.Model.Flags {
+		flags["--"+f.Name] = true
+		if f.Name != "config" && (f.PlaceHolder == "FILE" || isSecret.MatchString(f.Name)) {
+			require.Contains(t, table, "`--"+f.Name+"`", "the table has a row for it")
+		}
+	}
+	for _, m := range regexp.MustCompile("`(--[\\w-]+)`").FindAllStringSubmatch(table, -1) {
+		require.True(t, flags[m[1]], m[1])
+	}
 }

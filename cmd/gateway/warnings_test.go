@@ -55,7 +55,9 @@ func TestDangerousSettingsAreWarnedOf(t *testing.T) {
 	}{
 		"none":                            {[]string{"--appendonly", "yes"}, nil, []string{}},
 		"--dev on loopback":               {[]string{"--appendonly", "yes"}, []string{"--dev"}, []string{}},
+		"--env production alone":          {[]string{"--appendonly", "yes"}, []string{"--env", "production"}, []string{}},
 		"--dev in public":                 {[]string{"--appendonly", "yes"}, []string{"--dev", "--addr", "0.0.0.0:0"}, []string{"dev_public"}},
+		"--dev and --env production":      {[]string{"--appendonly", "yes"}, []string{"--dev", "--env", "production"}, []string{"dev_production"}},
 		"players in public":               {[]string{"--appendonly", "yes"}, []string{"--addr", "0.0.0.0:0"}, []string{}},
 		"operators in public":             {[]string{"--appendonly", "yes"}, []string{"--admin-addr", ":0"}, []string{"admin_public"}},
 		"snapshots only":                  {[]string{"--save", "3600 1"}, nil, []string{"trades_not_durable"}},

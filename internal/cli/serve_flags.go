@@ -19,7 +19,7 @@ type ServeFlags struct {
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
 	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
-	Env           string `enum:",development,production" default:"" help:"This changes nothing any more, because only --dev believes players; production is refused together with --dev (development, production)."`
+	Env           string `enum:",development,production" default:"" help:"This changes nothing any more, because only --dev believes players; with production, --dev is warned of (development, production)."`
 	Node          string `help:"Use this name for the node in logs, metrics and sessions. The default is the host's name and the port."`
 
 	ClusterPrefix     string        `placeholder:"NAME" help:"Gateways on one Redis that have the same prefix act as one, and so do Node servers whose adapter has it as its option key. The default is socket.io, followed by the number of the database unless that is 0."`
@@ -88,6 +88,7 @@ type loginFlags struct {
 type profileFlags struct {
 	ProfilesURL   string `name:"profiles-url" placeholder:"URL" help:"Users and characters come from this service: GET URL/users/{id}, GET and PUT URL/characters/{id}. Without it, --dev invents users, and otherwise there are none."`
 	ProfilesToken string `name:"profiles-token" placeholder:"TOKEN" help:"Send this bearer token to the profile service. It is better set as GATEWAY_PROFILES_TOKEN."`
+	ProfilesFile  string `name:"profiles-token-file" placeholder:"FILE" help:"Read the token for the profile service from this file, again for each request."`
 }
 
 // chatFlags are about the chat.
@@ -134,7 +135,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 // config returns what the flags say, with what was read from files.
 func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.Config {
 	return server.Config{
-		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev,
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
 
 		RedisURL: redisURL, RedisURLFile: f.RedisURLFile, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, LockRedisPasswordFile: f.LockPassword, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),
@@ -148,7 +149,7 @@ func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.
 
 		Policies: policies, PolicyEvents: f.policyEvents(), NoLocalLimits: f.LimitFallback == "none", LimitTimeout: explicitZero(f.LimitTimeout), LimitCloseAfter: explicitZero(f.LimitCloseAfter),
 
-		ProfilesURL: f.ProfilesURL, ProfilesToken: f.ProfilesToken,
+		ProfilesURL: f.ProfilesURL, ProfilesToken: f.ProfilesToken, ProfilesTokenFile: f.ProfilesFile,
 		CacheLocalBytes: explicitZero(f.CacheLocalBytes), CacheTTL: explicitZero(f.CacheTTL),
 		ChatHistory: explicitZero(f.ChatHistory), CombatTimeout: explicitZero(f.CombatTimeout),
 		TradeExpiry: explicitZero(f.TradeExpiry), TradeDurability: trade.Durability(f.TradeDurability),
@@ -199,7 +200,6 @@ func (f *ServeFlags) flagFaults() (faults []error) {
 		isWrong bool
 		fault   string
 	}{
-		{f.Env == "production" && f.Dev, "--dev is refused with --env production"},
 		{f.DrainFor < 0, "--drain-for must not be negative"},
 		{f.HandshakesPerSecond < 0, "--handshakes-per-second must be 0 to 1e9"},
 		{f.Path == "", "--path must not be empty"},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -35,6 +36,9 @@ type Config struct {
 	BreakerDelay time.Duration
 	// Token is sent as "Authorization: Bearer"; when it is empty, no such header is sent.
 	Token string
+	// ReadToken, when it is set, returns the token in place of Token. It is called for each try, so
+	// that the token can be replaced; after an error the last one is sent.
+	ReadToken func() (string, error)
 	// Client sends the requests; nil means a client that follows no redirects.
 	Client *http.Client
 }
@@ -79,6 +83,8 @@ type Upstream struct {
 	cfg     Config
 	breaker circuitbreaker.CircuitBreaker[[]byte]
 	retries failsafe.Executor[[]byte]
+
+	lastToken atomic.Pointer[string] // that ReadToken returned
 }
 
 // NewUpstream returns a client of the profile service at the URL base; it sends no request. The
@@ -192,6 +198,20 @@ func (s *Upstream) doWithRetries(ctx context.Context, method, path string, body 
 	return unavailableFault(method+" "+path[:strings.LastIndexByte(path, '/')], err) // without the id
 }
 
+// currentToken returns the token for the next request.
+func (s *Upstream) currentToken() string {
+	if s.cfg.ReadToken == nil {
+		return s.cfg.Token
+	}
+	if token, err := s.cfg.ReadToken(); err == nil {
+		s.lastToken.Store(&token)
+	}
+	if last := s.lastToken.Load(); last != nil {
+		return *last
+	}
+	return s.cfg.Token
+}
+
 // sendRequest sends a request once and returns the answer's body.
 func (s *Upstream) sendRequest(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
@@ -204,8 +224,8 @@ func (s *Upstream) sendRequest(ctx context.Context, method, path string, body []
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if s.cfg.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+s.cfg.Token)
+	if token := s.currentToken(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := s.cfg.Client.Do(req)
 	if err != nil {
