@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -16,11 +17,13 @@ const BURST = 100;
 
 let gateways;
 let balancer;
+let slow; // of a client that never ends its request: what it was answered, and after how long
 before(async () => {
   const first = await Gateway.start('--limit', 'chat=off', '--node', 'one');
   gateways = [first];
   for (const node of ['two', 'three']) gateways.push(await Gateway.beside(first, '--limit', 'chat=off', '--node', node));
   balancer = await startBalancer(gateways);
+  slow = halfARequest(balancer.url);
 });
 after(async () => {
   closeAll();
@@ -83,6 +86,24 @@ test('a node that goes says goodbye, and its players come back elsewhere by them
   for (const p of players.filter((x) => !moved.includes(x))) assert.equal(p.all('session').length, 1, 'nobody else was touched');
   await moved[0].ask('chat:message', { channel, text: 'we are back' });
   for (const p of players) await until(() => p.all('chat:message').some((m) => m.text === 'we are back'), 'everyone to hear it');
+});
+
+/** halfARequest sends headers that never end, and gives the status and the seconds until the end. */
+function halfARequest(url) {
+  return new Promise((ok, fail) => {
+    const begun = Date.now();
+    let text = '';
+    const c = connect(new URL(url).port, '127.0.0.1', () => c.write('GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: '));
+    c.on('data', (d) => { text += d; });
+    c.on('error', fail);
+    c.on('close', () => ok({ status: text.split(' ')[1], seconds: (Date.now() - begun) / 1000 }));
+  });
+}
+
+test('a client that never ends its request is answered 408 after ten seconds', async () => {
+  const { status, seconds } = await slow;
+  assert.equal(status, '408');
+  assert.ok(seconds > 9 && seconds < 15, `${seconds} s`);
 });
 
 /** token signs a JWT (HS256). */
