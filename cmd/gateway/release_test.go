@@ -90,7 +90,7 @@ func TestAReleaseHasBinariesChecksumsAndSBOMs(t *testing.T) {
 	var want []string
 	for _, system := range []string{"linux amd64", "linux arm64", "darwin amd64", "darwin arm64"} {
 		name := strings.ReplaceAll(system, " ", "-")
-		want = append(want, "gateway-"+name, "loadtest-"+name, "gateway-"+name+".cdx.json")
+		want = append(want, "gateway-"+name, "loadtest-"+name, "gateway-"+name+".cdx.json", "loadtest-"+name+".cdx.json")
 		for _, program := range []string{"gateway", "loadtest"} {
 			require.Contains(t, strings.Join(calls, "\n"), fmt.Sprintf("go %s build -trimpath -ldflags -s -w ", system), program)
 		}
