@@ -60,6 +60,54 @@ func TestMembersAreJudgedAgain(t *testing.T) {
 	require.Equal(t, []cast{{mod.Conn, "chat:left", chat.Removed{Channel: "guild:g1", Code: "NOT_IN_CHANNEL"}}}, r.told)
 }
 
+// A player who comes back may be in the channels in which they still may be: who was kicked out of a
+// guild, or banned from a channel, is told that and nothing else. While nobody knows, nobody may say.
+func TestWhoComesBackIsJudged(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	r := newRooms()
+	membership := &lostMembership{Membership: chat.RedisMembership{Redis: rdb}}
+	s := chat.New(rdb, r, chat.Config{Membership: membership})
+	t.Cleanup(s.Close)
+	judge := func(channel string) *chat.Removed {
+		t.Helper()
+		why, err := s.JudgeReturn(t.Context(), bob, channel)
+		require.NoError(t, err)
+		return why
+	}
+	set := keys.Members("guild", "g1")
+	require.NoError(t, rdb.SAdd(t.Context(), set, ann.UserID, bob.UserID).Err())
+	for _, channel := range []string{"guild:g1", "global", "combat:7", "zone:z", "nonsense"} {
+		require.Nil(t, judge(channel), channel)
+	}
+	require.NoError(t, rdb.SRem(t.Context(), set, bob.UserID).Err())
+	require.Equal(t, &chat.Removed{Channel: "guild:g1", Code: "NOT_IN_CHANNEL"}, judge("guild:g1"))
+	require.Nil(t, judge("global"))
+	mod := event.Player{UserID: "mod", Conn: "c-mod", Roles: []string{"moderator"}}
+	r.users[mod.Conn] = mod
+	_, err := s.Ban(t.Context(), mod, chat.SanctionRequest{UserID: bob.UserID, Channel: "zone:z", ForMs: 60_000})
+	require.NoError(t, err)
+	require.Equal(t, &chat.Removed{Channel: "zone:z", Code: "CHAT_BANNED"}, judge("zone:z"))
+	require.Nil(t, judge("zone:other"))
+	membership.err = errors.New("away")
+	why, err := s.JudgeReturn(t.Context(), bob, "guild:g1")
+	require.ErrorContains(t, err, "away")
+	require.Nil(t, why)
+}
+
+// lostMembership is a Membership that can fail.
+type lostMembership struct {
+	chat.Membership
+	err error
+}
+
+func (m *lostMembership) MayJoin(ctx context.Context, p event.Player, channel string) (bool, error) {
+	if m.err != nil {
+		return false, m.err
+	}
+	return m.Membership.MayJoin(ctx, p, channel)
+}
+
 // observer notes who left which channel.
 type observer struct{ left []string }
 

@@ -67,7 +67,11 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	p.Addr = s.Conn().Addr()
 	c.player.Store(&p)
 	returnErr := g.recoverConn(ctx, c, session, &p)
-	mayOpen := returnErr == nil && g.users.add(c, p.UserID, g.cfg.MaxPerUser)
+	var noPlace *fault.Fault
+	if returnErr == nil && !s.ReplacesLiving() {
+		_ = errors.As(session.UnlessReplaces, &noPlace) // else the number of connections is known, and is not too large
+	}
+	mayOpen := returnErr == nil && noPlace == nil && g.users.add(c, p.UserID, g.cfg.MaxPerUser)
 	c.handle = g.cfg.Tracker.Open(session, Listener{
 		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
@@ -80,6 +84,9 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 			refused.Code, refused.Reason = fault.ErrRateLimited.Code, returnErr.Error()
 			g.reportRefusal(refused, nil)
 			return returnErr
+		}
+		if noPlace != nil {
+			return g.refuseConnect(refused, noPlace)
 		}
 		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
 		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))

@@ -58,6 +58,9 @@ type Session struct {
 	ExpiresAt    time.Time
 	// Login names the login: it stays the same when the session gets a new id. "" stands for the id.
 	Login string
+	// UnlessReplaces, if not nil, refuses a connection that does not go on with another one that lives,
+	// and so takes its place.
+	UnlessReplaces error
 	// Source is what the Authenticator hands to the Tracker. The gateway does not look into it.
 	Source any
 }
@@ -244,7 +247,7 @@ func New(cfg Config) *Gateway {
 		cluster.OnChange = g.clusterChanged
 		if c.Log != nil {
 			castLog := *c.Log
-			castLog.OnMissed = g.tellMissed
+			castLog.OnMissed, castLog.PrivatePrefix = g.tellMissed, userRoom("")
 			cluster.Log = &castLog
 		}
 		cfg.Socket.Cluster = &cluster

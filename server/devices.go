@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,6 +34,7 @@ func parseDevices(text string) (sessions.DevicesConfig, error) {
 // connection is counted.
 type seatedSession struct {
 	sessions.Session
+	begin   func() // counts the connection, if that was not done
 	release func() // gives both back
 }
 
@@ -45,9 +48,14 @@ type authenticator struct {
 // Authenticate judges a handshake, counts the connection among those of its user on all nodes, and
 // gives the session a seat among the devices of its user.
 func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
-	endConnection := func() {}
+	begin, endConnection := func() {}, func() {}
+	var tooMany error
 	s, err := a.Service.AuthenticateWith(ctx, payload, h, func(ctx context.Context, userID string) (ban sessions.Ban, err error) {
 		ban, endConnection, err = a.connections.Admit(ctx, userID)
+		if errors.Is(err, sessions.ErrTooManyConnections) && presentsConnection(payload) {
+			tooMany, err = err, sessions.ErrNotFound // the user has no ban
+			begin = func() { endConnection = a.connections.AdmitReplacement(userID) }
+		}
 		return ban, err
 	})
 	if err != nil {
@@ -60,12 +68,16 @@ func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.
 		return gateway.Session{}, err
 	}
 	out := toGatewaySession(s)
-	out.Source = seatedSession{s, func() {
+	out.UnlessReplaces = tooMany
+	out.Source = seatedSession{s, begin, func() {
 		releaseSeat()
 		endConnection()
 	}}
 	return out, nil
 }
+
+// presentsConnection reports whether the client of a CONNECT may go on with an earlier connection.
+func presentsConnection(payload []byte) bool { return bytes.Contains(payload, []byte(`"pid"`)) }
 
 // tracker is sessions.Tracker as the gateway wants it.
 type tracker struct{ *sessions.Tracker }
@@ -73,6 +85,7 @@ type tracker struct{ *sessions.Tracker }
 // Open begins to follow a session that Authenticate has given a seat.
 func (t tracker) Open(s gateway.Session, on gateway.Listener) gateway.Handle {
 	source, _ := s.Source.(seatedSession)
+	source.begin()
 	h := t.Tracker.Open(source.Session, sessions.Listener{
 		Ended: func(r sessions.Revocation) {
 			if r.Code == sessions.Replaced && r.Reason == sessions.RenewedReason && on.Renewed != nil {

@@ -53,12 +53,13 @@ type Connections struct {
 	lease time.Duration
 	node  string
 
-	ended    redisx.Signal // there are connections to be removed in Redis
+	ended    redisx.Signal // there are connections to be removed, or counted, in Redis
 	hasLease atomic.Bool   // Redis has had a lease of this node
 
 	mu         sync.Mutex
 	lastNumber uint64
 	held       map[string]heldConnection // by name; guarded by mu
+	added      []releasedConnection      // to be counted in Redis; guarded by mu
 	released   []releasedConnection      // to be removed in Redis; guarded by mu
 	mustRetell bool                      // Redis may not have all of held; guarded by mu
 }
@@ -69,7 +70,7 @@ type heldConnection struct {
 	isAdmitted bool // else Redis is being asked
 }
 
-// A releasedConnection has ended.
+// A releasedConnection has ended, or is to be counted whatever the number.
 type releasedConnection struct {
 	name, userID string
 	notBefore    time.Time // when it may be removed in Redis
@@ -115,7 +116,9 @@ func (c *Connections) Admit(ctx context.Context, userID string) (ban Ban, releas
 	}
 	isCounted, others, failed := parseTakeReply(call)
 	if failed == nil && !isCounted {
-		isCounted, failed = c.takeFromDead(ctx, userID, name, others)
+		if isCounted, failed = c.takeFromDead(ctx, userID, name, others); failed == nil && !isCounted {
+			c.askForRecount(ctx, userID)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,6 +130,57 @@ func (c *Connections) Admit(ctx context.Context, userID string) (ban Ban, releas
 	c.mustRetell = c.mustRetell || isUnsure
 	c.held[name] = heldConnection{userID, true}
 	return ban, release, err
+}
+
+// AdmitReplacement counts a connection of a user, whatever their number, because it goes on with one
+// that is counted and ends. It does not wait. release ends it, and may be called twice.
+func (c *Connections) AdmitReplacement(userID string) (release func()) {
+	if c.limit <= 0 {
+		return func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastNumber++
+	name := c.node + "|" + strconv.FormatUint(c.lastNumber, 36)
+	c.held[name] = heldConnection{userID, true}
+	c.added = append(c.added, releasedConnection{name: name, userID: userID})
+	c.ended.Notify()
+	return sync.OnceFunc(func() { c.releaseConnection(name, userID, false) })
+}
+
+// recountUsers is how many users a node looks at when it renews its lease.
+const recountUsers = 100
+
+// askForRecount has each node remove, when it renews its lease, what is counted of a user and what
+// it does not have: a failover may have forgotten that it had removed it.
+func (c *Connections) askForRecount(ctx context.Context, userID string) {
+	_, _ = c.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { // else the next refusal asks
+		pipe.SAdd(ctx, keys.CrowdedUsers, userID)
+		pipe.PExpire(ctx, keys.CrowdedUsers, c.lease)
+		return nil
+	})
+}
+
+// recountCrowded does what askForRecount asks for.
+func (c *Connections) recountCrowded(ctx context.Context) {
+	users, err := c.store.rdb.SRandMemberN(ctx, keys.CrowdedUsers, recountUsers).Result()
+	if err != nil {
+		return // it is asked for again
+	}
+	for _, userID := range users {
+		names, err := c.store.rdb.SMembers(ctx, keys.UserConnections(userID)).Result()
+		if err != nil {
+			continue
+		}
+		c.mu.Lock()
+		for _, name := range names {
+			node, _, _ := strings.Cut(name, "|")
+			if _, isHeld := c.held[name]; node == c.node && !isHeld {
+				c.released = append(c.released, releasedConnection{name: name, userID: userID})
+			}
+		}
+		c.mu.Unlock()
+	}
 }
 
 // takeFromDead counts a connection of a user who has too many, if some of them have ended: those of
@@ -245,11 +299,13 @@ func (c *Connections) Run(ctx context.Context) error {
 			for name, h := range c.held {
 				c.released = append(c.released, releasedConnection{name: name, userID: h.userID})
 			}
+			c.added = nil
 			c.mu.Unlock()
 			c.sendReleased(ctx)
 			_, _, _ = c.renewLease(ctx, 0) // without it, the lease ends by itself
 			return nil
 		case <-c.ended.C():
+			c.sendAdded(ctx)
 			c.sendReleased(ctx)
 		case <-renew.C:
 			c.keepLease(ctx)
@@ -277,7 +333,28 @@ func (c *Connections) keepLease(ctx context.Context) {
 		c.mustRetell = true
 		c.mu.Unlock()
 	}
+	c.recountCrowded(ctx)
 	c.sendReleased(ctx)
+}
+
+// sendAdded counts what AdmitReplacement has admitted. What fails is counted at the next renewal of
+// the lease.
+func (c *Connections) sendAdded(ctx context.Context) {
+	c.mu.Lock()
+	added := c.added
+	c.added = nil
+	all := added[:0]
+	for _, a := range added {
+		if _, isHeld := c.held[a.name]; isHeld {
+			all = append(all, a)
+		}
+	}
+	c.mu.Unlock()
+	if len(all) > 0 && !c.addConnections(ctx, all) {
+		c.mu.Lock()
+		c.mustRetell = true
+		c.mu.Unlock()
+	}
 }
 
 // addAll adds all admitted connections of this node to those that Redis has, whatever their number.
@@ -290,6 +367,12 @@ func (c *Connections) addAll(ctx context.Context) bool {
 		}
 	}
 	c.mu.Unlock()
+	return c.addConnections(ctx, all)
+}
+
+// addConnections adds connections to those that Redis has, whatever their number. It reports false
+// when Redis did not answer.
+func (c *Connections) addConnections(ctx context.Context, all []releasedConnection) bool {
 	for part := range slices.Chunk(all, pipelineSize) {
 		_, err := c.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			for _, h := range part {

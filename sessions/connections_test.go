@@ -118,3 +118,58 @@ func TestConnectionsWhileRedisFails(t *testing.T) {
 		require.ErrorIs(t, err, sessions.ErrNotFound, "it is admitted")
 	}
 }
+
+// A connection that goes on with another one is counted whatever the number, since the other one
+// ends.
+func TestAReplacementIsAlwaysCounted(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	one, _ := runConnections(t, store, 2, 0)
+	two, _ := runConnections(t, store, 2, 0)
+	var releases []func()
+	for range 2 {
+		_, release, err := one.Admit(t.Context(), "ann")
+		require.ErrorIs(t, err, sessions.ErrNotFound)
+		releases = append(releases, release)
+	}
+	_, _, err := two.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrTooManyConnections)
+	count := func() int64 { return rdb.SCard(t.Context(), keys.UserConnections("ann")).Val() }
+	end := two.AdmitReplacement("ann")
+	require.Eventually(t, func() bool { return count() == 3 }, soon, tick)
+	releases[0]()
+	require.Eventually(t, func() bool { return count() == 2 }, soon, tick)
+	_, _, err = one.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrTooManyConnections)
+	end()
+	end()
+	require.Eventually(t, func() bool { return count() == 1 }, soon, tick)
+	two.AdmitReplacement("bob")() // it ends at once
+	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), keys.UserConnections("bob")).Val() == 0 }, soon, tick)
+}
+
+// A failover forgets that a connection has ended. The next refusal has its node remove it, at the
+// next renewal of its lease.
+func TestAForgottenEndIsFoundAfterARefusal(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	store := sessions.New(rdb, sessions.Config{})
+	one, _ := runConnections(t, store, 2, 600*time.Millisecond)
+	two, _ := runConnections(t, store, 2, 600*time.Millisecond)
+	_, release, err := one.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrNotFound)
+	_, _, err = one.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrNotFound)
+	both := rdb.SMembers(t.Context(), keys.UserConnections("ann")).Val()
+	require.Len(t, both, 2)
+	release()
+	require.Eventually(t, func() bool { return rdb.SCard(t.Context(), keys.UserConnections("ann")).Val() == 1 }, soon, tick)
+	require.NoError(t, rdb.SAdd(t.Context(), keys.UserConnections("ann"), both).Err()) // the SREM is forgotten
+	_, _, err = two.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrTooManyConnections)
+	require.Eventually(t, func() bool { return rdb.SCard(t.Context(), keys.UserConnections("ann")).Val() == 1 }, soon, tick)
+	_, _, err = two.Admit(t.Context(), "ann")
+	require.ErrorIs(t, err, sessions.ErrNotFound)
+	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), keys.CrowdedUsers).Val() == 0 }, soon, tick, "it is forgotten")
+}

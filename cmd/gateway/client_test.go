@@ -33,6 +33,7 @@ type frame struct {
 	id   int    // of an ACK
 	name string // of an EVENT
 	body json.RawMessage
+	last json.RawMessage // argument of an EVENT
 }
 
 func socketURL(public string) string {
@@ -119,7 +120,7 @@ func parseFrame(s string) frame {
 		}
 		f.body = nil
 		if len(args) > 0 {
-			f.body = args[0]
+			f.body, f.last = args[0], args[len(args)-1]
 		}
 	}
 	return f

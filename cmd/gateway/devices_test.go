@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,4 +118,47 @@ func TestConnectionsOfAUserAreCountedOverAllGateways(t *testing.T) {
 	}
 	refuses(gates[0])
 	gates[1].connect(id)
+}
+
+// A client that comes back takes the place of its own connection, which its gateway believes in
+// still, also where its user has as many as may be. Who presents no such connection is refused.
+func TestAReturnerTakesThePlaceOfItsConnection(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t)
+	args := []string{"--redis", rdb.URL(), "--limit", "connect=off", "--max-connections-per-user", "3"}
+	gates := []*gate{serve(t, args...), serve(t, args...)}
+	id := create(t, rdb.URL(), "ann")
+	present := func(g *gate, pid, offset string) *player {
+		t.Helper()
+		p, _, err := dial(t, g)
+		require.NoError(t, err)
+		p.send(fmt.Sprintf(`40{"sessionId":%q,"pid":%q,"offset":%q}`, id, pid, offset))
+		return p
+	}
+	enter := func(g *gate) (p *player, pid, offset string) {
+		t.Helper()
+		p = g.handshake(id)
+		var told struct{ Pid string }
+		require.NoError(t, json.Unmarshal(p.take("40", func(frame) bool { return true }).body, &told))
+		require.NoError(t, json.Unmarshal(p.take("42", func(f frame) bool { return f.name == "session" }).last, &offset))
+		return p, told.Pid, offset
+	}
+	_, pid, offset := enter(gates[0])
+	enter(gates[0])
+	enter(gates[1])
+	refuses := func(p *player) {
+		t.Helper()
+		require.JSONEq(t, `{"message":"You have too many connections.","data":{"code":"TOO_MANY_CONNECTIONS"}}`, string(p.take("44", func(frame) bool { return true }).body))
+	}
+	refuses(gates[1].handshake(id))
+	refuses(present(gates[1], "AAAAAAAAAAAAAAAAAAAAAA", offset))
+	for range 2 { // to the other gateway, and then to the same one
+		p := present(gates[1], pid, offset)
+		p.take("40", func(frame) bool { return true })
+		require.Equal(t, true, p.event("session")["recovered"])
+		p.ok("session:ping", "")
+		require.Eventually(t, func() bool { return rdb.Client().SCard(t.Context(), keys.UserConnections("ann")).Val() == 3 }, patience, tick)
+		refuses(gates[0].handshake(id))
+		time.Sleep(1100 * time.Millisecond) // its client lives: who presents it within a second is another one
+	}
 }

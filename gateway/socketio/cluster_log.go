@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/zishang520/socket.io/v2/socket"
@@ -29,6 +30,9 @@ type LogConfig struct {
 	AwayAfter time.Duration
 	// Server names the Redis server that writes go to; see castlog.Config.
 	Server func() string
+	// PrivatePrefix begins the names of the rooms of the main namespace that are each of one user. They
+	// are logged only while a record of the user lives. "" is for none.
+	PrivatePrefix string
 	// OnMissed, if not nil, is called when casts that were acknowledged may never be heard by the
 	// members on this node. It must not wait.
 	OnMissed func()
@@ -46,8 +50,14 @@ func (c *cluster) newLog(cfg LogConfig) *castlog.Log {
 		c.recorder.noteMissed()
 		cfg.OnMissed()
 	}
+	var isPrivate func(string) bool
+	if cfg.PrivatePrefix != "" {
+		prefix := "/#" + cfg.PrivatePrefix
+		isPrivate = func(room string) bool { return strings.HasPrefix(room, prefix) }
+	}
 	return castlog.New(castlog.Config{
-		Redis: c.cfg.Redis, Prefix: c.cfg.Prefix, Node: c.uid, Server: cfg.Server,
+		IsPrivate: isPrivate,
+		Redis:     c.cfg.Redis, Prefix: c.cfg.Prefix, Node: c.uid, Server: cfg.Server,
 		KeepFor: cfg.KeepFor + cfg.Patience, RecordsKeptFor: cfg.KeepFor, MemoryBytes: cfg.MemoryBytes, QueueBytes: c.cfg.Queue, AwayAfter: cfg.AwayAfter,
 		Check: c.checkLogged, Deliver: c.deliverLogged,
 		Nodes: c.countOwnNodes, OnForgotten: c.catchUpNow.Notify, OnMissed: c.onMissed,

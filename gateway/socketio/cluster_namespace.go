@@ -68,7 +68,7 @@ func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
 	r.onOccupancy = n.updateSubscription
 	if c.castLog != nil {
 		n.replays = newReplays(n)
-		n.takeovers.waiting = map[string]chan struct{}{}
+		n.takeovers = newTakeovers()
 		r.castLog, r.replays, r.onMembership = c.castLog, n.replays, n.noteMembership
 	}
 	c.mu.Lock()

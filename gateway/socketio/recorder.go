@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -65,21 +66,38 @@ func (r *recorder) add(c castlog.RecordChange) uint64 {
 	return r.added
 }
 
-// wait returns when Redis has the change of this number and those before, or ctx ends.
-func (r *recorder) wait(ctx context.Context, number uint64) {
+// wait returns when Redis has the change of this number and those before, or ctx ends. It reports
+// which.
+func (r *recorder) wait(ctx context.Context, number uint64) (isWritten bool) {
 	for {
 		r.mu.Lock()
 		isWritten, progress := r.written >= number, r.progress
 		r.mu.Unlock()
 		if isWritten {
-			return
+			return true
 		}
 		select {
 		case <-progress:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+}
+
+// isWritten reports whether Redis has the change of this number.
+func (r *recorder) isWritten(number uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.written >= number
+}
+
+// hasQueuedMembership reports whether Redis does not know yet of a join or a leave of a connection.
+func (r *recorder) hasQueuedMembership(pid castlog.PID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.queue, func(c castlog.RecordChange) bool {
+		return c.PID == pid && (c.What == castlog.RecordJoin || c.What == castlog.RecordLeave)
+	})
 }
 
 // run writes until close, and lets the records of dead nodes expire.
@@ -117,6 +135,7 @@ func (r *recorder) writeQueued(ctx context.Context) {
 			r.pause(ctx)
 			continue
 		}
+		lost := r.cluster.findReplaced(replaced)
 		r.mu.Lock()
 		if len(r.queue) > 0 && &r.queue[0] == &batch[0] {
 			clear(batch)
@@ -128,8 +147,8 @@ func (r *recorder) writeQueued(ctx context.Context) {
 			r.progress = make(chan struct{})
 		}
 		r.mu.Unlock()
-		for _, pid := range replaced {
-			r.cluster.closeReplaced(pid)
+		for _, s := range lost {
+			s.giveUp(nil)
 		}
 	}
 }
@@ -203,17 +222,18 @@ func (c *cluster) forEachRecorded(f func(*Socket)) {
 	})
 }
 
-// closeReplaced closes a connection with which another node goes on.
-func (c *cluster) closeReplaced(pid castlog.PID) {
-	var all []*Socket
+// findReplaced returns the connections here with whose records other connections go on.
+func (c *cluster) findReplaced(changes []castlog.ReplacedRecord) (all []*Socket) {
+	if len(changes) == 0 {
+		return nil
+	}
 	c.forEachRecorded(func(s *Socket) {
-		if s.pid == pid {
+		if slices.Contains(changes, castlog.ReplacedRecord{PID: s.pid, Generation: s.generation}) {
+			s.hasLost.Store(true)
 			all = append(all, s)
 		}
 	})
-	for _, s := range all {
-		s.giveUp(nil)
-	}
+	return all
 }
 
 // recordChange returns a change of the socket's record.
@@ -227,17 +247,20 @@ func (s *Socket) createRecord() {
 	if n == nil || n.cluster.recorder == nil {
 		return
 	}
+	if s.isRecorded.Load() {
+		return
+	}
+	s.noteOutageBefore() // the log's lock comes before that of the rooms
 	n.rooms.mu.Lock()
 	defer n.rooms.mu.Unlock()
 	m := n.rooms.members[s.id]
-	if m == nil || s.isRecorded.Load() {
+	if m == nil {
 		return
 	}
 	values := []string{s.connecting.owner, string(s.id)}
 	for _, x := range m.memberships {
 		values = append(values, n.loggedRoom(x.room.name))
 	}
-	s.noteOutageBefore()
 	s.isRecorded.Store(true)
 	n.cluster.recorder.add(s.recordChange(castlog.RecordNew, values...))
 }
@@ -266,7 +289,17 @@ func (s *Socket) WaitRecorded(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cluster.cfg.SubscribeWait)
 	defer cancel()
-	n.cluster.recorder.wait(ctx, s.lastChange.Load())
+	number := s.lastChange.Load()
+	if !n.cluster.recorder.wait(ctx, number) {
+		s.toldEarly.Store(number)
+	}
+}
+
+// isRecordBehind reports whether the client may have been told that it is in a room, or has left
+// one, of which the record that another connection goes on with does not know.
+func (s *Socket) isRecordBehind() bool {
+	number := s.toldEarly.Load()
+	return number > 0 && (s.hasLost.Load() || !s.nsp.cluster.cluster.recorder.isWritten(number))
 }
 
 // SetOwner changes whom the socket belongs to: only for that owner it is recovered.

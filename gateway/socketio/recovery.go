@@ -32,6 +32,7 @@ const (
 	refusedTooMuch = "much"      // more was missed than is sent again
 	refusedRights  = "rights"    // what it may still hear is not known
 	refusedEnded   = "ended"     // it has left again
+	refusedLate    = "late"      // it was told that it had joined or left a room before that was recorded
 )
 
 const (
@@ -47,6 +48,10 @@ type connecting struct {
 	secret string // the pid that the client is told
 	isBack bool   // the socket's record was taken
 	offset castlog.Position
+	// replacesLiving says that the end of the earlier connection had not been noticed.
+	replacesLiving bool
+	// presented, if not nil, is the connection that the client presents: see takeovers.
+	presented *castlog.PID
 
 	rooms   []socket.Room // to join again
 	replays []replayUse
@@ -143,7 +148,14 @@ func (s *Socket) recoverConnection(ctx context.Context, r Recovery, secret, offs
 		return refusedAway
 	}
 	pid := castlog.HashPID(secret)
-	taken, why, err := n.takeRecord(ctx, castlog.Claimant{PID: pid, Claim: randomText(8), Owner: r.Owner, Offset: at})
+	s.connecting.presented = &pid
+	n.takeovers.begin(s.connecting)
+	claim := castlog.Claimant{PID: pid, Claim: randomText(8), Owner: r.Owner, Offset: at}
+	taken, why, err := n.takeRecord(ctx, claim)
+	if why == castlog.ClaimBusy && err == nil && !n.isHolderAlive(ctx, taken, s.connecting) {
+		claim.PassOver = taken.Holder
+		taken, why, err = n.takeRecord(ctx, claim)
+	}
 	switch {
 	case err != nil:
 		n.cluster.recorder.add(castlog.RecordChange{What: castlog.RecordAbandon, PID: pid})
@@ -158,6 +170,7 @@ func (s *Socket) recoverConnection(ctx context.Context, r Recovery, secret, offs
 	}
 	s.id = socket.SocketId(taken.SocketID)
 	s.connecting.secret, s.connecting.isBack, s.connecting.offset = secret, true, at
+	s.connecting.replacesLiving = !taken.IsEnded
 	return Recovered
 }
 
@@ -223,8 +236,8 @@ func (n *clusterNamespace) waitKnowsPeers(ctx context.Context) error {
 // It returns why that is not possible, or "".
 func (s *Socket) resumeTaken(ctx context.Context, r Recovery, t castlog.Taken, at castlog.Position) (why string) {
 	n, c := s.nsp.cluster, s.connecting
-	if !n.endFormer(ctx, t, s.pid) {
-		return refusedBusy
+	if why = n.endFormer(ctx, t, c); why != "" {
+		return why
 	}
 	joined := map[socket.Room]int64{socket.Room(t.SocketID): 0}
 	var names []string
@@ -247,7 +260,10 @@ func (s *Socket) resumeTaken(ctx context.Context, r Recovery, t castlog.Taken, a
 			rooms = append(rooms, socket.Room(name))
 		}
 	}
-	all, err := n.useReplays(ctx, rooms)
+	if n.rooms.maxRooms > 0 && len(c.rooms) > n.rooms.maxRooms {
+		return refusedTooMuch // another node lets its clients be in more rooms
+	}
+	all, err := n.useReplays(ctx, rooms, at.Number)
 	if err != nil {
 		return refusedAway
 	}
@@ -262,8 +278,14 @@ func (s *Socket) resumeTaken(ctx context.Context, r Recovery, t castlog.Taken, a
 
 // useReplays is replays.use that tries again when this node was deaf meanwhile, or when Redis is
 // just coming back. What this node delivers without Redis it does not deliver again, so all of that
-// must be in the logs that are read.
-func (n *clusterNamespace) useReplays(ctx context.Context, rooms []socket.Room) (all []*replay, err error) {
+// must be in the logs that are read. And this node must have heard what the client has heard, up to
+// offset: else it would deliver that to the client again.
+func (n *clusterNamespace) useReplays(ctx context.Context, rooms []socket.Room, offset int64) (all []*replay, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*awayWait)
+	defer cancel()
+	if err := n.castLog.WaitHeard(ctx, offset); err != nil {
+		return nil, err
+	}
 	for begun := time.Now(); ; {
 		before, ok := n.castLog.OutageEnd()
 		if err = errReplayStale; ok {
@@ -329,6 +351,10 @@ func (s *Socket) releaseReplays() {
 // connection ended.
 func (s *Socket) IsRecovered() bool { return s.connecting != nil && s.connecting.isBack }
 
+// ReplacesLiving reports, within Receiver.Admit and behind Recover, whether the socket goes on with
+// one whose end its node had not noticed.
+func (s *Socket) ReplacesLiving() bool { return s.IsRecovered() && s.connecting.replacesLiving }
+
 // RefusedRooms returns, within Receiver.Connected, the rooms of a recovered socket in which it may
 // not be any more.
 func (s *Socket) RefusedRooms() []string {
@@ -375,8 +401,9 @@ func (s *Socket) Resume() (rooms []string) {
 // resumeSocket sends what was missed, and has the socket join its rooms, while nothing is
 // delivered. It reports false when something may be missing.
 func (n *clusterNamespace) resumeSocket(s *Socket) bool {
-	defer n.castLog.UnlockPosition()
-	at, isHearing := n.castLog.LockHeard()
+	s.noteOutageBefore()
+	defer n.castLog.UnlockDelivery()
+	at, isHearing := n.castLog.LockDelivery()
 	if !isHearing || at.Epoch != s.connecting.offset.Epoch {
 		return false
 	}
@@ -391,7 +418,6 @@ func (n *clusterNamespace) resumeSocket(s *Socket) bool {
 	for _, room := range s.connecting.rooms {
 		n.joinRoom(s.id, room)
 	}
-	s.noteOutageBefore()
 	s.isRecorded.Store(true)
 	return true
 }
@@ -458,6 +484,9 @@ func (s *Socket) endConnecting() {
 		return
 	}
 	s.releaseReplays()
+	if s.connecting.presented != nil {
+		s.nsp.cluster.takeovers.finish(s.connecting)
+	}
 	if s.connecting.isBack && !s.isRecorded.Load() && !s.isTaken.Load() {
 		s.nsp.cluster.cluster.recorder.add(s.recordChange(castlog.RecordEnd, s.endValues(castlog.RecordEnd)...))
 	}

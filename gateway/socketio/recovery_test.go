@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/zishang520/socket.io/v2/socket"
 
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/internal/castlog"
@@ -642,3 +643,191 @@ func TestWhoLeftBeforeAnOutageComesBack(t *testing.T) {
 		}
 	}
 }
+
+// visitAs connects a client that may be refused what it presents, and returns what became of that.
+func (w *world) visitAs(t testing.TB, auth string) (c *returner, outcome string) {
+	t.Helper()
+	outcomes := make(chan string, 1)
+	w.main.admit = func(ctx context.Context, s *Socket, _ []byte) error {
+		outcomes <- s.Recover(ctx, Recovery{})
+		return nil
+	}
+	c = w.visit(t, "websocket", auth)
+	return c, <-outcomes
+}
+
+// A network that flaps: a client comes back, its link breaks within a second so that its node sees
+// nothing of it, and it comes back again, with the same offset. Whoever presents the connection of
+// a client that is still there is a new one.
+func TestAClientComesBackTwiceInASecond(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ first, second int }{"same node": {0, 0}, "other node": {0, 1}, "back and forth": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := logNodes(t, redistest.Server(t), 2)
+			ann := w[0].visit(t, "websocket", "")
+			w[0].enterRoom(t, ann, "red")
+			w[0].castLogged(t, 1, "", "red")
+			ann.hears(1)
+			silent, err := wiretest.Silent(t, w[c.first].url, "websocket") // nothing comes from it any more
+			require.NoError(t, err)
+			silent.Send("40" + ann.presents())
+			require.Eventually(t, func() bool {
+				s := w[c.first].findSocket(ann.sid)
+				return s != nil && s.generation == 1 && s.isRecorded.Load()
+			}, wiretest.Patience, tick)
+			w[0].castLogged(t, 2, "", "red")
+			back, outcome := w[c.second].visitAs(t, ann.presents())
+			require.Equal(t, Recovered, outcome)
+			require.Equal(t, ann.sid, back.sid)
+			back.hears(2)
+			for _, x := range w {
+				twin, outcome := x.visitAs(t, ann.presents())
+				require.Equal(t, "busy", outcome)
+				require.NotEqual(t, ann.sid, twin.sid)
+			}
+			w[1].castLogged(t, 3, "", "red")
+			back.hears(3)
+		})
+	}
+}
+
+// findSocket returns the socket of an id, or nil.
+func (w *world) findSocket(id string) *Socket {
+	n := w.Of("/").rooms
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if m := n.members[socket.SocketId(id)]; m != nil {
+		return m.socket
+	}
+	return nil
+}
+
+// A node to which a client comes back has heard what the client has heard. Else it would deliver
+// that again.
+func TestANodeHasHeardWhatAReturnerHas(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	w := logNodes(t, r, 2)
+	ann, bob := w[0].visit(t, "websocket", ""), w[0].visit(t, "websocket", "")
+	w[0].enterRoom(t, ann, "red")
+	w[0].enterRoom(t, bob, "red")
+	w[0].castLogged(t, 1, "", "red")
+	ann.hears(1)
+	bob.hears(1)
+	_, outcome := w[1].visitAs(t, bob.presents()) // it has the room's log now
+	require.Equal(t, Recovered, outcome)
+	ahead, err := r.Client().HIncrBy(t.Context(), "{socket.io:log}:head", "position", 100).Result() // casts to rooms of other nodes
+	require.NoError(t, err)
+	at, _ := castlog.ParseOffset(ann.offset)
+	at.Number = ahead
+	ann.offset = string(at.AppendOffset(nil))
+	var heard int64
+	w[1].main.connected = func(*Socket) { heard = w[1].cluster.castLog.HeardNumber() }
+	_, outcome = w[1].visitAs(t, ann.presents())
+	require.Equal(t, Recovered, outcome)
+	require.GreaterOrEqual(t, heard, ahead)
+}
+
+// A client that was told that it is in a room before Redis knew it is not recovered without it.
+func TestAJoinThatIsNotRecorded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		to    int
+		isCut bool
+	}{"same node": {0, false}, "other node": {1, false}, "same node, cut": {0, true}, "other node, cut": {1, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := logNodes(t, redistest.Server(t), 2)
+			ann := w[0].visit(t, "websocket", "")
+			w[0].enterRoom(t, ann, "red")
+			w[0].castLogged(t, 1, "", "red")
+			ann.hears(1)
+			recorder := w[0].cluster.recorder
+			recorder.stop() // it is late
+			<-recorder.stopped
+			s := w[0].socketOf(t, ann.sid)
+			_, ok := s.Join("blue")
+			require.True(t, ok)
+			s.WaitRecorded(t.Context())
+			if c.isCut {
+				ann.Abort()
+				w[0].quiet(t)
+			}
+			back, outcome := w[c.to].visitAs(t, ann.presents())
+			require.Equal(t, refusedLate, outcome)
+			require.NotEqual(t, ann.sid, back.sid)
+		})
+	}
+}
+
+// Who is told that another connection goes on with a record is the one that had it, and not the one
+// that has it.
+func TestOnlyTheFormerConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := logNodes(t, redistest.Server(t), 1)
+	ann := w[0].visit(t, "websocket", "")
+	w[0].enterRoom(t, ann, "red")
+	w[0].castLogged(t, 1, "", "red")
+	ann.hears(1)
+	back, outcome := w[0].visitAs(t, ann.presents())
+	require.Equal(t, Recovered, outcome)
+	s := w[0].socketOf(t, ann.sid)
+	w[0].cluster.recorder.add(castlog.RecordChange{What: castlog.RecordJoin, PID: s.pid, Generation: 0, Values: []string{"/#blue", "1"}})
+	w[0].recorded(t)
+	w[0].castLogged(t, 2, "", "red")
+	back.hears(2)
+	require.False(t, s.isTaken.Load())
+}
+
+// A connection begins while a cast of its node is being delivered: neither waits for the other.
+func TestAConnectionBeginsDuringADelivery(t *testing.T) {
+	t.Parallel()
+	w := logNodes(t, redistest.Server(t), 1)[0]
+	_, _ = w.member(t, "red")
+	isConnected := make(chan struct{})
+	w.main.connected = func(*Socket) { close(isConnected) }
+	slow := &slowMembers{rooms: w.Of("/").rooms, begun: make(chan struct{}), goOn: make(chan struct{}), done: make(chan struct{})}
+	message, ok := w.Of("/").cluster.appendBroadcastHead(nil, []byte(`["e",1]`), nil)
+	require.True(t, ok)
+	message[0] = loggedHead
+	_, err := w.cluster.castLog.Append(castlog.Cast{
+		Rooms: []string{"/#red"}, Channels: []string{"socket.io#/#red#"}, Message: target{rooms: []socket.Room{"red"}}.appendTo(message), Members: slow,
+	}, false)
+	require.NoError(t, err)
+	<-slow.begun
+	c := w.open(t, "websocket")
+	c.Send("40")
+	<-isConnected
+	for range 100 { // it must not hold the rooms while it waits for the log
+		if !slow.rooms.mu.TryRLock() {
+			time.Sleep(tick)
+			continue
+		}
+		slow.rooms.mu.RUnlock()
+		time.Sleep(tick)
+	}
+	close(slow.goOn)
+	select {
+	case <-slow.done:
+	case <-time.After(wiretest.Patience):
+		require.Fail(t, "the delivery waits for the connection, and the connection for the delivery")
+	}
+	c.Read()
+}
+
+// slowMembers are members to whom a cast is delivered slowly.
+type slowMembers struct {
+	rooms             *rooms
+	begun, goOn, done chan struct{}
+}
+
+func (m *slowMembers) Deliver(castlog.Position) {
+	close(m.begun)
+	<-m.goOn
+	m.rooms.mu.RLock() // as castToRoom does
+	defer m.rooms.mu.RUnlock()
+	close(m.done)
+}
+func (m *slowMembers) HasMembers() bool { return true }
+func (m *slowMembers) Release()         {}

@@ -40,6 +40,8 @@ type Socket struct {
 	isTaken     atomic.Bool   // another connection goes on with it
 	keepsRecord atomic.Bool   // whatever ends it
 	lastChange  atomic.Uint64 // of the record
+	toldEarly   atomic.Uint64 // the change that the client was told of before Redis had it; 0 for none
+	hasLost     atomic.Bool   // a change was not made, because another connection goes on with the record
 	// outageBefore is what castLog.OutageEnd said when the socket began, or -1.
 	outageBefore int64
 

@@ -40,8 +40,8 @@
 --          two: when they were written to last is noted
 -- Then, if there are casts, the sequence number of the first: each has the next one, from 1 without
 -- gaps. Then for each cast:
---   the message, to which the position is appended; the rooms, with a zero byte between two; the
---   channels, likewise;
+--   the message, to which the position is appended; the rooms, with a zero byte between two, and \1
+--   before one that is logged only while a connection has a record in it; the channels, likewise;
 --   '' or: the position that it had before the boundary ('' when it is not known), the stream ('' for
 --     none) and the place in it, with a zero byte between two;
 --   '' or, with a history: its key, length, age (ms), the text;
@@ -227,13 +227,23 @@ local function log_and_publish(message, its_rooms, channels)
   local at = whole(position)
   local entry = message .. tail .. string.format('%016d', position)
   for _, room in ipairs(its_rooms ~= '' and split(its_rooms) or {}) do
-    local entries = new_entries[room]
-    if not entries then
-      entries = {}
-      new_entries[room], written_rooms[#written_rooms + 1] = entries, room
+    local is_logged = string.byte(room) ~= 1
+    if not is_logged then
+      room = string.sub(room, 2)
+      is_logged = redis.call('EXISTS', base .. 'of:' .. room) == 1
     end
-    entries[#entries + 1] = entry
-    if #entry > 1024 then extra_bytes[room] = (extra_bytes[room] or 0) + #entry - 1024 end
+    if is_logged then
+      local entries = new_entries[room]
+      if not entries then
+        entries = {}
+        new_entries[room], written_rooms[#written_rooms + 1] = entries, room
+      end
+      entries[#entries + 1] = entry
+      if #entry > 1024 then extra_bytes[room] = (extra_bytes[room] or 0) + #entry - 1024 end
+    else -- who connects right now misses it in the log; sweep.lua forgets it
+      redis.call('HSET', cuts, room, at)
+      redis.call('ZADD', base .. 'ended', 'NX', whole(now + 60000), room)
+    end
   end
   local receivers = 0
   for _, channel in ipairs(channels ~= '' and split(channels) or {}) do

@@ -244,6 +244,20 @@ const heardPoll = 2 * time.Millisecond
 // UnlockPosition ends LockPosition and LockHeard.
 func (l *Log) UnlockPosition() { l.heard.mu.Unlock() }
 
+// LockDelivery is LockHeard that also keeps from being delivered what Redis has not confirmed: until
+// UnlockDelivery no member of this node receives a cast of the log.
+func (l *Log) LockDelivery() (at Position, isHearing bool) {
+	at, isHearing = l.LockHeard()
+	l.mu.Lock()
+	return at, isHearing
+}
+
+// UnlockDelivery ends LockDelivery.
+func (l *Log) UnlockDelivery() {
+	l.mu.Unlock()
+	l.heard.mu.Unlock()
+}
+
 // Position returns the position up to which this node has delivered everything.
 func (l *Log) Position() Position {
 	defer l.UnlockPosition()

@@ -42,6 +42,10 @@ type Config struct {
 	// RecordsKeptFor is for how long a client may go on with a connection that has ended; 2 min.
 	RecordsKeptFor time.Duration
 
+	// IsPrivate, if not nil, tells of a room whether it is that of one user. Such a room is logged only
+	// while the record of a connection of the user lives, and is forgotten with the last one.
+	IsPrivate func(room string) bool
+
 	// Nodes returns how many nodes should hear this one, itself included; nil stands for 1.
 	Nodes func() int
 	// Check tells whether a message that was read from a log is a cast, and which node sent it.
@@ -65,6 +69,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Server == nil {
 		c.Server = func() string { return "" }
+	}
+	if c.IsPrivate == nil {
+		c.IsPrivate = func(string) bool { return false }
 	}
 	if c.Nodes == nil {
 		c.Nodes = func() int { return 1 }

@@ -589,3 +589,34 @@ func TestFullMemory(t *testing.T) {
 	require.Eventually(t, func() bool { return len(b.texts()) == 3 }, 10*time.Second, pause)
 	require.Equal(t, a.texts(), b.texts())
 }
+
+// While delivery is locked, no member receives anything: neither what is heard nor what is
+// delivered without Redis.
+func TestNothingIsDeliveredWhileDeliveryIsLocked(t *testing.T) {
+	t.Parallel()
+	r := redistest.Server(t)
+	n := openNode(t, r.Client(), "a")
+	n.say(t, "1")
+	r.Pause()
+	_, err := n.Append(n.cast("2"), false)
+	require.NoError(t, err)
+	require.Eventually(t, n.IsAway, 10*time.Second, pause)
+	require.Equal(t, []string{"1", "2"}, n.texts())
+	_, isHearing := n.LockDelivery()
+	require.True(t, isHearing)
+	appended := make(chan struct{})
+	go func() {
+		defer close(appended)
+		_, _ = n.Append(n.cast("3"), false) // it is delivered at once
+	}()
+	select {
+	case <-appended:
+		require.Fail(t, "it was delivered")
+	case <-time.After(100 * time.Millisecond): // nothing may happen in this time
+	}
+	require.Equal(t, []string{"1", "2"}, n.texts())
+	n.UnlockDelivery()
+	<-appended
+	require.Equal(t, []string{"1", "2", "3"}, n.texts())
+	r.Resume()
+}

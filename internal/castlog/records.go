@@ -7,7 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aeturnis/realtime/internal/redisx"
@@ -39,6 +42,9 @@ const (
 	takePause = time.Second // a connection that was taken is not taken again for so long
 	// deadAfter is without how long a node counts as dead whose records nobody lets expire.
 	deadAfter = 15 * time.Second
+
+	sweptRooms = 500 // at which sweep.lua looks in one call
+	maxSweeps  = 20
 )
 
 var errRecordReply = errors.New("castlog: unexpected reply about records")
@@ -77,16 +83,26 @@ const (
 	RecordMissed  = "missed"
 )
 
-// WriteRecords makes changes. replaced are those that were not made, because another connection
-// goes on with the record.
-func (l *Log) WriteRecords(ctx context.Context, changes []RecordChange) (replaced []PID, err error) {
+// A ReplacedRecord is a connection of this node with whose record another connection goes on.
+type ReplacedRecord struct {
+	PID        PID
+	Generation uint32
+}
+
+// WriteRecords makes changes. replaced are the connections whose changes were not made, because
+// other connections go on with their records.
+func (l *Log) WriteRecords(ctx context.Context, changes []RecordChange) (replaced []ReplacedRecord, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	args := make([]any, 0, 3+7*len(changes))
 	args = append(args, l.base, l.cfg.Node, l.cfg.RecordsKeptFor.Milliseconds())
 	for _, c := range changes {
 		args = append(args, c.What, c.PID.String(), c.Generation, len(c.Values))
-		for _, v := range c.Values {
+		values := c.Values
+		if c.What == RecordNew {
+			values = append(slices.Clone(values[:2]), l.markPrivate(values[2:])...)
+		}
+		for _, v := range values {
 			args = append(args, v)
 		}
 	}
@@ -95,11 +111,14 @@ func (l *Log) WriteRecords(ctx context.Context, changes []RecordChange) (replace
 		return nil, fmt.Errorf("castlog: write records: %w", err)
 	}
 	for _, text := range list {
-		var p PID
-		if n, err := hex.Decode(p[:], []byte(text)); err != nil || n != len(p) {
+		var r ReplacedRecord
+		pid, number, _ := strings.Cut(text, ".")
+		generation, err := strconv.ParseUint(number, 10, 32)
+		if n, decodeErr := hex.Decode(r.PID[:], []byte(pid)); err != nil || decodeErr != nil || n != len(r.PID) || len(pid) != 2*n {
 			return nil, errRecordReply
 		}
-		replaced = append(replaced, p)
+		r.Generation = uint32(generation)
+		replaced = append(replaced, r)
 	}
 	return replaced, nil
 }
@@ -111,12 +130,15 @@ type Claimant struct {
 	Owner  string   // whom the connection must belong to
 	Offset Position // up to which the client has heard everything
 	Peers  []string // the other nodes that live
+	// PassOver, if not "", is the Taken.Holder of a busy claim whose connection was found dead.
+	PassOver string
 }
 
 // A Taken is a connection that this node goes on with now.
 type Taken struct {
 	SocketID   string
 	Former     string // the node that had it
+	Holder     string // that node and its generation; where the claim is busy, those that have it
 	IsEnded    bool   // that node had noticed its end
 	Generation uint32
 	Rooms      []TakenRoom
@@ -132,6 +154,7 @@ type TakenRoom struct {
 const (
 	ClaimSettling = "settling"
 	ClaimMixed    = "mixed"
+	ClaimBusy     = "busy" // TakeRecord tells who has it
 )
 
 // TakeRecord takes a connection by one compare-and-set. why is "" when this node has it.
@@ -139,8 +162,8 @@ func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, 
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pid := c.PID.String()
-	args := make([]any, 0, 8+len(c.Peers))
-	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds(), c.Claim)
+	args := make([]any, 0, 9+len(c.Peers))
+	args = append(args, l.base, l.cfg.Node, pid, c.Owner, string(c.Offset.Epoch[:]), c.Offset.Number, takePause.Milliseconds(), c.Claim, c.PassOver)
 	for _, peer := range c.Peers {
 		args = append(args, peer)
 	}
@@ -155,6 +178,10 @@ func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, 
 	switch {
 	case len(texts) == 1:
 		return t, texts[0], nil
+	case len(texts) == 3 && texts[0] == ClaimBusy:
+		t.SocketID = texts[1]
+		t.setHolder(texts[2])
+		return t, ClaimBusy, nil
 	case len(texts) < 5 || len(texts)%2 == 0:
 		return t, "", errRecordReply
 	}
@@ -163,11 +190,7 @@ func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, 
 		return t, "", errRecordReply
 	}
 	t = Taken{SocketID: texts[1], IsEnded: texts[3] == "1", Generation: uint32(generation)}
-	for i := len(texts[2]) - 1; i >= 0 && t.Former == ""; i-- {
-		if texts[2][i] == '.' {
-			t.Former = texts[2][:i]
-		}
-	}
+	t.setHolder(texts[2])
 	for rest := texts[5:]; len(rest) > 0; rest = rest[2:] {
 		joinedAt, err := strconv.ParseInt(rest[1], 10, 64)
 		if err != nil {
@@ -176,6 +199,13 @@ func (l *Log) TakeRecord(ctx context.Context, c Claimant) (t Taken, why string, 
 		t.Rooms = append(t.Rooms, TakenRoom{rest[0], joinedAt})
 	}
 	return t, "", nil
+}
+
+func (t *Taken) setHolder(holder string) {
+	t.Holder = holder
+	if i := strings.LastIndexByte(holder, '.'); i > 0 {
+		t.Former = holder[:i]
+	}
 }
 
 // A RoomLog is what the log of a room has.
@@ -227,7 +257,7 @@ func (l *Log) ReadLogs(ctx context.Context, rooms []string) (at Position, logs [
 }
 
 // parseRoomLog reads what replay.lua returns for a room. An entry that is no cast makes the log
-// useless up to its end: something may be lacking.
+// useless: something may be lacking.
 func (l *Log) parseRoomLog(v any, epoch [epochBytes]byte) (r RoomLog, ok bool) {
 	list, _ := v.([]any)
 	if len(list) == 0 {
@@ -241,7 +271,12 @@ func (l *Log) parseRoomLog(v any, epoch [epochBytes]byte) (r RoomLog, ok bool) {
 	for _, v := range list[1:] {
 		text, _ := v.(string)
 		e, ok := l.parseEntry(text)
-		if !ok || e.at.Epoch != epoch {
+		if !ok {
+			l.stats.malformed.Add(1)
+			r.Dropped = math.MaxInt64
+			continue
+		}
+		if e.at.Epoch != epoch { // of a counter that was lost: no offset of ours is from there
 			l.stats.malformed.Add(1)
 			continue
 		}
@@ -253,8 +288,14 @@ func (l *Log) parseRoomLog(v any, epoch [epochBytes]byte) (r RoomLog, ok bool) {
 // SweepRecords lets the records of nodes expire that have died. isTakenForDead says that others
 // have done so with those of this node, which lives.
 func (l *Log) SweepRecords(ctx context.Context) (isTakenForDead bool, err error) {
-	isTakenForDead, _, err = l.sweepRecords(ctx, "0", l.cfg.RecordsKeptFor)
-	return isTakenForDead, err
+	for range maxSweeps {
+		was, _, looked, err := l.sweepRecords(ctx, "0", l.cfg.RecordsKeptFor)
+		isTakenForDead = isTakenForDead || was
+		if err != nil || looked < sweptRooms {
+			return isTakenForDead, err
+		}
+	}
+	return isTakenForDead, nil
 }
 
 // ReleaseRecords lets all records of this node expire, because it leaves, or at once, because they
@@ -265,24 +306,25 @@ func (l *Log) ReleaseRecords(ctx context.Context, atOnce bool) error {
 		keepFor = time.Millisecond
 	}
 	for {
-		_, expired, err := l.sweepRecords(ctx, "1", keepFor)
+		_, expired, _, err := l.sweepRecords(ctx, "1", keepFor)
 		if err != nil || expired == 0 {
 			return err
 		}
 	}
 }
 
-func (l *Log) sweepRecords(ctx context.Context, leaves string, keepFor time.Duration) (isTakenForDead bool, expired int64, err error) {
+func (l *Log) sweepRecords(ctx context.Context, leaves string, keepFor time.Duration) (isTakenForDead bool, expired, looked int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	list, err := sweepScript.Do(ctx, l.cfg.Redis, []string{l.keys[2], l.keys[1]},
+	list, err := sweepScript.Do(ctx, l.cfg.Redis, []string{l.keys[2], l.keys[1], l.keys[0], l.keys[3], l.keys[4], l.keys[5]},
 		l.base, l.cfg.Node, keepFor.Milliseconds(), deadAfter.Milliseconds(), leaves).Slice()
 	if err != nil {
-		return false, 0, fmt.Errorf("castlog: sweep records: %w", err)
+		return false, 0, 0, fmt.Errorf("castlog: sweep records: %w", err)
 	}
-	if len(list) != 2 {
-		return false, 0, errRecordReply
+	if len(list) != 3 {
+		return false, 0, 0, errRecordReply
 	}
 	expired, _ = list[1].(int64)
-	return list[0] == "1", expired, nil
+	looked, _ = list[2].(int64)
+	return list[0] == "1", expired, looked, nil
 }

@@ -336,7 +336,7 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 	}
 	for _, p := range batch {
 		reply.endsOutage = reply.endsOutage || p.outcome.IsLocal
-		args = p.appendArgs(args)
+		args = p.appendArgs(args, l.markPrivate(p.cast.Rooms))
 	}
 	l.mu.Unlock()
 	if reply.endsOutage {
@@ -376,10 +376,11 @@ func (l *Log) listQuietRooms(batch []*Pending) (quiet []string) {
 	return quiet
 }
 
-// appendArgs appends the arguments of one cast.
-func (p *Pending) appendArgs(args []any) []any {
+// appendArgs appends the arguments of one cast. rooms are those of the cast, as markPrivate returns
+// them.
+func (p *Pending) appendArgs(args []any, rooms []string) []any {
 	c := &p.cast
-	args = append(args, c.Message, joinZero(c.Rooms), joinZero(c.Channels), p.order())
+	args = append(args, c.Message, joinZero(rooms), joinZero(c.Channels), p.order())
 	h := c.History
 	if h == nil {
 		return append(args, "")
@@ -409,6 +410,23 @@ func (p *Pending) order() string {
 		place = strconv.FormatInt(p.cast.Place, 10)
 	}
 	return joinZero([]string{had, p.cast.Stream, place})
+}
+
+// privateMark stands before the name of a private room, for the scripts.
+const privateMark = "\x01"
+
+// markPrivate returns rooms with privateMark before the private ones.
+func (l *Log) markPrivate(rooms []string) []string {
+	if !slices.ContainsFunc(rooms, l.cfg.IsPrivate) {
+		return rooms
+	}
+	marked := slices.Clone(rooms)
+	for i, room := range marked {
+		if l.cfg.IsPrivate(room) {
+			marked[i] = privateMark + room
+		}
+	}
+	return marked
 }
 
 // joinZero joins strings with zero bytes.

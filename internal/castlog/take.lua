@@ -10,13 +10,15 @@
 -- ARGV[5]  the epoch of the offset   ARGV[6]  its number
 -- ARGV[7]  for how long a connection that was just taken cannot be taken again with the same offset, ms
 -- ARGV[8]  names the claim: a second call for it has the same answer
+-- ARGV[9]  the holder whose connection was found dead, so that it can be taken nevertheless; or ''
 -- Then the other nodes that live.
 -- returns  {'ok', socket id, the holder before, '1' if it had noticed the end, generation, then the
 --          rooms, each with the position of its join}; or {why not}:
 --   'unknown'  there is no record        'owner'     it is somebody else's
 --   'offset'   no position of this log   'boundary'  the server has forgotten what was there
 --   'cut'      entries were dropped      'outage'    casts came without a position meanwhile
---   'busy'     another has just taken it 'mixed'     a node that lives keeps no records
+--   'busy'     another has just taken it; the socket id and the holder follow
+--   'mixed'    a node that lives keeps no records
 --   'settling' the nodes append again what a server has forgotten
 local base, node, pid, owner, number = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[6])
 local all = redis.call('HGETALL', KEYS[3])
@@ -58,14 +60,15 @@ if number < tonumber(head[7] or 0) then return {'cut'} end
 former = holder or ''
 local outage = record.n or redis.call('HGET', KEYS[2], former .. ':outage') or 0
 if number < tonumber(outage) then return {'outage'} end
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   if not redis.call('HGET', KEYS[2], ARGV[i] .. ':records') then return {'mixed'} end
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_recent = record.t and not record.e and now - tonumber(record.t) < tonumber(ARGV[7])
-if is_recent and number <= tonumber(record.x or 0) then return {'busy'} end -- else the client has heard something since
+-- A client that has heard something since is no other one.
+if is_recent and number <= tonumber(record.x or 0) and record.h ~= ARGV[9] then return {'busy', record.s, record.h} end
 generation = (tonumber(generation) or 0) + 1
 redis.call('HSET', KEYS[3], 'h', node .. '.' .. generation, 't', string.format('%.0f', now), 'x', ARGV[6],
   'k', ARGV[8] .. ' ' .. record.h .. ' ' .. (record.e or '0'))
