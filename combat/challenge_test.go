@@ -319,7 +319,7 @@ func TestWhoIsIgnoredIsNotHeard(t *testing.T) {
 
 // notified runs a Notifier until it has served a player who connects. A second player, who is
 // challenged for that, shows that the first was served.
-func (a arena) notified(t testing.TB, p event.Player) {
+func (a arena) notified(t testing.TB, p event.Player, recovered ...bool) {
 	t.Helper()
 	last := event.Player{UserID: "last", CharacterID: "c-last"}
 	a.people.more = map[string]string{"c-last": "last"}
@@ -330,7 +330,12 @@ func (a arena) notified(t testing.TB, p event.Player) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = n.Run(ctx) })
 	before := len(heard("combat:challenged", "user:last", a))
-	n.Connected(p)
+	isRecovered := len(recovered) > 0 && recovered[0]
+	if isRecovered {
+		n.Recovered(p, nil)
+	} else {
+		n.Connected(p)
+	}
 	n.Connected(last)
 	eventually(t, "the challenges", func() bool { return len(heard("combat:challenged", "user:last", a)) > before })
 	stop()
@@ -346,6 +351,8 @@ func TestWhoComesBackIsToldOfChallenges(t *testing.T) {
 	one, two := a.send(t, ann, "c-bob"), a.send(t, eve, "c-bob")
 	require.NoError(t, a.decline(bob, two.ChallengeID))
 	b := a.beside(t)
+	b.notified(t, bob, true)
+	require.Empty(t, heard("combat:challenged", "user:bob", b), "who goes on with a connection has heard it, or it is sent again")
 	b.notified(t, bob)
 	again := heard("combat:challenged", "user:bob", b)
 	require.Len(t, again, 1)

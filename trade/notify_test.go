@@ -60,6 +60,7 @@ func TestWhoComesBackWhileRedisIsAway(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var run sync.WaitGroup
 	run.Go(func() { _ = r.Run(ctx) })
+	r.Recovered(bob, nil) // who goes on with a connection has heard it, or it is sent again
 	r.Connected(ann)
 	r.Connected(bob)
 	require.Equal(t, "UNAVAILABLE", code(<-missed))

@@ -34,10 +34,18 @@ func onQuietRedis(strike func(*returnStage)) func(t *testing.T) (string, string,
 }
 
 // cutLinks ends connections of members, one after the other. Of half of them the gateway sees
-// nothing, so that it believes in a connection that is dead while its member comes back.
+// nothing, so that it believes in a connection that is dead while its member comes back. In the full
+// run the links of some members are cut for 30 s, and of some for 110 s, just less than two minutes.
 func cutLinks(s *returnStage) {
-	for !s.hasEnough() {
-		s.members[rand.IntN(len(s.members))].loseConnection(rand.IntN(2) == 0)
+	for cuts := 1; !s.hasEnough(); cuts++ {
+		m := s.members[rand.IntN(len(s.members))]
+		switch cuts % 50 {
+		case 0:
+			m.awayFor.Store(int64(forRun(3*time.Second, 110*time.Second)))
+		case 25:
+			m.awayFor.Store(int64(forRun(2*time.Second, 30*time.Second)))
+		}
+		m.loseConnection(rand.IntN(2) == 0)
 		time.Sleep(2400 * time.Millisecond / time.Duration(len(s.members))) // each member's turn comes every 2.4 s, on average
 	}
 }
@@ -62,7 +70,7 @@ func replaceFullest(signal syscall.Signal) func(*returnStage) {
 		for !s.hasEnough() {
 			s.replaceGateway(s.chooseFullest(), signal)
 			s.awaitMembers()
-			time.Sleep(1200 * time.Millisecond) // they talk, and no connection is younger than a second when it ends
+			time.Sleep(500 * time.Millisecond) // they talk
 		}
 	}
 }

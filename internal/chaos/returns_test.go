@@ -60,6 +60,7 @@ type returnStage struct {
 	gates  []*gatewayProcess // guarded by gateMu; nil where one is being replaced
 
 	returned, recovered, contradicted, barred atomic.Int64
+	longAway                                  atomic.Int64 // of those who returned: after seconds or minutes
 
 	slowMu  sync.Mutex
 	slowest time.Duration // of all returns, from the first attempt; guarded by slowMu
@@ -127,7 +128,7 @@ func (s *returnStage) awaitMembers() {
 			}
 		}
 		return true
-	}, time.Minute, 10*time.Millisecond, "not all members are back")
+	}, forRun(time.Minute, 4*time.Minute), 10*time.Millisecond, "not all members are back")
 }
 
 // hasEnough reports whether the members have come back as often as the stage wants.
@@ -181,7 +182,7 @@ type returningMember struct {
 	channels      []string
 	isReady       atomic.Bool // connected, and in its channels
 	isFrozen      atomic.Bool
-	readySince    atomic.Int64 // Unix ms
+	awayFor       atomic.Int64 // how long its link stays cut the next time, ns; 0 for less than a second
 	home          atomic.Pointer[gatewayProcess]
 
 	mu         sync.Mutex
@@ -208,8 +209,13 @@ func (m *returningMember) live(seq int) {
 			return
 		case <-p.closed:
 			m.isReady.Store(false)
+			away := time.Duration(100+rand.IntN(600)) * time.Millisecond
+			if long := m.awayFor.Swap(0); long > 0 {
+				away = time.Duration(long)
+				s.longAway.Add(1)
+			}
 			select {
-			case <-time.After(time.Duration(100+rand.IntN(600)) * time.Millisecond):
+			case <-time.After(away):
 			case <-s.stop:
 				return
 			}
@@ -261,7 +267,6 @@ func (m *returningMember) comeBack() bool {
 				s.slowMu.Lock()
 				s.slowest = max(s.slowest, time.Since(begun))
 				s.slowMu.Unlock()
-				m.readySince.Store(time.Now().UnixMilli())
 				m.isReady.Store(true)
 				return true
 			}
@@ -372,12 +377,8 @@ func (m *returningMember) hear(connection int, args []byte) {
 }
 
 // loseConnection ends the member's connection, with a FIN that the gateway sees, or so that it sees
-// nothing. A connection lives for a second: while the gateway sees no end of a connection that is
-// younger, it takes the one that comes back for another tab, which presents the same pid.
+// nothing. The connection may have begun just now.
 func (m *returningMember) loseConnection(unseen bool) {
-	if time.Now().UnixMilli()-m.readySince.Load() < time.Second.Milliseconds() {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.isReady.CompareAndSwap(true, false) {
@@ -444,7 +445,7 @@ func playReturns(t *testing.T, fault returnFault) (*returnStage, *hearingVerdict
 	s.settle()
 	s.readHistories()
 	v := s.judge()
-	t.Logf("%v: %d returns, %d of them recovered (%.2f %%), the slowest after %v; %v", took.Round(time.Second), s.returned.Load(), s.recovered.Load(),
+	t.Logf("%v: %d returns, %d after a long time, %d of them recovered (%.2f %%), the slowest after %v; %v", took.Round(time.Second), s.returned.Load(), s.longAway.Load(), s.recovered.Load(),
 		100*s.share(), s.slowest.Round(10*time.Millisecond), v)
 	return s, v
 }

@@ -127,6 +127,8 @@ for (const [what, { fall, gapMs, flags = [] }] of Object.entries(FAULTS)) {
   });
 }
 
+const high = (offset) => offset.replace(/\d+$/, '999999999999');
+
 describe('one connection', { concurrency: 4 }, () => {
   let one, two, speaker;
   before(async () => {
@@ -327,7 +329,6 @@ describe('one connection', { concurrency: 4 }, () => {
       });
     }
 
-    const high = (offset) => offset.replace(/\d+$/, '999999999999');
     const forged = {
       'a pid that was guessed': { _pid: () => 'A'.repeat(22) },
       'an empty pid of another type': { _pid: () => ({}) },
@@ -454,6 +455,25 @@ describe('one connection', { concurrency: 4 }, () => {
     });
   });
 
+  for (const [what, env] of Object.entries({ 'a Redis of its own': {}, 'no redis-server on the machine': { PATH: '' } })) {
+    test(`is recovered on a gateway with ${what}`, { timeout: 60_000 }, async () => {
+      const gateway = await Gateway.alone(env, ...FLAGS);
+      const teller = await new Player(gateway.url, WEBSOCKET, { auth: { sessionId: await gateway.session(name('speaker')) } }).connected();
+      try {
+        const s = await Scene.set({ gateway, teller });
+        assert.equal(await s.comeBack(), 'connect');
+        await s.isRecovered();
+        s.player.socket._lastOffset = high(s.player.socket._lastOffset);
+        assert.equal(await s.comeBack(), 'connect');
+        await s.isNew();
+        await s.end();
+      } finally {
+        teller.close();
+        await gateway.stop();
+      }
+    });
+  }
+
   scene('that was banned from a channel in the gap hears chat:left and nothing of it', async (s) => {
     assert.equal(await s.comeBack(async () => {
       await s.teller.ask('chat:ban', { userId: s.user, channel: s.channels[0], forMs: 3_600_000 });
@@ -504,7 +524,6 @@ describe('one connection', { concurrency: 4 }, () => {
       const seats = () => gateway.redis.command('HLEN', `user:${s.user}:devices`);
       const taken = await seats();
       for (let turn = 0; turn < 3; turn++) {
-        await wait(1100); // one that comes back earlier, while the gateway sees no end, passes for another tab
         s.relay.vanish();
         await until(() => !s.player.socket.connected, 'the end', 60_000);
         s.relay.mend();

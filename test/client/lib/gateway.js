@@ -26,7 +26,21 @@ export class Gateway {
     if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set TEST_GATEWAY_BIN`);
     const g = new Gateway();
     g.redis = other ? { ...other.redis, stop: () => {} } : await startRedis();
-    g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--redis', g.redis.url, '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags]);
+    return g.#serve({}, '--redis', g.redis.url, ...flags);
+  }
+
+  /** alone starts one without --redis, which starts a Redis of its own, in an environment. Sessions are guests' logins. */
+  static alone(env, ...flags) {
+    if (!existsSync(binary)) throw new Error(`${binary} is missing: run "make build", or set TEST_GATEWAY_BIN`);
+    const g = new Gateway();
+    g.redis = { stop: () => {} };
+    g.session = (user) => g.login(user);
+    return g.#serve(env, ...flags);
+  }
+
+  async #serve(env, ...flags) {
+    const g = this;
+    g.child = spawn(binary, ['serve', '--dev', '--addr', '127.0.0.1:0', '--admin-addr', '127.0.0.1:0', '--drain-for', '0s', '--node', 'node-1', ...ROOMY, ...flags], { env: { ...process.env, ...env } });
     g.unguard = guard(g.child);
     g.out = '';
     g.log = '';
