@@ -17,7 +17,7 @@ import (
 // finds them in their channels.
 func TestWhoComesBackWasNeverGone(t *testing.T) {
 	t.Parallel()
-	rdb := redistest.Client(t)
+	rdb := redistest.Server(t).Client()
 	told := &toldOfPresence{}
 	observe := func() presenceObserver {
 		s := presence.New(rdb, told, presence.Config{Grace: 2 * time.Second})
