@@ -302,6 +302,14 @@ export interface Choice {
   idempotencyKey?: string;
 }
 
+/** Answers session:time. */
+export interface Clock {
+  /** The server's clock when it took up the event, Unix µs. A client that notes when it sent the event and when it had the answer is ahead of the server by the middle of the two less this, wrong by at most half of their distance. */
+  serverTimeUs: number;
+  /** How long the last ping of this connection took, there and back; absent before the first one. */
+  roundTripUs?: number;
+}
+
 /** Says why a connection will be closed. */
 export interface Closing {
   code: 'SLOW_CONSUMER' | 'DRAINING' | 'SHUTTING_DOWN';
@@ -793,6 +801,8 @@ export interface Welcome {
   node: string;
   /** Says that the connection goes on where an earlier one ended: what was missed follows, and the rooms are joined. */
   recovered: boolean;
+  /** How long the last ping of this connection took, there and back; absent before the first one. */
+  roundTripUs?: number;
 }
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */
@@ -853,6 +863,8 @@ export interface ClientToServerEvents {
   'session:logout': (payload: LogoutRequest, ack: (answer: Answer<Nothing, SharedCode>) => void) => void;
   /** Answers how much of the session is left. It counts as activity. */
   'session:ping': (ack: (answer: Answer<Pong, SharedCode>) => void) => void;
+  /** Answers what the server's clock says, in µs. It does not count as activity. */
+  'session:time': (ack: (answer: Answer<Clock, SharedCode>) => void) => void;
   /** Agrees to one version. When the other has too, goods change hands at once and both are told trade:completed; else both are told trade:updated. Repeating it is safe. A settlement that one side can not keep any more ends the trade: it is failed, with the code as its reason, and both are told trade:cancelled. Limited by trade. */
   'trade:accept': (payload: TradeAgreement, ack: (answer: Answer<Trade, SharedCode | 'INSUFFICIENT_GOLD' | 'INSUFFICIENT_ITEMS' | 'ITEM_UNKNOWN' | 'LOCKED' | 'NOT_FOUND' | 'TRADE_EMPTY' | 'TRADE_OVER' | 'TRADE_OVERFLOW' | 'TRADE_STALE' | 'TRADE_WRONG_CHARACTER'>) => void) => void;
   /** Ends an open trade and tells both trade:cancelled. Repeating it is safe. Limited by trade. */
@@ -872,6 +884,19 @@ export interface ClientToServerEvents {
   /** Ends what user:ignore began. It is no error when the caller does not ignore the user. Limited by rooms. */
   'user:unignore': (payload: ChatIgnoreRequest, ack: (answer: Answer<ChatIgnored, SharedCode>) => void) => void;
 }
+
+/** What an event takes beside its acknowledgement. */
+export type PayloadOf<Event extends keyof ClientToServerEvents> = Parameters<ClientToServerEvents[Event]> extends [...infer Payload, unknown] ? Payload : [];
+
+/**
+ * A socket that may also send without an acknowledgement, and keeps the types of emitWithAck. A refusal then comes as the event error.
+ *
+ *   const socket = io(url) as GameSocket<Socket<ServerToClientEvents, ClientToServerEvents>>;
+ *   socket.emit('chat:message', { channel: 'global', text: 'hello' });
+ */
+export type GameSocket<TypedSocket> = TypedSocket & {
+  emit<Event extends keyof ClientToServerEvents>(event: Event, ...payload: PayloadOf<Event>): TypedSocket;
+};
 
 /** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */
 export interface ServerToClientEvents {

@@ -24,6 +24,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Player is the sender of an event, as the session describes it. Values are snapshots: a handler
@@ -36,6 +37,9 @@ type Player struct {
 	SessionID   string   // a secret: never log it, never send it to other players
 	Conn        string   // id of the connection; "" for callers without a socket
 	Addr        string   // the client's IP address, without a port
+	// RoundTrip is how long the last ping to the client took, there and back: 0 before the first
+	// one, and without a socket. Clients can make it look shorter or longer.
+	RoundTrip time.Duration
 }
 
 // HasRole reports whether the player has a role.
@@ -67,6 +71,8 @@ type Route struct {
 	Handler string
 	// IsInstant says that the handler never waits, see Instant.
 	IsInstant bool
+	// IsPassive says that the event is no activity of the player, see Passive.
+	IsPassive bool
 	// OnceRule says how the event is done once; nil when it is done as often as it is sent. See
 	// Once.
 	OnceRule *OnceRule
@@ -130,5 +136,12 @@ func (r Route) Role(roles ...string) Route {
 // nothing else of that connection is read.
 func (r Route) Instant() Route {
 	r.IsInstant = true
+	return r
+}
+
+// Passive returns a route whose event does not slide the session: it is sent by a program that
+// runs, not by a player who plays.
+func (r Route) Passive() Route {
+	r.IsPassive = true
 	return r
 }

@@ -32,6 +32,9 @@ type Welcome struct {
 	// Recovered says that the connection goes on where an earlier one ended: what was missed follows,
 	// and the rooms are joined.
 	Recovered bool `json:"recovered"`
+	// RoundTripUs is how long the last ping of this connection took, there and back; absent before
+	// the first one.
+	RoundTripUs int64 `json:"roundTripUs,omitzero"`
 }
 
 // Limits says how much a player may do.

@@ -178,6 +178,8 @@ func TestOnlyAdmittedEventsTouch(t *testing.T) {
 	touches(3, "three were admitted")
 	ask(t, c, "session:ping", "")
 	touches(2, "a ping, which counts in its own answer already")
+	ask(t, c, "session:time", "")
+	touches(0, "a program reads the clock, not a player")
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {
@@ -244,5 +246,5 @@ func TestTwoRoutesWithOneName(t *testing.T) {
 		})
 	}
 	h := open(t)
-	require.Len(t, h.Routes(), len(routes())+3)
+	require.Len(t, h.Routes(), len(routes())+4)
 }

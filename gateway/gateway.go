@@ -242,6 +242,7 @@ func New(cfg Config) *Gateway {
 	}
 	cfg.Socket.Log = cfg.Log
 	cfg.Socket.OnRefused = func(r engineio.Refused) { g.reportRefusal(r, nil) }
+	cfg.Socket.Engine.OnRoundTrip = func(took time.Duration) { g.metrics.roundTrips.Observe(took.Seconds()) }
 	if c := cfg.Socket.Cluster; c != nil {
 		cluster := *c
 		cluster.OnChange = g.clusterChanged

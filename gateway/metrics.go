@@ -16,6 +16,7 @@ type Metrics struct {
 	closes      *prometheus.CounterVec
 
 	joinsRefused prometheus.Counter
+	roundTrips   prometheus.Histogram
 	recoveries   *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
@@ -31,8 +32,12 @@ func NewMetrics() *Metrics {
 		refusals:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_refused_total", Help: "Clients that were turned away, or left, before they were connected, by code."}, []string{"code"}),
 		closes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_connections_closed_total", Help: "Connections that ended, by reason."}, []string{"reason"}),
 		joinsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "gateway_joins_refused_total", Help: "Joins that another program asked for and that --max-rooms refused."}),
-		recoveries:   newRecoveries(),
-		events:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
+		roundTrips: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "gateway_connection_round_trip_seconds", Help: "From a ping to its pong, over all connections.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .2, .4, .8, 1.6, 5, 20},
+		}),
+		recoveries: newRecoveries(),
+		events:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_event_seconds", Help: "From the turn of an event to its answer.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
@@ -45,7 +50,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect sends every metric.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.recoveries, m.events, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.roundTrips, m.recoveries, m.events, m.seconds} {
 		c.Collect(ch)
 	}
 	if bus := m.cluster.Load(); bus != nil {

@@ -51,7 +51,9 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		} else {
 			m.Free()
 		}
-		c.handle.Touch()
+		if !route.IsPassive {
+			c.handle.Touch()
+		}
 		route.counters.countSuccess(start)
 		g.warnOfLimits(c, v)
 		g.warnOfLimits(c, spent)
@@ -112,7 +114,17 @@ func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Ti
 	if needsRoles(r, c.player.Load()) {
 		g.refreshRoles(c, maxRoleAge)
 	}
-	return g.performRoute(c.player.Load(), r, start, e.Args, dst)
+	return g.performRoute(c.playerNow(), r, start, e.Args, dst)
+}
+
+// playerNow returns the player with the newest round trip.
+func (c *conn) playerNow() *event.Player {
+	p, took := c.player.Load(), c.socket.Conn().RoundTrip()
+	if p.RoundTrip == took {
+		return p
+	}
+	c.changePlayer(func(p *event.Player) { p.RoundTrip = took })
+	return c.player.Load()
 }
 
 // performRoute checks the roles of an event's player, spends the limits and calls the handler. An

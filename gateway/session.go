@@ -14,6 +14,7 @@ import (
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
 		event.On("session:ping", g.ping).Instant().Unlimited("it reads nothing but this node's memory"),
+		event.On("session:time", g.readClock).Instant().Passive().Unlimited("it reads nothing but a clock"),
 		event.On("session:character", g.chooseCharacter).Limit("rooms").Once(event.Beside(sessionOfChoice), event.CanRepeat()),
 		event.On("session:logout", g.logout).Unlimited("it is a connection's last event"),
 	}
@@ -23,6 +24,31 @@ func (g *Gateway) sessionRoutes() []event.Route {
 type Pong struct {
 	TTLMs      int64 `json:"ttlMs"`      // what is left of the session
 	ServerTime int64 `json:"serverTime"` // Unix ms
+}
+
+// Clock answers session:time.
+type Clock struct {
+	// ServerTimeUs is the server's clock when it took up the event, Unix µs. A client that notes
+	// when it sent the event and when it had the answer is ahead of the server by the middle of the two
+	// less this, wrong by at most half of their distance.
+	ServerTimeUs int64 `json:"serverTimeUs"`
+	// RoundTripUs is how long the last ping of this connection took, there and back; absent before
+	// the first one.
+	RoundTripUs int64 `json:"roundTripUs,omitzero"`
+}
+
+// AppendJSON makes Clock an event.Appender.
+func (c *Clock) AppendJSON(dst []byte) []byte {
+	dst = strconv.AppendInt(append(dst, `{"serverTimeUs":`...), c.ServerTimeUs, 10)
+	if c.RoundTripUs > 0 {
+		dst = strconv.AppendInt(append(dst, `,"roundTripUs":`...), c.RoundTripUs, 10)
+	}
+	return append(dst, '}')
+}
+
+// readClock answers what the server's clock says, in µs. It does not count as activity.
+func (g *Gateway) readClock(_ context.Context, p event.Player, _ event.None) (Clock, error) {
+	return Clock{time.Now().UnixMicro(), p.RoundTrip.Microseconds()}, nil
 }
 
 // AppendJSON makes Pong an event.Appender: pings are frequent.
@@ -92,6 +118,7 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 	return Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: s.TTL.Milliseconds(), ExpiresAt: s.ExpiresAt.UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
+		RoundTripUs: p.RoundTrip.Microseconds(),
 	}, nil
 }
 

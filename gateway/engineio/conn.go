@@ -64,6 +64,8 @@ type Conn struct {
 	credentials atomic.Pointer[string]
 	state       atomic.Int32
 	lastHeard   atomic.Int64 // when the client last sent something, Unix ns
+	pingSent    atomic.Int64 // when the ping was queued whose pong has not come, Unix ns; or 0
+	roundTrip   atomic.Int64 // of the last ping, ns; 0 before the first pong
 	isBlocked   atomic.Bool  // the handler keeps the reader waiting
 	isConfirmed atomic.Bool
 	hasPost     atomic.Bool
@@ -111,6 +113,24 @@ func (c *Conn) TransportName() string {
 		return "polling"
 	}
 	return "websocket"
+}
+
+// RoundTrip returns how long the last ping took from the server's queue until its pong was read: the
+// network twice, and what waited at both ends. It is 0 before the first pong. Clients can make it
+// look shorter or longer.
+func (c *Conn) RoundTrip() time.Duration { return time.Duration(c.roundTrip.Load()) }
+
+// notePong computes the round trip of the ping. A pong to no ping says nothing.
+func (c *Conn) notePong() {
+	sent := c.pingSent.Swap(0)
+	if sent == 0 {
+		return
+	}
+	took := max(1, time.Now().UnixNano()-sent)
+	c.roundTrip.Store(took)
+	if c.srv.cfg.OnRoundTrip != nil {
+		c.srv.cfg.OnRoundTrip(time.Duration(took))
+	}
 }
 
 // Header returns the headers of the handshake; after Forget only if they carry credentials.
@@ -310,6 +330,7 @@ func (c *Conn) handleTimer() {
 		if late := now.Add(-cfg.PingTimeout / 10); due.Before(late) {
 			c.pingAt = late
 		}
+		c.pingSent.Store(now.UnixNano())
 		c.appendFrames(pingFrame)
 		c.flushLocked()
 		c.timer.Reset(c.timeUntil(c.pingAt.Add(min(cfg.PingInterval, cfg.PingTimeout))))
@@ -450,7 +471,11 @@ func (c *Conn) handlePacket(kind byte, data []byte) error {
 		c.markHeard() // a pong may have arrived meanwhile, and is not read yet
 		c.isBlocked.Store(false)
 		return err
-	case packetPong, packetNoop:
+	case packetPong:
+		c.notePong()
+		c.markHeard()
+		return nil
+	case packetNoop:
 		c.markHeard()
 		return nil
 	case packetClose:

@@ -47,6 +47,9 @@ type Config struct {
 	// OnRefused is told of every client that is turned away with an HTTP status, once. It must not
 	// wait. Nil tells nobody.
 	OnRefused func(Refused)
+	// OnRoundTrip is told how long each ping took, see Conn.RoundTrip. It must not wait. Nil tells
+	// nobody.
+	OnRoundTrip func(time.Duration)
 	// ClientAddr returns the client's IP address. Nil takes it from the TCP connection.
 	ClientAddr func(*http.Request) string
 	// Header returns the headers of a handshake that Conn.Header keeps. Nil keeps all of them.

@@ -43,6 +43,21 @@ export interface ConnectErrorData {
 }
 `
 
+const withoutAcks = `
+/** What an event takes beside its acknowledgement. */
+export type PayloadOf<Event extends keyof ClientToServerEvents> = Parameters<ClientToServerEvents[Event]> extends [...infer Payload, unknown] ? Payload : [];
+
+/**
+ * A socket that may also send without an acknowledgement, and keeps the types of emitWithAck. A refusal then comes as the event error.
+ *
+ *   const socket = io(url) as GameSocket<Socket<ServerToClientEvents, ClientToServerEvents>>;
+ *   socket.emit('chat:message', { channel: 'global', text: 'hello' });
+ */
+export type GameSocket<TypedSocket> = TypedSocket & {
+  emit<Event extends keyof ClientToServerEvents>(event: Event, ...payload: PayloadOf<Event>): TypedSocket;
+};
+`
+
 // TypeScript returns the contract as types: ClientToServerEvents and ServerToClientEvents are what
 // the Socket of socket.io-client takes.
 func (c *Contract) TypeScript() []byte {
@@ -83,7 +98,8 @@ func (c *Contract) TypeScript() []byte {
 		}
 		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", q.name, payload, data, codes)
 	}
-	b.WriteString("}\n\n/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */\nexport interface ServerToClientEvents {\n")
+	b.WriteString("}\n" + withoutAcks)
+	b.WriteString("\n/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */\nexport interface ServerToClientEvents {\n")
 	for _, s := range c.casts {
 		writeDocComment(&b, "  ", s.doc)
 		offset := ""

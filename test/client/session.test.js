@@ -35,6 +35,14 @@ async function ends(player, code) {
 
 for (const way of WAYS) {
   describe(`over ${way.way}`, { concurrency: true }, () => {
+    test('a program that reads the clock does not slide the session', async () => {
+      const player = await short(way, 'clock');
+      const { data: { serverTimeUs, ...rest } } = await player.socket.emitWithAck('session:time');
+      assert.ok(Math.abs(serverTimeUs / 1000 - Date.now()) < 5000, `serverTimeUs ${serverTimeUs}`);
+      assert.deepEqual(rest, {}, 'no ping was answered yet');
+      while (await gateway.ttl(player.sessionId) > TTL - 1500) await player.socket.emitWithAck('session:time');
+    });
+
     test('activity slides the session in Redis, within a second', async () => {
       const player = await short(way, 'busy');
       for (let round = 0; round < 2; round++) {

@@ -1,22 +1,28 @@
 // How a game uses the generated types, with the real client: types.test.js compiles this and runs it.
 import { io, type Socket } from 'socket.io-client';
-import type { Answer, ChatMessage, ClientToServerEvents, Refusal, ServerToClientEvents } from '../../docs/events.d.ts';
+import type { Answer, ChatMessage, ClientToServerEvents, GameSocket as WithoutAcks, Refusal, ServerToClientEvents } from '../../docs/events.d.ts';
 
-type GameSocket = Socket<ServerToClientEvents, ClientToServerEvents>;
+type GameSocket = WithoutAcks<Socket<ServerToClientEvents, ClientToServerEvents>>;
 
 /** play goes through a few events, and gives what was said and heard. */
 export async function play(url: string, sessionId: string): Promise<{ members: number; heard: string; waited: number }> {
-  const socket: GameSocket = io(url, { auth: { sessionId }, transports: ['websocket'], forceNew: true });
+  const socket = io(url, { auth: { sessionId }, transports: ['websocket'], forceNew: true }) as GameSocket;
   try {
     const heard = new Promise<ChatMessage>((done) => { socket.on('chat:message', done); });
     socket.on('session', ({ username, ttlMs }) => { const both: [string, number] = [username, ttlMs]; void both; });
     socket.on('gateway:closing', ({ code }) => { if (code === 'DRAINING') socket.disconnect(); });
 
+    socket.emit('chat:message', { channel: 'nowhere', text: 'nobody hears this' });
     const joined = await socket.emitWithAck('chat:join', { channel: 'global' });
     if (!joined.ok) throw new Error(joined.error.message);
     const said = await socket.timeout(5000).emitWithAck('chat:message', { channel: 'global', text: 'hello', clientId: 'c1' });
     const at: number = said.ok ? said.data.at : 0;
     void at;
+    const pong = await socket.emitWithAck('session:ping');
+    if (pong.ok) void pong.data.ttlMs.toFixed();
+    const clock = await socket.emitWithAck('session:time');
+    if (clock.ok) void clock.data.serverTimeUs.toFixed();
+    socket.emit('session:ping');
     socket.emit('session:ping', (answer) => { if (answer.ok) void answer.data.serverTime.toFixed(); });
 
     const fight = await socket.emitWithAck('combat:start', { npc: 'training-dummy' });
@@ -47,6 +53,8 @@ function patience(error: Refusal): number {
 export function wrong(socket: GameSocket): void {
   // @ts-expect-error there is no such event
   socket.emit('chat:shout', { channel: 'global', text: 'hello' });
+  // @ts-expect-error text is missing, without an acknowledgement too
+  socket.emit('chat:message', { channel: 'global' });
   // @ts-expect-error text is missing
   void socket.emitWithAck('chat:message', { channel: 'global' });
   // @ts-expect-error a field that nobody knows
