@@ -229,6 +229,16 @@ func New(rdb redis.UniversalClient, gateway Gateway, cfg Config) *Service {
 	}
 }
 
+// HistoryStats says what this node has not written to the histories. Where messages are logged
+// (Config.Log), the log writes them, and both are 0.
+type HistoryStats struct {
+	WaitingBytes int   // of messages that wait for Redis
+	Unwritten    int64 // messages that may be missing, because Redis did not take them
+}
+
+// HistoryStats returns what this node has not written.
+func (s *Service) HistoryStats() HistoryStats { return s.journal.stats() }
+
 // Close waits until all messages are written to the history, or writing them has failed.
 func (s *Service) Close() { s.journal.closeAndDrain() }
 

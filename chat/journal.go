@@ -45,13 +45,15 @@ type journal struct {
 	rdb redis.UniversalClient // nil: there is no history
 	cfg Config
 
-	mu          sync.Mutex
-	queue       []*journalEntry // guarded by mu
-	queuedBytes int             // of the messages in the queue; guarded by mu
-	isWriting   bool            // whether the goroutine runs; guarded by mu
-	isClosed    bool            // guarded by mu
-	pausedUntil time.Time       // nothing is queued before this time; guarded by mu
-	writer      sync.WaitGroup  // waits for the goroutine
+	mu           sync.Mutex
+	queue        []*journalEntry // guarded by mu
+	queuedBytes  int             // of the messages in the queue; guarded by mu
+	sendingBytes int             // of the messages that are being written; guarded by mu
+	unwritten    int64           // messages that Redis did not take; guarded by mu
+	isWriting    bool            // whether the goroutine runs; guarded by mu
+	isClosed     bool            // guarded by mu
+	pausedUntil  time.Time       // nothing is queued before this time; guarded by mu
+	writer       sync.WaitGroup  // waits for the goroutine
 }
 
 // A journalEntry is a message in the queue.
@@ -88,6 +90,13 @@ type claimReply struct {
 }
 
 func newJournal(rdb redis.UniversalClient, cfg Config) *journal { return &journal{rdb: rdb, cfg: cfg} }
+
+// stats returns what is not written.
+func (j *journal) stats() HistoryStats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return HistoryStats{j.queuedBytes + j.sendingBytes, j.unwritten}
+}
 
 // newJournalEntry encodes a message for the queue.
 func newJournalEntry(m *Message) *journalEntry {
@@ -138,8 +147,10 @@ func (j *journal) enqueueEntry(entry *journalEntry) error {
 	defer j.mu.Unlock()
 	switch {
 	case j.isClosed, time.Now().Before(j.pausedUntil):
+		j.unwritten++
 		return errRedisPaused
 	case j.queuedBytes+len(entry.message) > maxQueuedBytes:
+		j.unwritten++
 		return errQueueFull
 	}
 	j.queue = append(j.queue, entry)
@@ -155,6 +166,7 @@ func (j *journal) enqueueEntry(entry *journalEntry) error {
 func (j *journal) writeQueued() {
 	for {
 		j.mu.Lock()
+		j.sendingBytes = 0
 		batch := j.queue[:min(len(j.queue), maxBatchEntries)]
 		j.queue = j.queue[len(batch):]
 		if len(batch) == 0 {
@@ -163,12 +175,14 @@ func (j *journal) writeQueued() {
 			return
 		}
 		for _, entry := range batch {
-			j.queuedBytes -= len(entry.message)
+			j.sendingBytes += len(entry.message)
 		}
+		j.queuedBytes -= j.sendingBytes
 		j.mu.Unlock()
 		if err := j.sendBatch(batch); err != nil {
 			j.mu.Lock()
 			j.pausedUntil = time.Now().Add(pauseAfterFailure)
+			j.unwritten += int64(len(batch))
 			j.mu.Unlock()
 			j.cfg.Report(fmt.Errorf("chat: write messages to the history: %w", err))
 		}

@@ -23,6 +23,7 @@ var errNoSanction = fault.New("NOT_FOUND", "There is no such sanction.")
 type ModeratorAction struct {
 	Event   string        // the event's name: "chat:mute", …
 	By      string        // the moderator's user id
+	Session string        // the moderator's session id, which is a secret
 	UserID  string        // the sanctioned user, or ""
 	Channel string        // "" means all channels
 	Message string        // the id of the deleted message, or ""
@@ -164,7 +165,7 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 			s.cfg.Report(err)
 		}
 	}
-	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel, Until: until})
+	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:" + kind, By: p.UserID, Session: p.SessionID, UserID: in.UserID, Channel: in.Channel, Until: until})
 }
 
 // checkRank returns FORBIDDEN when a moderator who is no admin would sanction an admin. Moderators
@@ -199,7 +200,7 @@ func (s *Service) liftSanction(ctx context.Context, p event.Player, kind string,
 	case err != nil:
 		return Sanction{}, redisx.FaultFor(ctx, feature, err)
 	}
-	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:un" + kind, By: p.UserID, UserID: in.UserID, Channel: in.Channel})
+	return sanction, s.announceSanction(ctx, sanction, ModeratorAction{Event: "chat:un" + kind, By: p.UserID, Session: p.SessionID, UserID: in.UserID, Channel: in.Channel})
 }
 
 // announceSanction records a sanction, or its end, in the audit, and sends it to the player.
@@ -251,7 +252,7 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in DeleteRequest) 
 	case err != nil:
 		return Deleted{}, redisx.WrapFault(ctx, feature, "delete in "+in.Channel, err)
 	}
-	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Channel: in.Channel, Message: in.ID})
+	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Session: p.SessionID, Channel: in.Channel, Message: in.ID})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
 		return Deleted{}, fmt.Errorf("chat: announce a deletion: %w", err)
 	}
@@ -278,7 +279,7 @@ func (s *Service) SetSlowMode(ctx context.Context, p event.Player, in SlowModeRe
 	case err != nil && !errors.Is(err, errNothingChanged): // it was not slow
 		return SlowMode{}, redisx.FaultFor(ctx, feature, err)
 	}
-	s.cfg.Audit(ModeratorAction{Event: "chat:slow", By: p.UserID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
+	s.cfg.Audit(ModeratorAction{Event: "chat:slow", By: p.UserID, Session: p.SessionID, Channel: in.Channel, Every: time.Duration(out.EveryMs) * time.Millisecond})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:slowed", out); err != nil {
 		return SlowMode{}, fmt.Errorf("chat: announce slow mode: %w", err)
 	}

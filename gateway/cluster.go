@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway/socketio"
 )
 
@@ -56,12 +57,12 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 // refuses: that program is not told.
 func (g *Gateway) noteJoinRefused(conn, room string) {
 	g.metrics.joinsRefused.Inc()
-	user := ""
+	var p event.Player
 	if c := g.findConn(conn); c != nil {
-		user = c.player.Load().UserID
+		p = *c.player.Load()
 	}
 	g.log.Warn("join of another program refused: the connection is in too many rooms",
-		zap.String("conn", conn), zap.String("user", user), zap.String("room", room), zap.String("code", ErrTooManyRooms.Code))
+		zap.String("conn", conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("room", room), zap.String("code", ErrTooManyRooms.Code))
 }
 
 // Cluster returns the counters of the messages between this node and the others.

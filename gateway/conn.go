@@ -56,10 +56,10 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		var f *fault.Fault
 		if !errors.As(err, &f) {
 			refused.Code, refused.Reason = fault.ErrUnavailable.Code, "the session could not be read"
-			g.reportRefusal(refused, err)
+			g.reportRefusal(refused, err, refusedClient{})
 			return err
 		}
-		return g.refuseConnect(refused, f)
+		return g.refuseConnect(refused, f, originOf(f))
 	}
 	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection()}
 	c.rolesReadAt.Store(int64(readAt))
@@ -82,29 +82,18 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		refused := engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}
 		if returnErr != nil {
 			refused.Code, refused.Reason = fault.ErrRateLimited.Code, returnErr.Error()
-			g.reportRefusal(refused, nil)
+			g.reportRefusal(refused, nil, refusedClient{player: p})
 			return returnErr
 		}
 		if noPlace != nil {
 			return g.refuseConnect(refused, noPlace)
 		}
 		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
-		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser))
+		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser), refusedClient{player: p})
 	}
 	s.SetData(c)
 	s.ExpectRooms(userRoom(p.UserID))
 	return nil
-}
-
-// originFields returns the details origin and host of a refusal as log fields: they say why a page
-// may not use the cookie. Other refusals have none.
-func originFields(f *fault.Fault) (fields []zap.Field) {
-	for _, name := range []string{"origin", "host"} {
-		if text, ok := f.Detail(name).(string); ok {
-			fields = append(fields, zap.String(name, text))
-		}
-	}
-	return fields
 }
 
 // connectErrorData is the data of a CONNECT_ERROR.

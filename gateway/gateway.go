@@ -241,7 +241,7 @@ func New(cfg Config) *Gateway {
 		}
 	}
 	cfg.Socket.Log = cfg.Log
-	cfg.Socket.OnRefused = func(r engineio.Refused) { g.reportRefusal(r, nil) }
+	cfg.Socket.OnRefused = func(r engineio.Refused) { g.reportRefusal(r, nil, refusedClient{}) }
 	cfg.Socket.Engine.OnRoundTrip = func(took time.Duration) { g.metrics.roundTrips.Observe(took.Seconds()) }
 	if c := cfg.Socket.Cluster; c != nil {
 		cluster := *c

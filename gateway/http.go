@@ -32,7 +32,7 @@ func (g *Gateway) Identify(next http.Handler) http.Handler {
 			var f *fault.Fault
 			if !errors.As(err, &f) {
 				f = fault.Unavailable("session", time.Second, err)
-				g.log.Warn("request could not be judged", zap.String("path", r.URL.Path), zap.Error(err))
+				g.log.Warn("request could not be judged", zap.String("path", printable(r.URL.Path, maxLoggedReason)), zap.Error(err))
 			} else if f.Status() == http.StatusConflict { // a code that only refuses handshakes
 				f = fault.ErrUnauthenticated
 			}

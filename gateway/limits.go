@@ -123,7 +123,7 @@ func (g *Gateway) spendForMistake(p *event.Player, f *fault.Fault) (v Verdict, r
 	}
 	v, err := g.spendLimits(g.baseCtx, p, []string{g.cfg.MistakePolicy})
 	if err != nil {
-		g.log.Warn("mistake could not be counted", zap.String("conn", p.Conn), zap.Error(err))
+		g.log.Warn("mistake could not be counted", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.Error(err))
 		return Verdict{}, false
 	}
 	return v, !v.Allowed

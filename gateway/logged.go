@@ -74,6 +74,7 @@ var (
 	descLogCaughtUp  = prometheus.NewDesc("gateway_log_caught_up_total", "Casts that this node read after it had missed them.", nil, nil)
 	descLogMalformed = prometheus.NewDesc("gateway_log_malformed_total", "Entries of logs that are no casts, and were dropped.", nil, nil)
 	descLogMissed    = prometheus.NewDesc("gateway_log_missed_total", "How often casts may have been missed for good.", nil, nil)
+	descLogWaiting   = prometheus.NewDesc("gateway_log_unconfirmed_bytes", "Bytes of this node's casts that Redis has not confirmed.", nil, nil)
 	descLogKept      = prometheus.NewDesc("gateway_log_kept_bytes", "Bytes of this node's casts that wait for Redis, or may have to be appended again.", nil, nil)
 )
 
@@ -91,4 +92,5 @@ func (m logMetrics) collect(ch chan<- prometheus.Metric) {
 	count(descLogMalformed, s.Malformed)
 	count(descLogMissed, s.Missed)
 	ch <- prometheus.MustNewConstMetric(descLogKept, prometheus.GaugeValue, float64(s.Kept))
+	ch <- prometheus.MustNewConstMetric(descLogWaiting, prometheus.GaugeValue, float64(s.Waiting))
 }

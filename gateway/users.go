@@ -76,10 +76,11 @@ func (g *Gateway) Here(userID string) (players []event.Player) {
 	return players
 }
 
-// refuseConnect counts and logs the refusal of a CONNECT, and returns it as the client gets it.
-func (g *Gateway) refuseConnect(refused engineio.Refused, f *fault.Fault) error {
+// refuseConnect counts and logs the refusal of a CONNECT, with what is known of the client, and
+// returns it as the client gets it.
+func (g *Gateway) refuseConnect(refused engineio.Refused, f *fault.Fault, about refusedClient) error {
 	refused.Code, refused.Reason = f.Code, f.Message
-	g.reportRefusal(refused, nil, originFields(f)...)
+	g.reportRefusal(refused, nil, about)
 	return &socketio.Refusal{Message: f.Message, Data: connectErrorData{f.Code, f.Detail("retryAfterMs"), f.Detail("reason"), f.Detail("until")}}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/housekeeping"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/profiles"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/leaderboard"
@@ -146,7 +147,9 @@ func (a *profileAPI) serveJSON(maxAge int, serve func(ctx context.Context, r *ht
 func (a *profileAPI) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	f := fault.Of(err)
 	if f.Status() >= http.StatusInternalServerError && r.Context().Err() == nil {
-		a.log.Warn("request could not be served", zap.String("path", r.Pattern), zap.Error(err))
+		p, _ := gateway.PlayerOf(r)
+		a.log.Warn("request could not be served", zap.String("path", r.Pattern), zap.String("user", p.UserID),
+			zap.String("session", identity.SessionTag(p.SessionID)), zap.Error(err))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	f.WriteProblem(w)

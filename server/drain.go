@@ -43,7 +43,7 @@ var (
 // answerDrain begins a drain: the node refuses new connections, and closes the ones it has over
 // Config.DrainFor. It goes on to serve what is left, until answerUndrain or its end.
 func (n *node) answerDrain(ctx context.Context, by string, _ []byte) (any, error) {
-	d := &n.drains
+	d, by := &n.drains, cutText(by)
 	d.mu.Lock()
 	if d.cancel != nil || n.gateway.Draining() {
 		d.mu.Unlock()
@@ -71,7 +71,7 @@ func (n *node) answerUndrain(ctx context.Context, by string, _ []byte) (any, err
 	}
 	n.gateway.Admit()
 	d.mu.Unlock()
-	n.log.Info("drain ended: new connections are accepted again", zap.String("by", by))
+	n.log.Info("drain ended: new connections are accepted again", zap.String("by", cutText(by)))
 	return n.answerStatus(ctx, by, nil)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/aeturnis/realtime/combat"
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/presence"
@@ -199,7 +200,9 @@ func (all connectionObservers) Disconnected(p event.Player) {
 
 // logModeration logs what moderators do: who, what, whom and where, and no text.
 func (n *node) logModeration(a chat.ModeratorAction) {
-	fields := []zap.Field{zap.String("event", a.Event), zap.String("by", a.By), zap.String("channel", a.Channel)}
+	fields := []zap.Field{
+		zap.String("event", a.Event), zap.String("by", a.By), zap.String("session", identity.SessionTag(a.Session)), zap.String("channel", a.Channel),
+	}
 	if a.UserID != "" {
 		fields = append(fields, zap.String("user", a.UserID))
 	}

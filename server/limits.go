@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
@@ -32,7 +34,9 @@ func (n *node) limiterConfig() throttle.Config {
 		},
 		OnChange: n.limiterChanged,
 		OnError: func(r *http.Request, err error) {
-			n.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+			p, _ := gateway.PlayerOf(r)
+			n.log.Error("request could not be limited", zap.String("path", cutPath(r.URL.Path)), zap.String("user", p.UserID),
+				zap.String("session", identity.SessionTag(p.SessionID)), zap.Error(err))
 		},
 		OnRefresh: func(err error) { n.log.Warn("limits set at run time may be out of date", zap.Error(err)) },
 		OnPolicies: func(changes []throttle.PolicyChange) {
@@ -73,11 +77,11 @@ func (n *node) settingDiffers(d throttle.Difference) {
 // limiterChanged is called when limits begin or cease to be local. That also happens while Redis is
 // only slow, when redisChanged is not called.
 func (n *node) limiterChanged(local bool, cause error) {
-	message := "limits are kept in Redis again"
 	if local {
-		message = "limits are kept in this process: redis does not answer in time"
+		n.log.Warn("limits are kept in this process: redis does not answer in time", zap.Bool("local", true), zap.Error(cause))
+	} else {
+		n.log.Warn("limits are kept in Redis again", zap.Bool("local", false))
 	}
-	n.log.Warn(message, zap.Bool("local", local), zap.Error(cause))
 	n.status.sendChanges(n.redis.monitor.State(), n.redis.limiter.Degraded)
 }
 

@@ -198,7 +198,7 @@ func (l *logins) spendConnect(r *http.Request) *engineio.Refusal {
 		return &engineio.Refusal{Status: f.Status(), Message: f.Message, RetryAfter: 2 * time.Second}
 	case err != nil:
 		if r.Context().Err() == nil { // else the client has left
-			l.log.Error("request could not be limited", zap.String("path", r.URL.Path), zap.Error(err))
+			l.log.Error("request could not be limited", zap.String("path", cutPath(r.URL.Path)), zap.Error(err))
 		}
 		return &engineio.Refusal{Status: http.StatusServiceUnavailable, Message: "Temporarily unavailable", RetryAfter: 2 * time.Second}
 	case !d.Allowed:

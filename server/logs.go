@@ -26,8 +26,15 @@ func (n *node) openLog() (closeLog func()) {
 		prometheus.NewCounterFunc(droppedLinesOpts("full"), func() float64 { return float64(buffer.Full()) }),
 		prometheus.NewCounterFunc(droppedLinesOpts("failed"), func() float64 { return float64(buffer.Failed()) }),
 	)
-	n.log = newLog(buffer, n.logLevel, logFormat(n.cfg.LogFormat, n.cfg.LogTo), flood.Inc).With(zap.String("node", n.name))
-	return buffer.Close
+	core := newLogCore(buffer, n.logLevel, logFormat(n.cfg.LogFormat, n.cfg.LogTo))
+	lines := &outageLines{isVerbose: func() bool { return n.logLevel.Enabled(zap.DebugLevel) }}
+	n.log = newLog(outageCore{core, lines}, buffer, flood.Inc).With(zap.String("node", n.name))
+	n.outage = &outage{log: newLog(core, buffer, flood.Inc).With(zap.String("node", n.name)), held: n.log, lines: lines}
+	return func() {
+		n.outage.close()
+		lines.writeHeld()
+		buffer.Close()
+	}
 }
 
 // droppedLinesOpts describes the counter of lines that were dropped for a reason: flood, when many
@@ -57,10 +64,8 @@ func logFormat(format string, w io.Writer) string {
 	return "json"
 }
 
-// newLog returns a log that writes structured lines to w, in the format console or json. A flood of
-// one message is thinned: the first 2,000 a second are written, then every hundredth; dropped is
-// called for each of the others.
-func newLog(w zapcore.WriteSyncer, level zapcore.LevelEnabler, format string, dropped func()) *zap.Logger {
+// newLogCore returns a core that writes structured lines to w, in the format console or json.
+func newLogCore(w zapcore.WriteSyncer, level zapcore.LevelEnabler, format string) zapcore.Core {
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.TimeKey, cfg.EncodeTime = "at", zapcore.RFC3339NanoTimeEncoder
 	enc := zapcore.NewJSONEncoder(cfg)
@@ -69,10 +74,16 @@ func newLog(w zapcore.WriteSyncer, level zapcore.LevelEnabler, format string, dr
 		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		enc = zapcore.NewConsoleEncoder(cfg)
 	}
-	core := zapcore.NewCore(enc, w, level)
+	return zapcore.NewCore(enc, w, level)
+}
+
+// newLog returns a log that writes to core, and what goes wrong with that to w: not to standard
+// error, which may block. A flood of one message is thinned: the first 2,000 a second are written,
+// then every hundredth; dropped is called for each of the others.
+func newLog(core zapcore.Core, w zapcore.WriteSyncer, dropped func()) *zap.Logger {
 	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 2000, 100, zapcore.SamplerHook(func(_ zapcore.Entry, d zapcore.SamplingDecision) {
 		if d&zapcore.LogDropped != 0 {
 			dropped()
 		}
-	})), zap.ErrorOutput(w)) // not to standard error, which may block
+	})), zap.ErrorOutput(w))
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
@@ -29,6 +31,7 @@ func (n *node) answerOperators(ctx context.Context) error {
 		nodecall.AskLimits:      n.answerLimits,
 		nodecall.AskDrain:       n.answerDrain,
 		nodecall.AskUndrain:     n.answerUndrain,
+		nodecall.TellAct:        n.logAct,
 	}, func(err error) {
 		n.log.Warn("operators' commands are not heard", zap.Error(err))
 	}).Run(ctx)
@@ -103,6 +106,40 @@ func (n *node) answerLimits(_ context.Context, _ string, raw []byte) (any, error
 		out.Denied = append(out.Denied, nodecall.Denied{Policy: d.Policy, Subject: subject, ForMs: d.For.Milliseconds()})
 	}
 	return out, nil
+}
+
+// maxLoggedAct is how many bytes of a text of an act are logged.
+const maxLoggedAct = 200
+
+// logAct logs what an operator did: by whom and from which host. The audit log has it whole.
+func (n *node) logAct(_ context.Context, by string, raw []byte) (any, error) {
+	var act nodecall.Act
+	if err := readArgs(raw, &act); err != nil {
+		return nil, err
+	}
+	fields := []zap.Field{zap.String("by", cutText(by)), zap.String("what", cutText(act.What)), zap.String("target", cutText(act.Target))}
+	if act.From != "" {
+		fields = append(fields, zap.String("from", cutText(act.From)))
+	}
+	if act.To != "" {
+		fields = append(fields, zap.String("to", cutText(act.To)))
+	}
+	if act.Why != "" {
+		fields = append(fields, zap.String("why", cutText(act.Why)))
+	}
+	n.log.Info("operator acted", fields...)
+	return struct{}{}, nil
+}
+
+// cutText returns at most maxLoggedAct bytes of a text that another program sent, with ? for what
+// could not be printed.
+func cutText(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.ToValidUTF8(text[:min(len(text), maxLoggedAct)], "?"))
 }
 
 // readArgs reads the arguments of a question. Unknown ones are errors, so that a node of an earlier

@@ -206,8 +206,8 @@ func takesNoWrites(s redisconn.State) bool {
 	return s == redisconn.Down || s == redisconn.ReadOnly || s == redisconn.Forbidden
 }
 
-// redisChanged logs a change of Redis's state, and tells the players which features work now.
+// redisChanged notes a change of Redis's state, and tells the players which features work now.
 func (n *node) redisChanged(from, to redisconn.State, why string) {
-	n.log.Warn("redis changed", zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
+	n.outage.observe(from, to, why)
 	n.status.sendChanges(to, n.redis.limiter.Degraded)
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"go.uber.org/zap"
 
-	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/redisconn"
 )
 
@@ -13,6 +12,7 @@ func (n *node) redisServerChanged(c redisconn.ServerChange) {
 	fields := []zap.Field{
 		zap.String("kind", string(c.Kind)), zap.Stringer("from", c.From), zap.Stringer("to", c.To), zap.Duration("paused", c.Paused),
 	}
+	n.outage.noteServer(string(c.Kind))
 	n.promises.wake.Notify()
 	if c.Kind != redisconn.Moved {
 		n.log.Warn("another server answers at the address of Redis", fields...)
@@ -28,7 +28,7 @@ func (n *node) redisServerChanged(c redisconn.ServerChange) {
 // redisUnsettled logs that writes are refused, or go on, because two servers answer in turn.
 func (n *node) redisUnsettled(isUnsettled bool) {
 	if isUnsettled {
-		n.log.Error("this node is not ready: " + redisx.ErrServersAlternate.Error())
+		n.log.Error("this node is not ready: two servers answer at the address of Redis in turn")
 		return
 	}
 	n.log.Warn("one server answers at the address of Redis again")

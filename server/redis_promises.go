@@ -53,7 +53,7 @@ func (n *node) judgePromises(ctx context.Context, isNewServer bool) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	trades, err := n.features.trade.JudgeDurability(ctx)
-	if n.promises.setDurability(trades) || isNewServer {
+	if n.promises.setDurability(trades) || isNewServer && n.outage.isOver() { // else its end tells
 		n.log.Info("trade durability", zap.String("durability", string(trades.Durability)), zap.String("why", trades.Why), zap.Error(err))
 	}
 	if isNewServer {

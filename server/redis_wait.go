@@ -31,12 +31,14 @@ func (n *node) waitForRedis(ctx context.Context, public, admin net.Listener) err
 		return n.unreachable(err)
 	}
 	defer n.serveWhileWaiting(public, admin)()
-	reason := ""
+	n.outage.lines.begin() // one line says that it is away, and one that it is there
+	defer n.outage.lines.end()
+	told := map[string]bool{}
 	tick := time.NewTicker(redisWaitTick)
 	defer tick.Stop()
 	for {
-		if why := redisx.UnavailableReason(err); why != reason {
-			reason = why
+		if why := redisx.UnavailableReason(err); !told[why] {
+			told[why] = true
 			n.log.Warn("waiting for Redis", zap.String("redis", redisconn.Redact(n.redisURL())), zap.String("why", why))
 		}
 		select {

@@ -40,6 +40,7 @@ type node struct {
 
 	unreadable   *unreadableEntries // what the features leave out
 	warnings     *warnings          // dangerous settings that are in force
+	outage       *outage            // tells the log that Redis is away, and that it is back
 	redisFigures redisFigures       // what Redis says of itself, as metrics
 	promises     *redisPromises     // what Redis keeps of what it is told
 	descriptors  descriptorBudget   // of what the process may have open
@@ -113,6 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 	n.redis.monitor.Probe(ctx) // so that the first answer of /health/ready is true
 	n.redis.lockServers.probe(ctx)
 	n.judgePromises(ctx, false)
+	n.measureRedis(ctx)
 	n.publishLimits(ctx)
 	n.logRecovery()
 	if cfg.Out != nil {
@@ -131,6 +133,7 @@ func newNode(cfg Config, name string) *node {
 		warnings: newWarnings(zap.NewNop()), promises: newRedisPromises(), redisFigures: newRedisFigures(),
 		redis: &redisServices{}, features: &features{},
 	}
+	n.outage = &outage{log: n.log, held: n.log, lines: &outageLines{isVerbose: func() bool { return false }}}
 	n.configured, n.logLevel = cfg, zap.NewAtomicLevel()
 	_ = n.logLevel.UnmarshalText([]byte(cfg.LogLevel)) // else it is info
 	n.drainFor.Store(int64(cfg.DrainFor))

@@ -53,6 +53,10 @@ func (n *node) wire() (err error) {
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics,
 	})
 	rooms.Gateway = n.gateway
+	n.outage.source = outageSource{
+		figures: n.outageFigures, touches: func() int { return n.redis.tracker.Stats().Pending },
+		durability: func() string { return string(n.promises.durability().Durability) },
+	}
 	n.status = newStatusBoard(n.gateway.SendStatus, n.log)
 	r.jobs = jobs.New(r.client, housekeeping.Leases{Manager: r.locks}, jobs.Config{Node: n.name, Failed: n.logJobFailure},
 		housekeeping.Jobs(r.client, r.locks, r.sessions, r.cache, n.features.leaderboard)...)
@@ -102,8 +106,14 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 	queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gateway_outbound_queued_bytes", Help: "Bytes that wait for all clients of this node.",
 	}, func() float64 { return float64(n.gateway.QueuedBytes()) })
+	historyWaits := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gateway_chat_unwritten_bytes", Help: "Bytes of messages that wait to be written to the history; where casts are logged, gateway_log_unconfirmed_bytes has them.",
+	}, func() float64 { return float64(n.features.chat.HistoryStats().WaitingBytes) })
+	unwritten := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "gateway_chat_unwritten_total", Help: "Messages that may be missing in the history, because Redis did not take them.",
+	}, func() float64 { return float64(n.features.chat.HistoryStats().Unwritten) })
 	return errors.Join(
-		n.registry.Register(build), n.registry.Register(queued), n.registry.Register(n.redisFigures.clockOffset), n.registry.Register(n.redisFigures.tradeBacklog),
+		n.registry.Register(historyWaits), n.registry.Register(unwritten), n.registry.Register(build), n.registry.Register(queued), n.registry.Register(n.redisFigures.clockOffset), n.registry.Register(n.redisFigures.tradeBacklog),
 		n.registry.Register(metrics), n.registry.Register(info), n.registry.Register(collectors.NewGoCollector()),
 		n.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		n.registry.Register(n.logins.callers.unknownAddrs), n.registry.Register(n.logins.callers.foreignPages),

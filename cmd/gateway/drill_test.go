@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/nodecall"
 	"github.com/aeturnis/realtime/internal/ops"
@@ -483,11 +484,11 @@ func TestDrillChanges(t *testing.T) {
 	require.Equal(t, "started", acts[1].What)
 	require.Contains(t, acts[1].To, "max-rooms=7")
 
-	shown := run[[]ops.ConfigView](d, "config", "show", "game-2")
+	shown := run[struct{ Nodes []ops.ConfigView }](d, "config", "show", "game-2").Nodes
 	d.one()
 	require.Equal(t, "7", shown[0].Settings["max-rooms"])
 	require.NotEqual(t, started["hash"], shown[0].Hash)
-	diffs := run[[]ops.ConfigDiff](d, "config", "diff")
+	diffs := run[struct{ Diffs []ops.ConfigDiff }](d, "config", "diff").Diffs
 	d.one()
 	require.Len(t, diffs, 2, "to game-1, and to its start before")
 	for _, diff := range diffs {
@@ -509,6 +510,29 @@ func TestASilentNodeIsNamed(t *testing.T) {
 	require.Contains(t, out, "game-1")
 	require.Less(t, time.Since(begun), 5*time.Second)
 
+	// Every command that asks the nodes names it, on standard error and in the JSON, and prints what
+	// the others answered.
+	for _, args := range []string{"node list", "connections", "limits top", "user show ann", "config show", "config diff", "node drain gone", "node undrain gone"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			out, errs, code := command(t, append(strings.Fields(args), "--json", "--redis", d.url)...)
+			require.Equal(t, 1, code)
+			if strings.HasPrefix(args, "node ") && args != "node list" { // only that one was asked
+				require.Contains(t, errs, `node "gone" did not answer within a second`)
+				require.Empty(t, out)
+				return
+			}
+			require.Contains(t, errs, "node gone did not answer within a second")
+			var all any
+			require.NoError(t, json.Unmarshal([]byte(out), &all), out)
+			if args == "node list" {
+				require.Contains(t, fmt.Sprint(all), "answers:false")
+				return
+			}
+			require.Equal(t, []any{"gone"}, all.(map[string]any)["silent"])
+		})
+	}
+
 	// A node ignores a message that is no question.
 	for _, bad := range []string{"", "x", `{"id":"","what":"status"}`, `{"id":"a b","what":"status"}`, strings.Repeat("y", 100_000), `{"id":"q","what":"drain","node":7}`} {
 		require.NoError(t, d.rdb.Publish(t.Context(), keys.OperatorQuestions, bad).Err())
@@ -520,6 +544,21 @@ func TestASilentNodeIsNamed(t *testing.T) {
 	answers, err = nodecall.Ask(t.Context(), d.rdb, nodecall.Request{What: nodecall.AskConnections, Node: "game-1", Args: map[string]any{"all": true}})
 	require.NoError(t, err)
 	require.NotEmpty(t, answers.All[0].Error, "an argument that it does not know")
+}
+
+// Each node logs what operators do, by user and host, cut and printable.
+func TestOperatorsActsAreLogged(t *testing.T) {
+	t.Parallel()
+	d := startDrill(t)
+	must(t, "user", "ban", "eve", "--for", "1h", "--reason", "bots\u200b"+strings.Repeat("x", 1000), "--redis", d.url)
+	must(t, "limits", "set", "chat=7/10s", "--redis", d.url)
+	for _, n := range d.nodes {
+		ban := n.logged(1, "operator acted", map[string]any{"what": "user ban", "target": "eve", "to": "1h0m0s"})[0]
+		require.Regexp(t, `^.+@.+$`, ban["by"])
+		require.Regexp(t, `^bots\?x+$`, ban["why"])
+		require.LessOrEqual(t, len(ban["why"].(string)), 200)
+		n.logged(1, "operator acted", map[string]any{"what": "limits set", "target": "chat", "from": "10/10s", "to": "7/10s"})
+	}
 }
 
 // Hashes of sessions are accepted, and an ambiguous one lists what it could be.
@@ -537,4 +576,54 @@ func TestSessionsByHash(t *testing.T) {
 	_, errs, code := command(t, "session", "show", tag, "--redis", url)
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "no such session")
+}
+
+// Two session ids whose hashes begin with the same 12 digits.
+var ambiguousIDs = []string{"ambiguous-62f25c32f8e3", "ambiguous-8771081e3139"}
+
+// Every command that takes a session takes the 12 digits of its hash, and lists the sessions that
+// ambiguous digits could be, with as many digits as tell them apart, and without their ids.
+func TestAnAmbiguousHash(t *testing.T) {
+	t.Parallel()
+	const digits = "0412fb83849b"
+	url := redistest.URL(t)
+	config := writeFile(t, "policies:\n  shouts: {limit: 5, window: 60s, scope: session}\n")
+	g := serve(t, "--redis", url, "--dev", "--config", config)
+	rdb, err := redisconn.New(url, redisconn.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = rdb.Close() })
+	hashes := []string{}
+	for i, id := range ambiguousIDs { // as another program writes them
+		require.Equal(t, digits, identity.SessionTag(id))
+		hashes = append(hashes, identity.SessionHash(id))
+		require.NoError(t, rdb.HSet(t.Context(), keys.Session(id), "userId", fmt.Sprint("user-", i), "username", "x", "roles", `["player"]`).Err())
+		require.NoError(t, rdb.Expire(t.Context(), keys.Session(id), time.Hour).Err())
+		g.connect(id)
+	}
+	for _, args := range [][]string{
+		{"session", "show", digits}, {"session", "revoke", digits}, {"limits", "check", "shouts", digits},
+		{"limits", "reset", "shouts", digits}, {"limits", "block", "shouts", digits, "--for", "1m"},
+	} {
+		_, errs, code := command(t, append(args, "--redis", url)...)
+		require.Equal(t, cli.ExitUsage, code, "%v: %s", args, errs)
+		require.Contains(t, errs, digits+" could be one of 2 sessions")
+		for i, hash := range hashes {
+			require.Contains(t, errs, hash[:24]+" of user \"user-"+fmt.Sprint(i)+"\"", args)
+			require.NotContains(t, errs, ambiguousIDs[i])
+		}
+	}
+	// The digits that it lists are taken, and so is the whole hash.
+	for i, hash := range hashes {
+		require.Contains(t, must(t, "session", "show", hash[:24], "--redis", url), fmt.Sprint("user-", i))
+		require.Contains(t, must(t, "session", "show", hash, "--redis", url), fmt.Sprint("user-", i))
+		must(t, "limits", "check", "shouts", hash[:24], "--redis", url)
+	}
+	require.Contains(t, must(t, "connections", "--session", digits, "--redis", url), "2 of 2")
+	for _, args := range [][]string{{"session", "show", digits[:11]}, {"session", "show", strings.ToUpper(digits)}, {"session", "revoke", "ffffffffffff"}} {
+		_, errs, code := command(t, append(args, "--redis", url)...)
+		require.Equal(t, cli.ExitNo, code, args)
+		require.Contains(t, errs, "no such session")
+	}
+	must(t, "session", "revoke", hashes[1][:24], "--redis", url)
+	require.Contains(t, must(t, "session", "show", digits, "--redis", url), "user-0", "it is not ambiguous any more")
 }

@@ -121,25 +121,73 @@ func TestLogs(t *testing.T) {
 	require.Len(t, g.logged(2, "connection opened", nil), 2)
 }
 
-// An outage is told with its cause, and still without secrets.
+// An outage is one line, with its cause, and its end is one, with its length, what was held back and
+// how many lines it stands for: of everybody who noticed. No line has a secret.
 func TestLogsOfAnOutage(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Server(t)
-	g := serve(t, "--redis", redis.URL(), "--dev", "--limit", "chat=5/1m")
-	id := g.guest("ann")
-	p := g.connect(id)
-	redis.Kill()
-	p.refused("combat:start", `{"npc":"training-dummy"}`)
-	p.ok("session:ping", "")
-	line := g.logged(1, "event failed", map[string]any{"event": "combat:start", "code": "UNAVAILABLE", "user": "ann"})[0]
-	require.NotEmpty(t, line["cause"])
-	g.logged(1, "redis changed", map[string]any{"to": "down"})
-	g.status(g.public+"/health/ready", 503, patience)
-	do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"x"}`, bearer(id)...)
-	do(t, "POST", g.public+"/auth/logout", "", bearer(id)...)
-	_, _, err := dial(t, g)
-	require.Error(t, err)
-	g.logged(1, "connection refused", map[string]any{"code": "UNAVAILABLE", "status": 503.0, "addr": "127.0.0.1"})
-	require.NoError(t, g.stop())
-	require.NotContains(t, g.err.String(), id)
+	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{
+		"killed":  {(*redistest.Instance).Kill, (*redistest.Instance).Restart},
+		"hanging": {(*redistest.Instance).Pause, (*redistest.Instance).Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis := redistest.Server(t, "--appendonly", "yes", "--appendfsync", "always")
+			one, two := serve(t, "--redis", redis.URL(), "--dev"), serve(t, "--redis", redis.URL(), "--dev")
+			ids := []string{one.guest("ann"), two.guest("bob")}
+			ann, bob := one.connect(ids[0]), two.connect(ids[1])
+			ann.ok("chat:join", `{"channel":"global"}`)
+			bob.ok("chat:join", `{"channel":"global"}`)
+			before := map[*gate]int{one: len(one.err.String()), two: len(two.err.String())}
+
+			c.lose(redis)
+			for range 5 {
+				ann.refused("combat:start", `{"npc":"training-dummy"}`)
+			}
+			for _, g := range []*gate{one, two} {
+				require.NotEmpty(t, g.logged(1, "redis changed", map[string]any{"to": "down"})[0]["why"])
+				g.status(g.public+"/health/ready", 503, patience)
+				do(t, "POST", g.public+"/chat/message", `{"channel":"global","text":"x"}`, bearer(ids[0])...)
+				do(t, "POST", g.public+"/auth/logout", "", bearer(ids[0])...)
+			}
+			for range 5 {
+				require.Equal(t, true, ann.ok("chat:message", `{"channel":"global","text":"x"}`)["local"])
+				bob.refused("trade:execute", `{"to":"ann","give":{"items":[],"gold":1},"idempotencyKey":"k"}`)
+			}
+			_, _, err := dial(t, one)
+			require.Error(t, err)
+			one.logged(1, "connection refused", map[string]any{"code": "UNAVAILABLE", "status": 503.0, "addr": "127.0.0.1"})
+
+			c.back(redis)
+			for range 5 {
+				require.Equal(t, "x", bob.event("chat:message")["text"])
+			}
+			for _, g := range []*gate{one, two} {
+				end := g.logged(1, "redis changed", map[string]any{"to": "up"})[0]
+				require.Equal(t, "down", end["from"])
+				require.Positive(t, end["ms"])
+				require.EqualValues(t, 0, end["lost"])
+				require.EqualValues(t, 0, end["missed"])
+				require.Contains(t, end, "durability")
+				if g == one {
+					require.EqualValues(t, 5, end["local"], "the others heard it later")
+				}
+				left := 0.0
+				for _, n := range end["lines"].(map[string]any) {
+					left += n.(float64)
+				}
+				require.Greater(t, left, 5.0, "%v", end["lines"])
+				require.NoError(t, g.stop())
+				all := []string{}
+				for line := range strings.Lines(g.err.String()[before[g]:]) {
+					if !strings.Contains(line, `"msg":"connection `) && !strings.Contains(line, `"msg":"draining"`) && !strings.Contains(line, `"msg":"drained"`) && !strings.Contains(line, `"msg":"stopped"`) {
+						all = append(all, line)
+					}
+				}
+				require.Len(t, all, 2, "its beginning and its end: %s", strings.Join(all, ""))
+				for _, id := range ids {
+					require.NotContains(t, g.err.String(), id)
+				}
+			}
+		})
+	}
 }

@@ -68,6 +68,8 @@ type commands struct {
 	Doctor      ops.Doctor      `cmd:"" help:"Look for what would not work: settings, rights, Redis, clocks, open files, other servers on this Redis. It takes the flags of serve."`
 	Loadtest    ops.Loadtest    `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract    ops.Contract    `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
+	Completion  ops.Completion  `cmd:"" help:"Print what makes a shell complete commands and flags."`
+	Man         ops.Man         `cmd:"" help:"Print the manual page."`
 	Version     ops.Version     `cmd:"" help:"Print the version."`
 	Help        ops.Help        `cmd:"" help:"Print the help of a command."`
 

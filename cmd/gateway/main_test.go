@@ -95,6 +95,7 @@ func serveWith(t testing.TB, vars map[string]string, args ...string) *gate {
 		if !g.ended {
 			require.NoError(t, g.stop())
 		}
+		g.checkLines()
 	})
 	require.Eventually(t, func() bool {
 		select {

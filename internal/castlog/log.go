@@ -253,6 +253,7 @@ type Stats struct {
 	Malformed int64 // entries that were no casts
 	Missed    int64 // how often something may have been missed
 	Kept      int   // bytes of this node's casts that are kept
+	Waiting   int   // of them, those that Redis has not confirmed
 }
 
 // New makes a log. Start begins.
@@ -297,12 +298,17 @@ func (l *Log) Close() {
 // Stats returns the counts.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
-	kept := l.keptBytes
+	kept, waiting := l.keptBytes, 0
+	for _, p := range l.kept {
+		if p.confirmedAt.IsZero() {
+			waiting += p.size
+		}
+	}
 	l.mu.Unlock()
 	c := &l.stats
 	return Stats{
 		Appended: c.appended.Load(), Local: c.local.Load(), Again: c.again.Load(), Dropped: c.dropped.Load(), Lost: c.lost.Load(),
-		CatchUps: c.catchUps.Load(), CaughtUp: c.caughtUp.Load(), Malformed: c.malformed.Load(), Missed: c.missed.Load(), Kept: kept,
+		CatchUps: c.catchUps.Load(), CaughtUp: c.caughtUp.Load(), Malformed: c.malformed.Load(), Missed: c.missed.Load(), Kept: kept, Waiting: waiting,
 	}
 }
 

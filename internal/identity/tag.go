@@ -9,8 +9,11 @@ import (
 const TagLength = 12
 
 // SessionTag returns what stands for a session in logs and in what operators see: the first digits
-// of SessionHash. The id itself is a secret.
+// of SessionHash, and "" for no session. The id itself is a secret.
 func SessionTag(sessionID string) string {
+	if sessionID == "" {
+		return ""
+	}
 	sum := sha256.Sum256([]byte(sessionID))
 	return hex.EncodeToString(sum[:TagLength/2])
 }

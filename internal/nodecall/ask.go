@@ -45,24 +45,46 @@ type Answers struct {
 	Silent []string // nodes that did not answer within Patience, sorted
 }
 
-// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis.
-func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, error) {
-	q := question{ID: rand.Text(), Node: r.Node, What: r.What, By: r.By}
+// encode returns the request as a question with an id.
+func (r Request) encode(id string) ([]byte, error) {
+	q := question{ID: id, Node: r.Node, What: r.What, By: r.By}
 	if r.Args != nil {
 		args, err := json.Marshal(r.Args)
 		if err != nil {
-			return Answers{}, fmt.Errorf("ask the nodes: %w", err)
+			return nil, fmt.Errorf("ask the nodes: %w", err)
 		}
 		q.Args = args
 	}
 	payload, err := json.Marshal(q)
 	if err != nil {
-		return Answers{}, fmt.Errorf("ask the nodes: %w", err)
+		return nil, fmt.Errorf("ask the nodes: %w", err)
 	}
 	if len(payload) > maxQuestion {
-		return Answers{}, fmt.Errorf("ask the nodes: the question has %d bytes, and may have %d", len(payload), maxQuestion)
+		return nil, fmt.Errorf("ask the nodes: the question has %d bytes, and may have %d", len(payload), maxQuestion)
 	}
-	subscription := rdb.Subscribe(ctx, keys.OperatorAnswers(q.ID))
+	return payload, nil
+}
+
+// Tell tells the nodes something, and waits for no answer. Errors: those of Redis.
+func Tell(ctx context.Context, rdb redis.UniversalClient, r Request) error {
+	payload, err := r.encode(rand.Text())
+	if err != nil {
+		return err
+	}
+	if err := rdb.Publish(ctx, keys.OperatorQuestions, payload).Err(); err != nil {
+		return fmt.Errorf("tell the nodes: %w", err)
+	}
+	return nil
+}
+
+// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis.
+func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, error) {
+	id := rand.Text()
+	payload, err := r.encode(id)
+	if err != nil {
+		return Answers{}, err
+	}
+	subscription := rdb.Subscribe(ctx, keys.OperatorAnswers(id))
 	defer subscription.Close()
 	if _, err := subscription.ReceiveTimeout(ctx, 2*time.Second); err != nil {
 		return Answers{}, fmt.Errorf("ask the nodes: %w", err)

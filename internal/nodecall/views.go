@@ -8,7 +8,17 @@ const (
 	AskLimits      = "limits"      // LimitsArgs; Limits
 	AskDrain       = "drain"       // no arguments; Status. It answers when the drain has begun.
 	AskUndrain     = "undrain"     // no arguments; Status
+	TellAct        = "act"         // Act; nobody waits for an answer
 )
+
+// Act is what an operator did, for the logs of the nodes.
+type Act struct {
+	What   string `json:"what"`
+	Target string `json:"target,omitzero"`
+	From   string `json:"from,omitzero"`
+	To     string `json:"to,omitzero"`
+	Why    string `json:"why,omitzero"`
+}
 
 // Status is what a node is and does. Times are Unix ms.
 type Status struct {

@@ -54,7 +54,7 @@ func (c configShow) Run(ctx context.Context, s cli.Streams) error {
 	}
 	views := configViews(answers)
 	if c.JSON {
-		err = printJSON(s.Out, views)
+		err = printJSON(s.Out, map[string]any{"nodes": views, "silent": answers.silentList()})
 	} else {
 		for _, v := range views {
 			writeTableRow(s.Out, fmt.Sprintf("%s  settings %s, started %s, %s", v.Node, v.Hash, formatTime(v.StartedAt), v.Version))
@@ -124,7 +124,7 @@ func (c configDiff) Run(ctx context.Context, s cli.Streams) error {
 		}
 	}
 	if c.JSON {
-		err = printJSON(s.Out, diffs)
+		err = printJSON(s.Out, map[string]any{"diffs": diffs, "silent": answers.silentList()})
 	} else {
 		err = printConfigDiffs(s.Out, diffs)
 	}

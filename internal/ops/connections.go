@@ -12,14 +12,17 @@ import (
 	"text/tabwriter"
 
 	"github.com/aeturnis/realtime/internal/cli"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/nodecall"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/sessions"
 )
 
 // Connections is the command that lists connections.
 type Connections struct {
 	cli.RedisFlags `embed:""`
 	User           string `help:"Only those of this user."`
+	Session        string `help:"Only those of this session: its id, or the first digits of its hash, 12 or more, as in the log."`
 	Address        string `help:"Only those of this address (IPv6: of its /64)."`
 	Top            string `enum:",bytes,age" default:"" help:"Begin with those for which most bytes wait (bytes), or with the oldest (age); else with the newest."`
 	Most           int    `default:"50" help:"Show at most this many, and at most 1,000 of each node."`
@@ -30,6 +33,11 @@ type Connections struct {
 func (c Connections) Run(ctx context.Context, s cli.Streams) error {
 	if c.User != "" {
 		if err := checkID("user", c.User); err != nil {
+			return err
+		}
+	}
+	if c.Session != "" {
+		if err := checkID("session", c.Session); err != nil {
 			return err
 		}
 	}
@@ -44,8 +52,12 @@ func (c Connections) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer rdb.Close()
+	tag, err := c.sessionTag(ctx, sessions.New(rdb, sessions.Config{}))
+	if err != nil {
+		return err
+	}
 	answers, err := askNodes[nodecall.Connections](ctx, rdb, s, nodecall.Request{
-		What: nodecall.AskConnections, Args: nodecall.ConnectionsArgs{UserID: c.User, Addr: c.Address, By: c.Top, Most: c.Most},
+		What: nodecall.AskConnections, Args: nodecall.ConnectionsArgs{UserID: c.User, Session: tag, Addr: c.Address, By: c.Top, Most: c.Most},
 	})
 	if err != nil {
 		return err
@@ -74,6 +86,20 @@ func (c Connections) Run(ctx context.Context, s cli.Streams) error {
 		err = printConnections(s.Out, list, total)
 	}
 	return errors.Join(err, answers.complain(s))
+}
+
+// sessionTag returns what nodes call the session that --session names; "" for none. The connections
+// of a session that has ended may still be there, so it is not looked for by its hash.
+func (c Connections) sessionTag(ctx context.Context, store *sessions.Store) (string, error) {
+	if identity.IsSessionHash(c.Session) {
+		_, err := store.Get(ctx, c.Session)
+		if errors.Is(err, sessions.ErrNotFound) {
+			return c.Session[:identity.TagLength], nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return identity.SessionTag(c.Session), nil
 }
 
 const connectionHeader = "  NODE\tCONNECTION\tUSER\tCHARACTER\tSESSION\tADDRESS\tTRANSPORT\tSINCE\tWAITING\tROOMS"

@@ -78,6 +78,13 @@ func (c jobsList) Run(ctx context.Context, s cli.Streams) error {
 type jobsRun struct {
 	lockFlags `embed:""`
 	Name      string `arg:"" help:"The job: temp, locks, sessions or leaderboards."`
+	JSON      bool   `help:"Print JSON."`
+}
+
+// A JobRunView is a run of a job.
+type JobRunView struct {
+	Job    string `json:"job"`
+	TookMs int64  `json:"tookMs"`
 }
 
 // Run exits 1 when the job fails, or runs already.
@@ -99,6 +106,10 @@ func (c jobsRun) Run(ctx context.Context, s cli.Streams) error {
 		defer rdb.Close()
 		recordAct(ctx, rdb, s, auditlog.Act{What: "jobs run", Target: c.Name})
 	}
-	fmt.Fprintf(s.Out, "%s: done in %s\n", c.Name, time.Since(start).Round(time.Millisecond))
-	return nil
+	took := time.Since(start).Round(time.Millisecond)
+	if c.JSON {
+		return printJSON(s.Out, JobRunView{c.Name, took.Milliseconds()})
+	}
+	_, err = fmt.Fprintf(s.Out, "%s: done in %s\n", c.Name, took)
+	return err
 }

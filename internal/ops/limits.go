@@ -272,9 +272,10 @@ func (c limitsCheck) Run(ctx context.Context, s cli.Streams) error {
 
 type limitsReset struct {
 	subjectArgs `embed:""`
+	JSON        bool `help:"Print JSON."`
 }
 
-// Run is done also when nothing was spent.
+// Run is done also when nothing was spent. As JSON it prints what the subject has left.
 func (c limitsReset) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("subject", c.Subject); err != nil {
 		return err
@@ -292,12 +293,20 @@ func (c limitsReset) Run(ctx context.Context, s cli.Streams) error {
 		return asWrongArgument(err)
 	}
 	recordAct(ctx, l.rdb, s, auditlog.Act{What: "limits reset", Target: shownSubject(sub), From: c.Policy})
-	return nil
+	if !c.JSON {
+		return nil
+	}
+	d, err := l.Peek(ctx, c.Policy, sub)
+	if err != nil {
+		return asWrongArgument(err)
+	}
+	return printJSON(s.Out, windowViewOf(c.Subject, d))
 }
 
 type limitsBlock struct {
 	subjectArgs `embed:""`
 	For         time.Duration `default:"10m" help:"Block for this long; 0 lifts the block."`
+	JSON        bool          `help:"Print JSON."`
 }
 
 // Run prints until when the subject is blocked.
@@ -322,12 +331,24 @@ func (c limitsBlock) Run(ctx context.Context, s cli.Streams) error {
 		return asWrongArgument(err)
 	}
 	recordAct(ctx, l.rdb, s, auditlog.Act{What: "limits block", Target: shownSubject(sub), From: c.Policy, To: c.For.String()})
-	return printWindows(s, []WindowView{windowViewOf(c.Subject, d)})
+	v := windowViewOf(c.Subject, d)
+	if c.JSON {
+		return printJSON(s.Out, v)
+	}
+	return printWindows(s, []WindowView{v})
 }
 
 type limitsSet struct {
 	cli.RedisFlags `embed:""`
 	Rules          []string `arg:"" placeholder:"NAME[@ROLE]=N/WINDOW" help:"chat=20/10s, chat@vip=50/10s, chat=off; chat=default is what the gateways were configured with."`
+	JSON           bool     `help:"Print JSON."`
+}
+
+// A LimitChange is a limit that a command has changed. "" is the same as for everybody.
+type LimitChange struct {
+	Policy string `json:"policy"` // NAME or NAME@ROLE
+	From   string `json:"from"`
+	To     string `json:"to"`
 }
 
 // Run changes all, or nothing when one of them is wrong.
@@ -356,35 +377,42 @@ func (c limitsSet) Run(ctx context.Context, s cli.Streams) error {
 	if err := l.CheckOverrides(set); err != nil {
 		return asWrongArgument(err)
 	}
+	changes := []LimitChange{}
 	for _, name := range restore {
-		if err := l.change(ctx, s, name, func() error { _, err := l.Restore(ctx, name); return err }); err != nil {
+		change, err := l.change(ctx, s, name, func() error { _, err := l.Restore(ctx, name); return err })
+		if err != nil {
 			return err
 		}
+		changes = append(changes, change)
 	}
 	for _, o := range set {
 		name, _, _ := strings.Cut(o.String(), "=")
-		if err := l.change(ctx, s, name, func() error { return l.Override(ctx, o) }); err != nil {
+		change, err := l.change(ctx, s, name, func() error { return l.Override(ctx, o) })
+		if err != nil {
 			return asWrongArgument(err)
 		}
+		changes = append(changes, change)
+	}
+	if c.JSON {
+		return printJSON(s.Out, changes)
 	}
 	return nil
 }
 
 // change makes a change of a limit and records it.
-func (l limitsClient) change(ctx context.Context, s cli.Streams, name string, do func() error) error {
-	from, err := l.Rule(name)
-	if err != nil {
-		return err
+func (l limitsClient) change(ctx context.Context, s cli.Streams, name string, do func() error) (change LimitChange, err error) {
+	change.Policy = name
+	if change.From, err = l.Rule(name); err != nil {
+		return change, err
 	}
 	if err := do(); err != nil {
-		return err
+		return change, err
 	}
-	to, err := l.Rule(name)
-	if err != nil {
-		return err
+	if change.To, err = l.Rule(name); err != nil {
+		return change, err
 	}
-	recordAct(ctx, l.rdb, s, auditlog.Act{What: setLimit, Target: name, From: from, To: cmp.Or(to, "as for everybody")})
-	return nil
+	recordAct(ctx, l.rdb, s, auditlog.Act{What: setLimit, Target: name, From: change.From, To: cmp.Or(change.To, "as for everybody")})
+	return change, nil
 }
 
 // shownSubject returns what a subject is called in the audit log.

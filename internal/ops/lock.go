@@ -90,6 +90,12 @@ func (c lockShow) Run(ctx context.Context, s cli.Streams) error {
 
 type lockCleanup struct {
 	lockFlags `embed:""`
+	JSON      bool `help:"Print JSON."`
+}
+
+// A CleanupView says how many locks were removed.
+type CleanupView struct {
+	Removed int `json:"removed"`
 }
 
 // Run prints how many it removed.
@@ -103,12 +109,16 @@ func (c lockCleanup) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.Out, n)
-	if rdb, err := c.OpenRedis(ctx); err == nil { // with --lock-redis alone there is no audit log
+	if c.JSON {
+		err = printJSON(s.Out, CleanupView{n})
+	} else {
+		_, err = fmt.Fprintln(s.Out, n)
+	}
+	if rdb, openErr := c.OpenRedis(ctx); openErr == nil { // with --lock-redis alone there is no audit log
 		defer rdb.Close()
 		recordAct(ctx, rdb, s, auditlog.Act{What: "lock cleanup", From: fmt.Sprintf("%d locks", n)})
 	}
-	return nil
+	return err
 }
 
 // holdingView is a lock as the command line shows it; leftMs is negative when it never runs out,

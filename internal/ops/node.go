@@ -149,19 +149,24 @@ func (c nodeDrain) printDrain(s cli.Streams, status nodecall.Status) error {
 type nodeUndrain struct {
 	cli.RedisFlags `embed:""`
 	Node           string `arg:"" help:"The node's name, as node list shows it."`
+	JSON           bool   `help:"Print JSON."`
 }
 
-// Run exits 1 when the node does not answer, or is not drained.
+// Run exits 1 when the node does not answer, or is not drained. As JSON it prints the node.
 func (c nodeUndrain) Run(ctx context.Context, s cli.Streams) error {
 	rdb, err := c.OpenRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer rdb.Close()
-	if _, err := askNode(ctx, rdb, s, nodecall.AskUndrain, c.Node); err != nil {
+	status, err := askNode(ctx, rdb, s, nodecall.AskUndrain, c.Node)
+	if err != nil {
 		return err
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "node undrain", Target: c.Node})
+	if c.JSON {
+		return printJSON(s.Out, NodeView{c.Node, true, status})
+	}
 	return nil
 }
 

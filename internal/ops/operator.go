@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,16 +32,24 @@ func operatorOf(s cli.Streams) string {
 	return cmp.Or(name, strconv.Itoa(os.Getuid())) + "@" + cmp.Or(host, "localhost")
 }
 
-// recordAct records what the command has done. The act stands when that fails, so the failure is
-// only told.
+// recordAct records what the command has done, and tells the nodes, which log it. The act stands
+// when that fails, so the failure is only told.
 func recordAct(ctx context.Context, rdb redis.UniversalClient, s cli.Streams, a auditlog.Act) {
 	a.By = operatorOf(s)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if err := auditlog.Record(ctx, rdb, a); err != nil {
 		fmt.Fprintln(s.Err, "done, but not in the audit log:", err)
+		return
+	}
+	told := nodecall.Act{What: a.What, Target: cutText(a.Target), From: cutText(a.From), To: cutText(a.To), Why: cutText(a.Why)}
+	if err := nodecall.Tell(ctx, rdb, nodecall.Request{What: nodecall.TellAct, By: a.By, Args: told}); err != nil {
+		fmt.Fprintln(s.Err, "done, but not in the logs of the nodes:", err)
 	}
 }
+
+// cutText returns at most 500 bytes of a text, as valid UTF-8.
+func cutText(text string) string { return strings.ToValidUTF8(text[:min(len(text), 500)], "?") }
 
 // errSilentNodes says that the answer is not whole.
 var errSilentNodes = errors.New("not all nodes have answered within a second")

@@ -123,7 +123,7 @@ func sessionViewOf(s sessions.Session, reveal bool) SessionView {
 }
 
 func printJSON(w io.Writer, v any) error {
-	b, err := json.Marshal(v, jsontext.Multiline(true))
+	b, err := json.Marshal(v, jsontext.Multiline(true), json.Deterministic(true))
 	if err != nil {
 		return err
 	}
@@ -231,9 +231,10 @@ type sessionRevoke struct {
 	cli.RedisFlags `embed:""`
 	ID             string `arg:"" help:"The session's id, or the first digits of its hash, 12 or more."`
 	Reason         string `default:"Ended by an operator." help:"The player is told this reason."`
+	JSON           bool   `help:"Print JSON."`
 }
 
-// Run exits 1 when there was no such session.
+// Run exits 1 when there was no such session. As JSON it prints the session as it was.
 func (c sessionRevoke) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkID("id", c.ID); err != nil {
 		return err
@@ -255,6 +256,9 @@ func (c sessionRevoke) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "session revoke", Target: session.UserID, From: "session " + identity.SessionTag(session.ID), Why: c.Reason})
+	if c.JSON {
+		return printJSON(s.Out, sessionViewOf(session, false))
+	}
 	return nil
 }
 
@@ -262,6 +266,7 @@ type sessionRevokeUser struct {
 	cli.RedisFlags `embed:""`
 	User           string `arg:"" help:"The user's id."`
 	Reason         string `default:"Ended by an operator." help:"The player is told this reason."`
+	JSON           bool   `help:"Print JSON."`
 }
 
 // Run prints how many sessions were ended.
@@ -279,6 +284,5 @@ func (c sessionRevokeUser) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "session revoke-user", Target: c.User, From: fmt.Sprintf("%d sessions", n), Why: c.Reason})
-	_, err = fmt.Fprintln(s.Out, n)
-	return err
+	return EndedView{UserID: c.User, Sessions: n, Reason: c.Reason}.print(s, c.JSON)
 }

@@ -45,6 +45,14 @@ type tradeMint struct {
 	Qty            int64  `help:"Create this many of the item."`
 	Gold           int64  `help:"Create this much gold."`
 	Key            string `help:"Mint once under this name, however often the command is repeated."`
+	JSON           bool   `help:"Print JSON."`
+}
+
+// A MintView is what was minted.
+type MintView struct {
+	MintID      string       `json:"mintId"`
+	CharacterID string       `json:"characterId"`
+	Goods       ledger.Goods `json:"goods"`
 }
 
 // Run prints the mint's id.
@@ -69,7 +77,11 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return asUsageError(err)
 	}
-	recordAct(ctx, rdb, s, auditlog.Act{What: "trade mint", Target: c.Character, To: goodsText(ledger.Goods{Items: in.Items, Gold: in.Gold}), Why: id})
+	goods := ledger.Goods{Items: in.Items, Gold: in.Gold}
+	recordAct(ctx, rdb, s, auditlog.Act{What: "trade mint", Target: c.Character, To: goodsText(goods), Why: id})
+	if c.JSON {
+		return printJSON(s.Out, MintView{id, c.Character, goods})
+	}
 	_, err = fmt.Fprintln(s.Out, id)
 	return err
 }

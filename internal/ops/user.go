@@ -26,6 +26,24 @@ type userBan struct {
 	User           string        `arg:"" help:"The user's id."`
 	For            time.Duration `required:"" help:"The ban ends after this time, such as 24h."`
 	Reason         string        `help:"The player is told this reason."`
+	JSON           bool          `help:"Print JSON."`
+}
+
+// An EndedView says how many sessions of a user were ended.
+type EndedView struct {
+	UserID   string `json:"userId"`
+	Sessions int    `json:"sessions"`        // that were ended
+	ForMs    int64  `json:"forMs,omitzero"`  // of a ban
+	Reason   string `json:"reason,omitzero"` // that the player is told
+}
+
+// print prints the view, or the number of sessions alone.
+func (v EndedView) print(s cli.Streams, asJSON bool) error {
+	if asJSON {
+		return printJSON(s.Out, v)
+	}
+	_, err := fmt.Fprintln(s.Out, v.Sessions)
+	return err
 }
 
 // Run prints how many sessions were ended.
@@ -40,13 +58,18 @@ func (c userBan) Run(ctx context.Context, s cli.Streams) error {
 		return asUsageError(err)
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "user ban", Target: c.User, To: c.For.String(), Why: c.Reason})
-	_, err = fmt.Fprintln(s.Out, n)
-	return err
+	return EndedView{UserID: c.User, Sessions: n, ForMs: c.For.Milliseconds(), Reason: c.Reason}.print(s, c.JSON)
 }
 
 type userUnban struct {
 	cli.RedisFlags `embed:""`
 	User           string `arg:"" help:"The user's id."`
+	JSON           bool   `help:"Print JSON."`
+}
+
+// A UserView names a user, whom a command has changed.
+type UserView struct {
+	UserID string `json:"userId"`
 }
 
 // Run exits 1 when the user was not banned.
@@ -67,5 +90,8 @@ func (c userUnban) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "user unban", Target: c.User})
+	if c.JSON {
+		return printJSON(s.Out, UserView{c.User})
+	}
 	return nil
 }
