@@ -323,6 +323,8 @@ func TestRoomsOfAConnection(t *testing.T) {
 	h.io.IO.In(socket.Room(conn)).SocketsJoin("chat:b")
 	h.io.IO.In(socket.Room(conn)).SocketsJoin("chat:c") // as another program does, over the bus
 	line := h.lines(t, "join of another program refused: the connection is in too many rooms", 1)[0]
+	require.Regexp(t, `^[0-9a-f]{12}$`, line["session"])
+	delete(line, "session")
 	require.Equal(t, map[string]any{"conn": conn, "user": "ann", "room": "chat:c", "code": "TOO_MANY_ROOMS"}, line)
 	require.Equal(t, 1.0, h.metricSums(t)["gateway_joins_refused_total"])
 	_, err = h.Leave(ctx, conn, "chat:b")

@@ -123,7 +123,9 @@ func (g *Gateway) resumeConn(c *conn, p event.Player) {
 }
 
 func newRecoveries() *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{
+	recoveries := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_recoveries_total", Help: "Clients that came back with an earlier connection, by outcome: recovered, or why they got a new one.",
 	}, []string{"outcome"})
+	recoveries.WithLabelValues("recovered") // it is there before the first
+	return recoveries
 }

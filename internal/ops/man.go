@@ -56,7 +56,7 @@ func writeManCommand(b *strings.Builder, n *kong.Node, words []string) {
 
 // manText returns a text as roff has it: hyphens are minus signs, and no line begins a request.
 func manText(text string) string {
-	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n", " ").Replace(text)
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n", " ", "…", `\[u2026]`).Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
 		text = `\&` + text
 	}
