@@ -86,7 +86,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 			return returnErr
 		}
 		if noPlace != nil {
-			return g.refuseConnect(refused, noPlace)
+			return g.refuseConnect(refused, noPlace, refusedClient{player: p})
 		}
 		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
 		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser), refusedClient{player: p})
