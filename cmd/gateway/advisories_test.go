@@ -344,12 +344,12 @@ func longPacketsAreRefusedAtOnce(t *testing.T, g *target) {
 	for _, packet := range []string{"42" + strings.Repeat("1", 900_000), "42/" + strings.Repeat("n", 900_000), "45" + strings.Repeat("1", 900_000) + "-[]"} {
 		began := time.Now()
 		endsAsMalformed(t, g, "malformed packet", packet)
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.Less(t, time.Since(began), 5*time.Second)
 	}
 	began := time.Now()
 	url := g.poll(t)
 	require.Equal(t, 400, do(t, "POST", url, strings.Repeat("42[]\x1e", 100_000)).status)
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), 5*time.Second)
 }
 
 // ws up to 7.4.5 took seconds for a header with many spaces.
@@ -357,7 +357,7 @@ func protocolsAreParsedAtOnce(t *testing.T, g *target) {
 	began := time.Now()
 	_, r := g.upgrade(t, "EIO=4&transport=websocket", "Sec-WebSocket-Protocol: b"+strings.Repeat(" ", 12_000)+"x\r\n")
 	require.Contains(t, []int{http.StatusSwitchingProtocols, http.StatusBadRequest}, r.StatusCode)
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), 5*time.Second)
 }
 
 // engine.io up to 6.1.0 ended the process for a frame with reserved bits.
@@ -550,7 +550,7 @@ func pongsThatNobodyAskedFor(t *testing.T, g *target) {
 			}
 		}
 	}
-	require.Less(t, runtime.NumGoroutine(), before+2500, "other tests run beside it; there were 10,000 pongs")
+	require.Less(t, runtime.NumGoroutine(), before+5000, "other tests run beside it; there were 10,000 pongs")
 	require.Equal(t, 200, do(t, "POST", g.poll(t), strings.TrimSuffix(strings.Repeat("3\x1e", 2000), "\x1e")).status)
 }
 
@@ -571,7 +571,7 @@ func binaryPostsAreAnswered(t *testing.T, g *target) {
 		began := time.Now()
 		a := do(t, "POST", url, "\x01\x02\x03", "Content-Type", "application/octet-stream")
 		require.Equal(t, 400, a.status)
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.Less(t, time.Since(began), 5*time.Second)
 	}
 }
 

@@ -149,7 +149,14 @@ func TestALargeMessageBeforeCONNECTIsRefused(t *testing.T) {
 // A client that says nothing has the whole connect timeout; one whose message has begun has half.
 func TestAMessageThatHasBegunMustEndSoon(t *testing.T) {
 	t.Parallel()
-	const timeout = 1200 * time.Millisecond
+	const timeout = 2 * time.Second
+	endsAfter := func(t *testing.T, took, after time.Duration) {
+		t.Helper()
+		require.Greater(t, took, after-timeout/10)
+		if after < timeout {
+			require.Less(t, took, timeout, "it does not have the whole time")
+		}
+	}
 	for name, c := range map[string]struct {
 		bytes []byte
 		after time.Duration
@@ -173,7 +180,7 @@ func TestAMessageThatHasBegunMustEndSoon(t *testing.T) {
 			w := s.socket(t)
 			w.raw(c.bytes)
 			require.Equal(t, ReasonNoConnect, h.ends(t))
-			require.InDelta(t, c.after.Seconds(), time.Since(began).Seconds(), timeout.Seconds()/3)
+			endsAfter(t, time.Since(began), c.after)
 		})
 	}
 	t.Run("the body of a POST", func(t *testing.T) {
@@ -185,7 +192,7 @@ func TestAMessageThatHasBegunMustEndSoon(t *testing.T) {
 		defer end.Close()
 		status, _ := s.do(t, http.MethodPost, p.query(), body)
 		require.Equal(t, http.StatusRequestTimeout, status)
-		require.InDelta(t, (timeout / 2).Seconds(), time.Since(began).Seconds(), timeout.Seconds()/3)
+		endsAfter(t, time.Since(began), timeout/2)
 	})
 }
 
