@@ -15,8 +15,8 @@ import (
 	"github.com/aeturnis/realtime/lock"
 )
 
-// atOnce is how long a busy machine may take to wake a goroutine. Config.Timeout is three times as
-// long.
+// atOnce is how long a machine may take to wake a goroutine, beside what redistest.Lag measures.
+// Config.Timeout is three times as long.
 const atOnce = 150 * time.Millisecond
 
 // clients are the client of the gateway, and one with the defaults of go-redis, which waits for
@@ -48,6 +48,7 @@ func withEachClient(t *testing.T, test func(*testing.T, *redistest.Instance, *lo
 func TestExpiryWhilePaused(t *testing.T) {
 	t.Parallel()
 	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		lag := redistest.Lag(t)
 		l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: time.Minute})
 		require.NoError(t, err)
 		server.Pause()
@@ -58,9 +59,9 @@ func TestExpiryWhilePaused(t *testing.T) {
 		}()
 		<-l.Context().Done()
 		require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
-		require.WithinDuration(t, l.Until(), time.Now(), atOnce, "the context ends when the lease expires, not when the client gives up")
+		require.WithinDuration(t, l.Until(), time.Now(), atOnce+lag(), "the context ends when the lease expires, not when the client gives up")
 		require.Error(t, <-extended)
-		require.WithinDuration(t, l.Until(), time.Now(), 2*atOnce)
+		require.WithinDuration(t, l.Until(), time.Now(), 2*atOnce+lag())
 		server.Resume()
 		other := manager(t, server.Client())
 		var next *lock.Lease
@@ -78,13 +79,14 @@ func TestExpiryWhilePaused(t *testing.T) {
 func TestMaxHoldWhilePaused(t *testing.T) {
 	t.Parallel()
 	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		lag := redistest.Lag(t)
 		begun := time.Now()
 		l, err := m.Acquire(t.Context(), "x", lock.Options{MaxHold: 1100 * time.Millisecond}) // 100 ms after the first extension has begun
 		require.NoError(t, err)
 		server.Pause()
 		<-l.Context().Done()
 		require.ErrorIs(t, context.Cause(l.Context()), lock.ErrMaxHold)
-		require.WithinDuration(t, begun.Add(1100*time.Millisecond), time.Now(), atOnce)
+		require.WithinDuration(t, begun.Add(1100*time.Millisecond), time.Now(), atOnce+lag())
 		server.Resume() // the plain client would wait for seconds more
 	})
 }
@@ -93,12 +95,13 @@ func TestMaxHoldWhilePaused(t *testing.T) {
 func TestReleaseWhilePaused(t *testing.T) {
 	t.Parallel()
 	withEachClient(t, func(t *testing.T, server *redistest.Instance, m *lock.Manager) {
+		lag := redistest.Lag(t)
 		l := acquire(t, m, "x", lock.Options{TTL: 3 * time.Second})
 		server.Pause()
 		<-time.After(1100 * time.Millisecond) // the first extension has begun 100 ms ago
 		begun := time.Now()
 		require.ErrorIs(t, l.Release(t.Context()), lock.ErrUnavailable)
-		require.Less(t, time.Since(begun), 500*time.Millisecond+atOnce)
+		require.Less(t, time.Since(begun), 500*time.Millisecond+atOnce+lag())
 		server.Resume()
 	})
 }
@@ -170,7 +173,7 @@ func (s *slow) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // and the key is deleted.
 func TestAnExtensionThatComesTooLate(t *testing.T) {
 	t.Parallel()
-	server, wire := redistest.Server(t), new(slow)
+	server, wire, lag := redistest.Server(t), new(slow), redistest.Lag(t)
 	client := server.Client()
 	client.AddHook(wire)
 	m := manager(t, client)
@@ -181,9 +184,9 @@ func TestAnExtensionThatComesTooLate(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond, "Redis extends it")
 	<-l.Context().Done()
 	require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
-	require.WithinDuration(t, l.Until(), time.Now(), atOnce)
+	require.WithinDuration(t, l.Until(), time.Now(), atOnce+lag())
 	require.Eventually(t, func() bool { return server.Client().Exists(t.Context(), keys.Lock("x")).Val() == 0 },
-		atOnce, 5*time.Millisecond, "the key is deleted before it expires")
+		atOnce+lag(), 5*time.Millisecond, "the key is deleted before it expires")
 	letGo()
 	require.ErrorIs(t, context.Cause(l.Context()), lock.ErrLost)
 	require.ErrorIs(t, l.Extend(t.Context()), lock.ErrLost)
@@ -193,7 +196,7 @@ func TestAnExtensionThatComesTooLate(t *testing.T) {
 // is released again.
 func TestAnAcquisitionThatComesTooLate(t *testing.T) {
 	t.Parallel()
-	server, wire := redistest.Server(t), new(slow)
+	server, wire, lag := redistest.Server(t), new(slow), redistest.Lag(t)
 	client := server.Client()
 	client.AddHook(wire)
 	m := lock.New(lock.Config{Timeout: 100 * time.Millisecond}, client)
@@ -204,7 +207,7 @@ func TestAnAcquisitionThatComesTooLate(t *testing.T) {
 		begun := time.Now()
 		_, err := m.Acquire(t.Context(), "x", calm)
 		require.ErrorIs(t, err, lock.ErrUnavailable)
-		require.Less(t, time.Since(begun), 100*time.Millisecond+atOnce)
+		require.Less(t, time.Since(begun), 100*time.Millisecond+atOnce+lag())
 		letGo()
 		m.Close() // waits
 		require.Zero(t, server.Client().Exists(t.Context(), keys.Lock("x")).Val())

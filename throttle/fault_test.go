@@ -31,7 +31,7 @@ func TestFaultsBetweenUsAndRedis(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := redistest.Server(t)
+			server, lag := redistest.Server(t), redistest.Lag(t)
 			wire := redistest.Toxic(t, server)
 			rdb := redis.NewClient(&redis.Options{Addr: wire.Addr(), DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second, ContextTimeoutEnabled: true})
 			defer rdb.Close()
@@ -61,7 +61,7 @@ func TestFaultsBetweenUsAndRedis(t *testing.T) {
 				<-time.After(time.Millisecond)
 			}
 			require.NotZero(t, local)
-			require.Less(t, slowest, 50*time.Millisecond+slack)
+			require.Less(t, slowest, 50*time.Millisecond+slack+lag())
 
 			if c.mend != nil {
 				c.mend(server, wire)
@@ -70,7 +70,7 @@ func TestFaultsBetweenUsAndRedis(t *testing.T) {
 			mended := time.Now()
 			require.Eventually(t, func() bool { return healthy() && back.Load() > harmed }, 10*time.Second, 5*time.Millisecond)
 			revert := time.Unix(0, back.Load()).Sub(mended)
-			require.Less(t, revert, 500*time.Millisecond)
+			require.Less(t, revert, 500*time.Millisecond+lag())
 			t.Logf("slowest decision %s, back after %s", slowest, revert)
 		})
 	}
