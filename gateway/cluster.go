@@ -26,7 +26,9 @@ func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any
 	if err != nil {
 		return 0, false, err
 	}
-	reached, missing := g.nsp.CastCount(ctx, userRoom(userID), name, build)
+	span := beginCast(ctx, name)
+	defer span.End()
+	reached, missing := g.nsp.CastCount(span.Context(ctx), userRoom(userID), name, build)
 	return reached, missing == 0, nil
 }
 

@@ -31,6 +31,7 @@ type conn struct {
 	budgets refusalBudgets
 
 	refused []RefusedRoom // until a client that comes back is connected
+	trace   *connTrace    // nil where nothing is traced
 
 	rolesReadAt atomic.Int64 // ns since Gateway.started: when the session was read for its roles
 	rolesMu     sync.Mutex   // held while the roles change
@@ -48,7 +49,15 @@ type receiver struct{ g *Gateway }
 // Admit asks the Authenticator who the client is. A refusal reaches the client as CONNECT_ERROR
 // with the fault's message, which clients compare.
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
-	g := r.g
+	trace := r.g.beginConnect(s, auth)
+	err := r.g.admitConn(trace.span().Context(ctx), s, auth, trace)
+	if err != nil {
+		trace.endConnecting(err)
+	}
+	return err
+}
+
+func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte, trace *connTrace) error {
 	readAt := g.sinceStart()
 	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
 	if err != nil {
@@ -61,7 +70,7 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 		}
 		return g.refuseConnect(refused, f, originOf(f))
 	}
-	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection()}
+	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection(), trace: trace}
 	c.rolesReadAt.Store(int64(readAt))
 	p := session.Player
 	p.Addr = s.Conn().Addr()
@@ -122,8 +131,9 @@ func (r receiver) Connected(s *socketio.Socket) {
 	g.metrics.countOpened()
 	fields := []zap.Field{
 		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
-		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()),
+		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()), traceOf(c.trace.span()),
 	}
+	c.trace.endConnecting(nil)
 	if isRecovered {
 		fields = append(fields, zap.Bool("recovered", true))
 	}

@@ -49,6 +49,7 @@ import (
 	"github.com/aeturnis/realtime/gateway/socketio"
 	"github.com/aeturnis/realtime/internal/clientaddr"
 	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // A Session is what an Authenticator found out about a client.
@@ -170,6 +171,7 @@ type Config struct {
 	Timeout time.Duration   // the time that a handler has; 0 means 5 s
 	Log     *zap.Logger     // nil logs nothing
 	Metrics *Metrics        // nil counts nothing
+	Tracer  *tracing.Tracer // nil traces nothing
 }
 
 // A Gateway serves players. Its methods may be called from any goroutine.
@@ -265,6 +267,7 @@ func New(cfg Config) *Gateway {
 		}
 		return nil
 	}
+	g.traceHandshakes(&cfg.Socket)
 	g.io = socketio.New(cfg.Socket)
 	g.nsp = g.io.Of("/")
 	g.ready.Store(true)
@@ -274,7 +277,9 @@ func New(cfg Config) *Gateway {
 }
 
 // ServeHTTP serves the requests of Socket.IO, to be mounted on /socket.io/.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.io.ServeHTTP(w, r) }
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.io.ServeHTTP(w, g.beginHandshake(r))
+}
 
 // Connections returns the number of connections to this node.
 func (g *Gateway) Connections() int { return g.io.Engine().Count() }

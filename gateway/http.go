@@ -13,6 +13,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/once/record"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 type playerKey struct{}
@@ -75,16 +76,18 @@ func (g *Gateway) Endpoint(name string, limit RequestLimit) http.Handler {
 		var problem interface{ WriteProblem(w http.ResponseWriter) }
 		switch {
 		case err == nil:
-			free.counters.countSuccess(start)
+			free.counters.countSuccess(start, tracing.FromContext(req.Context()))
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(out)
 		case errors.Is(err, errLimited) && errors.As(err, &problem):
 			problem.WriteProblem(w)
 		default:
 			f := fault.Of(err)
-			free.counters.countFailure(f.Code, start)
+			span := tracing.FromContext(req.Context())
+			span.Fail(f.Code)
+			free.counters.countFailure(f.Code, start, span)
 			g.refused.add(refusalOf(&p, name, f))
-			g.logFailure(&p, name, f, start)
+			g.logFailure(&p, name, f, start, span)
 			f.WriteProblem(w)
 		}
 	})
@@ -101,9 +104,10 @@ func (g *Gateway) serveRequest(p *event.Player, r *route, limit RequestLimit, st
 		}
 		return found, err
 	}
+	span := tracing.FromContext(req.Context())
 	body, request, err := identifyRequest(p, r, w, req)
 	if err == nil && request.Key != "" {
-		ctx := g.deadlines.contextFor(start)
+		ctx := span.Context(g.deadlines.contextFor(start))
 		return g.performOnce(ctx, p, r, request, func(_ context.Context, look record.Look) (record.Found, error) { return spend(&look) }, body, nil)
 	}
 	if _, refused := spend(nil); refused != nil {
@@ -112,7 +116,7 @@ func (g *Gateway) serveRequest(p *event.Player, r *route, limit RequestLimit, st
 	if err != nil {
 		return nil, err
 	}
-	out, _, err := g.performUnkeyed(p, r, start, body, nil)
+	out, _, err := g.performUnkeyed(p, r, start, span, body, nil)
 	return out, err
 }
 

@@ -33,7 +33,9 @@ func (g *Gateway) CastAndWait(ctx context.Context, room, name string, payload an
 	if err != nil {
 		return castlog.Outcome{}, err
 	}
-	return g.nsp.CastAndWait(ctx, socketio.LoggedCast{Rooms: []string{room}, Name: name, Build: build, History: history})
+	span := beginCast(ctx, name)
+	defer span.End()
+	return g.nsp.CastAndWait(ctx, socketio.LoggedCast{Rooms: []string{room}, Name: name, Build: build, History: history, Traceparent: span.Traceparent()})
 }
 
 // CastUserAndWait is CastAndWait to every device of a user. It returns how many devices received
@@ -43,7 +45,9 @@ func (g *Gateway) CastUserAndWait(ctx context.Context, userID, name string, payl
 	if err != nil {
 		return 0, false, err
 	}
-	reached, _, outcome, err := g.nsp.CountAndWait(ctx, socketio.LoggedCast{Rooms: []string{userRoom(userID)}, Name: name, Build: build})
+	span := beginCast(ctx, name)
+	defer span.End()
+	reached, _, outcome, err := g.nsp.CountAndWait(ctx, socketio.LoggedCast{Rooms: []string{userRoom(userID)}, Name: name, Build: build, Traceparent: span.Traceparent()})
 	return reached, outcome.IsLocal, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // Metrics counts what a gateway does. It is a prometheus.Collector, to be registered by the caller.
@@ -79,33 +81,42 @@ type eventCounters struct {
 	metrics         *Metrics
 	event           string
 	good            prometheus.Counter
-	seconds         prometheus.Observer
+	seconds         prometheus.ExemplarObserver
 	codes           sync.Map // code → prometheus.Counter; as many as there are codes
 	rateLimitedOnce sync.Once
 	rateLimited     prometheus.Counter // of RATE_LIMITED; made by rateLimitedOnce
 }
 
 func (m *Metrics) countersOf(event string) *eventCounters {
-	return &eventCounters{metrics: m, event: event, good: m.events.WithLabelValues(event, "ok"), seconds: m.seconds.WithLabelValues(event)}
+	return &eventCounters{metrics: m, event: event, good: m.events.WithLabelValues(event, "ok"), seconds: m.seconds.WithLabelValues(event).(prometheus.ExemplarObserver)}
 }
 
-func (o *eventCounters) countSuccess(start time.Time) {
+func (o *eventCounters) countSuccess(start time.Time, span *tracing.Span) {
 	o.good.Inc()
-	o.seconds.Observe(time.Since(start).Seconds())
+	o.observe(start, span)
 }
 
-func (o *eventCounters) countFailure(code string, start time.Time) {
+// observe notes how long an event took. A traced one becomes an exemplar.
+func (o *eventCounters) observe(start time.Time, span *tracing.Span) {
+	var exemplar prometheus.Labels
+	if span != nil {
+		exemplar = prometheus.Labels{"trace_id": span.TraceID()}
+	}
+	o.seconds.ObserveWithExemplar(time.Since(start).Seconds(), exemplar)
+}
+
+func (o *eventCounters) countFailure(code string, start time.Time, span *tracing.Span) {
 	c, ok := o.codes.Load(code)
 	if !ok {
 		c, _ = o.codes.LoadOrStore(code, o.metrics.events.WithLabelValues(o.event, code))
 	}
 	c.(prometheus.Counter).Inc()
-	o.seconds.Observe(time.Since(start).Seconds())
+	o.observe(start, span)
 }
 
 // countRateLimited counts a refusal with RATE_LIMITED, without an allocation.
 func (o *eventCounters) countRateLimited(start time.Time) {
 	o.rateLimitedOnce.Do(func() { o.rateLimited = o.metrics.events.WithLabelValues(o.event, "RATE_LIMITED") })
 	o.rateLimited.Inc()
-	o.seconds.Observe(time.Since(start).Seconds())
+	o.observe(start, nil)
 }

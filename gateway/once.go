@@ -11,6 +11,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/once/record"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // A spendOnce charges the limits of an event, in a script that looks at the event's record first
@@ -23,7 +24,9 @@ type spendOnce func(ctx context.Context, look record.Look) (record.Found, error)
 func (g *Gateway) performOnce(ctx context.Context, p *event.Player, r *route, request event.Request, spend spendOnce, payload, dst []byte) ([]byte, error) {
 	e := &once.Event{
 		UserID: p.UserID, Route: r.Name, Rule: r.OnceRule, Request: request, Spend: spend,
-		Serve: func(ctx context.Context, dst []byte) ([]byte, error) { return g.callHandler(ctx, p, r, payload, dst) },
+		Serve: func(ctx context.Context, dst []byte) ([]byte, error) {
+			return g.callHandler(ctx, p, r, tracing.FromContext(ctx), payload, dst)
+		},
 	}
 	if r.OnceRule.Outcome != nil {
 		e.Outcome = func(ctx context.Context, dst []byte) ([]byte, bool, error) {
@@ -37,12 +40,14 @@ func (g *Gateway) performOnce(ctx context.Context, p *event.Player, r *route, re
 }
 
 // spendEventOnce returns what charges the limits of an event of a socket. v becomes the Verdict.
-func (g *Gateway) spendEventOnce(p *event.Player, r *route, v *Verdict) spendOnce {
+func (g *Gateway) spendEventOnce(p *event.Player, r *route, span *tracing.Span, v *Verdict) spendOnce {
 	if len(r.Limits) == 0 {
 		return nil
 	}
 	return func(_ context.Context, look record.Look) (found record.Found, err error) {
-		*v, found, err = g.cfg.Limiter.SpendOnce(g.baseCtx, r.Limits, subjectOf(p), look)
+		limits := span.Child("limits")
+		*v, found, err = g.cfg.Limiter.SpendOnce(limits.Context(g.baseCtx), r.Limits, subjectOf(p), look)
+		limits.End()
 		if err == nil && !v.Allowed && !standsInTheWay(found) {
 			err = errLimited
 		}

@@ -67,35 +67,45 @@ func (g *Gateway) Count(conn, prefix string) int {
 // Cast sends an event to every member of a room, on all nodes. The payload is encoded once. An
 // event.Appender encodes itself; the members receive an event.Ordered in its order. The error says
 // that the payload can not be encoded.
-func (g *Gateway) Cast(_ context.Context, room, name string, payload any) error {
-	return g.castToRoom(room, "", name, payload)
+func (g *Gateway) Cast(ctx context.Context, room, name string, payload any) error {
+	return g.castToRoom(ctx, room, "", name, payload)
 }
 
 // CastEach is like Cast to each of several rooms. The rooms must have no members in common.
-func (g *Gateway) CastEach(_ context.Context, rooms []string, name string, payload any) error {
+func (g *Gateway) CastEach(ctx context.Context, rooms []string, name string, payload any) error {
 	build, err := payloadEncoder(name, payload)
+	span := beginCast(ctx, name)
+	defer span.End()
 	switch {
 	case err != nil:
 	case g.isLogged(name) && len(rooms) > 0:
-		g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build})
+		g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
+	case span != nil && len(rooms) > 0:
+		g.nsp.CastTraced(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
 	default:
 		g.nsp.CastEach(rooms, name, build)
 	}
 	return err
 }
 
-func (g *Gateway) castToRoom(room, except, name string, payload any) error {
+func (g *Gateway) castToRoom(ctx context.Context, room, except, name string, payload any) error {
 	build, err := payloadEncoder(name, payload)
 	if err != nil {
 		return err
 	}
+	span := beginCast(ctx, name)
+	defer span.End()
 	stream, number := "", int64(0)
 	o, isOrdered := payload.(event.Ordered)
 	if isOrdered {
 		stream, number = o.Order()
 	}
 	if g.isLogged(name) {
-		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number})
+		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
+		return nil
+	}
+	if span != nil {
+		g.nsp.CastTraced(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
 		return nil
 	}
 	if isOrdered {
@@ -113,8 +123,8 @@ func (g *Gateway) castToRoom(room, except, name string, payload any) error {
 // CastExcept is like Cast to those members of a room who are not in the room except, which may be
 // "". A caller that casts to one room and then to another, except the first, reaches every member
 // of both rooms once.
-func (g *Gateway) CastExcept(_ context.Context, room, except, name string, payload any) error {
-	return g.castToRoom(room, except, name, payload)
+func (g *Gateway) CastExcept(ctx context.Context, room, except, name string, payload any) error {
+	return g.castToRoom(ctx, room, except, name, payload)
 }
 
 // payloadEncoder returns a function that appends the payload as JSON.

@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // Instant reports whether an event may be served on the reading goroutine: whether its handler
@@ -34,16 +35,18 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	c := s.Data().(*conn)
 	start := time.Now()
 	route := g.routes[string(e.Name)]
+	span := g.beginEvent(c, route)
+	defer span.End()
 	spent := c.spendEvent()
 	if !spent.Allowed {
-		g.reportRateLimited(c, route, e.Name, spent, start)
+		g.reportRateLimited(c, route, e.Name, spent, start, span)
 		g.answerRateLimited(c, s, e, spent)
 		return
 	}
 	m := s.Answering(e.ID)
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
-	b, v, err := g.serveEvent(c, route, e, start, b)
+	b, v, err := g.serveEvent(c, route, e, start, span, b)
 	if err == nil {
 		if e.HasID {
 			m.SetBuffer(append(b, '}'))
@@ -54,7 +57,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		if !route.IsPassive {
 			c.handle.Touch()
 		}
-		route.counters.countSuccess(start)
+		route.counters.countSuccess(start, span)
 		g.warnOfLimits(c, v)
 		g.warnOfLimits(c, spent)
 		g.finishLogout(c)
@@ -69,11 +72,11 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	}
 	if errors.Is(err, errLimited) {
 		m.Free()
-		g.reportRateLimited(c, route, e.Name, v, start)
+		g.reportRateLimited(c, route, e.Name, v, start, span)
 		g.answerRateLimited(c, s, e, v)
 		return
 	}
-	g.reportFailure(c, route, e.Name, f, start)
+	g.reportFailure(c, route, e.Name, f, start, span)
 	refusal, encodeErr := json.Marshal(f)
 	if encodeErr != nil {
 		refusal, _ = json.Marshal(fault.ErrInternal)
@@ -100,7 +103,7 @@ func (c *conn) spendEvent() Verdict {
 var errLimited = errors.New("gateway: refused by a limit")
 
 // serveEvent checks one event and appends the handler's answer to dst.
-func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Time, dst []byte) ([]byte, Verdict, error) {
+func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Time, span *tracing.Span, dst []byte) ([]byte, Verdict, error) {
 	switch {
 	case c.isEnded.Load() || !c.handle.Alive():
 		return dst, Verdict{}, fault.ErrUnauthenticated
@@ -114,7 +117,7 @@ func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Ti
 	if needsRoles(r, c.player.Load()) {
 		g.refreshRoles(c, maxRoleAge)
 	}
-	return g.performRoute(c.playerNow(), r, start, e.Args, dst)
+	return g.performRoute(c.playerNow(), r, start, span, e.Args, dst)
 }
 
 // playerNow returns the player with the newest round trip.
@@ -129,26 +132,28 @@ func (c *conn) playerNow() *event.Player {
 
 // performRoute checks the roles of an event's player, spends the limits and calls the handler. An
 // event with an idempotency key is done once.
-func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
+func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if r.OnceRule != nil {
 		request, err := identifyEvent(p, r, payload, "")
 		if err != nil {
 			return dst, v, err
 		}
 		if request.Key != "" {
-			return g.performEventOnce(p, r, request, start, payload, dst)
+			return g.performEventOnce(p, r, request, start, span, payload, dst)
 		}
 	}
-	return g.performUnkeyed(p, r, start, payload, dst)
+	return g.performUnkeyed(p, r, start, span, payload, dst)
 }
 
 // performUnkeyed is performRoute for an event without an idempotency key.
-func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
+func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
 	}
 	if len(r.Limits) > 0 {
-		v, err = g.spendLimits(g.baseCtx, p, r.Limits)
+		limits := span.Child("limits")
+		v, err = g.spendLimits(limits.Context(g.baseCtx), p, r.Limits)
+		limits.End()
 		switch {
 		case err != nil:
 			return dst, v, err
@@ -160,14 +165,14 @@ func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, pay
 	if !r.IsInstant || len(r.Limits) > 0 {
 		ctx = g.deadlines.contextFor(start)
 	}
-	out, err = g.callHandler(ctx, p, r, payload, dst)
+	out, err = g.callHandler(ctx, p, r, span, payload, dst)
 	return out, v, err
 }
 
 // performEventOnce is performRoute for an event of a socket with an idempotency key.
-func (g *Gateway) performEventOnce(p *event.Player, r *route, request event.Request, start time.Time, payload, dst []byte) (out []byte, v Verdict, err error) {
-	spend := g.spendEventOnce(p, r, &v)
-	out, err = g.performOnce(g.deadlines.contextFor(start), p, r, request, spend, payload, dst)
+func (g *Gateway) performEventOnce(p *event.Player, r *route, request event.Request, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
+	spend := g.spendEventOnce(p, r, span, &v)
+	out, err = g.performOnce(span.Context(g.deadlines.contextFor(start)), p, r, request, spend, payload, dst)
 	return out, v, err
 }
 
@@ -180,23 +185,27 @@ type panicError struct {
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // callHandler calls the handler. A panic in it becomes the error of this event.
-func (g *Gateway) callHandler(ctx context.Context, p *event.Player, r *route, payload, dst []byte) (out []byte, err error) {
+func (g *Gateway) callHandler(ctx context.Context, p *event.Player, r *route, span *tracing.Span, payload, dst []byte) (out []byte, err error) {
+	handler := span.Child("handler")
 	defer func() {
 		if v := recover(); v != nil {
 			out, err = dst, &panicError{v, debug.Stack()}
 		}
+		handler.FailWith(err)
+		handler.End()
 	}()
-	return r.Serve(ctx, p, payload, dst)
+	return r.Serve(handler.Context(ctx), p, payload, dst)
 }
 
 // reportFailure counts and logs an event that failed, and keeps it for the operators. This is the
 // only place that does, except for reportRateLimited. name is what the client sent. An event that
 // was still queued when the session ended is counted alone: the end was logged.
-func (g *Gateway) reportFailure(c *conn, r *route, name []byte, f *fault.Fault, start time.Time) {
+func (g *Gateway) reportFailure(c *conn, r *route, name []byte, f *fault.Fault, start time.Time, span *tracing.Span) {
+	span.Fail(f.Code)
 	event := ""
 	if r != nil {
 		event = r.Name
-		r.counters.countFailure(f.Code, start)
+		r.counters.countFailure(f.Code, start, span)
 	} else {
 		event = unknownName(name, c.player.Load())
 		g.metrics.countUnknownEvent()
@@ -206,7 +215,7 @@ func (g *Gateway) reportFailure(c *conn, r *route, name []byte, f *fault.Fault, 
 	}
 	p := c.player.Load()
 	c.noteRefusal(refusalOf(p, event, f))
-	g.logFailure(p, event, f, start)
+	g.logFailure(p, event, f, start, span)
 }
 
 // unknownName returns the name of an event that there is not, for logs: cut, and with ? for what
@@ -217,7 +226,8 @@ func unknownName(name []byte, p *event.Player) string {
 
 // reportRateLimited counts and logs an event that a limit refused. A refusal that was already known
 // is logged at debug level only, because a flood of them must cost little.
-func (g *Gateway) reportRateLimited(c *conn, r *route, name []byte, v Verdict, start time.Time) {
+func (g *Gateway) reportRateLimited(c *conn, r *route, name []byte, v Verdict, start time.Time, span *tracing.Span) {
+	span.Fail(fault.ErrRateLimited.Code)
 	if r != nil {
 		r.counters.countRateLimited(start)
 	} else {
@@ -242,13 +252,13 @@ func (g *Gateway) reportRateLimited(c *conn, r *route, name []byte, v Verdict, s
 		c.noteRefusal(x)
 	}
 	g.log.Log(level, "event refused", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("event", event),
-		zap.String("code", fault.ErrRateLimited.Code), zap.String("policy", v.Policy), zap.Int64("ms", time.Since(start).Milliseconds()))
+		zap.String("code", fault.ErrRateLimited.Code), zap.String("policy", v.Policy), zap.Int64("ms", time.Since(start).Milliseconds()), traceOf(span))
 }
 
-func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time) {
+func (g *Gateway) logFailure(p *event.Player, name string, f *fault.Fault, start time.Time, span *tracing.Span) {
 	fields := []zap.Field{
 		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("event", name),
-		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()),
+		zap.String("code", f.Code), zap.Int64("ms", time.Since(start).Milliseconds()), traceOf(span),
 	}
 	if field, reason := reasonOf(f, p); field != "" || reason != "" {
 		fields = append(fields, zap.String("field", field), zap.String("reason", reason))

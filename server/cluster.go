@@ -21,7 +21,7 @@ func (n *node) clusterConfig() *socketio.ClusterConfig {
 	if isAlone && n.cfg.Recovery <= 0 {
 		return nil
 	}
-	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix, JoinWindow: n.cfg.ClusterJoinWindow}
+	c := &socketio.ClusterConfig{Redis: n.redis.client, Prefix: n.cfg.ClusterPrefix, JoinWindow: n.cfg.ClusterJoinWindow, Tracer: n.tracer}
 	if isAlone {
 		c.JoinWindow = -1
 	}

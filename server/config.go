@@ -14,6 +14,7 @@ import (
 
 	"github.com/aeturnis/realtime/auth"
 	"github.com/aeturnis/realtime/internal/redisdial"
+	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/trade"
@@ -38,6 +39,14 @@ type Config struct {
 	Out io.Writer
 	// LogTo is where log lines go; nil is os.Stderr.
 	LogTo io.Writer
+	// ServiceManager, if not nil, is told how the server is.
+	ServiceManager ServiceManager
+	// OTLPEndpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as
+	// http://127.0.0.1:4318. Default: nothing is traced, and tracing costs nothing. (--otlp-endpoint)
+	OTLPEndpoint string
+	// TraceSample is the share of events, handshakes and requests that are traced, from 0 to 1.
+	// Default: 0.01; negative traces none. (--trace-sample)
+	TraceSample float64
 	// LogLevel is debug, info, warn or error. Default: info. (--log-level)
 	LogLevel string
 	// LogFormat is json, console or auto, which is console in a terminal and json elsewhere.
@@ -175,8 +184,8 @@ type Config struct {
 	// signal ends the process unless the program handles it.
 	ReloadPolicies func() ([]throttle.Policy, error)
 	// Reload is called at each SIGHUP, in place of ReloadPolicies, and returns the settings as they
-	// are configured then. What can change while the node runs does: Policies, LogLevel, DrainFor, and
-	// the files of secrets. Other settings that have changed are named in the log, and need a restart.
+	// are configured then. What can change while the node runs does: Policies, LogLevel, DrainFor,
+	// TraceSample, and the files of secrets. Other settings that have changed are named in the log, and need a restart.
 	Reload func() (Config, error)
 	// NoLocalLimits says what happens while Redis is away to events that spend a limit: true
 	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is
@@ -288,6 +297,7 @@ type Config struct {
 // WithDefaults returns c with the default in every field that is zero and has one.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.LogTo, io.Writer(os.Stderr))
+	setDefault(&c.TraceSample, 0.01)
 	setDefault(&c.LogLevel, "info")
 	setDefault(&c.LogFormat, "auto")
 	setDefault(&c.Addr, "127.0.0.1:8080")
@@ -402,6 +412,14 @@ func (c Config) Faults() (faults []error) {
 	}
 	if !(c.HandshakesPerSecond <= 1e9) { // NaN is not
 		refuse("--handshakes-per-second must be 0 to 1e9")
+	}
+	if c.OTLPEndpoint != "" {
+		if _, err := otlp.ParseEndpoint(c.OTLPEndpoint); err != nil {
+			refuse("--otlp-endpoint: %w", err)
+		}
+	}
+	if !(c.TraceSample <= 1) { // NaN is not
+		refuse("--trace-sample must be 0 to 1")
 	}
 	if c.SessionCookie != "" && (&http.Cookie{Name: c.SessionCookie, Value: "x"}).Valid() != nil {
 		refuse("--session-cookie: %q can not be the name of a cookie", c.SessionCookie)

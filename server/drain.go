@@ -10,6 +10,7 @@ import (
 
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/nodecall"
+	"github.com/aeturnis/realtime/internal/sdnotify"
 )
 
 // waitForReturns is how long after an operator's drain the players who come back on other nodes are
@@ -119,6 +120,7 @@ func (n *node) drainPlayers() {
 		n.drains.cancel()
 	}
 	n.drains.mu.Unlock()
+	n.notifyManager(sdnotify.Stopping, sdnotify.Status("sends its players to other nodes"))
 	over := max(0, time.Duration(n.drainFor.Load()))
 	n.log.Info("draining", zap.Int("connections", n.gateway.Connections()), zap.Duration("for", over), zap.String("by", "the end of the process"))
 	ctx, cancel := context.WithTimeout(context.Background(), over+time.Second)

@@ -61,7 +61,7 @@ func (n *node) publicRoutes() http.Handler {
 		n.addContractRoutes(mux)
 		mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
 	}
-	requests := boundBodies(n.cfg.BodyTimeout, mux)
+	requests := n.traceRequests(boundBodies(n.cfg.BodyTimeout, mux))
 	return n.allowOrigins(refuseSpare(n.gateway, n.routeSockets(requests)))
 }
 
@@ -156,13 +156,13 @@ func forbidSniffing(next http.Handler) http.Handler {
 // adminRoutes returns the handler for operators, at Config.AdminAddr.
 func (n *node) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{EnableOpenMetrics: n.tracer != nil})) // which has exemplars
 	n.addHealthRoutes(mux, true)
 	mux.HandleFunc("GET /health/detailed", n.serveDetailedHealth)
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/", fromThisMachine(pprof.Index))
+	mux.HandleFunc("/debug/pprof/profile", fromThisMachine(pprof.Profile))
+	mux.HandleFunc("/debug/pprof/symbol", fromThisMachine(pprof.Symbol))
+	mux.HandleFunc("/debug/pprof/trace", fromThisMachine(pprof.Trace))
 	return n.guardOperators(mux)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/sdnotify"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
@@ -100,39 +101,50 @@ func (n *node) publishLimits(ctx context.Context) {
 // limits, the level of the log, how long a drain takes, and the files of secrets. What is wrong
 // changes nothing. What has changed and can not follow is named.
 func (n *node) reloadSettings(ctx context.Context) error {
-	if n.cfg.ReloadPolicies == nil && n.cfg.Reload == nil {
-		<-ctx.Done()
-		return nil
-	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hup:
+		case <-n.hangups:
 		}
-		if err := n.logins.reloadSecrets(ctx, &n.cfg); err != nil {
-			n.log.Error("secrets could not be read again: the old ones stay", zap.Error(err))
-		} else if n.logins.tokens != nil || n.logins.express != nil {
-			n.log.Info("settings read again: secrets")
-		}
-		policies, err := n.reloadConfig()
-		if err == nil {
-			err = n.redis.limiter.SetPolicies(policies)
-		}
-		if err != nil {
-			n.log.Error("settings could not be read again", zap.Error(err))
-			continue
-		}
-		n.log.Info("settings read again: limits")
-		n.publishLimits(ctx)
+		n.notifyManager(sdnotify.Reloading())
+		n.reloadOnce(ctx)
+		n.notifyManager(sdnotify.Ready)
 	}
 }
 
+// catchHangups keeps SIGHUP from ending the process, where settings can be read again. One that
+// comes before the node serves is handled when it does.
+func (n *node) catchHangups() (stop func()) {
+	if n.cfg.ReloadPolicies == nil && n.cfg.Reload == nil {
+		return func() {}
+	}
+	n.hangups = make(chan os.Signal, 1)
+	signal.Notify(n.hangups, syscall.SIGHUP)
+	return func() { signal.Stop(n.hangups) }
+}
+
+// reloadOnce reads the secrets and the settings again.
+func (n *node) reloadOnce(ctx context.Context) {
+	if err := n.logins.reloadSecrets(ctx, &n.cfg); err != nil {
+		n.log.Error("secrets could not be read again: the old ones stay", zap.Error(err))
+	} else if n.logins.tokens != nil || n.logins.express != nil {
+		n.log.Info("settings read again: secrets")
+	}
+	policies, err := n.reloadConfig()
+	if err == nil {
+		err = n.redis.limiter.SetPolicies(policies)
+	}
+	if err != nil {
+		n.log.Error("settings could not be read again", zap.Error(err))
+		return
+	}
+	n.log.Info("settings read again: limits")
+	n.publishLimits(ctx)
+}
+
 // followers are the settings that follow a SIGHUP, by flag.
-var followers = map[string]bool{"limit": true, "log-level": true, "drain-for": true}
+var followers = map[string]bool{"limit": true, "log-level": true, "drain-for": true, "trace-sample": true}
 
 // reloadConfig reads the settings again, lets those that can follow, names the others that have
 // changed, and returns the limits.
@@ -163,8 +175,9 @@ func (n *node) reloadConfig() ([]throttle.Policy, error) {
 		return nil, usage.Errorf("--log-level: %w", err)
 	}
 	n.drainFor.Store(int64(fresh.DrainFor))
+	n.tracer.SetShare(fresh.TraceSample)
 	n.settingsMu.Lock()
-	n.configured.LogLevel, n.configured.DrainFor, n.configured.Policies = fresh.LogLevel, fresh.DrainFor, fresh.Policies
+	n.configured.LogLevel, n.configured.DrainFor, n.configured.Policies, n.configured.TraceSample = fresh.LogLevel, fresh.DrainFor, fresh.Policies, fresh.TraceSample
 	n.settingsMu.Unlock()
 	if len(followed) > 0 {
 		n.log.Info("settings read again", zap.Strings("settings", followed))

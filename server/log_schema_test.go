@@ -282,8 +282,11 @@ func addFields(fields map[string]bool, n ast.Node) {
 		}
 		switch f := call.Fun.(type) {
 		case *ast.Ident:
-			if f.Name == "sessionTagOf" {
+			switch f.Name {
+			case "sessionTagOf":
 				fields["session"] = true
+			case "traceOf":
+				fields["trace"] = true
 			}
 		case *ast.SelectorExpr:
 			if pkg, ok := f.X.(*ast.Ident); !ok || pkg.Name != "zap" {

@@ -13,6 +13,7 @@ import (
 
 var (
 	errForeignHost = fault.New(fault.ErrForbidden.Code, "The operators' address answers only hosts that are loopback, an IP address or one of --admin-hosts.")
+	errNotLocal    = fault.New(fault.ErrForbidden.Code, "Profiles are for requests of this machine.")
 	errCrossSite   = fault.New(fault.ErrForbidden.Code, "The operators' address answers no requests of other sites.")
 )
 
@@ -30,6 +31,20 @@ func (n *node) guardOperators(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// fromThisMachine returns a handler that answers loopback addresses alone. A profile slows the
+// process down and shows what is in its memory, so who reaches --admin-addr over a network, such as
+// Prometheus, gets none.
+func fromThisMachine(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !peer.Addr().Unmap().IsLoopback() {
+			errNotLocal.WriteProblem(w)
+			return
+		}
+		next(w, r)
+	}
 }
 
 // isOperatorsHost reports whether the header Host of a request names the operators' address. A

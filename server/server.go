@@ -17,6 +17,7 @@ package server
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,9 @@ import (
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/once"
+	"github.com/aeturnis/realtime/internal/sdnotify"
+	"github.com/aeturnis/realtime/internal/tracing"
+	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/redisconn"
 )
@@ -53,7 +57,12 @@ type node struct {
 	gateway  *gateway.Gateway
 	once     *once.Keeper // records of events that are done once
 
+	traces *otlp.Exporter  // nil without Config.OTLPEndpoint
+	tracer *tracing.Tracer // the same
+
 	startedAt  time.Time
+	isServing  atomic.Bool     // the gateway is made
+	hangups    chan os.Signal  // SIGHUP, where that is handled
 	settingsMu sync.Mutex      // held while configured changes
 	configured Config          // as it was configured last: cfg before what this machine allows, and what followed a SIGHUP
 	logLevel   zap.AtomicLevel // Config.LogLevel
@@ -87,17 +96,25 @@ func Run(ctx context.Context, cfg Config) error {
 	_, port, _ := net.SplitHostPort(public.Addr().String())
 	n := newNode(cfg, cfg.nodeName(port))
 	defer n.openLog()()
+	defer n.watchLife()()
+	defer n.catchHangups()()
 	redisconn.SetLogger(n.log)
 	n.unreadable = newUnreadableEntries(n.log)
 	n.warnings = newWarnings(n.log)
 	n.registry.MustRegister(n.unreadable.counter, n.warnings.inForce)
 	n.boundByDescriptors()
 	n.warnOfSettings(public, admin)
+	closeTraces, err := n.openTraces()
+	if err != nil {
+		return err
+	}
+	defer closeTraces()
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err
 	}
 	defer n.redis.close()
+	n.notifyManager(sdnotify.Ready, sdnotify.Status("waits for Redis"))
 	if err := n.waitForRedis(ctx, public, admin); err != nil {
 		return err
 	}
@@ -123,6 +140,8 @@ func Run(ctx context.Context, cfg Config) error {
 		n.printBanner(banner, public.Addr(), admin)
 	}
 	n.announceStart(ctx)
+	n.isServing.Store(true)
+	n.notifyManager(sdnotify.Status("serves players"))
 	return n.serve(ctx, public, admin)
 }
 

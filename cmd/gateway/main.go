@@ -17,6 +17,7 @@ import (
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/ops"
+	"github.com/aeturnis/realtime/internal/sdnotify"
 	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/server"
 )
@@ -65,6 +66,7 @@ type commands struct {
 	Jobs        ops.Jobs        `cmd:"" help:"List periodic jobs, run one now."`
 	Config      ops.Config      `cmd:"" help:"Show and compare the settings of the nodes; check a settings file."`
 	AuditLog    ops.AuditLog    `cmd:"" help:"Tell what operators did, and when nodes started."`
+	Health      ops.Health      `cmd:"" help:"Ask the gateway on this machine whether it lives; exits 1 if not."`
 	Doctor      ops.Doctor      `cmd:"" help:"Look for what would not work: settings, rights, Redis, clocks, open files, other servers on this Redis. It takes the flags of serve."`
 	Loadtest    ops.Loadtest    `cmd:"" help:"Generate load and check the truth of every answer; exits 1 on any fault."`
 	Contract    ops.Contract    `cmd:"" help:"Print the events as AsyncAPI, TypeScript or Markdown."`
@@ -121,7 +123,7 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg.Out, cfg.LogTo = s.Out, s.Err
+	cfg.Out, cfg.LogTo, cfg.ServiceManager = s.Out, s.Err, sdnotify.FromEnvironment(s.Getenv)
 	cfg.Reload = func() (server.Config, error) { // of the same command line
 		var again commands
 		if _, err := again.parseCommandLine(s.Args, s.Getenv); err != nil {

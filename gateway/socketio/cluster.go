@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/castlog"
 	"github.com/aeturnis/realtime/internal/redisbus"
 	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // ClusterConfig makes a server one of several that share a Redis. The others may be ours, or Node's
@@ -44,6 +45,9 @@ type ClusterConfig struct {
 	// Log, if not nil, makes casts be logged (Namespace.CastLogged). A Cluster has no one order: there
 	// it is ignored.
 	Log *LogConfig
+
+	// Tracer traces what other nodes cast for traced events; nil traces nothing.
+	Tracer *tracing.Tracer
 
 	// OnChange, if not nil, is called when the nodes no longer hear each other, and when they do
 	// again. It must not wait.

@@ -129,6 +129,9 @@ func (n *clusterNamespace) onBroadcast(b []byte) bool {
 // deliverBroadcast delivers a broadcast of another node. Where it came by the log, at is its
 // position, which is held. It reports false when clients would refuse it.
 func (n *clusterNamespace) deliverBroadcast(m *receivedBroadcast, at castlog.Position, isLogged bool) bool {
+	if m.traceparent != "" {
+		defer n.cluster.cfg.Tracer.Continue("deliver "+m.eventName(), m.traceparent).End()
+	}
 	f, ok := m.frameForMembers(n.name, 2*n.cluster.cfg.MaxMessage)
 	if !ok {
 		return false

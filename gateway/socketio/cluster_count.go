@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/zishang520/socket.io/v2/socket"
+
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // A broadcast to one room can ask every node that receives it how many members it reached: the id
@@ -37,7 +39,7 @@ func (n *Namespace) CastCount(ctx context.Context, room, name string, build func
 // publishCounting publishes an event to a room, and returns a function that waits for the number of
 // members that it reached on other nodes.
 func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
-	t := target{rooms: []socket.Room{room}}
+	t := target{rooms: []socket.Room{room}, traceparent: tracing.ParentOf(ctx)}
 	if n.classicNodeCount.Load() > 0 {
 		n.publishEvent(list, nil, t)
 		return func() (int, int) { return n.countElsewhere(ctx, t) }

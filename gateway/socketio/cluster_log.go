@@ -261,6 +261,8 @@ type LoggedCast struct {
 	Place  int64
 	// History, if not nil, is written with the cast.
 	History *castlog.History
+	// Traceparent is that of the span of the cast; "" where that is not traced.
+	Traceparent string
 }
 
 // HasLog reports whether casts can be logged.
@@ -371,7 +373,7 @@ func (n *Namespace) CountAndWait(ctx context.Context, c LoggedCast) (reached, mi
 // appendCast gives a cast to the log. On an error the caller must release own.
 func (n *Namespace) appendCast(c LoggedCast, countID string, wait bool) (own *ownCast, pending *castlog.Pending, err error) {
 	nsp := n.cluster
-	t := target{rooms: make([]socket.Room, len(c.Rooms))}
+	t := target{rooms: make([]socket.Room, len(c.Rooms)), traceparent: c.Traceparent}
 	for i, room := range c.Rooms {
 		t.rooms[i] = socket.Room(room)
 	}

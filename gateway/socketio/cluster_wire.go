@@ -54,6 +54,7 @@ type target struct {
 	rooms, except []socket.Room
 	volatile      bool
 	position      streamPosition // of a broadcast that is delivered in order
+	traceparent   string         // of the span of the cast; "" where that is not traced
 }
 
 func targetOf(opts *socket.BroadcastOptions) (t target) {
@@ -93,14 +94,29 @@ func (t target) appendTo(dst []byte) []byte {
 		dst[head]++
 		dst = appendRooms(jsonpack.AppendText(dst, "except"), t.except)
 	}
-	switch {
-	case t.volatile:
+	if t.volatile || t.position.number > 0 || t.traceparent != "" {
 		dst[head]++
-		dst = append(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x81), "volatile"), 0xc3)
-	case t.position.number > 0:
+		dst = t.appendFlags(jsonpack.AppendText(dst, "flags"))
+	}
+	return dst
+}
+
+// appendFlags appends the flags that are set. Node's adapter ignores those that it does not know,
+// and so do our nodes.
+func (t target) appendFlags(dst []byte) []byte {
+	head := len(dst)
+	dst = append(dst, 0x80) // a map of no pairs
+	if t.volatile {
 		dst[head]++
-		dst = jsonpack.AppendText(jsonpack.AppendText(append(jsonpack.AppendText(dst, "flags"), 0x82), "stream"), t.position.stream)
+		dst = append(jsonpack.AppendText(dst, "volatile"), 0xc3)
+	} else if t.position.number > 0 {
+		dst[head] += 2
+		dst = jsonpack.AppendText(jsonpack.AppendText(dst, "stream"), t.position.stream)
 		dst = jsonpack.AppendUint(jsonpack.AppendText(dst, "place"), uint64(t.position.number))
+	}
+	if t.traceparent != "" {
+		dst[head]++
+		dst = jsonpack.AppendText(jsonpack.AppendText(dst, "traceparent"), t.traceparent)
 	}
 	return dst
 }
@@ -168,7 +184,7 @@ func readBroadcast(b []byte) (m receivedBroadcast, ok bool) {
 		case "except":
 			m.except, good = readRooms(b, at)
 		case "flags":
-			m.volatile, m.position, good = readFlags(b, at)
+			good = m.readFlags(b, at)
 		}
 		return good
 	})
@@ -201,6 +217,13 @@ func (m *receivedBroadcast) checkEvent() bool {
 		return false
 	}
 	return jsonpack.SkipPacked(m.data, 0, busDepth, &m.binaries) == len(m.data)
+}
+
+// eventName returns the name of the event, cut. checkEvent has found one.
+func (m *receivedBroadcast) eventName() string {
+	list, _ := jsonpack.ReadHead(m.data, 0)
+	name, _ := jsonpack.ReadHead(m.data, list.Next)
+	return string(m.data[name.Next : name.Next+min(name.Len, maxTraceparent)])
 }
 
 // visitPairs calls visit for each pair of the map at index i, with where its value begins and ends,
@@ -257,24 +280,31 @@ func readRooms(b []byte, i int) (rooms []socket.Room, ok bool) {
 	return rooms, true
 }
 
-// readFlags reads the flags that concern us: Node's volatile, and our own position in a stream.
-func readFlags(b []byte, i int) (volatile bool, p streamPosition, ok bool) {
+// maxTraceparent is how long a traceparent may be, in bytes.
+const maxTraceparent = 55
+
+// readFlags reads the flags that concern us: Node's volatile, and our own position in a stream and
+// span.
+func (t *target) readFlags(b []byte, i int) (ok bool) {
 	if h, ok := jsonpack.ReadHead(b, i); ok && h.Kind == jsonpack.KindNil {
-		return false, p, true
+		return true
 	}
+	p := &t.position
 	i = visitPairs(b, i, func(key []byte, at, end int) bool {
 		v, _ := jsonpack.ReadHead(b, at)
 		switch {
 		case string(key) == "volatile" && v.Kind == jsonpack.KindBool:
-			volatile = v.Bits == 1
+			t.volatile = v.Bits == 1
 		case string(key) == "stream" && v.Kind == jsonpack.KindText && v.Len <= maxStreamName:
 			p.stream = string(b[v.Next:end])
 		case string(key) == "place" && v.Kind == jsonpack.KindUint && v.Bits < 1<<62:
 			p.number = int64(v.Bits)
+		case string(key) == "traceparent" && v.Kind == jsonpack.KindText && v.Len <= maxTraceparent:
+			t.traceparent = string(b[v.Next:end])
 		}
 		return true
 	})
-	return volatile, p, i > 0
+	return i > 0
 }
 
 // frameForMembers frames a received broadcast once for all members on this node; the frames are not

@@ -32,3 +32,40 @@ func FuzzBroadcast(f *testing.F) {
 		require.Equal(t, len(fr.binary) > 0, text[0] == typeBinaryEvent)
 	})
 }
+
+// A node that knows nothing of traces, of ours or of Node, reads a traced broadcast as any other: it
+// differs in one flag. What is not traced has the bytes that it had before.
+func TestATracedBroadcast(t *testing.T) {
+	t.Parallel()
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	broadcast := func(of target) []byte {
+		b, ok := appendPacket(jsonpack.AppendText([]byte{broadcastHead}, "someone"), []byte(`["e",1]`), nil, "", busDepth)
+		require.True(t, ok)
+		return of.appendTo(b)
+	}
+	for name, plain := range map[string]target{
+		"a room":     {rooms: []socket.Room{"red"}},
+		"all but":    {except: []socket.Room{"blue"}},
+		"volatile":   {rooms: []socket.Room{"red"}, volatile: true},
+		"in a place": {rooms: []socket.Room{"red"}, position: streamPosition{"s", 7}},
+	} {
+		traced := plain
+		traced.traceparent = parent
+		m, ok := readBroadcast(broadcast(traced))
+		require.True(t, ok, name)
+		require.Equal(t, parent, m.traceparent, name)
+		require.Equal(t, "e", m.eventName())
+		m.traceparent = ""
+		old, ok := readBroadcast(broadcast(plain))
+		require.True(t, ok, name)
+		require.Empty(t, old.traceparent)
+		require.Equal(t, old.target, m.target, name)
+		require.Equal(t, old.data, m.data, name)
+	}
+	require.NotContains(t, string(broadcast(target{rooms: []socket.Room{"red"}})), "flags")
+	require.Contains(t, string(broadcast(target{volatile: true})), "\xa5flags\x81\xa8volatile\xc3")
+	long := target{traceparent: parent + "-and more"}
+	m, ok := readBroadcast(broadcast(long))
+	require.True(t, ok)
+	require.Empty(t, m.traceparent, "anybody may have published it")
+}

@@ -66,6 +66,9 @@ type ServeFlags struct {
 	HandshakesPerSecond float64       `default:"0" help:"The gateway accepts this many new connections per second; 0 means no bound."`
 	Compression         bool          `help:"Offer permessage-deflate. It costs memory and time for each connection."`
 
+	OTLPEndpoint string  `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this collector of OpenTelemetry (OTLP over HTTP), such as http://127.0.0.1:4318. Without it nothing is traced."`
+	TraceSample  float64 `default:"0.01" help:"Trace this share of the events, handshakes and requests, from 0 to 1; chance decides, whatever a client's traceparent says."`
+
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Log lines of this level and above (${enum})."`
 	LogFormat string `default:"auto" enum:"auto,json,console" help:"auto means console in a terminal, and json elsewhere (${enum})."`
 }
@@ -164,7 +167,7 @@ func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.
 		MaxHTTPConnectionsPerAddress: explicitZero(f.MaxHTTPAddr),
 		HandshakesPerSecond:          explicitZero(f.HandshakesPerSecond), Compression: f.Compression,
 
-		LogLevel: f.LogLevel, LogFormat: f.LogFormat,
+		OTLPEndpoint: f.OTLPEndpoint, TraceSample: explicitZero(f.TraceSample), LogLevel: f.LogLevel, LogFormat: f.LogFormat,
 	}
 }
 
@@ -202,6 +205,7 @@ func (f *ServeFlags) flagFaults() (faults []error) {
 	}{
 		{f.DrainFor < 0, "--drain-for must not be negative"},
 		{f.HandshakesPerSecond < 0, "--handshakes-per-second must be 0 to 1e9"},
+		{f.TraceSample < 0, "--trace-sample must be 0 to 1"},
 		{f.Path == "", "--path must not be empty"},
 		{f.ExpressCookie == "", "--express-cookie must not be empty"},
 		{f.Devices == "", "--devices must not be empty"},

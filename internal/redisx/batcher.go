@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 var (
@@ -69,6 +71,7 @@ func NewBatcher[T any](limits BatchLimits, serve func(ctx context.Context, batch
 // ErrTooSlow, the error of ctx if it ends first, or an error with the panic of serve. After
 // ErrTooSlow or an error of ctx, a request that was already in a batch may still be served.
 func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
+	defer tracing.FromContext(ctx).Call("redis batch").End()
 	p := b.newPending(request)
 	if !b.enqueueRequest(p) {
 		p.holders.Add(-1)
