@@ -73,6 +73,10 @@ test-go: $(BUNDLE) ## Run the Go tests alone (PKG=./chat RUN=TestName)
 test-example: $(BUNDLE) ## Build and test examples/feature alone, a module of its own
 	cd examples/feature && $(GO) vet ./... && $(GO) test -race -timeout 5m ./...
 
+.PHONY: test-deploy
+test-deploy: ## Read deploy/ with the types of Kubernetes and Grafana, send spans to a real collector (a module of its own; minutes)
+	cd deploy/check && $(GO) vet ./... && $(GO) test -timeout 10m ./...
+
 .PHONY: test-client
 test-client: build test/client/node_modules ## Run the tests with the official JavaScript client alone
 	cd test/client && NODE_OPTIONS="--test-reporter=spec" $(NPM) test
@@ -92,7 +96,7 @@ screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
 	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
 
 .PHONY: check
-check: format-check lint names generate-check size-check fuzz ## Check format, lint, imports, names, generated files, binaries; fuzz each target for FUZZTIME
+check: format-check lint names generate-check size-check test-deploy fuzz ## Check format, lint, imports, names, generated files, binaries, deploy/; fuzz each target for FUZZTIME
 
 .PHONY: format
 format: ## Format the Go code

@@ -139,4 +139,7 @@ func TestTheImageIsBuilt(t *testing.T) {
 	require.Equal(t, "65534:65534", config.User)
 	require.Equal(t, []string{"/gateway"}, config.Entrypoint)
 	require.Equal(t, []string{"serve", "--addr", "0.0.0.0:8080"}, config.Cmd)
+
+	container := strings.TrimSpace(run("from", "--quiet", "gateway"))
+	require.Contains(t, run("run", "--isolation", "chroot", container, "--", "/gateway", "version"), ", go1.", "it needs nothing else in the image")
 }
