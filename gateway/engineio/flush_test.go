@@ -96,9 +96,11 @@ func TestOthersSpeakInTheMidstOfAWideCast(t *testing.T) {
 			waiting <- n
 		}
 	}()
-	const casts = 20
+	// On a busy machine the answer of the network may come late; without the yield it never comes
+	// in the midst.
+	const enough, casts = 10, 100
 	most := 0
-	for range casts {
+	for i := 0; i < casts && most < enough; i++ {
 		_, err := near.Write([]byte{1}) // "something was said elsewhere"
 		require.NoError(t, err)
 		m := NewText().Append("hello")
@@ -111,5 +113,5 @@ func TestOthersSpeakInTheMidstOfAWideCast(t *testing.T) {
 			most++
 		}
 	}
-	require.Greater(t, most, casts/2, "others had to wait until all was written")
+	require.Equal(t, enough, most, "others had to wait until all was written")
 }
