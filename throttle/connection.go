@@ -11,7 +11,7 @@ const connectionSlots = 32
 
 // A ConnectionWindow counts the events of one connection under one policy, in the memory of this
 // process alone: for a policy that every event of a connection spends, so that asking Redis would
-// cost more than the event. It has a fixed size, and spending from it allocates nothing.
+// cost more than the event. It has a fixed size, and only the first event allocates something.
 //
 // Like every window, it admits at most Limit events in any span (t, t+Window]. It counts events in
 // parts of a thirty-second of the window, and an event counts until its part is over, so a steady
@@ -21,12 +21,15 @@ type ConnectionWindow struct {
 	policy  string
 
 	mu      sync.Mutex
-	rule    *rule                       // that slots are counted for; guarded by mu
-	counts  [connectionSlots + 1]uint32 // by number modulo their number; guarded by mu
-	newest  int64                       // the number of the newest slot; guarded by mu
-	total   int                         // the sum of counts; guarded by mu
-	refused bool                        // the event before was refused; guarded by mu
+	rule    *rule  // that slots are counted for; guarded by mu
+	counts  *slots // nil before the first event: most connections are idle; guarded by mu
+	newest  int64  // the number of the newest slot; guarded by mu
+	total   int    // the sum of counts; guarded by mu
+	refused bool   // the event before was refused; guarded by mu
 }
+
+// slots count events, by the number of their slot modulo how many there are.
+type slots [connectionSlots + 1]uint32
 
 // OpenConnection returns the window of a new connection under a policy. The policy need not be
 // known, or on: it counts from when it is.
@@ -77,12 +80,12 @@ func (w *ConnectionWindow) Spend(roles []string) Decision {
 func (w *ConnectionWindow) advance(r *rule, now time.Duration) {
 	slot := int64(now / slotLength(r))
 	if w.rule == nil || w.rule.window != r.window {
-		w.counts, w.newest = [connectionSlots + 1]uint32{}, slot
+		w.counts, w.newest = &slots{}, slot
 		w.counts[slot%(connectionSlots+1)] = uint32(w.total) //nolint:gosec // a limit is at most MaxLimit
 	}
 	w.rule = r
 	if slot-w.newest > connectionSlots {
-		w.counts, w.total, w.newest = [connectionSlots + 1]uint32{}, 0, slot
+		*w.counts, w.total, w.newest = slots{}, 0, slot
 	}
 	for w.newest < slot {
 		w.newest++

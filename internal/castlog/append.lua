@@ -243,6 +243,7 @@ local function log_and_publish(message, its_rooms, channels)
     else -- who connects right now misses it in the log; sweep.lua forgets it
       redis.call('HSET', cuts, room, at)
       redis.call('ZADD', base .. 'ended', 'NX', whole(now + 60000), room)
+      redis.call('PEXPIRE', base .. 'ended', 600000)
     end
   end
   local receivers = 0

@@ -493,7 +493,13 @@ func (l *Log) watchOldest() {
 		case !p.isDelivered:
 			if waits := now.Sub(p.confirmedAt); waits >= l.cfg.AwayAfter {
 				l.finishWaiting(p) // it will be heard; who waits has waited long enough
-				isDeaf = isDeaf || waits >= deafAfter
+				switch {
+				case waits < deafAfter:
+				case l.wasForOthers(p):
+					l.releaseMembers(p)
+				default:
+					isDeaf = true
+				}
 			}
 		}
 	}
@@ -504,6 +510,17 @@ func (l *Log) watchOldest() {
 	if l.isWatched = len(l.kept) > 0; l.isWatched {
 		l.watch.Reset(max(l.cfg.AwayAfter/4, 10*time.Millisecond))
 	}
+}
+
+// wasForOthers reports whether a cast was published before this node subscribed to its room: it has
+// heard what came later. mu is held.
+func (l *Log) wasForOthers(p *Pending) bool {
+	h := &l.heard
+	if p.number == 0 || !h.mu.TryLock() { // its lock comes before ours
+		return false
+	}
+	defer h.mu.Unlock()
+	return !h.isCatchingUp && h.at.Number > p.number
 }
 
 // confirmCast notes what became of a cast. mu is held.

@@ -620,3 +620,31 @@ func TestNothingIsDeliveredWhileDeliveryIsLocked(t *testing.T) {
 	require.Equal(t, []string{"1", "2", "3"}, n.texts())
 	r.Resume()
 }
+
+// A node that casts to a room to which it is just subscribing does not hear that, and is not deaf.
+func TestACastBeforeTheSubscriptionDoesNotMakeDeaf(t *testing.T) {
+	t.Parallel()
+	deaf := atomic.Int64{}
+	n := openNode(t, redistest.Server(t).Client(), "a", func(c *castlog.Config) { c.OnDeaf, c.AwayAfter = func() { deaf.Add(1) }, 2*time.Second })
+	early := n.cast("early")
+	early.Channels = []string{"elsewhere"}
+	released := make(chan struct{})
+	early.Members = lateMembers{released}
+	_, err := n.Append(early, false)
+	require.NoError(t, err)
+	n.say(t, "later")
+	select {
+	case <-released:
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "it is waited for")
+	}
+	require.Zero(t, deaf.Load())
+	require.Equal(t, []string{"later"}, n.texts())
+}
+
+// lateMembers are members who are not there yet.
+type lateMembers struct{ released chan struct{} }
+
+func (lateMembers) Deliver(castlog.Position) { panic("it was not heard") }
+func (lateMembers) HasMembers() bool         { return true }
+func (m lateMembers) Release()               { close(m.released) }

@@ -32,8 +32,16 @@ local replaced = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- forget_at has sweep.lua look, after some ms, whether a user's room has still records.
-local function forget_at(room, ms) redis.call('ZADD', base .. 'ended', string.format('%.0f', now + ms), room) end
+-- forget_at has sweep.lua look, after some ms, whether a user's room has still records. When no
+-- connection lives, what is known of the room expires a minute later also where nobody sweeps.
+local function forget_at(room, ms)
+  redis.call('ZADD', base .. 'ended', string.format('%.0f', now + ms), room)
+  redis.call('PEXPIRE', base .. 'ended', 600000)
+  for _, other in ipairs(redis.call('SMEMBERS', base .. 'of:' .. room)) do
+    if redis.call('PTTL', base .. 'conn:' .. other) == -1 then return end
+  end
+  redis.call('PEXPIRE', base .. 'of:' .. room, string.format('%.0f', ms + 60000))
+end
 
 local function drop(key, pid)
   local room = redis.call('HGET', key, 'u')
@@ -60,6 +68,7 @@ while ARGV[i] do
         fields[#fields + 1] = 'u'
         fields[#fields + 1] = room
         redis.call('SADD', base .. 'of:' .. room, pid)
+        redis.call('PERSIST', base .. 'of:' .. room)
       end
       fields[#fields + 1] = 'r' .. room
       fields[#fields + 1] = '0'
@@ -81,6 +90,8 @@ while ARGV[i] do
   elseif what == 'hold' then
     redis.call('PERSIST', key)
     redis.call('SADD', held, pid)
+    local room = redis.call('HGET', key, 'u')
+    if room then redis.call('PERSIST', base .. 'of:' .. room) end
   elseif what == 'end' then
     redis.call('HSET', key, 'e', '1', 'n', ARGV[value])
     redis.call('PEXPIRE', key, keep_for)

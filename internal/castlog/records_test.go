@@ -143,9 +143,12 @@ func TestAUsersRoomIsForgottenWithItsRecords(t *testing.T) {
 	}
 	sweep()
 	require.Len(t, read("user:ann").Entries, 1, "the other connection may still come back")
+	expires := func() time.Duration { return rdb.PTTL(t.Context(), "{test:log}:of:user:ann").Val() }
+	require.Equal(t, time.Duration(-1), expires())
 
 	write(RecordChange{What: RecordEnd, PID: two, Values: []string{"0"}})
 	ended := time.Now()
+	require.Positive(t, expires(), "also where nobody sweeps")
 	cast("user:ann")
 	require.Len(t, read("user:ann").Entries, 2, "it may come back")
 	require.Eventually(t, func() bool { sweep(); return len(left()) == 0 }, 10*time.Second, 10*time.Millisecond, "%v", left)

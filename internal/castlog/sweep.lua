@@ -23,7 +23,14 @@ local function expire(other, since)
     if string.match(redis.call('HGET', key, 'h') or '', '^(.*)%.%d+$') == other then
       redis.call('PEXPIRE', key, left)
       local room = redis.call('HGET', key, 'u')
-      if room then redis.call('ZADD', base .. 'ended', string.format('%.0f', now + left + 1), room) end
+      if room then
+        redis.call('ZADD', base .. 'ended', string.format('%.0f', now + left + 1), room)
+        redis.call('PEXPIRE', base .. 'ended', 600000)
+        redis.call('PEXPIRE', base .. 'of:' .. room, string.format('%.0f', left + 60000))
+        for _, pid in ipairs(redis.call('SMEMBERS', base .. 'of:' .. room)) do
+          if redis.call('PTTL', base .. 'conn:' .. pid) == -1 then redis.call('PERSIST', base .. 'of:' .. room) end
+        end
+      end
     end
     expired = expired + 1
   end

@@ -74,6 +74,7 @@ redis.call('HSET', KEYS[3], 'h', node .. '.' .. generation, 't', string.format('
   'k', ARGV[8] .. ' ' .. record.h .. ' ' .. (record.e or '0'))
 redis.call('HDEL', KEYS[3], 'e', 'n')
 redis.call('PERSIST', KEYS[3])
+if record.u then redis.call('PERSIST', base .. 'of:' .. record.u) end
 redis.call('SREM', base .. 'held:' .. former, pid)
 redis.call('SADD', base .. 'held:' .. node, pid)
 return answer(record.h, record.e or '0', generation)

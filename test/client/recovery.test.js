@@ -460,13 +460,12 @@ describe('one connection', { concurrency: 4 }, () => {
       const gateway = await Gateway.alone(env, ...FLAGS);
       const teller = await new Player(gateway.url, WEBSOCKET, { auth: { sessionId: await gateway.session(name('speaker')) } }).connected();
       try {
-        const s = await Scene.set({ gateway, teller });
+        const [s, forger] = [await Scene.set({ gateway, teller }), await Scene.set({ gateway, teller })];
         assert.equal(await s.comeBack(), 'connect');
         await s.isRecovered();
-        s.player.socket._lastOffset = high(s.player.socket._lastOffset);
-        assert.equal(await s.comeBack(), 'connect');
-        await s.isNew();
-        await s.end();
+        assert.equal(await forger.comeBack(() => { forger.player.socket._lastOffset = high(forger.offset); }), 'connect');
+        await forger.isNew();
+        for (const each of [s, forger]) await each.end();
       } finally {
         teller.close();
         await gateway.stop();
