@@ -42,8 +42,8 @@ type Config struct {
 	// RecordsKeptFor is for how long a client may go on with a connection that has ended; 2 min.
 	RecordsKeptFor time.Duration
 
-	// IsPrivate, if not nil, tells of a room whether it is that of one user. Such a room is logged only
-	// while the record of a connection of the user lives, and is forgotten with the last one.
+	// IsPrivate, if not nil, tells of a room whether it is that of one user. Such a room is logged
+	// only while the record of a connection of the user lives, and is forgotten with the last one.
 	IsPrivate func(room string) bool
 
 	// Nodes returns how many nodes should hear this one, itself included; nil stands for 1.
