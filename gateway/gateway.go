@@ -196,6 +196,7 @@ type Gateway struct {
 	roleReads singleflight.Group // of Sessions.Get, by session id
 
 	failedReturns failedReturns
+	samples       eventSamples
 
 	conns   sync.Map // socket id → *conn
 	users   userConns

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"cmp"
+	"hash/crc32"
+	"math"
 	"slices"
 	"time"
 
@@ -35,6 +37,9 @@ type ConnectionQuery struct {
 	// newest.
 	By   string
 	Most int // how many are returned
+	// OneIn, above 1, returns about one of so many connections: always the same ones, by a hash of
+	// their ids.
+	OneIn int
 }
 
 // connsOf returns the connections of a user that may send events, or all for "".
@@ -61,7 +66,10 @@ func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
 		if q.Addr != "" && clientaddr.Network(p.Addr) != network || q.Session != "" && identity.SessionTag(p.SessionID) != q.Session {
 			continue
 		}
-		found = append(found, candidate{c, c.socket.Conn().QueuedBytes()})
+		total++
+		if isInSample(p.Conn, q.OneIn) {
+			found = append(found, candidate{c, c.socket.Conn().QueuedBytes()})
+		}
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int {
 		switch q.By {
@@ -82,7 +90,12 @@ func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
 			Addr: p.Addr, Transport: c.socket.Conn().TransportName(), OpenedAt: c.opened, Rooms: rooms, QueuedBytes: c.bytes,
 		})
 	}
-	return list, len(found)
+	return list, total
+}
+
+// isInSample reports whether an id is of those one in so many that are returned.
+func isInSample(id string, oneIn int) bool {
+	return oneIn <= 1 || crc32.ChecksumIEEE([]byte(id))%uint32(min(oneIn, math.MaxInt32)) == 0
 }
 
 // QueuedBytes returns how many bytes wait for all clients of this node.

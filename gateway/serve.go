@@ -37,6 +37,9 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	route := g.routes[string(e.Name)]
 	span := g.beginEvent(c, route)
 	defer span.End()
+	if g.samples.isWanted() {
+		g.samples.take(c, route, e, start)
+	}
 	spent := c.spendEvent()
 	if !spent.Allowed {
 		g.reportRateLimited(c, route, e.Name, spent, start, span)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	pathpkg "path"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,14 @@ type Config struct {
 	// Page serves the console at /, /asyncapi.json and /events.d.ts to everybody who reaches Addr, as
 	// Dev does. (--page)
 	Page bool
+	// AdminUI lets operators watch with Socket.IO's Admin UI, which connects to the namespace /admin at
+	// Addr: readonly, full, with which they also end connections and empty rooms, or off. With Dev or
+	// Page its page is at /admin-ui/. Default: off. (--admin-ui)
+	AdminUI string
+	// AdminUIUsersFile names these operators: a line name:hash for each, as `htpasswd -B` writes it. It
+	// is read again at each login, and who is not in it any more is disconnected.
+	// (--admin-ui-users-file)
+	AdminUIUsersFile string
 	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. DANGER: it
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
@@ -305,6 +314,7 @@ func (c Config) WithDefaults() Config {
 	if !strings.HasSuffix(c.Path, "/") {
 		c.Path += "/"
 	}
+	setDefault(&c.AdminUI, "off")
 	setDefault(&c.ClusterJoinWindow, time.Hour)
 	setDefault(&c.Recovery, 2*time.Minute)
 	setDefault(&c.RecoveryMemory, 256<<20)
@@ -435,6 +445,14 @@ func (c Config) Faults() (faults []error) {
 	if _, err := auth.ParseProxies(c.TrustedProxies); err != nil {
 		refuse("--trusted-proxies: %w", err)
 	}
+	switch {
+	case !slices.Contains([]string{"off", "readonly", "full"}, c.AdminUI):
+		refuse("--admin-ui must be off, readonly or full")
+	case c.AdminUI != "off" && c.AdminUIUsersFile == "":
+		refuse("--admin-ui needs --admin-ui-users-file")
+	case c.AdminUI == "off" && c.AdminUIUsersFile != "":
+		refuse("--admin-ui-users-file is for --admin-ui readonly or full")
+	}
 	if _, err := parseDevices(c.Devices); err != nil {
 		faults = append(faults, err)
 	}
@@ -456,7 +474,7 @@ func isSocketPath(path string) bool {
 	}
 	for _, own := range []string{
 		"/auth/login", "/chat/message", "/combat/action", "/api/users/", "/api/characters/", "/api/leaderboards/",
-		"/health/live", "/js/", "/css/", "/vendor/",
+		"/health/live", "/js/", "/css/", "/vendor/", "/admin-ui/",
 	} {
 		if strings.HasPrefix(own, path) {
 			return false

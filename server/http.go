@@ -59,7 +59,10 @@ func (n *node) publicRoutes() http.Handler {
 	n.addHealthRoutes(mux, false)
 	if n.cfg.Dev || n.cfg.Page {
 		n.addContractRoutes(mux)
-		mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path))
+		mux.Handle("/", testclient.Handler(n.cfg.Dev, n.cfg.Path, n.adminUI != nil))
+		if n.adminUI != nil {
+			mux.Handle(testclient.AdminPath, testclient.AdminPage())
+		}
 	}
 	requests := n.traceRequests(boundBodies(n.cfg.BodyTimeout, mux))
 	return n.allowOrigins(refuseSpare(n.gateway, n.routeSockets(requests)))

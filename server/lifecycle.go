@@ -48,6 +48,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	} {
 		addLoop(run)
 	}
+	if n.adminUI != nil {
+		addLoop(n.adminUI.Run)
+	}
 	for _, m := range r.lockServers.monitors {
 		addLoop(m.Run)
 	}

@@ -32,6 +32,7 @@ func (n *node) answerOperators(ctx context.Context) error {
 		nodecall.AskDrain:       n.answerDrain,
 		nodecall.AskUndrain:     n.answerUndrain,
 		nodecall.TellAct:        n.logAct,
+		nodecall.AskWatch:       n.answerWatch,
 	}, func(err error) {
 		n.log.Warn("operators' commands are not heard", zap.Error(err))
 	}).Run(ctx)
@@ -58,10 +59,7 @@ func (n *node) answerConnections(_ context.Context, _ string, raw []byte) (any, 
 	})
 	out := nodecall.Connections{Total: total, List: []nodecall.Connection{}}
 	for _, c := range list {
-		out.List = append(out.List, nodecall.Connection{
-			Conn: c.Conn, UserID: c.UserID, Username: c.Username, CharacterID: c.CharacterID, Session: c.Session, Addr: c.Addr,
-			Transport: c.Transport, OpenedAt: c.OpenedAt.UnixMilli(), Rooms: c.Rooms, QueuedBytes: c.QueuedBytes,
-		})
+		out.List = append(out.List, connectionView(c))
 	}
 	return out, nil
 }

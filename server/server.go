@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/gateway"
+	"github.com/aeturnis/realtime/internal/adminui"
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/sdnotify"
@@ -56,6 +57,7 @@ type node struct {
 	status   *statusBoard   // tells players which features work
 	gateway  *gateway.Gateway
 	once     *once.Keeper // records of events that are done once
+	adminUI  *adminui.UI  // nil where operators have none
 
 	traces *otlp.Exporter  // nil without Config.OTLPEndpoint
 	tracer *tracing.Tracer // the same

@@ -46,6 +46,9 @@ func (n *node) wire() (err error) {
 		return err
 	}
 
+	if n.adminUI, err = n.newAdminUI(rooms); err != nil {
+		return err
+	}
 	metrics := gateway.NewMetrics()
 	n.once = once.New(r.client, once.Config{Timeout: c.HandlerTimeout, Report: n.onceFailed})
 	n.gateway = gateway.New(gateway.Config{
@@ -83,6 +86,7 @@ func (n *node) socketConfig() socketio.Config {
 	c := &n.cfg
 	return socketio.Config{
 		Inbound: c.InboundQueue, Attachments: c.MaxAttachments, Depth: c.MaxDepth, MaxRooms: c.MaxRooms, Cluster: n.clusterConfig(),
+		LocalNamespaces: n.adminNamespace(),
 		Engine: engineio.Config{
 			PingInterval: c.PingInterval, PingTimeout: c.PingTimeout, ConnectTimeout: c.ConnectTimeout,
 			UpgradeTimeout: c.UpgradeTimeout, BodyTimeout: c.BodyTimeout, MaxPayload: c.MaxPayload, MaxPackets: c.MaxPackets,

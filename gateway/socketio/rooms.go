@@ -61,12 +61,13 @@ type adapterBuilder struct {
 	maxRooms      int
 	onJoinRefused func(id, room string)
 	cluster       *cluster // nil for a server that shares no Redis
+	local         map[string]Receiver // Config.LocalNamespaces
 }
 
 // New is called by the library, once for each namespace.
 func (b adapterBuilder) New(nsp socket.Namespace) socket.Adapter {
 	a := &rooms{Adapter: socket.MakeAdapter(), maxRooms: b.maxRooms, onJoinRefused: b.onJoinRefused, rooms: map[socket.Room]*room{}, members: map[socket.SocketId]*member{}}
-	if b.cluster != nil {
+	if b.cluster != nil && b.local[nsp.Name()] == nil {
 		n := b.cluster.addNamespace(nsp.Name(), a)
 		a.Prototype(n)
 		a.Construct(nsp)

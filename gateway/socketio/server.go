@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,9 @@ type Config struct {
 	Engine engineio.Config
 	// Namespaces are those that exist, by name. A CONNECT to another one is refused.
 	Namespaces map[string]Receiver
+	// LocalNamespaces are further ones, which this server shares with no other one of Cluster: what is
+	// cast there stays here, and no connection is recovered.
+	LocalNamespaces map[string]Receiver
 
 	Inbound      int           // events of one connection that may be queued; 256
 	InboundBytes int           // bytes of those events; 1 MiB
@@ -146,7 +150,7 @@ func New(cfg Config) *Server {
 			opts.SetConnectionStateRecovery(recovery)
 		}
 	}
-	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, cfg.OnJoinRefused, s.cluster})
+	opts.SetAdapter(adapterBuilder{cfg.MaxRooms, cfg.OnJoinRefused, s.cluster, cfg.LocalNamespaces})
 	opts.SetServeClient(false)
 	opts.SetConnectTimeout(time.Hour) // the engine's own timeout comes first, and holds no goroutine
 	s.IO = socket.NewServer(nil, opts)
@@ -157,7 +161,12 @@ func New(cfg Config) *Server {
 	cfg.Engine.OnRefused = cfg.OnRefused
 	s.engine = engineio.New(cfg.Engine)
 	s.IO.Bind(s.engine)
-	for name, receiver := range cfg.Namespaces {
+	receivers := maps.Clone(cfg.LocalNamespaces)
+	if receivers == nil {
+		receivers = map[string]Receiver{}
+	}
+	maps.Copy(receivers, cfg.Namespaces)
+	for name, receiver := range receivers {
 		n := &Namespace{name: name, receiver: receiver, lib: s.IO.Of(name, nil)}
 		switch a := n.lib.Adapter().(type) {
 		case *rooms:

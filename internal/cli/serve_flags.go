@@ -16,6 +16,8 @@ type ServeFlags struct {
 	Path          string   `default:"/socket.io/" help:"Socket.IO clients connect to this path, with or without the / at its end."`
 	AdminAddr     string   `default:"127.0.0.1:8081" help:"Operators find /metrics, /health/detailed and /debug/pprof at this address. If it is empty, none of them is served."`
 	AdminHosts    []string `placeholder:"HOST" help:"Requests to --admin-addr may name this host, such as gateway-1, beside loopback and IP addresses; others are refused, and so are those of pages of other sites. The flag may be repeated."`
+	AdminUI       string   `name:"admin-ui" default:"off" enum:"off,readonly,full" help:"Let operators watch with Socket.IO's Admin UI, at the namespace /admin; with full they may also end connections and empty rooms. With --dev or --page its page is at /admin-ui/ (${enum})."`
+	AdminUIUsers  string   `name:"admin-ui-users-file" placeholder:"FILE" help:"These operators may log in to the Admin UI: a line name:hash for each, as htpasswd -B writes it."`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
 	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
@@ -139,6 +141,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.Config {
 	return server.Config{
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
+		AdminUI: f.AdminUI, AdminUIUsersFile: f.AdminUIUsers,
 
 		RedisURL: redisURL, RedisURLFile: f.RedisURLFile, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, LockRedisPasswordFile: f.LockPassword, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),

@@ -9,6 +9,7 @@ const (
 	AskDrain       = "drain"       // no arguments; Status. It answers when the drain has begun.
 	AskUndrain     = "undrain"     // no arguments; Status
 	TellAct        = "act"         // Act; nobody waits for an answer
+	AskWatch       = "watch"       // WatchArgs; Watched
 )
 
 // Act is what an operator did, for the logs of the nodes.
@@ -129,4 +130,35 @@ type Denied struct {
 	Policy  string `json:"policy"`
 	Subject string `json:"subject"`
 	ForMs   int64  `json:"forMs"`
+}
+
+// WatchArgs say which connections of a node an operator watches.
+type WatchArgs struct {
+	OneIn int `json:"oneIn"` // 1 lists every connection, 4 about a quarter of them
+	Most  int `json:"most"`
+}
+
+// Watched is what happens on a node. Counts are those since it started.
+type Watched struct {
+	Hostname  string           `json:"hostname"`
+	PID       int              `json:"pid"`
+	StartedAt int64            `json:"startedAt"`
+	Clients   int              `json:"clients"`   // connections of players and operators
+	Polling   int              `json:"polling"`   // of them, those that poll
+	Operators int              `json:"operators"` // who watch on this node
+	Players   int              `json:"players"`   // connections of players, listed or not
+	Opened    int64            `json:"opened"`
+	Closed    map[string]int64 `json:"closed"` // by reason
+	Events    int64            `json:"events"`
+	List      []Connection     `json:"list"`
+	Samples   []EventSample    `json:"samples"`
+}
+
+// EventSample is an event that a client sent, without its payload.
+type EventSample struct {
+	Number int64  `json:"number"` // since the node started
+	At     int64  `json:"at"`
+	Conn   string `json:"conn"`
+	Event  string `json:"event"`
+	Bytes  int    `json:"bytes"` // of the payload
 }

@@ -54,9 +54,16 @@ func serveWith(t *testing.T, args ...string) server {
 	t.Helper()
 	_, err := files.Open(strings.TrimPrefix(bundle, "/"))
 	require.NoError(t, err, "the page's bundle is missing: run `make build`, or `npm ci` in web/testclient")
-	s := server{redis: redistest.Server(t).URL(), binary: filepath.Join(t.TempDir(), "gateway"), log: &guarded{}}
+	s := server{redis: redistest.Server(t).URL(), binary: filepath.Join(t.TempDir(), "gateway")}
 	out, err := exec.Command("go", "build", "-o", s.binary, "github.com/aeturnis/realtime/cmd/gateway").CombinedOutput()
 	require.NoError(t, err, string(out))
+	return s.start(t, args...)
+}
+
+// start starts a gateway on the same Redis.
+func (s server) start(t *testing.T, args ...string) server {
+	t.Helper()
+	s.log, s.url = &guarded{}, ""
 	args = append([]string{
 		"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off",
 	}, args...)

@@ -50,7 +50,7 @@ func TestClientFilesAreServedAsNodeDoes(t *testing.T) {
 
 func TestThePageServesNoOtherBundle(t *testing.T) {
 	t.Parallel()
-	h := Handler(false, "/socket.io/")
+	h := Handler(false, "/socket.io/", false)
 	require.Equal(t, 404, get(t, h, "GET", "/vendor/socket.io.js").Code)
 	require.Equal(t, 404, get(t, h, "GET", "/vendor/socket.io.min.js").Code)
 }

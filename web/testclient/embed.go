@@ -43,14 +43,15 @@ type file struct {
 }
 
 // Handler serves the page at /, and the files that it loads. With dev, the page offers the guest
-// login. The page connects to socketPath, such as /socket.io/. Every other path is answered with
+// login; with adminUI, a link to AdminPath. The page connects to socketPath, such as /socket.io/.
+// Every other path is answered with
 // 404, and methods other than GET and HEAD with 405. Browsers cache the files and ask each time
 // whether they have changed: 304 when they have not.
-func Handler(dev bool, socketPath string) http.Handler {
-	return newPageHandler(files, dev, socketPath)
+func Handler(dev bool, socketPath string, adminUI bool) http.Handler {
+	return newPageHandler(files, dev, socketPath, adminUI)
 }
 
-func newPageHandler(source fs.FS, dev bool, socketPath string) http.Handler {
+func newPageHandler(source fs.FS, dev bool, socketPath string, adminUI bool) http.Handler {
 	served := collectServedFiles(source)
 	index := served["/index.html"]
 	delete(served, "/index.html")
@@ -58,6 +59,9 @@ func newPageHandler(source fs.FS, dev bool, socketPath string) http.Handler {
 		index.body = bytes.Replace(index.body, []byte(`data-dev="false"`), []byte(`data-dev="true"`), 1)
 	}
 	index.body = bytes.Replace(index.body, []byte(`data-path="/socket.io/"`), []byte(`data-path="`+html.EscapeString(socketPath)+`"`), 1)
+	if adminUI {
+		index.body = bytes.Replace(index.body, []byte(`data-admin-ui="off"`), []byte(`data-admin-ui="on"`), 1)
+	}
 	if _, ok := served[bundle]; ok {
 		index.body = bytes.Replace(index.body, []byte(`data-bundle="missing"`), []byte(`data-bundle="present"`), 1)
 	}

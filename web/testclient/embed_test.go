@@ -43,7 +43,7 @@ func clone(t *testing.T) fstest.MapFS {
 
 func TestHandlerAnswers(t *testing.T) {
 	t.Parallel()
-	h := Handler(true, "/socket.io/")
+	h := Handler(true, "/socket.io/", false)
 	for name, c := range map[string]struct {
 		method, path string
 		status       int
@@ -78,7 +78,7 @@ func TestHandlerAnswers(t *testing.T) {
 
 func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 	t.Parallel()
-	dev, open := Handler(true, "/socket.io/"), Handler(false, "/socket.io/")
+	dev, open := Handler(true, "/socket.io/", false), Handler(false, "/socket.io/", false)
 	first := get(t, dev, "GET", "/")
 	tag := first.Header().Get("ETag")
 	require.NotEmpty(t, tag)
@@ -95,11 +95,11 @@ func TestUnchangedFilesAreNotSentAgain(t *testing.T) {
 func TestPageSaysWhatTheServerOffers(t *testing.T) {
 	t.Parallel()
 	fresh := clone(t)
-	require.Contains(t, get(t, newPageHandler(fresh, true, "/socket.io/"), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
-	require.Equal(t, 404, get(t, newPageHandler(fresh, true, "/socket.io/"), "GET", bundle).Code)
+	require.Contains(t, get(t, newPageHandler(fresh, true, "/socket.io/", false), "GET", "/").Body.String(), `data-dev="true" data-bundle="missing"`)
+	require.Equal(t, 404, get(t, newPageHandler(fresh, true, "/socket.io/", false), "GET", bundle).Code)
 
 	fresh[strings.TrimPrefix(bundle, "/")] = &fstest.MapFile{Data: []byte("export {}")}
-	h := newPageHandler(fresh, false, "/game/")
+	h := newPageHandler(fresh, false, "/game/", false)
 	require.Contains(t, get(t, h, "GET", "/").Body.String(), `data-dev="false" data-bundle="present" data-path="/game/"`)
 	require.Equal(t, "export {}", get(t, h, "GET", bundle).Body.String())
 }

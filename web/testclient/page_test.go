@@ -30,6 +30,8 @@ func TestPage(t *testing.T) {
 		"keyboard":       keyboard,
 		"stillness":      stillness,
 		"lost":           lost,
+		"came late":      cameLate,
+		"came anew":      cameAnew,
 		"banned":         banned,
 		"ignoring":       ignoring,
 		"backend events": backendEvents,
@@ -171,11 +173,11 @@ func endedSession(t *testing.T, s server, browser context.Context) {
 
 func pageAlone(t *testing.T, _ server, browser context.Context) {
 	t.Run("without the bundle it says how to get it", func(t *testing.T) {
-		p := open(t, browser, page(t, newPageHandler(clone(t), true, "/socket.io/")), 800, 600)
+		p := open(t, browser, page(t, newPageHandler(clone(t), true, "/socket.io/", false)), 800, 600)
 		p.is(`document.body.textContent.includes('make build')`)
 	})
 	t.Run("without guest logins it asks for a session id", func(t *testing.T) {
-		p := open(t, browser, page(t, Handler(false, "/socket.io/")), 800, 600)
+		p := open(t, browser, page(t, Handler(false, "/socket.io/", false)), 800, 600)
 		p.is(`document.querySelector('[data-testid=session-id]').checkVisibility()`)
 		require.Equal(t, false, p.eval(`document.querySelector('[data-testid=login-form]').checkVisibility()`))
 	})

@@ -8,10 +8,12 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,29 +36,29 @@ func proxied(t *testing.T, s server, answer http.HandlerFunc, isMine func(*http.
 
 // lost connections say why, when the next attempt is, and what came of it.
 func lost(t *testing.T, s server, browser context.Context) {
-	var isOverloaded, isDraining bool
+	var isOverloaded, isDraining atomic.Bool
 	front := proxied(t, s, func(w http.ResponseWriter, _ *http.Request) {
 		message := "Overloaded"
-		if isDraining {
+		if isDraining.Load() {
 			message = "Draining"
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Retry-After", "2")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = fmt.Fprintf(w, `{"code":4,"message":%q}`, message)
-	}, func(r *http.Request) bool { return isOverloaded && strings.HasPrefix(r.URL.Path, "/socket.io/") })
+	}, func(r *http.Request) bool { return isOverloaded.Load() && strings.HasPrefix(r.URL.Path, "/socket.io/") })
 	p, _ := openPage(t, browser, front+"/?transport=polling", 1280, 720)
 	p.login("lou")
-	isOverloaded = true
+	isOverloaded.Store(true)
 	p.click("drop")
 	p.says("banner", "Trying again")
 	p.says("banner", "The server is overloaded")
 	p.says("banner", "Trying again in 2 s.")
 	p.has("state", `n.dataset.state === 'reconnecting'`)
 	p.picture("screenshot-reconnecting")
-	isDraining = true
+	isDraining.Store(true)
 	p.says("banner", "This server is about to stop, and takes no new connections.")
-	isOverloaded = false
+	isOverloaded.Store(false)
 	p.click("try-now")
 	p.settled("lou")
 	p.says("banner", "and nothing is missing: no event came late.")
@@ -85,6 +87,84 @@ func lost(t *testing.T, s server, browser context.Context) {
 		window.answer({ ok: true, data: {} });
 	}); 0`)
 	p.is(`window.outcome?.join() === 'true,12'`)
+}
+
+// A gap is a player's way to the gateway that can be cut: then handshakes are refused as by a server
+// that is overloaded.
+type gap struct {
+	tab
+	isCut atomic.Bool
+}
+
+// login opens the page through a gap.
+func loginThroughGap(t *testing.T, s server, browser context.Context, name string) *gap {
+	t.Helper()
+	g := &gap{}
+	front := proxied(t, s, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusServiceUnavailable) },
+		func(r *http.Request) bool { return g.isCut.Load() && strings.HasPrefix(r.URL.Path, "/socket.io/") })
+	g.tab, _ = openPage(t, browser, front+"/?transport=polling", 1280, 720)
+	g.login(name)
+	return g
+}
+
+// cut ends the connection; it does not come back before mend.
+func (g *gap) cut() {
+	g.t.Helper()
+	g.isCut.Store(true)
+	g.click("drop")
+	g.has("state", `n.dataset.state === 'reconnecting'`)
+}
+
+func (g *gap) mend() {
+	g.t.Helper()
+	g.isCut.Store(false)
+	g.click("try-now")
+}
+
+// What others say while a player is cut off comes late: it is counted, and in the chat once, in its
+// place.
+func cameLate(t *testing.T, s server, browser context.Context) {
+	g, pia := loginThroughGap(t, s, browser, "gus"), open(t, browser, s.url, 1280, 720)
+	pia.login("pia")
+	pia.chat("late 0, before")
+	g.says("messages", "late 0")
+	g.cut()
+	for i := range 3 {
+		pia.chat(fmt.Sprintf("late %d, while he is away", i+1))
+		pia.is(fmt.Sprintf(`document.querySelectorAll('[data-testid=message].own:not(.pending)').length === %d`, i+2))
+	}
+	g.mend()
+	g.says("banner", "and nothing is missing: 3 events came late.")
+	g.says("recovery", "recovered")
+	pia.chat("late 4, after")
+	g.says("messages", "late 4")
+	require.Equal(t, "0,1,2,3,4", g.eval(`[...document.querySelectorAll('[data-testid=message] p')].map((n) => n.textContent.match(/^late (\d)/)?.[1]).filter(Boolean).join()`))
+}
+
+// A player whose connection Redis has forgotten gets a new one. What was said meanwhile is read
+// again.
+func cameAnew(t *testing.T, s server, browser context.Context) {
+	g, pip := loginThroughGap(t, s, browser, "gil"), open(t, browser, s.url, 1280, 720)
+	pip.login("pip")
+	g.cut()
+	pip.chat("anew 1, while he is away")
+	pip.is(`document.querySelectorAll('[data-testid=message].own:not(.pending)').length === 1`)
+	options, err := redis.ParseURL(s.redis)
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	records, err := client.Keys(t.Context(), "{socket.io:log}:conn:*").Result()
+	require.NoError(t, err)
+	require.NotEmpty(t, records)
+	require.NoError(t, client.Del(t.Context(), records...).Err())
+	g.mend()
+	g.says("banner", "Back, as a new connection. What was said meanwhile is read again; other events may be missing.")
+	g.says("recovery", "new")
+	g.settled("gil")
+	g.says("messages", "anew 1")
+	pip.chat("anew 2, after")
+	g.says("messages", "anew 2")
+	require.Equal(t, "1,2", g.eval(`[...document.querySelectorAll('[data-testid=message] p')].map((n) => n.textContent.match(/^anew (\d)/)?.[1]).filter(Boolean).join()`))
 }
 
 // ended sessions: banned, with reason and time.

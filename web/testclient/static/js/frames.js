@@ -2,7 +2,7 @@
 
 const GAP_MS = 100; // between two draws
 const BUSY = 2; // more changes of one thing in a gap: nobody reads them all, and the page draws less often,
-const SHARE = 40; // so that draws take a fortieth of the time,
+const SHARE = 100; // so that draws take a hundredth of the time,
 const LONGEST_GAP_MS = 1000; // but at least once a second
 const UNSEEN_MS = 1000; // a page that nobody sees has no frames
 

@@ -5,10 +5,11 @@ import { avatar, el } from './dom.js';
 import { explainEnd } from './explain.js';
 
 const KEPT = 'gateway.sessions'; // this tab's session ids, so that a reload comes back
-const { dev, bundle } = document.documentElement.dataset;
+const { dev, bundle, adminUi } = document.documentElement.dataset;
 const byId = (id) => document.getElementById(id);
 const [login, notice, guest, bySession, consoles, strip, players] = ['login', 'login-notice', 'guest', 'by-session', 'consoles', 'strip', 'players'].map(byId);
 
+byId('admin-ui').hidden = adminUi !== 'on';
 if (bundle === 'missing') {
   byId('main').replaceChildren(byId('missing').content.cloneNode(true));
 } else {
