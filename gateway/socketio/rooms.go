@@ -60,7 +60,7 @@ type membership struct {
 type adapterBuilder struct {
 	maxRooms      int
 	onJoinRefused func(id, room string)
-	cluster       *cluster // nil for a server that shares no Redis
+	cluster       *cluster            // nil for a server that shares no Redis
 	local         map[string]Receiver // Config.LocalNamespaces
 }
 

@@ -46,9 +46,11 @@ func (c *calls) list() []string {
 	return append([]string{}, c.made...)
 }
 
-func (c *calls) MakeJoin(target, room string)               { c.add("join %s %s", target, room) }
-func (c *calls) MakeLeave(target, room string)              { c.add("leave %s %s", target, room) }
-func (c *calls) MakeDisconnect(target string, closing bool) { c.add("disconnect %s %v", target, closing) }
+func (c *calls) MakeJoin(target, room string)  { c.add("join %s %s", target, room) }
+func (c *calls) MakeLeave(target, room string) { c.add("leave %s %s", target, room) }
+func (c *calls) MakeDisconnect(target string, closing bool) {
+	c.add("disconnect %s %v", target, closing)
+}
 
 // A stage is a server with the namespace of operators, and what it talks to.
 type stage struct {

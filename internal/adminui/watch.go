@@ -16,9 +16,9 @@ import (
 // This file asks the nodes, and tells the operators what has changed.
 
 const (
-	every         = 2 * time.Second // between two questions
-	maxSockets    = 1000            // that are shown
-	maxChanges    = 500             // that are told one by one; of more, all sockets are told again
+	every      = 2 * time.Second // between two questions
+	maxSockets = 1000            // that are shown
+	maxChanges = 500             // that are told one by one; of more, all sockets are told again
 )
 
 // A watch is what the operators of this node know. Run owns it.

@@ -80,6 +80,7 @@ func TestTheOfficialAdminUI(t *testing.T) {
 	p.shows("chat:global")
 	p.shows("user:amy")
 	p.shows("user:bea")
+	p.is(`document.getAnimations().length === 0`) // views fade in
 	p.picture("screenshot-admin-ui")
 
 	// Who comes, who leaves, and what clients send.
