@@ -89,11 +89,12 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 		{"config check", file, `[]`, 0},
 		{"audit-log", "", `"what":"userban","target":"eve"`, 0},
 		{"doctor", "", `"verdict":"ok"`, 1}, // the test's Redis keeps nothing
+		{"health", "--admin-addr " + strings.TrimPrefix(g.admin, "http://"), `"status":"ok"`, 0},
 		{"version", "", `"go":"go1`, 0},
 	} {
 		tried[c.command] = true
 		args := append(strings.Fields(c.command+" "+c.args), "--json")
-		if c.command != "version" && c.command != "config check" {
+		if c.command != "health" && c.command != "version" && c.command != "config check" {
 			args = append(args, "--redis", url)
 		}
 		out, errs, code := command(t, args...)

@@ -65,11 +65,8 @@ func TestHealthOnTheCommandLine(t *testing.T) {
 	server := redistest.Server(t)
 	g := serve(t, "--redis", server.URL(), "--dev")
 	addr := strings.TrimPrefix(g.admin, "http://")
-	for _, args := range [][]string{{"health"}, {"health", "--ready"}} {
-		out, errs, code := command(t, append(args, "--admin-addr", addr)...)
-		require.Zero(t, code, errs)
-		require.Contains(t, out, `"status"`)
-	}
+	require.Equal(t, "ok", must(t, "health", "--admin-addr", addr))
+	require.Equal(t, "ready", must(t, "health", "--ready", "--admin-addr", addr))
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	must(t, "health", "--admin-addr", "0.0.0.0:"+port) // as in a container

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/usage"
 )
@@ -18,6 +20,7 @@ import (
 type Health struct {
 	AdminAddr string `default:"127.0.0.1:8081" help:"Ask at this address, which is that of serve."`
 	Ready     bool   `help:"Ask whether it takes players, which it does not while it drains or Redis is away."`
+	JSON      bool   `help:"Print JSON."`
 }
 
 // Run prints the answer, and exits 1 when it is no, or when nobody answers.
@@ -48,7 +51,17 @@ func (c Health) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.Out, strings.TrimSpace(string(body)))
+	var answer struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("no gateway answers at %s", c.AdminAddr)
+	}
+	if c.JSON {
+		fmt.Fprintln(s.Out, strings.TrimSpace(string(body)))
+	} else {
+		fmt.Fprintln(s.Out, answer.Status)
+	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("the gateway answers %s", res.Status)
 	}
