@@ -40,8 +40,8 @@ var outageParts = map[string]bool{
 // aloneLines are messages that are written during an outage too: a metric counts exactly these.
 var aloneLines = map[string]bool{"handshake could not be judged": true}
 
-// outageLines keeps the lines that follow from an outage out of the log, and counts them. Lines that
-// come before the outage is known wait for that, and are written when there is none.
+// outageLines keeps the lines that follow from an outage out of the log, and counts them. Lines
+// that come before the outage is known wait for that, and are written when there is none.
 type outageLines struct {
 	isVerbose func() bool // whether everything is to be written
 
