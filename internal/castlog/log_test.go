@@ -35,7 +35,8 @@ func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...fu
 	n := &node{name: name}
 	n.server.Store("server 1")
 	cfg := castlog.Config{
-		Redis: rdb, Prefix: "test", Node: name, Server: func() string { return n.server.Load().(string) },
+		AwayAfter: 10 * time.Second, // so that a busy machine is no outage: see soonAway
+		Redis:     rdb, Prefix: "test", Node: name, Server: func() string { return n.server.Load().(string) },
 		Check: func(message []byte) (string, bool) {
 			origin, _, ok := strings.Cut(string(message), " ")
 			return origin, ok
@@ -56,6 +57,9 @@ func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...fu
 	n.listen(t, rdb)
 	return n
 }
+
+// soonAway is for tests in which Redis is away.
+func soonAway(c *castlog.Config) { c.AwayAfter = 0 }
 
 // textOf returns what was cast.
 func textOf(message []byte) string {
@@ -224,7 +228,7 @@ func TestOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Server(t)
-			a, b := openNode(t, server.Client(), "a"), openNode(t, server.Client(), "b")
+			a, b := openNode(t, server.Client(), "a", soonAway), openNode(t, server.Client(), "b", soonAway)
 			require.False(t, a.say(t, "before").IsLocal)
 			require.Eventually(t, func() bool { return len(a.texts())+len(b.texts()) == 2 }, 10*time.Second, pause)
 			c.lose(server)
@@ -576,7 +580,7 @@ func TestLogsAreKeptWhileTheyAreWritten(t *testing.T) {
 func TestFullMemory(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()
-	a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
+	a, b := openNode(t, rdb, "a", soonAway), openNode(t, rdb, "b", soonAway)
 	require.False(t, a.say(t, "before").IsLocal)
 	require.Eventually(t, func() bool { return len(b.texts()) == 1 }, 10*time.Second, pause)
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
@@ -595,7 +599,7 @@ func TestFullMemory(t *testing.T) {
 func TestNothingIsDeliveredWhileDeliveryIsLocked(t *testing.T) {
 	t.Parallel()
 	r := redistest.Server(t)
-	n := openNode(t, r.Client(), "a")
+	n := openNode(t, r.Client(), "a", soonAway)
 	n.say(t, "1")
 	r.Pause()
 	_, err := n.Append(n.cast("2"), false)
