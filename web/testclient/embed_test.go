@@ -109,7 +109,7 @@ func TestPageSaysWhatTheServerOffers(t *testing.T) {
 func TestEverythingThatIsLoadedIsServed(t *testing.T) {
 	t.Parallel()
 	served := collectServedFiles(clone(t))
-	besides := []string{bundle, "/asyncapi.json", "/events.d.ts"} // the gateway serves these
+	besides := []string{bundle, "/asyncapi.json", "/events.d.ts", AdminPath} // the gateway serves these
 	loads := regexp.MustCompile(`(?:src|href)="([^"#]+)"|from '([^']+)'|import\('([^']+)'\)|url\(([^)]+)\)`)
 	for name, f := range served {
 		for _, m := range loads.FindAllStringSubmatch(string(f.body), -1) {
