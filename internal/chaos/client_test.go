@@ -74,6 +74,11 @@ func dialWithAuth(addr, auth string, pushed func([]byte)) (p *player, admitted a
 		return nil, admitted, err
 	}
 	_, b, err := ws.ReadMessage()
+	for err == nil && string(b) == "2" { // a ping, where CONNECT takes longer than the ping interval
+		if err = ws.WriteMessage(websocket.TextMessage, []byte("3")); err == nil {
+			_, b, err = ws.ReadMessage()
+		}
+	}
 	if err != nil {
 		return nil, admitted, err
 	}
