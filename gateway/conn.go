@@ -180,7 +180,7 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	c.handle.Close()
 	g := r.g
 	g.users.remove(c, c.player.Load().UserID)
-	if _, known := g.conns.LoadAndDelete(s.ID()); !known {
+	if !g.conns.CompareAndDelete(s.ID(), c) { // it was never connected, or another one goes on with it already
 		return
 	}
 	p := c.player.Load()

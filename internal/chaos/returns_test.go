@@ -54,7 +54,11 @@ type returnStage struct {
 	members []*returningMember
 	running sync.WaitGroup
 	stop    chan struct{} // closed when the members shall stop
-	pause   time.Duration // of one member, between two messages
+
+	stopOnce sync.Once
+	isSilent atomic.Bool   // the members say nothing any more
+	speaking atomic.Int64  // members who wait for an answer
+	pause    time.Duration // of one member, between two messages
 
 	gateMu sync.Mutex
 	gates  []*gatewayProcess // guarded by gateMu; nil where one is being replaced
@@ -102,6 +106,7 @@ func (s *returnStage) startMembers() {
 		s.running.Go(func() { m.live(i) })
 	}
 	s.world.t.Cleanup(func() {
+		s.stopOnce.Do(func() { close(s.stop) })
 		for _, m := range s.members {
 			if p := m.current(); p != nil {
 				p.closeConnection()
@@ -111,10 +116,17 @@ func (s *returnStage) startMembers() {
 	s.awaitMembers()
 }
 
-// stopMembers lets the members fall silent, and waits until all are connected.
-func (s *returnStage) stopMembers() {
+// silenceMembers lets the members fall silent, and waits until all are connected. They still come
+// back: of a tab that was frozen until now, the gateway may have ended the connection before.
+func (s *returnStage) silenceMembers() {
 	s.awaitMembers()
-	close(s.stop)
+	s.isSilent.Store(true)
+	require.Eventually(s.world.t, func() bool { return s.speaking.Load() == 0 }, time.Minute, 10*time.Millisecond)
+}
+
+// stopMembers lets the members come back no more.
+func (s *returnStage) stopMembers() {
+	s.stopOnce.Do(func() { close(s.stop) })
 	s.running.Wait()
 }
 
@@ -223,10 +235,12 @@ func (m *returningMember) live(seq int) {
 				return
 			}
 		case <-time.After(time.Duration(float64(s.pause) * (0.5 + rand.Float64()))):
-			if !m.isFrozen.Load() {
+			s.speaking.Add(1)
+			if !m.isFrozen.Load() && !s.isSilent.Load() {
 				seq++
 				m.speak(p, seq)
 			}
+			s.speaking.Add(-1)
 		}
 	}
 }
@@ -440,10 +454,11 @@ func playReturns(t *testing.T, fault returnFault) (*returnStage, *hearingVerdict
 	s.startMembers()
 	begun := time.Now()
 	strike(s)
-	s.stopMembers()
+	s.silenceMembers()
 	took := time.Since(begun)
 	s.settle()
 	s.readHistories()
+	s.stopMembers()
 	v := s.judge()
 	t.Logf("%v: %d returns, %d after a long time, %d of them recovered (%.2f %%), the slowest after %v; %v", took.Round(time.Second), s.returned.Load(), s.longAway.Load(), s.recovered.Load(),
 		100*s.share(), s.slowest.Round(10*time.Millisecond), v)
