@@ -4,7 +4,6 @@ module github.com/aeturnis/realtime/deploy/check
 go 1.26.0
 
 require (
-	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.2
 	github.com/stretchr/testify v1.12.1
 	k8s.io/api v0.37.2

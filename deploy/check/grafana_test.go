@@ -5,19 +5,15 @@ import (
 	"os"
 	"testing"
 
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/stretchr/testify/require"
 )
 
-// The dashboard is one by the schema of Grafana: no field is unknown, none is of another type.
+// The panels of the dashboard have ids of their own, and none lies on another. Grafana's schema is
+// not asked.
 func TestGrafanaDashboard(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../grafana/gateway.json")
 	require.NoError(t, err)
-	var d dashboard.Dashboard
-	require.NoError(t, d.UnmarshalJSONStrict(b))
-	require.NoError(t, d.Validate())
-
 	var shown struct {
 		Panels []struct {
 			ID      int
