@@ -60,8 +60,9 @@ func TestMembersAreJudgedAgain(t *testing.T) {
 	require.Equal(t, []cast{{mod.Conn, "chat:left", chat.Removed{Channel: "guild:g1", Code: "NOT_IN_CHANNEL"}}}, r.told)
 }
 
-// A player who comes back may be in the channels in which they still may be: who was kicked out of a
-// guild, or banned from a channel, is told that and nothing else. While nobody knows, nobody may say.
+// A player who comes back may be in the channels in which they still may be: who was kicked out of
+// a guild, or banned from a channel, is told that and nothing else. While nobody knows, nobody may
+// say.
 func TestWhoComesBackIsJudged(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

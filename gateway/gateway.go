@@ -59,8 +59,8 @@ type Session struct {
 	ExpiresAt    time.Time
 	// Login names the login: it stays the same when the session gets a new id. "" stands for the id.
 	Login string
-	// UnlessReplaces, if not nil, refuses a connection that does not go on with another one that lives,
-	// and so takes its place.
+	// UnlessReplaces, if not nil, refuses a connection that does not go on with another one that
+	// lives, and so takes its place.
 	UnlessReplaces error
 	// Source is what the Authenticator hands to the Tracker. The gateway does not look into it.
 	Source any

@@ -28,8 +28,8 @@ type Pong struct {
 
 // Clock answers session:time.
 type Clock struct {
-	// ServerTimeUs is the server's clock when it took up the event, Unix µs. A client that notes
-	// when it sent the event and when it had the answer is ahead of the server by the middle of the two
+	// ServerTimeUs is the server's clock when it took up the event, Unix µs. A client that notes when
+	// it sent the event and when it had the answer is ahead of the server by the middle of the two
 	// less this, wrong by at most half of their distance.
 	ServerTimeUs int64 `json:"serverTimeUs"`
 	// RoundTripUs is how long the last ping of this connection took, there and back; absent before

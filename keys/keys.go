@@ -291,8 +291,8 @@ func Once(route, beside, userID, key string) string {
 	return "once:{" + beside + "}:" + own
 }
 
-// OperatorSession is the string that lets an operator come back to the admin UI. session is a hash of
-// the id that the operator's page holds.
+// OperatorSession is the string that lets an operator come back to the admin UI. session is a hash
+// of the id that the operator's page holds.
 func OperatorSession(session string) string { return "operators:session:" + session }
 
 // OperatorAnswers is the pub/sub channel on which nodes answer one question.

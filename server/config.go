@@ -65,12 +65,12 @@ type Config struct {
 	// Page serves the console at /, /asyncapi.json and /events.d.ts to everybody who reaches Addr, as
 	// Dev does. (--page)
 	Page bool
-	// AdminUI lets operators watch with Socket.IO's Admin UI, which connects to the namespace /admin at
-	// Addr: readonly, full, with which they also end connections and empty rooms, or off. With Dev or
-	// Page its page is at /admin-ui/. Default: off. (--admin-ui)
+	// AdminUI lets operators watch with Socket.IO's Admin UI, which connects to the namespace /admin
+	// at Addr: readonly, full, with which they also end connections and empty rooms, or off. With Dev
+	// or Page its page is at /admin-ui/. Default: off. (--admin-ui)
 	AdminUI string
-	// AdminUIUsersFile names these operators: a line name:hash for each, as `htpasswd -B` writes it. It
-	// is read again at each login, and who is not in it any more is disconnected.
+	// AdminUIUsersFile names these operators: a line name:hash for each, as `htpasswd -B` writes it.
+	// It is read again at each login, and who is not in it any more is disconnected.
 	// (--admin-ui-users-file)
 	AdminUIUsersFile string
 	// AdminAddr is where operators find /metrics, /health/detailed and /debug/pprof. DANGER: it
@@ -194,7 +194,8 @@ type Config struct {
 	ReloadPolicies func() ([]throttle.Policy, error)
 	// Reload is called at each SIGHUP, in place of ReloadPolicies, and returns the settings as they
 	// are configured then. What can change while the node runs does: Policies, LogLevel, DrainFor,
-	// TraceSample, and the files of secrets. Other settings that have changed are named in the log, and need a restart.
+	// TraceSample, and the files of secrets. Other settings that have changed are named in the log,
+	// and need a restart.
 	Reload func() (Config, error)
 	// NoLocalLimits says what happens while Redis is away to events that spend a limit: true
 	// answers them with UNAVAILABLE, false lets each node limit by its own memory until Redis is

@@ -40,8 +40,8 @@ func (n *node) watchLife() (stop func()) {
 }
 
 // isAlive takes the locks that every connection needs, and returns true. When one of them is never
-// given back it does not return: then nothing but a new start helps. It asks nothing of Redis or the
-// network, because a new start does not bring those back.
+// given back it does not return: then nothing but a new start helps. It asks nothing of Redis or
+// the network, because a new start does not bring those back.
 func (n *node) isAlive() bool {
 	if n.isServing.Load() {
 		n.gateway.Connections()

@@ -132,8 +132,8 @@ func (c *Connections) Admit(ctx context.Context, userID string) (ban Ban, releas
 	return ban, release, err
 }
 
-// AdmitReplacement counts a connection of a user, whatever their number, because it goes on with one
-// that is counted and ends. It does not wait. release ends it, and may be called twice.
+// AdmitReplacement counts a connection of a user, whatever their number, because it goes on with
+// one that is counted and ends. It does not wait. release ends it, and may be called twice.
 func (c *Connections) AdmitReplacement(userID string) (release func()) {
 	if c.limit <= 0 {
 		return func() {}

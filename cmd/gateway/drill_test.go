@@ -601,8 +601,11 @@ func TestAnAmbiguousHash(t *testing.T) {
 		g.connect(id)
 	}
 	for _, args := range [][]string{
-		{"session", "show", digits}, {"session", "revoke", digits}, {"limits", "check", "shouts", digits},
-		{"limits", "reset", "shouts", digits}, {"limits", "block", "shouts", digits, "--for", "1m"},
+		{"session", "show", digits},
+		{"session", "revoke", digits},
+		{"limits", "check", "shouts", digits},
+		{"limits", "reset", "shouts", digits},
+		{"limits", "block", "shouts", digits, "--for", "1m"},
 	} {
 		_, errs, code := command(t, append(args, "--redis", url)...)
 		require.Equal(t, cli.ExitUsage, code, "%v: %s", args, errs)

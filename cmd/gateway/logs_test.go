@@ -121,8 +121,8 @@ func TestLogs(t *testing.T) {
 	require.Len(t, g.logged(2, "connection opened", nil), 2)
 }
 
-// An outage is one line, with its cause, and its end is one, with its length, what was held back and
-// how many lines it stands for: of everybody who noticed. No line has a secret.
+// An outage is one line, with its cause, and its end is one, with its length, what was held back
+// and how many lines it stands for: of everybody who noticed. No line has a secret.
 func TestLogsOfAnOutage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ lose, back func(*redistest.Instance) }{

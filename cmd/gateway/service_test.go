@@ -14,8 +14,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// A service manager such as systemd is told that a gateway waits for Redis, lives, serves, reads its
-// settings again and ends. A SIGHUP that comes while it waits does not end it.
+// A service manager such as systemd is told that a gateway waits for Redis, lives, serves, reads
+// its settings again and ends. A SIGHUP that comes while it waits does not end it.
 func TestTheServiceManagerIsTold(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "notify")

@@ -115,9 +115,9 @@ func (c *Conn) TransportName() string {
 	return "websocket"
 }
 
-// RoundTrip returns how long the last ping took from the server's queue until its pong was read: the
-// network twice, and what waited at both ends. It is 0 before the first pong. Clients can make it
-// look shorter or longer.
+// RoundTrip returns how long the last ping took from the server's queue until its pong was read:
+// the network twice, and what waited at both ends. It is 0 before the first pong. Clients can make
+// it look shorter or longer.
 func (c *Conn) RoundTrip() time.Duration { return time.Duration(c.roundTrip.Load()) }
 
 // notePong computes the round trip of the ping. A pong to no ping says nothing.

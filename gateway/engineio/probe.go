@@ -6,7 +6,8 @@ import "time"
 const probePoll = 5 * time.Millisecond
 
 // Probe sends the client a ping, and reports whether anything came from it within patience. A
-// client answers a ping at any time. While the handler keeps the reader waiting, Probe reports true.
+// client answers a ping at any time. While the handler keeps the reader waiting, Probe reports
+// true.
 func (c *Conn) Probe(patience time.Duration) bool {
 	begun := time.Now()
 	c.mu.Lock()

@@ -30,8 +30,8 @@ type LogConfig struct {
 	AwayAfter time.Duration
 	// Server names the Redis server that writes go to; see castlog.Config.
 	Server func() string
-	// PrivatePrefix begins the names of the rooms of the main namespace that are each of one user. They
-	// are logged only while a record of the user lives. "" is for none.
+	// PrivatePrefix begins the names of the rooms of the main namespace that are each of one user.
+	// They are logged only while a record of the user lives. "" is for none.
 	PrivatePrefix string
 	// OnMissed, if not nil, is called when casts that were acknowledged may never be heard by the
 	// members on this node. It must not wait.

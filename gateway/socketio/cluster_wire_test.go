@@ -33,8 +33,8 @@ func FuzzBroadcast(f *testing.F) {
 	})
 }
 
-// A node that knows nothing of traces, of ours or of Node, reads a traced broadcast as any other: it
-// differs in one flag. What is not traced has the bytes that it had before.
+// A node that knows nothing of traces, of ours or of Node, reads a traced broadcast as any other:
+// it differs in one flag. What is not traced has the bytes that it had before.
 func TestATracedBroadcast(t *testing.T) {
 	t.Parallel()
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -15,11 +15,11 @@ import (
 // This file ends, on the node that had it, a connection with which another one goes on. That node
 // may believe in its dead connection until the ping timeout.
 //
-// A request is its first byte, an id of 12 bytes, the uid of the node that asks, the pid in 16 bytes
-// and the socket's id. "T" asks to end the connection. The answer is "A" and the id, when the event
-// under way there has ended; or "S" and the id, when the record does not know all that the client
-// was told. "P" asks whether the client is still there, of a connection that was taken within the
-// last second. The answers are "A", it is not, and "L", it is.
+// A request is its first byte, an id of 12 bytes, the uid of the node that asks, the pid in 16
+// bytes and the socket's id. "T" asks to end the connection. The answer is "A" and the id, when the
+// event under way there has ended; or "S" and the id, when the record does not know all that the
+// client was told. "P" asks whether the client is still there, of a connection that was taken
+// within the last second. The answers are "A", it is not, and "L", it is.
 
 const (
 	takeoverAsk    = 'T'

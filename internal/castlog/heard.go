@@ -244,8 +244,8 @@ const heardPoll = 2 * time.Millisecond
 // UnlockPosition ends LockPosition and LockHeard.
 func (l *Log) UnlockPosition() { l.heard.mu.Unlock() }
 
-// LockDelivery is LockHeard that also keeps from being delivered what Redis has not confirmed: until
-// UnlockDelivery no member of this node receives a cast of the log.
+// LockDelivery is LockHeard that also keeps from being delivered what Redis has not confirmed:
+// until UnlockDelivery no member of this node receives a cast of the log.
 func (l *Log) LockDelivery() (at Position, isHearing bool) {
 	at, isHearing = l.LockHeard()
 	l.mu.Lock()

@@ -34,8 +34,9 @@ func onQuietRedis(strike func(*returnStage)) func(t *testing.T) (string, string,
 }
 
 // cutLinks ends connections of members, one after the other. Of half of them the gateway sees
-// nothing, so that it believes in a connection that is dead while its member comes back. In the full
-// run the links of some members are cut for 30 s, and of some for 110 s, just less than two minutes.
+// nothing, so that it believes in a connection that is dead while its member comes back. In the
+// full run the links of some members are cut for 30 s, and of some for 110 s, just less than two
+// minutes.
 func cutLinks(s *returnStage) {
 	for cuts := 1; !s.hasEnough(); cuts++ {
 		m := s.members[rand.IntN(len(s.members))]

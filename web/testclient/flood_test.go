@@ -20,9 +20,10 @@ import (
 )
 
 // TestAFloodOfEvents shows that the page draws what can be read and no more: each event costs at
-// most 1 ms of CPU of the main thread, no task takes more than 100 ms of CPU, memory stays, and
-// the newest message is on the screen when the flood ends. Thread time is measured, because other
-// programs slow down the clock's time; it runs alone, because they take the caches as well. Floods last 30 s with CHAOS=1, else 6 s.
+// most 1 ms of CPU of the main thread, no task takes more than 100 ms of CPU, memory stays, and the
+// newest message is on the screen when the flood ends. Thread time is measured, because other
+// programs slow down the clock's time; it runs alone, because they take the caches as well. Floods
+// last 30 s with CHAOS=1, else 6 s.
 func TestAFloodOfEvents(t *testing.T) {
 	length := 6 * time.Second
 	if os.Getenv("CHAOS") != "" {

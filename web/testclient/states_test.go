@@ -89,8 +89,8 @@ func lost(t *testing.T, s server, browser context.Context) {
 	p.is(`window.outcome?.join() === 'true,12'`)
 }
 
-// A gap is a player's way to the gateway that can be cut: then handshakes are refused as by a server
-// that is overloaded.
+// A gap is a player's way to the gateway that can be cut: then handshakes are refused as by a
+// server that is overloaded.
 type gap struct {
 	tab
 	isCut atomic.Bool

@@ -1,6 +1,6 @@
 // Package otlp sends the spans of package tracing to a collector of OpenTelemetry, by OTLP over
-// HTTP, in JSON. Nothing waits for the collector: at most 2,048 spans wait for it, and what does not
-// fit is dropped and counted.
+// HTTP, in JSON. Nothing waits for the collector: at most 2,048 spans wait for it, and what does
+// not fit is dropped and counted.
 //
 // OpenTelemetry's own exporter is not used, because it brings gRPC, and makes the binary 7 MB
 // larger.
