@@ -17,4 +17,8 @@ var (
 	//
 	//go:embed EVENTS.md
 	Markdown []byte
+	// OpenAPI is openapi.json: the calls of the server API as an OpenAPI 3.1 document.
+	//
+	//go:embed openapi.json
+	OpenAPI []byte
 )

@@ -33,6 +33,8 @@ type ConnectionQuery struct {
 	UserID  string // "" is every user
 	Addr    string // "" is every address; for IPv6 its /64 is compared
 	Session string // the tag of a session; "" is every session
+	Conn    string // the id of a connection; "" is every one
+	Room    string // "" is every room
 	// By sorts: "bytes" begins with the most that waits, "age" with the oldest, and "" with the
 	// newest.
 	By   string
@@ -63,7 +65,11 @@ func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
 	network := clientaddr.Network(q.Addr)
 	for _, c := range g.connsOf(q.UserID) {
 		p := c.player.Load()
-		if q.Addr != "" && clientaddr.Network(p.Addr) != network || q.Session != "" && identity.SessionTag(p.SessionID) != q.Session {
+		switch {
+		case q.Addr != "" && clientaddr.Network(p.Addr) != network,
+			q.Session != "" && identity.SessionTag(p.SessionID) != q.Session,
+			q.Conn != "" && p.Conn != q.Conn,
+			q.Room != "" && !c.socket.In(q.Room):
 			continue
 		}
 		total++

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,6 +66,16 @@ func (s *Service) List(ctx context.Context, p event.Player, in Query) (Page, err
 	if err != nil {
 		return Page{}, err
 	}
+	return s.listUsers(ctx, name, in)
+}
+
+// ListAny is List for a program that may ask about every channel.
+func (s *Service) ListAny(ctx context.Context, in Query) (Page, error) {
+	return s.listUsers(ctx, cmp.Or(in.Channel, gameScope), in)
+}
+
+// listUsers returns a page of the users in a scope.
+func (s *Service) listUsers(ctx context.Context, name string, in Query) (Page, error) {
 	if in.Limit == 0 {
 		in.Limit = pageSize
 	}

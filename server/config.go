@@ -77,6 +77,12 @@ type Config struct {
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
 	AdminAddr string
+	// APIAddr is where programs of the game call the server API. Empty serves none. It needs
+	// APIKeysFile. (--api-addr)
+	APIAddr string
+	// APIKeysFile has the keys of the server API, one a line (package internal/apikeys). It is read
+	// again at each SIGHUP and when it changes; a file that is wrong changes nothing. (--api-keys-file)
+	APIKeysFile string
 	// AdminHosts are the names by which programs reach AdminAddr, such as gateway-1. A request there
 	// whose Host is none of them, neither loopback nor an IP address, is refused, so that the page of
 	// another site in an operator's browser gets nothing. Default: none. (--admin-hosts)
@@ -459,6 +465,12 @@ func (c Config) Faults() (faults []error) {
 	}
 	if c.JWTSecretFile != "" && c.JWTKeySet != "" {
 		refuse("--jwt-secret-file and --jwt-jwks exclude each other")
+	}
+	if c.APIAddr != "" && c.APIKeysFile == "" {
+		refuse("--api-addr needs --api-keys-file: `gateway api-key create` makes a key")
+	}
+	if c.APIAddr == "" && c.APIKeysFile != "" {
+		refuse("--api-keys-file is for --api-addr")
 	}
 	if c.RedisURL == "" && !c.Dev {
 		refuse("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")

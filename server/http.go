@@ -15,6 +15,7 @@ import (
 
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/once/record"
+	"github.com/aeturnis/realtime/internal/serverapi"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/web/testclient"
@@ -198,6 +199,9 @@ func (n *node) printBanner(to io.Writer, public net.Addr, admin net.Listener) {
 	fmt.Fprintf(w, "listening on %s\n", url)
 	if admin != nil {
 		fmt.Fprintf(w, "operators    http://%s/metrics\n", admin.Addr())
+	}
+	if n.apiListener != nil {
+		fmt.Fprintf(w, "server api   http://%s%s\n", n.apiListener.Addr(), serverapi.Root)
 	}
 	if n.redis.embedded != nil {
 		fmt.Fprintf(w, "redis        EMBEDDED %s: for trying out, nothing is kept\n", n.redis.embedded.Kind())

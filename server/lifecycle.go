@@ -44,7 +44,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
+		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.followAPIKeys, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}
@@ -62,6 +62,10 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	if admin != nil {
 		g.Add(func() error { return ignoreClosed(operators.Serve(admin)) }, func(error) { _ = operators.Close() })
+	}
+	if n.api != nil {
+		programs := n.newHTTPServer(boundBodies(n.cfg.BodyTimeout, n.api.Handler()))
+		g.Add(func() error { return ignoreClosed(programs.Serve(n.apiListener)) }, func(error) { shutDownHTTP(programs) })
 	}
 	err := g.Run()
 	n.log.Info("stopped", zap.Error(err))

@@ -131,6 +131,7 @@ func (n *node) reloadOnce(ctx context.Context) {
 	} else if n.logins.tokens != nil || n.logins.express != nil {
 		n.log.Info("settings read again: secrets")
 	}
+	n.reloadAPIKeys()
 	policies, err := n.reloadConfig()
 	if err == nil {
 		err = n.redis.limiter.SetPolicies(policies)

@@ -33,6 +33,9 @@ func (n *node) answerOperators(ctx context.Context) error {
 		nodecall.AskUndrain:     n.answerUndrain,
 		nodecall.TellAct:        n.logAct,
 		nodecall.AskWatch:       n.answerWatch,
+		nodecall.AskDisconnect:  n.answerDisconnect,
+		nodecall.AskJoin:        n.answerJoin,
+		nodecall.AskLeave:       n.answerLeave,
 	}, func(err error) {
 		n.log.Warn("operators' commands are not heard", zap.Error(err))
 	}).Run(ctx)
@@ -55,7 +58,7 @@ func (n *node) answerConnections(_ context.Context, _ string, raw []byte) (any, 
 		return nil, err
 	}
 	list, total := n.gateway.Inspect(gateway.ConnectionQuery{
-		UserID: args.UserID, Addr: args.Addr, Session: args.Session, By: args.By, Most: max(0, min(args.Most, maxListed)),
+		UserID: args.UserID, Addr: args.Addr, Session: args.Session, Conn: args.Conn, Room: args.Room, By: args.By, Most: max(0, min(args.Most, maxListed)),
 	})
 	out := nodecall.Connections{Total: total, List: []nodecall.Connection{}}
 	for _, c := range list {

@@ -27,9 +27,11 @@ import (
 
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/adminui"
+	"github.com/aeturnis/realtime/internal/apikeys"
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/sdnotify"
+	"github.com/aeturnis/realtime/internal/serverapi"
 	"github.com/aeturnis/realtime/internal/tracing"
 	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -61,6 +63,10 @@ type node struct {
 
 	traces *otlp.Exporter  // nil without Config.OTLPEndpoint
 	tracer *tracing.Tracer // the same
+
+	apiListener net.Listener       // of the server API; nil serves none
+	apiKeys     *apikeys.Ring      // nil without apiListener
+	api         *serverapi.Service // nil without apiListener
 
 	startedAt  time.Time
 	isServing  atomic.Bool     // the gateway is made
@@ -95,8 +101,17 @@ func Run(ctx context.Context, cfg Config) error {
 		defer func() { _ = admin.Close() }()
 	}
 
+	var api net.Listener
+	if cfg.APIAddr != "" {
+		if api, err = listenOn("api-addr", cfg.APIAddr); err != nil {
+			return err
+		}
+		defer func() { _ = api.Close() }()
+	}
+
 	_, port, _ := net.SplitHostPort(public.Addr().String())
 	n := newNode(cfg, cfg.nodeName(port))
+	n.apiListener = api
 	defer n.openLog()()
 	defer n.watchLife()()
 	defer n.catchHangups()()
@@ -111,6 +126,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer closeTraces()
+	n.warnings.set(apiIsPublic, api != nil && !isLoopback(api))
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err

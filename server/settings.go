@@ -33,6 +33,8 @@ var flagNames = map[string]string{
 	"Policies":                     "limit",
 	"PolicyEvents":                 "policies",
 	"NoLocalLimits":                "limit-fallback",
+	"APIAddr":                      "api-addr",
+	"APIKeysFile":                  "api-keys-file",
 	"MaxHTTPConnectionsPerAddress": "max-http-connections-per-address",
 	"HTTPIdleTimeout":              "http-idle-timeout",
 }

@@ -13,6 +13,7 @@ const (
 	devIsPublic     = "dev_public"
 	devInProduction = "dev_production"
 	adminIsPublic   = "admin_public"
+	apiIsPublic     = "api_public"
 	untrustedProxy  = "proxy_untrusted"
 	redisKeepsNone  = "redis_keeps_nothing"
 	redisMayEvict   = "redis_may_evict"
@@ -38,6 +39,7 @@ var warningKinds = []struct {
 		adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it",
 		func(_ *Config, _, admin net.Listener) bool { return admin != nil && !isLoopback(admin) },
 	},
+	{apiIsPublic, "--api-addr is not a loopback address, and its keys cross the network in the clear unless a proxy adds TLS: keep players away from it", nil},
 	{untrustedProxy, "X-Forwarded-For is not believed, because its sender is none of --trusted-proxies: its players share its address", nil},
 	{redisKeepsNone, "Redis keeps nothing when it restarts: switch on appendonly, or snapshots by save", nil},
 	{redisMayEvict, "Redis may evict sessions and inventories when its memory is full: set maxmemory-policy noeviction", nil},

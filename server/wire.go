@@ -64,7 +64,7 @@ func (n *node) wire() (err error) {
 	n.status = newStatusBoard(n.gateway.SendStatus, n.log)
 	r.jobs = jobs.New(r.client, housekeeping.Leases{Manager: r.locks}, jobs.Config{Node: n.name, Failed: n.logJobFailure},
 		housekeeping.Jobs(r.client, r.locks, r.sessions, r.cache, n.features.leaderboard)...)
-	return n.registerMetrics(metrics)
+	return errors.Join(n.registerMetrics(metrics), n.makeServerAPI())
 }
 
 // attachPolicies makes events spend the policies that the configuration adds to their routes' own.

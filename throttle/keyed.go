@@ -18,8 +18,14 @@ const keyedPolicy = "=key"
 // shares nothing with a policy, whatever its text is. Redis that fails is treated as in Spend.
 // Errors: ErrBadLimit, ErrBadWindow, ErrNoSubject, and those of Spend.
 func (l *Limiter) SpendKey(ctx context.Context, key string, limit int, window time.Duration) (Decision, error) {
+	return l.SpendKeyTimes(ctx, key, 1, limit, window)
+}
+
+// SpendKeyTimes is SpendKey for several events at once: all of them, or none. There are at least
+// one, and at most limit.
+func (l *Limiter) SpendKeyTimes(ctx context.Context, key string, times, limit int, window time.Duration) (Decision, error) {
 	switch {
-	case limit < 1 || limit > MaxLimit:
+	case limit < 1 || limit > MaxLimit || times < 1 || times > limit:
 		return Decision{}, ErrBadLimit
 	case !isValidWindow(window):
 		return Decision{}, ErrBadWindow
@@ -29,6 +35,9 @@ func (l *Limiter) SpendKey(ctx context.Context, key string, limit int, window ti
 	if err := ctx.Err(); err != nil {
 		return Decision{}, err
 	}
-	r := &rule{scope: ByKey, limit: limit, window: window, cost: 1, keep: window, args: []any{limit, window.Milliseconds()}}
+	r := &rule{scope: ByKey, limit: limit, window: window, cost: times, keep: window, args: []any{limit, window.Milliseconds()}}
+	if r.isSpecial() {
+		r.args = append(r.args, "", "", r.cost, r.keep.Milliseconds())
+	}
 	return l.spendTargets(ctx, []target{{l.keyed, r, key}})
 }

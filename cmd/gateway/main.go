@@ -57,6 +57,7 @@ type commands struct {
 	Serve       serveCommand    `cmd:"" help:"Serve players."`
 	User        ops.User        `cmd:"" help:"Show everything about a user; ban users, and lift bans."`
 	Session     ops.Session     `cmd:"" help:"Create, show, list, revoke and count sessions."`
+	APIKey      ops.APIKey      `cmd:"" name:"api-key" help:"Make keys of the server API."`
 	Connections ops.Connections `cmd:"" help:"List the connections to all nodes."`
 	Node        ops.Node        `cmd:"" help:"List and drain nodes."`
 	Limits      ops.Limits      `cmd:"" help:"Show limits, who spends them and who set them; change them at run time; forgive and block who is limited."`

@@ -149,9 +149,12 @@ func (n *clusterNamespace) deliverBroadcast(m *receivedBroadcast, at castlog.Pos
 		n.castInOrder(m.target, f)
 		return true
 	}
-	if len(m.rooms) == 1 && len(m.except) == 0 {
+	switch {
+	case len(m.rooms) == 1 && len(m.except) == 0:
 		n.answerCount(m, n.castToRoom(m.rooms[0], f))
-	} else {
+	case len(m.rooms) == 0 && len(m.except) == 0:
+		n.answerCount(m, n.castToEverySocket(f))
+	default:
 		n.deliverFrames(f, m.broadcastOptions(), nil)
 	}
 	f.releaseFrames()

@@ -40,37 +40,8 @@ func (n *Namespace) CastCount(ctx context.Context, room, name string, build func
 // members that it reached on other nodes.
 func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
 	t := target{rooms: []socket.Room{room}, traceparent: tracing.ParentOf(ctx)}
-	if n.classicNodeCount.Load() > 0 {
-		n.publishEvent(list, nil, t)
-		return func() (int, int) { return n.countElsewhere(ctx, t) }
-	}
-	deadline, _ := ctx.Deadline()
-	got := make(chan int, 1)
-	total := 0
-	q := &pendingRequest{
-		id:       newID(),
-		onAnswer: func(r *response) { total += clampClientCount(r.ClientCount) },
-		onDone:   func(missing int) { got <- missing },
-	}
-	if !n.cluster.bus.IsConnected() || !n.openRequest(time.Until(deadline), q) {
-		n.publishEvent(list, nil, t)
-		return func() (int, int) { return 0, max(1, int(n.nodeCount.Load())-1) }
-	}
-	n.publishBroadcast(list, nil, t, q)
-	return func() (int, int) {
-		select {
-		case missing := <-got:
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			return total, missing
-		case <-ctx.Done():
-			q.expireRequest()
-			missing := <-got
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			return total, max(1, missing)
-		}
-	}
+	counted := n.startCount(list, t)
+	return func() (int, int) { return counted(ctx) }
 }
 
 // countElsewhere counts the members of a room on other nodes.

@@ -321,53 +321,11 @@ func (n *Namespace) CastAndWait(ctx context.Context, c LoggedCast) (castlog.Outc
 // nodes. missing is how many nodes did not answer within a second, or before ctx ended; while Redis
 // is away it is at least 1, and only the members on this node are counted.
 func (n *Namespace) CountAndWait(ctx context.Context, c LoggedCast) (reached, missing int, outcome castlog.Outcome, err error) {
-	ctx, cancel := context.WithTimeout(ctx, countTimeout)
-	defer cancel()
-	nsp := n.cluster
-	total := 0
-	counted := make(chan int, 1)
-	q := &pendingRequest{
-		id:       newID(),
-		onAnswer: func(r *response) { total += clampClientCount(r.ClientCount) },
-		onDone:   func(missing int) { counted <- missing },
-	}
-	isAsked := nsp.classicNodeCount.Load() == 0 && nsp.openRequest(countTimeout, q)
-	id := ""
-	if isAsked {
-		id = q.id
-	}
-	own, pending, err := n.appendCast(c, id, true)
+	counting, err := n.startLoggedCount(c)
 	if err != nil {
-		own.Release()
-		if isAsked {
-			q.expireRequest()
-		}
 		return 0, 0, outcome, err
 	}
-	outcome, err = pending.Wait(ctx)
-	if err != nil || outcome.IsLocal {
-		if isAsked {
-			q.expireRequest()
-		}
-		if err != nil { // it may be being delivered
-			return 0, 1, outcome, err
-		}
-		return own.reached, max(1, int(nsp.nodeCount.Load())-1), outcome, nil
-	}
-	if !isAsked {
-		elsewhere, missing := nsp.countElsewhere(ctx, own.target)
-		return own.reached + elsewhere, missing, outcome, nil
-	}
-	q.setListeners(outcome.Receivers, 0, nil)
-	select {
-	case missing = <-counted:
-	case <-ctx.Done():
-		q.expireRequest()
-		missing = max(1, <-counted)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return own.reached + total, missing, outcome, nil
+	return counting.wait(ctx)
 }
 
 // appendCast gives a cast to the log. On an error the caller must release own.

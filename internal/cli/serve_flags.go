@@ -18,6 +18,8 @@ type ServeFlags struct {
 	AdminHosts    []string `placeholder:"HOST" help:"Requests to --admin-addr may name this host, such as gateway-1, beside loopback and IP addresses; others are refused, and so are those of pages of other sites. The flag may be repeated."`
 	AdminUI       string   `name:"admin-ui" default:"off" enum:"off,readonly,full" help:"Let operators watch with Socket.IO's Admin UI, at the namespace /admin; with full they may also end connections and empty rooms. With --dev or --page its page is at /admin-ui/ (${enum})."`
 	AdminUIUsers  string   `name:"admin-ui-users-file" placeholder:"FILE" help:"These operators may log in to the Admin UI: a line name:hash for each, as htpasswd -B writes it."`
+	APIAddr       string   `name:"api-addr" placeholder:"ADDR" help:"Programs of the game call the server API at this address, such as 127.0.0.1:8082, with the keys of --api-keys-file. The default is none: it is not served."`
+	APIKeysFile   string   `name:"api-keys-file" placeholder:"FILE" help:"The keys of the server API, one a line: name, sha256 and scopes as JSON or YAML. It is read again at SIGHUP and when it changes."`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
 	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
@@ -140,7 +142,7 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 // config returns what the flags say, with what was read from files.
 func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.Config {
 	return server.Config{
-		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
+		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, APIAddr: f.APIAddr, APIKeysFile: f.APIKeysFile, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
 		AdminUI: f.AdminUI, AdminUIUsersFile: f.AdminUIUsers,
 
 		RedisURL: redisURL, RedisURLFile: f.RedisURLFile, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,

@@ -22,7 +22,7 @@ const (
 
 	maxQuestion = 16 << 10 // bytes of a question
 	maxAnswer   = 4 << 20  // bytes of an answer
-	maxAtOnce   = 4        // questions that a node answers at the same time; more are not answered
+	maxAtOnce   = 16       // questions that a node answers at the same time; more are not answered
 	answerFor   = time.Second
 )
 

@@ -10,6 +10,9 @@ const (
 	AskUndrain     = "undrain"     // no arguments; Status
 	TellAct        = "act"         // Act; nobody waits for an answer
 	AskWatch       = "watch"       // WatchArgs; Watched
+	AskDisconnect  = "disconnect"  // MembershipArgs without rooms; Membership
+	AskJoin        = "join"        // MembershipArgs; Membership
+	AskLeave       = "leave"       // MembershipArgs; Membership
 )
 
 // Act is what an operator did, for the logs of the nodes.
@@ -54,7 +57,9 @@ type ConnectionsArgs struct {
 	UserID  string `json:"userId,omitzero"`
 	Addr    string `json:"addr,omitzero"`
 	Session string `json:"session,omitzero"` // the tag of a session
-	By      string `json:"by,omitzero"`      // "bytes", "age" or "": the newest
+	Conn    string `json:"conn,omitzero"`
+	Room    string `json:"room,omitzero"`
+	By      string `json:"by,omitzero"` // "bytes", "age" or "": the newest
 	Most    int    `json:"most"`
 }
 
@@ -161,4 +166,25 @@ type EventSample struct {
 	Conn   string `json:"conn"`
 	Event  string `json:"event"`
 	Bytes  int    `json:"bytes"` // of the payload
+}
+
+// MembershipArgs name connections by their user or by id, and a room or a channel of the chat that
+// they are to enter or to leave.
+type MembershipArgs struct {
+	UserID  string `json:"userId,omitzero"`
+	Conn    string `json:"conn,omitzero"`
+	Room    string `json:"room,omitzero"`
+	Channel string `json:"channel,omitzero"`
+}
+
+// Membership says what became of the connections to one node.
+type Membership struct {
+	Done    int             `json:"done"` // connections
+	Refused []RefusedMember `json:"refused,omitzero"`
+}
+
+// RefusedMember is a connection that could not enter a room, and the code that says why.
+type RefusedMember struct {
+	Conn string `json:"conn"`
+	Code string `json:"code"`
 }

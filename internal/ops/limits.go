@@ -15,6 +15,7 @@ import (
 	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/operate"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/sessions"
 	"github.com/aeturnis/realtime/throttle"
@@ -77,7 +78,7 @@ func limiterOf(ctx context.Context, rdb redis.UniversalClient, by string) (*thro
 
 // asWrongArgument marks an error about a name that the caller gave as wrong usage.
 func asWrongArgument(err error) error {
-	for _, e := range []error{throttle.ErrUnknownPolicy, throttle.ErrBadPolicy, throttle.ErrNoSubject, throttle.ErrOff, throttle.ErrBadBlock} {
+	for _, e := range []error{throttle.ErrUnknownPolicy, throttle.ErrBadPolicy, throttle.ErrBadOverride, throttle.ErrBadLimit, throttle.ErrBadWindow, throttle.ErrNoSubject, throttle.ErrOff, throttle.ErrBadBlock} {
 		if errors.Is(err, e) {
 			return usage.Wrap(err)
 		}
@@ -150,28 +151,10 @@ func (c limitsShow) Run(ctx context.Context, s cli.Streams) error {
 }
 
 // A PolicyView is a policy as the command line shows it.
-type PolicyView struct {
-	Name      string   `json:"name"`
-	Limit     int      `json:"limit"` // 0 is off
-	WindowMs  int64    `json:"windowMs"`
-	Scope     string   `json:"scope"`
-	Cost      int      `json:"cost"`
-	Roles     []string `json:"roles"`     // role=N/WINDOW
-	Overrides []string `json:"overrides"` // set at run time, as `limits set` takes them
-}
+type PolicyView = operate.PolicyView
 
 func policyViewOf(p throttle.Policy, overrides []throttle.Override) PolicyView {
-	v := PolicyView{p.Name, p.Limit, p.Window.Milliseconds(), string(p.Scope), max(1, p.Cost), []string{}, []string{}}
-	for _, r := range p.Roles {
-		rule, _ := strings.CutPrefix(throttle.Override{Limit: r.Limit, Window: r.Window}.String(), "=")
-		v.Roles = append(v.Roles, r.Role+"="+rule)
-	}
-	for _, o := range overrides {
-		if o.Name == p.Name {
-			v.Overrides = append(v.Overrides, o.String())
-		}
-	}
-	return v
+	return operate.ViewPolicy(p, overrides)
 }
 
 // A WindowView is what a subject has left. Times are Unix ms.
@@ -358,61 +341,22 @@ func (c limitsSet) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer done()
-	var set []throttle.Override
-	var restore []string
-	for _, r := range c.Rules {
-		if name, ok := strings.CutSuffix(r, "=default"); ok {
-			if _, err := l.Rule(name); err != nil {
-				return asWrongArgument(err)
-			}
-			restore = append(restore, name)
-			continue
-		}
-		o, err := throttle.ParseOverride(r)
-		if err != nil {
-			return usage.Wrap(err)
-		}
-		set = append(set, o)
-	}
-	if err := l.CheckOverrides(set); err != nil {
+	changes, err := operate.ParseLimitChanges(l.Limiter, c.Rules)
+	if err != nil {
 		return asWrongArgument(err)
 	}
-	changes := []LimitChange{}
-	for _, name := range restore {
-		change, err := l.change(ctx, s, name, func() error { _, err := l.Restore(ctx, name); return err })
-		if err != nil {
-			return err
-		}
-		changes = append(changes, change)
-	}
-	for _, o := range set {
-		name, _, _ := strings.Cut(o.String(), "=")
-		change, err := l.change(ctx, s, name, func() error { return l.Override(ctx, o) })
-		if err != nil {
-			return asWrongArgument(err)
-		}
-		changes = append(changes, change)
+	made := []LimitChange{}
+	err = changes.Make(ctx, l.Limiter, func(name, from, to string) {
+		made = append(made, LimitChange{Policy: name, From: from, To: to})
+		recordAct(ctx, l.rdb, s, auditlog.Act{What: setLimit, Target: name, From: from, To: cmp.Or(to, "as for everybody")})
+	})
+	if err != nil {
+		return asWrongArgument(err)
 	}
 	if c.JSON {
-		return printJSON(s.Out, changes)
+		return printJSON(s.Out, made)
 	}
 	return nil
-}
-
-// change makes a change of a limit and records it.
-func (l limitsClient) change(ctx context.Context, s cli.Streams, name string, do func() error) (change LimitChange, err error) {
-	change.Policy = name
-	if change.From, err = l.Rule(name); err != nil {
-		return change, err
-	}
-	if err := do(); err != nil {
-		return change, err
-	}
-	if change.To, err = l.Rule(name); err != nil {
-		return change, err
-	}
-	recordAct(ctx, l.rdb, s, auditlog.Act{What: setLimit, Target: name, From: change.From, To: cmp.Or(change.To, "as for everybody")})
-	return change, nil
 }
 
 // shownSubject returns what a subject is called in the audit log.

@@ -11,13 +11,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/nodecall"
+	"github.com/aeturnis/realtime/internal/operate"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/sessions"
 )
@@ -70,24 +70,12 @@ type nodeAnswers[T any] struct {
 // askNodes asks the nodes that serve. Only Redis can make it fail.
 func askNodes[T any](ctx context.Context, rdb redis.UniversalClient, s cli.Streams, r nodecall.Request) (out nodeAnswers[T], err error) {
 	r.By = operatorOf(s)
-	answers, err := nodecall.Ask(ctx, rdb, r)
-	if err != nil {
-		return out, err
-	}
-	out.silent = answers.Silent
+	answers, err := operate.AskNodes[T](ctx, rdb, r)
 	for _, a := range answers.All {
-		data := fromNode[T]{node: a.Node}
-		err := errors.New(a.Error)
-		if a.Error == "" {
-			err = json.Unmarshal(a.Data, &data.data)
-		}
-		if err != nil {
-			out.failed = append(out.failed, a.Node+": "+err.Error())
-			continue
-		}
-		out.all = append(out.all, data)
+		out.all = append(out.all, fromNode[T]{a.Node, a.Data})
 	}
-	return out, nil
+	out.silent, out.failed = answers.Silent, answers.Failed
+	return out, err
 }
 
 // complain names the nodes that did not answer, on standard error, and returns an error then.
@@ -113,27 +101,19 @@ func (a nodeAnswers[T]) silentList() []string {
 // its hash, 12 or more. It returns wrong usage, which lists what it could be, where the digits fit
 // several.
 func resolveSession(ctx context.Context, store *sessions.Store, text string) (sessions.Session, error) {
-	session, err := store.Get(ctx, text)
-	if !errors.Is(err, sessions.ErrNotFound) {
-		return session, err
-	}
-	if !identity.IsSessionHash(text) {
-		return session, errNoSession
-	}
-	found, err := store.FindByHash(ctx, text, 100)
+	session, err := operate.FindSession(ctx, store, text)
+	var ambiguous *operate.AmbiguousError
 	switch {
-	case err != nil:
-		return session, err
-	case len(found) == 0:
+	case errors.Is(err, sessions.ErrNotFound):
 		return session, errNoSession
-	case len(found) == 1:
-		return found[0], nil
+	case !errors.As(err, &ambiguous):
+		return session, err
 	}
 	list := ""
-	for _, s := range found {
+	for _, s := range ambiguous.Sessions {
 		list += fmt.Sprintf("\n  %s of user %q, created %s", identity.SessionHash(s.ID)[:len(text)+identity.TagLength], s.UserID, formatTime(s.CreatedAt.UnixMilli()))
 	}
-	return session, usage.Errorf("%s could be one of %d sessions; give more digits:%s", text, len(found), list)
+	return session, usage.Errorf("%w:%s", ambiguous, list)
 }
 
 // formatTime returns a time of Unix ms for people.

@@ -19,6 +19,7 @@ import (
 	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/operate"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/sessions"
 )
@@ -91,35 +92,13 @@ func asUsageError(err error) error {
 // checkID returns wrong usage that names the argument unless id is an id, of whatever it is.
 func checkID(argument, id string) error { return asUsageError(identity.CheckID(argument, id)) }
 
-// A SessionView is a session as the command line shows it. Times are Unix ms.
-type SessionView struct {
-	Session        string   `json:"session"`            // the first 12 digits of the hash of its id
-	SessionID      string   `json:"sessionId,omitzero"` // with --reveal alone: whoever has it is the user
-	UserID         string   `json:"userId"`
-	Username       string   `json:"username"`
-	CharacterID    string   `json:"characterId"`
-	Roles          []string `json:"roles"`
-	CreatedAt      int64    `json:"createdAt"`
-	LastActivityAt int64    `json:"lastActivityAt"`
-	ExpiresAt      int64    `json:"expiresAt"`
-	TTLMs          int64    `json:"ttlMs"`
-}
+// A SessionView is a session as the command line shows it.
+type SessionView = operate.SessionView
 
 // sessionViewOf returns a session as the command line shows it, with its id if it is to be
 // revealed.
 func sessionViewOf(s sessions.Session, reveal bool) SessionView {
-	roles := s.Roles
-	if roles == nil {
-		roles = []string{}
-	}
-	id := ""
-	if reveal {
-		id = s.ID
-	}
-	return SessionView{
-		identity.SessionTag(s.ID), id, s.UserID, s.Username, s.CharacterID, roles,
-		s.CreatedAt.UnixMilli(), s.LastActivityAt.UnixMilli(), s.ExpiresAt.UnixMilli(), s.TTL.Milliseconds(),
-	}
+	return operate.ViewSession(s, reveal)
 }
 
 func printJSON(w io.Writer, v any) error {
