@@ -268,7 +268,7 @@ func TypeName(pkgPath, name string) string {
 		}
 	}
 	title := capitalizeFirst(name)
-	if pkg == "gateway" || strings.HasPrefix(strings.ToLower(title), pkg) {
+	if pkg == "gateway" || pkg == "serverapi" || strings.HasPrefix(strings.ToLower(title), pkg) {
 		return title
 	}
 	return capitalizeFirst(pkg) + title

@@ -7,10 +7,13 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/aeturnis/realtime/internal/contract"
+	"github.com/aeturnis/realtime/internal/serverapi"
 )
 
 func main() {
@@ -55,6 +58,26 @@ func generateDocuments(root string) (map[string][]byte, error) {
 		return nil, err
 	}
 	cfg.Comments = comments
-	c := contract.New(cfg)
-	return map[string][]byte{"asyncapi.json": c.AsyncAPI(), "events.d.ts": c.TypeScript(), "EVENTS.md": c.Markdown()}, nil
+	introduction, err := os.ReadFile(filepath.Join(root, callsFolder, "introduction.md")) //nolint:gosec // root is the tree of the project
+	if err != nil {
+		return nil, err
+	}
+	c, api := contract.New(cfg), contract.NewAPI(describeCalls(), comments)
+	return map[string][]byte{
+		"asyncapi.json": c.AsyncAPI(), "events.d.ts": c.TypeScript(), "EVENTS.md": c.Markdown(),
+		"openapi.json": api.OpenAPI(), "server-api.md": api.Markdown(string(introduction)),
+	}, nil
+}
+
+// describeCalls returns the table of the server API.
+func describeCalls() (calls []contract.APICall) {
+	for _, c := range serverapi.Calls() {
+		calls = append(calls, contract.APICall{
+			Name: c.Name, Method: c.Method, Path: c.Path, Scope: c.Scope, In: c.In, Out: c.Out, Handler: c.Handler, HasEffect: c.HasEffect(),
+		})
+	}
+	return append(calls, contract.APICall{
+		Name: "batch", Method: http.MethodPost, Path: serverapi.Root + "batch", In: reflect.TypeFor[serverapi.Batch](), Out: reflect.TypeFor[serverapi.BatchResult](), HasEffect: true,
+		Doc: "Does up to 100 calls, in their order, and answers each. A call that is refused does not stop those behind it. Casts without an idempotency key are delivered in their order, and not waited for one by one.",
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -43,7 +44,21 @@ func readSource(root string, folders []string) (*contract.Comments, error) {
 		}
 		return r.readFile(path, filepath.ToSlash(folder), isWithin(filepath.ToSlash(folder), folders))
 	})
-	return r.comments, err
+	return r.comments, errors.Join(err, r.readCalls(root))
+}
+
+// callsFolder has the server API, whose methods are documented like events.
+const callsFolder = "internal/serverapi"
+
+// readCalls notes what the source says about the calls of the server API.
+func (r *sourceReader) readCalls(root string) error {
+	files, err := filepath.Glob(filepath.Join(root, callsFolder, "*.go"))
+	for _, path := range files {
+		if !strings.HasSuffix(path, "_test.go") {
+			err = errors.Join(err, r.readFile(path, callsFolder, true))
+		}
+	}
+	return err
 }
 
 // isWithin reports whether a folder is one of those given, or below a feature's folder.
@@ -184,6 +199,9 @@ func isHandler(d *ast.FuncDecl) bool {
 	in, out := d.Type.Params, d.Type.Results
 	if out.NumFields() != 2 || in.NumFields() != 3 || len(in.List) < 2 {
 		return false
+	}
+	if caller, ok := in.List[1].Type.(*ast.Ident); ok { // of the server API
+		return caller.Name == "Caller"
 	}
 	player, ok := in.List[1].Type.(*ast.SelectorExpr)
 	return ok && player.Sel.Name == "Player"
