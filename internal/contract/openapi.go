@@ -205,7 +205,7 @@ func (a *API) Markdown(introduction string) []byte {
 		writeFields(&b, s)
 	}
 	methods := http.MethodGet + " reads, and " + http.MethodPost + " has an effect"
-	fmt.Fprintf(&b, "\n%s. A refusal is `application/problem+json`; of every call with %s, and of every call with an effect with %s.\n",
+	fmt.Fprintf(&b, "\n## Codes\n\n%s. A refusal is `application/problem+json`; of every call with %s, and of every call with an effect with %s.\n",
 		methods, inBackticks(sharedCallCodes), inBackticks(effectCodes))
 	return []byte(b.String())
 }

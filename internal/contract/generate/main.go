@@ -58,7 +58,7 @@ func generateDocuments(root string) (map[string][]byte, error) {
 		return nil, err
 	}
 	cfg.Comments = comments
-	introduction, err := os.ReadFile(filepath.Join(root, callsFolder, "introduction.md")) //nolint:gosec // root is the tree of the project
+	introduction, err := os.ReadFile(filepath.Join(root, callsFolder, "introduction.txt")) //nolint:gosec // root is the tree of the project
 	if err != nil {
 		return nil, err
 	}
