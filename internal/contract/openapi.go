@@ -92,9 +92,13 @@ func (a *API) OpenAPI() []byte {
 		"Problem": &schema{
 			Description: "Why a call is refused (RFC 9457). Details of the code stand beside it.", Type: "object", Required: []string{"type", "title", "status", "code"},
 			Properties: properties{
-				{"type", &schema{Type: "string"}}, {"title", &schema{Type: "string", Description: "for people"}},
-				{"status", &schema{Type: "integer"}}, {"code", &schema{Type: "string"}},
-				{"field", &schema{Type: "string", Description: "of INVALID"}}, {"reason", &schema{Type: "string"}}, {"retryAfterMs", &schema{Type: "integer"}},
+				{"type", &schema{Type: "string"}},
+				{"title", &schema{Type: "string", Description: "for people"}},
+				{"status", &schema{Type: "integer"}},
+				{"code", &schema{Type: "string"}},
+				{"field", &schema{Type: "string", Description: "of INVALID"}},
+				{"reason", &schema{Type: "string"}},
+				{"retryAfterMs", &schema{Type: "integer"}},
 			},
 		},
 	}

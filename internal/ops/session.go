@@ -263,5 +263,5 @@ func (c sessionRevokeUser) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "session revoke-user", Target: c.User, From: fmt.Sprintf("%d sessions", n), Why: c.Reason})
-	return EndedView{UserID: c.User, Sessions: n, Reason: c.Reason}.print(s, c.JSON)
+	return EndedView{UserID: c.User, Sessions: n, Reason: c.Reason}.write(s, c.JSON)
 }

@@ -37,8 +37,8 @@ type EndedView struct {
 	Reason   string `json:"reason,omitzero"` // that the player is told
 }
 
-// print prints the view, or the number of sessions alone.
-func (v EndedView) print(s cli.Streams, asJSON bool) error {
+// write writes the view, or the number of sessions alone.
+func (v EndedView) write(s cli.Streams, asJSON bool) error {
 	if asJSON {
 		return printJSON(s.Out, v)
 	}
@@ -58,7 +58,7 @@ func (c userBan) Run(ctx context.Context, s cli.Streams) error {
 		return asUsageError(err)
 	}
 	recordAct(ctx, rdb, s, auditlog.Act{What: "user ban", Target: c.User, To: c.For.String(), Why: c.Reason})
-	return EndedView{UserID: c.User, Sessions: n, ForMs: c.For.Milliseconds(), Reason: c.Reason}.print(s, c.JSON)
+	return EndedView{UserID: c.User, Sessions: n, ForMs: c.For.Milliseconds(), Reason: c.Reason}.write(s, c.JSON)
 }
 
 type userUnban struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -70,8 +71,11 @@ func (s *Service) spend(ctx context.Context, key *apikeys.Key, calls int) error 
 		return nil
 	}
 	limit, window, err := throttle.ParseRule(key.Limit)
-	if err != nil || limit == 0 {
-		return nil // it was checked when the file was read
+	if err != nil { // which reading the file would have refused
+		return fmt.Errorf("limit of the key %s: %w", key.Name, err)
+	}
+	if limit == 0 {
+		return nil
 	}
 	if calls > limit {
 		return fault.Invalid("calls", "more than the limit of the key: "+key.Limit)

@@ -136,7 +136,7 @@ func encodeSpans(spans []sdktrace.ReadOnlySpan) traceData {
 func encodeAttributes(attributes []attribute.KeyValue) []keyValue {
 	all := make([]keyValue, 0, len(attributes))
 	for _, a := range attributes {
-		all = append(all, keyValue{string(a.Key), textValue{a.Value.Emit()}})
+		all = append(all, keyValue{string(a.Key), textValue{a.Value.String()}})
 	}
 	return all
 }
