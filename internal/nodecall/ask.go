@@ -67,14 +67,24 @@ func (r Request) encode(id string) ([]byte, error) {
 
 // Tell tells the nodes something, and waits for no answer. Errors: those of Redis.
 func Tell(ctx context.Context, rdb redis.UniversalClient, r Request) error {
-	payload, err := r.encode(rand.Text())
+	id := rand.Text()
+	payload, err := r.encode(id)
 	if err != nil {
 		return err
 	}
-	if err := rdb.Publish(ctx, keys.OperatorQuestions, payload).Err(); err != nil {
+	if err := publishQuestion(ctx, rdb, id, payload); err != nil {
 		return fmt.Errorf("tell the nodes: %w", err)
 	}
 	return nil
+}
+
+// publishQuestion publishes a question to the nodes of this database: that it is asked stands there
+// for as long as it may be answered.
+func publishQuestion(ctx context.Context, rdb redis.UniversalClient, id string, payload []byte) error {
+	if err := rdb.Set(ctx, keys.OperatorAsked(id), "1", 2*Patience).Err(); err != nil {
+		return err
+	}
+	return rdb.Publish(ctx, keys.OperatorQuestions, payload).Err()
 }
 
 // Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis.
@@ -96,7 +106,7 @@ func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, er
 	if r.Node != "" {
 		silent = map[string]bool{r.Node: true}
 	}
-	if err := rdb.Publish(ctx, keys.OperatorQuestions, payload).Err(); err != nil {
+	if err := publishQuestion(ctx, rdb, id, payload); err != nil {
 		return Answers{}, fmt.Errorf("ask the nodes: %w", err)
 	}
 	return collectAnswers(ctx, subscription, silent), nil

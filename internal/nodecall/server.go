@@ -83,6 +83,9 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) answer(ctx context.Context, q question) {
 	ctx, cancel := context.WithTimeout(ctx, answerFor)
 	defer cancel()
+	if asked, err := s.rdb.Exists(ctx, keys.OperatorAsked(q.ID)).Result(); err != nil || asked == 0 {
+		return // it is for the nodes of another database
+	}
 	a := Answer{Node: s.node}
 	if data, err := s.callHandler(ctx, q); err != nil {
 		a.Error = err.Error()
