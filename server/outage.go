@@ -135,12 +135,21 @@ func (o *outage) tellState() {
 	}
 }
 
-// noteServer notes that another server answers: the end of an outage tells of it.
-func (o *outage) noteServer(kind string) {
+// noteServer notes that another server answers: the end of an outage tells of it. Where Redis was
+// away for so short that its state did not change, an outage begins that is over already: its end
+// is its only line.
+func (o *outage) noteServer(kind redisconn.ChangeKind) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.isOn && kind != redisconn.Moved {
+		now := time.Now()
+		o.isOn, o.since, o.backAt, o.worst, o.times, o.rights = true, now, now, o.state, 1, map[string]bool{}
+		o.before = o.source.read()
+		o.lines.begin()
+		o.startTimer(o.settle)
+	}
 	if o.isOn {
-		o.server = kind
+		o.server = string(kind)
 	}
 }
 

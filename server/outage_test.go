@@ -182,3 +182,19 @@ func TestDebugHoldsNothing(t *testing.T) {
 		o.close()
 	})
 }
+
+// A restart that is over before the state of Redis changes is one line.
+func TestARestartThatNobodySawIsOneLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutageTest(zap.InfoLevel)
+		o.logParts()
+		o.noteServer(redisconn.Restarted)
+		o.logParts()
+		time.Sleep(outageSettles + time.Second)
+		require.Equal(t, []string{"up to up"}, o.messages())
+		o.noteServer(redisconn.Moved) // it has a line of its own
+		time.Sleep(outageSettles + time.Second)
+		require.Empty(t, o.messages())
+	})
+}

@@ -12,7 +12,7 @@ func (n *node) redisServerChanged(c redisconn.ServerChange) {
 	fields := []zap.Field{
 		zap.String("kind", string(c.Kind)), zap.Stringer("from", c.From), zap.Stringer("to", c.To), zap.Duration("paused", c.Paused),
 	}
-	n.outage.noteServer(string(c.Kind))
+	n.outage.noteServer(c.Kind)
 	n.promises.wake.Notify()
 	if c.Kind != redisconn.Moved {
 		n.log.Warn("another server answers at the address of Redis", fields...)
