@@ -59,7 +59,8 @@ type outage struct {
 	state  redisconn.State // the last one; guarded by mu
 	why    string          // of state; guarded by mu
 	told   redisconn.State // that was logged last; guarded by mu
-	rights map[string]bool // missing rights that were logged in this outage; guarded by mu
+	rights map[string]bool // missing rights that were logged since Redis was there last; guarded by mu
+	named  int             // rights that were logged in this outage; guarded by mu
 	worst  redisconn.State // of this outage; guarded by mu
 	since  time.Time       // guarded by mu
 	backAt time.Time       // guarded by mu
@@ -80,6 +81,7 @@ func (o *outage) observe(from, to redisconn.State, why string) {
 	case !o.isOn: // it was or is slow
 		o.held.Warn(redisChangedMessage, zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
 	case takesNoWrites(from):
+		clear(o.rights)
 		o.backAt = time.Now()
 		o.startTimer(o.settle)
 	}
@@ -93,11 +95,11 @@ func (o *outage) noteAway(from redisconn.State) {
 	o.worst = max(o.worst, o.state)
 	switch {
 	case !o.isOn:
-		o.isOn, o.since, o.worst, o.times, o.rights, o.server = true, time.Now(), o.state, 1, map[string]bool{}, ""
+		o.isOn, o.since, o.worst, o.times, o.rights, o.named, o.server = true, time.Now(), o.state, 1, map[string]bool{}, 0, ""
 		o.before = o.source.read()
 		o.lines.begin()
 		o.tell(from)
-	case o.state == redisconn.Forbidden && !o.rights[o.why] && len(o.rights) < maxToldRights:
+	case o.state == redisconn.Forbidden && !o.rights[o.why] && o.named < maxToldRights:
 		o.tell(from) // somebody must grant a right
 	}
 	o.startTimer(o.tellState)
@@ -124,6 +126,7 @@ func (o *outage) tell(from redisconn.State) {
 	o.told = o.state
 	if o.state == redisconn.Forbidden {
 		o.rights[o.why] = true
+		o.named++
 	}
 	o.log.Warn(redisChangedMessage, zap.Stringer("from", from), zap.Stringer("to", o.state), zap.String("why", o.why))
 }
@@ -143,7 +146,7 @@ func (o *outage) noteServer(kind redisconn.ChangeKind) {
 	defer o.mu.Unlock()
 	if !o.isOn && kind != redisconn.Moved {
 		now := time.Now()
-		o.isOn, o.since, o.backAt, o.worst, o.times, o.rights = true, now, now, o.state, 1, map[string]bool{}
+		o.isOn, o.since, o.backAt, o.worst, o.times, o.rights, o.named = true, now, now, o.state, 1, map[string]bool{}, 0
 		o.before = o.source.read()
 		o.lines.begin()
 		o.startTimer(o.settle)

@@ -144,6 +144,7 @@ func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 		"+hget":        login,
 		"+sadd":        func(c *aclTrial) bool { return c.works("user:ignore", fmt.Sprintf(`{"userId":%q}`, c.key())) },
 		"+zadd":        func(c *aclTrial) bool { return c.works("presence:seen", `{"users":["zoe"]}`) },
+		"+rpush":       chat,
 		"+xadd":        chat,
 
 		"~session:*":  login,

@@ -501,7 +501,7 @@ func TestDrillChanges(t *testing.T) {
 func TestASilentNodeIsNamed(t *testing.T) {
 	t.Parallel()
 	d := startDrill(t)
-	require.NoError(t, d.rdb.ZAdd(t.Context(), keys.OperatorNodes, redis.Z{Score: float64(time.Now().Add(time.Minute).UnixMilli()), Member: "gone"}).Err())
+	require.NoError(t, d.rdb.ZAdd(t.Context(), keys.OperatorNodes, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: "gone"}).Err())
 	begun := time.Now()
 	out, errs, code := command(t, "node", "list", "--redis", d.url)
 	require.Equal(t, 1, code)

@@ -220,8 +220,10 @@ end
 
 local tail = '\168' .. epoch .. '\176'
 
--- log_and_publish gives a message the next position. It returns the position, and how many
--- connections received the message.
+local unpublished = {} -- what is published when everything is written: {reply, channels, entry} each
+
+-- log_and_publish gives a message the next position. It returns {position, how many connections
+-- receive the message}; the second once it is published.
 local function log_and_publish(message, its_rooms, channels)
   position = position + 1
   local at = whole(position)
@@ -246,11 +248,17 @@ local function log_and_publish(message, its_rooms, channels)
       redis.call('PEXPIRE', base .. 'ended', 600000)
     end
   end
-  local receivers = 0
-  for _, channel in ipairs(channels ~= '' and split(channels) or {}) do
-    receivers = receivers + redis.call('PUBLISH', channel, entry)
+  local reply = {at, 0}
+  if channels ~= '' then unpublished[#unpublished + 1] = {reply, channels, entry} end
+  return reply
+end
+
+-- publish_all comes last: where a command is refused, for want of a right or of memory, nothing is
+-- heard that is not in the logs.
+local function publish_all()
+  for _, one in ipairs(unpublished) do
+    for _, channel in ipairs(split(one[2])) do one[1][2] = one[1][2] + redis.call('PUBLISH', channel, one[3]) end
   end
-  return at, receivers
 end
 
 -- release appends the casts of a stream that wait, from the place next: those without a gap, or all.
@@ -289,9 +297,9 @@ local function append_in_place(message, stream, place, its_rooms, channels)
     redis.call('ZADD', waiting, 'NX', whole(now + 2000), stream)
     return {'waits'}
   end
-  local at, receivers = log_and_publish(message, its_rooms, channels)
+  local reply = log_and_publish(message, its_rooms, channels)
   release(stream, place + 1, false)
-  return {at, receivers}
+  return reply
 end
 
 local written = {} -- history to the time of its newest message, its length, its age and whether it was quiet
@@ -311,8 +319,9 @@ local function append_cast(message, its_rooms, channels, stream, place, history,
       written[history] = {result, length, age, is_quiet[split(its_rooms)[1]]}
     end
   end
-  local at, receivers = log_and_publish(message, its_rooms, channels)
-  return {at, receivers, failure}
+  local reply = log_and_publish(message, its_rooms, channels)
+  reply[3] = failure
+  return reply
 end
 
 -- finish_writes does what is done once for all casts to a room, or to a history. Where a history is
@@ -386,11 +395,18 @@ end
 if mode == '' and not try_to_settle() then
   finish_writes()
   save_head()
+  publish_all()
   return refuse('settling')
 end
 
--- Redis must refuse for lack of memory before anything is published: after the first write it does not.
-if first then redis.call('HSET', nodes, node, whole(last)) end
+-- Redis must refuse before anything is written: for lack of memory, which it does at the first write
+-- alone, and for want of a right that is needed later (Redis 7 tells).
+if first then
+  redis.call('HSET', nodes, node, whole(last))
+  for _, command in ipairs(redis.acl_check_cmd and {{'RPUSH', base .. 'room:', ''}, {'PUBLISH', ARGV[12], ''}} or {}) do
+    if not redis.acl_check_cmd(unpack(command)) then redis.call(unpack(command)) end -- which is refused, and recorded
+  end
+end
 
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
@@ -462,6 +478,7 @@ if first then
 end
 if ARGV[14] == '1' then redis.call('HSET', nodes, node .. ':outage', whole(position)) end
 save_head()
+publish_all()
 local listeners = 0
 if mode == 'bye' then
   redis.call('ZREM', alive, node)

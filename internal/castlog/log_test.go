@@ -652,3 +652,43 @@ type lateMembers struct{ released chan struct{} }
 func (lateMembers) Deliver(castlog.Position) { panic("it was not heard") }
 func (lateMembers) HasMembers() bool         { return true }
 func (m lateMembers) Release()               { close(m.released) }
+
+// Where Redis refuses a command of the log for want of a right, nothing is written or heard that is
+// not in it, and everything once when the right is given.
+func TestARightIsMissing(t *testing.T) {
+	t.Parallel()
+	for _, right := range []string{"rpush", "publish"} {
+		t.Run(right, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Server(t)
+			admin := server.Client()
+			rules := func(rules ...any) {
+				require.NoError(t, admin.Do(t.Context(), append([]any{"acl", "setuser", "game"}, rules...)...).Err())
+			}
+			rules("on", ">secret", "~*", "&*", "+@all")
+			user := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "game", Password: "secret"})
+			t.Cleanup(func() { _ = user.Close() })
+			a, b := openNode(t, user, "a", soonAway), openNode(t, admin, "b")
+			said := func(text string) castlog.Outcome {
+				c := a.cast(text)
+				c.History = &castlog.History{Key: "history", Length: 100, Age: time.Hour, Text: []byte(`{"id":"x","at":1700000000000}`)}
+				p, err := a.Append(c, true)
+				require.NoError(t, err)
+				outcome, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				return outcome
+			}
+			require.False(t, said("1").IsLocal)
+			rules("-" + right)
+			require.True(t, said("2").IsLocal)
+			require.True(t, said("3").IsLocal)
+			require.False(t, b.say(t, "between").IsLocal)
+			require.Equal(t, []string{"1", "between"}, b.texts())
+			require.EqualValues(t, 1, admin.XLen(t.Context(), "history").Val())
+			rules("+" + right)
+			require.Eventually(t, func() bool { return len(b.texts()) == 4 && len(a.texts()) == 4 }, 10*time.Second, pause)
+			require.Equal(t, []string{"1", "between", "2", "3"}, b.texts())
+			require.EqualValues(t, 3, admin.XLen(t.Context(), "history").Val())
+		})
+	}
+}
