@@ -487,7 +487,11 @@ func (l *Log) watchOldest() {
 	for _, p := range l.kept {
 		switch {
 		case p.confirmedAt.IsZero():
-			if !l.isAway && !p.isDelivered && now.Sub(p.queuedAt) >= l.cfg.AwayAfter {
+			switch {
+			case now.Sub(p.queuedAt) < l.cfg.AwayAfter:
+			case p.isDelivered: // it was heard, so it is in the log, though the answer was lost
+				l.finishWaiting(p)
+			case !l.isAway:
 				l.goAway()
 			}
 		case !p.isDelivered:

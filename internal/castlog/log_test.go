@@ -692,3 +692,30 @@ func TestARightIsMissing(t *testing.T) {
 		})
 	}
 }
+
+// A cast that was heard is in the log: who cast it is not kept waiting for an answer that was lost.
+func TestALostAnswerToWhatWasHeard(t *testing.T) {
+	t.Parallel()
+	server := redistest.Server(t)
+	wire := redistest.Toxic(t, server)
+	options, err := redis.ParseURL(wire.URL())
+	require.NoError(t, err)
+	overWire := redis.NewClient(options)
+	t.Cleanup(func() { _ = overWire.Close() })
+	direct := server.Client()
+	a, b := openNode(t, direct, "a", soonAway, func(c *castlog.Config) { c.Redis = overWire }), openNode(t, direct, "b")
+	require.False(t, a.say(t, "1").IsLocal)
+	wire.BlackHole()
+	p, err := a.Append(a.cast("2"), true)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	outcome, err := p.Wait(ctx)
+	require.NoError(t, err)
+	require.False(t, outcome.IsLocal)
+	require.Equal(t, []string{"1", "2"}, a.texts())
+	require.Eventually(t, func() bool { return len(b.texts()) == 2 }, 10*time.Second, pause)
+	wire.Mend()
+	require.Eventually(t, func() bool { return !a.say(t, "later").IsLocal }, 20*time.Second, pause)
+	require.Equal(t, []string{"1", "2"}, b.texts()[:2])
+}
