@@ -20,7 +20,8 @@ import (
 // trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before
 // 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern
 // any event with an idempotency key count. It is no setting: only builds with the tag crashhook,
-// for internal/chaos, look at it.
+// for internal/chaos, look at it. Commands count from when the node serves, so that the test knows
+// its address.
 const crashVariable = "REALTIME_CRASH_AT"
 
 // crashHook is a hook of the Redis client.
@@ -31,6 +32,8 @@ type crashHook struct {
 	seen   atomic.Int64 // commands that count
 
 	prefixes []string // of the keys of commands that count
+
+	isServing *atomic.Bool // nothing counts before
 }
 
 var (
@@ -44,7 +47,7 @@ func (n *node) armCrashHook() error {
 	if v == "" {
 		return nil
 	}
-	c := &crashHook{prefixes: tradePrefixes}
+	c := &crashHook{prefixes: tradePrefixes, isServing: &n.isServing}
 	if rest, ok := strings.CutSuffix(v, " any"); ok {
 		v, c.prefixes = rest, eventPrefixes
 	}
@@ -64,6 +67,9 @@ func (n *node) armCrashHook() error {
 
 // counts reports whether a command is about what the hook looks at.
 func (c *crashHook) counts(cmd redis.Cmder) bool {
+	if !c.isServing.Load() {
+		return false
+	}
 	for _, arg := range cmd.Args() {
 		key, _ := arg.(string)
 		if p, ok := arg.(*string); ok {
