@@ -295,8 +295,8 @@ func Once(route, beside, userID, key string) string {
 // of the id that the operator's page holds.
 func OperatorSession(session string) string { return "operators:session:" + session }
 
-// OperatorAsked is the string that exists while a question is asked. Channels have no database, so a
-// node answers only what stands in its own.
+// OperatorAsked is the string that exists while a question is asked. Channels have no database, so
+// a node answers only what stands in its own.
 func OperatorAsked(questionID string) string { return "operators:asked:" + questionID }
 
 // OperatorAnswers is the pub/sub channel on which nodes answer one question.

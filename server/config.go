@@ -81,7 +81,8 @@ type Config struct {
 	// APIKeysFile. (--api-addr)
 	APIAddr string
 	// APIKeysFile has the keys of the server API, one a line (package internal/apikeys). It is read
-	// again at each SIGHUP and when it changes; a file that is wrong changes nothing. (--api-keys-file)
+	// again at each SIGHUP and when it changes; a file that is wrong changes nothing.
+	// (--api-keys-file)
 	APIKeysFile string
 	// AdminHosts are the names by which programs reach AdminAddr, such as gateway-1. A request there
 	// whose Host is none of them, neither loopback nor an IP address, is refused, so that the page of
