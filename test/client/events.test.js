@@ -66,6 +66,7 @@ const EVENTS = {
   'session:character': { as: () => ({ characterId: name('c') }), is: (d, { sent }) => d.characterId === sent.characterId, needs: ['characterId'], long: ['characterId'] },
   'session:logout': { is: (d) => Object.keys(d).length === 0 },
   'session:ping': { is: (d) => d.ttlMs > 0 && d.serverTime > 0 },
+  'session:time': { is: (d) => d.serverTimeUs > 1e15 },
   'trade:accept': { as: async (on) => { await rich(on); const tradeId = await trade(on); const { version } = await on.ann.ask('trade:offer', { tradeId, ...sword(), version: 1 }); return { tradeId, version }; }, is: (d, { ann }) => d.parties.find((p) => p.userId === ann.user).accepted, needs: ['tradeId', 'version'], long: ['tradeId'] },
   'trade:cancel': { as: async (on) => ({ tradeId: await trade(on) }), is: (d) => d.status === 'cancelled', needs: ['tradeId'], long: ['tradeId'] },
   'trade:execute': { as: async (on) => { await rich(on); return { to: on.bob.user, give: sword(2), idempotencyKey: name('k') }; }, is: (d) => d.status === 'completed', needs: ['to', 'idempotencyKey'], long: ['to', 'idempotencyKey'], also: { 'nothing to give': [(p) => ({ ...without(p, 'give'), idempotencyKey: name('k') }), 'TRADE_EMPTY'], 'more than there is': [(p) => ({ ...p, give: sword(4), idempotencyKey: name('k') }), 'INSUFFICIENT_ITEMS'] } },
