@@ -114,7 +114,8 @@ func TestAnOutageIsOneLine(t *testing.T) {
 	})
 }
 
-// What is no outage is logged, a moment later, with the time at which it happened.
+// A warning that turns out to be no outage is written a moment later, with the time at which it
+// happened.
 func TestWhatIsNoOutageIsWritten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -761,8 +761,8 @@ func TestAJoinThatIsNotRecorded(t *testing.T) {
 	}
 }
 
-// Who is told that another connection goes on with a record is the one that had it, and not the one
-// that has it.
+// When another connection goes on with a record, the connection that had it is closed, and not the
+// one that has it now.
 func TestOnlyTheFormerConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := logNodes(t, redistest.Server(t), 1)

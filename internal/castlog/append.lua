@@ -1,13 +1,12 @@
 -- Numbers casts, logs them, writes the history and publishes: all of it, or none.
 --
 -- KEYS[1]  the head, a hash: epoch, position (of the newest cast), server (whose data these are), former
---          (the server before),
---          boundary (the position where this server began), forgotFrom (the position that it had
---          before), boundaryAt (Unix ms), settled (the
---          boundary that no node is waited for any more), missed (the boundary at which a node was
---          not waited for any longer), floor (below it a whole room may have been dropped), bytes,
---          pressed (as floor, but not for rooms that were dropped for their age), zones (of the
---          boundaries before: '<forgotFrom>-<boundary> ', eight at most)
+--          (the server before), boundary (the position where this server began), forgotFrom (the
+--          position that it had before), boundaryAt (Unix ms), settled (the boundary that no node is
+--          waited for any more), missed (the boundary at which a node was not waited for any longer),
+--          floor (below it a whole room may have been dropped), bytes (of all logs), pressed (as floor,
+--          but not for rooms that were dropped for their age), zones (of the boundaries before:
+--          '<forgotFrom>-<boundary> ', eight at most)
 -- KEYS[2]  the nodes, a hash: node to its newest sequence number, <node>:boundary to the boundary
 --          for which it appended again what was lacking, <node>:refused to what was refused last,
 --          <node>:records to 1 when it keeps records (records.lua), <node>:outage to the position up to
@@ -61,6 +60,11 @@ local known, keep_for, room_bytes, all_bytes = tonumber(ARGV[5]), ARGV[6], tonum
 local mode = ARGV[10]
 
 local function whole(n) return string.format('%d', n) end
+
+-- Where a right is missing that is needed later, nothing is written. (Redis 7 tells.)
+for _, command in ipairs(redis.acl_check_cmd and {{'RPUSH', base .. 'room:', ''}, {'PUBLISH', ARGV[12], ''}} or {}) do
+  if not redis.acl_check_cmd(unpack(command)) then redis.call(unpack(command)) end -- which is refused, and recorded
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -399,14 +403,8 @@ if mode == '' and not try_to_settle() then
   return refuse('settling')
 end
 
--- Redis must refuse before anything is written: for lack of memory, which it does at the first write
--- alone, and for want of a right that is needed later (Redis 7 tells).
-if first then
-  redis.call('HSET', nodes, node, whole(last))
-  for _, command in ipairs(redis.acl_check_cmd and {{'RPUSH', base .. 'room:', ''}, {'PUBLISH', ARGV[12], ''}} or {}) do
-    if not redis.acl_check_cmd(unpack(command)) then redis.call(unpack(command)) end -- which is refused, and recorded
-  end
-end
+-- For lack of memory Redis refuses the first write alone, which must come before anything else.
+if first then redis.call('HSET', nodes, node, whole(last)) end
 
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}

@@ -73,9 +73,9 @@ func TestAClaimIsAnsweredAgain(t *testing.T) {
 	require.Equal(t, []ReplacedRecord{{pid, 1}}, replaced)
 }
 
-// What is cast to a user's room is logged while a record of the user lives, and forgotten with the
-// last one: after an end two minutes later, here 400 ms, and after a goodbye at once. That nothing
-// is logged costs who comes later nothing but what was cast before.
+// A cast to a user's room is logged while a record of the user lives. The log is forgotten with the
+// last record: two minutes after an end, here 400 ms, and at once after a goodbye. A client that
+// comes later misses only casts from before it came.
 func TestAUsersRoomIsForgottenWithItsRecords(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Server(t).Client()

@@ -92,7 +92,7 @@ func TestAShareIsTraced(t *testing.T) {
 	require.Equal(t, 10_000, count())
 }
 
-// What is not traced costs no allocation, whether tracing is off or chance has decided.
+// An event that is not traced costs no allocation, whether tracing is off or chance has decided.
 func TestAllocationsOfWhatIsNotTraced(t *testing.T) {
 	ctx := t.Context()
 	perEvent := func(tracer *Tracer) float64 {

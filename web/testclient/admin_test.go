@@ -83,7 +83,7 @@ func TestTheOfficialAdminUI(t *testing.T) {
 	p.is(`document.getAnimations().length === 0`) // views fade in
 	p.picture("screenshot-admin-ui")
 
-	// Who comes, who leaves, and what clients send.
+	// The page shows connections that begin and end, and the events that clients send.
 	cleo := open(t, browser, two.url, 1280, 720)
 	cleo.login("cleo")
 	p.shows("user:cleo")
