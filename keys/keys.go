@@ -92,8 +92,8 @@ func UserSessions(userID string) string { return "user:" + userID + ":sessions" 
 // their leases, Unix ms.
 const ConnectedNodes = "sessions:nodes"
 
-// CrowdedUsers is the set of the users who were refused for their number of connections, so that
-// each node removes what is counted of them and what it does not have.
+// CrowdedUsers is the zset of the users who were refused for their number of connections, by when,
+// Unix ms, so that each node removes what is counted of them and what it does not have.
 const CrowdedUsers = "sessions:crowded"
 
 // UserConnections is the set of a user's connections to all nodes, each "<node>|<number>".

@@ -22,6 +22,9 @@ import (
 // maxListed is how many entries of one kind a node lists in an answer.
 const maxListed = 1000
 
+// maxListedBytes is about how long a list of connections becomes: an answer that is too long is none.
+const maxListedBytes = 2 << 20
+
 // answerOperators answers until ctx ends.
 func (n *node) answerOperators(ctx context.Context) error {
 	return nodecall.NewServer(n.redis.client, n.name, map[string]nodecall.Handler{
@@ -61,7 +64,15 @@ func (n *node) answerConnections(_ context.Context, _ string, raw []byte) (any, 
 		UserID: args.UserID, Addr: args.Addr, Session: args.Session, Conn: args.Conn, Room: args.Room, By: args.By, Most: max(0, min(args.Most, maxListed)),
 	})
 	out := nodecall.Connections{Total: total, List: []nodecall.Connection{}}
+	size := 0
 	for _, c := range list {
+		size += 512
+		for _, room := range c.Rooms {
+			size += len(room) + 3
+		}
+		if size > maxListedBytes { // the total says how many there are
+			break
+		}
 		out.List = append(out.List, connectionView(c))
 	}
 	return out, nil

@@ -23,7 +23,7 @@ func (n *node) openTraces() (closeTraces func(), err error) {
 		Endpoint: n.cfg.OTLPEndpoint, Share: n.cfg.TraceSample, Node: n.name, Version: version.String(),
 		OnChange: func(err error) {
 			if err != nil {
-				n.log.Warn("the collector takes no traces: they are lost until it does", zap.Error(err))
+				n.log.Warn("the collector takes no traces: they are lost until it does", zap.String("error", err.Error())) // as a text, or an outage of Redis would hide the line
 				return
 			}
 			n.log.Info("the collector takes traces again")

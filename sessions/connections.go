@@ -148,14 +148,16 @@ func (c *Connections) AdmitReplacement(userID string) (release func()) {
 	return sync.OnceFunc(func() { c.releaseConnection(name, userID, false) })
 }
 
-// recountUsers is how many users a node looks at when it renews its lease.
+// recountUsers is how many users a node looks at when it renews its lease: those refused last.
 const recountUsers = 100
 
 // askForRecount has each node remove, when it renews its lease, what is counted of a user and what
 // it does not have: a failover may have forgotten that it had removed it.
 func (c *Connections) askForRecount(ctx context.Context, userID string) {
 	_, _ = c.store.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { // else the next refusal asks
-		pipe.SAdd(ctx, keys.CrowdedUsers, userID)
+		now := time.Now()
+		pipe.ZAdd(ctx, keys.CrowdedUsers, redis.Z{Score: float64(now.UnixMilli()), Member: userID})
+		pipe.ZRemRangeByScore(ctx, keys.CrowdedUsers, "-inf", strconv.FormatInt(now.Add(-c.lease).UnixMilli(), 10))
 		pipe.PExpire(ctx, keys.CrowdedUsers, c.lease)
 		return nil
 	})
@@ -163,14 +165,14 @@ func (c *Connections) askForRecount(ctx context.Context, userID string) {
 
 // recountCrowded does what askForRecount asks for.
 func (c *Connections) recountCrowded(ctx context.Context) {
-	users, err := c.store.rdb.SRandMemberN(ctx, keys.CrowdedUsers, recountUsers).Result()
+	users, err := c.store.rdb.ZRevRange(ctx, keys.CrowdedUsers, 0, recountUsers-1).Result()
 	if err != nil {
 		return // it is asked for again
 	}
 	for _, userID := range users {
 		names, err := c.store.rdb.SMembers(ctx, keys.UserConnections(userID)).Result()
 		if err != nil {
-			continue
+			return
 		}
 		c.mu.Lock()
 		for _, name := range names {
@@ -333,6 +335,7 @@ func (c *Connections) keepLease(ctx context.Context) {
 		c.mustRetell = true
 		c.mu.Unlock()
 	}
+	c.sendReleased(ctx)
 	c.recountCrowded(ctx)
 	c.sendReleased(ctx)
 }

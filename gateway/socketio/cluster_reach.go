@@ -182,6 +182,9 @@ func (c *loggedCount) wait(ctx context.Context) (reached, missing int, outcome c
 	case outcome.IsLocal:
 		c.stopAsking()
 		return c.own.reached, max(1, int(c.namespace.nodeCount.Load())-1), outcome, nil
+	case outcome.At.IsZero(): // it was heard, but how many nodes it went to was lost with the answer
+		c.stopAsking()
+		return c.own.reached, max(1, int(c.namespace.nodeCount.Load())-1), outcome, nil
 	case c.request == nil:
 		elsewhere, missing := c.namespace.countElsewhere(ctx, c.own.target)
 		return c.own.reached + elsewhere, missing, outcome, nil

@@ -34,6 +34,8 @@ const (
 	// probeWait is how long a client has to answer a ping. It is less than takeoverWait.
 	probeWait = 500 * time.Millisecond
 	probePoll = 5 * time.Millisecond
+	// maxAsked is how many questions of other nodes are looked into at once, each for a second at most.
+	maxAsked = 8192
 )
 
 // takeovers are the requests of this node that wait for their answers, and the sockets here that go
@@ -42,10 +44,12 @@ type takeovers struct {
 	mu         sync.Mutex
 	waiting    map[string]chan byte          // by id; guarded by mu
 	connecting map[castlog.PID][]*connecting // no list is empty; guarded by mu
+
+	asked chan struct{} // has an element for each question that is looked into
 }
 
 func newTakeovers() takeovers {
-	return takeovers{waiting: map[string]chan byte{}, connecting: map[castlog.PID][]*connecting{}}
+	return takeovers{waiting: map[string]chan byte{}, connecting: map[castlog.PID][]*connecting{}, asked: make(chan struct{}, maxAsked)}
 }
 
 // begin notes that a socket that connects presents a connection.
@@ -105,10 +109,18 @@ func (n *clusterNamespace) onTakeover(b []byte) bool {
 				Channel: n.takeoverChannel(uid), Payload: append([]byte{what}, id...), IsUncounted: true,
 			})
 		}
+		look, tooMany := n.endTaken, byte(takeoverStale)
 		if b[0] == takeoverProbe {
-			go n.probeTaken(sid, pid, nil, answer)
-		} else {
-			go n.endTaken(sid, pid, nil, answer)
+			look, tooMany = n.probeTaken, takeoverLives
+		}
+		select {
+		case n.takeovers.asked <- struct{}{}:
+			go func() {
+				defer func() { <-n.takeovers.asked }()
+				look(sid, pid, nil, answer)
+			}()
+		default: // then the client begins anew
+			answer(tooMany)
 		}
 		return true
 	}

@@ -62,7 +62,11 @@ local mode = ARGV[10]
 local function whole(n) return string.format('%d', n) end
 
 -- Where a right is missing that is needed later, nothing is written. (Redis 7 tells.)
-for _, command in ipairs(redis.acl_check_cmd and {{'RPUSH', base .. 'room:', ''}, {'PUBLISH', ARGV[12], ''}} or {}) do
+local needed = {
+  {'RPUSH', base .. 'room:', ''}, {'LINDEX', base .. 'room:', '0'}, {'LRANGE', base .. 'room:', '0', '0'}, {'LTRIM', base .. 'room:', '0', '0'},
+  {'HINCRBY', base .. 'sizes', '', '0'}, {'XADD', base .. 'room:', '*', '', ''}, {'PUBLISH', ARGV[12], ''},
+}
+for _, command in ipairs(redis.acl_check_cmd and needed or {}) do
   if not redis.acl_check_cmd(unpack(command)) then redis.call(unpack(command)) end -- which is refused, and recorded
 end
 

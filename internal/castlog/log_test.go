@@ -3,6 +3,7 @@ package castlog_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -445,11 +446,16 @@ func TestForeignEntries(t *testing.T) {
 			a, b := openNode(t, rdb, "a"), openNode(t, rdb, "b")
 			b.BeginCatchUp()
 			require.False(t, a.say(t, "1").IsLocal)
-			require.NoError(t, rdb.RPush(t.Context(), room, entry).Err())
+			entries := []any{entry}
+			if len(entry) < 1000 {
+				entries = slices.Repeat(entries, 40) // more than one piece of a read
+			}
+			require.NoError(t, rdb.RPush(t.Context(), room, entries...).Err())
 			require.False(t, a.say(t, "2").IsLocal)
+			require.NoError(t, rdb.RPush(t.Context(), room, entries...).Err())
 			b.catchUp(t)
-			require.Equal(t, "2", b.texts()[len(b.texts())-1])
-			require.Equal(t, int64(1), b.Stats().Malformed)
+			require.Equal(t, []string{"1", "2"}, b.texts())
+			require.Equal(t, int64(2*len(entries)), b.Stats().Malformed)
 		})
 	}
 	for name, spoil := range map[string]func(rdb redis.UniversalClient) error{
@@ -657,7 +663,7 @@ func (m lateMembers) Release()               { close(m.released) }
 // not in it, and everything once when the right is given.
 func TestARightIsMissing(t *testing.T) {
 	t.Parallel()
-	for _, right := range []string{"rpush", "publish"} {
+	for _, right := range []string{"rpush", "lindex", "lrange", "ltrim", "hincrby", "xadd", "publish"} {
 		t.Run(right, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Server(t)
@@ -705,6 +711,11 @@ func TestALostAnswerToWhatWasHeard(t *testing.T) {
 	direct := server.Client()
 	a, b := openNode(t, direct, "a", soonAway, func(c *castlog.Config) { c.Redis = overWire }), openNode(t, direct, "b")
 	require.False(t, a.say(t, "1").IsLocal)
+	var connections sync.WaitGroup // of which one is ready then: a new one could not greet
+	for range 4 {
+		connections.Go(func() { overWire.BLPop(t.Context(), 100*time.Millisecond, "none") })
+	}
+	connections.Wait()
 	wire.BlackHole()
 	p, err := a.Append(a.cast("2"), true)
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ local is_cut = tonumber(found[5] or 0) > from
 local reply, bytes, read = {}, 0, 0
 
 -- append_newer appends the entries of a log behind the position, those of other programs too, oldest
--- first. It reads backwards, until a whole piece is older.
+-- first. It reads backwards, until each entry of a piece is older.
 local function append_newer(key, length)
   local pieces, size = {}, 16
   while length > 0 do
@@ -23,7 +23,7 @@ local function append_newer(key, length)
     for _, entry in ipairs(redis.call('LRANGE', key, start, length - 1)) do
       local at = tonumber(string.match(entry, '^%d+$', -16) or '')
       if not at or at > from then newer[#newer + 1] = at and entry or '' end
-      has_newer = has_newer or at and at > from
+      has_newer = has_newer or not at or at > from
     end
     if not has_newer then break end
     pieces[#pieces + 1] = newer

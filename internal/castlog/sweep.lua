@@ -24,7 +24,7 @@ local function expire(other, since)
       redis.call('PEXPIRE', key, left)
       local room = redis.call('HGET', key, 'u')
       if room then
-        redis.call('ZADD', base .. 'ended', string.format('%.0f', now + left + 1), room)
+        redis.call('ZADD', base .. 'ended', 'LT', string.format('%.0f', now + left + 1), room)
         redis.call('PEXPIRE', base .. 'ended', 600000)
         redis.call('PEXPIRE', base .. 'of:' .. room, string.format('%.0f', left + 60000))
         for _, pid in ipairs(redis.call('SMEMBERS', base .. 'of:' .. room)) do
@@ -53,6 +53,9 @@ local function forget_log(room)
     if type(length) == 'table' then length = 0 end -- another program has written the key
     local bytes = length * 1024 + tonumber(redis.call('HGET', KEYS[4], room) or 0)
     if bytes > 0 then redis.call('HINCRBY', KEYS[3], 'bytes', -bytes) end
+    -- A node that has been deaf since before what is forgotten is told that it may lack something.
+    local cut, floor = tonumber(redis.call('HGET', KEYS[5], room) or 0), tonumber(redis.call('HGET', KEYS[3], 'floor') or 0)
+    if cut > floor then redis.call('HSET', KEYS[3], 'floor', string.format('%.0f', cut)) end
     redis.call('UNLINK', base .. 'room:' .. room)
     redis.call('HDEL', KEYS[4], room)
     redis.call('HDEL', KEYS[5], room)

@@ -87,7 +87,8 @@ func publishQuestion(ctx context.Context, rdb redis.UniversalClient, id string, 
 	return rdb.Publish(ctx, keys.OperatorQuestions, payload).Err()
 }
 
-// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis.
+// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis, and
+// that of ctx.
 func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, error) {
 	id := rand.Text()
 	payload, err := r.encode(id)
@@ -109,7 +110,11 @@ func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, er
 	if err := publishQuestion(ctx, rdb, id, payload); err != nil {
 		return Answers{}, fmt.Errorf("ask the nodes: %w", err)
 	}
-	return collectAnswers(ctx, subscription, silent), nil
+	answers := collectAnswers(ctx, subscription, silent)
+	if err := ctx.Err(); err != nil { // else nodes would be called silent that had no time
+		return Answers{}, fmt.Errorf("ask the nodes: %w", err)
+	}
+	return answers, nil
 }
 
 // List returns the names of the nodes that serve, and of those that died within the last minute,

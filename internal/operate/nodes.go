@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
@@ -21,15 +22,17 @@ type NodeAnswers[T any] struct {
 	All    []FromNode[T]
 	Silent []string // that did not answer within a second
 	Failed []string // "node: why"
+	// Unanswered are the nodes of Silent and Failed: what they know and did is not in All.
+	Unanswered []string
 }
 
-// AskNodes asks the nodes that serve. Only Redis can make it fail.
+// AskNodes asks the nodes that serve. The errors are those of nodecall.Ask.
 func AskNodes[T any](ctx context.Context, rdb redis.UniversalClient, r nodecall.Request) (out NodeAnswers[T], err error) {
 	answers, err := nodecall.Ask(ctx, rdb, r)
 	if err != nil {
 		return out, err
 	}
-	out.Silent = answers.Silent
+	out.Silent, out.Unanswered = answers.Silent, slices.Clone(answers.Silent)
 	for _, a := range answers.All {
 		data := FromNode[T]{Node: a.Node}
 		err := errors.New(a.Error)
@@ -37,7 +40,7 @@ func AskNodes[T any](ctx context.Context, rdb redis.UniversalClient, r nodecall.
 			err = json.Unmarshal(a.Data, &data.Data)
 		}
 		if err != nil {
-			out.Failed = append(out.Failed, a.Node+": "+err.Error())
+			out.Failed, out.Unanswered = append(out.Failed, a.Node+": "+err.Error()), append(out.Unanswered, a.Node)
 			continue
 		}
 		out.All = append(out.All, data)

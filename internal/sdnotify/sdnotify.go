@@ -56,6 +56,7 @@ func (n *Notifier) Notify(states ...string) error {
 		return fmt.Errorf("sd_notify: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // a Unix socket has one
 	if _, err := conn.Write([]byte(strings.Join(states, "\n"))); err != nil {
 		return fmt.Errorf("sd_notify: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -72,16 +73,25 @@ func (s *Service) performBatch(w http.ResponseWriter, r *http.Request, key *apik
 	if err := s.spend(r.Context(), key, len(in.Calls)); err != nil {
 		return nil, err
 	}
-	return json.Marshal(&BatchResult{s.doBatch(r.Context(), key, in.Calls, ofAll)})
+	finishReading(w, batchTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), batchTimeout)
+	defer cancel()
+	return json.Marshal(&BatchResult{s.doBatch(ctx, key, in.Calls, ofAll)})
 }
+
+// Bounds of a batch. A call behind them is not begun.
+const (
+	batchTimeout   = 30 * time.Second
+	maxBatchAnswer = 8 << 20 // bytes of the answers before a call that only reads
+)
 
 // doBatch does the calls. Casts without a key are not waited for before the next one is begun: they
 // are delivered in their order all the same.
 func (s *Service) doBatch(ctx context.Context, key *apikeys.Key, calls []BatchCall, ofAll string) []BatchAnswer {
-	answers := make([]BatchAnswer, len(calls))
+	answers, size := make([]BatchAnswer, len(calls)), 0
 	open := make([]func(ctx context.Context) (CastResult, error), len(calls))
 	waitOpen := func(before int) {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout) // they were begun
 		defer cancel()
 		for i := range before {
 			if finish := open[i]; finish != nil {
@@ -98,6 +108,10 @@ func (s *Service) doBatch(ctx context.Context, key *apikeys.Key, calls []BatchCa
 			err = fault.Invalid("call", "there is no such call")
 		case !key.Allows(call.Scope):
 			err = errScope.With("scope", call.Scope)
+		case ctx.Err() != nil:
+			err = fault.ErrTimeout.With("reason", "not begun")
+		case size > maxBatchAnswer && !call.HasEffect():
+			err = fault.ErrTooLarge.With("limit", maxBatchAnswer)
 		}
 		if err != nil {
 			answers[i] = s.refuseEntry(key, "", err)
@@ -125,7 +139,7 @@ func (s *Service) doBatch(ctx context.Context, key *apikeys.Key, calls []BatchCa
 			continue
 		}
 		s.served.WithLabelValues(key.Name, call.Name, "ok").Inc()
-		answers[i] = BatchAnswer{Status: http.StatusOK, Data: data}
+		answers[i], size = BatchAnswer{Status: http.StatusOK, Data: data}, size+len(data)
 	}
 	waitOpen(len(calls))
 	return answers

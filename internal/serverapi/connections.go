@@ -67,7 +67,7 @@ func (s *Service) ListConnections(ctx context.Context, c Caller, in ConnectionsQ
 	if err != nil {
 		return ConnectionList{}, err
 	}
-	out := ConnectionList{Connections: []Connection{}, Silent: append([]string{}, answers.Silent...)}
+	out := ConnectionList{Connections: []Connection{}, Silent: append([]string{}, answers.Unanswered...)}
 	for _, n := range answers.All {
 		out.Total += n.Data.Total
 		for _, x := range n.Data.List {
@@ -158,7 +158,7 @@ func (s *Service) changeConnections(ctx context.Context, c Caller, what string, 
 	if err != nil {
 		return out, err
 	}
-	out = MembershipResult{Refused: []RefusedConnection{}, Silent: append([]string{}, answers.Silent...)}
+	out = MembershipResult{Refused: []RefusedConnection{}, Silent: append([]string{}, answers.Unanswered...)}
 	for _, n := range answers.All {
 		out.Done += n.Data.Done
 		for _, r := range n.Data.Refused {

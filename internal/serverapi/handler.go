@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -118,6 +119,7 @@ func (s *Service) performRequest(w http.ResponseWriter, r *http.Request, key *ap
 	if err != nil {
 		return nil, err
 	}
+	finishReading(w, s.cfg.Timeout)
 	idempotencyKey := r.Header.Get("Idempotency-Key")
 	if idempotencyKey == "" && len(r.Header.Values("Idempotency-Key")) > 0 {
 		return nil, errKeyText
@@ -125,8 +127,23 @@ func (s *Service) performRequest(w http.ResponseWriter, r *http.Request, key *ap
 	return s.perform(r.Context(), key, call, raw, idempotencyKey)
 }
 
-// perform does a call, once where it has an idempotency key.
+// finishReading ends the time that the body had to arrive in, which would end the call too, and
+// gives the answer time to be read, from when the call is done at the latest.
+func finishReading(w http.ResponseWriter, callTimeout time.Duration) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{}) // net/http's own connections can
+	_ = c.SetWriteDeadline(time.Now().Add(callTimeout + answerTimeout))
+}
+
+// answerTimeout is how long a program has to read an answer.
+const answerTimeout = 20 * time.Second
+
+// perform does a call, once where it has an idempotency key. A call with an effect that has begun is
+// ended by its own time alone: a program that goes away must not leave half of it.
 func (s *Service) perform(ctx context.Context, key *apikeys.Key, call *Call, raw []byte, idempotencyKey string) ([]byte, error) {
+	if call.HasEffect() {
+		ctx = context.WithoutCancel(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	caller := Caller{Name: key.Name, IdempotencyKey: idempotencyKey}
@@ -241,7 +258,7 @@ func (s *Service) writeAnswer(w http.ResponseWriter, key, call string, answer []
 func (s *Service) noteFailure(key, call string, err error) *fault.Fault {
 	f := fault.Of(err)
 	s.served.WithLabelValues(key, call, f.Code).Inc()
-	if f.Code == fault.ErrInternal.Code {
+	if f.Code == fault.ErrInternal.Code && !errors.Is(err, context.Canceled) { // else the program has gone
 		s.cfg.Log.Error("call of the server API failed", zap.String("key", key), zap.String("call", call), zap.Error(err))
 	}
 	return f

@@ -131,8 +131,8 @@ func (s *Service) findSilentNodes(ctx context.Context, c Caller) []string {
 	if err != nil {
 		return nil
 	}
-	s.silent = silentNodes{answers.Silent, time.Now()}
-	return answers.Silent
+	s.silent = silentNodes{answers.Unanswered, time.Now()}
+	return answers.Unanswered
 }
 
 // moderator returns the caller as the chat sees it: one that may join every channel, and moderate.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,6 +21,7 @@ import (
 type sender struct {
 	endpoint string
 	client   *http.Client
+	closed   context.Context // ends what is under way
 }
 
 // maxAnswer is how much of the collector's answer is read, in bytes.
@@ -34,6 +36,9 @@ func (s *sender) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan)
 	if err != nil {
 		return fmt.Errorf("otlp: %w", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closed, cancel)()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("otlp: %w", err)
@@ -54,8 +59,13 @@ func (s *sender) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan)
 			ErrorMessage  string         `json:"errorMessage"`
 		} `json:"partialSuccess"`
 	}
-	if json.Unmarshal(answer, &result) == nil && result.PartialSuccess.ErrorMessage != "" {
-		return fmt.Errorf("otlp: the collector refuses spans: %q", result.PartialSuccess.ErrorMessage)
+	if json.Unmarshal(answer, &result) != nil {
+		return nil // it took them, and says something else about it
+	}
+	switch rejected := strings.Trim(string(result.PartialSuccess.RejectedSpans), `"`); rejected {
+	case "", "0", "null": // a message alone is a warning
+	default:
+		return fmt.Errorf("otlp: the collector refuses %.20s spans: %q", rejected, result.PartialSuccess.ErrorMessage)
 	}
 	return nil
 }

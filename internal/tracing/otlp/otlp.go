@@ -63,6 +63,8 @@ type Exporter struct {
 	provider *sdktrace.TracerProvider
 	counted  *countedExporter
 	ended    *countedSpans
+	// closeExports ends the exports that are under way, and lets later ones fail at once.
+	closeExports context.CancelFunc
 }
 
 // New makes an exporter. The collector need not be there. The caller must Close it.
@@ -77,8 +79,12 @@ func New(cfg Config) (*Exporter, error) {
 	if cfg.OnChange == nil {
 		cfg.OnChange = func(error) {}
 	}
-	sender := &sender{endpoint: endpoint, client: &http.Client{Timeout: exportTimeout}}
-	counted := &countedExporter{SpanExporter: sender, onChange: cfg.OnChange}
+	closed, closeExports := context.WithCancel(context.Background())
+	sender := &sender{endpoint: endpoint, closed: closed, client: &http.Client{
+		Timeout: exportTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // spans go to the endpoint alone
+	}}
+	counted := &countedExporter{SpanExporter: sender, onChange: cfg.OnChange, closed: closed}
 	ended := &countedSpans{SpanProcessor: sdktrace.NewBatchSpanProcessor(counted,
 		sdktrace.WithMaxQueueSize(maxWaiting), sdktrace.WithMaxExportBatchSize(maxBatch), sdktrace.WithBatchTimeout(cfg.Every), sdktrace.WithExportTimeout(exportTimeout))}
 	provider := sdktrace.NewTracerProvider(
@@ -87,7 +93,7 @@ func New(cfg Config) (*Exporter, error) {
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "gateway"), attribute.String("service.instance.id", cfg.Node), attribute.String("service.version", cfg.Version))),
 	)
-	return &Exporter{tracing.New(provider, cfg.Share), provider, counted, ended}, nil
+	return &Exporter{tracing.New(provider, cfg.Share), provider, counted, ended, closeExports}, nil
 }
 
 // Close sends what waits, for two seconds at most.
@@ -99,6 +105,7 @@ func (e *Exporter) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_ = e.provider.Shutdown(ctx) // the last spans are worth no longer wait
+	e.closeExports()
 }
 
 // countedSpans counts the spans that ended.
@@ -119,6 +126,7 @@ type countedExporter struct {
 	onChange         func(error)
 	exported, failed atomic.Int64
 	isFailing        bool // only ExportSpans uses it, and its calls never overlap
+	closed           context.Context
 }
 
 // ExportSpans implements sdktrace.SpanExporter. Its error is always nil: OpenTelemetry would write
@@ -130,7 +138,7 @@ func (c *countedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	} else {
 		c.failed.Add(int64(len(spans)))
 	}
-	if isFailing := err != nil; isFailing != c.isFailing {
+	if isFailing := err != nil; isFailing != c.isFailing && c.closed.Err() == nil {
 		c.isFailing = isFailing
 		c.onChange(err)
 	}
