@@ -134,3 +134,47 @@ func TestEndpoints(t *testing.T) {
 		require.Equal(t, want == "", err != nil, endpoint)
 	}
 }
+
+// A collector may take everything and warn, refuse a part, or name another address, which gets
+// nothing.
+func TestWhatACollectorAnswers(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("spans went to another address") }))
+	defer elsewhere.Close()
+	for name, c := range map[string]struct {
+		status  int
+		answer  string
+		refused string // a part of the error; "" where everything was taken
+	}{
+		"nothing":      {200, "", ""},
+		"a warning":    {200, `{"partialSuccess":{"errorMessage":"old"}}`, ""},
+		"a warning, 0": {200, `{"partialSuccess":{"rejectedSpans":"0","errorMessage":"old"}}`, ""},
+		"a part":       {200, `{"partialSuccess":{"rejectedSpans":"1","errorMessage":"full"}}`, `refuses 1 spans: "full"`},
+		"a number":     {200, `{"partialSuccess":{"rejectedSpans":1}}`, "refuses 1 spans"},
+		"no JSON":      {200, "OK", ""},
+		"elsewhere":    {307, "", "307"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", elsewhere.URL)
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.answer)
+			}))
+			defer answers.Close()
+			e, err := New(Config{Endpoint: answers.URL, Share: 1, Every: time.Hour})
+			require.NoError(t, err)
+			defer e.Close()
+			span := e.Tracer.Begin("x", nil)
+			span.End()
+			var said error
+			e.counted.onChange = func(err error) { said = err }
+			require.NoError(t, e.provider.ForceFlush(t.Context()))
+			if c.refused == "" {
+				require.NoError(t, said)
+				require.EqualValues(t, 1, e.counted.exported.Load())
+				return
+			}
+			require.ErrorContains(t, said, c.refused)
+			require.EqualValues(t, 1, e.counted.failed.Load())
+		})
+	}
+}
