@@ -12,12 +12,13 @@ import (
 const (
 	redisChangedMessage = "redis changed"
 
-	// outageSettles is how long Redis must be back until an outage is over. What the outage has left
-	// behind comes within that time; a Redis that goes again before is in the same outage.
+	// outageSettles is how long Redis must answer before an outage is over. Delayed casts and
+	// histories are written within that time, so that they are counted; a Redis that fails again
+	// within it continues the same outage.
 	outageSettles = 3 * time.Second
-	// maxToldRights bounds the lines about rights in one outage: they may be missing one after the
-	// other.
-	maxToldRights = 16
+	// maxLoggedRights bounds how many lines of one outage say that a right is missing: Redis names one
+	// missing right at a time.
+	maxLoggedRights = 16
 )
 
 // outageFigures are counters of what outages cost.
@@ -38,36 +39,37 @@ func (f outageFigures) minus(earlier outageFigures) outageFigures {
 	}
 }
 
-// An outageSource is what an outage is told of.
+// An outageSource reads the figures that are logged at the end of an outage.
 type outageSource struct {
 	figures    func() outageFigures
 	touches    func() int    // sessions whose activity waits for Redis
 	durability func() string // of trades
 }
 
-// An outage logs that Redis is away, and that it is back: one line each, however often its state
-// changes in between, and however many parts of the node notice it. The zero value of source counts
-// nothing.
+// An outage writes one line when Redis goes away and one when it is back, however often the state
+// changes in between, and however many parts of the node fail meanwhile. With the zero value of
+// source the figures are 0.
 type outage struct {
-	log    *zap.Logger // that writes everything
-	held   *zap.Logger // that holds what may follow from an outage
+	log    *zap.Logger // writes every line
+	held   *zap.Logger // delays lines that an outage may explain
 	lines  *outageLines
 	source outageSource
 
 	mu     sync.Mutex
-	isOn   bool            // Redis is away, or was a moment ago; guarded by mu
-	state  redisconn.State // the last one; guarded by mu
-	why    string          // of state; guarded by mu
-	told   redisconn.State // that was logged last; guarded by mu
-	rights map[string]bool // missing rights that were logged since Redis was there last; guarded by mu
-	named  int             // rights that were logged in this outage; guarded by mu
-	worst  redisconn.State // of this outage; guarded by mu
-	since  time.Time       // guarded by mu
-	backAt time.Time       // guarded by mu
-	times  int             // how often Redis went away in this outage; guarded by mu
-	server string          // how the server changed in this outage; guarded by mu
-	before outageFigures   // guarded by mu
-	timer  *time.Timer     // that ends the outage, or tells of another state; guarded by mu
+	isOn   bool            // Redis is away, or was within outageSettles; guarded by mu
+	state  redisconn.State // the state of Redis now; guarded by mu
+	why    string          // the reason for state; guarded by mu
+	logged redisconn.State // the state in the last line; guarded by mu
+	// missingRights were logged since Redis last took writes; guarded by mu.
+	missingRights map[string]bool
+	loggedRights  int             // how many lines of this outage named a missing right; guarded by mu
+	worstState    redisconn.State // the worst state of this outage; guarded by mu
+	since         time.Time       // when this outage began; guarded by mu
+	backAt        time.Time       // when Redis took writes again; guarded by mu
+	times         int             // how often Redis went away in this outage; guarded by mu
+	server        string          // how the server changed in this outage; guarded by mu
+	figuresBefore outageFigures   // at the begin of this outage; guarded by mu
+	timer         *time.Timer     // ends the outage, or logs another state; guarded by mu
 }
 
 // observe is called with each change of the state of Redis.
@@ -81,7 +83,7 @@ func (o *outage) observe(from, to redisconn.State, why string) {
 	case !o.isOn: // it was or is slow
 		o.held.Warn(redisChangedMessage, zap.Stringer("from", from), zap.Stringer("to", to), zap.String("why", why))
 	case takesNoWrites(from):
-		clear(o.rights)
+		clear(o.missingRights)
 		o.backAt = time.Now()
 		o.startTimer(o.settle)
 	}
@@ -92,17 +94,17 @@ func (o *outage) noteAway(from redisconn.State) {
 	if !takesNoWrites(from) {
 		o.times++
 	}
-	o.worst = max(o.worst, o.state)
+	o.worstState = max(o.worstState, o.state)
 	switch {
 	case !o.isOn:
-		o.isOn, o.since, o.worst, o.times, o.rights, o.named, o.server = true, time.Now(), o.state, 1, map[string]bool{}, 0, ""
-		o.before = o.source.read()
+		o.isOn, o.since, o.worstState, o.times, o.missingRights, o.loggedRights, o.server = true, time.Now(), o.state, 1, map[string]bool{}, 0, ""
+		o.figuresBefore = o.source.read()
 		o.lines.begin()
-		o.tell(from)
-	case o.state == redisconn.Forbidden && !o.rights[o.why] && o.named < maxToldRights:
-		o.tell(from) // somebody must grant a right
+		o.logState(from)
+	case o.state == redisconn.Forbidden && !o.missingRights[o.why] && o.loggedRights < maxLoggedRights:
+		o.logState(from) // an operator must grant another right
 	}
-	o.startTimer(o.tellState)
+	o.startTimer(o.logLastingState)
 }
 
 // startTimer calls f after outageSettles, unless the state changes before. The caller holds mu.
@@ -121,33 +123,34 @@ func (o *outage) startTimer(f func()) {
 	o.timer = timer
 }
 
-// tell logs the state. The caller holds mu.
-func (o *outage) tell(from redisconn.State) {
-	o.told = o.state
+// logState logs that the state of Redis changed from another one. The caller holds mu.
+func (o *outage) logState(from redisconn.State) {
+	o.logged = o.state
 	if o.state == redisconn.Forbidden {
-		o.rights[o.why] = true
-		o.named++
+		o.missingRights[o.why] = true
+		o.loggedRights++
 	}
 	o.log.Warn(redisChangedMessage, zap.Stringer("from", from), zap.Stringer("to", o.state), zap.String("why", o.why))
 }
 
-// tellState logs a state that has lasted and is another one than the log says. The caller holds mu.
-func (o *outage) tellState() {
-	if o.told != o.state {
-		o.tell(o.told)
+// logLastingState logs the state if it differs from the one that was logged last. The caller holds
+// mu.
+func (o *outage) logLastingState() {
+	if o.logged != o.state {
+		o.logState(o.logged)
 	}
 }
 
-// noteServer notes that another server answers: the end of an outage tells of it. Where Redis was
-// away for so short that its state did not change, an outage begins that is over already: its end
-// is its only line.
+// noteServer notes that another server answers; the last line of the outage says so. A change of
+// the server can be so short that no outage began. Then noteServer begins one that ends after
+// outageSettles, and its last line is its only one.
 func (o *outage) noteServer(kind redisconn.ChangeKind) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.isOn && kind != redisconn.Moved {
 		now := time.Now()
-		o.isOn, o.since, o.backAt, o.worst, o.times, o.rights, o.named = true, now, now, o.state, 1, map[string]bool{}, 0
-		o.before = o.source.read()
+		o.isOn, o.since, o.backAt, o.worstState, o.times, o.missingRights, o.loggedRights = true, now, now, o.state, 1, map[string]bool{}, 0
+		o.figuresBefore = o.source.read()
 		o.lines.begin()
 		o.startTimer(o.settle)
 	}
@@ -156,7 +159,7 @@ func (o *outage) noteServer(kind redisconn.ChangeKind) {
 	}
 }
 
-// close ends an outage in which the process ends.
+// close ends the outage, if one is on, because the process ends.
 func (o *outage) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -173,19 +176,19 @@ func (o *outage) close() {
 	o.settle()
 }
 
-// isOver reports whether no outage is on.
+// isOver reports whether there is no outage now.
 func (o *outage) isOver() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.isOn
 }
 
-// settle ends an outage, and logs what it has cost. The caller holds mu.
+// settle ends the outage and logs its length and its costs. The caller holds mu.
 func (o *outage) settle() {
 	o.isOn = false
-	cost := o.source.read().minus(o.before)
+	cost := o.source.read().minus(o.figuresBefore)
 	fields := []zap.Field{
-		zap.Stringer("from", o.worst), zap.Stringer("to", o.state), zap.Int64("ms", o.backAt.Sub(o.since).Milliseconds()), zap.Int("times", o.times),
+		zap.Stringer("from", o.worstState), zap.Stringer("to", o.state), zap.Int64("ms", o.backAt.Sub(o.since).Milliseconds()), zap.Int("times", o.times),
 		zap.String("server", o.server), zap.Int64("local", cost.local), zap.Int64("again", cost.again), zap.Int64("lost", cost.lost),
 		zap.Int64("unpublished", cost.unpublished), zap.Int64("missed", cost.missed),
 		zap.Int64("unwritten", cost.unwritten), zap.Any("lines", o.lines.end()),
@@ -200,7 +203,7 @@ func (o *outage) settle() {
 	o.log.Warn(redisChangedMessage, fields...)
 }
 
-// read returns the figures as they are now.
+// read returns the current figures, or zeros where the source has none.
 func (s outageSource) read() outageFigures {
 	if s.figures == nil {
 		return outageFigures{}

@@ -156,12 +156,12 @@ func TestAnotherStateThatLastsIsLogged(t *testing.T) {
 		o.observe(redisconn.Forbidden, redisconn.Forbidden, "+eval")
 		o.observe(redisconn.Forbidden, redisconn.Forbidden, "+time")
 		require.Equal(t, []string{"readonly to forbidden", "forbidden to forbidden"}, o.messages())
-		for i := range 2 * maxToldRights {
+		for i := range 2 * maxLoggedRights {
 			o.observe(redisconn.Forbidden, redisconn.Forbidden, fmt.Sprint(i))
 		}
-		require.Len(t, o.messages(), maxToldRights-2)
+		require.Len(t, o.messages(), maxLoggedRights-2)
 
-		// The process ends in the outage: what it has cost is told.
+		// The process ends during the outage: the last line has the costs.
 		time.Sleep(time.Second)
 		o.close()
 		require.Equal(t, []string{"down to forbidden"}, o.messages())

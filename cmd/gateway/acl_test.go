@@ -68,8 +68,8 @@ type aclTrial struct {
 	tries   int
 }
 
-// works tells whether an event is served as usual. A message that only this node heard, as in an
-// outage, is not.
+// works reports whether an event is served as usual. It returns false for a message that only this
+// node's players heard, as in an outage.
 func (c *aclTrial) works(name, payload string) bool {
 	a := c.ann.ask(name, payload)
 	data, _ := a["data"].(map[string]any)
@@ -173,7 +173,7 @@ func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 		"~{chat:*":        func(c *aclTrial) bool { return c.works("chat:message", `{"channel":"zone:slow","text":"hi"}`) },
 		"~online:*":       func(c *aclTrial) bool { return c.works("presence:seen", `{"users":["zoe"]}`) },
 		"~presence:*":     func(c *aclTrial) bool { return c.works("presence:list", `{"channel":"global"}`) },
-		"~{presence:*":    nil, // it happens by itself
+		"~{presence:*":    nil, // the gateway uses it without an event of ours
 		"~combat:*":       func(c *aclTrial) bool { return c.works("combat:start", `{"npc":"training-dummy"}`) },
 		"~leaderboard:*":  func(c *aclTrial) bool { return c.works("leaderboard:top", `{"name":"global"}`) },
 		"~{leaderboard:*": func(c *aclTrial) bool { return c.works("leaderboard:top", `{"name":"global"}`) },
@@ -182,16 +182,17 @@ func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 			return c.works("trade:execute", fmt.Sprintf(`{"to":"bob","give":{"items":[],"gold":1},"idempotencyKey":%q}`, c.key()))
 		},
 		"~{socket.io:log}:*":   chat,
-		"~socket.io-joins#*":   nil, // it happens by itself
-		"&session:revocations": nil, // it happens by itself
-		"&ratelimit:changes":   nil, // it happens by itself
-		"&cache:invalidations": nil, // it happens by itself
-		"&rights:changes":      nil, // it happens by itself
+		"~socket.io-joins#*":   nil, // the gateway uses it without an event of ours
+		"&session:revocations": nil, // the gateway uses it without an event of ours
+		"&ratelimit:changes":   nil, // the gateway uses it without an event of ours
+		"&cache:invalidations": nil, // the gateway uses it without an event of ours
+		"&rights:changes":      nil, // the gateway uses it without an event of ours
 		"&socket.io*":          func(c *aclTrial) bool { chat(c); return false },
-		"+psubscribe":          nil, // it happens by itself
+		"+psubscribe":          nil, // the gateway uses it without an event of ours
 	}
-	slower := []string{"~{chat:*", "~{user:*", "~{char:*", "~ratelimit:*", "+time", "&socket.io*"} // it works without, in another way
-	// What the gateway does not do by itself within a test is shown by the table's own test alone.
+	slower := []string{"~{chat:*", "~{user:*", "~{char:*", "~ratelimit:*", "+time", "&socket.io*"} // without these rights the gateway works in another way
+	// This test does not take these rights away, because a gateway needs them in situations that do not
+	// arise here.
 	unseen := []string{"~zone:*", "~cache:*", "&lock:releases", "~socket.io-joins#*", "+psubscribe &socket.io#/#*"}
 	var seen []string
 	for _, row := range rows {

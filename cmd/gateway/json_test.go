@@ -28,8 +28,8 @@ func leafCommands(n *kong.Node, words ...string) (all []string) {
 	return all
 }
 
-// Every command has --json, also those that change something: what it prints then is one document,
-// and has no session id but where a session was made.
+// Every command that prints data takes --json, also those that change something. With it a command
+// prints one JSON document, in which no session id stands, except that of a session it made.
 func TestEveryCommandPrintsJSON(t *testing.T) {
 	t.Parallel()
 	url := redistest.URL(t)

@@ -295,8 +295,9 @@ func (s *Socket) WaitRecorded(ctx context.Context) {
 	}
 }
 
-// isRecordBehind reports whether the client may have been told that it is in a room, or has left
-// one, of which the record that another connection goes on with does not know.
+// isRecordBehind reports whether the record of this socket's rooms may be older than what the
+// client knows: the client was answered that it joined or left a room, and that change is not
+// recorded yet. A connection that is recovered from such a record would be in the wrong rooms.
 func (s *Socket) isRecordBehind() bool {
 	number := s.toldEarly.Load()
 	return number > 0 && (s.hasLost.Load() || !s.nsp.cluster.cluster.recorder.isWritten(number))

@@ -164,7 +164,8 @@ func (w *watch) adjustSample(answers map[string]*nodecall.Watched, mostBytes int
 	return w.oneIn != before
 }
 
-// collectSockets returns what is shown of what the nodes list.
+// collectSockets joins the nodes' lists of sockets into one by id, of at most maxSockets sockets
+// and mostBytes bytes.
 func collectSockets(answers map[string]*nodecall.Watched, mostBytes int) map[string]socketView {
 	sockets, size := map[string]socketView{}, 0
 	for _, node := range slices.Sorted(maps.Keys(answers)) {

@@ -29,14 +29,14 @@ func (c Completion) Run(k *kong.Context, s cli.Streams) error {
 	return err
 }
 
-// A completion is what can follow the words of a command.
+// A completion lists the words that can follow a command.
 type completion struct {
-	words  []string          // of the command, without the program's name
-	next   []string          // its commands, and the values of its first argument that are known
-	flags  []string          // with --
-	values map[string]string // the values of a flag that are known, with spaces between
-	takes  []string          // flags that take a value
-	help   map[string]string // by what may follow
+	words  []string          // the command, without the program's name
+	next   []string          // its subcommands, or the known values of its first argument
+	flags  []string          // its flags, with --
+	values map[string]string // by flag: its known values, separated by spaces
+	takes  []string          // the flags that take a value
+	help   map[string]string // by subcommand or flag: its description
 }
 
 // completionsOf returns the completions of a command and of all in it.

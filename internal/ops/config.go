@@ -81,10 +81,11 @@ type ConfigChange struct {
 	To      string `json:"to"`
 }
 
-// A ConfigDiff is what Node has differently than Other, or than at its start before.
+// A ConfigDiff lists the settings that differ between Node and Other, or between the last two
+// starts of Node.
 type ConfigDiff struct {
 	Node    string         `json:"node"`
-	Other   string         `json:"other,omitzero"` // another node; "" for the node's start before
+	Other   string         `json:"other,omitzero"` // another node; "" for Node's previous start
 	Before  int64          `json:"before,omitzero"`
 	Changes []ConfigChange `json:"changes"`
 }

@@ -44,7 +44,7 @@ func (c Health) Run(ctx context.Context, s cli.Streams) error {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return errors.New("no gateway answers: " + err.Error()) // else the status were that of a Redis that is away
+		return errors.New("no gateway answers: " + err.Error()) // not wrapped: the exit status would say that Redis is away
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// RoomPrefix is what the names of the rooms begin with that are the game's own.
+	// RoomPrefix begins the name of every room that the game may choose.
 	RoomPrefix = "game:"
 
 	maxData  = 256 << 10 // bytes of the payload of a cast

@@ -1,8 +1,9 @@
-// Package tracing has the spans of events, handshakes and requests, of which some are chosen by
-// chance. It uses the API of OpenTelemetry alone; package otlp sends the spans.
+// Package tracing makes spans of a random sample of the events, handshakes and requests. It uses
+// the API of OpenTelemetry alone; package otlp sends the spans.
 //
-// A nil *Tracer chooses nothing, and a nil *Span is what was not chosen: its methods do nothing and
-// allocate nothing. So callers need no conditions, and pay a comparison where nothing is traced.
+// A nil *Tracer samples nothing. An event that is not sampled has a nil *Span, whose methods do
+// nothing and allocate nothing. So callers need no conditions, and without tracing they pay for one
+// comparison.
 //
 //	span := tracer.Begin("chat:message", remote)
 //	defer span.End()
@@ -10,8 +11,8 @@
 //	err := spend(child.Context(ctx))
 //	child.End()
 //
-// Whether something is traced is decided here and by chance. The flag of a client's traceparent is
-// not believed: every player could have everything traced.
+// Only this package's random choice decides what is sampled. The sampled flag in a client's
+// traceparent is ignored, because with it any player could have all events traced.
 package tracing
 
 import (
@@ -29,16 +30,16 @@ import (
 // scope names the instrumentation in each span.
 const scope = "github.com/aeturnis/realtime"
 
-// A Tracer chooses what is traced. Its methods may be called from any goroutine.
+// A Tracer samples events and makes their spans. Its methods may be called from any goroutine.
 type Tracer struct {
 	tracer    trace.Tracer
-	threshold atomic.Uint64 // something is chosen when a random number of 63 bits is below it
+	threshold atomic.Uint64 // an event is sampled when a random number of 63 bits is below it
 }
 
-// tracers counts the tracers of the process: while there is none, FromContext does not look.
+// tracers counts the open tracers of the process. While there is none, FromContext returns at once.
 var tracers atomic.Int64
 
-// New makes a tracer that chooses a share of what begins, from 0 to 1. The caller must Close it.
+// New makes a tracer that samples a share of the events, from 0 to 1. The caller must Close it.
 func New(provider trace.TracerProvider, share float64) *Tracer {
 	tracers.Add(1)
 	t := &Tracer{tracer: provider.Tracer(scope)}
@@ -46,22 +47,22 @@ func New(provider trace.TracerProvider, share float64) *Tracer {
 	return t
 }
 
-// SetShare changes the share of what begins that is chosen.
+// SetShare changes the share of the events that is sampled.
 func (t *Tracer) SetShare(share float64) {
 	if t != nil {
 		t.threshold.Store(uint64(max(0, min(1, share)) * (1 << 63)))
 	}
 }
 
-// Close says that nothing begins any more.
+// Close closes the tracer. The caller begins no span after it.
 func (t *Tracer) Close() {
 	if t != nil {
 		tracers.Add(-1)
 	}
 }
 
-// Begin begins the span of something that a client asked for, unless chance decides against it.
-// remote is where the client's own trace is; nil begins a trace.
+// Begin begins the span of a client's event or request. It returns nil if that is not sampled. The
+// parent of the span is remote, the client's own span; with nil a new trace begins.
 func (t *Tracer) Begin(name string, remote *Remote) *Span {
 	if t == nil || rand.Uint64()>>1 >= t.threshold.Load() {
 		return nil
@@ -69,8 +70,8 @@ func (t *Tracer) Begin(name string, remote *Remote) *Span {
 	return t.begin(name, remote, trace.SpanKindServer)
 }
 
-// Continue begins the span of what belongs to a span of another node of ours, which has chosen.
-// traceparent is that of the other span; a malformed one is ignored.
+// Continue begins a span whose parent is a span of another node of this gateway. It samples always,
+// because that node has sampled already. It returns nil for a malformed traceparent.
 func (t *Tracer) Continue(name, traceparent string) *Span {
 	if t == nil {
 		return nil
@@ -91,14 +92,14 @@ func (t *Tracer) begin(name string, remote *Remote, kind trace.SpanKind) *Span {
 	return &Span{t.tracer, span}
 }
 
-// A Remote is a span of somebody else.
+// A Remote is a span of another program: the client or another node.
 type Remote struct{ context trace.SpanContext }
 
 // parentLength is how long a traceparent of version 00 is.
 const parentLength = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
-// ReadParent reads a traceparent (W3C Trace Context, version 00). It returns nil for none, and for
-// a malformed one: anybody may have sent it.
+// ReadParent reads a traceparent (W3C Trace Context, version 00). It returns nil for an empty and
+// for a malformed one, because clients may send anything.
 func ReadParent(text string) *Remote {
 	if len(text) != parentLength || !strings.HasPrefix(text, "00-") || text[35] != '-' || text[52] != '-' {
 		return nil
@@ -125,7 +126,7 @@ func readHex(dst []byte, digits string) bool {
 	return err == nil && n == len(dst)
 }
 
-// A Span is a part of a trace; nil is what is not traced.
+// A Span is a part of a trace. A nil *Span is valid: its methods do nothing.
 type Span struct {
 	tracer trace.Tracer
 	span   trace.Span
@@ -162,13 +163,13 @@ func (s *Span) Context(ctx context.Context) context.Context {
 	return trace.ContextWithSpan(ctx, s.span)
 }
 
-// Child begins a span within the span.
+// Child begins a child of the span.
 func (s *Span) Child(name string) *Span { return s.childOf(name, trace.SpanKindInternal) }
 
-// Call begins a span within the span, of a call of another program.
+// Call begins a child of the span for a call to another program.
 func (s *Span) Call(name string) *Span { return s.childOf(name, trace.SpanKindClient) }
 
-// Send begins a span within the span, of what other nodes receive.
+// Send begins a child of the span for a cast that other nodes receive.
 func (s *Span) Send(name string) *Span { return s.childOf(name, trace.SpanKindProducer) }
 
 func (s *Span) childOf(name string, kind trace.SpanKind) *Span {
@@ -179,7 +180,7 @@ func (s *Span) childOf(name string, kind trace.SpanKind) *Span {
 	return &Span{s.tracer, span}
 }
 
-// Set gives the span a text, which must not be a secret.
+// Set sets an attribute of the span. The value must not be a secret.
 func (s *Span) Set(name, value string) {
 	if s != nil {
 		s.span.SetAttributes(attribute.String(name, value))
@@ -193,15 +194,15 @@ func (s *Span) Rename(name string) {
 	}
 }
 
-// Fail says that what the span is of failed, and with which code.
+// Fail marks the span as failed, with an error code.
 func (s *Span) Fail(code string) {
 	if s != nil {
 		s.span.SetStatus(codes.Error, code)
 	}
 }
 
-// FailWith is Fail with an error that may be nil. The text of the error is not sent: it may have
-// been made of a client's.
+// FailWith marks the span as failed unless err is nil. It does not record the error's text, which
+// may contain a client's data.
 func (s *Span) FailWith(err error) {
 	if s != nil && err != nil {
 		s.span.SetStatus(codes.Error, "failed")

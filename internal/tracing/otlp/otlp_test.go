@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,25 +103,54 @@ func TestACollectorThatIsAway(t *testing.T) {
 	require.Equal(t, map[string]float64{"ended": 3, "exported": 1, "failed": 2}, counts)
 }
 
-// A collector that does not answer costs memory for 2,048 spans at most, and no time.
+// While a collector does not answer, at most 2,048 spans wait for it and 512 are on their way; all
+// others are dropped. No span waits for the collector to end: 20,000 end during its first request.
 func TestACollectorThatHangs(t *testing.T) {
-	release := make(chan struct{})
-	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	t.Parallel()
+	asked, release, sent := make(chan struct{}, 1000), make(chan struct{}), atomic.Int64{}
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked <- struct{}{}
 		select {
 		case <-release:
+			sent.Add(int64(strings.Count(string(body), `"spanId"`)))
 		case <-r.Context().Done():
 		}
 	}))
-	defer hangs.Close()
-	defer close(release)
-	e, err := New(Config{Endpoint: hangs.URL, Share: 1, Every: time.Millisecond})
+	defer collector.Close()
+	e, err := New(Config{Endpoint: collector.URL, Share: 1, Every: time.Millisecond})
 	require.NoError(t, err)
-	for range 100_000 {
+	e.Tracer.Begin("first", nil).End()
+	<-asked
+	for range 20_000 {
 		e.Tracer.Begin("x", nil).End()
 	}
+	require.Empty(t, asked, "the first request is still unanswered")
+	require.Zero(t, sent.Load())
+	require.EqualValues(t, 20_001, e.ended.count.Load())
+	close(release)
+	e.Close() // sends what waited
+	require.Equal(t, sent.Load(), e.counted.exported.Load())
+	// The SDK takes up to 512 spans out of its queue for the next request, so up to 511 waited there.
+	require.GreaterOrEqual(t, sent.Load(), int64(1+2048))
+	require.LessOrEqual(t, sent.Load(), int64(1+2048+512))
+}
+
+// Closing the exporter waits two seconds at most for a collector that does not answer.
+func TestClosingDoesNotWaitForACollectorThatHangs(t *testing.T) {
+	t.Parallel()
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	defer collector.Close()
+	e, err := New(Config{Endpoint: collector.URL, Share: 1})
+	require.NoError(t, err)
+	e.Tracer.Begin("x", nil).End()
 	begun := time.Now()
 	e.Close()
-	require.Less(t, time.Since(begun), 4*time.Second)
+	require.Less(t, time.Since(begun), exportTimeout-time.Second)
+	require.Zero(t, e.counted.exported.Load())
 }
 
 func TestEndpoints(t *testing.T) {
