@@ -9,6 +9,7 @@ const sums = { pass: 0, fail: 0, skip: 0 };
 const said = new Map(); // package and test → what it printed, while it runs
 const failedIn = new Set(); // packages with a failed test
 const failed = new Map(); // "package test", or "package" when it did not get that far → what it printed
+const cutOff = new Map(); // package → the top-level tests that ran when its time was over
 const name = (e) => `${e.Package} ${e.Test}`;
 
 // A subtest's lines belong to its parents too: a parent fails after its subtests.
@@ -33,14 +34,20 @@ for await (const line of createInterface({ input: process.stdin })) {
     case 'build-output':
       process.stdout.write(e.Output);
       break;
-    case 'output':
+    case 'output': {
+      // "panic: test timed out after 12m0s", "	running tests:", "		TestX/part (11m3s)", and goroutines
+      if (/^panic: test timed out/.test(e.Output)) cutOff.set(e.Package, new Set());
+      const running = /^\t+(Test[^/ ]*)\S* \(.*\)$/.exec(e.Output.trimEnd());
+      if (running) cutOff.get(e.Package)?.add(running[1]);
       if (!e.Test) {
         if (e.Output !== 'PASS\n' && e.Output !== 'FAIL\n') process.stdout.write(e.Output);
       } else if (!/^=== (RUN|PAUSE|CONT|NAME)/.test(e.Output)) {
         const key = name(e);
-        said.set(key, [...(said.get(key) ?? []).slice(-2000), e.Output]);
+        const before = said.get(key) ?? [];
+        if (before.length < 4000) said.set(key, [...before, e.Output]); // the goroutines of a timeout are many
       }
       break;
+    }
     case 'pass':
     case 'skip':
       if (e.Test) {
@@ -61,6 +68,12 @@ for await (const line of createInterface({ input: process.stdin })) {
       }
       for (const key of said.keys()) { // those that a panic or the timeout cut off
         if (key.startsWith(`${e.Package} `)) tell(key);
+      }
+      for (const test of cutOff.get(e.Package) ?? []) {
+        console.log(`--- FAIL: ${test} (still running when the time of ${e.Package} was over)`);
+        sums.fail++;
+        failedIn.add(e.Package);
+        noteFailure(`${e.Package} ${test}`, `${e.Package} ${test}`);
       }
       if (!failedIn.has(e.Package)) { // it did not build, or ended early
         sums.fail++;

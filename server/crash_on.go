@@ -20,8 +20,8 @@ import (
 // trades, so that a test can show what is left then: "kill before 7", "kill after 7", "stop before
 // 7", "stop after 7". With "any" behind it, as in "kill before 7 any", the commands that concern
 // any event with an idempotency key count. It is no setting: only builds with the tag crashhook,
-// for internal/chaos, look at it. Commands count from when the node serves, so that the test knows
-// its address.
+// for internal/chaos, look at it. Commands count from when the first player has connected: what the
+// node does by itself before that would end it, or stop it, before the test knows its address.
 const crashVariable = "REALTIME_CRASH_AT"
 
 // crashHook is a hook of the Redis client.
@@ -33,7 +33,8 @@ type crashHook struct {
 
 	prefixes []string // of the keys of commands that count
 
-	isServing *atomic.Bool // nothing counts before
+	node     *node
+	hasBegun atomic.Bool // a player has connected
 }
 
 var (
@@ -47,7 +48,7 @@ func (n *node) armCrashHook() error {
 	if v == "" {
 		return nil
 	}
-	c := &crashHook{prefixes: tradePrefixes, isServing: &n.isServing}
+	c := &crashHook{prefixes: tradePrefixes, node: n}
 	if rest, ok := strings.CutSuffix(v, " any"); ok {
 		v, c.prefixes = rest, eventPrefixes
 	}
@@ -67,8 +68,11 @@ func (n *node) armCrashHook() error {
 
 // counts reports whether a command is about what the hook looks at.
 func (c *crashHook) counts(cmd redis.Cmder) bool {
-	if !c.isServing.Load() {
-		return false
+	if !c.hasBegun.Load() {
+		if !c.node.isServing.Load() || c.node.gateway.Connections() == 0 {
+			return false
+		}
+		c.hasBegun.Store(true)
 	}
 	for _, arg := range cmd.Args() {
 		key, _ := arg.(string)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/cli"
@@ -41,9 +42,11 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 			}
 			wg.Wait()
 			got := struct{ connected, refused, ended int }{}
+			var answered [50]bool
 			count := func() bool {
-				for _, p := range players {
+				for i, p := range players {
 					if f, ok := p.look("44", func(frame) bool { return true }); ok {
+						answered[i] = true
 						var no struct{ Data struct{ Code string } }
 						require.NoError(t, json.Unmarshal(f.body, &no))
 						require.Contains(t, []string{"TOO_MANY_CONNECTIONS", "SESSION_INVALID"}, no.Data.Code)
@@ -55,6 +58,7 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 					}
 					if _, ok := p.look("40", func(frame) bool { return true }); ok {
 						got.connected++
+						answered[i] = true
 					}
 					if f, ok := p.look("42", func(f frame) bool { return f.name == "session:revoked" }); ok {
 						require.Contains(t, string(f.body), `"REPLACED"`)
@@ -64,7 +68,14 @@ func TestDevicesAreCountedAcrossGateways(t *testing.T) {
 				}
 				return got == c
 			}
-			require.Eventually(t, count, patience, tick, "%+v", &got)
+			if !assert.Eventually(t, count, patience, tick, "%+v", &got) {
+				for i, p := range players {
+					if !answered[i] {
+						t.Logf("player %d, session %s, on %d: open %v, frames %v", i, ids[i][:6], i%2, p.open(), p.frames)
+					}
+				}
+				t.FailNow()
+			}
 		})
 	}
 	_, errs, code := command(t, "serve", "--devices", "three", "--redis", redistest.URL(t), "--addr", "127.0.0.1:0", "--admin-addr", "")

@@ -118,16 +118,15 @@ func TestStoppedForLongerThanTheLease(t *testing.T) {
 			g := w.startGateway(fmt.Sprint("stop ", when[n%len(when)], " ", n))
 			played := make(chan int, 1)
 			go func() { played <- w.playScenes(g, other) }()
-			select {
-			case <-time.After(3500 * time.Millisecond): // a lease lasts 3 s
+			if waitUntilStopped(t, g, played) {
+				time.Sleep(3500 * time.Millisecond) // a lease lasts 3 s
 				stops++
 				w.giveGift(a, w.newGift(0, 1, 1))
 				g.sendSignal(syscall.SIGCONT)
-			case done := <-played: // it needed no such command
+			} else { // it needed no such command
 				more = false
-				played <- done
 			}
-			require.Equal(t, len(scenes), <-played)
+			require.Equal(t, len(scenes), receive(t, played))
 			g.killProcess()
 			require.Less(t, w.verify(other), settleWithin)
 		}
@@ -157,7 +156,7 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 			code, _ := w.giveGift(p, w.newGift(0, 1, 1))
 			answered <- code
 		}()
-		if !g.waitUntilStopped(answered) {
+		if !waitUntilStopped(t, g, answered) {
 			require.FailNow(t, "it was never stopped while it settled")
 		}
 		locks, err := w.rdb.Exists(t.Context(), keys.Lock("trade:p0:p1")).Result()
@@ -166,7 +165,7 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		if locks == 0 || len(open) == 0 || open[0].Status != trade.Settling {
 			g.sendSignal(syscall.SIGCONT)
-			<-answered
+			receive(t, answered)
 			g.killProcess()
 			continue
 		}
@@ -174,7 +173,7 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 		code, _ := w.giveGift(a, w.newGift(0, 1, 2))
 		require.Empty(t, code, "the pair is free")
 		g.sendSignal(syscall.SIGCONT)
-		require.Contains(t, []string{"LOCKED", "UNAVAILABLE"}, <-answered) // by the fence, or because the lease was lost
+		require.Contains(t, []string{"LOCKED", "UNAVAILABLE"}, receive(t, answered)) // by the fence, or because the lease was lost
 		left, err := w.books.Show(t.Context(), open[0].TradeID)
 		require.NoError(t, err)
 		require.Equal(t, trade.Failed, left.Status)
@@ -185,16 +184,34 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 	}
 }
 
-// waitUntilStopped waits until a process stands still, or has answered.
-func (g *gatewayProcess) waitUntilStopped(answered chan string) bool {
-	for {
+// waitUntilStopped waits until a gateway has stopped itself. It reports false when what is played on
+// it ended before.
+func waitUntilStopped[T any](t *testing.T, g *gatewayProcess, played chan T) bool {
+	t.Helper()
+	for begun := time.Now(); time.Since(begun) < longestWait; time.Sleep(5 * time.Millisecond) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
 		if err == nil && bytes.Contains(stat, []byte(") T ")) {
 			return true
 		}
-		if len(answered) > 0 {
+		if len(played) > 0 {
 			return false
 		}
-		time.Sleep(5 * time.Millisecond) // and look again
+	}
+	require.FailNow(t, "it has not stopped, and what is played on it does not end")
+	return false
+}
+
+// receive takes what a test waits for, and fails it after a minute.
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(longestWait):
+		require.FailNow(t, "nothing came for a minute")
+		panic("not reached")
 	}
 }
+
+// longestWait is longer than anything takes that a test waits for once.
+const longestWait = time.Minute

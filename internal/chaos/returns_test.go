@@ -179,8 +179,7 @@ func (s *returnStage) replaceGateway(index int, signal syscall.Signal) {
 	g := s.gates[index]
 	s.gates[index] = nil // a balancer sends nobody to one that drains
 	s.gateMu.Unlock()
-	g.sendSignal(signal)
-	<-g.done
+	g.end(s.world.t, signal)
 	fresh := s.world.startGateway("", s.flags...)
 	s.gateMu.Lock()
 	s.gates[index] = fresh

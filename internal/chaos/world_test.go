@@ -183,7 +183,9 @@ func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, e
 		return nil, err
 	}
 	lines := bufio.NewReader(out)
+	tooLate := time.AfterFunc(longestWait, func() { g.sendSignal(syscall.SIGKILL) }) // ends the reading
 	first, err := lines.ReadString('\n')
+	tooLate.Stop()
 	go func() {
 		_, _ = io.Copy(io.Discard, lines)
 		_ = g.cmd.Wait()
@@ -199,6 +201,18 @@ func (w *world) launchGateway(crash string, flags ...string) (*gatewayProcess, e
 
 func (g *gatewayProcess) sendSignal(s syscall.Signal) { _ = g.cmd.Process.Signal(s) }
 
+// end sends a signal that ends the process, and waits for its end.
+func (g *gatewayProcess) end(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	g.sendSignal(signal)
+	select {
+	case <-g.done:
+	case <-time.After(longestWait):
+		g.sendSignal(syscall.SIGQUIT) // shows what its goroutines do, with CHAOS_LOG
+		require.FailNow(t, "the gateway does not end")
+	}
+}
+
 func (g *gatewayProcess) killProcess() {
 	g.sendSignal(syscall.SIGKILL)
 	<-g.done
@@ -206,7 +220,7 @@ func (g *gatewayProcess) killProcess() {
 
 // isAlive tells whether a gateway answers; it must not stand still.
 func (g *gatewayProcess) isAlive() bool {
-	r, err := http.Get("http://" + g.addr + "/health/live")
+	r, err := (&http.Client{Timeout: longestWait}).Get("http://" + g.addr + "/health/live")
 	if err != nil {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,10 +18,19 @@ import (
 // A Wire is a proxy between a test and a server that causes one network fault at a time, until
 // Mend. Its methods may be called from any goroutine.
 type Wire struct {
-	t     testing.TB
-	proxy *toxiproxy.Proxy
-	addr  string
+	t      testing.TB
+	lab    *toxiproxy.ApiServer
+	server string // its address
+	addr   string
+
+	mu    sync.Mutex
+	proxy *toxiproxy.Proxy // guarded by mu
 }
+
+// mendTime is how long toxiproxy may take to remove a fault. It never does when a connection ends at
+// the wrong moment: what waits to be written to it is never taken, and holds the lock that the end
+// of the connection needs.
+const mendTime = 5 * time.Second
 
 // Toxic returns a wire without a fault to the server. It works until the test ends. The server may
 // be killed and restarted behind it.
@@ -31,8 +41,15 @@ func Toxic(t testing.TB, server *Instance) *Wire {
 	if err := p.Start(); err != nil {
 		t.Fatalf("redistest: toxiproxy: %v", err)
 	}
-	t.Cleanup(p.Stop)
-	return &Wire{t: t, proxy: p, addr: p.Listen}
+	w := &Wire{t: t, lab: lab, server: server.Addr(), proxy: p, addr: p.Listen}
+	t.Cleanup(func() { w.current().Stop() })
+	return w
+}
+
+func (w *Wire) current() *toxiproxy.Proxy {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.proxy
 }
 
 // Addr returns the address that clients dial, host:port. It does not change during the test.
@@ -65,7 +82,7 @@ func (w *Wire) Isolate() {
 }
 
 // Refuse closes all open connections, and refuses new ones until Mend.
-func (w *Wire) Refuse() { w.proxy.Stop() }
+func (w *Wire) Refuse() { w.current().Stop() }
 
 // Reset ends each connection with an RST when the server first sends something on it.
 func (w *Wire) Reset() { w.setFault("reset_peer", "timeout", 0) }
@@ -78,8 +95,9 @@ func (w *Wire) Trickle(d time.Duration) {
 // Cut closes all open connections. When it returns, new connections are accepted again.
 func (w *Wire) Cut() {
 	w.t.Helper()
-	w.proxy.Stop()
-	if err := w.proxy.Start(); err != nil {
+	p := w.current()
+	p.Stop()
+	if err := p.Start(); err != nil {
 		w.t.Errorf("redistest: toxiproxy: %v", err)
 	}
 }
@@ -87,10 +105,38 @@ func (w *Wire) Cut() {
 // Mend ends the current fault.
 func (w *Wire) Mend() {
 	w.t.Helper()
-	w.proxy.Toxics.ResetToxics(context.Background())
-	if err := w.proxy.Start(); err != nil && !errors.Is(err, toxiproxy.ErrProxyAlreadyStarted) {
+	p, mended := w.current(), make(chan struct{})
+	go func() {
+		p.Toxics.ResetToxics(context.Background())
+		close(mended)
+	}()
+	select {
+	case <-mended:
+	case <-time.After(mendTime):
+		w.replace(p)
+		return
+	}
+	if err := p.Start(); err != nil && !errors.Is(err, toxiproxy.ErrProxyAlreadyStarted) {
 		w.t.Errorf("redistest: toxiproxy: %v", err)
 	}
+}
+
+// replace lets another proxy listen at the address of one that no longer does anything. The
+// connections of that one stay as they are: their clients give them up.
+func (w *Wire) replace(stuck *toxiproxy.Proxy) {
+	w.t.Helper()
+	go stuck.Stop() // it stops to listen, and then waits in vain for its connections
+	fresh := toxiproxy.NewProxy(w.lab, "redis", w.addr, w.server)
+	var err error
+	for begun := time.Now(); time.Since(begun) < mendTime; time.Sleep(10 * time.Millisecond) {
+		if err = fresh.Start(); err == nil {
+			w.mu.Lock()
+			w.proxy = fresh
+			w.mu.Unlock()
+			return
+		}
+	}
+	w.t.Errorf("redistest: toxiproxy: %v", err)
 }
 
 func (w *Wire) setFault(toxic string, attributes ...any) {
@@ -107,7 +153,7 @@ func (w *Wire) addFault(stream, toxic string, attributes ...any) {
 		list = append(list, fmt.Sprintf("%q:%v", attributes[i], attributes[i+1]))
 	}
 	fault := fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":{%s}}`, toxic, stream, strings.Join(list, ","))
-	if _, err := w.proxy.Toxics.AddToxicJson(strings.NewReader(fault)); err != nil {
+	if _, err := w.current().Toxics.AddToxicJson(strings.NewReader(fault)); err != nil {
 		w.t.Errorf("redistest: toxiproxy: %s: %v", toxic, err)
 	}
 }

@@ -1,0 +1,48 @@
+package redistest
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Clients go away in the middle of an answer that trickles, at the moment when the fault ends. That
+// is when toxiproxy may wait for itself.
+func TestClientsLeaveAWireThatIsMended(t *testing.T) {
+	t.Parallel()
+	server := Server(t)
+	w := Toxic(t, server)
+	require.NoError(t, server.Client().Set(t.Context(), "long", strings.Repeat("x", 10_000), 0).Err())
+	for range 3 {
+		w.Trickle(time.Millisecond)
+		for range 30 {
+			c, err := net.Dial("tcp", w.Addr())
+			require.NoError(t, err)
+			_, err = c.Write([]byte("GET long\r\n"))
+			require.NoError(t, err)
+			_, err = c.Read(make([]byte, 1))
+			require.NoError(t, err)
+			time.AfterFunc(5*time.Millisecond, func() { _ = c.Close() })
+		}
+		w.Mend()
+		require.Eventually(t, func() bool { return w.Client().Get(t.Context(), "long").Err() == nil }, 30*time.Second, 10*time.Millisecond)
+	}
+}
+
+func TestAStuckWireIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := Toxic(t, Server(t))
+	c := w.Client()
+	require.NoError(t, c.Ping(t.Context()).Err())
+	w.BlackHole()
+	require.Error(t, c.Ping(t.Context()).Err())
+	w.replace(w.current())
+	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 30*time.Second, 10*time.Millisecond)
+	w.Refuse()
+	require.Error(t, c.Ping(t.Context()).Err())
+	w.Mend()
+	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 30*time.Second, 10*time.Millisecond)
+}
