@@ -74,7 +74,7 @@ test-example: $(BUNDLE) ## Build and test examples/feature alone, a module of it
 	cd examples/feature && $(GO) vet ./... && $(GO) test -race -timeout 5m ./...
 
 .PHONY: test-deploy
-test-deploy: ## Read deploy/ with the types of Kubernetes, send spans to a real collector (a module of its own; minutes)
+test-deploy: ## Read deploy/ with the types of Kubernetes and Grafana, send spans to a real collector (a module of its own; minutes)
 	cd deploy/check && $(GO) vet ./... && $(GO) test -timeout 10m ./...
 
 .PHONY: test-client

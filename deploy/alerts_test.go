@@ -96,7 +96,7 @@ var firings = []firing{
 	{"GatewayTradesUnswept", map[string]string{`gateway_trade_backlog{` + gatewayTarget + `}`: "0 3x20"}, "8m", `job="gateway"`},
 	{"GatewayLogLinesLost", map[string]string{`gateway_log_lines_dropped_total{reason="failed", ` + gatewayTarget + `}`: "0x3 9x10"}, "5m", `instance="a:8081"`},
 	{"GatewayEntriesUnreadable", map[string]string{`gateway_unreadable_entries_total{feature="chat", ` + gatewayTarget + `}`: "_x3 1x10"}, "5m", `feature="chat", ` + gatewayTarget},
-	{"GatewayJobFails", map[string]string{`gateway_jobs_last_failed{exported_job="temp", ` + gatewayTarget + `}`: "0 1x30"}, "20m", `exported_job="temp", ` + gatewayTarget},
+	{"GatewayJobFails", map[string]string{`gateway_jobs_last_failed{name="temp", ` + gatewayTarget + `}`: "0 1x30"}, "20m", `name="temp", ` + gatewayTarget},
 }
 
 // healthy are the series of a node with which no rule fires, in the ten minutes before 30m.
@@ -136,7 +136,7 @@ var healthy = map[string]string{
 	`gateway_log_lines_dropped_total{reason="failed", ` + gatewayTarget + `}`:                       "5x40",
 	`gateway_log_lines_dropped_total{reason="flood", ` + gatewayTarget + `}`:                        "0+100x40",
 	`gateway_unreadable_entries_total{feature="chat", ` + gatewayTarget + `}`:                       "2x40",
-	`gateway_jobs_last_failed{exported_job="temp", ` + gatewayTarget + `}`:                          "0x25 1x2 0x13",
+	`gateway_jobs_last_failed{name="temp", ` + gatewayTarget + `}`:                          "0x25 1x2 0x13",
 }
 
 // A ruleTest is one element of `tests` in the file that `promtool test rules` takes.

@@ -13,14 +13,18 @@ type metrics struct {
 	leader             *prometheus.GaugeVec
 }
 
+// nameLabel is the label with the name of a job. It is not called job: Prometheus sets a label job on
+// each series that it scrapes, and would rename ours to exported_job.
+const nameLabel = "name"
+
 func newMetrics() *metrics {
 	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"job"})
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{nameLabel})
 	}
 	return &metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_jobs_runs_total", Help: "Runs on this node.",
-		}, []string{"job", "outcome"}),
+		}, []string{nameLabel, "outcome"}),
 		last:   gauge("gateway_jobs_last_run_timestamp_seconds", "When the job last started on any node, as far as its leader knows."),
 		took:   gauge("gateway_jobs_last_duration_seconds", "How long the last run on this node took."),
 		failed: gauge("gateway_jobs_last_failed", "1 when the last run on this node failed."),

@@ -102,4 +102,5 @@ func TestDashboardAndAlertsNameMetricsOfAGateway(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return len(missing()) == 0 }, patience, 20*tick, "%s", strings.Join(missing(), "\n"))
 	require.Greater(t, len(named), 50)
+	require.NotRegexp(t, `[{,](job|instance)="`, string(do(t, "GET", g.admin+"/metrics", "").body), "Prometheus sets these labels itself, and would rename ours to exported_…")
 }

@@ -106,6 +106,7 @@ require (
 
 require (
 	github.com/aeturnis/realtime v0.0.0
+	github.com/grafana/grafana-foundation-sdk/go v0.0.22
 	go.opentelemetry.io/collector/component/componenttest v0.165.0
 	go.opentelemetry.io/collector/confmap v1.71.0
 	go.opentelemetry.io/collector/consumer/consumertest v0.165.0
