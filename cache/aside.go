@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/aeturnis/realtime/fault"
@@ -55,13 +56,13 @@ func (o Options) withDefaults(c Config) Options {
 }
 
 // jitteredTTL returns the TTL in Redis of a value that was loaded now.
-func (o Options) jitteredTTL() time.Duration {
+func (o *Options) jitteredTTL() time.Duration {
 	fresh := o.TTL - time.Duration(o.Jitter*rand.Float64()*float64(o.TTL))
 	return max(fresh, time.Millisecond) + o.StaleFor
 }
 
 // remainingFreshTime returns how long an entry is still fresh.
-func (o Options) remainingFreshTime(e *entry) time.Duration {
+func (o *Options) remainingFreshTime(e *entry) time.Duration {
 	left := time.Until(e.expires)
 	if !e.isAbsentValue() {
 		left -= o.StaleFor
@@ -70,7 +71,7 @@ func (o Options) remainingFreshTime(e *entry) time.Duration {
 }
 
 // needsRefresh tells whether a fresh entry should be loaded again.
-func (o Options) needsRefresh(e *entry) bool {
+func (o *Options) needsRefresh(e *entry) bool {
 	return o.RefreshThreshold > 0 && !e.isAbsentValue() && o.remainingFreshTime(e) < time.Duration(o.RefreshThreshold*float64(o.TTL))
 }
 
@@ -131,12 +132,7 @@ func (m *Manager) getOrLoadEntry(ctx context.Context, key string, tags []string,
 			return e, nil
 		}
 	}
-	call := m.loads.joinOrStart(key, func(call *loadCall) {
-		m.runInBackground(ctx, 2*o.LoadTimeout+time.Second, func(ctx context.Context) {
-			e, err := m.findOrLoadEntry(ctx, call, key, tags, load, o)
-			m.loads.finishCall(key, call, e, err)
-		})
-	})
+	call := m.joinOrStart(ctx, key, key, tags, load, o, (*Manager).findOrLoadEntry)
 	return m.waitForCall(ctx, call, key, o)
 }
 
@@ -155,10 +151,10 @@ func (m *Manager) waitForCall(ctx context.Context, call *loadCall, key string, o
 		case <-call.done:
 			return call.entry, call.err
 		case <-soft:
-			soft, stale = nil, call.hasStale // closed once the call has a stale value
+			soft, stale = nil, call.waitForStale() // closed once the call has a stale value
 		case <-stale:
 			m.counters.forPrefixOf(key).stale.Add(1)
-			return call.stale, nil
+			return call.staleEntry(), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -167,20 +163,24 @@ func (m *Manager) waitForCall(ctx context.Context, call *loadCall, key string, o
 
 // findOrLoadEntry is the work of a call: it asks Redis, waits for the load of another node, or asks
 // the source.
-func (m *Manager) findOrLoadEntry(ctx context.Context, call *loadCall, key string, tags []string, load encodedLoader, o Options) (*entry, error) {
-	e, err := m.fetchEntry(ctx, key, tags)
+func (m *Manager) findOrLoadEntry(call *loadCall) (*entry, error) {
+	key, o := call.key, &call.o
+	token, e, err := m.lookAndLease(call, strconv.FormatInt(o.StaleFor.Milliseconds(), 10))
 	if isWrongType(err) { // another program's value of another type: a load replaces it
 		m.reportUnreadable(key)
-		e, err = nil, nil
+		err = nil
 	}
 	redisFailed := err != nil
 	switch {
 	case redisFailed:
-		_ = m.reportFailure(ctx, "read", key, err) // the failure is counted and reported; the source answers
+		_ = m.reportFailure(&call.stages, "read", key, err) // the failure is counted and reported; the source answers
 	case e != nil && o.remainingFreshTime(e) > 0:
 		m.counters.forPrefixOf(key).hits.Add(1)
+		if token != "" {
+			m.releaseLoadLease(call, token)
+		}
 		if o.needsRefresh(e) {
-			m.refreshInBackground(ctx, key, tags, load, o)
+			m.refreshInBackground(&call.stages, key, call.tags, call.load, *o)
 		}
 		return e, nil
 	}
@@ -193,24 +193,23 @@ func (m *Manager) findOrLoadEntry(ctx context.Context, call *loadCall, key strin
 		call.offerStaleEntry(stale)
 	}
 
-	token := ""
-	if !redisFailed {
-		token, e, err = m.waitForLoadLease(ctx, key, tags, o)
+	if !redisFailed && token == "" {
+		token, e, err = m.waitForLoadLease(call)
 		if e != nil {
 			return e, nil
 		}
-		if err != nil && ctx.Err() == nil {
-			_ = m.reportFailure(ctx, "wait for the lease", key, err)
+		if err != nil && call.remainingTime() > 0 {
+			_ = m.reportFailure(&call.stages, "wait for the lease", key, err)
 		}
 	}
-	e, err = m.loadAndStore(ctx, key, token, tags, load, o)
+	e, err = m.loadAndStore(call, token)
 	if err == nil {
 		return e, nil
 	}
-	if call.stale != nil && time.Now().Before(call.stale.expires) && !errors.Is(err, ErrNotFound) {
+	if stale := call.staleEntry(); stale != nil && time.Now().Before(stale.expires) && !errors.Is(err, ErrNotFound) {
 		m.counters.forPrefixOf(key).stale.Add(1)
 		m.cfg.OnError("load", err)
-		return call.stale, nil
+		return stale, nil
 	}
 	return nil, err
 }

@@ -60,58 +60,60 @@ func openEnvelope(data []byte) (*entry, error) {
 	return &entry{data: e.Data, tags: e.Tags}, nil
 }
 
-// fetchEntry reads a key from Redis, together with the versions of the given tags. That takes one
-// round trip, and a second one if the value has other tags. It returns nil for a missing key, for a
-// value whose tags were invalidated, and for an envelope that cannot be read. It stores what it
-// read in L1.
-func (m *Manager) fetchEntry(ctx context.Context, key string, tags []string) (*entry, error) {
-	return m.fetchEntryAfter(ctx, key, tags, func(context.Context, redis.Pipeliner) {})
-}
-
-// fetchEntryAfter is fetchEntry with further commands before it, in the same round trip.
-func (m *Manager) fetchEntryAfter(ctx context.Context, key string, tags []string, first func(context.Context, redis.Pipeliner)) (*entry, error) {
+// fetchEntry reads a key from Redis. That takes one round trip, and a second one if the value has
+// tags. It returns nil for a missing key, for a value whose tags were invalidated, and for an
+// envelope that cannot be read. It stores what it read in L1.
+func (m *Manager) fetchEntry(ctx context.Context, key string) (*entry, error) {
+	ctx, cancel := m.contextWithBudget(ctx)
+	defer cancel()
 	var read readMark
 	if m.local != nil {
 		read = m.local.markReadStart(key)
 	}
-	ctx, cancel := m.contextWithBudget(ctx)
-	defer cancel()
-	pipe := m.rdb.Pipeline()
-	first(ctx, pipe)
-	get, left := pipe.Get(ctx, key), pipe.PTTL(ctx, key)
-	versions := m.queueVersionReads(ctx, pipe, tags)
-	_, _ = pipe.Exec(ctx) // each command carries its own error
-	if err := get.Err(); errors.Is(err, redis.Nil) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	if m.pendingDeletes.containsKey(key) {
+	data, expires, err := m.readValue(ctx, key)
+	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
-	if err := left.Err(); err != nil {
+	if err != nil || m.pendingDeletes.containsKey(key) {
 		return nil, err
 	}
-	data, _ := get.Bytes() // get has no error
 	e, err := openEnvelope(data)
 	if err != nil {
 		m.reportUnreadable(key)
 		return nil, nil
 	}
-	switch d := left.Val(); {
-	case d >= 0:
-		e.expires = time.Now().Add(d)
-	case d == -1:
-		e.expires = neverExpires
-	default: // the key disappeared between the two commands
-		return nil, nil
-	}
-	ok, err := m.hasCurrentTags(ctx, e, versions)
-	if err != nil || !ok {
-		return nil, err
+	e.expires = expires
+	if len(e.tags) > 0 {
+		if ok, err := m.hasCurrentTags(ctx, e, nil); err != nil || !ok {
+			return nil, err
+		}
 	}
 	if m.local != nil {
 		m.local.storeReadEntry(key, e, read)
 	}
 	return e, nil
+}
+
+// readValue reads a key from Redis. It asks only for L1 when the key expires.
+func (m *Manager) readValue(ctx context.Context, key string) (data []byte, expires time.Time, err error) {
+	if m.local == nil {
+		data, err = m.rdb.Get(ctx, key).Bytes()
+		return data, expires, err
+	}
+	pipe := m.rdb.Pipeline()
+	get, left := pipe.Get(ctx, key), pipe.PTTL(ctx, key)
+	_, _ = pipe.Exec(ctx) // each command carries its own error
+	if data, err = get.Bytes(); err == nil {
+		err = left.Err()
+	}
+	switch d := left.Val(); {
+	case err != nil:
+	case d >= 0:
+		expires = time.Now().Add(d)
+	case d == -1:
+		expires = neverExpires
+	default: // the key disappeared between the two commands
+		err = redis.Nil
+	}
+	return data, expires, err
 }

@@ -95,29 +95,26 @@ type Manager struct {
 	keyWaiters     keyWaiters
 	pendingDeletes pendingDeletes
 
-	background sync.WaitGroup     // loads that outlive their callers
-	ctx        context.Context    //nolint:containedctx // that of background loads: the manager's life
-	cancel     context.CancelFunc // ends the background loads
+	background sync.WaitGroup // loads that outlive their callers
 }
 
 // New returns a Manager. Its L1 serves values once Run has subscribed.
 func New(rdb redis.UniversalClient, cfg Config) *Manager {
 	m := &Manager{rdb: rdb, cfg: cfg.withDefaults(), id: strconv.FormatUint(rand.Uint64(), 36)}
 	m.counters.prefixes = make(map[string]*prefixCounters)
-	m.loads.byKey = make(map[string]*loadCall)
+	m.loads.byName = make(map[string]*loadCall)
 	m.keyWaiters.byKey = make(map[string]chan struct{})
 	m.pendingDeletes.keys = make(map[string]struct{})
 	if !cfg.Local.Off {
 		m.local = newLocalCache(m.cfg.Local, &m.counters)
 	}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
 
 // Close ends the loads that are in progress and waits for them. The Manager must not be used after
 // it.
 func (m *Manager) Close() {
-	m.cancel()
+	m.loads.cancelAll()
 	m.background.Wait()
 	if m.local != nil {
 		m.local.entries.StopAllGoroutines()
@@ -157,6 +154,8 @@ func (m *Manager) reportFailure(ctx context.Context, doing, key string, err erro
 }
 
 var (
+	//go:embed look.lua
+	lookLua string
 	//go:embed write.lua
 	writeLua string
 	//go:embed release_lease.lua
@@ -164,6 +163,7 @@ var (
 	//go:embed remove_unreadable.lua
 	removeUnreadableLua string
 
+	lookScript    = redisx.NewScript(lookLua)
 	writeScript   = redisx.NewScript(writeLua)
 	releaseScript = redisx.NewScript(releaseLua)
 	removeScript  = redisx.NewScript(removeUnreadableLua)
@@ -183,7 +183,10 @@ func (m *Manager) writeValue(ctx context.Context, key, token string, value []byt
 	return done, err
 }
 
-func writeScriptKeys(key string) []string { return []string{key, keys.CacheLoad(key)} }
+func writeScriptKeys(key string) []string {
+	lease := keys.CacheLoad(key)
+	return []string{key, lease, keys.CacheLoadAwaited(lease)}
+}
 
 func (m *Manager) writeScriptArgs(key, token string, value []byte, ttl time.Duration) []any {
 	return []any{token, value, ttl.Milliseconds(), keys.CacheInvalidations, m.changeMessage(key)}

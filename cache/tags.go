@@ -139,14 +139,14 @@ func (m *Manager) readTagVersion(tag string, r versionRead) (string, error) {
 	return v, nil
 }
 
-// ensureTagVersions reads the current versions of the tags from Redis, and gives a version to each
+// ensureTagVersions reads the current versions of the tags of a call from Redis, and gives a version to each
 // tag that has none.
-func (m *Manager) ensureTagVersions(ctx context.Context, tags []string) (map[string]string, error) {
+func (m *Manager) ensureTagVersions(call *loadCall) (map[string]string, error) {
+	tags := call.tags
 	if len(tags) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := m.contextWithBudget(ctx)
-	defer cancel()
+	ctx := call.stages.beginStep(min(m.cfg.Budget, call.remainingTime()))
 	pipe := m.rdb.Pipeline()
 	cmds := make(map[string]*redis.StringCmd, len(tags))
 	for _, tag := range tags {

@@ -2,13 +2,19 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // isWrongType reports whether a key holds something of another type, which another program stored.
-func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+func isWrongType(err error) bool {
+	return err != nil && (err == errWrongType || redis.HasErrorPrefix(err, "WRONGTYPE"))
+}
+
+// errWrongType is what lookAndLease returns then.
+var errWrongType = errors.New("WRONGTYPE of another program")
 
 // reportUnreadable counts and reports a stored value that cannot be decoded. The report does not
 // quote the value.

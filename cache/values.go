@@ -34,7 +34,7 @@ func (m *Manager) getCachedEntry(ctx context.Context, key string) (*entry, error
 	if e := m.lookupLocal(key); e != nil {
 		return e, nil
 	}
-	e, err := m.fetchEntry(ctx, key, nil)
+	e, err := m.fetchEntry(ctx, key)
 	if isWrongType(err) {
 		return nil, err
 	}

@@ -278,6 +278,9 @@ func CacheTag(tag string) string { return "cache:tag:" + tag }
 // lie in one slot.
 func CacheLoad(key string) string { return "{" + key + "}:load" }
 
+// CacheLoadAwaited says that other nodes wait for a load. lease is CacheLoad of the same key.
+func CacheLoadAwaited(lease string) string { return lease + ":awaited" }
+
 // Once is the string with the record of an event that a user sent with an idempotency key. beside
 // is the key that the record belongs to as well, "" for none; both lie in one slot.
 func Once(route, beside, userID, key string) string {

@@ -126,10 +126,7 @@ func (c *command) buildCommand(ctx context.Context, load bool) redis.Cmder {
 		args = append(args, call.Args...)
 	}
 	c.cmd = redis.NewCmd(ctx, args...)
-	if script.noRetry {
-		return unrepeatedCmd{c.cmd}
-	}
-	return c.cmd
+	return script.asSent(c.cmd)
 }
 
 // An unrepeatedCmd is a command that go-redis sends once.
@@ -148,7 +145,11 @@ func countLists(lists []*Call) []byte {
 }
 
 // isUnknownScript tells whether the server does not know the script.
-func (c *command) isUnknownScript() bool { return redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") }
+func (c *command) isUnknownScript() bool { return isUnknownScript(c.cmd) }
+
+func isUnknownScript(cmd *redis.Cmd) bool {
+	return cmd.Err() != nil && redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT")
+}
 
 // distributeReplies gives each call its reply.
 func (c *command) distributeReplies() {

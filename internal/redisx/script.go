@@ -106,9 +106,34 @@ type Call struct {
 
 // Do runs the script once and returns its reply.
 func (s *Script) Do(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
-	c := &Call{Script: s, Keys: keys, Args: args}
-	runCommands(ctx, rdb, []*command{{calls: []*Call{c}}}, nil)
-	return c.Cmd
+	cmd := s.newCommand(ctx, false, keys, args)
+	_ = rdb.Process(ctx, s.asSent(cmd)) // the command has its error
+	if isUnknownScript(cmd) {
+		cmd = s.newCommand(ctx, true, keys, args)
+		_ = rdb.Process(ctx, s.asSent(cmd))
+	}
+	return cmd
+}
+
+// newCommand makes the command of one call; with load for a server that does not know the script.
+func (s *Script) newCommand(ctx context.Context, load bool, keys []string, callArgs []any) *redis.Cmd {
+	args := make([]any, 3, 3+len(keys)+len(callArgs))
+	args[0], args[1], args[2] = "evalsha", &s.single.hash, len(keys)
+	if load {
+		args[0], args[1] = "eval", &s.single.text
+	}
+	for i := range keys {
+		args = append(args, &keys[i]) // as a string it would be moved to the heap
+	}
+	return redis.NewCmd(ctx, append(args, callArgs...)...)
+}
+
+// asSent returns the command with the script's rule of repeating.
+func (s *Script) asSent(cmd *redis.Cmd) redis.Cmder {
+	if s.noRetry {
+		return unrepeatedCmd{cmd}
+	}
+	return cmd
 }
 
 // DoThen runs the script and then the command follow over the same connection. It is for WAIT and
