@@ -132,7 +132,7 @@ func (m *Manager) getOrLoadEntry(ctx context.Context, key string, tags []string,
 			return e, nil
 		}
 	}
-	call := m.joinOrStart(ctx, key, key, tags, load, o, (*Manager).findOrLoadEntry)
+	call := m.joinOrStart(ctx, key, tags, load, o, false)
 	return m.waitForCall(ctx, call, key, o)
 }
 
@@ -161,11 +161,11 @@ func (m *Manager) waitForCall(ctx context.Context, call *loadCall, key string, o
 	}
 }
 
-// findOrLoadEntry is the work of a call: it asks Redis, waits for the load of another node, or asks
-// the source.
-func (m *Manager) findOrLoadEntry(call *loadCall) (*entry, error) {
+// findEntry asks Redis for the value of a call, and waits for the load of another node. The error
+// errMustLoad means that the source must be asked.
+func (m *Manager) findEntry(call *loadCall) (*entry, error) {
 	key, o := call.key, &call.o
-	token, e, err := m.lookAndLease(call, strconv.FormatInt(o.StaleFor.Milliseconds(), 10))
+	e, err := m.lookAndLease(call, strconv.FormatInt(o.StaleFor.Milliseconds(), 10))
 	if isWrongType(err) { // another program's value of another type: a load replaces it
 		m.reportUnreadable(key)
 		err = nil
@@ -176,9 +176,7 @@ func (m *Manager) findOrLoadEntry(call *loadCall) (*entry, error) {
 		_ = m.reportFailure(&call.stages, "read", key, err) // the failure is counted and reported; the source answers
 	case e != nil && o.remainingFreshTime(e) > 0:
 		m.counters.forPrefixOf(key).hits.Add(1)
-		if token != "" {
-			m.releaseLoadLease(call, token)
-		}
+		m.releaseLoadLease(call) // the script thought that a load was needed
 		if o.needsRefresh(e) {
 			m.refreshInBackground(&call.stages, key, call.tags, call.load, *o)
 		}
@@ -193,8 +191,8 @@ func (m *Manager) findOrLoadEntry(call *loadCall) (*entry, error) {
 		call.offerStaleEntry(stale)
 	}
 
-	if !redisFailed && token == "" {
-		token, e, err = m.waitForLoadLease(call)
+	if !redisFailed && call.token == "" {
+		e, err = m.waitForLoadLease(call)
 		if e != nil {
 			return e, nil
 		}
@@ -202,16 +200,7 @@ func (m *Manager) findOrLoadEntry(call *loadCall) (*entry, error) {
 			_ = m.reportFailure(&call.stages, "wait for the lease", key, err)
 		}
 	}
-	e, err = m.loadAndStore(call, token)
-	if err == nil {
-		return e, nil
-	}
-	if stale := call.staleEntry(); stale != nil && time.Now().Before(stale.expires) && !errors.Is(err, ErrNotFound) {
-		m.counters.forPrefixOf(key).stale.Add(1)
-		m.cfg.OnError("load", err)
-		return stale, nil
-	}
-	return nil, err
+	return nil, errMustLoad
 }
 
 // faultOfSource turns an error of the source into the error that callers get.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,9 +26,13 @@ type loadCall struct {
 	load encodedLoader
 	o    Options
 
-	stages   stages    // the context of its steps
-	deadline time.Time // of the lease and of the source
-	redis    callInRedis
+	isRefresh bool      // nobody waits for it
+	stages    stages    // the context of its steps
+	deadline  time.Time // of the lease and of the source
+	redis     callInRedis
+	token     string            // of the lease; "" without one
+	versions  map[string]string // of the tags, before the load
+	isLoaded  atomic.Bool       // the source has answered, or has taken too long
 
 	done  chan struct{} // closed once entry and err are set
 	entry *entry
@@ -55,15 +60,19 @@ type loadCalls struct {
 	isClosed bool                 // guarded by mu
 }
 
-// joinOrStart returns the call in progress of that name. If there is none, it starts one that run
-// works on, in the background; run has the values of ctx, but not its end.
-func (m *Manager) joinOrStart(ctx context.Context, name, key string, tags []string, load encodedLoader, o Options, run func(*Manager, *loadCall) (*entry, error)) *loadCall {
+// joinOrStart returns the call in progress for the key, or of a refresh of it. If there is none, it
+// starts one in the background, with the values of ctx, but not its end.
+func (m *Manager) joinOrStart(ctx context.Context, key string, tags []string, load encodedLoader, o Options, isRefresh bool) *loadCall {
+	name := key
+	if isRefresh {
+		name = "refresh " + key
+	}
 	m.loads.mu.Lock()
 	defer m.loads.mu.Unlock()
 	if call := m.loads.byName[name]; call != nil {
 		return call
 	}
-	call := &loadCall{name: name, key: key, tags: tags, load: load, o: o, done: make(chan struct{})}
+	call := &loadCall{name: name, key: key, tags: tags, load: load, o: o, isRefresh: isRefresh, done: make(chan struct{})}
 	lease := keys.CacheLoad(key)
 	call.redis.keys = [3]string{key, lease, keys.CacheLoadAwaited(lease)}
 	call.redis.leaseLife = (o.LoadTimeout + time.Second).Milliseconds()
@@ -74,15 +83,41 @@ func (m *Manager) joinOrStart(ctx context.Context, name, key string, tags []stri
 	}
 	m.loads.byName[name] = call
 	m.background.Add(1)
-	go m.runCall(call, run)
+	m.workers.run(func() { m.runCall(call) })
 	return call
 }
 
-// runCall works on a call and gives the result to all callers.
-func (m *Manager) runCall(call *loadCall, run func(*Manager, *loadCall) (*entry, error)) {
+// runCall works on a call. If the source takes too long, concludeLoad finishes the call meanwhile.
+func (m *Manager) runCall(call *loadCall) {
+	find := m.findEntry
+	if call.isRefresh {
+		find = m.findStaleEntry
+	}
+	e, err := find(call)
+	if !errors.Is(err, errMustLoad) {
+		m.finishCall(call, e, err)
+		return
+	}
+	if call.versions, err = m.ensureTagVersions(call); err != nil { // before the load, so that an invalidation during it counts
+		_ = m.reportFailure(&call.stages, "read tags", call.key, err)
+		m.releaseLoadLease(call) // without the versions the value must not be stored
+	}
+	m.counters.forPrefixOf(call.key).loads.Add(1)
+	ctx := call.stages.beginStepWith(min(call.o.LoadTimeout, call.remainingTime()), func(err error) {
+		m.concludeLoad(call, nil, fmt.Errorf("cache: load: %w", err))
+	})
+	data, err := runLoader(ctx, call.load)
+	m.concludeLoad(call, data, err)
+}
+
+// errMustLoad says that the source must be asked.
+var errMustLoad = errors.New("cache: must load")
+
+// finishCall gives the result to all callers.
+func (m *Manager) finishCall(call *loadCall, e *entry, err error) {
 	defer m.background.Done()
-	call.entry, call.err = run(m, call)
 	call.stages.cancel()
+	call.entry, call.err = e, err
 	m.loads.mu.Lock()
 	delete(m.loads.byName, call.name)
 	m.loads.mu.Unlock()
@@ -135,47 +170,42 @@ func (call *loadCall) waitForStale() <-chan struct{} {
 // refreshInBackground loads a value again, unless this or another node is doing so. Nobody waits
 // for it.
 func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []string, load encodedLoader, o Options) {
-	m.joinOrStart(ctx, "refresh "+key, key, tags, load, o, (*Manager).refreshEntry)
+	m.joinOrStart(ctx, key, tags, load, o, true)
 }
 
-// refreshEntry is the work of such a call.
-func (m *Manager) refreshEntry(call *loadCall) (*entry, error) {
-	token, e, err := m.lookAndLease(call, anyValue)
-	if err != nil && !isWrongType(err) || token == "" {
+// findStaleEntry asks whether a refresh must load.
+func (m *Manager) findStaleEntry(call *loadCall) (*entry, error) {
+	e, err := m.lookAndLease(call, anyValue)
+	if err != nil && !isWrongType(err) || call.token == "" {
 		return nil, nil // a refresh can wait for Redis, and another node may be refreshing
 	}
 	if e != nil && !call.o.needsRefresh(e) {
-		m.releaseLoadLease(call, token) // another node has refreshed the value already
+		m.releaseLoadLease(call) // another node has refreshed the value already
 		return nil, nil
 	}
 	m.counters.forPrefixOf(call.key).refreshes.Add(1)
-	if _, err := m.loadAndStore(call, token); err != nil && !errors.Is(err, ErrNotFound) {
-		m.cfg.OnError("refresh", err)
-	}
-	return nil, nil
+	return nil, errMustLoad
 }
 
 // leasePollInterval is how often a node checks whether the load of another node has finished.
 // Mostly a message tells it sooner.
 const leasePollInterval = 50 * time.Millisecond
 
-// waitForLoadLease waits until this node may load, and returns its token; or until another node has
-// stored the value, and returns that. An error means that Redis does not answer any more.
-func (m *Manager) waitForLoadLease(call *loadCall) (token string, e *entry, err error) {
+// waitForLoadLease waits until this node may load, and the call has the lease; or until another
+// node has stored the value, and returns that. An error means that Redis does not answer any more.
+func (m *Manager) waitForLoadLease(call *loadCall) (e *entry, err error) {
 	defer m.keyWaiters.removeWaiter(call.key)
 	for {
 		news := m.keyWaiters.waitChannel(call.key)
-		token, e, err = m.lookAndLease(call, anyValue)
+		e, err = m.lookAndLease(call, anyValue)
 		switch {
 		case err != nil && !isWrongType(err):
-			return "", nil, err
+			return nil, err
 		case e != nil && call.o.remainingFreshTime(e) > 0:
-			if token != "" {
-				m.releaseLoadLease(call, token)
-			}
-			return "", e, nil
-		case token != "":
-			return token, nil, nil
+			m.releaseLoadLease(call)
+			return e, nil
+		case call.token != "":
+			return nil, nil
 		}
 		ctx := call.stages.beginStep(call.remainingTime())
 		pause := time.NewTimer(leasePollInterval)
@@ -186,7 +216,7 @@ func (m *Manager) waitForLoadLease(call *loadCall) (token string, e *entry, err 
 		}
 		pause.Stop()
 		if left := call.remainingTime(); left <= 0 || errors.Is(ctx.Err(), context.Canceled) {
-			return "", nil, context.DeadlineExceeded
+			return nil, context.DeadlineExceeded
 		}
 	}
 }
@@ -195,14 +225,15 @@ func (m *Manager) waitForLoadLease(call *loadCall) (token string, e *entry, err 
 const anyValue = "any"
 
 // lookAndLease reads the value of a call from Redis, and takes the lease of its load if there is no
-// value, or one that lives for at most needsLoad milliseconds, in one round trip. token is "" if
+// value, or one that lives for at most needsLoad milliseconds, in one round trip. call.token is "" if
 // another node has the lease, or if no load is needed. The lease expires a second after
-// LoadTimeout. An error that isWrongType comes with the token.
-func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (token string, e *entry, err error) {
+// LoadTimeout. With an error that isWrongType, the call may have the lease.
+func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (e *entry, err error) {
 	var read readMark
 	if m.local != nil {
 		read = m.local.markReadStart(call.key)
 	}
+	call.token = ""
 	r := &call.redis
 	r.token = strconv.FormatUint(rand.Uint64(), 36)
 	args := append(r.args[:0], &r.token, &r.leaseLife, needsLoad)
@@ -218,18 +249,18 @@ func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (token string, 
 	}
 	found, err := readLook(reply)
 	if err != nil && !isWrongType(err) {
-		return "", nil, err
+		return nil, err
 	}
 	if found.isLeased {
-		token = r.token
+		call.token = r.token
 	}
 	if !found.hasData || m.pendingDeletes.containsKey(call.key) {
-		return token, nil, err
+		return nil, err
 	}
 	e, err = openEnvelope([]byte(found.data))
 	if err != nil {
 		m.reportUnreadable(call.key)
-		return token, nil, nil
+		return nil, nil
 	}
 	e.expires = neverExpires
 	if found.left >= 0 {
@@ -237,13 +268,13 @@ func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (token string, 
 	}
 	if len(e.tags) > 0 {
 		if ok, err := m.hasCurrentTags(ctx, e, versions); err != nil || !ok {
-			return token, nil, err
+			return nil, err
 		}
 	}
 	if m.local != nil {
 		m.local.storeReadEntry(call.key, e, read)
 	}
-	return token, e, nil
+	return e, nil
 }
 
 // A lookReply is the answer of look.lua.
@@ -277,25 +308,29 @@ func readLook(reply *redis.Cmd) (lookReply, error) {
 	return lookReply{}, fmt.Errorf("cache: unexpected answer %T", value)
 }
 
-// loadAndStore loads the value from the source, and stores it if it has a token. Errors: those of
-// Aside.
-func (m *Manager) loadAndStore(call *loadCall, token string) (*entry, error) {
+// concludeLoad finishes the call with what the source has answered, the first time it is called.
+func (m *Manager) concludeLoad(call *loadCall, data []byte, err error) {
+	if !call.isLoaded.CompareAndSwap(false, true) {
+		return
+	}
+	e, err := m.storeLoaded(call, data, err)
+	m.releaseLoadLease(call) // if nothing was stored
+	isAnswer := err == nil || errors.Is(err, ErrNotFound)
+	if call.isRefresh && !isAnswer {
+		m.cfg.OnError("refresh", err)
+	}
+	if stale := call.staleEntry(); !isAnswer && stale != nil && time.Now().Before(stale.expires) {
+		m.counters.forPrefixOf(call.key).stale.Add(1)
+		m.cfg.OnError("load", err)
+		e, err = stale, nil
+	}
+	m.finishCall(call, e, err)
+}
+
+// storeLoaded stores what the source has answered, if the call has the lease, which ends with it.
+// Errors: those of Aside.
+func (m *Manager) storeLoaded(call *loadCall, data []byte, err error) (*entry, error) {
 	key, o := call.key, &call.o
-	stored := false
-	if held := token; held != "" {
-		defer func() {
-			if !stored {
-				m.releaseLoadLease(call, held)
-			}
-		}()
-	}
-	versions, err := m.ensureTagVersions(call) // before the load, so that an invalidation during it counts
-	if err != nil {
-		_ = m.reportFailure(&call.stages, "read tags", key, err)
-		token = "" // without the versions the value must not be stored
-	}
-	m.counters.forPrefixOf(key).loads.Add(1)
-	data, err := runLoader(call.stages.beginStep(min(o.LoadTimeout, call.remainingTime())), call.load)
 	life := o.jitteredTTL()
 	switch {
 	case errors.Is(err, fault.ErrNotFound):
@@ -306,13 +341,13 @@ func (m *Manager) loadAndStore(call *loadCall, token string) (*entry, error) {
 	case string(data) == string(absentValue):
 		life = o.NegativeTTL
 	}
-	e := &entry{data: data, tags: versions, expires: time.Now().Add(life)}
-	if token == "" || life <= 0 {
+	e := &entry{data: data, tags: call.versions, expires: time.Now().Add(life)}
+	if call.token == "" || life <= 0 {
 		return e, nil
 	}
 	sealed := data
-	if len(versions) > 0 {
-		if sealed, err = sealEnvelope(versions, data); err != nil {
+	if len(call.versions) > 0 {
+		if sealed, err = sealEnvelope(call.versions, data); err != nil {
 			return nil, err
 		}
 	}
@@ -320,54 +355,41 @@ func (m *Manager) loadAndStore(call *loadCall, token string) (*entry, error) {
 	if m.local != nil {
 		read = m.local.markReadStart(key)
 	}
-	stored, err = m.storeLoaded(call, token, sealed, life)
+	r := &call.redis
+	r.token, r.life, r.message = call.token, life.Milliseconds(), m.changeMessage(key)
+	args := append(r.args[:0], &r.token, sealed, &r.life, keys.CacheInvalidations, &r.message)
+	stored, err := writeScript.Do(call.stages.beginStep(m.cfg.Budget), m.rdb, r.keys[:], args...).Bool()
 	if err != nil {
 		_ = m.reportFailure(&call.stages, "store", key, err)
 	}
-	if stored && m.local != nil {
-		m.local.storeReadEntry(key, e, read)
+	if stored {
+		call.token = ""
+		if m.local != nil {
+			m.local.storeReadEntry(key, e, read)
+		}
 	}
 	return e, nil
 }
 
-// storeLoaded is writeValue for a loaded value. It does not remove the key from L1, because the
-// caller stores the new value there.
-func (m *Manager) storeLoaded(call *loadCall, token string, data []byte, life time.Duration) (bool, error) {
-	r := &call.redis
-	r.token, r.life, r.message = token, life.Milliseconds(), m.changeMessage(call.key)
+// releaseLoadLease lets the next caller load, if the call has the lease. Otherwise the lease
+// expires by itself.
+func (m *Manager) releaseLoadLease(call *loadCall) {
+	if call.token == "" {
+		return
+	}
 	ctx := call.stages.beginStep(m.cfg.Budget)
-	return writeScript.Do(ctx, m.rdb, r.keys[:], append(r.args[:0], &r.token, data, &r.life, keys.CacheInvalidations, &r.message)...).Bool()
-}
-
-// releaseLoadLease lets the next caller load. Without it the lease expires by itself.
-func (m *Manager) releaseLoadLease(call *loadCall, token string) {
-	ctx := call.stages.beginStep(m.cfg.Budget)
-	if err := releaseScript.Do(ctx, m.rdb, call.redis.keys[1:2], token).Err(); err != nil {
+	if err := releaseScript.Do(ctx, m.rdb, call.redis.keys[1:2], call.token).Err(); err != nil {
 		_ = m.reportFailure(ctx, "release", call.key, err)
 	}
+	call.token = ""
 }
 
-// runLoader runs a loader until ctx ends, and turns a panic into an error.
+// runLoader turns a panic of a loader into an error.
 func runLoader(ctx context.Context, load encodedLoader) (data []byte, err error) {
-	type result struct {
-		data []byte
-		err  error
-	}
-	out := make(chan result, 1)
-	go func() { // a loader that ignores its context continues alone
-		var r result
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("cache: loader panicked: %v", p)
-			}
-			out <- r
-		}()
-		r.data, r.err = load(ctx)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cache: loader panicked: %v", p)
+		}
 	}()
-	select {
-	case r := <-out:
-		return r.data, r.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("cache: load: %w", ctx.Err())
-	}
+	return load(ctx)
 }

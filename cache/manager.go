@@ -96,11 +96,12 @@ type Manager struct {
 	pendingDeletes pendingDeletes
 
 	background sync.WaitGroup // loads that outlive their callers
+	workers    workers
 }
 
 // New returns a Manager. Its L1 serves values once Run has subscribed.
 func New(rdb redis.UniversalClient, cfg Config) *Manager {
-	m := &Manager{rdb: rdb, cfg: cfg.withDefaults(), id: strconv.FormatUint(rand.Uint64(), 36)}
+	m := &Manager{rdb: rdb, cfg: cfg.withDefaults(), id: strconv.FormatUint(rand.Uint64(), 36), workers: newWorkers()}
 	m.counters.prefixes = make(map[string]*prefixCounters)
 	m.loads.byName = make(map[string]*loadCall)
 	m.keyWaiters.byKey = make(map[string]chan struct{})
@@ -116,6 +117,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Manager {
 func (m *Manager) Close() {
 	m.loads.cancelAll()
 	m.background.Wait()
+	close(m.workers.closed)
 	if m.local != nil {
 		m.local.entries.StopAllGoroutines()
 	}

@@ -19,6 +19,7 @@ type stages struct {
 	timer    *time.Timer          // ends the present step; guarded by mu
 	err      error                // guarded by mu
 	onEnd    map[*func()]struct{} // what runs when err is set; guarded by mu
+	onExpire func(error)          // runs if the present step takes too long; guarded by mu
 	next     *stages              // has the further steps, after one that took too long; guarded by mu
 }
 
@@ -26,19 +27,27 @@ func (s *stages) init(values context.Context) { s.Context, s.done = values, make
 
 // beginStep begins a step and returns its context. If a step before it took too long, the context
 // of that one stays ended, and this step has another one.
-func (s *stages) beginStep(limit time.Duration) *stages {
+func (s *stages) beginStep(limit time.Duration) *stages { return s.beginStepWith(limit, nil) }
+
+// beginStepWith is beginStep with what to do, in a goroutine of its own, if the step ends before
+// the next one begins.
+func (s *stages) beginStepWith(limit time.Duration, onExpire func(error)) *stages {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.next != nil:
-		return s.next.beginStep(limit)
+		return s.next.beginStepWith(limit, onExpire)
 	case s.err == context.DeadlineExceeded: //nolint:errorlint // expire has set it
 		s.next = &stages{}
 		s.next.init(s.Context)
-		return s.next.beginStep(limit)
+		return s.next.beginStepWith(limit, onExpire)
 	case s.err != nil:
+		if onExpire != nil {
+			go onExpire(s.err)
+		}
 		return s
 	}
+	s.onExpire = onExpire
 	s.deadline = time.Now().Add(limit)
 	switch {
 	case limit <= 0:
@@ -78,6 +87,10 @@ func (s *stages) endLocked(err error) {
 		s.timer.Stop()
 	}
 	close(s.done)
+	if s.onExpire != nil {
+		go s.onExpire(err)
+		s.onExpire = nil
+	}
 	for fn := range s.onEnd {
 		go (*fn)()
 	}

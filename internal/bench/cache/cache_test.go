@@ -8,6 +8,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,9 +70,13 @@ func BenchmarkRead(b *testing.B) {
 	run := func(name string, read func() error) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			own, redis := cpuOfProcess(), cpuOfRedis(b, rdb)
 			for b.Loop() {
 				must(b, read())
 			}
+			n := float64(b.N)
+			b.ReportMetric((cpuOfProcess()-own)/n, "cpu-us/op")
+			b.ReportMetric((cpuOfRedis(b, rdb)-redis)/n, "redis-cpu-us/op")
 		})
 	}
 	var p profile
@@ -115,6 +121,26 @@ func BenchmarkRead(b *testing.B) {
 		}
 		return err
 	})
+}
+
+// cpuOfProcess returns the CPU time of this process, in microseconds.
+func cpuOfProcess() float64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e3
+}
+
+// cpuOfRedis returns the CPU time of the Redis server, in microseconds.
+func cpuOfRedis(b *testing.B, rdb redis.UniversalClient) (us float64) {
+	b.Helper()
+	info, err := rdb.InfoMap(context.Background(), "cpu").Result()
+	must(b, err)
+	for _, name := range []string{"used_cpu_sys", "used_cpu_user"} {
+		seconds, err := strconv.ParseFloat(info["CPU"][name], 64)
+		must(b, err)
+		us += seconds * 1e6
+	}
+	return us
 }
 
 func must(b *testing.B, err error) {
