@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +142,50 @@ func TestAPoliteCloseFreesItsPlaceAtOnce(t *testing.T) {
 	require.Zero(t, s.Count())
 	require.Zero(t, s.places)
 	require.Empty(t, s.placesByAddr)
+}
+
+// The client of a connection that the server has closed may send a poll and a POST before it learns
+// of that. A browser shows an answer of 400 as an error of the page.
+func TestLateRequestsOfAConnectionThatTheServerClosed(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{Linger: time.Hour})
+	for name, finish := range map[string]func(*Conn){"while it is known": func(*Conn) {}, "when it is forgotten": (*Conn).finishNow} {
+		p := s.poller(t)
+		poll, conn := p.getLater(), p.conn()
+		conn.Shut("why")
+		require.Equal(t, answer{200, "1"}, <-poll, name)
+		finish(conn)
+		for range 2 {
+			status, body := p.get()
+			require.Equal(t, answer{200, "1"}, answer{status, body}, name)
+			status, body = p.post("1")
+			require.Equal(t, answer{200, "ok"}, answer{status, body}, name)
+		}
+	}
+	p := s.poller(t)
+	status, _ := p.post("1") // closed by its client, which knows
+	require.Equal(t, 200, status)
+	status, _ = p.get()
+	require.Equal(t, 200, status, "the poll that the client had open")
+	status, _ = p.get()
+	require.Equal(t, 400, status)
+}
+
+// Dismissed sids are forgotten, and are never more than two generations may have.
+func TestDismissedSidsAreBounded(t *testing.T) {
+	t.Parallel()
+	var d dismissedSids
+	now := time.Now()
+	for i := range 3 * maxDismissed {
+		d.add(strconv.Itoa(i), now)
+	}
+	require.Len(t, d.recent, maxDismissed)
+	now = now.Add(dismissedTime)
+	d.add("x", now)
+	require.True(t, d.has("0", now))
+	require.True(t, d.has("x", now))
+	now = now.Add(dismissedTime)
+	require.False(t, d.has("0", now))
+	require.True(t, d.has("x", now))
+	require.False(t, d.has("x", now.Add(2*dismissedTime)))
 }

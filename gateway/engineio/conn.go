@@ -70,6 +70,7 @@ type Conn struct {
 	isConfirmed atomic.Bool
 	hasPost     atomic.Bool
 	reportsOpen atomic.Bool
+	isDismissed atomic.Bool // the server has closed it while it was polling
 
 	inbound sync.Mutex // held while a POST is handled, and at the switch to the websocket
 
@@ -347,7 +348,12 @@ func (c *Conn) isPongOverdue(now time.Time) bool {
 
 // Shut ends the connection politely: what was sent before still leaves, within the linger time. The
 // handler's Closed gets the reason.
-func (c *Conn) Shut(reason string) { c.beginClose(reason, true, normalClosure) }
+func (c *Conn) Shut(reason string) {
+	if c.Open() && c.TransportName() == "polling" {
+		c.isDismissed.Store(true)
+	}
+	c.beginClose(reason, true, normalClosure)
+}
 
 var (
 	closePacket = []byte{flagFin | opText, 1, packetClose}

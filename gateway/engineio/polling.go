@@ -18,6 +18,10 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	if c.state.Load() == stateClosed || c.state.Load() == stateClosing && c.outbound == nil {
 		c.mu.Unlock()
+		if c.isDismissed.Load() {
+			c.srv.serveDismissed(w, r)
+			return
+		}
 		errUnknownSid.writeResponse(w)
 		return
 	}

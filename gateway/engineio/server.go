@@ -115,6 +115,7 @@ type Server struct {
 	places       int              // connections that count for the bounds: not those that are over but for late requests; guarded by mu
 	count        int              // connections, with those that are being opened; guarded by mu
 	isRefusing   bool             // guarded by mu
+	dismissed    dismissedSids    // guarded by mu
 }
 
 // New makes a server. The caller must Stop it, which ends its goroutines.
@@ -206,6 +207,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case q.Has("sid"):
 		c := s.findConn(sid)
 		switch {
+		case c == nil && !upgrade && (r.Method == http.MethodGet || r.Method == http.MethodPost) && s.isDismissed(sid):
+			s.serveDismissed(w, r)
 		case c == nil:
 			s.refuseBody(w, r)
 			s.refuseRequest(w, r, errUnknownSid, CodeSidUnknown, "no connection here has this sid: it has ended, or is on another node")
@@ -296,6 +299,9 @@ func (s *Server) removeConn(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.id)
+	if c.isDismissed.Load() {
+		s.dismissed.add(c.id, time.Now())
+	}
 	s.count--
 	s.freePlace(c)
 }
