@@ -26,7 +26,10 @@ type attempt struct {
 	servers  []*serverPool
 	mutex    *redsync.Mutex // used by one goroutine at a time
 	fence    int64          // the fence of the lease; owned by the goroutine that acquires
-	ended    atomic.Bool    // the caller does not want the lock any more
+	// releaseQueued, if not nil, is called when the release comes before all that is asked later.
+	releaseQueued func()
+	isWanted      bool        // the release found that another process waits; owned by the goroutine that releases
+	ended         atomic.Bool // the caller does not want the lock any more
 
 	mu           sync.Mutex
 	highestFence int64         // of those that the servers handed out; guarded by mu
@@ -44,7 +47,7 @@ type attempt struct {
 func (m *Manager) attemptAcquire(ctx context.Context, name string, opt Options, waitsFor time.Duration) (*attempt, error) {
 	a := &attempt{
 		manager: m, name: name, value: newHolder(m.cfg.Node, opt).encode(rand.Text()), waitsFor: waitsFor,
-		takenOn: make(map[int]bool), failedOn: make(map[int]error),
+		takenOn: make(map[int]bool, 1), failedOn: make(map[int]error, 1),
 	}
 	pools := make([]redsyncredis.Pool, len(m.clients))
 	for i, c := range m.clients {

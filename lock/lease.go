@@ -210,9 +210,16 @@ func (l *Lease) Release(ctx context.Context) error {
 		<-l.watchdogDone // soon: extendCtx has ended
 	}
 	l.cancel(nil)
-	defer func() { // after Redis knows, so that the next caller here finds the lock free
+	isTicketPassedOn := false
+	passTicketOn := func() {
+		isTicketPassedOn = true
 		l.ticket.markTaken(false)
 		l.ticket.done()
+	}
+	defer func() { // after Redis knows, so that the next caller here finds the lock free
+		if !isTicketPassedOn {
+			passTicketOn()
+		}
 	}()
 	counters := &l.manager.counters
 	counters.held.Add(-1)
@@ -224,7 +231,11 @@ func (l *Lease) Release(ctx context.Context) error {
 	l.attempt.ended.Store(true)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.manager.cfg.Timeout)
 	defer cancel()
+	if !l.ticket.isWantedElsewhere() { // else the other process would have no chance against those who wait here
+		l.attempt.releaseQueued = passTicketOn // Redis gets what they ask after this release
+	}
 	ok, err := l.attempt.mutex.UnlockContext(bounded)
+	l.ticket.setWantedElsewhere(l.attempt.isWanted)
 	switch {
 	case ok:
 		return nil

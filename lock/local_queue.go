@@ -19,6 +19,7 @@ type localQueue struct {
 	users      int           // the owner of the ticket and all that wait for it; guarded by localQueues.mu
 	isTaken    bool          // what Redis last said: this or another process holds the lock; guarded by localQueues.mu
 	takenKnown chan struct{} // closed while isTaken; guarded by localQueues.mu
+	isWanted   bool          // another process waited for the lock at the last release here; guarded by localQueues.mu
 }
 
 // A ticket is the right to ask Redis for the lock of a name, and then to hold it. done gives it
@@ -90,6 +91,19 @@ func (t *ticket) markTaken(taken bool) {
 		t.takenKnown = make(chan struct{})
 	}
 	t.isTaken = taken
+}
+
+// isWantedElsewhere tells whether another process waited for the lock at the last release here.
+func (t *ticket) isWantedElsewhere() bool {
+	t.queues.mu.Lock()
+	defer t.queues.mu.Unlock()
+	return t.isWanted
+}
+
+func (t *ticket) setWantedElsewhere(wanted bool) {
+	t.queues.mu.Lock()
+	defer t.queues.mu.Unlock()
+	t.isWanted = wanted
 }
 
 // done gives the ticket to the next caller. A second call does nothing.

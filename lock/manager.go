@@ -66,7 +66,9 @@ type Manager struct {
 	queues   localQueues
 	counters counters
 	listener releaseListener
-	tasks    tasks // calls to Redis, also those that nobody waits for any more, and the listener
+	// questions are those to the only server; nil if there are several, or a Cluster.
+	questions *redisx.Batcher[*question]
+	tasks     tasks // calls to Redis, also those that nobody waits for any more, and the listener
 }
 
 // New returns a Manager that keeps its locks in one Redis, or on the majority of several servers
@@ -91,12 +93,16 @@ func New(cfg Config, clients ...redis.UniversalClient) *Manager {
 	m.listener.subscriptionFailed = cfg.SubscriptionFailed
 	m.listener.pollInterval = pollIntervalWoken
 	m.listener.ctx, m.listener.stop = context.WithCancel(context.Background())
+	m.questions = m.newQuestionBatcher()
 	return m
 }
 
 // Close stops what runs in the background and waits for it. It does not release leases.
 func (m *Manager) Close() {
 	m.listener.stop()
+	if m.questions != nil {
+		m.questions.Close()
+	}
 	m.tasks.waitUntilIdle()
 }
 

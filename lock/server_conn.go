@@ -25,10 +25,10 @@ var (
 	//go:embed release.lua
 	releaseLua string
 
-	acquireScript    = redisx.NewScript(nextFenceLua + acquireLua)
+	acquireScript    = redisx.NewMergingScript(redisx.ScriptParts{Before: nextFenceLua, Each: acquireLua})
 	raiseFenceScript = redisx.NewScript(raiseFenceLua)
 	extendScript     = redisx.NewScript(extendLua)
-	releaseScript    = redisx.NewScript(releaseLua)
+	releaseScript    = redisx.NewMergingScript(redisx.ScriptParts{Each: releaseLua})
 
 	releaseScriptWithoutRetry = releaseScript.WithoutRetry()
 )
@@ -54,14 +54,7 @@ type serverConn struct {
 
 // SetNX acquires the lock on this server, and gets a fence.
 func (c *serverConn) SetNX(key, value string, ttl time.Duration) (bool, error) {
-	n, err := c.askServer(c.ctx, func(ctx context.Context) (int64, error) {
-		n, err := acquireScript.Do(ctx, c.client, []string{key, keys.LockFence(c.name), keys.LockWanted(c.name)},
-			value, ttl.Milliseconds(), c.waitsFor.Milliseconds()).Int64()
-		if (n > 0 || err != nil) && c.ended.Load() { // the release of the attempt may have overtaken this call
-			c.freeOnServer(ctx)
-		}
-		return n, err
-	})
+	n, err := c.acquireOnServer([]string{key, keys.LockFence(c.name), keys.LockWanted(c.name)}, value, ttl.Milliseconds(), c.waitsFor.Milliseconds())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -79,6 +72,19 @@ func (c *serverConn) SetNX(key, value string, ttl time.Duration) (bool, error) {
 	return false, nil
 }
 
+func (c *serverConn) acquireOnServer(lockKeys []string, args ...any) (int64, error) {
+	if c.manager.questions != nil {
+		return c.askBatch(false, nil, acquireScript, lockKeys, args...)
+	}
+	return c.askServer(c.ctx, func(ctx context.Context) (int64, error) {
+		n, err := acquireScript.Do(ctx, c.client, lockKeys, args...).Int64()
+		if (n > 0 || err != nil) && c.ended.Load() { // the release of the attempt may have overtaken this call
+			c.freeOnServer(ctx)
+		}
+		return n, err
+	})
+}
+
 // Eval extends or releases the lock. redsync passes a TTL as the third value only to extend.
 func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, error) {
 	switch {
@@ -88,6 +94,20 @@ func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, erro
 		})
 	case !c.ended.Load():
 		return int64(0), nil // redsync undoes a failed attempt: endAndFreeLocks does so, in the background
+	}
+	n, err := c.releaseOnServer()
+	if n == releasedWhileWanted {
+		c.isWanted, n = true, 1
+	}
+	return n, err
+}
+
+// releasedWhileWanted is the answer of release.lua when another process waits for the lock.
+const releasedWhileWanted = 2
+
+func (c *serverConn) releaseOnServer() (int64, error) {
+	if c.manager.questions != nil {
+		return c.askBatch(true, c.releaseQueued, releaseScriptWithoutRetry, []string{keys.Lock(c.name), keys.LockWanted(c.name)}, c.value, keys.LockReleases, c.name)
 	}
 	return c.askServer(c.ctx, c.releaseOnce)
 }

@@ -71,6 +71,12 @@ func NewBatcher[T any](limits BatchLimits, serve func(ctx context.Context, batch
 // ErrTooSlow, the error of ctx if it ends first, or an error with the panic of serve. After
 // ErrTooSlow or an error of ctx, a request that was already in a batch may still be served.
 func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
+	return b.DoQueued(ctx, request, nil)
+}
+
+// DoQueued is Do that calls queued, if it is not nil, once the request waits: later requests are in
+// the same batch or in later ones. queued is not called after ErrBusy, and must not block.
+func (b *Batcher[T]) DoQueued(ctx context.Context, request T, queued func()) (T, error) {
 	defer tracing.FromContext(ctx).Call("redis batch").End()
 	p := b.newPending(request)
 	if !b.enqueueRequest(p) {
@@ -79,6 +85,9 @@ func (b *Batcher[T]) Do(ctx context.Context, request T) (T, error) {
 		return request, ErrBusy
 	}
 	defer b.releaseRequest(p)
+	if queued != nil {
+		queued()
+	}
 	var tooSlow <-chan time.Time
 	if p.patience != nil {
 		p.patience.Reset(b.limits.Patience)
