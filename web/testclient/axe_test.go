@@ -3,7 +3,9 @@ package testclient
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,15 +21,28 @@ axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag2
 	window.found = violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.html.slice(0, 200) + (n.any[0]?.message ?? n.all[0]?.message ?? n.none[0]?.message ?? '')).join(' | ')).join('\n');
 }, (e) => { window.found = 'axe: ' + e; }); 0`
 
-// isReachable requires that axe-core has nothing against what is shown, light and dark.
+// squeezed are the buttons whose text is wider than they are.
+const squeezed = `[...document.querySelectorAll('button')].filter((n) => n.checkVisibility() && n.scrollWidth > n.clientWidth + 1).map((n) => n.textContent).join()`
+
+// isReachable requires that axe-core has nothing against what is shown, light and dark, and that no
+// button is too narrow. With SHOTS it puts a picture of each into that folder.
 func (p tab) isReachable(view string) {
+	p.t.Helper()
+	p.eval(`document.querySelectorAll('.console').forEach((n) => { n.scrollTop = 0; }); 0`) // else the sticky bars cover what is under them
+	p.isReachableHere(view)
+}
+
+// isReachableHere does the same where the page is scrolled to.
+func (p tab) isReachableHere(view string) {
 	p.t.Helper()
 	source, err := os.ReadFile("node_modules/axe-core/axe.min.js")
 	require.NoError(p.t, err, "axe-core is missing: run npm ci in web/testclient")
 	if p.eval(`typeof axe`) == "undefined" {
 		p.eval(string(source) + "\n;0")
 	}
-	p.eval(`document.querySelectorAll('.console').forEach((n) => { n.scrollTop = 0; }); 0`) // else the sticky bars cover what is under them
+	if found := fmt.Sprint(p.eval(squeezed)); found != "" {
+		p.t.Errorf("%s: the text of buttons sticks out: %s", view, found)
+	}
 	for _, dark := range []bool{false, true} {
 		p.dark(dark)
 		p.eval(violations)
@@ -35,13 +50,41 @@ func (p tab) isReachable(view string) {
 		if found := fmt.Sprint(p.eval(`window.found`)); found != "" {
 			p.t.Errorf("%s (dark: %v):\n%s", view, dark, found)
 		}
+		p.look(view, dark)
 	}
 	p.dark(false)
 }
 
+// look takes a picture of what is shown, and where panels stand below each other also of the one
+// for playing.
+func (p tab) look(view string, dark bool) {
+	p.t.Helper()
+	folder := os.Getenv("SHOTS")
+	if folder == "" {
+		return
+	}
+	path := filepath.Join(folder, strings.NewReplacer("/", "_", " ", "_", "'", "").Replace(fmt.Sprint(p.t.Name(), " ", view, " ", map[bool]string{false: "light", true: "dark"}[dark])))
+	p.shot(path + ".png")
+	if p.eval(`innerWidth < 720 && document.querySelector('.console')?.scrollTop === 0`) == true {
+		p.eval(`document.querySelector('.decks').scrollIntoView(); 0`)
+		p.shot(path + "_play.png")
+		p.eval(`document.querySelector('.console').scrollTop = 0; 0`)
+	}
+}
+
+// reachableSizes are the sizes at which views are looked at: a phone and another one, with SHOTS all
+// three.
+func reachableSizes(other string) map[string][2]int64 {
+	sizes := map[string][2]int64{"desk": {1440, 900}, "laptop": {1280, 720}, "phone": {390, 844}}
+	if os.Getenv("SHOTS") == "" {
+		maps.DeleteFunc(sizes, func(name string, _ [2]int64) bool { return name != "phone" && name != other })
+	}
+	return sizes
+}
+
 // reachable looks at every view with axe-core.
 func reachable(t *testing.T, s server, browser context.Context) {
-	for name, size := range map[string][2]int64{"desk": {1440, 900}, "phone": {390, 844}} {
+	for name, size := range reachableSizes("desk") {
 		t.Run(name, func(t *testing.T) {
 			me, other := "rae-"+name, "ray-"+name
 			s.cli(t, "trade", "mint", "--character", me, "--item", "potion", "--qty", "2")
@@ -89,6 +132,71 @@ func reachable(t *testing.T, s server, browser context.Context) {
 			p.is(`document.querySelectorAll('[data-testid=console]').length === 1`)
 			p.click("logout")
 			p.is(`!document.querySelector('[data-testid=console]')`)
+		})
+	}
+}
+
+// reachableStates looks at what is not always there: refusals, challenges, whispers, whom one
+// ignores, a connection that is lost and comes back, and the end of a session.
+func reachableStates(t *testing.T, s server, browser context.Context) {
+	for name, size := range reachableSizes("laptop") {
+		t.Run(name, func(t *testing.T) {
+			me, other := "uma-"+name, "ugo-"+name
+			s.cli(t, "trade", "mint", "--character", me, "--item", "potion", "--qty", "2")
+			u := open(t, browser, s.url, 1280, 720)
+			u.login(other)
+			p := loginThroughGap(t, s, browser, me)
+			p.run(chromedp.EmulateViewport(size[0], size[1]))
+			p.says("people", other)
+			if p.eval(`document.querySelector('[data-testid=people]').checkVisibility()`) == false {
+				p.click("fold")
+			}
+			person := func(who string) chromedp.CSS { return chromedp.CSS(`[data-user=` + who + `] summary`) }
+			p.run(chromedp.Click(person(other), chromedp.NodeVisible))
+			p.isReachable("people")
+			p.click("ignore-" + other)
+			p.says("ignored", other)
+			p.eval(`document.querySelector('[data-testid=ignored-box]').open = true; 0`)
+			p.isReachable("ignored users")
+			p.click("unignore-" + other)
+			p.is(`document.querySelector('[data-testid=ignored-box]').hidden`)
+			p.run(chromedp.Click(person(other), chromedp.NodeVisible))
+			p.click("whisper-" + other)
+			p.chat("Only for you.")
+			p.says("messages", "Only for you.")
+			p.is(`!document.querySelector('.there').checkVisibility()`) // there is nobody to list
+			p.isReachable("a whisper")
+
+			u.write("opponent", me+"\r")
+			p.says("challenges", "challenges you")
+			p.isReachable("a challenge")
+			p.click("decline")
+			p.write("opponent", "training-dummy\r")
+			p.is(`document.querySelectorAll('[data-testid=fighter]').length === 2`)
+			p.eval(`for (let i = 0; i < 12; i++) document.querySelector('[data-testid=attack]').click(); 0`) // ten are allowed
+			p.says("toast", "RATE_LIMITED")
+			p.isReachable("a refusal")
+			p.eval(`document.querySelector('[data-testid=limits]').scrollIntoView(); 0`)
+			p.isReachableHere("limits")
+			p.eval(`((n) => { n.value = '{"channel":"global","text":"x","loud":1}'; n.dispatchEvent(new Event('input', {bubbles: true})); n.scrollIntoView(); })(document.querySelector('[data-testid=send-payload]')); 0`)
+			p.says("send-problem", "loud: unknown field")
+			p.click("send")
+			p.says("send-outcome", "INVALID")
+			p.isReachableHere("a payload that is refused")
+			p.eval(`((n) => { n.value = 'nothing like it'; n.dispatchEvent(new Event('input', {bubbles: true})); n.scrollIntoView(); })(document.querySelector('[data-testid=filter]')); 0`)
+			p.says("event-count", "0 match")
+			p.isReachableHere("a filter that nothing matches")
+
+			p.cut()
+			p.says("banner", "Trying again")
+			p.isReachable("reconnecting")
+			p.mend()
+			p.says("banner", "and nothing is missing")
+			p.isReachable("recovered")
+			s.cli(t, "user", "ban", me, "--for", "24h", "--reason", "spam")
+			p.says("login-notice", "BANNED")
+			p.eval(`document.querySelector('#by-session').open = true; 0`)
+			p.isReachable("banned")
 		})
 	}
 }
@@ -166,7 +274,11 @@ func keyboard(t *testing.T, s server, browser context.Context) {
 	p.click("tab-trade")
 	p.write("trade-to", "kay\r")
 	p.run(chromedp.WaitVisible(p.sel("toast")))
-	heard(strings.TrimSpace(fmt.Sprint(p.eval(`document.querySelector('[data-testid=toast] b').textContent`))))
+	code := strings.TrimSpace(fmt.Sprint(p.eval(`document.querySelector('[data-testid=toast] b').textContent`)))
+	heard(code)
+	p.write("trade-to", "kay\r") // the same refusal is heard again
+	p.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=announcer] p')].filter((n) => n.textContent.includes(%q)).length === 2`, code))
+	p.has("announcer", `n.getAttribute('aria-atomic') === 'false'`) // what was heard before is not repeated
 }
 
 // stillness: who wants less motion gets none.

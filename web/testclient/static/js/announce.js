@@ -1,4 +1,4 @@
-// What a screen reader hears: messages, refusals, and how the connection is. Nothing else on the page speaks by itself.
+// What a screen reader hears: messages, refusals, and how the connection is. Besides, only the login's notice and the problem of a payload speak by themselves.
 import { el } from './dom.js';
 
 const EVERY_MS = 1000;
@@ -9,8 +9,9 @@ let waiting = []; // the texts to speak, at most MOST
 let uncounted = 0; // how many came besides
 let timer = 0;
 
-/** announce speaks a text, politely. Of a flood it speaks the first three of each second, and how many there were besides. */
+/** announce speaks a text, politely, and once when it comes from several players' consoles at the same time. Of a flood it speaks the first three of each second, and how many there were besides. */
 export function announce(text) {
+  if (waiting.includes(text)) return;
   if (waiting.length < MOST) waiting.push(text);
   else uncounted++;
   timer ||= setTimeout(speak, EVERY_MS / 5);

@@ -1,7 +1,7 @@
 // One player's console: a connection and the panels that watch it.
 import { Client } from './client.js';
 import { announce } from './announce.js';
-import { avatar, disable, refs, setText, tabs } from './dom.js';
+import { avatar, disable, hide, refs, setText, tabs } from './dom.js';
 import { toast } from './toasts.js';
 import { chat } from './panels/chat.js';
 import { connection } from './panels/connection.js';
@@ -13,9 +13,10 @@ import { ranks } from './panels/ranks.js';
 import { send } from './panels/send.js';
 import { trade } from './panels/trade.js';
 
-// A panel is a function (root, client, {tick, show}) that finds its elements by data-ref and
-// listens to the client. tick(f) calls f four times a second while the console lives; show(name)
-// brings a panel to the front.
+// A panel is a function (root, client, {tick, show, suggest}) that finds its elements by data-ref and
+// listens to the client. tick(f) calls f four times a second while the console lives. show(name)
+// brings a panel to the front, because the reader wants it. suggest(name, words) is for what other
+// players begin: it takes nothing away from the reader, and says the words.
 const panels = { chat, connection, fight, inspector, items, limits, ranks, send, trade };
 
 const NEWS_MS = 8000;
@@ -67,8 +68,8 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
       setText(banner.now, status === 'offline' ? 'Connect' : 'Try now');
       hideAt = 0;
     }
-    banner.now.hidden = !isAway;
-    banner.root.hidden = !isAway && Date.now() > hideAt;
+    hide(banner.now, !isAway, () => state);
+    hide(banner.root, !isAway && Date.now() > hideAt, () => state);
   }
   ticks.push(drawBanner);
   banner.now.addEventListener('click', () => {
@@ -101,17 +102,23 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
 
   logout.addEventListener('click', () => client.ask('session:logout').catch(() => {}));
   logoutEverywhere.addEventListener('click', () => client.ask('session:logout', { everywhere: true }).catch(() => {}));
-  const bring = tabs(root.querySelector('.decks'), (name) => root.querySelector(`[data-panel="${name}"]`));
+  const panelOf = (name) => root.querySelector(`[data-panel="${name}"]`);
+  const decks = tabs(root.querySelector('.decks'), panelOf);
   const show = (name) => {
-    bring(name);
-    root.querySelector(`[data-panel="${name}"]`).scrollIntoView({ block: 'nearest' });
+    decks.show(name);
+    panelOf(name).scrollIntoView({ block: 'nearest' });
+  };
+  const suggest = (name, words) => {
+    decks.suggest(name);
+    if (isInSight(panelOf(name))) announce(words);
+    else toast(name, words);
   };
   root.querySelector('.jumps').addEventListener('click', ({ target: { dataset } }) => {
     if (!dataset.jump) return;
-    bring(dataset.jump);
-    root.querySelector(`[data-panel="${dataset.jump}"]`).scrollIntoView({ block: 'start' });
+    decks.show(dataset.jump);
+    panelOf(dataset.jump).scrollIntoView({ block: 'start' });
   });
-  for (const [name, panel] of Object.entries(panels)) panel(root.querySelector(`[data-panel="${name}"]`), client, { tick: (f) => ticks.push(f), show });
+  for (const [name, panel] of Object.entries(panels)) panel(panelOf(name), client, { tick: (f) => ticks.push(f), show, suggest });
   client.open();
 
   return {
@@ -122,4 +129,11 @@ export function mountConsole(host, io, { sessionId, transports, contract, onName
       root.remove();
     },
   };
+}
+
+const SEEN_PX = 80; // so much of a panel is enough to notice what is new at its top
+
+function isInSight(panel) {
+  const { top, left, right } = panel.getBoundingClientRect();
+  return panel.checkVisibility() && top >= 0 && top < innerHeight - SEEN_PX && left < innerWidth && right > 0;
 }

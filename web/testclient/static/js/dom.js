@@ -24,29 +24,49 @@ export function avatar(name, node = el('span', { class: 'avatar', 'aria-hidden':
   return node;
 }
 
-/** tabs makes a list of buttons with data-tab show one panel each; it gives a function that shows one by name. */
+/** hide hides a node, or shows it. The focus, where it is inside, goes to the node that refuge() gives: else it would be lost. */
+export function hide(node, isHidden, refuge) {
+  const hasFocus = isHidden && node.contains(document.activeElement);
+  if (node.hidden !== isHidden) node.hidden = isHidden;
+  if (hasFocus) refuge().focus({ preventScroll: true });
+}
+
+/**
+ * tabs makes a list of buttons with data-tab show one panel each. show(name) shows a panel. suggest(name) does so unless the reader is in the panel that is shown:
+ * then it marks the button until the reader chooses it.
+ */
 export function tabs(list, panelOf) {
   const buttons = [...list.querySelectorAll('[data-tab]')];
+  for (const button of buttons) button.setAttribute('aria-controls', panelOf(button.dataset.tab).id ||= `panel-${uid()}`);
   const show = (name) => {
     if (!buttons.some((b) => b.dataset.tab === name)) return;
     for (const button of buttons) {
       const chosen = button.dataset.tab === name;
       button.setAttribute('aria-selected', chosen);
       button.tabIndex = chosen ? 0 : -1;
-      button.classList.toggle('news', !chosen && button.classList.contains('news'));
+      if (chosen) button.querySelector('.news')?.remove();
       panelOf(button.dataset.tab).hidden = !chosen;
     }
   };
+  const suggest = (name) => {
+    const { tab } = buttons.find((b) => b.ariaSelected === 'true').dataset;
+    if (tab === name) return;
+    if (!panelOf(tab).contains(document.activeElement)) return show(name);
+    const button = buttons.find((b) => b.dataset.tab === name);
+    if (!button.querySelector('.news')) button.append(el('span', { class: 'news' }, el('span', { class: 'sr' }, ' (news)')));
+  };
   list.addEventListener('click', (e) => show(e.target.closest('[data-tab]')?.dataset.tab));
   list.addEventListener('keydown', (e) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
-    if (!step) return;
-    const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    const at = buttons.indexOf(document.activeElement);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + buttons.length, Home: 0, End: buttons.length - 1 }[e.key];
+    if (to === undefined) return;
+    e.preventDefault();
+    const next = buttons[to % buttons.length];
     show(next.dataset.tab);
     next.focus();
   });
   show(buttons[0].dataset.tab);
-  return show;
+  return { show, suggest };
 }
 
 /** meter sets a bar to part of whole, between 0 and 1. */
@@ -85,11 +105,14 @@ document.addEventListener('click', (e) => {
 
 /**
  * keyed makes a list's children those of items, in their order. The child of an item that was there before stays, with its focus and what is open in it.
- * build(item, key) makes a child; refresh(child, item), when given, writes what has changed in one that stays.
+ * build(item, key) makes a child; refresh(child, item), when given, writes what has changed in one that stays. When the child with the focus goes, the one in its place
+ * gets the focus.
  */
 export function keyed(list, items, keyOf, build, refresh) {
   const wanted = new Map(items.map((item) => [keyOf(item), item]));
   const there = new Map();
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const at = focused ? [...list.children].findIndex((child) => child.contains(focused)) : -1;
   for (const child of [...list.children]) {
     if (wanted.has(child.key)) there.set(child.key, child);
     else child.remove();
@@ -101,6 +124,16 @@ export function keyed(list, items, keyOf, build, refresh) {
     if (child === next) next = next.nextElementSibling;
     else list.insertBefore(child, next);
   }
+  if (at >= 0 && document.activeElement !== focused) keepFocus(list, focused, at);
+}
+
+const FOCUSABLE = 'button, summary, a, input, select';
+
+function keepFocus(list, focused, at) {
+  if (focused.isConnected) return focused.focus({ preventScroll: true }); // it was moved
+  const place = list.children[Math.min(at, list.childElementCount - 1)]?.querySelector(FOCUSABLE) ?? list.querySelector(FOCUSABLE);
+  if (!place) list.tabIndex = -1;
+  (place ?? list).focus({ preventScroll: true });
 }
 
 /** uid makes a key that nobody else makes; unlike crypto.randomUUID it also works over plain http. */

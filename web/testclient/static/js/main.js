@@ -3,6 +3,7 @@ import { mountConsole } from './console.js';
 import { readContract } from './contract.js';
 import { avatar, el } from './dom.js';
 import { explainEnd } from './explain.js';
+import { toast } from './toasts.js';
 
 const KEPT = 'gateway.sessions'; // this tab's session ids, so that a reload comes back
 const { dev, bundle, adminUi } = document.documentElement.dataset;
@@ -31,7 +32,7 @@ function start(io, contract) {
 
   const enter = (sessionId) => {
     if (open.has(sessionId)) return;
-    login.hidden = true;
+    putAway();
     const face = avatar('?');
     const name = el('span', {}, '…');
     const chip = el('button', { class: 'chip', 'data-testid': 'player' }, face, name);
@@ -46,11 +47,14 @@ function start(io, contract) {
       },
       onEnd(end) {
         open.delete(sessionId);
+        const hasFocus = console.root.contains(document.activeElement);
         console.remove();
         chip.remove();
         keep();
         const why = end.code === 'LOGGED_OUT' ? '' : explainEnd(end);
-        if (why || open.size === 0) ask(why);
+        if (open.size === 0) return ask(why);
+        if (why) toast(end.code, why, { kind: 'bad' }); // the others play on
+        if (hasFocus) byId('add').focus();
       },
     });
     chip.addEventListener('click', () => console.root.scrollIntoView({ inline: 'start', block: 'nearest' }));
@@ -58,10 +62,19 @@ function start(io, contract) {
     open.set(sessionId, { console, chip, name });
     keep();
     console.root.scrollIntoView({ inline: 'start', block: 'nearest' });
+    return console.root;
+  };
+
+  // The login of another player lies over the consoles: the focus must not get under it.
+  const cover = (on) => { consoles.inert = strip.inert = on; };
+  const putAway = () => {
+    login.hidden = true;
+    cover(false);
   };
 
   const ask = (why = '') => {
     login.hidden = false;
+    cover(open.size > 0);
     notice.textContent = why;
     byId('cancel').hidden = open.size === 0;
     login.classList.toggle('over', open.size > 0);
@@ -72,7 +85,7 @@ function start(io, contract) {
 
   const cancel = () => {
     if (open.size === 0 || login.hidden) return;
-    login.hidden = true;
+    putAway();
     byId('add').focus();
   };
   byId('add').addEventListener('click', () => ask());
@@ -85,7 +98,7 @@ function start(io, contract) {
     notice.textContent = '';
     button.disabled = true;
     try {
-      enter(await logIn(guest.elements.username.value.trim()));
+      enter(await logIn(guest.elements.username.value.trim()))?.focus({ preventScroll: true });
       guest.reset();
     } catch (error) {
       notice.textContent = error.message;
@@ -96,7 +109,7 @@ function start(io, contract) {
   byId('token').addEventListener('submit', (e) => {
     e.preventDefault();
     notice.textContent = '';
-    enter(e.target.elements.sessionId.value);
+    enter(e.target.elements.sessionId.value)?.focus({ preventScroll: true });
     e.target.reset();
   });
 

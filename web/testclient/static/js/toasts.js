@@ -19,14 +19,12 @@ export function toast(code, message, { kind = '', waitMs = 0 } = {}) {
   const line = card.querySelector('p');
   const tick = () => {
     if (waitMs) line.textContent = free > Date.now() ? `${message} Again in ${((free - Date.now()) / 1000).toFixed(1)} s.` : `${message} Ready again.`;
-    if (Date.now() > until) remove(card);
+    if (Date.now() > until && !card.matches(':hover, :focus-within')) remove(card);
   };
   tick();
   card.timer = setInterval(tick, waitMs ? 100 : 500);
-  if (!same) {
-    region.append(card);
-    announce(`${message} ${code}`);
-  }
+  if (!same) region.append(card);
+  announce(waitMs ? `${message} Again in ${Math.ceil(waitMs / 1000)} s. ${code}` : `${message} ${code}`);
   while (region.childElementCount > MOST) remove(region.firstElementChild);
 }
 
@@ -38,5 +36,13 @@ function build(code, message, kind) {
 
 function remove(card) {
   clearInterval(card.timer);
+  const hasFocus = card.contains(document.activeElement);
   card.remove();
+  if (hasFocus) (cameFrom?.checkVisibility() ? cameFrom : document.getElementById('main')).focus({ preventScroll: true });
 }
+
+// cameFrom had the focus before a toast got it.
+let cameFrom = null;
+document.getElementById('toasts').addEventListener('focusin', ({ target, relatedTarget }) => {
+  if (relatedTarget && !target.closest('#toasts').contains(relatedTarget)) cameFrom = relatedTarget;
+});

@@ -2,7 +2,7 @@
 //
 // Messages are records, kept apart from the nodes that show them. Nodes exist for the newest few, and for those up to which the reader has scrolled.
 import { announce } from '../announce.js';
-import { avatar, clock, disable, el, keyed, refs, setText, uid } from '../dom.js';
+import { avatar, clock, disable, el, hide, keyed, refs, setText, uid } from '../dom.js';
 import { drawLater } from '../frames.js';
 import { toast } from '../toasts.js';
 import { people } from './people.js';
@@ -104,9 +104,12 @@ export function chat(root, client) {
   }
 
   function forget(name) {
-    channels.get(name).tab.remove();
+    const { tab: button } = channels.get(name);
+    const hasFocus = button === document.activeElement;
+    button.remove();
     channels.delete(name);
     if (name === current) select(channels.keys().next().value ?? '');
+    if (hasFocus) (channels.get(current)?.tab ?? ui.scroller).focus();
   }
 
   async function leave() {
@@ -260,13 +263,14 @@ export function chat(root, client) {
       c.last = list.at(-1);
     }
     keyed(ui.messages, list.slice(-inSight - c.more), (m) => m.key, (m) => build(m, m.from.userId === self), refresh);
-    ui.newer.hidden = !c.held || c.total === c.drawnUpTo;
+    const refuge = () => ui.scroller;
+    hide(ui.newer, !c.held || c.total === c.drawnUpTo, refuge);
     setText(ui.newer, `${c.total - c.drawnUpTo} new`);
     setText(ui.undrawn, c.undrawn ? `${c.undrawn.toLocaleString()} not drawn` : '');
-    ui.earlier.hidden = !(c.before && list.length <= inSight + c.more);
-    ui.note.hidden = c.state === '';
+    hide(ui.earlier, !(c.before && list.length <= inSight + c.more), refuge);
+    hide(ui.note, c.state === '', refuge);
     setText(ui.reading, c.state === 'reading' ? 'Reading what was said …' : c.state);
-    ui.again.hidden = c.state === 'reading';
+    hide(ui.again, c.state === 'reading', refuge);
     setText(ui.nothing, c.state === '' && c.messages.length === 0 ? 'Nobody has said anything yet.' : '');
   }
 

@@ -1,6 +1,6 @@
 // A fight, against an NPC or another player: health bars, four actions, what happened.
 import { announce } from '../announce.js';
-import { clock, disable, el, keyed, meter, refs, setText, uid } from '../dom.js';
+import { clock, disable, el, hide, keyed, meter, refs, setText, uid } from '../dom.js';
 import { drawLater } from '../frames.js';
 
 const NPCS = ['training-dummy', 'goblin', 'wolf'];
@@ -8,7 +8,7 @@ const LINES = 100; // of the log
 const SENT = 20; // challenges
 const KEYS = { a: 'attack', d: 'defend', s: 'skill', f: 'flee' };
 
-export function fight(root, client, { show: bring, tick }) {
+export function fight(root, client, { show: bring, suggest, tick }) {
   const ui = refs(root);
   const bars = new Map(); // fighter id → its elements
   const challenges = new Map(); // challenge id → { root, left, until }: those that I may answer
@@ -31,7 +31,7 @@ export function fight(root, client, { show: bring, tick }) {
     else if (client.serves('combat:list')) client.ask('combat:list').then(({ combats }) => combats.length && enter(combats.at(-1), 'You are back in the fight.'), () => {});
   });
   client.on('combat:challenged', (challenge) => {
-    bring('fight');
+    suggest('fight', `${challenge.from.name || challenge.from.characterId} challenges you.`);
     offer(challenge);
   });
   client.on('combat:cancelled', ({ challengeId, reason }) => {
@@ -42,7 +42,7 @@ export function fight(root, client, { show: bring, tick }) {
     drop(challengeId);
     sent.delete(challengeId);
     if (state.combatId === combatId || !over) return;
-    bring('fight');
+    suggest('fight', 'The fight begins.');
     enter(state, 'The fight begins.');
   });
   client.on('want:fight', ({ characterId }) => {
@@ -70,6 +70,7 @@ export function fight(root, client, { show: bring, tick }) {
   });
 
   async function start(opponent) {
+    const focused = document.activeElement;
     const state = await client.ask('combat:start', opponent);
     if (state.challengeId) {
       if (sent.size >= SENT) sent.delete(sent.keys().next().value);
@@ -78,7 +79,7 @@ export function fight(root, client, { show: bring, tick }) {
       return say(`You have challenged ${opponent.opponentId}: ${Math.round(state.expiresInMs / 1000)} s to answer.`);
     }
     if (state.combatId !== combatId) enter(state, 'The fight begins.');
-    ui.actions.firstElementChild.focus();
+    if (document.activeElement === focused || document.activeElement === document.body) ui.actions.firstElementChild.focus(); // else the reader has gone on
   }
 
   // A challenge has two buttons for as long as it is open.
@@ -91,20 +92,22 @@ export function fight(root, client, { show: bring, tick }) {
       } catch {
         // the toast has said why
       }
-      drop(challengeId);
+      drop(challengeId, over ? ui.logBox : ui.actions.firstElementChild);
     };
     const button = (label, event, kind) => el('button', { type: 'button', class: kind, 'data-testid': event.replace('combat:', ''), on: { click: () => answer(event) } }, label);
     const left = el('small');
     const root = el('li', { 'data-testid': 'challenge' }, el('span', {}, el('b', {}, from.name || from.characterId), ' challenges you ', left), button('Accept', 'combat:accept', 'primary'), button('Decline', 'combat:decline', 'quiet'));
-    announce(`${from.name || from.characterId} challenges you`);
     challenges.set(challengeId, { root, left, until: Date.now() + expiresInMs });
     ui.challenges.append(root);
     count();
   }
 
-  function drop(challengeId) {
-    challenges.get(challengeId)?.root.remove();
+  function drop(challengeId, refuge = ui.logBox) {
+    const challenge = challenges.get(challengeId);
+    if (!challenge) return;
     challenges.delete(challengeId);
+    hide(challenge.root, true, () => refuge);
+    challenge.root.remove();
   }
 
   function count() {
@@ -137,17 +140,21 @@ export function fight(root, client, { show: bring, tick }) {
     setText(ui.status, `turn ${state.turn}`);
     if (state.status !== 'active') stop();
     else if (!over) allow();
-    ui.begin.hidden = !over;
-    ui.actions.hidden = over;
+    arrange();
+  }
+
+  // arrange shows the actions during a fight, and the form that begins one otherwise. Of the focus: after a fight Enter must not begin the next one.
+  function arrange() {
+    (over ? ui.begin : ui.actions).hidden = false;
+    if (over) hide(ui.actions, true, () => ui.logBox);
+    else hide(ui.begin, true, () => ui.actions.firstElementChild);
   }
 
   // Against another player there is a pause between two actions.
   function allow() {
-    const wait = !over && Date.now() + ahead < readyAt;
-    for (const button of ui.actions.children) {
-      disable(button, over || wait);
-    }
-    return !over && !wait;
+    const may = !over && Date.now() + ahead >= readyAt && client.state.status === 'connected';
+    for (const button of ui.actions.children) disable(button, !may);
+    return may;
   }
   tick(() => { if (!over) allow(); });
 
@@ -155,8 +162,7 @@ export function fight(root, client, { show: bring, tick }) {
     over = true;
     ui.status.textContent = 'over';
     for (const button of ui.actions.children) disable(button, true);
-    ui.actions.hidden = true;
-    ui.begin.hidden = false;
+    arrange();
   }
 
   function draw({ id, name, hp, maxHp, energy, maxEnergy }) {

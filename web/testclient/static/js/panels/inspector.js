@@ -35,8 +35,13 @@ export function inspector(root, client) {
       rows.draw(list.length, (i) => list[list.length - 1 - i]);
     }
     const row = chosen && document.getElementById(`${name}-${chosen.id}`);
-    if (row) ui.rows.setAttribute('aria-activedescendant', row.id);
-    else ui.rows.removeAttribute('aria-activedescendant');
+    if (row) {
+      ui.rows.setAttribute('aria-activedescendant', row.id);
+      row.ariaSetSize = list.length; // few of them have rows
+      row.ariaPosInSet = list.length - list.indexOf(chosen);
+    } else {
+      ui.rows.removeAttribute('aria-activedescendant');
+    }
     count();
     detail();
   });

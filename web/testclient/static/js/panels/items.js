@@ -1,4 +1,5 @@
 // What the player owns, and giving some of it away.
+import { announce } from '../announce.js';
 import { disable, el, keyed, refs, setText, uid } from '../dom.js';
 
 export function items(root, client) {
@@ -50,6 +51,7 @@ export function items(root, client) {
       last = gift;
       disable(ui.again, false);
       ui.outcome.className = 'outcome good';
+      announce(`${qty} × ${itemId} to ${gift.to}: ${trade.status}`);
       ui.outcome.textContent = ui.outcome.title = `${qty} × ${itemId} to ${gift.to}: ${trade.status}, trade ${trade.tradeId}`;
     } catch (refusal) {
       ui.outcome.className = 'outcome bad';

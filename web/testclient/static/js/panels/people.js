@@ -1,5 +1,5 @@
 // Who is in the channel that is shown, what one can want of them, and whom one ignores.
-import { avatar, el, keyed, refs, setText } from '../dom.js';
+import { avatar, el, hide, keyed, refs, setText } from '../dom.js';
 import { drawLater } from '../frames.js';
 
 const BOTH_FIT_PX = 440;
@@ -70,6 +70,7 @@ export function people(root, client) {
     keyed(ui.people, users, ({ userId }) => `${userId} ${ignored.has(userId)}`, person);
     setText(ui.peopleNote, state || (total > users.length ? `and ${(total - users.length).toLocaleString()} more` : ''));
     ui.ignoredBox.hidden = ignored.size === 0;
+    arrange();
     setText(ui.ignoredCount, `Ignored (${ignored.size})`);
     keyed(ui.ignored, [...ignored], (userId) => userId, (userId) => el('li', { dataset: { user: userId } }, el('span', { title: userId }, userId),
       el('button', { type: 'button', class: 'quiet', 'data-testid': `unignore-${userId}`, on: { click: () => ignore(userId, false).then(() => ui.membersButton.focus()) } }, 'Hear again')));
@@ -95,10 +96,16 @@ export function people(root, client) {
         isIgnored ? null : button('ignore', 'Ignore', 'user:ignore', () => ignore(userId, true).then(() => ui.membersButton.focus())))));
   }
 
-  // The list folds away.
+  // The list folds away. In a whisper there is nobody to list.
+  let isOpen = counts;
   function fold(open) {
-    ui.there.hidden = !open;
+    isOpen = open;
     ui.membersButton.setAttribute('aria-expanded', open);
+    arrange();
+  }
+  function arrange() {
+    const isEmpty = !channel && (ignored.size === 0 || ui.room.classList.contains('narrow'));
+    hide(ui.there, !isOpen || isEmpty, () => (ui.membersButton.hidden ? ui.room.firstElementChild : ui.membersButton));
   }
   ui.membersButton.addEventListener('click', () => fold(ui.there.hidden));
   // Beside the messages where there is room for both, else above them.

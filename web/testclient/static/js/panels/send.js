@@ -1,4 +1,5 @@
 // Any event, with a payload that begins as its schema says.
+import { announce } from '../announce.js';
 import { disable, el, refs } from '../dom.js';
 import { template, wrong } from '../contract.js';
 
@@ -10,7 +11,7 @@ export function send(root, client) {
   for (const [feature, names] of Object.entries(Object.groupBy(client.contract.asks.keys(), (name) => name.split(':')[0]))) {
     event.append(el('optgroup', { label: feature }, ...names.map((name) => el('option', {}, name))));
   }
-  client.on('asked', () => { if (!touched) begin(); }); // the first answers tell what this player has at hand
+  client.on('asked', () => { if (!touched && !ui.form.contains(document.activeElement)) begin(); }); // the first answers tell what this player has at hand
   client.on('state', ({ status }) => { disable(ui.send, status !== 'connected'); });
 
   if (client.contract.problem) ui.about.textContent = `Which events there are could not be read from /asyncapi.json (${client.contract.problem}).`;
@@ -58,6 +59,7 @@ export function send(root, client) {
     try {
       const data = await client.ask(event.value, read().value);
       ui.outcome.className = 'outcome good';
+      announce(`${event.value}: ok`);
       ui.outcome.textContent = `ok ${JSON.stringify(data, (k, v) => (k === 'sessionId' ? '…' : v))}`;
     } catch (refusal) {
       ui.outcome.className = 'outcome bad';

@@ -1,11 +1,11 @@
 // A trade between two: both offers side by side, and who has accepted. A trade that is over is put away, and one line says how it ended.
 import { announce } from '../announce.js';
-import { disable, el, keyed, refs, setText } from '../dom.js';
+import { disable, el, hide, keyed, refs, setText } from '../dom.js';
 import { drawLater } from '../frames.js';
 
 const EXPIRED_FOR_S = 2;
 
-export function trade(root, client, { tick, show }) {
+export function trade(root, client, { tick, show, suggest }) {
   const ui = refs(root);
   let self = '';
   let deal = null; // the trade that is shown
@@ -23,8 +23,8 @@ export function trade(root, client, { tick, show }) {
     client.on(event, (fresh) => {
       if (isGift(fresh)) return;
       if (event === 'trade:proposed' && !isOpen()) {
-        show('trade');
-        if (fresh.parties[0].userId !== self) announce(`${fresh.parties[0].userId} wants to trade`);
+        if (fresh.parties[0].userId === self) show('trade');
+        else suggest('trade', `${fresh.parties[0].userId} wants to trade.`);
       }
       if (isOpen() && fresh.tradeId !== deal.tradeId) return;
       take(fresh);
@@ -78,11 +78,10 @@ export function trade(root, client, { tick, show }) {
 
   function draw() {
     const open = isOpen();
-    const hadFocus = ui.deal.contains(document.activeElement);
-    ui.idle.hidden = open;
-    ui.deal.hidden = !open;
+    (open ? ui.deal : ui.idle).hidden = false;
+    if (open) hide(ui.idle, true, () => ui.offer.elements.what);
+    else hide(ui.deal, true, () => ui.idle.elements.to);
     ui.nothing.hidden = true;
-    if (!open && hadFocus) ui.idle.elements.to.focus();
     ui.deal.dataset.status = deal.status;
     ui.deal.dataset.version = deal.version;
     ui.reason.dataset.status = deal.status;
