@@ -50,6 +50,7 @@ func TestTheOfficialAdminUI(t *testing.T) {
 	bea.login("bea")
 	bea.says("node", "demo-2")
 	amy.has("admin-ui", `!n.hidden && n.getAttribute('href') === '/admin-ui/'`)
+	amy.isReachable("a link to the Admin UI")
 
 	p, _ := openPage(t, browser, s.url+"/admin-ui/", 1440, 900) // the console has what the form was refused
 	p.adminLogIn(s.url, "ada", "wrong")

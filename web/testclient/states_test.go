@@ -265,7 +265,6 @@ func sizes(t *testing.T, s server, browser context.Context) {
 	t.Run("phone", func(t *testing.T) {
 		p := open(t, browser, s.url, 390, 844)
 		p.run(call(emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: true}))
-		const small = `[...document.querySelectorAll('button, input, select, textarea, summary, a, [role=option]')].filter((n) => n.checkVisibility() && !n.matches('.skip')).map((n) => (n.matches('[type=checkbox]') ? n.closest('label') : n)).filter((n) => { const r = n.getBoundingClientRect(); return r.width < 43.9 || r.height < 43.9; }).map((n) => n.outerHTML.slice(0, 90) + Math.round(n.getBoundingClientRect().width) + 'x' + Math.round(n.getBoundingClientRect().height)).join('\n')`
 		require.Equal(t, "", p.eval(small), "the login")
 		require.Equal(t, "list-item", p.eval(`getComputedStyle(document.querySelector('#by-session summary')).display`), "a triangle says that it unfolds")
 		p.login("tip")
