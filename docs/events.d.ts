@@ -803,6 +803,12 @@ export interface Welcome {
   recovered: boolean;
   /** How long the last ping of this connection took, there and back; absent before the first one. */
   roundTripUs?: number;
+  /** Those that the game's own server has the connection join; chat:left follows for one that it may not be in. Absent where there are none. */
+  channels?: string[];
+  /** Those that the game's own server has the connection join. Absent where there are none. */
+  rooms?: string[];
+  /** What the game's own server says to this player when it connects. Absent where it says nothing. */
+  data?: unknown;
 }
 
 /** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */

@@ -13,6 +13,8 @@ type Cast struct {
 	// IsFleeting means that nobody needs the event later: it is not logged, so a client whose node was
 	// cut off from Redis misses it.
 	IsFleeting bool
+	// Schemas describe the payload in place of Payload, as In; else nil.
+	Schemas *Schemas
 }
 
 // Fleeting returns the entry of an event that nobody needs later.

@@ -76,6 +76,9 @@ type Route struct {
 	// OnceRule says how the event is done once; nil when it is done as often as it is sent. See
 	// Once.
 	OnceRule *OnceRule
+	// Schemas describe the event in place of In, Out and the comment of Handler, where the handler is
+	// not a Go function with types; else nil.
+	Schemas *Schemas
 	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
 	// JSON to dst. raw is only valid during the call.
 	Serve func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error)

@@ -104,10 +104,13 @@ func (r Route) Once(options ...OnceOption) Route {
 		if name == "" {
 			continue
 		}
-		if findStringField(r.In, name) < 0 {
+		if r.In != nil && findStringField(r.In, name) < 0 {
 			panic(fmt.Sprintf("event: the payload of %s has no field %s", r.Name, name))
 		}
 		rule.names = append(rule.names, []byte(name+`"`))
+	}
+	if r.In == nil && (rule.beside != nil || rule.oldName != "" || rule.Outcome != nil) {
+		panic(fmt.Sprintf("event: %s has no type for these options", r.Name))
 	}
 	if rule.beside != nil && reflect.TypeOf(rule.beside).In(1) != r.In {
 		panic(fmt.Sprintf("event: Beside is not for the payload of %s", r.Name))

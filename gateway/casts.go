@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 )
@@ -16,6 +18,17 @@ func ownCasts() []event.Cast {
 		event.Sends[map[string]Health]("gateway:status", "Which features work, by name, whenever that changes. With moved (true), another Redis took the place of the one before: what was acknowledged in the last seconds may be gone. With missed (true), you may have missed casts; read again what you need.").Fleeting(),
 		event.Sends[fault.Fault]("error", "A refusal of an event that was sent without an acknowledgement, or of a frame.").Fleeting(),
 	}
+}
+
+// OwnEvents returns the names of the events that the gateway itself serves and sends.
+func OwnEvents() (names []string) {
+	for _, c := range ownCasts() {
+		names = append(names, c.Name)
+	}
+	for _, r := range (&Gateway{}).sessionRoutes() {
+		names = append(names, r.Name)
+	}
+	return names
 }
 
 // Welcome says who the player is.
@@ -35,6 +48,14 @@ type Welcome struct {
 	// RoundTripUs is how long the last ping of this connection took, there and back; absent before
 	// the first one.
 	RoundTripUs int64 `json:"roundTripUs,omitzero"`
+	// Channels are those that the game's own server has the connection join; chat:left follows for
+	// one that it may not be in. Absent where there are none.
+	Channels []string `json:"channels,omitempty"`
+	// Rooms are those that the game's own server has the connection join. Absent where there are none.
+	Rooms []string `json:"rooms,omitempty"`
+	// Data is what the game's own server says to this player when it connects. Absent where it says
+	// nothing.
+	Data jsontext.Value `json:"data,omitzero"`
 }
 
 // Limits says how much a player may do.

@@ -33,14 +33,19 @@ type conn struct {
 	refused []RefusedRoom // until a client that comes back is connected
 	trace   *connTrace    // nil where nothing is traced
 
+	grant Admission // what the ConnectJudge added
+
+	hasAfterAnswer atomic.Bool // afterAnswer is not empty
+
 	rolesReadAt atomic.Int64 // ns since Gateway.started: when the session was read for its roles
 	rolesMu     sync.Mutex   // held while the roles change
 
 	mu           sync.Mutex
-	isConnected  bool   // guarded by mu
-	isLoggingOut bool   // a logout is being answered; guarded by mu
-	endAnnounced bool   // the player was told that the session is over; guarded by mu
-	pendingEnd   *Ended // why the session is over, while the player can not be told yet; guarded by mu
+	isConnected  bool     // guarded by mu
+	isLoggingOut bool     // a logout is being answered; guarded by mu
+	endAnnounced bool     // the player was told that the session is over; guarded by mu
+	afterAnswer  []func() // what waits for the answer of the event under way; guarded by mu
+	pendingEnd   *Ended   // why the session is over, while the player can not be told yet; guarded by mu
 }
 
 // A receiver is the gateway as its namespace sees it: a socketio.Receiver.
@@ -74,8 +79,15 @@ func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte
 	c.rolesReadAt.Store(int64(readAt))
 	p := session.Player
 	p.Addr = s.Conn().Addr()
+	refusal := error(nil)
+	if g.cfg.ConnectJudge != nil {
+		refusal = g.judgeConnect(ctx, c, session, &p, auth)
+	}
 	c.player.Store(&p)
-	returnErr := g.recoverConn(ctx, c, session, &p)
+	returnErr := refusal
+	if returnErr == nil {
+		returnErr = g.recoverConn(ctx, c, session, &p)
+	}
 	var noPlace *fault.Fault
 	if returnErr == nil && !s.ReplacesLiving() {
 		_ = errors.As(session.UnlessReplaces, &noPlace) // else the number of connections is known, and is not too large
@@ -89,6 +101,9 @@ func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte
 	if !mayOpen {
 		c.handle.Close() // which gives back what the Authenticator took
 		refused := engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}
+		if refusal != nil {
+			return g.refuseJudged(refused, refusal, refusedClient{player: p})
+		}
 		if returnErr != nil {
 			refused.Code, refused.Reason = fault.ErrRateLimited.Code, returnErr.Error()
 			g.reportRefusal(refused, nil, refusedClient{player: p})
@@ -101,7 +116,7 @@ func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte
 		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser), refusedClient{player: p})
 	}
 	s.SetData(c)
-	s.ExpectRooms(userRoom(p.UserID))
+	s.ExpectRooms(append([]string{userRoom(p.UserID)}, c.grant.Rooms...)...)
 	return nil
 }
 
@@ -123,6 +138,7 @@ func (r receiver) Connected(s *socketio.Socket) {
 	g.conns.Store(s.ID(), c)
 	g.sendGreeting(c)
 	isRecovered := s.IsRecovered()
+	defer g.joinGranted(c, isRecovered)
 	if isRecovered {
 		g.resumeConn(c, p)
 	} else if s.Join(userRoom(p.UserID)); g.cfg.Observer != nil { // what others send the user comes after the greeting

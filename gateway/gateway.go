@@ -151,6 +151,11 @@ type Config struct {
 	// Characters checks the character that a player chooses. DANGER: nil believes the player, who
 	// may then choose any character and use its goods.
 	Characters Characters
+	// ConnectJudge is asked about every client whose session was found; nil: nobody is.
+	ConnectJudge ConnectJudge
+	// JoinChannel puts a connection into a channel that the ConnectJudge named. It is required where
+	// there is a ConnectJudge.
+	JoinChannel func(ctx context.Context, p event.Player, channel string) error
 	// Rooms judges in which rooms a client that comes back may still be; nil: in all.
 	Rooms RoomJudge
 	// ConnectPolicy is the policy of handshakes, which ten connections that a client presents and that

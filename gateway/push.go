@@ -31,6 +31,54 @@ func (g *Gateway) StartPush(p Push) (wait func(ctx context.Context) (Reach, erro
 	})
 }
 
+// SendPush is StartPush without the count: it does not wait. The error says that nobody receives it.
+func (g *Gateway) SendPush(p Push) error {
+	build := func(dst []byte) []byte { return append(dst, p.JSON...) }
+	switch {
+	case p.Room != "" && !p.IsVolatile && g.nsp.HasLog():
+		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{p.Room}, Name: p.Event, Build: build})
+	case p.Room != "" && !p.IsVolatile:
+		g.nsp.Cast(p.Room, p.Event, build)
+	default:
+		_, err := g.StartPush(p)
+		return err
+	}
+	return nil
+}
+
+// AfterAnswer has f called when the event that a connection has under way is answered, on the
+// goroutine that serves its events: what f casts comes behind the answer. f is not called when the
+// event is refused. AfterAnswer is for the handler of the event, and only while it runs; without a
+// connection f is called at once.
+func (g *Gateway) AfterAnswer(conn string, f func()) {
+	c := g.findConn(conn)
+	if c == nil {
+		f()
+		return
+	}
+	c.mu.Lock()
+	c.afterAnswer = append(c.afterAnswer, f)
+	c.mu.Unlock()
+	c.hasAfterAnswer.Store(true)
+}
+
+// finishAnswer calls what waits for the answer of an event, or drops it when the event was refused.
+func (c *conn) finishAnswer(isRefused bool) {
+	if !c.hasAfterAnswer.Load() {
+		return
+	}
+	c.hasAfterAnswer.Store(false)
+	c.mu.Lock()
+	waiting := c.afterAnswer
+	c.afterAnswer = nil
+	c.mu.Unlock()
+	for _, f := range waiting {
+		if !isRefused {
+			f()
+		}
+	}
+}
+
 // UserRoom returns the room that all connections of a user are in.
 func UserRoom(userID string) string { return userRoom(userID) }
 

@@ -37,14 +37,15 @@ type RefusedRoom struct {
 	Payload any
 }
 
-// ownerOf returns whom a connection belongs to: a user, a login and a character. It tells nothing
+// ownerOf returns whom a connection belongs to: a user, a login and a character, and what the
+// ConnectJudge added, so that a connection with other rights is not gone on with. It tells nothing
 // about them.
-func ownerOf(s Session) string {
+func ownerOf(s Session, grant Admission) string {
 	login := s.Login
 	if login == "" {
 		login = s.SessionID
 	}
-	sum := sha256.Sum256([]byte(s.UserID + "\x00" + login + "\x00" + s.CharacterID))
+	sum := sha256.Sum256([]byte(s.UserID + "\x00" + login + "\x00" + s.CharacterID + grant.summary()))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
@@ -55,7 +56,7 @@ var errReturnsLimited = errors.New("gateway: too many connections were presented
 // recoverConn has a connection go on with the one that its client presents, if it may. The error is
 // errReturnsLimited.
 func (g *Gateway) recoverConn(ctx context.Context, c *conn, session Session, p *event.Player) error {
-	r := socketio.Recovery{Owner: ownerOf(session)}
+	r := socketio.Recovery{Owner: ownerOf(session, c.grant)}
 	if g.cfg.Rooms != nil {
 		r.Judge = func(ctx context.Context, socketID string, rooms []string) (refused []string, err error) {
 			player := *p

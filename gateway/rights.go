@@ -68,9 +68,10 @@ func (g *Gateway) applyRoles(of *event.Player, roles []string, asked time.Durati
 			continue // a later read was faster
 		}
 		c.rolesReadAt.Store(int64(asked))
-		isChanged := !slices.Equal(c.player.Load().Roles, roles)
+		now := c.grant.addRoles(roles)
+		isChanged := !slices.Equal(c.player.Load().Roles, now)
 		if isChanged {
-			c.changePlayer(func(p *event.Player) { p.Roles = roles })
+			c.changePlayer(func(p *event.Player) { p.Roles = now })
 		}
 		c.rolesMu.Unlock()
 		if isChanged && c.handle.Alive() {
@@ -86,7 +87,7 @@ func (g *Gateway) sendGreeting(c *conn) {
 	welcome, err := json.Marshal(Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node, Recovered: c.socket.IsRecovered(),
-		RoundTripUs: p.RoundTrip.Microseconds(),
+		RoundTripUs: p.RoundTrip.Microseconds(), Channels: c.grant.Channels, Rooms: c.grant.Rooms, Data: c.grant.Data,
 	})
 	if err != nil {
 		g.log.Error("event could not be encoded", zap.String("event", "session"), zap.Error(err))

@@ -57,6 +57,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		} else {
 			m.Free()
 		}
+		c.finishAnswer(false)
 		if !route.IsPassive {
 			c.handle.Touch()
 		}
@@ -66,6 +67,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 		g.finishLogout(c)
 		return
 	}
+	c.finishAnswer(true)
 	var f *fault.Fault
 	if !errors.Is(err, errLimited) {
 		f = fault.Of(err)

@@ -109,7 +109,7 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 	}
 	for _, c := range g.connsOfSession(p.UserID, p.SessionID) {
 		fresh := c.changePlayer(func(p *event.Player) { p.CharacterID = s.CharacterID })
-		c.socket.SetOwner(ownerOf(s))
+		c.socket.SetOwner(ownerOf(s, c.grant))
 		if g.cfg.Observer != nil {
 			g.cfg.Observer.CharacterChanged(fresh)
 		}

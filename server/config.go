@@ -14,12 +14,19 @@ import (
 	"time"
 
 	"github.com/aeturnis/realtime/auth"
+	"github.com/aeturnis/realtime/internal/backend"
 	"github.com/aeturnis/realtime/internal/redisdial"
 	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/trade"
 )
+
+// A Backend is a program of the game that serves events.
+type Backend = backend.Config
+
+// A BackendFault is one thing that is wrong with a Backend. It is in the chain of an ErrConfig.
+type BackendFault = backend.Fault
 
 // ErrConfig is in the chain of every error about a Config that can not be served. The error's
 // text names the setting as the flag of `gateway serve` that sets it.
@@ -34,6 +41,10 @@ type Config struct {
 	// Features are served beside those of the gateway itself (chat, combat, trade, presence,
 	// leaderboard). See Feature.
 	Features []Feature
+
+	// Backends are programs of the game that serve events, and may judge who connects. Their names and
+	// events must not be those of Features or of the gateway. (`backends` in the file of --config)
+	Backends []Backend
 
 	// Out receives a few lines for people when Run begins to serve: the addresses, and which Redis
 	// is used. Nil writes none.
@@ -472,6 +483,9 @@ func (c Config) Faults() (faults []error) {
 	}
 	if c.APIAddr == "" && c.APIKeysFile != "" {
 		refuse("--api-keys-file is for --api-addr")
+	}
+	for _, fault := range backend.Check(c.Backends, c.HandlerTimeout) {
+		faults = append(faults, usage.Errorf("--config: %w", fault))
 	}
 	if c.RedisURL == "" && !c.Dev {
 		refuse("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")

@@ -18,27 +18,35 @@ import (
 // a server with this configuration. It makes every feature as Run does, reads its tables, and ends
 // it; it needs no Redis.
 func Tables(cfg Config) (routes []event.Route, casts []event.Cast, limits []throttle.Policy, err error) {
+	err = withTables(cfg, func(n *node) {
+		routes, casts, limits = n.gateway.Routes(), n.gateway.Casts(), n.redis.limiter.Policies()
+	})
+	return routes, casts, limits, err
+}
+
+// withTables makes a node that can serve nobody, has it read, and ends it.
+func withTables(cfg Config, read func(n *node)) error {
 	redisconn.SetLogger(zap.NewNop()) // the client below can not connect, which is expected
 	n := newNode(cfg.WithDefaults(), "")
 	n.redis.client = redis.NewClient(&redis.Options{Network: "unix", Addr: "/nonexistent/redis.sock", MaxRetries: -1})
 	defer n.redis.close()
 	defer n.closeServices()
 	if err := n.wire(); err != nil {
-		return nil, nil, nil, err
+		return err
 	}
 	defer n.gateway.Close()
-	return n.gateway.Routes(), n.gateway.Casts(), n.redis.limiter.Policies(), nil
+	read(n)
+	return nil
 }
 
 // Contract returns what clients of a server with this configuration may rely on: its events,
 // their payloads, errors and limits. The form is asyncapi, typescript or markdown. It needs no
 // Redis.
 func Contract(cfg Config, form string) ([]byte, error) {
-	routes, casts, limits, err := Tables(cfg)
-	if err != nil {
+	var described *contract.Contract
+	if err := withTables(cfg, func(n *node) { described = n.describeEvents("") }); err != nil {
 		return nil, err
 	}
-	described := describeEvents(routes, casts, limits, "")
 	switch form {
 	case "asyncapi":
 		return described.AsyncAPI(), nil
@@ -51,9 +59,10 @@ func Contract(cfg Config, form string) ([]byte, error) {
 }
 
 // describeEvents returns what clients may rely on: events, casts and limits.
-func describeEvents(routes []event.Route, casts []event.Cast, limits []throttle.Policy, version string) *contract.Contract {
+func (n *node) describeEvents(version string) *contract.Contract {
 	return contract.New(contract.Config{
-		Routes: routes, Casts: casts, Policies: contractPolicies(limits), Version: version, Comments: contract.PublishedComments(),
+		Routes: n.gateway.Routes(), Casts: n.gateway.Casts(), Policies: contractPolicies(n.redis.limiter.Policies()), Version: version,
+		Comments: contract.PublishedComments(), ConnectCodes: n.backends.ConnectCodes(),
 	})
 }
 
@@ -70,7 +79,7 @@ func contractPolicies(limits []throttle.Policy) []contract.Policy {
 
 // addContractRoutes adds the contract, with the limits as they are on this node.
 func (n *node) addContractRoutes(mux *http.ServeMux) {
-	described := describeEvents(n.gateway.Routes(), n.gateway.Casts(), n.redis.limiter.Policies(), version.String())
+	described := n.describeEvents(version.String())
 	for path, file := range map[string]struct {
 		kind string
 		body []byte

@@ -44,7 +44,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.followAPIKeys, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
+		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.followAPIKeys, n.followBackendSecrets, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}

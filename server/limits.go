@@ -132,6 +132,7 @@ func (n *node) reloadOnce(ctx context.Context) {
 		n.log.Info("settings read again: secrets")
 	}
 	n.reloadAPIKeys()
+	n.reloadBackendSecrets(true)
 	policies, err := n.reloadConfig()
 	if err == nil {
 		err = n.redis.limiter.SetPolicies(policies)

@@ -28,6 +28,7 @@ import (
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/adminui"
 	"github.com/aeturnis/realtime/internal/apikeys"
+	"github.com/aeturnis/realtime/internal/backend"
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/sdnotify"
@@ -63,6 +64,8 @@ type node struct {
 
 	traces *otlp.Exporter  // nil without Config.OTLPEndpoint
 	tracer *tracing.Tracer // the same
+
+	backends *backend.Service // programs of the game that serve events
 
 	apiListener net.Listener       // of the server API; nil serves none
 	apiKeys     *apikeys.Ring      // nil without apiListener

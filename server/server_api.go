@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/apikeys"
 	"github.com/aeturnis/realtime/internal/serverapi"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -43,11 +45,27 @@ func (n *node) makeServerAPI() (err error) {
 	if n.apiKeys, err = apikeys.Open(n.cfg.APIKeysFile, checkAPILimit); err != nil {
 		return usage.Errorf("--api-keys-file: %w", err)
 	}
+	own := n.ownEvents(n.gateway.Casts(), n.gateway.Routes())
+	n.api = serverapi.New(serverapi.Config{
+		Keys: n.apiKeys, Redis: n.redis.client, Gateway: n.gateway, Sessions: n.redis.sessions, Chat: n.features.chat,
+		Presence: n.features.presence, Trade: n.features.trade, Limiter: n.redis.limiter, Once: n.once,
+		IsOwnEvent: own,
+		Log:        n.log, Timeout: n.cfg.HandlerTimeout, MaxBody: int64(n.cfg.MaxPayload),
+	})
+	return n.registry.Register(n.api.Metrics())
+}
+
+// ownEvents returns a function that reports whether an event is the gateway's: whether it is of a
+// feature that no program of the game may cast for.
+func (n *node) ownEvents(casts []event.Cast, routes []event.Route) func(name string) bool {
 	own := map[string]bool{} // features of the gateway, and its events without one
-	for _, c := range n.gateway.Casts() {
+	for _, name := range gateway.OwnEvents() {
+		own[featureOf(name)] = true
+	}
+	for _, c := range casts {
 		own[featureOf(c.Name)] = true
 	}
-	for _, r := range n.gateway.Routes() {
+	for _, r := range routes {
 		own[featureOf(r.Name)] = true
 	}
 	for _, added := range n.features.added { // whose casts programs of the same game may send
@@ -55,13 +73,13 @@ func (n *node) makeServerAPI() (err error) {
 			delete(own, featureOf(c.Name))
 		}
 	}
-	n.api = serverapi.New(serverapi.Config{
-		Keys: n.apiKeys, Redis: n.redis.client, Gateway: n.gateway, Sessions: n.redis.sessions, Chat: n.features.chat,
-		Presence: n.features.presence, Trade: n.features.trade, Limiter: n.redis.limiter, Once: n.once,
-		IsOwnEvent: func(name string) bool { return own[featureOf(name)] },
-		Log:        n.log, Timeout: n.cfg.HandlerTimeout, MaxBody: int64(n.cfg.MaxPayload),
-	})
-	return n.registry.Register(n.api.Metrics())
+	for _, r := range n.backends.Routes() {
+		delete(own, featureOf(r.Name))
+	}
+	for _, c := range n.backends.Casts() {
+		delete(own, featureOf(c.Name))
+	}
+	return func(name string) bool { return own[featureOf(name)] }
 }
 
 // featureOf returns what stands before the colon in the name of an event, or all of it.

@@ -111,6 +111,13 @@ func settingText(field string, value any) string {
 		}
 		slices.Sort(texts)
 		return strings.Join(texts, ", ")
+	case []Backend:
+		texts := make([]string, len(x))
+		for i, b := range x {
+			texts[i] = b.Summary()
+		}
+		slices.Sort(texts)
+		return strings.Join(texts, ", ")
 	case map[string][]string:
 		var texts []string
 		for _, name := range slices.Sorted(maps.Keys(x)) {

@@ -41,7 +41,10 @@ func (n *node) wire() (err error) {
 	if err != nil {
 		return err
 	}
-	routes, casts := eventTables(all)
+	if n.backends, err = n.makeBackends(rooms, all); err != nil {
+		return err
+	}
+	routes, casts := eventTables(append(all, n.backends))
 	if err := attachPolicies(routes, c.PolicyEvents); err != nil {
 		return err
 	}
@@ -51,7 +54,12 @@ func (n *node) wire() (err error) {
 	}
 	metrics := gateway.NewMetrics()
 	n.once = once.New(r.client, once.Config{Timeout: c.HandlerTimeout, Report: n.onceFailed})
+	var judge gateway.ConnectJudge
+	if n.backends.Judges() {
+		judge = n.backends
+	}
 	n.gateway = gateway.New(gateway.Config{
+		ConnectJudge: judge, JoinChannel: n.joinChannel,
 		Auth: authenticator{n.logins.auth, n.logins.devices, n.logins.connections}, Tracker: tracker{r.tracker}, Sessions: sessionChanges{r.sessions}, Limiter: limiter{r.limiter},
 		Observer: n.features.observers(), Rooms: chatRooms{n.features.chat}, ConnectPolicy: "connect", MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics, Tracer: n.tracer,
@@ -121,7 +129,7 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 		n.registry.Register(historyWaits), n.registry.Register(unwritten), n.registry.Register(build), n.registry.Register(queued), n.registry.Register(n.redisFigures.clockOffset), n.registry.Register(n.redisFigures.tradeBacklog),
 		n.registry.Register(metrics), n.registry.Register(info), n.registry.Register(collectors.NewGoCollector()),
 		n.registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-		n.registry.Register(n.logins.callers.unknownAddrs), n.registry.Register(n.logins.callers.foreignPages),
+		n.registry.Register(n.logins.callers.unknownAddrs), n.registry.Register(n.logins.callers.foreignPages), n.registry.Register(n.backends.Metrics()),
 		n.redis.registerMetrics(n.registry),
 	)
 }
@@ -129,6 +137,9 @@ func (n *node) registerMetrics(metrics prometheus.Collector) error {
 // closeServices waits for what the parts still do with Redis, from the top to the bottom.
 func (n *node) closeServices() {
 	n.features.close()
+	if n.backends != nil {
+		n.backends.Close()
+	}
 	if n.once != nil {
 		n.once.Close()
 	}

@@ -104,12 +104,13 @@ func runProgram(ctx context.Context, args []string, getenv func(string) string, 
 // parseCommandLine reads the command line, and what it does not say from the environment and the
 // file.
 func (c *commands) parseCommandLine(args []string, getenv func(string) string, options ...kong.Option) (*kong.Context, error) {
-	k, policies, err := cli.Parse(c, args, getenv, append(options,
+	k, tables, err := cli.Parse(c, args, getenv, append(options,
 		kong.Name("gateway"),
 		kong.Description(description),
 		kong.Vars{"version": version.Details()},
 	)...)
-	c.Serve.FilePolicies, c.Doctor.FilePolicies = policies, policies
+	c.Serve.SetTables(tables)
+	c.Doctor.SetTables(tables)
 	return k, err
 }
 

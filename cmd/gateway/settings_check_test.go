@@ -100,7 +100,7 @@ func TestSettingsAreFlags(t *testing.T) {
 	t.Parallel()
 	parser, err := kong.New(&cli.ServeFlags{})
 	require.NoError(t, err)
-	flags := map[string]bool{"policies": true}
+	flags := map[string]bool{"policies": true, "backends": true}
 	for _, f := range parser.Model.Flags {
 		flags[f.Name] = true
 	}

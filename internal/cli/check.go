@@ -94,6 +94,8 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 		faults = append(faults, yamlFault(err))
 	}
 	lines, values := map[string]int{}, map[string]string{}
+	var backends FileBackends
+	backendLines := map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		fault := FileFault{Line: key.Line, Key: key.Value}
@@ -104,6 +106,12 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 		case key.Value == "policies":
 			lines[key.Value] = key.Line
 			faults = append(faults, checkPolicies(value)...)
+			continue
+		case key.Value == "backends":
+			lines[key.Value] = key.Line
+			var wrong []FileFault
+			backends, wrong = checkBackends(value, backendLines)
+			faults = append(faults, wrong...)
 			continue
 		case flag == nil || key.Value == "config":
 			fault.Fault, fault.Allowed = "there is no such setting", nearestSetting(key.Value, flags)
@@ -121,7 +129,7 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 		}
 		faults = append(faults, fault)
 	}
-	faults = append(faults, checkTogether(values, lines)...)
+	faults = append(faults, checkTogether(values, lines, backends, backendLines)...)
 	slices.SortStableFunc(faults, func(a, b FileFault) int { return cmp.Compare(a.Line, b.Line) })
 	return faults, nil
 }
@@ -196,7 +204,10 @@ func allowedValues(flag *kong.Flag) string {
 
 // nearestSetting says which setting a misspelt key may mean.
 func nearestSetting(key string, flags map[string]*kong.Flag) string {
-	names := map[string]bool{"policies": true}
+	names := map[string]bool{}
+	for _, table := range tableNames {
+		names[table] = true
+	}
 	for name := range flags {
 		names[name] = name != "help" && name != "config"
 	}
@@ -252,7 +263,7 @@ func checkPolicyRules(file FilePolicies) error {
 
 // checkTogether returns what is wrong with settings that each may have their value: a bound that is
 // exceeded, and what does not fit together.
-func checkTogether(values map[string]string, lines map[string]int) (faults []FileFault) {
+func checkTogether(values map[string]string, lines map[string]int, backends FileBackends, backendLines map[string]int) (faults []FileFault) {
 	var args []string
 	for name, text := range values {
 		if text != "" {
@@ -268,8 +279,13 @@ func checkTogether(values map[string]string, lines map[string]int) (faults []Fil
 	if err != nil {
 		return []FileFault{{Fault: withoutSecrets(err).Error()}}
 	}
+	flags.FileBackends = backends
 	for _, err := range flags.faults() {
 		f := FileFault{Fault: err.Error()}
+		if wrong := (*server.BackendFault)(nil); errors.As(err, &wrong) {
+			faults = append(faults, backendFault(wrong, backendLines))
+			continue
+		}
 		if m := flagInError.FindStringSubmatch(f.Fault); m != nil {
 			f.Key, f.Line = m[1], lines[m[1]]
 			f.Fault = strings.TrimLeft(strings.TrimPrefix(f.Fault, m[0]), ": ")
@@ -278,6 +294,9 @@ func checkTogether(values map[string]string, lines map[string]int) (faults []Fil
 			continue
 		}
 		faults = append(faults, f)
+	}
+	if len(faults) == 0 && len(backends) > 0 { // then it is asked whose events and limits there are
+		faults = append(faults, checkNames(&flags, backendLines)...)
 	}
 	return faults
 }

@@ -73,7 +73,9 @@ type ServeFlags struct {
 	OTLPEndpoint string  `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this collector of OpenTelemetry (OTLP over HTTP), such as http://127.0.0.1:4318. Without it nothing is traced."`
 	TraceSample  float64 `default:"0.01" help:"Trace this share of the events, handshakes and requests, from 0 to 1; chance decides, whatever a client's traceparent says."`
 
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Log lines of this level and above (${enum})."`
+	LogLevel     string       `default:"info" enum:"debug,info,warn,error" help:"Log lines of this level and above (${enum})."`
+	FileBackends FileBackends `kong:"-"` // of the file; the program sets them after it has parsed
+
 	LogFormat string `default:"auto" enum:"auto,json,console" help:"auto means console in a terminal, and json elsewhere (${enum})."`
 }
 
@@ -142,6 +144,8 @@ func (f *ServeFlags) Configure() (server.Config, error) {
 // config returns what the flags say, with what was read from files.
 func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.Config {
 	return server.Config{
+		Backends: f.FileBackends.list(),
+
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, APIAddr: f.APIAddr, APIKeysFile: f.APIKeysFile, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
 		AdminUI: f.AdminUI, AdminUIUsersFile: f.AdminUIUsers,
 

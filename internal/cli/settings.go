@@ -18,23 +18,23 @@ import (
 // settings are the values that come from outside the command line.
 type settings struct {
 	file, environment kong.Resolver
-	policies          FilePolicies
+	tables            FileTables
 }
 
 // readSettings reads the environment, and the file that --config or GATEWAY_CONFIG names.
 func readSettings(args []string, getenv func(string) string) (settings, error) {
 	values := map[string]string{}
-	var policies FilePolicies
+	var tables FileTables
 	if path := findConfigFile(args, getenv); path != "" {
 		var err error
-		if values, policies, err = readFile(path); err != nil {
+		if values, tables, err = readFile(path); err != nil {
 			return settings{}, fmt.Errorf("--config: %w", err)
 		}
 	}
 	return settings{
 		file:        resolveFrom(func(flag string) (string, string) { return flag + " in the file", values[flag] }),
 		environment: resolveFrom(func(flag string) (string, string) { return environmentName(flag), getenv(environmentName(flag)) }),
-		policies:    policies,
+		tables:      tables,
 	}, nil
 }
 
@@ -71,59 +71,57 @@ func findConfigFile(args []string, getenv func(string) string) string {
 	return path
 }
 
-// readFile reads a YAML file whose keys are the names of the flags of serve, and `policies`. Any
-// other key is an error, and so is a list where one value belongs. Values are returned as the
+// readFile reads a YAML file whose keys are the names of the flags of serve, and the tables.
+// Any other key is an error, and so is a list where one value belongs. Values are returned as the
 // command line has them.
-func readFile(path string) (map[string]string, FilePolicies, error) {
+func readFile(path string) (values map[string]string, tables FileTables, err error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the operator names it
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s does not exist", path)
+		return nil, tables, fmt.Errorf("%s does not exist", path)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, tables, err
 	}
 	found, err := decodeOneDocument(raw)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, tables, fmt.Errorf("%s: %w", path, err)
 	}
 	var tree yaml.Node
 	if err := errors.Join(yaml.Unmarshal(raw, &tree), checkNumbers(&tree)); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, tables, fmt.Errorf("%s: %w", path, err)
 	}
-	policies, err := readPolicies(found["policies"])
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: policies: %w", path, err)
+	if tables, err = readTables(found); err != nil {
+		return nil, tables, fmt.Errorf("%s: %w", path, err)
 	}
-	delete(found, "policies")
 	flags, err := serveFlags()
 	if err != nil {
-		return nil, nil, err
+		return nil, tables, err
 	}
-	values := map[string]string{}
+	values = map[string]string{}
 	for key, value := range found {
 		flag := flags[key]
 		if flag == nil || key == "config" {
-			return nil, nil, fmt.Errorf("%s: unknown key %q", path, key)
+			return nil, tables, fmt.Errorf("%s: unknown key %q", path, key)
 		}
 		parts, list := value.([]any)
 		if !list {
 			parts = []any{value}
 		} else if !flag.IsSlice() {
-			return nil, nil, fmt.Errorf("%s: %s takes one value, not a list", path, key)
+			return nil, tables, fmt.Errorf("%s: %s takes one value, not a list", path, key)
 		}
 		var texts []string
 		for _, p := range parts {
 			switch p.(type) {
 			case nil: // the key stands alone
 			case map[string]any, []any:
-				return nil, nil, fmt.Errorf("%s: %s takes plain values", path, key)
+				return nil, tables, fmt.Errorf("%s: %s takes plain values", path, key)
 			default:
 				texts = append(texts, plainText(p))
 			}
 		}
 		values[key] = strings.Join(texts, ",")
 	}
-	return values, policies, nil
+	return values, tables, nil
 }
 
 // decodeOneDocument decodes YAML. A second document is an error: its settings would not count.

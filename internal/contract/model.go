@@ -2,6 +2,7 @@ package contract
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,8 +23,10 @@ type Config struct {
 	Routes   []event.Route
 	Casts    []event.Cast
 	Policies []Policy
-	Version  string    // of the server; "" is left out
-	Comments *Comments // nil: nothing is documented
+	// ConnectCodes are those with which a program of the game refuses clients, and their messages.
+	ConnectCodes map[string]string
+	Version      string    // of the server; "" is left out
+	Comments     *Comments // nil: nothing is documented
 }
 
 // A Contract is what one server's clients may rely on. It does not change.
@@ -34,6 +37,8 @@ type Contract struct {
 	policies []Policy
 	types    *typeTable
 	comments *Comments
+
+	connectCodes []string // beside the gateway's own, sorted
 }
 
 // A request is an event that clients send.
@@ -69,12 +74,22 @@ func New(cfg Config) *Contract {
 	}
 	c := &Contract{version: cfg.Version, policies: cfg.Policies, comments: comments, types: newTypeTable(comments)}
 	for _, r := range cfg.Routes {
+		if r.Schemas != nil {
+			c.requests = append(c.requests, c.describeExternal(r))
+			continue
+		}
 		c.requests = append(c.requests, c.describeRoute(r))
 	}
 	for _, s := range cfg.Casts {
+		if s.Schemas != nil {
+			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), true})
+			continue
+		}
 		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOf(s.Payload), !s.IsFleeting})
 	}
 	slices.SortFunc(c.requests, func(a, b request) int { return cmp.Compare(a.name, b.name) })
+	c.connectCodes = slices.Sorted(maps.Keys(cfg.ConnectCodes))
+	c.addCodes(cfg.ConnectCodes)
 	slices.SortFunc(c.casts, func(a, b cast) int { return cmp.Compare(a.name, b.name) })
 	return c
 }

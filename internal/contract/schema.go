@@ -36,6 +36,8 @@ type schema struct {
 	Additional  any            `json:"additionalProperties,omitzero"` // *schema, or false
 	OneOf       []*schema      `json:"oneOf,omitzero"`
 	Examples    jsontext.Value `json:"examples,omitzero"`
+
+	written any // the schema as a program beside the gateway wrote it; else nil
 }
 
 // A property of an object, in the order of the Go type.

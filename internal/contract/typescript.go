@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ export type GameSocket<TypedSocket> = TypedSocket & {
 // the Socket of socket.io-client takes.
 func (c *Contract) TypeScript() []byte {
 	var b strings.Builder
-	b.WriteString(preamble)
+	b.WriteString(c.withConnectCodes(preamble))
 
 	b.WriteString("\n/** The codes that any event may be refused with. */\nexport type SharedCode = " + unionOf(sharedCodes) + ";\n")
 	b.WriteString("\nexport type ErrorCode =\n")
@@ -112,6 +113,14 @@ func (c *Contract) TypeScript() []byte {
 	return []byte(b.String())
 }
 
+// withConnectCodes adds the codes of connect_error that a program of the game has.
+func (c *Contract) withConnectCodes(text string) string {
+	if len(c.connectCodes) == 0 {
+		return text
+	}
+	return strings.Replace(text, " | 'ORIGIN_REFUSED';", " | 'ORIGIN_REFUSED' | "+unionOf(c.connectCodes)+";", 1)
+}
+
 // typeScriptType returns a schema as a TypeScript type.
 func typeScriptType(s *schema, indent string) string {
 	switch {
@@ -125,7 +134,7 @@ func typeScriptType(s *schema, indent string) string {
 		return strings.Join(alternatives, " | ")
 	case len(s.Enum) > 0:
 		return unionOf(s.Enum)
-	case s.Type == "string", s.Type == "boolean", s.Type == "number":
+	case s.Type == "string", s.Type == "boolean", s.Type == "number", s.Type == "null":
 		return s.Type
 	case s.Type == "integer":
 		return "number"
@@ -135,6 +144,9 @@ func typeScriptType(s *schema, indent string) string {
 			return "Array<" + inner + ">"
 		}
 		return inner + "[]"
+	case s.Type == "object" && len(s.Properties) == 0 && s.written != nil && s.Additional != false:
+		of, _ := s.Additional.(*schema)
+		return "Record<string, " + typeScriptType(of, indent) + ">"
 	case s.Type == "object" && len(s.Properties) == 0:
 		if of, ok := s.Additional.(*schema); ok {
 			return "Record<string, " + typeScriptType(of, indent) + ">"
@@ -149,13 +161,23 @@ func typeScriptType(s *schema, indent string) string {
 			if slices.Contains(s.Required, p.name) {
 				mark = ""
 			}
-			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, p.name, mark, typeScriptType(p.schema, indent+"  "))
+			fmt.Fprintf(&b, "%s  %s%s: %s;\n", indent, memberName(p.name), mark, typeScriptType(p.schema, indent+"  "))
 		}
 		b.WriteString(indent + "}")
 		return b.String()
 	}
 	return "unknown"
 }
+
+// memberName returns the name of a property as TypeScript takes it.
+func memberName(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return strconv.Quote(name)
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$]*$`)
 
 // describeBounds returns the limits of a schema in words, in brackets; "" where it has none.
 func describeBounds(s *schema) string {

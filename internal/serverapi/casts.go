@@ -72,20 +72,11 @@ func (s *Service) Cast(ctx context.Context, c Caller, in CastRequest) (CastResul
 
 // startCast casts, and returns a function that waits for the answer.
 func (s *Service) startCast(c Caller, in CastRequest) (finish func(ctx context.Context) (CastResult, error), err error) {
-	room, err := in.resolveRoom()
+	push, err := in.Resolve(s.cfg.IsOwnEvent)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkEvent(in.Event); err != nil {
-		return nil, err
-	}
-	if err := checkData(in.Data); err != nil {
-		return nil, err
-	}
-	if len(in.Data) == 0 {
-		in.Data = jsontext.Value("null")
-	}
-	wait, err := s.cfg.Gateway.StartPush(gateway.Push{Room: room, Event: in.Event, JSON: in.Data, IsVolatile: in.Volatile})
+	wait, err := s.cfg.Gateway.StartPush(push)
 	if err != nil { // nobody receives it
 		return nil, fault.Unavailable("server", redisx.RetryAfter, err)
 	}
@@ -104,6 +95,29 @@ func (s *Service) startCast(c Caller, in CastRequest) (finish func(ctx context.C
 		return out, nil
 	}, nil
 }
+
+// Resolve returns the cast, once its target, its event and its payload are found to be what a
+// program may cast. isOwnEvent reports whether an event is the gateway's. Errors: INVALID,
+// FORBIDDEN, PAYLOAD_TOO_LARGE.
+func (in *CastRequest) Resolve(isOwnEvent func(name string) bool) (p gateway.Push, err error) {
+	room, err := in.resolveRoom()
+	if err != nil {
+		return p, err
+	}
+	if err := checkEvent(in.Event, isOwnEvent); err != nil {
+		return p, err
+	}
+	if err := checkData(in.Data); err != nil {
+		return p, err
+	}
+	if len(in.Data) == 0 {
+		in.Data = jsontext.Value("null")
+	}
+	return gateway.Push{Room: room, Event: in.Event, JSON: in.Data, IsVolatile: in.Volatile}, nil
+}
+
+// IsGameRoom reports whether a room is one of the game's own.
+func IsGameRoom(room string) bool { return roomName.MatchString(room) }
 
 var (
 	errRoom       = fault.Invalid("room", `"game:" and 1 to 64 letters, digits, "_", "-" and ":"`)
@@ -162,12 +176,12 @@ var reservedEvents = map[string]bool{
 }
 
 // checkEvent refuses the names of events that a program may not cast.
-func (s *Service) checkEvent(name string) error {
+func checkEvent(name string, isOwnEvent func(name string) bool) error {
 	isUnprintable := func(r rune) bool { return !unicode.IsPrint(r) }
 	switch {
 	case name == "" || reservedEvents[name] || !utf8.ValidString(name) || strings.ContainsFunc(name, isUnprintable):
 		return errEvent
-	case s.cfg.IsOwnEvent(name):
+	case isOwnEvent(name):
 		return errOwnEvent
 	}
 	return nil
