@@ -55,11 +55,15 @@ func (m *Manager) attemptAcquire(ctx context.Context, name string, opt Options, 
 		a.servers, pools[i] = append(a.servers, p), p
 	}
 	a.mutex = redsync.New(pools...).NewMutex(keys.Lock(name), redsync.WithExpiry(opt.TTL), redsync.WithTries(1),
-		redsync.WithFailFast(len(pools) > 1), redsync.WithTimeoutFactor(1.0/3),
+		redsync.WithFailFast(len(pools) > 1), redsync.WithTimeoutFactor(float64(m.answerTimeout(opt))/float64(opt.TTL)),
 		redsync.WithGenValueFunc(func() (string, error) { return a.value, nil }))
 
-	bounded, cancel := context.WithTimeout(ctx, m.answerTimeout(opt))
-	defer cancel()
+	bounded := ctx
+	if len(pools) > 1 { // of one server, redsync's own timeout is enough: it need not agree on a fence
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(ctx, m.answerTimeout(opt))
+		defer cancel()
+	}
 	err := a.mutex.TryLockContext(bounded)
 	if err == nil {
 		err = a.agreeOnFence(bounded)

@@ -21,38 +21,72 @@ type Lease struct {
 	ctx      context.Context //nolint:containedctx // a lease is a scope
 	cancel   context.CancelCauseFunc
 
-	extendCtx     context.Context //nolint:containedctx // ends with the extending: at a loss, after MaxHold, at Release
-	stopExtending context.CancelFunc
-	watchdogDone  chan struct{} // closed when the watchdog has ended
-	extending     chan struct{} // full while a goroutine extends the lease and uses attempt.mutex
+	watchdogDone sync.WaitGroup // the watchdog, if it runs at all
+	extending    chan struct{}  // full while a goroutine extends the lease and uses attempt.mutex
 
 	// Nothing waits for Redis while it holds mu: the lease ends on time, whatever Redis does.
 	mu           sync.Mutex
-	until        time.Time   // guarded by mu
-	isReleased   bool        // guarded by mu
-	isLost       bool        // also after it expired at the end of MaxHold; guarded by mu
-	expiryTimer  *time.Timer // fires at until; guarded by mu
-	maxHoldTimer *time.Timer // fires at the end of MaxHold; guarded by mu
-	watchdog     *time.Timer // starts runWatchdog; guarded by mu
+	until        time.Time          // guarded by mu
+	isReleased   bool               // guarded by mu
+	isLost       bool               // also after it expired at the end of MaxHold; guarded by mu
+	watchdog     *time.Timer        // starts runWatchdog, which starts the other timers; guarded by mu
+	expiryTimer  *time.Timer        // fires at until; nil before the watchdog runs; guarded by mu
+	maxHoldTimer *time.Timer        // fires at the end of MaxHold; nil before the watchdog runs; guarded by mu
+	extendCtx    context.Context    //nolint:containedctx // ends with the extending: at a loss, after MaxHold, at Release; nil before it is needed; guarded by mu
+	endExtending context.CancelFunc // nil before extendCtx is needed; guarded by mu
+	mayNotExtend bool               // extendCtx ends, or ends as soon as it is made; guarded by mu
 }
 
 func (m *Manager) newLease(ctx context.Context, a *attempt, opt Options, t *ticket) *Lease {
 	l := &Lease{
 		manager: m, opt: opt, acquired: time.Now(), attempt: a, ticket: t, until: a.mutex.Until(),
-		watchdogDone: make(chan struct{}), extending: make(chan struct{}, 1),
+		extending: make(chan struct{}, 1),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.extendCtx, l.stopExtending = context.WithCancel(context.WithoutCancel(ctx))
 	m.counters.held.Add(1)
+	l.watchdogDone.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Most leases are released before this timer fires, and need no other.
+	l.watchdog = time.AfterFunc(min(opt.TTL/3, opt.MaxHold, time.Until(l.until)), l.runWatchdog)
+	return l
+}
+
+// startTimers starts what ends the lease on time.
+func (l *Lease) startTimers() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isReleased || l.isLost {
+		return
+	}
 	l.expiryTimer = time.AfterFunc(time.Until(l.until), l.endIfExpired)
-	l.maxHoldTimer = time.AfterFunc(opt.MaxHold, func() {
+	l.maxHoldTimer = time.AfterFunc(l.opt.MaxHold-time.Since(l.acquired), func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.stopExtending()
 		l.cancel(ErrMaxHold)
 	})
-	l.watchdog = time.AfterFunc(opt.TTL/3, l.runWatchdog)
-	return l
+}
+
+// extendContext returns the context that ends with the extending.
+func (l *Lease) extendContext() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.extendCtx == nil {
+		l.extendCtx, l.endExtending = context.WithCancel(context.WithoutCancel(l.ctx))
+		if l.mayNotExtend {
+			l.endExtending()
+		}
+	}
+	return l.extendCtx
+}
+
+// stopExtending is called with mu held.
+func (l *Lease) stopExtending() {
+	l.mayNotExtend = true
+	if l.endExtending != nil {
+		l.endExtending()
+	}
 }
 
 // Context returns a context that ends when the lease is lost, when MaxHold is over, and when the
@@ -87,7 +121,7 @@ func (l *Lease) Extend(ctx context.Context) error {
 func (l *Lease) extendLease(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, l.manager.answerTimeout(l.opt))
 	defer cancel()
-	defer context.AfterFunc(l.extendCtx, cancel)()
+	defer context.AfterFunc(l.extendContext(), cancel)()
 	select {
 	case l.extending <- struct{}{}:
 		defer func() { <-l.extending }()
@@ -112,7 +146,9 @@ func (l *Lease) extendLease(ctx context.Context) error {
 		return ended
 	case ok:
 		l.until = l.attempt.mutex.Until()
-		l.expiryTimer.Reset(time.Until(l.until))
+		if l.expiryTimer != nil {
+			l.expiryTimer.Reset(time.Until(l.until))
+		}
 		return nil
 	case errors.As(err, &taken): // a majority says that the lock is not ours
 		l.markAsLost()
@@ -165,16 +201,29 @@ func (l *Lease) markAsLost() {
 // stopTimers stops everything that goes on by itself. It is called with mu held.
 func (l *Lease) stopTimers() {
 	l.stopExtending()
-	l.expiryTimer.Stop()
-	l.maxHoldTimer.Stop()
+	if l.expiryTimer != nil {
+		l.expiryTimer.Stop()
+		l.maxHoldTimer.Stop()
+	}
 }
 
 // runWatchdog extends the lease every third of the TTL, and sooner if Redis did not answer.
 func (l *Lease) runWatchdog() {
-	defer close(l.watchdogDone)
+	defer l.watchdogDone.Done()
+	l.startTimers()
+	ctx := l.extendContext()
+	if early := l.opt.TTL/3 - time.Since(l.acquired); early > 0 { // for the sake of MaxHold
+		pause := time.NewTimer(early)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	for {
 		pause := l.opt.TTL / 3
-		switch err := l.extendLease(l.extendCtx); {
+		switch err := l.extendLease(ctx); {
 		case errors.Is(err, ErrUnavailable):
 			pause = l.opt.TTL / 20
 		case err != nil:
@@ -183,7 +232,7 @@ func (l *Lease) runWatchdog() {
 		next := time.NewTimer(pause)
 		select {
 		case <-next.C:
-		case <-l.extendCtx.Done():
+		case <-ctx.Done():
 			next.Stop()
 			return
 		}
@@ -207,7 +256,7 @@ func (l *Lease) Release(ctx context.Context) error {
 	watchdogNeverRan := l.watchdog.Stop()
 	l.mu.Unlock()
 	if !watchdogNeverRan {
-		<-l.watchdogDone // soon: extendCtx has ended
+		l.watchdogDone.Wait() // soon: extendCtx has ended
 	}
 	l.cancel(nil)
 	isTicketPassedOn := false

@@ -30,28 +30,35 @@ type ticket struct {
 	once   sync.Once
 }
 
-// waitForTicket waits for the ticket of a name, or for the end of the context. Without mayWait it
-// gives up as soon as it is known that the lock is taken. After a wait, taken tells whether the
-// lock is known to be taken. onWait is called if another caller of this process has the ticket.
-func (q *localQueues) waitForTicket(ctx context.Context, name string, mayWait bool, onWait func()) (t *ticket, taken bool) {
+// takeFreeTicket takes the ticket of a name. If another caller of this process has it, it returns
+// the queue for waitForTicket, which must be called then.
+func (q *localQueues) takeFreeTicket(name string) (*ticket, *localQueue) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	queue := q.byName[name]
 	if queue == nil {
 		queue = &localQueue{name: name, slot: make(chan struct{}, 1), takenKnown: make(chan struct{})}
 		q.byName[name] = queue
 	}
 	queue.users++
-	takenKnown := queue.takenKnown
-	q.mu.Unlock()
-	if mayWait {
-		takenKnown = nil
-	}
 	select { // a free ticket wins over a context that has ended
 	case queue.slot <- struct{}{}:
-		return &ticket{localQueue: queue, queues: q}, false
+		return &ticket{localQueue: queue, queues: q}, nil
 	default:
+		return nil, queue
 	}
-	onWait()
+}
+
+// waitForTicket waits for the ticket of a queue, or for the end of the context. Without mayWait it
+// gives up as soon as it is known that the lock is taken. taken tells whether the lock is known to
+// be taken.
+func (q *localQueues) waitForTicket(ctx context.Context, queue *localQueue, mayWait bool) (t *ticket, taken bool) {
+	var takenKnown chan struct{} // with mayWait, nobody sends
+	if !mayWait {
+		q.mu.Lock()
+		takenKnown = queue.takenKnown
+		q.mu.Unlock()
+	}
 	hasSlot := false
 	select {
 	case queue.slot <- struct{}{}:

@@ -158,8 +158,16 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 	if !mayWait { // not for a holder; only until Redis has answered those before us in the queue
 		wait = m.answerTimeout(opt)
 	}
-	waiting, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
+	deadline := time.Now().Add(wait)
+	waiting, cancel := ctx, context.CancelFunc(func() {}) // most callers do not wait
+	defer func() { cancel() }()
+	isWaiting := false
+	startWaiting := func() {
+		if !isWaiting {
+			isWaiting = true
+			waiting, cancel = context.WithDeadline(ctx, deadline)
+		}
+	}
 	isContended := false // counted once for each caller
 	countOnce := func() {
 		if !isContended {
@@ -167,7 +175,13 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 			m.counters.countContention(name)
 		}
 	}
-	ticket, taken := m.queues.waitForTicket(waiting, name, mayWait, countOnce)
+	ticket, queue := m.queues.takeFreeTicket(name)
+	taken := false
+	if ticket == nil {
+		startWaiting()
+		countOnce()
+		ticket, taken = m.queues.waitForTicket(waiting, queue, mayWait)
+	}
 	if ticket == nil {
 		return nil, errorAfterWait(ctx, mayWait, taken)
 	}
@@ -198,7 +212,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 			ticket.markTaken(false)
 			return nil, err
 		}
-		if !mayWait || waiting.Err() != nil {
+		if startWaiting(); !mayWait || waiting.Err() != nil {
 			return nil, errorAfterWait(ctx, mayWait, taken)
 		}
 		if woken == nil { // listen first, then ask again: the release may have come before

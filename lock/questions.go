@@ -114,8 +114,11 @@ func (m *Manager) askTogether(ctx context.Context, client *redis.Client, questio
 
 // isLostAnswer tells whether a call may have run without an answer.
 func isLostAnswer(err error) bool {
+	if err == nil {
+		return false
+	}
 	var reply redis.Error
-	return err != nil && !errors.As(err, &reply)
+	return !errors.As(err, &reply)
 }
 
 // askBatch asks a question together with those of other callers. queued, if not nil, is called when

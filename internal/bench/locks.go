@@ -41,9 +41,17 @@ const (
 	lockDelay = 20 * time.Millisecond
 )
 
-// compareLocks measures and prints a table. It demands no ratio.
-func (l *lab) compareLocks(ctx context.Context, out io.Writer) error {
-	fmt.Fprint(out, "\n| acquire and release | redlock (Node) | plain redsync (Go) | ours | to redlock | to redsync |\n|---|---|---|---|---|---|\n")
+// These are the wanted ratios of what a CPU-second achieves.
+const (
+	wantToRedlock = 1.0
+	wantToRedsync = 1.5
+)
+
+// requireLocks measures and prints a table. It returns errMissed when a CPU-second achieves too
+// little.
+func (l *lab) requireLocks(ctx context.Context, out io.Writer) error {
+	fmt.Fprintf(out, "\n| acquire and release (wanted per CPU-second: ≥ %.1f × redlock, ≥ %.1f × redsync) | redlock (Node) | plain redsync (Go) | ours | to redlock | to redsync |\n|---|---|---|---|---|---|\n", wantToRedlock, wantToRedsync)
+	var missed error
 	for _, c := range []struct {
 		title string
 		load  lockLoad
@@ -67,9 +75,13 @@ func (l *lab) compareLocks(ctx context.Context, out io.Writer) error {
 		}
 		line("per second", contestResult.decisionsPerSecond)
 		line("per CPU-second", contestResult.decisionsPerCPUSecond)
+		ours := got["ours"].decisionsPerCPUSecond()
+		if ours < wantToRedlock*got["redlock"].decisionsPerCPUSecond() || ours < wantToRedsync*got["redsync"].decisionsPerCPUSecond() {
+			missed = errMissed
+		}
 		fmt.Fprintf(out, "| %s, µs of Redis for each | %.1f | %.1f | %.1f | | |\n", c.title, 1e6*got["redlock"].redisSeconds, 1e6*got["redsync"].redisSeconds, 1e6*got["ours"].redisSeconds)
 	}
-	return nil
+	return missed
 }
 
 // runLockHolder runs one kind of lock.

@@ -117,7 +117,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if p.includesCase(locksCase) {
-		missed = errors.Join(missed, l.compareLocks(ctx, stdout))
+		missed = errors.Join(missed, l.requireLocks(ctx, stdout))
 	}
 	if p.includesCase(limitsCase) {
 		missed = errors.Join(missed, l.requireLimits(ctx, stdout))
