@@ -33,6 +33,8 @@ type OnceRule struct {
 	Keep time.Duration
 	// KeyLength is how many characters a key may have.
 	KeyLength int
+	// MaxAnswer is how many bytes of JSON an answer may have to be kept; 0 means 4 KiB.
+	MaxAnswer int
 	// CanRepeat says that the event may be done again under a claim whose holder died: see
 	// CanRepeat.
 	CanRepeat bool

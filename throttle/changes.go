@@ -42,16 +42,32 @@ func (l *Limiter) publishChange(ctx context.Context, c changeMessage) error {
 	return nil
 }
 
-// Override changes a limit on every node that runs Run, until Restore brings the configured one
-// back. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those of Redis.
-func (l *Limiter) Override(ctx context.Context, o Override) error {
-	if err := l.CheckOverrides([]Override{o}); err != nil {
+// Override changes limits on every node that runs Run, all or none of them, until Restore brings the
+// configured ones back. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those of Redis.
+func (l *Limiter) Override(ctx context.Context, overrides ...Override) error {
+	if err := l.CheckOverrides(overrides); err != nil || len(overrides) == 0 {
 		return err
 	}
-	if err := l.rdb.HSet(ctx, keys.LimitOverrides, o.fieldName(), o.ruleText()).Err(); err != nil {
+	rules := make([]any, 0, 2*len(overrides))
+	for _, o := range overrides {
+		rules = append(rules, o.fieldName(), o.ruleText())
+	}
+	if err := l.rdb.HSet(ctx, keys.LimitOverrides, rules...).Err(); err != nil {
 		return fmt.Errorf("override: %w", err)
 	}
 	return errors.Join(l.publishChange(ctx, changeMessage{By: l.cfg.By}), l.Refresh(ctx))
+}
+
+// maxRoleRules is how many rules for roles all policies may have together when one is added: every
+// node keeps them, and players are sent those of their roles.
+const maxRoleRules = 1000
+
+// countRoles returns how many rules for roles the policies have together.
+func countRoles(policies []Policy) (n int) {
+	for _, p := range policies {
+		n += len(p.Roles)
+	}
+	return n
 }
 
 // CheckOverrides returns the error that Override would return for these: ErrUnknownPolicy or
@@ -59,7 +75,11 @@ func (l *Limiter) Override(ctx context.Context, o Override) error {
 func (l *Limiter) CheckOverrides(overrides []Override) error {
 	l.mu.Lock()
 	next, err := Apply(l.current, overrides)
+	before := countRoles(l.current)
 	l.mu.Unlock()
+	if all := countRoles(next); err == nil && all > max(before, maxRoleRules) {
+		err = fmt.Errorf("%w: %d rules for roles, of which there may be %d", ErrBadPolicy, all, maxRoleRules)
+	}
 	for _, p := range next {
 		if err == nil {
 			err = p.validate()

@@ -2,6 +2,7 @@ package throttle
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -173,4 +174,26 @@ func TestRunOutlivesItsSubscription(t *testing.T) {
 	require.Never(t, func() bool { return len(done) > 0 }, 300*time.Millisecond, 5*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)
+}
+
+// Overrides are in force together, or not at all; rules for roles are 1,000 at most.
+func TestOverridesTogether(t *testing.T) {
+	t.Parallel()
+	l, err := New(redistest.Client(t), Defaults(false), Config{})
+	require.NoError(t, err)
+	t.Cleanup(l.Close)
+	require.ErrorIs(t, l.Override(t.Context(), Override{Name: "chat", Limit: 7, Window: time.Second}, Override{Name: "nothing", Limit: 7, Window: time.Second}), ErrUnknownPolicy)
+	require.Empty(t, l.Overrides())
+	configured := 0
+	for _, p := range l.All() {
+		configured += len(p.Roles)
+	}
+	var all []Override
+	for i := range 1000 - configured {
+		all = append(all, Override{Name: "chat", Role: fmt.Sprintf("r%d", i), Limit: i + 1, Window: time.Second})
+	}
+	require.NoError(t, l.Override(t.Context(), all...))
+	require.Len(t, l.Overrides(), len(all))
+	require.ErrorIs(t, l.Override(t.Context(), Override{Name: "chat", Role: "more", Limit: 1, Window: time.Second}), ErrBadPolicy)
+	require.NoError(t, l.Override(t.Context(), all[0], Override{Name: "chat", Limit: 7, Window: time.Second}), "no further role")
 }

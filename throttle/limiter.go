@@ -345,7 +345,7 @@ func (l *Limiter) spendOnceInTwo(ctx context.Context, policies []string, sub Sub
 	d, err = l.Spend(ctx, policies, sub)
 	if lookErr == nil && (err != nil || !d.Allowed) {
 		found.State = record.Missing
-		redisx.RunScripts(ctx, l.rdb, record.SettleCall(look.Key, look.Token, look.Digest, look.Keep, record.Release, ""))
+		redisx.RunScripts(ctx, l.rdb, record.Settlement{Key: look.Key, Token: look.Token, Digest: look.Digest, Keep: look.Keep, How: record.Release}.Call())
 	}
 	return d, found, err
 }

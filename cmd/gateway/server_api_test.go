@@ -237,18 +237,25 @@ func TestServerAPI(t *testing.T) {
 		require.Contains(t, string(text), "chat@vip=7/1s")
 	})
 
-	t.Run("audit", func(t *testing.T) {
-		out, _, code := command(t, "audit-log", "--redis", url)
-		require.Zero(t, code)
-		for _, what := range []string{"session create", "session revoke", "user ban", "user unban", "chat mute", "chat unmute", "trade mint", "limits set"} {
-			require.Regexp(t, `api-key shop +`+what, out)
-		}
-	})
-
-	t.Run("disconnect", func(t *testing.T) {
+	t.Run("disconnect, revoke all", func(t *testing.T) {
 		require.Equal(t, 1.0, a.post("connections/disconnect", `{"connection":"`+bobConn+`"}`)["done"])
 		bob.take("41", func(frame) bool { return true })
 		require.Equal(t, "NOT_FOUND", a.refused("POST", "connections/disconnect", `{"connection":"`+bobConn+`"}`))
+		a.post("sessions/create", `{"userId":"kim","username":"Kim"}`)
+		a.post("sessions/create", `{"userId":"kim","username":"Kim"}`)
+		require.Equal(t, 2.0, a.post("sessions/revoke", `{"userId":"kim","reason":"sold"}`)["ended"])
+		require.Empty(t, a.get("sessions?userId=kim")["sessions"])
+	})
+
+	t.Run("audit", func(t *testing.T) {
+		out, _, code := command(t, "audit-log", "--redis", url)
+		require.Zero(t, code)
+		for _, what := range []string{
+			"session create +eve", "session revoke +eve", "session revoke-user +kim", "user ban +mal", "user unban +mal", "chat mute +bob", "chat unmute +bob",
+			"trade mint +hero", "limits set +chat", "api disconnect +connection " + bobConn,
+		} {
+			require.Regexp(t, `api-key shop +`+what, out)
+		}
 	})
 }
 
@@ -281,15 +288,46 @@ func TestServerAPIKeys(t *testing.T) {
 	require.NotEmpty(t, limited.header.Get("Retry-After"))
 
 	f.write(f.lines[0], "- {name: mod, oops}") // a file that is wrong changes nothing
-	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	require.Eventually(t, func() bool { return strings.Contains(g.err.String(), "could not be read again: the old ones stay") }, patience, tick)
+	g.logged(1, "keys of the server API could not be read again: the old ones stay", nil)
 	require.Equal(t, "NOT_FOUND", g.api(mod).refused("GET", "bans?userId=ann", ""))
-
 	f.write(f.lines[0])
-	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	require.Eventually(t, func() bool { return g.api(mod).do("GET", "bans?userId=ann", "").status == 401 }, patience, tick)
-	f.write(f.lines...) // without a signal
+	f.write(f.lines...)
 	require.Eventually(t, func() bool { return g.api(mod).do("GET", "bans?userId=ann", "").status == 404 }, patience, tick)
+}
+
+// SIGHUP reads the file of keys again, also one that does not look changed: it has the size and the
+// time of the one before.
+func TestServerAPIKeysFollowSIGHUP(t *testing.T) { // not parallel: the signal reaches every gateway of this process
+	f := newAPIFile(t)
+	mod := f.add("--name", "mod", "--scope", "moderation")
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(f.path, old, old))
+	g := serveAPI(t, f, "--redis", redistest.URL(t), patientLimits)
+	status := func() int { return g.api(mod).do("GET", "bans?userId=ann", "").status }
+	replace := func(from, to string) {
+		text, err := os.ReadFile(f.path)
+		require.NoError(t, err)
+		changed := strings.Replace(string(text), from, to, 1)
+		require.NotEqual(t, string(text), changed)
+		require.Len(t, changed, len(text))
+		require.NoError(t, os.WriteFile(f.path+".new", []byte(changed), 0o600))
+		require.NoError(t, os.Chtimes(f.path+".new", old, old))
+		require.NoError(t, os.Rename(f.path+".new", f.path))
+	}
+	hangUp := func() { require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP)) }
+	require.Equal(t, 404, status())
+
+	replace(`"moderation"`, `"moderatiox"`)
+	hangUp()
+	g.logged(1, "keys of the server API could not be read again: the old ones stay", nil)
+	require.Equal(t, 404, status())
+	require.NotContains(t, g.err.String(), "keys of the server API read again", "nothing but the signal has it read")
+
+	replace(`"moderatiox"`, `"history"   `)
+	hangUp()
+	g.logged(1, "keys of the server API read again", nil)
+	require.Equal(t, 403, status())
 }
 
 // TestServerAPIRefuses is what a program must not send: each is refused with a code that names the

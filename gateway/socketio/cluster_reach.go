@@ -148,7 +148,9 @@ func (n *Namespace) startLoggedCount(c LoggedCast) (*loggedCount, error) {
 	counting := &loggedCount{namespace: nsp}
 	id := ""
 	if nsp.classicNodeCount.Load() == 0 {
-		if q := newCount(); nsp.openRequest(countTimeout, &q.pendingRequest) {
+		q := newCount()
+		q.learnsLate = true
+		if nsp.openRequest(countTimeout, &q.pendingRequest) {
 			counting.request, id = q, q.id
 		}
 	}

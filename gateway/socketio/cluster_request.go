@@ -19,6 +19,9 @@ type pendingRequest struct {
 	onAck      func(r *response) // for the answer of a client; nil for a request that asks none
 	onNodeGone func(uid string)  // for a node that is gone after it answered; may be nil
 	onDone     func(missing int) // called once, on a goroutine of its own
+	// learnsLate says that it may be known only after the time is up which nodes to wait for: then the
+	// request is done when that is known, with the answers that came in time.
+	learnsLate bool
 
 	mu             sync.Mutex
 	isSent         bool            // it is known which nodes to wait for; guarded by mu
@@ -29,6 +32,7 @@ type pendingRequest struct {
 	goneNodes      int             // nodes that are gone before they answered; guarded by mu
 	answerBytes    int             // of all answers; guarded by mu
 	isDone         bool            // onDone was called; guarded by mu
+	isTimeUp       bool            // no more answers are waited for; guarded by mu
 	timer          *time.Timer
 }
 
@@ -69,7 +73,7 @@ func (n *clusterNamespace) openRequest(timeout time.Duration, q *pendingRequest)
 		return false
 	}
 	q.mu.Lock()
-	q.timer = time.AfterFunc(timeout, q.expireRequest)
+	q.timer = time.AfterFunc(timeout, q.endTime)
 	q.mu.Unlock()
 	return true
 }
@@ -106,8 +110,8 @@ func (q *pendingRequest) finishIfAnswered() {
 	if !q.isSent || q.isDone {
 		return
 	}
-	if q.countUnanswered() == 0 {
-		q.finishRequest(0)
+	if missing := q.countUnanswered(); missing == 0 || q.isTimeUp {
+		q.finishRequest(missing)
 	}
 }
 
@@ -150,6 +154,20 @@ func (q *pendingRequest) closeRequest() {
 	q.namespace.mu.Lock()
 	delete(q.namespace.openRequests, q.id)
 	q.namespace.mu.Unlock()
+}
+
+// endTime ends the request, because its time is up.
+func (q *pendingRequest) endTime() {
+	q.mu.Lock()
+	q.isTimeUp = true
+	isEarly := q.learnsLate && !q.isSent
+	if isEarly {
+		q.closeRequest()
+	}
+	q.mu.Unlock()
+	if !isEarly {
+		q.expireRequest()
+	}
 }
 
 // expireRequest finishes and closes the request: its time is up, or the node closes.

@@ -102,8 +102,8 @@ func (a *API) OpenAPI() []byte {
 			},
 		},
 	}
-	for name, s := range a.types.schemas {
-		schemas[name] = s
+	for name := range a.referredTypes() {
+		schemas[name] = a.types.schemas[name]
 	}
 	return encodeIndented(object{
 		"openapi": "3.1.0",
@@ -119,6 +119,43 @@ func (a *API) OpenAPI() []byte {
 			"securitySchemes": object{"key": object{"type": "http", "scheme": "bearer", "description": "A key of --api-keys-file."}},
 		},
 	})
+}
+
+// referredTypes returns the names of the types that the bodies of calls and answers refer to, also
+// by way of others. The input of a GET is in its parameters.
+func (a *API) referredTypes() map[string]bool {
+	found := map[string]bool{}
+	var add func(s *schema)
+	add = func(s *schema) {
+		if s == nil {
+			return
+		}
+		if name, isRef := strings.CutPrefix(s.Ref, refBase); isRef && !found[name] && a.types.schemas[name] != nil {
+			found[name] = true
+			add(a.types.schemas[name])
+		}
+		add(s.Items)
+		if inner, ok := s.Additional.(*schema); ok {
+			add(inner)
+		}
+		for _, one := range s.OneOf {
+			add(one)
+		}
+		for _, p := range s.Properties {
+			add(p.schema)
+		}
+	}
+	for _, c := range a.calls {
+		add(c.out)
+		if c.HasEffect {
+			add(c.in)
+			continue
+		}
+		for _, p := range a.types.schemas[strings.TrimPrefix(c.in.Ref, refBase)].Properties {
+			add(p.schema)
+		}
+	}
+	return found
 }
 
 // tag returns the group of a call in the documents.

@@ -7,7 +7,7 @@
 // has a limit in Redis: the script of the limit looks and claims (package throttle has it, made of
 // Functions). The answer is written in the background, many together, so that the player does not
 // wait for that. While Redis can not be used, and for answers that Redis does not have yet, this
-// node's memory stands in, for 8,192 events.
+// node's memory stands in, for 8,192 events or 32 MiB of answers.
 //
 // # Death between effect and answer
 //

@@ -1,6 +1,7 @@
 package once
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,7 +21,7 @@ import (
 )
 
 const (
-	maxAnswer   = 4 << 10         // bytes of an answer that is recorded
+	maxAnswer   = 4 << 10         // bytes of an answer that is recorded, where the rule says nothing
 	keepRefusal = 2 * time.Minute // how long a refusal is recorded, at most
 
 	// holdMargin is how much longer than a handler may take a holder counts as alive.
@@ -376,11 +377,12 @@ func (a *attempt) askUnkept(ctx context.Context) ([]byte, error) {
 // recordAnswer records an answer here, and in Redis unless the feature's script did.
 func (a *attempt) recordAnswer(answer string) {
 	a.recorded = answer
-	if len(answer) <= maxAnswer {
+	most := cmp.Or(a.event.Rule.MaxAnswer, maxAnswer)
+	if len(answer) <= most {
 		a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, answer: answer, until: a.cfg.Now().Add(a.keepAnswer(answer))})
 	} else {
 		a.recorded = ""
-		answer = answer[:maxAnswer+1] // Redis sees that it is too long
+		answer = answer[:most+1] // Redis sees that it is too long
 		a.memory.rememberEvent(a.claim.Record, remembered{digest: a.claim.Digest, isDone: true, until: a.cfg.Now().Add(a.claim.Keep)})
 	}
 	if !a.claim.IsRecorded() {
@@ -415,7 +417,7 @@ func (a *attempt) releaseClaim(code string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	call := record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, a.claim.Keep, record.Release, "")
+	call := a.settlement(a.claim.Keep, record.Release, "").Call()
 	if redisx.RunScripts(ctx, a.writer.rdb, call); call.Err() != nil {
 		a.settleClaim(record.Release, "")
 	}
@@ -430,5 +432,13 @@ func (a *attempt) settleClaim(how, answer string) {
 	if how == record.Answer {
 		keep = a.keepAnswer(answer)
 	}
-	a.writer.enqueueCall(record.SettleCall(a.claim.Record, a.claim.Token, a.claim.Digest, keep, how, answer))
+	a.writer.enqueueCall(a.settlement(keep, how, answer).Call(), len(answer))
+}
+
+// settlement returns how the claim ends in Redis.
+func (a *attempt) settlement(keep time.Duration, how, answer string) record.Settlement {
+	return record.Settlement{
+		Key: a.claim.Record, Token: a.claim.Token, Digest: a.claim.Digest, Keep: keep, How: how, Answer: answer,
+		MaxAnswer: cmp.Or(a.event.Rule.MaxAnswer, maxAnswer),
+	}
 }

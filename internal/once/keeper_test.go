@@ -3,6 +3,8 @@ package once_test
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -333,14 +335,19 @@ func TestRedisIsAway(t *testing.T) {
 	require.Equal(t, int64(1), s.sold.Load())
 }
 
-// An answer of more than 4 KiB is not kept, and the event is not done again either.
+// An answer of more than 4 KiB, or of what the rule says, is not kept, and the event is not done
+// again either.
 func TestALongAnswer(t *testing.T) {
 	t.Parallel()
+	keepsMore := func(r *event.OnceRule) { r.MaxAnswer = 65536 }
 	for name, c := range map[string]struct {
 		length  int
 		options []event.OnceOption
 		code    string
 	}{
+		"the longest of a rule that says more": {65536 - len(`+""`), []event.OnceOption{keepsMore}, ""},
+		"one longer than that":                 {65536 - len(`+""`) + 1, []event.OnceOption{keepsMore}, "TIMEOUT"},
+
 		"the longest that is kept": {4096 - len(`+""`), nil, ""},
 		"one longer":               {4096 - len(`+""`) + 1, nil, "TIMEOUT"},
 		"one that can be repeated": {4096 - len(`+""`) + 1, []event.OnceOption{event.CanRepeat()}, "TIMEOUT"},
@@ -412,4 +419,38 @@ func TestTenThousandAtOnce(t *testing.T) {
 		require.Positive(t, ttl)
 		require.LessOrEqual(t, ttl, 2*time.Minute)
 	}
+}
+
+// Long answers do not grow the memory of a node, nor the queue of what is written, beyond 32 MiB
+// each: the oldest are forgotten first. Redis, which is away, has none of them. It is not parallel:
+// it measures the heap.
+func TestLongAnswersAreBounded(t *testing.T) {
+	server, served := redistest.Server(t), atomic.Int64{}
+	route := event.On("shop:read", func(context.Context, event.Player, purchase) (string, error) {
+		return strings.Repeat("x", 64_000) + strconv.FormatInt(served.Add(1), 10), nil
+	}).Once(event.WorksWithoutRedis(), func(r *event.OnceRule) { r.MaxAnswer = 65536 })
+	k := once.New(server.Client(), once.Config{})
+	t.Cleanup(k.Close)
+	n := &till{Keeper: k, route: route, after: 30 * time.Second}
+	server.Kill()
+	send := func(i int) string {
+		out, err := n.send(t, "ann", fmt.Sprintf(`{"item":"sword","idempotencyKey":"k%d"}`, i))
+		require.NoError(t, err)
+		return out[len(out)-8:]
+	}
+	const events = 2500 // 160 MB
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range events {
+		send(i)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(110<<20))
+	last := send(events - 1)
+	require.Contains(t, last, strconv.Itoa(events), "the last one is remembered")
+	require.Equal(t, int64(events), served.Load())
+	send(0)
+	require.Equal(t, int64(events+1), served.Load(), "the first one is not")
 }

@@ -7,8 +7,11 @@ import (
 	"github.com/aeturnis/realtime/event"
 )
 
-// generationLength is how many events one generation holds; this node remembers at least so many.
-const generationLength = 8192
+// The bounds of one generation. This node remembers the events of one at least.
+const (
+	generationLength = 8192
+	generationBytes  = 32 << 20 // of answers
+)
 
 // memory is what this node knows without Redis: which events are under way here, the answers that
 // it gave, and the claims that it gave up. The latter two are kept in two generations: when the
@@ -19,6 +22,7 @@ type memory struct {
 	mu         sync.Mutex
 	running    map[string]*run       // by record; guarded by mu
 	young, old map[string]remembered // by record; guarded by mu
+	youngBytes int                   // of the answers in young; guarded by mu
 }
 
 // A run is an event that is under way on this node.
@@ -72,8 +76,11 @@ func (m *memory) rememberEvent(record string, known remembered) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.old, record)
-	if _, ok := m.young[record]; !ok && len(m.young) >= generationLength {
-		m.young, m.old = map[string]remembered{}, m.young
+	before, isOld := m.young[record]
+	m.youngBytes += len(known.answer) - len(before.answer)
+	if !isOld && len(m.young) >= generationLength || m.youngBytes > generationBytes {
+		delete(m.young, record)
+		m.young, m.old, m.youngBytes = map[string]remembered{}, m.young, len(known.answer)
 	}
 	m.young[record] = known
 }

@@ -59,33 +59,38 @@ func ParseLimitChanges(l *throttle.Limiter, rules []string) (changes LimitChange
 	return changes, l.CheckOverrides(changes.set)
 }
 
-// Make makes the changes, and calls changed for each: from is the rule before, to the one that
-// holds now, "" for a role without one of its own.
+// Make makes the changes, those that set rules all at once, and calls changed for each: from is the
+// rule before, to the one that holds now, "" for a role without one of its own.
 func (c LimitChanges) Make(ctx context.Context, l *throttle.Limiter, changed func(name, from, to string)) error {
-	change := func(name string, do func() error) error {
-		from, err := l.Rule(name)
-		if err != nil {
-			return err
+	change := func(names []string, do func() error) error {
+		before := make([]string, len(names))
+		for i, name := range names {
+			var err error
+			if before[i], err = l.Rule(name); err != nil {
+				return err
+			}
 		}
 		if err := do(); err != nil {
 			return err
 		}
-		to, err := l.Rule(name)
-		if err == nil {
-			changed(name, from, to)
+		for i, name := range names {
+			to, err := l.Rule(name)
+			if err != nil {
+				return err
+			}
+			changed(name, before[i], to)
 		}
-		return err
+		return nil
 	}
 	for _, name := range c.restore {
-		if err := change(name, func() error { _, err := l.Restore(ctx, name); return err }); err != nil {
+		if err := change([]string{name}, func() error { _, err := l.Restore(ctx, name); return err }); err != nil {
 			return err
 		}
 	}
+	var names []string
 	for _, o := range c.set {
 		name, _, _ := strings.Cut(o.String(), "=")
-		if err := change(name, func() error { return l.Override(ctx, o) }); err != nil {
-			return err
-		}
+		names = append(names, name)
 	}
-	return nil
+	return change(names, func() error { return l.Override(ctx, c.set...) })
 }

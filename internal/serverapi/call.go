@@ -16,8 +16,12 @@ import (
 // Root is the path below which all calls are.
 const Root = "/server/v1/"
 
-// keepAnswers is how long the answer to an idempotency key is kept.
-const keepAnswers = 10 * time.Minute
+// How long the answer to an idempotency key is kept, and how many bytes it may have. A call that
+// can not be repeated never answers more.
+const (
+	keepAnswers = 10 * time.Minute
+	maxAnswer   = 64 << 10
+)
 
 // A Caller is the program that calls.
 type Caller struct {
@@ -50,7 +54,7 @@ func (c *Call) HasEffect() bool { return c.Method == http.MethodPost }
 
 // onceRule says how the call is done once.
 func (c *Call) onceRule() *event.OnceRule {
-	return &event.OnceRule{Keep: keepAnswers, KeyLength: event.MaxKeyLength, CanRepeat: c.CanRepeat}
+	return &event.OnceRule{Keep: keepAnswers, KeyLength: event.MaxKeyLength, MaxAnswer: maxAnswer, CanRepeat: c.CanRepeat}
 }
 
 // define makes a call of a method.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -23,6 +24,10 @@ const (
 
 	maxData  = 256 << 10 // bytes of the payload of a cast
 	maxDepth = 32        // how deep it may be nested
+
+	// findSilentAfter is how long the nodes have to say how many they reached, before they are asked
+	// which of them are silent: they have a second for either, and the program waits for both.
+	findSilentAfter = 250 * time.Millisecond
 )
 
 // CastRequest is an event to send, and to whom: exactly one of all, channel, userId, connection and
@@ -50,7 +55,8 @@ type CastRequest struct {
 type CastResult struct {
 	Reached int `json:"reached"` // connections, on all nodes that answered
 	Missing int `json:"missing"` // nodes that did not say within a second how many they reached
-	// Silent are the names of the nodes that do not answer; only where nodes are missing.
+	// Silent are the names of the nodes that do not answer, 100 at most; only where nodes are
+	// missing.
 	Silent []string `json:"silent,omitempty"`
 	// Recoverable says that a client whose connection broke gets it when it comes back.
 	Recoverable bool `json:"recoverable"`
@@ -81,7 +87,10 @@ func (s *Service) startCast(c Caller, in CastRequest) (finish func(ctx context.C
 		return nil, fault.Unavailable("server", redisx.RetryAfter, err)
 	}
 	return func(ctx context.Context) (CastResult, error) {
+		silent := make(chan []string, 1)
+		asking := time.AfterFunc(findSilentAfter, func() { silent <- s.findSilentNodes(ctx, c) })
 		reach, err := wait(ctx)
+		isAsking := !asking.Stop()
 		switch {
 		case errors.Is(err, castlog.ErrFull):
 			return CastResult{}, fault.Unavailable("server", redisx.RetryAfter, err)
@@ -89,7 +98,11 @@ func (s *Service) startCast(c Caller, in CastRequest) (finish func(ctx context.C
 			return CastResult{}, fault.ErrTimeout.Because(err)
 		}
 		out := CastResult{Reached: reach.Reached, Missing: reach.Missing, Recoverable: reach.IsLogged, Local: reach.IsLocal}
-		if out.Missing > 0 && !out.Local {
+		switch {
+		case out.Missing == 0 || out.Local:
+		case isAsking:
+			out.Silent = <-silent
+		default:
 			out.Silent = s.findSilentNodes(ctx, c)
 		}
 		return out, nil

@@ -19,7 +19,7 @@ import (
 // MintRequest is goods that are to come into being, such as what a player bought.
 type MintRequest struct {
 	CharacterID string       `json:"characterId" validate:"required,id"` // need not exist yet
-	Items       []trade.Line `json:"items,omitempty"`
+	Items       []trade.Line `json:"items,omitempty" validate:"max=20"`
 	Gold        int64        `json:"gold,omitempty" validate:"min=0"`
 }
 
@@ -39,8 +39,8 @@ type TradeQuery struct {
 }
 
 // Mint makes goods come into being, which the ledger records. With an idempotency key it happens
-// once, for ever: the key stands in the ledger. Errors: INVALID, TRADE_EMPTY, TRADE_TOO_MANY_LINES,
-// TRADE_OVERFLOW, CONFLICT, LOCKED, TIMEOUT, UNAVAILABLE.
+// once, for ever: the key stands in the ledger. Errors: INVALID, TRADE_EMPTY, TRADE_OVERFLOW,
+// CONFLICT, LOCKED, TIMEOUT, UNAVAILABLE.
 func (s *Service) Mint(ctx context.Context, c Caller, in MintRequest) (MintResult, error) {
 	key := ""
 	if c.IdempotencyKey != "" {

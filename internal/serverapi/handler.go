@@ -160,13 +160,21 @@ func (s *Service) perform(ctx context.Context, key *apikeys.Key, call *Call, raw
 	if err != nil {
 		return nil, err
 	}
-	return s.cfg.Once.Do(ctx, &once.Event{
+	serve := func(ctx context.Context, dst []byte) ([]byte, error) {
+		out, err := call.serve(withoutClaim(ctx), s, caller, raw)
+		return append(dst, out...), err
+	}
+	e := &once.Event{
 		UserID: key.Name, Route: "api:" + call.Name, Rule: call.onceRule(), Request: event.Request{Key: idempotencyKey, Digest: digest},
-		Serve: func(ctx context.Context, dst []byte) ([]byte, error) {
-			out, err := call.serve(withoutClaim(ctx), s, caller, raw)
-			return append(dst, out...), err
-		},
-	}, nil)
+		Serve: serve,
+	}
+	if call.CanRepeat { // also where the answer was too long to be kept
+		e.Outcome = func(ctx context.Context, dst []byte) ([]byte, bool, error) {
+			out, err := serve(ctx, dst)
+			return out, err == nil, err
+		}
+	}
+	return s.cfg.Once.Do(ctx, e, nil)
 }
 
 // isIdempotencyKey reports whether a text may be one: the rules are those of players' keys.

@@ -120,6 +120,9 @@ type silentNodes struct {
 	at    time.Time
 }
 
+// maxSilent is how many nodes that do not answer are named to a cast.
+const maxSilent = 100
+
 // findSilentNodes returns the nodes that do not answer. It asks them once a second at most.
 func (s *Service) findSilentNodes(ctx context.Context, c Caller) []string {
 	s.silentMu.Lock()
@@ -131,8 +134,8 @@ func (s *Service) findSilentNodes(ctx context.Context, c Caller) []string {
 	if err != nil {
 		return nil
 	}
-	s.silent = silentNodes{answers.Unanswered, time.Now()}
-	return answers.Unanswered
+	s.silent = silentNodes{answers.Unanswered[:min(len(answers.Unanswered), maxSilent)], time.Now()}
+	return s.silent.names
 }
 
 // moderator returns the caller as the chat sees it: one that may join every channel, and moderate.

@@ -16,8 +16,9 @@ import (
 
 // CreateSessionRequest is a login: the program has checked who the user is.
 type CreateSessionRequest struct {
-	UserID      string   `json:"userId" validate:"required,id"`
-	Username    string   `json:"username" validate:"required,max=512"`
+	UserID   string `json:"userId" validate:"required,id"`
+	Username string `json:"username" validate:"required,max=512"`
+	// Roles have at most 4,096 bytes together.
 	Roles       []string `json:"roles,omitempty" validate:"max=64,dive,id"`
 	CharacterID string   `json:"characterId,omitempty" validate:"omitempty,id"`
 	// TTLMs is how long the session lasts without activity; 0 means as long as a login does.
@@ -72,11 +73,21 @@ func viewSession(s sessions.Session, reveal bool) SessionInfo {
 	return SessionInfo(operate.ViewSession(s, reveal))
 }
 
+// maxRoles is how many bytes the roles of a session have together: each connection reads them.
+const maxRoles = 4096
+
 // CreateSession logs a user in. The answer has the id that the client presents. Errors: INVALID,
 // UNAVAILABLE.
 func (s *Service) CreateSession(ctx context.Context, c Caller, in CreateSessionRequest) (SessionInfo, error) {
 	if 0 < in.TTLMs && in.TTLMs < 1000 {
 		return SessionInfo{}, fault.Invalid("ttlMs", "at least a second")
+	}
+	size := 0
+	for _, r := range in.Roles {
+		size += len(r)
+	}
+	if size > maxRoles {
+		return SessionInfo{}, fault.Invalid("roles", "at most 4096 bytes together")
 	}
 	session, err := s.cfg.Sessions.Create(ctx, in.UserID, in.Username, in.Roles, sessions.Options{
 		TTL: time.Duration(in.TTLMs) * time.Millisecond, CharacterID: in.CharacterID,

@@ -56,9 +56,9 @@ local function once_check(record, token, digest)
 end
 
 -- once_answer writes the answer. The caller has asked once_check in the same script. An answer that
--- is longer than 4 KiB is not kept.
-local function once_answer(record, digest, keep, answer)
+-- is longer than most bytes is not kept; without most, 4 KiB.
+local function once_answer(record, digest, keep, answer, most)
   local text = 'A' .. digest .. answer
-  if #answer > 4096 then text = 'L' .. digest end
+  if #answer > tonumber(most or 4096) then text = 'L' .. digest end
   redis.call('SET', record, text, 'PX', keep)
 end

@@ -127,7 +127,18 @@ const (
 	Release = "release" // nothing was done
 )
 
-// SettleCall returns the call that ends a claim. Its reply is false when the holder lost the claim.
-func SettleCall(key, token, digest string, keep time.Duration, how, answer string) *redisx.Call {
-	return &redisx.Call{Script: settleScript, Keys: []string{key}, Args: []any{token, digest, keep.Milliseconds(), how, answer}}
+// A Settlement ends a claim.
+type Settlement struct {
+	Key, Token, Digest string        // of the claim
+	Keep               time.Duration // how long the record is kept
+	How                string        // Answer, GiveUp or Release
+	Answer             string        // '+' and data, or '-' and a fault, as JSON
+	MaxAnswer          int           // bytes of an answer that is kept
+}
+
+// Call returns the call that ends the claim. Its reply is false when the holder lost the claim.
+func (s Settlement) Call() *redisx.Call {
+	return &redisx.Call{Script: settleScript, Keys: []string{s.Key}, Args: []any{
+		s.Token, s.Digest, s.Keep.Milliseconds(), s.How, s.Answer, s.MaxAnswer,
+	}}
 }

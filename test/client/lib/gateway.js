@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { learn } from './contract.js';
@@ -56,6 +57,20 @@ export class Gateway {
     }, 'the gateway to be ready', 20_000);
     g.contract = await learn(g.url);
     return g;
+  }
+
+  /** apiURL is where the server API is, of a gateway with --api-addr. */
+  get apiURL() {
+    return /^server api +(http:\/\/\S+)$/m.exec(this.out)[1];
+  }
+
+  /** apiKey makes a key of the server API, adds it to the file of keys, and gives it once it holds. */
+  async apiKey(file, scope) {
+    const { stdout } = await run(binary, ['api-key', 'create', '--name', 'test', '--scope', scope]);
+    const [key, line] = stdout.trim().split('\n');
+    await appendFile(file, `${line}\n`);
+    await until(() => fetch(`${this.apiURL}limits`, { headers: { Authorization: `Bearer ${key}` } }).then((r) => r.status !== 401), 'the key to hold', 20_000);
+    return key;
   }
 
   get ended() {
