@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -225,7 +226,7 @@ func (d *diagnoses) judgeClock(ctx context.Context, client redis.UniversalClient
 func (d *diagnoses) judgeAdapters(ctx context.Context, n *node) {
 	client, prefix := n.redis.client, n.clusterConfig().Prefix
 	var mu sync.Mutex
-	others, sharded, ours := map[string]bool{}, map[string]bool{}, false
+	others, sharded, streams, ours := map[string]bool{}, map[string]bool{}, map[string]bool{}, false
 	err := redisx.ForEachNode(ctx, client, func(ctx context.Context, server redis.UniversalClient) error {
 		classic, err := server.PubSubChannels(ctx, "*#/#*").Result()
 		if err != nil {
@@ -236,6 +237,10 @@ func (d *diagnoses) judgeAdapters(ctx context.Context, n *node) {
 		defer mu.Unlock()
 		for _, channel := range classic {
 			name := adapterPrefix(channel)
+			if streamsChannel.MatchString(channel) {
+				streams[name] = true
+				continue
+			}
 			ours = ours || name == prefix
 			others[name] = name != prefix
 		}
@@ -257,8 +262,13 @@ func (d *diagnoses) judgeAdapters(ctx context.Context, n *node) {
 			d.add("adapters", DiagnosisFail, fmt.Sprintf("Node servers with the sharded adapter (prefix %q) do not hear this gateway", name), "use createAdapter of @socket.io/redis-adapter, which is the classic one")
 		}
 	}
-	if kind, err := client.Type(ctx, "socket.io").Result(); err == nil && kind == "stream" {
-		d.add("adapters", DiagnosisFail, "a stream socket.io is there: Node servers with @socket.io/redis-streams-adapter do not hear this gateway", "use @socket.io/redis-adapter")
+	for _, key := range []string{"socket.io", "socket.io-0"} { // what the adapter calls its streams
+		if kind, err := client.Type(ctx, key).Result(); err == nil && kind == "stream" {
+			streams["socket.io"] = true
+		}
+	}
+	for _, name := range sortedKeys(streams) {
+		d.add("adapters", DiagnosisFail, fmt.Sprintf("Node servers with @socket.io/redis-streams-adapter (prefix %q) do not hear this gateway", name), "use @socket.io/redis-adapter")
 	}
 	if len(d.list) == found {
 		text := "no other Socket.IO server is on this Redis"
@@ -268,6 +278,10 @@ func (d *diagnoses) judgeAdapters(ctx context.Context, n *node) {
 		d.add("adapters", DiagnosisOK, text, "")
 	}
 }
+
+// streamsChannel is the channel of its own that each server with @socket.io/redis-streams-adapter
+// listens to, for requests: the prefix, the namespace, and 16 hexadecimal digits.
+var streamsChannel = regexp.MustCompile(`^[^#]*#/[^#]*#[0-9a-f]{16}#$`)
 
 // adapterPrefix returns what stands before the namespace in the name of a channel, without what
 // tells requests from broadcasts.

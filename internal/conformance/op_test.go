@@ -43,7 +43,7 @@ func goNode(t testing.TB, bus string) *member {
 }
 
 var installed = sync.OnceValue(func() error {
-	if _, err := os.Stat("node/node_modules/.package-lock.json"); err == nil {
+	if _, err := os.Stat("node/node_modules/@socket.io/redis-streams-adapter/package.json"); err == nil {
 		return nil
 	}
 	c := exec.Command("npm", "ci", "--no-audit", "--no-fund")

@@ -22,6 +22,7 @@ before(async () => {
   const file = join(folder, 'keys');
   await writeFile(file, '');
   gateway = await Gateway.start('--api-addr', '127.0.0.1:0', '--api-keys-file', file);
+  gateway.contract.programs = /^quest:/;
   key = await gateway.apiKey(file, 'cast,connections,presence,history,sessions,moderation,goods,limits');
 });
 after(async () => {

@@ -13,7 +13,7 @@ async function done<T>(answer: Promise<{ data?: T; error?: components['schemas']
 /** play makes every call, with a player who is connected, and gives what was answered by call. */
 export async function play(url: string, key: string, userId: string, made: (operation: string) => void) {
   const api = createClient<paths>({ baseUrl: url, headers: { Authorization: `Bearer ${key}` } });
-  api.use({ onRequest: ({ request, schemaPath }) => made(`${request.method} ${schemaPath}`) });
+  api.use({ onRequest({ request, schemaPath }) { made(`${request.method} ${schemaPath}`); } });
   const once = { header: { 'Idempotency-Key': `order-${userId}` } };
   const room = 'game:raid-7';
 

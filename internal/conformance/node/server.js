@@ -1,12 +1,14 @@
 // A node of a cluster as Node makes it: the official server, adapter and emitter. It serves
 // the same GET /op as ../op.go, and the operations em-emit, em-emitbin, em-join, em-leave,
 // em-disc and em-sse through the emitter, which is no node at all.
-// Usage: node server.js <redis [user:password@]host:port> [emitter]; it prints its own port when it is ready. With
-// "emitter" it is no node of the cluster, and only the operations of the emitter concern others.
+// Usage: node server.js <redis [user:password@]host:port> [emitter | other | sharded | streams]; it prints its own port when it is ready. With
+// "emitter" it is no node of the cluster, and only the operations of the emitter concern others. With "other",
+// "sharded" and "streams" it has an adapter that does not hear ours: another key, or another of Socket.IO's adapters.
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';
 import { Redis } from 'ioredis';
-import { createAdapter } from '@socket.io/redis-adapter';
+import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
+import { createAdapter as createStreamsAdapter } from '@socket.io/redis-streams-adapter';
 import { Emitter } from '@socket.io/redis-emitter';
 
 const { hostname: host, port, username, password } = new URL(`redis://${process.argv[2]}`);
@@ -18,8 +20,14 @@ const client = () => {
 process.on('unhandledRejection', () => {}); // Redis refuses what the emitter may not do, and nobody waits for its answer
 const pub = client();
 const http = createServer();
-const isNode = process.argv[3] !== 'emitter';
-const io = new Server(http, { serveClient: false, ...(isNode && { adapter: createAdapter(pub, client()) }) });
+const adapters = {
+  emitter: () => undefined,
+  other: () => createAdapter(pub, client(), { key: 'elsewhere' }),
+  sharded: () => createShardedAdapter(pub, client()),
+  streams: () => createStreamsAdapter(pub),
+};
+const adapter = (adapters[process.argv[3]] ?? (() => createAdapter(pub, client())))();
+const io = new Server(http, { serveClient: false, ...(adapter && { adapter }) });
 const emitter = new Emitter(pub);
 
 let last = [];
