@@ -5,6 +5,7 @@ import { drawLater } from '../frames.js';
 const BOTH_FIT_PX = 440;
 const SHOWN = 50;
 const KEPT = 200; // the others are only counted
+const READING = 'Reading who is here …';
 
 /** people fills the list beside the messages. look(channel) shows another; '' shows nobody. say(text) is for servers that cannot list. */
 export function people(root, client) {
@@ -37,7 +38,7 @@ export function people(root, client) {
     channel = name;
     there.clear();
     total = 0;
-    state = name && counts ? 'Reading who is here …' : '';
+    state = name && counts ? READING : '';
     draw();
     if (!name || !counts) return;
     try {
@@ -65,7 +66,7 @@ export function people(root, client) {
   }
 
   const draw = drawLater(() => {
-    if (counts) say(channel ? `${total.toLocaleString()} ${total === 1 ? 'member' : 'members'}` : '');
+    if (counts) say(channel && state !== READING ? `${total.toLocaleString()} ${total === 1 ? 'member' : 'members'}` : '');
     const users = [...there.values()].slice(0, SHOWN);
     keyed(ui.people, users, ({ userId }) => `${userId} ${ignored.has(userId)}`, person);
     setText(ui.peopleNote, state || (total > users.length ? `and ${(total - users.length).toLocaleString()} more` : ''));
