@@ -32,11 +32,21 @@ func TestVerdict(t *testing.T) {
 	prompt, late := of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full), of(both, [2]float64{10, 31}, full, [2]float64{10, 31}, full)
 	prompt.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {10}}
 	late.p99s = map[string][]float64{peerServer: {20}, gatewayServer: {21}}
+	frugal, wasteful := of(ping, [2]float64{10, 31}, full, [2]float64{10, 31}, full), of(ping, [2]float64{10, 31}, full, [2]float64{10, 31}, full)
+	for r, redis := range map[*row][]float64{frugal: {9.9}, wasteful: {10.1}} {
+		r.wantRedis, r.redisMicros = 1, map[string][]float64{peerServer: {10}, gatewayServer: redis}
+	}
+	cost := benchCase{name: "chatcost", title: "chat", unit: "µs", rate: eventRate, isCost: true, wantRatio: 0.65}
+	idle := [2]float64{0.1, 0.1}
 	for name, c := range map[string]struct {
 		row  *row
 		ok   bool
 		says string
 	}{
+		"little work for Redis":    {frugal, true, "Redis worked 10.0 µs for each event with the peer, 9.9 µs with the gateway: 0.99, wanted ≤ 1.0"},
+		"much work for Redis":      {wasteful, false, "Redis worked 10.0 µs for each event with the peer, 10.1 µs with the gateway: 1.01, wanted ≤ 1.0"},
+		"cheap":                    {of(cost, [2]float64{100, 65}, idle, idle, idle), true, "| 0.65 | ≤ 0.65 |"},
+		"dear":                     {of(cost, [2]float64{100, 66}, idle, idle, idle), false, "**missed: 0.66**"},
 		"enough and prompt":        {prompt, true, "ok; p99 20.0 ms with the peer, 10.0 ms"},
 		"enough but late":          {late, false, "**missed: 3.10**; p99 20.0 ms"},
 		"three times and more":     {of(ping, [2]float64{10, 31}, full, [2]float64{10, 31}, full), true, "| 3.10 | ≥ 3.0 |"},

@@ -16,7 +16,9 @@ type benchCase struct {
 	loadSpec    loadSpec
 	unit        string
 	rate        func(loadtest.Result) float64 // the compared value; nil for the memory of idle connections
-	wantRatio   float64                       // the least ratio gateway/peer; for memory the largest
+	wantRatio   float64                       // the least ratio gateway/peer; for memory and isCost the largest
+	isCost      bool                          // the load is the same for both, so the CPU time of the server for each event is compared
+	wantRedis   float64                       // the largest ratio of the CPU time of Redis for each event; 0 means any
 	comparesP99 bool                          // the gateway's 99th percentile of the answers must not exceed the peer's
 	isFlood     bool                          // nearly every event is refused, and the refusals are compared
 	sharesLock  bool                          // both clients of a pair want one lock, so the peer refuses a few events that waited for it too long
@@ -41,15 +43,20 @@ func deliveryRate(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
 
 var cases = []benchCase{
 	{name: "ping", title: "round trip, 200 clients × 8", loadSpec: loadSpec{Scenario: "ping", Clients: 200, Inflight: 8}, unit: "events/s", rate: eventRate, wantRatio: 3},
+	{name: "ping1", title: "round trip, 200 clients × 1", loadSpec: loadSpec{Scenario: "ping", Clients: 200, Inflight: 1, Apart: true}, unit: "events/s", rate: eventRate, wantRatio: 2.6},
+	{name: "ping8", title: "round trip, 200 clients × 8, a packet each", loadSpec: loadSpec{Scenario: "ping", Clients: 200, Inflight: 8, Apart: true}, unit: "events/s", rate: eventRate, wantRatio: 3},
 	{name: "fanout", title: "fan-out to 1,000", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.5},
 	{name: "chat10", title: "guarded chat, rooms of 10", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 10, Inflight: 2}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.8},
 	{name: "chat50", title: "guarded chat, rooms of 50", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 50, Inflight: 2}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 5},
 	{name: "refused", title: "refused flood of chat, 200 clients × 8", loadSpec: loadSpec{Scenario: "chat", Clients: 200, RoomSize: 10, Inflight: 8}, unit: "refusals/s", rate: refusalRate, wantRatio: 2.5, isFlood: true},
 	{name: "cross", title: "fan-out to 2 × 500 on two nodes", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.5, onTwoNodes: true, flags: []string{"--chat-history", "0"}}, // the peer keeps no history either
 	{name: "connects", title: "authenticated connects, 64 at once", loadSpec: loadSpec{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: eventRate, wantRatio: 2.3},
-	{name: "trade", title: "trades of 100 pairs, one of each gives", loadSpec: loadSpec{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settledRate, wantRatio: 3},
-	{name: "tradeboth", title: "trades of 100 pairs, both give at once", loadSpec: loadSpec{Scenario: "trade", Clients: 200}, unit: "trades/s", rate: settledRate, wantRatio: 3, comparesP99: true, sharesLock: true},
-	{name: "memory", title: "an idle connection", loadSpec: loadSpec{}, unit: "KB", rate: nil, wantRatio: 0.7},
+	{name: "trade", title: "trades of 100 pairs, one of each gives", loadSpec: loadSpec{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settledRate, wantRatio: 3.5, wantRedis: 1},
+	{name: "tradeboth", title: "trades of 100 pairs, both give at once", loadSpec: loadSpec{Scenario: "trade", Clients: 200}, unit: "trades/s", rate: settledRate, wantRatio: 4, comparesP99: true, sharesLock: true},
+	{name: "chatcost", title: "guarded chat at 1,000 events/s, rooms of 10", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 10, Rate: 1000}, unit: "µs of the server for each event", rate: eventRate, isCost: true, wantRatio: 0.65},
+	{name: "fanoutcost", title: "fan-out to 1,000 at 20 broadcasts/s", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Rate: 20}, unit: "µs of the server for each event", rate: eventRate, isCost: true, wantRatio: 0.7},
+	{name: "memory1k", title: "an idle connection", loadSpec: loadSpec{Clients: 1000}, unit: "KB", rate: nil, wantRatio: 0.6},
+	{name: "memory", title: "an idle connection", loadSpec: loadSpec{}, unit: "KB", rate: nil, wantRatio: 0.5},
 }
 
 // caseNames returns the names that -only accepts.
@@ -69,6 +76,7 @@ type row struct {
 	perCPUSecond map[string][]float64 // the rate per CPU-second of the server
 	p99s         map[string][]float64 // the 99th percentile of the answers, in ms
 	bytes        map[string][]float64 // the bytes that Redis received and sent for each event
+	redisMicros  map[string][]float64 // the CPU time of Redis for each event, in µs
 	loadShare    map[string][]float64 // the share of their core that the load generator and Redis used
 	faults       []string
 }
@@ -80,7 +88,7 @@ func (l *lab) runCases(ctx context.Context, log io.Writer) ([]*row, error) {
 		if !l.plan.includesCase(c.name) {
 			continue
 		}
-		r := &row{benchCase: c, values: map[string][]float64{}, serverShare: map[string][]float64{}, perCPUSecond: map[string][]float64{}, loadShare: map[string][]float64{}, p99s: map[string][]float64{}, bytes: map[string][]float64{}}
+		r := &row{benchCase: c, values: map[string][]float64{}, serverShare: map[string][]float64{}, perCPUSecond: map[string][]float64{}, loadShare: map[string][]float64{}, p99s: map[string][]float64{}, bytes: map[string][]float64{}, redisMicros: map[string][]float64{}}
 		rows = append(rows, r)
 		for round := range l.plan.rounds {
 			for _, server := range []string{peerServer, gatewayServer} {
@@ -111,7 +119,7 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 		}
 	}
 	if r.rate == nil {
-		kb, err := l.idleConnectionKB(ctx, s)
+		kb, err := l.idleConnectionKB(ctx, s, r.idleConnections(l.plan))
 		if err != nil {
 			return err
 		}
@@ -131,13 +139,27 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 			server, res.Lost, res.Doubled, res.Reordered, res.Wrong, res.Disconnected, res.Refused, res.Answered, res.Errors))
 	}
 	rate := r.rate(res)
-	r.values[server] = append(r.values[server], rate)
+	events := max(1, rate*res.Seconds)
+	if r.isCost {
+		r.values[server] = append(r.values[server], 1e6*got.ServerCPU/events)
+	} else {
+		r.values[server] = append(r.values[server], rate)
+	}
+	r.redisMicros[server] = append(r.redisMicros[server], 1e6*got.RedisCPU/events)
 	r.serverShare[server] = append(r.serverShare[server], got.ServerCPU/res.Seconds)
 	r.perCPUSecond[server] = append(r.perCPUSecond[server], rate*res.Seconds/max(got.ServerCPU, 1./clockTicks))
 	r.bytes[server] = append(r.bytes[server], got.RedisBytes/max(1, res.EventsPerSecond*res.Seconds))
 	r.p99s[server] = append(r.p99s[server], res.Latency.P99)
 	r.loadShare[server] = append(r.loadShare[server], (got.LoadCPU+got.RedisCPU)/res.Seconds)
 	return nil
+}
+
+// idleConnections is the number of connections of a case about memory.
+func (c *benchCase) idleConnections(p plan) int {
+	if c.loadSpec.Clients > 0 {
+		return min(c.loadSpec.Clients, p.connections)
+	}
+	return p.connections
 }
 
 // refusedAsWanted reports whether the server refused as many events as its limits demand: none, or
@@ -194,7 +216,7 @@ const saturated = 0.85
 // of work per CPU-second. Where the load generator was the limit, and not the gateway, the rate
 // says little about the gateway.
 func (r *row) judgedRatio() (value float64, perCPU bool) {
-	if r.rate != nil && medianRatio(r.values) < r.wantRatio && medianOf(r.serverShare[gatewayServer]) < saturated {
+	if r.rate != nil && !r.isCost && medianRatio(r.values) < r.wantRatio && medianOf(r.serverShare[gatewayServer]) < saturated {
 		return medianRatio(r.perCPUSecond), true
 	}
 	return medianRatio(r.values), false
@@ -204,7 +226,7 @@ func (r *row) judgedRatio() (value float64, perCPU bool) {
 // used the processors, or the load was too small, and the rates mean nothing.
 func (r *row) disturbedServers() (servers []string) {
 	for _, server := range []string{peerServer, gatewayServer} {
-		if r.rate != nil && medianOf(r.serverShare[server]) < saturated && medianOf(r.loadShare[server]) < saturated {
+		if r.rate != nil && !r.isCost && medianOf(r.serverShare[server]) < saturated && medianOf(r.loadShare[server]) < saturated {
 			servers = append(servers, server)
 		}
 	}
@@ -216,8 +238,11 @@ func (r *row) meetsTarget() bool {
 	if len(r.faults) > 0 || len(r.disturbedServers()) > 0 {
 		return false
 	}
-	if r.rate == nil {
+	if r.rate == nil || r.isCost {
 		return value <= r.wantRatio && value > 0
+	}
+	if r.wantRedis > 0 && medianRatio(r.redisMicros) > r.wantRedis {
+		return false
 	}
 	return value >= r.wantRatio && (!r.onTwoNodes || medianRatio(r.bytes) <= 1) && (!r.comparesP99 || medianRatio(r.p99s) <= 1)
 }

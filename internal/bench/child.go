@@ -25,6 +25,7 @@ type loadSpec struct {
 	Scenario            string // a scenario of package loadtest, or "hold"
 	Target, Redis       string
 	Clients, Inflight   int
+	Apart               bool // each event has a packet of its own
 	RoomSize            int
 	Rate                float64 // events a second of all clients; 0 means as many as are answered
 	OneSided            bool    // in trade: only one client of each pair gives
@@ -63,7 +64,7 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 		return fmt.Errorf("load: %w", err)
 	}
 	cfg := loadtest.Config{
-		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, RoomSize: in.RoomSize, Rate: in.Rate,
+		Target: in.Target, Redis: in.Redis, Clients: in.Clients, Inflight: in.Inflight, Apart: in.Apart, RoomSize: in.RoomSize, Rate: in.Rate,
 		Warmup: in.Warmup, For: in.For, Timeout: 20 * time.Second, OneSided: in.OneSided, Fresh: true,
 	}
 	if in.Minted {
@@ -164,7 +165,7 @@ func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measur
 
 // idleConnectionKB returns how many KB of the server's memory one of many idle connections costs,
 // after garbage collection.
-func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error) {
+func (l *lab) idleConnectionKB(ctx context.Context, s *testbed, connections int) (float64, error) {
 	// The first connections fill caches and pools whose memory belongs to no single connection.
 	if _, err := l.runLoadChild(ctx, s, loadSpec{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
 		return 0, err
@@ -173,7 +174,7 @@ func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error)
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := l.loadCommand(ctx, loadSpec{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: l.plan.connections})
+	cmd, err := l.loadCommand(ctx, loadSpec{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: connections})
 	if err != nil {
 		return 0, err
 	}
@@ -199,7 +200,7 @@ func (l *lab) idleConnectionKB(ctx context.Context, s *testbed) (float64, error)
 	if err != nil {
 		return 0, fmt.Errorf("hold: %w", err)
 	}
-	return float64(after-before) / float64(l.plan.connections), nil
+	return float64(after-before) / float64(connections), nil
 }
 
 // settledMemoryKB makes the server collect its garbage until its memory does not shrink any more,

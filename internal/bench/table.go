@@ -49,9 +49,16 @@ func (r *row) tableLine(p plan) string {
 	if r.comparesP99 {
 		verdict += fmt.Sprintf("; p99 %.1f ms with the peer, %.1f ms with the gateway", medianOf(r.p99s[peerServer]), medianOf(r.p99s[gatewayServer]))
 	}
+	if r.wantRedis > 0 {
+		verdict += fmt.Sprintf("; Redis worked %.1f µs for each event with the peer, %.1f µs with the gateway: %.2f, wanted ≤ %.1f", medianOf(r.redisMicros[peerServer]), medianOf(r.redisMicros[gatewayServer]), medianRatio(r.redisMicros), r.wantRedis)
+	}
 	peer, gateway := medianOf(r.values[peerServer]), medianOf(r.values[gatewayServer])
 	if r.rate == nil {
-		return fmt.Sprintf("| %s of %d, %s | %.1f | %.1f | %.2f | ≤ %.1f | | | | %s |\n", r.title, p.connections, r.unit, peer, gateway, medianRatio(r.values), r.wantRatio, verdict)
+		return fmt.Sprintf("| %s of %d, %s | %.1f | %.1f | %.2f | ≤ %.1f | | | | %s |\n", r.title, r.idleConnections(p), r.unit, peer, gateway, medianRatio(r.values), r.wantRatio, verdict)
+	}
+	if r.isCost {
+		return fmt.Sprintf("| %s, %s | %.1f | %.1f | %.2f | ≤ %.2f | %.0f %% / %.0f %% | | | %s |\n", r.title, r.unit, peer, gateway, medianRatio(r.values), r.wantRatio,
+			100*medianOf(r.serverShare[peerServer]), 100*medianOf(r.serverShare[gatewayServer]), verdict)
 	}
 	return fmt.Sprintf("| %s, %s | %.0f | %.0f | %.2f | ≥ %.1f | %.0f %% / %.0f %% | %.0f / %.0f | %.2f | %s |\n", r.title, r.unit, peer, gateway,
 		medianRatio(r.values), r.wantRatio, 100*medianOf(r.serverShare[peerServer]), 100*medianOf(r.serverShare[gatewayServer]), medianOf(r.perCPUSecond[peerServer]), medianOf(r.perCPUSecond[gatewayServer]), medianRatio(r.perCPUSecond), verdict)

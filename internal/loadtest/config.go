@@ -46,6 +46,9 @@ type Config struct {
 	// closed loop and 64 in an open loop. An event is finished when it is answered and, for a chat
 	// message, every member has received it.
 	Inflight int
+	// Apart makes a client write each event by itself, as a game does, so that each has a packet of
+	// its own. Otherwise the events that a client may send are written together.
+	Apart bool
 	// Reconnect makes a client reconnect, as a browser does, when the server ends its connection,
 	// and then continue its traffic. It is meant for a test of a rolling restart. An end that
 	// gateway:closing announced is then no fault. An event that was answered must still have

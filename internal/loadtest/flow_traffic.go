@@ -57,6 +57,10 @@ func (c *client) sendReadyEvents(sc *scratch, now int64) {
 		out = appendFrame(out, opText, text)
 		c.eventsSent++
 		sent++
+		if r.cfg.Apart {
+			c.writeFrames(out)
+			out = out[:0]
+		}
 	}
 	c.writeFrames(out)
 	c.mu.Unlock()
