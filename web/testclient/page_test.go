@@ -37,6 +37,7 @@ func TestPage(t *testing.T) {
 		"banned":         banned,
 		"ignoring":       ignoring,
 		"backend events": backendEvents,
+		"a backend":      realBackend,
 		"sizes":          sizes,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s, browser) })

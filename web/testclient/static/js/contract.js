@@ -43,11 +43,16 @@ function resolve(schema, document, depth) {
 /** template makes a payload to begin with. known holds what this player would put there, by property. */
 export function template(schema, known = {}) {
   if (!schema) return undefined;
+  if ('const' in schema) return schema.const;
+  if ('default' in schema) return schema.default;
   if (schema.enum) return schema.enum[0];
-  if (schema.type === 'array') return [template(schema.items, known)];
-  if (schema.type === 'integer' || schema.type === 'number') return Math.max(schema.minimum ?? 0, Math.min(1, schema.maximum ?? 1));
-  if (schema.type === 'boolean') return false;
-  if (schema.type === 'string') return '';
+  if (schema.oneOf ?? schema.anyOf) return template((schema.oneOf ?? schema.anyOf)[0], known);
+  const [type] = typesOf(schema);
+  if (type === 'array') return [template(schema.items ?? {}, known)];
+  if (type === 'integer' || type === 'number') return Math.max(schema.minimum ?? 0, Math.min(1, schema.maximum ?? 1));
+  if (type === 'boolean') return false;
+  if (type === 'string') return '';
+  if (type === 'null') return null;
   const out = {};
   for (const [name, property] of Object.entries(schema.properties ?? {})) {
     if (schema.required?.includes(name)) out[name] = known[name] ?? template(property, known);
@@ -56,12 +61,17 @@ export function template(schema, known = {}) {
   return out;
 }
 
-/** wrong says what a schema has against a value, or ''. */
+// typesOf gives the types that a schema allows: none is any.
+const typesOf = (schema) => [schema.type ?? []].flat();
+
+const NAMES = { array: 'a list', object: 'an object', string: 'a text', boolean: 'true or false', number: 'a number', integer: 'a whole number', null: 'null' };
+
+/** wrong says what a schema has against a value, or ''. Of a backend's schema it knows the usual part: the server judges the rest. */
 export function wrong(schema, value, path = '') {
   const at = path ? `${path}: ` : '';
   const kind = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
-  if (schema.type === 'integer' && !Number.isInteger(value)) return `${at}a whole number is expected`;
-  if (schema.type && schema.type !== 'integer' && schema.type !== kind) return `${at}${{ array: 'a list', object: 'an object', string: 'a text', boolean: 'true or false', number: 'a number' }[schema.type]} is expected`;
+  const types = typesOf(schema);
+  if (types.length && !types.some((type) => (type === 'integer' ? Number.isInteger(value) : type === kind))) return `${at}${types.map((type) => NAMES[type]).join(' or ')} is expected`;
   if (schema.enum && !schema.enum.includes(value)) return `${at}one of ${schema.enum.join(', ')}`;
   if (kind === 'string' && [...value].length < (schema.minLength ?? 0)) return `${at}is empty`;
   if (kind === 'string' && [...value].length > (schema.maxLength ?? Infinity)) return `${at}at most ${schema.maxLength} characters`;
@@ -72,7 +82,8 @@ export function wrong(schema, value, path = '') {
   for (const name of schema.required ?? []) if (value[name] === undefined) return `${below(name)}: required`;
   for (const [name, entry] of Object.entries(value)) {
     const property = schema.properties[name];
-    if (!property) return `${below(name)}: unknown field`;
+    if (!property && schema.additionalProperties === false) return `${below(name)}: unknown field`;
+    if (!property) continue;
     const problem = wrong(property, entry, below(name));
     if (problem) return problem;
   }

@@ -40,7 +40,7 @@ export function send(root, client) {
     if (text === '') return { value: undefined, problem: chosen()?.schema?.required?.length ? `${chosen().schema.required[0]}: required` : '' };
     try {
       const value = JSON.parse(text);
-      return { value, problem: wrong(chosen()?.schema ?? { type: 'object', properties: {} }, value) };
+      return { value, problem: wrong(chosen()?.schema ?? { type: 'object', properties: {}, additionalProperties: false }, value) };
     } catch {
       return { value: text, problem: 'This is not JSON: it will be sent as a text.' };
     }
@@ -73,5 +73,5 @@ export function send(root, client) {
 
 function fields(schema) {
   return Object.entries(schema?.properties ?? {}).map(([name, property]) =>
-    el('li', {}, el('code', {}, name + (schema.required?.includes(name) ? '' : '?')), ` ${property.enum?.join(' | ') ?? property.type ?? ''}`, property.description ? el('small', {}, ` ${property.description}`) : null));
+    el('li', {}, el('code', {}, name + (schema.required?.includes(name) ? '' : '?')), ` ${property.enum?.join(' | ') ?? [property.type ?? []].flat().join(' | ')}`, property.description ? el('small', {}, ` ${property.description}`) : null));
 }
