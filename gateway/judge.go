@@ -20,9 +20,9 @@ import (
 // A ConnectJudge judges players whose session was found.
 type ConnectJudge interface {
 	// JudgeConnect returns what is added to a connection. p has no Conn yet. isReturning says that the
-	// client wants to go on with an earlier connection. A *fault.Fault refuses the client for good. Any
-	// other error means that it can not be judged now: the transport is closed, and the client comes
-	// back.
+	// client wants to go on with an earlier connection. A *fault.Fault refuses the client for good.
+	// Any other error means that it can not be judged now: the transport is closed, and the client
+	// comes back.
 	JudgeConnect(ctx context.Context, p event.Player, isReturning bool) (Admission, error)
 }
 

@@ -31,7 +31,8 @@ func (g *Gateway) StartPush(p Push) (wait func(ctx context.Context) (Reach, erro
 	})
 }
 
-// SendPush is StartPush without the count: it does not wait. The error says that nobody receives it.
+// SendPush is StartPush without the count: it does not wait. The error says that nobody receives
+// it.
 func (g *Gateway) SendPush(p Push) error {
 	build := func(dst []byte) []byte { return append(dst, p.JSON...) }
 	switch {

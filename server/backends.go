@@ -16,7 +16,8 @@ import (
 
 // This file is about the programs of the game that serve events.
 
-// makeBackends makes the backends. own are the features beside them, whose events they may not have.
+// makeBackends makes the backends. own are the features beside them, whose events they may not
+// have.
 func (n *node) makeBackends(rooms *gatewayRooms, own []Feature) (*backend.Service, error) {
 	routes, casts := eventTables(own)
 	taken := map[string]bool{}
@@ -64,8 +65,8 @@ func (n *node) backendCastFailed(name string, err error) {
 	n.log.Warn("cast of a backend was not sent", zap.String("backend", name), zap.Error(err))
 }
 
-// reloadBackendSecrets reads files of secrets again: all, or those that have changed. A file that is
-// wrong changes nothing.
+// reloadBackendSecrets reads files of secrets again: all, or those that have changed. A file that
+// is wrong changes nothing.
 func (n *node) reloadBackendSecrets(all bool) {
 	read, err := n.backends.ReloadSecrets(all)
 	if err != nil {

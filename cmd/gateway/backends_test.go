@@ -429,7 +429,8 @@ func errorOf(t testing.TB, body []byte) map[string]any {
 	return a.Error
 }
 
-// TestABackendJudgesWhoConnects has a program of the game refuse players, and add to what others may.
+// TestABackendJudgesWhoConnects has a program of the game refuse players, and add to what others
+// may.
 func TestABackendJudgesWhoConnects(t *testing.T) {
 	t.Parallel()
 	b := newQuestBackend(t)
@@ -469,7 +470,8 @@ func TestABackendJudgesWhoConnects(t *testing.T) {
 	require.Equal(t, "FORBIDDEN", ann.refused("quest:accept", `{"id":"q"}`)["code"])
 	require.Contains(t, g.err.String(), `"code":"MAINTENANCE"`)
 
-	// The same player comes back: with the same rights it goes on, with others it gets a new connection.
+	// The same player comes back: with the same rights it goes on, with others it gets a new
+	// connection.
 	var told struct{ PID string }
 	require.NoError(t, json.Unmarshal(connected.body, &told))
 	come := func(pid string) (p *player, welcome map[string]any, nextPID string) {
@@ -504,8 +506,8 @@ func TestABackendJudgesWhoConnects(t *testing.T) {
 	admits.connect(admits.guest("ann")).ok("session:ping", "")
 }
 
-// TestBackendsThatAreRefused names what is wrong with the settings of backends, with its line, before
-// anything is served.
+// TestBackendsThatAreRefused names what is wrong with the settings of backends, with its line,
+// before anything is served.
 func TestBackendsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	b := newQuestBackend(t)

@@ -42,30 +42,30 @@ type rawAnswer struct {
 func (b *backend) parseAnswer(raw []byte, described *eventSchema) (a answer, err error) {
 	var r rawAnswer
 	if err := readStrictly(raw, &r); err != nil {
-		return a, b.badAnswer(describeWrongJSON(err), errors.New(excerpt(raw)))
+		return a, b.answerFault(describeWrongJSON(err), errors.New(quoteBeginning(raw)))
 	}
-	if len(r.Error) > 0 && !isNull(r.Error) {
-		if !isNull(r.Data) || len(r.Casts) > 0 {
-			return a, b.badAnswer("an error stands alone", nil)
+	if len(r.Error) > 0 && !isAbsentOrNull(r.Error) {
+		if !isAbsentOrNull(r.Data) || len(r.Casts) > 0 {
+			return a, b.answerFault("an error stands alone", nil)
 		}
 		return a, b.readRefusal(r.Error, b.schema.codesOf(described), len(b.schema.Events) == 0)
 	}
-	if isNull(r.Data) {
+	if isAbsentOrNull(r.Data) {
 		r.Data = jsontext.Value("{}")
 	}
 	if err := checkDepth(r.Data); err != nil {
-		return a, b.badAnswer("data: "+err.Error(), nil)
+		return a, b.answerFault("data: "+err.Error(), nil)
 	}
 	if err := validateValue(described.data, r.Data); err != nil {
-		return a, b.badAnswer("data"+describeInvalid(err), nil)
+		return a, b.answerFault("data"+describeInvalid(err), nil)
 	}
 	if len(r.Casts) > maxCasts {
-		return a, b.badAnswer(fmt.Sprintf("casts: more than %d", maxCasts), nil)
+		return a, b.answerFault(fmt.Sprintf("casts: more than %d", maxCasts), nil)
 	}
 	for i, raw := range r.Casts {
 		push, err := b.readCast(raw)
 		if err != nil {
-			return a, b.badAnswer(fmt.Sprintf("casts[%d]%s", i, describeInvalid(err)), nil)
+			return a, b.answerFault(fmt.Sprintf("casts[%d]%s", i, describeInvalid(err)), nil)
 		}
 		a.casts = append(a.casts, push)
 	}
@@ -96,32 +96,32 @@ func (b *backend) readCast(raw []byte) (push gateway.Push, err error) {
 func (b *backend) readRefusal(raw jsontext.Value, declared map[string]string, anyCode bool) error {
 	var fields map[string]jsontext.Value
 	if err := json.Unmarshal(raw, &fields); err != nil {
-		return b.badAnswer("error: expected an object", nil)
+		return b.answerFault("error: expected an object", nil)
 	}
-	code, isText := readText(fields["code"])
-	message, isMessage := readText(fields["message"])
+	code, isText := readJSONText(fields["code"])
+	message, isMessage := readJSONText(fields["message"])
 	known, isDeclared := declared[code]
 	if len(fields["message"]) == 0 {
 		message, isMessage = known, isDeclared && known != ""
 	}
 	switch {
 	case !isText || !errorCode.MatchString(code):
-		return b.badAnswer("error.code: expected a code such as QUEST_FULL", nil)
+		return b.answerFault("error.code: expected a code such as QUEST_FULL", nil)
 	case slices.Contains(ownCodes, code):
-		return b.badAnswer("error.code: "+code+" is a code of the gateway", nil)
+		return b.answerFault("error.code: "+code+" is a code of the gateway", nil)
 	case !isDeclared && !anyCode && !slices.Contains(commonCodes, code):
-		return b.badAnswer("error.code: "+code+" is not in the schema", nil)
+		return b.answerFault("error.code: "+code+" is not in the schema", nil)
 	case !isMessage || message == "" || len(message) > maxText || !utf8.ValidString(message):
-		return b.badAnswer(fmt.Sprintf("error.message: expected a text of 1 to %d bytes", maxText), nil)
+		return b.answerFault(fmt.Sprintf("error.message: expected a text of 1 to %d bytes", maxText), nil)
 	case len(fields)-2 > maxDetails:
-		return b.badAnswer(fmt.Sprintf("error: more than %d details", maxDetails), nil)
+		return b.answerFault(fmt.Sprintf("error: more than %d details", maxDetails), nil)
 	}
 	f := fault.New(code, message)
 	if code == fault.ErrInvalid.Code { // clients rely on these
 		for _, name := range []string{"field", "reason"} {
-			text, isText := readText(fields[name])
+			text, isText := readJSONText(fields[name])
 			if len(fields[name]) > 0 && !isText {
-				return b.badAnswer("error."+name+": expected a text", nil)
+				return b.answerFault("error."+name+": expected a text", nil)
 			}
 			f = f.With(name, text)
 			delete(fields, name)
@@ -136,7 +136,7 @@ func (b *backend) readRefusal(raw jsontext.Value, declared map[string]string, an
 	slices.Sort(names)
 	for _, name := range names {
 		if err := checkDepth(fields[name]); err != nil {
-			return b.badAnswer("error: "+err.Error(), nil)
+			return b.answerFault("error: "+err.Error(), nil)
 		}
 		f = f.With(name, rawDetail(fields[name]))
 	}
@@ -149,18 +149,18 @@ type rawDetail jsontext.Value
 // MarshalJSON returns it.
 func (d rawDetail) MarshalJSON() ([]byte, error) { return d, nil }
 
-// readText reads a JSON string.
-func readText(raw jsontext.Value) (text string, ok bool) {
+// readJSONText reads a JSON string.
+func readJSONText(raw jsontext.Value) (text string, ok bool) {
 	if raw.Kind() != '"' || json.Unmarshal(raw, &text) != nil {
 		return "", false
 	}
 	return text, true
 }
 
-func isNull(raw jsontext.Value) bool { return len(raw) == 0 || raw.Kind() == 'n' }
+func isAbsentOrNull(raw jsontext.Value) bool { return len(raw) == 0 || raw.Kind() == 'n' }
 
-// readStrictly decodes an answer. Unknown members, duplicate names and what is not UTF-8 are errors;
-// half a surrogate pair is U+FFFD.
+// readStrictly decodes an answer. Unknown members, duplicate names and what is not UTF-8 are
+// errors; half a surrogate pair is U+FFFD.
 func readStrictly(raw []byte, into any) error {
 	return json.Unmarshal(raw, into, json.RejectUnknownMembers(true), jsontext.AllowInvalidUTF8(utf8.Valid(raw)))
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/aeturnis/realtime/internal/signedpost"
 )
 
-// ErrAnswer refuses an event whose backend gave an answer that is none. Nothing of it was done here;
-// what the backend did is not known.
+// ErrAnswer refuses an event whose backend gave an answer that is none. Nothing of it was done
+// here; what the backend did is not known.
 var ErrAnswer = fault.New("BACKEND_ANSWER", "That part of the game gave no proper answer.")
 
 // Rooms deliver what a backend casts.
@@ -96,7 +96,7 @@ func New(all []Config, o Options) (*Service, error) {
 	}
 	s := &Service{opts: o, metrics: newMetrics()}
 	for _, c := range all {
-		b, err := s.open(c.withDefaults(o.HandlerTimeout))
+		b, err := s.openBackend(c.withDefaults(o.HandlerTimeout))
 		if err != nil {
 			return nil, err
 		}
@@ -109,8 +109,8 @@ func New(all []Config, o Options) (*Service, error) {
 	return s, nil
 }
 
-// open makes one backend.
-func (s *Service) open(c Config) (b *backend, err error) {
+// openBackend makes one backend.
+func (s *Service) openBackend(c Config) (b *backend, err error) {
 	b = &backend{cfg: c, service: s, slots: make(chan struct{}, c.MaxWaiting), counts: s.metrics.countersOf(c.Name)}
 	schema, names, fault := c.readEvents()
 	if fault != nil {
@@ -170,7 +170,7 @@ func (b *backend) makeRoute(name string) event.Route {
 		schemas.In = jsontext.Value(`{"type":"object"}`)
 	}
 	r := event.OnRaw(name, schemas, func(ctx context.Context, p *event.Player, fields map[string]jsontext.Value, key string, dst []byte) ([]byte, error) {
-		return b.serve(ctx, name, described, p, fields, key, dst)
+		return b.serveEvent(ctx, name, described, p, fields, key, dst)
 	}).Limit(b.cfg.Limits...).Role(b.cfg.Roles...)
 	if len(b.cfg.Limits) == 0 {
 		r = r.Unlimited("its backend wants none")

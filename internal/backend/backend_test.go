@@ -41,11 +41,15 @@ func config(t testing.TB, name, url string, events ...string) backend.Config {
 func serveOne(s *backend.Service, name, payload string) (string, error) {
 	for _, r := range s.Routes() {
 		if r.Name == name {
-			out, err := r.Serve(context.Background(), &event.Player{UserID: "ann"}, []byte(payload), nil)
-			return string(out), err
+			return serveRoute(r, payload)
 		}
 	}
 	return "", fault.ErrUnknownEvent
+}
+
+func serveRoute(r event.Route, payload string) (string, error) {
+	out, err := r.Serve(context.Background(), &event.Player{UserID: "ann"}, []byte(payload), nil)
+	return string(out), err
 }
 
 func TestWhatIsWrongWithSeveralBackends(t *testing.T) {

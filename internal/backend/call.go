@@ -27,8 +27,8 @@ var (
 // busyRetry is when a player should try again whose event may not wait.
 const busyRetry = 500 * time.Millisecond
 
-// serve serves one event.
-func (b *backend) serve(ctx context.Context, name string, described *eventSchema, p *event.Player, fields map[string]jsontext.Value, key string, dst []byte) ([]byte, error) {
+// serveEvent serves one event.
+func (b *backend) serveEvent(ctx context.Context, name string, described *eventSchema, p *event.Player, fields map[string]jsontext.Value, key string, dst []byte) ([]byte, error) {
 	payload, err := json.Marshal(fields, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return dst, err
@@ -41,7 +41,7 @@ func (b *backend) serve(ctx context.Context, name string, described *eventSchema
 		event: name, payload: payload, player: p, key: key, deadline: deadline, node: b.service.opts.Node,
 	})
 	var a answer
-	err = b.perform(ctx, name, body, deadline, func(raw []byte) (err error) {
+	err = b.performCall(ctx, name, body, deadline, func(raw []byte) (err error) {
 		a, err = b.parseAnswer(raw, described)
 		return err
 	})
@@ -117,10 +117,10 @@ func appendRequest(b []byte, r request) []byte {
 	return append(b, '}')
 }
 
-// perform sends a request and has its answer read, and counts what became of it.
-func (b *backend) perform(ctx context.Context, name string, body []byte, deadline time.Time, read func(raw []byte) error) error {
+// performCall sends a request and has its answer read, and counts what became of it.
+func (b *backend) performCall(ctx context.Context, name string, body []byte, deadline time.Time, read func(raw []byte) error) error {
 	started := time.Now()
-	raw, err := b.call(ctx, body, deadline)
+	raw, err := b.sendRequest(ctx, body, deadline)
 	if err == nil {
 		if err = read(raw); !time.Now().Before(deadline) {
 			err = fault.ErrTimeout.Because(errLate)
@@ -130,17 +130,17 @@ func (b *backend) perform(ctx context.Context, name string, body []byte, deadlin
 	return err
 }
 
-// call sends a request, unless the backend is known to be away or too many wait, and returns the
+// sendRequest sends a request, unless the backend is known to be away or too many wait, and returns the
 // body of its answer.
-func (b *backend) call(ctx context.Context, body []byte, deadline time.Time) (answer []byte, err error) {
+func (b *backend) sendRequest(ctx context.Context, body []byte, deadline time.Time) (answer []byte, err error) {
 	select {
 	case b.slots <- struct{}{}:
 		defer func() { <-b.slots }()
 	default:
-		return nil, b.unavailable(busyRetry, errBusy)
+		return nil, b.unavailableFault(busyRetry, errBusy)
 	}
 	if !b.breaker.TryAcquirePermit() {
-		return nil, b.unavailable(b.breaker.RemainingDelay(), errOpen)
+		return nil, b.unavailableFault(b.breaker.RemainingDelay(), errOpen)
 	}
 	isReached := false
 	defer func() { // whatever happens, the permit is given back
@@ -156,34 +156,34 @@ func (b *backend) call(ctx context.Context, body []byte, deadline time.Time) (an
 	switch {
 	case errors.Is(err, signedpost.ErrTooLarge):
 		isReached = true
-		return nil, b.badAnswer("larger than 256 KiB", nil)
+		return nil, b.answerFault("larger than 256 KiB", nil)
 	case err != nil && ctx.Err() != nil && !time.Now().Before(deadline):
 		return nil, fault.ErrTimeout.Because(err)
 	case err != nil:
-		return nil, b.unavailable(breakerDelay, err)
+		return nil, b.unavailableFault(breakerDelay, err)
 	case status == http.StatusTooManyRequests, status >= http.StatusBadGateway && status <= http.StatusGatewayTimeout:
-		return nil, b.unavailable(breakerDelay, errors.New("status "+strconv.Itoa(status)))
+		return nil, b.unavailableFault(breakerDelay, errors.New("status "+strconv.Itoa(status)))
 	}
 	isReached = true
 	if status != http.StatusOK {
-		return nil, b.badAnswer("status "+strconv.Itoa(status)+" in place of 200", errors.New(excerpt(answer)))
+		return nil, b.answerFault("status "+strconv.Itoa(status)+" in place of 200", errors.New(quoteBeginning(answer)))
 	}
 	return answer, nil
 }
 
-// excerpt returns the beginning of an answer for the log.
-func excerpt(answer []byte) string {
+// quoteBeginning returns the beginning of an answer for the log.
+func quoteBeginning(answer []byte) string {
 	answer = bytes.TrimSpace(answer)
 	return "it begins with " + strconv.QuoteToASCII(string(answer[:min(len(answer), 100)]))
 }
 
-func (b *backend) unavailable(retryAfter time.Duration, cause error) error {
+func (b *backend) unavailableFault(retryAfter time.Duration, cause error) error {
 	return fault.Unavailable(b.cfg.Name, max(retryAfter, 100*time.Millisecond), cause)
 }
 
-// badAnswer refuses an event whose answer is none. reason tells the log what is wrong with it; the
+// answerFault refuses an event whose answer is none. reason tells the log what is wrong with it; the
 // player can do nothing about that.
-func (b *backend) badAnswer(reason string, cause error) error {
+func (b *backend) answerFault(reason string, cause error) error {
 	if cause != nil {
 		reason += ": " + cause.Error()
 	}

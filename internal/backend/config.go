@@ -89,7 +89,7 @@ var (
 func Check(all []Config, handlerTimeout time.Duration) (faults []*Fault) {
 	judge := ""
 	for i, c := range all {
-		faults = append(faults, c.check(handlerTimeout)...)
+		faults = append(faults, c.checkSettings(handlerTimeout)...)
 		switch {
 		case slices.ContainsFunc(all[:i], func(other Config) bool { return other.Name == c.Name }):
 			faults = append(faults, &Fault{c.Name, "", errors.New("there are two of that name")})
@@ -119,7 +119,7 @@ func Check(all []Config, handlerTimeout time.Duration) (faults []*Fault) {
 	return faults
 }
 
-func (c *Config) check(handlerTimeout time.Duration) (faults []*Fault) {
+func (c *Config) checkSettings(handlerTimeout time.Duration) (faults []*Fault) {
 	refuse := func(key, format string, args ...any) {
 		faults = append(faults, &Fault{c.Name, key, fmt.Errorf(format, args...)})
 	}
@@ -184,7 +184,7 @@ func (c *Config) readEvents() (s *schemaFile, names []string, fault *Fault) {
 		}
 	}
 	for name := range s.Events {
-		if !c.covers(name) {
+		if !c.coversEvent(name) {
 			return nil, nil, &Fault{c.Name, "schema", fmt.Errorf("%s: the event %s is not among the events of the backend", c.SchemaFile, name)}
 		}
 		names = append(names, name)
@@ -208,8 +208,8 @@ func (c *Config) readEvents() (s *schemaFile, names []string, fault *Fault) {
 	return s, names, nil
 }
 
-// covers reports whether an event is one of Events, or one of a pattern there.
-func (c *Config) covers(name string) bool {
+// coversEvent reports whether an event is one of Events, or one of a pattern there.
+func (c *Config) coversEvent(name string) bool {
 	return slices.ContainsFunc(c.Events, func(e string) bool {
 		prefix, isPattern := strings.CutSuffix(e, "*")
 		return e == name || isPattern && strings.HasPrefix(name, prefix)

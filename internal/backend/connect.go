@@ -57,7 +57,7 @@ func (s *Service) JudgeConnect(ctx context.Context, p event.Player, isReturning 
 	body := appendRequest(make([]byte, 0, 512), request{
 		event: connectEvent, payload: []byte("{}"), player: &p, deadline: deadline, node: s.opts.Node, returning: isReturning,
 	})
-	err = b.perform(ctx, connectEvent, body, deadline, func(raw []byte) (err error) {
+	err = b.performCall(ctx, connectEvent, body, deadline, func(raw []byte) (err error) {
 		a, err = b.parseAdmission(raw)
 		return err
 	})
@@ -77,11 +77,11 @@ func (s *Service) JudgeConnect(ctx context.Context, p event.Player, isReturning 
 func (b *backend) parseAdmission(raw []byte) (a gateway.Admission, err error) {
 	var r rawAdmission
 	if err := readStrictly(raw, &r); err != nil {
-		return a, b.badAnswer(describeWrongJSON(err), errors.New(excerpt(raw)))
+		return a, b.answerFault(describeWrongJSON(err), errors.New(quoteBeginning(raw)))
 	}
-	if len(r.Error) > 0 && !isNull(r.Error) {
-		if !isNull(r.Data) || len(r.Roles)+len(r.Channels)+len(r.Rooms) > 0 {
-			return a, b.badAnswer("an error stands alone", nil)
+	if len(r.Error) > 0 && !isAbsentOrNull(r.Error) {
+		if !isAbsentOrNull(r.Data) || len(r.Roles)+len(r.Channels)+len(r.Rooms) > 0 {
+			return a, b.answerFault("an error stands alone", nil)
 		}
 		declared, anyCode := map[string]string(nil), b.schema.Connect == nil
 		if !anyCode {
@@ -90,31 +90,31 @@ func (b *backend) parseAdmission(raw []byte) (a gateway.Admission, err error) {
 		return a, b.readRefusal(r.Error, declared, anyCode)
 	}
 	if len(r.Data) > maxHookData {
-		return a, b.badAnswer(fmt.Sprintf("data: more than %d bytes", maxHookData), nil)
+		return a, b.answerFault(fmt.Sprintf("data: more than %d bytes", maxHookData), nil)
 	}
 	if err := checkDepth(r.Data); err != nil {
-		return a, b.badAnswer("data: "+err.Error(), nil)
+		return a, b.answerFault("data: "+err.Error(), nil)
 	}
 	if len(r.Roles) > maxRoles || len(r.Channels)+len(r.Rooms) > maxGroups {
-		return a, b.badAnswer(fmt.Sprintf("more than %d roles, or %d channels and rooms", maxRoles, maxGroups), nil)
+		return a, b.answerFault(fmt.Sprintf("more than %d roles, or %d channels and rooms", maxRoles, maxGroups), nil)
 	}
 	for i, role := range r.Roles {
 		if role == "" || len(role) > maxRole || strings.ContainsFunc(role, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-			return a, b.badAnswer(fmt.Sprintf("roles[%d]: expected 1 to %d bytes without spaces", i, maxRole), nil)
+			return a, b.answerFault(fmt.Sprintf("roles[%d]: expected 1 to %d bytes without spaces", i, maxRole), nil)
 		}
 	}
 	for i, channel := range r.Channels {
 		if !chat.ValidChannel(channel) {
-			return a, b.badAnswer(fmt.Sprintf("channels[%d]: expected the name of a channel", i), nil)
+			return a, b.answerFault(fmt.Sprintf("channels[%d]: expected the name of a channel", i), nil)
 		}
 	}
 	for i, room := range r.Rooms {
 		if !serverapi.IsGameRoom(room) {
-			return a, b.badAnswer(fmt.Sprintf("rooms[%d]: expected a room of the game's own, game:…", i), nil)
+			return a, b.answerFault(fmt.Sprintf("rooms[%d]: expected a room of the game's own, game:…", i), nil)
 		}
 	}
 	a = gateway.Admission{Roles: r.Roles, Channels: r.Channels, Rooms: r.Rooms}
-	if !isNull(r.Data) {
+	if !isAbsentOrNull(r.Data) {
 		a.Data = r.Data
 	}
 	return a, nil

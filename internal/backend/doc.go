@@ -1,9 +1,10 @@
 // Package backend serves events by programs of the game, in any language.
 //
-// A backend is a URL and the events that it serves. For each event the gateway does what it does for
-// its own: it keeps the order of the connection, judges the session, the roles and the limits, and
-// checks the payload against the backend's schema. Then it sends one signed POST, and the answer is
-// the answer of the event, or its refusal. An answer may have casts, which are delivered after it.
+// A backend is a URL and the events that it serves. For each event the gateway does what it does
+// for its own: it keeps the order of the connection, judges the session, the roles and the limits,
+// and checks the payload against the backend's schema. Then it sends one signed POST, and the
+// answer is the answer of the event, or its refusal. An answer may have casts, which are delivered
+// after it.
 //
 //	POST <url>                     {event, payload, player, connection, idempotencyKey, deadline}
 //	200                            {data, casts} or {error: {code, message, …}}

@@ -26,8 +26,8 @@ const dialect = "https://json-schema.org/draft/2020-12/schema"
 
 const maxSchemaFile = 1 << 20 // bytes
 
-// A schemaFile describes the events of a backend. It is JSON, with schemas of JSON Schema 2020-12 in
-// it, which may refer to those of $defs.
+// A schemaFile describes the events of a backend. It is JSON, with schemas of JSON Schema 2020-12
+// in it, which may refer to those of $defs.
 type schemaFile struct {
 	Schema  string                    `json:"$schema,omitzero"`
 	Comment string                    `json:"$comment,omitzero"`
@@ -87,7 +87,7 @@ func readSchema(path string) (*schemaFile, error) {
 	if err := json.Unmarshal(raw, s, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, describeJSONError(raw, err))
 	}
-	if err := s.compile(raw); err != nil {
+	if err := s.compileSchemas(raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
@@ -111,7 +111,7 @@ func describeJSONError(raw []byte, err error) error {
 	return fmt.Errorf("line %d: %w", line, err)
 }
 
-func (s *schemaFile) compile(raw []byte) error {
+func (s *schemaFile) compileSchemas(raw []byte) error {
 	if s.Schema != "" && strings.TrimSuffix(s.Schema, "#") != dialect {
 		return fmt.Errorf("$schema must be %s", dialect)
 	}
