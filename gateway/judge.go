@@ -110,10 +110,18 @@ func (g *Gateway) joinGranted(c *conn, isRecovered bool) {
 			g.emitPayload(c.socket, "chat:left", struct {
 				Channel string `json:"channel"`
 				Code    string `json:"code"`
-			}{channel, f.Code})
+			}{channel, codeOfLeft(f)})
 			if f.Code == fault.ErrInternal.Code {
 				g.log.Warn("channel that its backend wants could not be joined", zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID), zap.String("channel", channel), zap.Error(err))
 			}
 		}
 	}
+}
+
+// codeOfLeft returns the code of chat:left for a channel that could not be joined.
+func codeOfLeft(f *fault.Fault) string {
+	if f.Code == "CHAT_BANNED" {
+		return f.Code
+	}
+	return "NOT_IN_CHANNEL"
 }
