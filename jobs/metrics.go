@@ -13,8 +13,8 @@ type metrics struct {
 	leader             *prometheus.GaugeVec
 }
 
-// nameLabel is the label with the name of a job. It is not called job: Prometheus sets a label job on
-// each series that it scrapes, and would rename ours to exported_job.
+// nameLabel is the label with the name of a job. It is not called job: Prometheus sets a label job
+// on each series that it scrapes, and would rename ours to exported_job.
 const nameLabel = "name"
 
 func newMetrics() *metrics {

@@ -13,8 +13,8 @@ import (
 )
 
 // faultsOf returns what is wrong with a dashboard by the types that Grafana generates from its
-// schemas: unknown and missing fields, and values of another type, also in the options of panels and
-// in queries.
+// schemas: unknown and missing fields, and values of another type, also in the options of panels
+// and in queries.
 func faultsOf(t *testing.T, text string) string {
 	t.Helper()
 	err := new(dashboard.Dashboard).UnmarshalJSONStrict([]byte(text))

@@ -9,8 +9,8 @@ import (
 )
 
 // BenchmarkAnEventAndItsCommand measures what tracing adds to an event that spends limits, is
-// handled and sends Redis a command: without our calls, with tracing off, with a tracer that does not
-// sample the event, and with one that does. None of them does anything else.
+// handled and sends Redis a command: without our calls, with tracing off, with a tracer that does
+// not sample the event, and with one that does. None of them does anything else.
 func BenchmarkAnEventAndItsCommand(b *testing.B) {
 	work := func(ctx context.Context, cmd redis.Cmder) error { return ctx.Err() }
 	cmd, hooked := redis.NewStatusCmd(b.Context(), "set", "k", "v"), RedisHook{}.ProcessHook(work)

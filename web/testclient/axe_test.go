@@ -21,14 +21,16 @@ axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag2
 	window.found = violations.map((v) => v.id + ' (' + v.help + '): ' + v.nodes.map((n) => n.html.slice(0, 200) + (n.any[0]?.message ?? n.all[0]?.message ?? n.none[0]?.message ?? '')).join(' | ')).join('\n');
 }, (e) => { window.found = 'axe: ' + e; }); 0`
 
-// small are the controls that fingers miss: less than 44 px wide or high. A box is hit on its label.
+// small are the controls that fingers miss: less than 44 px wide or high. A box is hit on its
+// label.
 const small = `[...document.querySelectorAll('button, input, select, textarea, summary, a, [role=option]')].filter((n) => n.checkVisibility() && !n.matches('.skip')).map((n) => (n.matches('[type=checkbox]') ? n.closest('label') : n)).filter((n) => { const r = n.getBoundingClientRect(); return r.width < 43.9 || r.height < 43.9; }).map((n) => n.outerHTML.slice(0, 90) + Math.round(n.getBoundingClientRect().width) + 'x' + Math.round(n.getBoundingClientRect().height)).join('\n')`
 
 // squeezed are the buttons whose text is wider than they are.
 const squeezed = `[...document.querySelectorAll('button')].filter((n) => n.checkVisibility() && n.scrollWidth > n.clientWidth + 1).map((n) => n.textContent).join()`
 
 // isReachable requires that axe-core has nothing against what is shown, light and dark, that no
-// button is too narrow, and that controls on a phone are as large as fingers. With SHOTS it puts a picture of each into that folder.
+// button is too narrow, and that controls on a phone are as large as fingers. With SHOTS it puts a
+// picture of each into that folder.
 func (p tab) isReachable(view string) {
 	p.t.Helper()
 	p.eval(`document.querySelectorAll('.console').forEach((n) => { n.scrollTop = 0; }); 0`) // else the sticky bars cover what is under them
@@ -80,8 +82,8 @@ func (p tab) look(view string, dark bool) {
 	}
 }
 
-// reachableSizes are the sizes at which views are looked at: a phone and another one, with SHOTS all
-// three.
+// reachableSizes are the sizes at which views are looked at: a phone and another one, with SHOTS
+// all three.
 func reachableSizes(other string) map[string][2]int64 {
 	sizes := map[string][2]int64{"desk": {1440, 900}, "laptop": {1280, 720}, "phone": {390, 844}}
 	if os.Getenv("SHOTS") == "" {
