@@ -42,8 +42,9 @@ func (l *Limiter) publishChange(ctx context.Context, c changeMessage) error {
 	return nil
 }
 
-// Override changes limits on every node that runs Run, all or none of them, until Restore brings the
-// configured ones back. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and those of Redis.
+// Override changes limits on every node that runs Run, all or none of them, until Restore brings
+// the configured ones back. Windows stay as they are. Errors: ErrUnknownPolicy, ErrBadPolicy, and
+// those of Redis.
 func (l *Limiter) Override(ctx context.Context, overrides ...Override) error {
 	if err := l.CheckOverrides(overrides); err != nil || len(overrides) == 0 {
 		return err
