@@ -225,8 +225,8 @@ func (m *Manager) waitForLoadLease(call *loadCall) (e *entry, err error) {
 const anyValue = "any"
 
 // lookAndLease reads the value of a call from Redis, and takes the lease of its load if there is no
-// value, or one that lives for at most needsLoad milliseconds, in one round trip. call.token is "" if
-// another node has the lease, or if no load is needed. The lease expires a second after
+// value, or one that lives for at most needsLoad milliseconds, in one round trip. call.token is ""
+// if another node has the lease, or if no load is needed. The lease expires a second after
 // LoadTimeout. With an error that isWrongType, the call may have the lease.
 func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (e *entry, err error) {
 	var read readMark

@@ -10,7 +10,7 @@ import (
 // end. The steps of a load come one after the other, each with a time limit of its own. A context
 // for each step would cost more than most steps do.
 type stages struct {
-	context.Context // of the first caller; only its values count
+	context.Context //nolint:containedctx // of the first caller; only its values count
 
 	done chan struct{} // closed when err is set
 

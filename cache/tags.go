@@ -139,8 +139,8 @@ func (m *Manager) readTagVersion(tag string, r versionRead) (string, error) {
 	return v, nil
 }
 
-// ensureTagVersions reads the current versions of the tags of a call from Redis, and gives a version to each
-// tag that has none.
+// ensureTagVersions reads the current versions of the tags of a call from Redis, and gives a
+// version to each tag that has none.
 func (m *Manager) ensureTagVersions(call *loadCall) (map[string]string, error) {
 	tags := call.tags
 	if len(tags) == 0 {

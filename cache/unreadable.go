@@ -10,7 +10,7 @@ import (
 
 // isWrongType reports whether a key holds something of another type, which another program stored.
 func isWrongType(err error) bool {
-	return err != nil && (err == errWrongType || redis.HasErrorPrefix(err, "WRONGTYPE"))
+	return err != nil && (errors.Is(err, errWrongType) || redis.HasErrorPrefix(err, "WRONGTYPE"))
 }
 
 // errWrongType is what lookAndLease returns then.
