@@ -60,6 +60,22 @@ const (
 	OperatorNodes = "operators:nodes"
 	// OperatorActs is the stream of what operators did, and of the starts of nodes.
 	OperatorActs = "operators:acts"
+	// Webhooks is the stream of the events that wait to be delivered to the receiver of webhooks.
+	Webhooks = "webhooks:waiting"
+	// WebhooksParked is the stream of the events that were not delivered.
+	WebhooksParked = "webhooks:parked"
+	// WebhookTries is the hash of the failed deliveries of events that wait, by their place in Webhooks.
+	WebhookTries = "webhooks:tries"
+	// WebhookCounts is the hash of how many events were dropped, and how many parked ones were removed,
+	// because there were too many.
+	WebhookCounts = "webhooks:counts"
+	// WebhookSettings is the hash of which events the nodes tell a receiver, for operators' commands.
+	WebhookSettings = "webhooks:settings"
+	// WebhookLease is the string that names the node which delivers.
+	WebhookLease = "webhooks:lease"
+	// WebhookNodes is the hash of the nodes that keep WebhookConnections, each with a number that it
+	// raises every second.
+	WebhookNodes = "webhooks:nodes"
 	// CacheInvalidations is the pub/sub channel on which nodes publish which cached values changed.
 	CacheInvalidations = "cache:invalidations"
 )
@@ -307,3 +323,7 @@ func OperatorAnswers(questionID string) string { return "operators:answers:" + q
 
 // Job is the hash with the outcome of the last run of a periodic job.
 func Job(name string) string { return "job:" + name }
+
+// WebhookConnections is the hash of the connections of a node whose end must be told to the
+// receiver of webhooks: connection id to what was told of its beginning.
+func WebhookConnections(node string) string { return "webhooks:node:" + node }

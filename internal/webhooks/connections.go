@@ -1,0 +1,325 @@
+package webhooks
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/keys"
+)
+
+var (
+	//go:embed connect.lua
+	connectLua string
+	//go:embed disconnect.lua
+	disconnectLua string
+)
+
+const (
+	maxChanges   = 16_384 // of connections that wait for Redis; beyond it they are compared later
+	changesAtOne = 100    // in one pipeline
+	beatEvery    = time.Second
+	deadBeats    = 6 // looks, one a second, at a node that does not raise its number
+	lostReason   = `"node lost"`
+)
+
+// Connections tells Connected and Disconnected of the connections of one node. It is a
+// gateway.ConnectionObserver, whose methods never wait.
+//
+// While Redis takes what is written, both are written within milliseconds. A node that is killed
+// right after a connection was admitted has told nothing of it, neither its beginning nor its end;
+// every beginning that was written gets an end, by another node when this one dies.
+type Connections struct {
+	rdb     redis.UniversalClient
+	node    string // name, for people
+	id      string // of this run of the node
+	log     *zap.Logger
+	metrics *metrics
+
+	connect, disconnect *redisx.Script
+
+	mu       sync.Mutex
+	open     map[string]string // connection to what is told of it, JSON; guarded by mu
+	changes  []change          // that wait for Redis; guarded by mu
+	mustDiff bool              // changes were left out, or Redis may have lost them; guarded by mu
+	wake     chan struct{}
+}
+
+// A change is the beginning or the end of a connection.
+type change struct {
+	conn, data, reason string // data is "" for an end
+}
+
+// connectionData is what is told of a connection.
+type connectionData struct {
+	UserID      string `json:"userId"`
+	CharacterID string `json:"characterId,omitzero"`
+	Session     string `json:"session"` // its hash, because the id is a secret
+	Connection  string `json:"connection"`
+	Address     string `json:"address"`
+	Node        string `json:"node"`
+}
+
+// NewConnections returns what tells the connections of a node, nil when neither is told.
+func (d *Dispatcher) NewConnections(node string) *Connections {
+	o := d.cfg.Outbox
+	if !o.Has(Connected) && !o.Has(Disconnected) {
+		return nil
+	}
+	return &Connections{
+		mustDiff: true,
+		rdb:      d.cfg.Redis, node: node, id: rand.Text(), log: d.cfg.Log, metrics: d.metrics,
+		connect: redisx.NewScript(o.functions() + connectLua), disconnect: o.disconnectScript(),
+		open: map[string]string{}, wake: make(chan struct{}, 1),
+	}
+}
+
+// disconnectScript is disconnect.lua.
+func (o *Outbox) disconnectScript() *redisx.Script {
+	return redisx.NewScript(o.functions() + disconnectLua)
+}
+
+// Connected notes the beginning of a connection.
+func (c *Connections) Connected(p event.Player) {
+	data, err := json.Marshal(connectionData{p.UserID, p.CharacterID, identity.SessionHash(p.SessionID), p.Conn, p.Addr, c.node})
+	if err != nil { // never: ids are valid UTF-8
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, isOpen := c.open[p.Conn]; isOpen { // a client came back before its end was noticed
+		return
+	}
+	c.open[p.Conn] = string(data)
+	c.push(change{conn: p.Conn, data: string(data)})
+}
+
+// CharacterChanged does nothing: no event tells it.
+func (c *Connections) CharacterChanged(event.Player) {}
+
+// Disconnected notes the end of a connection without a reason.
+func (c *Connections) Disconnected(p event.Player) { c.DisconnectedBecause(p, "") }
+
+// DisconnectedBecause notes the end of a connection.
+func (c *Connections) DisconnectedBecause(p event.Player, reason string) {
+	text, _ := json.Marshal(reason)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, isOpen := c.open[p.Conn]; !isOpen {
+		return
+	}
+	delete(c.open, p.Conn)
+	c.push(change{conn: p.Conn, reason: string(text)})
+}
+
+// push has a change written. The caller holds mu.
+func (c *Connections) push(ch change) {
+	if len(c.changes) >= maxChanges {
+		c.mustDiff = true
+		return
+	}
+	c.changes = append(c.changes, ch)
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes what changes until ctx ends, and then what is left, for two seconds at most.
+func (c *Connections) Run(ctx context.Context) error {
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
+	beats := c.beat(ctx, 0)
+	for {
+		select {
+		case <-ctx.Done():
+			c.finish()
+			return nil
+		case <-beat.C:
+			beats = c.beat(ctx, beats)
+			c.compare(ctx)
+			c.flush(ctx)
+		case <-c.wake:
+			c.flush(ctx)
+		}
+	}
+}
+
+// finish writes what is left when the node stops, and forgets the node.
+func (c *Connections) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
+	defer cancel()
+	c.compare(ctx)
+	if !c.flush(ctx) {
+		return // another node tells the rest
+	}
+	if n, err := c.rdb.HLen(ctx, keys.WebhookConnections(c.id)).Result(); err == nil && n == 0 {
+		_ = c.rdb.HDel(ctx, keys.WebhookNodes, c.id).Err()
+	}
+}
+
+// beat raises the node's number, which it knows to be beats, and returns it. When the number begins
+// anew, another node believed this one dead, or Redis has lost it: then all connections are compared.
+func (c *Connections) beat(ctx context.Context, beats int64) int64 {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	n, err := c.rdb.HIncrBy(ctx, keys.WebhookNodes, c.id, 1).Result()
+	if err != nil {
+		return beats
+	}
+	if n <= beats {
+		c.mu.Lock()
+		c.mustDiff = true
+		c.mu.Unlock()
+	}
+	return n
+}
+
+// flush writes changes, and reports whether all are written. What Redis does not take stays.
+func (c *Connections) flush(ctx context.Context) bool {
+	for {
+		c.mu.Lock()
+		part := slices.Clone(c.changes[:min(len(c.changes), changesAtOne)])
+		c.mu.Unlock()
+		if len(part) == 0 {
+			return true
+		}
+		done := c.write(ctx, part)
+		c.mu.Lock()
+		c.changes = slices.Delete(c.changes, 0, done)
+		if len(c.changes) == 0 {
+			c.changes = nil // so that a storm leaves no memory behind
+		}
+		c.mu.Unlock()
+		if done < len(part) {
+			c.metrics.unwritten.Inc()
+			return false
+		}
+	}
+}
+
+// write writes changes in one pipeline, and returns how many of the first ones were written.
+func (c *Connections) write(ctx context.Context, part []change) (done int) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	key := []string{keys.WebhookConnections(c.id)}
+	calls := make([]*redisx.Call, len(part))
+	for i, ch := range part {
+		calls[i] = &redisx.Call{Script: c.connect, Keys: key, Args: []any{ch.conn, ch.data}}
+		if ch.data == "" {
+			calls[i] = &redisx.Call{Script: c.disconnect, Keys: key, Args: []any{ch.reason, ch.conn}}
+		}
+	}
+	redisx.RunScripts(ctx, c.rdb, calls...)
+	for _, call := range calls { // what is written twice is told once
+		if call.Err() != nil {
+			return done
+		}
+		done++
+	}
+	return done
+}
+
+// compare has the differences written between the connections and what Redis knows of them, when
+// changes were left out.
+func (c *Connections) compare(ctx context.Context) {
+	c.mu.Lock()
+	mustDiff := c.mustDiff && len(c.changes) == 0
+	c.mu.Unlock()
+	if !mustDiff {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	known, err := c.rdb.HKeys(ctx, keys.WebhookConnections(c.id)).Result()
+	if err != nil {
+		return
+	}
+	isKnown := make(map[string]bool, len(known))
+	for _, conn := range known {
+		isKnown[conn] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.changes) > 0 { // since then
+		return
+	}
+	c.mustDiff = false
+	for conn := range isKnown {
+		if _, isOpen := c.open[conn]; !isOpen {
+			c.push(change{conn: conn, reason: `""`})
+		}
+	}
+	for conn, data := range c.open {
+		if !isKnown[conn] {
+			c.push(change{conn: conn, data: data})
+		}
+	}
+}
+
+// A sweeper finds nodes that have died, by numbers that they do not raise any more while Redis
+// answers.
+type sweeper struct {
+	seen map[string]observedNode // by id
+}
+
+// An observedNode is what the sweeper knows of a node.
+type observedNode struct {
+	beats string
+	looks int // at the same number
+}
+
+// forget has the sweeper begin anew, because Redis did not answer: the nodes could not reach it
+// either.
+func (s *sweeper) forget() { s.seen = nil }
+
+// judge takes the nodes' numbers, and returns the nodes that are dead.
+func (s *sweeper) judge(beats map[string]string) (dead []string) {
+	seen := make(map[string]observedNode, len(beats))
+	for id, n := range beats {
+		o := observedNode{beats: n}
+		if last, isKnown := s.seen[id]; isKnown && last.beats == n {
+			o.looks = last.looks + 1
+		}
+		if seen[id] = o; o.looks >= deadBeats {
+			dead = append(dead, id)
+		}
+	}
+	s.seen = seen
+	return dead
+}
+
+// sweepDead tells the ends of the connections of dead nodes.
+func (d *Dispatcher) sweepDead(ctx context.Context, dead []string) {
+	for _, id := range dead {
+		key := keys.WebhookConnections(id)
+		conns, err := d.cfg.Redis.HKeys(ctx, key).Result()
+		if err != nil {
+			return
+		}
+		script := d.cfg.Outbox.disconnectScript()
+		for part := range slices.Chunk(conns, changesAtOne) {
+			args := []any{lostReason}
+			for _, conn := range part {
+				args = append(args, conn)
+			}
+			if err := script.Do(ctx, d.cfg.Redis, []string{key}, args...).Err(); err != nil {
+				return // the rest at the next look
+			}
+		}
+		if d.cfg.Redis.HDel(ctx, keys.WebhookNodes, id).Err() == nil && len(conns) > 0 {
+			d.cfg.Log.Warn("a node was lost: the ends of its connections are told", zap.String("connections", strconv.Itoa(len(conns))))
+		}
+	}
+}
