@@ -137,6 +137,10 @@ type Config struct {
 	Rewarder Rewarder
 	// Scorer counts victories; nil counts nothing.
 	Scorer Scorer
+	// Ended is told of each fight that ended, after the winner was paid, before the fight counts as
+	// settled: once, or again when it returned an error, or when the node died at that moment. nil:
+	// nobody is told.
+	Ended func(ctx context.Context, end Ending, participants []Participant) error
 
 	// ChallengeFor is how long a challenge is open; 0 means 30 seconds.
 	ChallengeFor time.Duration

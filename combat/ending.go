@@ -127,9 +127,13 @@ func (s *Service) settleFight(ctx context.Context, state *State) error {
 	if err != nil {
 		return err
 	}
-	s.castToFollowers(ctx, state, "combat:ended", Ending{
-		CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: rewards, Unpaid: isUnpaid, Version: state.Version,
-	})
+	end := Ending{CombatID: id, Winner: state.Winner, Outcome: state.Outcome, Rewards: rewards, Unpaid: isUnpaid, Version: state.Version}
+	if s.cfg.Ended != nil {
+		if err := s.cfg.Ended(ctx, end, state.Participants); err != nil {
+			return fmt.Errorf("combat %s: tell of the end: %w", id, err)
+		}
+	}
+	s.castToFollowers(ctx, state, "combat:ended", end)
 	var ids []string
 	for i := range state.Participants {
 		p := &state.Participants[i]

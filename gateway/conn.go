@@ -201,7 +201,9 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	}
 	p := c.player.Load()
 	g.refused.keepRefusals(c)
-	if g.cfg.Observer != nil {
+	if o, ok := g.cfg.Observer.(ReasonObserver); ok {
+		o.DisconnectedBecause(*p, reason)
+	} else if g.cfg.Observer != nil {
 		g.cfg.Observer.Disconnected(*p)
 	}
 	g.metrics.countClosed(reason)

@@ -129,6 +129,12 @@ type ConnectionObserver interface {
 	Disconnected(p event.Player)
 }
 
+// A ReasonObserver is a ConnectionObserver that is told DisconnectedBecause, and not Disconnected.
+type ReasonObserver interface {
+	// DisconnectedBecause is Disconnected with the reason, such as "transport close".
+	DisconnectedBecause(p event.Player, reason string)
+}
+
 // Characters knows which user owns a character.
 type Characters interface {
 	// Owns tells whether the user owns the character. An error means that this is not known now.

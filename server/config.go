@@ -18,6 +18,7 @@ import (
 	"github.com/aeturnis/realtime/internal/redisdial"
 	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/throttle"
 	"github.com/aeturnis/realtime/trade"
 )
@@ -88,6 +89,26 @@ type Config struct {
 	// asks for no login, so players must not be able to reach it. Default: empty, which serves
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
 	AdminAddr string
+	// WebhookURL is the program of the game that is told what happens: who connects, what is traded,
+	// and so on (docs/webhooks.md). It is https, or http on loopback. Empty tells nobody. All nodes of a
+	// cluster need the same. It can not be used on a Redis Cluster. (--webhook-url)
+	WebhookURL string
+	// WebhookSecretFile has the secret with which these requests are signed; while it is being changed,
+	// several, one on each line. It is read again at SIGHUP and when it changes. (--webhook-secret-file)
+	WebhookSecretFile string
+	// WebhookCAFile has the authorities that the receiver's certificate is checked against, in place of
+	// the system's. (--webhook-ca-file)
+	WebhookCAFile string
+	// WebhookEvents are the types of events that are told. Default: all of them. (--webhook-events)
+	WebhookEvents []string
+	// WebhookTimeout is how long the receiver may take to answer. Default: 10 s. (--webhook-timeout)
+	WebhookTimeout time.Duration
+	// WebhookRetry is how long an event waits that the receiver did not take; each later time it is
+	// four times as long. Default: 1 s, with which ten tries take a day. (--webhook-retry)
+	WebhookRetry time.Duration
+	// WebhookQueue is how many events may wait in Redis; beyond it new ones are dropped. Default:
+	// 100,000. (--webhook-queue)
+	WebhookQueue int
 	// APIAddr is where programs of the game call the server API. Empty serves none. It needs
 	// APIKeysFile. (--api-addr)
 	APIAddr string
@@ -334,6 +355,12 @@ func (c Config) WithDefaults() Config {
 		c.Path += "/"
 	}
 	setDefault(&c.AdminUI, "off")
+	setDefault(&c.WebhookTimeout, 10*time.Second)
+	setDefault(&c.WebhookRetry, time.Second)
+	setDefault(&c.WebhookQueue, webhooks.DefaultMax)
+	if len(c.WebhookEvents) == 0 && c.WebhookURL != "" {
+		c.WebhookEvents = webhooks.Types()
+	}
 	setDefault(&c.ClusterJoinWindow, time.Hour)
 	setDefault(&c.Recovery, 2*time.Minute)
 	setDefault(&c.RecoveryMemory, 256<<20)
@@ -412,6 +439,8 @@ func (c Config) Faults() (faults []error) {
 		{"combat-timeout", c.CombatTimeout},
 		{"cache-ttl", c.CacheTTL},
 		{"limit-timeout", c.LimitTimeout},
+		{"webhook-timeout", c.WebhookTimeout},
+		{"webhook-retry", c.WebhookRetry},
 	} {
 		if d.value < time.Millisecond {
 			refuse("--%s must be at least 1ms", d.flag)
@@ -422,6 +451,7 @@ func (c Config) Faults() (faults []error) {
 		value int
 	}{
 		{"max-payload", c.MaxPayload},
+		{"webhook-queue", c.WebhookQueue},
 		{"max-packets", c.MaxPackets},
 		{"max-attachments", c.MaxAttachments},
 		{"max-depth", c.MaxDepth},
@@ -487,6 +517,7 @@ func (c Config) Faults() (faults []error) {
 	for _, fault := range backend.Check(c.Backends, c.HandlerTimeout) {
 		faults = append(faults, usage.Errorf("--config: %w", fault))
 	}
+	faults = append(faults, c.checkWebhooks()...)
 	if c.RedisURL == "" && !c.Dev {
 		refuse("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/leaderboard"
 	"github.com/aeturnis/realtime/presence"
 	"github.com/aeturnis/realtime/sessions"
@@ -46,7 +47,7 @@ func (n *node) makeFeatures(rooms *gatewayRooms) (all []Feature, err error) {
 	f.combat = combat.New(rdb, combatRooms{rooms}, combat.Config{
 		Characters: combatCharacters{n.profiles.source, f.roster}, Presence: onlineUsers{rooms}, Ignores: f.chat,
 		Rewarder: tradeRewards{f.trade}, Scorer: leaderboardScores{f.leaderboard},
-		AbandonAfter: n.cfg.CombatTimeout, Report: n.combatFailed,
+		AbandonAfter: n.cfg.CombatTimeout, Report: n.combatFailed, Ended: n.combatEndedWebhook(),
 	})
 	f.challenges = combat.NewNotifier(f.combat)
 	all = []Feature{f.chat, f.presence, f.combat, f.trade, f.leaderboard}
@@ -131,6 +132,7 @@ func (n *node) makeTrade(rooms *gatewayRooms) error {
 	f := n.features
 	f.trade = trade.New(n.redis.client, n.tradeLocker(), receivers{n.redis.sessions, n.cfg.Dev}, rooms, trade.Config{
 		OpenFor: n.cfg.TradeExpiry, Durability: n.cfg.TradeDurability, Missed: n.tradeFailed, Settled: n.logTrade, Ignores: f.chat,
+		AnnounceLua: n.outbox.LedgerLua(),
 	})
 	f.tradeNotifier = trade.NewNotifier(f.trade)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -155,9 +157,14 @@ func (n *node) tradeLocker() trade.Locker {
 	return scriptLocker{locker{n.redis.locks}}
 }
 
-// observers returns the features that follow who connects and disconnects.
-func (f *features) observers() gateway.ConnectionObserver {
-	return connectionObservers{presenceObserver{f.presence}, f.roster, f.challenges, f.tradeNotifier}
+// observers returns the features that follow who connects and disconnects, and the webhooks of
+// that, which may be nil.
+func (f *features) observers(told *webhooks.Connections) gateway.ConnectionObserver {
+	all := connectionObservers{presenceObserver{f.presence}, f.roster, f.challenges, f.tradeNotifier}
+	if told != nil {
+		all = append(all, told)
+	}
+	return all
 }
 
 // connectionObservers tells several observers of each connection.
@@ -193,6 +200,17 @@ func (all connectionObservers) CharacterChanged(p event.Player) {
 func (all connectionObservers) Disconnected(p event.Player) {
 	for _, o := range all {
 		o.Disconnected(p)
+	}
+}
+
+// DisconnectedBecause tells all that a connection has ended, and those that care why.
+func (all connectionObservers) DisconnectedBecause(p event.Player, reason string) {
+	for _, o := range all {
+		if r, ok := o.(gateway.ReasonObserver); ok {
+			r.DisconnectedBecause(p, reason)
+		} else {
+			o.Disconnected(p)
+		}
 	}
 }
 

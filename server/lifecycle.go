@@ -48,6 +48,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	} {
 		addLoop(run)
 	}
+	for _, run := range n.webhookLoops() {
+		addLoop(run)
+	}
 	if n.adminUI != nil {
 		addLoop(n.adminUI.Run)
 	}

@@ -133,6 +133,7 @@ func (n *node) reloadOnce(ctx context.Context) {
 	}
 	n.reloadAPIKeys()
 	n.reloadBackendSecrets(true)
+	n.reloadWebhookSecrets()
 	policies, err := n.reloadConfig()
 	if err == nil {
 		err = n.redis.limiter.SetPolicies(policies)

@@ -78,13 +78,16 @@ func (r *redisServices) close() {
 // makeLibraries makes what stands directly over Redis.
 func (n *node) makeLibraries() (err error) {
 	r, c := n.redis, &n.cfg
+	if err := n.makeOutbox(); err != nil {
+		return err
+	}
 	r.makeCache(c, n.log)
 	monitor := redisconn.MonitorConfig{OnChange: n.redisChanged}
 	if r.embedded == nil { // our own server allows everything
 		monitor.Rights = n.neededRights()
 	}
 	r.monitor = redisconn.NewMonitor(r.client, monitor)
-	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL})
+	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL, AnnounceLua: n.outbox.SessionLua()})
 	r.sessionTotals = &sessionTotals{count: r.sessions.Stats}
 	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{SubscriptionRefused: func(err error) {
 		n.log.Warn("revocations are only read from their log: Redis refuses the subscription", zap.Error(err))

@@ -41,6 +41,10 @@ func (n *node) neededRights() redisconn.Rights {
 	if n.cfg.ExpressSessions {
 		r.Keys = append(r.Keys, keys.ExpressSession("*"))
 	}
+	if n.cfg.WebhookURL != "" {
+		r.Keys = append(r.Keys, "webhooks:*")
+		r.Commands = append(r.Commands, "XREADGROUP GROUP g c STREAMS KEY >", "XGROUP CREATE KEY g 0", "XACK KEY g 1-1")
+	}
 	if c := n.clusterConfig(); c != nil {
 		r.Channels = append(r.Channels, c.Prefix+"*")
 		if c.Log != nil {

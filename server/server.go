@@ -33,9 +33,11 @@ import (
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/sdnotify"
 	"github.com/aeturnis/realtime/internal/serverapi"
+	"github.com/aeturnis/realtime/internal/signedpost"
 	"github.com/aeturnis/realtime/internal/tracing"
 	"github.com/aeturnis/realtime/internal/tracing/otlp"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/redisconn"
 )
 
@@ -70,6 +72,12 @@ type node struct {
 	apiListener net.Listener       // of the server API; nil serves none
 	apiKeys     *apikeys.Ring      // nil without apiListener
 	api         *serverapi.Service // nil without apiListener
+
+	outbox             *webhooks.Outbox      // nil without Config.WebhookURL
+	webhooks           *webhooks.Dispatcher  // the same
+	webhookConnections *webhooks.Connections // nil where connections are not told
+	webhookSecrets     *signedpost.Secrets   // nil without Config.WebhookURL
+	webhookClient      *signedpost.Client    // the same
 
 	startedAt  time.Time
 	isServing  atomic.Bool     // the gateway is made

@@ -35,6 +35,8 @@ var flagNames = map[string]string{
 	"NoLocalLimits":                "limit-fallback",
 	"APIAddr":                      "api-addr",
 	"APIKeysFile":                  "api-keys-file",
+	"WebhookURL":                   "webhook-url",
+	"WebhookCAFile":                "webhook-ca-file",
 	"MaxHTTPConnectionsPerAddress": "max-http-connections-per-address",
 	"HTTPIdleTimeout":              "http-idle-timeout",
 }
@@ -82,7 +84,7 @@ func (c Config) settings() map[string]string {
 // settingText returns the value of a field as its flag takes it.
 func settingText(field string, value any) string {
 	switch field {
-	case "RedisURL", "ProfilesURL":
+	case "RedisURL", "ProfilesURL", "WebhookURL":
 		if value == "" {
 			return ""
 		}

@@ -26,6 +26,9 @@ func (n *node) wire() (err error) {
 	if err := n.makeLibraries(); err != nil {
 		return err
 	}
+	if err := n.makeWebhooks(); err != nil {
+		return err
+	}
 	n.traceRedis(append(r.lockClients, r.client)...)
 	if n.logins, err = newLogins(c, r, n.log, n.warnings); err != nil {
 		return err
@@ -61,7 +64,7 @@ func (n *node) wire() (err error) {
 	n.gateway = gateway.New(gateway.Config{
 		ConnectJudge: judge, JoinChannel: n.joinChannel,
 		Auth: authenticator{n.logins.auth, n.logins.devices, n.logins.connections}, Tracker: tracker{r.tracker}, Sessions: sessionChanges{r.sessions}, Limiter: limiter{r.limiter},
-		Observer: n.features.observers(), Rooms: chatRooms{n.features.chat}, ConnectPolicy: "connect", MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
+		Observer: n.features.observers(n.webhookConnections), Rooms: chatRooms{n.features.chat}, ConnectPolicy: "connect", MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
 		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics, Tracer: n.tracer,
 	})
 	rooms.Gateway = n.gateway

@@ -83,22 +83,31 @@ func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n i
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, err
 	}
-	pipe = s.rdb.Pipeline()
-	var removed []*redis.IntCmd
+	var calls []*redisx.Call
 	for _, e := range entries {
 		if e.exists.Val() == 0 {
-			removed = append(removed, pipe.ZRem(ctx, e.index, e.id))
+			user := strings.TrimSuffix(strings.TrimPrefix(e.index, userIndexPrefix), userIndexSuffix)
+			text, err := Revocation{SessionID: e.id, UserID: user, Code: Expired, Reason: ranOut, At: s.now()}.encodeMessage()
+			if err != nil {
+				return 0, err
+			}
+			calls = append(calls, &redisx.Call{Script: s.removeExpiredScript, Keys: []string{e.index}, Args: []any{e.id, string(text)}})
 		}
 	}
-	if len(removed) == 0 {
+	if len(calls) == 0 {
 		return 0, nil
 	}
-	_, err = pipe.Exec(ctx)
-	for _, r := range removed {
-		n += int(r.Val())
+	redisx.RunScripts(ctx, s.rdb, calls...)
+	for _, c := range calls {
+		removed, failed := c.Int()
+		n += removed
+		err = errors.Join(err, failed)
 	}
 	return n, err
 }
+
+// userIndexPrefix and userIndexSuffix stand around the id of the user in the key of an index.
+var userIndexPrefix, userIndexSuffix, _ = strings.Cut(keys.UserSessions("|"), "|")
 
 // repairSessions gives an expiry to sessions without one, and indexes sessions that lack an entry.
 func (s *Store) repairSessions(ctx context.Context, sessionKeys []string) (indexed, bounded int, err error) {

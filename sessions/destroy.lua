@@ -5,6 +5,7 @@
 -- KEYS[2]  the id under which it was renewed, a string; '' when it ended
 -- ARGV[1]  the channel   ARGV[2]  the message, a JSON object without userId
 -- ARGV[3]  how long to note that it ended, ms
+-- announce, a function of the message, may be set before: see Config.AnnounceLua.
 -- returns  {1 when it existed, else 0; its user id or ''; the id under which it goes on, or ''}
 local user = redis.call('HGET', KEYS[1], 'userId')
 local renewed = redis.call('GET', KEYS[2])
@@ -14,5 +15,8 @@ if user then
 end
 redis.call('PUBLISH', ARGV[1], message)
 local existed = redis.call('DEL', KEYS[1])
-if existed == 1 then redis.call('SET', KEYS[2], '', 'PX', ARGV[3]) end
+if existed == 1 then
+	redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
+	if announce then announce(message) end
+end
 return {existed, user or '', renewed or ''}

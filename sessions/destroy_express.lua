@@ -3,4 +3,6 @@
 -- ARGV[1]  the channel   ARGV[2]  the message
 -- returns  {1 when it existed, else 0; ''; ''}, as destroy.lua
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-return {redis.call('DEL', KEYS[1]), '', ''}
+local existed = redis.call('DEL', KEYS[1])
+if existed == 1 and announce then announce(ARGV[2]) end
+return {existed, '', ''}

@@ -67,8 +67,7 @@ var touchExpressSource string
 var destroyExpressSource string
 
 var (
-	touchExpressScript   = redisx.NewScript(touchExpressSource)
-	destroyExpressScript = redisx.NewScript(destroyExpressSource)
+	touchExpressScript = redisx.NewScript(touchExpressSource)
 )
 
 // touchCall is the call that slides a session of either kind.
@@ -80,11 +79,11 @@ func (s *Store) touchCall(id string, now time.Time) *redisx.Call {
 }
 
 // destroyCall is the call that ends a session of either kind.
-func destroyCall(id, message string) *redisx.Call {
+func (s *Store) destroyCall(id, message string) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
-		return &redisx.Call{Script: destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
+		return &redisx.Call{Script: s.destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 	}
-	return &redisx.Call{Script: destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message, formatInt(endKnownFor.Milliseconds())}}
+	return &redisx.Call{Script: s.destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message, formatInt(endKnownFor.Milliseconds())}}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.

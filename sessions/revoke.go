@@ -206,12 +206,13 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		rev.SessionID = id
+		rev.UserID = s.ownerToAnnounce(ctx, id, userID)
 		text, err := rev.encodeMessage()
 		if err != nil {
 			return 0, nil, fmt.Errorf("destroy session: %w", err)
 		}
 		texts[i] = string(text)
-		calls[i] = destroyCall(id, texts[i])
+		calls[i] = s.destroyCall(id, texts[i])
 	}
 	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
 		for _, text := range texts {
@@ -246,6 +247,22 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 		_, _ = pipe.Exec(ctx) // an entry that stays is harmless: readers look for its session
 	}
 	return n, successors, err
+}
+
+// ownerToAnnounce returns the user of a session of express-session, whose script does not know it,
+// when ends are announced. userID is the user if the caller knows it.
+func (s *Store) ownerToAnnounce(ctx context.Context, id, userID string) string {
+	if _, isExpress := cutExpressPrefix(id); !isExpress || s.cfg.AnnounceLua == "" {
+		return ""
+	}
+	if userID != "" {
+		return userID
+	}
+	session, err := s.getExpressSession(ctx, id)
+	if err != nil {
+		return ""
+	}
+	return session.UserID
 }
 
 // queueLogEntry queues the command that appends a revocation to the log.

@@ -32,14 +32,21 @@ var indexSource string
 
 // The keys of each of these scripts lie in one slot, so that it runs on a Cluster too.
 var (
-	createScript  = redisx.NewScript(createSource)
-	touchScript   = redisx.NewScript(touchSource)
-	extendScript  = redisx.NewScript(extendSource)
-	updateScript  = redisx.NewScript(updateSource)
-	destroyScript = redisx.NewScript(destroySource)
-	renewScript   = redisx.NewScript(renewSource)
-	indexScript   = redisx.NewScript(indexSource)
+	createScript = redisx.NewScript(createSource)
+	touchScript  = redisx.NewScript(touchSource)
+	extendScript = redisx.NewScript(extendSource)
+	updateScript = redisx.NewScript(updateSource)
+	renewScript  = redisx.NewScript(renewSource)
+	indexScript  = redisx.NewScript(indexSource)
 )
+
+//go:embed remove_expired.lua
+var removeExpiredSource string
+
+// newAnnouncingScript returns a script that may call announce.
+func newAnnouncingScript(announceLua, source string) *redisx.Script {
+	return redisx.NewScript("local announce\n" + announceLua + source)
+}
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }
 

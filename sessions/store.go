@@ -25,6 +25,10 @@ type Config struct {
 	AbsoluteTTL time.Duration
 	// LogLength is about how many entries keys.RevocationLog keeps; 10,000 when zero.
 	LogLength int64
+	// AnnounceLua is Lua that sets announce, a function which the scripts that end sessions call with
+	// the JSON of the Revocation; for a session that had expired, when CleanupExpired finds it. It runs
+	// on one Redis server only, and must not fail. "" tells nobody.
+	AnnounceLua string
 	// Now is the clock; time.Now when nil. Absolute lifetimes are compared with it, so the clocks
 	// of the nodes should agree. The expiry without activity is counted by Redis.
 	Now func() time.Time
@@ -41,6 +45,8 @@ type Store struct {
 	isSingleServer bool // one server holds all keys
 	cfg            Config
 	now            func() time.Time
+
+	destroyScript, destroyExpressScript, removeExpiredScript *redisx.Script // with Config.AnnounceLua
 }
 
 // New returns a store. It does not talk to Redis yet.
@@ -59,6 +65,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		cfg.Now = time.Now
 	}
 	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: redisx.IsSingleServer(rdb), cfg: cfg, now: cfg.Now}
+	s.destroyScript = newAnnouncingScript(cfg.AnnounceLua, destroySource)
+	s.destroyExpressScript = newAnnouncingScript(cfg.AnnounceLua, destroyExpressSource)
+	s.removeExpiredScript = newAnnouncingScript(cfg.AnnounceLua, removeExpiredSource)
 	s.reads = redisx.NewBatcher(readBatchLimits, s.readSessions)
 	return s
 }

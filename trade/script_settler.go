@@ -17,7 +17,7 @@ import (
 // goods and writes the ledger's entry.
 type scriptSettler struct {
 	*core
-	giftScript, tradeScript *redisx.Script
+	giftScript, tradeScript, mintScript *redisx.Script
 
 	checksLock bool          // the scripts check the lock; a lease is needed only while another holder has it
 	receivers  receiverCache // not used when the scripts cannot check which character a receiver plays
@@ -37,7 +37,8 @@ func newScriptSettler(c *core) *scriptSettler {
 			charactersLua, s.receivers.isUsed = lua, true
 		}
 	}
-	s.giftScript, s.tradeScript = newSettlementScripts(locksLua, charactersLua, c.cfg.Keep)
+	s.giftScript, s.tradeScript = newSettlementScripts(locksLua, charactersLua, c.cfg.AnnounceLua, c.cfg.Keep)
+	s.mintScript = ledger.NewMintScript(c.cfg.AnnounceLua)
 	return s
 }
 
@@ -109,7 +110,7 @@ func (s *scriptSettler) settleTrade(ctx context.Context, d settlement, side int)
 // settleMint mints by one script.
 func (s *scriptSettler) settleMint(ctx context.Context, ref, characterID string, goods Goods) error {
 	body, digest := ledger.EncodeEntry(ledger.KindMint, ref, ledger.MintMoves(characterID, goods))
-	answer, err := s.runDurableScript(ctx, ledger.MintScript,
+	answer, err := s.runDurableScript(ctx, s.mintScript,
 		[]string{keys.Inventory(characterID), keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems},
 		append([]any{ref, Max, body, digest}, goods.InventoryFields()...)...)
 	switch {

@@ -31,11 +31,11 @@ var onceLua string
 // known elsewhere.
 const unknownCharacterLua = "local function character_of() end\n"
 
-// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks and
-// of the characters. Redis may run many calls of one as one.
-func newSettlementScripts(locksLua, charactersLua string, keep time.Duration) (gift, trade *redisx.Script) {
+// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks, of
+// the characters and of Config.AnnounceLua. Redis may run many calls of one as one.
+func newSettlementScripts(locksLua, charactersLua, announceLua string, keep time.Duration) (gift, trade *redisx.Script) {
 	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua + record.Functions + onceLua
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua + announceLua + record.Functions + onceLua
 	newScript := func(each string) *redisx.Script {
 		return redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: each, After: "remember(INDEX)\n"})
 	}

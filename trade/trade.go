@@ -56,6 +56,10 @@ type Config struct {
 	Skew time.Duration
 	// Ignores tells whose proposals a user is not told of; nil: nobody ignores anybody.
 	Ignores Ignores
+	// AnnounceLua is Lua of one Redis server that sets announce, a function which the scripts that
+	// settle and mint call with the kind, the ref and the body of each entry that they write into the
+	// ledger. It must not fail. "" tells nobody. On a Cluster it is not called.
+	AnnounceLua string
 	// Durability says how safely a trade is stored before it is answered with ok; "" means None. With
 	// Auto, call JudgeDurability at the start and from time to time.
 	Durability Durability

@@ -84,6 +84,8 @@ func TestEveryCommandPrintsJSON(t *testing.T) {
 		{"lock cleanup", "", `{"removed":0}`, 0},
 		{"jobs list", "", `"name":"temp"`, 0},
 		{"jobs run", "temp", `{"job":"temp","tookMs":`, 0},
+		{"webhooks list", "", `{"waiting":0,"dropped":0,"total":0,"parked":[]}`, 0},
+		{"webhooks replay", "--all", `{"replayed":0}`, 0},
 		{"config show", "", `"node":"one"`, 0},
 		{"config diff", "", `{"diffs":[],"silent":[]}`, 0},
 		{"config check", file, `[]`, 0},

@@ -65,6 +65,7 @@ type commands struct {
 	Inventory   ops.Inventory   `cmd:"" help:"Show what a character owns, or owned at a time."`
 	Lock        ops.Lock        `cmd:"" help:"List, show and clean up locks."`
 	Jobs        ops.Jobs        `cmd:"" help:"List periodic jobs, run one now."`
+	Webhooks    ops.Webhooks    `cmd:"" help:"List and replay what the receiver of webhooks did not take."`
 	Config      ops.Config      `cmd:"" help:"Show and compare the settings of the nodes; check a settings file."`
 	AuditLog    ops.AuditLog    `cmd:"" help:"Tell what operators did, and when nodes started."`
 	Health      ops.Health      `cmd:"" help:"Ask the gateway on this machine whether it lives; exits 1 if not."`

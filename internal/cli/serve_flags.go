@@ -20,6 +20,7 @@ type ServeFlags struct {
 	AdminUIUsers  string   `name:"admin-ui-users-file" placeholder:"FILE" help:"These operators may log in to the Admin UI: a line name:hash for each, as htpasswd -B writes it."`
 	APIAddr       string   `name:"api-addr" placeholder:"ADDR" help:"Programs of the game call the server API at this address, such as 127.0.0.1:8082, with the keys of --api-keys-file. The default is none: it is not served."`
 	APIKeysFile   string   `name:"api-keys-file" placeholder:"FILE" help:"The keys of the server API, one a line: name, sha256 and scopes as JSON or YAML. It is read again at SIGHUP and when it changes."`
+	webhookFlags  `embed:""`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
 	Dev           bool   `help:"Believe players: let guests log in under any name and take any character, relax origins and limits, and without --redis start an embedded Redis, which keeps nothing. This is for a developer's machine."`
@@ -93,6 +94,17 @@ type loginFlags struct {
 	TrustedProxies    []string      `placeholder:"NETWORK" help:"Believe the X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto of proxies in this network, such as 10.0.0.0/8. The flag may be repeated."`
 }
 
+// webhookFlags say who is told what happens.
+type webhookFlags struct {
+	WebhookURL     string        `name:"webhook-url" placeholder:"URL" help:"Tell this program of the game what happens: signed POSTs, each at least once, in the order of each player. It is https, or http on this machine. Without it nobody is told."`
+	WebhookSecret  string        `name:"webhook-secret-file" placeholder:"FILE" help:"Sign these requests with the secret in this file. While the secret is being changed, it may have several, one on each line. It is read again at SIGHUP and when it changes."`
+	WebhookCA      string        `name:"webhook-ca-file" placeholder:"FILE" help:"Trust the authorities in this file, and not those of the system, for the receiver of webhooks."`
+	WebhookEvents  []string      `name:"webhook-events" placeholder:"TYPE" help:"Tell these: connected, disconnected, session.ended, chat.reported, combat.ended, trade.completed, item.minted. The default is all. The flag may be repeated."`
+	WebhookTimeout time.Duration `name:"webhook-timeout" default:"10s" help:"The receiver of webhooks must answer within this time."`
+	WebhookRetry   time.Duration `name:"webhook-retry" default:"1s" help:"What the receiver did not take is sent again after this time; each later time it is four times as long, and after ten tries it is parked: gateway webhooks list. With the default, ten tries take a day."`
+	WebhookQueue   int           `name:"webhook-queue" default:"100000" help:"This many events may wait in Redis for the receiver; beyond it new ones are dropped and counted."`
+}
+
 // profileFlags say where users and characters come from.
 type profileFlags struct {
 	ProfilesURL   string `name:"profiles-url" placeholder:"URL" help:"Users and characters come from this service: GET URL/users/{id}, GET and PUT URL/characters/{id}. Without it, --dev invents users, and otherwise there are none."`
@@ -148,6 +160,8 @@ func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.
 
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, APIAddr: f.APIAddr, APIKeysFile: f.APIKeysFile, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
 		AdminUI: f.AdminUI, AdminUIUsersFile: f.AdminUIUsers,
+		WebhookURL: f.WebhookURL, WebhookSecretFile: f.WebhookSecret, WebhookCAFile: f.WebhookCA, WebhookEvents: f.WebhookEvents,
+		WebhookTimeout: explicitZero(f.WebhookTimeout), WebhookRetry: explicitZero(f.WebhookRetry), WebhookQueue: explicitZero(f.WebhookQueue),
 
 		RedisURL: redisURL, RedisURLFile: f.RedisURLFile, RedisPasswordFile: f.RedisPassword, RedisCAFile: f.RedisCA, RedisCertFile: f.RedisCert, RedisKeyFile: f.RedisKey, SentinelLogin: f.SentinelLogin,
 		RedisWait: f.wait(), LockRedisURLs: f.LockRedis, LockRedisPasswordFile: f.LockPassword, ClusterPrefix: f.ClusterPrefix, ClusterJoinWindow: explicitZero(f.ClusterJoinWindow),

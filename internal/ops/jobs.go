@@ -14,7 +14,6 @@ import (
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/jobs"
 	"github.com/aeturnis/realtime/leaderboard"
-	"github.com/aeturnis/realtime/sessions"
 )
 
 // Jobs is the command that lists and runs jobs. Nodes that serve run them by themselves.
@@ -34,9 +33,15 @@ func (f lockFlags) openJobRunner(ctx context.Context) (r *jobs.Runner, done func
 		_ = rdb.Close()
 		return nil, nil, err
 	}
+	store, err := newSessions(ctx, rdb)
+	if err != nil {
+		closeLocks()
+		_ = rdb.Close()
+		return nil, nil, err
+	}
 	c := cache.New(rdb, cache.Config{Local: cache.Local{Off: true}, Budget: 2 * time.Second})
 	r = jobs.New(rdb, housekeeping.Leases{Manager: locks}, jobs.Config{Node: "command"},
-		housekeeping.Jobs(rdb, locks, sessions.New(rdb, sessions.Config{}), c, leaderboard.New(rdb, leaderboard.Config{}))...)
+		housekeeping.Jobs(rdb, locks, store, c, leaderboard.New(rdb, leaderboard.Config{}))...)
 	return r, func() {
 		c.Close()
 		closeLocks()

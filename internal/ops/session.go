@@ -21,6 +21,7 @@ import (
 	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/operate"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/sessions"
 )
 
@@ -42,7 +43,21 @@ func openSessions(ctx context.Context, f cli.RedisFlags) (rdb redis.UniversalCli
 	if err != nil {
 		return nil, nil, err
 	}
-	return rdb, sessions.New(rdb, sessions.Config{}), nil
+	store, err = newSessions(ctx, rdb)
+	if err != nil {
+		_ = rdb.Close()
+	}
+	return rdb, store, err
+}
+
+// newSessions returns sessions whose ends are told to the receiver of webhooks, where the nodes tell
+// them.
+func newSessions(ctx context.Context, rdb redis.UniversalClient) (*sessions.Store, error) {
+	outbox, err := webhooks.OpenOutbox(ctx, rdb)
+	if err != nil {
+		return nil, err
+	}
+	return sessions.New(rdb, sessions.Config{AnnounceLua: outbox.SessionLua()}), nil
 }
 
 type sessionCreate struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/aeturnis/realtime/internal/auditlog"
 	"github.com/aeturnis/realtime/internal/cli"
 	"github.com/aeturnis/realtime/internal/usage"
+	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/redisconn"
 	"github.com/aeturnis/realtime/trade"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -68,7 +69,11 @@ func (c tradeMint) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer rdb.Close()
-	svc := trade.New(rdb, nil, nil, nil, trade.Config{})
+	outbox, err := webhooks.OpenOutbox(ctx, rdb)
+	if err != nil {
+		return err
+	}
+	svc := trade.New(rdb, nil, nil, nil, trade.Config{AnnounceLua: outbox.LedgerLua()})
 	in := trade.MintRequest{Key: c.Key, CharacterID: c.Character, Gold: c.Gold}
 	if c.Item != "" || c.Qty != 0 {
 		in.Items = []trade.Line{{ItemID: c.Item, Qty: c.Qty}}

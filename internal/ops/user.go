@@ -53,7 +53,11 @@ func (c userBan) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer rdb.Close()
-	n, err := sessions.New(rdb, sessions.Config{}).BanUser(ctx, c.User, c.Reason, c.For)
+	store, err := newSessions(ctx, rdb)
+	if err != nil {
+		return err
+	}
+	n, err := store.BanUser(ctx, c.User, c.Reason, c.For)
 	if err != nil {
 		return asUsageError(err)
 	}

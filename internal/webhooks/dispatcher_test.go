@@ -196,14 +196,14 @@ func TestParkedAfterTenTries(t *testing.T) {
 	require.JSONEq(t, `{"userId":"ann","n":0}`, string(p.Data))
 
 	isWell.Store(true)
-	isParked, err := Replay(t.Context(), rdb, p.Place, 1000)
+	isParked, err := o.Replay(t.Context(), p.Place)
 	require.NoError(t, err)
 	require.True(t, isParked)
 	again := rec.await(2)[1]
 	require.Equal(t, p.ID, again.ID, "the same event")
 	require.Equal(t, p.At, again.At)
 	require.Equal(t, []Party{{UserID: "ann"}}, again.Players)
-	isParked, err = Replay(t.Context(), rdb, p.Place, 1000)
+	isParked, err = o.Replay(t.Context(), p.Place)
 	require.NoError(t, err)
 	require.False(t, isParked, "it is parked no more")
 }
@@ -269,7 +269,7 @@ func TestTooManyWait(t *testing.T) {
 		write(t, o, "ann", n)
 	}
 	for n := range 5 {
-		require.ErrorIs(t, o.Write(t.Context(), CombatEnded, "", said{N: n}), errFull)
+		require.ErrorIs(t, o.Write(t.Context(), CombatEnded, "", said{N: n}), ErrFull)
 	}
 	list, err := List(t.Context(), rdb, "", 10)
 	require.NoError(t, err)

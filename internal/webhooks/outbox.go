@@ -105,8 +105,8 @@ type Party struct {
 	CharacterID string `json:"characterId,omitzero"`
 }
 
-// errFull means that too many events wait.
-var errFull = errors.New("webhooks: too many events wait")
+// ErrFull means that too many events wait.
+var ErrFull = errors.New("webhooks: too many events wait")
 
 // Write writes an event, if its type is told. data is what is told, which names the players as
 // PlayersOf finds them. Events with the same id are the same event. An error means that it may not
@@ -124,7 +124,7 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 		return fmt.Errorf("webhooks: write %s: %w", kind, err)
 	}
 	if n, isNumber := place.(int64); isNumber && n == 0 {
-		return errFull
+		return ErrFull
 	}
 	return nil
 }

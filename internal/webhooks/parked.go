@@ -94,13 +94,13 @@ func parseParked(m redis.XMessage) ParkedEvent {
 
 // Replay has a parked event delivered again, behind those that wait. isParked is false when there is
 // none at the place.
-func Replay(ctx context.Context, rdb redis.UniversalClient, place string, most int) (isParked bool, err error) {
-	n, err := replayScript.Do(ctx, rdb, []string{keys.WebhooksParked, keys.Webhooks}, place, most).Int()
+func (o *Outbox) Replay(ctx context.Context, place string) (isParked bool, err error) {
+	n, err := replayScript.Do(ctx, o.rdb, []string{keys.WebhooksParked, keys.Webhooks}, place, o.most).Int()
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("webhooks: replay: %w", err)
 	case n < 0:
-		return true, errFull
+		return true, ErrFull
 	}
 	return n == 1, nil
 }

@@ -27,9 +27,13 @@ var (
 
 	// AppendScript appends the entry of goods that have already moved. Run again, it does nothing.
 	AppendScript = redisx.NewScript(Lua + appendLua)
-	// MintScript makes goods come into being and writes the entry. It needs all keys on one server.
-	MintScript = redisx.NewScript(Lua + mintLua)
 )
+
+// NewMintScript returns the script that makes goods come into being and writes the entry. It needs
+// all keys on one server. announceLua may set announce, see ledger.lua.
+func NewMintScript(announceLua string) *redisx.Script {
+	return redisx.NewScript(Lua + announceLua + mintLua)
+}
 
 // Config tunes a Ledger. The zero value works.
 type Config struct {

@@ -1,6 +1,10 @@
 -- Every script that moves goods starts with these functions. Goods are a part of a list:
 -- inventory field, quantity, field, quantity, …
 
+-- announce is told of each entry that was appended: kind, ref and body. Lua behind these functions may
+-- set it. It must not fail.
+local announce
+
 -- The largest amount of an inventory field; the smallest is 0.
 local HIGHEST = 999999999999999
 
@@ -121,6 +125,7 @@ local function append(ledger, kind, ref, at, body, digest)
   fresh[ref] = redis.call('XADD', ledger, '*', 'seq', n, 'kind', kind, 'ref', ref, 'at', at,
     'body', body, 'prev', prev, 'hash', hash)
   seq, prev = n, hash
+  if announce then announce(kind, ref, body) end
 end
 
 -- Writes into the index what was appended. A script calls it last.
