@@ -164,6 +164,8 @@ type Config struct {
 	RedisTimeout time.Duration
 	// Audit receives what moderators do; may be nil. It must not block.
 	Audit func(ModeratorAction)
+	// Reported receives the messages that players report; may be nil. An error refuses the report.
+	Reported func(ctx context.Context, r Report) error
 	// Report receives the errors of work in the background, which no player gets as an answer; may be
 	// nil. It must not block.
 	Report func(error)
@@ -195,6 +197,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Audit == nil {
 		c.Audit = func(ModeratorAction) {}
+	}
+	if c.Reported == nil {
+		c.Reported = func(context.Context, Report) error { return nil }
 	}
 	if c.Report == nil {
 		c.Report = func(error) {}
@@ -255,6 +260,7 @@ func (s *Service) Routes() []event.Route {
 		event.On("chat:message", s.Send).Limit("chat").Once(message...),
 		event.On("chat:whisper", s.Whisper).Limit("chat").Once(spoken...),
 		event.On("chat:history", s.History).Limit("reads"),
+		event.On("chat:report", s.Report).Limit("moderation"),
 		event.On("user:ignore", s.Ignore).Limit("rooms"),
 		event.On("user:unignore", s.Unignore).Limit("rooms"),
 		event.On("user:ignored", s.ListIgnored).Limit("reads"),

@@ -113,3 +113,11 @@ func TestNoTwoKeysCollide(t *testing.T) {
 		require.NotEqual(t, keys.OnceID(record), keys.Once("trade:propose", "", c, d), "the id of one is the record of another")
 	})
 }
+
+// These keys are a gateway's own, and only those that tell webhooks need the right to them.
+func TestSpellingOfWebhooks(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "webhooks:waiting", keys.Webhooks) // append.lua spells it too
+	require.Equal(t, "webhooks:counts", keys.WebhookCounts)
+	require.Equal(t, "webhooks:node:a", keys.WebhookConnections("a"))
+}

@@ -108,7 +108,7 @@ func (f *features) close() {
 // makeChat makes the chat. With Dev everybody may join every channel; without it the game keeps the
 // members of guilds and parties in Redis.
 func (n *node) makeChat(rooms *gatewayRooms) *chat.Service {
-	c := chat.Config{RolesOf: rolesOf(n.redis.sessions), Log: rooms, Observer: n.features.presence, Audit: n.logModeration, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
+	c := chat.Config{RolesOf: rolesOf(n.redis.sessions), Log: rooms, Observer: n.features.presence, Audit: n.logModeration, Reported: n.messageReported, Report: n.chatFailed, HistoryLength: n.cfg.ChatHistory}
 	if !n.cfg.Dev {
 		c.Membership = chat.RedisMembership{Redis: n.redis.client}
 	}

@@ -29,7 +29,7 @@ type loggedMessage struct {
 func TestEveryLogMessageIsDocumented(t *testing.T) {
 	t.Parallel()
 	s := logSource{T: t, messages: map[string]*loggedMessage{}, constants: map[string]string{}}
-	for _, folder := range []string{"../server", "../gateway", "../redisconn", "../auth", "../internal/adminui"} {
+	for _, folder := range []string{"../server", "../gateway", "../redisconn", "../auth", "../internal/adminui", "../internal/webhooks"} {
 		for path, file := range parseFolder(t, folder) {
 			s.addConstants(file)
 			s.files = append(s.files, sourceFile{path, file})

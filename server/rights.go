@@ -25,6 +25,9 @@ var neededCommands = []string{
 	"XADD KEY * f v", "XDEL KEY 1-1", "XLEN KEY", "XRANGE KEY - +", "XREVRANGE KEY + -", "XTRIM KEY MAXLEN 1",
 }
 
+// webhookCommands are the further commands of a gateway that tells webhooks.
+var webhookCommands = []string{"XREADGROUP GROUP g c STREAMS KEY >", "XGROUP CREATE KEY g 0", "XACK KEY g 1-1"}
+
 // neededKeys are the patterns of the keys of package keys.
 var neededKeys = []string{
 	"session:*", "{session:*", "sessions:*", "once:*", "user:*", "{user:*", "char:*", "{char:*", "guild:*", "party:*", "zone:*", "cache:*", "temp:*", "job:*",
@@ -43,7 +46,7 @@ func (n *node) neededRights() redisconn.Rights {
 	}
 	if n.cfg.WebhookURL != "" {
 		r.Keys = append(r.Keys, "webhooks:*")
-		r.Commands = append(r.Commands, "XREADGROUP GROUP g c STREAMS KEY >", "XGROUP CREATE KEY g 0", "XACK KEY g 1-1")
+		r.Commands = append(r.Commands, webhookCommands...)
 	}
 	if c := n.clusterConfig(); c != nil {
 		r.Channels = append(r.Channels, c.Prefix+"*")

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -9,7 +11,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/aeturnis/realtime/chat"
 	"github.com/aeturnis/realtime/combat"
+	"github.com/aeturnis/realtime/internal/identity"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/internal/signedpost"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -110,6 +114,31 @@ func (n *node) combatEndedWebhook() func(ctx context.Context, end combat.Ending,
 		}
 		return n.writeWebhook(ctx, webhooks.CombatEnded, "combat-"+end.CombatID, told)
 	}
+}
+
+// messageReported logs that a player reported a message, without its text, and tells the receiver of
+// webhooks.
+func (n *node) messageReported(ctx context.Context, r chat.Report) error {
+	author := webhooks.Party{}
+	if r.Message != nil {
+		author.UserID = r.Message.From.UserID
+	}
+	n.log.Info("message reported", zap.String("by", r.By.UserID), zap.String("session", identity.SessionTag(r.By.SessionID)),
+		zap.String("channel", r.Channel), zap.String("message", r.ID), zap.String("user", author.UserID))
+	if !n.outbox.Has(webhooks.ChatReported) {
+		return nil
+	}
+	by := webhooks.Party{UserID: r.By.UserID, CharacterID: r.By.CharacterID}
+	told := struct {
+		Channel string           `json:"channel"`
+		ID      string           `json:"id"`
+		Message *chat.Message    `json:"message"`
+		By      webhooks.Party   `json:"by"`
+		Reason  string           `json:"reason"`
+		Players []webhooks.Party `json:"players"`
+	}{r.Channel, r.ID, r.Message, by, r.Reason, []webhooks.Party{by, author}}
+	sum := sha256.Sum256([]byte(r.Channel + "\x00" + r.ID + "\x00" + r.By.UserID))
+	return n.writeWebhook(ctx, webhooks.ChatReported, "report-"+hex.EncodeToString(sum[:16]), told)
 }
 
 // writeWebhook writes an event. That too many wait is no error: it is counted.

@@ -26,6 +26,10 @@ import (
 var binary string // the program, with the hook that kills it
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv("CHAOS_RECEIVER"); addr != "" { // TestWebhooksOverKills starts this program as its receiver
+		fmt.Fprintln(os.Stderr, serveWebhooks(addr, os.Getenv("CHAOS_RECEIVED")))
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "chaos")
 	if err != nil {
 		panic(err)

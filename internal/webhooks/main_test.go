@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ type receiver struct {
 	answer func(w http.ResponseWriter, r *http.Request, e Event) // nil: 204
 
 	mu  sync.Mutex
-	got []Event // that were answered 2xx by the default; guarded by mu
+	got []Event // first receipts; guarded by mu
 	all []Event // guarded by mu
 }
 
@@ -80,7 +81,9 @@ func (rec *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (rec *receiver) take(e Event) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.got = append(rec.got, e)
+	if !slices.ContainsFunc(rec.got, func(o Event) bool { return o.ID == e.ID }) { // a busy machine may be sent one twice
+		rec.got = append(rec.got, e)
+	}
 }
 
 func (rec *receiver) taken() []Event {
@@ -99,7 +102,7 @@ func (rec *receiver) await(n int) []Event {
 // start runs a dispatcher until stop is called.
 func start(t *testing.T, rdb redis.UniversalClient, rec *receiver, outbox *Outbox) (d *Dispatcher, stop func()) {
 	t.Helper()
-	client, err := signedpost.NewClient(signedpost.Config{MaxAnswer: 64 << 10, Timeout: 300 * time.Millisecond})
+	client, err := signedpost.NewClient(signedpost.Config{MaxAnswer: 64 << 10, Timeout: 500 * time.Millisecond})
 	require.NoError(t, err)
 	secrets := signedpost.FixedSecrets(secret)
 	d = NewDispatcher(Config{

@@ -45,6 +45,7 @@ const EVENTS = {
   'chat:leave': { as: ({ channel }) => ({ channel }), is: (d) => d.members === 1, needs: ['channel'], long: ['channel'] },
   'chat:message': { as: ({ channel }) => ({ channel, text: 'hello', clientId: 'c1' }), is: (d) => d.id !== '' && d.at > 0, needs: ['channel', 'text'], long: ['channel', 'text', 'clientId'] },
   'chat:mute': { as: ({ bob, channel }) => ({ userId: bob.user, channel, forMs: 60_000, reason: 'spam' }), is: (d, { bob }) => d.userId === bob.user, needs: ['userId', 'forMs'], long: ['userId', 'channel', 'forMs', 'reason'] },
+  'chat:report': { as: async (on) => ({ channel: on.channel, id: await said(on), reason: 'spam' }), is: (d, { sent }) => d.id === sent.id, needs: ['channel', 'id'], long: ['channel', 'id', 'reason'] },
   'chat:slow': { as: ({ channel }) => ({ channel, everyMs: 1000 }), is: (d) => d.everyMs === 1000, needs: ['channel', 'everyMs'], long: ['channel', 'everyMs'] },
   'chat:unban': { as: async ({ ann, bob, channel }) => { await ann.ask('chat:ban', { userId: bob.user, channel, forMs: 60_000 }); return { userId: bob.user, channel }; }, is: (d, { bob }) => d.userId === bob.user, needs: ['userId'], long: ['userId', 'channel'] },
   'chat:unmute': { as: async ({ ann, bob, channel }) => { await ann.ask('chat:mute', { userId: bob.user, channel, forMs: 60_000 }); return { userId: bob.user, channel }; }, is: (d, { bob }) => d.userId === bob.user, needs: ['userId'], long: ['userId', 'channel'] },
