@@ -66,6 +66,8 @@ func (c *Config) sharedSettings() map[string]string {
 		"--devices":              c.Devices,
 		"--recovery":             max(0, c.Recovery).String(),
 		"--recovery-memory":      strconv.Itoa(c.RecoveryMemory),
+		"--webhook-url":          c.WebhookURL,
+		"--webhook-events":       strings.Join(c.WebhookEvents, " "),
 	}
 }
 

@@ -44,7 +44,6 @@ type Connections struct {
 	rdb     redis.UniversalClient
 	node    string // name, for people
 	id      string // of this run of the node
-	log     *zap.Logger
 	metrics *metrics
 
 	connect, disconnect *redisx.Script
@@ -79,7 +78,7 @@ func (d *Dispatcher) NewConnections(node string) *Connections {
 	}
 	return &Connections{
 		mustDiff: true,
-		rdb:      d.cfg.Redis, node: node, id: rand.Text(), log: d.cfg.Log, metrics: d.metrics,
+		rdb:      d.cfg.Redis, node: node, id: rand.Text(), metrics: d.metrics,
 		connect: redisx.NewScript(o.functions() + connectLua), disconnect: o.disconnectScript(),
 		open: map[string]string{}, wake: make(chan struct{}, 1),
 	}
@@ -277,7 +276,7 @@ type sweeper struct {
 // An observedNode is what the sweeper knows of a node.
 type observedNode struct {
 	beats string
-	looks int // at the same number
+	looks int // at this number, after the first
 }
 
 // forget has the sweeper begin anew, because Redis did not answer: the nodes could not reach it
@@ -292,9 +291,11 @@ func (s *sweeper) judge(beats map[string]string) (dead []string) {
 		if last, isKnown := s.seen[id]; isKnown && last.beats == n {
 			o.looks = last.looks + 1
 		}
-		if seen[id] = o; o.looks >= deadBeats {
-			dead = append(dead, id)
+		if o.looks >= deadBeats {
+			dead = append(dead, id) // and known no more: it may come back and count anew
+			continue
 		}
+		seen[id] = o
 	}
 	s.seen = seen
 	return dead
