@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,8 +25,11 @@ func TestReport(t *testing.T) {
 	}})
 	sent, err := send(t, s, ann, say("well"))
 	require.NoError(t, err)
-	out, err := s.Report(t.Context(), ann, chat.ReportRequest{Channel: "global", ID: sent.ID, Reason: "spam"})
-	require.NoError(t, err)
+	var out chat.Reported
+	require.Eventually(t, func() bool { // the history is written behind the answer, because nothing is logged here
+		out, err = s.Report(t.Context(), ann, chat.ReportRequest{Channel: "global", ID: sent.ID, Reason: "spam"})
+		return err == nil
+	}, 30*time.Second, time.Millisecond, "%v", err)
 	require.Equal(t, chat.Reported{Channel: "global", ID: sent.ID}, out)
 	require.Len(t, got, 1)
 	require.Equal(t, "well", got[0].Message.Text)
