@@ -136,7 +136,7 @@ var healthy = map[string]string{
 	`gateway_log_lines_dropped_total{reason="failed", ` + gatewayTarget + `}`:                       "5x40",
 	`gateway_log_lines_dropped_total{reason="flood", ` + gatewayTarget + `}`:                        "0+100x40",
 	`gateway_unreadable_entries_total{feature="chat", ` + gatewayTarget + `}`:                       "2x40",
-	`gateway_jobs_last_failed{name="temp", ` + gatewayTarget + `}`:                          "0x25 1x2 0x13",
+	`gateway_jobs_last_failed{name="temp", ` + gatewayTarget + `}`:                                  "0x25 1x2 0x13",
 }
 
 // A ruleTest is one element of `tests` in the file that `promtool test rules` takes.
