@@ -50,8 +50,8 @@ func openSessions(ctx context.Context, f cli.RedisFlags) (rdb redis.UniversalCli
 	return rdb, store, err
 }
 
-// newSessions returns sessions whose ends are told to the receiver of webhooks, where the nodes tell
-// them.
+// newSessions returns sessions whose ends are told to the receiver of webhooks, where the nodes
+// tell them.
 func newSessions(ctx context.Context, rdb redis.UniversalClient) (*sessions.Store, error) {
 	outbox, err := webhooks.OpenOutbox(ctx, rdb)
 	if err != nil {

@@ -67,8 +67,8 @@ func (c webhooksList) Run(ctx context.Context, s cli.Streams) error {
 	return t.Flush()
 }
 
-// eachParked calls f with the parked webhooks, a page at a time, until there are no more or f returns
-// false.
+// eachParked calls f with the parked webhooks, a page at a time, until there are no more or f
+// returns false.
 func eachParked(ctx context.Context, rdb redis.UniversalClient, f func(page webhooks.Backlog) (goOn bool, err error)) error {
 	const pageSize = 500
 	after := ""

@@ -169,7 +169,8 @@ func (c *Connections) finish() {
 }
 
 // beat raises the node's number, which it knows to be beats, and returns it. When the number begins
-// anew, another node believed this one dead, or Redis has lost it: then all connections are compared.
+// anew, another node believed this one dead, or Redis has lost it: then all connections are
+// compared.
 func (c *Connections) beat(ctx context.Context, beats int64) int64 {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
