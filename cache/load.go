@@ -260,7 +260,7 @@ func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (e *entry, err 
 	e, err = openEnvelope([]byte(found.data))
 	if err != nil {
 		m.reportUnreadable(call.key)
-		return nil, nil
+		return nil, nil //nolint:nilerr // it is reported, and counts as not there
 	}
 	e.expires = neverExpires
 	if found.left >= 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/aeturnis/realtime/internal/redistest"
 )
 
-// A report names a message of a channel that the player is in, and has its text from the history, not
-// from the player.
+// A report names a message of a channel that the player is in, and has its text from the history,
+// not from the player.
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var got []chat.Report

@@ -64,10 +64,11 @@ const (
 	Webhooks = "webhooks:waiting"
 	// WebhooksParked is the stream of the events that were not delivered.
 	WebhooksParked = "webhooks:parked"
-	// WebhookTries is the hash of the failed deliveries of events that wait, by their place in Webhooks.
+	// WebhookTries is the hash of the failed deliveries of events that wait, by their place in
+	// Webhooks.
 	WebhookTries = "webhooks:tries"
-	// WebhookCounts is the hash of how many events were dropped, and how many parked ones were removed,
-	// because there were too many.
+	// WebhookCounts is the hash of how many events were dropped, and how many parked ones were
+	// removed, because there were too many.
 	WebhookCounts = "webhooks:counts"
 	// WebhookSettings is the hash of which events the nodes tell a receiver, for operators' commands.
 	WebhookSettings = "webhooks:settings"

@@ -165,7 +165,7 @@ func (m *Manager) acquireLease(ctx context.Context, name string, opt Options, ma
 	startWaiting := func() {
 		if !isWaiting {
 			isWaiting = true
-			waiting, cancel = context.WithDeadline(ctx, deadline)
+			waiting, cancel = context.WithDeadline(ctx, deadline) //nolint:gosec // it is called at the end
 		}
 	}
 	isContended := false // counted once for each caller

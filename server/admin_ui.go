@@ -32,8 +32,8 @@ func (n *node) newAdminUI(connections adminui.Connections) (*adminui.UI, error) 
 
 var connectionRoom = regexp.MustCompile(`^[A-Za-z0-9_-]{20}$`)
 
-// isReservedRoom reports whether what is cast to a room is meant for one user, or for one connection,
-// whose id is the room's name.
+// isReservedRoom reports whether what is cast to a room is meant for one user, or for one
+// connection, whose id is the room's name.
 func isReservedRoom(room string) bool {
 	return gateway.IsUserRoom(room) || connectionRoom.MatchString(room)
 }

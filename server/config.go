@@ -90,14 +90,15 @@ type Config struct {
 	// none of them. (--admin-addr, whose default is 127.0.0.1:8081)
 	AdminAddr string
 	// WebhookURL is the program of the game that is told what happens: who connects, what is traded,
-	// and so on (docs/webhooks.md). It is https, or http on loopback. Empty tells nobody. All nodes of a
-	// cluster need the same. It can not be used on a Redis Cluster. (--webhook-url)
+	// and so on (docs/webhooks.md). It is https, or http on loopback. Empty tells nobody. All nodes of
+	// a cluster need the same. It can not be used on a Redis Cluster. (--webhook-url)
 	WebhookURL string
-	// WebhookSecretFile has the secret with which these requests are signed; while it is being changed,
-	// several, one on each line. It is read again at SIGHUP and when it changes. (--webhook-secret-file)
+	// WebhookSecretFile has the secret with which these requests are signed; while it is being
+	// changed, several, one on each line. It is read again at SIGHUP and when it changes.
+	// (--webhook-secret-file)
 	WebhookSecretFile string
-	// WebhookCAFile has the authorities that the receiver's certificate is checked against, in place of
-	// the system's. (--webhook-ca-file)
+	// WebhookCAFile has the authorities that the receiver's certificate is checked against, in place
+	// of the system's. (--webhook-ca-file)
 	WebhookCAFile string
 	// WebhookEvents are the types of events that are told. Default: all of them. (--webhook-events)
 	WebhookEvents []string

@@ -22,7 +22,8 @@ import (
 // maxListed is how many entries of one kind a node lists in an answer.
 const maxListed = 1000
 
-// maxListedBytes is about how long a list of connections becomes: an answer that is too long is none.
+// maxListedBytes is about how long a list of connections becomes: an answer that is too long is
+// none.
 const maxListedBytes = 2 << 20
 
 // answerOperators answers until ctx ends.

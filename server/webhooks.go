@@ -116,8 +116,8 @@ func (n *node) combatEndedWebhook() func(ctx context.Context, end combat.Ending,
 	}
 }
 
-// messageReported logs that a player reported a message, without its text, and tells the receiver of
-// webhooks.
+// messageReported logs that a player reported a message, without its text, and tells the receiver
+// of webhooks.
 func (n *node) messageReported(ctx context.Context, r chat.Report) error {
 	author := webhooks.Party{}
 	if r.Message != nil {

@@ -66,9 +66,7 @@ var touchExpressSource string
 //go:embed destroy_express.lua
 var destroyExpressSource string
 
-var (
-	touchExpressScript = redisx.NewScript(touchExpressSource)
-)
+var touchExpressScript = redisx.NewScript(touchExpressSource)
 
 // touchCall is the call that slides a session of either kind.
 func (s *Store) touchCall(id string, now time.Time) *redisx.Call {

@@ -26,8 +26,8 @@ type Config struct {
 	// LogLength is about how many entries keys.RevocationLog keeps; 10,000 when zero.
 	LogLength int64
 	// AnnounceLua is Lua that sets announce, a function which the scripts that end sessions call with
-	// the JSON of the Revocation; for a session that had expired, when CleanupExpired finds it. It runs
-	// on one Redis server only, and must not fail. "" tells nobody.
+	// the JSON of the Revocation; for a session that had expired, when CleanupExpired finds it. It
+	// runs on one Redis server only, and must not fail. "" tells nobody.
 	AnnounceLua string
 	// Now is the clock; time.Now when nil. Absolute lifetimes are compared with it, so the clocks
 	// of the nodes should agree. The expiry without activity is counted by Redis.

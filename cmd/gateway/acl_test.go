@@ -191,8 +191,8 @@ func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 		"+psubscribe":          nil, // the gateway uses it without an event of ours
 	}
 	slower := []string{"~{chat:*", "~{user:*", "~{char:*", "~ratelimit:*", "+time", "&socket.io*"} // without these rights the gateway works in another way
-	// This test does not take these rights away, because a gateway needs them in situations that do not
-	// arise here.
+	// This test does not take these rights away, because a gateway needs them in situations that do
+	// not arise here.
 	unseen := []string{"~zone:*", "~cache:*", "&lock:releases", "~socket.io-joins#*", "+psubscribe &socket.io#/#*"}
 	var seen []string
 	for _, row := range rows {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"runtime"
@@ -16,8 +15,8 @@ import (
 )
 
 // BenchmarkServerAPICasts measures casts to a user who is connected, over HTTP and a real Redis:
-// singly, by 128 programs at a time, and in batches of 100, by 4 for each core. The CPU time is that
-// of this process: of the gateway, of the programs that call, and of the player.
+// singly, by 128 programs at a time, and in batches of 100, by 4 for each core. The CPU time is
+// that of this process: of the gateway, of the programs that call, and of the player.
 func BenchmarkServerAPICasts(b *testing.B) {
 	f := newAPIFile(b)
 	key := f.add("--name", "shop", "--scope", "cast")
@@ -48,7 +47,7 @@ func BenchmarkServerAPICasts(b *testing.B) {
 					require.NoError(b, err)
 					require.NoError(b, answer.Body.Close())
 					if answer.StatusCode != http.StatusOK || strings.Contains(string(text), `"error"`) {
-						b.Error(fmt.Sprintf("%d %.300s", answer.StatusCode, text))
+						b.Errorf("%d %.300s", answer.StatusCode, text)
 						return
 					}
 				}

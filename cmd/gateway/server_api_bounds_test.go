@@ -54,8 +54,8 @@ func tooMuch(t reflect.Type, text string) map[string]any {
 	return found
 }
 
-// TestServerAPIFieldsAreBounded tries every text and every list of every call of the table with more
-// than may be: it is refused, and the refusal names the field.
+// TestServerAPIFieldsAreBounded tries every text and every list of every call of the table with
+// more than may be: it is refused, and the refusal names the field.
 func TestServerAPIFieldsAreBounded(t *testing.T) {
 	t.Parallel()
 	f := newAPIFile(t)
@@ -108,8 +108,8 @@ func TestServerAPIFieldsAreBounded(t *testing.T) {
 	require.Empty(t, a.get("sessions?userId=ann")["sessions"])
 }
 
-// TestServerAPIKeepsLongAnswers is a repeat of the login with the longest answer there is, alone and
-// in a batch: it gets the same answer, on another node too.
+// TestServerAPIKeepsLongAnswers is a repeat of the login with the longest answer there is, alone
+// and in a batch: it gets the same answer, on another node too.
 func TestServerAPIKeepsLongAnswers(t *testing.T) {
 	t.Parallel()
 	f := newAPIFile(t)

@@ -34,7 +34,8 @@ const (
 	// probeWait is how long a client has to answer a ping. It is less than takeoverWait.
 	probeWait = 500 * time.Millisecond
 	probePoll = 5 * time.Millisecond
-	// maxAsked is how many questions of other nodes are looked into at once, each for a second at most.
+	// maxAsked is how many questions of other nodes are looked into at once, each for a second at
+	// most.
 	maxAsked = 8192
 )
 

@@ -130,8 +130,8 @@ func (b *backend) performCall(ctx context.Context, name string, body []byte, dea
 	return err
 }
 
-// sendRequest sends a request, unless the backend is known to be away or too many wait, and returns the
-// body of its answer.
+// sendRequest sends a request, unless the backend is known to be away or too many wait, and returns
+// the body of its answer.
 func (b *backend) sendRequest(ctx context.Context, body []byte, deadline time.Time) (answer []byte, err error) {
 	select {
 	case b.slots <- struct{}{}:
@@ -181,8 +181,8 @@ func (b *backend) unavailableFault(retryAfter time.Duration, cause error) error 
 	return fault.Unavailable(b.cfg.Name, max(retryAfter, 100*time.Millisecond), cause)
 }
 
-// answerFault refuses an event whose answer is none. reason tells the log what is wrong with it; the
-// player can do nothing about that.
+// answerFault refuses an event whose answer is none. reason tells the log what is wrong with it;
+// the player can do nothing about that.
 func (b *backend) answerFault(reason string, cause error) error {
 	if cause != nil {
 		reason += ": " + cause.Error()

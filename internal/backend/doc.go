@@ -13,8 +13,8 @@
 //
 //   - The backend can not be reached, or answers 429, 502, 503 or 504: UNAVAILABLE.
 //   - It does not answer in time: TIMEOUT. An answer that comes later counts for nothing.
-//   - Half of the last ten calls failed in these ways: the breaker opens. All events of this backend
-//     are UNAVAILABLE at once, and one call a second tries whether it is back.
+//   - Half of the last ten calls failed in these ways: the breaker opens. All its events are
+//     UNAVAILABLE at once, and one call a second tries whether it is back.
 //   - As many events wait for it as may wait: UNAVAILABLE at once.
 //   - Its answer is none, in any of its fields: BACKEND_ANSWER, and nothing of it is done.
 //

@@ -184,8 +184,8 @@ func TestStoppedWithTheLeaseItIsRefused(t *testing.T) {
 	}
 }
 
-// waitUntilStopped waits until a gateway has stopped itself. It reports false when what is played on
-// it ended before.
+// waitUntilStopped waits until a gateway has stopped itself. It reports false when what is played
+// on it ended before.
 func waitUntilStopped[T any](t *testing.T, g *gatewayProcess, played chan T) bool {
 	t.Helper()
 	for begun := time.Now(); time.Since(begun) < longestWait; time.Sleep(5 * time.Millisecond) {

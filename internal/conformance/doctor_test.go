@@ -12,8 +12,8 @@ import (
 	"github.com/aeturnis/realtime/server"
 )
 
-// TestDoctorFindsAdaptersThatDoNotHearUs runs real Node servers with each adapter of Socket.IO: what
-// the classic one casts is heard, and of each other one, whose casts are lost without a word,
+// TestDoctorFindsAdaptersThatDoNotHearUs runs real Node servers with each adapter of Socket.IO:
+// what the classic one casts is heard, and of each other one, whose casts are lost without a word,
 // `gateway doctor` says so.
 func TestDoctorFindsAdaptersThatDoNotHearUs(t *testing.T) {
 	t.Parallel()

@@ -87,8 +87,8 @@ func publishQuestion(ctx context.Context, rdb redis.UniversalClient, id string, 
 	return rdb.Publish(ctx, keys.OperatorQuestions, payload).Err()
 }
 
-// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis, and
-// that of ctx.
+// Ask asks, and waits until every node has answered or Patience is over. Errors: those of Redis,
+// and that of ctx.
 func Ask(ctx context.Context, rdb redis.UniversalClient, r Request) (Answers, error) {
 	id := rand.Text()
 	payload, err := r.encode(id)

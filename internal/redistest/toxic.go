@@ -27,9 +27,9 @@ type Wire struct {
 	proxy *toxiproxy.Proxy // guarded by mu
 }
 
-// mendTime is how long toxiproxy may take to remove a fault. It never does when a connection ends at
-// the wrong moment: what waits to be written to it is never taken, and holds the lock that the end
-// of the connection needs.
+// mendTime is how long toxiproxy may take to remove a fault. It never does when a connection ends
+// at the wrong moment: what waits to be written to it is never taken, and holds the lock that the
+// end of the connection needs.
 const mendTime = 5 * time.Second
 
 // Toxic returns a wire without a fault to the server. It works until the test ends. The server may

@@ -97,8 +97,8 @@ type LimitList struct {
 	Policies []LimitPolicy `json:"policies"`
 }
 
-// SetLimitsRequest are rules to put in force on all nodes. All are checked before the first is made;
-// after UNAVAILABLE some may hold, and a repeat is safe.
+// SetLimitsRequest are rules to put in force on all nodes. All are checked before the first is
+// made; after UNAVAILABLE some may hold, and a repeat is safe.
 type SetLimitsRequest struct {
 	// Rules are such as "chat=20/10s", "chat@vip=50/10s", "chat=off"; "chat=default" is what the
 	// gateways were configured with.

@@ -138,8 +138,8 @@ func finishReading(w http.ResponseWriter, callTimeout time.Duration) {
 // answerTimeout is how long a program has to read an answer.
 const answerTimeout = 20 * time.Second
 
-// perform does a call, once where it has an idempotency key. A call with an effect that has begun is
-// ended by its own time alone: a program that goes away must not leave half of it.
+// perform does a call, once where it has an idempotency key. A call with an effect that has begun
+// is ended by its own time alone: a program that goes away must not leave half of it.
 func (s *Service) perform(ctx context.Context, key *apikeys.Key, call *Call, raw []byte, idempotencyKey string) ([]byte, error) {
 	if call.HasEffect() {
 		ctx = context.WithoutCancel(ctx)

@@ -138,8 +138,8 @@ func (d *Dispatcher) withRedis(ctx context.Context, f func(ctx context.Context) 
 	return f(ctx)
 }
 
-// lead delivers while this node has the lease, or until ctx ends. Posts that are under way then have
-// a moment to end; those that are cut off are repeated by the next holder.
+// lead delivers while this node has the lease, or until ctx ends. Posts that are under way then
+// have a moment to end; those that are cut off are repeated by the next holder.
 func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
 	posting, stopPosting := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {

@@ -85,8 +85,8 @@ func TestAnEventOfTwoPlayersIsInBothOrders(t *testing.T) {
 	require.Empty(t, q.known)
 }
 
-// Bad receivers: whatever one does with the first nine deliveries of an event, the tenth counts; and
-// the events of other players do not wait for it.
+// Bad receivers: whatever one does with the first nine deliveries of an event, the tenth counts;
+// and the events of other players do not wait for it.
 func TestBadReceivers(t *testing.T) {
 	t.Parallel()
 	var elsewhere atomic.Int64

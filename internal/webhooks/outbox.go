@@ -82,8 +82,8 @@ func (o *Outbox) SessionLua() string {
 	return o.functions() + "announce = function(message) webhook('" + SessionEnded + "', '', message) end\n"
 }
 
-// LedgerLua is the Lua that makes the scripts of trades write TradeCompleted and ItemMinted; "" when
-// neither is told. See trade.Config.AnnounceLua.
+// LedgerLua is the Lua that makes the scripts of trades write TradeCompleted and ItemMinted; ""
+// when neither is told. See trade.Config.AnnounceLua.
 func (o *Outbox) LedgerLua() string {
 	if !o.Has(TradeCompleted) && !o.Has(ItemMinted) {
 		return ""

@@ -92,8 +92,8 @@ func parseParked(m redis.XMessage) ParkedEvent {
 	return e
 }
 
-// Replay has a parked event delivered again, behind those that wait. isParked is false when there is
-// none at the place.
+// Replay has a parked event delivered again, behind those that wait. isParked is false when there
+// is none at the place.
 func (o *Outbox) Replay(ctx context.Context, place string) (isParked bool, err error) {
 	n, err := replayScript.Do(ctx, o.rdb, []string{keys.WebhooksParked, keys.Webhooks}, place, o.most).Int()
 	switch {
