@@ -4,7 +4,7 @@ import { connect, constants } from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 import { Gateway } from './lib/gateway.js';
 import { Player, WAYS, closeAll, name } from './lib/player.js';
-import { PROXIES, startProxy } from './lib/proxy.js';
+import { PROXIES, lacking, startProxy } from './lib/proxy.js';
 
 const BURST = 100;
 
@@ -29,7 +29,7 @@ function ask(session, headers, body) {
 }
 
 for (const kind of PROXIES) {
-  describe(`behind ${kind.name}`, () => {
+  describe(`behind ${kind.name}`, { skip: lacking(kind) }, () => {
     let proxy;
     before(async () => { proxy = await startProxy(kind, gateway); });
     after(() => proxy?.stop());

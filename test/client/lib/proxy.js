@@ -22,12 +22,16 @@ export const PROXIES = [
   { name: 'Apache', file: 'apache.conf', program: 'apache2', args: (file, folder) => ['-DFOREGROUND', '-d', folder, '-f', file, '-e', 'warn'] },
 ];
 
-/** find gives the path of a program. */
+/** find gives the path of a program, or undefined. */
 function find(program) {
   const folders = [...process.env.PATH.split(delimiter), '/usr/sbin', join(extracted, 'usr/sbin'), join(extracted, 'usr/bin')];
-  const found = folders.map((f) => join(f, program)).find(existsSync);
-  if (!found) throw new Error(`${program} is missing: run scripts/install, or install it`);
-  return found;
+  return folders.map((f) => join(f, program)).find(existsSync);
+}
+
+/** lacking says what a proxy needs that this machine has not, where no package manager could give it; or false. */
+export function lacking({ program }) {
+  const missing = [program, 'openssl'].filter((needed) => !find(needed));
+  return missing.length > 0 && `missing: ${missing.join(' and ')}; run scripts/install, or install it`;
 }
 
 async function freePort() {
