@@ -79,14 +79,14 @@ func (d *Dispatcher) NewConnections(node string) *Connections {
 	return &Connections{
 		mustDiff: true,
 		rdb:      d.cfg.Redis, node: node, id: rand.Text(), metrics: d.metrics,
-		connect: redisx.NewScript(o.functions() + connectLua), disconnect: o.disconnectScript(),
+		connect: redisx.NewScript(o.luaFunctions() + connectLua), disconnect: o.disconnectScript(),
 		open: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 }
 
 // disconnectScript is disconnect.lua.
 func (o *Outbox) disconnectScript() *redisx.Script {
-	return redisx.NewScript(o.functions() + disconnectLua)
+	return redisx.NewScript(o.luaFunctions() + disconnectLua)
 }
 
 // Connected notes the beginning of a connection.
@@ -101,7 +101,7 @@ func (c *Connections) Connected(p event.Player) {
 		return
 	}
 	c.open[p.Conn] = string(data)
-	c.push(change{conn: p.Conn, data: string(data)})
+	c.queueChange(change{conn: p.Conn, data: string(data)})
 }
 
 // CharacterChanged does nothing: no event tells it.
@@ -119,11 +119,11 @@ func (c *Connections) DisconnectedBecause(p event.Player, reason string) {
 		return
 	}
 	delete(c.open, p.Conn)
-	c.push(change{conn: p.Conn, reason: string(text)})
+	c.queueChange(change{conn: p.Conn, reason: string(text)})
 }
 
-// push has a change written. The caller holds mu.
-func (c *Connections) push(ch change) {
+// queueChange has a change written. The caller holds mu.
+func (c *Connections) queueChange(ch change) {
 	if len(c.changes) >= maxChanges {
 		c.mustDiff = true
 		return
@@ -139,28 +139,28 @@ func (c *Connections) push(ch change) {
 func (c *Connections) Run(ctx context.Context) error {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
-	beats := c.beat(ctx, 0)
+	beats := c.raiseNumber(ctx, 0)
 	for {
 		select {
 		case <-ctx.Done():
-			c.finish()
+			c.writeRest()
 			return nil
 		case <-beat.C:
-			beats = c.beat(ctx, beats)
-			c.compare(ctx)
-			c.flush(ctx)
+			beats = c.raiseNumber(ctx, beats)
+			c.queueDifferences(ctx)
+			c.flushChanges(ctx)
 		case <-c.wake:
-			c.flush(ctx)
+			c.flushChanges(ctx)
 		}
 	}
 }
 
-// finish writes what is left when the node stops, and forgets the node.
-func (c *Connections) finish() {
+// writeRest writes what is left when the node stops, and forgets the node.
+func (c *Connections) writeRest() {
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
-	c.compare(ctx)
-	if !c.flush(ctx) {
+	c.queueDifferences(ctx)
+	if !c.flushChanges(ctx) {
 		return // another node tells the rest
 	}
 	if n, err := c.rdb.HLen(ctx, keys.WebhookConnections(c.id)).Result(); err == nil && n == 0 {
@@ -168,10 +168,10 @@ func (c *Connections) finish() {
 	}
 }
 
-// beat raises the node's number, which it knows to be beats, and returns it. When the number begins
-// anew, another node believed this one dead, or Redis has lost it: then all connections are
+// raiseNumber raises the node's number, which it knows to be beats, and returns it. When the number
+// begins anew, another node believed this one dead, or Redis has lost it: then all connections are
 // compared.
-func (c *Connections) beat(ctx context.Context, beats int64) int64 {
+func (c *Connections) raiseNumber(ctx context.Context, beats int64) int64 {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	n, err := c.rdb.HIncrBy(ctx, keys.WebhookNodes, c.id, 1).Result()
@@ -186,8 +186,8 @@ func (c *Connections) beat(ctx context.Context, beats int64) int64 {
 	return n
 }
 
-// flush writes changes, and reports whether all are written. What Redis does not take stays.
-func (c *Connections) flush(ctx context.Context) bool {
+// flushChanges writes changes, and reports whether all are written. What Redis does not take stays.
+func (c *Connections) flushChanges(ctx context.Context) bool {
 	for {
 		c.mu.Lock()
 		part := slices.Clone(c.changes[:min(len(c.changes), changesAtOne)])
@@ -195,7 +195,7 @@ func (c *Connections) flush(ctx context.Context) bool {
 		if len(part) == 0 {
 			return true
 		}
-		done := c.write(ctx, part)
+		done := c.writeChanges(ctx, part)
 		c.mu.Lock()
 		c.changes = slices.Delete(c.changes, 0, done)
 		if len(c.changes) == 0 {
@@ -209,8 +209,8 @@ func (c *Connections) flush(ctx context.Context) bool {
 	}
 }
 
-// write writes changes in one pipeline, and returns how many of the first ones were written.
-func (c *Connections) write(ctx context.Context, part []change) (done int) {
+// writeChanges writes changes in one pipeline, and returns how many of the first ones were written.
+func (c *Connections) writeChanges(ctx context.Context, part []change) (done int) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	key := []string{keys.WebhookConnections(c.id)}
@@ -231,9 +231,9 @@ func (c *Connections) write(ctx context.Context, part []change) (done int) {
 	return done
 }
 
-// compare has the differences written between the connections and what Redis knows of them, when
-// changes were left out.
-func (c *Connections) compare(ctx context.Context) {
+// queueDifferences has the differences written between the connections and what Redis knows of
+// them, when changes were left out.
+func (c *Connections) queueDifferences(ctx context.Context) {
 	c.mu.Lock()
 	mustDiff := c.mustDiff && len(c.changes) == 0
 	c.mu.Unlock()
@@ -258,12 +258,12 @@ func (c *Connections) compare(ctx context.Context) {
 	c.mustDiff = false
 	for conn := range isKnown {
 		if _, isOpen := c.open[conn]; !isOpen {
-			c.push(change{conn: conn, reason: `""`})
+			c.queueChange(change{conn: conn, reason: `""`})
 		}
 	}
 	for conn, data := range c.open {
 		if !isKnown[conn] {
-			c.push(change{conn: conn, data: data})
+			c.queueChange(change{conn: conn, data: data})
 		}
 	}
 }
@@ -280,12 +280,12 @@ type observedNode struct {
 	looks int // at this number, after the first
 }
 
-// forget has the sweeper begin anew, because Redis did not answer: the nodes could not reach it
-// either.
-func (s *sweeper) forget() { s.seen = nil }
+// forgetNodes has the sweeper begin anew, because Redis did not answer: the nodes could not reach
+// it either.
+func (s *sweeper) forgetNodes() { s.seen = nil }
 
-// judge takes the nodes' numbers, and returns the nodes that are dead.
-func (s *sweeper) judge(beats map[string]string) (dead []string) {
+// findDeadNodes takes the nodes' numbers, and returns the nodes that are dead.
+func (s *sweeper) findDeadNodes(beats map[string]string) (dead []string) {
 	seen := make(map[string]observedNode, len(beats))
 	for id, n := range beats {
 		o := observedNode{beats: n}

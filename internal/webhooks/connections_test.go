@@ -84,8 +84,8 @@ func TestADeadNodesConnections(t *testing.T) {
 	for n := range 250 {
 		dead.Connected(player(n))
 	}
-	require.EqualValues(t, 1, dead.beat(t.Context(), 0))
-	require.True(t, dead.flush(t.Context()))
+	require.EqualValues(t, 1, dead.raiseNumber(t.Context(), 0))
+	require.True(t, dead.flushChanges(t.Context()))
 	runConnections(t, alive)
 	alive.Connected(player(1000))
 	all := rec.await(251 + 250)
@@ -115,7 +115,7 @@ func TestConnectionsWithoutRedis(t *testing.T) {
 	d := NewDispatcher(Config{Redis: rdb, Outbox: o})
 	c := d.NewConnections("one")
 	c.Connected(player(-1))
-	require.True(t, c.flush(t.Context()))
+	require.True(t, c.flushChanges(t.Context()))
 	server.Kill()
 	for n := range maxChanges {
 		c.Connected(player(n))

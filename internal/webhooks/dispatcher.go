@@ -103,26 +103,26 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	var published time.Time
 	for ctx.Err() == nil {
 		if time.Since(published) > time.Hour {
-			if err := d.withRedis(ctx, d.cfg.Outbox.publish); err == nil {
+			if err := d.withRedis(ctx, d.cfg.Outbox.publishSettings); err == nil {
 				published = time.Now()
 			}
 		}
 		d.after = "0"
-		entries, isMine, err := d.take(ctx, readCount)
+		entries, isMine, err := d.takeLease(ctx, readCount)
 		if err == nil && isMine {
 			d.cfg.Log.Info("this node delivers the webhooks")
 			d.metrics.isActive.Set(1)
-			d.lead(ctx, entries)
+			d.deliverEvents(ctx, entries)
 			d.metrics.isActive.Set(0)
 			d.metrics.resetGauges()
 		}
-		sleep(ctx, idleEvery)
+		sleepFor(ctx, idleEvery)
 	}
 	return nil
 }
 
-// sleep waits, at most until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+// sleepFor waits, at most until ctx ends.
+func sleepFor(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -138,9 +138,9 @@ func (d *Dispatcher) withRedis(ctx context.Context, f func(ctx context.Context) 
 	return f(ctx)
 }
 
-// lead delivers while this node has the lease, or until ctx ends. Posts that are under way then
-// have a moment to end; those that are cut off are repeated by the next holder.
-func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
+// deliverEvents delivers while this node has the lease, or until ctx ends. Posts that are under way
+// then have a moment to end; those that are cut off are repeated by the next holder.
+func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage) {
 	posting, stopPosting := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if time.Now().Before(d.leaseUntil) {
@@ -155,10 +155,10 @@ func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
 			}
 		}
 		stopPosting()
-		_ = d.settle(context.WithoutCancel(ctx))
+		_ = d.settleOutcomes(context.WithoutCancel(ctx))
 		d.queue, d.unsettled, d.tries = nil, nil, nil
 		if ctx.Err() != nil {
-			d.release()
+			d.releaseLease()
 		}
 	}()
 	d.queue, d.unsettled, d.failures, d.isDown = newQueue(), nil, 0, false
@@ -166,7 +166,7 @@ func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
 	if err := d.withRedis(ctx, d.loadTries); err != nil {
 		return
 	}
-	d.accept(entries)
+	d.queueEntries(entries)
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	idle := time.NewTicker(idleEvery)
@@ -179,13 +179,13 @@ func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
 			due.Stop()
 			return
 		case r := <-d.results:
-			d.collect(r)
-			_ = d.settle(ctx)
+			d.noteOutcomes(r)
+			_ = d.settleOutcomes(ctx)
 		case <-due.C:
 		case <-idle.C:
-			d.watch(ctx)
+			d.observeBacklog(ctx)
 		case <-poll.C:
-			_ = d.settle(ctx)
+			_ = d.settleOutcomes(ctx)
 			if !d.readMore(ctx) {
 				due.Stop()
 				return
@@ -195,8 +195,8 @@ func (d *Dispatcher) lead(ctx context.Context, entries []redis.XMessage) {
 	}
 }
 
-// release gives the lease back, so that another node takes it at once.
-func (d *Dispatcher) release() {
+// releaseLease gives the lease back, so that another node takes it at once.
+func (d *Dispatcher) releaseLease() {
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
 	if holder, err := d.cfg.Redis.Get(ctx, keys.WebhookLease).Result(); err == nil && holder == d.token {
@@ -204,9 +204,9 @@ func (d *Dispatcher) release() {
 	}
 }
 
-// take takes or renews the lease, and reads up to count events. isMine is false when another node
-// has the lease.
-func (d *Dispatcher) take(ctx context.Context, count int) (entries []redis.XMessage, isMine bool, err error) {
+// takeLease takes or renews the lease, and reads up to count events. isMine is false when another
+// node has the lease.
+func (d *Dispatcher) takeLease(ctx context.Context, count int) (entries []redis.XMessage, isMine bool, err error) {
 	begun := time.Now()
 	err = d.withRedis(ctx, func(ctx context.Context) error {
 		reply, err := takeScript.Do(ctx, d.cfg.Redis, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), d.after, count).Slice()
@@ -261,14 +261,14 @@ func parseEntries(reply []any) []redis.XMessage {
 func (d *Dispatcher) readMore(ctx context.Context) bool {
 	for {
 		count := min(readCount, maxInMemory-d.queue.size)
-		entries, isMine, err := d.take(ctx, max(0, count))
+		entries, isMine, err := d.takeLease(ctx, max(0, count))
 		if err != nil { // the lease runs out when that lasts
 			return true
 		}
 		if !isMine {
 			return false
 		}
-		d.accept(entries)
+		d.queueEntries(entries)
 		if d.after != ">" && len(entries) == 0 && count > 0 {
 			d.after = ">"
 			continue
@@ -279,13 +279,13 @@ func (d *Dispatcher) readMore(ctx context.Context) bool {
 	}
 }
 
-// accept puts events into the queue.
-func (d *Dispatcher) accept(entries []redis.XMessage) {
+// queueEntries puts events into the queue.
+func (d *Dispatcher) queueEntries(entries []redis.XMessage) {
 	for _, m := range entries {
 		if d.after != ">" {
 			d.after = m.ID
 		}
-		if d.queue.has(m.ID) {
+		if d.queue.hasPlace(m.ID) {
 			continue
 		}
 		fields := map[string]string{}
@@ -302,7 +302,7 @@ func (d *Dispatcher) accept(entries []redis.XMessage) {
 			e.due = time.Now().Add(time.Until(t.due))
 			delete(d.tries, m.ID)
 		}
-		d.queue.add(e)
+		d.queue.addEntry(e)
 	}
 }
 
@@ -317,19 +317,19 @@ func (d *Dispatcher) postDue(ctx context.Context) time.Duration {
 		if d.inFlight >= most || len(d.unsettled) > maxInFlight || !time.Now().Before(d.leaseUntil) {
 			return idleEvery
 		}
-		e, wait := d.queue.next(time.Now())
+		e, wait := d.queue.takeDue(time.Now())
 		if e == nil {
 			return wait
 		}
 		d.inFlight++
-		go func() { d.results <- result{e, d.post(ctx, &e.event.Event)} }()
+		go func() { d.results <- result{e, d.postEvent(ctx, &e.event.Event)} }()
 	}
 }
 
-// post posts one event.
-func (d *Dispatcher) post(ctx context.Context, e *Event) error {
+// postEvent posts one event.
+func (d *Dispatcher) postEvent(ctx context.Context, e *Event) error {
 	begun := time.Now()
-	status, err := d.cfg.Post(ctx, e.body())
+	status, err := d.cfg.Post(ctx, e.encodeBody())
 	d.metrics.seconds.Observe(time.Since(begun).Seconds())
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -345,8 +345,8 @@ func (d *Dispatcher) post(ctx context.Context, e *Event) error {
 	return nil
 }
 
-// collect notes the outcomes of posts, the one that has come and those that wait behind it.
-func (d *Dispatcher) collect(r result) {
+// noteOutcomes notes the outcomes of posts, the one that has come and those that wait behind it.
+func (d *Dispatcher) noteOutcomes(r result) {
 	for {
 		d.inFlight--
 		d.unsettled = append(d.unsettled, r)
@@ -381,28 +381,28 @@ func (d *Dispatcher) noteSuccess() {
 func (d *Dispatcher) noteFailure(r result) {
 	e := r.entry
 	e.tries++
-	e.lastError = shorten(r.err)
-	e.due = time.Now().Add(jitter(d.cfg.Retry << (2 * (e.tries - 1))))
+	e.lastError = shortenError(r.err)
+	e.due = time.Now().Add(addJitter(d.cfg.Retry << (2 * (e.tries - 1))))
 	if d.failures++; d.failures == downAfter && !d.isDown {
 		d.isDown = true
 		d.cfg.Log.Warn("the receiver takes no webhooks: they wait", zap.String("error", e.lastError), zap.Int("waiting", d.queue.size))
 	}
 }
 
-// shorten returns the beginning of an error's text.
-func shorten(err error) string {
+// shortenError returns the beginning of an error's text.
+func shortenError(err error) string {
 	text := err.Error()
 	return strings.ToValidUTF8(text[:min(len(text), maxErrorBytes)], "")
 }
 
 // mustPark reports whether an event that failed makes way for those behind it.
 func (d *Dispatcher) mustPark(e *entry) bool {
-	return e.tries >= maxTries || !d.isDown && e.tries > 1 && d.queue.behind(e) >= maxBehind
+	return e.tries >= maxTries || !d.isDown && e.tries > 1 && d.queue.countBehind(e) >= maxBehind
 }
 
-// settle tells Redis what became of events. What Redis does not take is told again later: until
-// then, the next events of their players wait.
-func (d *Dispatcher) settle(ctx context.Context) error {
+// settleOutcomes tells Redis what became of events. What Redis does not take is told again later:
+// until then, the next events of their players wait.
+func (d *Dispatcher) settleOutcomes(ctx context.Context) error {
 	if len(d.unsettled) == 0 {
 		return nil
 	}
@@ -418,7 +418,7 @@ func (d *Dispatcher) settle(ctx context.Context) error {
 			case d.mustPark(e):
 				parked = append(parked, r)
 			default:
-				p.HSet(ctx, keys.WebhookTries, e.event.place, tryState{e.tries, e.due, e.lastError}.encode())
+				p.HSet(ctx, keys.WebhookTries, e.event.place, tryState{e.tries, e.due, e.lastError}.encodeState())
 			}
 		}
 		if len(places) > 0 {
@@ -436,7 +436,7 @@ func (d *Dispatcher) settle(ctx context.Context) error {
 	}
 	for _, r := range d.unsettled {
 		if r.err == nil || slices.ContainsFunc(parked, func(p result) bool { return p.entry == r.entry }) {
-			d.queue.remove(r.entry)
+			d.queue.removeEntry(r.entry)
 		} else {
 			d.queue.putBack(r.entry)
 		}
@@ -462,7 +462,7 @@ func (d *Dispatcher) parkAll(ctx context.Context, all []result) error {
 		}
 		if e := all[i].entry; n == 1 {
 			d.metrics.parkings.Inc()
-			if isFirst, others := d.parkedLine.next(time.Now(), lineEvery); isFirst {
+			if isFirst, others := d.parkedLine.countLine(time.Now(), lineEvery); isFirst {
 				d.cfg.Log.Warn("webhook parked: its player's next ones go on", zap.String("id", e.event.ID), zap.String("type", e.event.Type),
 					zap.Int("tries", e.tries), zap.String("error", e.lastError), zap.Int("others", others))
 			}
@@ -491,8 +491,8 @@ type tryState struct {
 	lastError string
 }
 
-// encode writes it as "<tries> <due, Unix ms> <error>".
-func (t tryState) encode() string {
+// encodeState writes it as "<tries> <due, Unix ms> <error>".
+func (t tryState) encodeState() string {
 	return strconv.Itoa(t.tries) + " " + strconv.FormatInt(t.due.UnixMilli(), 10) + " " + t.lastError
 }
 

@@ -59,26 +59,26 @@ func TestAnEventOfTwoPlayersIsInBothOrders(t *testing.T) {
 		for _, u := range users {
 			e.event.Players = append(e.event.Players, Party{UserID: u})
 		}
-		q.add(e)
+		q.addEntry(e)
 		return e
 	}
 	a1, b1, ab, a2, b2 := event("1-1", "a"), event("1-2", "b"), event("1-3", "a", "b"), event("1-4", "a"), event("1-5", "b")
-	next := func() *entry { e, _ := q.next(time.Now()); return e }
+	next := func() *entry { e, _ := q.takeDue(time.Now()); return e }
 	require.Same(t, a1, next())
 	require.Same(t, b1, next())
 	require.Nil(t, next())
-	q.remove(a1)
+	q.removeEntry(a1)
 	require.Nil(t, next(), "b1 is under way")
-	q.remove(b1)
+	q.removeEntry(b1)
 	require.Same(t, ab, next())
 	require.Nil(t, next())
 	q.putBack(ab)
 	require.Same(t, ab, next())
-	q.remove(ab)
+	q.removeEntry(ab)
 	require.Same(t, a2, next())
 	require.Same(t, b2, next())
-	q.remove(a2)
-	q.remove(b2)
+	q.removeEntry(a2)
+	q.removeEntry(b2)
 	require.Zero(t, q.size)
 	require.Empty(t, q.last)
 	require.Empty(t, q.count)
@@ -252,9 +252,9 @@ func TestManyEventsBehindOneThatFails(t *testing.T) {
 	d.cfg.Retry = time.Hour // ten tries would take years
 	d.queue = newQueue()
 	for n := range maxBehind + 1 {
-		d.queue.add(&entry{tries: 2, event: waitingEvent{place: fmt.Sprint(n), Event: Event{Players: []Party{{UserID: "ann"}}}}})
+		d.queue.addEntry(&entry{tries: 2, event: waitingEvent{place: fmt.Sprint(n), Event: Event{Players: []Party{{UserID: "ann"}}}}})
 	}
-	first, _ := d.queue.next(time.Now())
+	first, _ := d.queue.takeDue(time.Now())
 	require.True(t, d.mustPark(first))
 	d.isDown = true
 	require.False(t, d.mustPark(first), "a receiver that takes nothing is no fault of this event")
@@ -322,7 +322,7 @@ func TestForeignEntries(t *testing.T) {
 func TestSessionIdsAreHashed(t *testing.T) {
 	t.Parallel()
 	e := parseWaiting("5-1", map[string]string{"type": SessionEnded, "data": `{"userId":"ann","sessionId":"secret-id","code":"BANNED","reason":"bots","at":7}`})
-	b := string(e.body())
+	b := string(e.encodeBody())
 	require.NotContains(t, b, "secret-id")
 	require.Contains(t, e.ID, "session-")
 	require.Equal(t, []Party{{UserID: "ann"}}, e.Players)

@@ -115,8 +115,8 @@ func (e *Event) orderKeys() []string {
 	return all
 }
 
-// body is what is posted.
-func (e *Event) body() []byte {
+// encodeBody is what is posted.
+func (e *Event) encodeBody() []byte {
 	b, err := json.Marshal(e, jsontext.AllowInvalidUTF8(true))
 	if err != nil { // its data is not JSON after all
 		e.Data = jsontext.Value("null")

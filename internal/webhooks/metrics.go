@@ -49,7 +49,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-func (m *metrics) all() []prometheus.Collector {
+func (m *metrics) listCollectors() []prometheus.Collector {
 	return []prometheus.Collector{m.deliveries, m.parkings, m.unwritten, m.seconds, m.isActive, m.waiting, m.oldest, m.parked, m.dropped}
 }
 
@@ -62,14 +62,14 @@ func (m *metrics) resetGauges() {
 
 // Describe sends the descriptions of the metrics.
 func (d *Dispatcher) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range d.metrics.all() {
+	for _, c := range d.metrics.listCollectors() {
 		c.Describe(ch)
 	}
 }
 
 // Collect sends the metrics.
 func (d *Dispatcher) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range d.metrics.all() {
+	for _, c := range d.metrics.listCollectors() {
 		c.Collect(ch)
 	}
 }
@@ -81,8 +81,9 @@ type totals struct {
 	isTooMany bool // it was logged that events are dropped
 }
 
-// watch looks at the totals of all nodes, and for dead nodes whose connections nobody else tells.
-func (d *Dispatcher) watch(ctx context.Context) {
+// observeBacklog looks at the totals of all nodes, and for dead nodes whose connections nobody else
+// tells.
+func (d *Dispatcher) observeBacklog(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	pipe := d.cfg.Redis.Pipeline()
@@ -90,14 +91,14 @@ func (d *Dispatcher) watch(ctx context.Context) {
 	counts, oldest := pipe.HGetAll(ctx, keys.WebhookCounts), pipe.XRangeN(ctx, keys.Webhooks, "-", "+", 1)
 	beats := pipe.HGetAll(ctx, keys.WebhookNodes)
 	if _, err := pipe.Exec(ctx); err != nil {
-		d.sweeper.forget()
+		d.sweeper.forgetNodes()
 		return
 	}
 	d.metrics.waiting.Set(float64(waiting.Val()))
 	d.metrics.parked.Set(float64(parked.Val()))
 	d.metrics.oldest.Set(ageOf(oldest.Val()))
 	d.noteDropped(counts.Val(), waiting.Val())
-	d.sweepDead(ctx, d.sweeper.judge(beats.Val()))
+	d.sweepDead(ctx, d.sweeper.findDeadNodes(beats.Val()))
 }
 
 // ageOf returns how old the first entry is, in seconds.
@@ -131,8 +132,8 @@ type suppressed struct {
 	others int
 }
 
-// next reports whether a line is due, and how many were left out since the last one.
-func (s *suppressed) next(now time.Time, every time.Duration) (isDue bool, others int) {
+// countLine reports whether a line is due, and how many were left out since the last one.
+func (s *suppressed) countLine(now time.Time, every time.Duration) (isDue bool, others int) {
 	if now.Sub(s.last) < every {
 		s.others++
 		return false, 0

@@ -55,15 +55,15 @@ type Outbox struct {
 // the scripts of other keys write into the one stream.
 func NewOutbox(rdb redis.UniversalClient, types []string, most int) *Outbox {
 	o := &Outbox{rdb: rdb, types: types, most: most}
-	o.write = redisx.NewScript(o.functions() + writeLua)
+	o.write = redisx.NewScript(o.luaFunctions() + writeLua)
 	return o
 }
 
 // Has reports whether events of a type are written.
 func (o *Outbox) Has(kind string) bool { return o != nil && slices.Contains(o.types, kind) }
 
-// functions is the Lua of the function webhook.
-func (o *Outbox) functions() string {
+// luaFunctions is the Lua of the function webhook.
+func (o *Outbox) luaFunctions() string {
 	var b strings.Builder
 	b.WriteString("local WEBHOOK_TYPES, WEBHOOK_MAX = {")
 	for _, t := range o.types {
@@ -79,7 +79,7 @@ func (o *Outbox) SessionLua() string {
 	if !o.Has(SessionEnded) {
 		return ""
 	}
-	return o.functions() + "announce = function(message) webhook('" + SessionEnded + "', '', message) end\n"
+	return o.luaFunctions() + "announce = function(message) webhook('" + SessionEnded + "', '', message) end\n"
 }
 
 // LedgerLua is the Lua that makes the scripts of trades write TradeCompleted and ItemMinted; ""
@@ -88,7 +88,7 @@ func (o *Outbox) LedgerLua() string {
 	if !o.Has(TradeCompleted) && !o.Has(ItemMinted) {
 		return ""
 	}
-	return o.functions() + `announce = function(kind, ref, body)
+	return o.luaFunctions() + `announce = function(kind, ref, body)
   local rest = '"' .. ref .. '",' .. string.sub(body, 2)
   if kind == 'mint' then
     webhook('` + ItemMinted + `', ref, '{"mintId":' .. rest)
@@ -132,8 +132,8 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 // settingsKeptFor is how long operators' commands know of the settings of nodes that have stopped.
 const settingsKeptFor = 24 * time.Hour
 
-// publish tells operators' commands which events are told.
-func (o *Outbox) publish(ctx context.Context) error {
+// publishSettings tells operators' commands which events are told.
+func (o *Outbox) publishSettings(ctx context.Context) error {
 	_, err := o.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, keys.WebhookSettings, "types", strings.Join(o.types, ","), "max", strconv.Itoa(o.most))
 		p.PExpire(ctx, keys.WebhookSettings, settingsKeptFor)

@@ -31,11 +31,11 @@ func newQueue() *queue {
 	return &queue{last: map[string]*entry{}, count: map[string]int{}, known: map[string]bool{}}
 }
 
-// has reports whether the event at a place is in the queue.
-func (q *queue) has(place string) bool { return q.known[place] }
+// hasPlace reports whether the event at a place is in the queue.
+func (q *queue) hasPlace(place string) bool { return q.known[place] }
 
-// add puts an event behind all others of its players.
-func (q *queue) add(e *entry) {
+// addEntry puts an event behind all others of its players.
+func (q *queue) addEntry(e *entry) {
 	q.size++
 	q.known[e.event.place] = true
 	for _, key := range e.event.orderKeys() {
@@ -51,9 +51,9 @@ func (q *queue) add(e *entry) {
 	}
 }
 
-// next takes the event that is due first, or returns nil and after how long one is due. The caller
-// calls remove or putBack.
-func (q *queue) next(now time.Time) (*entry, time.Duration) {
+// takeDue takes the event that is due first, or returns nil and after how long one is due. The
+// caller calls remove or putBack.
+func (q *queue) takeDue(now time.Time) (*entry, time.Duration) {
 	if len(q.ready) == 0 {
 		return nil, idleEvery
 	}
@@ -63,8 +63,8 @@ func (q *queue) next(now time.Time) (*entry, time.Duration) {
 	return heap.Pop(&q.ready).(*entry), 0
 }
 
-// remove forgets an event that next returned. Those behind it go on.
-func (q *queue) remove(e *entry) {
+// removeEntry forgets an event that next returned. Those behind it go on.
+func (q *queue) removeEntry(e *entry) {
 	if !q.known[e.event.place] {
 		return
 	}
@@ -86,8 +86,8 @@ func (q *queue) remove(e *entry) {
 	e.followers = nil
 }
 
-// behind returns how many events of the player with the most of them wait behind an event.
-func (q *queue) behind(e *entry) (most int) {
+// countBehind returns how many events of the player with the most of them wait behind an event.
+func (q *queue) countBehind(e *entry) (most int) {
 	for _, key := range e.event.orderKeys() {
 		most = max(most, q.count[key]-1)
 	}
@@ -105,8 +105,8 @@ func (q *queue) makeAllDue() {
 	heap.Init(&q.ready)
 }
 
-// jitter returns about d: three quarters of it, and up to half of it more.
-func jitter(d time.Duration) time.Duration {
+// addJitter returns about d: three quarters of it, and up to half of it more.
+func addJitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1) //nolint:gosec // no secret
 }
 
