@@ -272,6 +272,9 @@ func TestWhoMayCallWhat(t *testing.T) {
 		case "chat:history", "user:ignored":
 			require.Equal(t, []string{"reads"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
+		case "chat:report":
+			require.Equal(t, []string{"moderation"}, r.Limits, r.Name)
+			require.Empty(t, r.Roles, r.Name)
 		default:
 			require.Equal(t, []string{"moderation"}, r.Limits, r.Name)
 			require.Equal(t, []string{"moderator", "admin"}, r.Roles, r.Name)
