@@ -55,6 +55,7 @@ func (p tab) isReachableHere(view string) {
 	}
 	for _, dark := range []bool{false, true} {
 		p.dark(dark)
+		p.is(`document.getAnimations().every((a) => a.effect.getTiming().iterations === Infinity || a.playState !== 'running')`) // what fades in has no contrast yet
 		p.eval(violations)
 		p.is(`window.found !== undefined`)
 		if found := fmt.Sprint(p.eval(`window.found`)); found != "" {
@@ -162,6 +163,7 @@ func reachableStates(t *testing.T, s server, browser context.Context) {
 				p.click("fold")
 			}
 			person := func(who string) chromedp.CSS { return chromedp.CSS(`[data-user=` + who + `] summary`) }
+			p.hasOnly(me, other)
 			p.run(chromedp.Click(person(other), chromedp.NodeVisible))
 			p.isReachable("people")
 			p.click("ignore-" + other)

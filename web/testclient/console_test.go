@@ -109,6 +109,7 @@ func twoOffers(t *testing.T, s server, browser context.Context) {
 	tom, tia := open(t, browser, s.url, 1440, 900), open(t, browser, s.url, 1440, 900)
 	tom.login("tom")
 	tia.login("tia")
+	tom.hasOnly("tom", "tia")
 	tom.run(chromedp.WaitVisible(chromedp.CSS(`[data-user=tia] summary`)), chromedp.Click(chromedp.CSS(`[data-user=tia] summary`)))
 	tom.click("trade-tia")
 	for _, p := range []tab{tom, tia} {
@@ -176,6 +177,7 @@ func whispers(t *testing.T, s server, browser context.Context) {
 	wes.login("wes")
 	wil.login("wil")
 	wes.says("people", "wil")
+	wes.hasOnly("wes", "wil")
 	wes.run(chromedp.Click(chromedp.CSS(`[data-user=wil] summary`)))
 	wes.click("whisper-wil")
 	wes.chat("Only for you, Wil.")

@@ -186,6 +186,8 @@ func ignoring(t *testing.T, s server, browser context.Context) {
 	ivy.login("ivy")
 	ivo.login("ivo")
 	ivy.is(`document.querySelector('[data-user=ivo] summary')`)
+	ivy.hasOnly("ivy", "ivo")
+	ivo.hasOnly("ivy", "ivo")
 	ivy.run(chromedp.Click(chromedp.CSS(`[data-user=ivo] summary`)))
 	ivy.click("ignore-ivo")
 	ivy.says("ignored", "ivo")
