@@ -383,8 +383,8 @@ func page(t *testing.T, h http.Handler) string {
 	return s.URL
 }
 
-// hasOnly waits until the list of people has nobody else, such as players of earlier tests who leave:
-// a list that moves is clicked beside.
+// hasOnly waits until the list of people has nobody else, such as players of earlier tests who
+// leave: a list that moves is clicked beside.
 func (p tab) hasOnly(users ...string) {
 	p.t.Helper()
 	p.is(fmt.Sprintf(`![...document.querySelectorAll('[data-user]')].some((n) => !%q.split(' ').includes(n.dataset.user))`, strings.Join(users, " ")))
