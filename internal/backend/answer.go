@@ -21,7 +21,6 @@ const (
 	maxCasts   = 64        // of one answer
 	maxText    = 512       // bytes of a message
 	maxDetails = 16        // beside code and message
-	maxDepth   = 32
 )
 
 // An answer is what a backend answered to an event.
@@ -198,21 +197,8 @@ func describeInvalid(err error) string {
 
 // checkDepth refuses what is nested too deep for clients.
 func checkDepth(raw []byte) error {
-	depth, isText := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case isText && c == '\\':
-			i++
-		case c == '"':
-			isText = !isText
-		case isText:
-		case c == '[' || c == '{':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("nested more than %d deep", maxDepth)
-			}
-		case c == ']' || c == '}':
-			depth--
-		}
+	if serverapi.IsTooDeep(raw) {
+		return fmt.Errorf("nested more than %d deep", serverapi.MaxDepth)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,10 +28,10 @@ func (f *ServeFlags) SetTables(t FileTables) {
 
 // readTables takes the tables of a file apart, and removes them from found.
 func readTables(found map[string]any) (t FileTables, err error) {
-	if t.Policies, err = readPolicies(found["policies"]); err != nil {
+	if t.Policies, err = readTable[FilePolicies](found["policies"]); err != nil {
 		return t, fmt.Errorf("policies: %w", err)
 	}
-	if t.Backends, err = readBackends(found["backends"]); err != nil {
+	if t.Backends, err = readTable[FileBackends](found["backends"]); err != nil {
 		return t, fmt.Errorf("backends: %w", err)
 	}
 	for _, name := range tableNames {
@@ -62,21 +61,6 @@ type fileBackend struct {
 
 // backendKeys are the keys of an entry of `backends`.
 const backendKeys = "url, events, schema, secret-file, ca, limits, roles, timeout, once, waiting, connections, connect (refuse, admit)"
-
-// readBackends takes the file's `backends` apart; unknown fields are errors.
-func readBackends(found any) (FileBackends, error) {
-	if found == nil {
-		return nil, nil
-	}
-	raw, err := yaml.Marshal(found)
-	if err != nil {
-		return nil, err
-	}
-	d := yaml.NewDecoder(bytes.NewReader(raw))
-	d.KnownFields(true)
-	var backends FileBackends
-	return backends, d.Decode(&backends)
-}
 
 // list returns the backends as the server takes them, by name.
 func (f FileBackends) list() (all []server.Backend) {
@@ -118,7 +102,7 @@ func checkBackends(node *yaml.Node, lines map[string]int) (backends FileBackends
 			var found any
 			var one FileBackends
 			if err = yaml.Unmarshal(raw, &found); err == nil {
-				if one, err = readBackends(found); err == nil {
+				if one, err = readTable[FileBackends](found); err == nil {
 					maps.Copy(backends, one)
 					continue
 				}

@@ -233,7 +233,7 @@ func checkPolicies(node *yaml.Node) (faults []FileFault) {
 			var found any
 			var one FilePolicies
 			if err = yaml.Unmarshal(raw, &found); err == nil {
-				if one, err = readPolicies(found); err == nil {
+				if one, err = readTable[FilePolicies](found); err == nil {
 					err = checkPolicyRules(one)
 				}
 			}

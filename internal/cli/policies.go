@@ -67,8 +67,8 @@ type filePolicy struct {
 	Events  []string          `yaml:"events"`  // that spend it beside what they spend already
 }
 
-// readPolicies takes the file's `policies` apart; unknown fields are errors.
-func readPolicies(found any) (FilePolicies, error) {
+// readTable takes a table of the file apart; unknown fields are errors.
+func readTable[T ~map[string]V, V any](found any) (table T, err error) {
 	if found == nil {
 		return nil, nil
 	}
@@ -78,8 +78,8 @@ func readPolicies(found any) (FilePolicies, error) {
 	}
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	d.KnownFields(true)
-	var policies FilePolicies
-	return policies, d.Decode(&policies)
+	err = d.Decode(&table)
+	return table, err
 }
 
 // applyFile lays the file's policies over the defaults; names that these do not know are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -21,9 +22,10 @@ import (
 const (
 	// RoomPrefix begins the name of every room that the game may choose.
 	RoomPrefix = "game:"
+	// MaxDepth is how deep the payload of a cast may be nested.
+	MaxDepth = 32
 
-	maxData  = 256 << 10 // bytes of the payload of a cast
-	maxDepth = 32        // how deep it may be nested
+	maxData = 256 << 10 // bytes of the payload of a cast
 
 	// findSilentAfter is how long the nodes have to say how many they reached, before they are asked
 	// which of them are silent: they have a second for either, and the program waits for both.
@@ -205,21 +207,29 @@ func checkData(data jsontext.Value) error {
 	if len(data) > maxData {
 		return fault.ErrTooLarge.With("field", "data").With("limit", maxData)
 	}
+	if IsTooDeep(data) {
+		return fault.Invalid("data", "nested at most "+strconv.Itoa(MaxDepth)+" deep")
+	}
+	return nil
+}
+
+// IsTooDeep reports whether JSON is nested deeper than MaxDepth: some clients read it by recursion.
+func IsTooDeep(raw []byte) bool {
 	depth, isText := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
 		case isText && c == '\\':
 			i++
 		case c == '"':
 			isText = !isText
 		case isText:
 		case c == '[' || c == '{':
-			if depth++; depth > maxDepth {
-				return fault.Invalid("data", "nested at most 32 deep")
+			if depth++; depth > MaxDepth {
+				return true
 			}
 		case c == ']' || c == '}':
 			depth--
 		}
 	}
-	return nil
+	return false
 }

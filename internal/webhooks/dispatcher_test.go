@@ -17,8 +17,8 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-// What is written is delivered once each while nothing fails, in the order of each player, and
-// nothing is left in Redis.
+// While nothing fails, each event is delivered once, in the order of each player, and nothing is
+// left in Redis.
 func TestDelivered(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -75,7 +75,7 @@ func focusStays(t *testing.T, s server, browser context.Context) {
 	fay.run(chromedp.KeyEvent("\r"))
 	fay.hasFocus("trade-to")
 
-	// Who is in the list leaves while she is at his name.
+	// A player leaves whose name in the list has the focus.
 	fay.is(`document.querySelector('[data-user=foe] summary')`)
 	fay.eval(`document.querySelector('[data-user=foe] summary').focus(); 0`)
 	foe.click("logout")
