@@ -260,7 +260,7 @@ func (s *Service) Routes() []event.Route {
 		event.On("chat:message", s.Send).Limit("chat").Once(message...),
 		event.On("chat:whisper", s.Whisper).Limit("chat").Once(spoken...),
 		event.On("chat:history", s.History).Limit("reads"),
-		event.On("chat:report", s.Report).Limit("moderation"),
+		event.On("chat:report", s.Report).Limit("chat"),
 		event.On("user:ignore", s.Ignore).Limit("rooms"),
 		event.On("user:unignore", s.Unignore).Limit("rooms"),
 		event.On("user:ignored", s.ListIgnored).Limit("reads"),

@@ -263,7 +263,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
 	for _, r := range chat.New(nil, newRooms(), chat.Config{}).Routes() {
 		switch r.Name {
-		case "chat:message", "chat:whisper":
+		case "chat:message", "chat:whisper", "chat:report":
 			require.Equal(t, []string{"chat"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
 		case "chat:join", "chat:leave", "user:ignore", "user:unignore":
@@ -271,9 +271,6 @@ func TestWhoMayCallWhat(t *testing.T) {
 			require.Empty(t, r.Roles, r.Name)
 		case "chat:history", "user:ignored":
 			require.Equal(t, []string{"reads"}, r.Limits, r.Name)
-			require.Empty(t, r.Roles, r.Name)
-		case "chat:report":
-			require.Equal(t, []string{"moderation"}, r.Limits, r.Name)
 			require.Empty(t, r.Roles, r.Name)
 		default:
 			require.Equal(t, []string{"moderation"}, r.Limits, r.Name)

@@ -36,7 +36,7 @@ type Report struct {
 }
 
 // Report hands a message of a channel that the caller is in to the game's staff: the gateway logs
-// it, and tells the receiver of webhooks. To report a message again changes nothing.
+// it, and tells the receiver of webhooks. To report a message again tells it again.
 // Errors: INVALID, NOT_IN_CHANNEL, NOT_FOUND, UNAVAILABLE.
 func (s *Service) Report(ctx context.Context, p event.Player, in ReportRequest) (Reported, error) {
 	if _, err := s.roomOfMember(ctx, p, in.Channel); err != nil {

@@ -447,6 +447,9 @@ func (c Config) Faults() (faults []error) {
 			refuse("--%s must be at least 1ms", d.flag)
 		}
 	}
+	if c.WebhookRetry > time.Hour { // the tenth try would come after thirty years
+		refuse("--webhook-retry must be at most 1h")
+	}
 	for _, n := range []struct {
 		flag  string
 		value int

@@ -19,17 +19,14 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-var (
-	//go:embed connect.lua
-	connectLua string
-	//go:embed disconnect.lua
-	disconnectLua string
-)
+//go:embed connections.lua
+var connectionsLua string
 
 const (
 	maxChanges   = 16_384 // of connections that wait for Redis; beyond it they are compared later
-	changesAtOne = 100    // in one pipeline
+	changesAtOne = 100    // in one call
 	beatEvery    = time.Second
+	compareEvery = time.Minute
 	deadBeats    = 6 // looks, one a second, at a node that does not raise its number
 	lostReason   = `"node lost"`
 )
@@ -46,17 +43,19 @@ type Connections struct {
 	id      string // of this run of the node
 	metrics *metrics
 
-	connect, disconnect *redisx.Script
+	tell *redisx.Script
 
 	mu       sync.Mutex
 	open     map[string]string // connection to what is told of it, JSON; guarded by mu
 	changes  []change          // that wait for Redis; guarded by mu
+	number   uint64            // of the newest change; guarded by mu
 	mustDiff bool              // changes were left out, or Redis may have lost them; guarded by mu
 	wake     chan struct{}
 }
 
 // A change is the beginning or the end of a connection.
 type change struct {
+	id                 string // of the event
 	conn, data, reason string // data is "" for an end
 }
 
@@ -78,15 +77,15 @@ func (d *Dispatcher) NewConnections(node string) *Connections {
 	}
 	return &Connections{
 		mustDiff: true,
-		rdb:      d.cfg.Redis, node: node, id: rand.Text(), metrics: d.metrics,
-		connect: redisx.NewScript(o.luaFunctions() + connectLua), disconnect: o.disconnectScript(),
+		rdb:      d.cfg.Redis, node: node, id: rand.Text(), metrics: d.metrics, tell: o.connectionsScript(),
 		open: map[string]string{}, wake: make(chan struct{}, 1),
 	}
 }
 
-// disconnectScript is disconnect.lua.
-func (o *Outbox) disconnectScript() *redisx.Script {
-	return redisx.NewScript(o.luaFunctions() + disconnectLua)
+// connectionsScript is connections.lua. One script tells beginnings and ends: Redis knows it or
+// not, so a later change is never made before an earlier one.
+func (o *Outbox) connectionsScript() *redisx.Script {
+	return redisx.NewScript(o.luaFunctions() + connectionsLua)
 }
 
 // Connected notes the beginning of a connection.
@@ -128,6 +127,8 @@ func (c *Connections) queueChange(ch change) {
 		c.mustDiff = true
 		return
 	}
+	c.number++
+	ch.id = c.id + "-" + strconv.FormatUint(c.number, 10)
 	c.changes = append(c.changes, ch)
 	select {
 	case c.wake <- struct{}{}:
@@ -139,7 +140,7 @@ func (c *Connections) queueChange(ch change) {
 func (c *Connections) Run(ctx context.Context) error {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
-	beats := c.raiseNumber(ctx, 0)
+	beats, compared := c.raiseNumber(ctx, 0), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,6 +148,10 @@ func (c *Connections) Run(ctx context.Context) error {
 			return nil
 		case <-beat.C:
 			beats = c.raiseNumber(ctx, beats)
+			if time.Since(compared) > compareEvery { // a Redis that failed over may have forgotten a little
+				compared = time.Now()
+				c.noteDifferences()
+			}
 			c.queueDifferences(ctx)
 			c.flushChanges(ctx)
 		case <-c.wake:
@@ -159,6 +164,7 @@ func (c *Connections) Run(ctx context.Context) error {
 func (c *Connections) writeRest() {
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
+	c.noteDifferences()
 	c.queueDifferences(ctx)
 	if !c.flushChanges(ctx) {
 		return // another node tells the rest
@@ -179,63 +185,58 @@ func (c *Connections) raiseNumber(ctx context.Context, beats int64) int64 {
 		return beats
 	}
 	if n <= beats {
-		c.mu.Lock()
-		c.mustDiff = true
-		c.mu.Unlock()
+		c.noteDifferences()
 	}
 	return n
 }
 
-// flushChanges writes changes, and reports whether all are written. What Redis does not take stays.
+// noteDifferences notes that Redis may not know what the connections are.
+func (c *Connections) noteDifferences() {
+	c.mu.Lock()
+	c.mustDiff = true
+	c.mu.Unlock()
+}
+
+// flushChanges writes changes, and reports whether all are written. What Redis does not take stays,
+// and so does what is left after beatEvery: the node must be seen to live.
 func (c *Connections) flushChanges(ctx context.Context) bool {
-	for {
+	for begun := time.Now(); time.Since(begun) < beatEvery; {
 		c.mu.Lock()
 		part := slices.Clone(c.changes[:min(len(c.changes), changesAtOne)])
 		c.mu.Unlock()
 		if len(part) == 0 {
 			return true
 		}
-		done := c.writeChanges(ctx, part)
+		if err := c.writeChanges(ctx, part); err != nil {
+			c.metrics.unwritten.Inc()
+			return false
+		}
 		c.mu.Lock()
-		c.changes = slices.Delete(c.changes, 0, done)
+		c.changes = slices.Delete(c.changes, 0, len(part))
 		if len(c.changes) == 0 {
 			c.changes = nil // so that a storm leaves no memory behind
 		}
 		c.mu.Unlock()
-		if done < len(part) {
-			c.metrics.unwritten.Inc()
-			return false
-		}
 	}
+	return false
 }
 
-// writeChanges writes changes in one pipeline, and returns how many of the first ones were written.
-func (c *Connections) writeChanges(ctx context.Context, part []change) (done int) {
+// writeChanges writes changes: all of them, or, with an error, perhaps none.
+func (c *Connections) writeChanges(ctx context.Context, part []change) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	key := []string{keys.WebhookConnections(c.id)}
-	calls := make([]*redisx.Call, len(part))
-	for i, ch := range part {
-		calls[i] = &redisx.Call{Script: c.connect, Keys: key, Args: []any{ch.conn, ch.data}}
-		if ch.data == "" {
-			calls[i] = &redisx.Call{Script: c.disconnect, Keys: key, Args: []any{ch.reason, ch.conn}}
-		}
+	args := make([]any, 0, 4*len(part))
+	for _, ch := range part {
+		args = append(args, ch.id, ch.conn, ch.data, ch.reason)
 	}
-	redisx.RunScripts(ctx, c.rdb, calls...)
-	for _, call := range calls { // what is written twice is told once
-		if call.Err() != nil {
-			return done
-		}
-		done++
-	}
-	return done
+	return c.tell.Do(ctx, c.rdb, []string{keys.WebhookConnections(c.id)}, args...).Err()
 }
 
 // queueDifferences has the differences written between the connections and what Redis knows of
-// them, when changes were left out.
+// them, when changes were left out. It is called by the goroutine that writes the changes.
 func (c *Connections) queueDifferences(ctx context.Context) {
 	c.mu.Lock()
-	mustDiff := c.mustDiff && len(c.changes) == 0
+	mustDiff := c.mustDiff && len(c.changes) < maxChanges/2
 	c.mu.Unlock()
 	if !mustDiff {
 		return
@@ -252,17 +253,18 @@ func (c *Connections) queueDifferences(ctx context.Context) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.changes) > 0 { // since then
-		return
-	}
 	c.mustDiff = false
+	isQueued := make(map[string]bool, len(c.changes)) // what waits makes these equal
+	for _, ch := range c.changes {
+		isQueued[ch.conn] = true
+	}
 	for conn := range isKnown {
-		if _, isOpen := c.open[conn]; !isOpen {
+		if _, isOpen := c.open[conn]; !isOpen && !isQueued[conn] {
 			c.queueChange(change{conn: conn, reason: `""`})
 		}
 	}
 	for conn, data := range c.open {
-		if !isKnown[conn] {
+		if !isKnown[conn] && !isQueued[conn] {
 			c.queueChange(change{conn: conn, data: data})
 		}
 	}
@@ -293,8 +295,7 @@ func (s *sweeper) findDeadNodes(beats map[string]string) (dead []string) {
 			o.looks = last.looks + 1
 		}
 		if o.looks >= deadBeats {
-			dead = append(dead, id) // and known no more: it may come back and count anew
-			continue
+			dead = append(dead, id)
 		}
 		seen[id] = o
 	}
@@ -310,17 +311,21 @@ func (d *Dispatcher) sweepDead(ctx context.Context, dead []string) {
 		if err != nil {
 			return
 		}
-		script := d.cfg.Outbox.disconnectScript()
+		script := d.cfg.Outbox.connectionsScript()
 		for part := range slices.Chunk(conns, changesAtOne) {
-			args := []any{lostReason}
+			var args []any
 			for _, conn := range part {
-				args = append(args, conn)
+				args = append(args, "lost-"+id+"-"+conn, conn, "", lostReason)
 			}
 			if err := script.Do(ctx, d.cfg.Redis, []string{key}, args...).Err(); err != nil {
 				return // the rest at the next look
 			}
 		}
-		if d.cfg.Redis.HDel(ctx, keys.WebhookNodes, id).Err() == nil && len(conns) > 0 {
+		if d.cfg.Redis.HDel(ctx, keys.WebhookNodes, id).Err() != nil {
+			return
+		}
+		delete(d.sweeper.seen, id) // it may come back and count anew
+		if len(conns) > 0 {
 			d.cfg.Log.Warn("a node was lost: the ends of its connections are told", zap.String("connections", strconv.Itoa(len(conns))))
 		}
 	}

@@ -142,3 +142,36 @@ func TestNobodyIsTold(t *testing.T) {
 	require.Empty(t, o.LedgerLua())
 	require.Nil(t, NewDispatcher(Config{Outbox: o}).NewConnections("one"))
 }
+
+// What is written again, because the answer of Redis was lost, has the ids of the first time.
+func TestChangesThatAreWrittenAgain(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	c := NewDispatcher(Config{Redis: rdb, Outbox: NewOutbox(rdb, Types(), 100)}).NewConnections("one")
+	c.Connected(player(1))
+	c.Disconnected(player(1))
+	part := c.changes
+	require.NoError(t, c.writeChanges(t.Context(), part))
+	require.NoError(t, c.writeChanges(t.Context(), part))
+	all := rdb.XRange(t.Context(), keys.Webhooks, "-", "+").Val()
+	require.Len(t, all, 4)
+	for i, m := range all {
+		require.Equal(t, part[i%2].id, m.Values["id"])
+		require.Equal(t, []string{Connected, Disconnected}[i%2], m.Values["type"])
+	}
+}
+
+// Changes that go on coming do not keep the difference from being told.
+func TestDifferencesAreToldWhileChangesCome(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	c := NewDispatcher(Config{Redis: rdb, Outbox: NewOutbox(rdb, Types(), 100)}).NewConnections("one")
+	c.Connected(player(1))
+	c.changes = nil // it was left out
+	c.mustDiff = true
+	c.Connected(player(2))
+	c.queueDifferences(t.Context())
+	require.True(t, c.flushChanges(t.Context()))
+	require.ElementsMatch(t, []string{"conn1", "conn2"}, rdb.HKeys(t.Context(), keys.WebhookConnections(c.id)).Val())
+	require.EqualValues(t, 2, rdb.XLen(t.Context(), keys.Webhooks).Val(), "each is told once")
+}

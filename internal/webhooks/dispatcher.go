@@ -37,6 +37,8 @@ const (
 	lineEvery     = time.Minute // log lines about parked events
 	maxErrorBytes = 200         // of what is kept of a failure
 	wakeEvery     = 30          // times Config.Retry
+	rereadEvery   = time.Minute // what was read and is not removed
+	publishEvery  = time.Hour   // the settings
 )
 
 var (
@@ -45,7 +47,7 @@ var (
 	//go:embed park.lua
 	parkLua string
 
-	takeScript = redisx.NewScript(takeLua)
+	takeScript = redisx.NewScript(takeLua).WithoutRetry() // a repeat would read the next events
 	parkScript = redisx.NewScript(parkLua)
 )
 
@@ -69,7 +71,9 @@ type Dispatcher struct {
 
 	// These belong to Run.
 	leaseUntil time.Time
-	after      string              // '>', or behind which place to read what an earlier holder had read
+	after      string              // '>', or behind which place to read what was read before
+	rereadAt   time.Time           // when it was last read again
+	published  time.Time           // when the settings were
 	queue      *queue              // in memory
 	unsettled  []result            // outcomes that Redis does not know yet
 	results    chan result         // of posts
@@ -100,13 +104,8 @@ func NewDispatcher(cfg Config) *Dispatcher {
 
 // Run delivers until ctx ends, whenever this node has the lease.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	var published time.Time
 	for ctx.Err() == nil {
-		if time.Since(published) > time.Hour {
-			if err := d.withRedis(ctx, d.cfg.Outbox.publishSettings); err == nil {
-				published = time.Now()
-			}
-		}
+		d.publishHourly(ctx)
 		d.after = "0"
 		entries, isMine, err := d.takeLease(ctx, readCount)
 		if err == nil && isMine {
@@ -119,6 +118,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		sleepFor(ctx, idleEvery)
 	}
 	return nil
+}
+
+// publishHourly tells operators' commands which events are told, so that they know it while any
+// node lives.
+func (d *Dispatcher) publishHourly(ctx context.Context) {
+	if time.Since(d.published) > publishEvery && d.withRedis(ctx, d.cfg.Outbox.publishSettings) == nil {
+		d.published = time.Now()
+	}
 }
 
 // sleepFor waits, at most until ctx ends.
@@ -155,6 +162,9 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 			}
 		}
 		stopPosting()
+		if !time.Now().Before(d.leaseUntil) { // failures are counted by the next holder, which may have removed the event
+			d.unsettled = slices.DeleteFunc(d.unsettled, func(r result) bool { return r.err != nil })
+		}
 		_ = d.settleOutcomes(context.WithoutCancel(ctx))
 		d.queue, d.unsettled, d.tries = nil, nil, nil
 		if ctx.Err() != nil {
@@ -184,6 +194,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 		case <-due.C:
 		case <-idle.C:
 			d.observeBacklog(ctx)
+			d.publishHourly(ctx)
 		case <-poll.C:
 			_ = d.settleOutcomes(ctx)
 			if !d.readMore(ctx) {
@@ -259,10 +270,14 @@ func parseEntries(reply []any) []redis.XMessage {
 // readMore renews the lease and reads as many events as there is room for. It returns false when
 // another node has the lease.
 func (d *Dispatcher) readMore(ctx context.Context) bool {
+	if time.Since(d.rereadAt) > rereadEvery { // a Redis that failed over may have forgotten that some were removed
+		d.rereadAt, d.after = time.Now(), "0"
+	}
 	for {
 		count := min(readCount, maxInMemory-d.queue.size)
 		entries, isMine, err := d.takeLease(ctx, max(0, count))
 		if err != nil { // the lease runs out when that lasts
+			d.after = "0" // Redis may have given events whose answer was lost
 			return true
 		}
 		if !isMine {

@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/keys"
@@ -220,7 +222,7 @@ func TestTriesSurviveTheNode(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 	})
 	d, stop := start(t, rdb, rec, o)
-	require.Eventually(t, func() bool { return rdb.HLen(t.Context(), keys.WebhookTries).Val() == 1 }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { return rdb.HLen(t.Context(), keys.WebhookTries).Val() == 1 && tries.Load() >= 3 }, soon, time.Millisecond)
 	stop()
 	before := tries.Load()
 	require.Less(t, before, int64(10))
@@ -330,4 +332,34 @@ func TestSessionIdsAreHashed(t *testing.T) {
 	require.NoError(t, json.Unmarshal(e.Data, &data))
 	require.Equal(t, "BANNED", data["code"])
 	require.Len(t, data["session"], 64)
+}
+
+// Redis has given events, and its answer was lost: they are read again, before those behind them.
+func TestALostAnswerOfARead(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	o := NewOutbox(rdb, Types(), 100)
+	d := NewDispatcher(Config{Redis: rdb, Outbox: o, Log: zap.NewNop()})
+	d.queue, d.after, d.rereadAt = newQueue(), ">", time.Now()
+	for n := range 3 {
+		write(t, o, "ann", n)
+	}
+	_, err := takeScript.Do(t.Context(), rdb, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), ">", 2).Slice()
+	require.NoError(t, err) // which d has not heard of
+	failing, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.True(t, d.readMore(failing))
+	require.True(t, d.readMore(t.Context())) // what was read before
+	require.Equal(t, 2, d.queue.size)
+	require.True(t, d.readMore(t.Context()))
+	require.Equal(t, 3, d.queue.size)
+	first, _ := d.queue.takeDue(time.Now())
+	require.Contains(t, string(first.event.Data), `"n":0`)
+
+	d.rereadAt = time.Time{} // and each minute, whatever Redis has answered
+	write(t, o, "ann", 3)
+	_, err = takeScript.Do(t.Context(), rdb, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), ">", 2).Slice()
+	require.NoError(t, err)
+	require.True(t, d.readMore(t.Context()))
+	require.Equal(t, 4, d.queue.size)
 }

@@ -63,7 +63,7 @@ func (q *queue) takeDue(now time.Time) (*entry, time.Duration) {
 	return heap.Pop(&q.ready).(*entry), 0
 }
 
-// removeEntry forgets an event that next returned. Those behind it go on.
+// removeEntry forgets an event that takeDue returned. Those behind it go on.
 func (q *queue) removeEntry(e *entry) {
 	if !q.known[e.event.place] {
 		return
@@ -94,7 +94,7 @@ func (q *queue) countBehind(e *entry) (most int) {
 	return most
 }
 
-// putBack puts an event back that next returned and that was not delivered.
+// putBack puts an event back that takeDue returned and that was not delivered.
 func (q *queue) putBack(e *entry) { heap.Push(&q.ready, e) }
 
 // makeAllDue has the events that failed posted again at once.
