@@ -31,6 +31,7 @@ type loadCall struct {
 	deadline  time.Time // of the lease and of the source
 	redis     callInRedis
 	token     string            // of the lease; "" without one
+	unsure    string            // of a lease that Redis may have given in an answer that was lost; or ""
 	versions  map[string]string // of the tags, before the load
 	isLoaded  atomic.Bool       // the source has answered, or has taken too long
 
@@ -116,6 +117,10 @@ var errMustLoad = errors.New("cache: must load")
 // finishCall gives the result to all callers.
 func (m *Manager) finishCall(call *loadCall, e *entry, err error) {
 	defer m.background.Done()
+	if call.unsure != "" { // else all nodes would wait for a load that nobody runs
+		call.token, call.unsure = call.unsure, ""
+		defer m.releaseLoadLease(call) // nobody waits for it any more
+	}
 	call.stages.cancel()
 	call.entry, call.err = e, err
 	m.loads.mu.Lock()
@@ -177,7 +182,8 @@ func (m *Manager) refreshInBackground(ctx context.Context, key string, tags []st
 func (m *Manager) findStaleEntry(call *loadCall) (*entry, error) {
 	e, err := m.lookAndLease(call, anyValue)
 	if err != nil && !isWrongType(err) || call.token == "" {
-		return nil, nil // a refresh can wait for Redis, and another node may be refreshing
+		m.releaseLoadLease(call) // of a value whose tags could not be read
+		return nil, nil          // a refresh can wait for Redis, and another node may be refreshing
 	}
 	if e != nil && !call.o.needsRefresh(e) {
 		m.releaseLoadLease(call) // another node has refreshed the value already
@@ -249,6 +255,9 @@ func (m *Manager) lookAndLease(call *loadCall, needsLoad string) (e *entry, err 
 	}
 	found, err := readLook(reply)
 	if err != nil && !isWrongType(err) {
+		if !errors.As(err, new(redis.Error)) {
+			call.unsure = r.token
+		}
 		return nil, err
 	}
 	if found.isLeased {
@@ -358,7 +367,7 @@ func (m *Manager) storeLoaded(call *loadCall, data []byte, err error) (*entry, e
 	r := &call.redis
 	r.token, r.life, r.message = call.token, life.Milliseconds(), m.changeMessage(key)
 	args := append(r.args[:0], &r.token, sealed, &r.life, keys.CacheInvalidations, &r.message)
-	stored, err := writeScript.Do(call.stages.beginStep(m.cfg.Budget), m.rdb, r.keys[:], args...).Bool()
+	stored, err := writeScript.Do(call.stages.beginLastStep(m.cfg.Budget), m.rdb, r.keys[:], args...).Bool()
 	if err != nil {
 		_ = m.reportFailure(&call.stages, "store", key, err)
 	}
@@ -377,7 +386,7 @@ func (m *Manager) releaseLoadLease(call *loadCall) {
 	if call.token == "" {
 		return
 	}
-	ctx := call.stages.beginStep(m.cfg.Budget)
+	ctx := call.stages.beginLastStep(m.cfg.Budget)
 	if err := releaseScript.Do(ctx, m.rdb, call.redis.keys[1:2], call.token).Err(); err != nil {
 		_ = m.reportFailure(ctx, "release", call.key, err)
 	}

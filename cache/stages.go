@@ -29,6 +29,19 @@ func (s *stages) init(values context.Context) { s.Context, s.done = values, make
 // of that one stays ended, and this step has another one.
 func (s *stages) beginStep(limit time.Duration) *stages { return s.beginStepWith(limit, nil) }
 
+// beginLastStep is beginStep for what must be tried also after cancel: other nodes wait for it.
+func (s *stages) beginLastStep(limit time.Duration) *stages {
+	s.mu.Lock()
+	isCanceled := s.err == context.Canceled //nolint:errorlint // cancel has set it
+	s.mu.Unlock()
+	if !isCanceled {
+		return s.beginStep(limit)
+	}
+	last := &stages{}
+	last.init(s.Context)
+	return last.beginStep(limit)
+}
+
 // beginStepWith is beginStep with what to do, in a goroutine of its own, if the step ends before
 // the next one begins.
 func (s *stages) beginStepWith(limit time.Duration, onExpire func(error)) *stages {

@@ -129,6 +129,9 @@ func KeyLength(characters int) OnceOption {
 	return func(r *OnceRule) { r.KeyLength = characters }
 }
 
+// LongAnswers keeps answers of up to so many bytes of JSON, instead of 4 KiB.
+func LongAnswers(bytes int) OnceOption { return func(r *OnceRule) { r.MaxAnswer = bytes } }
+
 // OldKeyName names another field of the payload that holds the key when idempotencyKey is absent.
 func OldKeyName(field string) OnceOption { return func(r *OnceRule) { r.oldName = field } }
 

@@ -92,7 +92,7 @@ func (g *Gateway) refuseJudged(refused engineio.Refused, err error, about refuse
 // joinGranted has a connection join what the ConnectJudge named. A client that goes on with an
 // earlier connection is in the rooms already, because that had the same rights.
 func (g *Gateway) joinGranted(c *conn, isRecovered bool) {
-	if isRecovered || len(c.grant.Rooms)+len(c.grant.Channels) == 0 {
+	if isRecovered || c.isEnded.Load() || len(c.grant.Rooms)+len(c.grant.Channels) == 0 {
 		return
 	}
 	p := *c.player.Load()

@@ -46,7 +46,7 @@ func (g *Gateway) refreshRoles(c *conn, maxAge time.Duration) {
 		var f *fault.Fault
 		switch {
 		case err == nil:
-			g.applyRoles(p, s.Roles, asked)
+			g.applyRoles(p, listRoles(s.Roles), asked)
 		case errors.As(err, &f) && f.Code == fault.ErrUnauthenticated.Code: // its end is told by the Tracker
 			g.applyRoles(p, nil, asked)
 		default:
@@ -68,7 +68,10 @@ func (g *Gateway) applyRoles(of *event.Player, roles []string, asked time.Durati
 			continue // a later read was faster
 		}
 		c.rolesReadAt.Store(int64(asked))
-		now := c.grant.addRoles(roles)
+		now := roles
+		if roles != nil { // else the session has ended, and what was added ends with it
+			now = c.grant.addRoles(roles)
+		}
 		isChanged := !slices.Equal(c.player.Load().Roles, now)
 		if isChanged {
 			c.changePlayer(func(p *event.Player) { p.Roles = now })

@@ -28,7 +28,7 @@ type attempt struct {
 	fence    int64          // the fence of the lease; owned by the goroutine that acquires
 	// releaseQueued, if not nil, is called when the release comes before all that is asked later.
 	releaseQueued func()
-	isWanted      bool        // the release found that another process waits; owned by the goroutine that releases
+	isWanted      atomic.Bool // the release found that another process waits
 	ended         atomic.Bool // the caller does not want the lock any more
 
 	mu           sync.Mutex

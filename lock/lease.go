@@ -284,7 +284,7 @@ func (l *Lease) Release(ctx context.Context) error {
 		l.attempt.releaseQueued = passTicketOn // Redis gets what they ask after this release
 	}
 	ok, err := l.attempt.mutex.UnlockContext(bounded)
-	l.ticket.setWantedElsewhere(l.attempt.isWanted)
+	l.ticket.setWantedElsewhere(l.attempt.isWanted.Load())
 	switch {
 	case ok:
 		return nil
@@ -293,5 +293,6 @@ func (l *Lease) Release(ctx context.Context) error {
 		return fmt.Errorf("release %s: %w", l.attempt.name, ErrLost)
 	}
 	counters.unreleased.Add(1)
+	l.attempt.endAndFreeLocks(ctx) // the release may never have been sent
 	return fmt.Errorf("release %s: %w: %w", l.attempt.name, ErrUnavailable, err)
 }

@@ -97,7 +97,8 @@ func (c *serverConn) Eval(_ *redsyncredis.Script, keysAndArgs ...any) (any, erro
 	}
 	n, err := c.releaseOnServer()
 	if n == releasedWhileWanted {
-		c.isWanted, n = true, 1
+		c.isWanted.Store(true)
+		n = 1
 	}
 	return n, err
 }

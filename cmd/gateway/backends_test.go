@@ -371,9 +371,9 @@ func TestABackendThatIsAway(t *testing.T) {
 		return strings.Contains(g.err.String(), "backend does not answer")
 	}, patience, tick)
 	require.Eventually(t, func() bool {
-		before := len(b.seen("quest:accept"))
+		before := len(b.seen("quest:hang"))
 		e := ann.refused("quest:hang", `{}`)
-		return e["code"] == "UNAVAILABLE" && e["feature"] == "quests" && len(b.seen("quest:accept")) == before
+		return e["code"] == "UNAVAILABLE" && e["feature"] == "quests" && len(b.seen("quest:hang")) == before
 	}, patience, tick)
 
 	// It dies, and returns.

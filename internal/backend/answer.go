@@ -18,6 +18,7 @@ import (
 
 const (
 	maxAnswer  = 256 << 10 // bytes
+	maxKept    = 64 << 10  // bytes of an answer that is kept for a repeat
 	maxCasts   = 64        // of one answer
 	maxText    = 512       // bytes of a message
 	maxDetails = 16        // beside code and message

@@ -64,6 +64,7 @@ type backend struct {
 	client  *signedpost.Client
 	breaker circuitbreaker.CircuitBreaker[any]
 	slots   chan struct{} // one for each event under way
+	judging chan struct{} // one for each client that is judged
 	counts  *counters
 }
 
@@ -111,7 +112,7 @@ func New(all []Config, o Options) (*Service, error) {
 
 // openBackend makes one backend.
 func (s *Service) openBackend(c Config) (b *backend, err error) {
-	b = &backend{cfg: c, service: s, slots: make(chan struct{}, c.MaxWaiting), counts: s.metrics.countersOf(c.Name)}
+	b = &backend{cfg: c, service: s, slots: make(chan struct{}, c.MaxWaiting), judging: make(chan struct{}, c.MaxWaiting), counts: s.metrics.countersOf(c.Name)}
 	schema, names, fault := c.readEvents()
 	if fault != nil {
 		return nil, fault
@@ -176,7 +177,7 @@ func (b *backend) makeRoute(name string) event.Route {
 		r = r.Unlimited("its backend wants none")
 	}
 	if b.cfg.Once {
-		r = r.Once(event.CanRepeat(), event.Passing(ErrAnswer))
+		r = r.Once(event.CanRepeat(), event.Passing(ErrAnswer), event.LongAnswers(maxKept))
 	}
 	return r
 }

@@ -41,7 +41,7 @@ func (b *backend) serveEvent(ctx context.Context, name string, described *eventS
 		event: name, payload: payload, player: p, key: key, deadline: deadline, node: b.service.opts.Node,
 	})
 	var a answer
-	err = b.performCall(ctx, name, body, deadline, func(raw []byte) (err error) {
+	err = b.performCall(ctx, b.slots, name, body, deadline, func(raw []byte) (err error) {
 		a, err = b.parseAnswer(raw, described)
 		return err
 	})
@@ -53,6 +53,10 @@ func (b *backend) serveEvent(ctx context.Context, name string, described *eventS
 	}
 	return append(dst, a.data...), nil
 }
+
+// minTime is how long a request must have, or it is not sent: a call that began late because of
+// others says nothing about the backend.
+const minTime = 50 * time.Millisecond
 
 // deadlineOf returns when an event that begins now must be answered.
 func (b *backend) deadlineOf(ctx context.Context) time.Time {
@@ -118,9 +122,9 @@ func appendRequest(b []byte, r request) []byte {
 }
 
 // performCall sends a request and has its answer read, and counts what became of it.
-func (b *backend) performCall(ctx context.Context, name string, body []byte, deadline time.Time, read func(raw []byte) error) error {
+func (b *backend) performCall(ctx context.Context, slots chan struct{}, name string, body []byte, deadline time.Time, read func(raw []byte) error) error {
 	started := time.Now()
-	raw, err := b.sendRequest(ctx, body, deadline)
+	raw, err := b.sendRequest(ctx, slots, body, deadline)
 	if err == nil {
 		if err = read(raw); !time.Now().Before(deadline) {
 			err = fault.ErrTimeout.Because(errLate)
@@ -132,12 +136,15 @@ func (b *backend) performCall(ctx context.Context, name string, body []byte, dea
 
 // sendRequest sends a request, unless the backend is known to be away or too many wait, and returns
 // the body of its answer.
-func (b *backend) sendRequest(ctx context.Context, body []byte, deadline time.Time) (answer []byte, err error) {
+func (b *backend) sendRequest(ctx context.Context, slots chan struct{}, body []byte, deadline time.Time) (answer []byte, err error) {
 	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	default:
 		return nil, b.unavailableFault(busyRetry, errBusy)
+	}
+	if time.Until(deadline) < min(minTime, b.cfg.Timeout/2) { // its fault is not the backend's
+		return nil, fault.ErrTimeout.Because(errLate)
 	}
 	if !b.breaker.TryAcquirePermit() {
 		return nil, b.unavailableFault(b.breaker.RemainingDelay(), errOpen)

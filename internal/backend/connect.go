@@ -57,7 +57,7 @@ func (s *Service) JudgeConnect(ctx context.Context, p event.Player, isReturning 
 	body := appendRequest(make([]byte, 0, 512), request{
 		event: connectEvent, payload: []byte("{}"), player: &p, deadline: deadline, node: s.opts.Node, returning: isReturning,
 	})
-	err = b.performCall(ctx, connectEvent, body, deadline, func(raw []byte) (err error) {
+	err = b.performCall(ctx, b.judging, connectEvent, body, deadline, func(raw []byte) (err error) {
 		a, err = b.parseAdmission(raw)
 		return err
 	})
@@ -66,7 +66,7 @@ func (s *Service) JudgeConnect(ctx context.Context, p event.Player, isReturning 
 		return a, nil
 	case !slices.Contains(ownCodes, f.Code):
 		return gateway.Admission{}, f
-	case b.cfg.Connect == ConnectAdmit:
+	case b.cfg.Connect == ConnectAdmit && !errors.Is(err, errBusy): // many clients at once do not open the door
 		return gateway.Admission{}, nil
 	default: // not a fault: the client comes back by itself
 		return gateway.Admission{}, fmt.Errorf("backend %s does not judge: %s", b.cfg.Name, err.Error())

@@ -54,7 +54,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			state = 0.5
 		}
 		ch <- prometheus.MustNewConstMetric(descState, prometheus.GaugeValue, state, b.cfg.Name)
-		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(len(b.slots)), b.cfg.Name)
+		ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(len(b.slots)+len(b.judging)), b.cfg.Name)
 	}
 }
 

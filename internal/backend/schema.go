@@ -2,6 +2,7 @@ package backend
 
 import (
 	"bytes"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -231,7 +232,49 @@ func validateValue(schema *jsonschema.Schema, raw []byte) error {
 	if err != nil {
 		return fault.Invalid("", "not valid JSON")
 	}
+	left := maxValues
+	if err := checkNumbers(value, nil, &left); err != nil {
+		return err
+	}
 	return toInvalidFault(schema.Validate(value))
+}
+
+const (
+	maxValues    = 20_000 // in one payload
+	maxNumber    = 64     // characters of a number
+	maxMagnitude = 308    // of a number's exponent, as of a double
+)
+
+// checkNumbers refuses numbers that no client can mean, and too many values: the library computes
+// with fractions of any length, once for each value.
+func checkNumbers(value any, path []string, left *int) error {
+	if *left--; *left < 0 {
+		return fault.Invalid(joinPath(path), fmt.Sprintf("more than %d values", maxValues))
+	}
+	switch v := value.(type) {
+	case stdjson.Number:
+		if _, exponent, ok := strings.Cut(strings.ToLower(string(v)), "e"); ok {
+			if n, err := strconv.Atoi(exponent); err != nil || n > maxMagnitude || n < -maxMagnitude {
+				return fault.Invalid(joinPath(path), "number out of range")
+			}
+		}
+		if len(v) > maxNumber {
+			return fault.Invalid(joinPath(path), "number out of range")
+		}
+	case []any:
+		for i, one := range v {
+			if err := checkNumbers(one, append(path, strconv.Itoa(i)), left); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, one := range v {
+			if err := checkNumbers(one, append(path, name), left); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // toInvalidFault returns the INVALID fault for what a schema refuses. It names the first field.

@@ -80,6 +80,7 @@ func (w *writer) takeBatch() (batch []*redisx.Call) {
 		}
 		batch, size = append(batch, q.call), size+q.size
 	}
+	clear(w.queue[:len(batch)]) // so that nothing keeps what is written
 	w.queue, w.queuedBytes = w.queue[len(batch):], w.queuedBytes-size
 	return batch
 }
