@@ -37,6 +37,7 @@ export interface ConnectErrorData {
 export type SharedCode = 'INTERNAL' | 'INVALID' | 'PAYLOAD_TOO_LARGE' | 'RATE_LIMITED' | 'TIMEOUT' | 'UNAUTHENTICATED' | 'UNAVAILABLE';
 
 export type ErrorCode =
+  | 'BAD_ANSWER' // The answer was not valid.
   | 'BANNED' // You are banned.
   | 'CHAT_BANNED' // You have been banned from the chat.
   | 'CHAT_MUTED' // You have been muted.
@@ -60,6 +61,7 @@ export type ErrorCode =
   | 'NOT_CONNECTED' // The connection has ended.
   | 'NOT_FOUND' // There is no such thing.
   | 'NOT_IN_CHANNEL' // Join the channel before you speak in it.
+  | 'NO_ANSWER' // There was no answer in time.
   | 'NO_CHARACTER' // Choose a character first.
   | 'ORIGIN_REFUSED' // This page may not use your session
   | 'PAYLOAD_TOO_LARGE' // That message is too large.
@@ -71,6 +73,7 @@ export type ErrorCode =
   | 'TOO_MANY_CHANNELS' // You are in as many channels as one connection may be in.
   | 'TOO_MANY_CONNECTIONS' // You have too many connections.
   | 'TOO_MANY_IGNORED' // You ignore as many players as you may.
+  | 'TOO_MANY_QUESTIONS' // Too many questions are open. Please try again.
   | 'TOO_MANY_ROOMS' // You are in too many rooms.
   | 'TRADE_EMPTY' // There is nothing in that trade.
   | 'TRADE_OPEN' // There is an open trade between you already.

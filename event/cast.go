@@ -8,6 +8,9 @@ type Cast struct {
 	Name string
 	// Payload is the type of the payload, for documentation.
 	Payload reflect.Type
+	// Reply is the type of what each client answers, for documentation; nil for a cast that is not
+	// answered. See Question.
+	Reply reflect.Type
 	// Doc is one sentence: who receives it, and when.
 	Doc string
 	// IsFleeting means that nobody needs the event later: it is not logged, so a client whose node was

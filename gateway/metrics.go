@@ -22,6 +22,7 @@ type Metrics struct {
 	recoveries   *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	seconds      *prometheus.HistogramVec
+	questions    *prometheus.CounterVec
 	cluster      atomic.Pointer[clusterMetrics] // of the gateway that counts here
 	castLog      atomic.Pointer[logMetrics]     // the same
 }
@@ -40,6 +41,7 @@ func NewMetrics() *Metrics {
 		}),
 		recoveries: newRecoveries(),
 		events:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_events_total", Help: "Events of clients, by outcome: ok or the code of the refusal."}, []string{"event", "code"}),
+		questions:  newQuestions(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_event_seconds", Help: "From the turn of an event to its answer.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
@@ -52,7 +54,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect sends every metric.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.roundTrips, m.recoveries, m.events, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connections, m.opens, m.refusals, m.closes, m.joinsRefused, m.roundTrips, m.recoveries, m.events, m.seconds, m.questions} {
 		c.Collect(ch)
 	}
 	if bus := m.cluster.Load(); bus != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrNotConnected says that the connection of the player has ended meanwhile.
-var ErrNotConnected = fault.New("NOT_CONNECTED", "The connection has ended.")
+var ErrNotConnected = event.ErrNotConnected
 
 // ErrTooManyRooms says that the connection is in as many rooms as it may be.
 var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")

@@ -83,4 +83,6 @@ type Rooms interface {
 	// CastUser sends an event to every device of a user, and returns how many it reached. whole
 	// is false when a node did not answer: then there may be more.
 	CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error)
+	// Asker sends questions, which clients answer: see event.Question.
+	event.Asker
 }

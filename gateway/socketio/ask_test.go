@@ -95,59 +95,6 @@ func TestTheLibrarysAcknowledgements(t *testing.T) {
 	require.Empty(t, ch, "each was called once")
 }
 
-// asked has what Ask's callback was called with.
-func asked(ch chan outcome) func([]jsontext.Value, error) {
-	return func(v []jsontext.Value, err error) {
-		o := outcome{err: err}
-		for _, x := range v {
-			o.args = append(o.args, string(x))
-		}
-		ch <- o
-	}
-}
-
-func TestAsk(t *testing.T) {
-	t.Parallel()
-	p := gather(t, 3, Config{})
-	ch := make(chan outcome, 8)
-	q := Args{JSON: []byte("7")}
-	for answer, want := range map[string][]any{`["a",{"b":[1]}]`: {`"a"`, `{"b":[1]}`}, "[]": nil, "[null]": {"null"}} {
-		p.sockets[0].Ask(wiretest.Patience, "q", q, asked(ch))
-		id := idOf(p.clients[0].Read())
-		p.clients[0].Send("43"+id+answer, "43"+id+answer)
-		require.Equal(t, outcome{args: want}, wait(t, ch))
-	}
-	p.sockets[0].Ask(20*time.Millisecond, "q", q, asked(ch))
-	id := idOf(p.clients[0].Read())
-	require.ErrorIs(t, wait(t, ch).err, ErrNoAnswer)
-	p.clients[0].Send("43" + id + "[]") // too late
-	alive(t, p.clients[0])
-	for range 50 {
-		p.sockets[0].Ask(0, "q", q, asked(ch)) // must not be forgotten
-		require.ErrorIs(t, wait(t, ch).err, ErrNoAnswer)
-		p.clients[0].Read()
-	}
-
-	n := p.Of("/")
-	n.Ask(wiretest.Patience, "nobody", "q", q, asked(ch))
-	require.Equal(t, outcome{}, wait(t, ch))
-	p.sockets[0].Join("a")
-	p.sockets[1].Join("a")
-	n.Ask(wiretest.Patience, "a", "q", q, asked(ch))
-	for i, answer := range []string{`["x","y"]`, "[]"} {
-		p.clients[i].Send("43" + idOf(p.clients[i].Read()) + answer)
-	}
-	o := wait(t, ch)
-	require.NoError(t, o.err)
-	require.ElementsMatch(t, []any{`"x"`, "null"}, o.args)
-	n.Ask(time.Second, "a", "q", q, asked(ch))
-	p.clients[0].Send("43" + idOf(p.clients[0].Read()) + "[1]")
-	o = wait(t, ch)
-	require.ErrorIs(t, o.err, ErrNoAnswer)
-	require.Equal(t, []any{"1"}, o.args)
-	require.Empty(t, ch)
-}
-
 func TestWhatCanNotBeEncodedIsAnError(t *testing.T) {
 	t.Parallel()
 	p := gather(t, 1, Config{})

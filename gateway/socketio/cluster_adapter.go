@@ -94,7 +94,14 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 		<-askedElsewhere
 		n.askOtherNodes(timeout, e, targetOf(opts), askHooks{
 			onCounted: func(total, _ int) { askedElsewhere <- uint64(total) },
-			onAnswer: func(_ string, v any) {
+			onAnswer: func(r *response) {
+				if answerFate(r.Fate) != isAnswered {
+					return // the library waits until the time is up
+				}
+				var v any
+				if len(r.Packet) > 0 {
+					v = splitValues(r.Packet, r.attachments)[0]
+				}
 				if expectsSingleAnswer(opts) {
 					v = []any{v}
 				}
@@ -121,13 +128,14 @@ func (n *clusterNamespace) BroadcastWithAck(p *parser.Packet, opts *socket.Broad
 // askHooks are called with what comes of askOtherNodes, one at a time.
 type askHooks struct {
 	onCounted   func(total, missing int)          // called once: how many clients were asked, and how many nodes did not say so
-	onAnswer    func(node string, v any)          // for each client's answer
+	onAnswer    func(r *response)                 // for each client's answer
 	onNodeGone  func(node string)                 // for a node that is gone; may be nil
 	onNodeCount func(node string, clients uint64) // for each node, with how many clients it asked; may be nil
 }
 
-// askOtherNodes broadcasts an event with acknowledgements to the members on other nodes.
-func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target, hooks askHooks) {
+// askOtherNodes broadcasts an event with acknowledgements to the members on other nodes. Its
+// request takes answers until it expires.
+func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target, hooks askHooks) *pendingRequest {
 	total := 0
 	q := &pendingRequest{
 		onAnswer: func(r *response) {
@@ -137,13 +145,7 @@ func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target
 				hooks.onNodeCount(r.UID, uint64(asked))
 			}
 		},
-		onAck: func(r *response) {
-			var v any
-			if len(r.Packet) > 0 {
-				v = splitValues(r.Packet, r.attachments)[0]
-			}
-			hooks.onAnswer(r.UID, v)
-		},
+		onAck:      hooks.onAnswer,
 		onNodeGone: hooks.onNodeGone,
 	}
 	q.onDone = func(missing int) {
@@ -162,6 +164,7 @@ func (n *clusterNamespace) askOtherNodes(timeout time.Duration, e Args, t target
 		b = append(jsonpack.AppendText(b, "flags"), 0x81)
 		return jsonpack.AppendUint(jsonpack.AppendText(b, "timeout"), uint64(timeout.Milliseconds())), ok
 	})
+	return q
 }
 
 // sendRequest sends a request that needs no answers.

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 	"github.com/zishang520/socket.io/v2/socket"
 
@@ -159,26 +158,24 @@ func TestClusterDoesNotWaitForTheDead(t *testing.T) {
 
 	zombie(t, r)
 	w[0].knows(t, 3)
-	type result struct {
-		answers []jsontext.Value
-		err     error
-	}
-	got := make(chan result, 1)
-	w[0].Of("/").Ask(20*time.Second, "r", "q", Args{}, func(a []jsontext.Value, err error) { got <- result{a, err} })
+	q := Question{Name: "q", Timeout: 20 * time.Second}
+	asking := w[0].Of("/").StartAsk("r", q)
 	answer(here, `[1]`)
 	answer(there, `[]`)
-	res := <-got
-	require.NoError(t, res.err)
-	require.ElementsMatch(t, []jsontext.Value{jsontext.Value("1"), jsontext.Value("null")}, res.answers)
+	got := asking.Wait(t.Context())
+	require.Equal(t, [4]int{2, 0, 1, 2}, [4]int{got.Asked, got.Left, got.Missing, len(got.All)})
+	require.False(t, got.Late)
 
 	// A node dies while its client is asked.
-	w[0].Of("/").Ask(20*time.Second, "r", "q", Args{}, func(a []jsontext.Value, err error) { got <- result{a, err} })
+	asking = w[0].Of("/").StartAsk("r", q)
 	answer(here, `["only"]`)
 	there.Read()
 	require.NoError(t, w[1].cfg.Cluster.Redis.Close())
-	res = <-got
-	require.NoError(t, res.err)
-	require.Equal(t, []jsontext.Value{jsontext.Value(`"only"`)}, res.answers)
+	got = asking.Wait(t.Context())
+	require.False(t, got.Late)
+	require.Len(t, got.All, 1)
+	require.Equal(t, `"only"`, string(got.All[0].Args.JSON))
+	require.Equal(t, 1, got.Left, "of the node that is gone")
 	w[0].knows(t, 1)
 	require.Positive(t, w[0].ClusterStats().Partial)
 

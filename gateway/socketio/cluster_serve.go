@@ -11,7 +11,6 @@ import (
 	"github.com/zishang520/engine.io/v2/types"
 	"github.com/zishang520/socket.io/v2/socket"
 
-	"github.com/aeturnis/realtime/internal/jsonpack"
 	"github.com/aeturnis/realtime/internal/redisbus"
 )
 
@@ -193,31 +192,7 @@ func (n *clusterNamespace) onAskRequest(r *request, opts *socket.BroadcastOption
 	if timeout <= 0 || timeout > maxAskTimeout {
 		timeout = maxAskTimeout
 	}
-	opts.Flags.Timeout = &timeout
 	e := Args{JSON: r.Packet.Data[1 : len(r.Packet.Data)-1], Attachments: r.attachments}
-	to := n.answerTo(r)
-	n.askMembers(e, opts, func(clients uint64) {
-		n.sendResponse(r, struct {
-			answerHead
-			ClientCount uint64 `json:"clientCount"`
-		}{answerHead{responseCount, r.RequestID, n.cluster.uid}, clients})
-	}, func(args []any, _ error) {
-		b := append(jsonpack.AppendText([]byte{0x84}, "type"), responseAck)
-		b = jsonpack.AppendText(jsonpack.AppendText(b, "requestId"), r.RequestID)
-		b = jsonpack.AppendText(jsonpack.AppendText(b, "uid"), n.cluster.uid)
-		b = jsonpack.AppendText(b, "packet")
-		ok := true
-		switch v := args[0].(type) {
-		case jsontext.Value:
-			b, ok = jsonpack.Pack(b, v, nil, busDepth)
-		case *types.BytesBuffer:
-			b = jsonpack.AppendBinary(b, v.Bytes())
-		default:
-			b = append(b, 0xc0)
-		}
-		if ok {
-			n.cluster.bus.Publish(redisbus.Message{Channel: to, Payload: b})
-		}
-	})
+	n.askFor(r, e, opts, timeout)
 	return true
 }

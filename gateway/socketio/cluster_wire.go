@@ -396,6 +396,12 @@ type response struct {
 	Data        jsontext.Value `json:"data"`
 	Packet      jsontext.Value `json:"packet"`
 
+	// of an answer that one of our nodes passes on; see sendAnswer
+	Fate    int    `json:"fate"`
+	Conn    string `json:"conn"`
+	User    string `json:"user"`
+	HasMore bool   `json:"hasMore"`
+
 	attachments [][]byte
 }
 

@@ -215,6 +215,7 @@ func (l *link) handleDisconnect(s *Socket) {
 // handleLibraryDisconnect is called when the library has disconnected a socket, for any reason and
 // on any goroutine. The receiver is told after the events that came before.
 func (l *link) handleLibraryDisconnect(s *Socket, reason string) {
+	s.endQuestions()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, x := range l.sockets {

@@ -81,7 +81,7 @@ func (l *link) Message(_ *engineio.Conn, binary bool, data []byte) error {
 		it.returnToPool()
 		return err
 	}
-	if p.kind == typeEvent && l.serveInstant(it) {
+	if p.kind == typeEvent && l.serveInstant(it) || p.kind == typeAck && l.takeAnswer(p, nil) {
 		it.returnToPool()
 		return nil
 	}
@@ -106,6 +106,10 @@ func (l *link) addAttachment(data []byte) error {
 	it.attachments = append(it.attachments, bytes.Clone(data))
 	if len(it.attachments) == it.packet.attachments {
 		l.partial = nil
+		if it.packet.kind == typeBinaryAck && l.takeAnswer(&it.packet, it.attachments) {
+			it.returnToPool()
+			return nil
+		}
 		l.waitAndPush(it)
 	}
 	return nil
@@ -132,6 +136,16 @@ func (l *link) serveInstant(it *item) bool {
 	}
 	l.mu.Unlock()
 	return true
+}
+
+// takeAnswer passes an acknowledgement to the question that it answers. It reports false for one
+// that answers none of ours. It does not wait for the events that the client sent before: the
+// handler of one of these may wait for the answer.
+func (l *link) takeAnswer(p *packet, attachments [][]byte) bool {
+	l.mu.Lock()
+	s := l.findSocket(p.nsp)
+	l.mu.Unlock()
+	return s != nil && s.takeAnswer(p, attachments)
 }
 
 // findSocket returns the socket of a namespace, or nil. mu is held.
@@ -292,13 +306,17 @@ func (l *link) closeMalformed(err error) {
 // Closed is called by the engine once, on any goroutine.
 func (l *link) Closed(_ *engineio.Conn, reason string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.isEnded = true
 	if l.spaceFreed != nil {
 		close(l.spaceFreed)
 		l.spaceFreed = nil
 	}
 	l.pushItem(&item{isClosed: true, reason: reason})
+	sockets := append([]*Socket(nil), l.sockets...)
+	l.mu.Unlock()
+	for _, s := range sockets { // a handler that waits for an answer must not wait for its turn
+		s.endQuestions()
+	}
 }
 
 // endSockets tells the library that the connection has ended. The library tells the receivers.

@@ -116,7 +116,10 @@ type Server struct {
 	workers *workers
 	cluster *cluster     // nil without Config.Cluster
 	live    atomic.Int64 // links whose end was not served yet
-	nsps    map[string]*Namespace
+
+	openQuestions atomic.Int64 // of all sockets
+
+	nsps map[string]*Namespace
 }
 
 // LogStats returns the counts of the log; they are zero where casts are not logged.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zishang520/engine.io/v2/types"
@@ -18,9 +17,6 @@ import (
 
 // ErrClosed says that a message was not sent because its socket has ended.
 var ErrClosed = errors.New("socketio: the socket is closed")
-
-// ErrNoAnswer says that a client did not acknowledge in time, or has left.
-var ErrNoAnswer = errors.New("socketio: no acknowledgement in time")
 
 // A Socket is one client in one namespace. Its methods may be called from any goroutine.
 type Socket struct {
@@ -44,6 +40,8 @@ type Socket struct {
 	hasLost     atomic.Bool   // a change was not made, because another connection goes on with the record
 	// outageBefore is what castLog.OutageEnd said when the socket began, or -1.
 	outageBefore int64
+
+	questions openQuestions
 
 	mu     sync.Mutex
 	data   any      // guarded by mu
@@ -142,37 +140,8 @@ func (s *Socket) Reply(m *engineio.Message) bool {
 	return ok
 }
 
-// Ask sends an event and calls done once: with the arguments of the client's acknowledgement, each
-// as JSON, or with ErrNoAnswer after the timeout. It does not wait.
-func (s *Socket) Ask(timeout time.Duration, name string, a Args, done func(answer []jsontext.Value, err error)) {
-	id := s.nsp.lib.Ids()
-	s.expectAnswer(id, timeout, done)
-	f := frameEvent(s.nsp.name, name, a, id, true)
-	f.pushTo(s.link.conn)
-	f.releaseFrames()
-}
-
-// expectAnswer has done called for the acknowledgement with this id, or after the timeout.
-func (s *Socket) expectAnswer(id uint64, timeout time.Duration, done func([]jsontext.Value, error)) {
-	acks := s.lib.Acks()
-	timer := time.AfterFunc(time.Hour, func() {
-		if _, waiting := acks.LoadAndDelete(id); waiting {
-			done(nil, ErrNoAnswer)
-		}
-	})
-	defer timer.Reset(timeout) // it starts only when acks has the entry
-	acks.Store(id, func(args []any, _ error) {
-		timer.Stop()
-		values := make([]jsontext.Value, len(args))
-		for i, v := range args {
-			values[i], _ = v.(jsontext.Value)
-		}
-		done(values, nil)
-	})
-}
-
-// handleAcknowledgement passes a client's acknowledgement to our own Ask, or to the library's Emit
-// with a callback.
+// handleAcknowledgement passes a client's acknowledgement to the library's Emit with a callback.
+// Those of our own questions went another way: see takeAnswer.
 func (s *Socket) handleAcknowledgement(p *packet, attachments [][]byte) {
 	ack, ok := s.lib.Acks().LoadAndDelete(p.id)
 	if !ok {
@@ -311,68 +280,6 @@ func (n *Namespace) CastAll(name string, a Args) {
 		}
 	})
 	f.releaseFrames()
-}
-
-// Ask sends an event to every member of a room, on all nodes, and calls done once: with the first
-// argument of each client's answer as JSON, null for an empty answer. That is when all have
-// answered, or after the timeout, with ErrNoAnswer and the answers that came.
-func (n *Namespace) Ask(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
-	askHere := func(done func([]jsontext.Value, error)) { n.askLocally(timeout, room, name, a, done) }
-	if n.cluster == nil {
-		askHere(done)
-		return
-	}
-	n.cluster.askAllNodes(timeout, room, withName(name, a), askHere, done)
-}
-
-// askLocally is Ask for the members on this node.
-func (n *Namespace) askLocally(timeout time.Duration, room, name string, a Args, done func(answers []jsontext.Value, err error)) {
-	var mu sync.Mutex
-	var answers []jsontext.Value
-	isDone := false
-	members := n.rooms.selectSockets(&socket.BroadcastOptions{Rooms: types.NewSet(socket.Room(room))})
-	left := len(members)
-	finish := func(err error) { // mu is held
-		if !isDone {
-			isDone = true
-			done(answers, err)
-		}
-	}
-	if left == 0 {
-		done(nil, nil)
-		return
-	}
-	id := n.lib.Ids()
-	f := frameEvent(n.name, name, a, id, true).sealFrames(false)
-	defer f.releaseFrames()
-	for _, lib := range members {
-		s := linkOf(lib).socketOf(lib)
-		if s == nil { // it is leaving
-			mu.Lock()
-			if left--; left == 0 {
-				finish(nil)
-			}
-			mu.Unlock()
-			continue
-		}
-		s.expectAnswer(id, timeout, func(v []jsontext.Value, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				finish(err)
-				return
-			}
-			first := jsontext.Value("null")
-			if len(v) > 0 && v[0] != nil {
-				first = v[0]
-			}
-			answers = append(answers, first)
-			if left--; left == 0 {
-				finish(nil)
-			}
-		})
-		f.pushTo(s.link.conn)
-	}
 }
 
 // CastArgs is Cast for any number of arguments that are encoded already, binary ones too. The

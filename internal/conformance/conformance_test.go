@@ -182,7 +182,7 @@ func TestSocketMode(t *testing.T) {
 				leave(q)
 			},
 			"ask": func(t *testing.T, p player) {
-				for answer, want := range map[string]string{`["a",{"b":1}]`: `["a",{"b":1}]`, "[]": "[]"} {
+				for answer, want := range map[string]string{`[{"a":[1,"b"]}]`: `[{"a":[1,"b"]}]`, "[]": "[]"} {
 					p.Send(`42["ask"]`)
 					q := p.Read()
 					require.Regexp(t, `^42\d+\["question","q"\]$`, q)

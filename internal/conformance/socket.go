@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -143,13 +142,11 @@ func (suiteNamespace) Event(s *socketio.Socket, e *socketio.Event) {
 	case "panic":
 		panic("asked to")
 	case "ask":
-		s.Ask(500*time.Millisecond, "question", socketio.Args{JSON: []byte(`"q"`)}, func(answer []jsontext.Value, err error) {
-			_ = s.Emit("answer", answersOrNil(answer, err), errorTextOrNil(err))
-		})
+		asking := s.StartAsk(question())
+		go func() { _ = s.Emit("answer", answerAndError(asking)...) }()
 	case "bcast-ack":
-		nsp.Ask(500*time.Millisecond, stringArgument(e, 0), "question", socketio.Args{JSON: []byte(`"q"`)}, func(answers []jsontext.Value, err error) {
-			_ = s.Emit("answer", answersOrNil(answers, err), errorTextOrNil(err))
-		})
+		asking := nsp.StartAsk(stringArgument(e, 0), question())
+		go func() { _ = s.Emit("answer", answersAndError(asking)...) }()
 	case "burst", "burst-room":
 		n := 0
 		_ = json.Unmarshal([]byte(stringArgument(e, 0)), &n)
@@ -183,20 +180,41 @@ func mustEncodeArgs(v ...any) socketio.Args {
 	return a
 }
 
-// answersOrNil returns what a callback of the library would get: null where the question failed.
-func answersOrNil(v []jsontext.Value, err error) any {
-	if err != nil && len(v) == 0 {
-		return nil
-	}
-	if v == nil {
-		return []jsontext.Value{}
-	}
-	return v
+func question() socketio.Question {
+	return socketio.Question{Name: "question", Args: socketio.Args{JSON: []byte(`"q"`)}, Timeout: 500 * time.Millisecond}
 }
 
-func errorTextOrNil(err error) any {
-	if err == nil {
-		return nil
+// answersAndError returns what a callback of the library would get of a question to a room: null
+// where nobody answered in time.
+func answersAndError(asking *socketio.Asking) []any {
+	got := asking.Wait(context.Background())
+	values := []jsontext.Value{}
+	for _, a := range got.All {
+		if len(a.Args.JSON) == 0 {
+			a.Args.JSON = []byte("null")
+		}
+		values = append(values, a.Args.JSON)
 	}
-	return strings.TrimPrefix(err.Error(), "socketio: ")
+	switch {
+	case !got.Late:
+		return []any{values, nil}
+	case len(values) == 0:
+		return []any{nil, "no acknowledgement in time"}
+	}
+	return []any{values, "no acknowledgement in time"}
+}
+
+// answerAndError is answersAndError of a question to one socket: of no value it has none.
+func answerAndError(asking *socketio.Asking) []any {
+	got := asking.Wait(context.Background())
+	if got.Late {
+		return []any{nil, "no acknowledgement in time"}
+	}
+	values := []jsontext.Value{}
+	for _, a := range got.All {
+		if len(a.Args.JSON) > 0 {
+			values = append(values, a.Args.JSON)
+		}
+	}
+	return []any{values, nil}
 }

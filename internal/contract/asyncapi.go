@@ -3,10 +3,11 @@ package contract
 import "strings"
 
 // AsyncAPI returns the contract as an AsyncAPI 3.0 document. Three channels stand for the one
-// namespace: what clients ask, how it is acknowledged, and what is cast to them. Beyond the
-// standard, an operation has x-limits, x-roles and x-codes, and the document has x-policies.
+// namespace: what clients ask, how it is acknowledged, and what is cast to them; a fourth one,
+// where there are questions, for what clients answer. Beyond the standard, an operation has
+// x-limits, x-roles and x-codes, and the document has x-policies.
 func (c *Contract) AsyncAPI() []byte {
-	asks, answers, casts := map[string]any{}, map[string]any{}, map[string]any{}
+	asks, answers, casts, replies := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
 	operations := map[string]any{}
 	for _, q := range c.requests {
 		key := operationKey(q.name)
@@ -23,10 +24,23 @@ func (c *Contract) AsyncAPI() []byte {
 	for _, s := range c.casts {
 		key := operationKey(s.name)
 		casts[key] = message{Name: s.name, Summary: s.doc, Payload: s.payload}
-		operations["on."+key] = operation{
+		sent := operation{
 			Action: "send", Channel: referenceTo("channels", "casts"), Summary: s.doc, Tags: featureTags(s.name),
 			Messages: []link{referenceTo("channels", "casts", "messages", key)},
 		}
+		if s.reply != nil {
+			replies[key] = message{Name: s.name, Title: "What a client answers to " + s.name, Payload: s.reply}
+			sent.Reply = &reply{referenceTo("channels", "replies"), []link{referenceTo("channels", "replies", "messages", key)}}
+		}
+		operations["on."+key] = sent
+	}
+	channels := map[string]any{
+		"asks":    channel{"/", "What clients send.", asks},
+		"answers": channel{nil, "The acknowledgement of each: one object, {ok: true, data} or {ok: false, error}.", answers},
+		"casts":   channel{"/", "What the server sends by itself.", casts},
+	}
+	if len(replies) > 0 {
+		channels["replies"] = channel{nil, "What clients answer to questions of the server: the acknowledgement's one value.", replies}
 	}
 	schemas := map[string]any{refusalName: c.refusalSchema()}
 	for name, s := range c.types.schemas {
@@ -51,11 +65,7 @@ func (c *Contract) AsyncAPI() []byte {
 			"description": "Socket.IO 4 (Engine.IO 4, protocol 5), path /socket.io/, namespace /. Every event takes one payload object at most, and an acknowledgement.",
 		},
 		"application/json",
-		map[string]any{
-			"asks":    channel{"/", "What clients send.", asks},
-			"answers": channel{nil, "The acknowledgement of each: one object, {ok: true, data} or {ok: false, error}.", answers},
-			"casts":   channel{"/", "What the server sends by itself.", casts},
-		},
+		channels,
 		operations,
 		map[string]any{"schemas": schemas},
 		c.policies,

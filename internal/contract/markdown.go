@@ -42,7 +42,11 @@ Generated from the table of events, the types of their payloads and the comments
 		if s.hasOffset {
 			mark = " *"
 		}
-		fmt.Fprintf(&b, "| `%s`%s | %s | %s |\n", s.name, mark, shortType(s.payload, "–"), s.doc)
+		about := s.doc
+		if s.reply != nil {
+			about += " The client answers, by the acknowledgement, with " + shortType(s.reply, "`{}`") + "."
+		}
+		fmt.Fprintf(&b, "| `%s`%s | %s | %s |\n", s.name, mark, shortType(s.payload, "–"), about)
 	}
 	b.WriteString("\n## Types\n")
 	for _, name := range c.types.sortedNames() {

@@ -57,7 +57,8 @@ type request struct {
 type cast struct {
 	name, doc string
 	payload   *schema
-	hasOffset bool // where recovery is on, the offset follows the payload
+	reply     *schema // what clients answer; nil for a cast that is not answered
+	hasOffset bool    // where recovery is on, the offset follows the payload
 }
 
 // sharedCodes are the codes that every event can be refused with. RATE_LIMITED is one of them even
@@ -82,10 +83,10 @@ func New(cfg Config) *Contract {
 	}
 	for _, s := range cfg.Casts {
 		if s.Schemas != nil {
-			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), true})
+			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), nil, true})
 			continue
 		}
-		c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOf(s.Payload), !s.IsFleeting})
+		c.casts = append(c.casts, c.describeCast(s))
 	}
 	slices.SortFunc(c.requests, func(a, b request) int { return cmp.Compare(a.name, b.name) })
 	c.connectCodes = slices.Sorted(maps.Keys(cfg.ConnectCodes))
@@ -112,6 +113,18 @@ func (c *Contract) describeRoute(r event.Route) request {
 		q.out = c.types.schemaOf(r.Out)
 	}
 	return q
+}
+
+func (c *Contract) describeCast(s event.Cast) cast {
+	described := cast{name: s.Name, doc: s.Doc, payload: c.types.schemaOf(s.Payload), hasOffset: !s.IsFleeting}
+	if s.Reply != nil {
+		described.reply = &schema{Type: "object", Additional: false}
+		if !hasNoContent(s.Reply) {
+			described.reply = c.types.schemaOf(s.Reply)
+			c.types.forbidUnknownFields(described.reply)
+		}
+	}
+	return described
 }
 
 func hasNoContent(t reflect.Type) bool { return t == reflect.TypeFor[event.None]() }

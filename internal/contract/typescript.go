@@ -107,6 +107,9 @@ func (c *Contract) TypeScript() []byte {
 		if s.hasOffset {
 			offset = ", offset?: string"
 		}
+		if s.reply != nil {
+			offset = ", answer: (reply: " + typeScriptType(s.reply, "  ") + ") => void"
+		}
 		fmt.Fprintf(&b, "  '%s': (payload: %s%s) => void;\n", s.name, typeScriptType(s.payload, "  "), offset)
 	}
 	b.WriteString("}\n")

@@ -5,6 +5,7 @@ package dice
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,12 +35,19 @@ func (f *Feature) Routes() []event.Route {
 	return []event.Route{
 		event.On("dice:sit", f.Sit).Limit("rooms"),
 		event.On("dice:roll", f.Roll).Limit("chat"),
+		event.On("dice:call", f.Call).Limit("chat"),
 	}
 }
 
+// ready is a question that players answer by the acknowledgement.
+var ready = event.Asks[Table, Readiness]("dice:ready", "To everybody at the table: are you ready?")
+
 // Casts lists the events that players are sent.
 func (f *Feature) Casts() []event.Cast {
-	return []event.Cast{event.Sends[Rolled]("dice:rolled", "To everybody at the table: somebody rolled.")}
+	return []event.Cast{
+		event.Sends[Rolled]("dice:rolled", "To everybody at the table: somebody rolled."),
+		ready.Cast(),
+	}
 }
 
 // Table names a table.
@@ -86,6 +94,34 @@ func (f *Feature) Roll(ctx context.Context, p event.Player, in RollRequest) (Rol
 	}
 	f.rolls.Add(1)
 	return out, f.services.Rooms.Cast(ctx, room, "dice:rolled", out)
+}
+
+// Readiness is what a player answers to dice:ready.
+type Readiness struct {
+	Ready bool `json:"ready"`
+}
+
+// Called says who at the table is ready.
+type Called struct {
+	Asked int      `json:"asked"` // connections, on all nodes
+	Ready []string `json:"ready"` // user ids
+}
+
+// Call asks everybody at the table, the caller too, whether they are ready. Errors:
+// DICE_NOT_SEATED.
+func (f *Feature) Call(ctx context.Context, p event.Player, in Table) (Called, error) {
+	room := tableRoom(in.Table)
+	if !f.services.Rooms.In(p.Conn, room) {
+		return Called{}, ErrNotSeated
+	}
+	answers, err := ready.Ask(ctx, f.services.Rooms, room, in)
+	out := Called{Asked: answers.Asked, Ready: []string{}}
+	for _, a := range answers.All {
+		if a.Reply.Ready && !slices.Contains(out.Ready, a.UserID) {
+			out.Ready = append(out.Ready, a.UserID)
+		}
+	}
+	return out, err
 }
 
 // Describe makes the feature a prometheus.Collector, so that its metrics are at /metrics.

@@ -42,7 +42,8 @@ class Contract {
   /** heard remembers an event that is not one that the server may send. */
   heard(event, ...args) {
     try {
-      assert.ok(args.length === 1 || (args.length === 2 && isOffset(args[1])), `${event} came with ${args.length} values`);
+      const isQuestion = typeof args[1] === 'function' && this.#document.channels.replies?.messages[event.replaceAll(':', '.')];
+      assert.ok(args.length === 1 || (args.length === 2 && (isQuestion || isOffset(args[1]))), `${event} came with ${args.length} values`);
       if (!this.programs?.test(event)) this.#check('casts', event, args[0]);
     } catch (breach) {
       this.#breaches.push(breach.message);
