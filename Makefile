@@ -20,10 +20,12 @@ FUZZTIME ?= 30s
 
 BUNDLE := web/testclient/vendor/socket.io.esm.min.js
 NPM_CI := $(NPM) ci --no-audit --no-fund --loglevel=error
+# The packages of the examples in JavaScript that every run of the tests plays.
+EXAMPLES := examples/page/node_modules examples/emitter/node_modules examples/express/node_modules
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## Build and serve on http://127.0.0.1:8080, with guest logins and a Redis of its own
@@ -62,11 +64,11 @@ deps: ## Install what the tests need and is missing (as root, through apt-get)
 	@scripts/install
 
 .PHONY: test
-test: deps build ## Run every test: Go with -race, the official JavaScript client, the browser
+test: deps build $(EXAMPLES) ## Run every test: Go with -race, the official JavaScript client, the browser
 	@PKG='$(PKG)' RUN='$(RUN)' scripts/test
 
 .PHONY: test-go
-test-go: $(BUNDLE) ## Run the Go tests alone (PKG=./chat RUN=TestName)
+test-go: $(BUNDLE) examples/page/node_modules ## Run the Go tests alone (PKG=./chat RUN=TestName)
 	$(GO) test -race -timeout 15m $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: test-example
@@ -78,12 +80,21 @@ test-deploy: ## Read deploy/ with the types of Kubernetes and Grafana, send span
 	cd deploy/check && $(GO) vet ./... && $(GO) test -timeout 10m ./...
 
 .PHONY: test-client
-test-client: build test/client/node_modules ## Run the tests with the official JavaScript client alone
+test-client: build test/client/node_modules $(EXAMPLES) ## Run the tests with the official JavaScript client alone
 	cd test/client && NODE_OPTIONS="--test-reporter=spec" $(NPM) test
 
 test/client/node_modules: test/client/package-lock.json
 	cd test/client && $(NPM_CI)
 	@touch $@
+
+# Artillery needs no script of its packages, and one of them would fetch browsers.
+examples/%/node_modules: examples/%/package-lock.json
+	cd examples/$* && $(NPM_CI) $(if $(filter artillery,$*),--ignore-scripts)
+	@touch $@
+
+.PHONY: test-artillery
+test-artillery: build test/client/node_modules examples/artillery/node_modules ## Run examples/artillery with the whole of Artillery (480 MB of packages; minutes)
+	cd test/client && node --test --test-timeout=300000 --test-reporter=spec artillery.test.js
 
 .PHONY: chaos
 chaos: $(BUNDLE) build test/client/node_modules ## Kill, stop and cut gateways, Redis and links; then audit, and compare what was heard; flood the page (an hour)
@@ -96,7 +107,7 @@ screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
 	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
 
 .PHONY: check
-check: format-check lint names generate-check size-check test-deploy fuzz ## Check format, lint, imports, names, generated files, binaries, deploy/; fuzz each target for FUZZTIME
+check: format-check lint names generate-check size-check test-deploy test-artillery fuzz ## Check format, lint, imports, names, generated files, binaries, deploy/, Artillery; fuzz each target for FUZZTIME
 
 .PHONY: format
 format: ## Format the Go code
@@ -151,4 +162,4 @@ bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache (a mo
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
-	rm -rf bin dist {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node}/node_modules $(BUNDLE)
+	rm -rf bin dist {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node,examples/*}/node_modules $(BUNDLE)
