@@ -263,12 +263,11 @@ func (f *fewEvents) Spend([]string) Verdict {
 	}}
 }
 
-func (p *purse) Describe(roles []string) any {
-	policy := map[string]any{"name": "combat", "limit": 2}
+func (p *purse) Describe(roles []string) ([]byte, error) {
 	if slices.Contains(roles, "vip") {
-		policy["limit"] = 9
+		return []byte(`{"policies":[{"name":"combat","limit":9}]}`), nil
 	}
-	return map[string]any{"policies": []any{policy}}
+	return []byte(`{"policies":[{"name":"combat","limit":2}]}`), nil
 }
 
 // A sum is what game:add takes.

@@ -40,8 +40,9 @@ type Limiter interface {
 	SpendOnce(ctx context.Context, policies []string, s Subject, look record.Look) (v Verdict, found record.Found, err error)
 	// OpenConnection returns what counts every event of a new connection; nil counts none.
 	OpenConnection() EventWindow
-	// Describe returns the payload of `limits`, {policies: […]}, for a player with these roles.
-	Describe(roles []string) any
+	// Describe returns the payload of `limits`, {policies: […]}, for a player with these roles, as
+	// JSON, which stays as it is.
+	Describe(roles []string) ([]byte, error)
 }
 
 // An EventWindow bounds how many events of one connection are served.
@@ -163,6 +164,16 @@ func (g *Gateway) warnOfLimits(c *conn, v Verdict) {
 func (g *Gateway) ResendLimits() {
 	for _, x := range g.conns.Range {
 		c := x.(*conn)
-		g.emitPayload(c.socket, "limits", g.cfg.Limiter.Describe(c.player.Load().Roles))
+		g.sendLimits(c.socket, c.player.Load().Roles)
 	}
+}
+
+// sendLimits sends one client the limits of a player with these roles.
+func (g *Gateway) sendLimits(s *socketio.Socket, roles []string) {
+	payload, err := g.cfg.Limiter.Describe(roles)
+	if err != nil {
+		g.log.Error("event could not be encoded", zap.String("event", "limits"), zap.Error(err))
+		return
+	}
+	_ = s.EmitArgs("limits", socketio.Args{JSON: payload}) // the error says that the client is gone
 }

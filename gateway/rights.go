@@ -100,7 +100,7 @@ func (g *Gateway) sendGreeting(c *conn) {
 		emit = c.socket.EmitBeforeReplay
 	}
 	_ = emit("session", socketio.Args{JSON: welcome}) // the error says that the client is gone
-	g.emitPayload(c.socket, "limits", g.cfg.Limiter.Describe(p.Roles))
+	g.sendLimits(c.socket, p.Roles)
 }
 
 // sinceStart is the time since New. It does not jump with the wall clock.

@@ -127,11 +127,7 @@ func toVerdict(d throttle.Decision) gateway.Verdict {
 }
 
 // Describe returns the policies that hold for a player with these roles.
-func (l limiter) Describe(roles []string) any {
-	return struct {
-		Policies []throttle.Policy `json:"policies"`
-	}{l.Policies(roles...)}
-}
+func (l limiter) Describe(roles []string) ([]byte, error) { return l.PoliciesJSON(roles) }
 
 // locker is lock.Manager as trades want it.
 type locker struct{ locks *lock.Manager }

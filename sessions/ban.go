@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -69,7 +70,45 @@ func (s *Store) UnbanUser(ctx context.Context, userID string) error {
 // FindBan returns the ban of a user, or ErrNotFound. A ban that another program wrote badly is in
 // force until its key expires.
 func (s *Store) FindBan(ctx context.Context, userID string) (Ban, error) {
-	return parseBan(s.rdb.Get(ctx, keys.UserBan(userID)))
+	ban, _, err := s.findBanAndRun(ctx, userID, nil)
+	return ban, err
+}
+
+// findBanAndRun is FindBan that also runs a call of a script, unless it is nil. If hasRun is false,
+// the call may run later, and the caller must not read its reply.
+func (s *Store) findBanAndRun(ctx context.Context, userID string, call *redisx.Call) (ban Ban, hasRun bool, err error) {
+	read, err := s.banReads.Do(ctx, banRead{userID: userID, call: call})
+	if err != nil {
+		return Ban{}, false, fmt.Errorf("find ban: %w", err)
+	}
+	return read.ban, true, read.err
+}
+
+// A banRead asks for the ban of one user, and holds the answer.
+type banRead struct {
+	userID string
+	call   *redisx.Call // to be run with it; may be nil
+	ban    Ban
+	err    error
+}
+
+// readBans reads many bans in one round trip: each handshake asks for one, and they come in storms.
+func (s *Store) readBans(ctx context.Context, all []*banRead) {
+	var calls []*redisx.Call
+	for _, r := range all {
+		if r.call != nil {
+			calls = append(calls, r.call)
+		}
+	}
+	found := make([]*redis.StringCmd, len(all))
+	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {
+		for i, r := range all {
+			found[i] = pipe.Get(ctx, keys.UserBan(r.userID))
+		}
+	}, calls...)
+	for i, r := range all {
+		r.ban, r.err = parseBan(found[i])
+	}
 }
 
 // parseBan reads the answer of FindBan's command.

@@ -106,11 +106,9 @@ func (c *Connections) Admit(ctx context.Context, userID string) (ban Ban, releas
 	release = sync.OnceFunc(func() { c.releaseConnection(name, userID, isUnsure) })
 
 	call := c.takeCall(userID, name)
-	var banRead *redis.StringCmd
-	redisx.RunScriptsWith(ctx, c.store.rdb, func(pipe redis.Pipeliner) { banRead = pipe.Get(ctx, keys.UserBan(userID)) }, call)
-	ban, err = parseBan(banRead)
+	ban, hasRun, err := c.store.findBanAndRun(ctx, userID, call)
 	if !errors.Is(err, ErrNotFound) {
-		isUnsure = call.Err() != nil
+		isUnsure = !hasRun || call.Err() != nil
 		release()
 		return ban, release, err
 	}

@@ -34,7 +34,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// readBatchLimits bound the batches in which sessions are read, since handshakes come in storms.
+// readBatchLimits bound the batches in which sessions and bans are read, since handshakes come in storms.
 var readBatchLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
 
 // A Store keeps sessions in Redis. Any number of goroutines may use it.
@@ -42,6 +42,7 @@ type Store struct {
 	rdb            redis.UniversalClient
 	scripts        *redisx.ScriptBatcher
 	reads          *redisx.Batcher[sessionRead]
+	banReads       *redisx.Batcher[banRead]
 	isSingleServer bool // one server holds all keys
 	cfg            Config
 	now            func() time.Time
@@ -69,6 +70,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	s.destroyExpressScript = newAnnouncingScript(cfg.AnnounceLua, destroyExpressSource)
 	s.removeExpiredScript = newAnnouncingScript(cfg.AnnounceLua, removeExpiredSource)
 	s.reads = redisx.NewBatcher(readBatchLimits, s.readSessions)
+	s.banReads = redisx.NewBatcher(readBatchLimits, s.readBans)
 	return s
 }
 

@@ -119,6 +119,28 @@ func TestPublished(t *testing.T) {
 	require.Error(t, err)
 }
 
+// What players are sent is kept for those without roles, and is new after each change.
+func TestPoliciesAsPlayersAreSentThem(t *testing.T) {
+	t.Parallel()
+	p := Policy{Name: "p", Limit: 2, Window: time.Second, Scope: ByUser, Roles: []RoleRule{{"vip", 4, time.Second}}}
+	l := newLimiter(t, redistest.Client(t), patient, p)
+	describe := func(roles ...string) string {
+		b, err := l.PoliciesJSON(roles)
+		require.NoError(t, err)
+		return string(b)
+	}
+	two, four := `{"policies":[{"name":"p","limit":2,"windowMs":1000,"scope":"user"}]}`, `{"policies":[{"name":"p","limit":4,"windowMs":1000,"scope":"user"}]}`
+	require.Equal(t, two, describe())
+	require.Equal(t, four, describe("vip"), "the same as for players without roles")
+	require.Equal(t, two, describe())
+	p.Limit = 3
+	require.NoError(t, l.SetPolicies([]Policy{p}))
+	require.Contains(t, describe(), `"limit":3`, "that of before the change")
+	p.Limit, p.Roles = 0, nil
+	require.NoError(t, l.SetPolicies([]Policy{p}))
+	require.Equal(t, `{"policies":[]}`, describe())
+}
+
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(t, redistest.Client(t), patient, Policy{Name: "p", Limit: 2, Window: time.Minute, Scope: ByUser, Roles: []RoleRule{

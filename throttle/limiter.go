@@ -3,6 +3,7 @@ package throttle
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -88,8 +89,9 @@ type Limiter struct {
 
 	keyed *policy // of SpendKey; it has no rule of its own
 
-	table atomic.Pointer[map[string]*policy] // the map is never written
-	nodes atomic.Int64                       // how many there were when Redis was there last
+	table     atomic.Pointer[map[string]*policy] // the map is never written
+	described atomic.Pointer[describedTable]     // what most players are sent
+	nodes     atomic.Int64                       // how many there were when Redis was there last
 
 	mu        sync.Mutex
 	base      []Policy   // as configured; guarded by mu
@@ -248,6 +250,31 @@ func (l *Limiter) Policies(roles ...string) []Policy {
 	}
 	slices.SortFunc(out, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// A describedTable is a table of policies as a player without roles is sent it.
+type describedTable struct {
+	table *map[string]*policy
+	json  []byte
+}
+
+// PoliciesJSON returns Policies as clients are sent them: {"policies": […]}. The caller must not
+// change it.
+func (l *Limiter) PoliciesJSON(roles []string) ([]byte, error) {
+	table := l.table.Load() // every change stores another one, last
+	if known := l.described.Load(); len(roles) == 0 && known != nil && known.table == table {
+		return known.json, nil
+	}
+	b, err := json.Marshal(struct {
+		Policies []Policy `json:"policies"`
+	}{l.Policies(roles...)})
+	if err != nil {
+		return nil, fmt.Errorf("throttle: %w", err)
+	}
+	if len(roles) == 0 {
+		l.described.Store(&describedTable{table, b})
+	}
+	return b, nil
 }
 
 // All returns the policies with all their rules, also those that are off, sorted by name.

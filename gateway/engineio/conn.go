@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zishang520/engine.io/v2/types"
 )
 
 // A Handler is called with what happens on one connection.
@@ -42,7 +44,9 @@ const (
 type request struct {
 	header http.Header
 	uri    string
-	secure bool
+
+	makeContext sync.Once
+	context     *types.HttpContext
 }
 
 // A Conn is the connection of one client, over either transport.

@@ -1,7 +1,6 @@
 package engineio
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -173,25 +172,29 @@ func (d discardResponse) Header() http.Header       { return d.header }
 func (discardResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (discardResponse) WriteHeader(int)             {}
 
-var forgottenRequest = httpContext(&request{header: http.Header{}, uri: "/"})
+var forgottenRequest = &request{header: http.Header{}, uri: "/"}
 
-func httpContext(q *request) *types.HttpContext {
-	u, err := url.ParseRequestURI(q.uri)
-	if err != nil {
-		u = &url.URL{Path: "/"}
-	}
-	r := (&http.Request{Method: http.MethodGet, URL: u, RequestURI: q.uri, Header: q.header}).WithContext(context.Background())
-	x := types.NewHttpContext(discardResponse{http.Header{}}, r)
-	x.Flush() // ends the goroutine that NewHttpContext starts
-	return x
+// libraryContext returns the request as the library knows one. The library asks several times for
+// each connection.
+func (q *request) libraryContext() *types.HttpContext {
+	q.makeContext.Do(func() {
+		u, err := url.ParseRequestURI(q.uri)
+		if err != nil {
+			u = &url.URL{Path: "/"}
+		}
+		r := &http.Request{Method: http.MethodGet, URL: u, RequestURI: q.uri, Header: q.header}
+		q.context = types.NewHttpContext(discardResponse{http.Header{}}, r)
+		q.context.Flush() // ends the goroutine that NewHttpContext starts
+	})
+	return q.context
 }
 
 // Request returns the handshake's request, or an empty one after Forget.
 func (c *Conn) Request() *types.HttpContext {
 	if q := c.request.Load(); q != nil {
-		return httpContext(q)
+		return q.libraryContext()
 	}
-	return forgottenRequest
+	return forgottenRequest.libraryContext()
 }
 
 // Write sends what the library encoded.

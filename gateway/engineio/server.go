@@ -337,7 +337,7 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, ws bool)
 	if name := s.cfg.Cookie; name != "" {
 		http.SetCookie(w, &http.Cookie{Name: name, Value: c.id, Path: r.URL.Path, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	}
-	c.request.Store(&request{header: s.cfg.Header(r), uri: r.RequestURI, secure: r.TLS != nil})
+	c.request.Store(&request{header: s.cfg.Header(r), uri: r.RequestURI})
 	if !ws {
 		c.sendOpenPacket(r, nil)
 		c.servePoll(w, r)

@@ -101,7 +101,11 @@ func (n *clusterNamespace) subscribeOwnChannels() {
 // updateSubscription is called when a room gets its first member here (by is 1), and when the last
 // one has left (-1), in that order.
 func (n *clusterNamespace) updateSubscription(room socket.Room, by int) {
-	name := n.roomChannel(room)
+	n.updateChannel(n.roomChannel(room), by)
+}
+
+// updateChannel is updateSubscription of the room that a channel belongs to.
+func (n *clusterNamespace) updateChannel(name string, by int) {
 	if by > 0 {
 		n.cluster.bus.Subscribe(redisbus.Channel{Name: name, Owner: &n.broadcastHandler, IsSharded: true})
 	} else {
@@ -112,13 +116,14 @@ func (n *clusterNamespace) updateSubscription(room socket.Room, by int) {
 // subscribeAhead subscribes to the channels of rooms that a socket is about to join, and waits as
 // waitSubscribed does. The caller calls release when the socket has joined them.
 func (n *clusterNamespace) subscribeAhead(rooms []socket.Room) (release func()) {
-	for _, room := range rooms {
-		n.updateSubscription(room, 1)
+	channels := n.roomChannels(rooms)
+	for _, name := range channels {
+		n.updateChannel(name, 1)
 	}
-	_ = n.waitSubscribed(context.Background(), rooms...) // then the rooms are local to this node for now; it is counted
+	_ = n.waitChannels(context.Background(), channels) // then the rooms are local to this node for now; it is counted
 	return func() {
-		for _, room := range rooms {
-			n.updateSubscription(room, -1)
+		for _, name := range channels {
+			n.updateChannel(name, -1)
 		}
 	}
 }
@@ -126,13 +131,14 @@ func (n *clusterNamespace) subscribeAhead(rooms []socket.Room) (release func()) 
 // waitSubscribed returns when this node receives what other nodes cast to the rooms: see
 // Namespace.Heard.
 func (n *clusterNamespace) waitSubscribed(ctx context.Context, rooms ...socket.Room) error {
+	return n.waitChannels(ctx, n.roomChannels(rooms))
+}
+
+// waitChannels is waitSubscribed for the channels of rooms.
+func (n *clusterNamespace) waitChannels(ctx context.Context, channels []string) error {
 	bus := n.cluster.bus
 	if !bus.IsConnected() {
 		return ErrUnheard
-	}
-	channels := make([]string, len(rooms))
-	for i, room := range rooms {
-		channels[i] = n.roomChannel(room)
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cluster.cfg.SubscribeWait)
 	defer cancel()
@@ -141,6 +147,15 @@ func (n *clusterNamespace) waitSubscribed(ctx context.Context, rooms ...socket.R
 		n.cluster.late.Add(1)
 	}
 	return err
+}
+
+// roomChannels returns the channels of broadcasts to each of several rooms.
+func (n *clusterNamespace) roomChannels(rooms []socket.Room) []string {
+	channels := make([]string, len(rooms))
+	for i, room := range rooms {
+		channels[i] = n.roomChannel(room)
+	}
+	return channels
 }
 
 // roomChannel returns the channel of broadcasts to one room.
