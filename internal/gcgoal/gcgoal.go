@@ -3,9 +3,10 @@
 //
 // While many players connect, the heap is collected at 50 % growth instead of 100 %. Between less
 // garbage, what stays lies denser, and an idle connection takes 22 % less memory for as long as it
-// lives (ADR 13). While the heap is small and busy, up to 40 MB of garbage may gather, because over
-// a few MB Go would collect several times a second. When the server has been quiet for two seconds,
-// memory goes back to the system.
+// lives (ADR 13). The same holds for a small heap until it has been busy for a second, because a
+// thousand players may connect in less. When it stays busy, up to 40 MB of garbage may gather, because
+// over a few MB Go would collect several times a second. When the server has been quiet for two
+// seconds, memory goes back to the system.
 package gcgoal
 
 import (
@@ -19,7 +20,7 @@ import (
 const (
 	defaultPercent = 100 // Go's own
 	growingPercent = 50
-	spareGarbage   = 40 << 20 // bytes
+	spareGarbage   = 40 << 20 // bytes; a heap is small below that
 
 	tickInterval = 250 * time.Millisecond
 	// A tick is busy when at least one part in so many of the live heap was allocated in it, which
@@ -28,6 +29,7 @@ const (
 	// The heap grows when at least one part in so many of what was allocated between two
 	// collections is still live: players stay, and what they do does not.
 	growthFraction = 24
+	steadyTicks    = 4 // busy ones in a row, after which the work will go on
 	quietTicks     = 8 // until memory is returned
 )
 
@@ -44,12 +46,22 @@ type controller struct {
 	previous    heapStats
 	atLastCycle heapStats // when a new collection was seen last
 	isGrowing   bool      // between the last two collections
+	busy        int       // busy ticks since the last quiet one
 	quiet       int       // ticks since the last busy one
 	wasBusy     bool      // since memory was returned last
 }
 
 func newController(now heapStats) *controller {
-	return &controller{percent: defaultPercent, previous: now, atLastCycle: now}
+	return &controller{percent: restPercent(now.live), previous: now, atLastCycle: now}
+}
+
+// restPercent is the goal while little happens, and until it shows what the work is like. For a
+// large heap a low one would cost more, and a burst of connections leaves few gaps in it.
+func restPercent(live uint64) int {
+	if live < spareGarbage {
+		return growingPercent
+	}
+	return defaultPercent
 }
 
 // updateGoal takes what the heap has done in a tick. It returns the percentage to collect at, and
@@ -62,15 +74,19 @@ func (c *controller) updateGoal(now heapStats) (percent int, returnMemory bool) 
 	}
 	c.previous = now
 	if allocated < now.live/busyFraction {
+		c.busy = 0
 		if c.quiet++; c.quiet >= quietTicks {
-			returnMemory, c.wasBusy, c.percent = c.wasBusy, false, defaultPercent
+			returnMemory, c.wasBusy, c.percent = c.wasBusy, false, restPercent(now.live)
 		}
 		return c.percent, returnMemory
 	}
+	c.busy++
 	c.quiet, c.wasBusy = 0, true
 	switch {
 	case c.isGrowing:
 		c.percent = growingPercent
+	case c.busy <= steadyTicks:
+		c.percent = restPercent(now.live)
 	case now.live < spareGarbage:
 		c.percent = int(defaultPercent * spareGarbage / max(now.live, spareGarbage/16))
 	default:

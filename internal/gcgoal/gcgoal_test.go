@@ -18,19 +18,22 @@ func TestGoal(t *testing.T) {
 		gaveBack        int    // how often memory was returned in them
 	}
 	for name, all := range map[string][]beats{
-		"a small heap, much garbage":        {{8, 16, yes, 1, 500, 0}, {8, 16, no, 30, 500, 0}, {8, 16, yes, 30, 500, 0}},
-		"as much garbage over what lives":   {{20, 16, yes, 3, 200, 0}, {10, 16, yes, 3, 400, 0}},
-		"a heap as large as what it spares": {{40, 25, yes, 3, 100, 0}, {40, 125, yes, 3, 100, 0}},
-		"hardly any heap":                   {{1, 16, yes, 3, 1600, 0}},
-		"little garbage":                    {{32, 3, yes, 300, 100, 0}},
+		"a small heap, much garbage":        {{8, 16, yes, 5, 500, 0}, {8, 16, no, 30, 500, 0}, {8, 16, yes, 30, 500, 0}},
+		"the first second":                  {{8, 16, no, 4, 50, 0}, {8, 16, no, 1, 500, 0}},
+		"work by fits and starts":           {{8, 16, no, 4, 50, 0}, {8, 0, no, 1, 50, 0}, {8, 16, no, 4, 50, 0}, {8, 0, no, 1, 50, 0}, {8, 16, yes, 4, 50, 0}},
+		"as much garbage over what lives":   {{20, 16, yes, 5, 200, 0}, {10, 16, yes, 3, 400, 0}},
+		"a heap as large as what it spares": {{40, 25, yes, 5, 100, 0}, {40, 125, yes, 3, 100, 0}},
+		"a large heap at rest":              {{80, 5, yes, 99, 100, 0}, {80, 20, no, 4, 100, 0}, {20, 20, yes, 1, 200, 0}, {20, 0, no, 8, 50, 1}},
+		"hardly any heap":                   {{1, 16, yes, 5, 1600, 0}},
+		"little garbage":                    {{32, 3, yes, 300, 50, 0}},
 		"a heap that grows": {
-			{8, 16, yes, 1, 500, 0}, {10, 16, yes, 1, 50, 0}, {10, 16, no, 3, 50, 0}, {16, 16, yes, 1, 50, 0}, {16, 16, no, 3, 50, 0}, {16, 16, yes, 1, 250, 0},
+			{8, 16, yes, 5, 500, 0}, {10, 16, yes, 1, 50, 0}, {10, 16, no, 3, 50, 0}, {16, 16, yes, 1, 50, 0}, {16, 16, no, 3, 50, 0}, {16, 16, yes, 1, 250, 0},
 		},
-		"little stays of much":        {{8, 64, yes, 1, 500, 0}, {10, 64, yes, 1, 400, 0}},
-		"quiet, after work":           {{8, 16, yes, 5, 500, 0}, {8, 0, no, 7, 500, 0}, {8, 0, no, 1, 100, 1}, {8, 0, no, 300, 100, 0}},
-		"quiet, after it grew":        {{8, 16, yes, 1, 500, 0}, {20, 16, yes, 5, 200, 0}, {24, 16, yes, 1, 50, 0}, {24, 0, no, 7, 50, 0}, {24, 0, yes, 1, 100, 1}, {24, 0, no, 99, 100, 0}},
-		"a pause":                     {{8, 16, yes, 5, 500, 0}, {8, 0, no, 7, 500, 0}, {8, 16, no, 1, 500, 0}, {8, 0, no, 7, 500, 0}, {8, 0, no, 1, 100, 1}},
-		"work again, after the quiet": {{8, 16, yes, 5, 500, 0}, {8, 0, no, 99, 100, 1}, {8, 16, yes, 1, 500, 0}, {8, 0, no, 99, 100, 1}},
+		"little stays of much":        {{8, 64, yes, 5, 500, 0}, {10, 64, yes, 1, 400, 0}},
+		"quiet, after work":           {{8, 16, yes, 5, 500, 0}, {8, 0, no, 7, 500, 0}, {8, 0, no, 1, 50, 1}, {8, 0, no, 300, 50, 0}},
+		"quiet, after it grew":        {{8, 16, yes, 1, 50, 0}, {20, 16, yes, 5, 200, 0}, {24, 16, yes, 1, 50, 0}, {24, 0, no, 7, 50, 0}, {24, 0, yes, 1, 50, 1}, {24, 0, no, 99, 50, 0}},
+		"a pause":                     {{8, 16, yes, 5, 500, 0}, {8, 0, no, 7, 500, 0}, {8, 16, no, 1, 50, 0}, {8, 0, no, 7, 50, 0}, {8, 0, no, 1, 50, 1}},
+		"work again, after the quiet": {{8, 16, yes, 5, 500, 0}, {8, 0, no, 99, 50, 1}, {8, 16, yes, 5, 500, 0}, {8, 0, no, 99, 50, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
