@@ -34,7 +34,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// readBatchLimits bound the batches in which sessions and bans are read, since handshakes come in storms.
+// readBatchLimits bound the batches in which sessions and bans are read, since handshakes come in
+// storms.
 var readBatchLimits = redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: 5 * time.Second}
 
 // A Store keeps sessions in Redis. Any number of goroutines may use it.

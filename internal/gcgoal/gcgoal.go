@@ -4,9 +4,9 @@
 // While many players connect, the heap is collected at 50 % growth instead of 100 %. Between less
 // garbage, what stays lies denser, and an idle connection takes 22 % less memory for as long as it
 // lives (ADR 13). The same holds for a small heap until it has been busy for a second, because a
-// thousand players may connect in less. When it stays busy, up to 40 MB of garbage may gather, because
-// over a few MB Go would collect several times a second. When the server has been quiet for two
-// seconds, memory goes back to the system.
+// thousand players may connect in less. When it stays busy, up to 40 MB of garbage may gather,
+// because over a few MB Go would collect several times a second. When the server has been quiet
+// for two seconds, memory goes back to the system.
 package gcgoal
 
 import (
