@@ -40,6 +40,7 @@ type server struct {
 	redis  string
 	binary string
 	log    *guarded
+	banner *guarded // what it says at start
 }
 
 // serve starts a gateway with guest logins.
@@ -63,15 +64,14 @@ func serveWith(t *testing.T, args ...string) server {
 // start starts a gateway on the same Redis.
 func (s server) start(t *testing.T, args ...string) server {
 	t.Helper()
-	s.log, s.url = &guarded{}, ""
+	s.log, s.banner, s.url = &guarded{}, &guarded{}, ""
 	args = append([]string{
 		"serve", "--addr", "127.0.0.1:0", "--admin-addr", "", "--redis", s.redis, "--node", "demo-1", "--drain-for", "0s", "--limit", "connect=off", "--limit", "events=off", "--limit", "reads=off", "--limit", "rooms=off",
 	}, args...)
 	cmd := exec.CommandContext(t.Context(), s.binary, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
-	var banner guarded
-	cmd.Stdout, cmd.Stderr = &banner, s.log
+	cmd.Stdout, cmd.Stderr = s.banner, s.log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Wait() // the test's end interrupted it
@@ -81,7 +81,7 @@ func (s server) start(t *testing.T, args ...string) server {
 	})
 	listening := regexp.MustCompile(`(?m)^listening on (http://\S+)$`)
 	require.Eventually(t, func() bool {
-		if m := listening.FindStringSubmatch(banner.String()); m != nil {
+		if m := listening.FindStringSubmatch(s.banner.String()); m != nil {
 			s.url = m[1]
 		}
 		if s.url == "" {

@@ -87,50 +87,105 @@ func TestTheExampleOfAPage(t *testing.T) {
 	bob.is(`document.querySelector('#state').textContent === 'logged out'`)
 }
 
+// A player with the page of examples/express, which is a page of another origin than the gateway.
+func TestTheExampleOfASite(t *testing.T) {
+	t.Parallel()
+	folder := copyExample(t, "express", "site.mjs", "push.mjs")
+	secret, keys := filepath.Join(folder, "secret"), filepath.Join(folder, "keys")
+	require.NoError(t, os.WriteFile(secret, []byte("a secret of the site, 0123456789\n"), 0o600))
+	require.NoError(t, os.WriteFile(keys, nil, 0o600))
+	s, browser := serveWith(t, "--dev", "--log-level", "error", "--session-source", "express", "--session-secret-file", secret, "--api-addr", "127.0.0.1:0", "--api-keys-file", keys), chromium(t)
+	out, err := exec.CommandContext(t.Context(), s.binary, "api-key", "create", "--name", "site", "--scope", "cast").Output()
+	require.NoError(t, err)
+	key, line, _ := strings.Cut(string(out), "\n")
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "key"), []byte(key), 0o600))
+	require.NoError(t, os.WriteFile(keys, []byte(line), 0o600)) // the gateway reads it again, the site repeats nothing
+	api := regexp.MustCompile(`(?m)^server api +(http://[^/]+)`).FindStringSubmatch(s.banner.String())
+	require.NotNil(t, api, s.banner)
+	require.Eventually(t, func() bool {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, api[1]+"/server/v1/cast", strings.NewReader(`{"all":true,"event":"mail:test"}`))
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer "+key)
+		answer, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		_ = answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, patience, 50*time.Millisecond, "the key does not hold")
+	url := startProgram(t, folder, []string{"PORT=0", "REDIS_URL=" + s.redis, "GATEWAY_URL=" + s.url, "API_URL=" + api[1]}, "node", "site.mjs")
+
+	p := open(t, browser, url, 800, 600)
+	p.run(chromedp.SendKeys(chromedp.CSS("[name=name]"), "ann"), chromedp.SendKeys(chromedp.CSS("[name=password]"), "correct horse\r"), chromedp.WaitVisible(chromedp.CSS("#state")))
+	p.is(`document.querySelector('#state')?.textContent === 'connected as Ann'`)
+	p.eval(`fetch('/mail', {method: 'POST', body: new URLSearchParams({to: 'ann', text: '<b>Hello</b>'})}); 0`)
+	p.is(`document.querySelector('#mail').textContent === 'Ann: <b>Hello</b>'`)
+
+	// The other tab of this browser hears of the logout.
+	other := open(t, browser, url, 800, 600)
+	other.is(`document.querySelector('#state')?.textContent === 'connected as Ann'`)
+	p.run(chromedp.Click(chromedp.CSS("button")), chromedp.WaitVisible(chromedp.CSS("[name=password]")))
+	other.is(`document.querySelector('#state').textContent === 'You logged out.'`)
+}
+
 // startPage builds and serves examples/page in a copy, for this gateway, and returns its address.
 func (s server) startPage(t *testing.T) string {
 	t.Helper()
-	source, err := filepath.Abs("../../examples/page")
+	folder := copyExample(t, "page", "tsconfig.json", "src/page.ts", "site/index.html")
+	page := filepath.Join(folder, "site/index.html")
+	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	root := t.TempDir()
-	folder := filepath.Join(root, "examples/page")
-	require.NoError(t, os.MkdirAll(filepath.Join(root, "docs"), 0o755))
-	for _, name := range []string{"package.json", "package-lock.json", "tsconfig.json", "src/page.ts", "site/index.html"} {
-		text, err := os.ReadFile(filepath.Join(source, name))
-		require.NoError(t, err)
-		if name == "site/index.html" {
-			const standard = `content="http://127.0.0.1:8080"`
-			require.Contains(t, string(text), standard)
-			text = []byte(strings.ReplaceAll(string(text), standard, `content="`+s.url+`"`))
-		}
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(folder, name), text, 0o644))
-	}
+	const standard = `content="http://127.0.0.1:8080"`
+	require.Contains(t, string(text), standard)
+	require.NoError(t, os.WriteFile(page, []byte(strings.ReplaceAll(string(text), standard, `content="`+s.url+`"`)), 0o644))
+
 	answer, err := http.Get(s.url + "/events.d.ts")
 	require.NoError(t, err)
 	defer func() { _ = answer.Body.Close() }()
 	types, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(root, "docs/events.d.ts"), types, 0o644))
+	docs := filepath.Join(folder, "../../docs")
+	require.NoError(t, os.MkdirAll(docs, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(docs, "events.d.ts"), types, 0o644))
+	return startProgram(t, folder, nil, "npm", "start", "--", "--serve=127.0.0.1:0")
+}
 
+// copyExample copies files of a folder of examples, and its packages, which it installs where they
+// are missing.
+func copyExample(t *testing.T, name string, files ...string) string {
+	t.Helper()
+	source, err := filepath.Abs("../../examples/" + name)
+	require.NoError(t, err)
+	folder := filepath.Join(t.TempDir(), "examples", name)
+	for _, file := range append(files, "package.json", "package-lock.json") {
+		text, err := os.ReadFile(filepath.Join(source, file))
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(folder, file)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(folder, file), text, 0o644))
+	}
 	readme, err := os.ReadFile(filepath.Join(source, "README.md"))
 	require.NoError(t, err)
 	require.Contains(t, string(readme), "\nnpm ci\nnpm start\n")
-	if packages := filepath.Join(source, "node_modules"); exists(packages) { // make has installed them
+	packages := filepath.Join(source, "node_modules")
+	if _, err := os.Stat(packages); err == nil { // make has installed them
 		require.NoError(t, os.Symlink(packages, filepath.Join(folder, "node_modules")))
-	} else {
-		install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
-		install.Dir = folder
-		said, err := install.CombinedOutput()
-		require.NoError(t, err, string(said))
+		return folder
 	}
+	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
+	install.Dir = folder
+	said, err := install.CombinedOutput()
+	require.NoError(t, err, string(said))
+	return folder
+}
+
+// startProgram starts a program that serves pages until the test ends, and returns its address.
+func startProgram(t *testing.T, folder string, env []string, program ...string) string {
+	t.Helper()
 	var out guarded
-	start := exec.CommandContext(t.Context(), "npm", "start", "--", "--serve=127.0.0.1:0")
-	start.Dir, start.Stdout, start.Stderr = folder, &out, &out
+	start := exec.CommandContext(t.Context(), program[0], program[1:]...)
+	start.Dir, start.Env, start.Stdout, start.Stderr = folder, append(os.Environ(), env...), &out, &out
 	start.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // npm starts a shell, which starts esbuild
 	start.Cancel = func() error { return syscall.Kill(-start.Process.Pid, syscall.SIGKILL) }
 	start.WaitDelay = 5 * time.Second
-	_, err = start.StdinPipe() // esbuild ends with its input
+	_, err := start.StdinPipe() // esbuild ends with its input
 	require.NoError(t, err)
 	require.NoError(t, start.Start())
 	ended := make(chan struct{})
@@ -147,13 +202,8 @@ func (s server) startPage(t *testing.T) string {
 		default:
 			return address.MatchString(out.String())
 		}
-	}, patience, 20*time.Millisecond, "npm start: %s", &out)
+	}, patience, 20*time.Millisecond, "%s: %s", program, &out)
 	url := address.FindString(out.String())
-	require.NotEmpty(t, url, "npm start: %s", &out)
+	require.NotEmpty(t, url, "%s: %s", program, &out)
 	return url
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
