@@ -2,8 +2,6 @@ package event
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"regexp"
 	"unicode/utf8"
@@ -100,14 +98,10 @@ func identifyRaw(r *OnceRule, _ *Player, raw []byte, key string) (Request, error
 	if !r.isKey(key) {
 		return Request{}, r.badKey(keyField)
 	}
-	text, err := json.Marshal(fields, json.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsontext.CanonicalizeRawInts(true), jsontext.CanonicalizeRawFloats(true))
+	text, err := json.Marshal(fields, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return Request{}, err
 	}
-	canonical := jsontext.Value(text)
-	if err := canonical.Canonicalize(jsontext.AllowInvalidUTF8(true)); err != nil {
-		return Request{}, err
-	}
-	sum := sha256.Sum256(canonical)
-	return Request{Key: key, Digest: base64.RawURLEncoding.EncodeToString(sum[:12])}, nil
+	digest, err := DigestJSON(text)
+	return Request{Key: key, Digest: digest}, err
 }

@@ -48,6 +48,17 @@ func TestRawKeys(t *testing.T) {
 	require.Equal(t, "k", one.Key)
 	require.Equal(t, one, identify(`{ "idempotencyKey": "k", "a": {"x": 2, "y": 1.0} }`), "the same in other words")
 	require.NotEqual(t, one.Digest, identify(`{"a":{"x":2},"idempotencyKey":"k"}`).Digest)
+	for _, pair := range [][2]string{
+		{"9007199254740992", "9007199254740993"}, {"0.1", "0.10000000000000001"}, {"1e400", "1e401"}, {"1", "10"}, {"1", "-1"},
+		{`"1.0"`, `"1"`}, {`"\"1.0"`, `"\"1"`}, {"1e99999999999999999998", "1e99999999999999999999"},
+	} {
+		a, b := identify(`{"a":`+pair[0]+`,"idempotencyKey":"k"}`), identify(`{"a":`+pair[1]+`,"idempotencyKey":"k"}`)
+		require.NotEqual(t, a.Digest, b.Digest, "%s is not %s", pair[0], pair[1])
+	}
+	for _, pair := range [][2]string{{"1.50", "15e-1"}, {"0.15E+1", "1.5"}, {"-0", "0.00e7"}, {"1000", "1e3"}, {`"\u0061"`, `"a"`}} {
+		a, b := identify(`{"a":[`+pair[0]+`],"idempotencyKey":"k"}`), identify(`{"a":[ `+pair[1]+`],"idempotencyKey":"k"}`)
+		require.Equal(t, a.Digest, b.Digest, "%s is %s", pair[0], pair[1])
+	}
 	for _, payload := range []string{`{"idempotencyKey":""}`, `{"idempotencyKey":7}`, `{"idempotencyKey":"a\nb"}`, `{"idempotencyKey":"k","idempotencyKey":"k"}`} {
 		_, err := r.OnceRule.Identify(&event.Player{}, []byte(payload), "")
 		require.ErrorIs(t, err, fault.ErrInvalid, payload)

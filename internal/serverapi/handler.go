@@ -1,10 +1,7 @@
 package serverapi
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -185,15 +182,17 @@ func isIdempotencyKey(key string) bool {
 
 // digestOf identifies a payload: two that mean the same have the same digest.
 func digestOf(raw []byte) (string, error) {
-	text := jsontext.Value(bytes.Clone(raw))
-	if len(text) == 0 {
-		text = jsontext.Value("{}")
+	if len(raw) == 0 {
+		raw = []byte("{}")
 	}
-	if err := text.Canonicalize(jsontext.CanonicalizeRawInts(false)); err != nil {
+	if !jsontext.Value(raw).IsValid() {
 		return "", errBadJSON
 	}
-	sum := sha256.Sum256(text)
-	return base64.RawURLEncoding.EncodeToString(sum[:12]), nil
+	digest, err := event.DigestJSON(raw)
+	if err != nil {
+		return "", errBadJSON
+	}
+	return digest, nil
 }
 
 var errBadJSON = fault.Invalid("", "a JSON object")
