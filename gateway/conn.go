@@ -79,41 +79,15 @@ func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte
 	c.rolesReadAt.Store(int64(readAt))
 	p := session.Player
 	p.Addr = s.Conn().Addr()
-	refusal := error(nil)
-	if g.cfg.ConnectJudge != nil {
-		refusal = g.judgeConnect(ctx, c, session, &p, auth)
-	}
-	c.player.Store(&p)
-	returnErr := refusal
-	if returnErr == nil {
-		returnErr = g.recoverConn(ctx, c, session, &p)
-	}
-	var noPlace *fault.Fault
-	if returnErr == nil && !s.ReplacesLiving() {
-		_ = errors.As(session.UnlessReplaces, &noPlace) // else the number of connections is known, and is not too large
-	}
-	mayOpen := returnErr == nil && noPlace == nil && g.users.add(c, p.UserID, g.cfg.MaxPerUser)
+	obstacle := g.judgeAdmission(ctx, c, session, &p, auth)
 	c.handle = g.cfg.Tracker.Open(session, Listener{
 		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
 		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
 		Renewed:  s.KeepRecord,
 	})
-	if !mayOpen {
+	if obstacle != nil {
 		c.handle.Close() // which gives back what the Authenticator took
-		refused := engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}
-		if refusal != nil {
-			return g.refuseJudged(refused, refusal, refusedClient{player: p})
-		}
-		if returnErr != nil {
-			refused.Code, refused.Reason = fault.ErrRateLimited.Code, returnErr.Error()
-			g.reportRefusal(refused, nil, refusedClient{player: p})
-			return returnErr
-		}
-		if noPlace != nil {
-			return g.refuseConnect(refused, noPlace, refusedClient{player: p})
-		}
-		g.refused.add(refusalOf(&p, "", errTooManyOfUser))
-		return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser), refusedClient{player: p})
+		return g.refuseAdmission(obstacle, engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, &p)
 	}
 	s.SetData(c)
 	s.ExpectRooms(append([]string{userRoom(p.UserID)}, c.grant.Rooms...)...)

@@ -228,6 +228,9 @@ func New(cfg Config) *Gateway {
 	if cfg.CloseAfter == 0 {
 		cfg.CloseAfter = 10
 	}
+	if cfg.Socket.AdmitTimeout <= 0 {
+		cfg.Socket.AdmitTimeout = 5 * time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
@@ -259,7 +262,7 @@ func New(cfg Config) *Gateway {
 	cfg.Socket.Engine.OnRoundTrip = func(took time.Duration) { g.metrics.roundTrips.Observe(took.Seconds()) }
 	if c := cfg.Socket.Cluster; c != nil {
 		cluster := *c
-		cluster.OnChange = g.clusterChanged
+		cluster.OnChange, cluster.EventTimeout = g.clusterChanged, cfg.Timeout
 		if c.Log != nil {
 			castLog := *c.Log
 			castLog.OnMissed, castLog.PrivatePrefix = g.tellMissed, userRoom("")

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -66,15 +65,34 @@ func (a *Admission) summary() string {
 // errNotJudged ends a connection without an answer, so that its client comes back by itself.
 var errNotJudged = errors.New("gateway: the client could not be judged")
 
-// judgeConnect asks the ConnectJudge, and adds what it adds to the player.
-func (g *Gateway) judgeConnect(ctx context.Context, c *conn, session Session, p *event.Player, auth []byte) error {
-	isReturning := g.HasLog() && bytes.Contains(auth, []byte(`"pid"`))
+// judgeConnect asks the ConnectJudge, and adds what it adds to the player. Its time does not depend
+// on how long the session's read took.
+func (g *Gateway) judgeConnect(ctx context.Context, c *conn, session Session, p *event.Player, isReturning bool) error {
+	ctx, cancel := g.beginPart(ctx, g.cfg.Timeout)
+	defer cancel()
 	grant, err := g.cfg.ConnectJudge.JudgeConnect(ctx, *p, isReturning)
 	if err != nil {
 		return err
 	}
 	c.grant = grant
 	p.Roles = grant.addRoles(session.Roles)
+	return nil
+}
+
+// errAsksLimited ends a connection without an answer, so that its client comes back by itself: the
+// ConnectJudge was to be asked again for one handshake, more often than the policy allows.
+var errAsksLimited = errors.New("gateway: one connection asked for the backend's judgement too often")
+
+// spendAsk charges a question to the ConnectJudge. The first of a connection was paid by its
+// handshake; each one more counts as a handshake. The error is errAsksLimited.
+func (g *Gateway) spendAsk(ctx context.Context, c *conn) error {
+	if g.cfg.ConnectPolicy == "" || c.socket.ConnectAttempts() <= 1 {
+		return nil
+	}
+	v, err := g.cfg.Limiter.Spend(ctx, []string{g.cfg.ConnectPolicy}, Subject{IP: c.socket.Conn().Addr()})
+	if err == nil && !v.Allowed {
+		return errAsksLimited
+	}
 	return nil
 }
 

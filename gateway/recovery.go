@@ -69,7 +69,10 @@ func (g *Gateway) recoverConn(ctx context.Context, c *conn, session Session, p *
 			return refused, err
 		}
 	}
-	outcome := c.socket.Recover(ctx, r)
+	admit := g.cfg.Socket.AdmitTimeout
+	recoverCtx, cancel := g.beginPart(ctx, admit+min(g.cfg.Timeout, admit)) // an event of the connection before may have to end
+	defer cancel()
+	outcome := c.socket.Recover(recoverCtx, r)
 	if outcome == "" {
 		return nil
 	}

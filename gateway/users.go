@@ -33,6 +33,13 @@ func (u *userConns) add(c *conn, userID string, limit int) bool {
 	return true
 }
 
+// hasPlace reports whether add would add one more connection now.
+func (u *userConns) hasPlace(userID string, limit int) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return limit <= 0 || len(u.byUser[userID]) < limit
+}
+
 // remove removes a connection.
 func (u *userConns) remove(c *conn, userID string) {
 	u.mu.Lock()

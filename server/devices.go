@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -52,7 +51,7 @@ func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.
 	var tooMany error
 	s, err := a.Service.AuthenticateWith(ctx, payload, h, func(ctx context.Context, userID string) (ban sessions.Ban, err error) {
 		ban, endConnection, err = a.connections.Admit(ctx, userID)
-		if errors.Is(err, sessions.ErrTooManyConnections) && presentsConnection(payload) {
+		if errors.Is(err, sessions.ErrTooManyConnections) && gateway.PresentsConnection(payload) {
 			tooMany, err = err, sessions.ErrNotFound // the user has no ban
 			begin = func() { endConnection = a.connections.AdmitReplacement(userID) }
 		}
@@ -75,9 +74,6 @@ func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.
 	}}
 	return out, nil
 }
-
-// presentsConnection reports whether the client of a CONNECT may go on with an earlier connection.
-func presentsConnection(payload []byte) bool { return bytes.Contains(payload, []byte(`"pid"`)) }
 
 // tracker is sessions.Tracker as the gateway wants it.
 type tracker struct{ *sessions.Tracker }

@@ -37,6 +37,9 @@ type ClusterConfig struct {
 	// SubscribeWait bounds how long the answer to a CONNECT, and a join, waits until Redis has
 	// confirmed that this node receives what is cast to the socket's rooms; 250 ms.
 	SubscribeWait time.Duration
+	// EventTimeout is how long a Receiver may serve one event; 5 s. A client that goes on with its
+	// connection here waits at most about so long for an event that another node serves.
+	EventTimeout time.Duration
 	// JoinWindow is for how long after a Node server, an emitter or a join request was heard this node
 	// receives the casts to all rooms: without that, a socket misses what another server sends
 	// right behind its socketsJoin. 1 h; a negative value never does so.
@@ -72,6 +75,9 @@ func (c ClusterConfig) withDefaults() ClusterConfig {
 	}
 	if c.Linger <= 0 {
 		c.Linger = time.Second
+	}
+	if c.EventTimeout <= 0 {
+		c.EventTimeout = 5 * time.Second
 	}
 	if c.JoinWindow == 0 {
 		c.JoinWindow = time.Hour

@@ -84,6 +84,7 @@ func (n *clusterNamespace) onHeartbeat(message []byte) bool {
 	n.mu.Lock()
 	_, isKnown := n.peers[uid]
 	isFull := !isKnown && len(n.peers) >= maxPeers
+	delete(n.silent, uid)
 	if what == beatBye {
 		delete(n.peers, uid)
 	} else if !isFull {
@@ -107,6 +108,20 @@ func (n *clusterNamespace) isPeer(uid string) bool {
 	defer n.mu.Unlock()
 	_, isKnown := n.peers[uid]
 	return isKnown
+}
+
+// silenceOf returns for how long another node was not heard, while this node could hear.
+func (n *clusterNamespace) silenceOf(uid string) time.Duration {
+	n.mu.Lock()
+	at, isKnown := n.peers[uid]
+	if !isKnown {
+		at = n.silent[uid]
+	}
+	n.mu.Unlock()
+	if since := time.Unix(0, n.subscribedSince.Load()); at.Before(since) {
+		at = since
+	}
+	return time.Since(at)
 }
 
 // maxPeers is how many of our nodes are remembered: it bounds what a stranger on the bus can do.
@@ -136,7 +151,13 @@ func (n *clusterNamespace) updatePeers() {
 	for uid, at := range n.peers {
 		if time.Since(at) > beatsUntilGone*n.cluster.cfg.Heartbeat {
 			delete(n.peers, uid)
+			n.silent[uid] = at
 			gone = append(gone, uid)
+		}
+	}
+	for uid, at := range n.silent {
+		if time.Since(at) > n.cluster.cfg.EventTimeout {
+			delete(n.silent, uid)
 		}
 	}
 	n.mu.Unlock()

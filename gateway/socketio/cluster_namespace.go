@@ -41,6 +41,7 @@ type clusterNamespace struct {
 
 	mu            sync.Mutex
 	peers         map[string]time.Time       // when each of our other nodes was heard last; guarded by mu
+	silent        map[string]time.Time       // the same of nodes that went without goodbye, for EventTimeout; guarded by mu
 	openRequests  map[string]*pendingRequest // guarded by mu
 	joinerHeard   time.Time                  // when a server that may ask for joins was heard; guarded by mu
 	joinerMarked  time.Time                  // the joinerHeard that Redis was told; guarded by mu
@@ -58,7 +59,7 @@ func (c *cluster) addNamespace(name string, r *rooms) *clusterNamespace {
 		answerChannel:    c.cfg.Prefix + "-response#" + name + "#",
 		heartbeatChannel: c.cfg.Prefix + "-heartbeat#" + name + "#",
 		joinerKey:        c.cfg.Prefix + "-joins#" + name + "#",
-		peers:            map[string]time.Time{}, openRequests: map[string]*pendingRequest{},
+		peers:            map[string]time.Time{}, silent: map[string]time.Time{}, openRequests: map[string]*pendingRequest{},
 	}
 	n.ownAnswerChannel = n.answerChannel + c.uid + "#"
 	n.broadcastHandler = channelHandler{n, n.onBroadcast}

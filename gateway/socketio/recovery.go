@@ -52,6 +52,7 @@ type connecting struct {
 	replacesLiving bool
 	// presented, if not nil, is the connection that the client presents: see takeovers.
 	presented *castlog.PID
+	hasTurn   bool // of those who come back at once
 
 	rooms   []socket.Room // to join again
 	replays []replayUse
@@ -138,12 +139,10 @@ func (s *Socket) recoverConnection(ctx context.Context, r Recovery, secret, offs
 	if !ok {
 		return refusedOffset
 	}
-	select {
-	case n.replays.turns <- struct{}{}:
-		defer func() { <-n.replays.turns }()
-	case <-ctx.Done():
-		return refusedBusy
+	if why := n.replays.beginTurn(ctx, s.connecting); why != "" {
+		return why
 	}
+	defer n.replays.endTurn(s.connecting)
 	if !n.waitOutageEnds(ctx) {
 		return refusedAway
 	}

@@ -193,6 +193,9 @@ func TestTakeoverEndsWhatIsUnderWay(t *testing.T) {
 				return w
 			}
 			a, b := make1(), make1()
+			for _, w := range []*world{a, b} {
+				w.Of("/").cluster.takeovers.answerWait = 20 * time.Millisecond
+			}
 			a.knows(t, 2)
 			b.knows(t, 2)
 			ann := a.visit(t, "websocket", "")
@@ -206,7 +209,12 @@ func TestTakeoverEndsWhatIsUnderWay(t *testing.T) {
 			}
 			back := &returner{Client: b.open(t, "websocket"), t: t}
 			back.Send("40" + ann.presents())
-			require.Eventually(t, func() bool { return a.socketOf(t, ann.sid).isTaken.Load() }, wiretest.Patience, tick)
+			former := a.socketOf(t, ann.sid)
+			require.Eventually(t, func() bool { // the event may take longer than the answer to one question
+				former.mu.Lock()
+				defer former.mu.Unlock()
+				return former.isTaken.Load() && len(former.onGone) >= 3
+			}, wiretest.Patience, tick)
 			close(goOn)
 			back.readConnect()
 			require.Equal(t, ann.sid, back.sid)
@@ -218,6 +226,44 @@ func TestTakeoverEndsWhatIsUnderWay(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			require.Equal(t, []string{"connected", "first", "disconnected", "connected"}, served)
+		})
+	}
+}
+
+// A node that neither answers nor is heard is waited for as long as an event may take; one that is
+// heard and does not answer may be serving an event, and the client gets a new connection.
+func TestTakeoverFromASilentNode(t *testing.T) {
+	t.Parallel()
+	for name, isHeard := range map[string]bool{"silent": false, "heard": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := redistest.Server(t)
+			w := node(t, r, ClusterConfig{Log: &LogConfig{AwayAfter: 5 * time.Second}, EventTimeout: 200 * time.Millisecond, Heartbeat: 20 * time.Millisecond})
+			n := w.Of("/").cluster
+			n.takeovers.answerWait = 10 * time.Millisecond
+			const uid = "zombie"
+			ps := r.Client().Subscribe(t.Context(), n.takeoverChannel(uid)) // so that Redis takes it for living
+			t.Cleanup(func() { _ = ps.Close() })
+			_, err := ps.Receive(t.Context())
+			require.NoError(t, err)
+			n.onHeartbeat([]byte(beatAlive + uid))
+			ctx, stop := context.WithCancel(t.Context())
+			var beats sync.WaitGroup
+			beats.Go(func() {
+				for isHeard && ctx.Err() == nil {
+					n.onHeartbeat([]byte(beatAlive + uid))
+					time.Sleep(tick)
+				}
+			})
+			c := &connecting{presented: &castlog.PID{}}
+			require.Empty(t, n.replays.beginTurn(ctx, c))
+			begun := time.Now()
+			why := n.endFormer(ctx, castlog.Taken{Former: uid, SocketID: "s"}, c)
+			stop()
+			beats.Wait()
+			require.Equal(t, map[bool]string{true: refusedBusy, false: ""}[isHeard], why)
+			require.GreaterOrEqual(t, time.Since(begun), 100*time.Millisecond, "it was waited for")
+			require.Equal(t, !isHeard, c.hasTurn, "others come back while it waits")
 		})
 	}
 }

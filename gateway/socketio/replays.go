@@ -35,6 +35,29 @@ const (
 	keepReplay        = 15 * time.Second
 )
 
+// beginTurn waits until few enough come back at once, unless c has its turn already. It returns why
+// the client cannot go on, or "".
+func (r *replays) beginTurn(ctx context.Context, c *connecting) (why string) {
+	if c.hasTurn {
+		return ""
+	}
+	select {
+	case r.turns <- struct{}{}:
+		c.hasTurn = true
+		return ""
+	case <-ctx.Done():
+		return refusedBusy
+	}
+}
+
+// endTurn ends beginTurn.
+func (r *replays) endTurn(c *connecting) {
+	if c.hasTurn {
+		c.hasTurn = false
+		<-r.turns
+	}
+}
+
 // errReplayStale says that something may be missing in a replay.
 var errReplayStale = errors.New("socketio: what was cast meanwhile may be missing")
 

@@ -64,7 +64,7 @@ type Config struct {
 	Attachments  int           // binary values in one packet; 10
 	Depth        int           // how deep JSON may nest; 32
 	MaxRooms     int           // rooms that one socket may be in; 0 is no bound
-	AdmitTimeout time.Duration // for a CONNECT to be judged; 5 s
+	AdmitTimeout time.Duration // how long the context of Receiver.Admit lasts; 5 s
 
 	// OnJoinRefused, if not nil, is called when the library or another node cannot put a socket into a
 	// room because of MaxRooms: they are not told. Socket.Join reports it itself. It must not wait.

@@ -58,6 +58,10 @@ func (s *Socket) Namespace() *Namespace { return s.nsp }
 // Conn returns the connection of the socket.
 func (s *Socket) Conn() *engineio.Conn { return s.link.conn }
 
+// ConnectAttempts returns, within Receiver.Admit, how many CONNECTs the connection has sent, this
+// one included.
+func (s *Socket) ConnectAttempts() int { return s.link.connectAttempts }
+
 // Library returns the library's socket, or nil while the socket is being admitted. Do not call its
 // Volatile, Compress or Timeout: they are not safe on a socket that several goroutines use.
 func (s *Socket) Library() *socket.Socket { return s.lib }

@@ -29,7 +29,7 @@ const (
 	takeoverLives  = 'L'
 	takeoverID     = 12
 	uidBytes       = 6
-	// takeoverWait is how long the other node has to answer.
+	// takeoverWait is how long the other node has to answer, before it is asked again.
 	takeoverWait = time.Second
 	// probeWait is how long a client has to answer a ping. It is less than takeoverWait.
 	probeWait = 500 * time.Millisecond
@@ -47,10 +47,12 @@ type takeovers struct {
 	connecting map[castlog.PID][]*connecting // no list is empty; guarded by mu
 
 	asked chan struct{} // has an element for each question that is looked into
+
+	answerWait time.Duration // for the answer to one question: takeoverWait
 }
 
 func newTakeovers() takeovers {
-	return takeovers{waiting: map[string]chan byte{}, connecting: map[castlog.PID][]*connecting{}, asked: make(chan struct{}, maxAsked)}
+	return takeovers{waiting: map[string]chan byte{}, connecting: map[castlog.PID][]*connecting{}, asked: make(chan struct{}, maxAsked), answerWait: takeoverWait}
 }
 
 // begin notes that a socket that connects presents a connection.
@@ -183,7 +185,7 @@ func (n *clusterNamespace) probeTaken(id socket.SocketId, pid castlog.PID, self 
 // askHolder asks the node that has a connection, which may be this one, and returns its answer; or
 // 0 when none came in time. A node that has died says that its connections have ended.
 func (n *clusterNamespace) askHolder(ctx context.Context, what byte, t castlog.Taken, self *connecting) (answer byte) {
-	ctx, cancel := context.WithTimeout(ctx, takeoverWait)
+	ctx, cancel := context.WithTimeout(ctx, n.takeovers.answerWait)
 	defer cancel()
 	answered := make(chan byte, 2) // from the node, and from Redis
 	if t.Former == n.cluster.uid {
@@ -222,19 +224,31 @@ func (n *clusterNamespace) askHolder(ctx context.Context, what byte, t castlog.T
 	}
 }
 
-// endFormer ends the connection that had what this node has taken. It returns why the client cannot
-// go on with that, or "".
+// endFormer ends the connection that had what this node has taken, and returns when that one serves
+// no event any more: events of one connection are never served two at a time. That is known when
+// the node which has it says so, or when that node was silent for as long as an event may take. It
+// returns why the client cannot go on with the connection, or "".
 func (n *clusterNamespace) endFormer(ctx context.Context, t castlog.Taken, self *connecting) (why string) {
 	if t.IsEnded {
 		return ""
 	}
-	switch answer := n.askHolder(ctx, takeoverAsk, t, self); {
-	case answer == takeoverStale:
-		return refusedLate
-	case answer == 0 && t.Former == n.cluster.uid:
-		return refusedBusy // it may still be serving an event here
+	ctx, cancel := context.WithTimeout(ctx, n.cluster.cfg.EventTimeout+takeoverWait)
+	defer cancel()
+	for {
+		switch n.askHolder(ctx, takeoverAsk, t, self) {
+		case takeoverAnswer:
+			return n.replays.beginTurn(ctx, self)
+		case takeoverStale:
+			return refusedLate
+		}
+		n.replays.endTurn(self) // others may come back while this one waits
+		switch {
+		case t.Former != n.cluster.uid && n.silenceOf(t.Former) >= n.cluster.cfg.EventTimeout:
+			return n.replays.beginTurn(ctx, self) // that node closes the connection when it finds itself replaced
+		case ctx.Err() != nil:
+			return refusedBusy
+		}
 	}
-	return "" // another node closes it when it finds itself replaced
 }
 
 // isHolderAlive reports whether the client of a connection that was taken within the last second is
