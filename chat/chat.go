@@ -147,7 +147,8 @@ type Config struct {
 	// Admins are the roles whose players only players with one of these roles may mute and ban; nil
 	// means "admin".
 	Admins []string
-	// RolesOf returns the roles of a user, as far as they are known; nil knows of none.
+	// RolesOf returns the roles of a user's sessions, as far as they are known. They say who is an
+	// admin, both of who sanctions and of who is sanctioned. nil knows of none, and protects nobody.
 	RolesOf func(ctx context.Context, userID string) ([]string, error)
 	// MaxChannels is how many channels one connection may be in; 0 means 50.
 	MaxChannels int

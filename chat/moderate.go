@@ -169,17 +169,26 @@ func (s *Service) imposeSanction(ctx context.Context, p event.Player, kind strin
 }
 
 // checkRank returns FORBIDDEN when a moderator who is no admin would sanction an admin. Moderators
-// may sanction each other.
+// may sanction each other. One rule says who is an admin, for both: a user is one by the sessions
+// that live. A role that the game's program has added to one connection lets it moderate, but gives
+// it no rank.
 func (s *Service) checkRank(ctx context.Context, p event.Player, userID string) error {
 	isAdmin := func(role string) bool { return slices.Contains(s.cfg.Admins, role) }
-	if s.cfg.RolesOf == nil || slices.ContainsFunc(p.Roles, isAdmin) {
+	isByProgram := p.SessionID == "" // the server API, whose rights are those of its key
+	if s.cfg.RolesOf == nil || isByProgram && slices.ContainsFunc(p.Roles, isAdmin) {
 		return nil
 	}
 	roles, err := s.cfg.RolesOf(ctx, userID)
+	if err == nil && !slices.ContainsFunc(roles, isAdmin) {
+		return nil
+	}
+	if err == nil && !isByProgram {
+		roles, err = s.cfg.RolesOf(ctx, p.UserID)
+	}
 	switch {
 	case err != nil:
 		return redisx.FaultFor(ctx, feature, err)
-	case slices.ContainsFunc(roles, isAdmin):
+	case isByProgram || !slices.ContainsFunc(roles, isAdmin):
 		return fault.ErrForbidden.With("reason", "an admin")
 	}
 	return nil

@@ -219,7 +219,11 @@ func TestAModeratorCanNotSanctionAnAdmin(t *testing.T) {
 		}
 		return roles[userID], nil
 	}})
-	boss := event.Player{UserID: "boss", Conn: "conn-boss", Roles: []string{"admin"}}
+	boss := event.Player{UserID: "boss", Conn: "conn-boss", SessionID: "s-boss", Roles: []string{"admin"}}
+	api := event.Player{UserID: "api:shop", Roles: []string{"admin", "moderator"}}
+	granted := event.Player{UserID: "mate", Conn: "conn-mate", SessionID: "s-mate", Roles: []string{"moderator", "admin"}}
+	_, err := ask(t, s, granted, "chat:mute", `{"userId":"boss","forMs":60000}`)
+	require.ErrorIs(t, err, fault.ErrForbidden, "a role that was added to a connection gives no rank")
 	for _, kind := range []string{"chat:mute", "chat:ban"} {
 		_, err := ask(t, s, mod, kind, `{"userId":"boss","forMs":60000}`)
 		require.ErrorIs(t, err, fault.ErrForbidden, kind)
@@ -230,7 +234,7 @@ func TestAModeratorCanNotSanctionAnAdmin(t *testing.T) {
 	for _, c := range []struct {
 		by   event.Player
 		whom string
-	}{{mod, "mate"}, {mod, "bob"}, {boss, "mod"}, {boss, "boss"}} {
+	}{{mod, "mate"}, {mod, "bob"}, {boss, "mod"}, {boss, "boss"}, {boss, "mate"}, {granted, "bob"}, {api, "boss"}} {
 		_, err := ask(t, s, c.by, "chat:mute", `{"userId":"`+c.whom+`","forMs":60000}`)
 		require.NoError(t, err, "%s mutes %s", c.by.UserID, c.whom)
 	}

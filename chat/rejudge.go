@@ -27,8 +27,10 @@ const (
 type Removed struct {
 	Channel string `json:"channel"`
 	// Code is why: NOT_IN_CHANNEL for a player who is no longer a member, CHAT_BANNED for one who was
-	// banned.
-	Code string `json:"code" validate:"oneof=NOT_IN_CHANNEL CHAT_BANNED"`
+	// banned. A channel that the game's own server wants the connection in, and that could not be
+	// joined, has the code of chat:join: after UNAVAILABLE, TIMEOUT and INTERNAL the client may join
+	// later.
+	Code string `json:"code" validate:"oneof=NOT_IN_CHANNEL CHAT_BANNED TOO_MANY_CHANNELS UNAVAILABLE TIMEOUT INTERNAL"`
 }
 
 // watchMembers takes players out of channels in which they may not be any more, until ctx ends.

@@ -205,8 +205,8 @@ export interface ChatReceipt {
 /** Sent to a connection that was taken out of a channel, as the event chat:left. */
 export interface ChatRemoved {
   channel: string;
-  /** Why: NOT_IN_CHANNEL for a player who is no longer a member, CHAT_BANNED for one who was banned. */
-  code: 'NOT_IN_CHANNEL' | 'CHAT_BANNED';
+  /** Why: NOT_IN_CHANNEL for a player who is no longer a member, CHAT_BANNED for one who was banned. A channel that the game's own server wants the connection in, and that could not be joined, has the code of chat:join: after UNAVAILABLE, TIMEOUT and INTERNAL the client may join later. */
+  code: 'NOT_IN_CHANNEL' | 'CHAT_BANNED' | 'TOO_MANY_CHANNELS' | 'UNAVAILABLE' | 'TIMEOUT' | 'INTERNAL';
 }
 
 /** Names a message that the game's staff should look at. */

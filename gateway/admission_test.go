@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -117,4 +119,45 @@ func TestTheJudgeIsAskedNoMoreThanNeeded(t *testing.T) {
 	again.Rest()
 	require.EqualValues(t, 1+1+free, asked.Load())
 	h.lines(t, "connection refused", 2+1+free+1)
+}
+
+// chat:left tells why a channel that the judge named could not be joined.
+func TestChannelsThatCanNotBeJoined(t *testing.T) {
+	t.Parallel()
+	faults := map[string]error{
+		"guild:1": fault.ErrForbidden, "zone:1": fault.Unavailable("chat", time.Second, nil), "zone:2": fmt.Errorf("chat: %w", context.DeadlineExceeded),
+		"global": fault.New("CHAT_BANNED", "You have been banned."), "zone:3": fmt.Errorf("a broken script"), "zone:4": fault.New("TOO_MANY_CHANNELS", "Too many."),
+	}
+	codes := map[string]string{
+		"guild:1": "NOT_IN_CHANNEL", "zone:1": "UNAVAILABLE", "zone:2": "TIMEOUT", "global": "CHAT_BANNED", "zone:3": "INTERNAL", "zone:4": "TOO_MANY_CHANNELS",
+	}
+	h := open(t, func(c *Config) {
+		c.ConnectJudge = judgeFunc(func(context.Context, event.Player) (a Admission, _ error) {
+			for channel := range faults {
+				a.Channels = append(a.Channels, channel)
+			}
+			return a, nil
+		})
+		c.JoinChannel = func(_ context.Context, _ event.Player, channel string) error { return faults[channel] }
+	})
+	c, _ := h.enter(t, "ann")
+	for range faults {
+		var packet []json.RawMessage
+		require.NoError(t, json.Unmarshal([]byte(c.Read()[2:]), &packet))
+		var left struct{ Channel, Code string }
+		require.NoError(t, json.Unmarshal(packet[1], &left))
+		require.Equal(t, `"chat:left"`, string(packet[0]))
+		require.Equal(t, codes[left.Channel], left.Code, left.Channel)
+		delete(codes, left.Channel)
+	}
+	require.Empty(t, codes)
+}
+
+// A cast that Redis can not take is an error, though players on this node hear it.
+func TestAPushThatFails(t *testing.T) {
+	t.Parallel()
+	h := recoveryHalls(t)[0]
+	require.NoError(t, h.SendPush(Push{Room: "r", Event: "x", JSON: []byte("1")}))
+	large := []byte(`"` + strings.Repeat("x", 600<<10) + `"`)
+	require.Error(t, h.SendPush(Push{Room: "r", Event: "x", JSON: large}))
 }

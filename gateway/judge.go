@@ -136,10 +136,11 @@ func (g *Gateway) joinGranted(c *conn, isRecovered bool) {
 	}
 }
 
-// codeOfLeft returns the code of chat:left for a channel that could not be joined.
+// codeOfLeft returns the code of chat:left for a channel that could not be joined: the true one, but
+// for a player who is no member.
 func codeOfLeft(f *fault.Fault) string {
-	if f.Code == "CHAT_BANNED" {
-		return f.Code
+	if f.Code == fault.ErrForbidden.Code {
+		return "NOT_IN_CHANNEL"
 	}
-	return "NOT_IN_CHANNEL"
+	return f.Code
 }

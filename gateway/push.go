@@ -32,12 +32,12 @@ func (g *Gateway) StartPush(p Push) (wait func(ctx context.Context) (Reach, erro
 }
 
 // SendPush is StartPush without the count: it does not wait. The error says that nobody receives
-// it.
+// it, or, where it would be logged, only connections to this node.
 func (g *Gateway) SendPush(p Push) error {
 	build := func(dst []byte) []byte { return append(dst, p.JSON...) }
 	switch {
 	case p.Room != "" && !p.IsVolatile && g.nsp.HasLog():
-		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{p.Room}, Name: p.Event, Build: build})
+		return g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{p.Room}, Name: p.Event, Build: build})
 	case p.Room != "" && !p.IsVolatile:
 		g.nsp.Cast(p.Room, p.Event, build)
 	default:

@@ -79,7 +79,7 @@ func (g *Gateway) CastEach(ctx context.Context, rooms []string, name string, pay
 	switch {
 	case err != nil:
 	case g.isLogged(name) && len(rooms) > 0:
-		g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
+		_ = g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
 	case span != nil && len(rooms) > 0:
 		g.nsp.CastTraced(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
 	default:
@@ -101,7 +101,7 @@ func (g *Gateway) castToRoom(ctx context.Context, room, except, name string, pay
 		stream, number = o.Order()
 	}
 	if g.isLogged(name) {
-		g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
+		_ = g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
 		return nil
 	}
 	if span != nil {

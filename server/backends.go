@@ -25,7 +25,7 @@ func (n *node) makeBackends(rooms *gatewayRooms, own []Feature) (*backend.Servic
 	s, err := backend.New(n.cfg.Backends, backend.Options{
 		Rooms: rooms, HandlerTimeout: n.cfg.HandlerTimeout, Node: n.name,
 		IsOwnEvent: func(name string) bool { return isOwn(name) },
-		Reachable:  n.backendReachable, CastFailed: n.backendCastFailed,
+		Reachable:  n.backendReachable, CastFailed: n.backendCastFailed, AnswerFailed: n.backendAnswerFailed,
 	})
 	if err != nil {
 		return nil, usage.Errorf("--config: %w", err)
@@ -61,8 +61,14 @@ func (n *node) backendReachable(name string, isReachable bool) {
 	n.log.Warn("backend does not answer: its events are refused until it does", zap.String("backend", name))
 }
 
-func (n *node) backendCastFailed(name string, err error) {
-	n.log.Warn("cast of a backend was not sent", zap.String("backend", name), zap.Error(err))
+// backendCastFailed logs that a cast was not sent, or to this node's players only.
+func (n *node) backendCastFailed(name string, err error, skipped int) {
+	n.log.Warn("cast of a backend was not sent", zap.String("backend", name), zap.Int("skipped", skipped), zap.Error(err))
+}
+
+// backendAnswerFailed logs that a backend's answer is none.
+func (n *node) backendAnswerFailed(name, event string, err error, skipped int) {
+	n.log.Warn("backend gave no proper answer", zap.String("backend", name), zap.String("event", event), zap.Int("skipped", skipped), zap.Error(err))
 }
 
 // reloadBackendSecrets reads files of secrets again: all, or those that have changed. A file that

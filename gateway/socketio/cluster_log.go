@@ -294,15 +294,17 @@ func (n *Namespace) WaitDelivered(ctx context.Context, room string) {
 // deliveryWait bounds WaitDelivered.
 const deliveryWait = time.Second
 
-// CastLogged casts by the log, and does not wait. Where as much waits for Redis as may wait, only
-// the members on this node receive it. HasLog must be true.
-func (n *Namespace) CastLogged(c LoggedCast) {
+// CastLogged casts by the log, and does not wait. HasLog must be true. After an error only the
+// members on this node receive it: as much waits for Redis as may wait, or the message is too
+// large. That is counted as unpublished.
+func (n *Namespace) CastLogged(c LoggedCast) error {
 	own, _, err := n.appendCast(c, "", false)
 	if err != nil {
 		n.cluster.cluster.discarded.Add(1)
 		own.Deliver(castlog.Position{})
 		own.Release()
 	}
+	return err
 }
 
 // CastAndWait is CastLogged that returns when Redis has the cast and the members on this node have

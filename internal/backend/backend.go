@@ -42,8 +42,11 @@ type Options struct {
 	IsOwnEvent func(name string) bool
 	// Reachable is told when the breaker of a backend opens, and when it closes. It must not wait.
 	Reachable func(backend string, isReachable bool)
-	// CastFailed is told of a cast that nobody hears. It must not wait.
-	CastFailed func(backend string, err error)
+	// CastFailed is told of a cast that nobody hears, or only players on this node, and AnswerFailed of
+	// an answer that is none; of each backend once in ten seconds, with the number of those that were
+	// skipped since. They must not wait.
+	CastFailed   func(backend string, err error, skipped int)
+	AnswerFailed func(backend, event string, err error, skipped int)
 }
 
 // A Service serves the events of all backends. Its methods may be called from any goroutine.
@@ -66,6 +69,8 @@ type backend struct {
 	slots   chan struct{} // one for each event under way
 	judging chan struct{} // one for each client that is judged
 	counts  *counters
+
+	castReports, answerReports pacedReports
 }
 
 const (
@@ -86,7 +91,10 @@ func New(all []Config, o Options) (*Service, error) {
 		o.Reachable = func(string, bool) {}
 	}
 	if o.CastFailed == nil {
-		o.CastFailed = func(string, error) {}
+		o.CastFailed = func(string, error, int) {}
+	}
+	if o.AnswerFailed == nil {
+		o.AnswerFailed = func(string, string, error, int) {}
 	}
 	if faults := Check(all, o.HandlerTimeout); len(faults) > 0 {
 		errs := make([]error, len(faults))

@@ -2,15 +2,19 @@ package backend_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/event"
@@ -20,13 +24,16 @@ import (
 )
 
 // silentRooms take casts at once.
-type silentRooms struct{ sent []gateway.Push }
+type silentRooms struct {
+	sent []gateway.Push
+	fail error // of all casts
+}
 
 func (r *silentRooms) AfterAnswer(_ string, f func()) { f() }
 
 func (r *silentRooms) SendPush(p gateway.Push) error {
 	r.sent = append(r.sent, p)
-	return nil
+	return r.fail
 }
 
 // config returns a backend at a URL whose secret is in a file.
@@ -104,6 +111,40 @@ func TestWithoutASchema(t *testing.T) {
 	_, err = serveOne(service, "quest:accept", ``)
 	require.ErrorIs(t, err, backend.ErrAnswer)
 	require.Equal(t, map[string]bool{"quests": true}, service.States())
+}
+
+// Casts that were not sent are counted, and answers that are none too; both are reported, and not
+// each one.
+func TestFailuresAreReported(t *testing.T) {
+	t.Parallel()
+	answer := `{"casts":[{"userId":"ann","event":"quest:done"},{"userId":"bob","event":"quest:done"}]}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+	defer s.Close()
+	var reports []string
+	service, err := backend.New([]backend.Config{config(t, "quests", s.URL, "quest:accept")}, backend.Options{
+		Rooms:      &silentRooms{fail: errors.New("Redis is away")},
+		CastFailed: func(name string, err error, _ int) { reports = append(reports, name+": "+err.Error()) },
+		AnswerFailed: func(name, event string, err error, _ int) {
+			reports = append(reports, name+": "+event+": "+err.Error())
+		},
+	})
+	require.NoError(t, err)
+	defer service.Close()
+	_, err = serveOne(service, "quest:accept", `{}`)
+	require.NoError(t, err, "the event is done")
+	answer = `[]`
+	for range 3 {
+		_, err = serveOne(service, "quest:accept", `{}`)
+		require.ErrorIs(t, err, backend.ErrAnswer)
+	}
+	require.Equal(t, []string{"quests: Redis is away", `quests: quest:accept: the answer of the backend: expected an object: it begins with "[]"`}, reports)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(service.Metrics())
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "gateway_backend_casts_failed_total" })
+	require.GreaterOrEqual(t, i, 0)
+	require.EqualValues(t, 2, families[i].Metric[0].Counter.GetValue())
 }
 
 // A backend that is known to be away costs no more than a look at its breaker.

@@ -71,7 +71,10 @@ func (b *backend) deadlineOf(ctx context.Context) time.Time {
 func (b *backend) sendCasts(casts []gateway.Push) {
 	for _, c := range casts {
 		if err := b.service.opts.Rooms.SendPush(c); err != nil {
-			b.service.opts.CastFailed(b.cfg.Name, err)
+			b.counts.failedCasts.Inc()
+			if skipped, isDue := b.castReports.take(time.Now()); isDue {
+				b.service.opts.CastFailed(b.cfg.Name, err, skipped)
+			}
 		}
 	}
 }
@@ -131,6 +134,11 @@ func (b *backend) performCall(ctx context.Context, slots chan struct{}, name str
 		}
 	}
 	b.counts.countCall(name, started, err)
+	if errors.Is(err, ErrAnswer) {
+		if skipped, isDue := b.answerReports.take(time.Now()); isDue {
+			b.service.opts.AnswerFailed(b.cfg.Name, name, fault.Of(err).Unwrap(), skipped)
+		}
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	casts    *prometheus.CounterVec
 	backends []*backend // set once
 }
 
@@ -26,6 +27,9 @@ func newMetrics() *metrics {
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_backend_calls_total", Help: "Calls of backends, by event and by what became of them: ok, UNAVAILABLE, TIMEOUT, or BACKEND_ANSWER. A refusal that the backend answered is ok.",
 		}, []string{"backend", "event", "code"}),
+		casts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_backend_casts_failed_total", Help: "Casts of backends that nobody heard, or only players on this node.",
+		}, []string{"backend"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_backend_seconds", Help: "How long a call of a backend took.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -37,6 +41,7 @@ func newMetrics() *metrics {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.calls.Describe(ch)
 	m.seconds.Describe(ch)
+	m.casts.Describe(ch)
 	ch <- descState
 	ch <- descWaiting
 }
@@ -45,6 +50,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.calls.Collect(ch)
 	m.seconds.Collect(ch)
+	m.casts.Collect(ch)
 	for _, b := range m.backends {
 		state := 0.0
 		switch {
@@ -60,12 +66,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 
 // counters are the metrics of one backend.
 type counters struct {
-	calls   *prometheus.CounterVec
-	seconds prometheus.Observer
+	calls       *prometheus.CounterVec
+	seconds     prometheus.Observer
+	failedCasts prometheus.Counter
 }
 
 func (m *metrics) countersOf(backend string) *counters {
-	return &counters{m.calls.MustCurryWith(prometheus.Labels{"backend": backend}), m.seconds.WithLabelValues(backend)}
+	return &counters{m.calls.MustCurryWith(prometheus.Labels{"backend": backend}), m.seconds.WithLabelValues(backend), m.casts.WithLabelValues(backend)}
 }
 
 // countCall counts a call and what became of it.

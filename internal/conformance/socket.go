@@ -131,7 +131,7 @@ func (suiteNamespace) Event(s *socketio.Socket, e *socketio.Event) {
 		}
 	case "hi":
 		if nsp.HasLog() {
-			nsp.CastLogged(socketio.LoggedCast{Rooms: []string{s.ID()}, Name: name, Build: func(dst []byte) []byte { return append(dst, "null"...) }})
+			_ = nsp.CastLogged(socketio.LoggedCast{Rooms: []string{s.ID()}, Name: name, Build: func(dst []byte) []byte { return append(dst, "null"...) }})
 		}
 	case "bcast":
 		nsp.CastArgs(stringArgument(e, 0), "", name, socketio.Args{JSON: otherArguments(e), Attachments: e.Attachments})
