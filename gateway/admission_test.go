@@ -161,3 +161,29 @@ func TestAPushThatFails(t *testing.T) {
 	large := []byte(`"` + strings.Repeat("x", 600<<10) + `"`)
 	require.Error(t, h.SendPush(Push{Room: "r", Event: "x", JSON: large}))
 }
+
+// What the judge has added stays when the player chooses a character, and when the session's roles
+// are read again.
+func TestAGrantOutlivesTheChoiceOfACharacter(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(c *Config) {
+		c.ConnectJudge = judgeFunc(func(context.Context, event.Player) (Admission, error) {
+			return Admission{Roles: []string{"admin"}, Rooms: []string{"game:lobby"}, Data: []byte(`{"motd":"hello"}`)}, nil
+		})
+	})
+	c, conn := h.enter(t, "ann")
+	const add = `{"a":1,"b":2}`
+	chosen := ask(t, c, "session:character", `{"characterId":"hero"}`)
+	require.Contains(t, chosen, `"characterId":"hero"`)
+	require.Contains(t, chosen, `"roles":["admin"]`)
+	require.Contains(t, chosen, `"rooms":["game:lobby"],"data":{"motd":"hello"}`)
+	require.Contains(t, ask(t, c, "game:admin", add), `"ok":true`)
+	h.setRoles("s-ann", "vip")
+	h.age(conn, maxRoleAge)
+	c.Send(`427["game:admin",` + add + `]`)
+	require.Contains(t, c.Read(), `"characterId":"hero","roles":["vip","admin"]`)
+	require.Contains(t, c.Read(), `42["limits",`)
+	require.Contains(t, c.Read(), `"ok":true`)
+	require.NoError(t, h.Cast(t.Context(), "game:lobby", "x", 1))
+	require.Equal(t, `42["x",1]`, c.Read())
+}

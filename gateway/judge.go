@@ -136,8 +136,8 @@ func (g *Gateway) joinGranted(c *conn, isRecovered bool) {
 	}
 }
 
-// codeOfLeft returns the code of chat:left for a channel that could not be joined: the true one, but
-// for a player who is no member.
+// codeOfLeft returns the code of chat:left for a channel that could not be joined: the true one,
+// but for a player who is no member.
 func codeOfLeft(f *fault.Fault) string {
 	if f.Code == fault.ErrForbidden.Code {
 		return "NOT_IN_CHANNEL"

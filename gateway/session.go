@@ -114,11 +114,15 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 			g.cfg.Observer.CharacterChanged(fresh)
 		}
 	}
+	grant := Admission{}
+	if c := g.findConn(p.Conn); c != nil {
+		grant = c.grant
+	}
 	now := time.Now()
 	return Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: s.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: s.TTL.Milliseconds(), ExpiresAt: s.ExpiresAt.UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node,
-		RoundTripUs: p.RoundTrip.Microseconds(),
+		RoundTripUs: p.RoundTrip.Microseconds(), Channels: grant.Channels, Rooms: grant.Rooms, Data: grant.Data,
 	}, nil
 }
 

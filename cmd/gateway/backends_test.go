@@ -58,6 +58,7 @@ type questBackend struct {
 
 	mu       sync.Mutex
 	requests []questRequest
+	header   string                                      // the signature of the last request; guarded by mu
 	answer   func(w http.ResponseWriter, r questRequest) // of quest:raw; guarded by mu
 	connect  func(r questRequest) string                 // guarded by mu
 	isForged atomic.Bool
@@ -98,6 +99,7 @@ func (b *questBackend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	b.mu.Lock()
 	secret := b.secret
+	b.header = r.Header.Get(signedpost.HeaderName)
 	b.mu.Unlock()
 	if err := signedpost.Verify(r.Header.Get(signedpost.HeaderName), time.Now(), body, []byte(secret)); err != nil {
 		b.isForged.Store(true)
@@ -129,6 +131,13 @@ func (b *questBackend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = fmt.Fprintf(w, `{"data":%s}`, q.Payload)
 	}
+}
+
+// signatures returns those of the last request.
+func (b *questBackend) signatures() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Split(b.header, ",v1=")[1:]
 }
 
 // says has quest:raw be answered so.
@@ -297,6 +306,37 @@ func TestEventsOfABackend(t *testing.T) {
 		_, isHeard := bob.look("42", func(f frame) bool { return f.name == "quest:heard" })
 		require.False(t, isHeard, "nothing half done")
 	})
+	t.Run("casts of an answer keep their order", func(t *testing.T) {
+		var casts []string
+		for i := range 64 {
+			casts = append(casts, fmt.Sprintf(`{"userId":"bob","event":"quest:step%d"}`, i))
+		}
+		b.says(`{"casts":[` + strings.Join(casts, ",") + `]}`)
+		ann.ok("quest:raw", `{}`)
+		bob.received("quest:step63")
+		bob.mu.Lock()
+		defer bob.mu.Unlock()
+		next := 0
+		for _, f := range bob.frames {
+			if strings.HasPrefix(f.name, "quest:step") {
+				require.Equal(t, fmt.Sprint("quest:step", next), f.name)
+				next++
+			}
+		}
+		require.GreaterOrEqual(t, next, 63)
+	})
+	t.Run("a repeat casts nothing again", func(t *testing.T) {
+		b.says(`{"data":{"n":7},"casts":[{"userId":"bob","event":"quest:once"}]}`)
+		for _, p := range []*player{ann, ann, two.connect(two.guest("ann"))} {
+			require.Equal(t, 7.0, p.ok("quest:raw", `{"idempotencyKey":"key-casts"}`)["n"])
+		}
+		b.says(`{"casts":[{"userId":"bob","event":"quest:after"}]}`)
+		ann.ok("quest:raw", `{}`)
+		bob.received("quest:once")
+		bob.received("quest:after")
+		_, isAgain := bob.look("42", func(f frame) bool { return f.name == "quest:once" })
+		require.False(t, isAgain)
+	})
 	t.Run("secrets are changed", func(t *testing.T) {
 		b.write("secret", "the new secret of the quests\n"+questSecret+"\n")
 		require.Eventually(t, func() bool { return strings.Count(one.err.String(), "secrets of backends read again") > 0 }, patience, tick)
@@ -304,6 +344,22 @@ func TestEventsOfABackend(t *testing.T) {
 		b.secret = "the new secret of the quests"
 		b.mu.Unlock()
 		require.Eventually(t, func() bool { return ann.ask("quest:accept", `{"id":"s"}`)["ok"] == true }, patience, tick)
+		require.Len(t, b.signatures(), 2, "each of the secrets signs")
+
+		b.write("secret", "short\n")
+		require.Eventually(t, func() bool { return strings.Contains(one.err.String(), "secrets of backends could not be read again") }, patience, tick)
+		require.Equal(t, true, ann.ask("quest:accept", `{"id":"s"}`)["ok"], "the old ones stay")
+		require.Len(t, b.signatures(), 2)
+
+		b.write("secret", "the new secret of the quests\n")
+		require.Eventually(t, func() bool { return ann.ask("quest:accept", `{"id":"s"}`)["ok"] == true && len(b.signatures()) == 1 }, patience, tick, "what was taken out signs no more")
+		b.mu.Lock()
+		b.secret = questSecret
+		b.mu.Unlock()
+		require.Equal(t, "BACKEND_ANSWER", ann.refused("quest:accept", `{"id":"s"}`)["code"], "a program that knows only the old one refuses it")
+		b.mu.Lock()
+		b.secret = "the new secret of the quests"
+		b.mu.Unlock()
 	})
 	t.Run("metrics", func(t *testing.T) {
 		text := string(do(t, "GET", one.admin+"/metrics", "").body)
@@ -504,6 +560,32 @@ func TestABackendJudgesWhoConnects(t *testing.T) {
 	p := g.handshake(g.guest("ann"))
 	require.Eventually(t, func() bool { return !p.open() }, patience, tick)
 	admits.connect(admits.guest("ann")).ok("session:ping", "")
+}
+
+// TestABackendThatJudgesHangs lets others in meanwhile, and the client whose judgement hangs comes
+// back by itself.
+func TestABackendThatJudgesHangs(t *testing.T) {
+	t.Parallel()
+	b := newQuestBackend(t)
+	b.judges(func(r questRequest) string {
+		if r.Player["userId"] == "eve" {
+			<-b.over
+		}
+		return `{"data":{"for":"` + r.Player["userId"].(string) + `"}}`
+	})
+	g := serve(t, "--redis", redistest.URL(t), "--dev", "--config", b.config("connect: admit", "timeout: 2s", "waiting: 2"))
+	eve := g.handshake(g.guest("eve"))
+	require.Eventually(t, func() bool { return len(b.seen("connect")) == 1 }, patience, tick)
+	for i := range 5 {
+		p := g.handshake(g.guest(fmt.Sprint("p", i)))
+		p.take("40", func(frame) bool { return true })
+		welcome, _ := p.greeting()
+		require.Equal(t, map[string]any{"for": fmt.Sprint("p", i)}, welcome["data"], "it was judged")
+		p.ok("quest:accept", `{"id":"q"}`)
+		_ = p.conn.Close()
+	}
+	welcome, _ := eve.greeting()
+	require.Nil(t, welcome["data"], "its time is over, and it is let in with nothing added")
 }
 
 // TestBackendsThatAreRefused names what is wrong with the settings of backends, with its line,

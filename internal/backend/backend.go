@@ -42,9 +42,9 @@ type Options struct {
 	IsOwnEvent func(name string) bool
 	// Reachable is told when the breaker of a backend opens, and when it closes. It must not wait.
 	Reachable func(backend string, isReachable bool)
-	// CastFailed is told of a cast that nobody hears, or only players on this node, and AnswerFailed of
-	// an answer that is none; of each backend once in ten seconds, with the number of those that were
-	// skipped since. They must not wait.
+	// CastFailed is told of a cast that nobody hears, or only players on this node, and AnswerFailed
+	// of an answer that is none; of each backend once in ten seconds, with the number of those that
+	// were skipped since. They must not wait.
 	CastFailed   func(backend string, err error, skipped int)
 	AnswerFailed func(backend, event string, err error, skipped int)
 }
