@@ -19,7 +19,8 @@ RUN   ?=
 FUZZTIME ?= 30s
 
 BUNDLE := web/testclient/vendor/socket.io.esm.min.js
-NPM_CI := $(NPM) ci --no-audit --no-fund --loglevel=error
+# npm would empty the folder that a link leads to, such as that of another work tree: the link goes instead.
+NPM_CI := { [ ! -L node_modules ] || rm node_modules; } && $(NPM) ci --no-audit --no-fund --loglevel=error
 # The packages of the examples in JavaScript that every run of the tests plays.
 EXAMPLES := examples/page/node_modules examples/emitter/node_modules examples/express/node_modules
 

@@ -1,6 +1,6 @@
 // A site that logs players in, and sends them events through the gateway. The gateway reads the
 // site's sessions from the same Redis, so a player who is logged in here is logged in there.
-import { randomBytes, scryptSync, timingSafeEqual } from 'node:crypto';
+import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { RedisStore } from 'connect-redis';
@@ -19,15 +19,18 @@ const {
 } = process.env;
 
 // A real site has a database, and limits how often one may try a password.
-const accounts = new Map([['ann', 'correct horse'], ['bob', 'battery staple']].map(([name, password]) => {
+const hashPassword = promisify(scrypt); // beside the event loop, not in it
+const accounts = new Map();
+for (const [id, name, password] of [['ann', 'Ann', 'correct horse'], ['bob', 'Bob', 'battery staple']]) {
   const salt = randomBytes(16);
-  return [name, { id: name, name: name[0].toUpperCase() + name.slice(1), salt, hash: scryptSync(password, salt, 32) }];
-}));
+  accounts.set(id, { id, name, salt, hash: await hashPassword(password, salt, 32) });
+}
+const nobody = { salt: randomBytes(16), hash: randomBytes(32) }; // takes as long as a wrong password
 
-function findAccount(name, password) {
-  const account = accounts.get(name);
-  if (!account || typeof password !== 'string') return undefined;
-  return timingSafeEqual(scryptSync(password, account.salt, 32), account.hash) ? account : undefined;
+async function findAccount(name, password) {
+  const account = accounts.get(name) ?? nobody;
+  const hash = await hashPassword(String(password), account.salt, 32);
+  return timingSafeEqual(hash, account.hash) && account !== nobody ? account : undefined;
 }
 
 const redis = createClient(REDIS_URL.startsWith('unix://') ? { socket: { path: REDIS_URL.slice('unix://'.length) } } : { url: REDIS_URL });
@@ -50,7 +53,7 @@ app.get('/', (req, res) => {
 });
 
 app.post('/login', async (req, res) => {
-  const account = findAccount(req.body?.name, req.body?.password);
+  const account = await findAccount(req.body?.name, req.body?.password);
   if (!account) return res.status(401).send(loginPage('That is not right.'));
   // A new id, so that nobody can have given the player one that they know.
   await promisify(req.session.regenerate).call(req.session);
