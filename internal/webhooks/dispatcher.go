@@ -22,12 +22,15 @@ const (
 	group         = "gateways" // of consumers; take.lua has it too
 	maxTries      = 10         // deliveries of one event
 	maxParked     = 10_000
-	maxBehind     = 100    // events of a player behind one that fails alone
-	maxInMemory   = 10_000 // events of one node
+	maxBehind     = 100    // events of a player behind one that is refused
+	maxRefusals   = 2      // of one event while the receiver takes others, before it may be parked early
+	maxParkedNow  = 2000   // events that are parked early at one look
+	maxContents   = 10_000 // events whose content is in the memory of one node
 	maxInFlight   = 32
 	maxWhileDown  = 2 // posts at a time to a receiver that takes nothing
 	downAfter     = 5 // failures without a success between them
 	readCount     = 500
+	maxReads      = 20 // of readCount at one look
 	leaseFor      = 5 * time.Second
 	leaseReserve  = time.Second // before its end, the holder posts no more
 	pollEvery     = 200 * time.Millisecond
@@ -37,7 +40,7 @@ const (
 	lineEvery     = time.Minute // log lines about parked events
 	maxErrorBytes = 200         // of what is kept of a failure
 	wakeEvery     = 30          // times Config.Retry
-	rereadEvery   = time.Minute // what was read and is not removed
+	rereadEvery   = time.Minute // what was read and is not removed, when Redis has other events than we
 	publishEvery  = time.Hour   // the settings
 )
 
@@ -78,7 +81,9 @@ type Dispatcher struct {
 	unsettled  []result            // outcomes that Redis does not know yet
 	results    chan result         // of posts
 	inFlight   int                 // posts
+	retrying   int                 // those of them that are not the first of their event
 	failures   int                 // without a success between them
+	successes  int64               // posts that the receiver took
 	isDown     bool                // the receiver takes nothing
 	wokenAt    time.Time           // when the failed events were last tried again at once
 	totals     totals              // of all nodes
@@ -90,9 +95,13 @@ type Dispatcher struct {
 
 // A result is the outcome of a post.
 type result struct {
-	entry *entry
-	err   error // nil: delivered
+	entry    *entry
+	err      error // nil: delivered
+	parksNow bool  // it holds up too many
 }
+
+// errNoContent means that Redis did not say what an event is: it was not posted.
+var errNoContent = errors.New("webhooks: the event can not be read")
 
 // NewDispatcher makes a Dispatcher. Nothing runs yet.
 func NewDispatcher(cfg Config) *Dispatcher {
@@ -107,7 +116,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		d.publishHourly(ctx)
 		d.after = "0"
-		entries, isMine, err := d.takeLease(ctx, readCount)
+		entries, _, isMine, err := d.takeLease(ctx)
 		if err == nil && isMine {
 			d.cfg.Log.Info("this node delivers the webhooks")
 			d.metrics.isActive.Set(1)
@@ -171,7 +180,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 			d.releaseLease()
 		}
 	}()
-	d.queue, d.unsettled, d.failures, d.isDown = newQueue(), nil, 0, false
+	d.queue, d.unsettled, d.failures, d.isDown, d.retrying = newQueue(), nil, 0, false, 0
 	d.sweeper = sweeper{}
 	if err := d.withRedis(ctx, d.loadTries); err != nil {
 		return
@@ -194,6 +203,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 		case <-due.C:
 		case <-idle.C:
 			d.observeBacklog(ctx)
+			d.parkEarly()
 			d.publishHourly(ctx)
 		case <-poll.C:
 			_ = d.settleOutcomes(ctx)
@@ -215,12 +225,12 @@ func (d *Dispatcher) releaseLease() {
 	}
 }
 
-// takeLease takes or renews the lease, and reads up to count events. isMine is false when another
-// node has the lease.
-func (d *Dispatcher) takeLease(ctx context.Context, count int) (entries []redis.XMessage, isMine bool, err error) {
+// takeLease takes or renews the lease, and reads up to readCount events. total is how many wait,
+// read or not. isMine is false when another node has the lease.
+func (d *Dispatcher) takeLease(ctx context.Context) (entries []redis.XMessage, total int64, isMine bool, err error) {
 	begun := time.Now()
 	err = d.withRedis(ctx, func(ctx context.Context) error {
-		reply, err := takeScript.Do(ctx, d.cfg.Redis, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), d.after, count).Slice()
+		reply, err := takeScript.Do(ctx, d.cfg.Redis, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), d.after, readCount).Slice()
 		if errors.Is(err, redis.Nil) {
 			return nil
 		}
@@ -228,7 +238,9 @@ func (d *Dispatcher) takeLease(ctx context.Context, count int) (entries []redis.
 			return err
 		}
 		isMine = true
-		entries = parseEntries(reply)
+		total, _ = reply[0].(int64)
+		list, _ := reply[1].([]any)
+		entries = parseEntries(list)
 		return nil
 	})
 	if isMine {
@@ -242,7 +254,7 @@ func (d *Dispatcher) takeLease(ctx context.Context, count int) (entries []redis.
 		d.isBroken = true // an outage has its own lines
 		d.cfg.Log.Error("webhooks can not be read: they wait", zap.Error(err))
 	}
-	return entries, isMine, err
+	return entries, total, isMine, err
 }
 
 // parseEntries reads what XREADGROUP returned in a script. An entry that was removed has no fields.
@@ -267,15 +279,12 @@ func parseEntries(reply []any) []redis.XMessage {
 	return all
 }
 
-// readMore renews the lease and reads as many events as there is room for. It returns false when
-// another node has the lease.
+// readMore renews the lease and reads the events that are new. All that wait are known to the node,
+// so that those which fail hold up none but those of their players. It returns false when another
+// node has the lease.
 func (d *Dispatcher) readMore(ctx context.Context) bool {
-	if time.Since(d.rereadAt) > rereadEvery { // a Redis that failed over may have forgotten that some were removed
-		d.rereadAt, d.after = time.Now(), "0"
-	}
-	for {
-		count := min(readCount, maxInMemory-d.queue.size)
-		entries, isMine, err := d.takeLease(ctx, max(0, count))
+	for range maxReads {
+		entries, total, isMine, err := d.takeLease(ctx)
 		if err != nil { // the lease runs out when that lasts
 			d.after = "0" // Redis may have given events whose answer was lost
 			return true
@@ -284,13 +293,30 @@ func (d *Dispatcher) readMore(ctx context.Context) bool {
 			return false
 		}
 		d.queueEntries(entries)
-		if d.after != ">" && len(entries) == 0 && count > 0 {
+		switch {
+		case len(entries) == readCount:
+		case d.after != ">":
 			d.after = ">"
-			continue
-		}
-		if len(entries) < count || count <= 0 {
+		case total != int64(d.queue.size) && time.Since(d.rereadAt) > rereadEvery:
+			// Redis may have failed over, and forgotten that some were removed, or given some to nobody.
+			d.rereadAt, d.after = time.Now(), "0"
+		default:
+			d.forgetTries(ctx)
 			return true
 		}
+	}
+	return true
+}
+
+// forgetTries removes the tries of events that are gone, which a node may leave that was slow to
+// notice the end of its lease. All events that wait are in the queue.
+func (d *Dispatcher) forgetTries(ctx context.Context) {
+	var gone []string
+	for place := range d.tries {
+		gone = append(gone, place)
+	}
+	if len(gone) == 0 || d.withRedis(ctx, func(ctx context.Context) error { return d.cfg.Redis.HDel(ctx, keys.WebhookTries, gone...).Err() }) == nil {
+		d.tries = nil
 	}
 }
 
@@ -303,10 +329,7 @@ func (d *Dispatcher) queueEntries(entries []redis.XMessage) {
 		if d.queue.hasPlace(m.ID) {
 			continue
 		}
-		fields := map[string]string{}
-		for name, value := range m.Values {
-			fields[name], _ = value.(string)
-		}
+		fields := textFields(m.Values)
 		if len(fields) == 0 { // it was removed, and is only left in the list of what was read
 			d.unsettled = append(d.unsettled, result{entry: &entry{event: waitingEvent{place: m.ID}}})
 			continue
@@ -322,7 +345,7 @@ func (d *Dispatcher) queueEntries(entries []redis.XMessage) {
 }
 
 // postDue posts the events that are due and whose turn it is, and returns after how long to look
-// again.
+// again. Events that failed before have at most half of the posts: new ones do not wait for them.
 func (d *Dispatcher) postDue(ctx context.Context) time.Duration {
 	for {
 		most := maxInFlight
@@ -336,9 +359,64 @@ func (d *Dispatcher) postDue(ctx context.Context) time.Duration {
 		if e == nil {
 			return wait
 		}
+		if e.tries > 0 {
+			if d.retrying >= most/2 { // new ones are due before, so there are none
+				d.queue.putBack(e)
+				return idleEvery
+			}
+			d.retrying++
+		}
 		d.inFlight++
-		go func() { d.results <- result{e, d.postEvent(ctx, &e.event.Event)} }()
+		go func() { d.results <- result{entry: e, err: d.deliverEntry(ctx, e)} }()
 	}
+}
+
+// deliverEntry posts an event, whose content it reads from Redis where it is not in memory.
+func (d *Dispatcher) deliverEntry(ctx context.Context, e *entry) error {
+	all, err := d.readContents(ctx, e)
+	if err != nil || all[0] == nil { // one that is not there was removed: nothing is left to do
+		return err
+	}
+	return d.postEvent(ctx, all[0])
+}
+
+// readContents returns the contents of events, from Redis where they are not in memory; nil for an
+// event that was removed.
+func (d *Dispatcher) readContents(ctx context.Context, all ...*entry) (contents []*Event, err error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	contents = make([]*Event, len(all))
+	reads := make([]*redis.XMessageSliceCmd, len(all))
+	pipe := d.cfg.Redis.Pipeline()
+	for i, e := range all {
+		if e.hasContent {
+			contents[i] = &e.event.Event
+			continue
+		}
+		reads[i] = pipe.XRange(ctx, keys.Webhooks, e.event.place, e.event.place)
+	}
+	if pipe.Len() == 0 {
+		return contents, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoContent, err)
+	}
+	for i, r := range reads {
+		if r != nil && len(r.Val()) > 0 {
+			e := parseWaiting(r.Val()[0].ID, textFields(r.Val()[0].Values))
+			contents[i] = &e.Event
+		}
+	}
+	return contents, nil
+}
+
+// textFields are the fields of an entry.
+func textFields(values map[string]any) map[string]string {
+	fields := make(map[string]string, len(values))
+	for name, value := range values {
+		fields[name], _ = value.(string)
+	}
+	return fields
 }
 
 // postEvent posts one event.
@@ -364,10 +442,18 @@ func (d *Dispatcher) postEvent(ctx context.Context, e *Event) error {
 func (d *Dispatcher) noteOutcomes(r result) {
 	for {
 		d.inFlight--
-		d.unsettled = append(d.unsettled, r)
-		if r.err == nil {
+		if r.entry.tries > 0 {
+			d.retrying--
+		}
+		switch {
+		case errors.Is(r.err, errNoContent): // it was not tried
+			r.entry.due = time.Now().Add(idleEvery)
+			d.queue.putBack(r.entry)
+		case r.err == nil:
+			d.unsettled = append(d.unsettled, r)
 			d.noteSuccess()
-		} else {
+		default:
+			d.unsettled = append(d.unsettled, r)
 			d.noteFailure(r)
 		}
 		select {
@@ -381,6 +467,7 @@ func (d *Dispatcher) noteOutcomes(r result) {
 // noteSuccess notes that the receiver takes events.
 func (d *Dispatcher) noteSuccess() {
 	d.failures = 0
+	d.successes++
 	if !d.isDown {
 		return
 	}
@@ -397,7 +484,14 @@ func (d *Dispatcher) noteFailure(r result) {
 	e := r.entry
 	e.tries++
 	e.lastError = shortenError(r.err)
-	e.due = time.Now().Add(addJitter(d.cfg.Retry << (2 * (e.tries - 1))))
+	if d.successes > e.successes {
+		e.refusals++
+		e.successes = d.successes
+	}
+	e.due = time.Now().Add(addJitter(retryDelay(d.cfg.Retry, e.tries)))
+	if d.queue.contents > maxContents/2 {
+		d.queue.dropContent(e)
+	}
 	if d.failures++; d.failures == downAfter && !d.isDown {
 		d.isDown = true
 		d.cfg.Log.Warn("the receiver takes no webhooks: they wait", zap.String("error", e.lastError), zap.Int("waiting", d.queue.size))
@@ -410,9 +504,27 @@ func shortenError(err error) string {
 	return strings.ToValidUTF8(text[:min(len(text), maxErrorBytes)], "")
 }
 
+// retryDelay is how long an event waits that failed so often: four times as long each time.
+func retryDelay(first time.Duration, tries int) time.Duration { return first << (2 * (tries - 1)) }
+
 // mustPark reports whether an event that failed makes way for those behind it.
 func (d *Dispatcher) mustPark(e *entry) bool {
-	return e.tries >= maxTries || !d.isDown && e.tries > 1 && d.queue.countBehind(e) >= maxBehind
+	return e.tries >= maxTries || e.refusals >= maxRefusals && d.queue.countBehind(e) >= maxBehind
+}
+
+// parkEarly parks events that the receiver refuses while it takes others: those with too many events
+// of their player behind them; and the oldest ones, while those that failed and those behind them
+// are more than half of what may wait, so that there is always room for the events of others.
+func (d *Dispatcher) parkEarly() {
+	all := d.queue.takeFailed(maxParkedNow, d.mustPark)
+	if most := d.cfg.Outbox.most / 2; d.queue.size > most {
+		if tooMany := d.queue.countHeldUp() - most; tooMany > 0 {
+			all = append(all, d.queue.takeFailed(min(tooMany, maxParkedNow), func(e *entry) bool { return e.refusals >= maxRefusals })...)
+		}
+	}
+	for _, e := range all {
+		d.unsettled = append(d.unsettled, result{entry: e, err: errors.New(e.lastError), parksNow: true})
+	}
 }
 
 // settleOutcomes tells Redis what became of events. What Redis does not take is told again later:
@@ -423,15 +535,15 @@ func (d *Dispatcher) settleOutcomes(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	var parked []result
+	var parked []*entry
 	_, err := d.cfg.Redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		var places []string
 		for _, r := range d.unsettled {
 			switch e := r.entry; {
 			case r.err == nil:
 				places = append(places, e.event.place)
-			case d.mustPark(e):
-				parked = append(parked, r)
+			case r.parksNow || d.mustPark(e):
+				parked = append(parked, e)
 			default:
 				p.HSet(ctx, keys.WebhookTries, e.event.place, tryState{e.tries, e.due, e.lastError}.encodeState())
 			}
@@ -449,10 +561,13 @@ func (d *Dispatcher) settleOutcomes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, e := range parked {
+		d.queue.removeEntry(e)
+	}
 	for _, r := range d.unsettled {
-		if r.err == nil || slices.ContainsFunc(parked, func(p result) bool { return p.entry == r.entry }) {
+		if r.err == nil {
 			d.queue.removeEntry(r.entry)
-		} else {
+		} else if d.queue.hasPlace(r.entry.event.place) {
 			d.queue.putBack(r.entry)
 		}
 	}
@@ -461,24 +576,29 @@ func (d *Dispatcher) settleOutcomes(ctx context.Context) error {
 }
 
 // parkAll parks events.
-func (d *Dispatcher) parkAll(ctx context.Context, all []result) error {
-	var calls []*redisx.Call
-	for _, r := range all {
-		calls = append(calls, d.parkCall(r.entry))
+func (d *Dispatcher) parkAll(ctx context.Context, all []*entry) error {
+	contents, err := d.readContents(ctx, all...)
+	if err != nil {
+		return err
 	}
-	if len(calls) == 0 {
-		return nil
+	var calls []*redisx.Call
+	for i, e := range all {
+		if contents[i] != nil {
+			calls = append(calls, parkCall(e, contents[i]))
+		}
 	}
 	redisx.RunScripts(ctx, d.cfg.Redis, calls...)
-	for i, c := range calls {
+	for _, c := range calls {
 		n, err := c.Int()
 		if err != nil {
 			return err
 		}
-		if e := all[i].entry; n == 1 {
-			d.metrics.parkings.Inc()
+		d.metrics.parkings.Add(float64(n))
+	}
+	for i, e := range all {
+		if c := contents[i]; c != nil {
 			if isFirst, others := d.parkedLine.countLine(time.Now(), lineEvery); isFirst {
-				d.cfg.Log.Warn("webhook parked: its player's next ones go on", zap.String("id", e.event.ID), zap.String("type", e.event.Type),
+				d.cfg.Log.Warn("webhook parked: its player's next ones go on", zap.String("id", c.ID), zap.String("type", c.Type),
 					zap.Int("tries", e.tries), zap.String("error", e.lastError), zap.Int("others", others))
 			}
 		}

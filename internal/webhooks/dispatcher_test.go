@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -26,7 +28,7 @@ func TestDelivered(t *testing.T) {
 	rdb := redistest.Client(t)
 	o := NewOutbox(rdb, Types(), 1000)
 	rec := newReceiver(t, nil)
-	start(t, rdb, rec, o)
+	_, stop := startWith(t, rdb, rec, o, time.Hour, soon) // a busy machine is given time: nothing fails
 	for n := range 50 {
 		for _, user := range []string{"ann", "bob", "cat"} {
 			write(t, o, user, n)
@@ -48,6 +50,8 @@ func TestDelivered(t *testing.T) {
 		require.Len(t, e.Players, 1)
 	}
 	require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.Webhooks).Val() == 0 }, soon, 5*time.Millisecond)
+	stop()
+	require.Len(t, rec.receipts(), 150, "each was posted once")
 	require.Zero(t, rdb.XPending(t.Context(), keys.Webhooks, group).Val().Count)
 	require.Zero(t, rdb.Exists(t.Context(), keys.WebhookTries).Val())
 }
@@ -221,7 +225,7 @@ func TestTriesSurviveTheNode(t *testing.T) {
 		tries.Add(1)
 		w.WriteHeader(http.StatusInternalServerError)
 	})
-	d, stop := start(t, rdb, rec, o)
+	_, stop := start(t, rdb, rec, o)
 	require.Eventually(t, func() bool { return rdb.HLen(t.Context(), keys.WebhookTries).Val() == 1 && tries.Load() >= 3 }, soon, time.Millisecond)
 	stop()
 	before := tries.Load()
@@ -229,37 +233,156 @@ func TestTriesSurviveTheNode(t *testing.T) {
 	_, _ = start(t, rdb, rec, o)
 	require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.WebhooksParked).Val() == 1 }, soon, time.Millisecond)
 	require.InDelta(t, 10, tries.Load(), 1, "the try that was cut off is not counted")
-	_ = d
 }
 
-// While others are taken, a player whose event fails again and again does not fill the memory.
-func TestManyEventsBehindOneThatFails(t *testing.T) {
-	t.Parallel()
-	rdb := redistest.Client(t)
-	o := NewOutbox(rdb, Types(), 10_000)
-	var rec *receiver
+// refuses is a receiver that refuses the events of combat.ended for which refused is true, while it
+// is.
+func refuses(t *testing.T, refused func(e Event) bool) (rec *receiver, isWell *atomic.Bool) {
+	isWell = new(atomic.Bool)
 	rec = newReceiver(t, func(w http.ResponseWriter, _ *http.Request, e Event) {
-		if strings.Contains(string(e.Data), `"n":0`) && e.Players[0].UserID == "ann" {
+		if e.Type == CombatEnded && !isWell.Load() && refused(e) {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
 		rec.take(e)
 	})
-	for n := range maxBehind + 10 {
-		write(t, o, "ann", n)
-		write(t, o, "bob", n)
+	return rec, isWell
+}
+
+// writeMany writes an event of combat.ended of each user.
+func writeMany(t *testing.T, o *Outbox, users, n int) {
+	t.Helper()
+	var calls []*redisx.Call
+	for u := range users {
+		data, err := json.Marshal(said{Party{UserID: fmt.Sprint("user", u)}, n})
+		require.NoError(t, err)
+		calls = append(calls, &redisx.Call{Script: o.write, Args: []any{CombatEnded, "", string(data)}})
 	}
-	d, stop := start(t, rdb, rec, o)
+	redisx.RunScripts(t.Context(), o.rdb, calls...)
+	for _, c := range calls {
+		require.NoError(t, c.Err())
+	}
+}
+
+// awaitTaken waits until an event of a user was taken.
+func awaitTaken(t *testing.T, rec *receiver, user string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(rec.taken(), func(e Event) bool { return e.Players[0].UserID == user })
+	}, 2*soon, 10*time.Millisecond, "%s waits for others", user)
+}
+
+// A receiver refuses a type. Its events and those behind them are more than a node has the contents
+// of: the events of others are delivered all the same, and these too when it takes them, in order.
+func TestRefusedEventsStopNoOthers(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	o := NewOutbox(rdb, Types(), DefaultMax)
+	rec, isWell := refuses(t, func(Event) bool { return true })
+	const users = maxContents/2 + 100
+	writeMany(t, o, users, 0)
+	writeMany(t, o, users, 1)
+	require.NoError(t, o.Write(t.Context(), ItemMinted, "", said{Party{UserID: "bob"}, 0}))
+	_, stop := startWith(t, rdb, rec, o, 5*time.Millisecond, soon)
+	awaitTaken(t, rec, "bob")
+	isWell.Store(true)
+	require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.Webhooks).Val() == 0 }, 4*soon, 10*time.Millisecond)
 	stop()
-	d.cfg.Retry = time.Hour // ten tries would take years
-	d.queue = newQueue()
-	for n := range maxBehind + 1 {
-		d.queue.addEntry(&entry{tries: 2, event: waitingEvent{place: fmt.Sprint(n), Event: Event{Players: []Party{{UserID: "ann"}}}}})
+	require.Zero(t, rdb.XLen(t.Context(), keys.WebhooksParked).Val())
+	require.Zero(t, rdb.Exists(t.Context(), keys.WebhookTries).Val())
+	next := map[string]int{}
+	for _, e := range rec.taken() {
+		var s said
+		require.NoError(t, json.Unmarshal(e.Data, &s))
+		require.Equal(t, next[s.UserID], s.N, s.UserID)
+		next[s.UserID]++
 	}
-	first, _ := d.queue.takeDue(time.Now())
-	require.True(t, d.mustPark(first))
-	d.isDown = true
-	require.False(t, d.mustPark(first), "a receiver that takes nothing is no fault of this event")
+	require.Len(t, next, users+1)
+}
+
+// An event that the receiver refuses while it takes others is parked early when a hundred of its
+// player wait behind it, also when they come after it was refused.
+func TestManyEventsBehindOneThatFails(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	o := NewOutbox(rdb, Types(), 10_000)
+	rec, _ := refuses(t, func(e Event) bool { return strings.Contains(string(e.Data), `"n":0`) })
+	write(t, o, "ann", 0)
+	d, _ := startWith(t, rdb, rec, o, 20*time.Millisecond, soon)
+	refused := func(times int) bool { return len(rec.receipts())-len(rec.taken()) >= times }
+	for i := 0; !refused(5); i++ { // the next try is five seconds off, the tenth an hour
+		write(t, o, "bob", i+1)
+		rec.await(i + 1)
+	}
+	for n := range maxBehind {
+		write(t, o, "ann", n+1)
+	}
+	require.Eventually(t, func() bool { return len(numbers(t, rec.taken(), "ann")) == maxBehind }, soon, 5*time.Millisecond)
+	require.InDelta(t, 1, valueOf(t, d.metrics.parkings), 0)
+	list, err := List(t.Context(), rdb, "", 10)
+	require.NoError(t, err)
+	require.Less(t, list.Parked[0].Tries, maxTries)
+}
+
+// A receiver that takes nothing is no fault of an event: none is parked early for it.
+func TestAReceiverThatTakesNothingParksNoneEarly(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	o := NewOutbox(rdb, Types(), 200)
+	rec, isWell := refuses(t, func(e Event) bool { return true })
+	for n := range 2 * maxBehind {
+		write(t, o, "ann", n)
+	}
+	d, _ := startWith(t, rdb, rec, o, 10*time.Millisecond, soon)
+	require.Eventually(t, func() bool { return len(rec.receipts()) > 4 }, soon, 5*time.Millisecond)
+	isWell.Store(true)
+	rec.await(2 * maxBehind)
+	require.Zero(t, valueOf(t, d.metrics.parkings))
+}
+
+// Events that are refused, and those behind them, have half of what may wait: beyond it the oldest
+// refused ones are parked, so that none of others is dropped.
+func TestRefusedEventsHaveHalfOfTheQueue(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	const most, refused = 1000, 600
+	o := NewOutbox(rdb, Types(), most)
+	rec, _ := refuses(t, func(Event) bool { return true })
+	writeMany(t, o, refused, 0)
+	startWith(t, rdb, rec, o, 20*time.Millisecond, soon)
+	list := Backlog{}
+	for i := 0; list.Total < refused-most/2 || list.Waiting > most/2; i++ {
+		require.NoError(t, o.Write(t.Context(), ItemMinted, "", said{Party{UserID: "bob"}, i}))
+		rec.await(i + 1)
+		var err error
+		list, err = List(t.Context(), rdb, "", 1000)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, refused-most/2, list.Total)
+	require.Zero(t, list.Dropped)
+	for i, e := range list.Parked {
+		require.Less(t, e.Tries, maxTries)
+		require.Equal(t, CombatEnded, e.Type)
+		require.True(t, i == 0 || e.At >= list.Parked[i-1].At, "the oldest ones")
+	}
+}
+
+// Ten tries take a day: what the documents say of the default, and its sum.
+func TestTenTriesTakeADay(t *testing.T) {
+	t.Parallel()
+	var all time.Duration
+	var each []time.Duration
+	for tries := 1; tries < maxTries; tries++ {
+		d := retryDelay(time.Second, tries)
+		each, all = append(each, d), all+d
+	}
+	require.Equal(t, []time.Duration{1e9, 4e9, 16e9, 64e9, 256e9, 1024e9, 4096e9, 16384e9, 65536e9}, each)
+	require.InDelta(t, 24, all.Hours(), .5)
+	require.Positive(t, addJitter(retryDelay(time.Hour, maxTries)), "the longest --webhook-retry does not overflow")
+	for range 1000 {
+		d := addJitter(time.Second)
+		require.True(t, d >= 750*time.Millisecond && d <= 1250*time.Millisecond, d)
+	}
 }
 
 // Beyond the bound, new events are dropped and counted, and no effect fails.
@@ -288,16 +411,32 @@ func TestOneNodeDelivers(t *testing.T) {
 	rdb := redistest.Client(t)
 	o := NewOutbox(rdb, Types(), 1000)
 	rec := newReceiver(t, nil)
-	a, stopA := start(t, rdb, rec, o)
+	a, stopA := startWith(t, rdb, rec, o, time.Hour, soon)
 	require.Eventually(t, func() bool { return valueOf(t, a.metrics.isActive) == 1 }, soon, time.Millisecond)
-	b, _ := start(t, rdb, rec, o)
-	write(t, o, "ann", 0)
-	rec.await(1)
+	b, _ := startWith(t, rdb, rec, o, time.Hour, soon)
+	posted := func(d *Dispatcher) float64 { return valueOf(t, d.metrics.deliveries.WithLabelValues("ok")) }
+	const many = 200
+	for n := range many {
+		write(t, o, "ann", n)
+	}
+	rec.await(many)
+	for idle := 0; idle < 2; { // the other one has asked for the lease meanwhile
+		was := rdb.PTTL(t.Context(), keys.WebhookLease).Val()
+		if rdb.PTTL(t.Context(), keys.WebhookLease).Val() > was {
+			idle++
+		}
+	}
 	require.Zero(t, valueOf(t, b.metrics.isActive))
+	require.Zero(t, posted(b), "only the node with the lease posts")
 	stopA()
-	write(t, o, "ann", 1)
-	require.Equal(t, []int{0, 1}, numbers(t, rec.await(2), "ann"))
-	require.InDelta(t, 1, valueOf(t, b.metrics.isActive), 0)
+	require.InDelta(t, many, posted(a), 0)
+	write(t, o, "ann", many)
+	all := numbers(t, rec.await(many+1), "ann")
+	for i, n := range all {
+		require.Equal(t, i, n)
+	}
+	require.Eventually(t, func() bool { return posted(b) == 1 }, soon, time.Millisecond)
+	require.Len(t, rec.receipts(), many+1, "each was posted once")
 }
 
 // Entries that another program wrote badly are delivered as far as they can be read, and hold
@@ -349,14 +488,12 @@ func TestALostAnswerOfARead(t *testing.T) {
 	failing, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.True(t, d.readMore(failing))
-	require.True(t, d.readMore(t.Context())) // what was read before
-	require.Equal(t, 2, d.queue.size)
-	require.True(t, d.readMore(t.Context()))
+	require.True(t, d.readMore(t.Context())) // what was read before, and then what is new
 	require.Equal(t, 3, d.queue.size)
 	first, _ := d.queue.takeDue(time.Now())
 	require.Contains(t, string(first.event.Data), `"n":0`)
 
-	d.rereadAt = time.Time{} // and each minute, whatever Redis has answered
+	d.rereadAt = time.Time{} // and at most once a minute, when Redis has more than we know
 	write(t, o, "ann", 3)
 	_, err = takeScript.Do(t.Context(), rdb, []string{keys.WebhookLease, keys.Webhooks}, d.token, leaseFor.Milliseconds(), ">", 2).Slice()
 	require.NoError(t, err)

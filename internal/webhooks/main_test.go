@@ -92,6 +92,13 @@ func (rec *receiver) taken() []Event {
 	return append([]Event{}, rec.got...)
 }
 
+// receipts returns all that came, repeats too.
+func (rec *receiver) receipts() []Event {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return append([]Event{}, rec.all...)
+}
+
 // await returns what was taken once it is so much.
 func (rec *receiver) await(n int) []Event {
 	rec.t.Helper()
@@ -102,11 +109,17 @@ func (rec *receiver) await(n int) []Event {
 // start runs a dispatcher until stop is called.
 func start(t *testing.T, rdb redis.UniversalClient, rec *receiver, outbox *Outbox) (d *Dispatcher, stop func()) {
 	t.Helper()
-	client, err := signedpost.NewClient(signedpost.Config{MaxAnswer: 64 << 10, Timeout: 500 * time.Millisecond})
+	return startWith(t, rdb, rec, outbox, 10*time.Microsecond, 500*time.Millisecond)
+}
+
+// startWith is start with another Config.Retry, and another time that the receiver has.
+func startWith(t *testing.T, rdb redis.UniversalClient, rec *receiver, outbox *Outbox, retry, timeout time.Duration) (d *Dispatcher, stop func()) {
+	t.Helper()
+	client, err := signedpost.NewClient(signedpost.Config{MaxAnswer: 64 << 10, Timeout: timeout})
 	require.NoError(t, err)
 	secrets := signedpost.FixedSecrets(secret)
 	d = NewDispatcher(Config{
-		Redis: rdb, Outbox: outbox, Retry: 10 * time.Microsecond, Log: zaptest.NewLogger(t),
+		Redis: rdb, Outbox: outbox, Retry: retry, Log: zaptest.NewLogger(t),
 		Post: func(ctx context.Context, body []byte) (int, error) {
 			status, _, err := client.Post(ctx, rec.url, secrets, body)
 			return status, err

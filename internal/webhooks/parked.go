@@ -33,13 +33,13 @@ type ParkedEvent struct {
 }
 
 // parkCall is the call that parks an event.
-func (d *Dispatcher) parkCall(e *entry) *redisx.Call {
-	players, _ := json.Marshal(e.event.Players)
+func parkCall(e *entry, content *Event) *redisx.Call {
+	players, _ := json.Marshal(content.Players)
 	return &redisx.Call{
 		Script: parkScript, Keys: []string{keys.Webhooks, keys.WebhookTries, keys.WebhooksParked, keys.WebhookCounts},
 		Args: []any{
-			e.event.place, maxParked, "id", e.event.ID, "type", e.event.Type, "at", strconv.FormatInt(e.event.At, 10),
-			"players", string(players), "data", string(e.event.Data), "tries", strconv.Itoa(e.tries), "error", e.lastError,
+			e.event.place, maxParked, "id", content.ID, "type", content.Type, "at", strconv.FormatInt(content.At, 10),
+			"players", string(players), "data", string(content.Data), "tries", strconv.Itoa(e.tries), "error", e.lastError,
 		},
 	}
 }

@@ -1,17 +1,26 @@
 package webhooks
 
 import (
+	"cmp"
 	"container/heap"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 )
 
-// An entry is an event in memory.
+// An entry is an event that waits. Its order is in memory; its content may be in Redis only.
 type entry struct {
-	event     waitingEvent
+	event      waitingEvent // only its place when hasContent is false
+	hasContent bool
+	order      []string // what it must not overtake: see Event.orderKeys
+
 	tries     int // that failed
 	due       time.Time
 	lastError string
+	refusals  int   // tries that failed after the receiver had taken others since the try before
+	successes int64 // Dispatcher.successes at the last try that failed
+	isMarked  bool  // by countHeldUp
 
 	blockers  int      // earlier events of its players that are not removed
 	followers []*entry // that wait for it; one is there once for each player
@@ -20,11 +29,12 @@ type entry struct {
 // A queue orders events: each waits for the earlier ones of all its players. It is not safe for
 // concurrent use.
 type queue struct {
-	size  int
-	ready readyHeap         // events that nothing blocks, and that are not posted now
-	last  map[string]*entry // by key of a player: the newest event
-	count map[string]int    // by key of a player: events
-	known map[string]bool   // by place
+	size     int
+	contents int               // events whose content is in memory
+	ready    readyHeap         // events that nothing blocks, and that are not posted now
+	last     map[string]*entry // by key of a player: the newest event
+	count    map[string]int    // by key of a player: events
+	known    map[string]bool   // by place
 }
 
 func newQueue() *queue {
@@ -34,11 +44,16 @@ func newQueue() *queue {
 // hasPlace reports whether the event at a place is in the queue.
 func (q *queue) hasPlace(place string) bool { return q.known[place] }
 
-// addEntry puts an event behind all others of its players.
+// addEntry puts an event behind all others of its players. Where there are enough contents in
+// memory, it leaves this one in Redis.
 func (q *queue) addEntry(e *entry) {
 	q.size++
 	q.known[e.event.place] = true
-	for _, key := range e.event.orderKeys() {
+	e.order, e.hasContent = e.event.orderKeys(), true
+	if q.contents++; q.contents > maxContents {
+		q.dropContent(e)
+	}
+	for _, key := range e.order {
 		if earlier := q.last[key]; earlier != nil {
 			earlier.followers = append(earlier.followers, e)
 			e.blockers++
@@ -48,6 +63,14 @@ func (q *queue) addEntry(e *entry) {
 	}
 	if e.blockers == 0 {
 		heap.Push(&q.ready, e)
+	}
+}
+
+// dropContent leaves the content of an event in Redis only.
+func (q *queue) dropContent(e *entry) {
+	if e.hasContent {
+		q.contents--
+		e.hasContent, e.event = false, waitingEvent{place: e.event.place}
 	}
 }
 
@@ -70,7 +93,8 @@ func (q *queue) removeEntry(e *entry) {
 	}
 	delete(q.known, e.event.place)
 	q.size--
-	for _, key := range e.event.orderKeys() {
+	q.dropContent(e)
+	for _, key := range e.order {
 		if q.last[key] == e {
 			delete(q.last, key)
 		}
@@ -88,7 +112,7 @@ func (q *queue) removeEntry(e *entry) {
 
 // countBehind returns how many events of the player with the most of them wait behind an event.
 func (q *queue) countBehind(e *entry) (most int) {
-	for _, key := range e.event.orderKeys() {
+	for _, key := range e.order {
 		most = max(most, q.count[key]-1)
 	}
 	return most
@@ -105,6 +129,51 @@ func (q *queue) makeAllDue() {
 	heap.Init(&q.ready)
 }
 
+// takeFailed takes the events that fit out of those that are ready, oldest first, at most most. The
+// caller calls removeEntry or putBack.
+func (q *queue) takeFailed(most int, fits func(e *entry) bool) (taken []*entry) {
+	for _, e := range q.ready {
+		if e.tries > 0 && fits(e) {
+			taken = append(taken, e)
+		}
+	}
+	slices.SortFunc(taken, func(a, b *entry) int { return comparePlaces(a.event.place, b.event.place) })
+	taken = taken[:min(len(taken), most)]
+	if len(taken) == 0 {
+		return nil
+	}
+	isTaken := make(map[*entry]bool, len(taken))
+	for _, e := range taken {
+		isTaken[e] = true
+	}
+	q.ready = slices.DeleteFunc(q.ready, func(e *entry) bool { return isTaken[e] })
+	heap.Init(&q.ready)
+	return taken
+}
+
+// countHeldUp counts the events that failed, and those that wait for them.
+func (q *queue) countHeldUp() int {
+	var all []*entry
+	for _, e := range q.ready {
+		if e.tries > 0 {
+			e.isMarked = true
+			all = append(all, e)
+		}
+	}
+	for i := 0; i < len(all); i++ {
+		for _, f := range all[i].followers {
+			if !f.isMarked {
+				f.isMarked = true
+				all = append(all, f)
+			}
+		}
+	}
+	for _, e := range all {
+		e.isMarked = false
+	}
+	return len(all)
+}
+
 // addJitter returns about d: three quarters of it, and up to half of it more.
 func addJitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1) //nolint:gosec // no secret
@@ -118,7 +187,7 @@ func (h readyHeap) Less(i, j int) bool {
 	if !h[i].due.Equal(h[j].due) {
 		return h[i].due.Before(h[j].due)
 	}
-	return isEarlierPlace(h[i].event.place, h[j].event.place)
+	return comparePlaces(h[i].event.place, h[j].event.place) < 0
 }
 
 func (h readyHeap) Swap(i, j int) {
@@ -138,11 +207,11 @@ func (h *readyHeap) Pop() any {
 	return e
 }
 
-// isEarlierPlace reports whether a place in the stream is before another one. Places are
-// <ms>-<number>: a shorter text is earlier while the digits of the time are as many.
-func isEarlierPlace(a, b string) bool {
-	if len(a) != len(b) {
-		return len(a) < len(b)
-	}
-	return a < b
+// comparePlaces compares places in the stream. They are <ms>-<number>; the two parts are numbers
+// without leading zeros, of which a shorter one is less.
+func comparePlaces(a, b string) int {
+	aTime, aNumber, _ := strings.Cut(a, "-")
+	bTime, bNumber, _ := strings.Cut(b, "-")
+	return cmp.Or(cmp.Compare(len(aTime), len(bTime)), cmp.Compare(aTime, bTime),
+		cmp.Compare(len(aNumber), len(bNumber)), cmp.Compare(aNumber, bNumber))
 }

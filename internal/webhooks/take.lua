@@ -3,11 +3,11 @@
 -- ARGV[1]  the node's own token   ARGV[2]  the lease, ms
 -- ARGV[3]  '>' for new events, or the place behind which to read those that were read before
 -- ARGV[4]  how many at most
--- returns  {{place, {field, value, …}}, …}; nil when another node has the lease
+-- returns  {how many wait, read or not, {{place, {field, value, …}}, …}}; nil when another node has
+--          the lease
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return false end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if ARGV[4] == '0' then return {} end
 local function read()
   return redis.pcall('XREADGROUP', 'GROUP', 'gateways', 'gateway', 'COUNT', ARGV[4], 'STREAMS', KEYS[2], ARGV[3])
 end
@@ -16,6 +16,5 @@ if got and got.err and string.find(got.err, 'NOGROUP', 1, true) then
   redis.call('XGROUP', 'CREATE', KEYS[2], 'gateways', '0', 'MKSTREAM')
   got = read()
 end
-if not got then return {} end
-if got.err then return got end
-return got[1][2]
+if got and got.err then return got end
+return {redis.call('XLEN', KEYS[2]), got and got[1][2] or {}}
