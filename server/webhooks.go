@@ -112,7 +112,7 @@ func (n *node) combatEndedWebhook() func(ctx context.Context, end combat.Ending,
 				told.Players = append(told.Players, webhooks.Party{UserID: p.UserID, CharacterID: p.CharacterID})
 			}
 		}
-		return n.writeWebhook(ctx, webhooks.CombatEnded, "combat-"+end.CombatID, told)
+		return n.outbox.Write(ctx, webhooks.CombatEnded, "combat-"+end.CombatID, told)
 	}
 }
 
@@ -138,16 +138,7 @@ func (n *node) messageReported(ctx context.Context, r chat.Report) error {
 		Players []webhooks.Party `json:"players"`
 	}{r.Channel, r.ID, r.Message, by, r.Reason, []webhooks.Party{by, author}}
 	sum := sha256.Sum256([]byte(r.Channel + "\x00" + r.ID + "\x00" + r.By.UserID))
-	return n.writeWebhook(ctx, webhooks.ChatReported, "report-"+hex.EncodeToString(sum[:16]), told)
-}
-
-// writeWebhook writes an event. That too many wait is no error: it is counted.
-func (n *node) writeWebhook(ctx context.Context, kind, id string, data any) error {
-	err := n.outbox.Write(ctx, kind, id, data)
-	if errors.Is(err, webhooks.ErrFull) {
-		return nil
-	}
-	return err
+	return n.outbox.Write(ctx, webhooks.ChatReported, "report-"+hex.EncodeToString(sum[:16]), told)
 }
 
 // reloadWebhookSecrets reads the file of secrets again. A file that is wrong changes nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +87,10 @@ func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n i
 	var calls []*redisx.Call
 	for _, e := range entries {
 		if e.exists.Val() == 0 {
+			if _, isExpress := cutExpressPrefix(e.id); isExpress { // it may go on under a new id, which its own program gave it
+				calls = append(calls, &redisx.Call{Script: s.removeExpiredScript, Keys: []string{e.index}, Args: []any{e.id, ""}})
+				continue
+			}
 			user := strings.TrimSuffix(strings.TrimPrefix(e.index, userIndexPrefix), userIndexSuffix)
 			text, err := Revocation{SessionID: e.id, UserID: user, Code: Expired, Reason: ranOut, At: s.now()}.encodeMessage()
 			if err != nil {
@@ -94,17 +99,34 @@ func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n i
 			calls = append(calls, &redisx.Call{Script: s.removeExpiredScript, Keys: []string{e.index}, Args: []any{e.id, string(text)}})
 		}
 	}
-	if len(calls) == 0 {
-		return 0, nil
+	run := redisx.RunScripts
+	if s.isSingleServer {
+		run = redisx.RunMerged
 	}
-	redisx.RunScripts(ctx, s.rdb, calls...)
-	for _, c := range calls {
-		removed, failed := c.Int()
-		n += removed
-		err = errors.Join(err, failed)
+	var failed []error
+	for part := range slices.Chunk(calls, pipelineSize) {
+		run(ctx, s.rdb, part...)
+		for _, c := range part {
+			reply, err := c.Slice()
+			if err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			removed, _ := reply[0].(int64)
+			n += int(removed)
+			if why, _ := reply[1].(string); why != "" {
+				s.cfg.Unannounced(1, why)
+			}
+		}
+		if len(failed) > 0 {
+			return n, errors.Join(failed...)
+		}
 	}
-	return n, err
+	return n, nil
 }
+
+// maxExpiredAtOnce is how many expired sessions one command removes from their indexes and tells.
+const maxExpiredAtOnce = 100
 
 // userIndexPrefix and userIndexSuffix stand around the id of the user in the key of an index.
 var userIndexPrefix, userIndexSuffix, _ = strings.Cut(keys.UserSessions("|"), "|")
@@ -140,7 +162,7 @@ func (s *Store) repairSessions(ctx context.Context, sessionKeys []string) (index
 			ttl = s.cfg.TTL
 		}
 		if errors.Is(score[i].Err(), redis.Nil) {
-			calls = append(calls, s.indexCall(user, id, now, now.Add(ttl)))
+			calls = append(calls, s.indexLivingCall(user, id, now, now.Add(ttl)))
 		}
 	}
 	if len(calls)+len(endless) == 0 {

@@ -5,8 +5,11 @@
 -- KEYS[2]  the id under which it was renewed, a string; '' when it ended
 -- ARGV[1]  the channel   ARGV[2]  the message, a JSON object without userId
 -- ARGV[3]  how long to note that it ended, ms
+-- ARGV[4]  what stands before a user's id in the key of its index   ARGV[5]  what stands behind it
+-- ARGV[6]  its id; the three only on one server
 -- announce, a function of the message, may be set before: see Config.AnnounceLua.
--- returns  {1 when it existed, else 0; its user id or ''; the id under which it goes on, or ''}
+-- returns  {1 when it existed, else 0; its user id or ''; the id under which it goes on, or ''; why
+--          its end was not announced, or ''}
 local user = redis.call('HGET', KEYS[1], 'userId')
 local renewed = redis.call('GET', KEYS[2])
 local message = ARGV[2]
@@ -15,8 +18,10 @@ if user then
 end
 redis.call('PUBLISH', ARGV[1], message)
 local existed = redis.call('DEL', KEYS[1])
+local refused
 if existed == 1 then
-	redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
-	if announce then announce(message) end
+	redis.pcall('SET', KEYS[2], '', 'PX', ARGV[3]) -- it has ended, also without a note
+	if user and ARGV[4] then redis.pcall('ZREM', ARGV[4] .. user .. ARGV[5], ARGV[6]) end
+	if announce then refused = announce(message) end
 end
-return {existed, user or '', renewed or ''}
+return {existed, user or '', renewed or '', type(refused) == 'table' and refused.uncounted and refused.err or ''}

@@ -81,7 +81,11 @@ func (s *Store) destroyCall(id, message string) *redisx.Call {
 	if _, ok := cutExpressPrefix(id); ok {
 		return &redisx.Call{Script: s.destroyExpressScript, Keys: []string{sessionKey(id)}, Args: []any{keys.Revocations, message}}
 	}
-	return &redisx.Call{Script: s.destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: []any{keys.Revocations, message, formatInt(endKnownFor.Milliseconds())}}
+	args := []any{keys.Revocations, message, formatInt(endKnownFor.Milliseconds())}
+	if s.isSingleServer { // the script removes it from the index: it must not be taken for one that expired
+		args = append(args, userIndexPrefix, userIndexSuffix, id)
+	}
+	return &redisx.Call{Script: s.destroyScript, Keys: []string{sessionKey(id), keys.RenewedSession(id)}, Args: args}
 }
 
 // queueExpressRead queues the commands that read such a session. Call the result after Exec.

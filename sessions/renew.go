@@ -36,9 +36,9 @@ var ErrRenewed = fault.New(fault.ErrConflict.Code, "The session has a new id alr
 // ErrNotFound when the session does not live, ErrRenewed when another call renewed it at the same
 // time, and ErrExpressSession for an id of ExpressID.
 //
-// The two ids are two keys, maybe on two servers, so Renew takes four round trips. It writes and
-// indexes the copy under an id that nobody knows yet, and then renew.lua ends the old session and
-// notes the new id, in one step. That step decides: if the session was destroyed before, Renew
+// The two ids are two keys, maybe on two servers, so Renew takes four round trips. It writes the copy
+// under an id that nobody knows yet and indexes it, and then renew.lua ends the old session and
+// notes the new id, in one step; on one server that step moves the session in the index too. That step decides: if the session was destroyed before, Renew
 // deletes the copy too, and if it is destroyed later, Destroy finds the note. So a renewal never
 // revives a session, and an end reaches the session under whichever id it has.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
@@ -70,9 +70,9 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	for field, value := range hash {
 		args = append(args, field, value)
 	}
-	calls := []*redisx.Call{
-		{Script: createScript, Keys: []string{keys.Session(fresh.ID)}, Args: args},
-		s.indexCall(fresh.UserID, fresh.ID, now, fresh.ExpiresAt),
+	calls := []*redisx.Call{{Script: createScript, Keys: []string{keys.Session(fresh.ID)}, Args: args}}
+	if !s.isSingleServer { // renew.lua does it there
+		calls = append(calls, s.indexCall(fresh.UserID, fresh.ID, now, fresh.ExpiresAt))
 	}
 	redisx.RunScripts(ctx, s.rdb, calls...)
 	// The index must list the copy before the old session goes: DestroyUser reads the index again.
@@ -82,13 +82,15 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 			return Session{}, fmt.Errorf("renew session: %w", c.Err())
 		}
 	}
-	if err := s.endOldID(ctx, id, fresh.ID); err != nil {
+	if err := s.endOldID(ctx, id, fresh, now); err != nil {
 		s.deleteCopy(ctx, fresh)
 		return Session{}, fmt.Errorf("renew session: %w", err)
 	}
 	pipe := s.rdb.Pipeline()
 	kept := pipe.PExpire(ctx, keys.Session(fresh.ID), time.Duration(left)*time.Millisecond)
-	pipe.ZRem(ctx, keys.UserSessions(fresh.UserID), id)
+	if !s.isSingleServer {
+		pipe.ZRem(ctx, keys.UserSessions(fresh.UserID), id)
+	}
 	if _, _ = pipe.Exec(ctx); kept.Err() != nil { // an entry that stays in the index is harmless
 		return Session{}, fmt.Errorf("renew session: %w", kept.Err())
 	}
@@ -97,14 +99,18 @@ func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 
 // endOldID ends the id of a session that was copied to another id. The error is ErrNotFound when
 // the session had ended before, and ErrRenewed when another call had renewed it.
-func (s *Store) endOldID(ctx context.Context, oldID, newID string) error {
+func (s *Store) endOldID(ctx context.Context, oldID string, fresh Session, now time.Time) error {
 	text, err := Revocation{SessionID: oldID, Code: Replaced, Reason: RenewedReason, At: s.now()}.encodeMessage()
 	if err != nil {
 		return err
 	}
 	call := &redisx.Call{
 		Script: renewScript, Keys: []string{keys.Session(oldID), keys.RenewedSession(oldID)},
-		Args: []any{keys.Revocations, string(text), newID, formatInt(renewalKnownFor.Milliseconds())},
+		Args: []any{keys.Revocations, string(text), fresh.ID, formatInt(renewalKnownFor.Milliseconds())},
+	}
+	if s.isSingleServer {
+		call.Keys = append(call.Keys, keys.UserSessions(fresh.UserID))
+		call.Args = append(append(call.Args, oldID), s.indexArgs(fresh.ID, now, fresh.ExpiresAt)...)
 	}
 	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) { s.queueLogEntry(ctx, pipe, string(text)) }, call)
 	switch outcome, err := call.Int64(); {

@@ -36,7 +36,7 @@ var (
 	touchScript  = redisx.NewScript(touchSource)
 	extendScript = redisx.NewScript(extendSource)
 	updateScript = redisx.NewScript(updateSource)
-	renewScript  = redisx.NewScript(renewSource)
+	renewScript  = redisx.NewScript("local function index(KEYS, ARGV)\n" + indexSource + "end\n" + renewSource)
 	indexScript  = redisx.NewScript(indexSource)
 )
 

@@ -27,8 +27,12 @@ type Config struct {
 	LogLength int64
 	// AnnounceLua is Lua that sets announce, a function which the scripts that end sessions call with
 	// the JSON of the Revocation; for a session that had expired, when CleanupExpired finds it. It
-	// runs on one Redis server only, and must not fail. "" tells nobody.
+	// runs on one Redis server only, and must not fail. It may return a table with err and uncounted
+	// when Redis refused to be told and could not count that: then Unannounced is called. "" tells
+	// nobody.
 	AnnounceLua string
+	// Unannounced is told of ends that could not be announced, and why; nil: nobody is told.
+	Unannounced func(n int, why string)
 	// Now is the clock; time.Now when nil. Absolute lifetimes are compared with it, so the clocks
 	// of the nodes should agree. The expiry without activity is counted by Redis.
 	Now func() time.Time
@@ -66,10 +70,15 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Unannounced == nil {
+		cfg.Unannounced = func(int, string) {}
+	}
 	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: redisx.IsSingleServer(rdb), cfg: cfg, now: cfg.Now}
 	s.destroyScript = newAnnouncingScript(cfg.AnnounceLua, destroySource)
 	s.destroyExpressScript = newAnnouncingScript(cfg.AnnounceLua, destroyExpressSource)
-	s.removeExpiredScript = newAnnouncingScript(cfg.AnnounceLua, removeExpiredSource)
+	s.removeExpiredScript = redisx.NewMergingScript(redisx.ScriptParts{
+		Before: "local announce\n" + cfg.AnnounceLua, Each: removeExpiredSource, MaxMerged: maxExpiredAtOnce,
+	})
 	s.reads = redisx.NewBatcher(readBatchLimits, s.readSessions)
 	s.banReads = redisx.NewBatcher(readBatchLimits, s.readBans)
 	return s
@@ -194,10 +203,23 @@ func (s *Store) queueSessionRead(ctx context.Context, pipe redis.Pipeliner, id s
 
 // indexCall is the call that adds a session to the index of its user.
 func (s *Store) indexCall(userID, id string, now, expiry time.Time) *redisx.Call {
+	return &redisx.Call{Script: indexScript, Keys: []string{keys.UserSessions(userID)}, Args: s.indexArgs(id, now, expiry)}
+}
+
+// indexArgs are the arguments of index.lua.
+func (s *Store) indexArgs(id string, now, expiry time.Time) []any {
 	keep := max(s.cfg.AbsoluteTTL, 24*time.Hour)
-	return &redisx.Call{Script: indexScript, Keys: []string{keys.UserSessions(userID)}, Args: []any{
-		id, formatInt(expiry.UnixMilli()), formatInt(now.Add(-keep).UnixMilli()), formatInt((expiry.Sub(now) + keep).Milliseconds()),
-	}}
+	return []any{id, formatInt(expiry.UnixMilli()), formatInt(now.Add(-keep).UnixMilli()), formatInt((expiry.Sub(now) + keep).Milliseconds())}
+}
+
+// indexLivingCall is indexCall for a session that may have ended meanwhile. On one server such a
+// session stays out of the index, where it would be taken for one that expired.
+func (s *Store) indexLivingCall(userID, id string, now, expiry time.Time) *redisx.Call {
+	c := s.indexCall(userID, id, now, expiry)
+	if s.isSingleServer {
+		c.Keys = append(c.Keys, sessionKey(id))
+	}
+	return c
 }
 
 func randomID() string {

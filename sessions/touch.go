@@ -52,7 +52,7 @@ func (s *Store) touchSessions(ctx context.Context, touches []touchRequest) {
 	}
 	for i := range touches {
 		if t := &touches[i]; t.userID != "" {
-			calls = append(calls, s.indexCall(t.userID, t.id, now, t.expiry))
+			calls = append(calls, s.indexLivingCall(t.userID, t.id, now, t.expiry))
 		}
 	}
 	redisx.RunScriptsWith(ctx, s.rdb, func(pipe redis.Pipeliner) {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,8 +18,12 @@ import (
 	"github.com/aeturnis/realtime/keys"
 )
 
-//go:embed connections.lua
-var connectionsLua string
+var (
+	//go:embed connections.lua
+	connectionsLua string
+	//go:embed sweep.lua
+	sweepLua string
+)
 
 const (
 	maxChanges   = 16_384 // of connections that wait for Redis; beyond it they are compared later
@@ -28,7 +31,6 @@ const (
 	beatEvery    = time.Second
 	compareEvery = time.Minute
 	deadBeats    = 6 // looks, one a second, at a node that does not raise its number
-	lostReason   = `"node lost"`
 )
 
 // Connections tells Connected and Disconnected of the connections of one node. It is a
@@ -43,7 +45,8 @@ type Connections struct {
 	id      string // of this run of the node
 	metrics *metrics
 
-	tell *redisx.Script
+	tell  *redisx.Script
+	beats int64 // the node's number; of the goroutine of Run
 
 	mu       sync.Mutex
 	open     map[string]string // connection to what is told of it, JSON; guarded by mu
@@ -55,7 +58,7 @@ type Connections struct {
 
 // A change is the beginning or the end of a connection.
 type change struct {
-	id                 string // of the event
+	number             uint64 // ascends; with the node's id it is the id of the event
 	conn, data, reason string // data is "" for an end
 }
 
@@ -82,8 +85,8 @@ func (d *Dispatcher) NewConnections(node string) *Connections {
 	}
 }
 
-// connectionsScript is connections.lua. One script tells beginnings and ends: Redis knows it or
-// not, so a later change is never made before an earlier one.
+// connectionsScript is connections.lua. One script raises the number and tells beginnings and ends:
+// Redis knows it or not, so a later change is never made before an earlier one.
 func (o *Outbox) connectionsScript() *redisx.Script {
 	return redisx.NewScript(o.luaFunctions() + connectionsLua)
 }
@@ -128,7 +131,7 @@ func (c *Connections) queueChange(ch change) {
 		return
 	}
 	c.number++
-	ch.id = c.id + "-" + strconv.FormatUint(c.number, 10)
+	ch.number = c.number
 	c.changes = append(c.changes, ch)
 	select {
 	case c.wake <- struct{}{}:
@@ -140,14 +143,15 @@ func (c *Connections) queueChange(ch change) {
 func (c *Connections) Run(ctx context.Context) error {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
-	beats, compared := c.raiseNumber(ctx, 0), time.Now()
+	c.writeChanges(ctx, nil)
+	compared := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			c.writeRest()
 			return nil
 		case <-beat.C:
-			beats = c.raiseNumber(ctx, beats)
+			c.writeChanges(ctx, nil)
 			if time.Since(compared) > compareEvery { // a Redis that failed over may have forgotten a little
 				compared = time.Now()
 				c.noteDifferences()
@@ -174,22 +178,6 @@ func (c *Connections) writeRest() {
 	}
 }
 
-// raiseNumber raises the node's number, which it knows to be beats, and returns it. When the number
-// begins anew, another node believed this one dead, or Redis has lost it: then all connections are
-// compared.
-func (c *Connections) raiseNumber(ctx context.Context, beats int64) int64 {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	n, err := c.rdb.HIncrBy(ctx, keys.WebhookNodes, c.id, 1).Result()
-	if err != nil {
-		return beats
-	}
-	if n <= beats {
-		c.noteDifferences()
-	}
-	return n
-}
-
 // noteDifferences notes that Redis may not know what the connections are.
 func (c *Connections) noteDifferences() {
 	c.mu.Lock()
@@ -208,7 +196,7 @@ func (c *Connections) flushChanges(ctx context.Context) bool {
 			return true
 		}
 		if err := c.writeChanges(ctx, part); err != nil {
-			c.metrics.unwritten.Inc()
+			c.metrics.retries.Inc()
 			return false
 		}
 		c.mu.Lock()
@@ -221,15 +209,27 @@ func (c *Connections) flushChanges(ctx context.Context) bool {
 	return false
 }
 
-// writeChanges writes changes: all of them, or, with an error, perhaps none.
+// writeChanges raises the node's number and writes changes: all of them, or, with an error, perhaps
+// some. When they are written again, those that were written are not told twice. When the number
+// begins anew, another node believed this one dead, or Redis has lost it: then all connections are
+// compared.
 func (c *Connections) writeChanges(ctx context.Context, part []change) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	args := make([]any, 0, 4*len(part))
+	args := make([]any, 0, 1+4*len(part))
+	args = append(args, c.id)
 	for _, ch := range part {
-		args = append(args, ch.id, ch.conn, ch.data, ch.reason)
+		args = append(args, ch.number, ch.conn, ch.data, ch.reason)
 	}
-	return c.tell.Do(ctx, c.rdb, []string{keys.WebhookConnections(c.id)}, args...).Err()
+	beats, err := c.tell.Do(ctx, c.rdb, []string{keys.WebhookConnections(c.id), keys.WebhookNodes}, args...).Int64()
+	if err != nil {
+		return err
+	}
+	if beats <= c.beats {
+		c.noteDifferences()
+	}
+	c.beats = beats
+	return nil
 }
 
 // queueDifferences has the differences written between the connections and what Redis knows of
@@ -303,30 +303,37 @@ func (s *sweeper) findDeadNodes(beats map[string]string) (dead []string) {
 	return dead
 }
 
-// sweepDead tells the ends of the connections of dead nodes.
-func (d *Dispatcher) sweepDead(ctx context.Context, dead []string) {
+// sweepDead tells the ends of the connections of dead nodes, whose numbers are in beats.
+func (d *Dispatcher) sweepDead(ctx context.Context, dead []string, beats map[string]string) {
+	script := redisx.NewScript(d.cfg.Outbox.luaFunctions() + sweepLua)
 	for _, id := range dead {
 		key := keys.WebhookConnections(id)
 		conns, err := d.cfg.Redis.HKeys(ctx, key).Result()
 		if err != nil {
 			return
 		}
-		script := d.cfg.Outbox.connectionsScript()
-		for part := range slices.Chunk(conns, changesAtOne) {
-			var args []any
+		parts := slices.Collect(slices.Chunk(conns, changesAtOne))
+		if len(parts) == 0 {
+			parts = [][]string{nil}
+		}
+		ended := 0
+		for _, part := range parts {
+			args := []any{id, beats[id]}
 			for _, conn := range part {
-				args = append(args, "lost-"+id+"-"+conn, conn, "", lostReason)
+				args = append(args, conn)
 			}
-			if err := script.Do(ctx, d.cfg.Redis, []string{key}, args...).Err(); err != nil {
+			n, err := script.Do(ctx, d.cfg.Redis, []string{key, keys.WebhookNodes}, args...).Int()
+			if err != nil {
 				return // the rest at the next look
 			}
-		}
-		if d.cfg.Redis.HDel(ctx, keys.WebhookNodes, id).Err() != nil {
-			return
+			if n < 0 { // it lives after all
+				break
+			}
+			ended += n
 		}
 		delete(d.sweeper.seen, id) // it may come back and count anew
-		if len(conns) > 0 {
-			d.cfg.Log.Warn("a node was lost: the ends of its connections are told", zap.String("connections", strconv.Itoa(len(conns))))
+		if ended > 0 {
+			d.cfg.Log.Warn("a node was lost: the ends of its connections are told", zap.Int("connections", ended))
 		}
 	}
 }

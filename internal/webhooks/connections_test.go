@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/internal/redistest"
@@ -84,8 +85,8 @@ func TestADeadNodesConnections(t *testing.T) {
 	for n := range 250 {
 		dead.Connected(player(n))
 	}
-	require.EqualValues(t, 1, dead.raiseNumber(t.Context(), 0))
-	require.True(t, dead.flushChanges(t.Context()))
+	require.True(t, dead.flushChanges(t.Context())) // which notes the node too
+	require.Equal(t, "3 250", rdb.HGet(t.Context(), keys.WebhookNodes, dead.id).Val())
 	runConnections(t, alive)
 	alive.Connected(player(1000))
 	all := rec.await(251 + 250)
@@ -143,22 +144,81 @@ func TestNobodyIsTold(t *testing.T) {
 	require.Nil(t, NewDispatcher(Config{Outbox: o}).NewConnections("one"))
 }
 
-// What is written again, because the answer of Redis was lost, has the ids of the first time.
+// What is written again, because the answer of Redis was lost, is told once; also when other changes
+// have come meanwhile, and when only a part of it was written.
 func TestChangesThatAreWrittenAgain(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	c := NewDispatcher(Config{Redis: rdb, Outbox: NewOutbox(rdb, Types(), 100)}).NewConnections("one")
-	c.Connected(player(1))
-	c.Disconnected(player(1))
-	part := c.changes
-	require.NoError(t, c.writeChanges(t.Context(), part))
-	require.NoError(t, c.writeChanges(t.Context(), part))
+	for range 2 {
+		c.Connected(player(1))
+		c.Disconnected(player(1))
+	}
+	require.NoError(t, c.writeChanges(t.Context(), c.changes[:3]))
+	require.NoError(t, c.writeChanges(t.Context(), c.changes))
+	require.NoError(t, c.writeChanges(t.Context(), c.changes))
 	all := rdb.XRange(t.Context(), keys.Webhooks, "-", "+").Val()
 	require.Len(t, all, 4)
 	for i, m := range all {
-		require.Equal(t, part[i%2].id, m.Values["id"])
+		require.Equal(t, fmt.Sprint(c.id, "-", i+1), m.Values["id"])
 		require.Equal(t, []string{Connected, Disconnected}[i%2], m.Values["type"])
 	}
+	require.Equal(t, "3 4", rdb.HGet(t.Context(), keys.WebhookNodes, c.id).Val())
+}
+
+// No connection is noted of a node that nobody knows, so its end is told whenever the node dies; and
+// what a node writes after it was found dead is not swept away.
+func TestANodeIsKnownWithItsFirstConnection(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	d := NewDispatcher(Config{Redis: rdb, Outbox: NewOutbox(rdb, Types(), 100), Log: zap.NewNop()})
+	c := d.NewConnections("one")
+	beats := func() map[string]string { return rdb.HGetAll(t.Context(), keys.WebhookNodes).Val() }
+	c.Connected(player(1))
+	require.True(t, c.flushChanges(t.Context()))
+	seen := beats()
+	require.Contains(t, seen, c.id)
+	c.Connected(player(2))
+	require.True(t, c.flushChanges(t.Context()))
+	d.sweepDead(t.Context(), []string{c.id}, seen)
+	require.EqualValues(t, 2, rdb.HLen(t.Context(), keys.WebhookConnections(c.id)).Val(), "it lives")
+	d.sweepDead(t.Context(), []string{c.id}, beats())
+	require.Empty(t, beats())
+	require.Zero(t, rdb.Exists(t.Context(), keys.WebhookConnections(c.id)).Val())
+
+	require.NoError(t, c.writeChanges(t.Context(), nil)) // it comes back, and dies again
+	c.queueDifferences(t.Context())
+	require.True(t, c.flushChanges(t.Context()))
+	d.sweepDead(t.Context(), []string{c.id}, beats())
+	ids := map[any]bool{}
+	for _, m := range rdb.XRange(t.Context(), keys.Webhooks, "-", "+").Val() {
+		ids[m.Values["id"]] = true
+	}
+	require.Len(t, ids, 8, "each end has an id of its own, the second one of a connection too")
+}
+
+// While Redis refuses the stream, connections wait and are told later, and nothing is lost.
+func TestConnectionsWhileTheStreamIsRefused(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	d := NewDispatcher(Config{Redis: rdb, Outbox: NewOutbox(rdb, Types(), 100), Log: zap.NewNop()})
+	c, dead := d.NewConnections("one"), d.NewConnections("dead")
+	for _, each := range []*Connections{c, dead} {
+		each.Connected(player(1))
+		require.True(t, each.flushChanges(t.Context()))
+	}
+	seen := rdb.HGetAll(t.Context(), keys.WebhookNodes).Val()
+	require.NoError(t, rdb.Rename(t.Context(), keys.Webhooks, "away").Err())
+	require.NoError(t, rdb.Set(t.Context(), keys.Webhooks, "not a stream", 0).Err())
+	c.Disconnected(player(1))
+	c.Connected(player(2))
+	require.False(t, c.flushChanges(t.Context()))
+	require.InDelta(t, 1, valueOf(t, d.metrics.retries), 0)
+	d.sweepDead(t.Context(), []string{dead.id}, seen)
+	require.NoError(t, rdb.Rename(t.Context(), "away", keys.Webhooks).Err())
+	require.True(t, c.flushChanges(t.Context()))
+	d.sweepDead(t.Context(), []string{dead.id}, seen)
+	require.EqualValues(t, 2+2+1, rdb.XLen(t.Context(), keys.Webhooks).Val())
 }
 
 // Changes that go on coming do not keep the difference from being told.

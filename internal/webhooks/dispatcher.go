@@ -87,6 +87,7 @@ type Dispatcher struct {
 	isDown     bool                // the receiver takes nothing
 	wokenAt    time.Time           // when the failed events were last tried again at once
 	totals     totals              // of all nodes
+	unwritten  unwrittenTotal      // of all nodes
 	sweeper    sweeper             // of the connections of dead nodes
 	parkedLine suppressed          // log lines about parked events
 	tries      map[string]tryState // of events that an earlier holder had tried, by place
@@ -124,6 +125,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			d.metrics.isActive.Set(0)
 			d.metrics.resetGauges()
 		}
+		d.observeUnwritten(ctx)
 		sleepFor(ctx, idleEvery)
 	}
 	return nil
@@ -203,6 +205,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 		case <-due.C:
 		case <-idle.C:
 			d.observeBacklog(ctx)
+			d.observeUnwritten(ctx)
 			d.parkEarly()
 			d.publishHourly(ctx)
 		case <-poll.C:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -49,6 +50,10 @@ type Outbox struct {
 	types []string
 	most  int
 	write *redisx.Script
+
+	mu   sync.Mutex
+	owed int64  // unwritten events that Redis could not count; guarded by mu
+	why  string // the last of them was not written; guarded by mu
 }
 
 // NewOutbox returns an Outbox of these types, of which most may wait. rdb must not be a Cluster:
@@ -79,7 +84,7 @@ func (o *Outbox) SessionLua() string {
 	if !o.Has(SessionEnded) {
 		return ""
 	}
-	return o.luaFunctions() + "announce = function(message) webhook('" + SessionEnded + "', '', message) end\n"
+	return o.luaFunctions() + "announce = function(message) return webhook('" + SessionEnded + "', '', message) end\n"
 }
 
 // LedgerLua is the Lua that makes the scripts of trades write TradeCompleted and ItemMinted; ""
@@ -105,12 +110,18 @@ type Party struct {
 	CharacterID string `json:"characterId,omitzero"`
 }
 
-// ErrFull means that too many events wait.
+// ErrFull means that too many events wait for a parked one to be sent again.
 var ErrFull = errors.New("webhooks: too many events wait")
 
+// passing are the refusals after which Redis takes nothing else of the caller either, until it takes
+// all again: the caller tries again.
+var passing = []string{"READONLY", "NOREPLICAS", "MISCONF", "MASTERDOWN"}
+
 // Write writes an event, if its type is told. data is what is told, which names the players as
-// PlayersOf finds them. Events with the same id are the same event. An error means that it may not
-// have been written.
+// PlayersOf finds them. Events with the same id are the same event. An error means that Redis does
+// not answer or takes no writes at all, and that the event may not have been written. An event that
+// alone is not taken, as when too many wait or Redis has no memory left, is no error: it is counted,
+// and what it tells of goes on.
 func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 	if !o.Has(kind) {
 		return nil
@@ -119,13 +130,68 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 	if err != nil {
 		return fmt.Errorf("webhooks: encode %s: %w", kind, err)
 	}
-	place, err := o.write.Do(ctx, o.rdb, nil, kind, id, string(text)).Result()
-	if err != nil {
+	got, err := o.write.Do(ctx, o.rdb, nil, kind, id, string(text)).Result()
+	var reply redis.Error
+	switch {
+	case err != nil && errors.As(err, &reply) && !redisx.Unavailable(err): // such as a missing right
+		o.NoteUnwritten(1, err.Error())
+		return nil
+	case err != nil:
 		return fmt.Errorf("webhooks: write %s: %w", kind, err)
 	}
-	if n, isNumber := place.(int64); isNumber && n == 0 {
-		return ErrFull
+	refusal, isRefused := got.([]any)
+	if !isRefused {
+		return nil
 	}
+	why, _ := refusal[0].(string)
+	if word, _, _ := strings.Cut(why, " "); slices.Contains(passing, word) {
+		return fmt.Errorf("webhooks: write %s: %w: %s", kind, errPassing, why)
+	}
+	if refusal[1] == int64(0) {
+		o.NoteUnwritten(1, why)
+	}
+	return nil
+}
+
+// errPassing means that Redis takes no writes now.
+var errPassing = errors.New("Redis takes no writes")
+
+// NoteUnwritten notes that Redis refused events and could not count them. The dispatcher does so
+// once Redis takes it, and logs the reason. A nil Outbox has no events.
+func (o *Outbox) NoteUnwritten(n int, why string) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.owed += int64(n)
+	o.why = why
+}
+
+// owedEvents returns how many unwritten events Redis has not counted yet, and why the last was not
+// written.
+func (o *Outbox) owedEvents() (n int64, why string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.owed, o.why
+}
+
+// countOwed counts in Redis what it could not count before.
+func (o *Outbox) countOwed(ctx context.Context) error {
+	n, why := o.owedEvents()
+	if n == 0 {
+		return nil
+	}
+	if _, err := o.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.HIncrBy(ctx, keys.WebhookCounts, "unwritten", n)
+		p.HSet(ctx, keys.WebhookCounts, "unwrittenWhy", why)
+		return nil
+	}); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.owed -= n
 	return nil
 }
 
