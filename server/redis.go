@@ -87,7 +87,7 @@ func (n *node) makeLibraries() (err error) {
 		monitor.Rights = n.neededRights()
 	}
 	r.monitor = redisconn.NewMonitor(r.client, monitor)
-	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL, AnnounceLua: n.outbox.SessionLua(), Unannounced: n.outbox.NoteUnwritten})
+	r.sessions = sessions.New(r.client, sessions.Config{TTL: c.SessionTTL, AbsoluteTTL: c.SessionAbsoluteTTL, AnnounceLua: n.outbox.SessionLua()})
 	r.sessionTotals = &sessionTotals{count: r.sessions.Stats}
 	r.tracker = sessions.NewTracker(r.sessions, sessions.TrackerConfig{SubscriptionRefused: func(err error) {
 		n.log.Warn("revocations are only read from their log: Redis refuses the subscription", zap.Error(err))

@@ -107,15 +107,10 @@ func (s *Store) removeExpiredEntries(ctx context.Context, indexes []string) (n i
 	for part := range slices.Chunk(calls, pipelineSize) {
 		run(ctx, s.rdb, part...)
 		for _, c := range part {
-			reply, err := c.Slice()
+			removed, err := c.Int()
+			n += removed
 			if err != nil {
 				failed = append(failed, err)
-				continue
-			}
-			removed, _ := reply[0].(int64)
-			n += int(removed)
-			if why, _ := reply[1].(string); why != "" {
-				s.cfg.Unannounced(1, why)
 			}
 		}
 		if len(failed) > 0 {

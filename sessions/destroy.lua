@@ -8,8 +8,7 @@
 -- ARGV[4]  what stands before a user's id in the key of its index   ARGV[5]  what stands behind it
 -- ARGV[6]  its id; the three only on one server
 -- announce, a function of the message, may be set before: see Config.AnnounceLua.
--- returns  {1 when it existed, else 0; its user id or ''; the id under which it goes on, or ''; why
---          its end was not announced, or ''}
+-- returns  {1 when it existed, else 0; its user id or ''; the id under which it goes on, or ''}
 local user = redis.call('HGET', KEYS[1], 'userId')
 local renewed = redis.call('GET', KEYS[2])
 local message = ARGV[2]
@@ -18,10 +17,9 @@ if user then
 end
 redis.call('PUBLISH', ARGV[1], message)
 local existed = redis.call('DEL', KEYS[1])
-local refused
 if existed == 1 then
-	redis.pcall('SET', KEYS[2], '', 'PX', ARGV[3]) -- it has ended, also without a note
+	redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
 	if user and ARGV[4] then redis.pcall('ZREM', ARGV[4] .. user .. ARGV[5], ARGV[6]) end
-	if announce then refused = announce(message) end
+	if announce then announce(message) end
 end
-return {existed, user or '', renewed or '', type(refused) == 'table' and refused.uncounted and refused.err or ''}
+return {existed, user or '', renewed or ''}

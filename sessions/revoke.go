@@ -231,9 +231,6 @@ func (s *Store) destroySessions(ctx context.Context, ids []string, userID, why, 
 		}
 		existed, _ := reply[0].(int64)
 		n += int(existed)
-		if why, _ := reply[3].(string); why != "" {
-			s.cfg.Unannounced(1, why)
-		}
 		if owner, _ := reply[1].(string); owner != "" {
 			pipe.ZRem(ctx, keys.UserSessions(owner), ids[i])
 		} else if userID != "" {

@@ -27,12 +27,8 @@ type Config struct {
 	LogLength int64
 	// AnnounceLua is Lua that sets announce, a function which the scripts that end sessions call with
 	// the JSON of the Revocation; for a session that had expired, when CleanupExpired finds it. It
-	// runs on one Redis server only, and must not fail. It may return a table with err and uncounted
-	// when Redis refused to be told and could not count that: then Unannounced is called. "" tells
-	// nobody.
+	// runs on one Redis server only, and must not fail. "" tells nobody.
 	AnnounceLua string
-	// Unannounced is told of ends that could not be announced, and why; nil: nobody is told.
-	Unannounced func(n int, why string)
 	// Now is the clock; time.Now when nil. Absolute lifetimes are compared with it, so the clocks
 	// of the nodes should agree. The expiry without activity is counted by Redis.
 	Now func() time.Time
@@ -69,9 +65,6 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Unannounced == nil {
-		cfg.Unannounced = func(int, string) {}
 	}
 	s := &Store{rdb: rdb, scripts: redisx.NewScriptBatcher(rdb), isSingleServer: redisx.IsSingleServer(rdb), cfg: cfg, now: cfg.Now}
 	s.destroyScript = newAnnouncingScript(cfg.AnnounceLua, destroySource)

@@ -134,7 +134,7 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 	var reply redis.Error
 	switch {
 	case err != nil && errors.As(err, &reply) && !redisx.Unavailable(err): // such as a missing right
-		o.NoteUnwritten(1, err.Error())
+		o.noteUnwritten(err.Error())
 		return nil
 	case err != nil:
 		return fmt.Errorf("webhooks: write %s: %w", kind, err)
@@ -148,7 +148,7 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 		return fmt.Errorf("webhooks: write %s: %w: %s", kind, errPassing, why)
 	}
 	if refusal[1] == int64(0) {
-		o.NoteUnwritten(1, why)
+		o.noteUnwritten(why)
 	}
 	return nil
 }
@@ -156,15 +156,12 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 // errPassing means that Redis takes no writes now.
 var errPassing = errors.New("Redis takes no writes")
 
-// NoteUnwritten notes that Redis refused events and could not count them. The dispatcher does so
-// once Redis takes it, and logs the reason. A nil Outbox has no events.
-func (o *Outbox) NoteUnwritten(n int, why string) {
-	if o == nil {
-		return
-	}
+// noteUnwritten notes that Redis refused an event and could not count that. The dispatcher counts it
+// once Redis takes it, and logs the reason.
+func (o *Outbox) noteUnwritten(why string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.owed += int64(n)
+	o.owed++
 	o.why = why
 }
 
