@@ -172,12 +172,21 @@ func (j *journal) removeMessage(ctx context.Context, at time.Time, answer *Delet
 	return nil
 }
 
+const (
+	findPage = 200
+	// maxFindPages bounds the search for a message, and so what a player's invented ids cost.
+	maxFindPages = 5
+	// maxClockAhead is how far the clock of the node that wrote before may have been ahead.
+	maxClockAhead = 10 * time.Minute
+)
+
 // findEntry returns the id of a message's entry in a history, "" when it is not there. at is the
 // time of the message's id.
 func (j *journal) findEntry(ctx context.Context, channel, id string, at time.Time) (entry string, err error) {
 	// The entry has the time of its message, or a later one when another node's clock was ahead.
-	for from := strconv.FormatInt(at.UnixMilli(), 10); ; {
-		page, err := j.rdb.XRangeN(ctx, keys.ChatHistory(channel), from, "+", 200).Result()
+	from, to := strconv.FormatInt(at.UnixMilli(), 10), strconv.FormatInt(at.Add(maxClockAhead).UnixMilli(), 10)
+	for range maxFindPages {
+		page, err := j.rdb.XRangeN(ctx, keys.ChatHistory(channel), from, to, findPage).Result()
 		if err != nil {
 			return "", err
 		}
@@ -186,11 +195,12 @@ func (j *journal) findEntry(ctx context.Context, channel, id string, at time.Tim
 				return e.ID, nil
 			}
 		}
-		if len(page) < 200 {
+		if len(page) < findPage {
 			return "", nil
 		}
 		from = "(" + page[len(page)-1].ID
 	}
+	return "", nil
 }
 
 // errNoMessage answers chat:delete when the message is not in the history.

@@ -254,14 +254,14 @@ func (s *Service) Delete(ctx context.Context, p event.Player, in DeleteRequest) 
 	if err != nil {
 		return Deleted{}, fault.Invalid("id", "the id of a message")
 	}
-	out := Deleted{Channel: in.Channel, ID: in.ID, By: p.UserID}
+	out := Deleted{Channel: in.Channel, ID: id.String(), By: p.UserID} // an id has one spelling
 	switch err := s.journal.removeMessage(ctx, id.Timestamp(), &out); {
 	case errors.Is(err, errAlreadyDone):
 		return out, nil
 	case err != nil:
 		return Deleted{}, redisx.WrapFault(ctx, feature, "delete in "+in.Channel, err)
 	}
-	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Session: p.SessionID, Channel: in.Channel, Message: in.ID})
+	s.cfg.Audit(ModeratorAction{Event: "chat:delete", By: p.UserID, Session: p.SessionID, Channel: in.Channel, Message: out.ID})
 	if err := s.gateway.Cast(ctx, RoomPrefix+in.Channel, "chat:deleted", out); err != nil {
 		return Deleted{}, fmt.Errorf("chat: announce a deletion: %w", err)
 	}

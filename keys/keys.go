@@ -287,6 +287,10 @@ func PresenceNode(node string) string { return "presence:node:" + node }
 // ChatHistory is the stream of a channel's messages.
 func ChatHistory(channel string) string { return "chat:" + channel + ":history" }
 
+// ChatReported is the string that is there for a while after a player reported a message. report is
+// a hash of the three names.
+func ChatReported(report string) string { return "chat:reported:" + report }
+
 // CacheTag is the string with the version of a tag. A value that was cached under another version
 // is not valid.
 func CacheTag(tag string) string { return "cache:tag:" + tag }

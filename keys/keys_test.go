@@ -57,6 +57,7 @@ func TestSpelling(t *testing.T) {
 		"{user:123:profile}:load":         keys.CacheLoad("user:123:profile"),
 		"{user:123:profile}:load:awaited": keys.CacheLoadAwaited(keys.CacheLoad("user:123:profile")),
 		"chat:zone:1:history":             keys.ChatHistory("zone:1"),
+		"chat:reported:ab12":              keys.ChatReported("ab12"),
 		"chat:rules":                      keys.ChatRules,
 		"sessions:nodes":                  keys.ConnectedNodes,
 		"user:u1:connections":             keys.UserConnections("u1"),
