@@ -60,7 +60,9 @@ func expressionsOf(t *testing.T, path string) (expressions []string) {
 func TestDashboardAndAlertsNameMetricsOfAGateway(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)
-	g := serve(t, "--redis", server.URL(), "--lock-redis", redistest.URL(t), "--dev", "--allowed-origins", "https://play.example")
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("a secret, long enough"), 0o600))
+	g := serve(t, "--redis", server.URL(), "--lock-redis", redistest.URL(t), "--dev", "--webhook-url", "http://127.0.0.1:1/", "--webhook-secret-file", secret, "--allowed-origins", "https://play.example")
 	require.NoError(t, server.Client().XAdd(t.Context(), &redis.XAddArgs{Stream: keys.ChatHistory("zone:1"), Values: []string{"m", "no JSON"}}).Err())
 	do(t, "GET", g.public+"/socket.io/?EIO=4&transport=polling", "", "Origin", "https://evil.example", "X-Forwarded-For", "203.0.113.7")
 	do(t, "GET", g.public+"/api/users/ann", "", bearer(g.guest("ann"))...)
