@@ -846,7 +846,7 @@ export interface ClientToServerEvents {
   'chat:message': (payload: ChatDraft, ack: (answer: Answer<ChatReceipt, SharedCode | 'CHAT_BANNED' | 'CHAT_MUTED' | 'CONFLICT' | 'FORBIDDEN' | 'LOCKED' | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Forbids a player to speak, in one channel or everywhere. A new mute replaces the one before. Limited by moderation. For moderator or admin only. */
   'chat:mute': (payload: ChatSanctionRequest, ack: (answer: Answer<ChatSanction, SharedCode | 'CONFLICT' | 'FORBIDDEN'>) => void) => void;
-  /** Hands a message of a channel that the caller is in to the game's staff: the gateway logs it, and tells the receiver of webhooks. To report a message again tells it again. Limited by chat. */
+  /** Hands a message of a channel that the caller is in to the game's staff: the gateway logs it, and tells the receiver of webhooks. A message that the same player reported within the last hour is answered alike, and told to nobody. Limited by chat. */
   'chat:report': (payload: ChatReportRequest, ack: (answer: Answer<ChatReported, SharedCode | 'NOT_FOUND' | 'NOT_IN_CHANNEL'>) => void) => void;
   /** Sets the slow mode of a channel: every player, except moderators, must wait between two messages. Limited by moderation. For moderator or admin only. */
   'chat:slow': (payload: ChatSlowModeRequest, ack: (answer: Answer<ChatSlowMode, SharedCode | 'FORBIDDEN'>) => void) => void;

@@ -108,7 +108,7 @@ type Config struct {
 	// four times as long. Default: 1 s, with which ten tries take a day. (--webhook-retry)
 	WebhookRetry time.Duration
 	// WebhookQueue is how many events may wait in Redis; beyond it new ones are dropped. Default:
-	// 100,000. (--webhook-queue)
+	// 100,000; at most 1,000,000. (--webhook-queue)
 	WebhookQueue int
 	// APIAddr is where programs of the game call the server API. Empty serves none. It needs
 	// APIKeysFile. (--api-addr)
@@ -466,6 +466,9 @@ func (c Config) Faults() (faults []error) {
 		if n.value < 1 {
 			refuse("--%s must be at least 1", n.flag)
 		}
+	}
+	if c.WebhookQueue > maxWebhookQueue { // a node has the order of all of them in memory
+		refuse("--webhook-queue must be at most %d", maxWebhookQueue)
 	}
 	if !isSocketPath(c.Path) {
 		refuse("--path must be a path such as /socket.io/, and not one that the gateway serves itself")

@@ -21,6 +21,7 @@ import (
 )
 
 const (
+	maxWebhookQueue    = 1_000_000
 	webhookAnswer      = 64 << 10 // bytes of an answer that are read
 	webhookSecretsTick = time.Second
 )
