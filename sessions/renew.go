@@ -36,11 +36,12 @@ var ErrRenewed = fault.New(fault.ErrConflict.Code, "The session has a new id alr
 // ErrNotFound when the session does not live, ErrRenewed when another call renewed it at the same
 // time, and ErrExpressSession for an id of ExpressID.
 //
-// The two ids are two keys, maybe on two servers, so Renew takes four round trips. It writes the copy
-// under an id that nobody knows yet and indexes it, and then renew.lua ends the old session and
-// notes the new id, in one step; on one server that step moves the session in the index too. That step decides: if the session was destroyed before, Renew
-// deletes the copy too, and if it is destroyed later, Destroy finds the note. So a renewal never
-// revives a session, and an end reaches the session under whichever id it has.
+// The two ids are two keys, maybe on two servers, so Renew takes four round trips. It writes the
+// copy under an id that nobody knows yet and indexes it, and then renew.lua ends the old session
+// and notes the new id, in one step; on one server that step moves the session in the index too.
+// That step decides: if the session was destroyed before, Renew deletes the copy too, and if it is
+// destroyed later, Destroy finds the note. So a renewal never revives a session, and an end reaches
+// the session under whichever id it has.
 func (s *Store) Renew(ctx context.Context, id string) (Session, error) {
 	if _, ok := cutExpressPrefix(id); ok {
 		return Session{}, ErrExpressSession

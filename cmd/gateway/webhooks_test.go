@@ -130,8 +130,8 @@ func TestWebhooksOfAGateway(t *testing.T) {
 	}
 }
 
-// What Redis refuses of webhooks stops nothing: players fight to the end, trade, report and log out.
-// It is counted, and logged once.
+// What Redis refuses of webhooks stops nothing: players fight to the end, trade, report and log
+// out. It is counted, and logged once.
 func TestTheGameGoesOnWithoutWebhooks(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "secret")

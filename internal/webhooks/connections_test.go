@@ -144,8 +144,8 @@ func TestNobodyIsTold(t *testing.T) {
 	require.Nil(t, NewDispatcher(Config{Outbox: o}).NewConnections("one"))
 }
 
-// What is written again, because the answer of Redis was lost, is told once; also when other changes
-// have come meanwhile, and when only a part of it was written.
+// What is written again, because the answer of Redis was lost, is told once; also when other
+// changes have come meanwhile, and when only a part of it was written.
 func TestChangesThatAreWrittenAgain(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -166,8 +166,8 @@ func TestChangesThatAreWrittenAgain(t *testing.T) {
 	require.Equal(t, "3 4", rdb.HGet(t.Context(), keys.WebhookNodes, c.id).Val())
 }
 
-// No connection is noted of a node that nobody knows, so its end is told whenever the node dies; and
-// what a node writes after it was found dead is not swept away.
+// No connection is noted of a node that nobody knows, so its end is told whenever the node dies;
+// and what a node writes after it was found dead is not swept away.
 func TestANodeIsKnownWithItsFirstConnection(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)

@@ -515,9 +515,9 @@ func (d *Dispatcher) mustPark(e *entry) bool {
 	return e.tries >= maxTries || e.refusals >= maxRefusals && d.queue.countBehind(e) >= maxBehind
 }
 
-// parkEarly parks events that the receiver refuses while it takes others: those with too many events
-// of their player behind them; and the oldest ones, while those that failed and those behind them
-// are more than half of what may wait, so that there is always room for the events of others.
+// parkEarly parks events that the receiver refuses while it takes others: those with too many
+// events of their player behind them; and the oldest ones, while those that failed and those behind
+// them are more than half of what may wait, so that there is always room for the events of others.
 func (d *Dispatcher) parkEarly() {
 	all := d.queue.takeFailed(maxParkedNow, d.mustPark)
 	if most := d.cfg.Outbox.most / 2; d.queue.size > most {

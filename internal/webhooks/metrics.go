@@ -104,8 +104,8 @@ func (d *Dispatcher) observeBacklog(ctx context.Context) {
 	d.sweepDead(ctx, d.sweeper.findDeadNodes(beats.Val()), beats.Val())
 }
 
-// observeUnwritten looks how many events of all nodes Redis has refused. It logs the first, and again
-// the first after a minute without.
+// observeUnwritten looks how many events of all nodes Redis has refused. It logs the first, and
+// again the first after a minute without.
 func (d *Dispatcher) observeUnwritten(ctx context.Context) {
 	o := d.cfg.Outbox
 	_ = d.withRedis(ctx, o.countOwed)

@@ -113,15 +113,15 @@ type Party struct {
 // ErrFull means that too many events wait for a parked one to be sent again.
 var ErrFull = errors.New("webhooks: too many events wait")
 
-// passing are the refusals after which Redis takes nothing else of the caller either, until it takes
-// all again: the caller tries again.
+// passing are the refusals after which Redis takes nothing else of the caller either, until it
+// takes all again: the caller tries again.
 var passing = []string{"READONLY", "NOREPLICAS", "MISCONF", "MASTERDOWN"}
 
 // Write writes an event, if its type is told. data is what is told, which names the players as
 // PlayersOf finds them. Events with the same id are the same event. An error means that Redis does
 // not answer or takes no writes at all, and that the event may not have been written. An event that
-// alone is not taken, as when too many wait or Redis has no memory left, is no error: it is counted,
-// and what it tells of goes on.
+// alone is not taken, as when too many wait or Redis has no memory left, is no error: it is
+// counted, and what it tells of goes on.
 func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 	if !o.Has(kind) {
 		return nil
@@ -156,8 +156,8 @@ func (o *Outbox) Write(ctx context.Context, kind, id string, data any) error {
 // errPassing means that Redis takes no writes now.
 var errPassing = errors.New("Redis takes no writes")
 
-// noteUnwritten notes that Redis refused an event and could not count that. The dispatcher counts it
-// once Redis takes it, and logs the reason.
+// noteUnwritten notes that Redis refused an event and could not count that. The dispatcher counts
+// it once Redis takes it, and logs the reason.
 func (o *Outbox) noteUnwritten(why string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -45,7 +45,8 @@ func TestUnwrittenEventsAreCounted(t *testing.T) {
 	require.Equal(t, "3", rdb.HGet(t.Context(), keys.WebhookCounts, "unwritten").Val(), "all nodes know it now")
 	require.InDelta(t, 3, unwritten(), 0)
 
-	// What ends, trades or mints is written by a script that wrote before, which Redis lets end its work.
+	// What ends, trades or mints is written by a script that wrote before, which Redis lets end its
+	// work.
 	store := sessions.New(rdb, sessions.Config{AnnounceLua: o.SessionLua()})
 	one, err := store.Create(t.Context(), "ann", "ann", nil, sessions.Options{})
 	require.NoError(t, err)
