@@ -13,9 +13,11 @@ type Cast struct {
 	Reply reflect.Type
 	// Doc is one sentence: who receives it, and when.
 	Doc string
-	// IsFleeting means that nobody needs the event later: it is not logged, so a client whose node was
-	// cut off from Redis misses it.
+	// IsFleeting means that nobody needs the event later: it is not logged, so a client whose node
+	// was cut off from Redis misses it.
 	IsFleeting bool
+	// IsVolatile means that a client which is behind misses the event: see Volatile.
+	IsVolatile bool
 	// Schemas describe the payload in place of Payload, as In; else nil.
 	Schemas *Schemas
 }
@@ -23,6 +25,14 @@ type Cast struct {
 // Fleeting returns the entry of an event that nobody needs later.
 func (c Cast) Fleeting() Cast {
 	c.IsFleeting = true
+	return c
+}
+
+// Volatile returns the entry of an event that is only worth something at once, such as where
+// somebody stands: as with Socket.IO's volatile flag, a client whose transport is busy does not
+// get it. It is never logged, and never sent to a client that comes back.
+func (c Cast) Volatile() Cast {
+	c.IsFleeting, c.IsVolatile = true, true
 	return c
 }
 

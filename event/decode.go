@@ -54,12 +54,27 @@ func Decode(raw []byte, in any) error {
 		return nil
 	}
 	v := reflect.ValueOf(in).Elem()
-	if !decodePlain(raw, v) {
-		v.SetZero() // plain may have set some fields
-		if err := decodeAny(raw, in); err != nil {
-			return toInvalidFault(err, utf8.Valid(raw))
-		}
+	if decodePlain(raw, v) {
+		return validateDecoded(in)
 	}
+	v.SetZero() // plain may have set some fields
+	return decodeAndValidate(raw, in)
+}
+
+// decodeAndValidate is Decode by the JSON library, with options.
+func decodeAndValidate(raw []byte, in any, options ...json.Options) error {
+	if len(raw) == 0 || string(raw) == "null" {
+		raw = emptyObject
+	}
+	if err := decodeAny(raw, in, options...); err != nil {
+		return toInvalidFault(err, utf8.Valid(raw))
+	}
+	return validateDecoded(in)
+}
+
+// validateDecoded checks what was decoded by the `validate` tags.
+func validateDecoded(in any) error {
+	v := reflect.ValueOf(in).Elem()
 	if v.Kind() != reflect.Struct || !hasValidateRules(v.Type()) {
 		return nil
 	}
@@ -81,8 +96,8 @@ func Decode(raw []byte, in any) error {
 // decodeAny reads a payload as the JSON library does, and what clients of other languages write
 // besides: whole numbers with a fraction or an exponent, and half a surrogate pair, which becomes
 // U+FFFD.
-func decodeAny(raw []byte, in any) error {
-	strict := json.RejectUnknownMembers(true)
+func decodeAny(raw []byte, in any, options ...json.Options) error {
+	strict := json.JoinOptions(append(options, json.RejectUnknownMembers(true))...)
 	raw = rewriteWholeNumbers(raw)
 	if utf8.Valid(raw) { // then only half a surrogate pair is not
 		return json.Unmarshal(raw, in, strict, jsontext.AllowInvalidUTF8(true))
@@ -128,9 +143,12 @@ func containsRules(t reflect.Type, within []reflect.Type) bool {
 // toInvalidFault returns the INVALID fault for an error of the JSON library. isUTF8 says whether
 // the payload was UTF-8.
 func toInvalidFault(err error, isUTF8 bool) error {
+	var binary *binaryError
 	var semantic *json.SemanticError
 	var syntax *jsontext.SyntacticError
 	switch {
+	case errors.As(err, &binary):
+		return fault.Invalid(binary.field, binary.reason)
 	case errors.As(err, &semantic):
 		field := pointerToPath(semantic.JSONPointer)
 		switch {
@@ -191,9 +209,13 @@ func describeKind(t reflect.Type) string {
 func describeFailedRule(f validator.FieldError) string {
 	unit := ""
 	switch f.Kind() {
+	case reflect.Slice:
+		if unit = " entries"; f.Type() == binaryType {
+			unit = " bytes"
+		}
 	case reflect.String:
 		unit = " characters"
-	case reflect.Slice, reflect.Map, reflect.Array:
+	case reflect.Map, reflect.Array:
 		unit = " entries"
 	}
 	switch f.Tag() {

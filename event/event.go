@@ -76,11 +76,13 @@ type Route struct {
 	// OnceRule says how the event is done once; nil when it is done as often as it is sent. See
 	// Once.
 	OnceRule *OnceRule
+	// TakesBinary and AnswersBinary say that the payload and the answer may have a Binary.
+	TakesBinary, AnswersBinary bool
 	// Schemas describe the event in place of In, Out and the comment of Handler, where the handler is
 	// not a Go function with types; else nil.
 	Schemas *Schemas
-	// Serve decodes the raw JSON payload, calls the handler and appends its answer's
-	// JSON to dst. raw is only valid during the call.
+	// Serve decodes the raw JSON payload, calls the handler and appends its answer's JSON to dst. raw
+	// is only valid during the call. Binary values are in ctx: see WithAttachments.
 	Serve func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error)
 
 	identify func(r *OnceRule, p *Player, raw []byte, key string) (Request, error)
@@ -95,8 +97,9 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 	if !eventName.MatchString(name) {
 		panic(fmt.Sprintf("event: bad name %q", name))
 	}
+	takesBinary, answersBinary := HasBinary(reflect.TypeFor[In]()), HasBinary(reflect.TypeFor[Out]())
 	return Route{
-		Name: name, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](),
+		Name: name, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out](), TakesBinary: takesBinary, AnswersBinary: answersBinary,
 		Handler:  strings.TrimSuffix(runtime.FuncForPC(reflect.ValueOf(h).Pointer()).Name(), "-fm"),
 		identify: identifyPayload[In],
 		Serve: func(ctx context.Context, p *Player, raw, dst []byte) ([]byte, error) {
@@ -104,11 +107,21 @@ func On[In, Out any](name string, h Handler[In, Out]) Route {
 				in  In
 				out Out
 			}
-			err := Decode(raw, &v.in)
+			err := error(nil)
+			if takesBinary {
+				err = decodeBinary(raw, attachmentsOf(ctx).In, &v.in)
+			} else {
+				err = Decode(raw, &v.in)
+			}
 			if err != nil {
 				return dst, err
 			}
 			if v.out, err = h(ctx, *p, v.in); err != nil {
+				return dst, err
+			}
+			if answersBinary {
+				a := attachmentsOf(ctx)
+				dst, a.Out, err = AppendBinary(dst, nil, &v.out)
 				return dst, err
 			}
 			return appendAnswerJSON(dst, &v.out)

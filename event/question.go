@@ -91,7 +91,8 @@ type RawAnswers struct {
 type RawAnswer struct {
 	UserID, Conn string
 	JSON         []byte
-	HasMore      bool // the client gave several values
+	Attachments  [][]byte // the binary values
+	HasMore      bool     // the client gave several values
 }
 
 // Answers are what the clients of a room said.
@@ -167,6 +168,6 @@ func decodeReply[Reply any](a RawAnswer) (reply Reply, err error) {
 	if a.HasMore {
 		return reply, fault.Invalid("", "one value at most")
 	}
-	err = Decode(a.JSON, &reply)
+	err = decodeWith(a.JSON, a.Attachments, &reply)
 	return reply, err
 }

@@ -16,13 +16,13 @@ import (
 // ended, after the given time, or when ctx ends. A connection of this node, by its id, is asked
 // without the other nodes. The error says that the payload can not be encoded.
 func (g *Gateway) Ask(ctx context.Context, room, name string, payload any, within time.Duration) (answers event.RawAnswers, err error) {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return answers, err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	q := socketio.Question{Name: name, Args: socketio.Args{JSON: build(nil)}, Timeout: within}
+	q := socketio.Question{Name: name, Args: socketio.Args{JSON: encoded.build(nil), Attachments: encoded.attachments}, Timeout: within}
 	var asking *socketio.Asking
 	if c := g.findConn(room); c != nil {
 		asking = c.socket.StartAsk(q)
@@ -34,7 +34,7 @@ func (g *Gateway) Ask(ctx context.Context, room, name string, payload any, withi
 	g.metrics.countAnswers(name, got)
 	answers = event.RawAnswers{Asked: got.Asked, Left: got.Left, Busy: got.Busy, IsWhole: got.Missing == 0}
 	for _, a := range got.All {
-		answers.All = append(answers.All, event.RawAnswer{UserID: a.User, Conn: a.Conn, JSON: a.Args.JSON, HasMore: a.HasMore})
+		answers.All = append(answers.All, event.RawAnswer{UserID: a.User, Conn: a.Conn, JSON: a.Args.JSON, Attachments: a.Args.Attachments, HasMore: a.HasMore})
 	}
 	return answers, nil
 }

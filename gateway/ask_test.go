@@ -137,7 +137,7 @@ func TestAHandlerAsksItsOwnConnection(t *testing.T) {
 
 	c.Send(`424["game:confirm",{"a":1,"b":2}]`)
 	q := c.Read()
-	h.book.end("s-ann", "SESSION_REVOKED", "over")
+	h.book.the(t, "s-ann").gone.Store(true)                                     // the session is over, and the connection is not closed yet
 	c.Send("43" + q[2:strings.IndexByte(q, '[')] + `[{"yes":true,"why":"so"}]`) // it does not count any more
 	require.Eventually(t, func() bool { return h.countQuestions(t, "left") == 1 }, wiretest.Patience, tick)
 	require.Equal(t, 2, h.countQuestions(t, "answered"))

@@ -22,14 +22,24 @@ func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bo
 // Redis did not accept the event: then there may be more devices. The error says that the payload
 // can not be encoded.
 func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return 0, false, err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	reached, missing := g.nsp.CastCount(span.Context(ctx), userRoom(userID), name, build)
-	return reached, missing == 0, nil
+	if encoded.isPlain() && !g.volatile[name] {
+		reached, missing := g.nsp.CastCount(span.Context(ctx), userRoom(userID), name, encoded.build)
+		return reached, missing == 0, nil
+	}
+	wait, err := g.nsp.StartCounted(socketio.CountedCast{
+		Room: userRoom(userID), Name: name, Build: encoded.build, Attachments: encoded.attachments, IsVolatile: g.volatile[name],
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	reach, err := wait(ctx)
+	return reach.Reached, reach.Missing == 0, err
 }
 
 // Nodes returns how many gateways, and Node servers beside them, are alive as far as this node

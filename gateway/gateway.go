@@ -193,6 +193,7 @@ type Gateway struct {
 	routes  map[string]*route // static
 
 	fleeting map[string]bool // events that are not logged; static
+	volatile map[string]bool // those of them that a client may miss which is behind; static
 
 	io      *socketio.Server
 	nsp     *socketio.Namespace
@@ -243,7 +244,7 @@ func New(cfg Config) *Gateway {
 	if cfg.Once == nil {
 		cfg.Once = once.New(nil, once.Config{Timeout: cfg.Timeout})
 	}
-	g := &Gateway{started: time.Now(), cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}}
+	g := &Gateway{started: time.Now(), cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}, volatile: map[string]bool{}}
 	g.baseCtx, g.cancel = context.WithCancel(context.Background())
 	g.deadlines = eventDeadlines{baseCtx: g.baseCtx, timeout: cfg.Timeout}
 	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {
@@ -255,6 +256,9 @@ func New(cfg Config) *Gateway {
 	for _, c := range g.Casts() {
 		if c.IsFleeting {
 			g.fleeting[c.Name] = true
+		}
+		if c.IsVolatile {
+			g.volatile[c.Name] = true
 		}
 	}
 	cfg.Socket.Log = cfg.Log
@@ -288,6 +292,7 @@ func New(cfg Config) *Gateway {
 	g.ready.Store(true)
 	g.metrics.cluster.Store(&clusterMetrics{g.io.ClusterStats})
 	g.metrics.castLog.Store(&logMetrics{g.io.LogStats})
+	g.metrics.engine.Store(&engineMetrics{g.io.Engine().DroppedVolatile})
 	return g
 }
 

@@ -116,7 +116,7 @@ func (g *Gateway) serveRequest(p *event.Player, r *route, limit RequestLimit, st
 	if err != nil {
 		return nil, err
 	}
-	out, _, err := g.performUnkeyed(p, r, start, span, body, nil)
+	out, _, err := g.performUnkeyed(p, r, nil, start, span, body, nil)
 	return out, err
 }
 

@@ -29,25 +29,29 @@ func (g *Gateway) isLogged(name string) bool { return g.nsp.HasLog() && !g.fleet
 // much waits for it already, then nobody receives it; castlog.ErrUnknown; the end of ctx, then
 // somebody may receive it; or the payload can not be encoded.
 func (g *Gateway) CastAndWait(ctx context.Context, room, name string, payload any, history *castlog.History) (castlog.Outcome, error) {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return castlog.Outcome{}, err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	return g.nsp.CastAndWait(ctx, socketio.LoggedCast{Rooms: []string{room}, Name: name, Build: build, History: history, Traceparent: span.Traceparent()})
+	c := g.castOf(name, encoded, span)
+	c.Rooms, c.History = []string{room}, history
+	return g.nsp.CastAndWait(ctx, c)
 }
 
 // CastUserAndWait is CastAndWait to every device of a user. It returns how many devices received
 // it; while Redis is away, only those on this node.
 func (g *Gateway) CastUserAndWait(ctx context.Context, userID, name string, payload any) (reached int, isLocal bool, err error) {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return 0, false, err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	reached, _, outcome, err := g.nsp.CountAndWait(ctx, socketio.LoggedCast{Rooms: []string{userRoom(userID)}, Name: name, Build: build, Traceparent: span.Traceparent()})
+	c := g.castOf(name, encoded, span)
+	c.Rooms = []string{userRoom(userID)}
+	reached, _, outcome, err := g.nsp.CountAndWait(ctx, c)
 	return reached, outcome.IsLocal, err
 }
 

@@ -25,6 +25,7 @@ type Metrics struct {
 	questions    *prometheus.CounterVec
 	cluster      atomic.Pointer[clusterMetrics] // of the gateway that counts here
 	castLog      atomic.Pointer[logMetrics]     // the same
+	engine       atomic.Pointer[engineMetrics]  // the same
 }
 
 // NewMetrics makes the metrics of one gateway.
@@ -60,10 +61,18 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	if bus := m.cluster.Load(); bus != nil {
 		bus.collect(ch)
 	}
+	if engine := m.engine.Load(); engine != nil {
+		ch <- prometheus.MustNewConstMetric(descVolatileDropped, prometheus.CounterValue, float64(engine.droppedVolatile()))
+	}
 	if castLog := m.castLog.Load(); castLog != nil {
 		castLog.collect(ch)
 	}
 }
+
+// engineMetrics exports the counters of the engine.
+type engineMetrics struct{ droppedVolatile func() int64 }
+
+var descVolatileDropped = prometheus.NewDesc("gateway_volatile_dropped_total", "Volatile casts that a client missed because it was behind, each counted for each client.", nil, nil)
 
 func (m *Metrics) countOpened() {
 	m.connections.Inc()

@@ -171,7 +171,7 @@ func TestWithoutAKeyNothingIsAllocated(t *testing.T) {
 	p, payload, dst := &event.Player{UserID: "ann"}, []byte(`{"side":"head"}`), make([]byte, 0, 64)
 	allocations := func(r *route) float64 {
 		return testing.AllocsPerRun(1000, func() {
-			if _, _, err := h.performRoute(p, r, time.Now(), nil, payload, dst); err != nil {
+			if _, _, err := h.performRoute(p, r, nil, time.Now(), nil, payload, dst); err != nil {
 				t.Error(err)
 			}
 		})

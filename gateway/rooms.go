@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -11,6 +12,7 @@ import (
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/socketio"
+	"github.com/aeturnis/realtime/internal/tracing"
 )
 
 // ErrNotConnected says that the connection of the player has ended meanwhile.
@@ -73,51 +75,59 @@ func (g *Gateway) Cast(ctx context.Context, room, name string, payload any) erro
 
 // CastEach is like Cast to each of several rooms. The rooms must have no members in common.
 func (g *Gateway) CastEach(ctx context.Context, rooms []string, name string, payload any) error {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
+	if err != nil || len(rooms) == 0 {
+		return err
+	}
 	span := beginCast(ctx, name)
 	defer span.End()
+	c := g.castOf(name, encoded, span)
+	c.Rooms = rooms
 	switch {
-	case err != nil:
-	case g.isLogged(name) && len(rooms) > 0:
-		_ = g.nsp.CastLogged(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
-	case span != nil && len(rooms) > 0:
-		g.nsp.CastTraced(socketio.LoggedCast{Rooms: rooms, Name: name, Build: build, Traceparent: span.Traceparent()})
+	case g.isLogged(name):
+		_ = g.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
+	case span != nil || !encoded.isPlain() || c.IsVolatile:
+		g.nsp.CastUnlogged(c)
 	default:
-		g.nsp.CastEach(rooms, name, build)
+		g.nsp.CastEach(rooms, name, encoded.build)
 	}
-	return err
+	return nil
 }
 
 func (g *Gateway) castToRoom(ctx context.Context, room, except, name string, payload any) error {
-	build, err := payloadEncoder(name, payload)
+	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	stream, number := "", int64(0)
+	c := g.castOf(name, encoded, span)
+	c.Rooms, c.Except = []string{room}, except
 	o, isOrdered := payload.(event.Ordered)
 	if isOrdered {
-		stream, number = o.Order()
+		c.Stream, c.Place = o.Order()
 	}
-	if g.isLogged(name) {
-		_ = g.nsp.CastLogged(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
-		return nil
+	switch {
+	case g.isLogged(name):
+		_ = g.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
+	case span != nil || !encoded.isPlain() || c.IsVolatile:
+		g.nsp.CastUnlogged(c)
+	case isOrdered:
+		g.nsp.CastInOrder(room, except, name, c.Stream, c.Place, encoded.build)
+	case except == "":
+		g.nsp.Cast(room, name, encoded.build)
+	default:
+		g.nsp.CastArgs(room, except, name, socketio.Args{JSON: encoded.build(nil)})
 	}
-	if span != nil {
-		g.nsp.CastTraced(socketio.LoggedCast{Rooms: []string{room}, Except: except, Name: name, Build: build, Stream: stream, Place: number, Traceparent: span.Traceparent()})
-		return nil
-	}
-	if isOrdered {
-		g.nsp.CastInOrder(room, except, name, stream, number, build)
-		return nil
-	}
-	if except == "" {
-		g.nsp.Cast(room, name, build)
-		return nil
-	}
-	g.nsp.CastArgs(room, except, name, socketio.Args{JSON: build(nil)})
 	return nil
+}
+
+// castOf returns a cast without rooms.
+func (g *Gateway) castOf(name string, encoded encodedPayload, span *tracing.Span) socketio.LoggedCast {
+	return socketio.LoggedCast{
+		Name: name, Build: encoded.build, Attachments: encoded.attachments,
+		IsVolatile: g.volatile[name], Traceparent: span.Traceparent(),
+	}
 }
 
 // CastExcept is like Cast to those members of a room who are not in the room except, which may be
@@ -127,16 +137,33 @@ func (g *Gateway) CastExcept(ctx context.Context, room, except, name string, pay
 	return g.castToRoom(ctx, room, except, name, payload)
 }
 
-// payloadEncoder returns a function that appends the payload as JSON.
-func payloadEncoder(name string, payload any) (build func(dst []byte) []byte, err error) {
+// An encodedPayload is a payload as clients get it.
+type encodedPayload struct {
+	build       func(dst []byte) []byte // appends the payload as JSON
+	attachments [][]byte                // the binary values
+}
+
+// isPlain reports whether the payload has no binary values.
+func (e encodedPayload) isPlain() bool { return len(e.attachments) == 0 }
+
+// encodePayload encodes the payload of a cast.
+func encodePayload(name string, payload any) (e encodedPayload, err error) {
 	if a, ok := payload.(event.Appender); ok {
-		return a.AppendJSON, nil
+		return encodedPayload{build: a.AppendJSON}, nil
 	}
-	var buf bytes.Buffer
-	if err := json.MarshalWrite(&buf, payload); err != nil {
-		return nil, fmt.Errorf("cast %s: %w", name, err)
+	var text []byte
+	if event.HasBinary(reflect.TypeOf(payload)) {
+		text, e.attachments, err = event.AppendBinary(nil, nil, payload)
+	} else {
+		var buf bytes.Buffer
+		err = json.MarshalWrite(&buf, payload)
+		text = buf.Bytes()
 	}
-	return func(dst []byte) []byte { return append(dst, buf.Bytes()...) }, nil
+	if err != nil {
+		return e, fmt.Errorf("cast %s: %w", name, err)
+	}
+	e.build = func(dst []byte) []byte { return append(dst, text...) }
+	return e, nil
 }
 
 // RoomsOf returns the rooms of a connection whose names begin with prefix.

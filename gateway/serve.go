@@ -49,12 +49,17 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	m := s.Answering(e.ID)
 	head := len(m.Buffer())
 	b := append(m.Buffer(), answerHead...)
-	b, v, err := g.serveEvent(c, route, e, start, span, b)
+	binary := attachmentsOf(route, e)
+	b, v, err := g.serveEvent(c, route, e, binary, start, span, b)
 	if err == nil {
-		if e.HasID {
+		switch {
+		case e.HasID && binary != nil && len(binary.Out) > 0:
+			_ = s.Answer(e.ID, socketio.Args{JSON: append(b[head:], '}'), Attachments: binary.Out}) // else it is gone
+			m.Free()
+		case e.HasID:
 			m.SetBuffer(append(b, '}'))
 			s.Reply(m)
-		} else {
+		default:
 			m.Free()
 		}
 		c.finishAnswer(false)
@@ -107,22 +112,30 @@ func (c *conn) spendEvent() Verdict {
 // errLimited says that a limit refuses the event; the Verdict says which.
 var errLimited = errors.New("gateway: refused by a limit")
 
+// attachmentsOf returns the binary values of an event, nil where its route has none.
+func attachmentsOf(r *route, e *socketio.Event) *event.Attachments {
+	if r == nil || !r.TakesBinary && !r.AnswersBinary {
+		return nil
+	}
+	return &event.Attachments{In: e.Attachments}
+}
+
 // serveEvent checks one event and appends the handler's answer to dst.
-func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, start time.Time, span *tracing.Span, dst []byte) ([]byte, Verdict, error) {
+func (g *Gateway) serveEvent(c *conn, r *route, e *socketio.Event, binary *event.Attachments, start time.Time, span *tracing.Span, dst []byte) ([]byte, Verdict, error) {
 	switch {
 	case c.isEnded.Load() || !c.handle.Alive():
 		return dst, Verdict{}, fault.ErrUnauthenticated
 	case r == nil:
 		return dst, Verdict{}, fault.ErrUnknownEvent
-	case len(e.Attachments) > 0:
-		return dst, Verdict{}, fault.Invalid("", "binary values are not taken")
+	case len(e.Attachments) > 0 && !r.TakesBinary:
+		return dst, Verdict{}, event.ErrBinaryNotTaken
 	case e.Count > 1:
 		return dst, Verdict{}, fault.Invalid("", "one payload at most")
 	}
 	if needsRoles(r, c.player.Load()) {
 		g.refreshRoles(c, maxRoleAge)
 	}
-	return g.performRoute(c.playerNow(), r, start, span, e.Args, dst)
+	return g.performRoute(c.playerNow(), r, binary, start, span, e.Args, dst)
 }
 
 // playerNow returns the player with the newest round trip.
@@ -137,7 +150,7 @@ func (c *conn) playerNow() *event.Player {
 
 // performRoute checks the roles of an event's player, spends the limits and calls the handler. An
 // event with an idempotency key is done once.
-func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
+func (g *Gateway) performRoute(p *event.Player, r *route, binary *event.Attachments, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if r.OnceRule != nil {
 		request, err := identifyEvent(p, r, payload, "")
 		if err != nil {
@@ -147,11 +160,11 @@ func (g *Gateway) performRoute(p *event.Player, r *route, start time.Time, span 
 			return g.performEventOnce(p, r, request, start, span, payload, dst)
 		}
 	}
-	return g.performUnkeyed(p, r, start, span, payload, dst)
+	return g.performUnkeyed(p, r, binary, start, span, payload, dst)
 }
 
-// performUnkeyed is performRoute for an event without an idempotency key.
-func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
+// performUnkeyed is performRoute for an event without an idempotency key. binary may be nil.
+func (g *Gateway) performUnkeyed(p *event.Player, r *route, binary *event.Attachments, start time.Time, span *tracing.Span, payload, dst []byte) (out []byte, v Verdict, err error) {
 	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, p.HasRole) {
 		return dst, v, fault.ErrForbidden
 	}
@@ -169,6 +182,9 @@ func (g *Gateway) performUnkeyed(p *event.Player, r *route, start time.Time, spa
 	ctx := g.baseCtx
 	if !r.IsInstant || len(r.Limits) > 0 {
 		ctx = g.deadlines.contextFor(start)
+	}
+	if binary != nil {
+		ctx = event.WithAttachments(ctx, binary)
 	}
 	out, err = g.callHandler(ctx, p, r, span, payload, dst)
 	return out, v, err

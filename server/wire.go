@@ -48,6 +48,9 @@ func (n *node) wire() (err error) {
 		return err
 	}
 	routes, casts := eventTables(append(all, n.backends))
+	if err := event.CheckTables(routes, casts); err != nil {
+		return usage.Wrap(err)
+	}
 	if err := attachPolicies(routes, c.PolicyEvents); err != nil {
 		return err
 	}

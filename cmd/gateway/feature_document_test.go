@@ -35,7 +35,8 @@ func TestAFeatureFromTheDocuments(t *testing.T) {
 	dir := t.TempDir()
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	for name, text := range map[string]string{
-		"guild/guild.go": feature, "guild/guild_test.go": block("`guild/guild_test.go`:"), "guild/rollcall.go": block("`guild/rollcall.go`:"), "server/features.go": wired,
+		"guild/guild.go": feature, "guild/guild_test.go": block("`guild/guild_test.go`:"), "guild/rollcall.go": block("`guild/rollcall.go`:"),
+		"guild/banner.go": block("`guild/banner.go`:"), "server/features.go": wired,
 	} {
 		real, err := filepath.Abs(filepath.Join("../..", name))
 		require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/feature/dice"
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/server"
 )
 
@@ -142,5 +143,28 @@ func TestContract(t *testing.T) {
 	types, err := server.Contract(server.Config{Features: []server.Feature{&dice.Feature{}}}, "typescript")
 	require.NoError(t, err)
 	require.Contains(t, string(types), "'dice:roll': (payload: DiceRollRequest, ")
-	require.Contains(t, string(types), "'dice:rolled': (payload: DiceRolled, offset?: string) => void;")
+	for _, line := range []string{
+		"'dice:rolled': (payload: DiceRolled, offset?: string) => void;",
+		"'dice:ready': (payload: DiceTable, answer: (reply: DiceReadiness) => void) => void;",
+		"'dice:painted': (payload: DicePainted, offset?: string) => void;",
+		"'dice:shaken': (payload: DiceShaken) => void;",
+		"/** (not empty, at most 16384 bytes) */\n  picture: ArrayBuffer | Uint8Array;",
+		"A client that is behind misses it (volatile).",
+	} {
+		require.Contains(t, string(types), line)
+	}
+}
+
+// hasty is a feature whose table can not work.
+type hasty struct{}
+
+func (hasty) Routes() []event.Route { return nil }
+func (hasty) Casts() []event.Cast {
+	return []event.Cast{event.Asks[event.None, event.None]("hasty:ask", "To nobody.").Cast().Volatile()}
+}
+
+// What can not work is refused at start.
+func TestATableThatCanNotWork(t *testing.T) {
+	err := server.Run(t.Context(), server.Config{Dev: true, Addr: "127.0.0.1:0", LogTo: io.Discard, Out: io.Discard, Features: []server.Feature{hasty{}}})
+	require.ErrorContains(t, err, "cast hasty:ask: a question can not be volatile")
 }

@@ -48,8 +48,13 @@ const lastWords = 16 << 10
 func (c *Conn) enqueueMessage(m *Message, schedule bool) (ok, flush bool) {
 	f := m.sealedFrame()
 	c.mu.Lock()
-	if c.state.Load() != stateOpen || m.volatile && (!c.isWritable() || c.wouldOverflow(len(f))) {
+	if c.state.Load() != stateOpen {
 		c.mu.Unlock()
+		return false, false
+	}
+	if m.volatile && (!c.isWritable() || c.wouldOverflow(len(f))) {
+		c.mu.Unlock()
+		c.srv.droppedVolatile.Add(1)
 		return false, false
 	}
 	if c.wouldOverflow(len(f)) && !c.hasOverflowed {

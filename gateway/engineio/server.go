@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -108,6 +109,7 @@ type Server struct {
 	done            chan struct{}
 	stopOnce        sync.Once
 	flushersRunning sync.WaitGroup // the flushers
+	droppedVolatile atomic.Int64   // volatile messages, for each connection that was behind
 
 	mu           sync.Mutex
 	conns        map[string]*Conn // by sid; guarded by mu
@@ -151,6 +153,10 @@ func (s *Server) Count() int {
 	defer s.mu.Unlock()
 	return s.count
 }
+
+// DroppedVolatile returns how many volatile messages were dropped since the start, each counted for
+// each connection that was behind.
+func (s *Server) DroppedVolatile() int64 { return s.droppedVolatile.Load() }
 
 // Conns returns a snapshot of the connections.
 func (s *Server) Conns() []*Conn {

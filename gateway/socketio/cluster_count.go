@@ -28,10 +28,10 @@ func (n *Namespace) CastCount(ctx context.Context, room, name string, build func
 	}
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	m, listStart := n.frameCast(name, build)
-	defer m.Free()
-	wait := n.cluster.publishCounting(ctx, m.Buffer()[listStart:], socket.Room(room))
-	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
+	f, list := n.frameCast(name, build, nil)
+	defer f.releaseFrames()
+	wait := n.cluster.publishCounting(ctx, list, socket.Room(room))
+	reached = n.rooms.castToRoom(socket.Room(room), f.sealFrames(false))
 	elsewhere, missing := wait()
 	return reached + elsewhere, missing
 }
@@ -40,7 +40,7 @@ func (n *Namespace) CastCount(ctx context.Context, room, name string, build func
 // members that it reached on other nodes.
 func (n *clusterNamespace) publishCounting(ctx context.Context, list []byte, room socket.Room) (wait func() (members, missing int)) {
 	t := target{rooms: []socket.Room{room}, traceparent: tracing.ParentOf(ctx)}
-	counted := n.startCount(list, t)
+	counted := n.startCount(list, nil, t)
 	return func() (int, int) { return counted(ctx) }
 }
 

@@ -255,12 +255,16 @@ type LoggedCast struct {
 	Name   string   // of the event
 	// Build appends the argument as JSON.
 	Build func(dst []byte) []byte
+	// Attachments are the binary values that the argument names with placeholders.
+	Attachments [][]byte
 	// Stream and Place, if any, put the casts of several nodes to the first room in order: from 1,
 	// without gaps.
 	Stream string
 	Place  int64
 	// History, if not nil, is written with the cast.
 	History *castlog.History
+	// IsVolatile leaves out the sockets whose transport is busy. What is logged is never volatile.
+	IsVolatile bool
 	// Traceparent is that of the span of the cast; "" where that is not traced.
 	Traceparent string
 }
@@ -340,9 +344,9 @@ func (n *Namespace) appendCast(c LoggedCast, countID string, wait bool) (own *ow
 	if c.Except != "" {
 		t.except = []socket.Room{socket.Room(c.Except)}
 	}
-	text, listStart := n.frameCast(c.Name, c.Build)
-	message, ok := nsp.appendBroadcastHead(make([]byte, 0, len(text.Buffer())+160), text.Buffer()[listStart:], nil)
-	own = &ownCast{rooms: n.rooms, target: t, frames: packetFrames{text: text}}
+	frames, list := n.frameCast(c.Name, c.Build, c.Attachments)
+	message, ok := nsp.appendBroadcastHead(make([]byte, 0, len(list)+160), list, c.Attachments)
+	own = &ownCast{rooms: n.rooms, target: t, frames: frames}
 	message = t.appendTo(message)
 	message[0] = loggedHead
 	if countID != "" {

@@ -14,6 +14,8 @@ type CountedCast struct {
 	Name string // of the event
 	// Build appends the argument as JSON.
 	Build func(dst []byte) []byte
+	// Attachments are the binary values that the argument names with placeholders.
+	Attachments [][]byte
 	// IsLogged casts by the log where there is one; not to every socket, which is in no log.
 	IsLogged bool
 	// IsVolatile leaves out the sockets whose transport is busy.
@@ -34,7 +36,7 @@ type Reach struct {
 // An error of wait is that of CastAndWait: then it may be received.
 func (n *Namespace) StartCounted(c CountedCast) (wait func(ctx context.Context) (Reach, error), err error) {
 	if c.IsLogged && c.Room != "" && n.HasLog() {
-		counting, err := n.startLoggedCount(LoggedCast{Rooms: []string{c.Room}, Name: c.Name, Build: c.Build})
+		counting, err := n.startLoggedCount(LoggedCast{Rooms: []string{c.Room}, Name: c.Name, Build: c.Build, Attachments: c.Attachments})
 		if err != nil {
 			return nil, err
 		}
@@ -48,23 +50,23 @@ func (n *Namespace) StartCounted(c CountedCast) (wait func(ctx context.Context) 
 
 // startPublishedCount is StartCounted of what is not logged.
 func (n *Namespace) startPublishedCount(c CountedCast) (wait func(ctx context.Context) (Reach, error), err error) {
-	m, listStart := n.frameCast(c.Name, c.Build)
-	defer m.Free()
+	f, list := n.frameCast(c.Name, c.Build, c.Attachments)
+	defer f.releaseFrames()
 	t := target{volatile: c.IsVolatile}
 	if c.Room != "" {
 		t.rooms = []socket.Room{socket.Room(c.Room)}
 	}
-	if n.cluster != nil && len(m.Buffer())+targetTail > n.cluster.cluster.cfg.MaxMessage {
+	if n.cluster != nil && f.byteSize()+targetTail > n.cluster.cluster.cfg.MaxMessage {
 		return nil, errTooLarge
 	}
 	elsewhere := func(context.Context) (members, missing int) { return 0, 0 }
 	if n.cluster != nil {
-		elsewhere = n.cluster.startCount(m.Buffer()[listStart:], t)
+		elsewhere = n.cluster.startCount(list, c.Attachments, t)
 	}
-	if n.rooms.holdPosition(m) {
+	if n.rooms.holdPosition(f.text) {
 		defer n.rooms.castLog.UnlockPosition()
 	}
-	f := packetFrames{text: m}.sealFrames(c.IsVolatile)
+	f.sealFrames(c.IsVolatile)
 	here := 0
 	if c.Room != "" {
 		here = n.rooms.castToRoom(t.rooms[0], f)
@@ -92,17 +94,17 @@ func (a *rooms) castToEverySocket(f packetFrames) (reached int) {
 
 // startCount publishes an event, and returns a function that waits for the number of sockets that
 // it reached on other nodes.
-func (n *clusterNamespace) startCount(list []byte, t target) (wait func(ctx context.Context) (members, missing int)) {
+func (n *clusterNamespace) startCount(list []byte, attachments [][]byte, t target) (wait func(ctx context.Context) (members, missing int)) {
 	if n.classicNodeCount.Load() > 0 {
-		n.publishEvent(list, nil, t)
+		n.publishEvent(list, attachments, t)
 		return func(ctx context.Context) (int, int) { return n.countElsewhere(ctx, t) }
 	}
 	q := newCount()
 	if !n.cluster.bus.IsConnected() || !n.openRequest(countTimeout, &q.pendingRequest) {
-		n.publishEvent(list, nil, t)
+		n.publishEvent(list, attachments, t)
 		return func(context.Context) (int, int) { return 0, max(1, int(n.nodeCount.Load())-1) }
 	}
-	n.publishBroadcast(list, nil, t, &q.pendingRequest)
+	n.publishBroadcast(list, attachments, t, &q.pendingRequest)
 	return q.waitCounted
 }
 

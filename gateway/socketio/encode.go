@@ -130,6 +130,15 @@ func (f packetFrames) withAttachments(parts [][]byte) packetFrames {
 	return f
 }
 
+// byteSize returns how many bytes the frames have.
+func (f packetFrames) byteSize() int {
+	size := len(f.text.Buffer())
+	for _, b := range f.binary {
+		size += b.Len()
+	}
+	return size
+}
+
 // sealFrames makes the frames ready for use by several goroutines.
 func (f packetFrames) sealFrames(volatile bool) packetFrames {
 	f.text.Seal()

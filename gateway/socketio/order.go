@@ -55,15 +55,15 @@ type stream struct {
 // of a stream. position is the cast's position in that stream, from 1, whichever node it comes
 // from.
 func (n *Namespace) CastInOrder(room, except, name, stream string, position int64, build func(dst []byte) []byte) {
-	m, listStart := n.frameCast(name, build)
+	f, list := n.frameCast(name, build, nil)
 	t := target{rooms: []socket.Room{socket.Room(room)}, position: streamPosition{stream, position}}
 	if except != "" {
 		t.except = []socket.Room{socket.Room(except)}
 	}
 	if n.cluster != nil {
-		n.cluster.publishEvent(m.Buffer()[listStart:], nil, t)
+		n.cluster.publishEvent(list, nil, t)
 	}
-	n.rooms.castInOrder(t, packetFrames{text: m}.sealFrames(false))
+	n.rooms.castInOrder(t, f.sealFrames(false))
 }
 
 // castInOrder delivers frames to one room in their turn, and frees them.

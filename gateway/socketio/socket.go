@@ -222,16 +222,16 @@ func (s *Socket) Disconnect(closing bool) {
 // argument as JSON. Cast returns how many members on this node it reached, and does not wait for
 // other nodes.
 func (n *Namespace) Cast(room, name string, build func(dst []byte) []byte) (reached int) {
-	m, listStart := n.frameCast(name, build)
+	f, list := n.frameCast(name, build, nil)
 	if n.cluster != nil {
-		n.cluster.publishEvent(m.Buffer()[listStart:], nil, target{rooms: []socket.Room{socket.Room(room)}})
+		n.cluster.publishEvent(list, nil, target{rooms: []socket.Room{socket.Room(room)}})
 	}
-	isHeld := n.rooms.holdPosition(m)
-	reached = n.rooms.castToRoom(socket.Room(room), packetFrames{text: m}.sealFrames(false))
+	isHeld := n.rooms.holdPosition(f.text)
+	reached = n.rooms.castToRoom(socket.Room(room), f.sealFrames(false))
 	if isHeld {
 		n.rooms.castLog.UnlockPosition()
 	}
-	m.Free()
+	f.releaseFrames()
 	return reached
 }
 
@@ -245,30 +245,30 @@ func (n *Namespace) CastEach(names []string, name string, build func(dst []byte)
 	for _, r := range names {
 		rooms = append(rooms, socket.Room(r))
 	}
-	m, listStart := n.frameCast(name, build)
+	f, list := n.frameCast(name, build, nil)
 	if n.cluster != nil {
-		n.cluster.publishToEachRoom(m.Buffer()[listStart:], rooms)
+		n.cluster.publishToEachRoom(list, rooms)
 	}
-	isHeld := n.rooms.holdPosition(m)
-	f := packetFrames{text: m}.sealFrames(false)
+	isHeld := n.rooms.holdPosition(f.text)
+	f.sealFrames(false)
 	for _, room := range rooms {
 		n.rooms.castToRoom(room, f)
 	}
 	if isHeld {
 		n.rooms.castLog.UnlockPosition()
 	}
-	m.Free()
+	f.releaseFrames()
 }
 
-// frameCast frames an event with one argument, which build appends. listStart is where the list of
-// its name and argument begins in the message.
-func (n *Namespace) frameCast(name string, build func(dst []byte) []byte) (m *engineio.Message, listStart int) {
-	m = engineio.NewText()
-	b := appendHeader(m.Buffer(), typeEvent, 0, n.name, 0, false)
-	listStart = len(b)
+// frameCast frames an event with one argument, which build appends. list is the list of its name
+// and argument, which lies in the frames.
+func (n *Namespace) frameCast(name string, build func(dst []byte) []byte, attachments [][]byte) (f packetFrames, list []byte) {
+	m := engineio.NewText()
+	b := appendHeader(m.Buffer(), typeEvent, len(attachments), n.name, 0, false)
+	listStart := len(b)
 	b = append(appendJSONString(append(b, '['), name), ',')
 	m.SetBuffer(append(build(b), ']'))
-	return m, listStart
+	return packetFrames{text: m}.withAttachments(attachments), m.Buffer()[listStart:]
 }
 
 // CastAll is Cast to every socket of the namespace on this node.

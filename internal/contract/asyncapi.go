@@ -23,9 +23,9 @@ func (c *Contract) AsyncAPI() []byte {
 	}
 	for _, s := range c.casts {
 		key := operationKey(s.name)
-		casts[key] = message{Name: s.name, Summary: s.doc, Payload: s.payload}
+		casts[key] = message{Name: s.name, Summary: s.sentences(), Payload: s.payload}
 		sent := operation{
-			Action: "send", Channel: referenceTo("channels", "casts"), Summary: s.doc, Tags: featureTags(s.name),
+			Action: "send", Channel: referenceTo("channels", "casts"), Summary: s.sentences(), Tags: featureTags(s.name),
 			Messages: []link{referenceTo("channels", "casts", "messages", key)},
 		}
 		if s.reply != nil {

@@ -42,7 +42,7 @@ Generated from the table of events, the types of their payloads and the comments
 		if s.hasOffset {
 			mark = " *"
 		}
-		about := s.doc
+		about := s.sentences()
 		if s.reply != nil {
 			about += " The client answers, by the acknowledgement, with " + shortType(s.reply, "`{}`") + "."
 		}
@@ -128,6 +128,8 @@ func shortType(s *schema, none string) string {
 			names[i] = p.name
 		}
 		return "`{" + strings.Join(names, ", ") + "}`"
+	case s.Format == formatBinary:
+		return "binary"
 	case s.Type == "":
 		return "any"
 	}

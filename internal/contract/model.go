@@ -59,6 +59,16 @@ type cast struct {
 	payload   *schema
 	reply     *schema // what clients answer; nil for a cast that is not answered
 	hasOffset bool    // where recovery is on, the offset follows the payload
+
+	isVolatile bool
+}
+
+// sentences returns what there is to say about a cast.
+func (s cast) sentences() string {
+	if s.isVolatile {
+		return s.doc + " A client that is behind misses it (volatile)."
+	}
+	return s.doc
 }
 
 // sharedCodes are the codes that every event can be refused with. RATE_LIMITED is one of them even
@@ -83,7 +93,7 @@ func New(cfg Config) *Contract {
 	}
 	for _, s := range cfg.Casts {
 		if s.Schemas != nil {
-			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), nil, true})
+			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), nil, true, false})
 			continue
 		}
 		c.casts = append(c.casts, c.describeCast(s))
@@ -116,7 +126,7 @@ func (c *Contract) describeRoute(r event.Route) request {
 }
 
 func (c *Contract) describeCast(s event.Cast) cast {
-	described := cast{name: s.Name, doc: s.Doc, payload: c.types.schemaOf(s.Payload), hasOffset: !s.IsFleeting}
+	described := cast{name: s.Name, doc: s.Doc, payload: c.types.schemaOf(s.Payload), hasOffset: !s.IsFleeting, isVolatile: s.IsVolatile}
 	if s.Reply != nil {
 		described.reply = &schema{Type: "object", Additional: false}
 		if !hasNoContent(s.Reply) {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 )
 
@@ -24,6 +25,7 @@ type schema struct {
 	Const       any            `json:"const,omitzero"`
 	Enum        []string       `json:"enum,omitzero"`
 	Pattern     string         `json:"pattern,omitzero"`
+	Format      string         `json:"format,omitzero"` // "binary": a value beside the JSON; else ""
 	MinLength   int            `json:"minLength,omitzero"`
 	MaxLength   int            `json:"maxLength,omitzero"`
 	Minimum     *int64         `json:"minimum,omitzero"`
@@ -76,6 +78,8 @@ func newTypeTable(c *Comments) *typeTable {
 	return &typeTable{c, map[reflect.Type]string{}, map[string]*schema{}, map[string]reflect.Type{}}
 }
 
+const formatBinary = "binary"
+
 const (
 	refBase     = "#/components/schemas/"
 	refusalName = "Refusal"
@@ -86,6 +90,8 @@ func (t *typeTable) schemaOf(typ reflect.Type) *schema {
 	switch typ {
 	case reflect.TypeFor[fault.Fault]():
 		return &schema{Ref: refBase + refusalName}
+	case reflect.TypeFor[event.Binary]():
+		return &schema{Format: formatBinary}
 	case reflect.TypeFor[jsontext.Value](), reflect.TypeFor[any]():
 		return &schema{}
 	}
@@ -214,9 +220,9 @@ func addValidateRules(s *schema, tag string) {
 func (s *schema) setBound(word string, n int64) {
 	isMinimum := word != "max" && word != "lte"
 	switch {
-	case s.Type == "string" && isMinimum:
+	case (s.Type == "string" || s.Format == formatBinary) && isMinimum:
 		s.MinLength = int(n)
-	case s.Type == "string":
+	case s.Type == "string", s.Format == formatBinary:
 		s.MaxLength = int(n)
 	case s.Type == "array" && isMinimum:
 		s.MinItems = int(n)

@@ -102,7 +102,7 @@ func (c *Contract) TypeScript() []byte {
 	b.WriteString("}\n" + withoutAcks)
 	b.WriteString("\n/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */\nexport interface ServerToClientEvents {\n")
 	for _, s := range c.casts {
-		writeDocComment(&b, "  ", s.doc)
+		writeDocComment(&b, "  ", s.sentences())
 		offset := ""
 		if s.hasOffset {
 			offset = ", offset?: string"
@@ -129,6 +129,8 @@ func typeScriptType(s *schema, indent string) string {
 	switch {
 	case s.Ref != "":
 		return strings.TrimPrefix(s.Ref, refBase)
+	case s.Format == formatBinary && s.written == nil:
+		return "ArrayBuffer | Uint8Array"
 	case len(s.OneOf) > 0:
 		alternatives := make([]string, len(s.OneOf))
 		for i, one := range s.OneOf {
@@ -190,9 +192,13 @@ func describeBounds(s *schema) string {
 			parts = append(parts, fmt.Sprintf(format, n))
 		}
 	}
-	addIf(s.MinLength > 1, "at least %d characters", s.MinLength)
+	unit := "characters"
+	if s.Format == formatBinary {
+		unit = "bytes"
+	}
+	addIf(s.MinLength > 1, "at least %d "+unit, s.MinLength)
 	addIf(s.MinLength == 1, "not empty%.0s", "")
-	addIf(s.MaxLength > 0, "at most %d characters", s.MaxLength)
+	addIf(s.MaxLength > 0, "at most %d "+unit, s.MaxLength)
 	addIf(s.MinItems > 0, "at least %d entries", s.MinItems)
 	addIf(s.MaxItems > 0, "at most %d entries", s.MaxItems)
 	if s.Minimum != nil && *s.Minimum != 0 {

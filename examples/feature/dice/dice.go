@@ -36,6 +36,8 @@ func (f *Feature) Routes() []event.Route {
 		event.On("dice:sit", f.Sit).Limit("rooms"),
 		event.On("dice:roll", f.Roll).Limit("chat"),
 		event.On("dice:call", f.Call).Limit("chat"),
+		event.On("dice:shake", f.Shake).Unlimited("it only moves a cup on the screen"),
+		event.On("dice:paint", f.Paint).Limit("chat"),
 	}
 }
 
@@ -46,6 +48,8 @@ var ready = event.Asks[Table, Readiness]("dice:ready", "To everybody at the tabl
 func (f *Feature) Casts() []event.Cast {
 	return []event.Cast{
 		event.Sends[Rolled]("dice:rolled", "To everybody at the table: somebody rolled."),
+		event.Sends[Shaken]("dice:shaken", "To everybody at the table: how somebody holds the cup.").Volatile(),
+		event.Sends[Painted]("dice:painted", "To everybody at the table: somebody has new dice."),
 		ready.Cast(),
 	}
 }
@@ -94,6 +98,49 @@ func (f *Feature) Roll(ctx context.Context, p event.Player, in RollRequest) (Rol
 	}
 	f.rolls.Add(1)
 	return out, f.services.Rooms.Cast(ctx, room, "dice:rolled", out)
+}
+
+// ShakeRequest is how a player holds the cup.
+type ShakeRequest struct {
+	Table string `json:"table" validate:"required,max=32"`
+	Angle int    `json:"angle" validate:"min=0,max=359"`
+}
+
+// Shaken is how somebody holds the cup: only the newest one is worth anything.
+type Shaken struct {
+	By    string `json:"by"`
+	Angle int    `json:"angle"`
+}
+
+// Shake shows everybody at the table how the player holds the cup. Errors: DICE_NOT_SEATED.
+func (f *Feature) Shake(ctx context.Context, p event.Player, in ShakeRequest) (event.None, error) {
+	room := tableRoom(in.Table)
+	if !f.services.Rooms.In(p.Conn, room) {
+		return event.None{}, ErrNotSeated
+	}
+	return event.None{}, f.services.Rooms.Cast(ctx, room, "dice:shaken", Shaken{p.Username, in.Angle})
+}
+
+// PaintRequest has a picture for the player's dice.
+type PaintRequest struct {
+	Table   string       `json:"table" validate:"required,max=32"`
+	Picture event.Binary `json:"picture" validate:"required,max=16384"`
+}
+
+// Painted is a picture of somebody's dice.
+type Painted struct {
+	By      string       `json:"by"`
+	Picture event.Binary `json:"picture"`
+}
+
+// Paint shows everybody at the table the player's new dice. Errors: DICE_NOT_SEATED.
+func (f *Feature) Paint(ctx context.Context, p event.Player, in PaintRequest) (Painted, error) {
+	room := tableRoom(in.Table)
+	if !f.services.Rooms.In(p.Conn, room) {
+		return Painted{}, ErrNotSeated
+	}
+	out := Painted{p.Username, in.Picture}
+	return out, f.services.Rooms.Cast(ctx, room, "dice:painted", out)
 }
 
 // Readiness is what a player answers to dice:ready.
