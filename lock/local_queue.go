@@ -20,6 +20,8 @@ type localQueue struct {
 	isTaken    bool          // what Redis last said: this or another process holds the lock; guarded by localQueues.mu
 	takenKnown chan struct{} // closed while isTaken; guarded by localQueues.mu
 	isWanted   bool          // another process waited for the lock at the last release here; guarded by localQueues.mu
+	wantedFrom uint64        // the ticket whose release said so; guarded by localQueues.mu
+	tickets    uint64        // how many there were; guarded by localQueues.mu
 }
 
 // A ticket is the right to ask Redis for the lock of a name, and then to hold it. done gives it
@@ -27,7 +29,14 @@ type localQueue struct {
 type ticket struct {
 	*localQueue
 	queues *localQueues
+	number uint64 // of those of the queue
 	once   sync.Once
+}
+
+// newTicket is called with mu held, by the caller that has the slot.
+func (q *localQueues) newTicket(queue *localQueue) *ticket {
+	queue.tickets++
+	return &ticket{localQueue: queue, queues: q, number: queue.tickets}
 }
 
 // takeFreeTicket takes the ticket of a name. If another caller of this process has it, it returns
@@ -43,7 +52,7 @@ func (q *localQueues) takeFreeTicket(name string) (*ticket, *localQueue) {
 	queue.users++
 	select { // a free ticket wins over a context that has ended
 	case queue.slot <- struct{}{}:
-		return &ticket{localQueue: queue, queues: q}, nil
+		return q.newTicket(queue), nil
 	default:
 		return nil, queue
 	}
@@ -70,7 +79,7 @@ func (q *localQueues) waitForTicket(ctx context.Context, queue *localQueue, mayW
 	defer q.mu.Unlock()
 	if hasSlot {
 		if ctx.Err() == nil {
-			return &ticket{localQueue: queue, queues: q}, queue.isTaken
+			return q.newTicket(queue), queue.isTaken
 		}
 		<-queue.slot // the callers before ended because of the same deadline
 	}
@@ -107,10 +116,14 @@ func (t *ticket) isWantedElsewhere() bool {
 	return t.isWanted
 }
 
+// setWantedElsewhere notes what the release of this ticket's lease said. The ticket may have been
+// passed on before, so that later releases have said something newer: then that stays.
 func (t *ticket) setWantedElsewhere(wanted bool) {
 	t.queues.mu.Lock()
 	defer t.queues.mu.Unlock()
-	t.isWanted = wanted
+	if t.number >= t.wantedFrom {
+		t.isWanted, t.wantedFrom = wanted, t.number
+	}
 }
 
 // done gives the ticket to the next caller. A second call does nothing.

@@ -53,6 +53,9 @@ func (m *Manager) newQuestionBatcher() *redisx.Batcher[*question] {
 	// answered its release: see Lease.Release.
 	limits := redisx.BatchLimits{MaxBatch: 64, MaxWaiting: 16384, MaxWorkers: 2, NextWorkerAt: 64, Timeout: m.cfg.Timeout}
 	respectsContexts := client.Options().ContextTimeoutEnabled
+	if respectsContexts {
+		limits.Timeout /= 2 // the other half is for asking again: see askTogether
+	}
 	return redisx.NewBatcher(limits, func(ctx context.Context, batch []**question) {
 		questions := make([]*question, 0, len(batch))
 		for _, isRelease := range []bool{true, false} { // a release may be of the lock that another one asks for
@@ -78,7 +81,9 @@ func (m *Manager) newQuestionBatcher() *redisx.Batcher[*question] {
 	})
 }
 
-// askTogether asks the questions in one pipeline, in their order.
+// askTogether asks the questions in one pipeline, in their order, until ctx ends. Those that have
+// no answer then are asked again for half of Config.Timeout, over another connection: one
+// connection that is stuck must not fail all the callers who share it.
 func (m *Manager) askTogether(ctx context.Context, client *redis.Client, questions []*question) {
 	calls := make([]*redisx.Call, len(questions))
 	for i, q := range questions {
@@ -87,7 +92,7 @@ func (m *Manager) askTogether(ctx context.Context, client *redis.Client, questio
 	redisx.RunMerged(ctx, client, calls...)
 	var again []*redisx.Call
 	for i, q := range questions {
-		if _, err := calls[i].Int64(); isLostAnswer(err) && ctx.Err() == nil {
+		if _, err := calls[i].Int64(); isLostAnswer(err) {
 			// The client does not repeat a pipeline with a release by itself: see releaseOnce.
 			script := q.call.Script
 			if q.isRelease {
@@ -98,12 +103,14 @@ func (m *Manager) askTogether(ctx context.Context, client *redis.Client, questio
 		}
 	}
 	if len(again) > 0 {
-		redisx.RunMerged(ctx, client, again...)
+		retrying, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Timeout/2)
+		redisx.RunMerged(retrying, client, again...)
+		cancel()
 	}
 	for i, q := range questions {
 		n, err := calls[i].Int64()
-		if q.isRelease && calls[i] != &q.call && n == -1 {
-			n = 1
+		if q.isRelease && calls[i] != &q.call {
+			n = judgeRetriedRelease(n, err)
 		}
 		q.setAnswer(n, err)
 		if !q.isRelease && (n > 0 || err != nil) && q.attempt.ended.Load() { // its caller may have given up before this answer
@@ -125,7 +132,11 @@ func isLostAnswer(err error) bool {
 // the question has its place before all later ones.
 func (c *serverConn) askBatch(isRelease bool, queued func(), script *redisx.Script, lockKeys []string, args ...any) (int64, error) {
 	q := &question{attempt: c.attempt, isRelease: isRelease, call: redisx.Call{Script: script, Keys: lockKeys, Args: args}}
-	if _, err := c.manager.questions.DoQueued(c.ctx, q, queued); err != nil {
+	_, err := c.manager.questions.DoQueued(c.ctx, q, queued)
+	switch {
+	case isRelease && errors.Is(err, redisx.ErrBusy): // also after Close: what is held is freed all the same
+		return c.askServer(c.ctx, c.releaseOnce)
+	case err != nil:
 		return 0, err
 	}
 	return q.answer()

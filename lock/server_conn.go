@@ -121,12 +121,18 @@ func (c *serverConn) releaseOnce(ctx context.Context) (int64, error) {
 	if err == nil || errors.As(err, &reply) || ctx.Err() != nil {
 		return n, err
 	}
-	// The answer was lost. If the retry finds no lock, either our first call released it or the
-	// lease had expired, in which case nobody could have released it.
-	if n, err = c.runReleaseScript(ctx, releaseScript); n == -1 {
-		n = 1
+	n, err = c.runReleaseScript(ctx, releaseScript)
+	return judgeRetriedRelease(n, err), err
+}
+
+// judgeRetriedRelease returns what the answer to a release means that was asked again because the
+// first answer was lost. If the retry finds no lock, or that of another holder, either our first
+// call released it or the lease had expired, in which case nobody could have released it.
+func judgeRetriedRelease(n int64, err error) int64 {
+	if err == nil && n <= 0 {
+		return 1
 	}
-	return n, err
+	return n
 }
 
 // askServer waits for the answer of a server until the context ends, whether the client respects
