@@ -4,7 +4,7 @@
 -- ARGV[1]  the token for the lease   ARGV[2]  the lease's TTL, ms
 -- ARGV[3]  a value that lives for so many ms at most is loaded again; 'any' for every value
 -- returns  {value, its TTL in ms or -1, taken}; without a value taken; with a value of another type taken + 2
---          taken is 1 if the lease was taken, else 0
+--          taken is 1 if the lease was taken, or if the caller loads without one because Redis is full; else 0
 local value = redis.pcall('GET', KEYS[1])
 local left, other_type = -1, false
 if type(value) == 'string' then
@@ -21,11 +21,17 @@ elseif value and value.err then
 	other_type = true
 end
 local taken = 0
+local set = redis.pcall('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+if type(set) == 'table' and set.err then
+	if not string.find(set.err, 'OOM', 1, true) then
+		return set
+	end
+	taken = 1 -- Redis is full, and gives no leases: each node loads for itself
 -- The lease is also ours if the answer to a first call was lost.
-if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[2]) == ARGV[1] then
+elseif set or redis.call('GET', KEYS[2]) == ARGV[1] then
 	taken = 1
 else
-	redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
+	redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[2]) -- where Redis is full, nobody is waked
 end
 if other_type then
 	return taken + 2

@@ -67,6 +67,46 @@ func TestRedisGone(t *testing.T) {
 	}, patience, tick, "and L1 works again")
 }
 
+// Redis is full and takes no leases: what it has is read, what is missing or old comes from the
+// source, and old values are served when the source fails too.
+func TestRedisIsFull(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	rdb := redistest.Server(t).Client()
+	var failures told
+	cfg := slow()
+	cfg.OnError = failures.failed
+	m := manager(t, rdb, cfg)
+	down := false
+	s := &countingSource{fn: func(n int64) (hero, error) {
+		if down {
+			return hero{}, errSource
+		}
+		return hero{"John", int(n)}, nil
+	}}
+	fresh, old := cache.Options{TTL: time.Hour}, cache.Options{TTL: time.Millisecond, Jitter: -1, StaleFor: time.Hour}
+	_, err := cache.Aside(ctx, m, "user:1", s.load, fresh)
+	require.NoError(t, err)
+	_, err = cache.Aside(ctx, m, "user:2", s.load, old)
+	require.NoError(t, err)
+	require.NoError(t, rdb.ConfigSet(ctx, "maxmemory", "1").Err())
+	require.ErrorContains(t, rdb.Set(ctx, "x", 1, 0).Err(), "OOM")
+
+	h, err := cache.Aside(ctx, m, "user:1", s.load, fresh)
+	require.NoError(t, err)
+	require.Equal(t, 1, h.Level, "it is there")
+	down = true
+	require.Eventually(t, func() bool {
+		h, err = cache.Aside(ctx, m, "user:2", s.load, old)
+		require.NoError(t, err)
+		require.Equal(t, 2, h.Level)
+		return m.Stats().Stale > 0
+	}, patience, tick, "it is old, and the source fails")
+	down = false
+	_, err = cache.Aside(ctx, m, "user:3", s.load, fresh)
+	require.NoError(t, err, "it is not there")
+}
+
 func TestARedisThatHangsCostsItsBudget(t *testing.T) {
 	t.Parallel()
 	server := redistest.Server(t)

@@ -103,7 +103,10 @@ func (s *Service) startCast(c Caller, in CastRequest) (finish func(ctx context.C
 		switch {
 		case out.Missing == 0 || out.Local:
 		case isAsking:
-			out.Silent = <-silent
+			select {
+			case out.Silent = <-silent:
+			case <-ctx.Done(): // the answer says how many are missing, and not which
+			}
 		default:
 			out.Silent = s.findSilentNodes(ctx, c)
 		}

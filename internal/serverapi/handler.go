@@ -145,7 +145,11 @@ func (s *Service) perform(ctx context.Context, key *apikeys.Key, call *Call, raw
 	defer cancel()
 	caller := Caller{Name: key.Name, IdempotencyKey: idempotencyKey}
 	if idempotencyKey == "" {
-		return call.serve(ctx, s, caller, raw)
+		out, err := call.serve(ctx, s, caller, raw)
+		if errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) { // which it can be without an effect only
+			err = fmt.Errorf("%w: %w", errProgramGone, err)
+		}
+		return out, err
 	}
 	switch {
 	case !call.HasEffect():
@@ -261,11 +265,14 @@ func (s *Service) writeAnswer(w http.ResponseWriter, key, call string, answer []
 	_, _ = w.Write(append(answer, '\n'))
 }
 
+// errProgramGone wraps the error of a call that ended because its program has gone.
+var errProgramGone = errors.New("serverapi: the program has gone")
+
 // noteFailure counts a call that failed, logs what is our fault, and returns what is answered.
 func (s *Service) noteFailure(key, call string, err error) *fault.Fault {
 	f := fault.Of(err)
 	s.served.WithLabelValues(key, call, f.Code).Inc()
-	if f.Code == fault.ErrInternal.Code && !errors.Is(err, context.Canceled) { // else the program has gone
+	if f.Code == fault.ErrInternal.Code && !errors.Is(err, errProgramGone) {
 		s.cfg.Log.Error("call of the server API failed", zap.String("key", key), zap.String("call", call), zap.Error(err))
 	}
 	return f

@@ -3,7 +3,6 @@ package serverapi
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,10 +54,11 @@ type Service struct {
 	cfg   Config
 	calls map[string]*Call // by name
 
-	served   *prometheus.CounterVec
-	asking   chan struct{} // calls that ask the nodes now
-	silentMu sync.Mutex    // held while the nodes are asked which are silent
-	silent   silentNodes   // guarded by silentMu
+	served *prometheus.CounterVec
+	asking chan struct{} // calls that ask the nodes now
+
+	silentTurn chan struct{} // full while the nodes are asked which are silent
+	silent     silentNodes   // of the caller that filled silentTurn
 }
 
 // maxAsking is how many calls ask the nodes at a time; further ones wait.
@@ -73,7 +73,7 @@ func New(cfg Config) *Service {
 		cfg.MaxBody = 1_000_000
 	}
 	s := &Service{
-		cfg: cfg, calls: map[string]*Call{}, asking: make(chan struct{}, maxAsking),
+		cfg: cfg, calls: map[string]*Call{}, asking: make(chan struct{}, maxAsking), silentTurn: make(chan struct{}, 1),
 		served: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_api_calls_total", Help: "Calls of the server API, by the name of the key, the call and the code of the refusal; code is ok where there is none.",
 		}, []string{"key", "call", "code"}),
@@ -123,16 +123,21 @@ type silentNodes struct {
 // maxSilent is how many nodes that do not answer are named to a cast.
 const maxSilent = 100
 
-// findSilentNodes returns the nodes that do not answer. It asks them once a second at most.
+// findSilentNodes returns the nodes that do not answer, or nil when that is not known before ctx
+// ends. It asks them once a second at most, also when they could not be asked.
 func (s *Service) findSilentNodes(ctx context.Context, c Caller) []string {
-	s.silentMu.Lock()
-	defer s.silentMu.Unlock()
+	select {
+	case s.silentTurn <- struct{}{}:
+		defer func() { <-s.silentTurn }()
+	case <-ctx.Done():
+		return nil
+	}
 	if time.Since(s.silent.at) < time.Second {
 		return s.silent.names
 	}
 	answers, err := askNodes[nodecall.Status](ctx, s, c, nodecall.AskStatus, nil)
-	if err != nil {
-		return nil
+	if err != nil && ctx.Err() != nil {
+		return nil // the caller has left, and another one may ask
 	}
 	s.silent = silentNodes{answers.Unanswered[:min(len(answers.Unanswered), maxSilent)], time.Now()}
 	return s.silent.names
