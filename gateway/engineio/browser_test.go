@@ -171,7 +171,7 @@ func TestLateRequestsOfAConnectionThatTheServerClosed(t *testing.T) {
 	require.Equal(t, 400, status)
 }
 
-// Dismissed sids are forgotten, and are never more than two generations may have.
+// Dismissed sids are forgotten after a time, and at most twice maxDismissed of them are kept.
 func TestDismissedSidsAreBounded(t *testing.T) {
 	t.Parallel()
 	var d dismissedSids

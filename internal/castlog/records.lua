@@ -35,7 +35,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- forget_at has sweep.lua look, after some ms, whether a user's room has still records. When no
 -- connection lives, what is known of the room expires a minute later also where nobody sweeps.
 local function forget_at(room, ms)
-  -- It is not put off: looking removes dead records, which would be more and more.
+  -- LT: a look that is due earlier stays. Each look removes dead records, so it must come.
   redis.call('ZADD', base .. 'ended', 'LT', string.format('%.0f', now + ms), room)
   redis.call('PEXPIRE', base .. 'ended', 600000)
   for _, other in ipairs(redis.call('SMEMBERS', base .. 'of:' .. room)) do

@@ -42,7 +42,7 @@ func Toxic(t testing.TB, server *Instance) *Wire {
 		t.Fatalf("redistest: toxiproxy: %v", err)
 	}
 	w := &Wire{t: t, lab: lab, server: server.Addr(), proxy: p, addr: p.Listen}
-	t.Cleanup(func() { w.current().Stop() })
+	t.Cleanup(func() { stopProxy(w.current()) })
 	return w
 }
 
@@ -82,7 +82,23 @@ func (w *Wire) Isolate() {
 }
 
 // Refuse closes all open connections, and refuses new ones until Mend.
-func (w *Wire) Refuse() { w.current().Stop() }
+func (w *Wire) Refuse() { stopProxy(w.current()) }
+
+// stopProxy stops a proxy, and reports whether it did so in time. One that is stuck listens no
+// more, and keeps its connections.
+func stopProxy(p *toxiproxy.Proxy) bool {
+	stopped := make(chan struct{})
+	go func() {
+		p.Stop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		return true
+	case <-time.After(mendTime):
+		return false
+	}
+}
 
 // Reset ends each connection with an RST when the server first sends something on it.
 func (w *Wire) Reset() { w.setFault("reset_peer", "timeout", 0) }
@@ -96,7 +112,10 @@ func (w *Wire) Trickle(d time.Duration) {
 func (w *Wire) Cut() {
 	w.t.Helper()
 	p := w.current()
-	p.Stop()
+	if !stopProxy(p) {
+		w.replace(p)
+		return
+	}
 	if err := p.Start(); err != nil {
 		w.t.Errorf("redistest: toxiproxy: %v", err)
 	}

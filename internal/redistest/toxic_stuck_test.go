@@ -46,3 +46,20 @@ func TestAStuckWireIsReplaced(t *testing.T) {
 	w.Mend()
 	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 30*time.Second, 10*time.Millisecond)
 }
+
+// A proxy that is stuck, as toxiproxy may be by itself, keeps Cut and Refuse for a few seconds, and
+// not for ever.
+func TestStoppingAStuckProxyEnds(t *testing.T) {
+	t.Parallel()
+	p := Toxic(t, Server(t)).current()
+	p.Lock() // which everything needs that stops it
+	t.Cleanup(p.Unlock)
+	stopped := make(chan bool, 1)
+	go func() { stopped <- stopProxy(p) }()
+	select {
+	case isDone := <-stopped:
+		require.False(t, isDone)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it hangs")
+	}
+}

@@ -27,8 +27,9 @@ const (
 
 	maxData = 256 << 10 // bytes of the payload of a cast
 
-	// findSilentAfter is how long the nodes have to say how many they reached, before they are asked
-	// which of them are silent: they have a second for either, and the program waits for both.
+	// findSilentAfter is when a cast that has no answer from all nodes yet asks them which are silent.
+	// Each of the two questions may take a second, and both must be over before the program is
+	// answered, so the second one begins soon.
 	findSilentAfter = 250 * time.Millisecond
 )
 

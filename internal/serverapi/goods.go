@@ -100,8 +100,8 @@ type LimitList struct {
 // SetLimitsRequest are rules to put in force on all nodes. All are checked before the first is
 // made; after UNAVAILABLE some may hold, and a repeat is safe.
 type SetLimitsRequest struct {
-	// Rules are such as "chat=20/10s", "chat@vip=50/10s", "chat=off"; "chat=default" is what the
-	// gateways were configured with.
+	// Rules are overrides such as "chat=20/10s", "chat@vip=50/10s" and "chat=off"; "chat=default"
+	// removes one.
 	Rules []string `json:"rules" validate:"required,min=1,max=100,dive,min=1,max=200"`
 }
 

@@ -124,8 +124,9 @@ func (s *Service) performRequest(w http.ResponseWriter, r *http.Request, key *ap
 	return s.perform(r.Context(), key, call, raw, idempotencyKey)
 }
 
-// finishReading ends the time that the body had to arrive in, which would end the call too, and
-// gives the answer time to be read, from when the call is done at the latest.
+// finishReading is called when the body has arrived. It removes the deadline for reading the body,
+// because net/http would cancel the call when that is over, and sets the deadline for writing the
+// answer: answerTimeout after the end of the time that the call has.
 func finishReading(w http.ResponseWriter, callTimeout time.Duration) {
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Time{}) // net/http's own connections can
