@@ -100,8 +100,9 @@ func readReceived(t *testing.T, file string) (all []webhooks.Event) {
 	return all
 }
 
-// While players connect, give to each other and go, while sessions end and items are minted, nodes
-// and the receiver are killed (kill -9). In the end every event was received at least once, none is
+// While players connect, give to each other and go, while sessions end and items are minted, nodes,
+// the receiver and Redis are killed (kill -9); Redis comes back with its append-only file, which it
+// writes before it answers. In the end every event was received at least once, none is
 // left or parked, and the first receipts of each player's events are in the order in which they
 // happened.
 func TestWebhooksOverKills(t *testing.T) {
@@ -173,12 +174,17 @@ func TestWebhooksOverKills(t *testing.T) {
 			continue
 		case <-time.After(killEvery):
 		}
-		if kills%3 != 2 {
+		switch kills % 4 {
+		case 0, 2:
 			receiver.kill()
 			receiver = startReceiver(t, addr, received)
 			continue
+		case 3:
+			w.servers[0].Kill()
+			w.restart(0)
+			continue
 		}
-		i := kills / 3 % len(gateways)
+		i := kills / 4 % len(gateways)
 		dead := gatewayOf(i)
 		dead.killProcess()
 		fresh := w.startGateway("", flags...)

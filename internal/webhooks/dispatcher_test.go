@@ -501,3 +501,32 @@ func TestALostAnswerOfARead(t *testing.T) {
 	require.True(t, d.readMore(t.Context()))
 	require.Equal(t, 4, d.queue.size)
 }
+
+// A Redis that failed over to a replica that lagged has forgotten that events were removed: they are
+// delivered again, in their order, with their ids.
+func TestARedisThatForgotRemovals(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	o := NewOutbox(rdb, Types(), 100)
+	rec, isWell := refuses(t, func(Event) bool { return true })
+	const many = 5
+	for n := range many {
+		write(t, o, "ann", n)
+	}
+	_, stop := startWith(t, rdb, rec, o, time.Millisecond, soon)
+	require.Eventually(t, func() bool { return len(rec.receipts()) > 0 }, soon, time.Millisecond)
+	before, err := rdb.Dump(t.Context(), keys.Webhooks).Result()
+	require.NoError(t, err)
+	isWell.Store(true)
+	require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.Webhooks).Val() == 0 }, soon, time.Millisecond)
+	first := rec.taken()
+	seen := len(rec.receipts())
+	require.NoError(t, rdb.RestoreReplace(t.Context(), keys.Webhooks, 0, before).Err())
+	require.Eventually(t, func() bool { return rdb.XLen(t.Context(), keys.Webhooks).Val() == 0 }, soon, time.Millisecond)
+	stop()
+	again := rec.receipts()[seen:]
+	require.Len(t, again, many)
+	for i, e := range again {
+		require.Equal(t, first[i].ID, e.ID)
+	}
+}
