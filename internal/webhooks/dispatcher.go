@@ -478,7 +478,7 @@ func (d *Dispatcher) noteSuccess() {
 	d.cfg.Log.Info("the receiver takes webhooks again", zap.Int("waiting", d.queue.size))
 	if time.Since(d.wokenAt) > wakeEvery*d.cfg.Retry {
 		d.wokenAt = time.Now()
-		d.queue.makeAllDue()
+		d.queue.makeAllDue(d.wokenAt)
 	}
 }
 

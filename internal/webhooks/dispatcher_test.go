@@ -91,6 +91,22 @@ func TestAnEventOfTwoPlayersIsInBothOrders(t *testing.T) {
 	require.Empty(t, q.known)
 }
 
+// Events that were never tried go before those that failed, also when a receiver has come back and
+// all are tried at once: otherwise those that it lets hang would hold up the others.
+func TestNewEventsGoBeforeFailedOnes(t *testing.T) {
+	t.Parallel()
+	q, now := newQueue(), time.Now()
+	failed := &entry{event: waitingEvent{place: "1-1"}, tries: 3, due: now.Add(time.Hour)}
+	fresh := &entry{event: waitingEvent{place: "2-1"}}
+	q.addEntry(failed)
+	q.addEntry(fresh)
+	q.makeAllDue(now)
+	first, _ := q.takeDue(now)
+	require.Same(t, fresh, first)
+	second, _ := q.takeDue(now)
+	require.Same(t, failed, second)
+}
+
 // Bad receivers: whatever one does with the first nine deliveries of an event, the tenth counts;
 // and the events of other players do not wait for it.
 func TestBadReceivers(t *testing.T) {

@@ -121,10 +121,12 @@ func (q *queue) countBehind(e *entry) (most int) {
 // putBack puts an event back that takeDue returned and that was not delivered.
 func (q *queue) putBack(e *entry) { heap.Push(&q.ready, e) }
 
-// makeAllDue has the events that failed posted again at once.
-func (q *queue) makeAllDue() {
+// makeAllDue has the events that failed posted again at once, behind those that were never tried.
+func (q *queue) makeAllDue(now time.Time) {
 	for _, e := range q.ready {
-		e.due = time.Time{}
+		if e.due.After(now) {
+			e.due = now
+		}
 	}
 	heap.Init(&q.ready)
 }
