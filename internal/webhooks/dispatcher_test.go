@@ -518,8 +518,8 @@ func TestALostAnswerOfARead(t *testing.T) {
 	require.Equal(t, 4, d.queue.size)
 }
 
-// A Redis that failed over to a replica that lagged has forgotten that events were removed: they are
-// delivered again, in their order, with their ids.
+// A Redis that failed over to a replica that lagged has forgotten that events were removed: they
+// are delivered again, in their order, with their ids.
 func TestARedisThatForgotRemovals(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
