@@ -117,6 +117,15 @@ type Config struct {
 	// again at each SIGHUP and when it changes; a file that is wrong changes nothing.
 	// (--api-keys-file)
 	APIKeysFile string
+	// TLSCert and TLSKey are the files of the certificate, with the chain to its authority, and of its
+	// key, in PEM. With them, Addr, AdminAddr and APIAddr serve TLS 1.2 and later, and nothing in the
+	// clear. They are read again at SIGHUP and when they change; a file that is wrong changes nothing.
+	// Default: empty, which serves no TLS: a proxy in front does. (--tls-cert, --tls-key)
+	TLSCert, TLSKey string
+	// AdminClientCA and APIClientCA are files of the authorities, in PEM, one of which must have signed
+	// the certificate of each client of AdminAddr and of APIAddr. They are read again like TLSCert.
+	// Default: empty, which asks clients for no certificate. (--admin-client-ca, --api-client-ca)
+	AdminClientCA, APIClientCA string
 	// AdminHosts are the names by which programs reach AdminAddr, such as gateway-1. A request there
 	// whose Host is none of them, neither loopback nor an IP address, is refused, so that the page of
 	// another site in an operator's browser gets nothing. Default: none. (--admin-hosts)
@@ -525,6 +534,7 @@ func (c Config) Faults() (faults []error) {
 		faults = append(faults, usage.Errorf("--config: %w", fault))
 	}
 	faults = append(faults, c.checkWebhooks()...)
+	faults = append(faults, c.checkTLS()...)
 	if c.RedisURL == "" && !c.Dev {
 		refuse("--redis is required: only with --dev an embedded Redis is started, which keeps nothing")
 	}

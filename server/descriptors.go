@@ -17,6 +17,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/engineio"
 	"github.com/aeturnis/realtime/internal/clientaddr"
+	"github.com/aeturnis/realtime/internal/tlsserve"
 )
 
 // A process may have so many files open, and each connection is one. When none is left, nothing can
@@ -133,7 +134,7 @@ func (l *boundedListener) forgetPlain(c *countedConn) {
 
 // noteHijacked is a ConnState hook: a connection that became a websocket has bounds of its own.
 func noteHijacked(c net.Conn, state http.ConnState) {
-	if counted, ok := c.(*countedConn); ok && state == http.StateHijacked {
+	if counted, ok := tlsserve.Under(c).(*countedConn); ok && state == http.StateHijacked {
 		counted.listener.forgetPlain(counted)
 		counted.isHurried.Store(false)
 	}
@@ -206,7 +207,7 @@ type spareKey struct{}
 
 // markSpare is a ConnContext that remembers a connection on which little is served.
 func markSpare(ctx context.Context, c net.Conn) context.Context {
-	if counted, ok := c.(*countedConn); ok && (counted.isSpare || counted.isCrowded) {
+	if counted, ok := tlsserve.Under(c).(*countedConn); ok && (counted.isSpare || counted.isCrowded) {
 		return context.WithValue(ctx, spareKey{}, counted)
 	}
 	return ctx

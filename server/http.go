@@ -195,13 +195,14 @@ func (n *node) redisURL() string {
 func (n *node) printBanner(to io.Writer, public net.Addr, admin net.Listener) {
 	w := &bytes.Buffer{}
 	defer func() { _, _ = to.Write(w.Bytes()) }() // nobody may be reading
-	url := "http://" + public.String()
+	scheme := n.tls.scheme()
+	url := scheme + "://" + public.String()
 	fmt.Fprintf(w, "listening on %s\n", url)
 	if admin != nil {
-		fmt.Fprintf(w, "operators    http://%s/metrics\n", admin.Addr())
+		fmt.Fprintf(w, "operators    %s://%s/metrics\n", scheme, admin.Addr())
 	}
 	if n.apiListener != nil {
-		fmt.Fprintf(w, "server api   http://%s%s\n", n.apiListener.Addr(), serverapi.Root)
+		fmt.Fprintf(w, "server api   %s://%s%s\n", scheme, n.apiListener.Addr(), serverapi.Root)
 	}
 	if n.redis.embedded != nil {
 		fmt.Fprintf(w, "redis        EMBEDDED %s: for trying out, nothing is kept\n", n.redis.embedded.Kind())

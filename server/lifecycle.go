@@ -33,7 +33,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 		<-waiting.Done()
 		return nil
 	}, func(error) { stopWaiting() })
-	g.Add(func() error { return ignoreClosed(players.Serve(bounded)) }, func(error) {
+	g.Add(func() error { return ignoreClosed(players.Serve(n.tls.secure(bounded, nil))) }, func(error) {
 		n.drainPlayers()
 		shutDownHTTP(players)
 		n.gateway.Close()
@@ -44,7 +44,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	r := n.redis
 	for _, run := range []func(context.Context) error{
-		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.followAPIKeys, n.followBackendSecrets, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
+		r.monitor.Run, r.moves.Run, r.tracker.Run, n.logins.devices.Run, n.logins.connections.Run, r.limiter.Run, n.reloadSettings, n.followAPIKeys, n.followBackendSecrets, n.followTLS, n.watchPromises, n.followRights, n.answerOperators, r.cache.Run, r.jobs.Run, gcgoal.Run,
 	} {
 		addLoop(run)
 	}
@@ -64,11 +64,11 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 		addLoop(r.watchEmbedded)
 	}
 	if admin != nil {
-		g.Add(func() error { return ignoreClosed(operators.Serve(admin)) }, func(error) { _ = operators.Close() })
+		g.Add(func() error { return ignoreClosed(operators.Serve(n.tls.secure(admin, n.tls.adminClients))) }, func(error) { _ = operators.Close() })
 	}
 	if n.api != nil {
 		programs := n.newHTTPServer(boundBodies(n.cfg.BodyTimeout, n.api.Handler()))
-		g.Add(func() error { return ignoreClosed(programs.Serve(n.apiListener)) }, func(error) { shutDownHTTP(programs) })
+		g.Add(func() error { return ignoreClosed(programs.Serve(n.tls.secure(n.apiListener, n.tls.apiClients))) }, func(error) { shutDownHTTP(programs) })
 	}
 	err := g.Run()
 	n.log.Info("stopped", zap.Error(err))
@@ -78,13 +78,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 // newHTTPServer returns a server that bounds what a client may take before its request is
 // understood. Routes bound the rest.
 func (n *node) newHTTPServer(routes http.Handler) *http.Server {
-	errorLog, err := zap.NewStdLogAt(n.log, zap.WarnLevel)
-	if err != nil { // never: zap knows the level
-		errorLog = zap.NewStdLog(n.log)
-	}
 	return &http.Server{
 		Handler: forbidSniffing(routes), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
-		ErrorLog: errorLog, // such as a connection that cannot be accepted
+		ErrorLog: n.newErrorLog(),
 	}
 }
 

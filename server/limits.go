@@ -136,6 +136,7 @@ func (n *node) reloadOnce(ctx context.Context) {
 	n.reloadAPIKeys()
 	n.reloadBackendSecrets(true)
 	n.reloadWebhookSecrets()
+	n.reloadTLS()
 	policies, err := n.reloadConfig()
 	if err == nil {
 		err = n.redis.limiter.SetPolicies(policies)

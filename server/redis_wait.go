@@ -12,6 +12,7 @@ import (
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/redisx"
+	"github.com/aeturnis/realtime/internal/tlsserve"
 	"github.com/aeturnis/realtime/redisconn"
 )
 
@@ -90,7 +91,11 @@ func (n *node) serveWhileWaiting(public, admin net.Listener) (stop func()) {
 		s.SetKeepAlivesEnabled(false) // who serves next gets a connection of its own
 		lent := &lentListener{l}
 		servers = append(servers, s)
-		running.Go(func() { _ = s.Serve(lent) }) // it ends with stop
+		var clients *tlsserve.Authorities
+		if l == admin {
+			clients = n.tls.adminClients
+		}
+		running.Go(func() { _ = s.Serve(n.tls.secure(lent, clients)) }) // it ends with stop
 	}
 	return func() {
 		for _, s := range servers {

@@ -69,6 +69,8 @@ type node struct {
 
 	backends *backend.Service // programs of the game that serve events
 
+	tls tlsFiles // plain addresses without Config.TLSCert
+
 	apiListener net.Listener       // of the server API; nil serves none
 	apiKeys     *apikeys.Ring      // nil without apiListener
 	api         *serverapi.Service // nil without apiListener
@@ -131,13 +133,16 @@ func Run(ctx context.Context, cfg Config) error {
 	n.warnings = newWarnings(n.log)
 	n.registry.MustRegister(n.unreadable.counter, n.warnings.inForce)
 	n.boundByDescriptors()
+	if err := n.openTLS(); err != nil {
+		return err
+	}
 	n.warnOfSettings(public, admin)
 	closeTraces, err := n.openTraces()
 	if err != nil {
 		return err
 	}
 	defer closeTraces()
-	n.warnings.set(apiIsPublic, api != nil && !isLoopback(api))
+	n.warnings.set(apiIsPublic, api != nil && !isLoopback(api) && n.tls.certificates == nil)
 
 	if err := n.redis.open(ctx, &n.cfg); err != nil {
 		return err

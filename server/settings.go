@@ -35,6 +35,7 @@ var flagNames = map[string]string{
 	"NoLocalLimits":                "limit-fallback",
 	"APIAddr":                      "api-addr",
 	"APIKeysFile":                  "api-keys-file",
+	"APIClientCA":                  "api-client-ca",
 	"WebhookURL":                   "webhook-url",
 	"WebhookCAFile":                "webhook-ca-file",
 	"MaxHTTPConnectionsPerAddress": "max-http-connections-per-address",

@@ -36,10 +36,12 @@ var warningKinds = []struct {
 		func(c *Config, _, _ net.Listener) bool { return c.Dev && c.Env == "production" },
 	},
 	{
-		adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it",
-		func(_ *Config, _, admin net.Listener) bool { return admin != nil && !isLoopback(admin) },
+		adminIsPublic, "--admin-addr is not a loopback address, and it asks for no login: keep players away from it, or ask for certificates by --admin-client-ca",
+		func(c *Config, _, admin net.Listener) bool {
+			return admin != nil && !isLoopback(admin) && c.AdminClientCA == ""
+		},
 	},
-	{apiIsPublic, "--api-addr is not a loopback address, and its keys cross the network in the clear unless a proxy adds TLS: keep players away from it", nil},
+	{apiIsPublic, "--api-addr is not a loopback address, and its keys cross the network in the clear unless --tls-cert or a proxy adds TLS: keep players away from it", nil},
 	{untrustedProxy, "X-Forwarded-For is not believed, because its sender is none of --trusted-proxies: its players share its address", nil},
 	{redisKeepsNone, "Redis keeps nothing when it restarts: switch on appendonly, or snapshots by save", nil},
 	{redisMayEvict, "Redis may evict sessions and inventories when its memory is full: set maxmemory-policy noeviction", nil},

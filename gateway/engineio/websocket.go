@@ -71,7 +71,7 @@ func isNetworkError(err error) bool {
 
 // discardUntilClosed reads until either side closes the websocket.
 func (w *wire) discardUntilClosed() {
-	r := newReader(&wire{nc: w.nc, raw: w.raw})
+	r := newReader(&wire{nc: w.nc, raw: w.raw, below: w.below})
 	for {
 		if _, err := r.waitForBytes(); err != nil {
 			w.close()

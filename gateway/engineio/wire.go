@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/aeturnis/realtime/internal/tlsserve"
 )
 
 // A wire is one websocket. Over plain TCP this package reads and writes it, so that an idle
@@ -21,6 +23,7 @@ import (
 type wire struct {
 	nc        net.Conn
 	raw       syscall.RawConn // nil where the descriptor can not be used, as with TLS
+	below     *tlsserve.Conn  // below TLS; nil without it, and with compression
 	deflating *websocket.Conn // nil without compression
 }
 
@@ -41,6 +44,9 @@ func (s *Server) hijackWebsocket(w http.ResponseWriter, r *http.Request) (x *wir
 		ws.SetReadLimit(int64(s.cfg.MaxPayload))
 		x.deflating = ws
 		return x, nil, nil
+	}
+	if below := tlsserve.Below(x.nc); below != nil && below.StartPolling() {
+		x.below = below
 	}
 	if sc, ok := x.nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -118,9 +124,22 @@ func offersDeflate(r *http.Request) bool {
 	return false
 }
 
-func (w *wire) close() { _ = w.nc.Close() }
+// close closes the connection. Over TLS it sends no alert, which may have to wait for the client:
+// the close frame of the websocket has said what an alert would say.
+func (w *wire) close() {
+	if below := tlsserve.Below(w.nc); below != nil {
+		_ = below.Close()
+		return
+	}
+	_ = w.nc.Close()
+}
 
+// closeWrite closes the sending side. It does not wait for the client, see close.
 func (w *wire) closeWrite() {
+	if below := tlsserve.Below(w.nc); below != nil {
+		_ = below.CloseWrite()
+		return
+	}
 	if tcp, ok := w.nc.(interface{ CloseWrite() error }); ok {
 		_ = tcp.CloseWrite()
 	}
@@ -263,6 +282,21 @@ func (r *reader) acquireBuffer() {
 	copy(*r.buf, r.part)
 }
 
+// readSecure reads from TLS. It holds no buffer while it waits for the client.
+func (r *reader) readSecure() {
+	for {
+		r.acquireBuffer()
+		r.n, r.err = r.w.nc.Read((*r.buf)[len(r.part):])
+		if r.n > 0 || !errors.Is(r.err, tlsserve.ErrNoData) {
+			return
+		}
+		r.releaseBuffer()
+		if r.err = r.w.below.WaitForData(); r.err != nil {
+			return
+		}
+	}
+}
+
 func (r *reader) releaseBuffer() {
 	if !r.ownsBuffer && r.buf != nil {
 		readBuffers.Put(r.buf)
@@ -273,11 +307,14 @@ func (r *reader) releaseBuffer() {
 // waitForBytes waits for bytes, and returns part with all bytes that arrived. They are valid until
 // keepPart.
 func (r *reader) waitForBytes() ([]byte, error) {
-	if r.w.raw != nil {
+	switch {
+	case r.w.raw != nil:
 		if err := r.w.raw.Read(r.tryRead); err != nil {
 			return nil, err
 		}
-	} else {
+	case r.w.below != nil:
+		r.readSecure()
+	default:
 		r.acquireBuffer()
 		r.n, r.err = r.w.nc.Read((*r.buf)[len(r.part):])
 	}

@@ -20,6 +20,10 @@ type ServeFlags struct {
 	AdminUIUsers  string   `name:"admin-ui-users-file" placeholder:"FILE" help:"These operators may log in to the Admin UI: a line name:hash for each, as htpasswd -B writes it."`
 	APIAddr       string   `name:"api-addr" placeholder:"ADDR" help:"Programs of the game call the server API at this address, such as 127.0.0.1:8082, with the keys of --api-keys-file. The default is none: it is not served."`
 	APIKeysFile   string   `name:"api-keys-file" placeholder:"FILE" help:"The keys of the server API, one a line: name, sha256 and scopes as JSON or YAML. It is read again at SIGHUP and when it changes."`
+	TLSCert       string   `name:"tls-cert" placeholder:"FILE" help:"Serve TLS 1.2 and later at --addr, --admin-addr and --api-addr with this certificate, with the chain to its authority, in PEM. It needs --tls-key. Both are read again when they change. Without it no address serves TLS, and a proxy in front does."`
+	TLSKey        string   `name:"tls-key" placeholder:"FILE" help:"The key of --tls-cert, in PEM."`
+	AdminClientCA string   `name:"admin-client-ca" placeholder:"FILE" help:"Clients of --admin-addr must have a certificate that one of these authorities signed; it needs --tls-cert."`
+	APIClientCA   string   `name:"api-client-ca" placeholder:"FILE" help:"Clients of --api-addr must have a certificate that one of these authorities signed, beside their key; it needs --tls-cert."`
 	webhookFlags  `embed:""`
 	RedisFlags    `embed:""`
 	redisWaitFlag `embed:""`
@@ -160,6 +164,7 @@ func (f *ServeFlags) config(redisURL string, policies []throttle.Policy) server.
 
 		Addr: f.Addr, Path: f.Path, NoClientFiles: !f.ServeClient, Page: f.Page, AdminAddr: f.AdminAddr, APIAddr: f.APIAddr, APIKeysFile: f.APIKeysFile, AdminHosts: f.AdminHosts, Node: f.Node, Dev: f.Dev, Env: f.Env,
 		AdminUI: f.AdminUI, AdminUIUsersFile: f.AdminUIUsers,
+		TLSCert: f.TLSCert, TLSKey: f.TLSKey, AdminClientCA: f.AdminClientCA, APIClientCA: f.APIClientCA,
 		WebhookURL: f.WebhookURL, WebhookSecretFile: f.WebhookSecret, WebhookCAFile: f.WebhookCA, WebhookEvents: f.WebhookEvents,
 		WebhookTimeout: explicitZero(f.WebhookTimeout), WebhookRetry: explicitZero(f.WebhookRetry), WebhookQueue: explicitZero(f.WebhookQueue),
 
