@@ -122,9 +122,10 @@ type Config struct {
 	// clear. They are read again at SIGHUP and when they change; a file that is wrong changes nothing.
 	// Default: empty, which serves no TLS: a proxy in front does. (--tls-cert, --tls-key)
 	TLSCert, TLSKey string
-	// AdminClientCA and APIClientCA are files of the authorities, in PEM, one of which must have signed
-	// the certificate of each client of AdminAddr and of APIAddr. They are read again like TLSCert.
-	// Default: empty, which asks clients for no certificate. (--admin-client-ca, --api-client-ca)
+	// AdminClientCA and APIClientCA are files of the authorities, in PEM, one of which must have
+	// signed the certificate of each client of AdminAddr and of APIAddr. They are read again like
+	// TLSCert. Default: empty, which asks clients for no certificate. (--admin-client-ca,
+	// --api-client-ca)
 	AdminClientCA, APIClientCA string
 	// AdminHosts are the names by which programs reach AdminAddr, such as gateway-1. A request there
 	// whose Host is none of them, neither loopback nor an IP address, is refused, so that the page of

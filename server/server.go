@@ -36,7 +36,6 @@ import (
 	"github.com/aeturnis/realtime/internal/signedpost"
 	"github.com/aeturnis/realtime/internal/tracing"
 	"github.com/aeturnis/realtime/internal/tracing/otlp"
-	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/internal/webhooks"
 	"github.com/aeturnis/realtime/redisconn"
 )
@@ -101,14 +100,19 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	public, err := listenOn("addr", cfg.Addr)
+	passed, err := takePassedSockets()
+	if err != nil {
+		return err
+	}
+	defer passed.close()
+	public, err := passed.listenOn("addr", cfg.Addr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = public.Close() }()
 	var admin net.Listener
 	if cfg.AdminAddr != "" {
-		if admin, err = listenOn("admin-addr", cfg.AdminAddr); err != nil {
+		if admin, err = passed.listenOn("admin-addr", cfg.AdminAddr); err != nil {
 			return err
 		}
 		defer func() { _ = admin.Close() }()
@@ -116,7 +120,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 	var api net.Listener
 	if cfg.APIAddr != "" {
-		if api, err = listenOn("api-addr", cfg.APIAddr); err != nil {
+		if api, err = passed.listenOn("api-addr", cfg.APIAddr); err != nil {
 			return err
 		}
 		defer func() { _ = api.Close() }()
@@ -192,13 +196,4 @@ func newNode(cfg Config, name string) *node {
 	n.drainFor.Store(int64(cfg.DrainFor))
 	n.redis.moves = redisconn.NewMoveMonitor(redisconn.MoveConfig{OnChange: n.redisServerChanged, OnUnsettled: n.redisUnsettled})
 	return n
-}
-
-// listenOn listens on the address of a flag.
-func listenOn(flag, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, usage.Errorf("--%s: %w", flag, err)
-	}
-	return l, nil
 }

@@ -27,12 +27,14 @@ const halfOpenPosts = 10_000
 const halfOpenTarget = "ENGINEIO_TEST_HALF_OPEN_POSTS"
 
 func TestMain(m *testing.M) {
-	if target := os.Getenv(halfOpenTarget); target != "" {
-		if err := openHalfPosts(target); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
+	for variable, run := range map[string]func(described string) error{halfOpenTarget: openHalfPosts, holdVariable: holdConnections} {
+		if described := os.Getenv(variable); described != "" {
+			if err := run(described); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }

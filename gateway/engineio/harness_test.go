@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -15,6 +16,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/tlsserve"
+	"github.com/aeturnis/realtime/internal/tlstest"
 )
 
 // patience is how long a test waits for something that must happen.
@@ -124,6 +128,19 @@ func newSite(cfg Config, opts ...option) *site {
 	}))
 	s.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 2 * patience}
 	return s
+}
+
+// startTLS starts a site that serves TLS as the gateway does.
+func (s *site) startTLS(t testing.TB) {
+	t.Helper()
+	a := tlstest.New(t)
+	a.Issue("server", a)
+	certificates, err := tlsserve.Open(a.Path("server.crt"), a.Path("server.key"))
+	require.NoError(t, err)
+	s.web.Listener = tlsserve.NewListener(s.web.Listener, certificates.ServerConfig(nil))
+	s.web.Start()
+	s.web.URL = "https" + strings.TrimPrefix(s.web.URL, "http")
+	s.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: a.Pool()}
 }
 
 func (s *site) end() {

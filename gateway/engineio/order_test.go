@@ -65,6 +65,7 @@ func TestNothingIsLostDoubledOrReordered(t *testing.T) {
 	for _, c := range []struct {
 		name                           string
 		polling, upgrade, deflate, tls bool
+		foreign                        bool // TLS of another package
 	}{
 		{name: "polling", polling: true},
 		{name: "websocket"},
@@ -74,6 +75,7 @@ func TestNothingIsLostDoubledOrReordered(t *testing.T) {
 		{name: "websocket over TLS", tls: true},
 		{name: "through an upgrade over TLS", polling: true, upgrade: true, tls: true},
 		{name: "websocket over TLS, compressed", tls: true, deflate: true},
+		{name: "websocket over TLS of another package", tls: true, foreign: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := &tally{next: map[string]int{}}
@@ -81,10 +83,13 @@ func TestNothingIsLostDoubledOrReordered(t *testing.T) {
 				in.take(isBinary, string(data))
 				return nil
 			}))
-			if c.tls {
+			switch {
+			case c.foreign:
 				s.web.StartTLS()
 				s.client = s.web.Client()
-			} else {
+			case c.tls:
+				s.startTLS(t)
+			default:
 				s.web.Start()
 			}
 			t.Cleanup(s.end)

@@ -26,6 +26,7 @@ func closeFrameFor(err error) closeFrame {
 
 // readWebsocket is the reading goroutine of a websocket. It reads until the connection ends.
 func (c *Conn) readWebsocket(r *reader) {
+	r.waitsOnFresh = r.w.below != nil
 	err := c.readFrames(r, c.handleMessage)
 	if errors.Is(err, errFreshStack) {
 		go c.readWebsocket(r)
@@ -35,7 +36,8 @@ func (c *Conn) readWebsocket(r *reader) {
 }
 
 // errFreshStack asks the caller to continue on a new goroutine: the first packets, with which a
-// connection logs in or is upgraded, have grown the stack of the goroutine that handled them.
+// connection logs in or is upgraded, have grown the stack of the goroutine that handled them. Over
+// TLS each read grows it.
 var errFreshStack = errors.New("engineio: continue on a new goroutine")
 
 // handleMessage handles one websocket message.

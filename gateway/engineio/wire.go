@@ -241,6 +241,11 @@ type reader struct {
 	wantsFreshStack bool // after this batch, continue on a new goroutine
 	isProbing       bool // the websocket of an upgrade that the client has not switched to
 	isRestExpected  bool // Conn.expectRest was told so
+
+	// Over TLS:
+	isDrained    bool // the next read would find nothing, and first waits
+	waitsOnFresh bool // reading ends with errFreshStack before it waits: crypto/tls needs a deep stack
+	hasRead      bool // since it waited last
 }
 
 func newReader(w *wire) *reader {
@@ -285,13 +290,22 @@ func (r *reader) acquireBuffer() {
 // readSecure reads from TLS. It holds no buffer while it waits for the client.
 func (r *reader) readSecure() {
 	for {
+		if r.isDrained {
+			if r.n, r.err = 0, r.w.below.WaitForData(); r.err != nil {
+				return
+			}
+			r.isDrained = false
+		}
 		r.acquireBuffer()
 		r.n, r.err = r.w.nc.Read((*r.buf)[len(r.part):])
 		if r.n > 0 || !errors.Is(r.err, tlsserve.ErrNoData) {
+			r.hasRead = true
 			return
 		}
 		r.releaseBuffer()
-		if r.err = r.w.below.WaitForData(); r.err != nil {
+		r.isDrained = true
+		if r.waitsOnFresh && r.hasRead {
+			r.hasRead, r.err = false, errFreshStack
 			return
 		}
 	}

@@ -52,7 +52,7 @@ export class Gateway {
     });
     await until(async () => {
       if (g.ended) throw new Error(`the gateway ended:\n${g.log}`);
-      g.url ??= /^listening on (http:\/\/\S+)$/m.exec(g.out)?.[1];
+      g.url ??= /^listening on (https?:\/\/\S+)$/m.exec(g.out)?.[1];
       return g.url && fetch(`${g.url}/health/ready`).then((r) => r.ok, () => false);
     }, 'the gateway to be ready', 20_000);
     g.contract = await learn(g.url);

@@ -42,6 +42,11 @@ async function freePort() {
   return port;
 }
 
+/** lackingOpenSSL is lacking for what makes a certificate alone. */
+export function lackingOpenSSL() {
+  return !find('openssl') && 'missing: openssl';
+}
+
 /** startProxy gives {url, stop()}, once it passes requests on. */
 export async function startProxy({ name, file, program, args }, gateway) {
   const binary = find(program);
