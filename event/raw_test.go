@@ -49,8 +49,14 @@ func TestRawKeys(t *testing.T) {
 	require.Equal(t, one, identify(`{ "idempotencyKey": "k", "a": {"x": 2, "y": 1.0} }`), "the same in other words")
 	require.NotEqual(t, one.Digest, identify(`{"a":{"x":2},"idempotencyKey":"k"}`).Digest)
 	for _, pair := range [][2]string{
-		{"9007199254740992", "9007199254740993"}, {"0.1", "0.10000000000000001"}, {"1e400", "1e401"}, {"1", "10"}, {"1", "-1"},
-		{`"1.0"`, `"1"`}, {`"\"1.0"`, `"\"1"`}, {"1e99999999999999999998", "1e99999999999999999999"},
+		{"9007199254740992", "9007199254740993"},
+		{"0.1", "0.10000000000000001"},
+		{"1e400", "1e401"},
+		{"1", "10"},
+		{"1", "-1"},
+		{`"1.0"`, `"1"`},
+		{`"\"1.0"`, `"\"1"`},
+		{"1e99999999999999999998", "1e99999999999999999999"},
 	} {
 		a, b := identify(`{"a":`+pair[0]+`,"idempotencyKey":"k"}`), identify(`{"a":`+pair[1]+`,"idempotencyKey":"k"}`)
 		require.NotEqual(t, a.Digest, b.Digest, "%s is not %s", pair[0], pair[1])
