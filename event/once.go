@@ -38,6 +38,8 @@ type OnceRule struct {
 	// CanRepeat says that the event may be done again under a claim whose holder died: see
 	// CanRepeat.
 	CanRepeat bool
+	// InOneScript says that no claim is needed before the event is done: see InOneScript.
+	InOneScript bool
 	// WorksWithoutRedis says that the event is done while Redis is away: see WorksWithoutRedis.
 	WorksWithoutRedis bool
 	// Outcome asks the feature what became of an event whose claim's holder died; nil when the
@@ -76,7 +78,7 @@ type OnceOption func(*OnceRule)
 // anything is judged, be it rights, membership or limits, the record is looked for:
 //
 //   - There is none: the record is claimed, and the event is served. With a limit in Redis, the
-//     script of the limit does this.
+//     script of the limit does this. With InOneScript, nothing is claimed.
 //   - It has an answer: the client gets the same answer, and no limit is spent.
 //   - Its payload is another one: CONFLICT.
 //   - It is claimed by a holder that lives: the repeat waits for the answer, as long as a handler
@@ -157,6 +159,14 @@ func Beside[In any](f func(p Player, in In) (redisKey string)) OnceOption {
 // where a script does the effect, records the answer and refuses a claim that is not its own any
 // more; and where twice is the same as once.
 func CanRepeat() OnceOption { return func(r *OnceRule) { r.CanRepeat = true } }
+
+// InOneScript says that one script looks at the record, does the effect and writes the record, so
+// that of two servers of one event only one does it. Then the record is not claimed before the
+// event is served, and is looked at only where a limit's script does that anyway, or where the
+// handler refused the event or found the claim of another holder.
+func InOneScript() OnceOption {
+	return func(r *OnceRule) { r.InOneScript, r.CanRepeat = true, true }
+}
 
 // WorksWithoutRedis says that the event is served while Redis is away. This node's memory stands in
 // for the records then. All other routes answer UNAVAILABLE to an event whose record can not be

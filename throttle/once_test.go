@@ -71,6 +71,21 @@ func testSpendOnce(t *testing.T, isCluster bool) {
 	d, err = l.Spend(t.Context(), []string{"two"}, Subject{User: "ann"})
 	require.NoError(t, err)
 	require.Equal(t, 46, d.Remaining)
+	if isCluster {
+		return
+	}
+	unclaimed := look("d", "t6")
+	unclaimed.Unclaimed = true
+	for remaining := 44; remaining > 40; remaining -= 2 {
+		d, found = spend([]string{"two"}, unclaimed)
+		require.Equal(t, record.Missing, found.State)
+		require.Equal(t, remaining, d.Remaining)
+		require.Zero(t, rdb.Exists(t.Context(), "once:d").Val())
+	}
+	require.NoError(t, rdb.Set(t.Context(), "once:d", record.DoneText("0123456789abcdef", "ref"), time.Minute).Err())
+	d, found = spend([]string{"two"}, unclaimed)
+	require.Equal(t, record.Unkept, found.State)
+	require.Empty(t, d)
 }
 
 // Many events share a command, those with a key too, and each gets its own answer.

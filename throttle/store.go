@@ -78,12 +78,13 @@ func newStore(rdb redis.UniversalClient, budget time.Duration, isCluster bool) *
 
 // A spendRequest is one event, and what Redis says about it.
 type spendRequest struct {
-	call    redisx.Call     // spends all windows, or on a Cluster the first
-	others  []clusterWindow // on a Cluster: the further windows
-	cost    int             // of the first window, where there are others
-	isOnce  bool            // call looks at a record too
-	verdict verdict
-	err     error
+	call        redisx.Call     // spends all windows, or on a Cluster the first
+	others      []clusterWindow // on a Cluster: the further windows
+	cost        int             // of the first window, where there are others
+	isOnce      bool            // call looks at a record too
+	isUnclaimed bool            // and does not claim it
+	verdict     verdict
+	err         error
 }
 
 // A clusterWindow is a window that is spent by a call of its own.
@@ -178,8 +179,8 @@ func (l *Limiter) spendOnceInRedis(ctx context.Context, targets []target, look r
 	if len(targets) == 1 && l.stamp == nil {
 		args = targets[0].rule.args
 	}
-	return l.store.spendEvent(ctx, spendRequest{isOnce: true, call: redisx.Call{
-		Script: spendOnceScript, Keys: append(windowKeys(targets), look.Key), Args: append(look.Args(), args...),
+	return l.store.spendEvent(ctx, spendRequest{isOnce: true, isUnclaimed: look.Unclaimed, call: redisx.Call{
+		Script: spendOnceScript, Keys: append(windowKeys(targets), look.Key), Args: append(look.ArgsAndClaim(!look.Unclaimed), args...),
 	}})
 }
 
@@ -250,7 +251,7 @@ func (r *spendRequest) readVerdict() error {
 	}
 	if r.isOnce {
 		r.verdict.found.State = record.Claimed
-		if r.verdict.refused >= 0 {
+		if r.verdict.refused >= 0 || r.isUnclaimed {
 			r.verdict.found.State = record.Missing
 		}
 	}

@@ -92,6 +92,9 @@
 //	trade:fence:<a>:<b>      fence: the highest that acted for the pair, trade: what was settled
 //	                         under it; an hour. Used where the locks lie elsewhere and on a Cluster;
 //	                         else the locks' own fences count
-//	temp:trade:<hash>        "<tradeId> <body hash>", the record of an idempotency key
+//	once:…                   of package once: the record of an event with an idempotency key. The
+//	                         script of a gift writes the trade's id there
+//	temp:trade:<hash>        "<tradeId> <body hash>", the record of the idempotency key of a gift on
+//	                         a Cluster, or of one that is no event
 //	{trade:ledger}…          see package ledger
 package trade

@@ -13,8 +13,14 @@ func (s *Service) Sources(name string) []string {
 		return closeScript.Sources()
 	}
 	settler := s.settler.(*scriptSettler)
-	return map[string]*redisx.Script{"gift": settler.giftScript, "settle": settler.tradeScript}[name].Sources()
+	if name == "gift" {
+		return append(settler.gift.Sources(), settler.leasedGift.Sources()...)
+	}
+	return map[string]*redisx.Script{"settle": settler.trade}[name].Sources()
 }
+
+// GiftOutcome tells what became of a gift under a claim.
+var GiftOutcome = (*Service).giftOutcome
 
 // LockName is the lock of two users.
 var LockName = pairLockName

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/internal/identity"
+	"github.com/aeturnis/realtime/internal/once/record"
 )
 
 // A Gift is the payload of trade:execute.
@@ -34,10 +36,22 @@ func (s *Service) Execute(ctx context.Context, p event.Player, in Gift) (Trade, 
 		return Trade{}, ErrSelf
 	}
 	in.Give = in.Give.Sorted()
-	return s.settler.settleGift(ctx, giftRequest{
-		giver: p, to: in.To, goods: in.Give,
-		recordKey: giftRecordKey(p.UserID, in.IdempotencyKey), bodyHash: in.hashGiftBody(),
-	})
+	return s.settler.settleGift(ctx, s.newGiftRequest(ctx, p, in))
+}
+
+// giftOutcome tells what became of a gift, for event.Outcome. A gift that has not moved by now may
+// be given again: of two scripts with one record, one moves the goods.
+func (s *Service) giftOutcome(ctx context.Context, p event.Player, in Gift) (t Trade, isDone bool, err error) {
+	if err := in.checkPayload(); err != nil {
+		return Trade{}, false, err
+	}
+	in.Give = in.Give.Sorted()
+	g := s.newGiftRequest(ctx, p, in)
+	earlier, _, err := s.findEarlierGift(ctx, g)
+	if err == nil && earlier != nil {
+		markRecorded(g.claim)
+	}
+	return tradeOrZero(earlier), earlier != nil, err
 }
 
 // checkPayload judges the payload alone.
@@ -69,9 +83,50 @@ func (g Gift) hashGiftBody() string {
 
 // A giftRequest is a gift whose payload was checked.
 type giftRequest struct {
-	giver     event.Player
-	to        string // a user id
-	goods     Goods
-	recordKey string // of the idempotency key
-	bodyHash  string
+	giver event.Player
+	to    string // a user id
+	goods Goods
+
+	// The record of the idempotency key. On one server, that of an event is its claim's; else the
+	// record is the feature's own.
+	claim     *event.Claim // nil when the record is the feature's own
+	recordKey string
+	bodyHash  string // of receiver and goods
+}
+
+// newGiftRequest makes the request of a gift whose goods are sorted.
+func (s *Service) newGiftRequest(ctx context.Context, p event.Player, in Gift) giftRequest {
+	g := giftRequest{giver: p, to: in.To, goods: in.Give}
+	if claim := event.ClaimOf(ctx); claim != nil && !s.isCluster {
+		g.claim, g.recordKey, g.bodyHash = claim, claim.Record, claim.Digest
+	} else {
+		g.recordKey, g.bodyHash = giftRecordKey(p.UserID, in.IdempotencyKey), in.hashGiftBody()
+	}
+	return g
+}
+
+// recordText returns the record of a gift that is done.
+func (g giftRequest) recordText(tradeID string) string {
+	if g.claim != nil {
+		return record.DoneText(g.bodyHash, tradeID)
+	}
+	return tradeID + " " + g.bodyHash
+}
+
+// claimToken returns the token of the event's claim, "" when the record is the feature's own.
+func (g giftRequest) claimToken() string {
+	if g.claim == nil {
+		return ""
+	}
+	return g.claim.Token
+}
+
+// parseRecord reads a record. ok is false for one that names no gift: a claim that another holder
+// has, or a refusal.
+func (g giftRequest) parseRecord(text string) (tradeID, bodyHash string, ok bool) {
+	if g.claim != nil {
+		bodyHash, tradeID, ok = record.ParseDone(text)
+		return tradeID, bodyHash, ok && tradeID != ""
+	}
+	return strings.Cut(text, " ")
 }

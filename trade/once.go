@@ -1,21 +1,29 @@
 package trade
 
 import (
-	"strconv"
-
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/keys"
 )
 
 // An event with an idempotency key changes a trade and records its answer in one script call
-// (once.lua). So a record without an answer means that the event changed nothing, whichever node
-// died, and a command of a dead node that comes late changes nothing. On a Cluster a settlement
-// takes several steps: a repeat is answered by the trade, which says how it ended.
+// (once.lua, gift.lua). So a record without an answer means that the event changed nothing,
+// whichever node died, and a command of a dead node that comes late changes nothing. On a Cluster a
+// settlement takes several steps: a repeat is answered by the trade, which says how it ended.
 
 // onceOptions are how the events of this feature are done once.
 func (s *Service) onceOptions(more ...event.OnceOption) []event.OnceOption {
 	return append([]event.OnceOption{event.CanRepeat(), event.KeepFor(s.cfg.Keep)}, more...)
+}
+
+// giftOnceOptions are how a gift is done once. On one server the record says which trade it became,
+// and the script of the gift looks at the record by itself.
+func (s *Service) giftOnceOptions() []event.OnceOption {
+	options := []event.OnceOption{event.KeyLength(maxKeyLength), event.Outcome(s.giftOutcome)}
+	if !s.isCluster {
+		options = append(options, event.InOneScript())
+	}
+	return options
 }
 
 // besideTrade returns the key of a trade, in whose slot the record of an idempotency key lies. A
@@ -47,11 +55,4 @@ func markRecorded(claim *event.Claim) {
 	if claim != nil {
 		claim.MarkRecorded()
 	}
-}
-
-// giftAnswerHead returns the answer to a gift up to its times; gift.lua completes it.
-func giftAnswerHead(t Trade) []byte {
-	whole := t.AppendJSON(nil)
-	times := `,"createdAt":` + strconv.FormatInt(t.CreatedAt, 10) + `,"expiresAt":` + strconv.FormatInt(t.ExpiresAt, 10) + `}`
-	return whole[:len(whole)-len(times)]
 }

@@ -32,11 +32,23 @@ func (w *town) claimed(route, beside, holder string) (ctx context.Context, answe
 	require.NoError(w.t, err)
 	if json, ok := strings.CutPrefix(text, "A"+c.Digest+"+"); ok {
 		answer = w.decoded(json)
+	} else if id, ok := strings.CutPrefix(text, "L"+c.Digest); ok {
+		answer = w.giftOutcome(event.WithClaim(w.t.Context(), c), id)
 	} else {
 		claim := fmt.Sprintf("C%s%013d%s", c.Digest, time.Now().UnixMilli(), holder)
 		require.NoError(w.t, w.rdb.Set(w.t.Context(), c.Record, claim, c.Keep).Err())
 	}
 	return event.WithClaim(w.t.Context(), c), answer
+}
+
+// giftOutcome returns what the feature says of a gift whose record names a trade.
+func (w *town) giftOutcome(ctx context.Context, id string) *trade.Trade {
+	w.t.Helper()
+	t, isDone, err := trade.GiftOutcome(w.Service, ctx, ann, gift("bob", "k", 0, some("apple", 2)))
+	require.NoError(w.t, err)
+	require.True(w.t, isDone)
+	require.Equal(w.t, id, t.TradeID)
+	return &t
 }
 
 func (w *town) decoded(text string) *trade.Trade {

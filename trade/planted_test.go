@@ -114,7 +114,7 @@ func TestAPlantedBugIsCaught(t *testing.T) {
 			}
 			return false
 		}},
-		"a key is forgotten": {"gift", "ARGV[2], 'NX', 'PX', KEEP", "ARGV[2], 'PX', KEEP", false, func(t *testing.T, w *town) bool {
+		"a key is forgotten": {"gift", "local record = record_of(KEYS[3])", "local record = nil", false, func(t *testing.T, w *town) bool {
 			// Two devices at once: both have looked before either has given.
 			both := make(chan trade.Trade, 2)
 			ready := make(chan struct{})

@@ -7,14 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/keys"
 )
 
 // findEarlierGift returns the trade that an idempotency key stands for, nil when the key is free,
-// and CONFLICT when the key came with another body. record is what stands in the key's record.
+// and CONFLICT when the key came with another body. It is nil too when the record is the claim of
+// an event that was not done. record is what stands in the key's record.
 // LOCKED: the gift is being settled.
 func (c *core) findEarlierGift(ctx context.Context, g giftRequest) (earlier *Trade, record string, err error) {
 	record, err = c.rdb.Get(ctx, g.recordKey).Result()
@@ -24,7 +24,10 @@ func (c *core) findEarlierGift(ctx context.Context, g giftRequest) (earlier *Tra
 	if err != nil {
 		return nil, "", wrapRedisError(err, "trade: look up the key")
 	}
-	id, bodyHash, _ := strings.Cut(record, " ")
+	id, bodyHash, ok := g.parseRecord(record)
+	if !ok {
+		return nil, record, nil
+	}
 	d, err := c.findSettlement(ctx, id)
 	switch {
 	case err == nil && d.Status == Failed: // nothing moved

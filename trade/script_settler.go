@@ -8,6 +8,7 @@ import (
 
 	"github.com/aeturnis/realtime/event"
 	"github.com/aeturnis/realtime/fault"
+	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 	"github.com/aeturnis/realtime/trade/ledger"
@@ -17,7 +18,8 @@ import (
 // goods and writes the ledger's entry.
 type scriptSettler struct {
 	*core
-	giftScript, tradeScript, mintScript *redisx.Script
+	settlementScripts
+	mintScript *redisx.Script
 
 	checksLock bool          // the scripts check the lock; a lease is needed only while another holder has it
 	receivers  receiverCache // not used when the scripts cannot check which character a receiver plays
@@ -37,7 +39,7 @@ func newScriptSettler(c *core) *scriptSettler {
 			charactersLua, s.receivers.isUsed = lua, true
 		}
 	}
-	s.giftScript, s.tradeScript = newSettlementScripts(locksLua, charactersLua, c.cfg.AnnounceLua, c.cfg.Keep)
+	s.settlementScripts = newSettlementScripts(locksLua, charactersLua, c.cfg.AnnounceLua, c.cfg.Keep)
 	s.mintScript = ledger.NewMintScript(c.cfg.AnnounceLua)
 	return s
 }
@@ -147,39 +149,39 @@ func (s *scriptSettler) runGiftScript(ctx context.Context, d *settlement, g gift
 		userToCheck = receiver.UserID
 	}
 	var args scriptArgs
-	args.appendText(t.TradeID, t.TradeID+" "+g.bodyHash, fence, userToCheck, receiver.CharacterID, body, digest)
+	args.appendText(t.TradeID, g.recordText(t.TradeID), g.claimToken(), userToCheck, body, digest)
 	args.appendGoods(giver.Offer)
-	claim := event.ClaimOf(ctx)
-	var answerHead []byte
-	if claim != nil {
-		answerHead = giftAnswerHead(*t)
-	}
 	lockKey, fenceKey := s.lockAndFenceKeys(*t)
-	scriptKeys, list := addClaim(claim, []string{
-		keys.Inventory(giver.CharacterID), keys.Inventory(receiver.CharacterID), g.recordKey, lockKey, fenceKey,
-	}, args.list, answerHead)
-	answer, err := s.runDurableScript(ctx, s.giftScript, scriptKeys, list...)
+	scriptKeys := append(make([]string, 0, 5), keys.Inventory(giver.CharacterID), keys.Inventory(receiver.CharacterID), g.recordKey, lockKey)
+	script := s.gift
+	if fence != noLease {
+		script, scriptKeys = s.leasedGift, append(scriptKeys, fenceKey)
+		args.appendText(fence)
+	}
+	answer, err := s.runDurableScript(ctx, script, scriptKeys, args.list...)
 	if err != nil {
 		return nil, wrapRedisError(err, "trade "+t.TradeID+": settle")
 	}
 	switch answer[0] {
 	case "ok":
-		markRecorded(claim)
+		markRecorded(g.claim)
 		t.CreatedAt = parseInteger(answer[1])
 		t.ExpiresAt = t.CreatedAt + s.cfg.Keep.Milliseconds()
 		return nil, nil
-	case "once":
-		first, err := recordedTrade(claim, answer)
-		if err == nil && first.TradeID == t.TradeID {
-			// Our own script, repeated by the client library after a lost answer.
-			*t = first
-			return nil, nil
+	case "once", "seen":
+		if answer[0] == "once" && answer[1] == "answer" { // a refusal that another node gave
+			first, err := recordedTrade(g.claim, answer)
+			return &first, err
 		}
-		return &first, err
-	case "seen":
 		earlier, _, err := s.findEarlierGift(ctx, g)
 		if err == nil && earlier == nil {
 			err = fault.ErrLocked // the record expired between the two looks
+			if g.claim != nil {
+				err = once.ErrLost // another holder has the claim
+			}
+		}
+		if earlier != nil {
+			markRecorded(g.claim)
 		}
 		if earlier != nil && earlier.TradeID == t.TradeID {
 			// Our own script, repeated by the client library after a lost answer.
@@ -210,7 +212,7 @@ func (s *scriptSettler) runTradeScript(ctx context.Context, d settlement, side i
 	scriptKeys, list := addClaim(claim, []string{
 		keys.Inventory(a.CharacterID), keys.Inventory(b.CharacterID), keys.Trade(d.TradeID), lockKey, fenceKey, keys.OpenTrades,
 	}, args.list, nil)
-	answer, err := s.runDurableScript(ctx, s.tradeScript, scriptKeys, list...)
+	answer, err := s.runDurableScript(ctx, s.trade, scriptKeys, list...)
 	if err != nil {
 		return settlement{}, wrapRedisError(err, "trade "+d.TradeID+": settle")
 	}

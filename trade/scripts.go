@@ -3,6 +3,7 @@ package trade
 import (
 	_ "embed"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aeturnis/realtime/internal/once/record"
@@ -13,6 +14,8 @@ import (
 
 // Scripts of one Redis server: everything at once.
 var (
+	//go:embed gift_before.lua
+	giftBeforeLua string
 	//go:embed gift.lua
 	giftLua string
 	//go:embed settle.lua
@@ -31,16 +34,39 @@ var onceLua string
 // known elsewhere.
 const unknownCharacterLua = "local function character_of() end\n"
 
-// newSettlementScripts makes the scripts that settle on one server, with the Lua of the locks, of
-// the characters and of Config.AnnounceLua. Redis may run many calls of one as one.
-func newSettlementScripts(locksLua, charactersLua, announceLua string, keep time.Duration) (gift, trade *redisx.Script) {
-	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\n",
-		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max) + locksLua + charactersLua + ledger.Lua + announceLua + record.Functions + onceLua
-	newScript := func(each string) *redisx.Script {
-		return redisx.NewMergingScript(redisx.ScriptParts{Before: before, Each: each, After: "remember(INDEX)\n"})
-	}
-	return newScript(giftLua), newScript(settleLua)
+// settlementScripts are the scripts that settle on one server. Redis may run many calls of one as
+// one.
+type settlementScripts struct {
+	gift       *redisx.Script // for a caller without a lease
+	leasedGift *redisx.Script
+	trade      *redisx.Script
 }
+
+// newSettlementScripts makes the scripts, with the Lua of the locks, of the characters and of
+// Config.AnnounceLua.
+func newSettlementScripts(locksLua, charactersLua, announceLua string, keep time.Duration) settlementScripts {
+	const character = "\x00"
+	inventoryBefore, inventoryAfter, _ := strings.Cut(keys.Inventory(character), character)
+	before := fmt.Sprintf("local LEDGER, INDEX, ITEMS, KEEP, MOST = %q, %q, %q, '%d', %d\nlocal INVENTORY_BEFORE, INVENTORY_AFTER = %q, %q\n",
+		keys.TradeLedger, keys.TradeLedgerIndex, keys.MintedItems, keep.Milliseconds(), Max, inventoryBefore, inventoryAfter) +
+		locksLua + charactersLua + ledger.Lua + announceLua + record.Functions
+	newScript := func(more, prepare, each string) *redisx.Script {
+		return redisx.NewMergingScript(redisx.ScriptParts{Before: before + more, Prepare: prepare, Each: each, After: "remember(INDEX)\n"})
+	}
+	newGift := func(leased int) *redisx.Script {
+		return newScript(fmt.Sprintf("local LEASED = %d\n", leased)+giftBeforeLua, "look_up_gifts(KEYS, lists)\n", giftLua)
+	}
+	return settlementScripts{
+		gift: newGift(0), leasedGift: newGift(1),
+		trade: newScript(onceLua, lookUpTradesLua, settleLua),
+	}
+}
+
+// lookUpTradesLua looks up in the ledger what all calls of settle.lua need.
+const lookUpTradesLua = `local refs = {}
+for i = 1, #lists do refs[i] = lists[i][1] end
+look_up(INDEX, refs)
+`
 
 // Scripts of one key, or of keys in one slot.
 var (

@@ -136,7 +136,7 @@ func (s *Service) Routes() []event.Route {
 			func(_ event.Player, in Agreement) string { return besideTrade(in.TradeID) }))...),
 		event.On("trade:cancel", s.Cancel).Limit("trade").Once(s.onceOptions(event.Beside(
 			func(_ event.Player, in Cancellation) string { return besideTrade(in.TradeID) }))...),
-		event.On("trade:execute", s.Execute).Limit("trade").Once(s.onceOptions(event.KeyLength(maxKeyLength))...),
+		event.On("trade:execute", s.Execute).Limit("trade").Once(s.onceOptions(s.giftOnceOptions()...)...),
 		event.On("trade:state", s.State).Limit("reads"),
 		event.On("inventory:list", s.Inventory).Limit("reads"),
 	}

@@ -228,6 +228,27 @@ end
 
 local tail = '\168' .. epoch .. '\176'
 
+-- has_records tells of rooms with \1 in front whether a connection has a record in them. Nearly always
+-- there is one in all rooms of a call, and then one command tells.
+local has_records = {}
+
+local function look_for_records(names)
+  local keys = {}
+  for room in string.gmatch(names, '\1([^%z]*)') do
+    if #keys == 1000 then break end
+    if has_records[room] == nil then
+      keys[#keys + 1], has_records[room] = base .. 'of:' .. room, true
+    end
+  end
+  if #keys == 0 or redis.call('EXISTS', unpack(keys)) == #keys then return end
+  has_records = {}
+end
+
+local function has_record(room)
+  if has_records[room] == nil then has_records[room] = redis.call('EXISTS', base .. 'of:' .. room) == 1 end
+  return has_records[room]
+end
+
 local unpublished = {} -- what is published when everything is written: {reply, channels, entry} each
 
 -- log_and_publish gives a message the next position. It returns {position, how many connections
@@ -240,7 +261,7 @@ local function log_and_publish(message, its_rooms, channels)
     local is_logged = string.byte(room) ~= 1
     if not is_logged then
       room = string.sub(room, 2)
-      is_logged = redis.call('EXISTS', base .. 'of:' .. room) == 1
+      is_logged = has_record(room)
     end
     if is_logged then
       local entries = new_entries[room]
@@ -412,15 +433,27 @@ if first then redis.call('HSET', nodes, node, whole(last)) end
 
 local refused_before, refused = ' ' .. (of_node[2] or '') .. ' ', {}
 local replies = {}
-local i, sequence = 17, first
+
+-- next_cast returns where the arguments of the cast behind that at i begin.
+local function next_cast(i)
+  if ARGV[i + 4] == '' then return i + 5 end
+  return ARGV[i + 8] == '' and i + 9 or i + 15
+end
+
+local i, private = 17, {}
+while ARGV[i] do
+  if string.find(ARGV[i + 1], '\1', 1, true) then private[#private + 1] = ARGV[i + 1] end
+  i = next_cast(i)
+end
+look_for_records(table.concat(private, '\0'))
+
+local sequence = first
+i = 17
 while ARGV[i] do
   local message, its_rooms, channels, order, history = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  i = i + 5
   local length, age, text, claim = '', '', '', ''
-  if history ~= '' then
-    length, age, text, claim = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    i = claim == '' and i + 4 or i + 10
-  end
+  if history ~= '' then length, age, text, claim = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8] end
+  i = next_cast(i)
   local reply
   if sequence <= last then
     reply = 'again'

@@ -91,3 +91,53 @@ func readScriptTime(b *testing.B, rdb redis.UniversalClient) time.Duration {
 	require.NoError(b, err)
 	return time.Duration(n) * time.Microsecond
 }
+
+// BenchmarkAppendToUsers measures what a cast to two users costs Redis, like that which tells both
+// that a trade is completed; redis-cpu-µs/cast is processor time.
+func BenchmarkAppendToUsers(b *testing.B) {
+	rdb := redistest.Server(b).Client()
+	l := New(Config{Redis: rdb, Prefix: "bench", Node: "node", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte, Position) {}, OnForgotten: func() {}, IsPrivate: func(room string) bool { return strings.HasPrefix(room, "user:") }})
+	require.NoError(b, sendUntilKnown(b, l))
+	const users, casts = 200, 32
+	for i := range users {
+		require.NoError(b, rdb.SAdd(b.Context(), l.base+fmt.Sprint("of:user:u", i), "pid").Err())
+	}
+	sent := 0
+	send := func() {
+		batch := make([]*Pending, casts)
+		for i := range batch {
+			l.newest++
+			u := l.newest * 7919 % (users / 2) * 2
+			message := fmt.Appendf(nil, "origin %016d %s", l.newest, strings.Repeat("x", 600))
+			a, c := fmt.Sprint("user:u", u), fmt.Sprint("user:u", u+1)
+			batch[i] = &Pending{sequence: l.newest, cast: Cast{Rooms: []string{a, c}, Channels: []string{"socket.io#/#" + a + "#"}, Message: appendSequence(message, l.newest)}}
+		}
+		reply, err := l.callScript(b.Context(), modeNew, batch)
+		require.NoError(b, err)
+		require.Equal(b, "ok", reply.status)
+		sent += casts
+	}
+	for range 400 {
+		send()
+	}
+	sent = 0
+	before := readRedisCPU(b, rdb)
+	for b.Loop() {
+		send()
+	}
+	b.ReportMetric(1e6*(readRedisCPU(b, rdb)-before)/float64(sent), "redis-cpu-µs/cast")
+}
+
+var cpuUsed = regexp.MustCompile(`(?m)^used_cpu_(?:user|sys):([0-9.]+)`)
+
+// readRedisCPU returns the processor time that Redis has used, in seconds.
+func readRedisCPU(b *testing.B, rdb redis.UniversalClient) (seconds float64) {
+	info, err := rdb.Info(b.Context(), "cpu").Result()
+	require.NoError(b, err)
+	for _, m := range cpuUsed.FindAllStringSubmatch(info, -1) {
+		used, err := strconv.ParseFloat(m[1], 64)
+		require.NoError(b, err)
+		seconds += used
+	}
+	return seconds
+}

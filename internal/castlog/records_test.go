@@ -207,3 +207,58 @@ func TestAnEntryThatIsNoCast(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, math.MaxInt64, logs[0].Dropped)
 }
+
+// One call with casts to many users asks once which of them have records. Where some have none, the
+// casts to the others are logged all the same, and only those.
+func TestOneCallAsksOnceForRecords(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	l := New(Config{
+		Redis: rdb, Prefix: "test", Node: "a", Check: func([]byte) (string, bool) { return "", true }, Deliver: func(any, []byte, Position) {}, OnForgotten: func() {},
+		IsPrivate: func(room string) bool { return strings.HasPrefix(room, "user:") },
+	})
+	for status := ""; status != "ok"; {
+		reply, err := l.callScript(t.Context(), modeNew, nil)
+		require.NoError(t, err)
+		l.heard.noteEpoch(reply.position)
+		l.boundary, status = reply.boundary, reply.status
+		if status != "ok" {
+			_, err = l.callScript(t.Context(), modeDone, nil)
+			require.NoError(t, err)
+		}
+	}
+	const users = 20
+	send := func() (asked int) {
+		t.Helper()
+		var batch []*Pending
+		for i := range users {
+			l.newest++
+			rooms := []string{fmt.Sprint("user:", i), fmt.Sprint("user:", (i+1)%users), "open"}
+			batch = append(batch, &Pending{sequence: l.newest, cast: Cast{Rooms: rooms, Message: appendSequence([]byte("hello"), l.newest)}})
+		}
+		require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
+		reply, err := l.callScript(t.Context(), modeNew, batch)
+		require.NoError(t, err)
+		require.Equal(t, "ok", reply.status)
+		stats, err := rdb.Info(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		if _, rest, ok := strings.Cut(stats, "cmdstat_exists:calls="); ok {
+			_, err = fmt.Sscan(strings.ReplaceAll(rest, ",", " "), &asked)
+			require.NoError(t, err)
+		}
+		return asked
+	}
+	logged := func(room string) int64 { return rdb.LLen(t.Context(), l.base+"room:"+room).Val() }
+	for i := range users {
+		require.NoError(t, rdb.SAdd(t.Context(), l.base+"of:user:"+fmt.Sprint(i), "pid").Err())
+	}
+	require.Equal(t, 1, send())
+	require.Equal(t, 1, send())
+	require.EqualValues(t, 4, logged("user:7"))
+	require.NoError(t, rdb.Del(t.Context(), l.base+"of:user:7", l.base+"of:user:9").Err())
+	require.Equal(t, 1+users, send(), "each user is asked for once")
+	require.EqualValues(t, 4, logged("user:7"))
+	require.EqualValues(t, 6, logged("user:8"))
+	require.EqualValues(t, 4, logged("user:9"))
+	require.EqualValues(t, 3*users, logged("open"))
+}

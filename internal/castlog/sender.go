@@ -434,9 +434,9 @@ func joinZero(texts []string) string { return strings.Join(texts, "\x00") }
 
 // parseAppendReply reads the reply of append.lua to a call with some casts.
 func parseAppendReply(list []any, casts int) (r appendReply, err error) {
-	malformed := fmt.Errorf("castlog: unexpected reply %.200q", fmt.Sprint(list))
+	malformed := func() error { return fmt.Errorf("castlog: unexpected reply %.200q", fmt.Sprint(list)) }
 	if len(list) < replyHeadLength {
-		return r, malformed
+		return r, malformed()
 	}
 	text := func(i int) string { s, _ := list[i].(string); return s }
 	r.status, r.boundary, r.last, r.missed = text(0), text(3), text(4), text(5)
@@ -445,18 +445,18 @@ func parseAppendReply(list []any, casts int) (r appendReply, err error) {
 	r.forgotFrom, _ = strconv.ParseInt(text(7), 10, 64) // it is a number
 	var ok bool
 	if r.position, ok = parsePosition(text(1), text(2)); !ok {
-		return r, malformed
+		return r, malformed()
 	}
 	if r.status != "ok" {
 		return r, nil
 	}
 	if len(list) != replyHeadLength+casts {
-		return r, malformed
+		return r, malformed()
 	}
 	for _, v := range list[replyHeadLength:] {
 		c, ok := parseCastReply(v)
 		if !ok {
-			return r, malformed
+			return r, malformed()
 		}
 		r.casts = append(r.casts, c)
 	}

@@ -17,6 +17,8 @@
 //   - A feature whose effect is one script lets the script check the claim and write the answer
 //     (Functions, once_check and once_answer). A record without an answer then means that nothing
 //     was done, and a script of the dead holder that comes late finds that it lost the claim.
+//   - A feature whose script also looks for the record needs no claim (event.InOneScript), and may
+//     write a reference to the answer instead of the answer (record.DoneText, event.Outcome).
 //   - A feature that can tell by the key whether the event was done is asked (event.Outcome).
 //   - Any other event is done at most once: the repeat is refused as TIMEOUT.
 //

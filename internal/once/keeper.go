@@ -174,14 +174,14 @@ type attempt struct {
 	dst       []byte
 	recorded  string // the answer, once it is known; "" when none is recorded
 	isCharged bool   // the limits were charged, and did not look at the record
+	isLost    bool   // the handler's script found a record that stands in the way
 }
 
 // performEvent looks at the record until it is clear what is to be done, and does it.
 func (a *attempt) performEvent(ctx context.Context) ([]byte, error) {
-	look := a.lookFor()
 	poll, left := firstPoll, time.Duration(0)
 	for {
-		found, err := a.lookAndSpend(ctx, look)
+		found, err := a.lookAndSpend(ctx, a.lookFor())
 		switch {
 		case found.State == record.Answered:
 			a.recorded = found.Answer
@@ -204,13 +204,17 @@ func (a *attempt) performEvent(ctx context.Context) ([]byte, error) {
 			return a.dst, err
 		}
 		a.claim.IsUncertain = a.claim.IsUncertain || found.State == record.Taken
-		out, err := a.serveClaimed(ctx, found.State != record.NotLooked)
-		if isLost(err) && sleepUnlessDone(ctx, poll) {
+		out, err := a.serveClaimed(ctx, found.State)
+		if isLost(err) && (a.looksLater() || sleepUnlessDone(ctx, poll)) {
+			a.isLost = true
 			continue
 		}
 		return out, err
 	}
 }
+
+// looksLater tells that the handler's script looks at the record, so that nobody need look before.
+func (a *attempt) looksLater() bool { return a.event.Rule.InOneScript && !a.isLost }
 
 // sleepUnlessDone waits, and reports false when ctx ended first.
 func sleepUnlessDone(ctx context.Context, d time.Duration) bool {
@@ -233,7 +237,7 @@ func (a *attempt) lookAndSpend(ctx context.Context, look record.Look) (found rec
 		found, err = a.event.Spend(ctx, look)
 		a.isCharged = err == nil && found.State == record.NotLooked
 	}
-	if found.State != record.NotLooked || a.rdb == nil {
+	if found.State != record.NotLooked || a.rdb == nil || err == nil && a.looksLater() {
 		return found, err
 	}
 	look.TakeDead = look.TakeDead && err == nil
@@ -286,9 +290,11 @@ func (a *attempt) lookAlone(ctx context.Context, look record.Look, mayClaim bool
 	return found, err
 }
 
-// serveClaimed does the event, for which this attempt has the claim, and records the answer.
-// isLooked is false when Redis did not say whether there is a record.
-func (a *attempt) serveClaimed(ctx context.Context, isLooked bool) (out []byte, err error) {
+// serveClaimed does the event, for which this attempt has the claim or which needs none, and
+// records the answer. found is what the look at the record said, NotLooked when Redis did not say
+// it.
+func (a *attempt) serveClaimed(ctx context.Context, found record.State) (out []byte, err error) {
+	hasClaim := !a.looksLater() || found == record.Claimed || found == record.Mine || found == record.Taken
 	ctx = event.WithClaim(ctx, a.claim)
 	if a.claim.IsUncertain {
 		switch {
@@ -312,10 +318,16 @@ func (a *attempt) serveClaimed(ctx context.Context, isLooked bool) (out []byte, 
 		a.recordAnswer("+" + string(out[len(a.dst):]))
 		return out, nil
 	}
-	if !isLooked {
-		if found, e := a.lookLate(ctx); e == nil && found.State == record.Answered {
+	if found == record.NotLooked {
+		switch found, e := a.lookLate(ctx); {
+		case e != nil:
+		case found.State == record.Answered:
 			a.recorded = found.Answer
 			return appendAnswer(a.dst, found.Answer)
+		case found.State == record.Conflict:
+			return a.dst, errConflict
+		case found.State == record.Unkept:
+			return a.askUnkept(ctx)
 		}
 	}
 	var replayed *Replayed
@@ -327,7 +339,9 @@ func (a *attempt) serveClaimed(ctx context.Context, isLooked bool) (out []byte, 
 		a.giveUp()
 		return out, err
 	case a.event.Rule.IsPassing(f.Code):
-		a.releaseClaim(f.Code)
+		if hasClaim {
+			a.releaseClaim(f.Code)
+		}
 		return out, err
 	}
 	if text, e := json.Marshal(f); e == nil {
@@ -352,7 +366,7 @@ func (a *attempt) lookLate(ctx context.Context) (record.Found, error) {
 func (a *attempt) lookFor() record.Look {
 	return record.Look{
 		Key: a.claim.Record, Token: a.claim.Token, Digest: a.claim.Digest, Keep: a.claim.Keep,
-		Hold: a.cfg.Timeout + holdMargin, TakeDead: a.event.Rule.CanRepeat || a.event.Outcome != nil,
+		Unclaimed: a.looksLater(), Hold: a.cfg.Timeout + holdMargin, TakeDead: a.event.Rule.CanRepeat || a.event.Outcome != nil,
 	}
 }
 

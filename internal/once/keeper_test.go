@@ -2,6 +2,7 @@ package once_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/aeturnis/realtime/internal/once"
 	"github.com/aeturnis/realtime/internal/once/record"
 	"github.com/aeturnis/realtime/internal/redistest"
+	"github.com/aeturnis/realtime/internal/redisx"
 	"github.com/aeturnis/realtime/keys"
 )
 
@@ -453,4 +455,118 @@ func TestLongAnswersAreBounded(t *testing.T) {
 	require.Equal(t, int64(events), served.Load())
 	send(0)
 	require.Equal(t, int64(events+1), served.Load(), "the first one is not")
+}
+
+// A ledgerShop sells by one script, which looks at the record and writes into it which sale it
+// became.
+type ledgerShop struct {
+	rdb  redis.UniversalClient
+	sold atomic.Int64
+}
+
+var sellScript = redisx.NewScript(record.Functions + `
+local found = once_check(KEYS[1], ARGV[1], ARGV[2])
+if found then return {found[1], found[2] or ''} end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', 60000)
+return {'sold', ''}
+`)
+
+func (s *ledgerShop) buy(ctx context.Context, _ event.Player, in purchase) (bought, error) {
+	if in.Item == "nothing" {
+		return bought{}, fault.New("SOLD_OUT", "There is none.")
+	}
+	if in.Item == "wrong" {
+		return bought{}, fault.Invalid("item", "wrong")
+	}
+	c, n := event.ClaimOf(ctx), s.sold.Load()+1
+	answer, err := sellScript.Do(ctx, s.rdb, []string{c.Record}, c.Token, c.Digest, record.DoneText(c.Digest, strconv.FormatInt(n, 10))).StringSlice()
+	if err != nil {
+		return bought{}, err
+	}
+	if answer[0] != "sold" {
+		var first bought
+		return first, once.ReadCheck(c, answer, &first)
+	}
+	c.MarkRecorded()
+	return bought{s.sold.Add(1)}, nil
+}
+
+func (s *ledgerShop) outcome(ctx context.Context, _ event.Player, _ purchase) (bought, bool, error) {
+	text, err := s.rdb.Get(ctx, event.ClaimOf(ctx).Record).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return bought{}, false, err
+	}
+	_, reference, ok := record.ParseDone(text)
+	n, _ := strconv.ParseInt(reference, 10, 64)
+	return bought{n}, ok, nil
+}
+
+// An event whose script looks at the record costs no look of its own and leaves no claim; a repeat
+// is answered all the same, on any node, and another payload is refused.
+func TestOneScriptLooksAndRecords(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	s := &ledgerShop{rdb: rdb}
+	newNode := func() *till {
+		k := once.New(rdb, once.Config{})
+		t.Cleanup(k.Close)
+		return &till{Keeper: k, route: event.On("shop:buy", s.buy).Once(event.InOneScript(), event.Outcome(s.outcome)), after: 10 * time.Second}
+	}
+	a, b := newNode(), newNode()
+	calls := func() int {
+		stats, err := rdb.Info(t.Context(), "commandstats").Result()
+		require.NoError(t, err)
+		n := 0
+		for _, name := range []string{"cmdstat_evalsha:calls=", "cmdstat_eval:calls="} {
+			_, rest, _ := strings.Cut(stats, name)
+			more := 0
+			_, _ = fmt.Sscan(strings.ReplaceAll(rest, ",", " "), &more)
+			n += more
+		}
+		return n
+	}
+	_, err := a.send(t, "zoe", sword) // the server learns the script
+	require.NoError(t, err)
+	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
+	out, err := a.send(t, "ann", sword)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"number":2}`, out)
+	require.Equal(t, 1, calls(), "the script of the effect, and nothing else")
+	for _, n := range []*till{b, newNode(), a} {
+		out, err = n.send(t, "ann", sword)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"number":2}`, out)
+		_, err = n.send(t, "ann", `{"item":"shield","idempotencyKey":"k"}`)
+		requireCode(t, "CONFLICT", err)
+		_, err = n.send(t, "ann", `{"item":"nothing","idempotencyKey":"k"}`)
+		requireCode(t, "CONFLICT", err)
+	}
+	require.EqualValues(t, 2, s.sold.Load())
+
+	// A refusal is recorded like any other, unless the payload may be mended.
+	_, err = a.send(t, "bob", `{"item":"nothing","idempotencyKey":"k"}`)
+	requireCode(t, "SOLD_OUT", err)
+	require.Eventually(t, func() bool { return rdb.Exists(t.Context(), keys.Once("shop:buy", "", "bob", "k")).Val() == 1 }, 10*time.Second, time.Millisecond)
+	_, err = b.send(t, "bob", `{"item":"nothing","idempotencyKey":"k"}`)
+	requireCode(t, "SOLD_OUT", err)
+	_, err = b.send(t, "bob", sword)
+	requireCode(t, "CONFLICT", err)
+	_, err = a.send(t, "pat", `{"item":"wrong","idempotencyKey":"k"}`)
+	requireCode(t, "INVALID", err)
+	_, err = b.send(t, "pat", sword)
+	require.NoError(t, err)
+
+	// A claim of a node that has died stands in the way until it counts as dead.
+	claim := fmt.Sprintf("C%s%013dother", digestOf(t, a, sword), time.Now().Add(-time.Minute).UnixMilli())
+	require.NoError(t, rdb.Set(t.Context(), keys.Once("shop:buy", "", "eve", "k"), claim, time.Minute).Err())
+	out, err = a.send(t, "eve", sword)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"number":4}`, out)
+}
+
+func digestOf(t *testing.T, n *till, raw string) string {
+	t.Helper()
+	request, err := n.route.OnceRule.Identify(&event.Player{}, []byte(raw), "")
+	require.NoError(t, err)
+	return request.Digest
 }

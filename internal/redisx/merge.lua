@@ -15,6 +15,7 @@ for i = 1, #counts / 2 do
   local keys, args = byte(counts, 2 * i - 1, 2 * i)
   sizes[i], lists[i], v = keys, {unpack(ARGV, v + 1, v + args)}, v + args
 end
+-- here stands Prepare
 local answers, failures, own, size, k, n = {}, {}, {}, 0, 0
 for i = 1, plan == '' and #lists or #plan do
   n = byte(plan, i) or i

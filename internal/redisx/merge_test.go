@@ -257,3 +257,59 @@ func TestMergedOnAReplica(t *testing.T) {
 		require.False(t, errors.As(err, &one), "go-redis has seen it")
 	}
 }
+
+// lookAhead looks up with one command what all its calls need.
+var lookAhead = redisx.NewMergingScript(redisx.ScriptParts{
+	Before: "local found = {}\nlocal function found_of(key) return found[key] end\n",
+	Prepare: `
+local values = redis.call('MGET', unpack(KEYS))
+for i = 1, #KEYS do found[KEYS[i]] = values[i] end
+for i = 1, #lists do if lists[i][1] == 'wrong' then error('of Prepare') end end
+`,
+	Each: "return {KEYS[1], found_of(KEYS[1]) or 'none', found_of(KEYS[2]) or 'none', ARGV[1]}\n",
+})
+
+// What runs before the calls sees the keys and the arguments of them all, whether they are many or
+// one, and its error is the error of each.
+func TestWhatRunsBeforeTheCalls(t *testing.T) {
+	t.Parallel()
+	for name, rdb := range map[string]*redis.Client{
+		"a server": redistest.Server(t).Client().(*redis.Client), "in this process": redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() { _ = rdb.Close() })
+			const calls = 7
+			for i := range calls {
+				require.NoError(t, rdb.Set(t.Context(), fmt.Sprint("k", i), fmt.Sprint("v", i), 0).Err())
+			}
+			makeCalls := func(last string) (all []*redisx.Call) {
+				for i := range calls {
+					all = append(all, &redisx.Call{Script: lookAhead, Keys: []string{fmt.Sprint("k", i), fmt.Sprint("k", i+1)}, Args: []any{fmt.Sprint("a", i)}})
+				}
+				all[calls-1].Args[0] = last
+				return all
+			}
+			for _, n := range []int{1, calls} {
+				all := makeCalls("last")[calls-n:]
+				redisx.RunMerged(t.Context(), rdb, all...)
+				for i, c := range all {
+					got, err := c.StringSlice()
+					require.NoError(t, err)
+					at := calls - n + i
+					want := []string{fmt.Sprint("k", at), fmt.Sprint("v", at), fmt.Sprint("v", at+1), fmt.Sprint("a", at)}
+					if at == calls-1 {
+						want[2], want[3] = "none", "last"
+					}
+					require.Equal(t, want, got)
+				}
+			}
+			for _, n := range []int{1, calls} {
+				all := makeCalls("wrong")[calls-n:]
+				redisx.RunMerged(t.Context(), rdb, all...)
+				for _, c := range all {
+					require.ErrorContains(t, c.Err(), "of Prepare")
+				}
+			}
+		})
+	}
+}

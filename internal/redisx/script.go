@@ -36,6 +36,11 @@ func NewScript(text string) *Script { return &Script{single: newScriptSource(tex
 type ScriptParts struct {
 	// Before is Lua that runs once, before the calls: functions, and locals that the calls share.
 	Before string
+	// Prepare is Lua that runs once, before the first call; it may be empty. KEYS are the keys of all
+	// calls, one call after the other, and lists has the ARGV of each call. So one command can look up
+	// what all calls need. An error of it is the error of all calls. It can not be used with
+	// SharesArgs.
+	Prepare string
 	// Each is Lua that runs once for each call, with the call's own KEYS and ARGV, and returns its
 	// answer. It must not keep KEYS after its return.
 	Each string
@@ -58,21 +63,34 @@ var reasonLua string
 //go:embed merge.lua
 var mergeLua string
 
-// mergeParts are merge.lua, up to where all calls have run, and from there.
-var mergeParts = strings.SplitAfter(mergeLua, "-- here stands After\n")
+// mergeParts are merge.lua up to where the calls begin, from there to where all have run, and the
+// rest.
+var mergeParts = splitMergeLua()
+
+func splitMergeLua() (parts [3]string) {
+	var rest string
+	parts[0], rest, _ = strings.Cut(mergeLua, "-- here stands Prepare\n")
+	parts[1], parts[2], _ = strings.Cut(rest, "-- here stands After\n")
+	return parts
+}
 
 // NewMergingScript makes a script from its parts.
 func NewMergingScript(p ScriptParts) *Script {
 	call := reasonLua + p.Before + "local function call(KEYS, ARGV)\n" + p.Each + "end\n"
+	prepare := ""
+	if p.Prepare != "" {
+		call += "local function prepare(KEYS, lists)\n" + p.Prepare + "end\n"
+		prepare = "prepare(KEYS, lists)\n"
+	}
 	single := p.Before + p.Each
-	if p.After != "" {
-		single = call + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then answer = {err = reason(answer)} end\nreturn answer\n"
+	if p.After != "" || p.Prepare != "" {
+		single = call + strings.Replace(prepare, "lists", "{ARGV}", 1) + "local ok, answer = pcall(call, KEYS, ARGV)\n" + p.After + "if not ok then answer = {err = reason(answer)} end\nreturn answer\n"
 	}
 	most := p.MaxMerged
 	if most <= 0 {
 		most = defaultMaxMerged
 	}
-	return &Script{single: newScriptSource(single), merged: newScriptSource(call + mergeParts[0] + p.After + mergeParts[1]), most: most, shares: p.SharesArgs}
+	return &Script{single: newScriptSource(single), merged: newScriptSource(call + mergeParts[0] + prepare + mergeParts[1] + p.After + mergeParts[2]), most: most, shares: p.SharesArgs}
 }
 
 // WithoutRetry returns a variant of the script that go-redis never repeats. If the connection

@@ -105,16 +105,22 @@ end
 local function failed(failure) return type(failure) == 'table' and failure or {err = failure} end
 
 -- seq and prev are the number and hash of the newest entry, once it was looked up. fresh are the
--- refs and stream ids of the entries that were appended since.
+-- refs and stream ids of the entries that were appended since. known has what the index said of refs,
+-- false where there was no entry.
 local seq, prev
-local fresh = {}
+local fresh, known = {}, {}
+
+-- Looks up the newest entry, and whether there are entries for these refs.
+local function look_up(index, refs)
+  local h = redis.call('HMGET', index, 'head', unpack(refs))
+  for i = 1, #refs do known[refs[i]] = h[i + 1] end
+  if not seq then seq, prev = string.match(h[1] or '0:', '^(%d+):(%x*)$') end
+end
 
 -- Tells whether the ledger has an entry for ref.
 local function recorded(index, ref)
-  if seq then return fresh[ref] or redis.call('HEXISTS', index, ref) == 1 end
-  local h = redis.call('HMGET', index, 'head', ref)
-  seq, prev = string.match(h[1] or '0:', '^(%d+):(%x*)$')
-  return h[2]
+  if known[ref] == nil then look_up(index, {ref}) end
+  return fresh[ref] or known[ref]
 end
 
 -- Appends an entry. The caller has seen that there is none for ref. digest is the hash of kind, ref

@@ -3,7 +3,8 @@
 --   C  claimed: when, Unix ms, 13 digits; then the token of the holder
 --   G  given up: the same; the holder does not know what became of the event
 --   A  answered: '+' and the answer's data, or '-' and the fault, as JSON
---   L  done, with an answer that is too long to be kept
+--   L  done, and the answer is not kept here: it is too long, or the feature finds it by the
+--      reference that follows
 
 -- once_clock returns the time, Unix ms.
 local function once_clock()
@@ -42,17 +43,22 @@ local function once_claim(record, token, digest, keep)
   redis.call('SET', record, 'C' .. digest .. once_clock() .. token, 'PX', keep)
 end
 
--- once_check is for the script that does the effect of an event. It returns false when the effect
--- may be done, and otherwise {'answer', text} when it was done before, or {'lost'} when another
--- holder has the claim, or the payload was another one; then nothing may be done.
-local function once_check(record, token, digest)
-  local text = redis.call('GET', record)
+-- once_judge is for the script that does the effect of an event. text is the record, or false. It
+-- returns false when the effect may be done, and otherwise {'answer', text} when it was done before,
+-- or {'lost'} when another holder has the claim, or the payload was another one, or it was done and
+-- the answer is not kept here; then nothing may be done.
+local function once_judge(text, token, digest)
   if not text then return false end
   if string.sub(text, 2, 17) ~= digest then return {'lost'} end
   local state = string.sub(text, 1, 1)
   if state == 'A' then return {'answer', string.sub(text, 18)} end
   if state == 'L' or string.sub(text, 31) ~= token then return {'lost'} end
   return false
+end
+
+-- once_check is once_judge of a record in Redis.
+local function once_check(record, token, digest)
+  return once_judge(redis.call('GET', record), token, digest)
 end
 
 -- once_answer writes the answer. The caller has asked once_check in the same script. An answer that

@@ -43,12 +43,27 @@ const (
 	Held                   // another holder is at it
 	Taken                  // its holder died or gave up; the caller has the claim now
 	Lost                   // the same, but the claim was not taken
-	Unkept                 // it was done, and its answer was too long to be kept
+	Unkept                 // it was done, and its answer is not kept in the record
 )
 
 var statesByWord = map[string]State{
 	"none": Missing, "claimed": Claimed, "mine": Mine, "answer": Answered, "conflict": Conflict,
 	"held": Held, "taken": Taken, "lost": Lost, "long": Unkept,
+}
+
+// DoneText returns the record of an event that was done, and whose feature finds the answer by a
+// reference. A look at it finds Unkept.
+func DoneText(digest, reference string) string { return "L" + digest + reference }
+
+// digestLength is how long the digest of a payload is.
+const digestLength = 16
+
+// ParseDone reads what DoneText returned. ok is false for every other record.
+func ParseDone(text string) (digest, reference string, ok bool) {
+	if len(text) < 1+digestLength || text[0] != 'L' {
+		return "", "", false
+	}
+	return text[1 : 1+digestLength], text[1+digestLength:], true
 }
 
 // Found is what a look at a record found.
@@ -68,6 +83,9 @@ type Look struct {
 	// the claim of a dead holder, or of one that gave up.
 	Hold     time.Duration
 	TakeDead bool
+	// Unclaimed says that a record that does not exist is not claimed: the script of the effect looks
+	// again.
+	Unclaimed bool
 }
 
 // Args returns the arguments of once_look, without the record: five of them.
@@ -77,6 +95,16 @@ func (l Look) Args() []any {
 		take = "1"
 	}
 	return []any{l.Token, l.Digest, l.Keep.Milliseconds(), l.Hold.Milliseconds(), take}
+}
+
+// ArgsAndClaim returns Args, and whether a record that does not exist is claimed: the arguments of
+// look.lua.
+func (l Look) ArgsAndClaim(mayClaim bool) []any {
+	claim := "0"
+	if mayClaim {
+		claim = "1"
+	}
+	return append(l.Args(), claim)
 }
 
 // Parse reads what once_look or look.lua returned. ok is false for a reply of anything else.
@@ -105,11 +133,7 @@ func Parse(reply any) (found Found, ok bool) {
 
 // LookAlone looks at a record in a call of its own, and claims it if mayClaim and there is none.
 func LookAlone(ctx context.Context, scripts *redisx.ScriptBatcher, look Look, mayClaim bool) (Found, error) {
-	claim := "0"
-	if mayClaim {
-		claim = "1"
-	}
-	reply, err := scripts.Do(ctx, lookScript, []string{look.Key}, append(look.Args(), claim)...).Result()
+	reply, err := scripts.Do(ctx, lookScript, []string{look.Key}, look.ArgsAndClaim(mayClaim)...).Result()
 	if err != nil {
 		return Found{}, fmt.Errorf("look at a record: %w", err)
 	}
