@@ -143,6 +143,7 @@ func TestStrangersTakeNothing(t *testing.T) {
 	var sent []combat.Challenged
 	for _, s := range strangers[:10] {
 		sent = append(sent, a.send(t, s, "c-bob"))
+		waitForNextMillisecond() // which of two is the oldest is known by the millisecond
 	}
 	for range 5 {
 		a.start(t, bob, "training-dummy")
@@ -175,6 +176,12 @@ func TestStrangersTakeNothing(t *testing.T) {
 	_, err = a.accept(bob, sent[3].ChallengeID)
 	require.NoError(t, err, "the challenge stayed open")
 	require.NoError(t, a.decline(bob, eleventh.ChallengeID))
+}
+
+func waitForNextMillisecond() {
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // What may have happened to the challenger before the acceptance.

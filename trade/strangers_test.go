@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,7 @@ func strangersTakeNothing(t *testing.T, w *town) {
 	var opened []trade.Trade
 	for _, s := range strangers[:10] {
 		opened = append(opened, w.propose(s, "ann"))
+		waitForNextMillisecond() // which of two is the oldest is known by the millisecond
 	}
 	for i := range 5 {
 		w.propose(ann, fmt.Sprint("p", i))
@@ -85,6 +87,12 @@ func strangersTakeNothing(t *testing.T, w *town) {
 	next, err := w.State(t.Context(), ann, trade.Ask{TradeID: opened[1].TradeID})
 	require.NoError(t, err)
 	require.Equal(t, "replaced", next.Reason)
+}
+
+func waitForNextMillisecond() {
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // However many propose at the same time, ten of their trades are open, and nobody is refused
