@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -54,6 +55,10 @@ type Config struct {
 	LogTo io.Writer
 	// ServiceManager, if not nil, is told how the server is.
 	ServiceManager ServiceManager
+	// Listeners are sockets that somebody else listens on, such as systemd, in place of the addresses
+	// of --addr, --admin-addr and --api-addr: their keys are addr, admin-addr and api-addr. Run closes
+	// them.
+	Listeners map[string]net.Listener
 	// OTLPEndpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as
 	// http://127.0.0.1:4318. Default: nothing is traced, and tracing costs nothing. (--otlp-endpoint)
 	OTLPEndpoint string

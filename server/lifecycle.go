@@ -9,6 +9,7 @@ import (
 
 	group "github.com/oklog/run"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/aeturnis/realtime/internal/gcgoal"
 )
@@ -78,9 +79,17 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 // newHTTPServer returns a server that bounds what a client may take before its request is
 // understood. Routes bound the rest.
 func (n *node) newHTTPServer(routes http.Handler) *http.Server {
+	log := n.log
+	if n.tls.certificates != nil {
+		log = log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return handshakeFilter{core, n.tls.failedClients} }))
+	}
+	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
+	if err != nil { // never: zap knows the level
+		errorLog = zap.NewStdLog(log)
+	}
 	return &http.Server{
 		Handler: forbidSniffing(routes), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: n.cfg.HTTPIdleTimeout, MaxHeaderBytes: 16 << 10,
-		ErrorLog: n.newErrorLog(),
+		ErrorLog: errorLog, // such as a connection that cannot be accepted
 	}
 }
 

@@ -100,7 +100,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	passed, err := takePassedSockets()
+	passed, err := namePassedSockets(cfg.Listeners)
 	if err != nil {
 		return err
 	}

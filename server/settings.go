@@ -43,7 +43,7 @@ var flagNames = map[string]string{
 }
 
 // unsetFields are the fields of Config that are no settings of an operator.
-var unsetFields = map[string]bool{"Features": true, "Out": true, "LogTo": true, "ServiceManager": true, "ReloadPolicies": true, "Reload": true}
+var unsetFields = map[string]bool{"Features": true, "Out": true, "LogTo": true, "ServiceManager": true, "Listeners": true, "ReloadPolicies": true, "Reload": true}
 
 // flagOf returns the name of the flag that sets a field of Config.
 func flagOf(field string) string {

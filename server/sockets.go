@@ -1,25 +1,21 @@
 package server
 
 import (
+	"maps"
 	"net"
 
-	"github.com/aeturnis/realtime/internal/sdnotify"
 	"github.com/aeturnis/realtime/internal/usage"
 )
 
-// passedSockets are what systemd listens on for this process, by the name of the flag whose address
-// they replace. It goes on listening while the process is restarted, so that clients wait and are
-// not refused.
+// passedSockets are what systemd listens on for this process, by the name of the flag whose
+// address they replace. It goes on listening while the process is restarted, so that clients wait
+// and are not refused.
 type passedSockets map[string]net.Listener
 
-// takePassedSockets returns the sockets that systemd passes. A single one without the name of a
-// flag is that of --addr.
-func takePassedSockets() (passedSockets, error) {
-	listeners, err := sdnotify.TakeListeners()
-	if err != nil {
-		return nil, usage.Errorf("socket activation: %w", err)
-	}
-	passed := passedSockets(listeners)
+// namePassedSockets returns Config.Listeners by the names of flags. A single one without the name
+// of a flag is that of --addr.
+func namePassedSockets(listeners map[string]net.Listener) (passedSockets, error) {
+	passed := passedSockets(maps.Clone(listeners))
 	for name, l := range passed {
 		switch name {
 		case "addr", "admin-addr", "api-addr":

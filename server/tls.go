@@ -1,16 +1,15 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"log"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/aeturnis/realtime/internal/tlsserve"
 	"github.com/aeturnis/realtime/internal/usage"
@@ -162,30 +161,19 @@ func (n *node) logReloadedTLS() {
 }
 
 // A handshakeFilter counts the lines of net/http about handshakes that failed, which anybody who
-// reaches the port can cause. Other lines go on to the log.
+// reaches the port can cause, and keeps them from the log.
 type handshakeFilter struct {
+	zapcore.Core
 	failed prometheus.Counter
-	next   io.Writer
 }
 
-var handshakeLine = []byte("http: TLS handshake error")
+const handshakeLine = "http: TLS handshake error"
 
-func (f handshakeFilter) Write(line []byte) (int, error) {
-	if bytes.HasPrefix(line, handshakeLine) {
+// Check adds the core to those that write an entry.
+func (f handshakeFilter) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if strings.HasPrefix(entry.Message, handshakeLine) {
 		f.failed.Inc()
-		return len(line), nil
+		return checked
 	}
-	return f.next.Write(line) //nolint:wrapcheck // a writer of a logger
-}
-
-// newErrorLog returns the log of an HTTP server: of connections that cannot be accepted, and so on.
-func (n *node) newErrorLog() *log.Logger {
-	errorLog, err := zap.NewStdLogAt(n.log, zap.WarnLevel)
-	if err != nil { // never: zap knows the level
-		errorLog = zap.NewStdLog(n.log)
-	}
-	if n.tls.certificates == nil {
-		return errorLog
-	}
-	return log.New(handshakeFilter{n.tls.failedClients, errorLog.Writer()}, "", 0)
+	return f.Core.Check(entry, checked)
 }

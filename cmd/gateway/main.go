@@ -18,6 +18,7 @@ import (
 	"github.com/aeturnis/realtime/internal/logbuffer"
 	"github.com/aeturnis/realtime/internal/ops"
 	"github.com/aeturnis/realtime/internal/sdnotify"
+	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/internal/version"
 	"github.com/aeturnis/realtime/server"
 )
@@ -127,6 +128,9 @@ func (c *serveCommand) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	cfg.Out, cfg.LogTo, cfg.ServiceManager = s.Out, s.Err, sdnotify.FromEnvironment(s.Getenv)
+	if cfg.Listeners, err = sdnotify.TakeListeners(s.Getenv); err != nil {
+		return usage.Errorf("socket activation: %w", err)
+	}
 	cfg.Reload = func() (server.Config, error) { // of the same command line
 		var again commands
 		if _, err := again.parseCommandLine(s.Args, s.Getenv); err != nil {

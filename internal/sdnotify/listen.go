@@ -14,15 +14,11 @@ const (
 )
 
 // TakeListeners returns the sockets that systemd has opened for this process (sd_listen_fds(3)), by
-// the FileDescriptorName= of their units. Only the first call gets them; it unsets the variables,
-// so that no program that this one starts takes them for its own.
-func TakeListeners() (map[string]net.Listener, error) {
-	pid, count, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+// the FileDescriptorName= of their units. It may be called once.
+func TakeListeners(getenv func(string) string) (map[string]net.Listener, error) {
+	pid, count, names := getenv("LISTEN_PID"), getenv("LISTEN_FDS"), strings.Split(getenv("LISTEN_FDNAMES"), ":")
 	if count == "" || pid != strconv.Itoa(os.Getpid()) {
 		return nil, nil
-	}
-	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		_ = os.Unsetenv(name)
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > maxDescriptors {

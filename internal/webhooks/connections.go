@@ -143,7 +143,7 @@ func (c *Connections) queueChange(ch change) {
 func (c *Connections) Run(ctx context.Context) error {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
-	c.writeChanges(ctx, nil)
+	_ = c.writeChanges(ctx, nil) // it is tried again at the next beat
 	compared := time.Now()
 	for {
 		select {
@@ -151,7 +151,7 @@ func (c *Connections) Run(ctx context.Context) error {
 			c.writeRest()
 			return nil
 		case <-beat.C:
-			c.writeChanges(ctx, nil)
+			_ = c.writeChanges(ctx, nil)
 			if time.Since(compared) > compareEvery { // a Redis that failed over may have forgotten a little
 				compared = time.Now()
 				c.noteDifferences()
