@@ -160,11 +160,9 @@ func TestEachRightOfTheGatewayIsNeeded(t *testing.T) {
 			c.gets("GET", "/api/characters/"+c.key(), "", bearer(c.session)...)
 			return false
 		},
-		"~guild:*": func(c *aclTrial) bool { return c.works("chat:join", `{"channel":"guild:g1"}`) },
-		"~party:*": func(c *aclTrial) bool { return c.works("chat:join", `{"channel":"party:p1"}`) },
-		"~temp:*": func(c *aclTrial) bool {
-			return c.works("trade:execute", fmt.Sprintf(`{"to":"bob","give":{"items":[],"gold":1},"idempotencyKey":%q}`, c.key()))
-		},
+		"~guild:*":        func(c *aclTrial) bool { return c.works("chat:join", `{"channel":"guild:g1"}`) },
+		"~party:*":        func(c *aclTrial) bool { return c.works("chat:join", `{"channel":"party:p1"}`) },
+		"~temp:*":         nil, // the gateway uses it without an event of ours
 		"~job:*":          func(c *aclTrial) bool { return c.runs("jobs", "run", "temp") },
 		"~ratelimit:*":    func(c *aclTrial) bool { chat(c); return false },
 		"~lock:*":         func(c *aclTrial) bool { return c.runs("jobs", "run", "temp") },

@@ -212,9 +212,14 @@ func (p tab) run(steps ...chromedp.Action[chromedp.Void]) {
 // is waits until a JavaScript expression is true.
 func (p tab) is(expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	p.isWithin(patience, expression)
+}
+
+func (p tab) isWithin(wait time.Duration, expression string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, wait)
 	defer cancel()
-	err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
+	err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
 	require.NoError(p.t, err, "waited in vain for %s", expression)
 }
 
@@ -384,8 +389,9 @@ func page(t *testing.T, h http.Handler) string {
 }
 
 // hasOnly waits until the list of people has nobody else, such as players of earlier tests who
-// leave: a list that moves is clicked beside.
+// leave: a list that moves is clicked beside. Whoever polled when their tab was closed leaves 45 s
+// later.
 func (p tab) hasOnly(users ...string) {
 	p.t.Helper()
-	p.is(fmt.Sprintf(`![...document.querySelectorAll('[data-user]')].some((n) => !%q.split(' ').includes(n.dataset.user))`, strings.Join(users, " ")))
+	p.isWithin(2*patience, fmt.Sprintf(`![...document.querySelectorAll('[data-user]')].some((n) => !%q.split(' ').includes(n.dataset.user))`, strings.Join(users, " ")))
 }
