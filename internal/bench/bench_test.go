@@ -38,6 +38,17 @@ func TestVerdict(t *testing.T) {
 	}
 	cost := benchCase{name: "chatcost", title: "chat", unit: "µs", rate: eventRate, isCost: true, wantRatio: 0.65}
 	idle := [2]float64{0.1, 0.1}
+	back := benchCase{title: "return", unit: "ms", rate: returnMillis, isTime: true, wantRatio: 0.5, loadSpec: loadSpec{Clients: 9000}}
+	connects := benchCase{title: "connect", unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.3, loadSpec: loadSpec{Clients: 19_000}}
+	small := connects
+	small.loadSpec.Clients = 5000
+	few := of(small, [2]float64{1000, 4000}, full, [2]float64{1000, 4000}, full)
+	flat, steep := of(connects, [2]float64{1000, 3700}, full, [2]float64{1000, 3700}, full), of(connects, [2]float64{1000, 3600}, full, [2]float64{1000, 3600}, full)
+	flat.smaller, steep.smaller = few, few
+	fewBack := of(back, [2]float64{400, 200}, idle, idle, idle)
+	fewBack.loadSpec.Clients = 1000
+	proportional, slower := of(back, [2]float64{4000, 1900}, idle, idle, idle), of(back, [2]float64{4000, 1999}, idle, idle, idle)
+	proportional.smaller, slower.smaller = fewBack, fewBack
 	for name, c := range map[string]struct {
 		row  *row
 		ok   bool
@@ -56,6 +67,10 @@ func TestVerdict(t *testing.T) {
 		"CPU does not help a busy": {of(ping, [2]float64{10, 25}, full, [2]float64{10, 50}, full), false, "**missed: 2.50**"},
 		"nobody was busy":          {of(ping, [2]float64{10, 40}, [2]float64{0.5, 0.5}, [2]float64{20, 80}, [2]float64{0.5, 0.5}), false, "not measured"},
 		"a peer that did nothing":  {of(ping, [2]float64{0, 40}, full, [2]float64{0, 40}, full), false, "**missed: 0.00**"},
+		"flat in size":             {flat, true, "CPU of a connect 1.00 ms with the peer, 0.27 ms with the gateway; a client costs the gateway 1.08 of what it does with 5000, wanted ≤ 1.1"},
+		"dearer in size":           {steep, false, "a client costs the gateway 1.11 of"},
+		"in proportion":            {proportional, true, "| 0.47 | ≤ 0.50 |"},
+		"slower in size":           {slower, false, "a client costs the gateway 1.11 of what it does with 1000"},
 		"faults":                   {faulty, false, "**faults**"},
 		"small":                    {of(memory, [2]float64{18, 12}, full, full, full), true, "| 0.67 | ≤ 0.7 |"},
 		"large":                    {of(memory, [2]float64{18, 13}, full, full, full), false, "**missed: 0.72**"},

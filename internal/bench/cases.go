@@ -18,6 +18,9 @@ type benchCase struct {
 	rate        func(loadtest.Result) float64 // the compared value; nil for the memory of idle connections
 	wantRatio   float64                       // the least ratio gateway/peer; for memory and isCost the largest
 	isCost      bool                          // the load is the same for both, so the CPU time of the server for each event is compared
+	isTime      bool                          // rate returns a time, of which less is better
+	grows       bool                          // the clients connect once and stay; their connects are compared
+	flatWith    string                        // a smaller case before it, which each client here may cost at most a tenth more than
 	wantRedis   float64                       // the largest ratio of the CPU time of Redis for each event; 0 means any
 	comparesP99 bool                          // the gateway's 99th percentile of the answers must not exceed the peer's
 	isFlood     bool                          // nearly every event is refused, and the refusals are compared
@@ -39,6 +42,9 @@ func refusalRate(r loadtest.Result) float64 {
 	return r.EventsPerSecond * float64(r.Refused) / float64(max(1, r.Answered))
 }
 
+// returnMillis returns the median of the storms, in ms.
+func returnMillis(r loadtest.Result) float64 { return medianOf(r.StormMs) }
+
 func deliveryRate(r loadtest.Result) float64 { return r.DeliveriesPerSecond }
 
 var cases = []benchCase{
@@ -51,13 +57,23 @@ var cases = []benchCase{
 	{name: "refused", title: "refused flood of chat, 200 clients × 8", loadSpec: loadSpec{Scenario: "chat", Clients: 200, RoomSize: 10, Inflight: 8}, unit: "refusals/s", rate: refusalRate, wantRatio: 2.5, isFlood: true},
 	{name: "cross", title: "fan-out to 2 × 500 on two nodes", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Inflight: 8}, unit: "deliveries/s", rate: deliveryRate, wantRatio: 1.5, onTwoNodes: true, flags: []string{"--chat-history", "0"}}, // the peer keeps no history either
 	{name: "connects", title: "authenticated connects, 64 at once", loadSpec: loadSpec{Scenario: "connect", Clients: 64}, unit: "connects/s", rate: eventRate, wantRatio: 2.3},
+	{name: "connects5k", title: "all of 5,000 connect and stay", loadSpec: loadSpec{Clients: 5000}, unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.6},
+	{name: "connects10k", title: "all of 10,000 connect and stay", loadSpec: loadSpec{Clients: 10_000}, unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.3, flatWith: "connects5k"},
+	{name: "connects19k", title: "all of 19,000 connect and stay", loadSpec: loadSpec{Clients: 19_000}, unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.3, flatWith: "connects5k"},
+	{name: "plain5k", title: "all of 5,000 connect and stay, without recovery", loadSpec: loadSpec{Clients: 5000}, unit: "connects/s", rate: eventRate, grows: true, wantRatio: 3, flags: withoutRecovery},
+	{name: "plain19k", title: "all of 19,000 connect and stay, without recovery", loadSpec: loadSpec{Clients: 19_000}, unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.5, flatWith: "plain5k", flags: withoutRecovery},
+	{name: "back1k", title: "1,000 drop at once and return", loadSpec: loadSpec{Scenario: "storm", Clients: 1000}, unit: "ms until 99 % are back", rate: returnMillis, isTime: true, wantRatio: 0.5},
+	{name: "back9k", title: "9,000 drop at once and return", loadSpec: loadSpec{Scenario: "storm", Clients: 9000}, unit: "ms until 99 % are back", rate: returnMillis, isTime: true, wantRatio: 0.5, flatWith: "back1k"},
 	{name: "trade", title: "trades of 100 pairs, one of each gives", loadSpec: loadSpec{Scenario: "trade", Clients: 200, OneSided: true}, unit: "trades/s", rate: settledRate, wantRatio: 3.5, wantRedis: 1},
 	{name: "tradeboth", title: "trades of 100 pairs, both give at once", loadSpec: loadSpec{Scenario: "trade", Clients: 200}, unit: "trades/s", rate: settledRate, wantRatio: 4, comparesP99: true, sharesLock: true},
 	{name: "chatcost", title: "guarded chat at 1,000 events/s, rooms of 10", loadSpec: loadSpec{Scenario: "chat", Clients: 500, RoomSize: 10, Rate: 1000}, unit: "µs of the server for each event", rate: eventRate, isCost: true, wantRatio: 0.65},
 	{name: "fanoutcost", title: "fan-out to 1,000 at 20 broadcasts/s", loadSpec: loadSpec{Scenario: "fanout", Clients: 1000, Rate: 20}, unit: "µs of the server for each event", rate: eventRate, isCost: true, wantRatio: 0.7},
 	{name: "memory1k", title: "an idle connection", loadSpec: loadSpec{Clients: 1000}, unit: "KB", rate: nil, wantRatio: 0.6},
 	{name: "memory", title: "an idle connection", loadSpec: loadSpec{}, unit: "KB", rate: nil, wantRatio: 0.5},
+	{name: "memory19k", title: "an idle connection", loadSpec: loadSpec{Clients: 19_000}, unit: "KB", rate: nil, wantRatio: 0.6},
 }
+
+var withoutRecovery = []string{"--recovery", "0"}
 
 // caseNames returns the names that -only accepts.
 func caseNames() []string {
@@ -79,6 +95,7 @@ type row struct {
 	redisMicros  map[string][]float64 // the CPU time of Redis for each event, in µs
 	loadShare    map[string][]float64 // the share of their core that the load generator and Redis used
 	faults       []string
+	smaller      *row // the row of flatWith; nil if it was not run
 }
 
 // runCases runs all wanted cases. In each round it runs the peer, then the gateway.
@@ -89,6 +106,9 @@ func (l *lab) runCases(ctx context.Context, log io.Writer) ([]*row, error) {
 			continue
 		}
 		r := &row{benchCase: c, values: map[string][]float64{}, serverShare: map[string][]float64{}, perCPUSecond: map[string][]float64{}, loadShare: map[string][]float64{}, p99s: map[string][]float64{}, bytes: map[string][]float64{}, redisMicros: map[string][]float64{}}
+		if i := slices.IndexFunc(rows, func(o *row) bool { return o.name == c.flatWith }); i >= 0 {
+			r.smaller = rows[i]
+		}
 		rows = append(rows, r)
 		for round := range l.plan.rounds {
 			for _, server := range []string{peerServer, gatewayServer} {
@@ -126,10 +146,18 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 		r.values[server] = append(r.values[server], kb)
 		return nil
 	}
-	in := r.benchCase.loadSpec
-	in.Warmup, in.For = l.plan.warmup, l.plan.measured
-	in.Minted = in.Scenario == "trade" && server == gatewayServer
-	got, err := l.runLoadChild(ctx, s, in)
+	var got measurement
+	if r.grows {
+		if err := l.warmConnects(ctx, s); err != nil {
+			return err
+		}
+		got, err = l.holdConnections(ctx, s, r.loadSpec.Clients, func() error { return nil })
+	} else {
+		in := r.benchCase.loadSpec
+		in.Warmup, in.For = l.plan.warmup, l.plan.measured
+		in.Minted = in.Scenario == "trade" && server == gatewayServer
+		got, err = l.runLoadChild(ctx, s, in)
+	}
 	if err != nil {
 		return err
 	}
@@ -138,12 +166,16 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 		r.faults = append(r.faults, fmt.Sprintf("%s: lost %d, doubled %d, reordered %d, wrong %d, disconnected %d, refused %d of %d %v",
 			server, res.Lost, res.Doubled, res.Reordered, res.Wrong, res.Disconnected, res.Refused, res.Answered, res.Errors))
 	}
-	rate := r.rate(res)
+	value := r.rate(res)
+	rate := value
+	if r.isTime {
+		rate = res.EventsPerSecond
+	}
 	events := max(1, rate*res.Seconds)
 	if r.isCost {
 		r.values[server] = append(r.values[server], 1e6*got.ServerCPU/events)
 	} else {
-		r.values[server] = append(r.values[server], rate)
+		r.values[server] = append(r.values[server], value)
 	}
 	r.redisMicros[server] = append(r.redisMicros[server], 1e6*got.RedisCPU/events)
 	r.serverShare[server] = append(r.serverShare[server], got.ServerCPU/res.Seconds)
@@ -154,10 +186,13 @@ func (l *lab) runAgainstServer(ctx context.Context, r *row, server string) error
 	return nil
 }
 
+// isBetterSmall reports whether less is better, so that the wanted ratio is the largest.
+func (c *benchCase) isBetterSmall() bool { return c.rate == nil || c.isCost || c.isTime }
+
 // idleConnections is the number of connections of a case about memory.
 func (c *benchCase) idleConnections(p plan) int {
 	if c.loadSpec.Clients > 0 {
-		return min(c.loadSpec.Clients, p.connections)
+		return c.loadSpec.Clients
 	}
 	return p.connections
 }
@@ -216,7 +251,7 @@ const saturated = 0.85
 // of work per CPU-second. Where the load generator was the limit, and not the gateway, the rate
 // says little about the gateway.
 func (r *row) judgedRatio() (value float64, perCPU bool) {
-	if r.rate != nil && !r.isCost && medianRatio(r.values) < r.wantRatio && medianOf(r.serverShare[gatewayServer]) < saturated {
+	if !r.isBetterSmall() && medianRatio(r.values) < r.wantRatio && medianOf(r.serverShare[gatewayServer]) < saturated {
 		return medianRatio(r.perCPUSecond), true
 	}
 	return medianRatio(r.values), false
@@ -226,11 +261,29 @@ func (r *row) judgedRatio() (value float64, perCPU bool) {
 // used the processors, or the load was too small, and the rates mean nothing.
 func (r *row) disturbedServers() (servers []string) {
 	for _, server := range []string{peerServer, gatewayServer} {
-		if r.rate != nil && !r.isCost && medianOf(r.serverShare[server]) < saturated && medianOf(r.loadShare[server]) < saturated {
+		if !r.isBetterSmall() && medianOf(r.serverShare[server]) < saturated && medianOf(r.loadShare[server]) < saturated {
 			servers = append(servers, server)
 		}
 	}
 	return servers
+}
+
+// maxGrowth is the most that a client may cost the gateway in a large case, as a multiple of what
+// it costs in the small one.
+const maxGrowth = 1.1
+
+// growth returns what a client costs the gateway here as a multiple of what it costs in the smaller
+// case: CPU time of a connect, or the time of a return.
+func (r *row) growth() (value float64, known bool) {
+	if r.smaller == nil {
+		return 0, false
+	}
+	if r.isTime {
+		small := medianOf(r.smaller.values[gatewayServer]) / float64(r.smaller.loadSpec.Clients)
+		return medianOf(r.values[gatewayServer]) / float64(r.loadSpec.Clients) / small, small > 0
+	}
+	large := medianOf(r.perCPUSecond[gatewayServer])
+	return medianOf(r.smaller.perCPUSecond[gatewayServer]) / large, large > 0
 }
 
 func (r *row) meetsTarget() bool {
@@ -238,7 +291,10 @@ func (r *row) meetsTarget() bool {
 	if len(r.faults) > 0 || len(r.disturbedServers()) > 0 {
 		return false
 	}
-	if r.rate == nil || r.isCost {
+	if growth, known := r.growth(); known && growth > maxGrowth {
+		return false
+	}
+	if r.isBetterSmall() {
 		return value <= r.wantRatio && value > 0
 	}
 	if r.wantRedis > 0 && medianRatio(r.redisMicros) > r.wantRedis {

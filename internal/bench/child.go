@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,8 +55,8 @@ var browserHeader = http.Header{
 }
 
 // playLoadChild is all that the child process does. It writes a measurement as JSON to stdout. For
-// the scenario "hold" it writes a line when all clients are connected, and then waits for the end
-// of stdin.
+// the scenario "hold" it writes that line when all clients are connected, of the time until then,
+// and waits for the end of stdin.
 func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdout io.Writer) error {
 	var in loadSpec
 	if err := json.Unmarshal([]byte(described), &in); err != nil {
@@ -78,20 +77,9 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 	if in.Second != "" {
 		cfg.Nodes = []string{in.Second}
 	}
-	if in.Scenario == "hold" {
-		cfg.Header = browserHeader
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		return loadtest.Hold(ctx, cfg, func() {
-			fmt.Fprintln(stdout, "ready")
-			go func() {
-				_, _ = io.Copy(io.Discard, stdin) // the end of stdin ends the hold
-				cancel()
-			}()
-		})
-	}
 	var out measurement
 	var failed error
+	started := time.Now()
 	cfg.Watch = func(measuring bool) {
 		sums := map[int]*float64{in.ServerPid: &out.ServerCPU, in.RedisPid: &out.RedisCPU, os.Getpid(): &out.LoadCPU}
 		if in.SecondPid != 0 {
@@ -109,6 +97,13 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 		moved, err := redisBytes(ctx, in.Redis)
 		failed = errors.Join(failed, err)
 		out.RedisBytes += sign * moved
+		out.Result.Seconds += sign * time.Since(started).Seconds() // Run replaces it
+	}
+	if in.Scenario == "hold" {
+		return errors.Join(holdUntilStdinEnds(ctx, cfg, stdin, func() {
+			out.Result.EventsPerSecond = float64(in.Clients) / out.Result.Seconds
+			_ = json.NewEncoder(stdout).Encode(out) // whoever does not read it fails
+		}), failed)
 	}
 	var err error
 	if out.Result, err = loadtest.Run(ctx, in.Scenario, cfg, nil); err != nil {
@@ -118,6 +113,20 @@ func playLoadChild(ctx context.Context, described string, stdin io.Reader, stdou
 		return fmt.Errorf("cpu: %w", failed)
 	}
 	return json.NewEncoder(stdout).Encode(out)
+}
+
+// holdUntilStdinEnds keeps all clients connected until the end of stdin.
+func holdUntilStdinEnds(ctx context.Context, cfg loadtest.Config, stdin io.Reader, connected func()) error {
+	cfg.Header = browserHeader
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return loadtest.Hold(ctx, cfg, func() {
+		connected()
+		go func() {
+			_, _ = io.Copy(io.Discard, stdin)
+			cancel()
+		}()
+	})
 }
 
 // newLedgerMinter returns a function that mints items as the gateway does, with an entry in its
@@ -144,11 +153,7 @@ func (l *lab) loadCommand(ctx context.Context, in loadSpec) (*exec.Cmd, error) {
 
 // runLoadChild runs a load in a child process against a testbed.
 func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measurement, error) {
-	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
-	if s.second != nil {
-		in.Second, in.SecondPid = s.secondURL, s.second.Pid()
-	}
-	cmd, err := l.loadCommand(ctx, in)
+	cmd, err := l.loadCommand(ctx, in.against(s))
 	if err != nil {
 		return measurement{}, err
 	}
@@ -163,44 +168,69 @@ func (l *lab) runLoadChild(ctx context.Context, s *testbed, in loadSpec) (measur
 	return out, nil
 }
 
+// against returns the load with the addresses and processes of a testbed.
+func (in loadSpec) against(s *testbed) loadSpec {
+	in.Target, in.Redis, in.ServerPid, in.RedisPid = s.url, s.redisURL, s.server.Pid(), s.redis.Pid()
+	if s.second != nil {
+		in.Second, in.SecondPid = s.secondURL, s.second.Pid()
+	}
+	return in
+}
+
+// warmConnects lets a few clients connect for a second. They fill caches and pools that belong to
+// no single connection.
+func (l *lab) warmConnects(ctx context.Context, s *testbed) error {
+	_, err := l.runLoadChild(ctx, s, loadSpec{Scenario: "connect", Clients: 16, For: time.Second})
+	return err
+}
+
+// holdConnections connects many clients and keeps them until whileHeld returns. It returns what was
+// measured while they connected.
+func (l *lab) holdConnections(ctx context.Context, s *testbed, connections int, whileHeld func() error) (out measurement, err error) {
+	cmd, err := l.loadCommand(ctx, loadSpec{Scenario: "hold", Clients: connections}.against(s))
+	if err != nil {
+		return out, err
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return out, fmt.Errorf("hold: %w", err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return out, fmt.Errorf("hold: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return out, fmt.Errorf("hold: %w", err)
+	}
+	if err = json.NewDecoder(stdout).Decode(&out); err == nil {
+		err = whileHeld()
+	}
+	_ = stdin.Close() // the child ends when stdin does; if the close fails, the context ends the child
+	if failed := cmd.Wait(); failed != nil {
+		return out, fmt.Errorf("hold: %w", failed)
+	}
+	if err != nil {
+		return out, fmt.Errorf("hold: %w", err)
+	}
+	return out, nil
+}
+
 // idleConnectionKB returns how many KB of the server's memory one of many idle connections costs,
 // after garbage collection.
 func (l *lab) idleConnectionKB(ctx context.Context, s *testbed, connections int) (float64, error) {
-	// The first connections fill caches and pools whose memory belongs to no single connection.
-	if _, err := l.runLoadChild(ctx, s, loadSpec{Scenario: "connect", Clients: 16, For: time.Second}); err != nil {
+	if err := l.warmConnects(ctx, s); err != nil {
 		return 0, err
 	}
 	before, err := l.settledMemoryKB(ctx, s)
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := l.loadCommand(ctx, loadSpec{Scenario: "hold", Target: s.url, Redis: s.redisURL, Clients: connections})
-	if err != nil {
-		return 0, err
-	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return 0, fmt.Errorf("hold: %w", err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, fmt.Errorf("hold: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("hold: %w", err)
-	}
 	var after int64
-	if _, err = bufio.NewReader(stdout).ReadString('\n'); err == nil {
+	_, err = l.holdConnections(ctx, s, connections, func() (err error) {
 		after, err = l.settledMemoryKB(ctx, s)
-	}
-	_ = stdin.Close() // the child ends when stdin does; if the close fails, the context ends the child
-	if failed := cmd.Wait(); failed != nil {
-		return 0, fmt.Errorf("hold: %w", failed)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("hold: %w", err)
-	}
-	return float64(after-before) / float64(connections), nil
+		return err
+	})
+	return float64(after-before) / float64(connections), err
 }
 
 // settledMemoryKB makes the server collect its garbage until its memory does not shrink any more,

@@ -3,7 +3,7 @@
 // servers in turn. It prints a table of medians and ratios in Markdown. It exits 1 when a ratio is
 // missed, or when an event was lost, doubled, out of order or refused.
 //
-//	make bench                                   everything, about twenty minutes
+//	make bench                                   everything, about three quarters of an hour
 //	go run ./internal/bench -quick               once and short, to check that it runs
 //	go run ./internal/bench -only ping,connects  some of the cases
 //

@@ -52,11 +52,17 @@ func (r *row) tableLine(p plan) string {
 	if r.wantRedis > 0 {
 		verdict += fmt.Sprintf("; Redis worked %.1f µs for each event with the peer, %.1f µs with the gateway: %.2f, wanted ≤ %.1f", medianOf(r.redisMicros[peerServer]), medianOf(r.redisMicros[gatewayServer]), medianRatio(r.redisMicros), r.wantRedis)
 	}
+	if r.grows {
+		verdict += fmt.Sprintf("; CPU of a connect %.2f ms with the peer, %.2f ms with the gateway", 1000/medianOf(r.perCPUSecond[peerServer]), 1000/medianOf(r.perCPUSecond[gatewayServer]))
+	}
+	if growth, known := r.growth(); known {
+		verdict += fmt.Sprintf("; a client costs the gateway %.2f of what it does with %d, wanted ≤ %.1f", growth, r.smaller.loadSpec.Clients, maxGrowth)
+	}
 	peer, gateway := medianOf(r.values[peerServer]), medianOf(r.values[gatewayServer])
 	if r.rate == nil {
 		return fmt.Sprintf("| %s of %d, %s | %.1f | %.1f | %.2f | ≤ %.1f | | | | %s |\n", r.title, r.idleConnections(p), r.unit, peer, gateway, medianRatio(r.values), r.wantRatio, verdict)
 	}
-	if r.isCost {
+	if r.isCost || r.isTime {
 		return fmt.Sprintf("| %s, %s | %.1f | %.1f | %.2f | ≤ %.2f | %.0f %% / %.0f %% | | | %s |\n", r.title, r.unit, peer, gateway, medianRatio(r.values), r.wantRatio,
 			100*medianOf(r.serverShare[peerServer]), 100*medianOf(r.serverShare[gatewayServer]), verdict)
 	}

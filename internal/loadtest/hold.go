@@ -6,9 +6,9 @@ import (
 )
 
 // Hold opens Config.Clients connections, calls ready when all have joined, and keeps them idle
-// until ctx ends. The clients answer heartbeats only. It serves to measure what idle players cost a
-// server. The error says why not all connections could be opened, or how many of them the server
-// ended.
+// until ctx ends. The clients answer heartbeats only. It serves to measure what many players cost a
+// server while they connect, which is the time that Config.Watch is told, and while they are idle.
+// The error says why not all connections could be opened, or how many of them the server ended.
 func Hold(ctx context.Context, cfg Config, ready func()) error {
 	r, err := newRun("ping", cfg)
 	if err != nil {
@@ -21,9 +21,15 @@ func Hold(ctx context.Context, cfg Config, ready func()) error {
 	}
 	defer r.closeSessions()
 	defer r.disconnectAll()
+	watch := r.cfg.Watch
+	if watch == nil {
+		watch = func(bool) {}
+	}
+	watch(true)
 	if err := r.connectAllClients(opening); err != nil {
 		return err
 	}
+	watch(false)
 	ready()
 	<-ctx.Done()
 	r.disconnectAll()
