@@ -51,6 +51,9 @@ func (s *Service) flushChanges(ctx context.Context) error {
 	for len(changes) > 0 {
 		n := min(len(changes), callsPerRoundTrip)
 		if err := s.sendChanges(ctx, changes[:n]); err != nil {
+			for _, c := range changes[:n] {
+				s.doubts.addScopes(c.scope.name)
+			}
 			s.markDirtyAgain(changes)
 			return err
 		}
@@ -266,6 +269,7 @@ func (s *Service) broadcastReply(ctx context.Context, scope string, reply []any,
 // unindexScope takes a scope out of the index of this node.
 func (s *Service) unindexScope(ctx context.Context, name string) error {
 	if err := s.rdb.SRem(ctx, keys.PresenceNode(s.node), name).Err(); err != nil {
+		s.doubts.addScopes(name)
 		return fmt.Errorf("update the index of this node: %w", err)
 	}
 	return nil

@@ -39,6 +39,7 @@ type runState struct {
 	nextProlong  time.Time
 	toProlong    []string // channels whose keys are still to be prolonged in this round
 	settlements  settlements
+	doubts       doubts
 	isFailing    bool
 }
 
@@ -82,8 +83,10 @@ func (s *Service) untilNextWork(failed bool) time.Duration {
 		next = s.leaving[0].due
 	}
 	s.mu.Unlock()
-	if at := s.settlements.next; !at.IsZero() && at.Before(next) {
-		next = at
+	for _, at := range []time.Time{s.settlements.next, s.doubts.due} {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
 	}
 	if failed {
 		return retryDelay
@@ -100,6 +103,9 @@ func (s *Service) doDueWork(ctx context.Context) error {
 		s.nextRenewal = now.Add(s.cfg.Lease / 8)
 	}
 	if err := s.flushChanges(ctx); err != nil {
+		return err
+	}
+	if err := s.settleDoubts(ctx); err != nil {
 		return err
 	}
 	if err := s.settleScopes(ctx); err != nil {
