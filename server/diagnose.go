@@ -287,7 +287,7 @@ var streamsChannel = regexp.MustCompile(`^[^#]*#/[^#]*#[0-9a-f]{16}#$`)
 // tells requests from broadcasts.
 func adapterPrefix(channel string) string {
 	name, _, _ := strings.Cut(channel, "#")
-	for _, kind := range []string{"-request", "-response", "-heartbeat", "-position"} {
+	for _, kind := range []string{"-request", "-response", "-heartbeat", "-position", "-takeover"} {
 		name = strings.TrimSuffix(name, kind)
 	}
 	return cmp.Or(strings.ToValidUTF8(name[:min(len(name), 100)], "?"), "(none)")

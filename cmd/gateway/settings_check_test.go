@@ -140,6 +140,12 @@ func TestDoctor(t *testing.T) {
 	require.Contains(t, all, "persistence fail", "the test's Redis keeps nothing")
 	require.Contains(t, all["adapters ok"].Text, "no other")
 
+	beside := serve(t, "--redis", redis.URL())
+	all = diagnose(1)
+	require.Contains(t, all["adapters ok"].Text, "all Socket.IO servers on this Redis have the prefix socket.io", "a gateway is no other server")
+	require.NotContains(t, all, "adapters warn")
+	require.NoError(t, beside.stop())
+
 	rdb := redis.Client()
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "100mb").Err())
 	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())

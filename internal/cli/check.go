@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -94,7 +95,7 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 		faults = append(faults, yamlFault(err))
 	}
 	lines, values := map[string]int{}, map[string]string{}
-	var backends FileBackends
+	tables := FileTables{Policies: FilePolicies{}}
 	backendLines := map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
@@ -105,12 +106,12 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 			fault.Fault = fmt.Sprintf("is in line %d already", lines[key.Value])
 		case key.Value == "policies":
 			lines[key.Value] = key.Line
-			faults = append(faults, checkPolicies(value)...)
+			faults = append(faults, checkPolicies(value, tables.Policies)...)
 			continue
 		case key.Value == "backends":
 			lines[key.Value] = key.Line
 			var wrong []FileFault
-			backends, wrong = checkBackends(value, backendLines)
+			tables.Backends, wrong = checkBackends(value, backendLines)
 			faults = append(faults, wrong...)
 			continue
 		case flag == nil || key.Value == "config":
@@ -129,7 +130,7 @@ func checkTree(raw []byte, root *yaml.Node) (faults []FileFault, err error) {
 		}
 		faults = append(faults, fault)
 	}
-	faults = append(faults, checkTogether(values, lines, backends, backendLines)...)
+	faults = append(faults, checkTogether(values, lines, tables, backendLines)...)
 	slices.SortStableFunc(faults, func(a, b FileFault) int { return cmp.Compare(a.Line, b.Line) })
 	return faults, nil
 }
@@ -217,8 +218,8 @@ func nearestSetting(key string, flags map[string]*kong.Flag) string {
 	return "the flags of gateway serve"
 }
 
-// checkPolicies returns what is wrong with the file's `policies`.
-func checkPolicies(node *yaml.Node) (faults []FileFault) {
+// checkPolicies returns what is wrong with the file's `policies`, and adds the others to right.
+func checkPolicies(node *yaml.Node, right FilePolicies) (faults []FileFault) {
 	if node.Kind != yaml.MappingNode {
 		if node.Tag == "!!null" {
 			return nil
@@ -229,9 +230,9 @@ func checkPolicies(node *yaml.Node) (faults []FileFault) {
 		name, rule := node.Content[i], node.Content[i+1]
 		fault := FileFault{Line: name.Line, Key: "policies: " + name.Value}
 		raw, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{name, rule}})
+		var one FilePolicies
 		if err == nil {
 			var found any
-			var one FilePolicies
 			if err = yaml.Unmarshal(raw, &found); err == nil {
 				if one, err = readTable[FilePolicies](found); err == nil {
 					err = checkPolicyRules(one)
@@ -239,6 +240,7 @@ func checkPolicies(node *yaml.Node) (faults []FileFault) {
 			}
 		}
 		if err == nil {
+			maps.Copy(right, one)
 			continue
 		}
 		fault.Fault = lineOfError.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), "")
@@ -263,7 +265,7 @@ func checkPolicyRules(file FilePolicies) error {
 
 // checkTogether returns what is wrong with settings that each may have their value: a bound that is
 // exceeded, and what does not fit together.
-func checkTogether(values map[string]string, lines map[string]int, backends FileBackends, backendLines map[string]int) (faults []FileFault) {
+func checkTogether(values map[string]string, lines map[string]int, tables FileTables, backendLines map[string]int) (faults []FileFault) {
 	var args []string
 	for name, text := range values {
 		if text != "" {
@@ -279,7 +281,7 @@ func checkTogether(values map[string]string, lines map[string]int, backends File
 	if err != nil {
 		return []FileFault{{Fault: withoutSecrets(err).Error()}}
 	}
-	flags.FileBackends = backends
+	flags.SetTables(tables)
 	for _, err := range flags.faults() {
 		f := FileFault{Fault: err.Error()}
 		if wrong := (*server.BackendFault)(nil); errors.As(err, &wrong) {
@@ -295,7 +297,7 @@ func checkTogether(values map[string]string, lines map[string]int, backends File
 		}
 		faults = append(faults, f)
 	}
-	if len(faults) == 0 && len(backends) > 0 { // then it is asked whose events and limits there are
+	if len(faults) == 0 && len(tables.Backends) > 0 { // then it is asked whose events and limits there are
 		faults = append(faults, checkNames(&flags, backendLines)...)
 	}
 	return faults
