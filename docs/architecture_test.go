@@ -50,7 +50,7 @@ func readImportTable(t *testing.T) (rows []importRow) {
 	t.Helper()
 	b, err := os.ReadFile("../ARCHITECTURE.md")
 	require.NoError(t, err)
-	_, table, found := strings.Cut(string(b), "## Who imports whom\n\n```\n")
+	_, table, found := strings.Cut(string(b), "## Who imports whom\n\n```text\n")
 	require.True(t, found)
 	table, _, _ = strings.Cut(table, "```")
 	for line := range strings.Lines(table) {
