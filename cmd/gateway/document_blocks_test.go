@@ -167,8 +167,8 @@ func mustAbs(t *testing.T, path string) string {
 
 // The programs that blocks of shell find in place of those that would build, install or never end.
 const (
-	// gatewayShim runs this program. `serve` returns when the gateway listens, as a reader goes on in another
-	// terminal then; the gateway of an earlier line has ended before.
+	// gatewayShim runs this program. `serve` returns when the gateway listens, as a reader goes on in
+	// another terminal then; the gateway of an earlier line has ended before.
 	gatewayShim = `#!/usr/bin/env bash
 export REALTIME_TEST_IS_PROGRAM=1
 if [ "$1" != serve ]; then exec "$SELF" "$@"; fi
@@ -206,8 +206,8 @@ sed -i "s/127.0.0.1:9000/$BACKEND/" realtime/examples/backends/gateway.yaml
 	htpasswdShim = "#!/usr/bin/env bash\necho 'ada:$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe'\n"
 )
 
-// The lines of shell in each document are run in their order, in one shell, beside a real Redis. The
-// addresses and files of a reader are those of blockStandIns.
+// The lines of shell in each document are run in their order, in one shell, beside a real Redis.
+// The addresses and files of a reader are those of blockStandIns.
 func TestShellLinesOfDocumentsRun(t *testing.T) {
 	t.Parallel()
 	scripts, order, skipped := map[string]string{}, []string{}, map[string]bool{}
