@@ -41,8 +41,8 @@ func (b documentBlock) firstLine() string {
 	return first
 }
 
-// blocksNotRun are the blocks of shell that no test here runs, by document and first line, and why. They
-// are read by the shell all the same.
+// blocksNotRun are the blocks of shell that no test here runs, by document and first line, and why.
+// They are read by the shell all the same.
 var blocksNotRun = map[string]string{
 	"docs/operations.md loadtest recovery --target http://127.0.0.1:8080 --target http://127.0.0.1:8090 --redis redis://127.0.0.1:6379 --clients 30 --rate 150 --for 80s": "kills gateways for minutes: make chaos does",
 	"examples/artillery/README.md npm ci --ignore-scripts": "artillery.test.js runs it, with 480 MB of packages",
@@ -54,8 +54,8 @@ var blocksNotRun = map[string]string{
 	"examples/page/README.md npm ci":                  "TestTheExampleOfAPage runs these lines",
 }
 
-// blockStandIns are texts of documents that stand for something of the reader's, and what they are in
-// the tests. FOLDER is where the blocks of a document are run, ROOT the repository.
+// blockStandIns are texts of documents that stand for something of the reader's, and what they are
+// in the tests. FOLDER is where the blocks of a document are run, ROOT the repository.
 var blockStandIns = [][2]string{
 	{"redis://10.0.0.5:6379/0", "REDIS"}, {"redis://10.0.0.5", "REDIS"}, {"redis://redis:6379", "REDIS"}, {"redis://127.0.0.1:6379", "REDIS"},
 	{"https://id.example/.well-known/jwks.json", "FOLDER/jwks.json"},
