@@ -351,7 +351,7 @@ func TestTheGuidesMapNamesWhatIsThere(t *testing.T) {
 	require.Greater(t, names, 40)
 }
 
-// exportedNames returns the exported functions, methods and types of a package.
+// exportedNames returns the exported functions, methods, types and variables of a package.
 func exportedNames(t *testing.T, folder string) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -369,12 +369,17 @@ func exportedNames(t *testing.T, folder string) (names []string) {
 				names = append(names, d.Name.Name)
 			case *ast.GenDecl:
 				for _, spec := range d.Specs {
-					if s, ok := spec.(*ast.TypeSpec); ok {
+					switch s := spec.(type) {
+					case *ast.TypeSpec:
 						names = append(names, s.Name.Name)
+					case *ast.ValueSpec:
+						for _, name := range s.Names {
+							names = append(names, name.Name)
+						}
 					}
 				}
 			}
 		}
 	}
-	return slices.Compact(names)
+	return slices.DeleteFunc(names, func(name string) bool { return !ast.IsExported(name) })
 }
