@@ -164,7 +164,8 @@ func TestAUsersRoomIsForgottenWithItsRecords(t *testing.T) {
 	write(RecordChange{What: RecordNew, PID: two, Values: []string{"ann", "sid2", "user:ann"}})
 	cast("user:ann")
 	require.NoError(t, l.ReleaseRecords(t.Context(), false)) // as when its node has died
-	require.Eventually(t, func() bool { sweep(); return len(left()) == 0 }, 10*time.Second, 10*time.Millisecond)
+	var still []string
+	require.Eventually(t, func() bool { sweep(); still = left(); return len(still) == 0 }, 10*time.Second, 10*time.Millisecond, "%v", &still)
 }
 
 // newTestLog makes a log that hears nothing.

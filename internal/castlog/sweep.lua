@@ -39,16 +39,18 @@ end
 -- forget_log forgets the log of a user's room, unless there are records of it. Who may still miss
 -- something of it has none.
 local function forget_log(room)
-  local pids, left = base .. 'of:' .. room, nil
+  local pids, lives, left = base .. 'of:' .. room, false, nil
   for _, pid in ipairs(redis.call('SMEMBERS', pids)) do
     local expires = redis.call('PTTL', base .. 'conn:' .. pid)
     if expires == -2 then
       redis.call('SREM', pids, pid)
+    elseif expires == -1 then
+      lives = true
     else
-      left = math.max(left or 0, expires)
+      left = math.max(left or 0, expires) -- 0 in its last millisecond
     end
   end
-  if not left then
+  if not lives and not left then
     local length = redis.pcall('LLEN', base .. 'room:' .. room)
     if type(length) == 'table' then length = 0 end -- another program has written the key
     local bytes = length * 1024 + tonumber(redis.call('HGET', KEYS[4], room) or 0)
@@ -61,7 +63,7 @@ local function forget_log(room)
     redis.call('HDEL', KEYS[5], room)
     redis.call('ZREM', KEYS[6], room)
   end
-  if left and left > 0 then
+  if left then
     redis.call('ZADD', base .. 'ended', string.format('%.0f', now + left + 1), room)
   else
     redis.call('ZREM', base .. 'ended', room)
