@@ -57,11 +57,19 @@ var blocksNotRun = map[string]string{
 // blockStandIns are texts of documents that stand for something of the reader's, and what they are
 // in the tests. FOLDER is where the blocks of a document are run, ROOT the repository.
 var blockStandIns = [][2]string{
-	{"redis://10.0.0.5:6379/0", "REDIS"}, {"redis://10.0.0.5", "REDIS"}, {"redis://redis:6379", "REDIS"}, {"redis://127.0.0.1:6379", "REDIS"},
+	{"redis://10.0.0.5:6379/0", "REDIS"},
+	{"redis://10.0.0.5", "REDIS"},
+	{"redis://redis:6379", "REDIS"},
+	{"redis://127.0.0.1:6379", "REDIS"},
 	{"https://id.example/.well-known/jwks.json", "FOLDER/jwks.json"},
-	{"/etc/gateway/operators", "FOLDER/operators"}, {"/etc/gateway.yaml", "FOLDER/gateway.yaml"}, {"/etc/site-secret", "FOLDER/site-secret"},
-	{"gateway trade show ID;", "! gateway trade show ID;"}, {"gateway lock show trade:ann:bob;", "! gateway lock show trade:ann:bob;"}, // there is none yet
-	{"fullchain.pem", "FOLDER/gateway.pem"}, {"privkey.pem", "FOLDER/gateway.key"}, {"0.0.0.0:443", "127.0.0.1:0"},
+	{"/etc/gateway/operators", "FOLDER/operators"},
+	{"/etc/gateway.yaml", "FOLDER/gateway.yaml"},
+	{"/etc/site-secret", "FOLDER/site-secret"},
+	{"gateway trade show ID;", "! gateway trade show ID;"},
+	{"gateway lock show trade:ann:bob;", "! gateway lock show trade:ann:bob;"}, // there is none yet
+	{"fullchain.pem", "FOLDER/gateway.pem"},
+	{"privkey.pem", "FOLDER/gateway.key"},
+	{"0.0.0.0:443", "127.0.0.1:0"},
 	{"--clients 1000 --for 30s", "--clients 5 --for 1s"},
 }
 
