@@ -39,7 +39,7 @@ func TestVerdict(t *testing.T) {
 	cost := benchCase{name: "chatcost", title: "chat", unit: "µs", rate: eventRate, isCost: true, wantRatio: 0.65}
 	idle := [2]float64{0.1, 0.1}
 	back := benchCase{title: "return", unit: "ms", rate: returnMillis, isTime: true, wantRatio: 0.5, loadSpec: loadSpec{Clients: 9000}}
-	connects := benchCase{title: "connect", unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.3, loadSpec: loadSpec{Clients: 19_000}}
+	connects := benchCase{title: "connect", unit: "connects/s", rate: eventRate, grows: true, wantRatio: 2.3, loadSpec: loadSpec{Clients: 18_000}}
 	small := connects
 	small.loadSpec.Clients = 5000
 	few := of(small, [2]float64{1000, 4000}, full, [2]float64{1000, 4000}, full)
