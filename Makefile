@@ -44,8 +44,16 @@ build: $(BUNDLE) ## Build bin/gateway, the test client's page included, and bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$$(scripts/ldflags)" -o bin/ ./cmd/gateway ./cmd/loadtest
 
 .PHONY: release
-release: $(BUNDLE) ## Build dist/: binaries for Linux and macOS, an SBOM of each (CycloneDX), and their checksums
+release: $(BUNDLE) ## Build dist/: binaries for Linux and macOS, SBOMs, NOTICE, packages, images, checksums (VERSION=v0.1.0)
 	@GO='$(GO)' scripts/release dist
+
+.PHONY: reproduce
+reproduce: ## Build the release again, from another folder and without caches, and compare it with dist/ (minutes)
+	@GO='$(GO)' scripts/check-reproducible dist
+
+.PHONY: licenses
+licenses: build ## Look whether all that is in the programs has a licence that is known and allowed
+	@GO='$(GO)' scripts/notice - bin/gateway bin/loadtest
 
 .PHONY: vuln
 vuln: $(BUNDLE) ## Look for known vulnerabilities; exits 4 and says so where the data cannot be had
@@ -108,7 +116,7 @@ screenshot: $(BUNDLE) ## Take docs/screenshot.png anew, in the browser test
 	UPDATE_SCREENSHOT=1 $(GO) test -count=1 ./web/testclient
 
 .PHONY: check
-check: format-check lint names generate-check size-check test-deploy test-artillery fuzz ## Check format, lint, imports, names, generated files, binaries, deploy/, Artillery; fuzz each target for FUZZTIME
+check: format-check lint names generate-check size-check licenses test-deploy test-artillery fuzz ## Check format, lint, imports, names, generated files, binaries, licences, deploy/, Artillery; fuzz each target for FUZZTIME
 
 .PHONY: format
 format: ## Format the Go code

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,7 +39,10 @@ func TestCompletion(t *testing.T) {
 	if _, err := exec.LookPath("zsh"); err == nil {
 		out, err := exec.CommandContext(t.Context(), "zsh", "-n", "-c", must(t, "completion", "zsh")).CombinedOutput()
 		require.NoError(t, err, "%s", out)
+		require.Contains(t, completeInZsh(t, "session", "revoke-u"), "revoke-user")
+		require.Contains(t, completeInZsh(t, "serve", "--log-level", "d"), "debug")
 	}
+	require.NotRegexp(t, `\b(words|current|prefix)=`, script, "zsh completes by them")
 	fish := must(t, "completion", "fish")
 	require.Contains(t, fish, "complete -c gateway -n '__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from show ban unban' -a show -d")
 	require.Contains(t, fish, "-l log-level -x -a 'debug info warn error'")
@@ -45,10 +51,29 @@ func TestCompletion(t *testing.T) {
 		cmd.Stdin = strings.NewReader(fish)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
+		cmd = exec.CommandContext(t.Context(), path, "--no-config")
+		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+		cmd.Stdin = strings.NewReader(fish + "\ncomplete -C 'gateway session revoke-u'\ncomplete -C 'gateway serve --log-level d'\n")
+		out, err = cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Regexp(t, `^revoke-user\t[^\n]*\ndebug\t[^\n]*\n$`, string(out))
 	}
 	_, errs, code := command(t, "completion", "csh")
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, "bash")
+}
+
+// completeInZsh returns what zsh is offered for the last word, as zsh's bashcompinit calls the
+// function: in the emulation of sh, with a file _gateway in $fpath.
+func completeInZsh(t *testing.T, words ...string) string {
+	t.Helper()
+	folder := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "_gateway"), []byte(must(t, "completion", "zsh")), 0o600))
+	line := "fpath=(" + folder + " $fpath)\nautoload -Uz compinit && compinit -u -D\n[ \"${_comps[gateway]}\" = _gateway ] || exit 3\nsource " + folder + "/_gateway\n" +
+		"ask() { emulate -L sh; setopt kshglob noshglob braceexpand nokshautoload; COMP_WORDS=(gateway '" + strings.Join(words, "' '") + "'); COMP_CWORD=" + strconv.Itoa(len(words)) + "; _gateway; echo \"${COMPREPLY[@]}\"; }\nask"
+	out, err := exec.CommandContext(t.Context(), "zsh", "-f", "-c", line).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
 }
 
 // The manual page has every command and every flag, and man finds nothing wrong with it.

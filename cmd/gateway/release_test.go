@@ -18,7 +18,8 @@ import (
 
 // fakeGo is a `go` that builds nothing: it writes the files that it was asked for, and its
 // arguments into $LOG. What it installs does the same; as govulncheck it ends with $STATUS. Each
-// binary was linked from one module, and $SBOM is what is written as the list of them.
+// binary was linked from one module, $SBOM is what is written as the list of them, and $NOTICE as
+// their licences.
 const fakeGo = `#!/usr/bin/env bash
 echo "$(basename "$0") ${GOOS:-} ${GOARCH:-} $*" >>"$LOG"
 case "${1:-}" in
@@ -40,8 +41,13 @@ esac
 [ "$(basename "$0")" != govulncheck ] || exit "${STATUS:-0}"
 while [ $# -gt 0 ]; do
 	case "$1" in
-	-o) echo "made for ${GOOS:-} ${GOARCH:-}" >"$2" ;;
+	-o)
+		echo "made for ${GOOS:-} ${GOARCH:-}" >"$2"
+		[ "$(basename "$2")" != NOTICE ] || echo "${NOTICE-example.org/a v1.2.3: MIT}" >"$2"
+		;;
 	-output) echo "$SBOM" >"$2" ;;
+	--target) [ -n "${NO_PACKAGE:-}" ] || echo "package $DEB_VERSION of $DEB_ARCH" >"$2" ;;
+	man) echo .TH ;;
 	esac
 	shift
 done
@@ -57,7 +63,7 @@ func runScript(t *testing.T, env []string, name string, args ...string) (out str
 	script, err := filepath.Abs(filepath.Join("../../scripts", name))
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), script, args...)
-	cmd.Env = append(append(os.Environ(), "GO="+fake, "LOG="+log), env...)
+	cmd.Env = append(append(os.Environ(), "GO="+fake, "LOG="+log, "IMAGE=none"), env...)
 	raw, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -85,9 +91,9 @@ var goodSBOM = sbomOf("CycloneDX", "pkg:golang/std@go1.26.8", "pkg:golang/exampl
 func TestAReleaseHasBinariesChecksumsAndSBOMs(t *testing.T) {
 	t.Parallel()
 	dist := filepath.Join(t.TempDir(), "dist")
-	out, calls, status := runScript(t, []string{"SBOM=" + goodSBOM}, "release", dist)
+	out, calls, status := runScript(t, []string{"SBOM=" + goodSBOM, "VERSION=v1.2.3-rc1"}, "release", dist)
 	require.Zero(t, status, out)
-	var want []string
+	want := []string{"LICENSE", "NOTICE", "gateway.1", "realtime-gateway_1.2.3~rc1_amd64.deb", "realtime-gateway_1.2.3~rc1_arm64.deb"}
 	for _, system := range []string{"linux amd64", "linux arm64", "darwin amd64", "darwin arm64"} {
 		name := strings.ReplaceAll(system, " ", "-")
 		want = append(want, "gateway-"+name, "loadtest-"+name, "gateway-"+name+".cdx.json", "loadtest-"+name+".cdx.json")
@@ -110,6 +116,43 @@ func TestAReleaseHasBinariesChecksumsAndSBOMs(t *testing.T) {
 		if strings.Contains(call, " install ") {
 			require.True(t, strings.HasPrefix(call, "go   install"), "it is built for this machine: %s", call)
 		}
+	}
+}
+
+// A version of git becomes one that dpkg orders as git does: a commit without a tag before all
+// releases, a candidate before its release, a commit after a release behind it.
+func TestAPackagesVersionIsOrderedLikeGits(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{
+		"v1.2.3": "1.2.3", "v1.2.3-rc1": "1.2.3~rc1", "v1.2.3-4-gabcdef0": "1.2.3+git4.abcdef0", "v1.2.3-4-gabcdef0-dirty": "1.2.3+git4.abcdef0+dirty",
+		"abcdef0": "0.0.0~gitabcdef0", "abcdef0-dirty": "0.0.0~gitabcdef0+dirty",
+	} {
+		dist := filepath.Join(t.TempDir(), "dist")
+		out, _, status := runScript(t, []string{"SBOM=" + goodSBOM, "TARGETS=linux/amd64", "VERSION=" + version}, "release", dist)
+		require.Zero(t, status, out)
+		require.Equal(t, "package "+want+" of amd64\n", textOf(t, filepath.Join(dist, "realtime-gateway_"+want+"_amd64.deb")))
+	}
+	dpkg, err := exec.LookPath("dpkg")
+	if err != nil {
+		t.Skip("there is no dpkg here, which tells the order")
+	}
+	order := []string{"0.0.0~gitabcdef0", "1.2.3~rc1", "1.2.3", "1.2.3+git4.abcdef0", "1.2.4~rc1"}
+	for i := range order[1:] {
+		require.NoError(t, exec.CommandContext(t.Context(), dpkg, "--compare-versions", order[i], "lt", order[i+1]).Run(), order[i+1])
+	}
+}
+
+// A release without the licence of a module, or without a package, fails.
+func TestAReleaseIsWhole(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]string{
+		"NOTICE=example.org/a v1.2.4: MIT": "NOTICE does not name example.org/a@v1.2.3",
+		"NOTICE=":                          "NOTICE does not name example.org/a@v1.2.3",
+		"NO_PACKAGE=1":                     "there is no package of gateway-linux-amd64",
+	} {
+		out, _, status := runScript(t, []string{"SBOM=" + goodSBOM, "TARGETS=linux/amd64", setting}, "release", filepath.Join(t.TempDir(), "dist"))
+		require.NotZero(t, status, setting)
+		require.Contains(t, out, want)
 	}
 }
 
@@ -156,6 +199,13 @@ func TestARealRelease(t *testing.T) {
 		require.True(t, names[name], name)
 	}
 	require.False(t, names["github.com/stretchr/testify"], "what only tests need is not linked")
+	notice := textOf(t, filepath.Join(dist, "NOTICE"))
+	for _, name := range []string{"github.com/alicebob/miniredis/v2 ", "std go1.", "socket.io-client ", "engine.io-client ", "@mdi/font ", "vuetify "} {
+		require.Contains(t, notice, "\n"+name)
+	}
+	if dpkg, err := exec.LookPath("dpkg"); err == nil && dpkg != "" && os.Geteuid() == 0 {
+		require.Contains(t, string(out), "was installed, started, upgraded, removed and purged")
+	}
 }
 
 // make vuln never takes data that it could not have for a good answer.
@@ -193,7 +243,7 @@ func TestVersionsArePinned(t *testing.T) {
 		}
 	}
 	require.Equal(t, 4, images)
-	for _, file := range []string{"scripts/release", "scripts/vuln", "scripts/install", "Makefile"} {
+	for _, file := range []string{"scripts/release", "scripts/notice", "scripts/vuln", "scripts/install", "Makefile"} {
 		require.NotContains(t, textOf(t, "../../"+file), "@latest", file)
 	}
 }

@@ -21,7 +21,9 @@ func (c Completion) Run(k *kong.Context, s cli.Streams) error {
 	text := bashCompletion(table)
 	switch c.Shell {
 	case "zsh":
-		text = "autoload -U +X bashcompinit && bashcompinit\n" + text
+		// As a file _gateway in $fpath it is called when the first word is completed.
+		text = "#compdef gateway\nautoload -U +X bashcompinit && bashcompinit\n" + text +
+			"if [ \"${funcstack[1]}\" = _gateway ]; then _bash_complete -o default -F _gateway; fi\n"
 	case "fish":
 		text = fishCompletion(table)
 	}
@@ -83,11 +85,12 @@ func enumOf(v *kong.Value) []string {
 }
 
 // bashCompletion returns a function that finds the command before the cursor, and offers what may
-// follow it. A flag whose value is not known completes the names of files.
+// follow it. A flag whose value is not known completes the names of files. Its variables must not
+// be named words, current or prefix, which are zsh's own while it completes.
 func bashCompletion(table []completion) string {
 	var b strings.Builder
-	b.WriteString("_gateway() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' skip='' word words=''\n" +
-		"\tfor word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n\t\tcase \"$command $word\" in\n")
+	b.WriteString("_gateway() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' skip='' word offered=''\n" +
+		"\tfor word in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do\n\t\tcase \"$command $word\" in\n")
 	for _, c := range table {
 		if len(c.words) > 0 {
 			fmt.Fprintf(&b, "\t\t' %s') command=' %s' ;;\n", strings.Join(c.words, " "), strings.Join(c.words, " "))
@@ -101,11 +104,11 @@ func bashCompletion(table []completion) string {
 		}
 		fmt.Fprintf(&b, "\t'%s')\n\t\tcase \"$prev\" in\n", name)
 		for _, flag := range c.takes {
-			fmt.Fprintf(&b, "\t\t%s) words='%s' skip=1 ;;\n", flag, c.values[flag])
+			fmt.Fprintf(&b, "\t\t%s) offered='%s' skip=1 ;;\n", flag, c.values[flag])
 		}
-		fmt.Fprintf(&b, "\t\tesac\n\t\t[ -n \"$skip\" ] || words='%s'\n\t\t;;\n", strings.Join(slices.Concat(c.next, c.flags), " "))
+		fmt.Fprintf(&b, "\t\tesac\n\t\t[ -n \"$skip\" ] || offered='%s'\n\t\t;;\n", strings.Join(slices.Concat(c.next, c.flags), " "))
 	}
-	b.WriteString("\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _gateway gateway\n")
+	b.WriteString("\tesac\n\tCOMPREPLY=($(compgen -W \"$offered\" -- \"$cur\"))\n}\ncomplete -o default -F _gateway gateway\n")
 	return b.String()
 }
 
