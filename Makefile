@@ -55,6 +55,15 @@ reproduce: ## Build the release again, from another folder and without caches, a
 licenses: build ## Look whether all that is in the programs has a licence that is known and allowed
 	@GO='$(GO)' scripts/notice - bin/gateway bin/loadtest
 
+.PHONY: site
+site: $(BUNDLE) site/node_modules ## Build the documents as a site with search into site/dist, check its links, look at it in the browser
+	cd site && $(NPM) run --silent build
+	SITE=1 $(GO) test -count=1 ./site
+
+site/node_modules: site/package-lock.json
+	cd site && $(NPM_CI)
+	@touch $@
+
 .PHONY: vuln
 vuln: $(BUNDLE) ## Look for known vulnerabilities; exits 4 and says so where the data cannot be had
 	@GO='$(GO)' scripts/vuln
@@ -171,4 +180,4 @@ bench-cache: ## Measure the cache beside plain go-redis and go-redis/cache (a mo
 
 .PHONY: clean
 clean: ## Remove what was built and downloaded here
-	rm -rf bin dist {web/testclient,test/client,internal/bench/peer-node,internal/conformance/node,examples/*}/node_modules $(BUNDLE)
+	rm -rf bin dist site/{dist,pages,navigation.json,.vitepress/cache} {site,web/testclient,test/client,internal/bench/peer-node,internal/conformance/node,examples/*}/node_modules $(BUNDLE)
