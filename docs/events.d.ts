@@ -64,6 +64,7 @@ export type ErrorCode =
   | 'NO_ANSWER' // There was no answer in time.
   | 'NO_CHARACTER' // Choose a character first.
   | 'ORIGIN_REFUSED' // This page may not use your session
+  | 'OTHER_SESSION' // This connection belongs to another session.
   | 'PAYLOAD_TOO_LARGE' // That message is too large.
   | 'RATE_LIMITED' // Too many requests. Please slow down.
   | 'SCORE_LIMIT' // The board can not count that many points.

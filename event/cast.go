@@ -6,6 +6,8 @@ import "reflect"
 type Cast struct {
 	// Name is what the client listens for: "chat:message".
 	Name string
+	// Namespace is where the event is sent; "" is the main one. The server sets it.
+	Namespace string
 	// Payload is the type of the payload, for documentation.
 	Payload reflect.Type
 	// Reply is the type of what each client answers, for documentation; nil for a cast that is not

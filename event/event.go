@@ -57,6 +57,9 @@ type Handler[In, Out any] func(ctx context.Context, p Player, in In) (Out, error
 type Route struct {
 	// Name is what the client emits: "chat:message".
 	Name string
+	// Namespace is where the event is served; "" is the main one. The server sets it, for a feature
+	// that has a namespace of its own.
+	Namespace string
 	// Limits are the policies that one such event spends, all or none.
 	Limits []string
 	// NoLimit is why the event spends no policy of its own; "" when it spends some. Every event of a

@@ -21,12 +21,16 @@ type obstacle struct {
 	tooFast error        // the client comes back by itself: errAsksLimited or errReturnsLimited
 	noPlace *fault.Fault // the user has too many connections
 	isFull  bool         // the user has too many connections to this node
+	further *fault.Fault // the connection may not have this namespace beside its others
 }
 
 // judgeAdmission returns why a client is not let in, or nil. The ConnectJudge is asked only about
 // clients that nothing else keeps out. p becomes the player of c, with what the ConnectJudge adds.
 func (g *Gateway) judgeAdmission(ctx context.Context, c *conn, session Session, p *event.Player, auth []byte) *obstacle {
 	c.player.Store(p) // nobody else knows c before users.add
+	if c.isFurther {
+		return g.judgeFurtherAdmission(ctx, c, session, p)
+	}
 	isReturning := PresentsConnection(auth)
 	var noPlace *fault.Fault
 	_ = errors.As(session.UnlessReplaces, &noPlace) // else the number of connections is known, and is not too large
@@ -53,6 +57,22 @@ func (g *Gateway) judgeAdmission(ctx context.Context, c *conn, session Session, 
 	case noPlace != nil && !c.socket.ReplacesLiving():
 		return &obstacle{noPlace: noPlace}
 	case !g.users.add(c, p.UserID, g.cfg.MaxPerUser):
+		return &obstacle{isFull: true}
+	}
+	return nil
+}
+
+// judgeFurtherAdmission is judgeAdmission for a further namespace of a connection: the ConnectJudge
+// has judged that, and the connection has its place.
+func (g *Gateway) judgeFurtherAdmission(ctx context.Context, c *conn, session Session, p *event.Player) *obstacle {
+	if f := c.judgeFurther(session); f != nil {
+		return &obstacle{further: f}
+	}
+	p.Roles = c.grant.addRoles(session.Roles)
+	if err := g.recoverConn(ctx, c, session, p); err != nil {
+		return &obstacle{tooFast: err}
+	}
+	if !g.users.add(c, p.UserID, g.cfg.MaxPerUser) {
 		return &obstacle{isFull: true}
 	}
 	return nil
@@ -85,6 +105,8 @@ func (g *Gateway) refuseAdmission(o *obstacle, refused engineio.Refused, p *even
 		return o.tooFast
 	case o.noPlace != nil:
 		return g.refuseConnect(refused, o.noPlace, about)
+	case o.further != nil:
+		return g.refuseConnect(refused, o.further, about)
 	}
 	g.refused.add(refusalOf(p, "", errTooManyOfUser))
 	return g.refuseConnect(refused, errTooManyOfUser.With("limit", g.cfg.MaxPerUser), about)

@@ -15,7 +15,7 @@ import (
 // Ask sends an event to every member of a room, on all nodes, and returns when all have answered or
 // ended, after the given time, or when ctx ends. A connection of this node, by its id, is asked
 // without the other nodes. The error says that the payload can not be encoded.
-func (g *Gateway) Ask(ctx context.Context, room, name string, payload any, within time.Duration) (answers event.RawAnswers, err error) {
+func (s *Namespace) Ask(ctx context.Context, room, name string, payload any, within time.Duration) (answers event.RawAnswers, err error) {
 	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return answers, err
@@ -24,14 +24,14 @@ func (g *Gateway) Ask(ctx context.Context, room, name string, payload any, withi
 	defer span.End()
 	q := socketio.Question{Name: name, Args: socketio.Args{JSON: encoded.build(nil), Attachments: encoded.attachments}, Timeout: within}
 	var asking *socketio.Asking
-	if c := g.findConn(room); c != nil {
+	if c := s.findConn(room); c != nil {
 		asking = c.socket.StartAsk(q)
 	} else {
-		g.nsp.WaitDelivered(ctx, room) // what was cast to the room before comes before the question
-		asking = g.nsp.StartAsk(room, q)
+		s.nsp.WaitDelivered(ctx, room) // what was cast to the room before comes before the question
+		asking = s.nsp.StartAsk(room, q)
 	}
 	got := asking.Wait(ctx)
-	g.metrics.countAnswers(name, got)
+	s.g.metrics.countAnswers(name, got)
 	answers = event.RawAnswers{Asked: got.Asked, Left: got.Left, Busy: got.Busy, IsWhole: got.Missing == 0}
 	for _, a := range got.All {
 		answers.All = append(answers.All, event.RawAnswer{UserID: a.User, Conn: a.Conn, JSON: a.Args.JSON, Attachments: a.Args.Attachments, HasMore: a.HasMore})

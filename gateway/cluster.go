@@ -12,8 +12,8 @@ import (
 
 // Reach counts the members of a room on all nodes. whole is false when a node did not answer before
 // ctx ended. The room "user:<id>" holds every device of a user.
-func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bool) {
-	members, missing := g.nsp.Members(ctx, room)
+func (s *Namespace) Reach(ctx context.Context, room string) (members int, whole bool) {
+	members, missing := s.nsp.Members(ctx, room)
 	return members, missing == 0
 }
 
@@ -21,19 +21,19 @@ func (g *Gateway) Reach(ctx context.Context, room string) (members int, whole bo
 // reached. whole is false when a node did not answer within a second, or before ctx ended, or when
 // Redis did not accept the event: then there may be more devices. The error says that the payload
 // can not be encoded.
-func (g *Gateway) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
+func (s *Namespace) CastUser(ctx context.Context, userID, name string, payload any) (reached int, whole bool, err error) {
 	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return 0, false, err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	if encoded.isPlain() && !g.volatile[name] {
-		reached, missing := g.nsp.CastCount(span.Context(ctx), userRoom(userID), name, encoded.build)
+	if encoded.isPlain() && !s.g.volatile[name] {
+		reached, missing := s.nsp.CastCount(span.Context(ctx), userRoom(userID), name, encoded.build)
 		return reached, missing == 0, nil
 	}
-	wait, err := g.nsp.StartCounted(socketio.CountedCast{
-		Room: userRoom(userID), Name: name, Build: encoded.build, Attachments: encoded.attachments, IsVolatile: g.volatile[name],
+	wait, err := s.nsp.StartCounted(socketio.CountedCast{
+		Room: userRoom(userID), Name: name, Build: encoded.build, Attachments: encoded.attachments, IsVolatile: s.g.volatile[name],
 	})
 	if err != nil {
 		return 0, false, err
@@ -70,7 +70,7 @@ func (g *Gateway) clusterChanged(s socketio.ClusterState) {
 func (g *Gateway) noteJoinRefused(conn, room string) {
 	g.metrics.joinsRefused.Inc()
 	var p event.Player
-	if c := g.findConn(conn); c != nil {
+	if c := g.findAnyConn(conn); c != nil {
 		p = *c.player.Load()
 	}
 	g.log.Warn("join of another program refused: the connection is in too many rooms",

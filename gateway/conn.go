@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,52 +20,55 @@ import (
 	"github.com/aeturnis/realtime/internal/identity"
 )
 
-// A conn is one player's connection.
+// A conn is one player's connection to one namespace.
 type conn struct {
-	socket  *socketio.Socket
-	handle  Handle
-	opened  time.Time
-	player  atomic.Pointer[event.Player] // replaced when the character changes
-	isEnded atomic.Bool                  // the session is over, or the connection is about to end
-
-	events  EventWindow // counts every event; nil counts none
-	budgets refusalBudgets
+	*sharedConn  // with the other namespaces of the same Engine.IO connection
+	namespace    *Namespace
+	socket       *socketio.Socket
+	opened       time.Time
+	player       atomic.Pointer[event.Player] // replaced when the character changes
+	isFurther    bool                         // the Engine.IO connection had another namespace already
+	isConnected  bool                         // its client may be sent events; guarded by stateMu
+	endAnnounced bool                         // its client was told that the session is over; guarded by stateMu
 
 	refused []RefusedRoom // until a client that comes back is connected
 	trace   *connTrace    // nil where nothing is traced
-
-	grant Admission // what the ConnectJudge added
 
 	hasAfterAnswer atomic.Bool // afterAnswer is not empty
 
 	rolesReadAt atomic.Int64 // ns since Gateway.started: when the session was read for its roles
 	rolesMu     sync.Mutex   // held while the roles change
 
-	mu           sync.Mutex
-	isConnected  bool     // guarded by mu
-	isLoggingOut bool     // a logout is being answered; guarded by mu
-	endAnnounced bool     // the player was told that the session is over; guarded by mu
-	afterAnswer  []func() // what waits for the answer of the event under way; guarded by mu
-	pendingEnd   *Ended   // why the session is over, while the player can not be told yet; guarded by mu
+	mu          sync.Mutex
+	afterAnswer []func() // what waits for the answer of the event under way; guarded by mu
 }
 
-// A receiver is the gateway as its namespace sees it: a socketio.Receiver.
-type receiver struct{ g *Gateway }
+// A receiver is the gateway as one of its namespaces sees it: a socketio.Receiver.
+type receiver struct {
+	g         *Gateway
+	namespace *Namespace
+}
 
 // Admit asks the Authenticator who the client is. A refusal reaches the client as CONNECT_ERROR
 // with the fault's message, which clients compare.
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	trace := r.g.beginConnect(s, auth)
-	err := r.g.admitConn(trace.span().Context(ctx), s, auth, trace)
+	err := r.g.admitConn(trace.span().Context(ctx), r.namespace, s, auth, trace)
 	if err != nil {
 		trace.endConnecting(err)
 	}
 	return err
 }
 
-func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte, trace *connTrace) error {
+func (g *Gateway) admitConn(ctx context.Context, namespace *Namespace, s *socketio.Socket, auth []byte, trace *connTrace) error {
+	shared := sharedOf(s)
+	isFurther := shared != nil
+	authenticate := g.cfg.Auth.Authenticate
+	if isFurther {
+		authenticate = g.cfg.Auth.AuthenticateAgain
+	}
 	readAt := g.sinceStart()
-	session, err := g.cfg.Auth.Authenticate(ctx, auth, s.Conn().Header())
+	session, err := authenticate(ctx, auth, s.Conn().Header())
 	if err != nil {
 		refused := engineio.Refused{Addr: s.Conn().Addr(), Transport: s.Conn().TransportName()}
 		var f *fault.Fault
@@ -75,22 +79,34 @@ func (g *Gateway) admitConn(ctx context.Context, s *socketio.Socket, auth []byte
 		}
 		return g.refuseConnect(refused, f, originOf(f))
 	}
-	c := &conn{socket: s, opened: time.Now(), events: g.cfg.Limiter.OpenConnection(), trace: trace}
+	if !isFurther {
+		shared = &sharedConn{events: g.cfg.Limiter.OpenConnection()}
+	}
+	c := &conn{sharedConn: shared, namespace: namespace, socket: s, opened: time.Now(), isFurther: isFurther, trace: trace}
 	c.rolesReadAt.Store(int64(readAt))
 	p := session.Player
 	p.Addr = s.Conn().Addr()
 	obstacle := g.judgeAdmission(ctx, c, session, &p, auth)
-	c.handle = g.cfg.Tracker.Open(session, Listener{
-		Ended:    func(code, reason string) { g.endSession(c, Ended{code, reason}) },
-		Expiring: func(left time.Duration) { g.warnExpiring(c, left) },
-		Renewed:  s.KeepRecord,
-	})
+	if !isFurther {
+		c.handle = g.cfg.Tracker.Open(session, Listener{
+			Ended:    func(code, reason string) { g.endSession(shared, Ended{code, reason}) },
+			Expiring: func(left time.Duration) { g.warnExpiring(shared, left) },
+			Renewed:  shared.keepRecords,
+		})
+	}
 	if obstacle != nil {
-		c.handle.Close() // which gives back what the Authenticator took
+		if !isFurther {
+			c.handle.Close() // which gives back what the Authenticator took
+		}
 		return g.refuseAdmission(obstacle, engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, &p)
 	}
+	shared.add(c)
 	s.SetData(c)
-	s.ExpectRooms(append([]string{userRoom(p.UserID)}, c.grant.Rooms...)...)
+	s.SetConnData(shared)
+	s.ExpectRooms(userRoom(p.UserID))
+	if namespace.isMain() {
+		s.ExpectRooms(c.grant.Rooms...)
+	}
 	return nil
 }
 
@@ -109,16 +125,22 @@ func (r receiver) Connected(s *socketio.Socket) {
 	p := *c.player.Load()
 	p.Conn = s.ID()
 	c.player.Store(&p)
+	if c.limitID == "" {
+		c.limitID = s.ID()
+	}
 	g.conns.Store(s.ID(), c)
 	g.sendGreeting(c)
 	isRecovered := s.IsRecovered()
 	defer g.joinGranted(c, isRecovered)
 	if isRecovered {
 		g.resumeConn(c, p)
-	} else if s.Join(userRoom(p.UserID)); g.cfg.Observer != nil { // what others send the user comes after the greeting
+	} else if s.Join(userRoom(p.UserID)); g.cfg.Observer != nil && r.namespace.isMain() { // what others send the user comes after the greeting
 		g.cfg.Observer.Connected(p)
 	}
-	g.metrics.countOpened()
+	isFirst, over := c.markConnected()
+	if isFirst {
+		g.metrics.countOpened()
+	}
 	fields := []zap.Field{
 		zap.String("conn", p.Conn), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
 		zap.String("addr", p.Addr), zap.String("transport", s.Conn().TransportName()), traceOf(c.trace.span()),
@@ -127,14 +149,10 @@ func (r receiver) Connected(s *socketio.Socket) {
 	if isRecovered {
 		fields = append(fields, zap.Bool("recovered", true))
 	}
-	g.log.Info("connection opened", fields...)
-	c.mu.Lock()
-	c.isConnected = true
-	over := c.pendingEnd
-	c.mu.Unlock()
+	g.log.Info("connection opened", append(fields, namespaceTagOf(r.namespace))...)
 	switch {
 	case over != nil:
-		g.announceEnd(c, *over)
+		g.announceEnd(c.sharedConn, *over)
 	case g.draining.Load(): // the drain began during the handshake
 		g.announceClosing(s.Conn(), "DRAINING", 0)
 		s.Conn().Shut(engineio.ReasonShutdown)
@@ -167,22 +185,42 @@ func (r receiver) Disconnected(s *socketio.Socket, reason string) {
 	if !ok {
 		return
 	}
-	c.handle.Close()
+	isLast := c.remove(c)
+	if isLast {
+		c.handle.Close()
+	}
 	g := r.g
 	g.users.remove(c, c.player.Load().UserID)
 	if !g.conns.CompareAndDelete(s.ID(), c) { // it was never connected, or another one goes on with it already
 		return
 	}
 	p := c.player.Load()
-	g.refused.keepRefusals(c)
-	if o, ok := g.cfg.Observer.(ReasonObserver); ok {
-		o.DisconnectedBecause(*p, reason)
-	} else if g.cfg.Observer != nil {
-		g.cfg.Observer.Disconnected(*p)
+	if r.namespace.isMain() {
+		g.tellDisconnected(*p, reason)
 	}
-	g.metrics.countClosed(reason)
+	if isLast {
+		g.refused.keepRefusals(c)
+		g.metrics.countClosed(reason)
+	}
 	g.log.Info("connection closed", zap.String("conn", s.ID()), zap.String("user", p.UserID), sessionTagOf(p.SessionID),
-		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()))
+		zap.String("reason", reason), zap.Int64("ms", time.Since(c.opened).Milliseconds()), namespaceTagOf(r.namespace))
+}
+
+// tellDisconnected tells the observer that a connection to the main namespace has ended.
+func (g *Gateway) tellDisconnected(p event.Player, reason string) {
+	if o, ok := g.cfg.Observer.(ReasonObserver); ok {
+		o.DisconnectedBecause(p, reason)
+	} else if g.cfg.Observer != nil {
+		g.cfg.Observer.Disconnected(p)
+	}
+}
+
+// namespaceTagOf returns the log field of a namespace, none for the main one.
+func namespaceTagOf(n *Namespace) zap.Field {
+	if n.isMain() {
+		return zap.Skip()
+	}
+	return zap.String("namespace", n.name)
 }
 
 // sessionTagOf returns the log field that names a session: a short hash, because the id is a
@@ -198,38 +236,51 @@ func hashSessionID(sessionID string) string {
 }
 
 // warnExpiring warns a player who has not done anything for a while.
-func (g *Gateway) warnExpiring(c *conn, left time.Duration) {
-	c.mu.Lock()
-	connected := c.isConnected && !c.endAnnounced
-	c.mu.Unlock()
-	if connected {
+func (g *Gateway) warnExpiring(shared *sharedConn, left time.Duration) {
+	shared.stateMu.Lock()
+	connected := slices.DeleteFunc(shared.listConnected(), func(c *conn) bool { return c.endAnnounced })
+	shared.stateMu.Unlock()
+	for _, c := range connected {
 		_ = c.socket.Emit("session:expiring", Expiring{left.Milliseconds()}) // the error says that the client is gone
+	}
+}
+
+// keepRecords keeps the records of all namespaces, whatever ends the connection.
+func (x *sharedConn) keepRecords() {
+	x.stateMu.Lock()
+	all := slices.Clone(x.all)
+	x.stateMu.Unlock()
+	for _, c := range all {
+		c.socket.KeepRecord()
 	}
 }
 
 // endSession is called when the session is over, on any goroutine. While the connection is being
 // opened or a logout is being answered, the end is only noted: it is announced afterwards.
-func (g *Gateway) endSession(c *conn, why Ended) {
-	c.isEnded.Store(true)
-	c.mu.Lock()
-	c.pendingEnd = &why
-	wait := !c.isConnected || c.isLoggingOut
-	c.mu.Unlock()
+func (g *Gateway) endSession(shared *sharedConn, why Ended) {
+	shared.isEnded.Store(true)
+	shared.stateMu.Lock()
+	shared.pendingEnd = &why
+	wait := len(shared.listConnected()) == 0 || shared.isLoggingOut
+	shared.stateMu.Unlock()
 	if !wait {
-		g.announceEnd(c, why)
+		g.announceEnd(shared, why)
 	}
 }
 
-// announceEnd tells the client once why the session is over, and closes the connection for good:
-// the player must log in again.
-func (g *Gateway) announceEnd(c *conn, why Ended) {
-	c.mu.Lock()
-	again := c.endAnnounced
-	c.endAnnounced = true
-	c.mu.Unlock()
-	if again {
-		return
+// announceEnd tells the client once, in each namespace, why the session is over, and closes the
+// connection for good: the player must log in again.
+func (g *Gateway) announceEnd(shared *sharedConn, why Ended) {
+	shared.stateMu.Lock()
+	connected := slices.DeleteFunc(shared.listConnected(), func(c *conn) bool { return c.endAnnounced })
+	for _, c := range connected {
+		c.endAnnounced = true
 	}
-	_ = c.socket.Emit("session:revoked", why)
-	c.socket.Disconnect(true)
+	shared.stateMu.Unlock()
+	for _, c := range connected {
+		_ = c.socket.Emit("session:revoked", why)
+	}
+	for _, c := range connected {
+		c.socket.Disconnect(true)
+	}
 }

@@ -211,7 +211,7 @@ func TestTheEndIsToldOnce(t *testing.T) {
 		for range 8 {
 			all.Go(func() {
 				<-start
-				h.announceEnd(c, Ended{"SESSION_EXPIRED", ""})
+				h.announceEnd(c.sharedConn, Ended{"SESSION_EXPIRED", ""})
 			})
 		}
 		close(start)

@@ -88,6 +88,10 @@ func (b *book) Authenticate(_ context.Context, auth []byte, h http.Header) (Sess
 	return b.find(a.SessionID)
 }
 
+func (b *book) AuthenticateAgain(ctx context.Context, auth []byte, h http.Header) (Session, error) {
+	return b.Authenticate(ctx, auth, h)
+}
+
 func (b *book) Identify(r *http.Request) (Session, error) {
 	return b.find(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 }

@@ -72,6 +72,9 @@ type Authenticator interface {
 	// handshake carried. A *fault.Fault refuses the client for good. Any other error means
 	// that the client can not be judged now: the transport is closed, and the client comes back.
 	Authenticate(ctx context.Context, auth []byte, header http.Header) (Session, error)
+	// AuthenticateAgain is Authenticate for a further namespace of a connection that was judged by
+	// Authenticate: what that counted or took is not counted or taken again.
+	AuthenticateAgain(ctx context.Context, auth []byte, header http.Header) (Session, error)
 	// Identify judges an HTTP request in the same way.
 	Identify(r *http.Request) (Session, error)
 }
@@ -148,7 +151,12 @@ type Config struct {
 	Sessions Sessions
 	Limiter  Limiter
 	Observer ConnectionObserver // nil: nobody is told who connects and disconnects
-	Routes   []event.Route      // of the features
+	// Routes are those of the features. Their names differ, also in different namespaces, because
+	// limits, metrics and logs name an event by its name alone.
+	Routes []event.Route
+	// Namespaces are those that features have of their own, beside the main one. They have the
+	// gateway's own events too.
+	Namespaces []string
 	// Once keeps the records of events that are done once. The caller closes it, after the gateway.
 	// nil: only this gateway's memory knows what was done.
 	Once  *once.Keeper
@@ -187,22 +195,23 @@ type Config struct {
 
 // A Gateway serves players. Its methods may be called from any goroutine.
 type Gateway struct {
-	cfg     Config
-	log     *zap.Logger
-	metrics *Metrics
-	routes  map[string]*route // static
+	*Namespace // the main namespace
+
+	cfg        Config
+	log        *zap.Logger
+	metrics    *Metrics
+	namespaces []*Namespace // the main one first; static
 
 	fleeting map[string]bool // events that are not logged; static
 	volatile map[string]bool // those of them that a client may miss which is behind; static
 
 	io      *socketio.Server
-	nsp     *socketio.Namespace
 	baseCtx context.Context // of handlers; Close cancels it
 	cancel  context.CancelFunc
 
 	deadlines eventDeadlines // of base
 
-	ready     atomic.Bool // nsp is set
+	ready     atomic.Bool // nsp of each Namespace is set
 	draining  atomic.Bool
 	started   time.Time
 	roleReads singleflight.Group // of Sessions.Get, by session id
@@ -210,7 +219,7 @@ type Gateway struct {
 	failedReturns failedReturns
 	samples       eventSamples
 
-	conns   sync.Map // socket id → *conn
+	conns   sync.Map // socket id → *conn, of all namespaces
 	users   userConns
 	refused refusalRing
 }
@@ -221,7 +230,8 @@ type route struct {
 	counters *eventCounters
 }
 
-// New makes a gateway. It panics when two routes have the same name. The caller must Close it.
+// New makes a gateway. It panics when two routes have the same name, or one has a namespace that
+// Config.Namespaces does not. The caller must Close it.
 func New(cfg Config) *Gateway {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
@@ -244,14 +254,32 @@ func New(cfg Config) *Gateway {
 	if cfg.Once == nil {
 		cfg.Once = once.New(nil, once.Config{Timeout: cfg.Timeout})
 	}
-	g := &Gateway{started: time.Now(), cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, routes: map[string]*route{}, fleeting: map[string]bool{}, volatile: map[string]bool{}}
+	g := &Gateway{started: time.Now(), cfg: cfg, log: cfg.Log, metrics: cfg.Metrics, fleeting: map[string]bool{}, volatile: map[string]bool{}}
 	g.baseCtx, g.cancel = context.WithCancel(context.Background())
 	g.deadlines = eventDeadlines{baseCtx: g.baseCtx, timeout: cfg.Timeout}
-	for _, r := range append(g.sessionRoutes(), cfg.Routes...) {
-		if g.routes[r.Name] != nil {
+	g.Namespace = g.addNamespace(mainNamespace)
+	for _, name := range cfg.Namespaces {
+		g.addNamespace(name)
+	}
+	named := map[string]bool{}
+	addRoute := func(r event.Route, where ...*Namespace) {
+		if named[r.Name] {
 			panic(fmt.Sprintf("gateway: two routes are named %q", r.Name))
 		}
-		g.routes[r.Name] = &route{r, cfg.Metrics.countersOf(r.Name)}
+		named[r.Name] = true
+		for _, n := range where {
+			n.routes[r.Name] = &route{r, cfg.Metrics.countersOf(r.Name)}
+		}
+	}
+	for _, r := range g.sessionRoutes() {
+		addRoute(r, g.namespaces...)
+	}
+	for _, r := range cfg.Routes {
+		n := g.FindNamespace(r.Namespace)
+		if n == nil {
+			panic(fmt.Sprintf("gateway: the route %q is in the unknown namespace %q", r.Name, r.Namespace))
+		}
+		addRoute(r, n)
 	}
 	for _, c := range g.Casts() {
 		if c.IsFleeting {
@@ -275,7 +303,10 @@ func New(cfg Config) *Gateway {
 		cfg.Socket.Cluster = &cluster
 	}
 	cfg.Socket.OnJoinRefused = g.noteJoinRefused
-	cfg.Socket.Namespaces = map[string]socketio.Receiver{"/": receiver{g}}
+	cfg.Socket.Namespaces = map[string]socketio.Receiver{}
+	for _, s := range g.namespaces {
+		cfg.Socket.Namespaces[s.name] = receiver{g, s}
+	}
 	admit := cfg.Socket.Engine.Admit
 	cfg.Socket.Engine.Admit = func(r *http.Request) *engineio.Refusal {
 		if g.draining.Load() {
@@ -288,7 +319,9 @@ func New(cfg Config) *Gateway {
 	}
 	g.traceHandshakes(&cfg.Socket)
 	g.io = socketio.New(cfg.Socket)
-	g.nsp = g.io.Of("/")
+	for _, s := range g.namespaces {
+		s.nsp = g.io.Of(s.name)
+	}
 	g.ready.Store(true)
 	g.metrics.cluster.Store(&clusterMetrics{g.io.ClusterStats})
 	g.metrics.castLog.Store(&logMetrics{g.io.LogStats})
@@ -306,11 +339,8 @@ func (g *Gateway) Connections() int { return g.io.Engine().Count() }
 
 // Routes returns every event that clients may send: those of the features and the gateway's own.
 func (g *Gateway) Routes() []event.Route {
-	all := make([]event.Route, 0, len(g.routes))
-	for _, r := range g.routes {
-		all = append(all, r.Route)
-	}
-	return all
+	all := g.sessionRoutes()
+	return append(all, g.cfg.Routes...)
 }
 
 // Casts returns every event that the server may send: those of the features and the gateway's own.
@@ -361,7 +391,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) (report DrainRe
 		case <-ctx.Done():
 			return report
 		}
-		if socketio.SocketOf(c, g.nsp) != nil && c.Open() {
+		if g.isAdmitted(c) && c.Open() {
 			report.Closed++
 			c.Shut(engineio.ReasonShutdown)
 		}
@@ -374,7 +404,7 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) (report DrainRe
 			return report
 		}
 		for _, c := range g.io.Engine().Conns() {
-			isAdmitted := socketio.SocketOf(c, g.nsp) != nil
+			isAdmitted := g.isAdmitted(c)
 			// A connection that is being admitted is closed by Connected, unless that takes too long.
 			if c.Open() && (isAdmitted || time.Since(begun) > over+lateHandshakes) {
 				g.announceClosing(c, "DRAINING", 0)
@@ -389,13 +419,13 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) (report DrainRe
 // lateHandshakes is how long after a drain a handshake may still be under way.
 const lateHandshakes = 500 * time.Millisecond
 
-// announceClosing tells a client that its connection will close, and how long it should then wait
-// before it comes back. The caller gives each client another spread, so that not all come back at
-// once.
+// announceClosing tells a client, in each namespace, that its connection will close, and how long
+// it should then wait before it comes back. The caller gives each client another spread, so that
+// not all come back at once.
 func (g *Gateway) announceClosing(c *engineio.Conn, code string, spread time.Duration) {
-	if s := socketio.SocketOf(c, g.nsp); s != nil {
+	g.forEachSocket(c, func(s *socketio.Socket) {
 		_ = s.Emit("gateway:closing", Closing{code, 500 + (spread % (5 * time.Second)).Milliseconds()})
-	}
+	})
 }
 
 // Close tells the clients that are still connected, ends every connection and waits until all

@@ -44,13 +44,16 @@ type ConnectionQuery struct {
 	OneIn int
 }
 
-// connsOf returns the connections of a user that may send events, or all for "".
+// connsOf returns the connections of a user that may send events, or all for "". Several namespaces
+// of one Engine.IO connection are one.
 func (g *Gateway) connsOf(userID string) (all []*conn) {
 	if userID != "" {
-		return slices.DeleteFunc(g.users.list(userID), func(c *conn) bool { return c.player.Load().Conn == "" })
+		return slices.DeleteFunc(g.users.list(userID), func(c *conn) bool { return c.player.Load().Conn == "" || !c.isShown() })
 	}
-	for _, c := range g.conns.Range {
-		all = append(all, c.(*conn))
+	for _, x := range g.conns.Range {
+		if c := x.(*conn); c.isShown() {
+			all = append(all, c)
+		}
 	}
 	return all
 }
@@ -89,7 +92,7 @@ func (g *Gateway) Inspect(q ConnectionQuery) (list []Connection, total int) {
 	list = []Connection{}
 	for _, c := range found[:min(len(found), max(0, q.Most))] {
 		p := c.player.Load()
-		rooms := slices.DeleteFunc(g.RoomsOf(p.Conn, ""), func(room string) bool { return room == p.Conn })
+		rooms := slices.DeleteFunc(c.namespace.RoomsOf(p.Conn, ""), func(room string) bool { return room == p.Conn })
 		slices.Sort(rooms)
 		list = append(list, Connection{
 			Conn: p.Conn, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Session: identity.SessionTag(p.SessionID),

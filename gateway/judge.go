@@ -62,6 +62,15 @@ func (a *Admission) summary() string {
 	return "\x00" + string(h.Sum(nil))
 }
 
+// shownGrant returns what was added to a connection, as its client is told: what it joins is in the
+// main namespace.
+func (c *conn) shownGrant() Admission {
+	if c.namespace.isMain() {
+		return c.grant
+	}
+	return Admission{Data: c.grant.Data}
+}
+
 // errNotJudged ends a connection without an answer, so that its client comes back by itself.
 var errNotJudged = errors.New("gateway: the client could not be judged")
 
@@ -110,7 +119,7 @@ func (g *Gateway) refuseJudged(refused engineio.Refused, err error, about refuse
 // joinGranted has a connection join what the ConnectJudge named. A client that goes on with an
 // earlier connection is in the rooms already, because that had the same rights.
 func (g *Gateway) joinGranted(c *conn, isRecovered bool) {
-	if isRecovered || c.isEnded.Load() || len(c.grant.Rooms)+len(c.grant.Channels) == 0 {
+	if isRecovered || !c.namespace.isMain() || c.isEnded.Load() || len(c.grant.Rooms)+len(c.grant.Channels) == 0 {
 		return
 	}
 	p := *c.player.Load()

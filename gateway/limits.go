@@ -109,11 +109,19 @@ func (b *refusalBudgets) shouldWarn(l fault.Limit, now time.Time) bool {
 
 // spendLimits charges policies for a player.
 func (g *Gateway) spendLimits(ctx context.Context, p *event.Player, policies []string) (Verdict, error) {
-	return g.cfg.Limiter.Spend(ctx, policies, subjectOf(p))
+	return g.cfg.Limiter.Spend(ctx, policies, g.subjectOf(p))
 }
 
-func subjectOf(p *event.Player) Subject {
-	return Subject{p.UserID, p.SessionID, p.Addr, p.Conn, p.Roles}
+// subjectOf returns what limits count a player's events by. The namespaces of one Engine.IO
+// connection are one connection.
+func (g *Gateway) subjectOf(p *event.Player) Subject {
+	conn := p.Conn
+	if len(g.namespaces) > 1 {
+		if c := g.findAnyConn(conn); c != nil {
+			conn = c.limitID
+		}
+	}
+	return Subject{p.UserID, p.SessionID, p.Addr, conn, p.Roles}
 }
 
 // spendForMistake spends the policy for unknown and malformed events. When that policy refuses, its

@@ -20,7 +20,7 @@ func (g *Gateway) HasLog() bool { return g.ready.Load() && g.nsp.HasLog() }
 func (g *Gateway) IsLogAway() bool { return g.nsp.IsLogAway() }
 
 // isLogged reports whether the casts of an event are logged.
-func (g *Gateway) isLogged(name string) bool { return g.nsp.HasLog() && !g.fleeting[name] }
+func (s *Namespace) isLogged(name string) bool { return s.nsp.HasLog() && !s.g.fleeting[name] }
 
 // CastAndWait casts to a room, and writes to a history, which may be nil: both or neither. It
 // returns when Redis has it and the members on this node have received it. When Redis does not

@@ -46,7 +46,7 @@ func (g *Gateway) spendEventOnce(p *event.Player, r *route, span *tracing.Span, 
 	}
 	return func(_ context.Context, look record.Look) (found record.Found, err error) {
 		limits := span.Child("limits")
-		*v, found, err = g.cfg.Limiter.SpendOnce(limits.Context(g.baseCtx), r.Limits, subjectOf(p), look)
+		*v, found, err = g.cfg.Limiter.SpendOnce(limits.Context(g.baseCtx), r.Limits, g.subjectOf(p), look)
 		limits.End()
 		if err == nil && !v.Allowed && !standsInTheWay(found) {
 			err = errLimited

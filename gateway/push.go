@@ -52,7 +52,7 @@ func (g *Gateway) SendPush(p Push) error {
 // event is refused. AfterAnswer is for the handler of the event, and only while it runs; without a
 // connection f is called at once.
 func (g *Gateway) AfterAnswer(conn string, f func()) {
-	c := g.findConn(conn)
+	c := g.findAnyConn(conn)
 	if c == nil {
 		f()
 		return
@@ -83,10 +83,10 @@ func (c *conn) finishAnswer(isRefused bool) {
 // UserRoom returns the room that all connections of a user are in.
 func UserRoom(userID string) string { return userRoom(userID) }
 
-// Disconnect ends a connection of this node: the client gets what waits for it and DISCONNECT, and
-// does not come back by itself. It reports whether there was one.
+// Disconnect ends a connection of this node with all its namespaces: the client gets what waits for
+// it and DISCONNECT, and does not come back by itself. It reports whether there was one.
 func (g *Gateway) Disconnect(conn string) bool {
-	c := g.findConn(conn)
+	c := g.findAnyConn(conn)
 	if c == nil {
 		return false
 	}

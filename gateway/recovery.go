@@ -57,7 +57,7 @@ var errReturnsLimited = errors.New("gateway: too many connections were presented
 // errReturnsLimited.
 func (g *Gateway) recoverConn(ctx context.Context, c *conn, session Session, p *event.Player) error {
 	r := socketio.Recovery{Owner: ownerOf(session, c.grant)}
-	if g.cfg.Rooms != nil {
+	if g.cfg.Rooms != nil && c.namespace.isMain() {
 		r.Judge = func(ctx context.Context, socketID string, rooms []string) (refused []string, err error) {
 			player := *p
 			player.Conn = socketID
@@ -119,6 +119,9 @@ func (g *Gateway) resumeConn(c *conn, p event.Player) {
 	}
 	c.refused = nil
 	rooms := c.socket.Resume()
+	if !c.namespace.isMain() {
+		return
+	}
 	if o, ok := g.cfg.Observer.(RecoveryObserver); ok {
 		o.Recovered(p, rooms)
 	} else if g.cfg.Observer != nil {

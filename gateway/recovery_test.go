@@ -40,17 +40,23 @@ func (h *hall) visit(t testing.TB, session string, earlier *visitor) *visitor {
 	}
 	b, err := json.Marshal(auth)
 	require.NoError(t, err)
-	c.Send("40" + string(b))
+	c.connect("", string(b))
+	return c
+}
+
+// connect connects to a namespace, "" or "/quests,", and reads what greets it.
+func (c *visitor) connect(namespace, auth string) {
+	c.t.Helper()
+	c.Send("40" + namespace + auth)
 	p := c.Read()
 	var o struct{ Sid, Pid string }
-	require.True(t, strings.HasPrefix(p, "40{"), p)
-	require.NoError(t, json.Unmarshal([]byte(p[2:]), &o))
+	require.True(c.t, strings.HasPrefix(p, "40"+namespace+"{"), p)
+	require.NoError(c.t, json.Unmarshal([]byte(p[2+len(namespace):]), &o))
 	c.sid, c.pid = o.Sid, o.Pid
 	greeting := c.hear()
-	require.True(t, strings.HasPrefix(greeting, `42["session",{`), greeting)
+	require.True(c.t, strings.HasPrefix(greeting, "42"+namespace+`["session",{`), greeting)
 	c.isRecovered = strings.Contains(greeting, `"recovered":true`)
-	require.True(t, strings.HasPrefix(c.Read(), `42["limits",`))
-	return c
+	require.True(c.t, strings.HasPrefix(c.Read(), "42"+namespace+`["limits",`))
 }
 
 // hear reads an event with an offset, and returns the rest of it.

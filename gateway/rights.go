@@ -85,12 +85,12 @@ func (g *Gateway) applyRoles(of *event.Player, roles []string, asked time.Durati
 
 // sendGreeting sends a client who it is, and what it may do.
 func (g *Gateway) sendGreeting(c *conn) {
-	p := c.playerNow()
+	p, grant := c.playerNow(), c.shownGrant()
 	ttl, now := c.handle.TTL(), time.Now()
 	welcome, err := json.Marshal(Welcome{
 		SessionID: p.SessionID, UserID: p.UserID, Username: p.Username, CharacterID: p.CharacterID, Roles: listRoles(p.Roles),
 		TTLMs: ttl.Milliseconds(), ExpiresAt: now.Add(ttl).UnixMilli(), ServerTime: now.UnixMilli(), Node: g.cfg.Node, Recovered: c.socket.IsRecovered(),
-		RoundTripUs: p.RoundTrip.Microseconds(), Channels: c.grant.Channels, Rooms: c.grant.Rooms, Data: c.grant.Data,
+		RoundTripUs: p.RoundTrip.Microseconds(), Channels: grant.Channels, Rooms: grant.Rooms, Data: grant.Data,
 	})
 	if err != nil {
 		g.log.Error("event could not be encoded", zap.String("event", "session"), zap.Error(err))

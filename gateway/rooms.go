@@ -24,8 +24,8 @@ var ErrTooManyRooms = fault.New("TOO_MANY_ROOMS", "You are in too many rooms.")
 // Join puts a connection into a room, and returns how many members the room has on this node. A
 // second Join changes nothing. Once Join has returned, the player receives what any node casts to
 // the room. The error is ErrTooManyRooms or ErrNotConnected.
-func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err error) {
-	c := g.findConn(conn)
+func (s *Namespace) Join(ctx context.Context, conn, room string) (members int, err error) {
+	c := s.findConn(conn)
 	if c == nil {
 		return 0, ErrNotConnected
 	}
@@ -33,7 +33,7 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 	if !ok {
 		return members, ErrTooManyRooms
 	}
-	_ = g.nsp.Heard(ctx, room) // on failure the room is local to this node for now, which is counted
+	_ = s.nsp.Heard(ctx, room) // on failure the room is local to this node for now, which is counted
 	c.socket.WaitRecorded(ctx)
 	return members, nil
 }
@@ -41,26 +41,26 @@ func (g *Gateway) Join(ctx context.Context, conn, room string) (members int, err
 // Leave takes a connection out of a room, and returns how many members are left on this node. The
 // connection still receives what this node has cast to the room before. Leave does nothing for a
 // connection that has ended, which is in no room any more.
-func (g *Gateway) Leave(ctx context.Context, conn, room string) (members int, err error) {
-	c := g.findConn(conn)
+func (s *Namespace) Leave(ctx context.Context, conn, room string) (members int, err error) {
+	c := s.findConn(conn)
 	if c == nil {
 		return 0, nil
 	}
-	g.nsp.WaitDelivered(ctx, room)
+	s.nsp.WaitDelivered(ctx, room)
 	members = c.socket.Leave(room)
 	c.socket.WaitRecorded(ctx)
 	return members, nil
 }
 
 // In reports whether a connection is in a room.
-func (g *Gateway) In(conn, room string) bool {
-	c := g.findConn(conn)
+func (s *Namespace) In(conn, room string) bool {
+	c := s.findConn(conn)
 	return c != nil && c.socket.In(room)
 }
 
 // Count returns how many of a connection's rooms have names that begin with prefix.
-func (g *Gateway) Count(conn, prefix string) int {
-	if c := g.findConn(conn); c != nil {
+func (s *Namespace) Count(conn, prefix string) int {
+	if c := s.findConn(conn); c != nil {
 		return c.socket.Rooms(prefix)
 	}
 	return 0
@@ -69,72 +69,72 @@ func (g *Gateway) Count(conn, prefix string) int {
 // Cast sends an event to every member of a room, on all nodes. The payload is encoded once. An
 // event.Appender encodes itself; the members receive an event.Ordered in its order. The error says
 // that the payload can not be encoded.
-func (g *Gateway) Cast(ctx context.Context, room, name string, payload any) error {
-	return g.castToRoom(ctx, room, "", name, payload)
+func (s *Namespace) Cast(ctx context.Context, room, name string, payload any) error {
+	return s.castToRoom(ctx, room, "", name, payload)
 }
 
 // CastEach is like Cast to each of several rooms. The rooms must have no members in common.
-func (g *Gateway) CastEach(ctx context.Context, rooms []string, name string, payload any) error {
+func (s *Namespace) CastEach(ctx context.Context, rooms []string, name string, payload any) error {
 	encoded, err := encodePayload(name, payload)
 	if err != nil || len(rooms) == 0 {
 		return err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	c := g.castOf(name, encoded, span)
+	c := s.castOf(name, encoded, span)
 	c.Rooms = rooms
 	switch {
-	case g.isLogged(name):
-		_ = g.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
+	case s.isLogged(name):
+		_ = s.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
 	case span != nil || !encoded.isPlain() || c.IsVolatile:
-		g.nsp.CastUnlogged(c)
+		s.nsp.CastUnlogged(c)
 	default:
-		g.nsp.CastEach(rooms, name, encoded.build)
+		s.nsp.CastEach(rooms, name, encoded.build)
 	}
 	return nil
 }
 
-func (g *Gateway) castToRoom(ctx context.Context, room, except, name string, payload any) error {
+func (s *Namespace) castToRoom(ctx context.Context, room, except, name string, payload any) error {
 	encoded, err := encodePayload(name, payload)
 	if err != nil {
 		return err
 	}
 	span := beginCast(ctx, name)
 	defer span.End()
-	c := g.castOf(name, encoded, span)
+	c := s.castOf(name, encoded, span)
 	c.Rooms, c.Except = []string{room}, except
 	o, isOrdered := payload.(event.Ordered)
 	if isOrdered {
 		c.Stream, c.Place = o.Order()
 	}
 	switch {
-	case g.isLogged(name):
-		_ = g.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
+	case s.isLogged(name):
+		_ = s.nsp.CastLogged(c) // when too much waits for Redis, it is delivered here alone, and counted
 	case span != nil || !encoded.isPlain() || c.IsVolatile:
-		g.nsp.CastUnlogged(c)
+		s.nsp.CastUnlogged(c)
 	case isOrdered:
-		g.nsp.CastInOrder(room, except, name, c.Stream, c.Place, encoded.build)
+		s.nsp.CastInOrder(room, except, name, c.Stream, c.Place, encoded.build)
 	case except == "":
-		g.nsp.Cast(room, name, encoded.build)
+		s.nsp.Cast(room, name, encoded.build)
 	default:
-		g.nsp.CastArgs(room, except, name, socketio.Args{JSON: encoded.build(nil)})
+		s.nsp.CastArgs(room, except, name, socketio.Args{JSON: encoded.build(nil)})
 	}
 	return nil
 }
 
 // castOf returns a cast without rooms.
-func (g *Gateway) castOf(name string, encoded encodedPayload, span *tracing.Span) socketio.LoggedCast {
+func (s *Namespace) castOf(name string, encoded encodedPayload, span *tracing.Span) socketio.LoggedCast {
 	return socketio.LoggedCast{
 		Name: name, Build: encoded.build, Attachments: encoded.attachments,
-		IsVolatile: g.volatile[name], Traceparent: span.Traceparent(),
+		IsVolatile: s.g.volatile[name], Traceparent: span.Traceparent(),
 	}
 }
 
 // CastExcept is like Cast to those members of a room who are not in the room except, which may be
 // "". A caller that casts to one room and then to another, except the first, reaches every member
 // of both rooms once.
-func (g *Gateway) CastExcept(ctx context.Context, room, except, name string, payload any) error {
-	return g.castToRoom(ctx, room, except, name, payload)
+func (s *Namespace) CastExcept(ctx context.Context, room, except, name string, payload any) error {
+	return s.castToRoom(ctx, room, except, name, payload)
 }
 
 // An encodedPayload is a payload as clients get it.
@@ -167,8 +167,8 @@ func encodePayload(name string, payload any) (e encodedPayload, err error) {
 }
 
 // RoomsOf returns the rooms of a connection whose names begin with prefix.
-func (g *Gateway) RoomsOf(conn, prefix string) (rooms []string) {
-	c := g.findConn(conn)
+func (s *Namespace) RoomsOf(conn, prefix string) (rooms []string) {
+	c := s.findConn(conn)
 	if c == nil || c.socket.Library() == nil {
 		return nil
 	}
@@ -192,12 +192,14 @@ func (g *Gateway) SendMoved() error {
 	return g.castToNode("gateway:status", map[string]bool{"moved": true})
 }
 
-// castToNode sends an event to every player on this node.
+// castToNode sends an event to every player on this node, in each namespace.
 func (g *Gateway) castToNode(name string, payload any) error {
 	a, err := socketio.Encode(payload)
 	if err != nil {
 		return err
 	}
-	g.nsp.CastAll(name, a)
+	for _, s := range g.namespaces {
+		s.nsp.CastAll(name, a)
+	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 // Instant reports whether an event may be served on the reading goroutine: whether its handler
 // never waits.
 func (r receiver) Instant(name []byte) bool {
-	route := r.g.routes[string(name)]
+	route := r.namespace.routes[string(name)]
 	return route != nil && route.IsInstant && len(route.Limits) == 0
 }
 
@@ -34,7 +34,7 @@ func (r receiver) Event(s *socketio.Socket, e *socketio.Event) {
 	g := r.g
 	c := s.Data().(*conn)
 	start := time.Now()
-	route := g.routes[string(e.Name)]
+	route := r.namespace.routes[string(e.Name)]
 	span := g.beginEvent(c, route)
 	defer span.End()
 	if g.samples.isWanted() {

@@ -10,7 +10,7 @@ import (
 	"github.com/aeturnis/realtime/fault"
 )
 
-// sessionRoutes returns the events about the player's own session.
+// sessionRoutes returns the events about the player's own session, which every namespace has.
 func (g *Gateway) sessionRoutes() []event.Route {
 	return []event.Route{
 		event.On("session:ping", g.ping).Instant().Unlimited("it reads nothing but this node's memory"),
@@ -61,19 +61,12 @@ func (p *Pong) AppendJSON(dst []byte) []byte {
 // ping answers how much of the session is left. It counts as activity.
 func (g *Gateway) ping(_ context.Context, p event.Player, _ event.None) (Pong, error) {
 	now := time.Now().UnixMilli()
-	c := g.findConn(p.Conn)
+	c := g.findAnyConn(p.Conn)
 	if c == nil {
 		return Pong{ServerTime: now}, nil
 	}
 	c.handle.Touch() // before the answer is computed, so that the answer counts it
 	return Pong{c.handle.TTL().Milliseconds(), now}, nil
-}
-
-func (g *Gateway) findConn(id string) *conn {
-	if c, ok := g.conns.Load(id); ok {
-		return c.(*conn)
-	}
-	return nil
 }
 
 // Choice is the payload of session:character.
@@ -110,13 +103,13 @@ func (g *Gateway) chooseCharacter(ctx context.Context, p event.Player, in Choice
 	for _, c := range g.connsOfSession(p.UserID, p.SessionID) {
 		fresh := c.changePlayer(func(p *event.Player) { p.CharacterID = s.CharacterID })
 		c.socket.SetOwner(ownerOf(s, c.grant))
-		if g.cfg.Observer != nil {
+		if g.cfg.Observer != nil && c.namespace.isMain() {
 			g.cfg.Observer.CharacterChanged(fresh)
 		}
 	}
 	grant := Admission{}
-	if c := g.findConn(p.Conn); c != nil {
-		grant = c.grant
+	if c := g.findAnyConn(p.Conn); c != nil {
+		grant = c.shownGrant()
 	}
 	now := time.Now()
 	return Welcome{
@@ -134,24 +127,24 @@ type LogoutRequest struct {
 
 // logout ends the session, or all of its user. The answer comes before session:revoked.
 func (g *Gateway) logout(ctx context.Context, p event.Player, in LogoutRequest) (event.None, error) {
-	c := g.findConn(p.Conn)
+	c := g.findAnyConn(p.Conn)
 	if c == nil {
 		return event.None{}, g.endSessions(ctx, p, in)
 	}
-	c.mu.Lock()
+	c.stateMu.Lock()
 	c.isLoggingOut = true
-	c.mu.Unlock()
+	c.stateMu.Unlock()
 	done := false
 	defer func() {
 		if done {
 			return
 		}
-		c.mu.Lock()
+		c.stateMu.Lock()
 		c.isLoggingOut = false
 		over := c.pendingEnd
-		c.mu.Unlock()
+		c.stateMu.Unlock()
 		if over != nil {
-			g.announceEnd(c, *over)
+			g.announceEnd(c.sharedConn, *over)
 		}
 	}()
 	err := g.endSessions(ctx, p, in)
@@ -169,12 +162,12 @@ func (g *Gateway) endSessions(ctx context.Context, p event.Player, in LogoutRequ
 
 // finishLogout announces the end of the session after a logout was answered.
 func (g *Gateway) finishLogout(c *conn) {
-	c.mu.Lock()
+	c.stateMu.Lock()
 	leaving := c.isLoggingOut
 	c.isLoggingOut = false
-	c.mu.Unlock()
+	c.stateMu.Unlock()
 	if leaving {
 		c.isEnded.Store(true)
-		g.announceEnd(c, Ended{"LOGGED_OUT", "You have logged out."})
+		g.announceEnd(c.sharedConn, Ended{"LOGGED_OUT", "You have logged out."})
 	}
 }

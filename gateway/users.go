@@ -19,14 +19,15 @@ type userConns struct {
 	byUser map[string][]*conn // guarded by mu; no list is empty
 }
 
-// add adds a connection, unless its user has as many as limit; 0 is no limit.
+// add adds a connection, unless its user has as many as limit; 0 is no limit. The namespaces of one
+// Engine.IO connection count once.
 func (u *userConns) add(c *conn, userID string, limit int) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byUser == nil {
 		u.byUser = map[string][]*conn{}
 	}
-	if limit > 0 && len(u.byUser[userID]) >= limit {
+	if !u.isPlace(userID, limit, c.sharedConn) {
 		return false
 	}
 	u.byUser[userID] = append(u.byUser[userID], c)
@@ -37,7 +38,21 @@ func (u *userConns) add(c *conn, userID string, limit int) bool {
 func (u *userConns) hasPlace(userID string, limit int) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return limit <= 0 || len(u.byUser[userID]) < limit
+	return u.isPlace(userID, limit, nil)
+}
+
+// isPlace reports whether a user may have the connection of these namespaces. mu is held.
+func (u *userConns) isPlace(userID string, limit int, own *sharedConn) bool {
+	if limit <= 0 || len(u.byUser[userID]) < limit {
+		return true
+	}
+	others := map[*sharedConn]bool{}
+	for _, c := range u.byUser[userID] {
+		if c.sharedConn != own {
+			others[c.sharedConn] = true
+		}
+	}
+	return len(others) < limit
 }
 
 // remove removes a connection.
@@ -73,12 +88,28 @@ func (u *userConns) names() []string {
 	return names
 }
 
-// Here returns the players of all connections that a user has to this node.
+// Here returns the players of all connections that a user has to the main namespace on this node.
 func (g *Gateway) Here(userID string) (players []event.Player) {
 	for _, c := range g.users.list(userID) {
-		if p := c.player.Load(); p.Conn != "" {
+		if p := c.player.Load(); p.Conn != "" && c.namespace.isMain() {
 			players = append(players, *p)
 		}
+	}
+	return players
+}
+
+// ConnectedPlayers returns the players of all Engine.IO connections that a user has to this node.
+func (g *Gateway) ConnectedPlayers(userID string) (players []event.Player) {
+	for _, c := range g.connsOf(userID) {
+		players = append(players, *c.player.Load())
+	}
+	return players
+}
+
+// PlayerOfAny returns the player of a connection of this node to any namespace, or none.
+func (g *Gateway) PlayerOfAny(conn string) (players []event.Player) {
+	if c := g.findAnyConn(conn); c != nil {
+		players = append(players, *c.player.Load())
 	}
 	return players
 }

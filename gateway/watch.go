@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -121,6 +122,12 @@ func (g *Gateway) WatchEvents() []EventSample {
 	return slices.Clone(s.kept)
 }
 
+var connectionRoom = regexp.MustCompile(`^[A-Za-z0-9_-]{20}$`)
+
+// IsReservedRoom reports whether what is cast to a room is meant for one user, or for one
+// connection, whose id is the room's name.
+func IsReservedRoom(room string) bool { return IsUserRoom(room) || connectionRoom.MatchString(room) }
+
 // IsUserRoom reports whether a room is a user's own: it has exactly the connections of the user.
 func IsUserRoom(room string) bool { return strings.HasPrefix(room, userRoom("")) }
 
@@ -131,6 +138,13 @@ func (g *Gateway) MakeJoin(target, room string) { g.nsp.MakeJoin(target, room) }
 // MakeLeave has the connections of a target leave a room, on all nodes. Features are not told.
 func (g *Gateway) MakeLeave(target, room string) { g.nsp.MakeLeave(target, room) }
 
-// MakeDisconnect disconnects the connections of a target, on all nodes; with closing, their
-// transports as well.
-func (g *Gateway) MakeDisconnect(target string, closing bool) { g.nsp.MakeDisconnect(target, closing) }
+// MakeDisconnect disconnects the connections of a target, on all nodes: of a user, or by its id, in
+// each namespace; of another room, in the main one. With closing, their transports as well, with
+// all namespaces.
+func (g *Gateway) MakeDisconnect(target string, closing bool) {
+	for _, s := range g.namespaces {
+		if s.isMain() || IsReservedRoom(target) {
+			s.nsp.MakeDisconnect(target, closing)
+		}
+	}
+}

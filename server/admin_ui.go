@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/aeturnis/realtime/gateway"
@@ -26,16 +25,8 @@ func (n *node) newAdminUI(connections adminui.Connections) (*adminui.UI, error) 
 	}
 	return adminui.New(adminui.Config{
 		Users: users, MayChange: c.AdminUI == "full", Redis: n.redis.client, QueueBytes: c.OutboundQueue, Connections: connections,
-		IsReserved: isReservedRoom, SpendLogin: n.logins.spendOperatorLogin, Log: n.log,
+		IsReserved: gateway.IsReservedRoom, SpendLogin: n.logins.spendOperatorLogin, Log: n.log,
 	}), nil
-}
-
-var connectionRoom = regexp.MustCompile(`^[A-Za-z0-9_-]{20}$`)
-
-// isReservedRoom reports whether what is cast to a room is meant for one user, or for one
-// connection, whose id is the room's name.
-func isReservedRoom(room string) bool {
-	return gateway.IsUserRoom(room) || connectionRoom.MatchString(room)
 }
 
 // adminNamespace returns the namespaces of operators.

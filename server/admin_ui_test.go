@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/gateway"
 )
 
 // An operator's own connection must not enter a room to which things for one player are cast.
@@ -13,6 +15,6 @@ func TestReservedRooms(t *testing.T) {
 		"user:ann": true, "user:": true, "kXwRN97895QHX4Ltwnb1": true, "Bk7fT0CUglY-GUUq_tFL": true,
 		"chat:global": false, "vip": false, "kXwRN97895QHX4Ltwnb": false, "kXwRN97895QHX4Ltwnb12": false, "": false,
 	} {
-		require.Equal(t, isReserved, isReservedRoom(room), room)
+		require.Equal(t, isReserved, gateway.IsReservedRoom(room), room)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/aeturnis/realtime/event"
+	"github.com/aeturnis/realtime/gateway"
 	"github.com/aeturnis/realtime/internal/contract"
 	"github.com/aeturnis/realtime/internal/usage"
 	"github.com/aeturnis/realtime/internal/version"
@@ -62,7 +63,7 @@ func Contract(cfg Config, form string) ([]byte, error) {
 func (n *node) describeEvents(version string) *contract.Contract {
 	return contract.New(contract.Config{
 		Routes: n.gateway.Routes(), Casts: n.gateway.Casts(), Policies: contractPolicies(n.redis.limiter.Policies()), Version: version,
-		Comments: contract.PublishedComments(), ConnectCodes: n.backends.ConnectCodes(),
+		Comments: contract.PublishedComments(), ConnectCodes: n.connectCodes(), Everywhere: gateway.OwnEvents(),
 	})
 }
 

@@ -75,6 +75,13 @@ func (a authenticator) Authenticate(ctx context.Context, payload []byte, h http.
 	return out, nil
 }
 
+// AuthenticateAgain judges a CONNECT of a connection that Authenticate has judged, and counts
+// nothing.
+func (a authenticator) AuthenticateAgain(ctx context.Context, payload []byte, h http.Header) (gateway.Session, error) {
+	s, err := a.Service.Authenticate(ctx, payload, h)
+	return toGatewaySession(s), err
+}
+
 // tracker is sessions.Tracker as the gateway wants it.
 type tracker struct{ *sessions.Tracker }
 

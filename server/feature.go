@@ -45,12 +45,21 @@ type Closer interface {
 	Close()
 }
 
+// A Namespaced is a Feature with a namespace of its own: its events are served and sent there and
+// not in the main one, and its Services.Rooms are those of its namespace.
+type Namespaced interface {
+	// Namespace returns the name, always the same: a slash, and 1 to 32 of A-Z, a-z, 0-9, _ and -.
+	// Several Features may have one namespace; all together have at most 16. "/admin" is that of
+	// operators. The names of events must differ in all namespaces.
+	Namespace() string
+}
+
 // Services are what the server has for its features.
 type Services struct {
 	// Redis is the server's client. The keys of a feature begin with the feature's name.
 	Redis redis.UniversalClient
-	// Rooms puts connections into rooms and sends casts. It works from Run and the first event
-	// on, not within Start.
+	// Rooms puts connections into rooms and sends casts, in the namespace of the feature. It works
+	// from Run and the first event on, not within Start.
 	Rooms Rooms
 	// Locks are distributed locks. A lease can end while its holder works, so a lock only saves
 	// work: what must always be true needs a Lua script, or a check of the lease's fence.

@@ -23,15 +23,16 @@ import (
 
 // features are what players can do: those of the gateway itself, and those of the configuration.
 type features struct {
-	chat          *chat.Service
-	presence      *presence.Service
-	combat        *combat.Service
-	roster        *combat.Roster
-	challenges    *combat.Notifier
-	trade         *trade.Service
-	tradeNotifier *trade.Notifier
-	leaderboard   *leaderboard.Service
-	added         []Feature
+	chat           *chat.Service
+	presence       *presence.Service
+	combat         *combat.Service
+	roster         *combat.Roster
+	challenges     *combat.Notifier
+	trade          *trade.Service
+	tradeNotifier  *trade.Notifier
+	leaderboard    *leaderboard.Service
+	added          []Feature
+	namespaceRooms map[string]*namespaceRooms // of features with a namespace of their own
 }
 
 // makeFeatures makes the features, and starts those of the configuration.
@@ -55,8 +56,15 @@ func (n *node) makeFeatures(rooms *gatewayRooms) (all []Feature, err error) {
 	services := Services{
 		Redis: rdb, Rooms: rooms, Locks: n.redis.locks, Cache: n.redis.cache, Sessions: n.redis.sessions, Node: n.name, Log: n.log,
 	}
+	if f.namespaceRooms, err = makeNamespaceRooms(n.cfg.Features); err != nil {
+		return nil, err
+	}
 	for _, added := range n.cfg.Features {
 		f.added = append(f.added, added)
+		services := services
+		if own := f.namespaceRooms[namespaceOf(added)]; own != nil {
+			services.Rooms = own
+		}
 		if starter, ok := added.(Starter); ok {
 			if err := starter.Start(services); err != nil {
 				return nil, err
@@ -74,8 +82,15 @@ func (n *node) makeFeatures(rooms *gatewayRooms) (all []Feature, err error) {
 // eventTables returns the routes and the casts of all features.
 func eventTables(all []Feature) (routes []event.Route, casts []event.Cast) {
 	for _, f := range all {
-		routes = append(routes, f.Routes()...)
-		casts = append(casts, f.Casts()...)
+		namespace := namespaceOf(f)
+		for _, r := range f.Routes() {
+			r.Namespace = namespace
+			routes = append(routes, r)
+		}
+		for _, c := range f.Casts() {
+			c.Namespace = namespace
+			casts = append(casts, c)
+		}
 	}
 	return routes, casts
 }

@@ -287,6 +287,8 @@ func addFields(fields map[string]bool, n ast.Node) {
 				fields["session"] = true
 			case "traceOf":
 				fields["trace"] = true
+			case "namespaceTagOf":
+				fields["namespace"] = true
 			}
 		case *ast.SelectorExpr:
 			if pkg, ok := f.X.(*ast.Ident); !ok || pkg.Name != "zap" {

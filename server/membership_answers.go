@@ -14,10 +14,16 @@ import (
 // This file does to this node's connections what another program asks for by the server API, on
 // whichever node it asked.
 
-// playersOf returns the players of this node's connections that the arguments name.
-func (n *node) playersOf(args nodecall.MembershipArgs) (players []event.Player) {
-	if args.Conn == "" {
+// playersOf returns the players of this node's connections that the arguments name: of the main
+// namespace, or for a disconnect of any.
+func (n *node) playersOf(what string, args nodecall.MembershipArgs) (players []event.Player) {
+	switch {
+	case args.Conn == "" && what == nodecall.AskDisconnect:
+		return n.gateway.ConnectedPlayers(args.UserID)
+	case args.Conn == "":
 		return n.gateway.Here(args.UserID)
+	case what == nodecall.AskDisconnect:
+		return n.gateway.PlayerOfAny(args.Conn)
 	}
 	if p, ok := n.gateway.Fresh(args.Conn); ok {
 		return []event.Player{p}
@@ -32,7 +38,7 @@ func (n *node) changeMembers(what, by string, raw []byte, change func(p event.Pl
 		return nil, err
 	}
 	out := nodecall.Membership{}
-	for _, p := range n.playersOf(args) {
+	for _, p := range n.playersOf(what, args) {
 		if err := change(p, args); err != nil {
 			out.Refused = append(out.Refused, nodecall.RefusedMember{Conn: p.Conn, Code: fault.Of(err).Code})
 			continue

@@ -53,8 +53,13 @@ func (n *node) neededRights() redisconn.Rights {
 		if c.Log != nil {
 			r.Keys = append(r.Keys, "{"+c.Prefix+":log}:*")
 		}
-		if c.JoinWindow > 0 { // as another server's joins need it, of the namespace of the players
+		if c.JoinWindow > 0 { // as another server's joins need it, of the namespaces of the players
 			r.Patterns = append(r.Patterns, c.Prefix+"#/#*")
+			for _, f := range n.cfg.Features {
+				if name := namespaceOf(f); name != "" {
+					r.Patterns = append(r.Patterns, c.Prefix+"#"+name+"#*")
+				}
+			}
 			r.Keys = append(r.Keys, c.Prefix+"-joins#*")
 		}
 	}

@@ -68,7 +68,10 @@ func (n *node) ownEvents(casts []event.Cast, routes []event.Route) func(name str
 	for _, r := range routes {
 		own[featureOf(r.Name)] = true
 	}
-	for _, added := range n.features.added { // whose casts programs of the same game may send
+	for _, added := range n.features.added { // whose casts programs of the same game may send, in the main namespace
+		if namespaceOf(added) != "" {
+			continue
+		}
 		for _, c := range added.Casts() {
 			delete(own, featureOf(c.Name))
 		}

@@ -51,6 +51,9 @@ func (n *node) wire() (err error) {
 	if err := event.CheckTables(routes, casts); err != nil {
 		return usage.Wrap(err)
 	}
+	if err := checkEventNames(routes, casts); err != nil {
+		return err
+	}
 	if err := attachPolicies(routes, c.PolicyEvents); err != nil {
 		return err
 	}
@@ -68,9 +71,10 @@ func (n *node) wire() (err error) {
 		ConnectJudge: judge, JoinChannel: n.joinChannel,
 		Auth: authenticator{n.logins.auth, n.logins.devices, n.logins.connections}, Tracker: tracker{r.tracker}, Sessions: sessionChanges{r.sessions}, Limiter: limiter{r.limiter},
 		Observer: n.features.observers(n.webhookConnections), Rooms: chatRooms{n.features.chat}, ConnectPolicy: "connect", MistakePolicy: "errors", CloseAfter: c.LimitCloseAfter, MaxPerUser: max(0, c.MaxConnectionsPerUser),
-		Characters: n.characterOwners(), Routes: routes, Casts: casts, Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics, Tracer: n.tracer,
+		Characters: n.characterOwners(), Routes: routes, Casts: casts, Namespaces: n.features.namespaces(), Once: n.once, Socket: n.socketConfig(), Node: n.name, Timeout: c.HandlerTimeout, Log: n.log, Metrics: metrics, Tracer: n.tracer,
 	})
 	rooms.Gateway = n.gateway
+	n.features.bindNamespaces(n.gateway)
 	n.outage.source = outageSource{
 		figures: n.outageFigures, touches: func() int { return n.redis.tracker.Stats().Pending },
 		durability: func() string { return string(n.promises.durability().Durability) },

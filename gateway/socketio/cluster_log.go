@@ -30,7 +30,7 @@ type LogConfig struct {
 	AwayAfter time.Duration
 	// Server names the Redis server that writes go to; see castlog.Config.
 	Server func() string
-	// PrivatePrefix begins the names of the rooms of the main namespace that are each of one user.
+	// PrivatePrefix begins the names of the rooms, in any namespace, that are each of one user.
 	// They are logged only while a record of the user lives. "" is for none.
 	PrivatePrefix string
 	// OnMissed, if not nil, is called when casts that were acknowledged may never be heard by the
@@ -52,8 +52,10 @@ func (c *cluster) newLog(cfg LogConfig) *castlog.Log {
 	}
 	var isPrivate func(string) bool
 	if cfg.PrivatePrefix != "" {
-		prefix := "/#" + cfg.PrivatePrefix
-		isPrivate = func(room string) bool { return strings.HasPrefix(room, prefix) }
+		isPrivate = func(room string) bool {
+			_, name, _ := strings.Cut(room, "#") // behind the namespace
+			return strings.HasPrefix(name, cfg.PrivatePrefix)
+		}
 	}
 	return castlog.New(castlog.Config{
 		IsPrivate: isPrivate,

@@ -36,6 +36,7 @@ type link struct {
 	sockets        []*Socket     // the connected ones; guarded by mu
 	inTransition   *Socket       // the socket that the library is connecting or disconnecting; guarded by mu
 	transitionDone chan struct{} // closed when the library has done so; guarded by mu
+	data           any           // of Socket.SetConnData; guarded by mu
 }
 
 // An item is one thing that happens to a connection.

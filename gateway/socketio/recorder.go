@@ -317,7 +317,8 @@ func (s *Socket) KeepRecord() { s.keepsRecord.Store(true) }
 func isRecoverable(reason string) bool {
 	switch reason {
 	case engineio.ReasonTransportClose, engineio.ReasonTransportError, engineio.ReasonPingTimeout,
-		engineio.ReasonShutdown, engineio.ReasonSlowConsumer:
+		engineio.ReasonShutdown, engineio.ReasonSlowConsumer,
+		reasonTaken: // of its socket in another namespace: it may be taken next
 		return true
 	}
 	return false

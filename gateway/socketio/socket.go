@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -78,6 +79,20 @@ func (s *Socket) Data() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.data
+}
+
+// SetConnData stores a value with the connection, for its sockets in all namespaces.
+func (s *Socket) SetConnData(v any) {
+	s.link.mu.Lock()
+	s.link.data = v
+	s.link.mu.Unlock()
+}
+
+// ConnData returns the value that SetConnData stored for a socket of the connection.
+func (s *Socket) ConnData() any {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	return s.link.data
 }
 
 // Emit sends an event. The error says what cannot be encoded, or is ErrClosed.
@@ -208,14 +223,22 @@ func (s *Socket) In(room string) bool { return s.nsp.rooms.isInRoom(s.id, socket
 func (s *Socket) Rooms(prefix string) int { return s.nsp.rooms.countRooms(s.id, prefix) }
 
 // Disconnect sends what is queued, and DISCONNECT, after which the client does not reconnect by
-// itself. With closing, the transport is closed once that is written.
+// itself. With closing, it does so in all namespaces of the connection, and the transport is closed
+// once that is written.
 func (s *Socket) Disconnect(closing bool) {
 	if s.lib != nil {
 		s.lib.Disconnect(false)
 	}
-	if closing {
-		s.link.conn.Shut("server namespace disconnect")
+	if !closing {
+		return
 	}
+	s.link.mu.Lock()
+	others := slices.Clone(s.link.sockets)
+	s.link.mu.Unlock()
+	for _, other := range others {
+		other.lib.Disconnect(false)
+	}
+	s.link.conn.Shut("server namespace disconnect")
 }
 
 // Cast sends an event with one argument to every member of a room, on all nodes. build appends the

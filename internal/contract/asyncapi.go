@@ -2,45 +2,24 @@ package contract
 
 import "strings"
 
-// AsyncAPI returns the contract as an AsyncAPI 3.0 document. Three channels stand for the one
-// namespace: what clients ask, how it is acknowledged, and what is cast to them; a fourth one,
-// where there are questions, for what clients answer. Beyond the standard, an operation has
-// x-limits, x-roles and x-codes, and the document has x-policies.
+// AsyncAPI returns the contract as an AsyncAPI 3.0 document. Three channels stand for a namespace:
+// what clients ask, how it is acknowledged, and what is cast to them; a fourth one, where there are
+// questions, for what clients answer. The channels of another namespace than the main one, /quests,
+// end with its name: asks-quests. Beyond the standard, an operation has x-limits, x-roles and
+// x-codes, and the document has x-policies.
 func (c *Contract) AsyncAPI() []byte {
-	asks, answers, casts, replies := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
-	operations := map[string]any{}
-	for _, q := range c.requests {
-		key := operationKey(q.name)
-		asks[key] = message{Name: q.name, Summary: firstSentence(q.doc), Payload: q.in}
-		answers[key] = message{Name: q.name, Title: "The answer to " + q.name, Payload: answerSchema(q)}
-		operations[key] = operation{
-			Action: "receive", Channel: referenceTo("channels", "asks"),
-			Summary: firstSentence(q.doc), Description: otherSentences(q), Tags: featureTags(q.name),
-			Messages: []link{referenceTo("channels", "asks", "messages", key)},
-			Reply:    &reply{referenceTo("channels", "answers"), []link{referenceTo("channels", "answers", "messages", key)}},
-			Limits:   q.limits, Roles: q.roles, Codes: q.codes,
+	channels, operations := map[string]any{}, map[string]any{}
+	namespaces := c.listNamespaces()
+	about := "Socket.IO 4 (Engine.IO 4, protocol 5), path /socket.io/, namespace /. Every event takes one payload object at most, and an acknowledgement."
+	if len(namespaces) > 1 {
+		names := make([]string, len(namespaces))
+		for i, n := range namespaces {
+			names[i] = n.name
 		}
+		about = strings.Replace(about, "namespace /.", "namespaces "+strings.Join(names, " ")+".", 1)
 	}
-	for _, s := range c.casts {
-		key := operationKey(s.name)
-		casts[key] = message{Name: s.name, Summary: s.sentences(), Payload: s.payload}
-		sent := operation{
-			Action: "send", Channel: referenceTo("channels", "casts"), Summary: s.sentences(), Tags: featureTags(s.name),
-			Messages: []link{referenceTo("channels", "casts", "messages", key)},
-		}
-		if s.reply != nil {
-			replies[key] = message{Name: s.name, Title: "What a client answers to " + s.name, Payload: s.reply}
-			sent.Reply = &reply{referenceTo("channels", "replies"), []link{referenceTo("channels", "replies", "messages", key)}}
-		}
-		operations["on."+key] = sent
-	}
-	channels := map[string]any{
-		"asks":    channel{"/", "What clients send.", asks},
-		"answers": channel{nil, "The acknowledgement of each: one object, {ok: true, data} or {ok: false, error}.", answers},
-		"casts":   channel{"/", "What the server sends by itself.", casts},
-	}
-	if len(replies) > 0 {
-		channels["replies"] = channel{nil, "What clients answer to questions of the server: the acknowledgement's one value.", replies}
+	for _, n := range namespaces {
+		n.addChannels(channels, operations)
 	}
 	schemas := map[string]any{refusalName: c.refusalSchema()}
 	for name, s := range c.types.schemas {
@@ -62,7 +41,7 @@ func (c *Contract) AsyncAPI() []byte {
 		"3.0.0",
 		map[string]any{
 			"title": "Realtime gateway", "version": version,
-			"description": "Socket.IO 4 (Engine.IO 4, protocol 5), path /socket.io/, namespace /. Every event takes one payload object at most, and an acknowledgement.",
+			"description": about,
 		},
 		"application/json",
 		channels,
@@ -70,6 +49,54 @@ func (c *Contract) AsyncAPI() []byte {
 		map[string]any{"schemas": schemas},
 		c.policies,
 	})
+}
+
+// addChannels adds the channels of a namespace, and the operations of its own events.
+func (n *namespaceEvents) addChannels(channels, operations map[string]any) {
+	asks, answers, casts, replies := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
+	channelOf := func(kind string) string {
+		if n.isMain() {
+			return kind
+		}
+		return kind + "-" + strings.TrimPrefix(n.name, "/")
+	}
+	for _, q := range n.requests {
+		key := operationKey(q.name)
+		asks[key] = message{Name: q.name, Summary: firstSentence(q.doc), Payload: q.in}
+		answers[key] = message{Name: q.name, Title: "The answer to " + q.name, Payload: answerSchema(q)}
+		if q.namespace == "" && !n.isMain() {
+			continue // the operation is that of the main namespace
+		}
+		operations[key] = operation{
+			Action: "receive", Channel: referenceTo("channels", channelOf("asks")),
+			Summary: firstSentence(q.doc), Description: otherSentences(q), Tags: featureTags(q.name),
+			Messages: []link{referenceTo("channels", channelOf("asks"), "messages", key)},
+			Reply:    &reply{referenceTo("channels", channelOf("answers")), []link{referenceTo("channels", channelOf("answers"), "messages", key)}},
+			Limits:   q.limits, Roles: q.roles, Codes: q.codes,
+		}
+	}
+	for _, s := range n.casts {
+		key := operationKey(s.name)
+		casts[key] = message{Name: s.name, Summary: s.sentences(), Payload: s.payload}
+		if s.namespace == "" && !n.isMain() {
+			continue
+		}
+		sent := operation{
+			Action: "send", Channel: referenceTo("channels", channelOf("casts")), Summary: s.sentences(), Tags: featureTags(s.name),
+			Messages: []link{referenceTo("channels", channelOf("casts"), "messages", key)},
+		}
+		if s.reply != nil {
+			replies[key] = message{Name: s.name, Title: "What a client answers to " + s.name, Payload: s.reply}
+			sent.Reply = &reply{referenceTo("channels", channelOf("replies")), []link{referenceTo("channels", channelOf("replies"), "messages", key)}}
+		}
+		operations["on."+key] = sent
+	}
+	channels[channelOf("asks")] = channel{n.name, "What clients send.", asks}
+	channels[channelOf("answers")] = channel{nil, "The acknowledgement of each: one object, {ok: true, data} or {ok: false, error}.", answers}
+	channels[channelOf("casts")] = channel{n.name, "What the server sends by itself.", casts}
+	if len(replies) > 0 {
+		channels[channelOf("replies")] = channel{nil, "What clients answer to questions of the server: the acknowledgement's one value.", replies}
+	}
 }
 
 type channel struct {

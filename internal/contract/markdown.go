@@ -27,6 +27,7 @@ Generated from the table of events, the types of their payloads and the comments
 		fmt.Fprintf(&b, "| `%s` | %d | %g s | %s |\n", p.Name, p.Limit, float64(p.WindowMs)/1000, p.Scope)
 	}
 
+	c.writeNamespaces(&b)
 	before := ""
 	for _, q := range c.requests {
 		if f := featureOf(q.name); f != before {
@@ -43,6 +44,9 @@ Generated from the table of events, the types of their payloads and the comments
 			mark = " *"
 		}
 		about := s.sentences()
+		if s.namespace != "" {
+			about += " In `" + s.namespace + "`."
+		}
 		if s.reply != nil {
 			about += " The client answers, by the acknowledgement, with " + shortType(s.reply, "`{}`") + "."
 		}
@@ -64,6 +68,30 @@ Generated from the table of events, the types of their payloads and the comments
 	return []byte(b.String())
 }
 
+// writeNamespaces writes which events are in which namespace, where there are several.
+func (c *Contract) writeNamespaces(b *strings.Builder) {
+	all := c.listNamespaces()
+	if len(all) == 1 {
+		return
+	}
+	b.WriteString("\n| namespace | clients send | the server sends |\n|---|---|---|\n| `/` | all others | all others |\n")
+	for _, n := range all[1:] {
+		var sent, cast []string
+		for _, q := range n.requests {
+			if q.namespace != "" {
+				sent = append(sent, q.name)
+			}
+		}
+		for _, s := range n.casts {
+			if s.namespace != "" {
+				cast = append(cast, s.name)
+			}
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", n.name, inBackticks(sent), inBackticks(cast))
+	}
+	b.WriteString("\nEach namespace has " + inBackticks(slices.Sorted(slices.Values(c.everywhere))) + " too.\n")
+}
+
 func writeEvent(b *strings.Builder, q request) {
 	fmt.Fprintf(b, "\n### %s\n", q.name)
 	if q.doc != "" {
@@ -75,6 +103,9 @@ func writeEvent(b *strings.Builder, q request) {
 	}
 	if len(q.roles) > 0 {
 		fmt.Fprintf(b, " For %s only.", inBackticks(q.roles))
+	}
+	if q.namespace != "" {
+		fmt.Fprintf(b, " In the namespace `%s`.", q.namespace)
 	}
 	b.WriteByte('\n')
 	if q.refusals != "" {

@@ -23,6 +23,8 @@ type Config struct {
 	Routes   []event.Route
 	Casts    []event.Cast
 	Policies []Policy
+	// Everywhere are the names of those events that each namespace has, not only its own.
+	Everywhere []string
 	// ConnectCodes are those with which a program of the game refuses clients, and their messages.
 	ConnectCodes map[string]string
 	Version      string    // of the server; "" is left out
@@ -39,23 +41,26 @@ type Contract struct {
 	comments *Comments
 
 	connectCodes []string // beside the gateway's own, sorted
+	everywhere   []string // the events that each namespace has
 }
 
 // A request is an event that clients send.
 type request struct {
-	name     string
-	doc      string // sentences
-	refusals string // the sentence that names its codes, as the source has it
-	in       *schema
-	out      *schema
-	codes    []string // all that it can be refused with, sorted
-	limits   []string
-	roles    []string
+	name      string
+	namespace string // of a feature's own; "" is the main one
+	doc       string // sentences
+	refusals  string // the sentence that names its codes, as the source has it
+	in        *schema
+	out       *schema
+	codes     []string // all that it can be refused with, sorted
+	limits    []string
+	roles     []string
 }
 
 // A cast is an event that the server sends.
 type cast struct {
 	name, doc string
+	namespace string // of a feature's own; "" is the main one
 	payload   *schema
 	reply     *schema // what clients answer; nil for a cast that is not answered
 	hasOffset bool    // where recovery is on, the offset follows the payload
@@ -65,10 +70,55 @@ type cast struct {
 
 // sentences returns what there is to say about a cast.
 func (s cast) sentences() string {
+	text := s.doc
 	if s.isVolatile {
-		return s.doc + " A client that is behind misses it (volatile)."
+		text += " A client that is behind misses it (volatile)."
 	}
-	return s.doc
+	return text
+}
+
+// A namespaceEvents has the events of one namespace, those that each one has too.
+type namespaceEvents struct {
+	name     string // "/" is the main one
+	requests []request
+	casts    []cast
+}
+
+// isMain reports whether this is the main namespace.
+func (n *namespaceEvents) isMain() bool { return n.name == mainNamespace }
+
+const mainNamespace = "/"
+
+// listNamespaces returns the events by namespace, the main one first.
+func (c *Contract) listNamespaces() []namespaceEvents {
+	names := map[string]bool{}
+	for _, q := range c.requests {
+		names[q.namespace] = true
+	}
+	for _, s := range c.casts {
+		names[s.namespace] = true
+	}
+	delete(names, "")
+	all := []namespaceEvents{{name: mainNamespace}}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		all = append(all, namespaceEvents{name: name})
+	}
+	for i := range all {
+		isIn := func(name, namespace string) bool {
+			return namespace == all[i].name || namespace == "" && (all[i].isMain() || slices.Contains(c.everywhere, name))
+		}
+		for _, q := range c.requests {
+			if isIn(q.name, q.namespace) {
+				all[i].requests = append(all[i].requests, q)
+			}
+		}
+		for _, s := range c.casts {
+			if isIn(s.name, s.namespace) {
+				all[i].casts = append(all[i].casts, s)
+			}
+		}
+	}
+	return all
 }
 
 // sharedCodes are the codes that every event can be refused with. RATE_LIMITED is one of them even
@@ -83,7 +133,7 @@ func New(cfg Config) *Contract {
 	if comments == nil {
 		comments = &Comments{}
 	}
-	c := &Contract{version: cfg.Version, policies: cfg.Policies, comments: comments, types: newTypeTable(comments)}
+	c := &Contract{version: cfg.Version, policies: cfg.Policies, comments: comments, types: newTypeTable(comments), everywhere: cfg.Everywhere}
 	for _, r := range cfg.Routes {
 		if r.Schemas != nil {
 			c.requests = append(c.requests, c.describeExternal(r))
@@ -93,7 +143,7 @@ func New(cfg Config) *Contract {
 	}
 	for _, s := range cfg.Casts {
 		if s.Schemas != nil {
-			c.casts = append(c.casts, cast{s.Name, s.Doc, c.types.schemaOfDocument(s.Schemas, s.Schemas.In), nil, true, false})
+			c.casts = append(c.casts, cast{name: s.Name, doc: s.Doc, payload: c.types.schemaOfDocument(s.Schemas, s.Schemas.In), hasOffset: true})
 			continue
 		}
 		c.casts = append(c.casts, c.describeCast(s))
@@ -107,7 +157,7 @@ func New(cfg Config) *Contract {
 
 func (c *Contract) describeRoute(r event.Route) request {
 	doc := c.comments.aboutEvent(r)
-	q := request{name: r.Name, limits: r.Limits, roles: r.Roles, codes: slices.Clone(sharedCodes)}
+	q := request{name: r.Name, namespace: r.Namespace, limits: r.Limits, roles: r.Roles, codes: slices.Clone(sharedCodes)}
 	q.doc, q.refusals = splitRefusals(doc)
 	q.codes = append(q.codes, c.comments.codesIn(doc)...)
 	if len(r.Roles) > 0 {
@@ -126,7 +176,7 @@ func (c *Contract) describeRoute(r event.Route) request {
 }
 
 func (c *Contract) describeCast(s event.Cast) cast {
-	described := cast{name: s.Name, doc: s.Doc, payload: c.types.schemaOf(s.Payload), hasOffset: !s.IsFleeting, isVolatile: s.IsVolatile}
+	described := cast{name: s.Name, namespace: s.Namespace, doc: s.Doc, payload: c.types.schemaOf(s.Payload), hasOffset: !s.IsFleeting, isVolatile: s.IsVolatile}
 	if s.Reply != nil {
 		described.reply = &schema{Type: "object", Additional: false}
 		if !hasNoContent(s.Reply) {

@@ -83,37 +83,99 @@ func (c *Contract) TypeScript() []byte {
 	}
 
 	b.WriteString("\n/** What clients send. The acknowledgement is not optional here, since emitWithAck would lose its types. */\nexport interface ClientToServerEvents {\n")
-	for _, q := range c.requests {
-		writeDocComment(&b, "  ", strings.TrimSpace(q.doc+" "+limitSentences(q)))
-		data := "Nothing"
-		if q.out != nil {
-			data = typeScriptType(q.out, "  ")
-		}
-		codes := "SharedCode"
-		if own := slices.DeleteFunc(slices.Clone(q.codes), func(code string) bool { return slices.Contains(sharedCodes, code) }); len(own) > 0 {
-			codes += " | " + unionOf(own)
-		}
-		payload := ""
-		if q.in != nil {
-			payload = "payload: " + typeScriptType(q.in, "  ") + ", "
-		}
-		fmt.Fprintf(&b, "  '%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", q.name, payload, data, codes)
+	namespaces := c.listNamespaces()
+	for _, q := range namespaces[0].requests {
+		writeRequestType(&b, "  ", q)
 	}
 	b.WriteString("}\n" + withoutAcks)
 	b.WriteString("\n/** What the server sends. An offset is there for clients that come back; it is no concern of a listener. */\nexport interface ServerToClientEvents {\n")
-	for _, s := range c.casts {
-		writeDocComment(&b, "  ", s.sentences())
-		offset := ""
-		if s.hasOffset {
-			offset = ", offset?: string"
-		}
-		if s.reply != nil {
-			offset = ", answer: (reply: " + typeScriptType(s.reply, "  ") + ") => void"
-		}
-		fmt.Fprintf(&b, "  '%s': (payload: %s%s) => void;\n", s.name, typeScriptType(s.payload, "  "), offset)
+	for _, s := range namespaces[0].casts {
+		writeCastType(&b, "  ", s)
 	}
 	b.WriteString("}\n")
+	c.writeNamespaceTypes(&b, namespaces[1:])
 	return []byte(b.String())
+}
+
+// writeNamespaceTypes writes the types of the namespaces that features have of their own, if any.
+func (c *Contract) writeNamespaceTypes(b *strings.Builder, namespaces []namespaceEvents) {
+	if len(namespaces) == 0 {
+		return
+	}
+	first := namespaces[0].name
+	fmt.Fprintf(b, `
+/**
+ * What clients send in other namespaces.
+ *
+ *   const socket: Socket<ServerToClientEventsOf['%[1]s'], ClientToServerEventsOf['%[1]s']> = io(url + '%[1]s', { auth: { sessionId } });
+ */
+export interface ClientToServerEventsOf {
+`, first)
+	for _, n := range namespaces {
+		var shared []string
+		fmt.Fprintf(b, "  '%s': {\n", n.name)
+		for _, q := range n.requests {
+			if q.namespace == "" {
+				shared = append(shared, q.name)
+				continue
+			}
+			writeRequestType(b, "    ", q)
+		}
+		b.WriteString("  }" + pickFrom("ClientToServerEvents", shared) + ";\n")
+	}
+	b.WriteString("}\n\n/** What the server sends in other namespaces. */\nexport interface ServerToClientEventsOf {\n")
+	for _, n := range namespaces {
+		var shared []string
+		fmt.Fprintf(b, "  '%s': {\n", n.name)
+		for _, s := range n.casts {
+			if s.namespace == "" {
+				shared = append(shared, s.name)
+				continue
+			}
+			writeCastType(b, "    ", s)
+		}
+		b.WriteString("  }" + pickFrom("ServerToClientEvents", shared) + ";\n")
+	}
+	b.WriteString("}\n")
+}
+
+// pickFrom returns what adds some members of another type to one; "" for none.
+func pickFrom(name string, members []string) string {
+	if len(members) == 0 {
+		return ""
+	}
+	return " & Pick<" + name + ", " + unionOf(members) + ">"
+}
+
+// writeRequestType writes the member of an event that clients send.
+func writeRequestType(b *strings.Builder, indent string, q request) {
+	writeDocComment(b, indent, strings.TrimSpace(q.doc+" "+limitSentences(q)))
+	data := "Nothing"
+	if q.out != nil {
+		data = typeScriptType(q.out, indent)
+	}
+	codes := "SharedCode"
+	if own := slices.DeleteFunc(slices.Clone(q.codes), func(code string) bool { return slices.Contains(sharedCodes, code) }); len(own) > 0 {
+		codes += " | " + unionOf(own)
+	}
+	payload := ""
+	if q.in != nil {
+		payload = "payload: " + typeScriptType(q.in, indent) + ", "
+	}
+	fmt.Fprintf(b, "%s'%s': (%sack: (answer: Answer<%s, %s>) => void) => void;\n", indent, q.name, payload, data, codes)
+}
+
+// writeCastType writes the member of an event that the server sends.
+func writeCastType(b *strings.Builder, indent string, s cast) {
+	writeDocComment(b, indent, s.sentences())
+	offset := ""
+	if s.hasOffset {
+		offset = ", offset?: string"
+	}
+	if s.reply != nil {
+		offset = ", answer: (reply: " + typeScriptType(s.reply, indent) + ") => void"
+	}
+	fmt.Fprintf(b, "%s'%s': (payload: %s%s) => void;\n", indent, s.name, typeScriptType(s.payload, indent), offset)
 }
 
 // withConnectCodes adds the codes of connect_error that a program of the game has.
