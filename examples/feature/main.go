@@ -1,5 +1,5 @@
 // Command feature is a gateway with a feature of another Go module: everything that
-// `gateway serve` serves, and dice.
+// `gateway serve` serves, and dice; and quests, in a namespace of their own.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"example.com/feature/dice"
+	"example.com/feature/quests"
 	"github.com/aeturnis/realtime/server"
 )
 
@@ -27,7 +28,7 @@ func main() {
 		RedisURL: *redis,
 		Dev:      *dev,
 		Out:      os.Stdout,
-		Features: []server.Feature{&dice.Feature{}},
+		Features: []server.Feature{&dice.Feature{}, &quests.Feature{}},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -34,25 +34,25 @@ class Contract {
   }
 
   /** answered fails when an acknowledgement is not what the event's answer may be. Unknown events are told so, or that they are too many. */
-  answered(event, answer) {
-    if (this.events().includes(event)) this.#check('answers', event, answer);
+  answered(event, answer, namespace = '/') {
+    if (this.events(namespace).includes(event)) this.#check('answers', event, answer, namespace);
     else assert.match(answer?.error?.code ?? 'none', /^(UNKNOWN_EVENT|RATE_LIMITED)$/, event);
   }
 
   /** heard remembers an event that is not one that the server may send. */
-  heard(event, ...args) {
+  heard(event, args, namespace = '/') {
     try {
-      const isQuestion = typeof args[1] === 'function' && this.#document.channels.replies?.messages[event.replaceAll(':', '.')];
+      const isQuestion = typeof args[1] === 'function' && this.#document.channels[channelOf('replies', namespace)]?.messages[event.replaceAll(':', '.')];
       assert.ok(args.length === 1 || (args.length === 2 && (isQuestion || isOffset(args[1]))), `${event} came with ${args.length} values`);
-      if (!this.programs?.test(event)) this.#check('casts', event, args[0]);
+      if (!this.programs?.test(event)) this.#check('casts', event, args[0], namespace);
     } catch (breach) {
       this.#breaches.push(breach.message);
     }
   }
 
-  /** events gives the names of all that a client may ask, sorted. */
-  events() {
-    return Object.values(this.#document.channels.asks.messages).map((m) => m.name).sort();
+  /** events gives the names of all that a client may ask in a namespace, sorted. */
+  events(namespace = '/') {
+    return Object.values(this.#document.channels[channelOf('asks', namespace)]?.messages ?? {}).map((m) => m.name).sort();
   }
 
   /** kept fails when anything heard broke the contract. */
@@ -60,7 +60,8 @@ class Contract {
     assert.deepEqual(this.#breaches, []);
   }
 
-  #check(channel, event, value) {
+  #check(kind, event, value, namespace) {
+    const channel = channelOf(kind, namespace);
     const key = event.replaceAll(':', '.');
     assert.ok(this.#document.channels[channel].messages[key], `${event} is not among the ${channel} of the contract`);
     const at = `${channel}/messages/${key}`;
@@ -69,6 +70,9 @@ class Contract {
     assert.ok(valid(value), `${channel}: ${event} ${JSON.stringify(value)?.slice(0, 600)} breaks the contract: ${JSON.stringify(valid.errors)?.slice(0, 600)}`);
   }
 }
+
+// channelOf names the channel of a kind that a namespace has.
+const channelOf = (kind, namespace) => (namespace === '/' ? kind : `${kind}-${namespace.slice(1)}`);
 
 // exact allows no property that is not named, but for the details of a refusal.
 function exact(node) {

@@ -20,14 +20,15 @@ export const name = (prefix = 'p') => `${prefix}${++names}-${process.pid}`;
 
 /** A Player is a client's socket that remembers what it heard, in order: [{event, args}]. */
 export class Player {
-  constructor(url, { transports }, { client = io, ...options } = {}) {
+  constructor(url, { transports }, { client = io, namespace = '/', ...options } = {}) {
     this.transports = transports;
     this.heard = [];
     this.contract = contractOf(url);
-    this.socket = client(url, { transports, forceNew: true, reconnection: false, ...options });
+    this.namespace = namespace;
+    this.socket = client(namespace === '/' ? url : url + namespace, { transports, forceNew: true, reconnection: false, ...options });
     this.socket.onAny((event, ...args) => {
       this.heard.push({ event, args });
-      this.contract?.heard(event, ...args);
+      this.contract?.heard(event, args, namespace);
     });
     this.socket.on('disconnect', (reason) => this.heard.push({ event: 'disconnect', args: [reason] }));
     open.add(this);
@@ -55,7 +56,7 @@ export class Player {
   /** answer gives the whole acknowledgement. */
   async answer(event, ...args) {
     const answer = await this.socket.timeout(ANSWER_WITHIN_MS).emitWithAck(event, ...args);
-    this.contract?.answered(event, answer);
+    this.contract?.answered(event, answer, this.namespace);
     return answer;
   }
 
@@ -98,6 +99,15 @@ export async function join(gateway, way, user = name(), options = {}) {
   const sessionId = await gateway.login(user);
   const player = await new Player(gateway.url, way, { auth: { sessionId }, ...options }).connected();
   return Object.assign(player, { sessionId, user });
+}
+
+/** beside connects to a further namespace over the connection of a player. */
+export function beside(player, namespace, options = {}) {
+  const { socket, sessionId, user, contract } = player;
+  const client = () => socket.io.socket(namespace, { auth: { sessionId, ...options.auth } });
+  const further = new Player(undefined, player, { client, namespace });
+  Object.assign(further, { sessionId, user, contract });
+  return further;
 }
 
 /** closeAll is for the end of a file: a client left open keeps the process alive. */

@@ -31,7 +31,7 @@ export class Tabs {
     createInterface({ input: tabs.child.stdout }).on('line', (line) => {
       const [index, kind, ...rest] = JSON.parse(line);
       tabs.all[index].events.push({ kind, rest });
-      if (kind === 'heard') contract?.heard(...rest);
+      if (kind === 'heard') contract?.heard(rest[0], rest.slice(1));
     });
     await until(() => tabs.all.every((t) => t.events.some((e) => e.kind === 'joined')), 'all tabs to join');
     return tabs;
