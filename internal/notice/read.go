@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/licensecheck"
 )
 
 // bundled has the licences of the packages that npm's @socket.io/admin-ui has in its bundle, and
@@ -20,7 +21,7 @@ import (
 //go:embed bundled/*.txt
 var bundled embed.FS
 
-// readModules returns the Go modules that SBOMs name, with the licences found in their folders.
+// readModules returns the Go modules that SBOMs name, with the licences in their folders.
 func readModules(sboms []string) ([]part, error) {
 	found := map[string]part{}
 	for _, file := range sboms {
@@ -30,15 +31,8 @@ func readModules(sboms []string) ([]part, error) {
 		}
 		var bom struct {
 			Components []struct {
-				Name     string `json:"name"`
-				Version  string `json:"version"`
-				Evidence struct {
-					Licenses []struct {
-						License struct {
-							ID string `json:"id"`
-						} `json:"license"`
-					} `json:"licenses"`
-				} `json:"evidence"`
+				Name    string `json:"name"`
+				Version string `json:"version"`
 			} `json:"components"`
 		}
 		if err := json.Unmarshal(text, &bom); err != nil {
@@ -48,14 +42,7 @@ func readModules(sboms []string) ([]part, error) {
 			return nil, fmt.Errorf("%s names no modules", file)
 		}
 		for _, c := range bom.Components {
-			p := part{name: c.Name, version: c.Version}
-			if licenses := c.Evidence.Licenses; len(licenses) > 0 {
-				p.license = licenses[0].License.ID
-			}
-			if license := findLooked(c.Name); license != "" {
-				p.license = license
-			}
-			found[c.Name+"@"+c.Version] = p
+			found[c.Name+"@"+c.Version] = part{name: c.Name, version: c.Version}
 		}
 	}
 	folders, err := listModuleFolders(found)
@@ -71,9 +58,26 @@ func readModules(sboms []string) ([]part, error) {
 		if p.texts, err = readTexts(folder); err != nil {
 			return nil, err
 		}
+		p.license = cmp.Or(findLooked(p.name), recogniseLicense(p.texts))
 		parts = append(parts, p)
 	}
 	return parts, nil
+}
+
+// recogniseLicense returns the SPDX identifiers of the licences whose texts these are, or "".
+func recogniseLicense(texts []string) string {
+	var ids []string
+	for _, text := range texts {
+		found := licensecheck.Scan([]byte(text))
+		if found.Percent < 75 { // such as a list of authors
+			continue
+		}
+		for _, m := range found.Match {
+			ids = append(ids, m.ID)
+		}
+	}
+	slices.Sort(ids)
+	return strings.Join(slices.Compact(ids), " AND ")
 }
 
 // listModuleFolders returns the folder of each of these modules, as go.mod has them, and of the Go
