@@ -45,13 +45,17 @@ func (b documentBlock) firstLine() string {
 // They are read by the shell all the same.
 var blocksNotRun = map[string]string{
 	"docs/operations.md loadtest recovery --target http://127.0.0.1:8080 --target http://127.0.0.1:8090 --redis redis://127.0.0.1:6379 --clients 30 --rate 150 --for 80s": "kills gateways for minutes: make chaos does",
-	"examples/artillery/README.md npm ci --ignore-scripts": "artillery.test.js runs it, with 480 MB of packages",
-	"examples/emitter/README.md npm ci":                    "examples.test.js runs these lines",
-	"examples/express/README.md npm ci":                    "examples.test.js runs these lines",
-	"examples/express/README.md curl -s -b jar -c jar http://127.0.0.1:3000/login -d name=bob --data-urlencode 'password=battery staple'": "examples.test.js runs these lines, beside the site",
-	"examples/client-go/README.md go run . --for 10s": "documents.test.js runs it",
-	"examples/feature/README.md go run . --dev":       "main_test.go of that module starts it",
-	"examples/page/README.md npm ci":                  "TestTheExampleOfAPage runs these lines",
+	"docs/installing.md install -m 755 gateway-linux-amd64 /usr/local/bin/gateway":                                                                                        "installs into the system, from a release",
+	"docs/installing.md gateway man >/usr/local/share/man/man1/gateway.1":                                                                                                 "installs into the system: TestCompletion and scripts/check-package try what it prints",
+	"docs/installing.md apt-get install ./realtime-gateway_0.1.0_amd64.deb":                                                                                               "scripts/check-package installs the package, in a folder that stands for a system",
+	"docs/installing.md podman load -i image-amd64.tar                                # or: docker load":                                                                  "needs the image of a release",
+	"examples/artillery/README.md npm ci --ignore-scripts":                                                                                                                "artillery.test.js runs it, with 480 MB of packages",
+	"examples/emitter/README.md npm ci":                                                                                                                                   "examples.test.js runs these lines",
+	"examples/express/README.md npm ci":                                                                                                                                   "examples.test.js runs these lines",
+	"examples/express/README.md curl -s -b jar -c jar http://127.0.0.1:3000/login -d name=bob --data-urlencode 'password=battery staple'":                                 "examples.test.js runs these lines, beside the site",
+	"examples/client-go/README.md go run . --for 10s":                                                                                                                     "documents.test.js runs it",
+	"examples/feature/README.md go run . --dev":                                                                                                                           "main_test.go of that module starts it",
+	"examples/page/README.md npm ci":                                                                                                                                      "TestTheExampleOfAPage runs these lines",
 }
 
 // blockStandIns are texts of documents that stand for something of the reader's, and what they are
