@@ -11,8 +11,6 @@ export const sections = [
 ];
 // These folders of documents are listed at the end: all that is in them.
 export const folders = [['Examples', 'examples'], ['Decisions', 'docs/adr']];
-// These pages may be missing.
-export const optional = doc('getting-started', 'clients', 'faq', 'redis', 'upgrading');
 
 export const repository = 'https://github.com/aeturnis/realtime/blob/main/';
 // The file of a page: README.md is the index of its folder.

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { folders, optional, pageOf, sections } from './pages.mjs';
+import { folders, pageOf, sections } from './pages.mjs';
 
 const root = new URL('..', import.meta.url).pathname;
 const pages = new URL('pages/', import.meta.url).pathname;
@@ -42,7 +42,7 @@ const item = (file) => {
   if (!title) fail(`${file} has no title`);
   return { text: title[1].replace(/`/g, ''), link: `/${pageOf(file).replace(/index\.md$/, '').replace(/\.md$/, '')}` };
 };
-const navigation = sections.map(([text, names]) => ({ text, collapsed: false, items: names.filter((file) => !optional.includes(file) || staged.includes(file)).map(item) }));
+const navigation = sections.map(([text, names]) => ({ text, collapsed: false, items: names.map(item) }));
 for (const [text, folder] of folders) {
   navigation.push({ text, collapsed: true, items: staged.filter((file) => file.startsWith(`${folder}/`) && !listed.has(file)).map(item) });
 }

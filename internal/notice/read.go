@@ -113,7 +113,7 @@ func listModuleFolders(modules map[string]part) (map[string]string, error) {
 
 // runGo returns what the go command prints.
 func runGo(args ...string) (string, error) {
-	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...) //nolint:gosec // the Makefile's
+	cmd := exec.Command(cmp.Or(os.Getenv("GO"), "go"), args...) //nolint:gosec,forbidigo // the program that the Makefile names
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
