@@ -20,6 +20,7 @@ export const PROXIES = [
   { name: 'nginx', file: 'nginx.conf', program: 'nginx', args: (file, folder) => ['-p', folder, '-e', 'stderr', '-c', file, '-g', 'daemon off;'] },
   { name: 'Caddy', file: 'Caddyfile', program: 'caddy', args: (file) => ['run', '--adapter', 'caddyfile', '--config', file] },
   { name: 'Apache', file: 'apache.conf', program: 'apache2', args: (file, folder) => ['-DFOREGROUND', '-d', folder, '-f', file, '-e', 'warn'] },
+  { name: 'HAProxy', file: 'haproxy.cfg', program: 'haproxy', args: (file) => ['-db', '-f', file], oneFile: true },
 ];
 
 /** find gives the path of a program, or undefined. */
@@ -48,18 +49,21 @@ export function lackingOpenSSL() {
 }
 
 /** startProxy gives {url, stop()}, once it passes requests on. */
-export async function startProxy({ name, file, program, args }, gateway) {
+export async function startProxy({ name, file, program, args, oneFile }, gateway) {
   const binary = find(program);
   const folder = await mkdtemp(join(tmpdir(), 'proxy-'));
   const cert = join(folder, 'cert.pem');
   const key = join(folder, 'key.pem');
   await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=game',
     '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert]);
+  const both = join(folder, 'both.pem');
+  if (oneFile) await writeFile(both, `${await readFile(cert, 'utf8')}${await readFile(key, 'utf8')}`);
   const listen = `127.0.0.1:${await freePort()}`;
   let text = await readFile(here(`../../../examples/proxies/${file}`), 'utf8');
   const modules = [join(extracted, 'usr/lib/apache2/modules'), '/usr/lib/apache2/modules'].find(existsSync);
   for (const [from, to] of [
-    ['127.0.0.1:8443', listen], ['127.0.0.1:8080', gateway.url.replace('http://', '')], ['/etc/ssl/game.pem', cert], ['/etc/ssl/game.key', key],
+    ['127.0.0.1:8443', listen], ['127.0.0.1:8080', gateway.url.replace('http://', '')],
+    ...(oneFile ? [['/etc/ssl/game.pem', both]] : [['/etc/ssl/game.pem', cert], ['/etc/ssl/game.key', key]]),
     ...(program === 'apache2' ? [[' modules/', ` ${modules}/`]] : []),
   ]) {
     if (!text.includes(from)) throw new Error(`${file} has no ${from}`);
