@@ -18,6 +18,7 @@ import { until } from './lib/wait.js';
 
 const run = promisify(execFile);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const gateway = process.env.TEST_GATEWAY_BIN ?? here('../../bin/gateway');
 const source = fileURLToPath(new URL('../../examples/feature', import.meta.url));
 
 /** A Program is one gateway with the features of the example. */
@@ -280,6 +281,22 @@ for (const way of WAYS) {
           await ended(one);
           assert.equal(one.socket.active, false, 'it does not come back by itself');
           assert.equal(one.all('session:revoked').length, 1);
+        }
+      }
+    });
+
+    test('what ends a session elsewhere ends all namespaces: a ban, and a revocation', async () => {
+      const ways = {
+        BANNED: (ann) => run(gateway, ['user', 'ban', ann.user, '--for', '1h', '--redis', redis.url]),
+        SESSION_REVOKED: (ann) => run(gateway, ['session', 'revoke', '--redis', redis.url, '--', ann.main.sessionId]),
+      };
+      for (const [code, end] of Object.entries(ways)) {
+        const ann = await enterBoth(programs[0], way, name('party'));
+        await end(ann);
+        for (const one of [ann.main, ann.own]) {
+          assert.equal((await one.hears('session:revoked')).code, code);
+          await ended(one);
+          assert.equal(one.socket.active, false, 'it does not come back by itself');
         }
       }
     });
