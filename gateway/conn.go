@@ -60,9 +60,6 @@ func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) er
 	return err
 }
 
-// errOthersEnded ends a connection without an answer, so that its client comes back by itself.
-var errOthersEnded = errors.New("gateway: the other namespaces of the connection have ended")
-
 func (g *Gateway) admitConn(ctx context.Context, namespace *Namespace, s *socketio.Socket, auth []byte, trace *connTrace) error {
 	shared := sharedOf(s)
 	isFurther := shared != nil
@@ -103,10 +100,7 @@ func (g *Gateway) admitConn(ctx context.Context, namespace *Namespace, s *socket
 		}
 		return g.refuseAdmission(obstacle, engineio.Refused{Addr: p.Addr, Transport: s.Conn().TransportName()}, &p)
 	}
-	if !shared.add(c) {
-		g.users.remove(c, p.UserID)
-		return errOthersEnded
-	}
+	shared.add(c)
 	s.SetData(c)
 	s.SetConnData(shared)
 	s.ExpectRooms(userRoom(p.UserID))

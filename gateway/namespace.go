@@ -104,7 +104,6 @@ type sharedConn struct {
 
 	stateMu      sync.Mutex
 	all          []*conn // the admitted namespaces; guarded by stateMu
-	isClosed     bool    // the last one has ended, and with it the handle; guarded by stateMu
 	isLoggingOut bool    // a logout is being answered; guarded by stateMu
 	pendingEnd   *Ended  // why the session is over, while the player can not be told yet; guarded by stateMu
 }
@@ -126,14 +125,11 @@ func (x *sharedConn) count() int {
 	return len(x.all)
 }
 
-// add adds a namespace that is admitted, unless the last of the others has ended meanwhile.
-func (x *sharedConn) add(c *conn) bool {
+// add adds a namespace that is admitted.
+func (x *sharedConn) add(c *conn) {
 	x.stateMu.Lock()
 	defer x.stateMu.Unlock()
-	if !x.isClosed {
-		x.all = append(x.all, c)
-	}
-	return !x.isClosed
+	x.all = append(x.all, c)
 }
 
 // remove removes a namespace, and reports whether it was the last one.
@@ -141,8 +137,7 @@ func (x *sharedConn) remove(c *conn) (isLast bool) {
 	x.stateMu.Lock()
 	defer x.stateMu.Unlock()
 	x.all = slices.DeleteFunc(slices.Clone(x.all), func(other *conn) bool { return other == c })
-	x.isClosed = len(x.all) == 0
-	return x.isClosed
+	return len(x.all) == 0
 }
 
 // listConnected returns the namespaces whose clients may be sent events. stateMu is held.
@@ -183,8 +178,8 @@ func (c *conn) isShown() bool {
 func (c *conn) judgeFurther(session Session) *fault.Fault {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
-	if len(c.all) > 0 && c.all[0].player.Load().SessionID != session.SessionID {
+	if c.all[0].player.Load().SessionID != session.SessionID {
 		return errOtherSession
 	}
-	return nil // without another one, add refuses
+	return nil
 }

@@ -290,18 +290,3 @@ func (c *visitor) visitNamespace(name string, earlier *visitor) *visitor {
 	further.connect(name+",", auth)
 	return further
 }
-
-// A namespace that is admitted while the last of the others ends is not served: nobody watches the
-// session for it.
-func TestNoNamespaceJoinsAnEndedConnection(t *testing.T) {
-	t.Parallel()
-	x := &sharedConn{}
-	one, two := &conn{sharedConn: x}, &conn{sharedConn: x}
-	one.player.Store(&event.Player{SessionID: "s1"})
-	require.True(t, x.add(one))
-	require.ErrorIs(t, two.judgeFurther(Session{Player: event.Player{SessionID: "s2"}}), errOtherSession)
-	require.True(t, x.remove(one))
-	require.Nil(t, two.judgeFurther(Session{Player: event.Player{SessionID: "s2"}}))
-	require.False(t, x.add(two))
-	require.Zero(t, x.count())
-}
