@@ -54,7 +54,7 @@ type receiver struct {
 func (r receiver) Admit(ctx context.Context, s *socketio.Socket, auth []byte) error {
 	trace := r.g.beginConnect(s, auth)
 	err := r.g.admitConn(trace.span().Context(ctx), r.namespace, s, auth, trace)
-	if err != nil {
+	if err = refuseFurther(s, err); err != nil {
 		trace.endConnecting(err)
 	}
 	return err
@@ -80,7 +80,7 @@ func (g *Gateway) admitConn(ctx context.Context, namespace *Namespace, s *socket
 		return g.refuseConnect(refused, f, originOf(f))
 	}
 	if !isFurther {
-		shared = &sharedConn{events: g.cfg.Limiter.OpenConnection()}
+		shared = &sharedConn{events: g.cfg.Limiter.OpenConnection(), login: loginOf(session)}
 	}
 	c := &conn{sharedConn: shared, namespace: namespace, socket: s, opened: time.Now(), isFurther: isFurther, trace: trace}
 	c.rolesReadAt.Store(int64(readAt))
@@ -248,6 +248,7 @@ func (g *Gateway) warnExpiring(shared *sharedConn, left time.Duration) {
 // keepRecords keeps the records of all namespaces, whatever ends the connection.
 func (x *sharedConn) keepRecords() {
 	x.stateMu.Lock()
+	x.isKept = true
 	all := slices.Clone(x.all)
 	x.stateMu.Unlock()
 	for _, c := range all {

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/aeturnis/realtime/fault"
 	"github.com/aeturnis/realtime/gateway/engineio"
@@ -22,7 +24,7 @@ var errOtherSession = fault.New("OTHER_SESSION", "This connection belongs to ano
 // NamespaceCodes returns the codes, and their messages, with which clients are refused only where
 // features have namespaces of their own.
 func NamespaceCodes() map[string]string {
-	return map[string]string{errOtherSession.Code: errOtherSession.Message}
+	return map[string]string{errOtherSession.Code: errOtherSession.Message, fault.ErrUnavailable.Code: fault.ErrUnavailable.Message}
 }
 
 // A Namespace is one namespace, with its events and its rooms. The Gateway has the main one. A
@@ -97,6 +99,7 @@ type sharedConn struct {
 	events  EventWindow // counts every event; nil counts none
 	budgets refusalBudgets
 	grant   Admission   // what the ConnectJudge added
+	login   string      // see loginOf; static
 	isEnded atomic.Bool // the session is over, or the connection is about to end
 	// limitID is what limits by connection count by: the id of the connection in the first namespace.
 	// Static once that one is known.
@@ -105,24 +108,23 @@ type sharedConn struct {
 	stateMu      sync.Mutex
 	all          []*conn // the admitted namespaces; guarded by stateMu
 	isLoggingOut bool    // a logout is being answered; guarded by stateMu
+	isKept       bool    // keepRecords was called; guarded by stateMu
 	pendingEnd   *Ended  // why the session is over, while the player can not be told yet; guarded by stateMu
 }
 
-// sharedOf returns what the other namespaces of a socket's connection share, or nil when it has no
-// other one.
+// sharedOf returns what the other namespaces of a socket's connection share, or nil when its client
+// is connected to no other one.
 func sharedOf(s *socketio.Socket) *sharedConn {
 	shared, _ := s.ConnData().(*sharedConn)
-	if shared == nil || shared.count() == 0 {
+	if shared == nil {
 		return nil
 	}
+	shared.stateMu.Lock()
+	defer shared.stateMu.Unlock()
+	if !slices.ContainsFunc(shared.all, func(c *conn) bool { return c.socket.IsConnected() }) {
+		return nil // what has ended is about to be removed
+	}
 	return shared
-}
-
-// count returns how many namespaces were admitted.
-func (x *sharedConn) count() int {
-	x.stateMu.Lock()
-	defer x.stateMu.Unlock()
-	return len(x.all)
 }
 
 // add adds a namespace that is admitted.
@@ -130,6 +132,9 @@ func (x *sharedConn) add(c *conn) {
 	x.stateMu.Lock()
 	defer x.stateMu.Unlock()
 	x.all = append(x.all, c)
+	if x.isKept {
+		c.socket.KeepRecord()
+	}
 }
 
 // remove removes a namespace, and reports whether it was the last one.
@@ -161,25 +166,39 @@ func (c *conn) markConnected() (isFirst bool, over *Ended) {
 }
 
 // isShown reports whether this namespace stands for its Engine.IO connection where operators see
-// connections: the main one, or without it the first.
+// connections: the main one, or without it the first. One that is still being admitted stands for
+// nothing.
 func (c *conn) isShown() bool {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
+	var shown *conn
 	for _, other := range c.all {
-		if other.namespace.isMain() {
-			return other == c
+		if other.player.Load().Conn != "" && (shown == nil || other.namespace.isMain()) {
+			shown = other
 		}
 	}
-	return len(c.all) > 0 && c.all[0] == c
+	return shown == c
 }
 
 // judgeFurther returns why a client may not have this namespace beside those that its connection
 // has, or nil.
-func (c *conn) judgeFurther(session Session) *fault.Fault {
-	c.stateMu.Lock()
-	defer c.stateMu.Unlock()
-	if c.all[0].player.Load().SessionID != session.SessionID {
+func (x *sharedConn) judgeFurther(session Session) *fault.Fault {
+	if x.login != loginOf(session) {
 		return errOtherSession
 	}
 	return nil
+}
+
+// furtherRetry is when a client may try again to connect to a namespace that could not be judged.
+const furtherRetry = time.Second
+
+// refuseFurther returns the error of a CONNECT beside other namespaces as a refusal: an error that
+// is none ends the connection, and the others must not end because this one cannot be judged.
+func refuseFurther(s *socketio.Socket, err error) error {
+	var refusal *socketio.Refusal
+	if err == nil || errors.As(err, &refusal) || sharedOf(s) == nil {
+		return err
+	}
+	f := fault.Unavailable("session", furtherRetry, err)
+	return &socketio.Refusal{Message: f.Message, Data: connectErrorData{Code: f.Code, RetryAfterMs: f.Detail("retryAfterMs")}}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -289,4 +290,72 @@ func (c *visitor) visitNamespace(name string, earlier *visitor) *visitor {
 	further := &visitor{Client: c.Client, t: c.t}
 	further.connect(name+",", auth)
 	return further
+}
+
+// A client does not go on in one namespace with its connection to another: that would have two
+// sockets of one id.
+func TestNoNamespaceGoesOnWithAnother(t *testing.T) {
+	t.Parallel()
+	h := recoveryHalls(t, withQuests)
+	main := h[0].visit(t, "s-ann", nil)
+	own := main.visitNamespace("/quests", nil)
+	for what, other := range map[string]*visitor{
+		"/ in /quests": h[1].visit(t, "s-ann", nil).visitNamespace("/quests", main),
+		"/quests in /": h[1].visit(t, "s-ann", own),
+	} {
+		require.False(t, other.isRecovered, what)
+		require.NotContains(t, []string{main.sid, own.sid}, other.sid, what)
+	}
+	require.NotNil(t, h[0].findConn(main.sid), "it lives")
+	require.NotNil(t, h[0].FindNamespace("/quests").findConn(own.sid))
+	main.Abort()
+	back := h[1].visit(t, "s-ann", main)
+	require.True(t, back.isRecovered, "its own record is still there")
+	require.True(t, back.visitNamespace("/quests", own).isRecovered)
+}
+
+// Where a further namespace cannot be judged, the client is told so, and keeps the others.
+func TestANamespaceThatCannotBeJudgedEndsNoOther(t *testing.T) {
+	overBoth(t, func(t *testing.T, transport string) {
+		h := open(t, withQuests)
+		c, _ := h.enter(t, "ann", transport)
+		h.book.set(func() { h.book.broken = errors.New("no answer") })
+		c.Send(`40/quests,{"sessionId":"s-ann"}`)
+		c.Expect(`44/quests,{"message":"That is not available right now. Please try again.","data":{"code":"UNAVAILABLE","retryAfterMs":1000}}`)
+		h.book.set(func() { h.book.broken = nil })
+		c.Send(`421["game:add",{"a":1}]`)
+		c.Expect(`431[{"ok":true,"data":{"sum":1}}]`)
+		enterQuests(t, c, "ann")
+	})
+}
+
+// A client that leaves its only namespace and comes with another session at once is not told that
+// its connection belongs to the former one.
+func TestAClientMayComeWithAnotherSession(t *testing.T) {
+	overBoth(t, func(t *testing.T, transport string) {
+		h := open(t, withQuests)
+		c := wiretest.Open(t, h.url, transport)
+		enterQuests(t, c, "ann")
+		c.Send(`41/quests,`, `40{"sessionId":"s-root"}`)
+		require.Contains(t, c.Read(), `40{"sid":`)
+		require.Contains(t, c.Read(), `42["session",{"sessionId":"s-root"`)
+	})
+}
+
+// A namespace that is being admitted does not hide its connection from operators, nor from who ends
+// it.
+func TestOneThatIsAdmittedHidesNoConnection(t *testing.T) {
+	t.Parallel()
+	g := &Gateway{}
+	main, quests := g.addNamespace(mainNamespace), g.addNamespace("/quests")
+	x := &sharedConn{}
+	own, coming := &conn{sharedConn: x, namespace: quests}, &conn{sharedConn: x, namespace: main}
+	own.player.Store(&event.Player{Conn: "own"})
+	coming.player.Store(&event.Player{})
+	x.all = []*conn{own, coming}
+	require.True(t, own.isShown())
+	require.False(t, coming.isShown())
+	coming.player.Store(&event.Player{Conn: "main"})
+	require.False(t, own.isShown())
+	require.True(t, coming.isShown())
 }

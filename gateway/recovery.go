@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -37,15 +38,14 @@ type RefusedRoom struct {
 	Payload any
 }
 
+// loginOf returns what names the login of a session, also when the session gets a new id.
+func loginOf(s Session) string { return cmp.Or(s.Login, s.SessionID) }
+
 // ownerOf returns whom a connection belongs to: a user, a login and a character, and what the
 // ConnectJudge added, so that a connection with other rights is not gone on with. It tells nothing
 // about them.
 func ownerOf(s Session, grant Admission) string {
-	login := s.Login
-	if login == "" {
-		login = s.SessionID
-	}
-	sum := sha256.Sum256([]byte(s.UserID + "\x00" + login + "\x00" + s.CharacterID + grant.summary()))
+	sum := sha256.Sum256([]byte(s.UserID + "\x00" + loginOf(s) + "\x00" + s.CharacterID + grant.summary()))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
@@ -73,7 +73,7 @@ func (g *Gateway) recoverConn(ctx context.Context, c *conn, session Session, p *
 	recoverCtx, cancel := g.beginPart(ctx, admit+min(g.cfg.Timeout, admit)) // an event of the connection before may have to end
 	defer cancel()
 	outcome := c.socket.Recover(recoverCtx, r)
-	if outcome == "" {
+	if outcome == "" || c.isFurther { // a connection comes back once, whatever its namespaces
 		return nil
 	}
 	g.metrics.recoveries.WithLabelValues(outcome).Inc()

@@ -78,6 +78,9 @@ func checkEventNames(routes []event.Route, casts []event.Cast) error {
 	for _, c := range casts {
 		before, isTaken := placeOf[c.Name]
 		place := describeNamespace(c.Namespace)
+		if slices.Contains(own, c.Name) {
+			return usage.Errorf("cast %s: the gateway sends it itself, in each namespace", c.Name)
+		}
 		if isTaken && before != place {
 			return usage.Errorf("cast %s is sent in %s and in %s: a name is that of one cast, in all namespaces", c.Name, before, place)
 		}

@@ -62,7 +62,8 @@ func TestNamespacesThatCanNotWorkAreRefused(t *testing.T) {
 		"event a:b is served twice, in / and in /: ":                          {plain{events: []string{"a:b"}}, plain{events: []string{"a:b"}}},
 		"event chat:join is served twice, in / and in /q":                     {at("/q", "chat:join")},
 		"event session:ping: the gateway serves it itself, in each namespace": {at("/q", "session:ping")},
-		"cast a:c is sent in / and in /q: a name is that of one cast, in all name": {plain{casts: []string{"a:c"}}, placed{plain{casts: []string{"a:c"}}, "/q"}},
+		"cast a:c is sent in / and in /q":                                     {plain{casts: []string{"a:c"}}, placed{plain{casts: []string{"a:c"}}, "/q"}},
+		"cast session: the gateway sends it itself":                           {placed{plain{casts: []string{"session"}}, "/q"}},
 	} {
 		_, err := Contract(Config{Features: all}, "markdown")
 		require.ErrorContains(t, err, want)
@@ -81,7 +82,7 @@ func TestTheContractNamesTheNamespaceOfEachEvent(t *testing.T) {
 		},
 		"typescript": {
 			"  '/quests': {\n    'quest:take': (ack: (answer: Answer<Nothing, SharedCode>) => void) => void;\n  } & Pick<ClientToServerEvents, 'session:character' | 'session:logout' | 'session:ping' | 'session:time'>;",
-			"    'quest:taken': (payload: Record<string, number>, offset?: string) => void;\n  } & Pick<ServerToClientEvents, 'error' |", "'ORIGIN_REFUSED' | 'OTHER_SESSION';",
+			"    'quest:taken': (payload: Record<string, number>, offset?: string) => void;\n  } & Pick<ServerToClientEvents, 'error' |", "'ORIGIN_REFUSED' | 'OTHER_SESSION' | 'UNAVAILABLE';",
 		},
 		"asyncapi": {`"address": "/quests"`, `"#/channels/asks-quests/messages/quest.take"`, `namespaces / /quests.`},
 	} {

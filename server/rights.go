@@ -56,8 +56,8 @@ func (n *node) neededRights() redisconn.Rights {
 		if c.JoinWindow > 0 { // as another server's joins need it, of the namespaces of the players
 			r.Patterns = append(r.Patterns, c.Prefix+"#/#*")
 			for _, f := range n.cfg.Features {
-				if name := namespaceOf(f); name != "" {
-					r.Patterns = append(r.Patterns, c.Prefix+"#"+name+"#*")
+				if pattern := c.Prefix + "#" + namespaceOf(f) + "#*"; namespaceOf(f) != "" && !slices.Contains(r.Patterns, pattern) {
+					r.Patterns = append(r.Patterns, pattern)
 				}
 			}
 			r.Keys = append(r.Keys, c.Prefix+"-joins#*")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/zishang520/socket.io-go-parser/v2/parser"
 	"github.com/zishang520/socket.io/v2/socket"
@@ -13,13 +14,58 @@ import (
 
 // This file connects and disconnects sockets: what we decide ourselves, and what the library does.
 
-// maxConnects bounds how many CONNECTs one connection may send. Each costs a look into the session
-// store, and the limits for connecting count handshakes only.
-const maxConnects = 64
+// What one connection may do in a minute, for all namespaces together.
+const (
+	// maxConnects bounds CONNECTs. Each costs a look into the session store, and the limits for
+	// connecting count handshakes only.
+	maxConnects = 64
+	// maxStrays bounds packets to namespaces that the client is not connected to. No limit counts
+	// them, and a client may have sent some before it heard that it was disconnected.
+	maxStrays = 1000
+)
+
+// maxNamespaceName bounds the name of a namespace that a client asks for, in bytes.
+const maxNamespaceName = 256
+
+// minuteCounts counts what a connection does in a minute. The next one begins with what is counted
+// after it.
+type minuteCounts struct {
+	began            uint32 // Unix time in seconds
+	connects, strays uint16
+}
+
+func (c *minuteCounts) beginMinute() {
+	if now := uint32(time.Now().Unix()); now-c.began >= 60 {
+		*c = minuteCounts{began: now}
+	}
+}
+
+// countConnect counts a CONNECT, and reports whether it is one too many.
+func (c *minuteCounts) countConnect() bool {
+	c.beginMinute()
+	c.connects++
+	return c.connects > maxConnects
+}
+
+// countStray counts a packet to a namespace that is not connected, and reports whether it is one
+// too many.
+func (c *minuteCounts) countStray() bool {
+	c.beginMinute()
+	c.strays++
+	return c.strays > maxStrays
+}
 
 // handleConnect has the receiver judge a CONNECT, and the library connect the socket that it
 // admits.
 func (l *link) handleConnect(p *packet) {
+	switch {
+	case l.thisMinute.countConnect():
+		l.closeMalformed(malformed("connected too often"))
+		return
+	case len(p.nsp) > maxNamespaceName:
+		l.closeMalformed(malformed("the name of a namespace is too long"))
+		return
+	}
 	n := l.srv.nsps[p.nsp]
 	if n == nil {
 		l.reportRefused(codeNamespaceUnknown, "the namespace "+strconv.Quote(p.nsp)+" does not exist")
@@ -34,9 +80,6 @@ func (l *link) handleConnect(p *packet) {
 	switch {
 	case isConnected:
 		l.closeMalformed(malformed("connected twice"))
-		return
-	case l.connectAttempts > maxConnects:
-		l.closeMalformed(malformed("connected too often"))
 		return
 	case isEnded:
 		return

@@ -146,8 +146,45 @@ func TestConnectsAreCounted(t *testing.T) {
 		}
 		c.Send("40")
 		require.Empty(t, c.Rest())
+
+		lost := w.open(t, transport) // for what is not there
+		for i := range maxConnects {
+			lost.Send(fmt.Sprintf("40/no%d,", i))
+			lost.Expect(fmt.Sprintf(`44/no%d,{"message":"Invalid namespace"}`, i))
+		}
+		lost.Send("40/one-more,")
+		require.Empty(t, lost.Rest())
+		lost = w.open(t, transport)
+		lost.Send("40/" + strings.Repeat("n", maxNamespaceName) + ",")
+		require.Empty(t, lost.Rest())
+
+		stray := w.open(t, transport) // packets for a namespace that it is not in
+		stray.Connect("", "")
+		for range maxStrays {
+			stray.Send(`42/custom,["a"]`)
+		}
+		alive(t, stray)
+		stray.Send(`42/custom,["a"]`)
+		require.Equal(t, []string{`42["error",{"code":"INVALID","message":"malformed packet: not connected"}]`}, stray.Rest())
 		alive(t, neighbour)
 	})
+}
+
+// A client that enters and leaves for hours is not closed: what counts is a minute.
+func TestMinutesAreCountedApart(t *testing.T) {
+	t.Parallel()
+	c := minuteCounts{}
+	for i := range 2 * maxConnects {
+		require.Equal(t, i >= maxConnects, c.countConnect(), i)
+	}
+	require.False(t, c.countStray())
+	c.began -= 59
+	require.True(t, c.countConnect())
+	c.began -= 2
+	require.False(t, c.countConnect())
+	for i := range 2 * maxStrays {
+		require.Equal(t, i >= maxStrays, c.countStray(), i)
+	}
 }
 
 func TestNothingBeforeConnect(t *testing.T) {

@@ -21,8 +21,9 @@ type link struct {
 	partial *item // a binary packet whose attachments have not all arrived
 
 	// owned by the goroutine that serves: the worker, or the reader while it serves an instant event
-	isKnownToLibrary bool   // the library was told of the connection
-	connectAttempts  int    // how many CONNECTs came
+	isKnownToLibrary bool // the library was told of the connection
+	connectAttempts  int  // how many CONNECTs came
+	thisMinute       minuteCounts
 	isJudged         bool   // a CONNECT was admitted or refused, and reported
 	releaseAhead     func() // ends what bindLibrarySocket subscribed to ahead; nil without that
 
@@ -33,6 +34,7 @@ type link struct {
 	isEnded        bool          // the connection has ended; guarded by mu
 	violation      error         // what the client broke the protocol with, or nil; guarded by mu
 	isEndServed    bool          // its sockets learned of the end, or are about to; guarded by mu
+	onServed       []func()      // called when its receivers learned of that too; guarded by mu
 	sockets        []*Socket     // the connected ones; guarded by mu
 	inTransition   *Socket       // the socket that the library is connecting or disconnecting; guarded by mu
 	transitionDone chan struct{} // closed when the library has done so; guarded by mu
@@ -185,6 +187,14 @@ func (it *item) byteSize() int {
 	return n
 }
 
+// callWhenServed has f called when the receivers have learned of the end of all sockets. One of
+// them must not have learned of it yet.
+func (l *link) callWhenServed(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onServed = append(l.onServed, f)
+}
+
 // dropQueued drops what the client has sent and was not served yet.
 func (l *link) dropQueued() {
 	l.mu.Lock()
@@ -218,8 +228,15 @@ func (l *link) serveQueue() {
 			l.isServing = false
 			wasLast := l.isEndServed
 			l.isEndServed = false
+			var onServed []func()
+			if wasLast {
+				onServed, l.onServed = l.onServed, nil
+			}
 			l.mu.Unlock()
 			l.conn.Flush()
+			for _, f := range onServed {
+				f()
+			}
 			if wasLast {
 				l.srv.live.Add(-1)
 			}
@@ -269,7 +286,7 @@ func (l *link) serveItem(it *item) {
 	if s == nil {
 		// The client may have sent it before it heard that it was disconnected, so this is only a
 		// violation if it never was connected.
-		if !l.isKnownToLibrary {
+		if !l.isKnownToLibrary || l.thisMinute.countStray() {
 			l.closeMalformed(malformed("not connected"))
 		}
 		return

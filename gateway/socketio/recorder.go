@@ -306,7 +306,7 @@ func (s *Socket) isRecordBehind() bool {
 // SetOwner changes whom the socket belongs to: only for that owner it is recovered.
 func (s *Socket) SetOwner(owner string) {
 	if n := s.nsp.cluster; n != nil && n.cluster.recorder != nil && s.isRecorded.Load() {
-		n.cluster.recorder.add(s.recordChange(castlog.RecordOwner, owner))
+		n.cluster.recorder.add(s.recordChange(castlog.RecordOwner, s.nsp.ownerIn(owner)))
 	}
 }
 
@@ -324,12 +324,11 @@ func isRecoverable(reason string) bool {
 	return false
 }
 
-// finishRecord writes that the socket has ended, unless another connection goes on with it, and
-// tells who waits for that. It is called when the receiver was told.
+// finishRecord writes that the socket has ended, unless another connection goes on with it. It is
+// called when the receiver was told.
 func (s *Socket) finishRecord(reason string) {
 	s.mu.Lock()
-	onGone := s.onGone
-	s.isGone, s.onGone = true, nil
+	s.isGone = true
 	s.mu.Unlock()
 	if s.isRecorded.Swap(false) && !s.isTaken.Load() {
 		what := castlog.RecordDrop
@@ -337,9 +336,6 @@ func (s *Socket) finishRecord(reason string) {
 			what = castlog.RecordEnd
 		}
 		s.nsp.cluster.cluster.recorder.add(s.recordChange(what, s.endValues(what)...))
-	}
-	for _, f := range onGone {
-		f()
 	}
 }
 
@@ -369,13 +365,14 @@ func (s *Socket) endValues(what string) []string {
 }
 
 // giveUp ends a socket with which another connection goes on: nothing more is read or served, but
-// the event under way ends. onGone, if not nil, is called when the receiver was told of the end.
+// the event under way ends. onGone, if not nil, is called when the receivers were told of the end
+// of all sockets of its connection, which then takes no place any more.
 func (s *Socket) giveUp(onGone func()) {
 	s.isTaken.Store(true)
 	s.mu.Lock()
 	isGone := s.isGone
 	if !isGone && onGone != nil {
-		s.onGone = append(s.onGone, onGone)
+		s.link.callWhenServed(onGone)
 	}
 	s.mu.Unlock()
 	if isGone {

@@ -82,6 +82,7 @@ func (s *Socket) Recover(ctx context.Context, r Recovery) (outcome string) {
 	if n == nil || n.cluster.recorder == nil {
 		return ""
 	}
+	r.Owner = s.nsp.ownerIn(r.Owner)
 	s.connecting = &connecting{owner: r.Owner}
 	secret, offset := readPresented(s.auth)
 	if secret != "" {
@@ -92,6 +93,15 @@ func (s *Socket) Recover(ctx context.Context, r Recovery) (outcome string) {
 		s.id, s.pid, s.generation = socket.SocketId(newSocketID()), castlog.HashPID(s.connecting.secret), 0
 	}
 	return outcome
+}
+
+// ownerIn returns the owner of a socket of this namespace: nobody goes on in one namespace with a
+// connection to another.
+func (n *Namespace) ownerIn(owner string) string {
+	if n.name == "/" {
+		return owner // as earlier versions write it
+	}
+	return owner + " " + n.name
 }
 
 // readPresented returns what a client presents in the auth of its CONNECT. secret is "" for none.

@@ -211,9 +211,9 @@ func TestTakeoverEndsWhatIsUnderWay(t *testing.T) {
 			back.Send("40" + ann.presents())
 			former := a.socketOf(t, ann.sid)
 			require.Eventually(t, func() bool { // the event may take longer than the answer to one question
-				former.mu.Lock()
-				defer former.mu.Unlock()
-				return former.isTaken.Load() && len(former.onGone) >= 3
+				former.link.mu.Lock()
+				defer former.link.mu.Unlock()
+				return former.isTaken.Load() && len(former.link.onServed) >= 3
 			}, wiretest.Patience, tick)
 			close(goOn)
 			back.readConnect()

@@ -45,9 +45,8 @@ type Socket struct {
 	questions openQuestions
 
 	mu     sync.Mutex
-	data   any      // guarded by mu
-	isGone bool     // the receiver was told of the end; guarded by mu
-	onGone []func() // called then; guarded by mu
+	data   any  // guarded by mu
+	isGone bool // the receiver was told of the end; guarded by mu
 }
 
 // ID returns the socket's public id. It is "" while the socket is being admitted.
@@ -72,6 +71,14 @@ func (s *Socket) SetData(v any) {
 	s.mu.Lock()
 	s.data = v
 	s.mu.Unlock()
+}
+
+// IsConnected reports whether the client is connected by this socket. When it ends, that is known
+// before the receiver is told.
+func (s *Socket) IsConnected() bool {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	return slices.Contains(s.link.sockets, s)
 }
 
 // Data returns the value that SetData stored.
