@@ -85,6 +85,9 @@ type Dispatcher struct {
 	failures   int                 // without a success between them
 	successes  int64               // posts that the receiver took
 	isDown     bool                // the receiver takes nothing
+	isDownTold bool                // and that was logged
+	downToldAt time.Time           // when that was logged last
+	downError  string              // why it took nothing
 	wokenAt    time.Time           // when the failed events were last tried again at once
 	totals     totals              // of all nodes
 	unwritten  unwrittenTotal      // of all nodes
@@ -182,7 +185,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 			d.releaseLease()
 		}
 	}()
-	d.queue, d.unsettled, d.failures, d.isDown, d.retrying = newQueue(), nil, 0, false, 0
+	d.queue, d.unsettled, d.failures, d.isDown, d.isDownTold, d.retrying = newQueue(), nil, 0, false, false, 0
 	d.sweeper = sweeper{}
 	if err := d.withRedis(ctx, d.loadTries); err != nil {
 		return
@@ -206,6 +209,7 @@ func (d *Dispatcher) deliverEvents(ctx context.Context, entries []redis.XMessage
 		case <-idle.C:
 			d.observeBacklog(ctx)
 			d.observeUnwritten(ctx)
+			d.logDown()
 			d.parkEarly()
 			d.publishHourly(ctx)
 		case <-poll.C:
@@ -475,7 +479,10 @@ func (d *Dispatcher) noteSuccess() {
 		return
 	}
 	d.isDown = false
-	d.cfg.Log.Info("the receiver takes webhooks again", zap.Int("waiting", d.queue.size))
+	if d.isDownTold {
+		d.isDownTold = false
+		d.cfg.Log.Info("the receiver takes webhooks again", zap.Int("waiting", d.queue.size))
+	}
 	if time.Since(d.wokenAt) > wakeEvery*d.cfg.Retry {
 		d.wokenAt = time.Now()
 		d.queue.makeAllDue(d.wokenAt)
@@ -496,9 +503,20 @@ func (d *Dispatcher) noteFailure(r result) {
 		d.queue.dropContent(e)
 	}
 	if d.failures++; d.failures == downAfter && !d.isDown {
-		d.isDown = true
-		d.cfg.Log.Warn("the receiver takes no webhooks: they wait", zap.String("error", e.lastError), zap.Int("waiting", d.queue.size))
+		d.isDown, d.downError = true, e.lastError
+		d.logDown()
+		d.logDown()
 	}
+}
+
+// logDown logs that the receiver takes nothing, at most once a minute: a receiver that takes some
+// events and refuses others looks so again and again.
+func (d *Dispatcher) logDown() {
+	if !d.isDown || d.isDownTold || time.Since(d.downToldAt) < lineEvery {
+		return
+	}
+	d.isDownTold, d.downToldAt = true, time.Now()
+	d.cfg.Log.Warn("the receiver takes no webhooks: they wait", zap.String("error", d.downError), zap.Int("waiting", d.queue.size))
 }
 
 // shortenError returns the beginning of an error's text.

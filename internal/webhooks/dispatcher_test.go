@@ -1,9 +1,12 @@
 package webhooks
 
 import (
+	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/aeturnis/realtime/internal/redistest"
 	"github.com/aeturnis/realtime/internal/redisx"
@@ -377,11 +381,82 @@ func TestRefusedEventsHaveHalfOfTheQueue(t *testing.T) {
 	}
 	require.EqualValues(t, refused-most/2, list.Total)
 	require.Zero(t, list.Dropped)
-	for i, e := range list.Parked {
+	for _, e := range list.Parked {
 		require.Less(t, e.Tries, maxTries)
 		require.Equal(t, CombatEnded, e.Type)
-		require.True(t, i == 0 || e.At >= list.Parked[i-1].At, "the oldest ones")
 	}
+}
+
+// Of the failed events that fit, the oldest are taken: none that is posted now or was never tried,
+// and none that waits for another.
+func TestTheOldestFailedEventsAreTaken(t *testing.T) {
+	t.Parallel()
+	q, now := newQueue(), time.Now()
+	add := func(place, user string, tries, refusals int) {
+		e := &entry{event: waitingEvent{place: place}, tries: tries, refusals: refusals, due: now.Add(time.Duration(rand.IntN(1000)))}
+		e.event.Players = []Party{{UserID: user}}
+		q.addEntry(e)
+	}
+	add("2-10", "a", 4, 2)
+	add("1-1", "posted", 4, 2)
+	add("10-1", "b", 3, 2)
+	add("2-9", "c", 2, 2)
+	add("2-11", "c", 2, 2) // waits
+	add("2-1", "d", 2, 1)  // does not fit
+	add("2-2", "e", 0, 0)  // never tried
+	for _, e := range q.ready {
+		if e.event.place == "1-1" {
+			e.due = now.Add(-1)
+		}
+	}
+	heap.Init(&q.ready)
+	posted, _ := q.takeDue(now)
+	require.Equal(t, "1-1", posted.event.place)
+	take := func(most int) (places []string) {
+		for _, e := range q.takeFailed(most, func(e *entry) bool { return e.refusals >= maxRefusals }) {
+			places = append(places, e.event.place)
+		}
+		return places
+	}
+	require.Equal(t, []string{"2-9", "2-10"}, take(2))
+	require.Equal(t, []string{"10-1"}, take(2))
+	require.Empty(t, take(2))
+}
+
+// That the receiver takes nothing is logged at once, then at most once a minute, and never left out
+// for longer: a receiver that takes some events and refuses others looks so again and again.
+func TestALineThatTheReceiverIsDown(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.InfoLevel)
+	d := NewDispatcher(Config{Log: zap.New(core)})
+	d.queue = newQueue()
+	fail := func() {
+		for range downAfter {
+			d.noteFailure(result{entry: &entry{}, err: errors.New("status 500")})
+		}
+	}
+	for range 3 {
+		fail()
+		d.noteSuccess()
+	}
+	messages := func() (all []string) {
+		for _, l := range logs.TakeAll() {
+			all = append(all, l.Message)
+		}
+		return all
+	}
+	down, up := "the receiver takes no webhooks: they wait", "the receiver takes webhooks again"
+	require.Equal(t, []string{down, up}, messages())
+	fail()
+	d.logDown()
+	require.Empty(t, messages())
+	d.downToldAt = d.downToldAt.Add(-lineEvery)
+	d.logDown()
+	require.Equal(t, []string{down}, messages())
+	d.logDown()
+	require.Empty(t, messages())
+	d.noteSuccess()
+	require.Equal(t, []string{up}, messages())
 }
 
 // Ten tries take a day: what the documents say of the default, and its sum.
