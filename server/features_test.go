@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aeturnis/realtime/internal/redistest"
 )
 
 // internal/contract/features.txt names the folders that are features. The import rules and the
@@ -37,3 +39,5 @@ func TestOneListNamesTheFeatures(t *testing.T) {
 	slices.Sort(served)
 	require.Equal(t, listed, slices.Compact(served))
 }
+
+func TestMain(m *testing.M) { redistest.Main(m) }
