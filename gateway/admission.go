@@ -18,7 +18,7 @@ import (
 // An obstacle is why a client is not let in. Of its fields one is set.
 type obstacle struct {
 	judged  error        // the ConnectJudge refused the client, or could not judge it
-	tooFast error        // the client comes back by itself: errAsksLimited or errReturnsLimited
+	tooFast error        // the client comes back by itself: errConnectsLimited or errReturnsLimited
 	noPlace *fault.Fault // the user has too many connections
 	isFull  bool         // the user has too many connections to this node
 	further *fault.Fault // the connection may not have this namespace beside its others
@@ -42,10 +42,10 @@ func (g *Gateway) judgeAdmission(ctx context.Context, c *conn, session Session, 
 			return &obstacle{isFull: true}
 		}
 	}
+	if err := g.spendConnect(ctx, c); err != nil {
+		return &obstacle{tooFast: err}
+	}
 	if g.cfg.ConnectJudge != nil {
-		if err := g.spendAsk(ctx, c); err != nil {
-			return &obstacle{tooFast: err}
-		}
 		if err := g.judgeConnect(ctx, c, session, p, isReturning && g.HasLog()); err != nil {
 			return &obstacle{judged: err}
 		}

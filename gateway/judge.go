@@ -88,19 +88,20 @@ func (g *Gateway) judgeConnect(ctx context.Context, c *conn, session Session, p 
 	return nil
 }
 
-// errAsksLimited ends a connection without an answer, so that its client comes back by itself: the
-// ConnectJudge was to be asked again for one handshake, more often than the policy allows.
-var errAsksLimited = errors.New("gateway: one connection asked for the backend's judgement too often")
+// errConnectsLimited ends a connection without an answer, so that its client comes back by itself:
+// it has connected again after one handshake, more often than the policy allows.
+var errConnectsLimited = errors.New("gateway: one connection connected again too often")
 
-// spendAsk charges a question to the ConnectJudge. The first of a connection was paid by its
-// handshake; each one more counts as a handshake. The error is errAsksLimited.
-func (g *Gateway) spendAsk(ctx context.Context, c *conn) error {
+// spendConnect charges a CONNECT beside which there is no other namespace. The first of a
+// connection was paid by its handshake; each one more begins the limits of a connection anew, and
+// counts as a handshake. The error is errConnectsLimited.
+func (g *Gateway) spendConnect(ctx context.Context, c *conn) error {
 	if g.cfg.ConnectPolicy == "" || c.socket.ConnectAttempts() <= 1 {
 		return nil
 	}
 	v, err := g.cfg.Limiter.Spend(ctx, []string{g.cfg.ConnectPolicy}, Subject{IP: c.socket.Conn().Addr()})
 	if err == nil && !v.Allowed {
-		return errAsksLimited
+		return errConnectsLimited
 	}
 	return nil
 }

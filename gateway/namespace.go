@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -189,8 +190,9 @@ func (x *sharedConn) judgeFurther(session Session) *fault.Fault {
 	return nil
 }
 
-// furtherRetry is when a client may try again to connect to a namespace that could not be judged.
-const furtherRetry = time.Second
+// furtherRetry is when a client may try again to connect to a namespace that could not be judged,
+// or up to a quarter later: one that tries 16 namespaces so is below the 64 CONNECTs of a minute.
+const furtherRetry = 16 * time.Second
 
 // refuseFurther returns the error of a CONNECT beside other namespaces as a refusal: an error that
 // is none ends the connection, and the others must not end because this one cannot be judged.
@@ -199,6 +201,6 @@ func refuseFurther(s *socketio.Socket, err error) error {
 	if err == nil || errors.As(err, &refusal) || sharedOf(s) == nil {
 		return err
 	}
-	f := fault.Unavailable("session", furtherRetry, err)
+	f := fault.Unavailable("session", furtherRetry+rand.N(furtherRetry/4), err) //nolint:gosec // spreads the load, hides nothing
 	return &socketio.Refusal{Message: f.Message, Data: connectErrorData{Code: f.Code, RetryAfterMs: f.Detail("retryAfterMs")}}
 }

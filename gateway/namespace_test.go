@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -321,7 +322,18 @@ func TestANamespaceThatCannotBeJudgedEndsNoOther(t *testing.T) {
 		c, _ := h.enter(t, "ann", transport)
 		h.book.set(func() { h.book.broken = errors.New("no answer") })
 		c.Send(`40/quests,{"sessionId":"s-ann"}`)
-		c.Expect(`44/quests,{"message":"That is not available right now. Please try again.","data":{"code":"UNAVAILABLE","retryAfterMs":1000}}`)
+		var refusal struct {
+			Message string
+			Data    struct {
+				Code         string
+				RetryAfterMs int
+			}
+		}
+		text, isRefused := strings.CutPrefix(c.Read(), "44/quests,")
+		require.True(t, isRefused)
+		require.NoError(t, json.Unmarshal([]byte(text), &refusal))
+		require.Equal(t, "UNAVAILABLE", refusal.Data.Code)
+		require.LessOrEqual(t, 16*60_000/refusal.Data.RetryAfterMs, 64, "16 namespaces that are tried again are no flood")
 		h.book.set(func() { h.book.broken = nil })
 		c.Send(`421["game:add",{"a":1}]`)
 		c.Expect(`431[{"ok":true,"data":{"sum":1}}]`)
@@ -339,6 +351,40 @@ func TestAClientMayComeWithAnotherSession(t *testing.T) {
 		c.Send(`41/quests,`, `40{"sessionId":"s-root"}`)
 		require.Contains(t, c.Read(), `40{"sid":`)
 		require.Contains(t, c.Read(), `42["session",{"sessionId":"s-root"`)
+	})
+}
+
+// The place of a namespace that the client leaves is free for the one that it asks for behind it.
+func TestAClientMayComeAgainAtOnce(t *testing.T) {
+	overBoth(t, func(t *testing.T, transport string) {
+		h := open(t, withQuests, func(c *Config) { c.MaxPerUser = 1 })
+		c := wiretest.Open(t, h.url, transport)
+		enterQuests(t, c, "ann")
+		for range 20 {
+			c.Send(`41/quests,`, `40/quests,{"sessionId":"s-ann"}`)
+			require.Contains(t, c.Read(), `40/quests,{"sid":`)
+			require.Contains(t, c.Read(), `42/quests,["session",`)
+			require.Contains(t, c.Read(), `42/quests,["limits",`)
+		}
+	})
+}
+
+// Each time that a client comes again over its connection counts as a handshake: else its limits
+// would begin anew for nothing. A further namespace begins none.
+func TestToComeAgainCountsAsAHandshake(t *testing.T) {
+	overBoth(t, func(t *testing.T, transport string) {
+		h := open(t, withQuests, func(c *Config) { c.ConnectPolicy = "connect" })
+		const free = 2 // of the policy, beside the handshake's own
+		c := wiretest.Open(t, h.url, transport)
+		enterQuests(t, c, "ann")
+		for range free {
+			c.Send(`41/quests,`)
+			enterQuests(t, c, "ann")
+		}
+		c.Send(`40{"sessionId":"s-ann"}`)
+		require.Contains(t, c.Read(), `40{"sid":`)
+		c.Send(`41`, `41/quests,`, `40/quests,{"sessionId":"s-ann"}`)
+		require.NotContains(t, strings.Join(c.Rest(), ""), `40/quests`, "the connection ends, and its client comes back by itself")
 	})
 }
 

@@ -79,7 +79,7 @@ func checkEventNames(routes []event.Route, casts []event.Cast) error {
 		before, isTaken := placeOf[c.Name]
 		place := describeNamespace(c.Namespace)
 		if slices.Contains(own, c.Name) {
-			return usage.Errorf("cast %s: the gateway sends it itself, in each namespace", c.Name)
+			return usage.Errorf("cast %s: the gateway sends or serves an event of that name itself, in each namespace", c.Name)
 		}
 		if isTaken && before != place {
 			return usage.Errorf("cast %s is sent in %s and in %s: a name is that of one cast, in all namespaces", c.Name, before, place)

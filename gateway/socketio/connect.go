@@ -264,7 +264,12 @@ func (l *link) handleLibraryDisconnect(s *Socket, reason string) {
 	for i, x := range l.sockets {
 		if x == s {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-			l.pushItem(&item{disconnected: s, reason: reason})
+			it := &item{disconnected: s, reason: reason}
+			if l.inTransition == s { // its worker serves DISCONNECT; a CONNECT may wait behind it
+				l.queue.pushFirst(it)
+			} else {
+				l.pushItem(it)
+			}
 			break
 		}
 	}

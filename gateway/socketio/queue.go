@@ -18,6 +18,16 @@ func (q *queue) pushItem(it *item) {
 	q.bytes += it.byteSize()
 }
 
+// pushFirst puts an item before those that wait.
+func (q *queue) pushFirst(it *item) {
+	if q.first == nil {
+		q.last = it
+	}
+	it.next, q.first = q.first, it
+	q.len++
+	q.bytes += it.byteSize()
+}
+
 // popItem takes the first item, or returns nil when there is none.
 func (q *queue) popItem() *item {
 	it := q.first

@@ -505,7 +505,6 @@ func (d *Dispatcher) noteFailure(r result) {
 	if d.failures++; d.failures == downAfter && !d.isDown {
 		d.isDown, d.downError = true, e.lastError
 		d.logDown()
-		d.logDown()
 	}
 }
 
