@@ -150,7 +150,7 @@ func newCluster(cfg ClusterConfig, log *zap.Logger) *cluster {
 		tasks: make(chan func(), 256), heartbeatNow: redisx.NewSignal(), catchUpNow: redisx.NewSignal(), restartNow: redisx.NewSignal(), done: make(chan struct{}),
 	}
 	c.lifetime, c.endLife = context.WithCancel(context.Background())
-	if cfg.Log != nil && !redisx.IsCluster(cfg.Redis) {
+	if cfg.Log != nil && redisx.IsSingleServer(cfg.Redis) {
 		c.castLog = c.newLog(*cfg.Log)
 		c.recorder = newRecorder(c)
 	}

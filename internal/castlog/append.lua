@@ -32,7 +32,7 @@
 --          the last of these; 'bye' when the node leaves
 -- ARGV[11] '1' to go on though the server lacks casts that the node does not have any more
 -- ARGV[12] the channel on which the position is published when there is no cast
--- ARGV[13] with 'done': the casts of other nodes that the node heard above forgotFrom, each as node,
+-- ARGV[13] with 'done': the casts that the node heard above forgotFrom, its own too, each as node,
 --          sequence number in 16 digits, position and a space
 -- ARGV[14] '1' when members have received casts of this call before it
 -- ARGV[15] the rooms of this call that had no cast of this node for a while, with a zero byte between

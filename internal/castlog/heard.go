@@ -3,6 +3,7 @@ package castlog
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,11 @@ type heard struct {
 	origins map[string]*window // of the other nodes: which of their casts were heard; guarded by mu
 
 	generation int                     // how often something may have been missed; guarded by mu
-	recent     [recentCasts]recentCast // of other nodes, the last ones; guarded by mu
+	recent     [recentCasts]recentCast // the last ones; guarded by mu
 	nextRecent int                     // guarded by mu
+	// What comes late of a server before this one: its casts between these positions, which were not
+	// reported. Who cast them brings them. Guarded by mu.
+	formerFrom, formerTo Position
 
 	isCatchingUp bool // what comes is held back; guarded by mu
 	held         []heldMessage
@@ -32,24 +36,34 @@ type heard struct {
 // recentCasts is how many casts a node can tell the position of that a server has forgotten.
 const recentCasts = 4096
 
-// A recentCast is a cast of another node that was heard.
+// A recentCast is a cast that was heard.
 type recentCast struct {
-	origin   *window // nil for none
+	origin   string // "" for none
 	sequence uint64
 	number   int64
 }
 
-// reportAbove returns which casts were heard above a position, as append.lua takes them.
-func (h *heard) reportAbove(position int64) string {
+// reportFormer returns which casts were heard above the position that a server had when it began,
+// as append.lua takes them. From now on no other cast is heard that stands between that position
+// and the boundary: it would have an order here that nobody knows of.
+func (h *heard) reportFormer(forgotFrom int64, boundary string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	to, _ := strconv.ParseInt(boundary, 10, 64) // it is a number
+	h.formerFrom, h.formerTo = Position{h.at.Epoch, forgotFrom}, Position{h.at.Epoch, to}
 	var b []byte
 	for _, c := range h.recent {
-		if c.origin != nil && c.number > position {
-			b = fmt.Appendf(b, "%s %016d %d ", c.origin.name, c.sequence, c.number)
+		if c.origin != "" && c.number > forgotFrom {
+			b = fmt.Appendf(b, "%s %016d %d ", c.origin, c.sequence, c.number)
 		}
 	}
 	return string(b)
+}
+
+// isFormer reports whether a cast at a position came too late from a server before this one. mu is
+// held.
+func (h *heard) isFormer(at Position) bool {
+	return at.Epoch == h.formerTo.Epoch && at.Number > h.formerFrom.Number && at.Number <= h.formerTo.Number
 }
 
 // A heldMessage came while this node reads what it missed.
@@ -151,7 +165,7 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 		l.deliverOnce(heldMessage{string(origin), sequence, at, message, owner}, h.at)
 		return true
 	}
-	if !h.isCatchingUp && at.Epoch != h.at.Epoch {
+	if !h.isCatchingUp && (at.Epoch != h.at.Epoch || h.isFormer(at) && at.Number > h.at.Number) {
 		h.isCatchingUp = true
 		l.cfg.OnForgotten()
 	}
@@ -179,23 +193,23 @@ func (l *Log) Hear(origin []byte, sequence uint64, at Position, message []byte, 
 // where it stands in our log, or, where it came from another one, up to where ours was heard.
 // heard.mu is held.
 func (l *Log) deliverOnce(m heldMessage, at Position) {
+	h := &l.heard
+	h.recent[h.nextRecent] = recentCast{m.origin, m.sequence, m.at.Number}
+	h.nextRecent = (h.nextRecent + 1) % recentCasts
 	if m.origin == l.cfg.Node {
 		if !l.deliverOwn(m.sequence, m.at.Number, at) {
 			l.cfg.Deliver(m.owner, m.message, at)
 		}
 		return
 	}
-	h := &l.heard
 	w := h.origins[m.origin]
 	if w == nil {
 		if len(h.origins) >= maxOrigins {
 			clear(h.origins)
 		}
-		w = &window{name: m.origin}
+		w = &window{}
 		h.origins[m.origin] = w
 	}
-	h.recent[h.nextRecent] = recentCast{w, m.sequence, m.at.Number}
-	h.nextRecent = (h.nextRecent + 1) % recentCasts
 	if w.addNumber(m.sequence) {
 		l.cfg.Deliver(m.owner, m.message, at)
 	}
@@ -285,7 +299,6 @@ const windowSize = 1 << 16
 
 // A window remembers which sequence numbers were seen. The zero value has seen none.
 type window struct {
-	name   string // of the node, where that matters
 	newest uint64
 	seen   [windowSize / 64]uint64
 }

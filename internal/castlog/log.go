@@ -212,12 +212,15 @@ type Log struct {
 	localUntil   uint64 // the newest cast that was delivered locally; guarded by mu
 	outage       int64  // guarded by mu
 	isOutageOpen bool   // the server has such casts and has not given them positions; guarded by mu
+	isSettling   bool   // what was appended again has no position yet; guarded by mu
 	isClosed     bool   // guarded by mu
 	watch        *time.Timer
 	isWatched    bool // watch runs; guarded by mu
 	deafSince    time.Time
 
 	// owned by the sender
+	conn        *redis.Conn // over which the script is called; nil while there is none
+	connSince   time.Time
 	lastReport  time.Time // when a failure was reported last
 	lastMark    time.Time // when the position was published last
 	boundary    string
@@ -498,7 +501,7 @@ func (l *Log) watchOldest() {
 			if waits := now.Sub(p.confirmedAt); waits >= l.cfg.AwayAfter {
 				l.finishWaiting(p) // it will be heard; who waits has waited long enough
 				switch {
-				case waits < deafAfter:
+				case waits < deafAfter, l.isSettling:
 				case l.wasForOthers(p):
 					l.releaseMembers(p)
 				default:
@@ -524,7 +527,7 @@ func (l *Log) wasForOthers(p *Pending) bool {
 		return false
 	}
 	defer h.mu.Unlock()
-	return !h.isCatchingUp && h.at.Number > p.number
+	return !h.isCatchingUp && h.at.Number >= p.number
 }
 
 // confirmCast notes what became of a cast. mu is held.

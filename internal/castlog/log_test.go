@@ -23,6 +23,8 @@ type node struct {
 	name   string
 	server atomic.Value // string
 
+	stopListening func() // what openNode began
+
 	mu     sync.Mutex
 	heard  []string
 	missed int
@@ -55,7 +57,7 @@ func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...fu
 	n.Log = castlog.New(cfg)
 	n.Start()
 	t.Cleanup(n.Close)
-	n.listen(t, rdb)
+	n.stopListening = n.listen(t, rdb)
 	return n
 }
 

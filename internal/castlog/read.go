@@ -74,12 +74,13 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	for _, e := range h.held {
 		isLater := from.Epoch != read.at.Epoch || e.at.Number > from.Number
 		switch {
+		case wasRead[e.at.Number] && e.at.Epoch == read.at.Epoch, h.isFormer(e.at):
 		case e.at.Epoch != read.at.Epoch:
 			h.noteForeign(e.at.Epoch)
 			l.deliverOnce(e, h.at)
 		case e.at.Number > read.at.Number+maxLeap:
 			l.stats.malformed.Add(1)
-		case isLater && !wasRead[e.at.Number]:
+		case isLater:
 			wasRead[e.at.Number] = true // it may have come on two channels
 			all = append(all, e)
 		}

@@ -22,7 +22,9 @@ var HistoryFunctions string
 //go:embed append.lua
 var appendLua string
 
-var appendScript = redisx.NewScript(record.Functions + HistoryFunctions + appendLua)
+// What go-redis would repeat has an unknown outcome, which the sender must know of: the server that
+// takes it may have been another one.
+var appendScript = redisx.NewScript(record.Functions + HistoryFunctions + appendLua).WithoutRetry()
 
 // Bounds of one call of the script.
 const (
@@ -38,6 +40,7 @@ const (
 
 	reportEvery   = 10 * time.Second // a failure that stays is reported so often
 	listenersWait = 3 * time.Second
+	connLife      = time.Minute            // then the pool may have the sender's connection dialled anew
 	markEvery     = 500 * time.Millisecond // the position is published when there was nothing to cast
 )
 
@@ -53,6 +56,7 @@ const (
 func (l *Log) sendUntilDone(ctx context.Context) {
 	mark := time.NewTicker(markEvery)
 	defer mark.Stop()
+	defer l.closeConn()
 	l.publishMark(ctx)
 	for {
 		select {
@@ -85,13 +89,16 @@ func (l *Log) publishMark(ctx context.Context) {
 // sendQueued sends what waits until nothing does, or ctx ends.
 func (l *Log) sendQueued(ctx context.Context) {
 	for {
-		batch := l.takeUnconfirmed()
-		if len(batch) == 0 {
+		if len(l.takeUnconfirmed()) == 0 {
 			return
 		}
 		l.waitForListeners(ctx)
 		if time.Since(l.lastMark) > markEvery {
 			_ = l.sendBatch(ctx, nil) // busy nodes call so too
+		}
+		batch := l.takeUnconfirmed() // not before: another server may want others first
+		if len(batch) == 0 {
+			return
 		}
 		wait := l.sendBatch(ctx, batch)
 		if wait == 0 && l.isBacklog(batch) {
@@ -150,7 +157,7 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 	mode := modeNew
 	if !l.isDoneAgain {
 		mode = modeAgain
-		if len(batch) == 0 || batch[0].sequence > l.againUntil {
+		if l.hasAppendedAgain() {
 			mode, batch = modeDone, nil
 		}
 	}
@@ -186,11 +193,21 @@ func (l *Log) sendBatch(ctx context.Context, batch []*Pending) (wait time.Durati
 	return 0
 }
 
+// hasAppendedAgain reports whether the server has what one before it may have had.
+func (l *Log) hasAppendedAgain() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.confirmed >= min(l.againUntil, l.newest)
+}
+
 // beginAgain makes casts that a server before this one may have had be appended again.
 func (l *Log) beginAgain(reply appendReply) {
 	isFirst := l.boundary == ""
 	l.boundary, l.forgotFrom, l.isDoneAgain = reply.boundary, reply.forgotFrom, false
 	l.againUntil = l.sentUntil
+	l.mu.Lock()
+	l.isSettling = true
+	l.mu.Unlock()
 	if reply.last != "" || !isFirst {
 		l.rewindTo(reply.last)
 	}
@@ -222,8 +239,11 @@ func (l *Log) rewindTo(last string) {
 func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if mode == modeDone {
+	switch {
+	case mode == modeDone:
 		l.isDoneAgain = true
+	case mode == modeNew && l.isSettling:
+		l.noteSettled(reply.position.Number)
 	}
 	if len(batch) > 0 {
 		l.mayLack = false
@@ -250,7 +270,7 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 			l.cfg.Report(fmt.Errorf("castlog: %s: %s", p.cast.History.Key, outcome.historyFailure))
 		}
 	}
-	if len(batch) > 0 || l.confirmed == l.newest {
+	if len(batch) > 0 && mode == modeNew || l.confirmed == l.newest {
 		l.isAway = false
 	}
 	if reply.endsOutage {
@@ -264,10 +284,26 @@ func (l *Log) confirmBatch(batch []*Pending, reply appendReply, mode string) {
 	l.listeners = reply.listeners
 }
 
+// noteSettled notes that what was appended again stands before a position. Until now it could not
+// be heard. mu is held.
+func (l *Log) noteSettled(number int64) {
+	l.isSettling = false
+	for _, p := range l.kept {
+		if p.confirmedAt.IsZero() || p.isDelivered {
+			continue
+		}
+		p.number, p.confirmedAt = number, time.Now()
+		if p.cast.Stream != "" { // it may wait for its turn
+			p.number = 0
+		}
+	}
+}
+
 // waitForListeners returns, after an outage, when the other nodes hear again, or after a while.
-// What waits may be more than the logs keep for a node that hears later.
+// What waits may be more than the logs keep for a node that hears later. What a server has
+// forgotten is brought at once: all other nodes wait for it.
 func (l *Log) waitForListeners(ctx context.Context) {
-	for end := time.Now().Add(listenersWait); l.IsAway() && ctx.Err() == nil && time.Now().Before(end); {
+	for end := time.Now().Add(listenersWait); l.isDoneAgain && l.IsAway() && ctx.Err() == nil && time.Now().Before(end); {
 		if l.listeners = 0; l.sendBatch(ctx, nil) > 0 {
 			end = time.Now().Add(listenersWait) // it is not over
 		}
@@ -315,13 +351,16 @@ type castReply struct {
 func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (reply appendReply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if err := l.openConn(ctx); err != nil {
+		return reply, err
+	}
 	forced := "0"
 	if l.mayLack {
 		forced = "1"
 	}
 	report := ""
 	if mode == modeDone {
-		report = l.heard.reportAbove(l.forgotFrom)
+		report = l.heard.reportFormer(l.forgotFrom, l.boundary)
 	}
 	c := &l.cfg
 	quiet := l.listQuietRooms(batch)
@@ -342,8 +381,9 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 	if reply.endsOutage {
 		args[localFlag] = "1"
 	}
-	list, err := appendScript.Do(ctx, c.Redis, l.keys, args...).Slice()
+	list, err := appendScript.Do(ctx, l.conn, l.keys, args...).Slice()
 	if err != nil {
+		l.closeConn()
 		return reply, err
 	}
 	endsOutage := reply.endsOutage
@@ -355,6 +395,31 @@ func (l *Log) callScript(ctx context.Context, mode string, batch []*Pending) (re
 		}
 	}
 	return reply, err
+}
+
+// openConn makes conn a connection that is open. All calls go over it, so that each comes to the
+// server that it names: one of a pool may have been made to another server since the call was put
+// together.
+func (l *Log) openConn(ctx context.Context) error {
+	if l.conn != nil && time.Since(l.connSince) < connLife {
+		return nil
+	}
+	l.closeConn()
+	conn := redisx.SingleServer(l.cfg.Redis).Conn()
+	if err := conn.Ping(ctx).Err(); err != nil {
+		_ = conn.Close() // nothing was sent
+		return fmt.Errorf("castlog: connection: %w", err)
+	}
+	l.conn, l.connSince = conn, time.Now()
+	return nil
+}
+
+// closeConn gives the connection back. The pool closes it if it is broken.
+func (l *Log) closeConn() {
+	if l.conn != nil {
+		_ = l.conn.Close() // the next call has another one
+	}
+	l.conn = nil
 }
 
 // listQuietRooms returns the rooms of casts that were not noted lately: Redis learns when they were

@@ -122,8 +122,13 @@ type Call struct {
 	*redis.Cmd // the reply, once the call has run
 }
 
+// A Processor is a client, or one connection of it.
+type Processor interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
 // Do runs the script once and returns its reply.
-func (s *Script) Do(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
+func (s *Script) Do(ctx context.Context, rdb Processor, keys []string, args ...any) *redis.Cmd {
 	cmd := s.newCommand(ctx, false, keys, args)
 	_ = rdb.Process(ctx, s.asSent(cmd)) // the command has its error
 	if isUnknownScript(cmd) {
