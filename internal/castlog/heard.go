@@ -27,6 +27,7 @@ type heard struct {
 	// reported. Who cast them brings them. Guarded by mu.
 	formerFrom, formerTo Position
 
+	wasEmpty     bool // there was no log when it was read last; guarded by mu
 	isCatchingUp bool // what comes is held back; guarded by mu
 	held         []heldMessage
 	heldBytes    int

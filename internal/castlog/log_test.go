@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aeturnis/realtime/internal/castlog"
@@ -31,6 +32,9 @@ type node struct {
 }
 
 const pause = 10 * time.Millisecond
+
+// quiet is as a gateway's clients are: else go-redis changes options that connections share.
+var quiet = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
 // openNode makes a node that hears one channel over a subscription of its own.
 func openNode(t *testing.T, rdb redis.UniversalClient, name string, change ...func(*castlog.Config)) *node {
@@ -218,6 +222,29 @@ func TestCatchUp(t *testing.T) {
 	say("3")
 	require.Eventually(t, func() bool { return len(b.texts()) == len(want) }, 10*time.Second, pause)
 	require.Equal(t, want, b.texts())
+}
+
+// A node that found no log, because it came first, hears the first casts of it.
+func TestTheFirstCastsOfALogAreHeard(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Server(t).Client()
+	early := &node{name: "early"}
+	early.Log = castlog.New(castlog.Config{
+		Redis: rdb, Prefix: "test", Node: early.name, OnForgotten: func() {},
+		Check:   func([]byte) (string, bool) { return "a", true },
+		Deliver: func(_ any, message []byte, _ castlog.Position) { early.note(textOf(message)) },
+	})
+	require.False(t, early.catchUp(t))
+	a := openNode(t, rdb, "a")
+	for _, text := range []string{"1", "2", "3"} {
+		require.False(t, a.say(t, text).IsLocal)
+	}
+	entries, err := rdb.LRange(t.Context(), "{test:log}:room:r", 0, -1).Result()
+	require.NoError(t, err)
+	require.True(t, early.hearEntry(entries[0])) // the others are on their way
+	require.False(t, early.catchUp(t))
+	require.True(t, early.hearEntry(entries[1]))
+	require.Equal(t, []string{"1", "2", "3"}, early.texts())
 }
 
 // While Redis is away, the members on the node hear a cast at once and it is answered as local.
@@ -674,7 +701,7 @@ func TestARightIsMissing(t *testing.T) {
 				require.NoError(t, admin.Do(t.Context(), append([]any{"acl", "setuser", "game"}, rules...)...).Err())
 			}
 			rules("on", ">secret", "~*", "&*", "+@all")
-			user := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "game", Password: "secret"})
+			user := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "game", Password: "secret", MaintNotificationsConfig: quiet})
 			t.Cleanup(func() { _ = user.Close() })
 			a, b := openNode(t, user, "a", soonAway), openNode(t, admin, "b")
 			said := func(text string) castlog.Outcome {
@@ -708,6 +735,7 @@ func TestALostAnswerToWhatWasHeard(t *testing.T) {
 	wire := redistest.Toxic(t, server)
 	options, err := redis.ParseURL(wire.URL())
 	require.NoError(t, err)
+	options.MaintNotificationsConfig = quiet
 	overWire := redis.NewClient(options)
 	t.Cleanup(func() { _ = overWire.Close() })
 	direct := server.Client()

@@ -198,6 +198,7 @@ func TestWhoWasCutOffBringsFirst(t *testing.T) {
 		wire = redistest.Toxic(t, m.server)
 		o, err := redis.ParseURL(wire.URL())
 		require.NoError(t, err)
+		o.MaintNotificationsConfig = quiet
 		over := redis.NewClient(o)
 		t.Cleanup(func() { _ = over.Close() })
 		a := openNode(t, m.rdb, "a", soonAway, func(c *castlog.Config) { c.Redis = over })

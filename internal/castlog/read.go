@@ -39,10 +39,10 @@ func (l *Log) CatchUp(ctx context.Context, generation int, rooms []string) (isMi
 	h := &l.heard
 	for {
 		h.mu.Lock()
-		from := h.at
+		from, wasEmpty := h.at, h.wasEmpty
 		h.isOverflown = false
 		h.mu.Unlock()
-		read, err := l.readRooms(ctx, from, rooms)
+		read, err := l.readRooms(ctx, from, wasEmpty, rooms)
 		if err != nil {
 			return false, err
 		}
@@ -87,6 +87,7 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	}
 	slices.SortFunc(all, func(a, b heldMessage) int { return int(a.at.Number - b.at.Number) })
 	h.held, h.heldBytes = nil, 0
+	h.wasEmpty = read.at.IsZero()
 	h.moveTo(read.at)
 	for _, e := range all {
 		h.moveTo(Position{h.at.Epoch, max(h.at.Number, e.at.Number)})
@@ -95,8 +96,9 @@ func (l *Log) deliverRead(from Position, read readResult) {
 	l.stats.caughtUp.Add(int64(len(read.entries)))
 }
 
-// readRooms reads the logs of rooms from a position on.
-func (l *Log) readRooms(ctx context.Context, from Position, rooms []string) (r readResult, err error) {
+// readRooms reads the logs of rooms from a position on. wasEmpty means that there was no log at the
+// last read.
+func (l *Log) readRooms(ctx context.Context, from Position, wasEmpty bool, rooms []string) (r readResult, err error) {
 	bytes := 0
 	seen := map[int64]bool{}
 	for isFirst := true; isFirst || len(rooms) > 0; isFirst = false {
@@ -104,10 +106,12 @@ func (l *Log) readRooms(ctx context.Context, from Position, rooms []string) (r r
 		switch {
 		case err != nil:
 			return r, err
-		case isFirst && from.IsZero(): // this node has just come
+		case isFirst && from.IsZero() && (!wasEmpty || head.at.IsZero()): // this node has just come
 			return readResult{at: head.at}, nil
+		case isFirst && from.IsZero(): // the log has begun meanwhile
+			r.at, from = head.at, Position{Epoch: head.at.Epoch}
 		case isFirst && from.Epoch != head.at.Epoch: // everything was forgotten
-			r, err := l.readRooms(ctx, Position{Epoch: head.at.Epoch}, rooms)
+			r, err := l.readRooms(ctx, Position{Epoch: head.at.Epoch}, false, rooms)
 			r.isCut = true
 			return r, err
 		case isFirst:
