@@ -1,7 +1,7 @@
 // Channels and whispers: what is said in them, what was said before, and who is there.
 //
 // Messages are records, kept apart from the nodes that show them. Nodes exist for the newest few, and for those up to which the reader has scrolled.
-import { announce } from '../announce.js';
+import { announceOneOfMany } from '../announce.js';
 import { avatar, clock, disable, el, hide, keyed, refs, setText, uid } from '../dom.js';
 import { drawLater } from '../frames.js';
 import { toast } from '../toasts.js';
@@ -129,7 +129,7 @@ export function chat(root, client) {
       return;
     }
     add(c, [m]);
-    if (m.from.userId !== self) announce(`${m.from.username}${c.to ? ' whispers' : ''}: ${m.text}`);
+    if (m.from.userId !== self) announceOneOfMany(`${m.from.username}${c.to ? ' whispers' : ''}: ${m.text}`);
     if (name !== current) c.unread++;
     draw();
   }

@@ -1,5 +1,5 @@
 // A fight, against an NPC or another player: health bars, four actions, what happened.
-import { announce } from '../announce.js';
+import { announce, announceOneOfMany } from '../announce.js';
 import { clock, disable, el, hide, keyed, meter, refs, setText, uid } from '../dom.js';
 import { drawLater } from '../frames.js';
 
@@ -191,16 +191,16 @@ export function fight(root, client, { show: bring, suggest, tick }) {
     for (const { by, action, target, result, damage, healed } of acts) {
       const at = target && target !== by ? ` ${nameOf(target)}` : '';
       const gain = damage ? ` −${damage}` : healed ? ` +${healed}` : '';
-      say(`${nameOf(by)}: ${action}${at}, ${result}${gain}`, by === self ? '' : 'theirs');
+      say(`${nameOf(by)}: ${action}${at}, ${result}${gain}`, by === self ? '' : 'theirs', announceOneOfMany);
     }
   }
 
   const nameOf = (id) => bars.get(id)?.name.textContent || id;
 
-  function say(text, kind = '') {
+  function say(text, kind = '', speak = announce) {
     lines.push({ key: ++written, at: Date.now(), text, kind });
     if (lines.length > LINES) lines.shift();
-    announce(text);
+    speak(text);
     drawLines();
   }
   const drawLines = drawLater(() => keyed(ui.log, lines, (line) => line.key, ({ at, text, kind }) => el('li', { class: kind }, el('time', {}, clock(at)), el('span', {}, text))));
