@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -164,7 +165,7 @@ func reachableStates(t *testing.T, s server, browser context.Context) {
 			}
 			person := func(who string) chromedp.CSS { return chromedp.CSS(`[data-user=` + who + `] summary`) }
 			p.hasOnly(me, other)
-			p.run(chromedp.Click(person(other), chromedp.NodeVisible))
+			p.clickAt(person(other))
 			p.isReachable("people")
 			p.click("ignore-" + other)
 			p.says("ignored", other)
@@ -172,7 +173,7 @@ func reachableStates(t *testing.T, s server, browser context.Context) {
 			p.isReachable("ignored users")
 			p.click("unignore-" + other)
 			p.is(`document.querySelector('[data-testid=ignored-box]').hidden`)
-			p.run(chromedp.Click(person(other), chromedp.NodeVisible))
+			p.clickAt(person(other))
 			p.click("whisper-" + other)
 			p.chat("Only for you.")
 			p.says("messages", "Only for you.")
@@ -182,11 +183,12 @@ func reachableStates(t *testing.T, s server, browser context.Context) {
 			u.write("opponent", me+"\r")
 			p.says("challenges", "challenges you")
 			p.isReachable("a challenge")
-			p.click("decline")
+			p.eval(`document.querySelector('[data-testid=decline]')?.click(); 0`) // it may have gone: it is open for 30 s
+			p.is(`document.querySelectorAll('[data-testid=challenge]').length === 0`)
 			p.write("opponent", "training-dummy\r")
 			p.is(`document.querySelectorAll('[data-testid=fighter]').length === 2`)
 			p.eval(`for (let i = 0; i < 12; i++) document.querySelector('[data-testid=attack]').click(); 0`) // ten are allowed
-			p.says("toast", "RATE_LIMITED")
+			p.told("toasts", "RATE_LIMITED")
 			p.isReachable("a refusal")
 			p.eval(`document.querySelector('[data-testid=limits]').scrollIntoView(); 0`)
 			p.isReachableHere("limits")
@@ -254,7 +256,12 @@ func keyboard(t *testing.T, s server, browser context.Context) {
 	p.is(chosen + `?.getAttribute('aria-selected') === 'true'`)
 	p.eval(`window.chosen = ` + chosen + `; window.was = window.chosen.getBoundingClientRect().top; 0`)
 	before := p.eval(`document.querySelector('[data-testid=detail]').textContent`)
-	castMessages(t, s, "kay", 100, 1_000_000_000)
+	p.eval(`window.spoken = []; window.stayedMs = []; new MutationObserver((changes) => changes.forEach(({ addedNodes, removedNodes }) => {
+		addedNodes.forEach((n) => { n.since = performance.now(); });
+		if (addedNodes.length) spoken.push([...addedNodes].filter((n) => n.textContent.startsWith('npc')).length);
+		removedNodes.forEach((n) => n.since && stayedMs.push(performance.now() - n.since));
+	})).observe(document.querySelector('[data-testid=announcer]'), { childList: true }); 0`)
+	castMessages(t, s, "kay", 100, time.Second)
 	p.says("messages", "kay 99,")
 	p.says("follow", "new")
 	require.Equal(t, true, p.eval(chosen+` === window.chosen && window.was === window.chosen.getBoundingClientRect().top`))
@@ -268,9 +275,9 @@ func keyboard(t *testing.T, s server, browser context.Context) {
 
 	// Who has scrolled up to read stays there; what is new is counted.
 	p.eval(`document.querySelector('.messages').scrollTop = -120; 0`)
-	p.is(`document.querySelector('.messages').scrollTop < -100`)
-	p.eval(`window.seen = [...document.querySelectorAll('[data-testid=message]')].map((n) => n.textContent + n.getBoundingClientRect().top).join(); 0`)
-	castMessages(t, s, "up", 40, 1_000_000_000)
+	p.eval(`requestAnimationFrame(() => { window.hasScrolled = document.querySelector('.messages').scrollTop < -100; }); 0`) // the page hears of it in the frame
+	p.is(`window.hasScrolled`)
+	castMessages(t, s, "up", 40, time.Second)
 	p.says("newer", "40 new")
 	p.is(`document.querySelector('.messages').scrollTop < -100`)
 	tabTo("newer")
@@ -278,19 +285,41 @@ func keyboard(t *testing.T, s server, browser context.Context) {
 	p.says("messages", "up 39,")
 
 	// What a screen reader hears.
-	heard := func(text string) { p.says("announcer", text) }
-	heard("more")
-	p.click("drop")
+	heard := func(text string) { t.Helper(); p.told("announcer", text) }
+	p.is(`told.announcer.some((said) => /^and \d+ more$/.test(said))`)
+	// What happens to the connection is heard in a flood of messages too.
+	p.eval(`new MutationObserver((changes, observer) => {
+		if (!told.announcer.some((said) => said.includes('flood'))) return;
+		observer.disconnect();
+		setTimeout(() => document.querySelector('[data-testid=drop]').click(), 300);
+	}).observe(document.querySelector('[data-testid=announcer]'), { childList: true }); 0`)
+	castMessages(t, s, "flood", 50, 2*time.Second)
 	heard("kay: reconnecting")
 	heard("kay: connected")
+	heard("and nothing is missing")
 	p.click("tab-trade")
 	p.write("trade-to", "kay\r")
-	p.run(chromedp.WaitVisible(p.sel("toast")))
-	code := strings.TrimSpace(fmt.Sprint(p.eval(`document.querySelector('[data-testid=toast] b').textContent`)))
+	p.is(`told.toasts.length > 0`)
+	code, _, _ := strings.Cut(fmt.Sprint(p.eval(`told.toasts.at(-1)`)), " ")
 	heard(code)
 	p.write("trade-to", "kay\r") // the same refusal is heard again
-	p.is(fmt.Sprintf(`[...document.querySelectorAll('[data-testid=announcer] p')].filter((n) => n.textContent.includes(%q)).length === 2`, code))
+	p.is(fmt.Sprintf(`told.announcer.filter((said) => said.includes(%q)).length === 2`, code))
 	p.has("announcer", `n.getAttribute('aria-atomic') === 'false'`) // what was heard before is not repeated
+	require.Equal(t, 3.0, p.eval(`Math.max(...spoken)`), "of a flood, in each second")
+	p.eval(`import('/js/announce.js').then(({ announce }) => {
+		for (let i = 0; i < 30; i++) announce('state ' + i);
+		for (const status of ['away', 'back', 'away']) announce('now: ' + status);
+	}); 0`)
+	heard("now: away")
+	require.Equal(t, "state 24,state 25,state 26,state 27,state 28,state 29,now: back,now: away", p.eval(`told.announcer.slice(told.announcer.indexOf('state 24')).filter((said) => /^(state|now)/.test(said)).join()`))
+	require.Equal(t, false, p.eval(`told.announcer.includes('state 23')`), "eight in a second, the newest")
+
+	// A text stays for at least 5 s, and goes with the next one.
+	p.eval(`window.settledAt = performance.now(); 0`)
+	p.is(`performance.now() - settledAt > 5100`)
+	p.write("trade-to", "kay\r")
+	p.is(`stayedMs.length > 0`)
+	require.GreaterOrEqual(t, p.eval(`Math.min(...stayedMs)`), 4990.0, "ms")
 }
 
 // stillness: who wants less motion gets none.

@@ -25,6 +25,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -185,6 +186,9 @@ func openPage(t *testing.T, browser context.Context, url string, width, height i
 			}
 		case *runtime.EventExceptionThrown:
 			fmt.Fprintf(console, "exception: %s\n", e.ExceptionDetails.Text)
+			if thrown := e.ExceptionDetails.Exception; thrown != nil {
+				fmt.Fprintf(console, "%s\n", thrown.Description)
+			}
 		case *cdplog.EventEntryAdded:
 			if e.Entry.Level == cdplog.EntryLevelError {
 				fmt.Fprintf(console, "%s: %s %s\n", e.Entry.Level, e.Entry.Text, e.Entry.URL)
@@ -192,13 +196,56 @@ func openPage(t *testing.T, browser context.Context, url string, width, height i
 		}
 	}))
 	p := tab{t: t, ctx: ctx}
+	t.Cleanup(p.leave)
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.shot(filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".png"))
 		}
 	})
-	p.run(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
+	watch := call(cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: watching})
+	p.run(chromedp.EmulateViewport(width, height), watch, chromedp.Navigate(url))
 	return p, console
+}
+
+// watching is in every page before its own scripts. It remembers what the page says for a while:
+// told has all texts of a few regions, also those that are gone again. And it keeps clicks of the
+// mouse from all but the element that is aimed at; hasHit is whether that got one.
+const watching = `(() => {
+	window.told = { announcer: [], toasts: [], state: [], problem: [] }; // by id
+	document.addEventListener('readystatechange', () => {
+		for (const [id, texts] of Object.entries(window.told)) {
+			const region = document.getElementById(id);
+			if (region) new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes.forEach((n) => texts.push(n.dataset?.key ?? n.textContent)))).observe(region, { childList: true });
+		}
+	}, { once: true });
+
+	let aim = null;
+	window.aimAt = (selector) => { aim = selector; window.hasHit = false; };
+	for (const type of ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click']) addEventListener(type, (e) => {
+		if (!aim || !e.isTrusted) return;
+		const wanted = document.querySelector(aim);
+		if (!wanted?.contains(e.target) && (!wanted || e.target.closest?.('label')?.control !== wanted)) {
+			e.preventDefault();
+			e.stopImmediatePropagation();
+		} else if (type === 'click') {
+			window.hasHit = true;
+			aim = null;
+		}
+	}, { capture: true });
+})()`
+
+// leave logs out the players of a page, so that no later test sees them go.
+func (p tab) leave() {
+	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	defer cancel()
+	err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](`(() => {
+		const connected = [...document.querySelectorAll('[data-testid=console]:has([data-state=connected])')];
+		for (const n of connected) n.querySelector('[data-testid=logout]').click();
+		return connected.length === 0;
+	})()`, chromedp.WithPollingInterval(100*time.Millisecond), chromedp.WithPollingTimeout(0)))
+	if err != nil {
+		p.t.Logf("a player stays: %v", err)
+	}
 }
 
 // run fails when an action does not come about, such as an element that does not appear.
@@ -234,7 +281,21 @@ func (p tab) eval(expression string) any {
 
 func (p tab) click(id string) {
 	p.t.Helper()
-	p.run(chromedp.Click(p.sel(id), chromedp.NodeVisible))
+	p.clickAt(p.sel(id))
+}
+
+// clickAt clicks with the mouse at an element. What moves while the mouse is on its way, as when a
+// banner above it goes, is missed: then it clicks again.
+func (p tab) clickAt(element chromedp.CSS) {
+	p.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		p.eval(fmt.Sprintf(`aimAt(%q); 0`, string(element)))
+		p.run(chromedp.Click(element, chromedp.NodeVisible))
+		if p.eval(`hasHit`) == true {
+			return
+		}
+		require.True(p.t, time.Now().Before(deadline), "no click hits %s", element)
+	}
 }
 
 func (p tab) write(id, text string) {
@@ -260,6 +321,13 @@ func (p tab) has(id, expression string) {
 func (p tab) says(id, text string) {
 	p.t.Helper()
 	p.has(id, fmt.Sprintf(`n.textContent.includes(%q)`, text))
+}
+
+// told waits until the page has said a text since it was loaded, in a region such as "announcer".
+// What is gone again counts as well.
+func (p tab) told(region, text string) {
+	p.t.Helper()
+	p.is(fmt.Sprintf(`told[%q].some((said) => said.includes(%q))`, region, text))
 }
 
 // login ends when the page has settled: connected, in its channel, inventory read.
@@ -294,7 +362,17 @@ func (p tab) matching(filter string) int {
 // matches waits until so many events are counted.
 func (p tab) matches(filter string, n int) {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool { return p.matching(filter) == n }, 20*time.Second, 50*time.Millisecond, "%s", filter)
+	p.counts(filter, func(count int) bool { return count == n })
+}
+
+// counts waits until so many events are counted as is wanted.
+func (p tab) counts(filter string, isWanted func(int) bool) {
+	p.t.Helper()
+	deadline := time.Now().Add(patience)
+	for n := p.matching(filter); !isWanted(n); n = p.matching(filter) {
+		require.True(p.t, time.Now().Before(deadline), "there are %d of %s", n, filter)
+		<-time.After(50 * time.Millisecond)
+	}
 }
 
 func (p tab) chat(text string) {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,19 +37,20 @@ func proxied(t *testing.T, s server, answer http.HandlerFunc, isMine func(*http.
 
 // lost connections say why, when the next attempt is, and what came of it.
 func lost(t *testing.T, s server, browser context.Context) {
-	var isOverloaded, isDraining atomic.Bool
+	var isOverloaded, isDraining atomic.Bool // a server that drains asks for ten minutes
 	front := proxied(t, s, func(w http.ResponseWriter, _ *http.Request) {
-		message := "Overloaded"
+		message, seconds := "Overloaded", "2"
 		if isDraining.Load() {
-			message = "Draining"
+			message, seconds = "Draining", "600"
 		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Retry-After", "2")
+		w.Header().Set("Retry-After", seconds)
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = fmt.Fprintf(w, `{"code":4,"message":%q}`, message)
 	}, func(r *http.Request) bool { return isOverloaded.Load() && strings.HasPrefix(r.URL.Path, "/socket.io/") })
 	p, _ := openPage(t, browser, front+"/?transport=polling", 1280, 720)
 	p.login("lou")
+	p.hasOnly("lou")
 	isOverloaded.Store(true)
 	p.click("drop")
 	p.says("banner", "Trying again")
@@ -57,7 +59,7 @@ func lost(t *testing.T, s server, browser context.Context) {
 	p.has("state", `n.dataset.state === 'reconnecting'`)
 	p.picture("screenshot-reconnecting")
 	isDraining.Store(true)
-	p.says("banner", "This server is about to stop, and takes no new connections.")
+	p.says("banner", "This server is about to stop, and takes no new connections. Trying again in 5") // 599 s and less
 	isOverloaded.Store(false)
 	p.click("try-now")
 	p.settled("lou")
@@ -93,14 +95,19 @@ func lost(t *testing.T, s server, browser context.Context) {
 // server that is overloaded.
 type gap struct {
 	tab
-	isCut atomic.Bool
+	isCut        atomic.Bool
+	waitsSeconds atomic.Int64 // how long the server asks to wait while it is cut
 }
 
 // login opens the page through a gap.
 func loginThroughGap(t *testing.T, s server, browser context.Context, name string) *gap {
 	t.Helper()
 	g := &gap{}
-	front := proxied(t, s, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusServiceUnavailable) },
+	g.waitsSeconds.Store(600)
+	front := proxied(t, s, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", strconv.FormatInt(g.waitsSeconds.Load(), 10))
+		http.Error(w, "no", http.StatusServiceUnavailable)
+	},
 		func(r *http.Request) bool { return g.isCut.Load() && strings.HasPrefix(r.URL.Path, "/socket.io/") })
 	g.tab, _ = openPage(t, browser, front+"/?transport=polling", 1280, 720)
 	g.login(name)
@@ -112,9 +119,11 @@ func (g *gap) cut() {
 	g.t.Helper()
 	g.isCut.Store(true)
 	g.click("drop")
+	g.says("banner", "The server is overloaded, and takes no new connections for now. Trying again in ")
 	g.has("state", `n.dataset.state === 'reconnecting'`)
 }
 
+// mend lets the player try again at once: by itself the page would wait for minutes.
 func (g *gap) mend() {
 	g.t.Helper()
 	g.isCut.Store(false)
@@ -128,6 +137,7 @@ func cameLate(t *testing.T, s server, browser context.Context) {
 	pia.login("pia")
 	pia.chat("late 0, before")
 	g.says("messages", "late 0")
+	g.hasOnly("gus", "pia")
 	g.cut()
 	for i := range 3 {
 		pia.chat(fmt.Sprintf("late %d, while he is away", i+1))
@@ -176,7 +186,8 @@ func banned(t *testing.T, s server, browser context.Context) {
 	p.says("login-notice", "banned")
 	p.says("login-notice", "spam")
 	p.says("login-notice", "BANNED")
-	p.run(chromedp.Click(chromedp.CSS("#by-session summary")), chromedp.SendKeys(p.sel("session-id"), id+"\r"))
+	p.clickAt("#by-session summary")
+	p.run(chromedp.SendKeys(p.sel("session-id"), id+"\r"))
 	p.has("login-notice", `n.textContent.includes('(')`)
 }
 
@@ -188,11 +199,11 @@ func ignoring(t *testing.T, s server, browser context.Context) {
 	ivy.is(`document.querySelector('[data-user=ivo] summary')`)
 	ivy.hasOnly("ivy", "ivo")
 	ivo.hasOnly("ivy", "ivo")
-	ivy.run(chromedp.Click(chromedp.CSS(`[data-user=ivo] summary`)))
+	ivy.clickAt(`[data-user=ivo] summary`)
 	ivy.click("ignore-ivo")
 	ivy.says("ignored", "ivo")
 	ivo.is(`document.querySelector('[data-user=ivy] summary')`)
-	ivo.run(chromedp.Click(chromedp.CSS(`[data-user=ivy] summary`)))
+	ivo.clickAt(`[data-user=ivy] summary`)
 	ivo.click("whisper-ivy")
 	ivo.chat("Are you there?")
 	ivo.says("messages", "not online")
