@@ -59,7 +59,11 @@ func (d *dying) run(next func() error) error {
 		d.before(n)
 	}
 	if n < d.at {
-		return next()
+		err := next()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			d.n.Add(-1) // it did nothing, and comes again with the script
+		}
+		return err
 	}
 	if n == d.at && d.after {
 		_ = next()

@@ -60,7 +60,7 @@ func TestLocksOnAQuorum(t *testing.T) {
 		"names one server twice":    {servers[2].URL(), "redis://:hunter2@LOCALHOST" + strings.TrimPrefix(servers[2].Addr(), "127.0.0.1") + "/1"},
 		"names one server twice: r": {"redis://a:1", "redis://b:1", "redis://a:1"},
 	} {
-		args := []string{"serve", "--redis", url}
+		args := []string{"serve", "--addr", "127.0.0.1:0", "--admin-addr=", "--redis", url}
 		for _, url := range lockRedis {
 			args = append(args, "--lock-redis", url)
 		}

@@ -170,6 +170,11 @@ func TestClusterDoesNotWaitForTheDead(t *testing.T) {
 	asking = w[0].Of("/").StartAsk("r", q)
 	answer(here, `["only"]`)
 	there.Read()
+	require.Eventually(t, func() bool { // its node has said so; else it is missing, not gone
+		asking.mu.Lock()
+		defer asking.mu.Unlock()
+		return asking.result.Asked == 2
+	}, wiretest.Patience, time.Millisecond)
 	require.NoError(t, w[1].cfg.Cluster.Redis.Close())
 	got = asking.Wait(t.Context())
 	require.False(t, got.Late)
