@@ -158,10 +158,15 @@ for (const way of WAYS) {
       const bob = await enter(programs[1], way, table);
       ann.socket.on('dice:ready', (asked, answer) => answer({ ready: true }));
       await ann.ask('dice:roll', { table, dice: 1 });
+      await ann.hears('dice:rolled'); // a client that heard nothing has no offset to come back with
       const { id } = ann.socket;
       const closed = new Promise((done) => ann.socket.once('disconnect', done));
       ann.socket.io.engine.close();
       await closed;
+      // Her gateway learns of it a moment later than she does. Bob answers, so that nobody is waited for.
+      bob.socket.on('dice:ready', (asked, answer) => answer({ ready: true }));
+      await until(async () => (await bob.ask('dice:call', { table })).asked === 1, 'her gateway to know that she is gone');
+      bob.socket.off('dice:ready');
       const pictures = [Buffer.from('one'), Buffer.from('two')];
       for (const picture of pictures) {
         await bob.ask('dice:paint', { table, picture });
